@@ -1,0 +1,79 @@
+# Each target brings what it needs by itself. Needed beforehand: Python >= 3.11 with venv (or
+# uv), git and make; no root, no Redis.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+# Each test run uses both cores of a small machine; more workers only add start-up time.
+PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
+INTEROP := tests/interop
+
+.PHONY: help setup demo test test-all lint format lock clean
+
+help:
+	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
+	@echo "make test       the tests, in under three minutes"
+	@echo "make test-all   all of them: also the slow ones and those with real providers"
+	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
+	@echo "make format     let ruff rewrite the code"
+	@echo "make lock       resolve the dependencies anew (needs uv)"
+
+setup: $(READY)
+
+# uv where it is, else venv and pip. Installs go by the hashes of requirements-dev.lock.
+$(READY): requirements-dev.lock pyproject.toml client/pyproject.toml
+	@set -e; \
+	if command -v uv >/dev/null && uv venv -q --clear --python '>=3.11' $(VENV); then \
+		install="uv pip install -q --python $(PYTHON)"; \
+	else \
+		for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+			$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+				2>/dev/null && break; \
+			python=; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "Install Python 3.11 or later with its venv module (Debian: python3-venv), or uv."; \
+			exit 1; \
+		fi; \
+		rm -rf $(VENV); $$python -m venv $(VENV); \
+		install="$(PYTHON) -m pip install -q --disable-pip-version-check"; \
+	fi; \
+	$$install --require-hashes -r requirements-dev.lock; \
+	$$install --no-deps --no-build-isolation -e ./client -e .; \
+	touch $@
+
+demo: $(READY)
+	@$(PYTHON) -m examples.demo $(if $(ONCE),--once)
+
+test: $(READY)
+	$(PYTEST) -m "not slow and not interop" $(ARGS)
+
+# The providers from npm; without npm their tests say so and are skipped.
+$(INTEROP)/node_modules/.ready: $(INTEROP)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix $(INTEROP) --no-audit --no-fund --loglevel=error && touch $@; \
+	fi
+
+test-all: $(READY) $(INTEROP)/node_modules/.ready
+	$(PYTEST) $(ARGS)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+# Hashes, but no download addresses: every installer finds the files in its own index.
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-package backchannel-logout-client --upgrade
+lock:
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) $(INTEROP)/node_modules data dist client/dist

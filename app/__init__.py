@@ -1,0 +1,18 @@
+"""A back-channel logout receiver. The way of one logout token, a module a step:
+
+    backchannel            the provider's POST: form field          -> unverified token
+    tokens.signed_jwt      shape, issuer, header, key, signature    -> verified claims
+    tokens.provider_keys   the issuer's keys: fetched, cached, renewed within a budget
+    tokens.jwks            one key set: which keys fit               (pure)
+    tokens.logout_token    the claims, one rule after the other     -> LogoutToken
+    revocation             whom, since when, until when             -> Revocation (pure)
+    publish.writer         every relying app concerned; all or 503
+    publish.store          one atomic script in Redis: markers, event, jti
+    (client package)       the relying app asks, or is told
+
+Around it: `settings` (what an operator may say; every fault at once), `service` (builds the
+parts, opens the listeners, stops in order), `admin` (the operators' listener), `embedded` (a
+Redis of our own, for trying out), `errors` (theirs, ours, and the table to HTTP), `cli`.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,58 @@
+"""The operators' listener: is the process alive, is it ready, and what is wrong.
+
+Never for providers or users: what it says helps an attacker.
+"""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from app.backchannel import NO_STORE
+from app.publish.store import Store
+from app.tokens.provider_keys import ProviderKeys
+
+
+class Health:
+    """`/livez` and `/readyz`. ``keys`` holds each issuer's key cache by its name."""
+
+    def __init__(self, keys: Mapping[str, ProviderKeys], store: Store) -> None:
+        self._keys = keys
+        self._store = store
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/livez", self.live, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+        ]
+
+    async def live(self, _: Request) -> Response:
+        """The event loop turns. Nothing else: a restart mends no Redis and no provider."""
+        return PlainTextResponse("ok\n", headers=NO_STORE)
+
+    async def ready(self, _: Request) -> Response:
+        """200 when a logout can be answered with 200 here.
+
+        Every issuer's keys have been asked for, with whatever result (one dead issuer must
+        not take the others out of service), and Redis takes writes.
+        """
+        issuers = {}
+        for name, keys in self._keys.items():
+            state = keys.state()
+            issuers[name] = {
+                "attempted": state.attempted,
+                "keys": state.keys,
+                "skipped_keys": state.skipped,
+                "age_seconds": None if state.age is None else round(state.age, 1),
+                "error": state.last_error,
+            }
+        asked = all(issuer["attempted"] for issuer in issuers.values())
+        fault = self._store.last_error
+        body = {
+            "ready": asked and fault is None,
+            "redis": {"writable": fault is None, "error": fault},
+            "issuers": issuers,
+        }
+        return JSONResponse(body, status_code=200 if body["ready"] else 503, headers=NO_STORE)

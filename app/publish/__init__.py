@@ -1,0 +1,1 @@
+"""From a revocation to Redis: written whole and durably, or not acknowledged."""

@@ -1,0 +1,89 @@
+-- One revocation of one relying app, written whole.
+--
+-- KEYS[1]        bcl:v1:{app}:events           stream
+-- KEYS[2..n+1]   bcl:v1:{app}:sid|sub|all:...  the n markers, one for each name of the issuer
+-- KEYS[n+2]      bcl:v1:{app}:jti:...          only when ARGV[3] > 0
+--
+-- ARGV[1] cutoff         epoch seconds
+-- ARGV[2] marker life    seconds
+-- ARGV[3] jti life       milliseconds; 0: the message is not remembered
+-- ARGV[4] stream length  entries
+-- ARGV[5] stream age     milliseconds
+-- ARGV[6] channel        bcl:v1:{app}:feed
+-- ARGV[7] n              number of markers, and of events
+-- then for each event: its JSON, the number of its fields, and the fields (name, value, ...)
+--
+-- Returns 1, or 0 when the message was seen before and nothing was changed.
+--
+-- Redis does not roll a script back. Hence: every argument is checked before the first write,
+-- and the order is markers, events, jti. An error in the middle leaves a jti unset, so that
+-- the sender's repetition writes again what is missing. Runs on Redis 6.2.
+
+local function whole(index, least)
+  local number = tonumber(ARGV[index])
+  if not number or number ~= math.floor(number) or number < least then
+    error({err = 'ERR bcl argument ' .. index})
+  end
+  return number
+end
+
+local cutoff, life = whole(1, 0), whole(2, 1)
+local once_ms = whole(3, 0)
+local max_len, max_age_ms = whole(4, 1), whole(5, 1)
+local channel, count = ARGV[6], whole(7, 1)
+if #KEYS ~= 1 + count + (once_ms > 0 and 1 or 0) then
+  return redis.error_reply('ERR bcl number of keys')
+end
+
+local events, at = {}, 8
+for i = 1, count do
+  local json, pairs_ = ARGV[at], whole(at + 1, 2)
+  if not json or json:sub(1, 1) ~= '{' or #ARGV < at + 1 + pairs_ then
+    return redis.error_reply('ERR bcl event')
+  end
+  local fields = {}
+  for j = 1, pairs_ do fields[j] = ARGV[at + 1 + j] end
+  events[i] = {json = json, fields = fields}
+  at = at + 2 + pairs_
+end
+
+local once = once_ms > 0 and KEYS[count + 2]
+if once and redis.call('EXISTS', once) == 1 then
+  return 0
+end
+
+-- Markers: never a lower cutoff, never a shorter life.
+for i = 1, count do
+  local key = KEYS[1 + i]
+  local value, ttl = ARGV[1], life * 1000
+  local old = redis.call('GET', key)
+  if old then
+    local old_cutoff = tonumber(old)
+    if old_cutoff and old_cutoff > cutoff then value = old end
+    local old_ttl = redis.call('PTTL', key)
+    if old_ttl == -1 then ttl = nil elseif old_ttl > ttl then ttl = old_ttl end
+  end
+  if ttl then
+    redis.call('SET', key, value, 'PX', string.format('%d', ttl))
+  else
+    redis.call('SET', key, value)
+  end
+end
+
+for i = 1, count do
+  local event = events[i]
+  event.id = redis.call('XADD', KEYS[1], 'MAXLEN', '=', max_len, '*', unpack(event.fields))
+  local added_ms = tonumber(event.id:match('^%d+'))
+  redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%d', math.max(0, added_ms - max_age_ms)))
+end
+
+if once then
+  redis.call('SET', once, '1', 'PX', string.format('%d', once_ms))
+end
+
+-- The channel is a hint: the stream is the truth, so a failed PUBLISH fails nothing.
+for i = 1, count do
+  local event = events[i]
+  redis.pcall('PUBLISH', channel, '{"id":"' .. event.id .. '",' .. event.json:sub(2))
+end
+return 1

@@ -1,0 +1,97 @@
+"""The hub: whom a revocation ends, since when, until when. Pure; knows no source, no Redis.
+
+Every source builds a `Revocation` with `revoke` and hands it to the writer.
+"""
+
+import math
+from dataclasses import dataclass
+
+from backchannel_logout import AppKeys, Event, EventKind
+
+# A session is judged by its own age; this covers clocks that differ, so that a marker never
+# goes before the last session that it speaks for.
+MARKER_MARGIN_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A message that may come again: its id, and until when it can (epoch seconds)."""
+
+    jti: str
+    sid: str | None
+    sub: str | None
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """In one relying app, whatever logged in at or before ``event.cutoff`` is dead."""
+
+    event: Event
+    issuer_names: tuple[str, ...]
+    """Every name of the issuer, the event's own first: a marker and an event for each."""
+    life: int
+    """How long the markers must last, in seconds from now."""
+    once: Once | None
+
+    @property
+    def marker_keys(self) -> tuple[str, ...]:
+        """The Redis keys of the markers, in the order of `issuer_names`."""
+        keys, event = AppKeys(self.event.app), self.event
+        match event.kind:
+            case EventKind.SESSION if event.sid is not None:
+                return tuple(keys.sid(name, event.sid) for name in self.issuer_names)
+            case EventKind.USER if event.sub is not None:
+                return tuple(keys.sub(name, event.sub) for name in self.issuer_names)
+            case _:
+                return tuple(keys.all(name) for name in self.issuer_names)
+
+    @property
+    def once_key(self) -> str | None:
+        """The Redis key that remembers the message, if it is one that may come again."""
+        if self.once is None:
+            return None
+        keys = AppKeys(self.event.app)
+        return keys.jti(self.issuer_names[0], self.once.jti, self.once.sid, self.once.sub)
+
+
+def revoke(
+    *,
+    app: str,
+    kind: EventKind,
+    issuer_names: tuple[str, ...],
+    since: float,
+    source: str,
+    received_at: float,
+    max_session_age: float,
+    leeway: float,
+    sid: str | None = None,
+    sub: str | None = None,
+    client_ids: tuple[str, ...] = (),
+    once: Once | None = None,
+    revoke_offline_access: bool = False,
+) -> Revocation:
+    """Build a revocation. Times are epoch seconds, ages and leeway seconds.
+
+    ``since`` becomes the cutoff: rounded down, and never later than ``received_at`` plus
+    ``leeway``, so that a wrong clock somewhere can not lock a user out for weeks. Raises
+    ``ValueError`` when ``kind`` demands a ``sid`` or ``sub`` that is not there.
+    """
+    if (kind is EventKind.SESSION and not sid) or (kind is EventKind.USER and not sub):
+        raise ValueError(f"a revocation of kind {kind.value} must name whom it ends")
+    event = Event(
+        kind=kind,
+        iss=issuer_names[0],
+        # A user's event names no session: a reader might take it for that session alone.
+        sid=sid if kind is EventKind.SESSION else None,
+        sub=sub if kind is not EventKind.ALL else None,
+        cutoff=math.floor(min(since, received_at + leeway)),
+        app=app,
+        source=source,
+        received_at=round(received_at, 3),
+        client_ids=client_ids,
+        jti=once.jti if once else None,
+        revoke_offline_access=revoke_offline_access,
+    )
+    life = math.ceil(max_session_age) + MARKER_MARGIN_SECONDS
+    return Revocation(event=event, issuer_names=issuer_names, life=life, once=once)

@@ -1,0 +1,209 @@
+"""The composition root: builds the parts, opens the listeners, stops in order."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import httpx
+import uvicorn
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.admin import Health
+from app.backchannel import NO_STORE, BackchannelLogout, Provider
+from app.embedded import EmbeddedServer
+from app.publish.redis_link import connect
+from app.publish.store import Store
+from app.publish.writer import Writer
+from app.settings import Settings
+from app.tokens.fetch import new_client
+from app.tokens.provider_keys import ProviderKeys
+
+log = logging.getLogger(__name__)
+
+# How often Redis is asked whether it takes writes; a probe of Kubernetes comes every ten
+# seconds, and a Redis that came back empty misses `meta` for as long.
+PULSE_SECONDS = 1.0
+
+
+class StartFault(Exception):
+    """The service can not start; the message says why, for the person at the terminal."""
+
+
+async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `StartFault` when it can not begin."""
+    with (
+        bound(settings.listen, "listen") as public,
+        bound(settings.admin_listen, "admin_listen") as admin,
+    ):
+        async with contextlib.AsyncExitStack() as stack:
+            redis_url = settings.redis_url.get_secret_value()
+            if settings.embedded:
+                server = EmbeddedServer(settings.data_dir, settings.embedded_port)
+                redis_url = await stack.enter_async_context(server.running())
+                announce(f"embedded Redis for apps:  {redis_url}")
+            # Whatever is entered later is left earlier: listeners first, Redis last.
+            redis = await stack.enter_async_context(_closing_redis(redis_url))
+            client = await stack.enter_async_context(new_client())
+            parts = Parts(settings, redis, client)
+            await stack.enter_async_context(parts.running())
+            announce(f"back-channel logout:      http://{_shown(public)}/backchannel-logout")
+            announce(f"health and operations:    http://{_shown(admin)}/readyz")
+            await _listen(settings, [(public, parts.public_app), (admin, parts.admin_app)])
+    log.info("service outcome=stopped")
+
+
+class Parts:
+    """Everything between the listeners and Redis."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        client: httpx.AsyncClient,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        apps = {
+            one.app: int(one.max_session_age)
+            for issuer in settings.issuers
+            for one in issuer.clients
+        }
+        self.store = Store(
+            redis,
+            apps=apps,
+            event_retention=settings.event_retention,
+            event_max_len=settings.event_max_len,
+            clock=clock,
+        )
+        self.keys = {
+            issuer.issuer: ProviderKeys(issuer, client, clock=clock) for issuer in settings.issuers
+        }
+        providers = {
+            name: Provider(issuer, self.keys[issuer.issuer])
+            for issuer in settings.issuers
+            for name in issuer.names
+        }
+        endpoint = BackchannelLogout(providers, Writer(self.store), clock=clock)
+        self.public_app = _app([Route("/backchannel-logout", endpoint.answer, methods=["POST"])])
+        self.admin_app = _app(Health(self.keys, self.store).routes)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The background tasks: each issuer's keys, and the pulse of Redis."""
+        tasks = [asyncio.create_task(keys.keep_fresh()) for keys in self.keys.values()]
+        tasks.append(asyncio.create_task(self._keep_pulse()))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for keys in self.keys.values():
+                await keys.aclose()
+
+    async def _keep_pulse(self) -> None:
+        while True:
+            await self.store.take_pulse()
+            await asyncio.sleep(PULSE_SECONDS)
+
+
+def _app(routes: list[Route]) -> Starlette:
+    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """404 and 405 of the router, in the form of the other answers."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
+    headers = {**NO_STORE, **(getattr(error, "headers", None) or {})}
+    return JSONResponse({"error": code}, status_code=status, headers=headers)
+
+
+@contextlib.asynccontextmanager
+async def _closing_redis(url: str) -> AsyncIterator[Redis]:
+    redis = connect(url)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+# -- listeners -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def bound(address: tuple[str, int], setting: str) -> Iterator[socket.socket]:
+    """A listening address, taken before anything else starts. Raises `StartFault`."""
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, name = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartFault(f"{setting}: {host}:{port} can not be used ({error.strerror})") from None
+    with listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(name)
+        except OSError as error:
+            raise StartFault(
+                f"{setting}: {host}:{port} can not be used ({error.strerror})"
+            ) from None
+        yield listener
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us: there are several servers in the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _listen(settings: Settings, listeners: list[tuple[socket.socket, Starlette]]) -> None:
+    """Serve until a signal, then let the requests in flight finish."""
+    servers = [
+        _Server(
+            uvicorn.Config(
+                app,
+                loop="none",
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=int(settings.keep_alive),
+                timeout_graceful_shutdown=int(settings.shutdown_grace),
+            )
+        )
+        for _, app in listeners
+    ]
+
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for server, (listener, _) in zip(servers, listeners, strict=True):
+                group.create_task(server.serve(sockets=[listener]))
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

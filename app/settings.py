@@ -1,0 +1,298 @@
+"""What an operator may say: a TOML file and ``BCL_*`` variables; environment wins.
+
+`load` reports every fault at once, each with the name of its setting and never with a value:
+a value may be a secret. What holds across settings is checked in `settings_rules`.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from backchannel_logout.keys import APP_NAME
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+
+from .settings_rules import faults_across, is_http_url, redis_scheme_fault, seconds
+
+ENV_PREFIX = "BCL_"
+CONFIG_VARIABLE = "BCL_CONFIG"
+EMBEDDED = "embedded"
+
+# Asymmetric only: with a shared secret, every relying app could sign logouts for the others.
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+]  # fmt: skip
+
+
+def _listed(value: object) -> object:
+    """A list; from the environment it is a text with commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _address(value: object) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", str(value))
+    if not match or int(match[2]) > 65535:
+        raise ValueError("an address is host:port, such as 127.0.0.1:8000 or [::1]:8000")
+    return match[1].strip("[]"), int(match[2])
+
+
+def _app_name(value: str) -> str:
+    if not APP_NAME.fullmatch(value):
+        raise ValueError(f"a relying app's name matches {APP_NAME.pattern}")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("must be an http(s) URL without user, password, query or fragment")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if value.get_secret_value() != EMBEDDED and (
+        fault := redis_scheme_fault(value.get_secret_value())
+    ):
+        raise ValueError(fault)
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+Address = Annotated[tuple[str, int], BeforeValidator(_address)]
+AppName = Annotated[str, AfterValidator(_app_name)]
+IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
+KeysUri = Annotated[str, Field(min_length=1, max_length=2048)]
+Listed = BeforeValidator(_listed)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ClientOptions(_Model):
+    """What may stand at a client, or at the top level for every client."""
+
+    max_session_age: Annotated[Seconds, Field(ge=1)] = 30 * 86400
+    """The longest an app session can live after its login; also the life of a marker."""
+    both_claims: Literal["session", "user"] = "session"
+    """Whom a token with ``sid`` and ``sub`` ends; ``user`` for ID tokens that carry no sid."""
+
+
+class ClientSettings(ClientOptions):
+    """An OAuth client of the issuer, and the relying app that it belongs to."""
+
+    client_id: Annotated[str, Field(min_length=1, max_length=255)]
+    app: AppName = ""  # filled from client_id by load()
+
+
+class IssuerOptions(_Model):
+    """What may stand at an issuer, or at the top level for every issuer."""
+
+    algorithms: Annotated[tuple[Algorithm, ...], Listed, Field(min_length=1)] = ("RS256",)
+    allow_http: bool = False
+    """Fetch this issuer's keys over plain http although it is not a loopback host."""
+    strict: bool = False
+    """Demand ``typ: logout+jwt`` and ``exp`` (OWASP ASVS 5.0, 10.5.5)."""
+    require_exp: bool = False
+    leeway: Annotated[Seconds, Field(le=600)] = 60
+    """How far the clocks may differ."""
+    max_token_age: Annotated[Seconds, Field(ge=1, le=86400)] = 300
+    """How long after its ``iat`` a token is taken, whatever its ``exp`` says."""
+    jwks_refresh: Annotated[Seconds, Field(ge=1)] = 600
+    jwks_max_stale: Annotated[Seconds, Field(ge=1)] = 86400
+    """How long the last good keys serve while the provider is down."""
+
+
+class IssuerSettings(IssuerOptions):
+    """An identity provider. ``issuer`` is compared byte by byte, as RFC 9207 and OpenID ask."""
+
+    issuer: IssuerName
+    aliases: Annotated[tuple[IssuerName, ...], Listed] = ()
+    """Other names under which the same provider signs (Zitadel: one for each of its hosts)."""
+    jwks_uri: KeysUri | None = None
+    """Where the keys are; found by discovery when it is not said."""
+    clients: Annotated[tuple[ClientSettings, ...], Field(min_length=1)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.issuer, *(alias for alias in self.aliases if alias != self.issuer))
+
+
+class Settings(IssuerOptions, ClientOptions):
+    """Everything. Build it with `load`."""
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
+    issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
+    listen: Address = ("127.0.0.1", 8000)
+    admin_listen: Address = ("127.0.0.1", 9000)
+    data_dir: Path = Path("data")
+    """Where the embedded server keeps its data."""
+    embedded_port: Annotated[int, Field(ge=1, le=65535)] = 6390
+    event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
+    event_max_len: Annotated[int, Field(ge=1)] = 1_000_000
+    keep_alive: Annotated[Seconds, Field(ge=1)] = 75
+    """How long an idle connection stays open. Longer than a load balancer's 60 s: the side
+    that closes first must be the one that sends next, or an honest POST dies on the way."""
+    shutdown_grace: Annotated[Seconds, Field(ge=1)] = 10
+    """How long a stop waits for requests in flight; each has 1.8 s in all."""
+
+    @property
+    def embedded(self) -> bool:
+        return self.redis_url.get_secret_value() == EMBEDDED
+
+
+# One issuer with one client needs no file: these stand for issuers[0] and its one client.
+_SHORT_ISSUER = ("issuer", "jwks_uri", "aliases")
+_SHORT_CLIENT = ("client_id", "app")
+_TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers"}
+
+
+class SettingsFault(Exception):
+    """The settings can not be used; ``faults`` holds a line for each fault."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the file (``path``, else ``BCL_CONFIG``, else none) and the environment.
+
+    Raises `SettingsFault` with every fault that was found.
+    """
+    if path is None and environ.get(CONFIG_VARIABLE):
+        path = Path(environ[CONFIG_VARIABLE])
+    raw = _read_file(path) if path is not None else {}
+    faults, shown = _overlay(raw, environ)
+    _expand_short_form(raw, shown, faults)
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        for detail in details:
+            if detail["type"] == "too_short" and _is_echo(detail["loc"], details):
+                continue
+            sentence = _plain(detail["loc"], detail["type"], detail["msg"])
+            faults.append(_line(detail["loc"], sentence, shown))
+    faults += [_line(loc, sentence, shown) for loc, sentence in faults_across(raw)]
+    if faults or settings is None:
+        raise SettingsFault(sorted(set(faults)))
+    return _resolve(settings)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsFault([f"{path}: can not be read ({error.strerror})"]) from None
+    except UnicodeDecodeError:
+        raise SettingsFault([f"{path}: not UTF-8"]) from None
+    except tomllib.TOMLDecodeError as error:
+        # The parser's message may quote the text at the fault; its end only says where.
+        where = re.search(r"\(at [^)]*\)", str(error))
+        raise SettingsFault([f"{path}: not TOML {where[0] if where else ''}".rstrip()]) from None
+
+
+def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Put ``BCL_*`` over the file; returns faults, and how to show the settings it set."""
+    faults: list[str] = []
+    shown: dict[str, str] = {}
+    for variable in sorted(environ):
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        if name not in _IN_ENVIRONMENT or variable != f"{ENV_PREFIX}{name.upper()}":
+            faults.append(f"{variable}: unknown setting")
+            continue
+        raw[name] = environ[variable]
+        shown[name] = variable
+    return faults, shown
+
+
+def _expand_short_form(raw: dict[str, Any], shown: dict[str, str], faults: list[str]) -> None:
+    """Turn ``issuer``, ``client_id``, ... of the top level into one issuer with one client."""
+    short = [name for name in (*_SHORT_ISSUER, *_SHORT_CLIENT) if name in raw]
+    if not short:
+        return
+    if "issuers" in raw:
+        for name in short:
+            faults.append(_line((name,), "stands beside [[issuers]]; say it there", shown))
+            del raw[name]
+        return
+    client = {name: raw.pop(name) for name in _SHORT_CLIENT if name in raw}
+    issuer = {name: raw.pop(name) for name in _SHORT_ISSUER if name in raw}
+    raw["issuers"] = [{**issuer, "clients": [client]}]
+    for name in (*_SHORT_ISSUER, *_SHORT_CLIENT):
+        spelled = shown.get(
+            name, name if shown.get("redis_url") is None else ENV_PREFIX + name.upper()
+        )
+        place = f"issuers[0].{name}" if name in _SHORT_ISSUER else f"issuers[0].clients[0].{name}"
+        shown[place] = spelled
+
+
+def _line(loc: tuple[int | str, ...], sentence: str, shown: Mapping[str, str]) -> str:
+    name = ""
+    for part in loc:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return f"{shown.get(name, name)}: {sentence}"
+
+
+def _plain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    """The library's message without its jargon."""
+    match kind:
+        case "missing":
+            return f"is required{_HINTS.get(loc[-1], '')}"
+        case "extra_forbidden":
+            return "unknown setting"
+        case _:
+            return message.removeprefix("Value error, ")
+
+
+def _is_echo(loc: tuple[int | str, ...], details: list[Any]) -> bool:
+    """Whether a list is only short because its items have faults of their own."""
+    return any(other["loc"][: len(loc)] == loc and other["loc"] != loc for other in details)
+
+
+_HINTS: dict[int | str, str] = {
+    "issuers": " (an [[issuers]] table, or BCL_ISSUER and BCL_CLIENT_ID)",
+    "redis_url": ' (such as redis://127.0.0.1:6379/0, or "embedded" to try things out)',
+}
+
+
+def _resolve(settings: Settings) -> Settings:
+    """Hand the top level's options down to the issuers and clients that do not say their own."""
+
+    def inherited(options: type[_Model], own: _Model) -> dict[str, Any]:
+        names = options.model_fields.keys() & settings.model_fields_set - own.model_fields_set
+        return {name: getattr(settings, name) for name in names}
+
+    issuers = tuple(
+        issuer.model_copy(
+            update={
+                **inherited(IssuerOptions, issuer),
+                "clients": tuple(
+                    client.model_copy(
+                        update={
+                            **inherited(ClientOptions, client),
+                            "app": client.app or client.client_id,
+                        }
+                    )
+                    for client in issuer.clients
+                ),
+            }
+        )
+        for issuer in settings.issuers
+    )
+    return settings.model_copy(update={"issuers": issuers})

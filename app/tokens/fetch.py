@@ -1,0 +1,55 @@
+"""One bounded GET of a JSON document from a provider."""
+
+import asyncio
+
+import httpx
+
+from app.settings_rules import may_fetch
+
+# A provider that needs longer is down; the keys that are cached serve meanwhile.
+FETCH_SECONDS = 5.0
+
+# Real key sets and discovery documents have 1 to 20 KiB.
+LARGEST_DOCUMENT = 512 * 1024
+
+
+class FetchFailed(Exception):
+    """The document could not be had. ``code`` is stable and holds nothing of the answer."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def new_client() -> httpx.AsyncClient:
+    """The HTTP client for all issuers: no redirects, one deadline for the whole fetch.
+
+    ``identity``: a compressed document could unpack to many times the limit in one step.
+    """
+    return httpx.AsyncClient(
+        follow_redirects=False,
+        timeout=FETCH_SECONDS,
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+    )
+
+
+async def fetch_document(client: httpx.AsyncClient, url: str, *, allow_http: bool) -> bytes:
+    """The body of a 200 answer. Raises `FetchFailed`."""
+    if not may_fetch(url, allow_http=allow_http):
+        raise FetchFailed("not_https")
+    try:
+        async with asyncio.timeout(FETCH_SECONDS), client.stream("GET", url) as response:
+            if response.status_code != 200:
+                raise FetchFailed(f"http_{response.status_code}")
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise FetchFailed("content_encoding")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > LARGEST_DOCUMENT:
+                    raise FetchFailed("too_large")
+            return bytes(body)
+    except (TimeoutError, httpx.TimeoutException):
+        raise FetchFailed("timeout") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        raise FetchFailed("connection") from None

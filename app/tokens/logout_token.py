@@ -1,0 +1,166 @@
+"""The claims of a logout token (OpenID Connect Back-Channel Logout 1.0, sections 2.4 and 2.6).
+
+`RULES` is the order of the checks: the first fault decides. Each asks: present? right type?
+right value? ``null`` is not an object, ``true`` is not a number.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from app.errors import Reason, TokenRefused
+from app.settings import IssuerSettings
+
+from .signed_jwt import SignedClaims
+
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+TYPS = frozenset({"logout+jwt", "application/logout+jwt"})
+"""The ``typ`` values of a logout token, in lower case (section 2.4)."""
+
+# Section 2.4 of OpenID Connect Core limits sub to 255 ASCII characters; nobody sends longer
+# sid or jti values.
+_LONGEST_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutToken:
+    """A logout token that has passed every rule. Times are epoch seconds."""
+
+    issuer: IssuerSettings
+    client_ids: tuple[str, ...]
+    """Those of ``aud`` that are configured for this issuer; at least one."""
+    iat: float
+    jti: str
+    sub: str | None
+    sid: str | None
+    revoke_offline_access: bool
+    """Keycloak's member of ``events``: offline sessions end too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What a rule looks at."""
+
+    claims: Mapping[str, Any]
+    issuer: IssuerSettings
+    now: float
+
+
+def check_aud(judging: Judging) -> None:
+    audiences = _audiences(judging.claims)
+    if not isinstance(audiences, list) or not all(isinstance(one, str) for one in audiences):
+        raise TokenRefused(Reason.AUD)
+    if not any(client.client_id in audiences for client in judging.issuer.clients):
+        raise TokenRefused(Reason.AUD_UNKNOWN)
+
+
+def check_iat(judging: Judging) -> None:
+    iat = judging.claims.get("iat")
+    if not _is_number(iat):
+        raise TokenRefused(Reason.IAT)
+    if iat > judging.now + judging.issuer.leeway:
+        raise TokenRefused(Reason.IAT_FUTURE)
+    if iat < judging.now - judging.issuer.max_token_age - judging.issuer.leeway:
+        raise TokenRefused(Reason.IAT_OLD)
+
+
+def check_exp(judging: Judging) -> None:
+    if "exp" not in judging.claims:
+        if judging.issuer.require_exp or judging.issuer.strict:
+            raise TokenRefused(Reason.EXP_MISSING)
+        return
+    exp = judging.claims["exp"]
+    if not _is_number(exp):
+        raise TokenRefused(Reason.EXP)
+    if exp <= judging.now - judging.issuer.leeway:
+        raise TokenRefused(Reason.EXP_PAST)
+
+
+def check_nbf(judging: Judging) -> None:
+    if "nbf" not in judging.claims:
+        return
+    nbf = judging.claims["nbf"]
+    if not _is_number(nbf):
+        raise TokenRefused(Reason.NBF)
+    if nbf > judging.now + judging.issuer.leeway:
+        raise TokenRefused(Reason.NBF_FUTURE)
+
+
+def check_jti(judging: Judging) -> None:
+    if not _is_id(judging.claims.get("jti")):
+        raise TokenRefused(Reason.JTI)
+
+
+def check_events(judging: Judging) -> None:
+    events = judging.claims.get("events")
+    if not isinstance(events, dict):
+        raise TokenRefused(Reason.EVENTS)
+    if not isinstance(events.get(EVENT), dict):
+        raise TokenRefused(Reason.EVENTS_MEMBER)
+
+
+def check_nonce(judging: Judging) -> None:
+    # Section 2.4: prohibited, so that an ID token never passes for a logout token.
+    if "nonce" in judging.claims:
+        raise TokenRefused(Reason.NONCE)
+
+
+def check_subject(judging: Judging) -> None:
+    claims = judging.claims
+    if "sub" in claims and not _is_id(claims["sub"]):
+        raise TokenRefused(Reason.SUB)
+    if "sid" in claims and not _is_id(claims["sid"]):
+        raise TokenRefused(Reason.SID)
+    if "sub" not in claims and "sid" not in claims:
+        raise TokenRefused(Reason.SUBJECT_MISSING)
+
+
+RULES: tuple[tuple[str, Callable[[Judging], None]], ...] = (
+    ("aud", check_aud),
+    ("iat", check_iat),
+    ("exp", check_exp),
+    ("nbf", check_nbf),
+    ("jti", check_jti),
+    ("events", check_events),
+    ("nonce", check_nonce),
+    ("sub, sid", check_subject),
+)
+"""Each rule with its name for people, in the order that decides."""
+
+
+def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
+    """Apply every rule. ``now`` is in epoch seconds. Raises `TokenRefused`.
+
+    Says nothing of whether the token was seen before: only the write to Redis can.
+    """
+    judging = Judging(signed.claims, signed.issuer, now)
+    for _, check in RULES:
+        check(judging)
+    claims = signed.claims
+    audiences = _audiences(claims)
+    return LogoutToken(
+        issuer=signed.issuer,
+        client_ids=tuple(
+            client.client_id for client in signed.issuer.clients if client.client_id in audiences
+        ),
+        iat=claims["iat"],
+        jti=claims["jti"],
+        sub=claims.get("sub"),
+        sid=claims.get("sid"),
+        revoke_offline_access=claims["events"].get("revoke_offline_access") is True,
+    )
+
+
+def _audiences(claims: Mapping[str, Any]) -> Any:
+    """``aud`` as a list, where it is a string; as it is otherwise."""
+    aud = claims.get("aud")
+    return [aud] if isinstance(aud, str) else aud
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID

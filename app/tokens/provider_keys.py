@@ -1,0 +1,220 @@
+"""The keys of one issuer: fetched, cached, renewed in the background and, within a budget,
+when a token needs a key that is not there.
+
+Each issuer has its own object, task and budget, so that a broken one never delays another.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from app.settings import IssuerSettings
+
+from .fetch import FetchFailed, fetch_document
+from .jwks import KeySet, NotAKeySet, read_key_set
+
+log = logging.getLogger(__name__)
+
+# A request has 1.8 s in all; what is left after this is for Redis.
+LONGEST_WAIT = 1.5
+
+# What tokens with unknown keys may cost the provider: three fetches at once, then one in 30 s.
+BUDGET_BURST = 3
+BUDGET_INTERVAL = 30.0
+
+# After a failed fetch the background task tries again sooner than jwks_refresh.
+FIRST_RETRY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """What `/readyz` and the command line show of an issuer's keys."""
+
+    attempted: bool
+    keys: int
+    skipped: int
+    age: float | None
+    """Seconds since the fetch that brought the keys began."""
+    last_error: str | None
+
+
+class _Budget:
+    """Three attempts at once, then one in thirty seconds; counted from the attempt."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._left = float(BUDGET_BURST)
+        self._at = monotonic()
+
+    def take(self) -> bool:
+        now = self._monotonic()
+        self._left = min(BUDGET_BURST, self._left + (now - self._at) / BUDGET_INTERVAL)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class ProviderKeys:
+    """The key cache of one issuer. ``clock`` is epoch seconds, ``monotonic`` measures ages."""
+
+    def __init__(
+        self,
+        issuer: IssuerSettings,
+        client: httpx.AsyncClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.issuer = issuer
+        self._client = client
+        self._clock = clock
+        self._monotonic = monotonic
+        self._budget = _Budget(monotonic)
+        self._key_set: KeySet | None = None
+        self._began_at = float("-inf")
+        """Epoch seconds at which the last successful fetch began."""
+        self._began_monotonic = float("-inf")
+        self._discovered_uri: str | None = None
+        self._in_flight: asyncio.Task[None] | None = None
+        self._attempted = False
+        self._last_error: str | None = None
+
+    # -- what a verification asks for, in this order ------------------------------------
+
+    def current(self) -> KeySet | None:
+        """The cached keys, unless they are older than ``jwks_max_stale``."""
+        stale = self._monotonic() - self._began_monotonic > self.issuer.jwks_max_stale
+        return None if stale else self._key_set
+
+    async def joined(self, until: float) -> KeySet | None:
+        """The keys after the fetch that is under way; None where there is none.
+
+        ``until``, in the event loop's time, is when the request gives up waiting.
+        """
+        if self._in_flight is None:
+            return None
+        return await self._after(self._in_flight, until)
+
+    async def fetched(self, until: float) -> KeySet | None:
+        """The keys after a fetch of our own; None where the budget does not allow one."""
+        if self._in_flight is None and not self._budget.take():
+            return None
+        return await self._after(self._start(), until)
+
+    def fetched_since_signing(self, unverified_iat: object, arrived_at: float) -> bool:
+        """Whether a key set is known that was fetched after the token was signed.
+
+        Only then is an unknown key a final answer. ``iat`` counts whole seconds: a token may
+        have been signed up to a second after it, but never after its arrival. Without a
+        numeric ``iat`` the token can never be valid, and any fetch will do.
+        """
+        if isinstance(unverified_iat, bool) or not isinstance(unverified_iat, int | float):
+            return self._key_set is not None
+        began = self._began_at
+        return began > unverified_iat and (began >= arrived_at or began >= unverified_iat + 1)
+
+    # -- fetching -------------------------------------------------------------------------
+
+    async def keep_fresh(self) -> None:
+        """Fetch now and then every ``jwks_refresh``; sooner after a failure. Never returns."""
+        retry = FIRST_RETRY
+        while True:
+            await asyncio.wait({self._start()})
+            if self._last_error is None:
+                retry = FIRST_RETRY
+                await asyncio.sleep(self.issuer.jwks_refresh)
+            else:
+                await asyncio.sleep(min(retry, self.issuer.jwks_refresh))
+                retry = min(retry * 2, BUDGET_INTERVAL)
+
+    async def refresh(self) -> None:
+        """One fetch, now; `state` tells how it went. For the command line."""
+        await asyncio.wait({self._start()})
+
+    def state(self) -> KeyState:
+        """A snapshot for people."""
+        key_set = self._key_set
+        return KeyState(
+            attempted=self._attempted,
+            keys=len(key_set.keys) if key_set else 0,
+            skipped=key_set.skipped if key_set else 0,
+            age=self._monotonic() - self._began_monotonic if key_set else None,
+            last_error=self._last_error,
+        )
+
+    async def aclose(self) -> None:
+        """Give up the fetch that is under way."""
+        if self._in_flight is not None:
+            self._in_flight.cancel()
+            await asyncio.wait({self._in_flight})
+
+    async def _after(self, fetch: asyncio.Task[None], until: float) -> KeySet | None:
+        # wait() and not await: a request that gives up must not cancel the others' fetch.
+        await asyncio.wait({fetch}, timeout=max(0, until - asyncio.get_running_loop().time()))
+        return self.current()
+
+    def _start(self) -> asyncio.Task[None]:
+        """The fetch under way, or a new one: never two at once for one issuer."""
+        if self._in_flight is None:
+            self._in_flight = asyncio.create_task(self._fetch())
+            self._in_flight.add_done_callback(self._landed)
+        return self._in_flight
+
+    def _landed(self, _: asyncio.Task[None]) -> None:
+        self._in_flight = None
+
+    async def _fetch(self) -> None:
+        began_at, began_monotonic = self._clock(), self._monotonic()
+        name = self.issuer.issuer
+        try:
+            key_set = await self._fetch_key_set()
+        except FetchFailed as error:
+            self._last_error = error.code
+            # The provider may have moved its keys: look them up anew next time.
+            self._discovered_uri = None
+            log.warning("keys issuer=%s outcome=failed error=%s", name, error.code)
+        except Exception:
+            # A fault of ours in this task must not end the renewal of the keys.
+            self._last_error = "internal"
+            log.exception("keys issuer=%s outcome=failed error=internal", name)
+        else:
+            self._key_set = key_set
+            self._began_at, self._began_monotonic = began_at, began_monotonic
+            self._last_error = None
+            usable, skipped = len(key_set.keys), key_set.skipped
+            log.info("keys issuer=%s outcome=fetched keys=%d skipped=%d", name, usable, skipped)
+        finally:
+            self._attempted = True
+
+    async def _fetch_key_set(self) -> KeySet:
+        uri = self.issuer.jwks_uri or self._discovered_uri
+        if uri is None:
+            uri = self._discovered_uri = await self._discover()
+        document = await fetch_document(self._client, uri, allow_http=self.issuer.allow_http)
+        try:
+            return read_key_set(document)
+        except NotAKeySet:
+            raise FetchFailed("not_a_key_set") from None
+
+    async def _discover(self) -> str:
+        """``jwks_uri`` of the provider's metadata (OpenID Connect Discovery 1.0, section 4)."""
+        url = self.issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration"
+        document = await fetch_document(self._client, url, allow_http=self.issuer.allow_http)
+        try:
+            metadata = json.loads(document)
+        except (ValueError, RecursionError):
+            raise FetchFailed("discovery_not_json") from None
+        if not isinstance(metadata, dict) or metadata.get("issuer") != self.issuer.issuer:
+            # Section 4.3: otherwise one tenant could hand out its keys for another.
+            raise FetchFailed("discovery_issuer")
+        uri = metadata.get("jwks_uri")
+        if not isinstance(uri, str):
+            raise FetchFailed("discovery_jwks_uri")
+        return uri

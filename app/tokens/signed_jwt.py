@@ -1,0 +1,149 @@
+"""A signed JWT (RFC 7519, RFC 7515 compact form) up to the point where its claims are proven.
+
+What kind of token it is, is not asked here: other signed tokens can use this module. Nothing
+but the issuer's own configuration and keys decides how a signature is checked: `jku`, `x5u`,
+`jwk` and `x5c` of the header are never read.
+"""
+
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
+from app.settings import IssuerSettings
+
+from .jwks import KeySet, Proof
+from .provider_keys import LONGEST_WAIT, ProviderKeys
+from .strict_json import NotStrictJson, strict_object
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedJwt:
+    """A well-formed token that anybody may have written."""
+
+    unverified_header: dict[str, Any]
+    unverified_claims: dict[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedClaims:
+    """Claims that the issuer has signed. What they claim is not judged yet."""
+
+    claims: dict[str, Any]
+    header: dict[str, Any]
+    issuer: IssuerSettings
+
+
+def parse(token: bytes) -> UnverifiedJwt:
+    """Take a compact token apart. Refuses with `SHAPE`, `ENCRYPTED`, `*_JSON`."""
+    segments = token.split(b".")
+    if len(segments) == 5:
+        raise TokenRefused(Reason.ENCRYPTED)
+    if len(segments) != 3:
+        raise TokenRefused(Reason.SHAPE)
+    header, payload, signature = (_base64url(segment) for segment in segments)
+    return UnverifiedJwt(
+        unverified_header=_object(header, Reason.HEADER_JSON),
+        unverified_claims=_object(payload, Reason.PAYLOAD_JSON),
+        signing_input=token[: len(segments[0]) + 1 + len(segments[1])],
+        signature=signature,
+    )
+
+
+def _base64url(segment: bytes) -> bytes:
+    """Decode one segment (RFC 7515 appendix C), in its one canonical spelling only.
+
+    Encoding it again is the check: the library's decoder skips foreign characters and does
+    not look at the unused bits of the last one, so that several texts decode alike.
+    """
+    try:
+        decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+    except (binascii.Error, ValueError):
+        raise TokenRefused(Reason.SHAPE) from None
+    if not decoded or base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment:
+        raise TokenRefused(Reason.SHAPE)
+    return decoded
+
+
+def _object(raw: bytes, reason: Reason) -> dict[str, Any]:
+    try:
+        return strict_object(raw)
+    except NotStrictJson:
+        raise TokenRefused(reason) from None
+
+
+def issuer_of(jwt: UnverifiedJwt, issuers: dict[str, IssuerSettings]) -> IssuerSettings:
+    """The configured issuer that the token names, byte by byte. Costs no cryptography.
+
+    The claim is not proven yet; it only selects whose keys must prove it.
+    """
+    unverified_iss = jwt.unverified_claims.get("iss")
+    if not isinstance(unverified_iss, str):
+        raise TokenRefused(Reason.ISS)
+    try:
+        return issuers[unverified_iss]
+    except KeyError:
+        raise TokenRefused(Reason.ISS_UNKNOWN) from None
+
+
+# A token without typ, or with the general one, is what Auth0, Hydra and others send; the
+# specification only recommends logout+jwt (section 2.4). Any other typ (at+jwt, ...) says
+# that this is another kind of token.
+_ANY_JWT = frozenset({"jwt"})
+
+
+def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str]) -> None:
+    """``alg``, ``typ`` and ``crit``. ``typs``: the lower-case types of the kind of token."""
+    header = jwt.unverified_header
+    alg = header.get("alg")
+    if not isinstance(alg, str) or alg not in issuer.algorithms:
+        raise TokenRefused(Reason.ALG)
+    if "typ" in header or issuer.strict:
+        typ = header.get("typ")
+        accepted = typs if issuer.strict else typs | _ANY_JWT
+        if not isinstance(typ, str) or typ.lower() not in accepted:
+            raise TokenRefused(Reason.TYP)
+    if "crit" in header:
+        # RFC 7515 section 4.1.11: an extension that is not understood must refuse the token.
+        raise TokenRefused(Reason.CRIT)
+    if "kid" in header and not isinstance(header["kid"], str):
+        raise TokenRefused(Reason.KID)
+
+
+async def verify(
+    jwt: UnverifiedJwt, issuer: IssuerSettings, keys: ProviderKeys, *, arrived_at: float
+) -> SignedClaims:
+    """Prove the signature with the issuer's keys, fetching them anew where that can help.
+
+    ``arrived_at`` is when the token reached us, in epoch seconds. Raises `TokenRefused` for
+    a token that no key of the issuer can have signed, `DependencyUnavailable` while that is
+    not certain.
+    """
+    until = asyncio.get_running_loop().time() + LONGEST_WAIT
+    proof = _prove(jwt, keys.current())
+    # The fetch under way may have begun before the provider published the key: hence two.
+    for fetch in (keys.joined, keys.fetched):
+        if proof is not Proof.NO_KEY:
+            break
+        proof = _prove(jwt, await fetch(until))
+    match proof:
+        case Proof.VERIFIED:
+            return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)
+        case Proof.KEY_MISMATCH:
+            raise TokenRefused(Reason.KEY_MISMATCH)
+        case Proof.WRONG:
+            raise TokenRefused(Reason.SIGNATURE)
+    if keys.fetched_since_signing(jwt.unverified_claims.get("iat"), arrived_at):
+        raise TokenRefused(Reason.KEY_UNKNOWN)
+    raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
+
+
+def _prove(jwt: UnverifiedJwt, key_set: KeySet | None) -> Proof:
+    if key_set is None:
+        return Proof.NO_KEY
+    header = jwt.unverified_header
+    return key_set.prove(header["alg"], header.get("kid"), jwt.signing_input, jwt.signature)

@@ -1,0 +1,47 @@
+"""The decision: is this session dead? The same in every language (see contract/vectors.json)."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+from .keys import AppKeys
+from .session import Session
+
+
+class Verdict(Enum):
+    """What the markers say of a session."""
+
+    ALIVE = "alive"
+    REVOKED = "revoked"
+    """A marker of its session id, its user or its issuer covers its login."""
+    EXPIRED = "expired"
+    """Older than ``max_session_age``: no marker can speak for it any more, so it is dead."""
+
+
+def marker_keys(keys: AppKeys, session: Session) -> list[str]:
+    """The keys to ask for, one to three; the values go to `decide` in any order."""
+    wanted = [keys.all(session.iss)]
+    if session.sid is not None:
+        wanted.append(keys.sid(session.iss, session.sid))
+    if session.sub is not None:
+        wanted.append(keys.sub(session.iss, session.sub))
+    return wanted
+
+
+def decide(
+    session: Session,
+    markers: Iterable[bytes | str | None],
+    *,
+    max_session_age: int,
+    now: float,
+) -> Verdict:
+    """Judge a session by the values of its markers.
+
+    ``markers`` are Redis values (``None``: no such key), ``max_session_age`` is in seconds,
+    ``now`` in epoch seconds. Raises ``ValueError`` for a marker that is not an integer: what
+    can not be read must not be taken for "alive".
+    """
+    if any(marker is not None and session.login_at <= int(marker) for marker in markers):
+        return Verdict.REVOKED
+    if session.login_at + max_session_age < now:
+        return Verdict.EXPIRED
+    return Verdict.ALIVE

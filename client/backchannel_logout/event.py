@@ -1,0 +1,171 @@
+"""One accepted revocation: an entry of the app's stream, and JSON on its channel."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from .keys import VERSION
+
+
+class EventKind(StrEnum):
+    """Whom a revocation ends."""
+
+    SESSION = "session"
+    """The sessions with this ``iss`` and ``sid``."""
+    USER = "user"
+    """Every session with this ``iss`` and ``sub``."""
+    ALL = "all"
+    """Every session of this ``iss``."""
+
+
+class UnknownEvent(ValueError):
+    """A ``kind`` or ``v`` that this release does not know: drop what is cached, ask Redis."""
+
+
+class MalformedEvent(ValueError):
+    """An event without a member that the contract requires, or with one of a wrong type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A revocation, as readers get it. Times are epoch seconds; ``cutoff`` is an integer.
+
+    ``id`` is the stream entry's id; a reader may meet an event twice and tells by the other
+    members, not by the id.
+    """
+
+    kind: EventKind
+    iss: str
+    cutoff: int
+    app: str
+    source: str
+    received_at: float
+    sid: str | None = None
+    sub: str | None = None
+    jti: str | None = None
+    client_ids: tuple[str, ...] = ()
+    revoke_offline_access: bool = False
+    id: str | None = None
+
+    def members(self) -> dict[str, Any]:
+        """The event's members as JSON values; absent ones are left out, ``id`` is not one."""
+        members: dict[str, Any] = {"v": VERSION, "kind": self.kind.value, "iss": self.iss}
+        for name in ("sid", "sub"):
+            if (value := getattr(self, name)) is not None:
+                members[name] = value
+        members["cutoff"] = self.cutoff
+        members["app"] = self.app
+        members["source"] = self.source
+        members["received_at"] = self.received_at
+        if self.client_ids:
+            members["client_ids"] = list(self.client_ids)
+        if self.jti is not None:
+            members["jti"] = self.jti
+        if self.revoke_offline_access:
+            members["revoke_offline_access"] = True
+        return members
+
+    def to_json(self) -> str:
+        """The members as one JSON object, without ``id``: the script adds it."""
+        return json.dumps(self.members(), ensure_ascii=False, separators=(",", ":"))
+
+    def to_fields(self) -> dict[str, str]:
+        """The members as fields of a stream entry: all values are strings."""
+        return {
+            name: value
+            if isinstance(value, str)
+            else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            for name, value in self.members().items()
+        }
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a message of the channel. Raises `UnknownEvent` or `MalformedEvent`."""
+        try:
+            members = json.loads(text)
+        except (ValueError, RecursionError):
+            raise MalformedEvent("not JSON") from None
+        if not isinstance(members, dict):
+            raise MalformedEvent("not a JSON object")
+        return cls._read(members)
+
+    @classmethod
+    def from_fields(
+        cls, fields: Mapping[str | bytes, str | bytes], entry_id: str | bytes | None = None
+    ) -> Self:
+        """Read an entry of the stream. Raises `UnknownEvent` or `MalformedEvent`."""
+        members: dict[str, Any] = {}
+        try:
+            for raw_name, raw_value in fields.items():
+                name, value = _text(raw_name), _text(raw_value)
+                members[name] = json.loads(value) if name in _NOT_STRINGS else value
+        except (ValueError, RecursionError):
+            raise MalformedEvent("a field that can not be read") from None
+        if entry_id is not None:
+            members["id"] = _text(entry_id)
+        return cls._read(members)
+
+    @classmethod
+    def _read(cls, members: Mapping[str, Any]) -> Self:
+        kind = _known_kind(members)
+        if kind is EventKind.SESSION and "sid" not in members:
+            raise MalformedEvent("sid")
+        if kind is EventKind.USER and "sub" not in members:
+            raise MalformedEvent("sub")
+        for name, (types, required) in _TYPES.items():
+            value = members.get(name)
+            if name in members and (isinstance(value, bool) or not isinstance(value, types)):
+                raise MalformedEvent(name)
+            if required and name not in members:
+                raise MalformedEvent(name)
+        client_ids = members.get("client_ids", [])
+        if not all(isinstance(client_id, str) for client_id in client_ids):
+            raise MalformedEvent("client_ids")
+        return cls(
+            kind=kind,
+            iss=members["iss"],
+            cutoff=members["cutoff"],
+            app=members["app"],
+            source=members["source"],
+            received_at=float(members["received_at"]),
+            sid=members.get("sid"),
+            sub=members.get("sub"),
+            jti=members.get("jti"),
+            client_ids=tuple(client_ids),
+            revoke_offline_access=members.get("revoke_offline_access") is True,
+            id=members.get("id"),
+        )
+
+
+_TYPES: dict[str, tuple[type | tuple[type, ...], bool]] = {
+    "iss": (str, True),
+    "cutoff": (int, True),
+    "app": (str, True),
+    "source": (str, True),
+    "received_at": ((int, float), True),
+    "sid": (str, False),
+    "sub": (str, False),
+    "jti": (str, False),
+    "id": (str, False),
+    "client_ids": (list, False),
+}
+"""The type of each member, and whether every event has it."""
+
+_NOT_STRINGS = frozenset({"v", "cutoff", "received_at", "client_ids", "revoke_offline_access"})
+
+
+def _known_kind(members: Mapping[str, Any]) -> EventKind:
+    if "v" not in members or "kind" not in members:
+        raise MalformedEvent("v and kind are required")
+    if members["v"] != VERSION or isinstance(members["v"], bool):
+        raise UnknownEvent("v")
+    try:
+        return EventKind(members["kind"])
+    except ValueError:
+        raise UnknownEvent("kind") from None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else value

@@ -1,0 +1,68 @@
+"""Names of the Redis keys of one relying app, version 1 of the contract.
+
+Every key of an app holds ``{app}``, so that Redis Cluster keeps them in one slot and one
+script can write them atomically.
+"""
+
+import base64
+import hashlib
+import re
+
+VERSION = 1
+"""The contract's version: ``v`` in each event and in ``meta``, ``v1`` in each key."""
+
+# At most 63 characters, safe in key names, ACL patterns and metric labels alike.
+APP_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+# 128 bits: two of a billion billion users share a key with a chance below one in a million.
+_DIGEST_BYTES = 16
+
+
+def digest(first: str, second: str) -> str:
+    """``h(first, second)`` of the contract: 22 characters of base64url.
+
+    The first 16 bytes of SHA-256 over both in UTF-8, joined by one newline, so that a key
+    name has a fixed length and holds nothing personal.
+    """
+    raw = hashlib.sha256(f"{first}\n{second}".encode()).digest()[:_DIGEST_BYTES]
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+class AppKeys:
+    """The Redis keys of the relying app ``app``.
+
+    Raises ``ValueError`` when ``app`` is not a name of the contract
+    (``[a-z0-9][a-z0-9_-]{0,62}``).
+    """
+
+    __slots__ = ("app", "events", "feed", "meta", "prefix")
+
+    def __init__(self, app: str) -> None:
+        if not APP_NAME.fullmatch(app):
+            raise ValueError(f"not a relying app's name: {app!r} ({APP_NAME.pattern})")
+        self.app = app
+        self.prefix = f"bcl:v{VERSION}:{{{app}}}:"
+        self.events = self.prefix + "events"
+        self.feed = self.prefix + "feed"
+        self.meta = self.prefix + "meta"
+
+    def sid(self, iss: str, sid: str) -> str:
+        """The marker of one session of an issuer."""
+        return f"{self.prefix}sid:{digest(iss, sid)}"
+
+    def sub(self, iss: str, sub: str) -> str:
+        """The marker of every session of one user of an issuer."""
+        return f"{self.prefix}sub:{digest(iss, sub)}"
+
+    def all(self, iss: str) -> str:
+        """The marker of every session of an issuer."""
+        return f"{self.prefix}all:{digest(iss, '')}"
+
+    def jti(self, iss: str, jti: str, sid: str | None, sub: str | None) -> str:
+        """Remembers one logout token, so that its repetition changes nothing.
+
+        ``sid`` and ``sub`` belong to it: where a provider's short ``jti`` collides, another
+        user's logout is still another logout.
+        """
+        joined = "\n".join((jti, sid or "", sub or ""))
+        return f"{self.prefix}jti:{digest(iss, joined)}"

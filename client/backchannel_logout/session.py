@@ -1,0 +1,62 @@
+"""What an app remembers of a login, and how it gets into the app's own session."""
+
+import math
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+SESSION_MEMBERS = ("iss", "sub", "sid", "login_at")
+"""The four members that `remember` stores in the app's session."""
+
+
+class SessionNotIdentified(ValueError):
+    """The mapping does not say which login it belongs to; see `remember`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session of the app, as its provider knows it.
+
+    ``login_at`` is the ``iat`` of the ID token of the login that opened it, in whole epoch
+    seconds. A refreshed ID token has a newer ``iat`` and never changes it: otherwise a
+    refresh after the logout would bring the session back to life.
+    """
+
+    iss: str
+    login_at: int
+    sid: str | None = None
+    sub: str | None = None
+
+    @classmethod
+    def from_mapping(cls, session: Mapping[str, Any]) -> Self:
+        """Read what `remember` stored. Raises `SessionNotIdentified` where it is not there."""
+        iss, login_at = session.get("iss"), session.get("login_at")
+        sid, sub = session.get("sid"), session.get("sub")
+        if not isinstance(iss, str) or not iss:
+            raise SessionNotIdentified("the session has no issuer (iss); call remember() at login")
+        if isinstance(login_at, bool) or not isinstance(login_at, int):
+            raise SessionNotIdentified("the session has no login_at; call remember() at login")
+        for name, value in (("sid", sid), ("sub", sub)):
+            if value is not None and not isinstance(value, str):
+                raise SessionNotIdentified(f"the session's {name} is not a string")
+        return cls(iss=iss, login_at=login_at, sid=sid, sub=sub)
+
+
+def remember(session: MutableMapping[str, Any], id_token_claims: Mapping[str, Any]) -> None:
+    """Store in the app's session which login it belongs to.
+
+    Call it once, at the login, with the claims of the **verified** ID token; never at a
+    refresh. Calling it again with the same claims changes nothing. Raises
+    `SessionNotIdentified` when the claims are not those of an ID token.
+    """
+    iat = id_token_claims.get("iat")
+    if isinstance(iat, bool) or not isinstance(iat, int | float) or not math.isfinite(iat):
+        raise SessionNotIdentified("the ID token's iat is not a number")
+    members = {
+        "iss": id_token_claims.get("iss"),
+        "sub": id_token_claims.get("sub"),
+        "sid": id_token_claims.get("sid"),
+        "login_at": math.floor(iat),
+    }
+    Session.from_mapping(members)
+    session.update(members)

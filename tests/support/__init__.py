@@ -1,0 +1,1 @@
+"""Real parts for tests: Redis servers, providers with their keys, receivers as processes."""

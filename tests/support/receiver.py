@@ -1,0 +1,116 @@
+"""The receiver as its operators run it: a process with a settings file."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without settings of the person who runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BCL_")}
+
+
+def run_app(
+    *arguments: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``python -m app ...`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=cwd, input=stdin, capture_output=True, text=True, timeout=60, check=False,
+        env=clean_environment() | {"PYTHONPATH": str(ROOT)} | (env or {}),
+    )  # fmt: skip
+
+
+class Receiver:
+    """A running ``python -m app serve`` on free ports. `log` holds what it wrote."""
+
+    def __init__(self, directory: Path, config: str, env: dict[str, str] | None = None) -> None:
+        self.directory = directory
+        self.log_path = directory / "receiver.log"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "settings.toml").write_text(config)
+        self.env = env or {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = self.admin_url = self.redis_url = ""
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def start(self, *, ready: bool = True) -> Self:
+        """Start it; wait until it answers, and with ``ready`` until it is ready."""
+        self.log_path.write_text("")
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve", "--config", "settings.toml"],
+                cwd=self.directory, stdout=log, stderr=log,
+                env=clean_environment() | {"PYTHONPATH": str(ROOT)} | self.env,
+            )  # fmt: skip
+        wait_for(self._announced, "the receiver says where it listens", self)
+        if ready:
+            wait_for(lambda: self.readyz().status_code == 200, "the receiver is ready", self)
+        return self
+
+    def _announced(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the receiver ended:\n{self.log}")
+        public = re.search(r"back-channel logout:\s+(http://\S+)/backchannel-logout", self.log)
+        admin = re.search(r"health and operations:\s+(http://\S+)/readyz", self.log)
+        embedded = re.search(r"embedded Redis for apps:\s+(redis://\S+)", self.log)
+        if public and admin:
+            self.url, self.admin_url = public[1], admin[1]
+            self.redis_url = embedded[1] if embedded else ""
+        return bool(public and admin)
+
+    def readyz(self) -> httpx.Response:
+        return httpx.get(self.admin_url + "/readyz", timeout=5)
+
+    def post(self, token: str, **fields: str) -> httpx.Response:
+        """POST a logout token as providers do."""
+        return httpx.post(
+            self.url + "/backchannel-logout", data={"logout_token": token, **fields}, timeout=10
+        )
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it and return its exit status; SIGKILL for a crash."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        status = self.process.wait(30)
+        self.process = None
+        return status
+
+
+def wait_for(condition: Any, what: str, receiver: Receiver | None = None) -> None:
+    """Poll until the condition holds; fail with ``what`` after 20 seconds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"in 20 s not true: {what}\n{receiver.log if receiver else ''}")
+        time.sleep(0.02)
+
+
+SHOP = '[{client_id = "shop-web", app = "shop"}]'
+
+
+def config(redis_url: str, *issuers: str, top: str = "", clients: str = SHOP) -> str:
+    """A settings file on free ports; each of ``issuers`` is the TOML of one table's body."""
+    lines = [
+        'listen = "127.0.0.1:0"',
+        'admin_listen = "127.0.0.1:0"',
+        f'redis_url = "{redis_url}"',
+        top,
+    ]
+    for issuer in issuers:
+        lines += ["[[issuers]]", issuer, f"clients = {clients}"]
+    return "\n".join(lines) + "\n"
