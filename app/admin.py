@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.backchannel import NO_STORE
 from app.publish.store import Store
 from app.tokens.provider_keys import ProviderKeys
 
@@ -30,7 +29,7 @@ class Health:
 
     async def live(self, _: Request) -> Response:
         """The event loop turns. Nothing else: a restart mends no Redis and no provider."""
-        return PlainTextResponse("ok\n", headers=NO_STORE)
+        return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
         """200 when a logout can be answered with 200 here.
@@ -55,4 +54,4 @@ class Health:
             "redis": {"writable": fault is None, "error": fault},
             "issuers": issuers,
         }
-        return JSONResponse(body, status_code=200 if body["ready"] else 503, headers=NO_STORE)
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)

@@ -38,8 +38,6 @@ LARGEST_BODY = 64 * 1024
 # 64 KiB can hold 65,536 empty fields; providers send one or two.
 _MOST_FIELDS = 1000
 
-NO_STORE = {"Cache-Control": "no-store"}
-
 
 @dataclass(frozen=True, slots=True)
 class Provider:
@@ -78,13 +76,13 @@ class BackchannelLogout:
             return self._fault(story, DependencyUnavailable(Outage.DEADLINE))
         except ClientDisconnect:
             story.tell("disconnected")
-            return Response(status_code=400, headers=NO_STORE)
+            return Response(status_code=400)
         except Exception:
             # A fault of ours is never the provider's: 503, so that it may send again.
             log.exception("logout outcome=failed error=internal")
             return self._fault(story, DependencyUnavailable(Outage.INTERNAL))
         story.tell(story.outcome)
-        return Response(status_code=200, headers=NO_STORE)
+        return Response(status_code=200)
 
     async def _receive(self, request: Request, story: "_Story") -> None:
         arrived_at = self._clock()
@@ -105,7 +103,7 @@ class BackchannelLogout:
         status, body, headers = to_http(error)
         outcome = "refused" if isinstance(error, TokenRefused) else "unavailable"
         story.tell(outcome, reason=str(error))
-        return JSONResponse(body, status_code=status, headers={**NO_STORE, **headers})
+        return JSONResponse(body, status_code=status, headers=headers)
 
 
 async def read_form(request: Request) -> bytes:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.admin import Health
-from app.backchannel import NO_STORE, BackchannelLogout, Provider
+from app.backchannel import BackchannelLogout, Provider
 from app.embedded import EmbeddedServer
 from app.publish.redis_link import connect
 from app.publish.store import Store
@@ -116,15 +116,19 @@ class Parts:
 
 
 def _app(routes: list[Route]) -> Starlette:
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    # Providers count a redirect as a failure; a path with a slash too many is simply wrong.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     """404 and 405 of the router, in the form of the other answers."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
-    headers = {**NO_STORE, **(getattr(error, "headers", None) or {})}
-    return JSONResponse({"error": code}, status_code=status, headers=headers)
+    return JSONResponse(
+        {"error": code}, status_code=status, headers=getattr(error, "headers", None)
+    )
 
 
 @contextlib.asynccontextmanager
@@ -185,6 +189,8 @@ async def _listen(settings: Settings, listeners: list[tuple[socket.socket, Starl
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Here, and not in the answers: the server itself refuses broken requests.
+                headers=[("Cache-Control", "no-store")],
                 proxy_headers=False,
                 timeout_keep_alive=int(settings.keep_alive),
                 timeout_graceful_shutdown=int(settings.shutdown_grace),

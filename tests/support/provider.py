@@ -61,6 +61,8 @@ class Provider:
     def __init__(self, path: str = "", alg: str = "RS256") -> None:
         self.alg = alg
         self.keys: dict[str, Any] = {"k1": private_key(alg)}
+        self.jwk_members: dict[str, Any] = {}
+        """Further members of every published key."""
         self.extra_jwks: list[Any] = []
         self.mode = "ok"
         self.requests: Counter[str] = Counter()
@@ -94,7 +96,8 @@ class Provider:
         self.keys = {kid: private_key(self.alg, which=sum(map(ord, kid)))}
 
     def jwks(self) -> dict[str, Any]:
-        return {"keys": [public_jwk(key, kid) for kid, key in self.keys.items()] + self.extra_jwks}
+        own = [public_jwk(key, kid, **self.jwk_members) for kid, key in self.keys.items()]
+        return {"keys": own + self.extra_jwks}
 
     # -- tokens ---------------------------------------------------------------------------
 

@@ -1,0 +1,217 @@
+"""What a provider sees while something of ours, or of its own, is broken. Real processes."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import httpx
+import pytest
+from backchannel_logout import AppKeys
+
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_server import RedisServer
+
+KEYS = AppKeys("shop")
+
+# The least patient provider waits 2.5 s; a library's own retries would take fourteen.
+PATIENCE = 4
+
+
+def post(receiver: Receiver, token: str) -> httpx.Response:
+    data = {"logout_token": token}
+    return httpx.post(receiver.url + "/backchannel-logout", data=data, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_without_redis_the_answer_is_503_and_the_same_token_succeeds_later(
+    how: str, receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    """The jti is remembered only with the marker: the repetition is not taken for a replay."""
+    token = provider.token(sid="s")
+    if how == "frozen":
+        redis_server.freeze()
+    else:
+        redis_server.stop(signal.SIGKILL)
+    answer = post(receiver, token)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["error"] == "temporarily_unavailable"
+    wait_for(lambda: receiver.readyz().status_code == 503, "readiness sees the outage", receiver)
+    assert httpx.get(receiver.admin_url + "/livez").status_code == 200
+    if how == "frozen":
+        redis_server.thaw()
+    else:
+        redis_server.start()
+    assert post(receiver, token).status_code == 200
+    with redis_server.client() as client:
+        assert client.exists(KEYS.sid(provider.issuer, "s"))
+        assert client.xlen(KEYS.events) >= 1
+    wait_for(lambda: receiver.readyz().status_code == 200, "readiness sees the end", receiver)
+
+
+def test_without_the_key_the_answer_is_503_and_the_same_token_succeeds_later(
+    receiver: Receiver, provider: Provider
+) -> None:
+    provider.mode = "500"
+    provider.rotate("k2")
+    token = provider.token()
+    answer = post(receiver, token)
+    assert answer.status_code == 503
+    assert answer.json()["error_description"].startswith("keys_unavailable: ")
+    provider.mode = "ok"
+    assert post(receiver, token).status_code == 200
+
+
+def test_a_provider_that_hangs_is_answered_in_time(receiver: Receiver, provider: Provider) -> None:
+    provider.mode = "hang"
+    provider.rotate("k2")
+    assert post(receiver, provider.token()).status_code == 503
+
+
+def test_a_dead_provider_does_not_keep_the_service_from_being_ready(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
+) -> None:
+    """The others' logouts are served; the body of /readyz says what is wrong."""
+    with Provider() as dead:
+        dead.mode = "hang"
+        text = config(
+            redis_server.url, f'issuer = "{provider.issuer}"', f'issuer = "{dead.issuer}"',
+            clients='[{client_id = "shop-web", app = "shop"}]',
+        )  # fmt: skip
+        receiver = Receiver(tmp_path / "r", text).start()
+        try:
+            assert post(receiver, provider.token()).status_code == 200
+            body = receiver.readyz().json()
+            assert body["issuers"][provider.issuer]["error"] is None
+            assert body["issuers"][dead.issuer]["error"] == "timeout"
+        finally:
+            receiver.stop()
+
+
+def test_redis_away_at_the_start_is_no_reason_not_to_start(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
+) -> None:
+    redis_server.stop()
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"')
+    receiver = Receiver(tmp_path / "r", text).start(ready=False)
+    try:
+        assert post(receiver, provider.token()).status_code == 503
+        redis_server.start()
+        wait_for(lambda: receiver.readyz().status_code == 200, "ready at last", receiver)
+        with redis_server.client() as client:
+            assert client.hget(KEYS.meta, "max_session_age") == str(30 * 86400)
+    finally:
+        receiver.stop()
+
+
+def test_a_redis_that_came_back_empty_gets_its_meta_again(
+    receiver: Receiver, redis_server: RedisServer
+) -> None:
+    """Guards read the app's age from there."""
+    with redis_server.client() as client:
+        client.flushall()
+        wait_for(lambda: client.exists(KEYS.meta), "meta is written again", receiver)
+
+
+def test_sigterm_lets_the_requests_in_flight_finish(
+    receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    """No new connections, the answers that are due, then Redis is closed and the exit is 0."""
+    process = receiver.process
+    assert process is not None
+    provider.mode = "hang"
+    provider.rotate("k2")
+    with contextlib.ExitStack() as stack:
+        before = provider.key_fetches
+        flying = [stack.enter_context(connection(receiver.url)) for _ in range(8)]
+        for n, one in enumerate(flying):
+            send(one, provider.token(sid=f"f{n}"))
+        wait_for(lambda: provider.key_fetches > before, "the requests wait for a key", receiver)
+        # The event loop has read all that came before this answer.
+        assert httpx.get(receiver.admin_url + "/livez").status_code == 200
+        os.kill(process.pid, signal.SIGTERM)
+        wait_for(lambda: not connects(receiver.url), "the listener is closed", receiver)
+        assert {one.getresponse().status for one in flying} == {503}
+    assert process.wait(20) == 0
+    assert "Traceback" not in receiver.log
+    assert "outcome=stopped" in receiver.log
+    with redis_server.client() as client:
+        names = [one["name"] for one in client.client_list()]
+    assert "backchannel-logout-receiver" not in names
+
+
+def connection(url: str) -> contextlib.closing[HTTPConnection]:
+    """One connection of our own: the pool of a library closes idle ones after five seconds."""
+    return contextlib.closing(HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE))
+
+
+def send(one: HTTPConnection, token: str) -> None:
+    """POST a token and do not wait for the answer."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    one.request("POST", "/backchannel-logout", f"logout_token={token}", headers)
+
+
+def connects(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def test_a_stop_under_load_loses_nothing_that_was_answered_200(
+    receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    """Every 200 is a marker and an event, also of the last one before the end."""
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def load(worker: int) -> None:
+        with httpx.Client(timeout=PATIENCE) as client:
+            for n in range(10_000):
+                if stop.is_set():
+                    return
+                sid = f"{worker}-{n}"
+                data = {"logout_token": provider.token(sid=sid)}
+                try:
+                    answer = client.post(receiver.url + "/backchannel-logout", data=data)
+                except httpx.TransportError:
+                    return
+                if answer.status_code == 200:
+                    acknowledged.append(sid)
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(load, n) for n in range(4)]
+        wait_for(lambda: len(acknowledged) > 200, "the load runs", receiver)
+        assert receiver.stop() == 0
+        stop.set()
+        for worker in workers:
+            worker.result()
+    with redis_server.client() as client:
+        written = {fields["sid"] for _, fields in client.xrange(KEYS.events)}
+        assert set(acknowledged) <= written
+        assert all(client.exists(KEYS.sid(provider.issuer, sid)) for sid in acknowledged)
+
+
+@pytest.mark.slow
+def test_an_idle_connection_outlives_uvicorns_own_five_seconds(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """Providers send their next logout on the connection of the last one."""
+    with connection(receiver.url) as client:
+        send(client, provider.token())
+        assert client.getresponse().read() == b""
+        own_port = client.sock.getsockname()
+        time.sleep(6.5)
+        send(client, provider.token())
+        assert client.getresponse().status == 200
+        assert client.sock.getsockname() == own_port

@@ -1,0 +1,306 @@
+"""The key cache against a real HTTP server that counts, fails, hangs, redirects and rotates."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
+from app.settings import IssuerSettings, load
+from app.tokens import signed_jwt
+from app.tokens.fetch import new_client
+from app.tokens.provider_keys import BUDGET_BURST, BUDGET_INTERVAL, ProviderKeys
+from app.tokens.signed_jwt import SignedClaims
+from tests.support.provider import ABSENT, Provider, private_key
+from tests.support.receiver import config
+
+NewKeys = Callable[..., ProviderKeys]
+
+
+class Clock:
+    """A clock that a test moves: for epoch seconds and for ages alike."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with new_client() as one:
+        yield one
+
+
+@pytest.fixture
+async def new_keys(tmp_path: Path, client: httpx.AsyncClient) -> AsyncIterator[NewKeys]:
+    """Makes the key cache of a provider, with issuer options and clocks of the test's own."""
+    made: list[ProviderKeys] = []
+
+    def make(provider: Provider, options: str = "", clock: Clock | None = None) -> ProviderKeys:
+        path = tmp_path / f"settings-{len(made)}.toml"
+        path.write_text(config("redis://127.0.0.1", f'issuer = "{provider.issuer}"\n{options}'))
+        issuer: IssuerSettings = load(path, {}).issuers[0]
+        clock = clock or Clock()
+        made.append(ProviderKeys(issuer, client, clock=clock, monotonic=clock))
+        return made[-1]
+
+    yield make
+    for keys in made:
+        await keys.aclose()
+
+
+async def verify(keys: ProviderKeys, token: str) -> SignedClaims:
+    jwt = signed_jwt.parse(token.encode())
+    return await signed_jwt.verify(jwt, keys.issuer, keys, arrived_at=time.time())
+
+
+async def test_the_first_token_brings_the_keys_and_the_next_costs_no_fetch(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    for _ in range(5):
+        await verify(keys, provider.token())
+    assert provider.requests == {"/.well-known/openid-configuration": 1, "/jwks": 1}
+
+
+async def test_a_configured_jwks_uri_needs_no_discovery(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider, f'jwks_uri = "{provider.origin}/jwks"')
+    await verify(keys, provider.token())
+    assert provider.requests == {"/jwks": 1}
+
+
+async def test_an_issuer_with_a_path_is_discovered_below_it(new_keys: NewKeys) -> None:
+    """OpenID Connect Discovery 1.0, section 4.1; a slash at its end is not doubled."""
+    for path in ("/realms/main", "/realms/main/"):
+        with Provider(path) as provider:
+            await verify(new_keys(provider), provider.token())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"issuer": "https://other.example"}, "discovery_issuer"),
+        ({"issuer": None}, "discovery_issuer"),
+        ({"jwks_uri": None}, "discovery_jwks_uri"),
+        ({"jwks_uri": "http://keys.example/jwks"}, "not_https"),
+        ({"jwks_uri": "file:///etc/passwd"}, "not_https"),
+        ({"jwks_uri": "https://[::1"}, "not_https"),
+    ],
+)
+async def test_a_discovery_document_that_can_not_be_trusted_brings_no_keys(
+    answer: dict[str, str | None], error: str, provider: Provider, new_keys: NewKeys
+) -> None:
+    provider.discovery = answer
+    keys = new_keys(provider)
+    with pytest.raises(DependencyUnavailable):
+        await verify(keys, provider.token())
+    assert keys.state().last_error == error
+    assert provider.key_fetches == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "error"),
+    [
+        ("500", "http_500"),
+        ("redirect", "http_302"),
+        ("rubbish", "not_a_key_set"),
+        ("empty", "not_a_key_set"),
+        ("large", "too_large"),
+        ("gzip", "content_encoding"),
+    ],
+)
+async def test_a_provider_that_misbehaves_is_our_outage_and_mends_itself(
+    mode: str, error: str, provider: Provider, new_keys: NewKeys
+) -> None:
+    """503 while the keys can not be had, and 200 for the same token when they can."""
+    provider.mode = mode
+    keys = new_keys(provider)
+    token = provider.token()
+    with pytest.raises(DependencyUnavailable) as outage:
+        await verify(keys, token)
+    assert outage.value.outage is Outage.KEYS_UNAVAILABLE
+    assert keys.state().last_error == error
+    assert "/elsewhere" not in provider.requests
+    provider.mode = "ok"
+    assert await verify(keys, token)
+
+
+@pytest.mark.parametrize("mode", ["hang", "drip"])
+async def test_a_provider_that_hangs_is_given_up_in_time(
+    mode: str, provider: Provider, new_keys: NewKeys
+) -> None:
+    """The request gives up waiting; the fetch goes on for those who come later."""
+    provider.mode = mode
+    keys = new_keys(provider)
+    async with asyncio.timeout(10):
+        with pytest.raises(DependencyUnavailable):
+            await verify(keys, provider.token())
+
+
+async def test_a_key_that_is_not_known_yet_is_fetched(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """Rotation: the new key is found at its first token, and the whole set is replaced."""
+    keys = new_keys(provider)
+    old = provider.token()
+    await verify(keys, old)
+    provider.rotate("k2")
+    assert await verify(keys, provider.token())
+    with pytest.raises(TokenRefused) as refusal:
+        await verify(keys, old)
+    assert refusal.value.reason is Reason.KEY_UNKNOWN
+
+
+async def test_a_rotated_key_without_a_kid_is_fetched(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    await verify(keys, provider.token(header={"kid": ABSENT}))
+    provider.rotate("k2")
+    assert await verify(keys, provider.token(header={"kid": ABSENT}))
+
+
+async def test_a_known_kid_with_a_bad_signature_costs_no_fetch(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    await verify(keys, provider.token())
+    with pytest.raises(TokenRefused) as refusal:
+        await verify(keys, provider.token(key=private_key("RS256", 9)))
+    assert refusal.value.reason is Reason.SIGNATURE
+    assert provider.key_fetches == 1
+
+
+async def test_unknown_kids_have_a_budget(provider: Provider, new_keys: NewKeys) -> None:
+    """Three fetches at once, then one in thirty seconds, however many tokens come."""
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+    await keys.refresh()
+    for n in range(20):
+        with pytest.raises(TokenRefused):
+            await verify(keys, provider.token(header={"kid": f"x{n}"}, iat=int(time.time()) - 5))
+    assert provider.key_fetches == 1 + BUDGET_BURST
+    clock.ahead += BUDGET_INTERVAL + 1
+    for n in range(20):
+        with pytest.raises(TokenRefused):
+            await verify(keys, provider.token(header={"kid": f"y{n}"}))
+    assert provider.key_fetches == 1 + BUDGET_BURST + 1
+
+
+async def test_failed_fetches_count_against_the_budget(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """A provider that is down is not hammered."""
+    provider.mode = "500"
+    keys = new_keys(provider, f'jwks_uri = "{provider.origin}/jwks"')
+    for _ in range(20):
+        with pytest.raises(DependencyUnavailable):
+            await verify(keys, provider.token())
+    assert provider.key_fetches == BUDGET_BURST
+
+
+async def test_many_tokens_at_once_share_one_fetch(provider: Provider, new_keys: NewKeys) -> None:
+    keys = new_keys(provider)
+    await asyncio.gather(*(verify(keys, provider.token()) for _ in range(50)))
+    assert provider.key_fetches == 1
+
+
+async def test_a_request_that_gives_up_does_not_take_the_fetch_with_it(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    impatient = asyncio.create_task(verify(keys, provider.token()))
+    patient = asyncio.create_task(verify(keys, provider.token()))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert await patient
+    assert provider.key_fetches == 1
+
+
+async def test_an_unknown_key_is_final_only_after_a_fetch_that_is_newer_than_the_token(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """Until then the token may be signed with a key that we have not seen yet."""
+    keys = new_keys(provider)
+    await keys.refresh()
+    provider.mode = "500"
+    new = provider.token(header={"kid": "new"}, iat=int(time.time()) + 2)
+    with pytest.raises(DependencyUnavailable):
+        await verify(keys, new)
+    old = provider.token(header={"kid": "new"}, iat=int(time.time()) - 60)
+    with pytest.raises(TokenRefused) as refusal:
+        await verify(keys, old)
+    assert refusal.value.reason is Reason.KEY_UNKNOWN
+
+
+async def test_the_last_good_keys_serve_while_the_provider_is_down(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """A failed refresh empties nothing; after jwks_max_stale the keys serve no more."""
+    clock = Clock()
+    keys = new_keys(provider, 'jwks_max_stale = "1h"', clock)
+    await keys.refresh()
+    provider.mode = "500"
+    clock.ahead += 3500
+    await keys.refresh()
+    assert keys.state().last_error == "http_500"
+    assert await verify(keys, provider.token())
+    clock.ahead += 200
+    with pytest.raises(DependencyUnavailable):
+        await verify(keys, provider.token())
+    provider.mode = "ok"
+    clock.ahead += BUDGET_INTERVAL
+    assert await verify(keys, provider.token())
+
+
+async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: NewKeys) -> None:
+    """The new key is there before its first token, and a failure is tried again sooner."""
+    keys = new_keys(provider, 'jwks_refresh = "1s"')
+    task = asyncio.create_task(keys.keep_fresh())
+    try:
+        async with asyncio.timeout(20):
+            while provider.key_fetches < 2:
+                await asyncio.sleep(0.02)
+            provider.mode = "500"
+            while keys.state().last_error is None:
+                await asyncio.sleep(0.02)
+            provider.mode = "ok"
+            while keys.state().last_error is not None:
+                await asyncio.sleep(0.02)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_moved_keys_are_found_by_discovery_again(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    await keys.refresh()
+    with Provider() as other:
+        other.keys = {"moved": provider.keys["k1"]}
+        provider.discovery = {"jwks_uri": other.origin + "/jwks"}
+        provider.mode = "500"
+        await keys.refresh()
+        assert await verify(keys, provider.token(header={"kid": "moved"}))
+
+
+async def test_one_broken_issuer_does_not_delay_another(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """The neighbour's token is verified while ours still waits for its provider."""
+    with Provider() as broken:
+        broken.mode = "hang"
+        waiting = asyncio.create_task(verify(new_keys(broken), broken.token()))
+        await asyncio.sleep(0)
+        assert await verify(new_keys(provider), provider.token())
+        assert not waiting.done()
+        with pytest.raises(DependencyUnavailable):
+            await waiting
