@@ -40,24 +40,25 @@ class StartFault(Exception):
 
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     """Serve until SIGTERM or SIGINT. Raises `StartFault` when it can not begin."""
-    with (
-        bound(settings.listen, "listen") as public,
-        bound(settings.admin_listen, "admin_listen") as admin,
-    ):
-        async with contextlib.AsyncExitStack() as stack:
-            redis_url = settings.redis_url.get_secret_value()
-            if settings.embedded:
-                server = EmbeddedServer(settings.data_dir, settings.embedded_port)
-                redis_url = await stack.enter_async_context(server.running())
-                announce(f"embedded Redis for apps:  {redis_url}")
-            # Whatever is entered later is left earlier: listeners first, Redis last.
-            redis = await stack.enter_async_context(_closing_redis(redis_url))
-            client = await stack.enter_async_context(new_client())
-            parts = Parts(settings, redis, client)
-            await stack.enter_async_context(parts.running())
-            announce(f"back-channel logout:      http://{_shown(public)}/backchannel-logout")
-            announce(f"health and operations:    http://{_shown(admin)}/readyz")
-            await _listen(settings, [(public, parts.public_app), (admin, parts.admin_app)])
+    async with contextlib.AsyncExitStack() as stack:
+        # What is entered later is left earlier: listeners first, then Redis, then its server.
+        stop = stack.enter_context(_stop_on_signal())
+        public = stack.enter_context(bound(settings.listen, "listen"))
+        admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
+        redis_url = settings.redis_url.get_secret_value()
+        if settings.embedded:
+            server = EmbeddedServer(settings.data_dir, settings.embedded_port)
+            redis_url = await stack.enter_async_context(server.running())
+            announce(f"embedded Redis for apps:  {redis_url}")
+        redis = await stack.enter_async_context(_closing_redis(redis_url))
+        client = await stack.enter_async_context(new_client())
+        parts = Parts(settings, redis, client)
+        await stack.enter_async_context(parts.running())
+        for listener in (public, admin):
+            listener.listen()  # who comes from here on waits in line, and is not turned away
+        announce(f"back-channel logout:      http://{_shown(public)}/backchannel-logout")
+        announce(f"health and operations:    http://{_shown(admin)}/readyz")
+        await _listen(settings, [(public, parts.public_app), (admin, parts.admin_app)], stop)
     log.info("service outcome=stopped")
 
 
@@ -177,8 +178,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _listen(settings: Settings, listeners: list[tuple[socket.socket, Starlette]]) -> None:
-    """Serve until a signal, then let the requests in flight finish."""
+async def _listen(
+    settings: Settings, listeners: list[tuple[socket.socket, Starlette]], stop: asyncio.Event
+) -> None:
+    """Serve until ``stop`` is set, then let the requests in flight finish."""
     servers = [
         _Server(
             uvicorn.Config(
@@ -198,18 +201,23 @@ async def _listen(settings: Settings, listeners: list[tuple[socket.socket, Starl
         )
         for _, app in listeners
     ]
-
-    def stop() -> None:
+    async with asyncio.TaskGroup() as group:
+        for server, (listener, _) in zip(servers, listeners, strict=True):
+            group.create_task(server.serve(sockets=[listener]))
+        await stop.wait()
         for server in servers:
             server.should_exit = True
 
-    loop = asyncio.get_running_loop()
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set, from the start on: also an embedded server that is
+    only just starting is then stopped in order."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop.set)
     try:
-        async with asyncio.TaskGroup() as group:
-            for server, (listener, _) in zip(servers, listeners, strict=True):
-                group.create_task(server.serve(sockets=[listener]))
+        yield stop
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -2,12 +2,37 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
+
+
+OUT_OF_REACH = "registry out of reach"
+"""How the reason of a skip begins that even `.ci/run` allows."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips",
+        action="store_true",
+        help=f"fail when a test was skipped for another reason than '{OUT_OF_REACH}'",
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A test that is skipped proves nothing: where everything can be installed, it is a fault."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--no-skips"):
+        return
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(OUT_OF_REACH):
+            reporter.write_line(f"--no-skips: {report.nodeid} was skipped: {reason}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

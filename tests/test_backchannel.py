@@ -76,7 +76,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def post(bench: Bench, body: bytes | str, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.post(
+    return bench.receiver.http.post(
         bench.receiver.url + "/backchannel-logout", content=body, headers=FORM | (headers or {})
     )
 
@@ -132,7 +132,7 @@ def test_a_percent_encoded_token_is_decoded(bench: Bench) -> None:
 
 def test_a_body_in_chunks_without_a_length_is_read(bench: Bench) -> None:
     body = f"logout_token={bench.provider.token()}".encode()
-    answer = httpx.post(
+    answer = bench.receiver.http.post(
         bench.receiver.url + "/backchannel-logout",
         content=(body[i : i + 7] for i in range(0, len(body), 7)),
         headers=FORM,
@@ -143,7 +143,7 @@ def test_a_body_in_chunks_without_a_length_is_read(bench: Bench) -> None:
 def test_a_token_in_the_query_is_not_read(bench: Bench) -> None:
     """It would be in the log of every proxy on the way."""
     url = f"{bench.receiver.url}/backchannel-logout?logout_token={bench.provider.token()}"
-    assert httpx.post(url, headers=FORM).status_code == 400
+    assert bench.receiver.http.post(url, headers=FORM).status_code == 400
 
 
 def test_a_repeated_token_changes_nothing_and_is_answered_200(bench: Bench) -> None:
@@ -173,23 +173,23 @@ def test_the_marker_is_the_iat_rounded_down(bench: Bench) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/backchannel-logout/", "/livez", "/readyz", "/metrics"])
 def test_the_public_listener_serves_one_path(path: str, bench: Bench) -> None:
-    answer = httpx.post(bench.receiver.url + path)
+    answer = bench.receiver.http.post(bench.receiver.url + path)
     assert answer.status_code == 404
     assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_other_methods_are_405(method: str, bench: Bench) -> None:
-    answer = httpx.request(method, bench.receiver.url + "/backchannel-logout")
+    answer = bench.receiver.http.request(method, bench.receiver.url + "/backchannel-logout")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_the_admin_listener_takes_no_tokens(bench: Bench) -> None:
-    answer = httpx.post(bench.receiver.admin_url + "/backchannel-logout")
+    answer = bench.receiver.http.post(bench.receiver.admin_url + "/backchannel-logout")
     assert answer.status_code == 404
-    assert httpx.get(bench.receiver.admin_url + "/livez").status_code == 200
+    assert bench.receiver.http.get(bench.receiver.admin_url + "/livez").status_code == 200
 
 
 def test_readyz_names_each_issuer(bench: Bench) -> None:

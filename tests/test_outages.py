@@ -26,7 +26,7 @@ PATIENCE = 4
 
 def post(receiver: Receiver, token: str) -> httpx.Response:
     data = {"logout_token": token}
-    return httpx.post(receiver.url + "/backchannel-logout", data=data, timeout=PATIENCE)
+    return receiver.http.post(receiver.url + "/backchannel-logout", data=data, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
@@ -45,7 +45,7 @@ def test_without_redis_the_answer_is_503_and_the_same_token_succeeds_later(
     assert answer.headers["cache-control"] == "no-store"
     assert answer.json()["error"] == "temporarily_unavailable"
     wait_for(lambda: receiver.readyz().status_code == 503, "readiness sees the outage", receiver)
-    assert httpx.get(receiver.admin_url + "/livez").status_code == 200
+    assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
     if how == "frozen":
         redis_server.thaw()
     else:
@@ -136,7 +136,7 @@ def test_sigterm_lets_the_requests_in_flight_finish(
             send(one, provider.token(sid=f"f{n}"))
         wait_for(lambda: provider.key_fetches > before, "the requests wait for a key", receiver)
         # The event loop has read all that came before this answer.
-        assert httpx.get(receiver.admin_url + "/livez").status_code == 200
+        assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
         os.kill(process.pid, signal.SIGTERM)
         wait_for(lambda: not connects(receiver.url), "the listener is closed", receiver)
         assert {one.getresponse().status for one in flying} == {503}

@@ -70,7 +70,13 @@ class Store:
         deadline. Then it may have been written or not; writing it again is harmless.
         """
         keys, args = self._arguments(revocation)
-        return await self._in_time(lambda: self._run(keys, args)) == 1
+        try:
+            return await self._in_time(lambda: self._run(keys, args)) == 1
+        except DependencyUnavailable as error:
+            log.warning(
+                "redis app=%s outcome=failed error=%s", revocation.event.app, error.__cause__
+            )
+            raise
 
     async def take_pulse(self) -> None:
         """Write the ``meta`` of each app where it is missing, and one of them always.
@@ -78,12 +84,15 @@ class Store:
         So a Redis that came back empty is served again, and `last_error` says whether it
         takes writes.
         """
+        before = self.last_error
         try:
             await self._in_time(self._write_meta)
         except DependencyUnavailable as error:
-            self.last_error = str(error.__cause__ or error)
+            self.last_error = str(error.__cause__)
         else:
             self.last_error = None
+        if self.last_error != before:
+            log.info("redis writable=%s error=%s", self.last_error is None, self.last_error or "-")
 
     async def _write_meta(self) -> None:
         metas: dict[str, dict[Any, Any]] = {
@@ -148,7 +157,6 @@ class Store:
             pass
         except RedisError as error:
             fault = _name(error)
-        log.warning("redis outcome=failed error=%s", fault)
         raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from RedisFault(fault)
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ class Receiver:
         self.env = env or {}
         self.process: subprocess.Popen[bytes] | None = None
         self.url = self.admin_url = self.redis_url = ""
+        self.http: httpx.Client
 
     @property
     def log(self) -> str:
@@ -49,6 +51,9 @@ class Receiver:
     def start(self, *, ready: bool = True) -> Self:
         """Start it; wait until it answers, and with ``ready`` until it is ready."""
         self.log_path.write_text("")
+        # Loopback only: no proxy of the environment, no certificates to load.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.http = httpx.Client(timeout=10, trust_env=False, verify=context)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", "serve", "--config", "settings.toml"],
@@ -73,18 +78,18 @@ class Receiver:
         return bool(public and admin)
 
     def readyz(self) -> httpx.Response:
-        return httpx.get(self.admin_url + "/readyz", timeout=5)
+        return self.http.get(self.admin_url + "/readyz")
 
     def post(self, token: str, **fields: str) -> httpx.Response:
         """POST a logout token as providers do."""
-        return httpx.post(
-            self.url + "/backchannel-logout", data={"logout_token": token, **fields}, timeout=10
-        )
+        fields = {"logout_token": token, **fields}
+        return self.http.post(self.url + "/backchannel-logout", data=fields)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit status; SIGKILL for a crash."""
         if self.process is None:
             return 0
+        self.http.close()
         self.process.send_signal(number)
         status = self.process.wait(30)
         self.process = None

@@ -1,0 +1,10 @@
+"""Real identity providers, driven by a scripted browser, end sessions of real relying apps.
+
+oidc_provider.mjs  npm's oidc-provider, with a line protocol for the tests
+oidc_provider      the process of it
+browser            follows redirects, keeps cookies, presses the buttons of HTML forms
+oidc_client        the relying app's side of OpenID Connect: code flow, PKCE, refresh
+relying_app        an app over HTTP whose ``/me`` answers 200 or 401
+visitor            a person in front of a browser: signs in to apps, and out at the provider
+stage              one test's receiver, relying apps and browsers
+"""

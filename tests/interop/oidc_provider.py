@@ -1,0 +1,91 @@
+"""npm's oidc-provider as a process; its line protocol is at the head of oidc_provider.mjs."""
+
+import json
+import queue
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+HERE = Path(__file__).parent
+OLDEST_NODE = 20
+
+
+def missing() -> str | None:
+    """Why the provider can not be started here, if it can not."""
+    node = shutil.which("node")
+    version = node and subprocess.check_output([node, "--version"], text=True)
+    if not version or int(re.findall(r"\d+", version)[0]) < OLDEST_NODE:
+        return f"Node >= {OLDEST_NODE} is missing"
+    if not (HERE / "node_modules" / "oidc-provider").is_dir():
+        if (HERE / "node_modules" / ".out-of-reach").exists():
+            return "registry out of reach: npm"
+        return "npm packages are not installed; make test-all installs them"
+    return None
+
+
+class OidcProvider:
+    """A running provider. Any login name signs in, with any password."""
+
+    def __init__(self, directory: Path) -> None:
+        self._log_path = directory / "oidc-provider.log"
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["node", str(HERE / "oidc_provider.mjs")],  # noqa: S607  from the PATH, like npm
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._deliveries: dict[str, queue.Queue[dict[str, Any]]] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.issuer: str = self._next(self._answers)["issuer"]
+
+    def register(self, **metadata: Any) -> None:
+        """Make a client known."""
+        client_id = metadata["client_id"]
+        self._deliveries[client_id] = queue.Queue()
+        assert self._ask({"register": metadata}) == {"registered": client_id}
+
+    def set_clock(self, ahead: int) -> None:
+        """Let the provider's clock run so many seconds ahead of the machine's."""
+        assert self._ask({"clock": ahead}) == {"clock": ahead}
+
+    def delivery_fault(self, client_id: str) -> str | None:
+        """What the provider says of the next delivery to this client; ``None``: success."""
+        fault: str | None = self._next(self._deliveries[client_id])["error"]
+        return fault
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self._next(self._answers)
+
+    def _next(self, reports: "queue.Queue[dict[str, Any]]") -> dict[str, Any]:
+        try:
+            return reports.get(timeout=10)
+        except queue.Empty:
+            raise AssertionError(
+                f"nothing from the provider in 10 s:\n{self._log_path.read_text()}"
+            ) from None
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            report = json.loads(line)
+            reports = self._deliveries[report["client_id"]] if "error" in report else self._answers
+            reports.put(report)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its stdin, which ends it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._reader.join()
+        self._process.stdout.close()

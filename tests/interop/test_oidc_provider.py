@@ -1,0 +1,154 @@
+"""npm's oidc-provider: a session that ends there ends in the relying app, and only that one.
+
+It waits 2.5 s for the receiver, never sends again, and puts a ``sid`` into its tokens, ID
+tokens included, only for clients with ``backchannel_logout_session_required``.
+"""
+
+import pytest
+from backchannel_logout import EventKind, SessionGuard
+
+from tests.interop.stage import Stage
+
+pytestmark = pytest.mark.interop
+
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+WITH_SID = pytest.mark.parametrize("with_sid", [True, False], ids=["sid", "sub_only"])
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_a_logout_with_sid_ends_that_session_alone(stage: Stage, alg: str) -> None:
+    """The same user's session of another browser lives, and so does another user's."""
+    [shop] = stage.open("shop", alg=alg, with_sid=True)
+    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
+    ended, lives = desk.sign_in(shop), phone.sign_in(shop)
+    bob.sign_in(shop)
+    assert ended["sid"] != lives["sid"]
+
+    desk.end_session(shop)
+
+    assert stage.op.delivery_fault(shop.client_id) is None
+    assert not desk.is_signed_in(shop)
+    assert phone.is_signed_in(shop)
+    assert bob.is_signed_in(shop)
+    [event] = stage.events(shop)
+    assert event.kind is EventKind.SESSION
+    assert (event.iss, event.sid, event.sub) == (stage.op.issuer, ended["sid"], "alice")
+    assert (event.app, event.client_ids) == (shop.name, (shop.client_id,))
+    assert event.cutoff >= ended["login_at"]
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_a_logout_without_sid_ends_every_session_of_the_user(stage: Stage, alg: str) -> None:
+    """Another user's session lives."""
+    [shop] = stage.open("shop", alg=alg, with_sid=False)
+    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
+    ended = desk.sign_in(shop)
+    phone.sign_in(shop)
+    bob.sign_in(shop)
+    assert ended["sid"] is None
+
+    desk.end_session(shop)
+
+    assert stage.op.delivery_fault(shop.client_id) is None
+    assert not desk.is_signed_in(shop)
+    assert not phone.is_signed_in(shop)
+    assert bob.is_signed_in(shop)
+    [event] = stage.events(shop)
+    assert event.kind is EventKind.USER
+    assert (event.iss, event.sid, event.sub) == (stage.op.issuer, None, "alice")
+    assert (event.app, event.client_ids) == (shop.name, (shop.client_id,))
+    assert event.cutoff >= ended["login_at"]
+
+
+@WITH_SID
+def test_a_refresh_neither_before_nor_after_the_logout_brings_the_session_back(
+    stage: Stage, with_sid: bool
+) -> None:
+    """The refresh token outlives the logout; the newer iat of its ID tokens is not the login's."""
+    [shop] = stage.open("shop", alg="RS256", with_sid=with_sid)
+    alice = stage.visitor("alice")
+    session = alice.sign_in(shop)
+    login_at = session["login_at"]
+
+    stage.op.set_clock(ahead=5)
+    assert alice.refresh(shop) > login_at
+    assert session["login_at"] == login_at
+    assert alice.is_signed_in(shop)
+
+    alice.end_session(shop)
+    assert stage.op.delivery_fault(shop.client_id) is None
+    assert not alice.is_signed_in(shop)
+
+    stage.op.set_clock(ahead=10)
+    [event] = stage.events(shop)
+    assert alice.refresh(shop) > event.cutoff
+    assert session["login_at"] == login_at
+    assert not alice.is_signed_in(shop)
+
+
+@WITH_SID
+def test_a_login_after_the_logout_lives(stage: Stage, with_sid: bool) -> None:
+    """Also where the marker names the user; the session before it stays dead."""
+    [shop] = stage.open("shop", alg="RS256", with_sid=with_sid)
+    alice = stage.visitor("alice")
+    before = alice.sign_in(shop)
+    alice.end_session(shop)
+    assert stage.op.delivery_fault(shop.client_id) is None
+
+    stage.op.set_clock(ahead=5)
+    after = alice.sign_in(shop)
+
+    with SessionGuard(stage.redis.url, app=shop.name) as guard:
+        assert guard.is_revoked(before)
+        assert not guard.is_revoked(after)
+
+
+@WITH_SID
+def test_one_logout_ends_the_sessions_of_every_client(stage: Stage, with_sid: bool) -> None:
+    """Each client has a token and, where it has one, a sid of its own."""
+    shop, forum = stage.open("shop", "forum", alg="RS256", with_sid=with_sid)
+    alice, bob = stage.visitor("alice"), stage.visitor("bob")
+    in_shop, in_forum = alice.sign_in(shop), alice.sign_in_without_password(forum)
+    bob.sign_in(shop)
+    bob.sign_in_without_password(forum)
+
+    alice.end_session(shop)
+
+    for app, session in ((shop, in_shop), (forum, in_forum)):
+        assert stage.op.delivery_fault(app.client_id) is None
+        assert not alice.is_signed_in(app)
+        assert bob.is_signed_in(app)
+        [event] = stage.events(app)
+        assert (event.sid, event.sub) == (session["sid"], "alice")
+
+
+def test_signing_out_of_one_client_leaves_the_other_one(stage: Stage) -> None:
+    """Who declines to end the provider's session signs out of the app they came from."""
+    shop, forum = stage.open("shop", "forum", alg="RS256", with_sid=True)
+    alice = stage.visitor("alice")
+    alice.sign_in(shop)
+    alice.sign_in_without_password(forum)
+
+    alice.end_session(shop, answer="No, stay signed in")
+
+    assert stage.op.delivery_fault(shop.client_id) is None
+    assert not alice.is_signed_in(shop)
+    assert alice.is_signed_in(forum)
+    assert stage.events(forum) == []
+
+
+@pytest.mark.parametrize("alg", ["ES256", "EdDSA"])
+def test_an_algorithm_that_is_not_pinned_ends_nothing(stage: Stage, alg: str) -> None:
+    """The provider publishes the key; what counts is the issuer's list, and the refusal is 400."""
+    [shop] = stage.open("shop", alg=alg, with_sid=True, accepts=("RS256",))
+    alice = stage.visitor("alice")
+    alice.sign_in(shop)
+
+    alice.end_session(shop)
+
+    fault = stage.op.delivery_fault(shop.client_id)
+    assert fault is not None
+    assert "400" in fault
+    assert "reason=alg " in stage.receiver.log
+    assert alice.is_signed_in(shop)
+    assert stage.events(shop) == []
