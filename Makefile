@@ -23,6 +23,7 @@ setup: $(READY)
 
 # uv where it is, else venv and pip. Installs go by the hashes of requirements-dev.lock.
 $(READY): requirements-dev.lock pyproject.toml client/pyproject.toml
+	@echo "Setting up $(VENV); the first time this takes half a minute."
 	@set -e; \
 	if command -v uv >/dev/null && uv venv -q --clear --python '>=3.11' $(VENV); then \
 		install="uv pip install -q --python $(PYTHON)"; \

@@ -1,0 +1,144 @@
+"""`/api/v2`: sessions, with the paths and the JSON of Auth0's Management API.
+
+Beside it stands `/api/deliveries`, which Auth0 has not: what became of each logout token.
+"""
+
+import functools
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from . import config
+from .sessions import Session
+from .state import Provider
+from .web import NO_STORE
+
+# Auth0's page of results, and the largest that can be asked for.
+PAGE_SIZE = 50
+LARGEST_PAGE = 100
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class SessionApi:
+    """For programs that hold the API's bearer token."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    @property
+    def routes(self) -> list[Route]:
+        one, of_user = "/api/v2/sessions/{id}", "/api/v2/users/{id}/sessions"
+        return [
+            Route(one, self._guarded(self.get_one), methods=["GET"]),
+            Route(one, self._guarded(self.delete_one), methods=["DELETE"]),
+            Route(of_user, self._guarded(self.get_of_user), methods=["GET"]),
+            Route(of_user, self._guarded(self.delete_of_user), methods=["DELETE"]),
+            Route("/api/deliveries", self._guarded(self.get_deliveries), methods=["GET"]),
+        ]
+
+    async def get_one(self, request: Request) -> Response:
+        session = self._provider.sessions.find(request.path_params["id"])
+        return _fault(404) if session is None else _json(_as_auth0(session))
+
+    async def delete_one(self, request: Request) -> Response:
+        """202: the session has ended, the clients are told afterwards."""
+        told = self._provider.logouts.end(request.path_params["id"])
+        return _fault(404) if told is None else Response(status_code=202, headers=NO_STORE)
+
+    async def get_of_user(self, request: Request) -> Response:
+        """A page of the user's sessions. ``next``, where there are more, is the next's ``from``."""
+        user = config.user(request.path_params["id"])
+        if user is None:
+            return _fault(404)
+        created_at, _, session_id = request.query_params.get("from", "0_").partition("_")
+        try:
+            start = float(created_at), session_id
+            take = min(int(request.query_params.get("take", PAGE_SIZE)), LARGEST_PAGE)
+        except ValueError:
+            return _fault(400)
+        if take < 1:
+            return _fault(400)
+        everyone = sorted(self._provider.sessions.of_user(user.id), key=_place)
+        found = [session for session in everyone if _place(session) > start]
+        shown, rest = found[:take], found[take:]
+        answer: dict[str, Any] = {"sessions": [_as_auth0(session) for session in shown]}
+        if rest:
+            answer["next"] = "{!r}_{}".format(*_place(shown[-1]))
+        return _json(answer)
+
+    async def delete_of_user(self, request: Request) -> Response:
+        """202, also when there was nothing to end."""
+        user = config.user(request.path_params["id"])
+        if user is None:
+            return _fault(404)
+        for session in self._provider.sessions.of_user(user.id):
+            self._provider.logouts.end(session.id)
+        return Response(status_code=202, headers=NO_STORE)
+
+    async def get_deliveries(self, _: Request) -> Response:
+        """The last deliveries, the oldest first."""
+        return _json({"deliveries": [asdict(one) for one in self._provider.logouts.deliveries]})
+
+    def _guarded(self, endpoint: _Endpoint) -> _Endpoint:
+        expected = f"Bearer {self._provider.config.api_token}".encode()
+
+        @functools.wraps(endpoint)
+        async def guarded(request: Request) -> Response:
+            given = request.headers.get("authorization", "").encode()
+            if not secrets.compare_digest(given, expected):
+                return _fault(401)
+            return await endpoint(request)
+
+        return guarded
+
+
+def _place(session: Session) -> tuple[float, str]:
+    """Where it stands in the list; so a page goes on rightly when its last one has ended."""
+    return session.created_at, session.id
+
+
+def _as_auth0(session: Session) -> dict[str, Any]:
+    created_at, seen_at = _time(session.created_at), _time(session.last_seen_at)
+    return {
+        "id": session.id,
+        "user_id": session.user_id,
+        "created_at": created_at,
+        "updated_at": seen_at,
+        "authenticated_at": created_at,
+        "idle_expires_at": _time(session.idle_until),
+        "expires_at": _time(session.ends_at),
+        "last_interacted_at": seen_at,
+        "device": {
+            "initial_user_agent": session.first_device.user_agent,
+            "initial_ip": session.first_device.ip,
+            "last_user_agent": session.last_device.user_agent,
+            "last_ip": session.last_device.ip,
+        },
+        "clients": [{"client_id": client_id} for client_id in session.client_ids],
+        # Of Auth0's names for methods, the one for "something else".
+        "authentication": {"methods": [{"name": "custom", "timestamp": created_at}]},
+    }
+
+
+def _time(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return JSONResponse(content, headers=NO_STORE)
+
+
+def _fault(status: int) -> Response:
+    phrase = HTTPStatus(status).phrase
+    headers = {**NO_STORE, **({"WWW-Authenticate": "Bearer"} if status == 401 else {})}
+    body = {"statusCode": status, "error": phrase, "message": phrase}
+    return JSONResponse(body, status_code=status, headers=headers)

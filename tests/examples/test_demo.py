@@ -1,0 +1,180 @@
+"""``make demo``: what a new user sees first, run as she runs it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from examples.demo.__main__ import run
+from examples.demo.ports import Ports
+from examples.demo.processes import ChildFault
+from examples.demo.scene import Answer, Outcome
+from examples.demo.stage import set_up
+from tests.support.receiver import ROOT, wait_for
+from tests.support.redis_server import free_port
+
+COMMAND = (sys.executable, "-m", "examples.demo")
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """Temporary files in a place of the test's own, and settings that are not the demo's."""
+    return os.environ | {
+        "TMPDIR": str(tmp_path),
+        "BCL_REDIS_URL": "redis://127.0.0.1:1/0",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+    }
+
+
+@pytest.fixture
+def demo(
+    request: pytest.FixtureRequest, environ: dict[str, str], tmp_path: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A demo with the test's arguments; it prints into the file ``.out`` beside its directory."""
+    command = [*COMMAND, *getattr(request, "param", ())]
+    with Path(f"{tmp_path}.out").open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=out)
+    yield process
+    process.terminate()
+    process.wait(30)
+
+
+def listeners(printed: str) -> list[int]:
+    """The ports that the demo printed and that still take connections."""
+    ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", printed)}
+    assert len(ports) >= 3
+    return [port for port in ports if _takes_connections(port)]
+
+
+def _takes_connections(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_once_shows_that_one_session_died_and_the_other_lives(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--once"], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"ms  receiver   has the token", done.stdout)
+    assert re.search(r"ms  Redis      marker bcl:v1:\{shop\}:sid:\S{22}, cutoff \d+", done.stdout)
+    assert re.search(r"ms  receiver   answers the provider: 200", done.stdout)
+    assert re.search(r"ms  phone      GET /me -> 401, dead", done.stdout)
+    assert re.search(r"ms  laptop     GET /me -> 200, alive", done.stdout)
+    assert "As it should be" in done.stdout
+    assert done.stderr == ""
+    assert listeners(done.stdout) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_stays_up_until_a_signal_and_leaves_nothing_behind(
+    demo: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    out = Path(f"{tmp_path}.out")
+    wait_for(lambda: "Ctrl-C ends everything" in out.read_text(), "the demo invites")
+    # Receiver, its admin listener, Redis, provider, shop.
+    assert len(listeners(out.read_text())) == 5
+
+    demo.send_signal(signal.SIGTERM)
+
+    assert demo.wait(30) == 0
+    assert listeners(out.read_text()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+# With --once the ports are the demo's own: another demo may be looking for them meanwhile.
+@pytest.mark.parametrize("demo", [["--once"]], indirect=True, ids=["once"])
+def test_a_signal_while_it_starts_leaves_nothing_behind(
+    demo: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """The receiver may have started its Redis and not yet know how to stop it."""
+    wait_for(lambda: any(tmp_path.glob("*/data/server.pid")), "the embedded server is started")
+    port = re.search(r"embedded_port = (\d+)", next(tmp_path.glob("*/receiver.toml")).read_text())
+    assert port
+
+    demo.send_signal(signal.SIGINT)
+
+    assert demo.wait(30) == 130
+    assert not _takes_connections(int(port[1]))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_logout_that_does_not_arrive_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = await run(
+        tmp_path,
+        Ports.choose(friendly=False),
+        once=True,
+        logout_url=f"http://127.0.0.1:{free_port()}/backchannel-logout",
+    )
+
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "never  receiver   has the token" in printed
+    assert "WRONG: the provider's logout token was answered by nobody" in printed
+    assert "WRONG: the session that was ended lives (GET /me: 200)" in printed
+    assert "the other session" not in printed
+
+
+async def test_a_child_that_can_not_start_is_shown_with_its_log(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        ports = replace(Ports.choose(friendly=False), provider=busy.getsockname()[1])
+        with pytest.raises(ChildFault, match=r"(?s)The provider ended.*address already in use"):
+            async with set_up(tmp_path, ports):
+                pass
+
+
+DEAD = Answer(401, "session_ended", 30)
+ALIVE = Answer(200, None, 31)
+GOOD = Outcome(
+    sent=5, received=10, marker="bcl:v1:{shop}:sid:x", cutoff=1, written=11, status=200,
+    answered=12, ended=DEAD, neighbour=ALIVE,
+)  # fmt: skip
+
+
+def test_the_right_session_dead_and_its_neighbour_alive_is_no_fault() -> None:
+    assert GOOD.faults == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"ended": ALIVE}, "the session that was ended lives"),
+        ({"ended": Answer(503, "temporarily_unavailable", 30)}, "the session that was ended lives"),
+        ({"ended": Answer(401, "not_signed_in", 30)}, "the session that was ended lives"),
+        ({"neighbour": DEAD}, "the other session does not live"),
+        ({"neighbour": Answer(503, None, 30)}, "the other session does not live"),
+        ({"status": 503}, "the provider's logout token was answered 503"),
+        ({"status": None}, "the provider's logout token was answered by nobody"),
+        ({"cutoff": None}, "there is no marker in Redis"),
+    ],
+    ids=str,
+)
+def test_everything_else_is_a_fault(changes: dict[str, Answer], fault: str) -> None:
+    (found,) = replace(GOOD, **changes).faults  # type: ignore[arg-type]  # one of them
+    assert found.startswith(fault)
+
+
+def test_chosen_ports_are_free_and_different() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        taken = busy.getsockname()[1]
+        began = time.monotonic()
+        ports = Ports.choose(friendly=False)
+    assert len({ports.receiver, ports.admin, ports.redis, ports.provider, ports.shop}) == 5
+    assert taken not in (ports.receiver, ports.admin)
+    assert time.monotonic() - began < 1
