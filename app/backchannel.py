@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import parse_qsl
 
-from backchannel_logout import EventKind
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,6 +22,7 @@ from app.settings import IssuerSettings
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import ProviderKeys
+from backchannel_logout import EventKind
 
 log = logging.getLogger(__name__)
 

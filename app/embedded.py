@@ -11,15 +11,19 @@ import fcntl
 import importlib.util
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
@@ -62,20 +66,16 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        return f"redis://:{quote(self._password, safe='')}@127.0.0.1:{self._port}/0"
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         """Run the server and yield its URL. Raises `EmbeddedFault` when it can not start."""
         program = find_server()
-        try:
+        with self._usable():
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             receiver_lock = (self._dir / "receiver.lock").open("a")
             server_lock = (self._dir / "server.lock").open("a")
-        except OSError as error:
-            raise EmbeddedFault(
-                f"data_dir: {self._dir} can not be used ({error.strerror})"
-            ) from None
         with receiver_lock, server_lock:
             if not _locked(receiver_lock):
                 raise EmbeddedFault(
@@ -84,8 +84,9 @@ class EmbeddedServer:
                 )
             await self._stop_orphan(server_lock)
             _check_port(self._port)
-            self._password = self._read_password()
-            self._write_config()
+            with self._usable():
+                self._password = self._read_password()
+                self._write_config()
             await self._start(program, server_lock)
             watch = asyncio.create_task(self._keep_running(program, server_lock))
             try:
@@ -95,10 +96,20 @@ class EmbeddedServer:
                 await asyncio.wait({watch})
                 await self._stop()
 
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Turn what the file system says into a sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise EmbeddedFault(
+                f"data_dir: {self._dir} can not be used ({error.strerror})"
+            ) from None
+
     def _read_password(self) -> str:
         path = self._dir / "password"
         with contextlib.suppress(FileNotFoundError):
-            if password := path.read_text("ascii").strip():
+            if password := path.read_text("utf-8", "replace").strip():
                 return password
         password = secrets.token_urlsafe(24)
         _write_private(path, password + "\n")
@@ -110,9 +121,9 @@ class EmbeddedServer:
             "bind 127.0.0.1",
             f"port {self._port}",
             "protected-mode yes",
-            f"requirepass {self._password}",
-            f'dir "{self._dir}"',
-            f'pidfile "{self._dir / "server.pid"}"',
+            f"requirepass {_quoted(self._password)}",
+            f"dir {_quoted(self._dir)}",
+            f"pidfile {_quoted(self._dir / 'server.pid')}",
             "daemonize no",
             "appendonly yes",
             # Reaches the operating system before each answer: it outlives the process. The
@@ -127,30 +138,41 @@ class EmbeddedServer:
         if not _locked(server_lock):
             raise EmbeddedFault(f"another server holds {self._dir}")
         log_file = self._dir / "server.log"
-        with log_file.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                program,
-                str(self._dir / "server.conf"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # The child shares the open file, so the lock lives as long as the child.
-                pass_fds=(server_lock.fileno(),),
-                # Ctrl-C in a terminal goes to the whole group; Redis must outlive the
-                # requests in flight.
-                start_new_session=True,
-            )
+        # The events in its files name users: not for other people of this machine.
+        old_umask = os.umask(0o077)
+        try:
+            with self._usable(), log_file.open("ab") as output:
+                # Of a server that was killed: its number may be another program's by now.
+                (self._dir / "server.pid").unlink(missing_ok=True)
+                self._process = await asyncio.create_subprocess_exec(
+                    program,
+                    str(self._dir / "server.conf"),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    # The child shares the open file, so the lock lives as long as the child.
+                    pass_fds=(server_lock.fileno(),),
+                    # Ctrl-C in a terminal goes to the whole group; Redis must outlive the
+                    # requests in flight.
+                    start_new_session=True,
+                )
+        finally:
+            os.umask(old_umask)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._answers()
         except TimeoutError:
             await self._stop()
             raise EmbeddedFault(f"the embedded server does not answer; see {log_file}") from None
+        except asyncio.CancelledError:
+            # Stopped before it was up: it must not outlive us.
+            await self._stop()
+            raise
 
     async def _answers(self) -> None:
         while True:
             async with Redis.from_url(
-                self.url, socket_timeout=1, socket_connect_timeout=1
+                self.url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
             ) as redis:
                 try:
                     await redis.ping()
@@ -188,22 +210,36 @@ class EmbeddedServer:
 
     async def _stop_orphan(self, server_lock: IO[str]) -> None:
         """Stop the server of a receiver that was killed; its lock says that it lives."""
-        if _locked(server_lock):
-            return
-        try:
-            pid = int((self._dir / "server.pid").read_text("ascii"))
-            os.kill(pid, signal.SIGTERM)
-        except (OSError, ValueError):
-            raise EmbeddedFault(
-                f"a server holds {self._dir}, but server.pid does not say which; stop it by hand"
-            ) from None
-        log.warning("embedded outcome=orphan action=stop pid=%d", pid)
+        told: int | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
+                # The lock, not the process, tells when it is over: a child of the server that
+                # rewrites the append-only file holds it too.
                 while not _locked(server_lock):
+                    if told is None and (told := self._server_pid()) is not None:
+                        log.warning("embedded outcome=orphan action=stop pid=%d", told)
+                        with contextlib.suppress(OSError):
+                            os.kill(told, signal.SIGTERM)
                     await asyncio.sleep(_PAUSE)
                 return
-        raise EmbeddedFault(f"the server of a killed receiver (pid {pid}) does not stop")
+        which = "server.pid does not say which" if told is None else f"pid {told}"
+        raise EmbeddedFault(
+            f"a server of a killed receiver still holds {self._dir} ({which}); stop it by hand"
+        )
+
+    def _server_pid(self) -> int | None:
+        """What the server wrote. Never 0 or less: that would signal whole groups."""
+        try:
+            pid = int((self._dir / "server.pid").read_text("ascii"))
+        except (OSError, ValueError):
+            return None
+        return pid if pid > 1 else None
+
+
+def _quoted(value: str | Path) -> str:
+    """A word of the server's configuration file, whatever bytes are in it."""
+    text = os.fsencode(value).decode("latin-1")
+    return '"' + re.sub(r"[^A-Za-z0-9/._-]", lambda char: f"\\x{ord(char[0]):02x}", text) + '"'
 
 
 def _locked(file: IO[str]) -> bool:
@@ -229,6 +265,8 @@ def _write_private(path: Path, text: str) -> None:
     """Replace the file; only its owner can ever read it."""
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"
+    ) as file:
         file.write(text)
     new.replace(path)

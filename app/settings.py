@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from backchannel_logout.keys import APP_NAME
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,7 +21,16 @@ from pydantic import (
     ValidationError,
 )
 
-from .settings_rules import faults_across, is_http_url, redis_scheme_fault, seconds
+from backchannel_logout.keys import APP_NAME
+
+from .settings_rules import (
+    DEFAULT_MAX_SESSION_AGE,
+    faults_across,
+    is_http_url,
+    is_keys_uri,
+    redis_url_fault,
+    seconds,
+)
 
 ENV_PREFIX = "BCL_"
 CONFIG_VARIABLE = "BCL_CONFIG"
@@ -59,11 +67,28 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _keys_uri(value: str) -> str:
+    if not is_keys_uri(value):
+        raise ValueError("must be an http(s) URL without user, password or fragment")
+    return value
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
-    if value.get_secret_value() != EMBEDDED and (
-        fault := redis_scheme_fault(value.get_secret_value())
-    ):
+    url = value.get_secret_value()
+    if url != EMBEDDED and (fault := redis_url_fault(url)):
         raise ValueError(fault)
+    return value
+
+
+def _directory(value: object) -> object:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("must name a directory")
+    return value
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  pydantic reports a ValueError
     return value
 
 
@@ -71,7 +96,8 @@ Seconds = Annotated[float, BeforeValidator(seconds)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
-KeysUri = Annotated[str, Field(min_length=1, max_length=2048)]
+KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
+Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)
 
 
@@ -82,7 +108,7 @@ class _Model(BaseModel):
 class ClientOptions(_Model):
     """What may stand at a client, or at the top level for every client."""
 
-    max_session_age: Annotated[Seconds, Field(ge=1)] = 30 * 86400
+    max_session_age: Annotated[Seconds, Field(ge=1)] = DEFAULT_MAX_SESSION_AGE
     """The longest an app session can live after its login; also the life of a marker."""
     both_claims: Literal["session", "user"] = "session"
     """Whom a token with ``sid`` and ``sub`` ends; ``user`` for ID tokens that carry no sid."""
@@ -125,7 +151,7 @@ class IssuerSettings(IssuerOptions):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (self.issuer, *(alias for alias in self.aliases if alias != self.issuer))
+        return (self.issuer, *self.aliases)
 
 
 class Settings(IssuerOptions, ClientOptions):
@@ -135,11 +161,11 @@ class Settings(IssuerOptions, ClientOptions):
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
-    data_dir: Path = Path("data")
+    data_dir: Annotated[Path, BeforeValidator(_directory)] = Path("data")
     """Where the embedded server keeps its data."""
-    embedded_port: Annotated[int, Field(ge=1, le=65535)] = 6390
+    embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
-    event_max_len: Annotated[int, Field(ge=1)] = 1_000_000
+    event_max_len: Annotated[Number, Field(ge=1)] = 1_000_000
     keep_alive: Annotated[Seconds, Field(ge=1)] = 75
     """How long an idle connection stays open. Longer than a load balancer's 60 s: the side
     that closes first must be the one that sends next, or an honest POST dies on the way."""
@@ -199,9 +225,12 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsFault([f"{path}: can not be read ({error.strerror})"]) from None
     except UnicodeDecodeError:
         raise SettingsFault([f"{path}: not UTF-8"]) from None
-    except tomllib.TOMLDecodeError as error:
-        # The parser's message may quote the text at the fault; its end only says where.
-        where = re.search(r"\(at [^)]*\)", str(error))
+    except RecursionError:
+        raise SettingsFault([f"{path}: not TOML (nested too deeply)"]) from None
+    except ValueError as error:
+        # The parser's message may quote the text at the fault; its end only says where. Plain
+        # ValueErrors: a NUL in the path, an integer of thousands of digits.
+        where = re.search(r"\(at (line \d+, column \d+|end of document)\)$", str(error))
         raise SettingsFault([f"{path}: not TOML {where[0] if where else ''}".rstrip()]) from None
 
 
@@ -234,10 +263,10 @@ def _expand_short_form(raw: dict[str, Any], shown: dict[str, str], faults: list[
     client = {name: raw.pop(name) for name in _SHORT_CLIENT if name in raw}
     issuer = {name: raw.pop(name) for name in _SHORT_ISSUER if name in raw}
     raw["issuers"] = [{**issuer, "clients": [client]}]
+    from_environment = not raw.keys() - shown.keys() - {"issuers"}
     for name in (*_SHORT_ISSUER, *_SHORT_CLIENT):
-        spelled = shown.get(
-            name, name if shown.get("redis_url") is None else ENV_PREFIX + name.upper()
-        )
+        missing = ENV_PREFIX + name.upper() if from_environment else name
+        spelled = shown.get(name, name if name in short else missing)
         place = f"issuers[0].{name}" if name in _SHORT_ISSUER else f"issuers[0].clients[0].{name}"
         shown[place] = spelled
 

@@ -18,13 +18,14 @@ import uvicorn
 
 # Authlib comes without types.
 from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
-from backchannel_logout import AsyncSessionGuard, RevocationUnknown, remember
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from backchannel_logout import AsyncSessionGuard, RevocationUnknown, remember
 
 NO_STORE = {"Cache-Control": "no-store"}
 STYLE = """:root{color-scheme:light dark} button{font:inherit}

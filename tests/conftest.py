@@ -10,7 +10,6 @@ from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
 
-
 OUT_OF_REACH = "registry out of reach"
 """How the reason of a skip begins that even `.ci/run` allows."""
 

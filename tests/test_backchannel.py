@@ -9,10 +9,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 import redis
-from backchannel_logout import AppKeys
 
 from app.backchannel import LARGEST_BODY
 from app.errors import SENTENCES, Reason
+from backchannel_logout import AppKeys
 from tests.support.provider import ABSENT, Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer

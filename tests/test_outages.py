@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from backchannel_logout import AppKeys
 
+from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer

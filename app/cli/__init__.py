@@ -1,6 +1,9 @@
 """The command line: a file for each command."""
 
 import argparse
+import io
+import logging
+import sys
 from pathlib import Path
 
 from app import __version__
@@ -26,9 +29,25 @@ def main(argv: list[str] | None = None) -> int:
         command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
     arguments = parser.parse_args(argv)
+    _prepare_output()
     try:
         settings = load(arguments.config)
+        status: int = arguments.run(settings, arguments)
     except SettingsFault as fault:
         return check.report_settings(fault, arguments.command)
-    status: int = arguments.run(settings, arguments)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return status
+
+
+# What shells report of a program that Ctrl-C has ended.
+_INTERRUPTED = 130
+
+
+def _prepare_output() -> None:
+    # A terminal that can not show a character gets its number, in place of a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # What our modules log is in the tables already; `serve` sets up a log of its own.
+    logging.getLogger("app").addHandler(logging.NullHandler())

@@ -1,26 +1,35 @@
 """``python -m app explain``: a token, rule by rule, with what was there and what is configured.
 
 Reads the token from the argument or, better, from standard input: arguments are in every
-process list. Never prints the signature.
+process list. Never prints the signature. Says nothing of whether the token was seen before.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from app.errors import OUTAGE_SENTENCES, SENTENCES, DependencyUnavailable, TokenRefused
+from app.errors import (
+    OUTAGE_SENTENCES,
+    SENTENCES,
+    DependencyUnavailable,
+    TokenRefused,
+    to_http,
+)
 from app.settings import IssuerSettings, Settings
 from app.tokens import logout_token, signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.logout_token import Judging
 from app.tokens.provider_keys import ProviderKeys
+
+from .check import fetch_fault
 
 HELP = "judge a logout token rule by rule; exit 1 if it would be refused"
 
@@ -33,30 +42,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge the times as of then: epoch seconds or ISO 8601 (else the token's own iat)",
     )
     parser.add_argument(
-        "token", nargs="?", default="-", metavar="TOKEN", help="the token, or - for standard input"
+        "token",
+        nargs="?",
+        default="-",
+        metavar="TOKEN",
+        help="the token; - or nothing: from standard input",
     )
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    text: str = sys.stdin.read() if arguments.token == "-" else arguments.token
-    verdict = asyncio.run(_explain(settings, text.strip(), arguments.at))
-    print("accepted" if verdict else "refused")
-    return 0 if verdict else 1
+    token = _read_stdin() if arguments.token == "-" else arguments.token.encode("utf-8", "replace")
+    fault = asyncio.run(_explain(settings, token.strip(), arguments.at))
+    if fault is None:
+        print("\naccepted")
+        return 0
+    verdict = "refused" if isinstance(fault, TokenRefused) else "not accepted now"
+    print(f"\n{verdict} ({to_http(fault)[0]}): {fault}")
+    return 1
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin.isatty():
+        print("paste the token, then Enter and Ctrl-D:", file=sys.stderr)
+    # As bytes: what is no text is for the rules to refuse.
+    return sys.stdin.buffer.read()
 
 
 def _time(text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            seconds = math.nan
+        else:
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(seconds):
+        raise argparse.ArgumentTypeError("epoch seconds, or ISO 8601 such as 2026-11-21T18:44:01Z")
+    return seconds
+
+
+Fault = TokenRefused | DependencyUnavailable
 
 
 @dataclass(slots=True)
 class _Report:
-    """Prints a line for each rule and remembers whether all passed."""
+    """Prints a line for each rule and remembers the first fault: it is the receiver's answer."""
 
-    passed: bool = True
+    fault: Fault | None = None
 
     def rule(self, name: str, check: Callable[[], Any], found: str = "") -> Any:
         """Run one check; None when it failed."""
@@ -68,43 +102,52 @@ class _Report:
         print(f"pass  {name:<9}  {found}".rstrip())
         return True if result is None else result
 
-    def fail(self, name: str, fault: TokenRefused | DependencyUnavailable, found: str = "") -> None:
-        self.passed = False
+    def fail(self, name: str, fault: Fault, found: str = "") -> None:
+        self.fault = self.fault or fault
         sentence = (
             SENTENCES[fault.reason]
             if isinstance(fault, TokenRefused)
             else OUTAGE_SENTENCES[fault.outage]
         )
-        print(f"FAIL  {name:<9}  {fault}: {sentence}" + (f"  [{found}]" if found else ""))
+        print(f"FAIL  {name:<9}  {fault}: {sentence}")
+        if found:
+            self.note("found", found)
 
     @staticmethod
     def skip(name: str, why: str) -> None:
         print(f"-     {name:<9}  not judged: {why}")
 
+    @staticmethod
+    def note(what: str, said: str) -> None:
+        print(f"      {'':<9}  {what}: {said}")
 
-async def _explain(settings: Settings, token: str, at: float | None) -> bool:
+
+async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault | None:
+    """Print every rule; returns the first fault."""
     report = _Report()
-    jwt = report.rule("shape", lambda: signed_jwt.parse(token.encode("utf-8", "replace")))
+    shape = f"{len(token)} bytes, {len(token.split(b'.'))} segments"
+    jwt = report.rule("shape", partial(signed_jwt.parse, token), shape)
     if jwt is None:
-        return False
+        return report.fault
     header, claims = jwt.unverified_header, jwt.unverified_claims
     issuers = {name: issuer for issuer in settings.issuers for name in issuer.names}
     issuer = report.rule(
-        "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _shown(claims.get("iss"))
+        "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _members(claims, ["iss"])
     )
     if issuer is None:
-        print("      configured: " + ", ".join(sorted(issuers)))
-        return False
-    shown_header = ", ".join(f"{name} {_shown(header.get(name))}" for name in ("alg", "typ", "kid"))
+        report.note("configured", _listed(sorted(issuers)))
+        return report.fault
     if report.rule(
-        "header", lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS), shown_header
+        "header",
+        lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS),
+        _members(header, ["alg", "typ", "kid", "crit"]),
     ):
         await _explain_signature(report, jwt, issuer)
     else:
-        print("      configured: algorithms " + ", ".join(issuer.algorithms))
+        report.note("configured", f"algorithms {_listed(issuer.algorithms)}")
         report.skip("signature", "the header is refused")
     _explain_claims(report, claims, issuer, at)
-    return report.passed
+    return report.fault
 
 
 async def _explain_signature(
@@ -117,8 +160,11 @@ async def _explain_signature(
             await signed_jwt.verify(jwt, issuer, keys, arrived_at=time.time())
         except (TokenRefused, DependencyUnavailable) as fault:
             error, current = keys.state().last_error, keys.current()
-            known = ", ".join(key.kid or "(no kid)" for key in current.keys) if current else "none"
-            report.fail("signature", fault, error or f"keys: {known}")
+            report.fail("signature", fault)
+            if error is not None:
+                report.note("the issuer's keys", fetch_fault(error))
+            elif current is not None:
+                report.note("the issuer's keys", _listed(key.kid for key in current.keys))
         else:
             print("pass  signature")
         finally:
@@ -131,22 +177,61 @@ def _explain_claims(
     now, whose = (at, "--at") if at is not None else _own_time(claims.get("iat"))
     judging = Judging(claims, issuer, now)
     for name, check in logout_token.RULES:
-        members = name.split(", ")
-        found = ", ".join(f"{one} {_shown(claims[one])}" for one in members if one in claims)
-        report.rule(name, partial(check, judging), found or "absent")
-        if name == "aud":
-            print("      configured: " + ", ".join(one.client_id for one in issuer.clients))
-    print(f"      times judged as of {now:.0f} ({whose})")
+        judged = report.rule(name, partial(check, judging), _members(claims, name.split(", ")))
+        if name == "aud" and not judged:
+            report.note("configured", _listed(one.client_id for one in issuer.clients))
+    print(f"\ntimes are judged as of {_moment(now)}, {whose}")
+    if at is None and (late := _first_refusal(Judging(claims, issuer, time.time()))) is not None:
+        print(f"arriving now, the claims would be refused: {late}")
+
+
+def _first_refusal(judging: Judging) -> TokenRefused | None:
+    for _, check in logout_token.RULES:
+        try:
+            check(judging)
+        except TokenRefused as refusal:
+            return refusal
+    return None
 
 
 def _own_time(iat: object) -> tuple[float, str]:
     """The time at which the token was made, so that an old one can be explained too."""
-    if isinstance(iat, int | float) and not isinstance(iat, bool) and abs(iat) < 1e15:
-        return float(iat), "the token's iat"
-    return time.time(), "now: the token has no usable iat"
+    if isinstance(iat, int | float) and not isinstance(iat, bool) and abs(iat) < _YEAR_9999:
+        return float(iat), "the token's own iat"
+    return time.time(), "now, for the token has no usable iat"
+
+
+_YEAR_9999 = 253_370_764_800
+"""Where calendars end, in epoch seconds."""
+
+_TIMES = frozenset({"iat", "exp", "nbf"})
+
+
+def _members(members: dict[str, Any], names: list[str]) -> str:
+    """What is there under these names, with times also as people write them."""
+    found = []
+    for name in names:
+        if name not in members:
+            continue
+        value = members[name]
+        text = f"{name} {_shown(value)}"
+        if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool):
+            text += f" ({_moment(value)})"
+        found.append(text)
+    return ", ".join(found) or "absent"
+
+
+def _moment(seconds: float) -> str:
+    if not -_YEAR_9999 / 10 < seconds < _YEAR_9999:
+        return "not a time"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(_shown(value) for value in values)
 
 
 def _shown(value: Any) -> str:
     """A value for a terminal: JSON, so that no control character gets through; cut short."""
-    text = json.dumps(value)
+    text = json.dumps(value).replace("\x7f", "\\u007f")
     return text if len(text) <= 120 else text[:117] + "..."

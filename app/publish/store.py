@@ -13,8 +13,6 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
-from backchannel_logout import AppKeys
-from backchannel_logout.keys import VERSION
 from redis.asyncio import Redis
 from redis.exceptions import (
     BusyLoadingError,
@@ -27,6 +25,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.errors import DependencyUnavailable, Outage
 from app.revocation import Revocation
+from backchannel_logout import AppKeys
+from backchannel_logout.keys import VERSION
 
 from .redis_link import REDIS_SECONDS
 

@@ -1,5 +1,6 @@
 """The decision: is this session dead? The same in every language (see contract/vectors.json)."""
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 
@@ -37,11 +38,35 @@ def decide(
     """Judge a session by the values of its markers.
 
     ``markers`` are Redis values (``None``: no such key), ``max_session_age`` is in seconds,
-    ``now`` in epoch seconds. Raises ``ValueError`` for a marker that is not an integer: what
-    can not be read must not be taken for "alive".
+    ``now`` in epoch seconds. Where no other marker ends the session, raises ``ValueError``
+    for a marker that is not an integer: what can not be read must not be taken for "alive".
     """
-    if any(marker is not None and session.login_at <= int(marker) for marker in markers):
+    cutoffs, unreadable = [], None
+    for marker in markers:
+        if marker is None:
+            continue
+        try:
+            cutoffs.append(whole_number(marker))
+        except ValueError as error:
+            unreadable = error
+    if any(session.login_at <= cutoff for cutoff in cutoffs):
         return Verdict.REVOKED
+    if unreadable is not None:
+        raise unreadable
     if session.login_at + max_session_age < now:
         return Verdict.EXPIRED
     return Verdict.ALIVE
+
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+
+
+def whole_number(value: bytes | str) -> int:
+    """The integer that a Redis value spells. Raises ``ValueError`` for anything else.
+
+    Stricter than ``int()``, which takes ``1_0`` and Arabic digits: other languages do not.
+    """
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise ValueError("not a whole number")
+    return int(text)

@@ -1,6 +1,7 @@
 """One accepted revocation: an entry of the app's stream, and JSON on its channel."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +26,10 @@ class UnknownEvent(ValueError):
 
 
 class MalformedEvent(ValueError):
-    """An event without a member that the contract requires, or with one of a wrong type."""
+    """An event without a member that the contract requires, or with one of a wrong type.
+
+    Whom it ended nobody can tell: drop what is cached, as for `UnknownEvent`.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class Event:
     def from_json(cls, text: str | bytes) -> Self:
         """Read a message of the channel. Raises `UnknownEvent` or `MalformedEvent`."""
         try:
-            members = json.loads(text)
+            members = _parsed(text)
         except (ValueError, RecursionError):
             raise MalformedEvent("not JSON") from None
         if not isinstance(members, dict):
@@ -96,11 +100,16 @@ class Event:
         cls, fields: Mapping[str | bytes, str | bytes], entry_id: str | bytes | None = None
     ) -> Self:
         """Read an entry of the stream. Raises `UnknownEvent` or `MalformedEvent`."""
-        members: dict[str, Any] = {}
         try:
-            for raw_name, raw_value in fields.items():
-                name, value = _text(raw_name), _text(raw_value)
-                members[name] = json.loads(value) if name in _NOT_STRINGS else value
+            texts = {_text(name): _text(value) for name, value in fields.items()}
+            # Before the rest is read: another version may spell it differently.
+            if texts.get("v", _V) == _V:
+                members = {
+                    name: _parsed(value) if name in _NOT_STRINGS else value
+                    for name, value in texts.items()
+                }
+            else:
+                members = dict(texts)
         except (ValueError, RecursionError):
             raise MalformedEvent("a field that can not be read") from None
         if entry_id is not None:
@@ -110,26 +119,26 @@ class Event:
     @classmethod
     def _read(cls, members: Mapping[str, Any]) -> Self:
         kind = _known_kind(members)
-        if kind is EventKind.SESSION and "sid" not in members:
-            raise MalformedEvent("sid")
-        if kind is EventKind.USER and "sub" not in members:
-            raise MalformedEvent("sub")
         for name, (types, required) in _TYPES.items():
-            value = members.get(name)
-            if name in members and (isinstance(value, bool) or not isinstance(value, types)):
-                raise MalformedEvent(name)
-            if required and name not in members:
+            if name not in members:
+                if required or name == _WHOM[kind]:
+                    raise MalformedEvent(name)
+            elif isinstance(members[name], bool) or not isinstance(members[name], types):
                 raise MalformedEvent(name)
         client_ids = members.get("client_ids", [])
         if not all(isinstance(client_id, str) for client_id in client_ids):
             raise MalformedEvent("client_ids")
+        try:
+            received_at = float(members["received_at"])
+        except OverflowError:
+            raise MalformedEvent("received_at") from None
         return cls(
             kind=kind,
             iss=members["iss"],
             cutoff=members["cutoff"],
             app=members["app"],
             source=members["source"],
-            received_at=float(members["received_at"]),
+            received_at=received_at,
             sid=members.get("sid"),
             sub=members.get("sub"),
             jti=members.get("jti"),
@@ -153,18 +162,40 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], bool]] = {
 }
 """The type of each member, and whether every event has it."""
 
+_WHOM = {EventKind.SESSION: "sid", EventKind.USER: "sub", EventKind.ALL: "iss"}
+"""The member that names whom an event of each kind ends."""
+
+_V = str(VERSION)
+
 _NOT_STRINGS = frozenset({"v", "cutoff", "received_at", "client_ids", "revoke_offline_access"})
 
 
 def _known_kind(members: Mapping[str, Any]) -> EventKind:
-    if "v" not in members or "kind" not in members:
-        raise MalformedEvent("v and kind are required")
+    if "v" not in members:
+        raise MalformedEvent("v")
     if members["v"] != VERSION or isinstance(members["v"], bool):
         raise UnknownEvent("v")
+    if "kind" not in members:
+        raise MalformedEvent("kind")
     try:
         return EventKind(members["kind"])
     except ValueError:
         raise UnknownEvent("kind") from None
+
+
+def _parsed(text: str | bytes) -> Any:
+    """JSON as the other languages read it: without NaN, and no number too large for a float."""
+    return _DECODER.decode(_text(text))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
 
 
 def _text(value: str | bytes) -> str:

@@ -32,12 +32,12 @@ class Session:
         """Read what `remember` stored. Raises `SessionNotIdentified` where it is not there."""
         iss, login_at = session.get("iss"), session.get("login_at")
         sid, sub = session.get("sid"), session.get("sub")
-        if not isinstance(iss, str) or not iss:
+        if not _is_text(iss) or not iss:
             raise SessionNotIdentified("the session has no issuer (iss); call remember() at login")
         if isinstance(login_at, bool) or not isinstance(login_at, int):
             raise SessionNotIdentified("the session has no login_at; call remember() at login")
         for name, value in (("sid", sid), ("sub", sub)):
-            if value is not None and not isinstance(value, str):
+            if value is not None and not _is_text(value):
                 raise SessionNotIdentified(f"the session's {name} is not a string")
         return cls(iss=iss, login_at=login_at, sid=sid, sub=sub)
 
@@ -49,14 +49,31 @@ def remember(session: MutableMapping[str, Any], id_token_claims: Mapping[str, An
     refresh. Calling it again with the same claims changes nothing. Raises
     `SessionNotIdentified` when the claims are not those of an ID token.
     """
-    iat = id_token_claims.get("iat")
-    if isinstance(iat, bool) or not isinstance(iat, int | float) or not math.isfinite(iat):
-        raise SessionNotIdentified("the ID token's iat is not a number")
     members = {
         "iss": id_token_claims.get("iss"),
         "sub": id_token_claims.get("sub"),
         "sid": id_token_claims.get("sid"),
-        "login_at": math.floor(iat),
+        "login_at": _rounded_down(id_token_claims.get("iat")),
     }
     Session.from_mapping(members)
     session.update(members)
+
+
+def _rounded_down(iat: object) -> int:
+    """An ``iat`` in whole seconds, as the receiver rounds its cutoffs. ``True`` is no number."""
+    if isinstance(iat, int) and not isinstance(iat, bool):
+        return iat
+    if isinstance(iat, float) and math.isfinite(iat):
+        return math.floor(iat)
+    raise SessionNotIdentified("the ID token's iat is not a number")
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string that has a UTF-8 form; one with a lone surrogate has none."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

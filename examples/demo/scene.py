@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
-from backchannel_logout import AppKeys, Event
 from redis.asyncio import Redis
+
+from backchannel_logout import AppKeys, Event
 
 from .browser import Browser
 from .stage import APP, Stage

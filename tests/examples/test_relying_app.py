@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from backchannel_logout import AppKeys, remember
 from itsdangerous import TimestampSigner
 
+from backchannel_logout import AppKeys, remember
 from examples.relying_app import create_app
 from tests.support.redis_server import RedisServer
 

@@ -17,12 +17,12 @@ from typing import Any, Self
 
 import httpx
 import uvicorn
-from backchannel_logout import AsyncSessionGuard, remember
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from backchannel_logout import AsyncSessionGuard, remember
 from tests.interop.browser import loopback_only
 from tests.interop.oidc_client import Attempt, OidcClient, Tokens
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from backchannel_logout import AppKeys, Event
-
 from tests.interop.browser import Browser
 from tests.interop.oidc_provider import OidcProvider
 from tests.interop.relying_app import RelyingApp

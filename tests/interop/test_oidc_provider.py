@@ -5,8 +5,8 @@ tokens included, only for clients with ``backchannel_logout_session_required``.
 """
 
 import pytest
-from backchannel_logout import EventKind, SessionGuard
 
+from backchannel_logout import EventKind, SessionGuard
 from tests.interop.stage import Stage
 
 pytestmark = pytest.mark.interop

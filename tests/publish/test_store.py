@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
-from backchannel_logout import AppKeys, Event, EventKind
 
 from app.errors import DependencyUnavailable, Outage
 from app.publish.redis_link import connect
 from app.publish.store import Store
 from app.revocation import MARKER_MARGIN_SECONDS, Once, Revocation, revoke
+from backchannel_logout import AppKeys, Event, EventKind
 from tests.support.redis_server import RedisServer
 
 ISS = "https://op.example"

@@ -1,0 +1,157 @@
+"""``python -m app``: starting, stopping, and wrong usage, as a person at a terminal meets them."""
+
+import signal
+import socket
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import __version__
+from app.cli import main
+from tests.support.provider import Provider
+from tests.support.receiver import ROOT, Receiver, config, run_app
+from tests.support.redis_server import RedisServer, free_port
+
+from .conftest import Run
+
+# -- usage ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["receive"],
+        ["serve", "--port", "8000"],
+        ["serve", "settings.toml"],
+        ["serve", "--config"],
+        ["check", "--at", "1"],
+        ["explain", "one", "two"],
+        ["explain", "--at", "yesterday", "x"],
+        ["explain", "--at", "nan", "x"],
+        ["explain", "--at", "inf", "x"],
+        ["explain", "--at"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("usage: python -m app")
+    assert "invalid _" not in captured.err
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["explain"]], ids=" ".join)
+def test_help_ends_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: python -m app" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{__version__}\n")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == __version__
+
+
+def test_a_config_whose_name_is_no_text_is_reported(tmp_path: Path) -> None:
+    """A file name of bytes that are not UTF-8, as a shell passes it on."""
+    ended = run_app("serve", "--config", "\udcff.toml", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "can not be read (No such file or directory)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+# -- starting ------------------------------------------------------------------------------
+
+
+def test_bad_settings_end_it_with_a_line_each(run: Run) -> None:
+    ended = run("serve", "listen = 1\ncolour = 2\n")
+    assert (ended.status, ended.out) == (1, "")
+    lines = ended.err.splitlines()
+    assert lines[0] == "the settings can not be used:"
+    assert [line.partition(": ")[0] for line in lines[1:]] == [
+        "  colour",
+        "  issuers",
+        "  listen",
+        "  redis_url",
+    ]
+
+
+NOWHERE = (
+    'issuer = "http://127.0.0.1:1"\nclient_id = "shop-web"\nredis_url = "redis://127.0.0.1:1"\n'
+)
+
+
+@pytest.mark.parametrize("setting", ["listen", "admin_listen"])
+def test_a_busy_port_ends_it_with_one_sentence(setting: str, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ports = {"listen": 0, "admin_listen": 0} | {setting: port}
+        listen = "".join(f'{name} = "127.0.0.1:{one}"\n' for name, one in ports.items())
+        ended = run("serve", listen + NOWHERE)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.splitlines() == [
+        f"can not start: {setting}: 127.0.0.1:{port} can not be used (Address already in use)"
+    ]
+
+
+def test_an_address_of_another_machine_ends_it_with_one_sentence(run: Run) -> None:
+    ended = run("serve", 'listen = "192.0.2.1:8000"\n' + NOWHERE)
+    assert (ended.status, ended.out) == (1, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("can not start: listen: 192.0.2.1:8000 can not be used (")
+
+
+# -- running and stopping ------------------------------------------------------------------
+
+
+def receiver_for(provider: Provider, server: RedisServer, directory: Path) -> Receiver:
+    return Receiver(directory, config(server.url, f'issuer = "{provider.issuer}"'))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
+    number: signal.Signals, provider: Provider, shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    """A provider's idle connection lives for 75 s; a stop does not wait for it."""
+    text = config(shared_redis.url, f'issuer = "{provider.issuer}"')
+    receiver = Receiver(tmp_path, text).start()
+    said = [line for line in receiver.log.splitlines() if "http://" in line]
+    try:
+        with httpx.Client() as public, httpx.Client() as admin:
+            assert public.post(receiver.url + "/backchannel-logout").status_code == 400
+            assert admin.get(receiver.admin_url + "/livez").status_code == 200
+            assert receiver.stop(number) == 0
+            with pytest.raises(httpx.TransportError):
+                public.get(receiver.url + "/backchannel-logout")
+    finally:
+        receiver.stop(signal.SIGKILL)
+    # The addresses that people need, in full.
+    assert f"back-channel logout:      {receiver.url}/backchannel-logout" in said
+    assert f"health and operations:    {receiver.admin_url}/readyz" in said
+    assert "service outcome=stopped" in receiver.log
+    assert "Traceback" not in receiver.log
+
+
+def test_it_starts_and_stops_without_provider_and_redis(tmp_path: Path) -> None:
+    """It says what is wrong, and works as soon as they are there."""
+    text = config(
+        f"redis://127.0.0.1:{free_port()}/0", f'issuer = "http://127.0.0.1:{free_port()}"'
+    )
+    receiver = Receiver(tmp_path, text).start(ready=False)
+    try:
+        ready = receiver.readyz()
+        assert ready.status_code == 503
+        assert ready.json()["ready"] is False
+        assert receiver.stop() == 0
+    finally:
+        receiver.stop(signal.SIGKILL)

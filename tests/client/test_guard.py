@@ -1,0 +1,450 @@
+"""The guards against a real Redis: who is dead, who is alive, and when nobody knows."""
+
+import asyncio
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from backchannel_logout import (
+    AppKeys,
+    AsyncSessionGuard,
+    GuardMisconfigured,
+    RevocationUnknown,
+    Session,
+    SessionGuard,
+    SessionNotIdentified,
+    remember,
+)
+from tests.support.redis_server import RedisServer, free_port
+
+OP = "https://op.example/"
+LOGIN = int(time.time()) - 600
+AGE = 30 * 86400
+ALICE = Session(OP, LOGIN, sid="sid-1", sub="alice")
+# Short, because the tests wait for it; a Redis of this machine answers a thousand times faster.
+TIMEOUT = 0.25
+
+
+class Asker:
+    """A guard that plain tests ask, whichever of the two it is."""
+
+    def __init__(self, kind: str, url: str, app: str, **options: Any) -> None:
+        self.guard: Any
+        if kind == "async":
+            self._runner = asyncio.Runner()
+            self.guard = AsyncSessionGuard(url, app=app, **options)
+        else:
+            self._runner = None
+            self.guard = SessionGuard(url, app=app, **options)
+
+    def is_revoked(self, session: Session | Mapping[str, Any]) -> bool:
+        answer = self.guard.is_revoked(session)
+        return self._runner.run(answer) if self._runner else answer
+
+    def forget_meta(self) -> None:
+        """As if `META_LIFE` had passed."""
+        self.guard._reading._meta_until = float("-inf")
+
+    def close(self) -> None:
+        if self._runner:
+            self._runner.run(self.guard.aclose())
+            self._runner.close()
+        else:
+            self.guard.close()
+
+
+NewGuard = Callable[..., Asker]
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def app() -> str:
+    """An app name that no other test uses on the shared server."""
+    return f"guarded-{next(numbers)}"
+
+
+@pytest.fixture(params=["sync", "async"])
+def new_guard(request: pytest.FixtureRequest, app: str) -> Iterator[NewGuard]:
+    askers: list[Asker] = []
+
+    def new(url: str, **options: Any) -> Asker:
+        askers.append(Asker(request.param, url, options.pop("app", app), **options))
+        return askers[-1]
+
+    yield new
+    for asker in askers:
+        asker.close()
+
+
+def serve_app(server: RedisServer, app: str, age: int = AGE) -> redis.Redis:
+    """A client of a Redis in which a receiver serves the app."""
+    client = server.client()
+    client.hset(AppKeys(app).meta, mapping={"v": "1", "max_session_age": str(age)})
+    return client
+
+
+@pytest.fixture
+def store(shared_redis: RedisServer, app: str) -> Iterator[redis.Redis]:
+    with serve_app(shared_redis, app) as client:
+        yield client
+
+
+# -- alive and dead ------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("store")
+def test_a_session_without_a_marker_is_alive(
+    new_guard: NewGuard, shared_redis: RedisServer
+) -> None:
+    assert new_guard(shared_redis.url).is_revoked(ALICE) is False
+
+
+MARKERS: dict[str, Callable[[AppKeys], str]] = {
+    "its session id": lambda keys: keys.sid(OP, "sid-1"),
+    "its user": lambda keys: keys.sub(OP, "alice"),
+    "its issuer": lambda keys: keys.all(OP),
+}
+
+
+@pytest.mark.parametrize("marker", MARKERS.values(), ids=MARKERS)
+def test_a_marker_ends_the_session_and_a_later_login_lives(
+    marker: Callable[[AppKeys], str],
+    new_guard: NewGuard,
+    app: str,
+    shared_redis: RedisServer,
+    store: redis.Redis,
+) -> None:
+    guard = new_guard(shared_redis.url)
+    store.set(marker(AppKeys(app)), LOGIN)
+    assert guard.is_revoked(ALICE) is True
+    assert guard.is_revoked(Session(OP, LOGIN + 1, sid="sid-1", sub="alice")) is False
+
+
+NEIGHBOURS = {
+    "another session of the same user": ("its session id", Session(OP, LOGIN, "sid-2", "alice")),
+    "the same user without a session id": ("its session id", Session(OP, LOGIN, sub="alice")),
+    "another user": ("its user", Session(OP, LOGIN, "sid-3", "bob")),
+    "another user under the same session id": ("its user", Session(OP, LOGIN, "sid-1", "bob")),
+    "another issuer": ("its issuer", Session("https://op.example", LOGIN, "sid-1", "alice")),
+}
+
+
+@pytest.mark.parametrize(("marker", "neighbour"), NEIGHBOURS.values(), ids=NEIGHBOURS)
+def test_the_neighbour_lives(
+    marker: str,
+    neighbour: Session,
+    new_guard: NewGuard,
+    app: str,
+    shared_redis: RedisServer,
+    store: redis.Redis,
+) -> None:
+    """One session is ended, and beside it another one is asked for."""
+    guard = new_guard(shared_redis.url)
+    store.set(MARKERS[marker](AppKeys(app)), LOGIN)
+    assert guard.is_revoked(ALICE) is True
+    assert guard.is_revoked(neighbour) is False
+
+
+def test_another_app_keeps_its_session(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    serve_app(shared_redis, f"{app}-wiki").close()
+    store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
+    assert new_guard(shared_redis.url).is_revoked(ALICE) is True
+    assert new_guard(shared_redis.url, app=f"{app}-wiki").is_revoked(ALICE) is False
+
+
+def test_what_remember_stored_can_be_asked_for(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    session: dict[str, Any] = {"cart": 1}
+    remember(session, {"iss": OP, "sub": "alice", "sid": "sid-1", "iat": LOGIN + 0.9})
+    guard = new_guard(shared_redis.url)
+    assert guard.is_revoked(session) is False
+    store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
+    assert guard.is_revoked(session) is True
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(("past", "dead"), [(0, False), (1, True)])
+def test_a_session_is_dead_past_max_session_age(
+    past: int, dead: bool, new_guard: NewGuard, shared_redis: RedisServer
+) -> None:
+    guard = new_guard(shared_redis.url, clock=lambda: LOGIN + AGE + past)
+    assert guard.is_revoked(ALICE) is dead
+
+
+def test_a_new_max_session_age_is_taken_over(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    """An operator shortens it while the app runs."""
+    guard = new_guard(shared_redis.url)
+    assert guard.is_revoked(ALICE) is False
+    store.hset(AppKeys(app).meta, "max_session_age", "60")
+    guard.forget_meta()
+    assert guard.is_revoked(ALICE) is True
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("session", [{}, {"iss": OP, "login_at": "soon"}], ids=["empty", "bad"])
+def test_a_session_that_was_not_remembered_is_a_mistake_and_not_an_outage(
+    session: dict[str, Any], new_guard: NewGuard, shared_redis: RedisServer
+) -> None:
+    guard = new_guard(shared_redis.url, on_outage="allow")
+    with pytest.raises(SessionNotIdentified):
+        guard.is_revoked(session)
+
+
+# -- what is asked of Redis ----------------------------------------------------------------
+
+
+def commands_run(client: redis.Redis) -> dict[str, int]:
+    """How often each command was run since the last ``CONFIG RESETSTAT``."""
+    stats = client.info("commandstats")
+    own = ("cmdstat_info", "cmdstat_config|resetstat")
+    return {
+        name.removeprefix("cmdstat_"): stat["calls"]
+        for name, stat in stats.items()
+        if name not in own
+    }
+
+
+def test_a_warm_check_is_one_command_in_one_round_trip(
+    new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    guard = new_guard(shared_redis.url)
+    guard.is_revoked(ALICE)
+    store.config_resetstat()
+    for session in (ALICE, Session(OP, LOGIN), Session(OP, LOGIN, sid="sid-9")):
+        guard.is_revoked(session)
+    assert commands_run(store) == {"mget": 3}
+
+
+def test_the_first_check_adds_the_apps_meta_to_the_same_round_trip(
+    new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    guard = new_guard(shared_redis.url)
+    guard.is_revoked(ALICE)
+    guard.forget_meta()
+    store.config_resetstat()
+    before = store.info("stats")["total_reads_processed"]
+    guard.is_revoked(ALICE)
+    after = store.info("stats")["total_reads_processed"]
+    assert commands_run(store) == {"mget": 1, "hget": 1}
+    assert after - before == 2  # the check, and the second INFO itself
+
+
+def test_a_new_connection_costs_one_more_command(
+    new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    """No CLIENT SETINFO, no CLIENT MAINT_NOTIFICATIONS: an ACL user may not be allowed them."""
+    store.config_resetstat()
+    new_guard(shared_redis.url).is_revoked(ALICE)
+    assert commands_run(store) == {"hello": 1, "mget": 1, "hget": 1}
+
+
+def test_threads_share_a_guard(shared_redis: RedisServer, app: str, store: redis.Redis) -> None:
+    """Each gets the answer to its own question."""
+    store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
+    sessions = [Session(OP, LOGIN, sid="dead" if n % 2 else f"alive-{n}") for n in range(200)]
+    with SessionGuard(shared_redis.url, app=app) as guard, ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(guard.is_revoked, sessions))
+    assert answers == [session.sid == "dead" for session in sessions]
+
+
+async def test_a_burst_of_tasks_shares_a_few_connections(
+    shared_redis: RedisServer, app: str, store: redis.Redis
+) -> None:
+    """More than the library's limit of connections: each waits its turn, none is refused."""
+    store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
+    sessions = [Session(OP, LOGIN, sid="dead" if n % 2 else f"alive-{n}") for n in range(400)]
+    async with AsyncSessionGuard(shared_redis.url, app=app, timeout=10) as guard:
+        answers = await asyncio.gather(*(guard.is_revoked(session) for session in sessions))
+        connected = store.info("clients")["connected_clients"]
+    assert answers == [session.sid == "dead" for session in sessions]
+    assert connected < 64
+
+
+# -- when nobody knows ---------------------------------------------------------------------
+
+
+def test_a_redis_that_no_receiver_serves_is_a_mistake_in_both_modes(
+    new_guard: NewGuard, shared_redis: RedisServer
+) -> None:
+    """The wrong URL or app name would otherwise let everybody live, for ever."""
+    for on_outage in ("deny", "allow"):
+        guard = new_guard(shared_redis.url, on_outage=on_outage)
+        with pytest.raises(GuardMisconfigured, match="no receiver has written"):
+            guard.is_revoked(ALICE)
+
+
+def test_a_guard_works_as_soon_as_a_receiver_serves_its_app(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer
+) -> None:
+    guard = new_guard(shared_redis.url)
+    with pytest.raises(GuardMisconfigured):
+        guard.is_revoked(ALICE)
+    serve_app(shared_redis, app).close()
+    assert guard.is_revoked(ALICE) is False
+
+
+@pytest.mark.parametrize("on_outage", ["deny", "allow"])
+@pytest.mark.parametrize("value", ["", "yes", "1.5", "99999999999999999999"])
+def test_a_marker_that_can_not_be_read_is_not_alive(
+    value: str,
+    on_outage: str,
+    new_guard: NewGuard,
+    app: str,
+    shared_redis: RedisServer,
+    store: redis.Redis,
+) -> None:
+    """Redis has answered: no mode for outages makes this session live."""
+    store.set(AppKeys(app).sid(OP, "sid-1"), value)
+    guard = new_guard(shared_redis.url, on_outage=on_outage)
+    with pytest.raises(RevocationUnknown, match="not a number"):
+        guard.is_revoked(ALICE)
+    assert guard.is_revoked(Session(OP, LOGIN, sid="sid-2", sub="alice")) is False
+
+
+def test_a_meta_that_can_not_be_read_is_not_alive(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    store.hset(AppKeys(app).meta, "max_session_age", "for ever")
+    with pytest.raises(RevocationUnknown):
+        new_guard(shared_redis.url).is_revoked(ALICE)
+
+
+OUTAGES: dict[str, Callable[[RedisServer], None]] = {
+    "stopped": lambda server: server.stop(),
+    "killed": lambda server: server.stop(signal.SIGKILL),
+    "frozen": lambda server: server.freeze(),
+}
+
+
+@pytest.mark.parametrize("begin", OUTAGES.values(), ids=OUTAGES)
+def test_an_outage_is_unknown_or_allowed_and_ends_with_redis_back(
+    begin: Callable[[RedisServer], None], new_guard: NewGuard, app: str, redis_server: RedisServer
+) -> None:
+    """With `deny` nobody is alive or dead; with `allow` the dead live for as long as it lasts."""
+    with serve_app(redis_server, app) as store:
+        store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
+    dead = Session(OP, LOGIN, sid="dead")
+    deny = new_guard(redis_server.url, timeout=TIMEOUT)
+    allow = new_guard(redis_server.url, timeout=TIMEOUT, on_outage="allow")
+    assert [guard.is_revoked(dead) for guard in (deny, allow)] == [True, True]
+
+    begin(redis_server)
+    for _ in range(2):
+        with pytest.raises(RevocationUnknown):
+            deny.is_revoked(dead)
+        assert allow.is_revoked(dead) is False
+
+    if redis_server.process:
+        redis_server.thaw()
+    else:
+        redis_server.start()
+    for session in (ALICE, dead, ALICE, dead):
+        assert deny.is_revoked(session) is (session is dead)
+        assert allow.is_revoked(session) is (session is dead)
+
+
+def test_a_guard_may_be_built_while_redis_is_away(new_guard: NewGuard) -> None:
+    """An app starts before its Redis does."""
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with pytest.raises(RevocationUnknown):
+        new_guard(url, timeout=TIMEOUT).is_revoked(ALICE)
+    assert new_guard(url, timeout=TIMEOUT, on_outage="allow").is_revoked(ALICE) is False
+
+
+async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(
+    redis_server: RedisServer, app: str
+) -> None:
+    """Its connection must not be used again with an answer still on the way."""
+    with serve_app(redis_server, app) as store:
+        store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
+    dead = Session(OP, LOGIN, sid="dead")
+    async with AsyncSessionGuard(redis_server.url, app=app, timeout=10) as guard:
+        assert await guard.is_revoked(dead)
+        redis_server.freeze()
+        checks = [asyncio.create_task(guard.is_revoked(dead)) for _ in range(50)]
+        await asyncio.sleep(0.05)
+        for check in checks:
+            check.cancel()
+        ended = await asyncio.gather(*checks, return_exceptions=True)
+        assert {type(one) for one in ended} == {asyncio.CancelledError}
+        redis_server.thaw()
+        assert not any([await guard.is_revoked(ALICE) for _ in range(50)])
+        assert all([await guard.is_revoked(dead) for _ in range(50)])
+
+
+# -- who may ask ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def acl_server(tmp_path: Path, app: str) -> Iterator[RedisServer]:
+    """Nobody may do anything but `guard`, who may read the markers of its app."""
+    server = RedisServer(tmp_path / "acl").start()
+    serve_app(server, app).close()
+    with server.client() as client:
+        for name, rules in {
+            "admin": (">root", "~*", "&*", "+@all"),
+            "guard": (">sesame", f"%R~bcl:v1:{{{app}}}:*", "+mget", "+hget"),
+            "nobody": (">sesame",),
+        }.items():
+            client.execute_command("ACL", "SETUSER", name, "reset", "on", *rules)
+        client.execute_command("ACL", "SETUSER", "default", "reset", "off")
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def test_a_user_who_may_only_read_its_app_is_enough(
+    new_guard: NewGuard, acl_server: RedisServer
+) -> None:
+    url = acl_server.url.replace("//", "//guard:sesame@")
+    assert new_guard(url).is_revoked(ALICE) is False
+
+
+@pytest.mark.parametrize("user", ["", "guard:wrong@", "nobody:sesame@"])
+def test_a_user_whom_redis_refuses_is_a_mistake_in_both_modes(
+    user: str, new_guard: NewGuard, acl_server: RedisServer
+) -> None:
+    """A mistyped password must not end in a guard that lets everybody live."""
+    for on_outage in ("deny", "allow"):
+        guard = new_guard(acl_server.url.replace("//", "//" + user), on_outage=on_outage)
+        with pytest.raises(GuardMisconfigured) as caught:
+            guard.is_revoked(ALICE)
+        assert "sesame" not in str(caught.value)
+        assert "wrong" not in str(caught.value)
+
+
+def test_the_keys_of_another_app_are_refused(new_guard: NewGuard, acl_server: RedisServer) -> None:
+    url = acl_server.url.replace("//", "//guard:sesame@")
+    with pytest.raises(GuardMisconfigured):
+        new_guard(url, app="another").is_revoked(ALICE)
+
+
+# -- building one --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("http://127.0.0.1/", {"app": "shop"}),
+        ("redis://127.0.0.1/", {"app": "Shop"}),
+        ("redis://127.0.0.1/", {"app": "shop", "on_outage": "ignore"}),
+    ],
+    ids=["not a Redis URL", "not an app name", "not a mode"],
+)
+def test_a_wrong_argument_is_refused_at_once(
+    url: str, options: dict[str, Any], new_guard: NewGuard
+) -> None:
+    with pytest.raises(ValueError, match=r"URL|name|on_outage"):
+        new_guard(url, **options)

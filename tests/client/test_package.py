@@ -1,0 +1,60 @@
+"""What relying apps may build on: the public names, and how little the package brings along."""
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import backchannel_logout
+
+CLIENT = Path(__file__).parents[2] / "client"
+
+PUBLIC = {
+    "AppKeys",
+    "AsyncSessionGuard",
+    "Event",
+    "EventKind",
+    "GuardMisconfigured",
+    "MalformedEvent",
+    "RevocationUnknown",
+    "Session",
+    "SessionGuard",
+    "SessionNotIdentified",
+    "UnknownEvent",
+    "Verdict",
+    "decide",
+    "digest",
+    "marker_keys",
+    "remember",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    """A name that disappears breaks relying apps; one that is added is a promise."""
+    assert set(backchannel_logout.__all__) == PUBLIC
+    assert all(getattr(backchannel_logout, name).__doc__ for name in PUBLIC)
+
+
+def test_it_depends_on_redis_alone() -> None:
+    """In its metadata and in what its modules import."""
+    project = tomllib.loads((CLIENT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert [one.partition(">")[0] for one in project["dependencies"]] == ["redis"]
+    imported = set()
+    for module in (CLIENT / "backchannel_logout").glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                imported.add(node.module.partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"redis"}
+
+
+def test_it_has_type_hints_and_no_module_called_app() -> None:
+    """`app` is a name that relying apps use themselves."""
+    assert (CLIENT / "backchannel_logout" / "py.typed").exists()
+    assert not list(CLIENT.glob("**/app*"))
+
+
+def test_a_misconfigured_guard_is_also_an_unknown_revocation() -> None:
+    """An app that answers 503 to the one does so for the other."""
+    assert issubclass(backchannel_logout.GuardMisconfigured, backchannel_logout.RevocationUnknown)

@@ -1,0 +1,149 @@
+"""`remember` and `Session`: which login an app's session belongs to."""
+
+from typing import Any
+
+import pytest
+
+from backchannel_logout import Session, SessionNotIdentified, remember
+from backchannel_logout.session import SESSION_MEMBERS
+
+CLAIMS = {
+    "iss": "https://op.example/",
+    "sub": "alice",
+    "sid": "sid-1",
+    "iat": 1795283041,
+    "aud": "shop-web",
+    "nonce": "n",
+}
+REMEMBERED = {
+    "iss": "https://op.example/",
+    "sub": "alice",
+    "sid": "sid-1",
+    "login_at": 1795283041,
+}
+
+
+def test_a_login_is_remembered_in_four_members_and_nothing_else_is_touched() -> None:
+    session = {"cart": [1, 2]}
+    remember(session, CLAIMS)
+    assert session == {"cart": [1, 2], **REMEMBERED}
+    assert tuple(REMEMBERED) == SESSION_MEMBERS
+
+
+def test_what_was_remembered_is_a_session() -> None:
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS)
+    assert Session.from_mapping(session) == Session(
+        iss="https://op.example/", sub="alice", sid="sid-1", login_at=1795283041
+    )
+
+
+def test_the_same_claims_again_change_nothing() -> None:
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS)
+    before = dict(session)
+    remember(session, CLAIMS)
+    assert session == before
+
+
+def test_a_refresh_that_is_not_remembered_leaves_login_at() -> None:
+    """An app that keeps the newest ID token beside the session does not move the login."""
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS)
+    session["id_token_claims"] = CLAIMS | {"iat": CLAIMS["iat"] + 3600}
+    assert Session.from_mapping(session).login_at == CLAIMS["iat"]
+
+
+def test_a_new_login_replaces_all_four_members() -> None:
+    """Also where the new claims have no sid: the old one would name another session."""
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS)
+    remember(session, {"iss": "https://other.example", "sub": "bob", "iat": 1795289999})
+    assert session == {
+        "iss": "https://other.example",
+        "sub": "bob",
+        "sid": None,
+        "login_at": 1795289999,
+    }
+
+
+@pytest.mark.parametrize(
+    ("iat", "login_at"),
+    [
+        (1795283041, 1795283041),
+        (1795283041.0, 1795283041),
+        (1795283041.999, 1795283041),
+        (-0.5, -1),
+    ],
+)
+def test_a_fraction_of_iat_is_rounded_down(iat: float, login_at: int) -> None:
+    """As the receiver rounds the cutoff: otherwise the same second would compare unlike."""
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS | {"iat": iat})
+    assert session["login_at"] == login_at
+    assert type(session["login_at"]) is int
+
+
+ABSENT = object()
+
+BAD_CLAIMS = {
+    "no iat": ("iat", ABSENT),
+    "iat null": ("iat", None),
+    "iat true": ("iat", True),
+    "iat a string": ("iat", "1795283041"),
+    "iat NaN": ("iat", float("nan")),
+    "iat infinite": ("iat", float("inf")),
+    "iat an array": ("iat", [1795283041]),
+    "no iss": ("iss", ABSENT),
+    "iss null": ("iss", None),
+    "iss empty": ("iss", ""),
+    "iss a number": ("iss", 5),
+    "iss with a lone surrogate": ("iss", "https://op.example/\ud800"),
+    "sub a number": ("sub", 5),
+    "sub an object": ("sub", {}),
+    "sub with a lone surrogate": ("sub", "\udfff"),
+    "sid a number": ("sid", 5),
+    "sid true": ("sid", True),
+    "sid bytes": ("sid", b"sid-1"),
+}
+
+
+@pytest.mark.parametrize(("claim", "value"), BAD_CLAIMS.values(), ids=BAD_CLAIMS)
+def test_bad_claims_are_refused_and_the_session_stays_as_it_was(claim: str, value: Any) -> None:
+    session: dict[str, Any] = {"cart": 1, **REMEMBERED}
+    claims = CLAIMS | {claim: value}
+    if value is ABSENT:
+        del claims[claim]
+    with pytest.raises(SessionNotIdentified):
+        remember(session, claims)
+    assert session == {"cart": 1, **REMEMBERED}
+
+
+def test_an_iat_of_400_digits_is_a_number_and_does_no_harm() -> None:
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS | {"iat": 10**400})
+    assert session["login_at"] == 10**400
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        {},
+        {"user": "alice"},
+        {name: value for name, value in REMEMBERED.items() if name != "login_at"},
+        {name: value for name, value in REMEMBERED.items() if name != "iss"},
+        REMEMBERED | {"login_at": "1795283041"},
+        REMEMBERED | {"login_at": 1795283041.5},
+        REMEMBERED | {"login_at": True},
+        REMEMBERED | {"sid": 5},
+        REMEMBERED | {"sub": ["alice"]},
+    ],
+    ids=[
+        "empty", "not remembered", "no login_at", "no iss", "login_at text", "login_at fraction",
+        "login_at true", "sid number", "sub array",
+    ],
+)  # fmt: skip
+def test_a_mapping_without_a_login_is_no_session(session: dict[str, Any]) -> None:
+    """It is a mistake of the app, and must be neither alive nor dead."""
+    with pytest.raises(SessionNotIdentified):
+        Session.from_mapping(session)

@@ -1,0 +1,212 @@
+"""`contract/vectors.json`, which implementers in other languages build on, against this package."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backchannel_logout import (
+    AppKeys,
+    Event,
+    MalformedEvent,
+    Session,
+    UnknownEvent,
+    decide,
+    digest,
+    marker_keys,
+)
+from backchannel_logout.keys import VERSION
+
+VECTORS: dict[str, Any] = json.loads(
+    Path(__file__).parents[2].joinpath("client/contract/vectors.json").read_text("utf-8")
+)
+
+REFUSALS = {"unknown": UnknownEvent, "malformed": MalformedEvent}
+
+
+def cases(table: list[dict[str, Any]]) -> pytest.MarkDecorator:
+    """One test for each case, under the case's own name."""
+    return pytest.mark.parametrize("case", table, ids=[case["name"] for case in table])
+
+
+def plain_hash(first: str, second: str) -> str:
+    """``h`` once more, in other words than the package's: by the hexadecimal digits."""
+    digits = hashlib.sha256(first.encode("utf-8") + b"\n" + second.encode("utf-8")).hexdigest()[:32]
+    encoded = base64.b64encode(bytes.fromhex(digits)).decode("ascii")
+    return encoded.translate(str.maketrans({"+": "-", "/": "_", "=": None}))
+
+
+def test_the_vectors_are_of_this_version_and_no_two_cases_have_one_name() -> None:
+    assert VECTORS["v"] == VERSION
+    for part in (
+        VECTORS["h"]["cases"],
+        VECTORS["keys"]["cases"],
+        VECTORS["app_names"]["cases"],
+        VECTORS["events"]["readable"] + VECTORS["events"]["refused"],
+        VECTORS["decisions"]["cases"],
+    ):
+        names = [case["name"] for case in part]
+        assert len(names) == len(set(names)) > 5
+
+
+def test_the_published_hash_is_what_sha256sum_says() -> None:
+    """printf 'https://op.example/\\n' | sha256sum begins with ebb0825178ed742262b34b5113414c6f."""
+    expected = base64.urlsafe_b64encode(bytes.fromhex("ebb0825178ed742262b34b5113414c6f"))
+    assert digest("https://op.example/", "") == expected.decode().rstrip("=")
+    assert digest("https://op.example/", "") == "67CCUXjtdCJis0tRE0FMbw"
+
+
+@cases(VECTORS["h"]["cases"])
+def test_h(case: dict[str, Any]) -> None:
+    """The package and plain hashlib both give the hash of the vector."""
+    assert plain_hash(case["first"], case["second"]) == case["h"]
+    assert digest(case["first"], case["second"]) == case["h"]
+
+
+KEY_OF: dict[str, Callable[[AppKeys, dict[str, Any]], str]] = {
+    "sid": lambda keys, case: keys.sid(case["iss"], case["sid"]),
+    "sub": lambda keys, case: keys.sub(case["iss"], case["sub"]),
+    "all": lambda keys, case: keys.all(case["iss"]),
+    "jti": lambda keys, case: keys.jti(case["iss"], case["jti"], case["sid"], case["sub"]),
+    "events": lambda keys, _: keys.events,
+    "feed": lambda keys, _: keys.feed,
+    "meta": lambda keys, _: keys.meta,
+}
+
+
+@cases(VECTORS["keys"]["cases"])
+def test_key(case: dict[str, Any]) -> None:
+    """The package gives the key of the vector, and its hash is the plain one."""
+    kind, key = case["kind"], case["key"]
+    assert KEY_OF[kind](AppKeys(case["app"]), case) == key
+    hashed = {
+        "sid": lambda: plain_hash(case["iss"], case["sid"]),
+        "sub": lambda: plain_hash(case["iss"], case["sub"]),
+        "all": lambda: plain_hash(case["iss"], ""),
+        "jti": lambda: plain_hash(
+            case["iss"], f"{case['jti']}\n{case['sid'] or ''}\n{case['sub'] or ''}"
+        ),
+    }
+    end = f":{hashed[kind]()}" if kind in hashed else ""
+    assert key == f"bcl:v1:{{{case['app']}}}:{kind}{end}"
+
+
+def test_every_kind_of_key_has_a_vector() -> None:
+    assert {case["kind"] for case in VECTORS["keys"]["cases"]} == KEY_OF.keys()
+
+
+@cases(VECTORS["app_names"]["cases"])
+def test_app_name(case: dict[str, Any]) -> None:
+    """Names that could reach into another app's keys are refused."""
+    if case["valid"]:
+        assert AppKeys(case["app"]).app == case["app"]
+    else:
+        with pytest.raises(ValueError, match="not a relying app's name"):
+            AppKeys(case["app"])
+
+
+# -- events --------------------------------------------------------------------------------
+
+
+def members_of(event: Event) -> dict[str, Any]:
+    """The event as a vector writes it: absent members left out."""
+    found = {"v": VERSION, **asdict(event), "kind": event.kind.value}
+    found["client_ids"] = list(event.client_ids)
+    return {name: value for name, value in found.items() if value not in (None, [], False)}
+
+
+@cases(VECTORS["events"]["readable"])
+def test_event_is_read_alike_from_the_stream_and_from_the_channel(case: dict[str, Any]) -> None:
+    entry_id = case["members"]["id"]
+    as_bytes = {name.encode(): value.encode() for name, value in case["fields"].items()}
+    for event in (
+        Event.from_json(case["json"]),
+        Event.from_json(case["json"].encode()),
+        Event.from_fields(case["fields"], entry_id),
+        Event.from_fields(as_bytes, entry_id.encode()),
+    ):
+        assert members_of(event) == case["members"]
+
+
+@cases(VECTORS["events"]["readable"])
+def test_event_is_written_so_that_it_can_be_read(case: dict[str, Any]) -> None:
+    event = Event.from_json(case["json"])
+    assert Event.from_fields(event.to_fields(), event.id) == event
+    known = case["members"].keys() - {"id"}
+    stream = {name: json.loads(case["fields"][name]) for name in known & JSON_FIELDS}
+    stream |= {name: case["fields"][name] for name in known - JSON_FIELDS}
+    assert stream == {name: case["members"][name] for name in known}
+    written = {"id": event.id, **json.loads(event.to_json())}
+    assert written == case["members"]
+
+
+JSON_FIELDS = {"v", "cutoff", "received_at", "client_ids", "revoke_offline_access"}
+
+
+@cases(VECTORS["events"]["refused"])
+def test_event_is_refused(case: dict[str, Any]) -> None:
+    """Of the class that the vector names, never with another exception."""
+    expected = REFUSALS[case["expect"]]
+    assert "fields" in case or "json" in case
+    if "fields" in case:
+        with pytest.raises(expected):
+            Event.from_fields(case["fields"], "1795283041000-0")
+    if "json" in case:
+        with pytest.raises(expected):
+            Event.from_json(case["json"])
+
+
+def test_both_refusals_are_value_errors() -> None:
+    """A reader that treats them alike, as it should, catches one class."""
+    assert all(issubclass(refusal, ValueError) for refusal in REFUSALS.values())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff\xfe", b'{"v":1,"kind":"\xff"}', b"\x00", "[" * 100_000, '{"v":' + "9" * 5000 + "}"],
+    ids=["UTF-16 mark", "not UTF-8", "NUL", "deep", "a number of 5000 digits"],
+)
+def test_no_message_breaks_a_reader(message: str | bytes) -> None:
+    with pytest.raises((MalformedEvent, UnknownEvent)):
+        Event.from_json(message)
+    good = VECTORS["events"]["readable"][0]["fields"]
+    with pytest.raises(MalformedEvent):
+        Event.from_fields({**good, "cutoff": message})
+
+
+def test_a_number_of_400_digits_is_malformed() -> None:
+    """Python's integers have no end; the float that received_at becomes has one."""
+    good = VECTORS["events"]["readable"][0]["fields"]
+    with pytest.raises(MalformedEvent):
+        Event.from_fields({**good, "received_at": "9" * 400})
+
+
+# -- the decision --------------------------------------------------------------------------
+
+
+@cases(VECTORS["decisions"]["cases"])
+def test_decision(case: dict[str, Any]) -> None:
+    """From the keys that exist to the verdict, the markers in any order, text or bytes."""
+    session = Session(**case["session"])
+    assert Session.from_mapping(case["session"]) == session
+    wanted = marker_keys(AppKeys(VECTORS["decisions"]["app"]), session)
+    assert 1 <= len(wanted) <= 3
+    found = [case["redis"].get(key) for key in wanted]
+    as_bytes = [None if value is None else value.encode() for value in found]
+    limits = {"max_session_age": VECTORS["decisions"]["max_session_age"], "now": case["now"]}
+    for markers in (found, found[::-1], as_bytes):
+        if case["verdict"] == "unreadable":
+            with pytest.raises(ValueError, match="not a whole number"):
+                decide(session, markers, **limits)
+        else:
+            assert decide(session, markers, **limits).value == case["verdict"]
+
+
+def test_every_verdict_has_a_vector() -> None:
+    verdicts = {case["verdict"] for case in VECTORS["decisions"]["cases"]}
+    assert verdicts == {"alive", "revoked", "expired", "unreadable"}
