@@ -10,9 +10,15 @@
     publish.store          one atomic script in Redis: markers, event, jti
     (client package)       the relying app asks, or is told
 
-Around it: `settings` (what an operator may say; every fault at once), `service` (builds the
-parts, opens the listeners, stops in order), `admin` (the operators' listener), `embedded` (a
-Redis of our own, for trying out), `errors` (theirs, ours, and the table to HTTP), `cli`.
+Around it:
+
+    settings     what an operator may say; every fault at once
+                 (settings_values: what a value may look like; settings_rules: what must agree)
+    service      builds the parts, opens the listeners, stops in order
+    admin        the operators' listener
+    embedded     a Redis of our own, for trying things out
+    errors       theirs, ours, and the table to HTTP
+    cli          a file for each command
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,8 @@
 """What an operator may say: a TOML file and ``BCL_*`` variables; environment wins.
 
 `load` reports every fault at once, each with the name of its setting and never with a value:
-a value may be a secret. What holds across settings is checked in `settings_rules`.
+a value may be a secret. `settings_values` has the types, `settings_rules` what must hold across
+settings.
 """
 
 import os
@@ -11,94 +12,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backchannel_logout.keys import APP_NAME
-
-from .settings_rules import (
-    DEFAULT_MAX_SESSION_AGE,
-    faults_across,
-    is_http_url,
-    is_keys_uri,
-    redis_url_fault,
-    seconds,
+from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
+from .settings_values import (
+    EMBEDDED,
+    Address,
+    Algorithm,
+    AppName,
+    Directory,
+    IssuerName,
+    KeysUri,
+    Listed,
+    Number,
+    RedisUrl,
+    Seconds,
 )
 
 ENV_PREFIX = "BCL_"
 CONFIG_VARIABLE = "BCL_CONFIG"
-EMBEDDED = "embedded"
-
-# Asymmetric only: with a shared secret, every relying app could sign logouts for the others.
-Algorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
-    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
-]  # fmt: skip
-
-
-def _listed(value: object) -> object:
-    """A list; from the environment it is a text with commas."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _address(value: object) -> tuple[str, int]:
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", str(value))
-    if not match or int(match[2]) > 65535:
-        raise ValueError("an address is host:port, such as 127.0.0.1:8000 or [::1]:8000")
-    return match[1].strip("[]"), int(match[2])
-
-
-def _app_name(value: str) -> str:
-    if not APP_NAME.fullmatch(value):
-        raise ValueError(f"a relying app's name matches {APP_NAME.pattern}")
-    return value
-
-
-def _http_url(value: str) -> str:
-    if not is_http_url(value):
-        raise ValueError("must be an http(s) URL without user, password, query or fragment")
-    return value
-
-
-def _keys_uri(value: str) -> str:
-    if not is_keys_uri(value):
-        raise ValueError("must be an http(s) URL without user, password or fragment")
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    if url != EMBEDDED and (fault := redis_url_fault(url)):
-        raise ValueError(fault)
-    return value
-
-
-def _directory(value: object) -> object:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("must name a directory")
-    return value
-
-
-def _not_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  pydantic reports a ValueError
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Address = Annotated[tuple[str, int], BeforeValidator(_address)]
-AppName = Annotated[str, AfterValidator(_app_name)]
-IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
-KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
-Number = Annotated[int, BeforeValidator(_not_bool)]
-Listed = BeforeValidator(_listed)
 
 
 class _Model(BaseModel):
@@ -157,11 +89,11 @@ class IssuerSettings(IssuerOptions):
 class Settings(IssuerOptions, ClientOptions):
     """Everything. Build it with `load`."""
 
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
+    redis_url: RedisUrl
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
-    data_dir: Annotated[Path, BeforeValidator(_directory)] = Path("data")
+    data_dir: Directory = Path("data")
     """Where the embedded server keeps its data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400

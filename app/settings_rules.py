@@ -4,115 +4,19 @@ On the raw values, so that these faults are reported together with those of sing
 what is not of the right type here has its own fault already and is passed over.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
-
-from redis.asyncio import ConnectionPool
 
 from backchannel_logout.keys import APP_NAME
+
+from .settings_values import is_http_url, may_fetch, seconds
 
 Loc = tuple[int | str, ...]
 Fault = tuple[Loc, str]
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
-
-# What a Redis URL may say after its "?": who and where, never how long. The library would let
-# it override our deadlines.
-_REDIS_OPTION = re.compile(
-    "db|username|password|protocol|socket_keepalive|health_check_interval|ssl_[a-z_]+"
-)
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)")
-# Ten years: longer than any session, and far from where a clock's arithmetic overflows.
-_LONGEST = 3650 * 86400
-
 # Mobile apps keep people signed in for weeks; a browser's session is shorter.
 DEFAULT_MAX_SESSION_AGE = 30 * 86400
-
-
-def seconds(value: object) -> float:
-    """A duration: a number of seconds, or a text such as ``90s``, ``10m``, ``24h``, ``30d``."""
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match:
-        length: float = float(match[1]) * _UNITS[match[2] or "s"]
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        length = value
-    else:
-        raise ValueError("a duration is a number of seconds, or a text such as 90s, 10m, 24h, 30d")
-    # Before it becomes a float: TOML's integers have no end. NaN is in no range.
-    if not 0 <= length <= _LONGEST:
-        raise ValueError("a duration is between 0 and 3650d")
-    return float(length)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_http_url(url: str) -> bool:
-    """Whether this can be an issuer: a scheme, a host, and nothing that a fetch would hide."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    plain = url.isprintable() and not any(mark in url for mark in " ?#")
-    return (
-        parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and plain
-        and "@" not in parts.netloc
-    )
-
-
-def is_keys_uri(url: str) -> bool:
-    """Whether this can be a ``jwks_uri``. A query may be part of it (Azure AD B2C's is)."""
-    return is_http_url(url.partition("?")[0]) and url.isprintable() and " " not in url
-
-
-def may_fetch(url: str, *, allow_http: bool) -> bool:
-    """Whether keys may be fetched from there: https, or http on this machine or when allowed."""
-    try:
-        scheme = urlsplit(url).scheme
-        return bool(urlsplit(url).hostname) and (
-            scheme == "https" or (scheme == "http" and (allow_http or is_loopback(url)))
-        )
-    except ValueError:
-        return False
-
-
-def redis_url_fault(url: str) -> str | None:
-    """What is wrong with a Redis URL, without a word of it: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return "not a Redis URL (a password in it must be percent-encoded)"
-    if parts.scheme not in _REDIS_SCHEMES or not (parts.hostname or parts.scheme == "unix"):
-        return "must be redis://host:port/db, rediss://..., unix://..., or embedded"
-    if not url.isprintable() or " " in url or parts.fragment:
-        return "not a Redis URL (a password in it must be percent-encoded)"
-    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path):
-        return "the path of a Redis URL is the number of a database, such as /0"
-    if not all(_REDIS_OPTION.fullmatch(name) for name in parse_qs(parts.query)):
-        return "the options of a Redis URL are db, username, password, protocol and ssl_..."
-    try:
-        ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001  the library raises what it likes for a wrong option
-        return "an option of the Redis URL has a value that can not be used"
-    return None
 
 
 class _Use(NamedTuple):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.settings import Settings, SettingsFault, load
-from app.settings_rules import seconds
+from app.settings_values import seconds
 from tests.support.receiver import run_app
 
 # Section 7 of the contract, word for word.

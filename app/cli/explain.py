@@ -232,6 +232,6 @@ def _listed(values: Iterable[Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a terminal: JSON, so that no control character gets through; cut short."""
-    text = json.dumps(value).replace("\x7f", "\\u007f")
+    """A value for a terminal: JSON in ASCII, so no control character gets through; cut short."""
+    text = json.dumps(value)
     return text if len(text) <= 120 else text[:117] + "..."

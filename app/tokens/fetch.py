@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from app.settings_rules import may_fetch
+from app.settings_values import may_fetch
 
 # A provider that needs longer is down; the keys that are cached serve meanwhile.
 FETCH_SECONDS = 5.0

@@ -1,0 +1,178 @@
+"""The values of settings: what each may look like, as predicates and as types of the model.
+
+No message holds a value: it may be a secret.
+"""
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from redis.asyncio import ConnectionPool
+
+from backchannel_logout.keys import APP_NAME
+
+EMBEDDED = "embedded"
+"""The ``redis_url`` that starts a server of our own; it must be said."""
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+# What a Redis URL may say after its "?": who and where, never how long. The library would let
+# it override our deadlines.
+_REDIS_OPTION = re.compile(
+    "db|username|password|protocol|socket_keepalive|health_check_interval|ssl_[a-z_]+"
+)
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)")
+# Ten years: longer than any session, and far from where a clock's arithmetic overflows.
+_LONGEST = 3650 * 86400
+
+
+def seconds(value: object) -> float:
+    """A duration: a number of seconds, or a text such as ``90s``, ``10m``, ``24h``, ``30d``."""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        length: float = float(match[1]) * _UNITS[match[2] or "s"]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        length = value
+    else:
+        raise ValueError("a duration is a number of seconds, or a text such as 90s, 10m, 24h, 30d")
+    # Before it becomes a float: TOML's integers have no end. NaN is in no range.
+    if not 0 <= length <= _LONGEST:
+        raise ValueError("a duration is between 0 and 3650d")
+    return float(length)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_http_url(url: str) -> bool:
+    """Whether this can be an issuer: a scheme, a host, and nothing that a fetch would hide."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    plain = url.isprintable() and not any(mark in url for mark in " ?#")
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and plain
+        and "@" not in parts.netloc
+    )
+
+
+def is_keys_uri(url: str) -> bool:
+    """Whether this can be a ``jwks_uri``. A query may be part of it (Azure AD B2C's is)."""
+    return is_http_url(url.partition("?")[0]) and url.isprintable() and " " not in url
+
+
+def may_fetch(url: str, *, allow_http: bool) -> bool:
+    """Whether keys may be fetched from there: https, or http on this machine or when allowed."""
+    try:
+        scheme = urlsplit(url).scheme
+        return bool(urlsplit(url).hostname) and (
+            scheme == "https" or (scheme == "http" and (allow_http or is_loopback(url)))
+        )
+    except ValueError:
+        return False
+
+
+def redis_url_fault(url: str) -> str | None:
+    """What is wrong with a Redis URL, without a word of it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "not a Redis URL (a password in it must be percent-encoded)"
+    if parts.scheme not in _REDIS_SCHEMES or not (parts.hostname or parts.scheme == "unix"):
+        return "must be redis://host:port/db, rediss://..., unix://..., or embedded"
+    if not url.isprintable() or " " in url or parts.fragment:
+        return "not a Redis URL (a password in it must be percent-encoded)"
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path):
+        return "the path of a Redis URL is the number of a database, such as /0"
+    if not all(_REDIS_OPTION.fullmatch(name) for name in parse_qs(parts.query)):
+        return "the options of a Redis URL are db, username, password, protocol and ssl_..."
+    try:
+        ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
+    except Exception:  # noqa: BLE001  the library raises what it likes for a wrong option
+        return "an option of the Redis URL has a value that can not be used"
+    return None
+
+
+# Asymmetric only: with a shared secret, every relying app could sign logouts for the others.
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+]  # fmt: skip
+
+
+def _listed(value: object) -> object:
+    """A list; from the environment it is a text with commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _address(value: object) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", str(value))
+    if not match or int(match[2]) > 65535:
+        raise ValueError("an address is host:port, such as 127.0.0.1:8000 or [::1]:8000")
+    return match[1].strip("[]"), int(match[2])
+
+
+def _app_name(value: str) -> str:
+    if not APP_NAME.fullmatch(value):
+        raise ValueError(f"a relying app's name matches {APP_NAME.pattern}")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("must be an http(s) URL without user, password, query or fragment")
+    return value
+
+
+def _keys_uri(value: str) -> str:
+    if not is_keys_uri(value):
+        raise ValueError("must be an http(s) URL without user, password or fragment")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if url != EMBEDDED and (fault := redis_url_fault(url)):
+        raise ValueError(fault)
+    return value
+
+
+def _directory(value: object) -> object:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("must name a directory")
+    return value
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  pydantic reports a ValueError
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+Address = Annotated[tuple[str, int], BeforeValidator(_address)]
+AppName = Annotated[str, AfterValidator(_app_name)]
+IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
+KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
+Number = Annotated[int, BeforeValidator(_not_bool)]
+Listed = BeforeValidator(_listed)
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+Directory = Annotated[Path, BeforeValidator(_directory)]
