@@ -105,7 +105,7 @@ def redis_url_fault(url: str) -> str | None:
     if not all(_REDIS_OPTION.fullmatch(name) for name in parse_qs(parts.query)):
         return "the options of a Redis URL are db, username, password, protocol and ssl_..."
     try:
-        ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
+        ConnectionPool.from_url(url).make_connection()
     except Exception:  # noqa: BLE001  the library raises what it likes for a wrong option
         return "an option of the Redis URL has a value that can not be used"
     return None

@@ -1,4 +1,4 @@
-"""Asks Redis whether a session is dead: one round trip for each check.
+"""Asks Redis whether sessions are dead: one round trip for each check.
 
 `SessionGuard` is for threads, `AsyncSessionGuard` for asyncio; both share `_Reading`, which
 knows what to ask and what an answer means. Neither keeps an answer: what Redis says counts.
@@ -6,22 +6,21 @@ knows what to ask and what an answer means. Neither keeps an answer: what Redis 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     NoPermissionError,
     RedisError,
 )
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
 
+from . import connection
 from .decision import Verdict, decide, marker_keys, whole_number
 from .keys import AppKeys
 from .session import Session
@@ -42,6 +41,8 @@ _MOST_CONNECTIONS = 32
 _MOST_THREADS = 10_000
 
 OnOutage = Literal["deny", "allow"]
+AnySession = Session | Mapping[str, Any]
+S = TypeVar("S", bound=AnySession)
 
 
 class RevocationUnknown(Exception):
@@ -55,19 +56,36 @@ class RevocationUnknown(Exception):
 class GuardMisconfigured(RevocationUnknown):
     """No answer can come until somebody acts; raised with ``on_outage="allow"`` too.
 
-    Redis refuses this user, or no receiver has served this app in this Redis: a wrong URL,
-    password, ACL rule or app name, or a Redis that has lost its data.
+    Redis refuses this user; or no receiver has served this app in this Redis (a wrong URL,
+    password, ACL rule or app name, or a Redis that has lost its data); or this guard was given
+    a larger ``max_session_age`` than the receiver keeps markers for.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """The sessions of one check, and the marker keys of all of them in a row."""
+
+    sessions: list[Session]
+    keys: list[str]
+    counts: list[int]
 
 
 class _Reading:
     """What to ask and what the answer means; knows no connection."""
 
-    def __init__(self, app: str, on_outage: OnOutage, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        app: str,
+        on_outage: OnOutage,
+        max_session_age: int | None,
+        clock: Callable[[], float],
+    ) -> None:
         if on_outage not in ("deny", "allow"):
             raise ValueError('on_outage is "deny" or "allow"')
         self.keys = AppKeys(app)
         self._on_outage = on_outage
+        self._own_age = max_session_age
         self._clock = clock
         self._max_session_age = 0
         self._meta_until = float("-inf")
@@ -76,46 +94,56 @@ class _Reading:
     def meta_is_old(self) -> bool:
         return time.monotonic() >= self._meta_until
 
-    def question(self, pipeline: Any, wanted: list[str]) -> Any:
-        """Both questions in one round trip: the markers, and the app's ``max_session_age``."""
-        return pipeline.mget(wanted).hget(self.keys.meta, "max_session_age")
+    def question(self, sessions: Iterable[AnySession]) -> _Question:
+        asked = [one if isinstance(one, Session) else Session.from_mapping(one) for one in sessions]
+        wanted = [marker_keys(self.keys, one) for one in asked]
+        return _Question(asked, [key for keys in wanted for key in keys], [*map(len, wanted)])
 
-    def is_dead(
-        self,
-        session: Session,
-        markers: list[bytes | str | None],
-        *meta: bytes | str | None,
-    ) -> bool:
-        """Judge an answer; ``meta`` is the ``max_session_age`` where it was asked for."""
-        try:
-            if meta:
-                self._learn(*meta)
-            verdict = decide(
-                session, markers, max_session_age=self._max_session_age, now=self._clock()
-            )
-        except ValueError:
-            # Somebody wrote a marker for this session; that it says nothing is no outage.
-            raise RevocationUnknown("Redis holds a value that is not a number") from None
-        return verdict is not Verdict.ALIVE
-
-    def without_answer(self, error: Exception) -> bool:
-        """The answer where Redis gave none. A wrong setting is never taken for an outage."""
-        if isinstance(error, _REFUSED):
-            raise GuardMisconfigured(f"Redis refuses this user: {type(error).__name__}") from error
-        if self._on_outage == "allow":
-            return False
-        raise RevocationUnknown(
-            f"Redis did not say whether the session is dead: {type(error).__name__}"
-        ) from error
-
-    def _learn(self, max_session_age: bytes | str | None) -> None:
+    def read_meta(self, max_session_age: bytes | str | None) -> None:
+        """Take over the ``max_session_age`` of the app's ``meta``."""
         if max_session_age is None:
             raise GuardMisconfigured(
                 f"no receiver has written {self.keys.meta}: "
                 "is this the receiver's Redis, and does it serve this app?"
             )
-        self._max_session_age = whole_number(max_session_age)
+        try:
+            age = whole_number(max_session_age)
+        except ValueError:
+            _unreadable()
+        if self._own_age is not None and self._own_age > age:
+            raise GuardMisconfigured(
+                f"max_session_age is {self._own_age} s here and {age} s in the receiver's "
+                "settings: markers would go before the sessions that they end"
+            )
+        self._max_session_age = age if self._own_age is None else self._own_age
         self._meta_until = time.monotonic() + META_LIFE
+
+    def dead(self, question: _Question, markers: Sequence[bytes | str | None]) -> list[bool]:
+        """Judge each session by its share of the answer."""
+        rest, now = iter(markers), self._clock()
+        try:
+            return [
+                decide(
+                    session,
+                    list(islice(rest, count)),
+                    max_session_age=self._max_session_age,
+                    now=now,
+                )
+                is not Verdict.ALIVE
+                for session, count in zip(question.sessions, question.counts, strict=True)
+            ]
+        except ValueError:
+            _unreadable()
+
+    def without_answer(self, question: _Question, error: Exception) -> list[bool]:
+        """The verdicts where Redis gave none. A wrong setting is never taken for an outage."""
+        if isinstance(error, _REFUSED):
+            raise GuardMisconfigured(f"Redis refuses this user: {type(error).__name__}") from error
+        if self._on_outage == "allow":
+            return [False] * len(question.sessions)
+        raise RevocationUnknown(
+            f"Redis did not say whether the session is dead: {type(error).__name__}"
+        ) from error
 
 
 # The library's own time-outs are among the first, asyncio's among the second.
@@ -124,70 +152,76 @@ _NO_ANSWER = (RedisError, OSError)
 _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
 
 
-def _session(session: Session | Mapping[str, Any]) -> Session:
-    return session if isinstance(session, Session) else Session.from_mapping(session)
-
-
-def _options(timeout: float) -> dict[str, Any]:
-    """What both guards ask of the library: no more commands and no more time than needed."""
-    return {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        # Both cost commands for each connection, which an ACL user may not be allowed.
-        "driver_info": None,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
+def _unreadable() -> NoReturn:
+    # Somebody wrote a marker for this session; that it says nothing is no outage.
+    raise RevocationUnknown("Redis holds a value that is not a number")
 
 
 class SessionGuard:
-    """Tells whether a session of the relying app ``app`` was ended; for threads.
+    """Tells whether sessions of the relying app ``app`` were ended; for threads.
 
-    ``redis_url`` is the receiver's Redis; ``timeout`` (seconds) bounds each step of a check.
-    Where Redis does not answer, ``on_outage="deny"`` raises `RevocationUnknown`, and
-    ``"allow"`` takes the session for alive: then an outage brings ended sessions back for
-    as long as it lasts. ``clock`` gives epoch seconds.
+    ``redis`` is the receiver's Redis: a URL (see `connection`), or a client that the app has.
+    ``timeout`` (seconds) bounds each wait of a check. Where Redis does not answer,
+    ``on_outage="deny"`` raises `RevocationUnknown`, and ``"allow"`` takes sessions for alive:
+    then an outage brings ended sessions back for as long as it lasts. ``max_session_age``
+    (seconds) may be shorter than the receiver's, never longer. ``clock`` gives epoch seconds.
     """
 
     def __init__(
         self,
-        redis_url: str,
+        redis: str | connection.SyncClient,
         *,
         app: str,
         on_outage: OnOutage = "deny",
+        max_session_age: int | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._reading = _Reading(app, on_outage, clock)
-        # No retries: the library's default of ten turns a short timeout into many seconds.
-        self._redis = redis.Redis.from_url(
-            redis_url,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=_MOST_THREADS,
-            **_options(timeout),
+        self._reading = _Reading(app, on_outage, max_session_age, clock)
+        self._redis: Any = (
+            connection.connect(redis, timeout=timeout, max_connections=_MOST_THREADS)
+            if isinstance(redis, str)
+            else connection.in_time(redis, timeout=timeout)
         )
+        self._owned = self._redis is not redis
 
-    def is_revoked(self, session: Session | Mapping[str, Any]) -> bool:
+    def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead: ended by its provider, or older than the app allows.
 
         Takes a `Session`, or the mapping that `remember` filled. Raises
         `SessionNotIdentified` where the mapping was not filled, `RevocationUnknown` where
         Redis does not answer.
         """
-        reading, asked = self._reading, _session(session)
-        wanted = marker_keys(reading.keys, asked)
+        return bool(self.which_revoked([session]))
+
+    def which_revoked(self, sessions: Iterable[S]) -> list[S]:
+        """Those of the sessions that are dead, in their order; one round trip for all."""
+        asked = list(sessions)
+        question = self._reading.question(asked)
+        if not asked:
+            return []
         try:
-            if reading.meta_is_old:
-                pipeline = self._redis.pipeline(transaction=False)
-                answer = reading.question(pipeline, wanted).execute()
-            else:
-                answer = [self._redis.mget(wanted)]
+            dead = self._reading.dead(question, self._ask(question))
         except _NO_ANSWER as error:
-            return reading.without_answer(error)
-        return reading.is_dead(asked, *answer)
+            dead = self._reading.without_answer(question, error)
+        return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
+
+    def _ask(self, question: _Question) -> Sequence[bytes | str | None]:
+        # A Cluster that is moving the slot refuses MGET.
+        single = _is_cluster(self._redis)
+        if not single and not self._reading.meta_is_old:
+            warm: Sequence[bytes | str | None] = self._redis.mget(question.keys)
+            return warm
+        pipeline = self._redis.pipeline(transaction=False)
+        *answers, meta = _fill(pipeline, question, self._reading, single=single).execute()
+        self._reading.read_meta(meta)
+        markers: Sequence[bytes | str | None] = answers if single else answers[0]
+        return markers
 
     def close(self) -> None:
-        """Close the connections to Redis."""
-        self._redis.close()
+        """Close the guard's connections to Redis; a client of the app's stays open."""
+        if self._owned:
+            connection.close(self._redis)
 
     def __enter__(self) -> Self:
         return self
@@ -197,51 +231,81 @@ class SessionGuard:
 
 
 class AsyncSessionGuard:
-    """Tells whether a session of the relying app ``app`` was ended; for asyncio.
+    """Tells whether sessions of the relying app ``app`` were ended; for asyncio.
 
     As `SessionGuard`; ``timeout`` (seconds) bounds the whole check.
     """
 
     def __init__(
         self,
-        redis_url: str,
+        redis: str | connection.AsyncClient,
         *,
         app: str,
         on_outage: OnOutage = "deny",
+        max_session_age: int | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._reading = _Reading(app, on_outage, clock)
+        self._reading = _Reading(app, on_outage, max_session_age, clock)
         self._timeout = timeout
         # The library's own limit refuses at once what exceeds it, in place of waiting.
         self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
-        self._redis: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-            redis_url,
-            retry=AsyncRetry(NoBackoff(), 0),
-            **_options(timeout),
+        self._owned = isinstance(redis, str)
+        self._redis: Any = (
+            connection.connect_async(redis, timeout=timeout) if isinstance(redis, str) else redis
         )
 
-    async def is_revoked(self, session: Session | Mapping[str, Any]) -> bool:
+    async def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead; see `SessionGuard.is_revoked`."""
-        reading, asked = self._reading, _session(session)
-        wanted = marker_keys(reading.keys, asked)
+        return bool(await self.which_revoked([session]))
+
+    async def which_revoked(self, sessions: Iterable[S]) -> list[S]:
+        """Those of the sessions that are dead; see `SessionGuard.which_revoked`."""
+        asked = list(sessions)
+        question = self._reading.question(asked)
+        if not asked:
+            return []
         try:
             async with asyncio.timeout(self._timeout), self._turns:
-                if reading.meta_is_old:
-                    pipeline = self._redis.pipeline(transaction=False)
-                    answer = await reading.question(pipeline, wanted).execute()
-                else:
-                    answer = [await self._redis.mget(wanted)]
+                markers = await self._ask(question)
+            dead = self._reading.dead(question, markers)
         except _NO_ANSWER as error:
-            return reading.without_answer(error)
-        return reading.is_dead(asked, *answer)
+            dead = self._reading.without_answer(question, error)
+        return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
+
+    async def _ask(self, question: _Question) -> Sequence[bytes | str | None]:
+        # A Cluster that is moving the slot refuses MGET.
+        single = _is_cluster(self._redis)
+        if not single and not self._reading.meta_is_old:
+            warm: Sequence[bytes | str | None] = await self._redis.mget(question.keys)
+            return warm
+        pipeline = self._redis.pipeline(transaction=False)
+        *answers, meta = await _fill(pipeline, question, self._reading, single=single).execute()
+        self._reading.read_meta(meta)
+        markers: Sequence[bytes | str | None] = answers if single else answers[0]
+        return markers
 
     async def aclose(self) -> None:
-        """Close the connections to Redis."""
-        await self._redis.aclose()
+        """Close the guard's connections to Redis; a client of the app's stays open."""
+        if self._owned:
+            await connection.aclose(self._redis)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _is_cluster(client: object) -> bool:
+    return isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
+
+
+def _fill(pipeline: Any, question: _Question, reading: _Reading, *, single: bool) -> Any:
+    """Markers and the app's age in one round trip; ``single``: each marker by itself."""
+    if single:
+        for key in question.keys:
+            pipeline.get(key)
+    else:
+        pipeline.mget(question.keys)
+    return pipeline.hget(reading.keys.meta, "max_session_age")

@@ -62,12 +62,12 @@ def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str])
     assert project["version"] == __version__
 
 
-def test_a_config_whose_name_is_no_text_is_reported(tmp_path: Path) -> None:
-    """A file name of bytes that are not UTF-8, as a shell passes it on."""
-    ended = run_app("serve", "--config", "\udcff.toml", cwd=tmp_path)
-    assert ended.returncode == 1
-    assert "can not be read (No such file or directory)" in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_what_the_terminal_can_not_show_is_spelled_out(tmp_path: Path) -> None:
+    """A file name of bytes that are not UTF-8, and a terminal that knows ASCII only."""
+    environ = {"PYTHONIOENCODING": "ascii:strict"}
+    ended = run_app("check", "--config", "\udcffü.toml", cwd=tmp_path, env=environ)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "\\udcff\\xfc.toml: can not be read (No such file or directory)" in ended.stdout
 
 
 # -- starting ------------------------------------------------------------------------------

@@ -1,0 +1,164 @@
+"""A Redis URL, or a client that the app has, as a connection that gives up in time.
+
+    redis://[user:password@]host:port/db                  one server
+    rediss://...                                          with TLS; options as ssl_ca_certs=...
+    unix://[user:password@]/path/to.sock
+    redis+sentinel://[user:password@]host:port,host:port/service/db
+    redis+cluster://[user:password@]host:port,host:port
+    rediss+sentinel://, rediss+cluster://                 the same with TLS
+
+Sentinels with credentials of their own take ``?sentinel_username=`` and ``sentinel_password=``.
+Always the primary: a replica may not have the marker yet.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.sentinel
+import redis.cluster
+import redis.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.connection import SSLConnection, parse_url
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+SyncClient = redis.Redis | redis.RedisCluster
+AsyncClient = redis.asyncio.Redis | redis.asyncio.RedisCluster
+
+_MANY_HOSTS = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/?]*)@)?([^/?@]+)([^?]*)(\?.*)?")
+
+_PORTS = {"sentinel": 26379, "cluster": 6379}
+
+
+@dataclass(frozen=True, slots=True)
+class _Many:
+    """A URL that names several servers."""
+
+    mode: str
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    options: dict[str, Any]
+    sentinel_options: dict[str, Any]
+
+
+def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
+    """A client for threads; ``timeout`` (seconds) bounds each wait for a socket.
+
+    Raises ``ValueError`` for a URL of another form.
+    """
+    waits = _waits(timeout, Retry(NoBackoff(), 0)) | options
+    many = _parse_many(url)
+    if many is None:
+        return redis.Redis.from_url(url, **waits)
+    if many.mode == "cluster":
+        nodes = [redis.cluster.ClusterNode(host, port) for host, port in many.hosts]
+        return redis.RedisCluster(startup_nodes=nodes, **(waits | many.options))
+    sentinel = redis.sentinel.Sentinel(
+        many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
+    )
+    client: redis.Redis = sentinel.master_for(many.service)
+    return client
+
+
+def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
+    """A client for asyncio; see `connect`."""
+    waits = _waits(timeout, AsyncRetry(NoBackoff(), 0)) | options
+    many = _parse_many(url)
+    if many is None:
+        return redis.asyncio.Redis.from_url(url, **waits)
+    if many.mode == "cluster":
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in many.hosts]
+        return redis.asyncio.RedisCluster(startup_nodes=nodes, **(waits | many.options))
+    sentinel = redis.asyncio.sentinel.Sentinel(
+        many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
+    )
+    client: redis.asyncio.Redis = sentinel.master_for(many.service)
+    return client
+
+
+def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
+    """A client like the app's own, to the same servers, that gives up after ``timeout``.
+
+    With connections of its own: the app's may wait for as long as the app likes. A Cluster
+    client is taken as it is, with the waits that the app has given it.
+    """
+    if isinstance(client, redis.RedisCluster):
+        return client
+    pool = client.connection_pool
+    options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
+    options |= _waits(timeout, Retry(NoBackoff(), 0)) | {"connection_class": pool.connection_class}
+    if isinstance(pool, redis.sentinel.SentinelConnectionPool):
+        return redis.Redis.from_pool(
+            redis.sentinel.SentinelConnectionPool(
+                pool.service_name, pool.sentinel_manager, **options
+            )
+        )
+    return redis.Redis.from_pool(redis.ConnectionPool(**options))
+
+
+def close(client: SyncClient) -> None:
+    """Close a client that `connect` or `in_time` made."""
+    for sentinel in _sentinels(client):
+        sentinel.close()
+    client.close()
+
+
+async def aclose(client: AsyncClient) -> None:
+    """Close a client that `connect_async` made."""
+    for sentinel in _sentinels(client):
+        await sentinel.aclose()
+    await client.aclose()
+
+
+def _sentinels(client: Any) -> list[Any]:
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return list(manager.sentinels) if manager is not None else []
+
+
+def _waits(timeout: float, retry: Any) -> dict[str, Any]:
+    """No retries of the library's own: its default of ten turns a second into fourteen."""
+    return {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": retry,
+        # Both cost commands for each connection, which an ACL user may not be allowed.
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+def _parse_many(url: str) -> _Many | None:
+    """Take a URL with several hosts apart; None for one that the library reads itself."""
+    if "+" not in url.partition("://")[0]:
+        return None
+    match = _MANY_HOSTS.fullmatch(url)
+    if not match:
+        raise ValueError("not a Redis URL with several hosts")
+    scheme, mode, user, netloc, path, query = match.groups("")
+    hosts = tuple(_host(one, _PORTS[mode]) for one in netloc.split(","))
+    service, _, db = path.strip("/").partition("/")
+    if (mode == "sentinel") != bool(service) or (db and not db.isdecimal()):
+        raise ValueError("a Sentinel URL ends in /service or /service/db, a Cluster URL in nothing")
+    options: dict[str, Any] = dict(parse_url(f"{scheme}://{user and user + '@'}host/{db}{query}"))
+    for name in ("host", "port"):
+        options.pop(name, None)
+    if options.pop("connection_class", None) is SSLConnection:
+        options["ssl"] = True
+    sentinel_options = {name: value for name, value in options.items() if name.startswith("ssl")}
+    for name in ("username", "password"):
+        if (value := options.pop(f"sentinel_{name}", None)) is not None:
+            sentinel_options[name] = value
+    return _Many(mode, hosts, service, options, sentinel_options)
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError("a host of the Redis URL is empty")
+    return parts.hostname, parts.port or default_port
