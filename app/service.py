@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import uvicorn
-from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,6 +25,7 @@ from app.publish.writer import Writer
 from app.settings import Settings
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
+from backchannel_logout.connection import AsyncClient, aclose
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Parts:
     def __init__(
         self,
         settings: Settings,
-        redis: Redis,
+        redis: AsyncClient,
         client: httpx.AsyncClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -133,12 +133,12 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def _closing_redis(url: str) -> AsyncIterator[Redis]:
+async def _closing_redis(url: str) -> AsyncIterator[AsyncClient]:
     redis = connect(url)
     try:
         yield redis
     finally:
-        await redis.aclose()
+        await aclose(redis)
 
 
 # -- listeners -----------------------------------------------------------------------------

@@ -10,19 +10,19 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from redis.asyncio import ConnectionPool
 
+from backchannel_logout.connection import check_url
 from backchannel_logout.keys import APP_NAME
 
 EMBEDDED = "embedded"
 """The ``redis_url`` that starts a server of our own; it must be said."""
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_SCHEME = re.compile(r"(unix|rediss?|rediss?\+(sentinel|cluster))://[^/?]*[^/?@:]|unix:///")
 
 # What a Redis URL may say after its "?": who and where, never how long. The library would let
 # it override our deadlines.
 _REDIS_OPTION = re.compile(
-    "db|username|password|protocol|socket_keepalive|health_check_interval|ssl_[a-z_]+"
+    "db|(sentinel_)?(username|password)|protocol|socket_keepalive|health_check_interval|ssl_[a-z_]+"
 )
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -91,23 +91,19 @@ def may_fetch(url: str, *, allow_http: bool) -> bool:
 
 def redis_url_fault(url: str) -> str | None:
     """What is wrong with a Redis URL, without a word of it: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return "not a Redis URL (a password in it must be percent-encoded)"
-    if parts.scheme not in _REDIS_SCHEMES or not (parts.hostname or parts.scheme == "unix"):
+    if not _REDIS_SCHEME.match(url):
         return "must be redis://host:port/db, rediss://..., unix://..., or embedded"
-    if not url.isprintable() or " " in url or parts.fragment:
+    address, _, query = url.partition("?")
+    if not url.isprintable() or " " in url or "#" in url or address.count("@") > 1:
         return "not a Redis URL (a password in it must be percent-encoded)"
-    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path):
-        return "the path of a Redis URL is the number of a database, such as /0"
-    if not all(_REDIS_OPTION.fullmatch(name) for name in parse_qs(parts.query)):
+    if not all(_REDIS_OPTION.fullmatch(name) for name in parse_qs(query)):
         return "the options of a Redis URL are db, username, password, protocol and ssl_..."
+    if re.match(r"rediss?://", url) and not re.search(r"://[^/]+(/|/[0-9]{1,5})?$", address):
+        return "the path of a Redis URL is the number of a database, such as /0"
     try:
-        ConnectionPool.from_url(url).make_connection()
+        check_url(url)
     except Exception:  # noqa: BLE001  the library raises what it likes for a wrong option
-        return "an option of the Redis URL has a value that can not be used"
+        return "not a Redis URL: its host, port or an option can not be used"
     return None
 
 

@@ -1,9 +1,6 @@
 """The connection to Redis, with the library's own ideas of time and patience switched off."""
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
+from backchannel_logout.connection import AsyncClient, connect_async
 
 # A write that takes longer than this has failed. It leaves the rest of a request's 1.8 s for
 # the answer.
@@ -14,20 +11,11 @@ REDIS_SECONDS = 1.0
 MOST_CONNECTIONS = 128
 
 
-def connect(url: str) -> Redis:
-    """A client for ``url``; connects at the first command.
-
-    No retries of the library's own: its default of ten turns a one-second timeout into
-    fourteen. No maintenance notifications: they cost a command for each connection, and
-    Valkey does not know them.
-    """
-    client: Redis = Redis.from_url(
+def connect(url: str) -> AsyncClient:
+    """A client for ``url`` (forms: `backchannel_logout.connection`); connects when first used."""
+    return connect_async(
         url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        retry=Retry(NoBackoff(), 0),
+        timeout=REDIS_SECONDS,
         max_connections=MOST_CONNECTIONS,
         client_name="backchannel-logout-receiver",
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    return client

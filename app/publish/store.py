@@ -13,7 +13,6 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
-from redis.asyncio import Redis
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
@@ -26,6 +25,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.errors import DependencyUnavailable, Outage
 from app.revocation import Revocation
 from backchannel_logout import AppKeys
+from backchannel_logout.connection import AsyncClient
 from backchannel_logout.keys import VERSION
 
 from .redis_link import REDIS_SECONDS
@@ -48,7 +48,7 @@ class Store:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: AsyncClient,
         *,
         apps: Mapping[str, int],
         event_retention: float,

@@ -82,6 +82,21 @@ def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
     return client
 
 
+def check_url(url: str) -> None:
+    """Raises ``ValueError``, or what the library raises, for a URL that `connect` can not use.
+
+    Connects to nothing.
+    """
+    many = _parse_many(url)
+    options = many.options if many is not None else {}
+    if many is None:
+        redis.ConnectionPool.from_url(url).make_connection()
+    elif options.pop("ssl", False):
+        redis.SSLConnection(**options)
+    else:
+        redis.Connection(**options)
+
+
 def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
     """A client like the app's own, to the same servers, that gives up after ``timeout``.
 

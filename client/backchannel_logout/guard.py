@@ -178,12 +178,13 @@ class SessionGuard:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reading = _Reading(app, on_outage, max_session_age, clock)
-        self._redis: Any = (
-            connection.connect(redis, timeout=timeout, max_connections=_MOST_THREADS)
-            if isinstance(redis, str)
-            else connection.in_time(redis, timeout=timeout)
-        )
-        self._owned = self._redis is not redis
+        # Made at the first check: a Cluster client asks its servers as soon as it is made, and
+        # an app must be able to start while they are away.
+        if isinstance(redis, str):
+            connection.check_url(redis)
+        self._given = redis
+        self._timeout = timeout
+        self._client: Any = None
 
     def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead: ended by its provider, or older than the app allows.
@@ -206,6 +207,17 @@ class SessionGuard:
             dead = self._reading.without_answer(question, error)
         return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
 
+    @property
+    def _redis(self) -> Any:
+        if self._client is None:
+            given = self._given
+            self._client = (
+                connection.connect(given, timeout=self._timeout, max_connections=_MOST_THREADS)
+                if isinstance(given, str)
+                else connection.in_time(given, timeout=self._timeout)
+            )
+        return self._client
+
     def _ask(self, question: _Question) -> Sequence[bytes | str | None]:
         # A Cluster that is moving the slot refuses MGET.
         single = _is_cluster(self._redis)
@@ -220,8 +232,9 @@ class SessionGuard:
 
     def close(self) -> None:
         """Close the guard's connections to Redis; a client of the app's stays open."""
-        if self._owned:
-            connection.close(self._redis)
+        if self._client is not None and self._client is not self._given:
+            connection.close(self._client)
+            self._client = None
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +263,8 @@ class AsyncSessionGuard:
         self._timeout = timeout
         # The library's own limit refuses at once what exceeds it, in place of waiting.
         self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
+        if isinstance(redis, str):
+            connection.check_url(redis)
         self._owned = isinstance(redis, str)
         self._redis: Any = (
             connection.connect_async(redis, timeout=timeout) if isinstance(redis, str) else redis

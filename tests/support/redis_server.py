@@ -23,8 +23,10 @@ def free_port() -> int:
 class RedisServer:
     """One server process with an append-only file; restarts on the same port and files."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, config_file: Path | None = None) -> None:
+        """With a ``config_file`` it is a Sentinel, which rewrites that file."""
         self.directory = directory
+        self.config_file = config_file
         self.port = free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
@@ -33,7 +35,7 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def client(self, **options: object) -> "redis.Redis":
+    def client(self, **options: object) -> redis.Redis:
         """A plain client whose answers are text."""
         client: redis.Redis = redis.Redis.from_url(self.url, decode_responses=True, **options)
         return client
@@ -41,14 +43,7 @@ class RedisServer:
     def start(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    find_server(), "--port", str(self.port), "--bind", "127.0.0.1",
-                    "--dir", str(self.directory), "--appendonly", "yes", "--save", "",
-                    *self.options,
-                ],
-                stdout=log, stderr=log,
-            )  # fmt: skip
+            self.process = subprocess.Popen(self._command(), stdout=log, stderr=log)
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -61,6 +56,15 @@ class RedisServer:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 time.sleep(0.02)
+
+    def _command(self) -> list[str]:
+        command = [find_server()]
+        if self.config_file is not None:
+            command += [str(self.config_file), "--sentinel"]
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
+        if self.config_file is None:
+            command += ["--appendonly", "yes", "--save", ""]
+        return [*command, *self.options]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the process; SIGKILL for a crash."""

@@ -1,0 +1,75 @@
+"""A Cluster and Sentinels: the same logout, the same answer of the guard."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backchannel_logout import AsyncSessionGuard, Session, SessionGuard, connection
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_topologies import Cluster, Sentinels
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def receiving(directory: Path, redis_url: str, provider: Provider) -> Iterator[Receiver]:
+    receiver = Receiver(directory, config(redis_url, f'issuer = "{provider.issuer}"')).start()
+    try:
+        yield receiver
+    finally:
+        receiver.stop()
+
+
+def session(provider: Provider, sid: str) -> Session:
+    return Session(iss=provider.issuer, sid=sid, sub="alice", login_at=int(time.time()) - 5)
+
+
+async def see_the_end_of(sid: str, url: str, provider: Provider) -> None:
+    """Both guards say: this session is dead, its neighbour lives."""
+    dead, neighbour = session(provider, sid), session(provider, "neighbour")
+    with SessionGuard(url, app="shop", timeout=5) as guard:
+        for _ in range(2):
+            assert guard.which_revoked([neighbour, dead]) == [dead]
+    async with AsyncSessionGuard(url, app="shop", timeout=5) as guard:
+        for _ in range(2):
+            assert await guard.which_revoked([neighbour, dead]) == [dead]
+
+
+async def test_a_cluster(tmp_path: Path, provider: Provider) -> None:
+    """Every key of an app is in one slot, so that one script writes them."""
+    with Cluster(tmp_path / "redis") as cluster:
+        with receiving(tmp_path / "r", cluster.url, provider) as receiver:
+            token = provider.token(sid="s1")
+            assert [receiver.post(token).status_code for _ in range(2)] == [200, 200]
+        await see_the_end_of("s1", cluster.url, provider)
+        client = connection.connect(cluster.url, timeout=5)
+        assert client.xlen("bcl:v1:{shop}:events") == 1
+        with SessionGuard(client, app="shop") as guard:
+            assert guard.is_revoked(session(provider, "s1"))
+        connection.close(client)
+
+
+async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> None:
+    """The primary is looked up: after the failover, logouts go to the new one."""
+    with Sentinels(tmp_path / "redis") as sentinels:
+        with receiving(tmp_path / "r", sentinels.url, provider) as receiver:
+            assert receiver.post(provider.token(sid="s1")).status_code == 200
+            await see_the_end_of("s1", sentinels.url, provider)
+            sentinels.fail_over()
+            wait_for(
+                lambda: receiver.post(provider.token(sid="s2")).status_code == 200,
+                "logouts are written again",
+                receiver,
+            )
+        await see_the_end_of("s2", sentinels.url, provider)
+        with sentinels.replica.client() as new_primary:
+            assert new_primary.role()[0] == "master"
+            assert new_primary.xlen("bcl:v1:{shop}:events") >= 2
+        client = connection.connect(sentinels.url, timeout=5)
+        with SessionGuard(client, app="shop", timeout=5) as guard:
+            assert guard.is_revoked(session(provider, "s2"))
+        connection.close(client)
