@@ -6,15 +6,17 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # Each test run uses both cores of a small machine; more workers only add start-up time.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
-INTEROP := tests/interop
+# Folders with packages from npm.
+NPM := tests/interop examples/express
 
-.PHONY: help setup demo test test-all lint format lock clean
+.PHONY: help setup demo test test-all lint format bench lock clean
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
 	@echo "make test       the tests, in under three minutes"
 	@echo "make test-all   all of them: also the slow ones and those with real providers"
 	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make bench      what a check costs, as ratios in one run"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
@@ -52,13 +54,13 @@ test: $(READY)
 
 # The providers from npm. Without npm, or where its registry is out of reach, their tests say so
 # and are skipped.
-$(INTEROP)/node_modules/.ready: $(INTEROP)/package-lock.json
+%/node_modules/.ready: %/package-lock.json
 	@if command -v npm >/dev/null; then \
-		npm ci --prefix $(INTEROP) --no-audit --no-fund --loglevel=error && touch $@ || \
+		npm ci --prefix $* --no-audit --no-fund --loglevel=error && touch $@ || \
 		{ ! npm ping --loglevel=silent && mkdir -p $(@D) && touch $(@D)/.out-of-reach; }; \
 	fi
 
-test-all: $(READY) $(INTEROP)/node_modules/.ready
+test-all: $(READY) $(NPM:%=%/node_modules/.ready)
 	$(PYTEST) $(ARGS)
 
 lint: $(READY)
@@ -66,6 +68,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+bench: $(READY)
+	@$(PYTHON) -m bench.guard
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix
@@ -79,4 +84,4 @@ lock:
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) $(INTEROP)/node_modules data dist client/dist
+	rm -rf $(VENV) $(NPM:%=%/node_modules) data dist client/dist

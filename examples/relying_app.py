@@ -1,22 +1,19 @@
-"""A relying app: signs users in with OpenID Connect, and out when their provider says so.
+"""A relying app (Starlette): signs users in with OpenID Connect; out, when their provider says so.
 
-Four lines do the second part: the guard, `remember` at the login, `is_revoked` at each
-request, and 503 where nobody knows. Here the session is a signed cookie, so nothing else
-could end it: whoever has a copy of the cookie has the session.
+Three lines do the second part: the guard, the middleware, and `remember` at the login. Here the
+session is a signed cookie, so nothing else could end it: whoever has a copy has the session.
 
 ``python -m examples.relying_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its
 name in the receiver's settings), SESSION_SECRET and PORT from the environment.
 """
 
-import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from html import escape
 from typing import cast
 
 import uvicorn
-
-# Authlib comes without types.
 from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,111 +22,91 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from backchannel_logout import AsyncSessionGuard, RevocationUnknown, remember
+from backchannel_logout import AsyncSessionGuard, remember
+from backchannel_logout.asgi import BackchannelLogoutMiddleware
 
 NO_STORE = {"Cache-Control": "no-store"}
-STYLE = """:root{color-scheme:light dark} button{font:inherit}
-body{font:18px/1.6 system-ui,sans-serif;max-width:38rem;margin:12vh auto;padding:0 1rem}"""
+STYLE = "body{font:18px/1.6 system-ui,sans-serif;max-width:38rem;margin:12vh auto;padding:0 1rem}"
 SIGN_IN = '<p><a href="/login">Sign in</a></p>'
 SIGN_OUT = '<form method="post" action="/logout"><button>Sign out</button></form>'
 
 
-class Shop:
+def create_app(environ: Mapping[str, str]) -> Starlette:
     """The app, with the settings that the module's docstring names."""
+    issuer, here = environ["ISSUER"], f"http://127.0.0.1:{environ['PORT']}"
+    guard = AsyncSessionGuard(environ["REDIS_URL"], app=environ["APP"])
+    provider = OAuth().register(
+        "provider",
+        server_metadata_url=f"{issuer}/.well-known/openid-configuration",
+        client_id=environ["CLIENT_ID"],
+        client_secret=environ["CLIENT_SECRET"],
+        client_kwargs={"scope": "openid profile", "code_challenge_method": "S256"},
+    )
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._issuer, self._client_id = environ["ISSUER"], environ["CLIENT_ID"]
-        self._here = f"http://127.0.0.1:{environ['PORT']}"
-        self._guard = AsyncSessionGuard(environ["REDIS_URL"], app=environ["APP"])
-        self._provider = OAuth().register(
-            "provider",
-            server_metadata_url=f"{self._issuer}/.well-known/openid-configuration",
-            client_id=self._client_id,
-            client_secret=environ["CLIENT_SECRET"],
-            client_kwargs={"scope": "openid profile", "code_challenge_method": "S256"},
-        )
+    async def login(request: Request) -> Response:
+        return cast("Response", await provider.authorize_redirect(request, f"{here}/callback"))
 
-    @contextlib.asynccontextmanager
-    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        async with self._guard:
-            yield
-
-    async def login(self, request: Request) -> Response:
-        answer = await self._provider.authorize_redirect(request, f"{self._here}/callback")
-        return cast("Response", answer)
-
-    async def callback(self, request: Request) -> Response:
+    async def callback(request: Request) -> Response:
         try:
-            claims = (await self._provider.authorize_access_token(request))["userinfo"]
+            claims = (await provider.authorize_access_token(request))["userinfo"]
         except OAuthError:
             return page("The sign-in did not work.", SIGN_IN, 400)
         request.session.clear()
         remember(request.session, claims)
-        request.session["name"] = claims.get("name", claims["sub"])
+        request.session["name"] = claims["name"]
         return RedirectResponse("/", 303, NO_STORE)
 
-    async def _ended(self, request: Request) -> bool:
-        """Whether the provider has ended this session; then it is cleared here, too."""
-        if not await self._guard.is_revoked(request.session):
-            return False
-        request.session.clear()
-        return True
-
-    async def home(self, request: Request) -> Response:
-        if "login_at" not in request.session:
+    async def home(request: Request) -> Response:
+        if "name" not in request.session:
             return page("You are not signed in.", SIGN_IN)
-        if await self._ended(request):
-            return page("Your session was ended by your provider.", SIGN_IN)
-        link = f'<p><a href="{escape(self._issuer)}/sessions">Your sessions</a></p>'
+        link = f'<p><a href="{escape(issuer)}/sessions">Your sessions</a></p>'
         return page(f"You are signed in as {request.session['name']}.", link + SIGN_OUT)
 
-    async def me(self, request: Request) -> Response:
-        if "login_at" not in request.session:
+    async def ended(_: Request) -> Response:
+        return page("Your session was ended by your provider.", SIGN_IN)
+
+    async def me(request: Request) -> Response:
+        if "name" not in request.session:
             return JSONResponse({"error": "not_signed_in"}, 401, NO_STORE)
-        if await self._ended(request):
-            return JSONResponse({"error": "session_ended"}, 401, NO_STORE)
         return JSONResponse(request.session, 200, NO_STORE)
 
-    async def logout(self, request: Request) -> Response:
+    async def logout(request: Request) -> Response:
         """Sign out here, and let the provider end its own session."""
-        answer = await self._provider.logout_redirect(
-            request, f"{self._here}/", client_id=self._client_id
-        )
+        client_id = environ["CLIENT_ID"]
+        answer = await provider.logout_redirect(request, f"{here}/", client_id=client_id)
         request.session.clear()
         return cast("Response", answer)
 
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with guard:
+            yield
 
-async def unknown(request: Request, _: Exception) -> Response:
-    """Redis did not answer. The session stays: its user has not been signed out."""
-    if request.url.path == "/":
-        return page("We can not check your session now. Please try again.", "", 503)
-    return JSONResponse({"error": "temporarily_unavailable"}, 503, NO_STORE)
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/", home),
+            Route("/me", me),
+            Route("/login", login),
+            Route("/callback", callback),
+            Route("/ended", ended),
+            Route("/logout", logout, methods=["POST"]),
+        ],
+        middleware=[
+            Middleware(
+                SessionMiddleware, secret_key=environ["SESSION_SECRET"], session_cookie="shop"
+            ),
+            Middleware(
+                BackchannelLogoutMiddleware, guard=guard, signed_in="name", login_url="/ended"
+            ),
+        ],
+    )
 
 
 def page(sentence: str, body: str, status: int = 200) -> HTMLResponse:
     """A page for people; ``sentence`` is escaped here, ``body`` by its writer."""
-    html = (
-        '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width">'
-        f"<title>Shop</title><style>{STYLE}</style><h1>Shop</h1><p>{escape(sentence)}</p>{body}"
-    )
-    return HTMLResponse(html, status, NO_STORE)
-
-
-def create_app(environ: Mapping[str, str]) -> Starlette:
-    shop = Shop(environ)
-    secret = environ["SESSION_SECRET"]
-    return Starlette(
-        routes=[
-            Route("/", shop.home),
-            Route("/me", shop.me),
-            Route("/login", shop.login),
-            Route("/callback", shop.callback),
-            Route("/logout", shop.logout, methods=["POST"]),
-        ],
-        middleware=[Middleware(SessionMiddleware, secret_key=secret, session_cookie="shop")],
-        exception_handlers={RevocationUnknown: unknown},
-        lifespan=shop.lifespan,
-    )
+    html = f"<!doctype html><title>Shop</title><style>{STYLE}</style><h1>Shop</h1>"
+    return HTMLResponse(f"{html}<p>{escape(sentence)}</p>{body}", status, NO_STORE)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Literal, NoReturn, Self, TypeVar
 
@@ -39,6 +40,9 @@ _MOST_CONNECTIONS = 32
 
 # Threads wait for nobody; each that asks at once has a connection of its own.
 _MOST_THREADS = 10_000
+
+# About 500 bytes each.
+_CACHED_KEYS = 8192
 
 OnOutage = Literal["deny", "allow"]
 AnySession = Session | Mapping[str, Any]
@@ -84,6 +88,8 @@ class _Reading:
         if on_outage not in ("deny", "allow"):
             raise ValueError('on_outage is "deny" or "allow"')
         self.keys = AppKeys(app)
+        # The same sessions are asked about again and again; the hashes are half of a check.
+        self._marker_keys = lru_cache(_CACHED_KEYS)(partial(marker_keys, self.keys))
         self._on_outage = on_outage
         self._own_age = max_session_age
         self._clock = clock
@@ -96,7 +102,7 @@ class _Reading:
 
     def question(self, sessions: Iterable[AnySession]) -> _Question:
         asked = [one if isinstance(one, Session) else Session.from_mapping(one) for one in sessions]
-        wanted = [marker_keys(self.keys, one) for one in asked]
+        wanted = [self._marker_keys(one) for one in asked]
         return _Question(asked, [key for keys in wanted for key in keys], [*map(len, wanted)])
 
     def read_meta(self, max_session_age: bytes | str | None) -> None:
@@ -185,6 +191,7 @@ class SessionGuard:
         self._given = redis
         self._timeout = timeout
         self._client: Any = None
+        self._single = False
 
     def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead: ended by its provider, or older than the app allows.
@@ -216,15 +223,16 @@ class SessionGuard:
                 if isinstance(given, str)
                 else connection.in_time(given, timeout=self._timeout)
             )
+            self._single = _is_cluster(self._client)
         return self._client
 
     def _ask(self, question: _Question) -> Sequence[bytes | str | None]:
-        # A Cluster that is moving the slot refuses MGET.
-        single = _is_cluster(self._redis)
+        client = self._redis
+        single = self._single
         if not single and not self._reading.meta_is_old:
-            warm: Sequence[bytes | str | None] = self._redis.mget(question.keys)
+            warm: Sequence[bytes | str | None] = client.mget(question.keys)
             return warm
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = client.pipeline(transaction=False)
         *answers, meta = _fill(pipeline, question, self._reading, single=single).execute()
         self._reading.read_meta(meta)
         markers: Sequence[bytes | str | None] = answers if single else answers[0]
@@ -269,6 +277,7 @@ class AsyncSessionGuard:
         self._redis: Any = (
             connection.connect_async(redis, timeout=timeout) if isinstance(redis, str) else redis
         )
+        self._single = _is_cluster(self._redis)
 
     async def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead; see `SessionGuard.is_revoked`."""
@@ -289,8 +298,7 @@ class AsyncSessionGuard:
         return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
 
     async def _ask(self, question: _Question) -> Sequence[bytes | str | None]:
-        # A Cluster that is moving the slot refuses MGET.
-        single = _is_cluster(self._redis)
+        single = self._single
         if not single and not self._reading.meta_is_old:
             warm: Sequence[bytes | str | None] = await self._redis.mget(question.keys)
             return warm
@@ -313,6 +321,7 @@ class AsyncSessionGuard:
 
 
 def _is_cluster(client: object) -> bool:
+    """A Cluster that is moving the slot refuses ``MGET``: there, each marker by itself."""
     return isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
 
 

@@ -89,7 +89,7 @@ async def test_a_person_reads_that_the_provider_ended_the_session(
     browser: httpx.AsyncClient, redis_server: RedisServer
 ) -> None:
     end_the_session(redis_server)
-    page = await browser.get("/")
+    page = await browser.get("/", headers={"Accept": "text/html"}, follow_redirects=True)
     assert "Your session was ended by your provider." in page.text
     assert "Sign in" in page.text
 
