@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Open connections are looked at this often, in seconds: a logout closes them within five.
-RECHECK = 3.0
+RECHECK = 2.0
 
 SESSION_ENDED = 4401
 """The close code of a WebSocket whose session is dead; of the range for applications."""

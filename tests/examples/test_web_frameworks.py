@@ -1,0 +1,291 @@
+"""The examples for Starlette, FastAPI and Flask as people run them, each with two browsers."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import astuple, dataclass
+
+import httpx
+import pytest
+import pytest_asyncio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from backchannel_logout import AppKeys
+from examples.demo.browser import Browser
+from examples.demo.ports import Ports, url
+from examples.demo.processes import running
+from tests.support.receiver import Receiver, clean_environment, config
+from tests.support.redis_server import RedisServer
+
+APPS = ("relying_app", "fastapi_app", "flask_app")
+
+# So long may a connection outlive its session.
+CLOSED_WITHIN = 5.0
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One provider, one receiver, one Redis, and the apps beside each other."""
+
+    provider_url: str
+    app_urls: dict[str, str]
+    redis: RedisServer
+    http: httpx.AsyncClient
+    """Beside the browsers: for what nobody is signed in with."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    directory = tmp_path_factory.mktemp("web-frameworks")
+    provider_port, *app_ports = astuple(Ports.choose(friendly=False))
+    ports = dict(zip(APPS, app_ports, strict=False))
+    provider_url, secret = url(provider_port), secrets.token_urlsafe(24)
+    # The names of the clients are those of the apps.
+    clients = ", ".join(f'{{client_id = "{app}"}}' for app in APPS)
+    receiver = Receiver(
+        directory,
+        config(shared_redis.url, f'issuer = "{provider_url}"', clients=f"[{clients}]"),
+    )
+    environ = clean_environment() | {
+        "NO_PROXY": "127.0.0.1",
+        "ISSUER": provider_url,
+        "CLIENT_SECRET": secret,
+        "REDIS_URL": shared_redis.url,
+        "SESSION_SECRET": secrets.token_urlsafe(24),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=5))
+
+        async def start(name: str, well: str, *more: str, **environment: str) -> None:
+            module, log = f"examples.{name}", directory / f"{name}.log"
+            child = await stack.enter_async_context(
+                running(name, module, *more, log_path=log, environ=environ | environment)
+            )
+            await child.until(lambda: _answers(http, well))
+
+        stack.callback(receiver.stop)
+        await asyncio.to_thread(receiver.start)
+        settings = directory / "provider.toml"
+        settings.write_text(_provider_settings(provider_port, ports, secret, receiver), "utf-8")
+        await start("demo_provider", f"{provider_url}/jwks", str(settings))
+        starts = (
+            start(app, url(port), CLIENT_ID=app, APP=app, PORT=str(port))
+            for app, port in ports.items()
+        )
+        await asyncio.gather(*starts)
+        app_urls = {app: url(port) for app, port in ports.items()}
+        yield Stage(provider_url, app_urls, shared_redis, http)
+    for log in directory.glob("*_app.log"):
+        assert "ERROR" not in log.read_text("utf-8"), log.read_text("utf-8")
+
+
+def _provider_settings(port: int, apps: dict[str, int], secret: str, receiver: Receiver) -> str:
+    lines = [f"port = {port}", 'api_token = "unused"']
+    for app, app_port in apps.items():
+        lines += [
+            "[[clients]]",
+            f'client_id = "{app}"',
+            f'client_secret = "{secret}"',
+            f'redirect_uri = "{url(app_port)}/callback"',
+            f'backchannel_logout_uri = "{receiver.url}/backchannel-logout"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+async def _answers(http: httpx.AsyncClient, address: str) -> bool:
+    try:
+        return (await http.get(address)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@dataclass
+class Visitor:
+    """A browser of Alice's in which she is signed in, at the provider and at one app."""
+
+    stage: Stage
+    app_url: str
+    browser: Browser
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return self.browser._http
+
+    @property
+    def cookies(self) -> str:
+        """The header that the browser sends, for somebody who has copied it."""
+        return "; ".join(f"{one.name}={one.value}" for one in self.http.cookies.jar)
+
+    async def sign_in(self) -> None:
+        await self.browser.open(self.app_url)
+        await self.browser.follow("Sign in")
+        await self.browser.press("user", "demo|alice")
+
+    async def me(self) -> httpx.Response:
+        return await self.browser.fetch(f"{self.app_url}/me")
+
+    async def end(self, other: "Visitor") -> None:
+        """End the other's session on the provider's page, which waits until the app was told."""
+        sid = (await other.me()).json()["sid"]
+        await self.browser.open(f"{self.stage.provider_url}/sessions")
+        await self.browser.submit_with("session_id", sid)
+
+
+@contextlib.asynccontextmanager
+async def two_visitors(stage: Stage, app: str) -> AsyncIterator[tuple[Visitor, Visitor]]:
+    """Alice, signed in with her phone and with her laptop."""
+    async with Browser("Phone/1") as phone, Browser("Laptop/1") as laptop:
+        visitors = [Visitor(stage, stage.app_urls[app], one) for one in (phone, laptop)]
+        await asyncio.gather(*(one.sign_in() for one in visitors))
+        assert [(await one.me()).status_code for one in visitors] == [200, 200]
+        yield visitors[0], visitors[1]
+
+
+@pytest.mark.parametrize("app", APPS)
+async def test_the_session_that_is_ended_dies_and_the_other_one_lives(
+    app: str, stage: Stage
+) -> None:
+    async with two_visitors(stage, app) as (phone, laptop):
+        session = (await phone.me()).json()
+        copy = {"Cookie": phone.cookies}
+
+        await laptop.end(phone)
+
+        answer = await phone.me()
+        assert (answer.status_code, answer.json()) == (401, {"error": "session_ended"})
+        assert answer.headers["cache-control"] == "no-store"
+        assert (await laptop.me()).status_code == 200
+        with stage.redis.client() as redis:
+            assert redis.get(AppKeys(app).sid(session["iss"], session["sid"])) is not None
+        assert (await stage.http.get(f"{phone.app_url}/me", headers=copy)).status_code == 401
+
+
+@pytest.mark.parametrize("app", ["fastapi_app", "flask_app"])
+async def test_a_page_of_an_ended_session_leads_to_the_providers_login(
+    app: str, stage: Stage
+) -> None:
+    async with two_visitors(stage, app) as (phone, laptop):
+        await laptop.end(phone)
+        page = await phone.http.get(phone.app_url, headers={"Accept": "text/html"})
+        assert str(page.url).startswith(f"{stage.provider_url}/login?")
+        assert [one.status_code for one in page.history] == [303, 302, 303]
+        assert (await laptop.me()).status_code == 200
+
+
+@pytest.mark.parametrize("app", APPS)
+async def test_who_signs_out_at_the_app_is_signed_out_there(app: str, stage: Stage) -> None:
+    async with two_visitors(stage, app) as (phone, laptop):
+        page = await phone.http.post(f"{phone.app_url}/logout")
+        assert str(page.url).startswith(f"{stage.provider_url}/end-session")
+        assert (await phone.me()).status_code == 401
+        assert (await laptop.me()).status_code == 200
+
+
+async def test_flask_gives_the_session_a_new_id_at_the_login(stage: Stage) -> None:
+    """So nobody can plant an id in a browser and share the session that is opened under it."""
+    async with Browser("Phone/1") as browser:
+        phone = Visitor(stage, stage.app_urls["flask_app"], browser)
+        await browser.open(f"{phone.app_url}/login")
+        planted = phone.http.cookies["flask_app"]
+        await browser.press("user", "demo|alice")
+        assert (await phone.me()).status_code == 200
+        assert phone.http.cookies["flask_app"] != planted
+        headers = {"Cookie": f"flask_app={planted}"}
+        assert (await stage.http.get(f"{phone.app_url}/me", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize("app", APPS)
+async def test_a_callback_that_nobody_began_signs_nobody_in(app: str, stage: Stage) -> None:
+    async with Browser("Stranger/1") as browser:
+        address = stage.app_urls[app]
+        answer = await browser.fetch(f"{address}/callback?code=x&state=y")
+        assert answer.status_code == 400
+        assert (await browser.fetch(f"{address}/me")).status_code == 401
+
+
+async def test_flask_takes_no_code_with_the_state_of_another_login(stage: Stage) -> None:
+    """Somebody else's code would sign the browser in as somebody else."""
+    async with Browser("Phone/1") as browser:
+        address = stage.app_urls["flask_app"]
+        for state in ("", "&state=", "&state=other"):
+            await browser.open(f"{address}/login")
+            answer = await browser.fetch(f"{address}/callback?code=x{state}")
+            assert (answer.status_code, answer.text) == (400, "This sign-in was not begun here.")
+
+
+# -- connections that stay open ------------------------------------------------------------
+
+
+@dataclass
+class Connections:
+    """A WebSocket and a stream of server-sent events, both open."""
+
+    socket: ClientConnection
+    lines: AsyncIterator[str]
+
+    async def talk(self) -> None:
+        """Use both; raises where one is closed."""
+        await self.socket.send("there?")
+        assert await self.socket.recv() == "there?"
+        assert await anext(self.lines) == "data: still signed in"
+        assert await anext(self.lines) == ""
+
+    async def closed(self) -> int:
+        """Wait for the end of both; the WebSocket's close code."""
+        async for _ in self.lines:
+            pass
+        with pytest.raises(ConnectionClosed):
+            await self.socket.recv()
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+
+def open_socket(visitor: Visitor) -> connect:
+    address = visitor.app_url.replace("http:", "ws:") + "/ws"
+    return connect(address, additional_headers={"Cookie": visitor.cookies}, proxy=None)
+
+
+@contextlib.asynccontextmanager
+async def open_connections(visitor: Visitor) -> AsyncIterator[Connections]:
+    async with (
+        open_socket(visitor) as socket,
+        visitor.http.stream("GET", f"{visitor.app_url}/events") as events,
+    ):
+        assert events.status_code == 200
+        yield Connections(socket, events.aiter_lines())
+
+
+async def test_open_connections_end_with_their_session_and_those_of_the_other_stay(
+    stage: Stage,
+) -> None:
+    async with (
+        two_visitors(stage, "fastapi_app") as (phone, laptop),
+        open_connections(phone) as dying,
+        open_connections(laptop) as living,
+    ):
+        await dying.talk()
+        await living.talk()
+
+        await laptop.end(phone)
+
+        async with asyncio.timeout(CLOSED_WITHIN):
+            assert await dying.closed() == 4401
+        async with asyncio.timeout(CLOSED_WITHIN):
+            await living.talk()
+        with pytest.raises(InvalidStatus, match="403"):
+            await open_socket(phone)
+        assert (await laptop.me()).status_code == 200
+
+
+async def test_who_is_not_signed_in_opens_no_connection(stage: Stage) -> None:
+    async with Browser("Stranger/1") as browser:
+        stranger = Visitor(stage, stage.app_urls["fastapi_app"], browser)
+        assert (await browser.fetch(f"{stranger.app_url}/events")).status_code == 401
+        with pytest.raises(InvalidStatus, match="403"):
+            await open_socket(stranger)
