@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from backchannel_logout import AsyncSessionGuard, Session, SessionGuard, connection
+from backchannel_logout import (
+    AsyncSessionGuard,
+    RevocationUnknown,
+    Session,
+    SessionGuard,
+    connection,
+)
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_server import free_port
 from tests.support.redis_topologies import Cluster, Sentinels
-
-pytestmark = pytest.mark.slow
 
 
 @contextmanager
@@ -39,6 +44,7 @@ async def see_the_end_of(sid: str, url: str, provider: Provider) -> None:
             assert await guard.which_revoked([neighbour, dead]) == [dead]
 
 
+@pytest.mark.slow
 async def test_a_cluster(tmp_path: Path, provider: Provider) -> None:
     """Every key of an app is in one slot, so that one script writes them."""
     with Cluster(tmp_path / "redis") as cluster:
@@ -53,6 +59,7 @@ async def test_a_cluster(tmp_path: Path, provider: Provider) -> None:
         connection.close(client)
 
 
+@pytest.mark.slow
 async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> None:
     """The primary is looked up: after the failover, logouts go to the new one."""
     with Sentinels(tmp_path / "redis") as sentinels:
@@ -73,3 +80,27 @@ async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> N
         with SessionGuard(client, app="shop", timeout=5) as guard:
             assert guard.is_revoked(session(provider, "s2"))
         connection.close(client)
+
+
+@pytest.mark.parametrize("form", ["redis+cluster://{}", "redis+sentinel://{}/logouts"])
+async def test_an_outage_of_all_servers_is_an_outage(
+    form: str, tmp_path: Path, provider: Provider
+) -> None:
+    """Guards and receiver start without them; the answer is that nobody knows, and 503."""
+    url = form.format(f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+    one = session(provider, "s1")
+    with SessionGuard(url, app="shop") as guard, pytest.raises(RevocationUnknown):
+        guard.is_revoked(one)
+    async with AsyncSessionGuard(url, app="shop") as guard:
+        with pytest.raises(RevocationUnknown):
+            await guard.is_revoked(one)
+    async with AsyncSessionGuard(url, app="shop", on_outage="allow") as guard:
+        assert not await guard.is_revoked(one)
+    receiver = Receiver(tmp_path / "r", config(url, f'issuer = "{provider.issuer}"'))
+    try:
+        receiver.start(ready=False)
+        assert receiver.readyz().status_code == 503
+        assert receiver.post(provider.token()).status_code == 503
+        assert "Traceback" not in receiver.log
+    finally:
+        receiver.stop()

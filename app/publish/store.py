@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -38,7 +39,8 @@ _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 # A restart or a failover refuses connections for a moment; the script may run twice.
 _RETRY_PAUSE = 0.05
 
-_PASSING = (RedisConnectionError, BusyLoadingError, TryAgainError)
+# A Cluster client says in its own way that no server answers.
+_PASSING = (RedisConnectionError, RedisClusterException, BusyLoadingError, TryAgainError)
 
 _T = TypeVar("_T")
 

@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     NoPermissionError,
+    RedisClusterException,
     RedisError,
 )
 
@@ -152,8 +153,9 @@ class _Reading:
         ) from error
 
 
-# The library's own time-outs are among the first, asyncio's among the second.
-_NO_ANSWER = (RedisError, OSError)
+# The library's own time-outs are among the first, asyncio's among the last; what a Cluster
+# client raises while no server answers is neither.
+_NO_ANSWER = (RedisError, RedisClusterException, OSError)
 
 _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
 

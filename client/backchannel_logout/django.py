@@ -1,0 +1,294 @@
+"""Middleware for Django, under WSGI and ASGI: ends what a logout has ended.
+
+    MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "backchannel_logout.django.BackchannelLogoutMiddleware",
+        ...
+    ]
+    BACKCHANNEL_LOGOUT = {"redis": "redis://...", "app": "shop"}
+
+and, in the view that signs users in:
+
+    remember(request, claims)
+    login(request, user)
+
+Options of ``BACKCHANNEL_LOGOUT``, the first two required: ``redis`` (URL), ``app`` (its name in
+the receiver's settings), ``login_url`` (default ``LOGIN_URL``; ``None``: a 401 page),
+``on_unidentified``, and the guard's ``on_outage``, ``timeout`` and ``max_session_age``.
+
+Django 5.1 or later: only since then is a session read under ASGI without blocking.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from http.cookies import SimpleCookie
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
+# Django comes without types.
+from django.conf import settings  # type: ignore[import-untyped]
+from django.contrib.auth import SESSION_KEY, user_logged_in  # type: ignore[import-untyped]
+from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
+from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
+from django.shortcuts import resolve_url  # type: ignore[import-untyped]
+from django.urls import NoReverseMatch  # type: ignore[import-untyped]
+from django.utils.functional import Promise  # type: ignore[import-untyped]
+
+from . import connection, session
+from .gate import Answer, Gate, NoSession, Seen, log
+from .guard import AsyncSessionGuard, RevocationUnknown, SessionGuard
+from .keys import AppKeys
+
+__all__ = ["BackchannelLogoutMiddleware", "remember"]
+
+_PENDING = "_backchannel_logout_login"
+
+
+@dataclass(slots=True)
+class _Login:
+    """What is known of the login of this request; see `remember`."""
+
+    happened: bool = False
+    members: dict[str, Any] | None = None
+    """For the login that is still to come."""
+
+
+def remember(request: HttpRequest, id_token_claims: Mapping[str, Any]) -> None:
+    """Say which login it is, right before or after ``django.contrib.auth.login()``.
+
+    ``id_token_claims`` are those of the **verified** ID token of this login. They are stored
+    when `login()` has signed the user in, since it drops what the session held before where
+    another user was signed in. So a call without a login, as at a refresh of the tokens,
+    changes nothing, and is logged. Raises `SessionNotIdentified` when the claims are not those
+    of an ID token.
+    """
+    members: dict[str, Any] = {}
+    session.remember(members, id_token_claims)
+    store = _session_of(request)
+    login = _login_of(store)
+    if login.happened:
+        store.update(members)
+    else:
+        login.members = members
+
+
+def _on_login(request: HttpRequest | None = None, **_: object) -> None:
+    """Store what was remembered. A login that was not, as with a password, is another one.
+
+    `login()` of the same user keeps what the session held: the old members would let the
+    logout of an earlier login, and never that of this one, end the session.
+    """
+    store = getattr(request, "session", None)
+    if store is None:
+        return  # a login without a session, as with a token
+    login = _login_of(store)
+    members, login.happened, login.members = login.members, True, None
+    if members is not None:
+        store.update(members)
+    else:
+        for member in session.SESSION_MEMBERS:
+            store.pop(member, None)
+
+
+user_logged_in.connect(_on_login, dispatch_uid="backchannel_logout")
+
+
+class BackchannelLogoutMiddleware:
+    """Asks whether the session of each request was ended; see `gate.Gate` for the rest.
+
+    A dead session is flushed and answered 401, or sent to the login where a page was asked for;
+    where nobody can tell, 503. It asks no database for the user; but it reads the session, so
+    every response varies on the cookie. A response that is already on its way, as an event
+    stream, is not ended.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        options = _read_options(getattr(settings, "BACKCHANNEL_LOGOUT", None))
+        self._login_url: object = options.pop("login_url", settings.LOGIN_URL)
+        self._gate = _gate(self._login_url, options.pop("on_unidentified", "end"))
+        self._options = options
+        self._guards: dict[asyncio.AbstractEventLoop, AsyncSessionGuard] = {}
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        if self._is_async:
+            return self._acall(request)
+        store = _session_of(request)
+        finding = self._gate.examine(store)
+        if finding is not True:
+            try:
+                dead = finding is False or self._guard.is_revoked(finding)
+            except RevocationUnknown as error:
+                return _response(self._gate.unknown(_seen(request), error))
+            if dead:
+                store.flush()
+                return self._ended(request)
+        response = self.get_response(request)
+        _tell_if_lost(store)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponse:
+        store = _session_of(request)
+        # Loads the session, so that the gate's own questions need no database any more.
+        await store.aget(SESSION_KEY)
+        finding = self._gate.examine(store)
+        if finding is not True:
+            try:
+                dead = finding is False or await self._guard_of_this_loop().is_revoked(finding)
+            except RevocationUnknown as error:
+                return _response(self._gate.unknown(_seen(request), error))
+            if dead:
+                await store.aflush()
+                return self._ended(request)
+        response = await self.get_response(request)
+        _tell_if_lost(store)
+        return response
+
+    # Guards are made at the first request: in the worker, after a server has forked it.
+
+    @cached_property
+    def _guard(self) -> SessionGuard:
+        return SessionGuard(**self._options)
+
+    def _guard_of_this_loop(self) -> AsyncSessionGuard:
+        """Connections belong to the event loop that opened them; servers have one."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._guards:
+            for closed in [one for one in list(self._guards) if one.is_closed()]:
+                self._guards.pop(closed, None)
+            self._guards[loop] = AsyncSessionGuard(**self._options)
+        return self._guards[loop]
+
+    def _ended(self, request: HttpRequest) -> HttpResponse:
+        # Resolved anew: a URL can depend on the request's language and script name.
+        gate = _gate(self._login_url, "end")
+        return _response(gate.ended(_seen(request)))
+
+
+def _session_of(request: HttpRequest) -> Any:
+    try:
+        return request.session
+    except AttributeError:
+        raise NoSession(
+            "the request has no session: swap the entries of MIDDLEWARE. "
+            '"backchannel_logout.django.BackchannelLogoutMiddleware" must come after '
+            '"django.contrib.sessions.middleware.SessionMiddleware"'
+        ) from None
+
+
+def _login_of(store: Any) -> _Login:
+    # On the session object and not on the request, of which others make wrappers. It is no
+    # part of what is saved, and `flush()` leaves it.
+    login = getattr(store, _PENDING, None)
+    if login is None:
+        login = _Login()
+        setattr(store, _PENDING, login)
+    return login
+
+
+def _tell_if_lost(store: Any) -> None:
+    if _login_of(store).members is not None:
+        log.warning(
+            "remember() was called in a request without django.contrib.auth.login(); "
+            "nothing was stored"
+        )
+
+
+def _seen(request: HttpRequest) -> Seen:
+    return Seen(
+        accept=request.headers.get("Accept", ""),
+        cookies=request.headers.get("Cookie", ""),
+        secure=request.is_secure(),
+    )
+
+
+def _response(answer: Answer) -> HttpResponse:
+    headers = dict(answer.headers)
+    cookies: SimpleCookie = SimpleCookie(headers.pop("Set-Cookie", ""))
+    response = HttpResponse(answer.body, status=answer.status, headers=headers)
+    response.cookies.update(cookies)
+    return response
+
+
+# -- the settings --------------------------------------------------------------------------
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_above_zero(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _is_redis_url(value: object) -> bool:
+    try:
+        connection.connect_async(str(value), timeout=1)  # connects at its first command
+    except ValueError:
+        return False
+    return _is_text(value)
+
+
+def _is_app_name(value: object) -> bool:
+    try:
+        AppKeys(str(value))
+    except ValueError:
+        return False
+    return _is_text(value)
+
+
+# Values are never shown: a URL can hold a password.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "redis": (_is_redis_url, "must be the URL of the receiver's Redis"),
+    "app": (_is_app_name, "must be the app's name in the receiver's settings"),
+    "login_url": (
+        lambda value: value is None or isinstance(value, str | Promise),
+        "must be a path, a URL, or the name of one",
+    ),
+    "on_unidentified": (lambda value: value in ("end", "allow"), 'must be "end" or "allow"'),
+    "on_outage": (lambda value: value in ("deny", "allow"), 'must be "deny" or "allow"'),
+    "timeout": (_is_above_zero, "must be a number of seconds above 0"),
+    "max_session_age": (
+        lambda value: value is None or (isinstance(value, int) and _is_above_zero(value)),
+        "must be a whole number of seconds above 0",
+    ),
+}
+
+
+def _read_options(given: object) -> dict[str, Any]:
+    """The options as they are. Raises ``ImproperlyConfigured`` with every fault at once."""
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(
+            'BACKCHANNEL_LOGOUT must be a dict, as {"redis": "redis://...", "app": "shop"}'
+        )
+    faults = [f"{name!r} is no option" for name in given if name not in _RULES]
+    faults += [f"{name!r} is missing" for name in ("redis", "app") if name not in given]
+    faults += [
+        f"{name!r} {sentence}"
+        for name, (is_right, sentence) in _RULES.items()
+        if name in given and not is_right(given[name])
+    ]
+    if faults:
+        raise ImproperlyConfigured(f"BACKCHANNEL_LOGOUT: {'; '.join(faults)}")
+    return dict(given)
+
+
+def _gate(login_url: object, on_unidentified: Any) -> Gate:
+    try:
+        url = None if login_url is None else str(login_url)
+        if url is not None and "/" not in url:  # a name; to look it up loads the URLconf
+            url = str(resolve_url(url))
+        return Gate(signed_in=SESSION_KEY, login_url=url, on_unidentified=on_unidentified)
+    except (NoReverseMatch, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"BACKCHANNEL_LOGOUT: the login ('login_url', else LOGIN_URL) is not a URL: {error}"
+        ) from error

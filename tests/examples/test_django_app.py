@@ -1,0 +1,152 @@
+"""The Django example as processes, with their provider, the receiver and a real Redis."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from examples.demo.browser import Browser
+from examples.demo.ports import url
+from examples.demo.processes import Child, running
+from tests.support.receiver import Receiver, clean_environment, config
+from tests.support.redis_server import RedisServer, free_port
+
+# One provider and one receiver serve all: each process takes seconds to start.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+USER = "demo|alice"
+SECRET = "only of this module"
+
+# Where each app keeps its sessions, and how it is run.
+SHOPS = {
+    "cache-asgi": ("cache", False),
+    "cached-db-wsgi": ("cached_db", True),
+}
+
+CLIENT = f"""\
+[[clients]]
+client_id = "{{name}}"
+client_secret = "{SECRET}"
+redirect_uri = "{{address}}/callback"
+backchannel_logout_uri = "{{receiver}}/backchannel-logout"
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where an app and its provider are."""
+
+    shop: str
+    provider: str
+
+    async def sign_in(self, browser: Browser) -> str:
+        """Sign in at the app through the provider's page; the session's ``sid``."""
+        await browser.open(self.shop)
+        await browser.follow("Sign in")
+        await browser.press("user", USER)
+        answer = await self.me(browser)
+        assert answer.status_code == 200, answer.text
+        sid: str = answer.json()["sid"]
+        return sid
+
+    async def me(self, browser: Browser) -> httpx.Response:
+        return await browser.fetch(f"{self.shop}/me")
+
+    async def end(self, sid: str, by: Browser) -> None:
+        """End a session on the provider's page, which answers when the app was told."""
+        await by.open(f"{self.provider}/sessions")
+        await by.submit_with("session_id", sid)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stages(
+    tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
+) -> AsyncIterator[dict[str, Stage]]:
+    directory = tmp_path_factory.mktemp("django_app")
+    provider_port, receiver_port = free_port(), free_port()
+    ports = {name: free_port() for name in SHOPS}
+    environ = clean_environment() | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    provider_file = directory / "provider.toml"
+    clients = [
+        CLIENT.format(name=name, address=url(port), receiver=url(receiver_port))
+        for name, port in ports.items()
+    ]
+    provider_file.write_text(f'port = {provider_port}\napi_token = "{SECRET}"\n' + "".join(clients))
+    receiver_settings = config(
+        shared_redis.url,
+        f'issuer = "{url(provider_port)}"',
+        clients=str([f'{{client_id = "{name}"}}' for name in SHOPS]).replace("'", ""),
+    )
+
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=5))
+
+        async def start(name: str, *arguments: str, **settings: str) -> Child:
+            child = running(
+                name, *arguments, log_path=directory / f"{name}.log", environ=environ | settings
+            )
+            return await stack.enter_async_context(child)
+
+        async def until_well(child: Child, address: str) -> None:
+            async def is_well() -> bool:
+                with contextlib.suppress(httpx.TransportError):
+                    return (await http.get(address)).status_code == 200
+                return False
+
+            await child.until(is_well)
+
+        provider = await start("provider", "examples.demo_provider", str(provider_file))
+        await until_well(provider, f"{url(provider_port)}/jwks")
+        shops = {}
+        for name, (engine, under_wsgi) in SHOPS.items():
+            port = str(ports[name])
+            shops[name] = await start(
+                name,
+                "examples.django_app", *(["runserver", port, "--noreload"] if under_wsgi else []),
+                ISSUER=url(provider_port), CLIENT_ID=name, CLIENT_SECRET=SECRET, SECRET_KEY=SECRET,
+                REDIS_URL=shared_redis.url, APP=name, PORT=port,
+                DATABASE=str(directory / f"{name}.sqlite3"),
+                SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}",
+            )  # fmt: skip
+        receiver = Receiver(
+            directory / "receiver",
+            receiver_settings,
+            env={"BCL_LISTEN": f"127.0.0.1:{receiver_port}"},
+        )
+        stack.callback(receiver.stop)
+        receiver.start()
+        for name, child in shops.items():
+            await until_well(child, url(ports[name]))
+        yield {name: Stage(url(port), url(provider_port)) for name, port in ports.items()}
+
+
+@pytest.fixture(params=SHOPS)
+def stage(request: pytest.FixtureRequest, stages: dict[str, Stage]) -> Stage:
+    return stages[request.param]
+
+
+async def test_the_session_that_is_ended_dies_and_the_other_lives(stage: Stage) -> None:
+    async with Browser("phone") as phone, Browser("laptop") as laptop:
+        sid = await stage.sign_in(phone)
+        await stage.sign_in(laptop)
+        await stage.end(sid, by=laptop)
+
+        answer = await stage.me(phone)
+        assert answer.status_code == 401
+        assert answer.json() == {"error": "session_ended"}
+        assert answer.headers["cache-control"] == "no-store"
+        assert (await stage.me(phone)).json() == {"error": "not_signed_in"}
+        assert (await stage.me(laptop)).status_code == 200
+
+        assert await stage.sign_in(phone) != sid
+        assert (await stage.me(laptop)).status_code == 200
+
+
+async def test_a_sign_in_that_nobody_began_here_is_refused(stage: Stage) -> None:
+    async with Browser("phone") as phone:
+        for query in ("", "?code=x&state=y", "?error=access_denied&state=y"):
+            assert (await phone.fetch(f"{stage.shop}/callback{query}")).status_code == 400
+        assert (await stage.me(phone)).json() == {"error": "not_signed_in"}
