@@ -76,6 +76,7 @@ def test_a_provider_that_hangs_is_answered_in_time(receiver: Receiver, provider:
     assert post(receiver, provider.token()).status_code == 503
 
 
+@pytest.mark.slow
 def test_a_dead_provider_does_not_keep_the_service_from_being_ready(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:

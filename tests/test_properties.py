@@ -18,7 +18,7 @@ ANSWERS = {200, 400, 503}
 
 # The receiver is a process of its own: its state is the point, and it has no deadline here.
 relaxed = settings(
-    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300)

@@ -15,10 +15,12 @@ from backchannel_logout import (
     Event,
     MalformedEvent,
     Session,
+    SessionNotIdentified,
     UnknownEvent,
     decide,
     digest,
     marker_keys,
+    remember,
 )
 from backchannel_logout.keys import VERSION
 
@@ -47,8 +49,10 @@ def test_the_vectors_are_of_this_version_and_no_two_cases_have_one_name() -> Non
         VECTORS["h"]["cases"],
         VECTORS["keys"]["cases"],
         VECTORS["app_names"]["cases"],
+        VECTORS["remember"]["cases"],
         VECTORS["events"]["readable"] + VECTORS["events"]["refused"],
         VECTORS["decisions"]["cases"],
+        VECTORS["stories"]["cases"],
     ):
         names = [case["name"] for case in part]
         assert len(names) == len(set(names)) > 5
@@ -108,6 +112,22 @@ def test_app_name(case: dict[str, Any]) -> None:
     else:
         with pytest.raises(ValueError, match="not a relying app's name"):
             AppKeys(case["app"])
+
+
+# -- what an app remembers ------------------------------------------------------------------
+
+
+@cases(VECTORS["remember"]["cases"])
+def test_remember(case: dict[str, Any]) -> None:
+    """The four members, beside what the app's session already holds; or nothing at all."""
+    session: dict[str, Any] = {"cart": 3}
+    if case["remembered"] is None:
+        with pytest.raises(SessionNotIdentified):
+            remember(session, case["claims"])
+        assert session == {"cart": 3}
+    else:
+        remember(session, case["claims"])
+        assert session == {"cart": 3, **case["remembered"]}
 
 
 # -- events --------------------------------------------------------------------------------
@@ -210,3 +230,31 @@ def test_decision(case: dict[str, Any]) -> None:
 def test_every_verdict_has_a_vector() -> None:
     verdicts = {case["verdict"] for case in VECTORS["decisions"]["cases"]}
     assert verdicts == {"alive", "revoked", "expired", "unreadable"}
+
+
+# -- one session, step by step ----------------------------------------------------------------
+
+
+@cases(VECTORS["stories"]["cases"])
+def test_story(case: dict[str, Any]) -> None:
+    """Of a refresh nothing is remembered, so nothing is called for it."""
+    session: dict[str, Any] = {}
+    redis: dict[str, str] = {}
+    for step in case["steps"]:
+        match step:
+            case {"login": claims}:
+                remember(session, claims)
+            case {"refresh": claims}:
+                assert claims["iat"] > session["login_at"]
+            case {"write": markers}:
+                redis |= markers
+            case {"check": verdict, "now": now}:
+                asked = Session.from_mapping(session)
+                found = [
+                    redis.get(key)
+                    for key in marker_keys(AppKeys(VECTORS["decisions"]["app"]), asked)
+                ]
+                age = VECTORS["decisions"]["max_session_age"]
+                assert decide(asked, found, max_session_age=age, now=now).value == verdict
+            case _:
+                raise AssertionError(f"not a step: {step}")

@@ -21,6 +21,8 @@ from examples.demo.stage import set_up
 from tests.support.receiver import ROOT, wait_for
 from tests.support.redis_server import free_port
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-m", "examples.demo")
 
 

@@ -15,7 +15,7 @@ from tests.support.receiver import Receiver, clean_environment, config
 from tests.support.redis_server import RedisServer, free_port
 
 # One provider and one receiver serve all: each process takes seconds to start.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 USER = "demo|alice"
 SECRET = "only of this module"

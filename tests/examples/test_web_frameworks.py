@@ -24,7 +24,7 @@ APPS = ("relying_app", "fastapi_app", "flask_app")
 # So long may a connection outlive its session.
 CLOSED_WITHIN = 5.0
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class RedisServer:
                 with self.client() as client:
                     client.ping()
                 return self
-            except redis.ResponseError:
+            except (redis.ResponseError, redis.AuthenticationError):
                 return self  # it answers, if only that it wants a password
             except redis.RedisError:
                 if time.monotonic() > deadline or self.process.poll() is not None:

@@ -1,0 +1,77 @@
+// The vectors of the contract, which the Python package passes, too.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { UnreadableEvent, fromFields, fromJson } from './events.mjs';
+import { RevocationUnknown, appKeys, decide, h, markerKeys, remember } from './guard.mjs';
+
+const file = new URL('../../client/contract/vectors.json', import.meta.url);
+const vectors = JSON.parse(readFileSync(file, 'utf8'));
+
+function each(part, cases, claim) {
+  describe(part, () => {
+    for (const one of cases) it(one.name, () => claim(one));
+  });
+}
+
+it('the vectors are of this version', () => assert.equal(vectors.v, 1));
+
+each('h', vectors.h.cases, (one) => assert.equal(h(one.first, one.second), one.h));
+
+each('keys', vectors.keys.cases, ({ app, kind, key, iss, sid, sub, jti }) => {
+  const keys = appKeys(app);
+  const made = {
+    sid: () => keys.sid(iss, sid),
+    sub: () => keys.sub(iss, sub),
+    all: () => keys.all(iss),
+    jti: () => keys.jti(iss, jti, sid, sub),
+  };
+  assert.equal(kind in made ? made[kind]() : keys[kind], key);
+});
+
+each('app names', vectors.app_names.cases, ({ app, valid }) => {
+  if (valid) assert.ok(appKeys(app));
+  else assert.throws(() => appKeys(app), TypeError);
+});
+
+each('remember', vectors.remember.cases, ({ claims, remembered }) => {
+  const session = { cart: 3 };
+  if (remembered === null) assert.throws(() => remember(session, claims), TypeError);
+  else remember(session, claims);
+  assert.deepEqual(session, { cart: 3, ...remembered });
+});
+
+each('events that can be read', vectors.events.readable, ({ members, fields, json }) => {
+  assert.deepEqual(fromJson(json), members);
+  assert.deepEqual(fromFields(fields, members.id), members);
+});
+
+each('events that are refused', vectors.events.refused, ({ expect, fields, json }) => {
+  const refused = (error) => error instanceof UnreadableEvent && error.reason === expect;
+  if (json !== undefined) assert.throws(() => fromJson(json), refused);
+  if (fields !== undefined) assert.throws(() => fromFields(fields, '1795283041000-0'), refused);
+});
+
+const { app, max_session_age: maxSessionAge } = vectors.decisions;
+const asked = (redis, session) =>
+  markerKeys(appKeys(app), session).map((key) => redis[key] ?? null);
+
+each('decisions', vectors.decisions.cases, ({ session, redis, now, verdict }) => {
+  const markers = asked(redis, session);
+  for (const found of [markers, markers.toReversed()]) {
+    const decided = () => decide(session, found, { maxSessionAge, now });
+    if (verdict === 'unreadable') assert.throws(decided, RevocationUnknown);
+    else assert.equal(decided(), verdict);
+  }
+});
+
+each('stories', vectors.stories.cases, ({ steps }) => {
+  const [session, redis] = [{}, {}];
+  for (const { login, refresh, write, check, now } of steps) {
+    if (login) remember(session, login);
+    else if (refresh) assert.ok(refresh.iat > session.login_at); // nothing of it is remembered
+    else if (write) Object.assign(redis, write);
+    else assert.equal(decide(session, asked(redis, session), { maxSessionAge, now }), check);
+  }
+});

@@ -1,0 +1,408 @@
+"""What `docs/contract.md`, `docs/asyncapi.json` and the event's schema say is what happens."""
+
+import json
+import math
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from app.publish.redis_link import connect
+from app.publish.store import Store
+from app.revocation import Once, revoke
+from backchannel_logout import (
+    AppKeys,
+    Event,
+    EventKind,
+    Session,
+    SessionGuard,
+    connection,
+    digest,
+    marker_keys,
+)
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, config, run_app
+from tests.support.redis_server import RedisServer
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = ROOT.joinpath("docs/contract.md").read_text("utf-8")
+VECTORS = json.loads(ROOT.joinpath("client/contract/vectors.json").read_text("utf-8"))
+SCHEMA_PATH = ROOT / "client/contract/event.schema.json"
+SCHEMA = json.loads(SCHEMA_PATH.read_text("utf-8"))
+ASYNCAPI_PATH = ROOT / "docs/asyncapi.json"
+ASYNCAPI = json.loads(ASYNCAPI_PATH.read_text("utf-8"))
+ASYNCAPI_SCHEMA = ROOT / "examples/express/node_modules/@asyncapi/specs/schemas/3.0.0.json"
+
+EVENT = Draft202012Validator(SCHEMA)
+FIELDS = Draft202012Validator(ASYNCAPI["components"]["schemas"]["fields"])
+
+BLOCKS = re.findall(r"^```(\S+)\n(.*?)^```$", CONTRACT, re.MULTILINE | re.DOTALL)
+"""The fenced blocks of the contract: language and content."""
+
+
+def block(language: str, beginning: str = "") -> str:
+    """The one block of a language that begins so."""
+    [found] = [text for name, text in BLOCKS if name == language and text.startswith(beginning)]
+    return str(found)
+
+
+def cases(table: list[dict[str, Any]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", table, ids=[case["name"] for case in table])
+
+
+# -- the schemas of an event ---------------------------------------------------------------
+
+
+def test_the_schemas_are_schemas() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    Draft202012Validator.check_schema(ASYNCAPI["components"]["schemas"]["fields"])
+
+
+@cases(VECTORS["events"]["readable"])
+def test_the_schemas_accept_what_can_be_read(case: dict[str, Any]) -> None:
+    EVENT.validate(json.loads(case["json"]))
+    FIELDS.validate(case["fields"])
+
+
+def parsed(text: str) -> Any:
+    """JSON, or None for what a schema never gets to see: other text, and numbers without end."""
+
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError(number)
+        return value
+
+    try:
+        return json.loads(text, parse_constant=finite, parse_float=finite)
+    except ValueError:
+        return None
+
+
+JSON_REFUSED = [
+    case for case in VECTORS["events"]["refused"] if parsed(case.get("json", "")) is not None
+]
+
+
+@cases(JSON_REFUSED)
+def test_the_schema_refuses_what_can_not_be_read(case: dict[str, Any]) -> None:
+    assert not EVENT.is_valid(parsed(case["json"]))
+
+
+@cases([case for case in VECTORS["events"]["refused"] if "fields" in case])
+def test_the_fields_of_the_stream_are_refused_alike(case: dict[str, Any]) -> None:
+    assert not FIELDS.is_valid(case["fields"])
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+async def test_what_the_receiver_writes_fits_the_schemas(
+    kind: EventKind, shared_redis: RedisServer
+) -> None:
+    app = f"app-{uuid.uuid4().hex[:8]}"
+    link, now, keys = connect(shared_redis.url), time.time(), AppKeys(app)
+    store = Store(link, apps={app: 60}, event_retention=60, event_max_len=10, clock=time.time)
+    with shared_redis.client() as look, look.pubsub() as feed:
+        feed.subscribe(keys.feed)
+        assert feed.get_message(timeout=5)
+        await store.write(
+            revoke(
+                app=app, kind=kind, issuer_names=("https://op.example/",), sid="s1", sub="alice",
+                since=now, received_at=now, source="backchannel-logout", max_session_age=60,
+                leeway=60, client_ids=("shop-web", "bücher"), revoke_offline_access=True,
+                once=Once("j1", "s1", "alice", now + 60),
+            )
+        )  # fmt: skip
+        message = feed.get_message(timeout=5)
+        [(entry_id, fields)] = look.xrange(keys.events)
+    await link.aclose()
+    assert message is not None
+    event = json.loads(message["data"])
+    EVENT.validate(event)
+    FIELDS.validate(fields)
+    assert event["id"] == entry_id
+    assert event.keys() - {"id"} == fields.keys()
+    assert event.keys() <= SCHEMA["properties"].keys()
+
+
+# -- the AsyncAPI document -----------------------------------------------------------------
+
+
+def references(node: Any) -> Iterator[str]:
+    """Every `$ref` below a node."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict) and "$ref" in node:
+        yield node["$ref"]
+    for child in children:
+        yield from references(child)
+
+
+def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+    for reference in references(ASYNCAPI):
+        path, _, pointer = reference.partition("#")
+        target: Any = ASYNCAPI
+        if path:
+            target = json.loads((ASYNCAPI_PATH.parent / path).read_text("utf-8"))
+        for name in pointer.split("/")[1:]:
+            target = target[name]
+        assert isinstance(target, dict)
+
+
+def test_the_asyncapi_document_describes_stream_and_channel() -> None:
+    assert ASYNCAPI["asyncapi"] == "3.0.0"
+    keys = AppKeys("shop")
+    addresses = {
+        name: channel["address"].replace("{appInBraces}", "{shop}")
+        for name, channel in ASYNCAPI["channels"].items()
+    }
+    assert addresses == {"events": keys.events, "feed": keys.feed}
+    heard = {operation["channel"]["$ref"] for operation in ASYNCAPI["operations"].values()}
+    assert heard == {f"#/channels/{name}" for name in addresses}
+    assert {operation["action"] for operation in ASYNCAPI["operations"].values()} == {"receive"}
+    payload = ASYNCAPI["components"]["messages"]["event"]["payload"]
+    assert (ASYNCAPI_PATH.parent / payload["schema"]["$ref"]).resolve() == SCHEMA_PATH
+
+
+def test_the_examples_of_the_asyncapi_document_can_be_read() -> None:
+    messages = ASYNCAPI["components"]["messages"]
+    for example in messages["event"]["examples"]:
+        EVENT.validate(example["payload"])
+        assert Event.from_json(json.dumps(example["payload"])).app == "shop"
+    for example in messages["entry"]["examples"]:
+        FIELDS.validate(example["payload"])
+        assert Event.from_fields(example["payload"]).app == "shop"
+
+
+@pytest.mark.interop
+def test_the_asyncapi_document_is_valid() -> None:
+    """By the schema that the AsyncAPI initiative publishes."""
+    if not ASYNCAPI_SCHEMA.is_file():
+        if ASYNCAPI_SCHEMA.parents[3].joinpath(".out-of-reach").exists():
+            pytest.skip("registry out of reach: npm")
+        pytest.skip("npm packages are not installed; make test-all installs them")
+    published = Draft7Validator(json.loads(ASYNCAPI_SCHEMA.read_text("utf-8")))
+    assert [error.message for error in published.iter_errors(ASYNCAPI)] == []
+    assert not published.is_valid(ASYNCAPI | {"operations": {"readEvents": {"action": "read"}}})
+
+
+# -- contract.md ---------------------------------------------------------------------------
+
+
+def test_the_worked_example_is_right() -> None:
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in block("text", "iss").splitlines())
+    assert rows["h(iss, sid)"] == digest(rows["iss"], rows["sid"])
+    assert rows["h(iss, sub)"] == digest(rows["iss"], rows["sub"])
+    assert rows['h(iss, "")'] == digest(rows["iss"], "")
+    session = Session(rows["iss"], login_at=0, sid=rows["sid"], sub=rows["sub"])
+    assert block("text", "MGET").split() == ["MGET", *marker_keys(AppKeys("shop"), session)]
+
+
+def test_the_event_in_the_contract_is_one_and_every_member_is_explained() -> None:
+    event = json.loads(block("json"))
+    EVENT.validate(event)
+    assert Event.from_json(block("json")).members() == {
+        name: value for name, value in event.items() if name != "id"
+    }
+    table = CONTRACT.partition("| member | type | meaning |\n|---|---|---|\n")[2]
+    first_cells = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()]
+    explained = set(re.findall(r"`(\w+)`", "".join(first_cells)))
+    assert explained == SCHEMA["properties"].keys()
+
+
+def test_every_link_of_the_contract_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", CONTRACT)
+    assert len(links) > 3
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+# -- the ACL rules of contract.md ----------------------------------------------------------
+
+CRM = AppKeys("crm")
+"""An app that neither the receiver nor anybody else here has a right to."""
+
+
+APPS = ("shop", "wiki")
+"""The apps of the rules."""
+
+REFUSED = r"(?i)no permission|NOPERM|can't access"
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server whose users are those of the contract."""
+
+    server: RedisServer
+    passwords: dict[str, str]
+
+    def url(self, user: str) -> str:
+        return self.server.url.replace("//", f"//{user}:{self.passwords[user]}@")
+
+    def client(self, user: str) -> "redis.Redis":
+        client = connection.connect(self.url(user), timeout=5, decode_responses=True)
+        assert isinstance(client, redis.Redis)
+        return client
+
+    def may_not(self, user: str, *commands: str) -> None:
+        """Redis refuses the user each command."""
+        with self.client(user) as client:
+            for command in commands:
+                with pytest.raises(redis.ResponseError, match=REFUSED):
+                    client.execute_command(*command.split())
+
+
+@pytest.fixture(scope="module", params=["acl", "acl-6.2"])
+def guarded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    """The rules as they stand in the contract."""
+    directory = tmp_path_factory.mktemp(request.param)
+    rules = block(request.param)
+    users = directory / "users.acl"
+    users.write_text("user default on nopass ~* &* +@all\n")
+    server = RedisServer(directory / "redis", "--aclfile", str(users)).start()
+    try:
+        users.write_text(rules)
+        with server.client() as client:
+            if "%R~" in rules and client.info("server")["redis_version"].startswith("6."):
+                pytest.skip("a Redis before 7 has no read-only key patterns")
+            client.acl_load()
+        passwords = dict(re.findall(r"^user (\S+) on >(\S+)", rules, re.MULTILINE))
+        yield Guarded(server, passwords)
+    finally:
+        server.stop()
+
+
+def test_the_rules_for_redis_6_are_the_same_but_for_what_it_lacks() -> None:
+    six, seven = block("acl-6.2").splitlines(), block("acl").splitlines()
+    plain = [re.sub(r" \(.*\)", "", line.replace("%R~", "~")) for line in seven]
+    assert [line for line in six if not line.startswith("user shop-notes ")] == plain
+
+
+NEWEST = pytest.mark.parametrize("guarded", ["acl"], indirect=True)
+"""Starting a receiver takes its time; its rule is the same in both."""
+
+
+@NEWEST
+def test_the_happy_path_runs_as_the_users_of_the_contract(
+    guarded: Guarded, provider: Provider, tmp_path: Path
+) -> None:
+    """Nothing is refused on the way: ready, accept, write, ask, listen."""
+    clients = ", ".join(f'{{client_id = "{app}-web", app = "{app}"}}' for app in APPS)
+    issuer = f'issuer = "{provider.issuer}"'
+    toml = config(guarded.url("receiver"), issuer, clients=f"[{clients}]")
+    receiver = Receiver(tmp_path, toml)
+    keys = AppKeys("shop")
+
+    def is_revoked(app: str, sid: str) -> bool:
+        session = Session(provider.issuer, login_at=int(time.time()) - 10, sid=sid)
+        with SessionGuard(guarded.url(f"{app}-guard"), app=app) as guard:
+            return guard.is_revoked(session)
+
+    with guarded.client("admin") as admin, guarded.client("shop-listener") as listener:
+        admin.acl_log_reset()
+        try:
+            receiver.start()
+            with listener.pubsub() as feed:
+                feed.subscribe(keys.feed)
+                assert feed.get_message(timeout=5)
+                assert receiver.post(provider.token(aud="shop-web", sid="desk")).status_code == 200
+                message = feed.get_message(timeout=5)
+            assert message is not None
+            newest: Any = listener.xrevrange(keys.events, count=1)
+            [(entry_id, fields)] = newest
+            assert Event.from_fields(fields, entry_id) == Event.from_json(message["data"])
+            assert is_revoked("shop", "desk")
+            assert not is_revoked("shop", "phone")
+            assert not is_revoked("wiki", "desk"), "the token was for the shop alone"
+
+            token = provider.token(aud=["shop-web", "wiki-web"], sid="phone")
+            for _ in range(2):  # the second time as a repetition
+                assert receiver.post(token).status_code == 200
+            assert is_revoked("shop", "phone")
+            assert is_revoked("wiki", "phone")
+            assert receiver.readyz().status_code == 200
+        finally:
+            receiver.stop()
+        assert admin.acl_log() == []
+
+
+@NEWEST
+def test_check_finds_nothing_that_it_may_not_see(
+    guarded: Guarded, provider: Provider, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("settings.toml").write_text(
+        config(guarded.url("receiver"), f'issuer = "{provider.issuer}"')
+    )
+    ran = run_app("check", "--config", "settings.toml", cwd=tmp_path)
+    assert "append-only file" in ran.stdout, ran.stdout + ran.stderr
+    assert "may not run" not in ran.stdout
+
+
+def test_nobody_comes_in_without_a_password(guarded: Guarded) -> None:
+    with guarded.server.client() as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_a_guard_reads_no_other_app(guarded: Guarded) -> None:
+    shop, wiki = AppKeys("shop"), AppKeys("wiki")
+    with guarded.client("shop-guard") as client:
+        client.mget(shop.sid("i", "s"), shop.sub("i", "s"), shop.all("i"))
+        client.hget(shop.meta, "max_session_age")
+    guarded.may_not(
+        "shop-guard",
+        f"GET {wiki.sid('i', 's')}", f"MGET {shop.sid('i', 's')} {wiki.sid('i', 's')}",
+        f"HGET {wiki.meta} max_session_age", "KEYS *", "SCAN 0", "RANDOMKEY", "DUMP x",
+    )  # fmt: skip
+
+
+def test_a_guard_neither_deletes_nor_writes_nor_publishes(guarded: Guarded) -> None:
+    """Also not its own app's markers: a logout can not be undone from the app."""
+    shop = AppKeys("shop")
+    marker = shop.sid("i", "s")
+    guarded.may_not(
+        "shop-guard",
+        f"DEL {marker}", f"UNLINK {marker}", f"SET {marker} 0", f"EXPIRE {marker} 1",
+        f"GETDEL {marker}", f"GETEX {marker} EX 1", f"RENAME {marker} x", f"INCRBY {marker} -9",
+        f"HSET {shop.meta} max_session_age 1", f"XADD {shop.events} * v 1", f"DEL {shop.events}",
+        f"PUBLISH {shop.feed} x", f"SUBSCRIBE {shop.feed}", "EVAL return 0", "FLUSHALL",
+        "CONFIG GET *", "ACL LIST", "SHUTDOWN", "SWAPDB 0 1",
+    )  # fmt: skip
+
+
+def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
+    """Neither by a command nor from a script; nor what belongs to its own apps' developers."""
+    foreign = CRM.sid("i", "s")
+    guarded.may_not(
+        "receiver",
+        f"GET {foreign}", f"SET {foreign} 1", f"EXISTS {foreign}", f"HGETALL {CRM.meta}",
+        f"XADD {CRM.events} * v 1", f"PUBLISH {CRM.feed} x", "GET session:1",
+        f"SET {AppKeys('shop').prefix}app:x 1", f"DEL {AppKeys('shop').sid('i', 's')}",
+        "FLUSHALL", "KEYS *", "CONFIG GET *", "ACL LIST", "SUBSCRIBE x",
+    )  # fmt: skip
+    script = "return redis.call('GET', ARGV[1])"
+    with guarded.client("receiver") as client:
+        for keys in ([foreign, foreign], [foreign]):
+            with pytest.raises(redis.ResponseError, match=REFUSED):
+                client.eval(script, len(keys) - 1, *keys)
+
+
+def test_a_listener_writes_its_notes_and_nothing_else(guarded: Guarded) -> None:
+    shop, wiki = AppKeys("shop"), AppKeys("wiki")
+    writer = "shop-notes" if "shop-notes" in guarded.passwords else "shop-listener"
+    note = shop.prefix + "app:reader"
+    with guarded.client(writer) as client:
+        client.set(note, "0-0", ex=60)
+        assert client.get(note) == "0-0"
+        client.delete(note)
+    for user in {writer, "shop-listener"}:
+        guarded.may_not(
+            user,
+            f"DEL {shop.sid('i', 's')}", f"SET {shop.meta} x", f"SET {wiki.prefix}app:x 1",
+            f"DEL {shop.events}", f"XREAD STREAMS {wiki.events} 0", f"SUBSCRIBE {wiki.feed}",
+            f"PUBLISH {shop.feed} x", f"GET {wiki.sid('i', 's')}",
+        )  # fmt: skip
