@@ -21,6 +21,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 from backchannel_logout import AsyncSessionGuard, remember
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
@@ -77,13 +78,8 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
         request.session.clear()
         return cast("Response", answer)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with guard:
-            yield
-
     return Starlette(
-        lifespan=lifespan,
+        lifespan=closing(guard),
         routes=[
             Route("/", home),
             Route("/me", me),
@@ -101,6 +97,17 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
             ),
         ],
     )
+
+
+def closing(guard: AsyncSessionGuard) -> Lifespan[Starlette]:
+    """A lifespan of the app that ends with the guard's connections."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with guard:
+            yield
+
+    return lifespan
 
 
 def page(sentence: str, body: str, status: int = 200) -> HTMLResponse:
