@@ -15,6 +15,7 @@ Around it:
     settings     what an operator may say; every fault at once
                  (settings_values: what a value may look like; settings_rules: what must agree)
     service      builds the parts, opens the listeners, stops in order
+    limits       what a client may take of us before its request is understood
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from app.admin import Health
 from app.backchannel import BackchannelLogout, Provider
 from app.embedded import EmbeddedServer
+from app.limits import LimitedHttp
 from app.publish.redis_link import connect
 from app.publish.store import Store
 from app.publish.writer import Writer
@@ -187,6 +188,7 @@ async def _listen(
             uvicorn.Config(
                 app,
                 loop="none",
+                http=LimitedHttp,
                 lifespan="off",
                 ws="none",
                 log_config=None,

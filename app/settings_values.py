@@ -92,7 +92,10 @@ def may_fetch(url: str, *, allow_http: bool) -> bool:
 def redis_url_fault(url: str) -> str | None:
     """What is wrong with a Redis URL, without a word of it: it may hold a password."""
     if not _REDIS_SCHEME.match(url):
-        return "must be redis://host:port/db, rediss://..., unix://..., or embedded"
+        return (
+            "must be redis://host:port/db, rediss://..., unix://..., redis+sentinel://..., "
+            "redis+cluster://..., or embedded"
+        )
     address, _, query = url.partition("?")
     if not url.isprintable() or " " in url or "#" in url or address.count("@") > 1:
         return "not a Redis URL (a password in it must be percent-encoded)"

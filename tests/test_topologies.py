@@ -1,5 +1,6 @@
 """A Cluster and Sentinels: the same logout, the same answer of the guard."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from backchannel_logout import (
     connection,
 )
 from tests.support.provider import Provider
-from tests.support.receiver import Receiver, config, wait_for
+from tests.support.receiver import Receiver, config, run_app, wait_for
 from tests.support.redis_server import free_port
 from tests.support.redis_topologies import Cluster, Sentinels
 
@@ -52,6 +53,12 @@ async def test_a_cluster(tmp_path: Path, provider: Provider) -> None:
             token = provider.token(sid="s1")
             assert [receiver.post(token).status_code for _ in range(2)] == [200, 200]
         await see_the_end_of("s1", cluster.url, provider)
+        checked = check(tmp_path, cluster.url, provider)
+        assert checked.returncode == 0
+        assert checked.stdout.count("append-only file") == 3
+        one_node = check(tmp_path, cluster.nodes[0].url, provider)
+        assert one_node.returncode == 1
+        assert "redis+cluster://" in one_node.stdout
         client = connection.connect(cluster.url, timeout=5)
         assert client.xlen("bcl:v1:{shop}:events") == 1
         with SessionGuard(client, app="shop") as guard:
@@ -66,6 +73,7 @@ async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> N
         with receiving(tmp_path / "r", sentinels.url, provider) as receiver:
             assert receiver.post(provider.token(sid="s1")).status_code == 200
             await see_the_end_of("s1", sentinels.url, provider)
+            assert check(tmp_path, sentinels.url, provider).returncode == 0
             sentinels.fail_over()
             wait_for(
                 lambda: receiver.post(provider.token(sid="s2")).status_code == 200,
@@ -80,6 +88,11 @@ async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> N
         with SessionGuard(client, app="shop", timeout=5) as guard:
             assert guard.is_revoked(session(provider, "s2"))
         connection.close(client)
+
+
+def check(directory: Path, url: str, provider: Provider) -> "subprocess.CompletedProcess[str]":
+    (directory / "check.toml").write_text(config(url, f'issuer = "{provider.issuer}"'))
+    return run_app("check", "--config", "check.toml", cwd=directory)
 
 
 @pytest.mark.parametrize("form", ["redis+cluster://{}", "redis+sentinel://{}/logouts"])
@@ -104,3 +117,6 @@ async def test_an_outage_of_all_servers_is_an_outage(
         assert "Traceback" not in receiver.log
     finally:
         receiver.stop()
+    checked = check(tmp_path, url, provider)
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "can not be reached" in checked.stdout

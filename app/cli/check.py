@@ -10,7 +10,13 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.asyncio import RedisCluster
+from redis.exceptions import (
+    AuthenticationError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.embedded import EmbeddedFault, find_server
@@ -18,6 +24,7 @@ from app.publish.redis_link import REDIS_SECONDS, connect
 from app.settings import IssuerSettings, Settings, SettingsFault
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
+from backchannel_logout.connection import AsyncClient, aclose
 
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
 
@@ -120,28 +127,41 @@ async def _redis_rows(settings: Settings) -> list[Row]:
     redis = connect(url)
     try:
         async with asyncio.timeout(REDIS_SECONDS * 3):
-            info: dict[str, Any] = await redis.info()
+            infos = await _infos(redis, what)
     except AuthenticationError:
         return [Row(Verdict.WRONG, what, "refuses this user or password")]
     except ResponseError:
         return [Row(Verdict.UNKNOWN, what, "answers, but this user may not run INFO")]
     except (RedisTimeoutError, TimeoutError):
         return [Row(Verdict.WRONG, what, "does not answer in time")]
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         return [Row(Verdict.WRONG, what, f"can not be reached ({type(error).__name__})")]
     finally:
-        with contextlib.suppress(RedisError, OSError):
-            await redis.aclose()
-    return list(_info_rows(what, info))
+        with contextlib.suppress(RedisError, RedisClusterException, OSError):
+            await aclose(redis)
+    return [row for server, info in infos for row in _info_rows(server, info)]
+
+
+async def _infos(redis: AsyncClient, what: str) -> list[tuple[str, dict[str, Any]]]:
+    """What each server that takes writes says of itself: several only in a Cluster."""
+    if isinstance(redis, RedisCluster):
+        await redis.initialize()
+        nodes = sorted(redis.get_primaries(), key=lambda node: node.name)
+        return [(f"redis {one.name}", await redis.info(target_nodes=one)) for one in nodes]
+    info = await redis.info()
+    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+        info["role"] = "cluster"
+    return [(what, info)]
 
 
 def _address(url: str) -> str:
     """Where the URL leads, without user, password and options."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{host}:{parts.port or 6379}{parts.path.rstrip('/')}"
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    place = rest.rpartition("@")[2].rstrip("/")
+    if "+" in scheme or scheme == "unix":
+        return place
+    host, slash, db = place.partition("/")
+    return f"{host if urlsplit(f'//{host}').port else f'{host}:6379'}{slash}{db}"
 
 
 def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
@@ -154,12 +174,7 @@ def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
         what,
         f"{server} {version}" + ("; 6.2 or later is needed" if old else ""),
     )
-    replica = info.get("role") in ("slave", "replica")
-    yield Row(
-        Verdict.WRONG if replica else Verdict.RIGHT,
-        "redis role",
-        "a replica takes no writes; name the primary" if replica else "primary",
-    )
+    yield _role_row(info.get("role"))
     match info.get("aof_enabled"):
         case 1:
             yield Row(Verdict.RIGHT, "redis persistence", "append-only file")
@@ -176,6 +191,17 @@ def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
         case policy:
             lost = f"{policy}: an evicted marker signs an ended session in again"
             yield Row(Verdict.WRONG, "redis eviction", f"{lost}; set maxmemory-policy noeviction")
+
+
+def _role_row(role: object) -> Row:
+    match role:
+        case "slave" | "replica":
+            detail = "a replica takes no writes; name the primary"
+        case "cluster":
+            detail = "one node of a Cluster; name it as redis+cluster://host:port"
+        case _:
+            return Row(Verdict.RIGHT, "redis role", "primary")
+    return Row(Verdict.WRONG, "redis role", detail)
 
 
 def _count(number: int, thing: str) -> str:

@@ -27,6 +27,8 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     # The libraries tell of each request, with its URL; we tell of each token.
     for name in ("httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Its warnings are of broken requests: anybody could fill the log with them.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     try:
         uvloop.run(run_service(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:

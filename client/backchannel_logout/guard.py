@@ -5,6 +5,7 @@ knows what to ask and what an answer means. Neither keeps an answer: what Redis 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,22 @@ import redis.asyncio
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
-    NoPermissionError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
+    ResponseError,
+    TryAgainError,
 )
 
 from . import connection
 from .decision import Verdict, decide, marker_keys, whole_number
 from .keys import AppKeys
 from .session import Session
+
+log = logging.getLogger("backchannel_logout")
 
 # A user waits for each check. Redis on the same network answers within a millisecond, so
 # half a second is a failure, not a delay.
@@ -96,6 +104,7 @@ class _Reading:
         self._clock = clock
         self._max_session_age = 0
         self._meta_until = float("-inf")
+        self._tell_from = float("-inf")
 
     @property
     def meta_is_old(self) -> bool:
@@ -144,20 +153,30 @@ class _Reading:
 
     def without_answer(self, question: _Question, error: Exception) -> list[bool]:
         """The verdicts where Redis gave none. A wrong setting is never taken for an outage."""
-        if isinstance(error, _REFUSED):
-            raise GuardMisconfigured(f"Redis refuses this user: {type(error).__name__}") from error
+        if isinstance(error, _REFUSED) and not isinstance(error, _PASSING):
+            raise GuardMisconfigured(f"Redis refuses the check: {type(error).__name__}") from error
         if self._on_outage == "allow":
+            self._tell_outage(error)
             return [False] * len(question.sessions)
         raise RevocationUnknown(
             f"Redis did not say whether the session is dead: {type(error).__name__}"
         ) from error
+
+    def _tell_outage(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._tell_from:
+            self._tell_from = now + META_LIFE
+            log.error("no answer of Redis (%s): sessions count as alive", type(error).__name__)
 
 
 # The library's own time-outs are among the first, asyncio's among the last; what a Cluster
 # client raises while no server answers is neither.
 _NO_ANSWER = (RedisError, RedisClusterException, OSError)
 
-_REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
+# What passes by itself. Any other error that the server itself answers (no permission, a Cluster
+# node asked by a plain URL, no such database, a key of another type) stays until somebody acts.
+_PASSING = (BusyLoadingError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+_REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, ResponseError)
 
 
 def _unreadable() -> NoReturn:

@@ -1,9 +1,12 @@
 """What an app remembers of a login, and how it gets into the app's own session."""
 
+import logging
 import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Self
+
+log = logging.getLogger("backchannel_logout")
 
 SESSION_MEMBERS = ("iss", "sub", "sid", "login_at")
 """The four members that `remember` stores in the app's session."""
@@ -46,8 +49,11 @@ def remember(session: MutableMapping[str, Any], id_token_claims: Mapping[str, An
     """Store in the app's session which login it belongs to.
 
     Call it once, at the login, with the claims of the **verified** ID token; never at a
-    refresh. Calling it again with the same claims changes nothing. Raises
-    `SessionNotIdentified` when the claims are not those of an ID token.
+    refresh, whose newer ``iat`` would bring a session back to life that was ended in between.
+    Called again for the same login it changes nothing; a new login replaces all four members.
+    A refresh is told from a login by ``auth_time`` where the provider sends it (OpenID Connect
+    Core 1.0, section 12.2): it is then refused, and logged. Without it, nothing can tell.
+    Raises `SessionNotIdentified` when the claims are not those of an ID token.
     """
     members = {
         "iss": id_token_claims.get("iss"),
@@ -56,7 +62,22 @@ def remember(session: MutableMapping[str, Any], id_token_claims: Mapping[str, An
         "login_at": _rounded_down(id_token_claims.get("iat")),
     }
     Session.from_mapping(members)
+    if _is_refresh(session, members, id_token_claims.get("auth_time")):
+        log.warning("remember() was called for a login that is known; login_at stays as it is")
+        return
     session.update(members)
+
+
+def _is_refresh(session: Mapping[str, Any], members: Mapping[str, Any], auth_time: object) -> bool:
+    """Whether these claims are of the login that the session knows: the user has signed in at
+    the provider no later than that."""
+    known = session.get("login_at")
+    if isinstance(known, bool) or not isinstance(known, int) or members["login_at"] <= known:
+        return False
+    if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
+        return False
+    same = all(session.get(name) == members[name] for name in ("iss", "sub", "sid"))
+    return same and auth_time <= known
 
 
 def _rounded_down(iat: object) -> int:

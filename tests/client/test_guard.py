@@ -425,6 +425,23 @@ def test_a_user_whom_redis_refuses_is_a_mistake_in_both_modes(
         assert "wrong" not in str(caught.value)
 
 
+@pytest.mark.parametrize("fault", ["a database that is not there", "a meta of another type"])
+def test_a_wrong_setting_is_no_outage_in_either_mode(
+    fault: str, new_guard: NewGuard, app: str, shared_redis: RedisServer
+) -> None:
+    """It stays until somebody acts: `allow` would let every session live until then."""
+    url = shared_redis.url
+    if fault == "a database that is not there":
+        url = url.removesuffix("/0") + "/99"
+    else:
+        with shared_redis.client() as client:
+            client.delete(AppKeys(app).meta)
+            client.set(AppKeys(app).meta, "x")
+    for on_outage in ("deny", "allow"):
+        with pytest.raises(GuardMisconfigured):
+            new_guard(url, on_outage=on_outage).is_revoked(ALICE)
+
+
 def test_the_keys_of_another_app_are_refused(new_guard: NewGuard, acl_server: RedisServer) -> None:
     url = acl_server.url.replace("//", "//guard:sesame@")
     with pytest.raises(GuardMisconfigured):

@@ -54,6 +54,28 @@ def test_a_refresh_that_is_not_remembered_leaves_login_at() -> None:
     assert Session.from_mapping(session).login_at == CLAIMS["iat"]
 
 
+def test_a_refresh_that_is_remembered_by_mistake_changes_nothing_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where the provider says when the user signed in, its newer iat revives nothing."""
+    session: dict[str, Any] = {}
+    claims = CLAIMS | {"auth_time": CLAIMS["iat"] - 5}
+    remember(session, claims)
+    before = dict(session)
+    remember(session, claims | {"iat": CLAIMS["iat"] + 3600})
+    assert session == before
+    assert "login_at stays as it is" in caplog.text
+
+
+@pytest.mark.parametrize("auth_time", [{}, {"auth_time": CLAIMS["iat"] + 3599}])
+def test_a_new_login_may_have_the_same_sid(auth_time: dict[str, int]) -> None:
+    """Keycloak used one again after an administrator's sign-out."""
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS)
+    remember(session, CLAIMS | {"iat": CLAIMS["iat"] + 3600} | auth_time)
+    assert session["login_at"] == CLAIMS["iat"] + 3600
+
+
 def test_a_new_login_replaces_all_four_members() -> None:
     """Also where the new claims have no sid: the old one would name another session."""
     session: dict[str, Any] = {}
