@@ -22,7 +22,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from backchannel_logout import AppKeys, AsyncSessionGuard, remember
-from backchannel_logout.asgi import SESSION_ENDED, TRY_AGAIN_LATER, BackchannelLogoutMiddleware
+from backchannel_logout.asgi import (
+    RECHECK,
+    SESSION_ENDED,
+    TRY_AGAIN_LATER,
+    BackchannelLogoutMiddleware,
+)
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
 from tests.support.redis_server import RedisServer
 
@@ -36,10 +41,13 @@ CLOSES_WITHIN = 15
 class Site:
     """An app of the test's own: its Redis keys, its server, its browsers."""
 
-    def __init__(self, redis_server: RedisServer, url: str, keys: AppKeys) -> None:
+    def __init__(
+        self, redis_server: RedisServer, url: str, keys: AppKeys, begun: asyncio.Event
+    ) -> None:
         self.redis_server = redis_server
         self.url = url
         self.keys = keys
+        self.begun = begun
 
     def end(self, sid: str) -> None:
         with self.redis_server.client() as client:
@@ -85,9 +93,10 @@ async def events(_: Request) -> Response:
     return StreamingResponse(stream(), media_type="text/event-stream")
 
 
-async def slow(_: Request) -> Response:
+async def slow(request: Request) -> Response:
     """Longer than a look at the open connections: an ordinary answer is never cut off."""
-    await asyncio.sleep(4)
+    request.app.state.begun.set()
+    await asyncio.sleep(2 * RECHECK)
     return PlainTextResponse("done")
 
 
@@ -127,8 +136,9 @@ async def new_site(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
                     Middleware(BackchannelLogoutMiddleware, **rules),
                 ],
             )
+            app.state.begun = asyncio.Event()
             url = await stack.enter_async_context(serving(app))
-            return Site(server, url, keys)
+            return Site(server, url, keys, app.state.begun)
 
         yield make
 
@@ -347,6 +357,6 @@ async def test_an_ordinary_answer_is_never_cut_off(new_site: NewSite) -> None:
     site = await new_site()
     async with site.browser("one") as browser:
         request = asyncio.create_task(browser.get("/slow", timeout=20))
-        await asyncio.sleep(0.1)
+        await site.begun.wait()
         site.end("one")
         assert (await request).text == "done"
