@@ -70,8 +70,8 @@ class GuardMisconfigured(RevocationUnknown):
     """No answer can come until somebody acts; raised with ``on_outage="allow"`` too.
 
     Redis refuses the check; or no receiver has served this app in this Redis (a wrong URL,
-    password, database, ACL rule or app name, or a Redis that lost its data); or this guard was given
-    a larger ``max_session_age`` than the receiver keeps markers for.
+    password, database, ACL rule or app name, or a Redis that has lost its data); or this guard
+    was given a larger ``max_session_age`` than the receiver keeps markers for.
     """
 
 
