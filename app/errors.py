@@ -103,6 +103,8 @@ class Outage(StrEnum):
 
     KEYS_UNAVAILABLE = "keys_unavailable"
     REDIS_UNAVAILABLE = "redis_unavailable"
+    OVERLOADED = "overloaded"
+    QUOTA = "quota"
     DEADLINE = "deadline"
     INTERNAL = "internal"
 
@@ -110,6 +112,8 @@ class Outage(StrEnum):
 OUTAGE_SENTENCES: dict[Outage, str] = {
     Outage.KEYS_UNAVAILABLE: "the key for this token can not be had from the issuer now",
     Outage.REDIS_UNAVAILABLE: "the logout could not be written durably now",
+    Outage.OVERLOADED: "the receiver has too much work at once; send it again later",
+    Outage.QUOTA: "too many logouts for this relying app in a minute; send it again later",
     Outage.DEADLINE: "the request took too long",
     Outage.INTERNAL: "an unexpected fault of the receiver; its log says more",
 }

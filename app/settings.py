@@ -17,10 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_values import (
     EMBEDDED,
+    OFF,
     Address,
     Algorithm,
     AppName,
+    Bytes,
     Directory,
+    Durability,
+    DurabilityLevel,
+    File,
     IssuerName,
     KeysUri,
     Listed,
@@ -94,15 +99,57 @@ class Settings(IssuerOptions, ClientOptions):
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
     data_dir: Directory = Path("data")
-    """Where the embedded server keeps its data."""
+    """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
     event_max_len: Annotated[Number, Field(ge=1)] = 1_000_000
     keep_alive: Annotated[Seconds, Field(ge=1)] = 75
     """How long an idle connection stays open. Longer than a load balancer's 60 s: the side
     that closes first must be the one that sends next, or an honest POST dies on the way."""
+    drain: Annotated[Seconds, Field(le=600)] = 5
+    """How long a stop still takes new requests, so that who is on the way meets nobody's back.
+    It ends sooner when nothing comes any more."""
     shutdown_grace: Annotated[Seconds, Field(ge=1)] = 10
-    """How long a stop waits for requests in flight; each has 1.8 s in all."""
+    """How long a stop waits for requests in flight (each has 1.8 s in all), and for the journal
+    to drain into Redis."""
+
+    # -- what a 200 means
+    durability: DurabilityLevel = Durability("memory", 0)
+    """What Redis must have done before it counts: ``memory``, ``fsync``, ``replicas:N``."""
+    journal: File | None = None
+    """Where revocations wait while Redis can not take them; ``off`` for none."""
+    journal_max_bytes: Annotated[Bytes, Field(ge=1 << 16)] = 256 << 20
+    """A full journal takes nothing more: the answer is 503, and the log says it."""
+    journal_alarm_age: Annotated[Seconds, Field(ge=1)] = 3600
+    """Entries that wait for longer are an alarm. None is ever dropped for its age alone."""
+    recovery_window: Annotated[Seconds, Field(ge=600)] = 86400
+    """How far back revocations are written again into a Redis that came back empty or older."""
+    recovery_max_entries: Annotated[Number, Field(ge=1000)] = 1_000_000
+    """The most revocations that are kept for that, some 500 bytes each."""
+
+    # -- overload
+    max_connections: Annotated[Number, Field(ge=16, le=1_000_000)] = 4096
+    """Above it the connection that is idle for longest is closed; about 10 KiB each."""
+    max_in_flight: Annotated[Number, Field(ge=16, le=1_000_000)] = 2048
+    """Tokens at work at once. No issuer gets more than what is still free for the others."""
+    largest_head: Annotated[Bytes, Field(ge=8 << 10)] = 128 << 10
+    """Of a request's first line and headers. Real ones have less than 1 KiB."""
+    head_timeout: Annotated[Seconds, Field(ge=1)] = 20
+    """From a head's first byte to its last: for networks that are nearly down."""
+    body_timeout: Annotated[Seconds, Field(ge=1)] = 5
+    """From the head's end to the body's: longer than any provider waits for its answer."""
+    marker_quota: Annotated[Number, Field(ge=1)] = 1_000_000
+    """New markers for each app and minute, in each process: some 160 MB in Redis."""
+    parking_max_tokens: Annotated[Number, Field(ge=0)] = 5000
+    """Tokens of one issuer that wait for its keys, ten minutes at most."""
+    parking_max_bytes: Annotated[Bytes, Field(ge=0)] = 4 << 20
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal's file; None when there is none."""
+        if self.journal is None:
+            return self.data_dir / "journal.db"
+        return None if self.journal == Path(OFF) else self.journal
 
     @property
     def embedded(self) -> bool:

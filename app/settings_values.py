@@ -6,7 +6,7 @@ No message holds a value: it may be a secret.
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -16,6 +16,9 @@ from backchannel_logout.keys import APP_NAME
 
 EMBEDDED = "embedded"
 """The ``redis_url`` that starts a server of our own; it must be said."""
+
+OFF = "off"
+"""The ``journal`` of a service that keeps none."""
 
 _REDIS_SCHEME = re.compile(r"(unix|rediss?|rediss?\+(sentinel|cluster))://[^/?]*[^/?@:]|unix:///")
 
@@ -29,6 +32,11 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)")
 # Ten years: longer than any session, and far from where a clock's arithmetic overflows.
 _LONGEST = 3650 * 86400
+
+_SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d{1,13})\s*(B|KiB|MiB|GiB)?")
+_LARGEST = 1 << 40
+_NO_SIZE = "a size is a number of bytes, or a text such as 64KiB, 256MiB, 1GiB"
 
 
 def seconds(value: object) -> float:
@@ -44,6 +52,18 @@ def seconds(value: object) -> float:
     if not 0 <= length <= _LONGEST:
         raise ValueError("a duration is between 0 and 3650d")
     return float(length)
+
+
+def size(value: object) -> int:
+    """A number of bytes: a whole number, or a text such as ``64KiB``, ``256MiB``, ``1GiB``."""
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        value = int(match[1]) * _SIZE_UNITS[match[2] or "B"]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(_NO_SIZE)  # noqa: TRY004  pydantic reports a ValueError
+    if not 0 <= value <= _LARGEST:
+        raise ValueError("a size is between 0 and 1024GiB")
+    return value
 
 
 def is_loopback(url: str) -> bool:
@@ -160,10 +180,33 @@ def _directory(value: object) -> object:
     return value
 
 
+def _file(value: object) -> object:
+    if not isinstance(value, str) or not value or "\0" in value or value.endswith("/"):
+        raise ValueError(f"must name a file, or be {OFF}")
+    return value
+
+
+def _durability(value: object) -> object:
+    """``replicas:2`` as (``replicas``, 2); the other levels need no number."""
+    level, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if level in ("memory", "fsync") and not number and value == level:
+        return level, 0
+    if level == "replicas" and re.fullmatch(r"[1-9]\d?", number):
+        return level, int(number)
+    raise ValueError("must be memory, fsync, or replicas:N with N from 1 to 99")
+
+
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004  pydantic reports a ValueError
     return value
+
+
+class Durability(NamedTuple):
+    """How far Redis must have brought a write before it counts as written."""
+
+    level: Literal["memory", "fsync", "replicas"]
+    replicas: int
 
 
 Seconds = Annotated[float, BeforeValidator(seconds)]
@@ -174,4 +217,7 @@ KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_k
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+DurabilityLevel = Annotated[Durability, BeforeValidator(_durability)]
+Bytes = Annotated[int, BeforeValidator(size)]
+File = Annotated[Path, BeforeValidator(_file)]
 Directory = Annotated[Path, BeforeValidator(_directory)]
