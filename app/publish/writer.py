@@ -68,7 +68,7 @@ class Writer:
 
     async def _write_one(self, revocation: Revocation, until: float) -> Written:
         journal = self._journal
-        if journal is not None and self._watch.down:
+        if journal is not None and self._watch.down(revocation.event.app):
             # Asking again would only cost the request its time: the watch asks each second.
             return await self._keep(journal, revocation, None)
         try:
@@ -81,7 +81,7 @@ class Writer:
                 if journal is not None:
                     await self._keep(journal, revocation, str(fault))
             else:
-                self._watch.failed(fault)
+                self._watch.failed(app, fault)
                 if journal is not None:
                     return await self._keep(journal, revocation, None)
             raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
