@@ -133,8 +133,8 @@ async def replay(
 ) -> bool:
     """Write every entry that waits, once; ``remember`` is told of each that Redis has taken.
 
-    ``down`` tells for which apps it would be in vain. False when Redis did not take one of them. One that it refuses for its own sake is set
-    aside.
+    ``down`` tells for which apps it would be in vain. False when Redis did not take one of them.
+    One that it refuses for its own sake is set aside.
     """
     after, applied = 0, 0
     while journal.depth.waiting and (entries := await journal.read(after=after, limit=_CHUNK)):
