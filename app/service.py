@@ -20,6 +20,8 @@ from app.admin import Health
 from app.backchannel import BackchannelLogout, Provider
 from app.embedded import EmbeddedServer
 from app.limits import LimitedHttp
+from app.load import Places
+from app.parking import Parking
 from app.publish.redis_link import connect
 from app.publish.store import Store
 from app.publish.writer import Writer
@@ -93,7 +95,21 @@ class Parts:
             for issuer in settings.issuers
             for name in issuer.names
         }
-        endpoint = BackchannelLogout(providers, Writer(self.store), clock=clock)
+        writer = Writer(self.store)
+        self.parking = Parking(
+            [providers[name] for name in self.keys],
+            writer,
+            most_tokens=settings.parking_max_tokens,
+            most_bytes=settings.parking_max_bytes,
+            clock=clock,
+        )
+        endpoint = BackchannelLogout(
+            providers,
+            writer,
+            places=Places(settings.max_in_flight),
+            park=self.parking.park,
+            clock=clock,
+        )
         self.public_app = _app([Route("/backchannel-logout", endpoint.answer, methods=["POST"])])
         self.admin_app = _app(Health(self.keys, self.store).routes)
 
@@ -103,7 +119,8 @@ class Parts:
         tasks = [asyncio.create_task(keys.keep_fresh()) for keys in self.keys.values()]
         tasks.append(asyncio.create_task(self._keep_pulse()))
         try:
-            yield
+            async with self.parking.running():
+                yield
         finally:
             for task in tasks:
                 task.cancel()
