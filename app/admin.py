@@ -3,7 +3,7 @@
 Never for providers or users: what it says helps an attacker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -19,6 +19,8 @@ class Health:
     def __init__(self, keys: Mapping[str, ProviderKeys], store: Store) -> None:
         self._keys = keys
         self._store = store
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether the service has been told to stop: it still serves, and takes its leave."""
 
     @property
     def routes(self) -> list[Route]:
@@ -35,7 +37,8 @@ class Health:
         """200 when a logout can be answered with 200 here.
 
         Every issuer's keys have been asked for, with whatever result (one dead issuer must
-        not take the others out of service), and Redis takes writes.
+        not take the others out of service), and Redis takes writes. 503 from the moment of a
+        stop on, so that nobody new is sent here.
         """
         issuers = {}
         for name, keys in self._keys.items():
@@ -49,8 +52,10 @@ class Health:
             }
         asked = all(issuer["attempted"] for issuer in issuers.values())
         fault = self._store.last_error
+        stopping = self.stopping()
         body = {
-            "ready": asked and fault is None,
+            "ready": asked and fault is None and not stopping,
+            "stopping": stopping,
             "redis": {"writable": fault is None, "error": fault},
             "issuers": issuers,
         }
