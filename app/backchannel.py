@@ -113,7 +113,8 @@ class BackchannelLogout:
                 signed = await signed_jwt.verify(
                     jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
                 )
-            except DependencyUnavailable:
+            except (DependencyUnavailable, asyncio.CancelledError):
+                # Cancelled: the deadline has come before the keys.
                 self._park(unverified_token, jwt, issuer.issuer, arrived_at)
                 raise
             token = logout_token.judge(signed, now=self._clock())
