@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -15,25 +15,7 @@ from backchannel_logout import AppKeys, Event, EventKind
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, Shelf, revocation
 
-NewShelf = Callable[..., Shelf]
-
-
-@pytest.fixture
-async def new_shelf() -> AsyncIterator[NewShelf]:
-    shelves: list[Shelf] = []
-
-    def make(server: RedisServer, **options: object) -> Shelf:
-        shelves.append(Shelf(server, **options))  # type: ignore[arg-type]
-        return shelves[-1]
-
-    yield make
-    for shelf in shelves:
-        await shelf.aclose()
-
-
-@pytest.fixture
-def shelf(new_shelf: NewShelf, shared_redis: RedisServer) -> Shelf:
-    return new_shelf(shared_redis)
+from .conftest import NewShelf
 
 
 async def test_a_revocation_is_marker_event_jti_and_message(shelf: Shelf) -> None:

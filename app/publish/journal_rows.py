@@ -1,0 +1,69 @@
+"""The journal's table, and how much is in it. Every function runs in the thread of the file."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.revocation import Revocation
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,     -- the same logout of the same app has one place only
+    accepted_at REAL NOT NULL,    -- epoch seconds
+    record BLOB NOT NULL,
+    refused TEXT                  -- why Redis refuses this one; NULL: it waits
+);
+CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, turn INTEGER NOT NULL);
+"""
+
+# Only the thread of the file counts, so that no count is ever of another moment than the rows.
+_COUNT = (
+    "SELECT coalesce(sum(refused IS NULL), 0), count(*), coalesce(sum(length(record)), 0)"
+    " FROM entries"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A revocation in the journal. ``refused`` says why it is set aside; None: it waits."""
+
+    id: int
+    revocation: Revocation
+    refused: str | None
+
+
+@dataclass(slots=True)
+class Depth:
+    """What is in the journal. ``bytes`` are those of the records."""
+
+    waiting: int = 0
+    set_aside: int = 0
+    bytes: int = 0
+    oldest_at: float | None = None
+    """When the first of those that wait was received, in epoch seconds."""
+
+
+def depth_of(connection: sqlite3.Connection) -> Depth:
+    """What is there now."""
+    waiting, total, size = connection.execute(_COUNT).fetchone()
+    return Depth(waiting, total - waiting, size, oldest(connection))
+
+
+def oldest(connection: sqlite3.Connection) -> float | None:
+    """When the first of those that wait was received, in epoch seconds."""
+    row = connection.execute(
+        "SELECT CAST(accepted_at AS REAL) FROM entries WHERE refused IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return row and float(row[0])
+
+
+def delete(connection: sqlite3.Connection, ids: Sequence[int], depth: Depth) -> None:
+    """Delete entries, and take them off ``depth``."""
+    which = f"WHERE id IN ({','.join('?' * len(ids))})"
+    waiting, total, size = connection.execute(f"{_COUNT} {which}", list(ids)).fetchone()
+    connection.execute(f"DELETE FROM entries {which}", list(ids))  # noqa: S608
+    depth.waiting -= waiting
+    depth.set_aside -= total - waiting
+    depth.bytes -= size
+    depth.oldest_at = oldest(connection)
