@@ -7,6 +7,7 @@ it is kept in memory, for minutes instead of hours.
 
 import asyncio
 import logging
+import mmap
 import sqlite3
 import time
 from collections import deque
@@ -16,7 +17,8 @@ from pathlib import Path
 
 from app.revocation import Revocation
 
-from .record import DamagedRecord, decode, encode
+from .record import DamagedRecord, decode, encode, records_in
+from .salvage import is_damaged
 from .sqlite_file import SqliteFile, files_of
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ CREATE TABLE IF NOT EXISTS accepted (
     record BLOB NOT NULL
 );
 """
+
+_INSERT = "INSERT INTO accepted (accepted_at, record) VALUES (?, ?)"
 
 FLUSH_SECONDS = 0.2
 
@@ -64,7 +68,7 @@ class Accepted:
         """By the monotonic clock, which no one sets: up to which id was accepted by then."""
 
     async def open(self) -> None:
-        """Open the file; a damaged copy is thrown away, for Redis has what is in it."""
+        """Open the file; a damaged one is begun anew with what can be read of it."""
         try:
             await self._file.open()
             self._last_id = await self._file.run(_last_id)
@@ -78,14 +82,23 @@ class Accepted:
             if first is not None:
                 self._steps.append((float("-inf"), first - 1))
         except sqlite3.DatabaseError as error:
-            if self._path is None:
+            if self._path is None or not is_damaged(error):
                 raise
-            log.error("accepted outcome=damaged action=discarded error=%s", type(error).__name__)
-            for file in files_of(self._path):
-                with suppress(FileNotFoundError):
-                    file.unlink()
-            await self._file.open()
+            await self._mend(self._path)
         self._steps.append((self._monotonic(), self._last_id))
+
+    async def _mend(self, path: Path) -> None:
+        """Begin a new file with every whole record of the old one; all of it counts as late."""
+        await self._file.leave()
+        old = await asyncio.to_thread(_moved_away, path)
+        await self._file.open()
+        now = self._clock()
+        self._last_id = await self._file.run(lambda db: _take_over(db, old, now))
+        for file in old:
+            file.unlink()
+        self._steps.clear()
+        self._steps.append((float("-inf"), 0))
+        log.error("accepted outcome=damaged kept=%d", self._last_id)
 
     async def close(self) -> None:
         await self.flush()
@@ -100,10 +113,14 @@ class Accepted:
         pruned_at = self._monotonic()
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
-            if self._monotonic() - pruned_at > _PRUNE_SECONDS:
-                pruned_at = self._monotonic()
-                await self._prune()
+            try:
+                await self.flush()
+                if self._monotonic() - pruned_at > _PRUNE_SECONDS:
+                    pruned_at = self._monotonic()
+                    await self._prune()
+            except Exception:
+                # Without this task, what is noted would pile up in memory.
+                log.exception("accepted outcome=failed error=internal")
 
     async def flush(self) -> None:
         """Write what was noted."""
@@ -120,6 +137,12 @@ class Accepted:
                 log.error("accepted outcome=failed lost=%d error=%s", len(group), error)
                 await self._prune(to=self._most // 2)
             self._steps.append((self._monotonic(), self._last_id))
+            self._forget_steps(self._monotonic() - IN_MEMORY_SECONDS)
+
+    def _forget_steps(self, before: float) -> None:
+        """All but the last one of that time: a step for each group would fill the memory."""
+        while len(self._steps) > 1 and self._steps[1][0] <= before:
+            self._steps.popleft()
 
     async def _prune(self, to: int | None = None) -> None:
         oldest = self._clock() - self._window
@@ -136,25 +159,36 @@ class Accepted:
     async def since(self, seconds: float, *, at_least: int) -> int:
         """The id before the first that was accepted in the last ``seconds``.
 
-        Goes back further where those are fewer than ``at_least``.
+        Goes back further where those are fewer than ``at_least``; ``seconds`` is at most
+        `IN_MEMORY_SECONDS`.
         """
         await self.flush()
-        then = self._monotonic() - seconds
-        while len(self._steps) > 1 and self._steps[1][0] <= then:
-            self._steps.popleft()
+        self._forget_steps(self._monotonic() - seconds)
         return max(0, min(self._steps[0][1], self._last_id - at_least))
 
     async def read(self, *, after: int, limit: int) -> list[tuple[int, Revocation]]:
-        """The next entries in the order of their acceptance."""
-        rows = await self._file.run(
-            lambda db: db.execute(
-                "SELECT id, record FROM accepted WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
-            ).fetchall()
-        )
+        """The next entries in the order of their acceptance.
+
+        Raises ``sqlite3.DatabaseError`` where the file turns out to be damaged; then it was begun
+        anew, with other ids.
+        """
+        try:
+            rows = await self._file.run(
+                lambda db: db.execute(
+                    "SELECT id, CAST(record AS BLOB) FROM accepted WHERE id > ?"
+                    " ORDER BY id LIMIT ?",
+                    (after, limit),
+                ).fetchall()
+            )
+        except sqlite3.DatabaseError as error:
+            if self._path is not None and is_damaged(error):
+                async with self._turn:
+                    await self._mend(self._path)
+            raise
         entries = []
         for number, record in rows:
             with suppress(DamagedRecord):
-                entries.append((number, decode(record)))
+                entries.append((number, decode(record or b"")))
         if rows and not entries:
             return await self.read(after=rows[-1][0], limit=limit)
         return entries
@@ -162,14 +196,16 @@ class Accepted:
     async def adopt(self, path: Path) -> None:
         """Take over the copy of a process that is gone, and delete its files."""
         other = Accepted(path, window=self._window, most=self._most, clock=self._clock)
-        await other.open()
-        after = 0
-        while entries := await other.read(after=after, limit=1000):
-            after = entries[-1][0]
-            for _, revocation in entries:
-                self._unwritten.append((revocation.event.received_at, revocation))
-            await self.flush()
-        await other.close()
+        try:
+            await other.open()
+            after = 0
+            while entries := await other.read(after=after, limit=1000):
+                after = entries[-1][0]
+                for _, revocation in entries:
+                    self._unwritten.append((revocation.event.received_at, revocation))
+                await self.flush()
+        finally:
+            await other.close()
         for file in files_of(path):
             file.unlink(missing_ok=True)
 
@@ -178,6 +214,27 @@ def _last_id(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(id), 0) FROM accepted").fetchone()[0])
 
 
+def _moved_away(path: Path) -> list[Path]:
+    return [
+        file.rename(file.with_name(file.name + ".damaged"))
+        for file in files_of(path)
+        if file.exists()
+    ]
+
+
+def _take_over(connection: sqlite3.Connection, files: Sequence[Path], now: float) -> int:
+    """Insert what is whole in ``files``, without having all of it in memory."""
+    for file in files:
+        if not file.stat().st_size:
+            continue
+        with (
+            file.open("rb") as opened,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            connection.executemany(_INSERT, ((now, record) for record in records_in(data)))
+    return _last_id(connection)
+
+
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[float, bytes]]) -> int:
-    connection.executemany("INSERT INTO accepted (accepted_at, record) VALUES (?, ?)", rows)
+    connection.executemany(_INSERT, rows)
     return _last_id(connection)
