@@ -58,7 +58,7 @@ class Publisher:
             most=settings.recovery_max_entries,
             clock=clock,
         )
-        self._recovery = Recovery(self.store, self._accepted)
+        self._recovery = Recovery(self.store, self._accepted, clock=clock)
         self.watch = Watch(self.store, link, on_change=self._recovery.primary_changed)
         self._writes = GroupedWrites(self.store)
         self.writer = Writer(self._writes, self.watch, self.journal, self._accepted)

@@ -7,9 +7,11 @@ or older, everything that the copy holds is compared. What is there is left alon
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 
 from .accepted import Accepted
-from .redis_fault import RevocationRefused
+from .redis_fault import LevelNotReached, RevocationRefused
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -30,10 +32,15 @@ _PAUSE = 1.0
 class Recovery:
     """Compares Redis with the copy, in a task of its own."""
 
-    def __init__(self, store: Store, accepted: Accepted) -> None:
+    def __init__(
+        self, store: Store, accepted: Accepted, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._accepted = accepted
+        self._clock = clock
         self._changed = asyncio.Event()
+        self._lost = 0
+        """What was missing, until everything was compared: also when a fault comes between."""
         self.last_loss: int | None = None
         """How many revocations the last change had lost; None while none was seen."""
 
@@ -56,30 +63,35 @@ class Recovery:
     async def recover(self) -> int:
         """Write again what is missing; returns how many."""
         lately = await self._accepted.since(LATELY_SECONDS, at_least=LATELY_ENTRIES)
-        lost = await self._compare(lately, None)
+        await self._compare(lately, None)
+        lost = self._lost
         if lost:
             # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
             log.error("recovery outcome=older lost=%d action=compare_all", lost)
-            lost += await self._compare(0, lately)
+            await self._compare(0, lately)
+            lost, self._lost = self._lost, 0
             log.error("recovery outcome=done written_again=%d", lost)
             self.last_loss = lost
         else:
             log.info("recovery outcome=nothing_lost")
         return lost
 
-    async def _compare(self, after: int, last: int | None) -> int:
-        """Entries with an id above ``after`` and up to ``last``; returns how many were missing."""
-        lost = 0
+    async def _compare(self, after: int, last: int | None) -> None:
+        """Entries with an id above ``after`` and up to ``last``; counts what was missing."""
         while entries := await self._accepted.read(after=after, limit=_CHUNK):
             if last is not None:
                 entries = [entry for entry in entries if entry[0] <= last]
             if not entries:
                 break
-            results = await self._store.write([one for _, one in entries], again=True)
-            if any(not isinstance(result, int | RevocationRefused) for result in results):
+            now = self._clock()
+            # A marker that is gone because its time has come was not lost.
+            alive = [one for _, one in entries if one.event.received_at + one.life > now]
+            results = await self._store.write(alive, again=True)
+            # Not as durable as it should be, but there: it was missing all the same.
+            answers = [one.answer if isinstance(one, LevelNotReached) else one for one in results]
+            self._lost += sum(isinstance(answer, int) and answer > 0 for answer in answers)
+            if any(not isinstance(answer, int | RevocationRefused) for answer in answers):
                 # Away again: from here on, when it is back. What is written already is skipped.
                 await asyncio.sleep(_PAUSE)
                 continue
-            lost += sum(isinstance(result, int) and result > 0 for result in results)
             after = entries[-1][0]
-        return lost
