@@ -136,9 +136,11 @@ class Store:
         commands = [self._command(revocation, again) for revocation in revocations]
         # Of an app that is on this server, for a Cluster's other nodes would refuse it.
         touched = AppKeys(revocations[0].event.app).meta
-        answers = await self._pipelined(
-            server, [("EVALSHA", _SCRIPT_SHA, *c) for c in commands], touched
-        )
+        evals: list[tuple[Any, ...]] = [("EVALSHA", _SCRIPT_SHA, *c) for c in commands]
+        if self._durability.level != "memory":
+            # Brings the script along: a second round trip would wait for the level once more.
+            evals[0] = ("EVAL", _SCRIPT, *commands[0])
+        answers = await self._pipelined(server, evals, touched)
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             # The server is new. The first brings the script along, the others find it there.
