@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from .accepted import Accepted
-from .journal import Entry, Journal
+from .journal import Journal
 from .journal_files import JournalFiles
+from .journal_rows import Entry
 from .recovery import Recovery
 from .redis_fault import RevocationRefused
 from .store import Store
@@ -88,7 +89,7 @@ class Replay:
         while self._journal.depth.waiting:
             entries = await self._journal.read(after=after, limit=_CHUNK)
             if not entries:
-                return True
+                break
             after = entries[-1].id
             written = await self._write(entries)
             applied += written
@@ -123,6 +124,9 @@ class Replay:
                     await asyncio.sleep(_FIRST_PAUSE)
         except TimeoutError:
             pass
+        except Exception:
+            # What is in the file stays there; the rest of the stop must go on.
+            log.exception("journal outcome=failed error=internal")
         depth = self._journal.depth
         if depth.waiting or depth.set_aside:
             log.error(
