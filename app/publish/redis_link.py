@@ -72,8 +72,8 @@ class RedisLink:
     async def primaries(self) -> Mapping[str, Redis]:
         """Every server that takes writes, by its name."""
         if not isinstance(self._client, RedisCluster):
-            pool = self._client.connection_pool
-            return {str(getattr(pool, "master_address", "")): self._client}
+            address = getattr(self._client.connection_pool, "master_address", None) or ()
+            return {":".join(map(str, address)): self._client}
         await self._client.initialize()
         return {
             node.name: self._node(node.name, node.host, node.port)
