@@ -25,6 +25,7 @@ def can_mount() -> bool:
 class SmallFileSystem:
     """A tmpfs that only the receiver sees; it goes with the process."""
 
+    has_reserve = True
     env: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, directory: Path) -> None:
@@ -49,6 +50,8 @@ class SmallFileSystem:
 class LimitedFiles:
     """No file of the process grows beyond what the journal's largest has already."""
 
+    has_reserve = False
+    """A file that is given up makes no room here, so that a deletion can fail as well."""
     env = {wrapped.LOG_THROUGH_PIPE: "1"}  # noqa: RUF012
 
     def __init__(self, directory: Path) -> None:

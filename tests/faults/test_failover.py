@@ -5,6 +5,7 @@ import signal
 from tests.faults.stage import Stage
 from tests.support.proxy import Proxy
 from tests.support.receiver import wait_for
+from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster, Sentinels, role
 
 
@@ -51,17 +52,22 @@ def test_a_split_in_which_the_old_primary_still_takes_writes(stage: Stage) -> No
         lookup.fall_silent(late=True)
         # The library's first word; Sentinels and replicas begin with another.
         doors[0].fall_silent(keep=lambda first: b"HELLO" in first, late=True)
+        before = offset(sentinels.primary)
         wait_for(lambda: role(sentinels.replica) == "master", "the replica has taken over")
-        with sentinels.primary.client() as old:
-            before = old.info("replication")["master_repl_offset"]
-            load.more(150)
-            written = old.info("replication")["master_repl_offset"] - before
+        load.more(150)
+        written = offset(sentinels.primary) - before
         doors[0].heal()
         lookup.heal()
         wait_for(lambda: role(sentinels.primary) == "slave", "the old primary has stepped back")
         stage.settle(load, sentinels.url)
     stage.judge("Sentinel: split, receiver on the losing side", sentinels.url)
     assert written, "the losing side took writes"
+
+
+def offset(server: RedisServer) -> int:
+    """How far its writes have come."""
+    with server.client() as client:
+        return int(client.info("replication")["master_repl_offset"])
 
 
 def test_a_killed_primary_of_a_cluster(stage: Stage) -> None:
