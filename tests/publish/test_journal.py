@@ -85,12 +85,11 @@ async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
     tmp_path: Path,
 ) -> None:
     """A repetition, an entry for which there is no room, and the others."""
-    room = sum(len(encode(numbered(n))) for n in range(40))
-    journal = Journal(tmp_path / "journal.db", max_bytes=room)
+    group = [numbered(n) for n in range(40)]
+    journal = Journal(tmp_path / "journal.db", max_bytes=sum(len(encode(one)) for one in group))
     await journal.open()
     commits: Counter[str] = Counter()
     await journal._file.run(lambda db: db.set_trace_callback(lambda sql: commits.update([sql])))
-    group = [numbered(n) for n in range(40)]
     results = await asyncio.gather(
         *(journal.append(one) for one in [*group, group[7], numbered(99), group[8]]),
         return_exceptions=True,
