@@ -9,12 +9,13 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
 NPM := tests/interop examples/express
 
-.PHONY: help setup demo test test-all lint format bench lock clean
+.PHONY: help setup demo test test-all faults lint format bench lock clean
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
 	@echo "make test       the tests, in under three minutes"
 	@echo "make test-all   all of them: also the slow ones and those with real providers"
+	@echo "make faults     what breaks, under load: three times, with three seeds (or FAULTS_SEED)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      what a check costs, as ratios in one run"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
@@ -62,6 +63,17 @@ test: $(READY)
 
 test-all: $(READY) $(NPM:%=%/node_modules/.ready)
 	$(PYTEST) $(ARGS)
+
+# Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
+faults: export FAULTS_FILE := $(CURDIR)/.cache/faults.jsonl
+faults: $(READY)
+	@rm -f "$$FAULTS_FILE"; failed=; \
+	draw='import random; print(*random.sample(range(1000000), 3))'; \
+	for seed in $${FAULTS_SEED:-$$($(PYTHON) -c "$$draw")}; do \
+		FAULTS_SEED=$$seed $(PYTEST) tests/faults $(ARGS) || failed="$$failed $$seed"; \
+	done; \
+	$(PYTHON) -m tests.faults.table "$$FAULTS_FILE"; \
+	if [ -n "$$failed" ]; then echo "failed with FAULTS_SEED:$$failed"; exit 1; fi
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

@@ -118,7 +118,8 @@ class BackchannelLogout:
                 # Cancelled: the deadline has come before the keys.
                 self._park(unverified_token, jwt, issuer.issuer, arrived_at)
                 raise
-            token = logout_token.judge(signed, now=self._clock())
+            # As of its arrival: a clock that is set right meanwhile must not part the two.
+            token = logout_token.judge(signed, now=arrived_at)
             story.client_ids = token.client_ids
             revocations = revocations_for(token, received_at=arrived_at)
             story.outcome = await self._writer.write(revocations, until=until)

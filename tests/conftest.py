@@ -10,6 +10,8 @@ from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
 
+pytest_plugins = ["tests.faults.report"]
+
 OUT_OF_REACH = "registry out of reach"
 """How the reason of a skip begins that even `.ci/run` allows."""
 

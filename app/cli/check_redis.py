@@ -78,6 +78,8 @@ def _address(url: str) -> str:
 def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
     for fact in facts_of(info):
         verdict = {True: Verdict.WRONG, False: Verdict.RIGHT, None: Verdict.UNKNOWN}[fact.fault]
+        if verdict is Verdict.WRONG and not fact.grave:
+            verdict = Verdict.WARNING
         yield Row(verdict, f"redis {fact.what}" if fact.what else what, fact.detail)
 
 

@@ -9,6 +9,7 @@ class Verdict(StrEnum):
 
     RIGHT = "ok"
     WRONG = "WRONG"
+    WARNING = "warn"
     UNKNOWN = "?"
 
 

@@ -98,6 +98,8 @@ class Accepted:
         self._parts: list[_Part] = []
         self._next = 1
         self._told_at = float("-inf")
+        self.last: Revocation | None = None
+        """What was noted last by this process: while it is in Redis, little can be missing."""
 
     def open(self) -> None:
         """Find what the process before this one has left. Raises ``OSError``."""
@@ -125,6 +127,7 @@ class Accepted:
 
     def remember(self, revocation: Revocation) -> None:
         """Note what Redis has acknowledged; some microseconds. Never raises."""
+        self.last = revocation
         record = encode(revocation) + b"\n"
         try:
             part = self._writable()

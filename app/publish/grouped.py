@@ -53,7 +53,8 @@ class GroupedWrites:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lines: dict[str, _Line] = {}
-        self._most = LANES if store.level == "memory" else WAITING_LANES
+        self.waits_for_level = store.level != "memory"
+        self._most = WAITING_LANES if self.waits_for_level else LANES
 
     async def write(self, revocation: Revocation, *, until: float) -> int:
         """Write one revocation; try again while connections fail at once and time is left.

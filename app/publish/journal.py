@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from app.revocation import Revocation
 
-from .journal_rows import PUT_BACK, SCHEMA, Depth, Entry, delete, depth_of, oldest
+from .journal_rows import PUT_BACK, SCHEMA, Depth, Entry, delete, depth_of, oldest, select
 from .record import DamagedRecord, decode, encode
 from .salvage import is_damaged, left_in_log, log_of, move_damaged
 from .sqlite_file import LARGEST_WAL, SqliteFile
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 
 # Given up when the disk is full: a deletion too must be written before it frees anything.
 _RESERVE_BYTES = 4 * LARGEST_WAL
+
+
+# SQLite takes so many values in one statement, in every version.
+_MOST_AT_ONCE = 500
 
 
 class JournalFault(Exception):
@@ -63,6 +67,8 @@ class Journal:
         self._appends: list[_Append] = []
         self._committing: asyncio.Task[None] | None = None
         self._disk_fault = False
+        self._applied: set[int] = set()
+        """Entries that Redis has, and that the disk does not let us delete."""
         self.depth = Depth()
 
     async def open(self) -> None:
@@ -77,7 +83,7 @@ class Journal:
             rescued = await asyncio.to_thread(left_in_log, self.path, wal) if wal else []
             await self.refresh()
         except sqlite3.DatabaseError as error:
-            if not is_damaged(error):
+            if not is_damaged(error, self.path):
                 raise
             await self._file.leave()
             rescued = await asyncio.to_thread(move_damaged, self.path, wal)
@@ -95,7 +101,7 @@ class Journal:
         try:
             await self._file.open()
         except sqlite3.OperationalError as error:
-            if is_damaged(error) or not self._reserve.exists():
+            if is_damaged(error, self.path) or not self._reserve.exists():
                 raise
             await self._give_up_reserve()
             await self._file.open()
@@ -213,36 +219,55 @@ class Journal:
 
     async def read(self, *, after: int, limit: int, refused: bool = False) -> list[Entry]:
         """Entries with a higher id than ``after``: those that wait, or those set aside."""
-        which = "refused IS NOT NULL" if refused else "refused IS NULL"
-        rows = await self._file.run(
-            lambda db: db.execute(
-                f"SELECT id, CAST(record AS BLOB), refused FROM entries WHERE {which} AND id > ?"  # noqa: S608
-                " ORDER BY id LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        )
-        entries, damaged = [], []
-        for number, record, why in rows:
-            try:
-                entries.append(Entry(number, decode(record or b""), why))
-            except DamagedRecord as error:
-                damaged.append((number, f"damaged: {error}"))
+        entries: list[Entry] = []
+        damaged: list[tuple[int, str]] = []
+        while not entries:
+            rows = await self._file.run(partial(select, after=after, limit=limit, refused=refused))
+            if not rows:
+                break
+            after = rows[-1][0]
+            for number, record, why in rows:
+                try:
+                    if number not in self._applied:
+                        entries.append(Entry(number, decode(record or b""), why))
+                except DamagedRecord as error:
+                    damaged.append((number, f"damaged: {error}"))
         if damaged and not refused:
             await self.set_aside(damaged)
         return entries
 
-    async def remove(self, ids: Sequence[int]) -> None:
-        """Delete what was applied; also when the disk is full."""
+    async def remove(self, ids: Sequence[int] = ()) -> None:
+        """Delete what was applied, also when the disk is full; never raises ``sqlite3.Error``.
 
-        try:
-            await self._file.run(lambda db: delete(db, ids, self.depth))
-        except sqlite3.Error:
-            await self._give_up_reserve()
-            await self.refresh()
-            await self._file.run(lambda db: delete(db, ids, self.depth))
-        else:
-            if not self.depth.waiting:
-                await asyncio.to_thread(self._keep_reserve)
+        What a disk does not let go is not given back by `read` any more, and deleted with the
+        next call that can.
+        """
+        wanted = [*ids, *self._applied]
+        for start in range(0, len(wanted), _MOST_AT_ONCE):
+            await self._remove(wanted[start : start + _MOST_AT_ONCE])
+        if self._applied:
+            with contextlib.suppress(sqlite3.Error):
+                await self.refresh()
+        elif wanted and not self.depth.waiting:
+            await asyncio.to_thread(self._keep_reserve)
+
+    async def _remove(self, ids: Sequence[int]) -> None:
+        for attempt in (1, 2):
+            try:
+                await self._file.run(partial(delete, ids=ids, depth=self.depth))
+            except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error):
+                    await self.refresh()  # what was counted did not happen
+                if attempt == 1:
+                    await self._give_up_reserve()
+                elif not self._applied:
+                    log.error("journal outcome=not_deleted error=%s", _name(error))
+            else:
+                if not self._applied.isdisjoint(ids):
+                    self._applied.difference_update(ids)
+                    await self.refresh()
+                return
+        self._applied.update(ids)
 
     async def set_aside(self, refused: Sequence[tuple[int, str]]) -> None:
         """Keep entries that can not be applied out of the others' way; each with the reason."""
@@ -273,6 +298,7 @@ class Journal:
 
     def _measure(self, connection: sqlite3.Connection) -> None:
         self.depth = depth_of(connection)
+        self.depth.waiting -= len(self._applied)
 
     def _keep_reserve(self) -> None:
         with contextlib.suppress(OSError):

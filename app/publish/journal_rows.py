@@ -65,6 +65,18 @@ def oldest(connection: sqlite3.Connection) -> float | None:
     return row and float(row[0])
 
 
+def select(
+    connection: sqlite3.Connection, *, after: int, limit: int, refused: bool
+) -> list[tuple[int, bytes | None, str | None]]:
+    """Id, record and reason of the entries behind ``after``: set aside, or waiting."""
+    which = "refused IS NOT NULL" if refused else "refused IS NULL"
+    return connection.execute(
+        f"SELECT id, CAST(record AS BLOB), refused FROM entries WHERE {which} AND id > ?"  # noqa: S608
+        " ORDER BY id LIMIT ?",
+        (after, limit),
+    ).fetchall()
+
+
 def delete(connection: sqlite3.Connection, ids: Sequence[int], depth: Depth) -> None:
     """Delete entries, and take them off ``depth``."""
     which = f"WHERE id IN ({','.join('?' * len(ids))})"

@@ -49,7 +49,13 @@ class Publisher:
             clock=clock,
         )
         self._recovery = Recovery(self.store, self._accepted, clock=clock)
-        self.watch = Watch(self.store, link, on_change=self._recovery.primary_changed)
+        self.watch = Watch(
+            self.store,
+            link,
+            on_change=self._recovery.primary_changed,
+            last=lambda: self._accepted.last,
+            clock=clock,
+        )
         self._writes = GroupedWrites(self.store)
         self.writer = Writer(
             self._writes, self.watch, self.journal, self._accepted, Quota(settings.marker_quota)

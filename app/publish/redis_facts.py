@@ -10,11 +10,15 @@ _OLDEST_REDIS = (6, 2)
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line about a server. ``fault`` None: it does not say."""
+    """One line about a server. ``fault`` None: it does not say.
+
+    A fault that is not ``grave`` costs markers only together with another one.
+    """
 
     what: str
     detail: str
     fault: bool | None
+    grave: bool = True
 
 
 def facts_of(info: Mapping[str, Any]) -> Iterator[Fact]:
@@ -71,4 +75,4 @@ def _replication(info: Mapping[str, Any]) -> Iterator[Fact]:
         yield Fact("replication", "min-replicas-to-write is set", fault=False)
     else:
         lost = "a primary that is cut off goes on acknowledging what a failover loses"
-        yield Fact("replication", f"{lost}; set min-replicas-to-write 1", fault=True)
+        yield Fact("replication", f"{lost}; set min-replicas-to-write 1", fault=True, grave=False)

@@ -8,6 +8,7 @@ them; it changes nothing.
 
 import contextlib
 import logging
+import os
 import sqlite3
 import sys
 import time
@@ -31,9 +32,12 @@ _WAL_HEAD, _FRAME_HEAD = 32, 24
 _OLDER_LOGS = 1 << 24
 
 
-def is_damaged(error: sqlite3.Error) -> bool:
+def is_damaged(error: sqlite3.Error, path: Path | None = None) -> bool:
     """Whether the file's content is at fault, and not its permissions or the disk."""
     name = getattr(error, "sqlite_errorname", None)
+    if name == "SQLITE_READONLY" and path is not None:
+        # One byte of the head says who may write; the file system does not forbid it.
+        return os.access(path, os.W_OK)
     return name in _DAMAGED or str(name).startswith("SQLITE_CORRUPT")
 
 

@@ -6,11 +6,14 @@ asynchronous, a snapshot is older, an empty disk has nothing): whoever is told w
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
+
+from app.revocation import Revocation
 
 from .redis_facts import facts_of
 from .redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisFault, fault_of
@@ -24,12 +27,25 @@ PULSE_SECONDS = 1.0
 
 
 class Watch:
-    """``on_change`` is called when what was acknowledged may be lost."""
+    """``on_change`` is called when what was acknowledged may be lost.
 
-    def __init__(self, store: Store, link: RedisLink, on_change: Callable[[], None]) -> None:
+    ``last`` is what was acknowledged last: if its marker is gone, so may be others. Where several
+    processes watch one Redis that was flushed, only the first finds ``meta`` missing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        link: RedisLink,
+        on_change: Callable[[], None],
+        last: Callable[[], Revocation | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._link = link
         self._on_change = on_change
+        self._last = last
+        self._clock = clock
         self._run_ids: dict[str, str] = {}
         self._faults: dict[str, str] = {"": "not asked yet"}
         self.looked = False
@@ -92,6 +108,7 @@ class Watch:
             async with asyncio.timeout(REDIS_SECONDS):
                 info = await self._info(server)
                 missing = bool(apps) and await self._store.write_meta(server, apps)
+                missing = missing or await self._last_is_gone(server, apps)
         except EXCHANGE_FAULTS as error:
             self._say(place, str(fault_of(error)))
             return False
@@ -101,6 +118,14 @@ class Watch:
         # After an outage too, where the run id can not be read; and where nobody restarted but
         # everything is gone.
         return before != self._run_ids[place] or was_down or missing
+
+    async def _last_is_gone(self, server: Redis, apps: list[str]) -> bool:
+        last = self._last()
+        if last is None or last.event.app not in apps:
+            return False
+        if last.event.received_at + last.life < self._clock():
+            return False  # its time has come
+        return not await server.exists(last.marker_keys[0])
 
     @staticmethod
     async def _info(server: Redis) -> dict[str, Any]:

@@ -91,8 +91,10 @@ class Writer:
                 if journal is not None:
                     await self._keep(journal, revocation, str(fault))
             else:
-                # A request that came late to Redis says nothing of Redis.
-                if given > REDIS_SECONDS or str(fault) != "timeout":
+                # A request that came late to Redis, or behind others that wait for their level of
+                # durability, says nothing of Redis.
+                late = given <= REDIS_SECONDS or self._writes.waits_for_level
+                if not late or str(fault) != "timeout":
                     self._watch.failed(app, fault)
                 if journal is not None:
                     return await self._keep(journal, revocation, None)

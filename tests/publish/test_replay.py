@@ -13,7 +13,7 @@ from app.publish.accepted import Accepted
 from app.publish.journal import Journal
 from app.publish.journal_files import JournalFiles, copy_of
 from app.publish.recovery import Recovery
-from app.publish.replay import Replay
+from app.publish.replay import Replay, replay
 from app.publish.watch import Watch
 from app.revocation import Once
 from app.settings_values import Durability
@@ -252,3 +252,44 @@ async def test_entries_that_wait_for_too_long_are_an_alarm(
     await desk.append(1, received_at=time.time() - 3700)
     desk.replay._alarm()
     assert "outcome=alarm fault=- waiting=1 set_aside=0" in caplog.text
+
+
+async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
+    desk: Desk, redis_server: RedisServer, new_shelf: NewShelf, tmp_path: Path
+) -> None:
+    """Its entries stand in front, more than one round trip takes."""
+    allowed = f"~*{{{desk.shelf.app}}}*"
+    with redis_server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", allowed, "&*", "+@all")
+    url = redis_server.url.replace("//", "//w:pw@")
+    shelf = new_shelf(redis_server, url=url)
+    for n in range(250):
+        await desk.journal.append(numbered(n, "forbidden"))
+    await desk.append(1)
+    assert await replay(desk.journal, shelf.store, desk.accepted.remember) is False
+    assert desk.shelf.sids() == ["s1"]
+    assert desk.depth == (250, 0)
+
+
+async def test_what_a_disk_does_not_let_go_is_written_once_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has become read-only: else every pass would add the events again."""
+    passed = Once("j", "s1", "alice", time.time() - 1)
+    await desk.append(1, once=passed)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("a disk")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("app.publish.journal.delete", refuses)
+        for _ in range(3):
+            assert await desk.replay.replay() is True
+        assert len(desk.shelf.events()) == 1
+        assert desk.depth == (0, 0)
+    await desk.append(2)
+    assert await desk.replay.replay() is True
+    await desk.journal.refresh()
+    assert desk.depth == (0, 0)
+    assert await desk.journal.read(after=0, limit=10) == []
+    assert len(desk.shelf.events()) == 2

@@ -183,3 +183,26 @@ async def test_of_two_sentinels_the_one_with_the_newest_configuration_is_believe
     finally:
         for server in (*sentinels, old, new):
             server.stop(signal.SIGKILL)
+
+
+async def test_of_two_who_watch_a_redis_that_was_flushed_both_are_told(
+    new_shelf: NewShelf, redis_server: RedisServer
+) -> None:
+    """The first writes ``meta`` again; the second misses what it had written last."""
+    shelf = new_shelf(redis_server)
+    one, told = shelf.revocation(), []
+    first, second = (
+        Watch(shelf.store, shelf.link, on_change=lambda n=n: told.append(n), last=lambda: one)  # type: ignore[misc]
+        for n in (1, 2)
+    )
+    await shelf.write()
+    for watch in (first, second):
+        await watch.look()
+    told.clear()
+    for watch in (first, second):
+        await watch.look()
+    assert told == []
+    shelf.look.flushall()
+    for watch in (first, second):
+        await watch.look()
+    assert told == [1, 2]

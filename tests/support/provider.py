@@ -55,7 +55,7 @@ class Provider:
     """An issuer at a loopback address. Set `mode` to make its documents misbehave.
 
     Modes: ``ok``, ``500``, ``redirect``, ``hang`` (headers never come), ``drip`` (a byte at a
-    time), ``rubbish``, ``large``, ``gzip``, ``empty`` (a set without keys).
+    time), ``rubbish``, ``large``, ``huge`` (100 MB), ``gzip``, ``empty`` (a set without keys).
     """
 
     def __init__(self, path: str = "", alg: str = "RS256") -> None:
@@ -148,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             provider.released.wait(30)
         elif provider.mode == "drip":
             self._drip()
+        elif provider.mode == "huge":
+            self._send_huge()
         else:
             self._send_keys(provider.mode)
 
@@ -156,6 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         while not self.provider.released.wait(0.2):
             self.wfile.write(b" ")
+
+    def _send_huge(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.provider.jwks()).encode())
+        for _ in range(100):
+            self.wfile.write(b" " * 1_000_000)
 
     def _send_keys(self, mode: str) -> None:
         body = json.dumps(self.provider.jwks()).encode()

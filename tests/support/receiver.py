@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,11 +33,22 @@ def run_app(
 
 
 class Receiver:
-    """A running ``python -m app serve`` on free ports. `log` holds what it wrote."""
+    """A running ``python -m app serve`` on free ports. `log` holds what it wrote.
 
-    def __init__(self, directory: Path, config: str, env: dict[str, str] | None = None) -> None:
+    ``program`` is what runs in place of ``python -m app``.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "app"),
+    ) -> None:
         self.directory = directory
+        self.program = program
         self.log_path = directory / "receiver.log"
+        self._log_begins = 0
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "settings.toml").write_text(config)
         self.env = env or {}
@@ -46,17 +58,24 @@ class Receiver:
 
     @property
     def log(self) -> str:
+        """What it wrote since its last start."""
+        return self.log_path.read_bytes()[self._log_begins :].decode()
+
+    @property
+    def whole_log(self) -> str:
+        """What it wrote since its first start."""
         return self.log_path.read_text()
 
     def start(self, *, ready: bool = True) -> Self:
         """Start it; wait until it answers, and with ``ready`` until it is ready."""
-        self.log_path.write_text("")
+        self.log_path.touch()
+        self._log_begins = self.log_path.stat().st_size
         # Loopback only: no proxy of the environment, no certificates to load.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.http = httpx.Client(timeout=10, trust_env=False, verify=context)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--config", "settings.toml"],
+                [*self.program, "serve", "--config", "settings.toml"],
                 cwd=self.directory, stdout=log, stderr=log,
                 env=clean_environment() | {"PYTHONPATH": str(ROOT)} | self.env,
             )  # fmt: skip
@@ -108,11 +127,18 @@ def wait_for(condition: Any, what: str, receiver: Receiver | None = None) -> Non
 SHOP = '[{client_id = "shop-web", app = "shop"}]'
 
 
-def config(redis_url: str, *issuers: str, top: str = "", clients: str = SHOP) -> str:
-    """A settings file on free ports; each of ``issuers`` is the TOML of one table's body."""
+def config(
+    redis_url: str,
+    *issuers: str,
+    top: str = "",
+    clients: str = SHOP,
+    ports: tuple[int, int] = (0, 0),
+) -> str:
+    """A settings file; each of ``issuers`` is the TOML of one table's body. ``ports`` are for a
+    receiver that is started again where it was; else it takes free ones."""
     lines = [
-        'listen = "127.0.0.1:0"',
-        'admin_listen = "127.0.0.1:0"',
+        f'listen = "127.0.0.1:{ports[0]}"',
+        f'admin_listen = "127.0.0.1:{ports[1]}"',
         f'redis_url = "{redis_url}"',
         top,
     ]

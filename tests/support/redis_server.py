@@ -1,5 +1,7 @@
 """A real Valkey or Redis of a test's own: free port, own directory, killed without mercy."""
 
+import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -11,13 +13,27 @@ import redis
 
 from app.embedded import find_server
 
+# Below those that systems give to outgoing connections (Linux: from 32768): a server that is
+# started again must find its own port free.
+_PORTS = range(15_000, 32_000)
+
+# Some libraries seed the common generator, in every worker alike.
+_ANY = random.SystemRandom()
+
+# Somebody may be about to listen there.
+_given: set[int] = set()
+
 
 def free_port() -> int:
     """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = _ANY.choice(_PORTS)
+        if port in _given:
+            continue
+        _given.add(port)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

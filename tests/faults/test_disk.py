@@ -1,0 +1,83 @@
+"""The journal's disk is full, or the journal was damaged while the receiver was down."""
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.disk import KINDS, Disk
+from tests.faults.ledger import acknowledged
+from tests.faults.stage import Stage
+from tests.support.receiver import Receiver, wait_for
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_full_disk_while_redis_is_away(kind: type[Disk], stage: Stage) -> None:
+    """Nothing durable is left, so it is 503; what was accepted before is replayed and deleted
+    all the same."""
+    redis = stage.redis()
+    disk = kind(stage.directory / "disk")
+    journal = f'journal = "{stage.directory}/disk/journal.db"'
+    receiver = stage.receiver(redis.url, top=journal, program=disk.program, env=disk.env)
+    with stage.load(receiver) as load:
+        load.more(60)
+        redis.stop(signal.SIGKILL)
+        load.more_of(60, 200)
+        disk.fill(receiver)
+        load.more_of(60, 503)
+        redis.start()
+        stage.settle(load, redis.url)
+    if not kind.has_reserve:
+        disk.empty(receiver)
+    wait_for(lambda: waiting(receiver) == 0, "the journal is empty", receiver)
+    stage.judge(f"disk full ({kind.__name__}) while Redis is away", redis.url)
+    assert receiver.stop() == 0
+
+
+def waiting(receiver: Receiver) -> int:
+    return int(receiver.readyz().json()["journal"]["waiting"])
+
+
+def cut(file: Path, random: Random) -> None:
+    size = file.stat().st_size
+    with file.open("r+b") as content:
+        content.truncate(random.randrange(size * 3 // 4, size))
+
+
+def overwrite_middle(file: Path, random: Random) -> None:
+    size = file.stat().st_size
+    with file.open("r+b") as content:
+        content.seek(random.randrange(size // 3, size // 2))
+        content.write(random.randbytes(4096))
+
+
+def overwrite_head(file: Path, random: Random) -> None:
+    with file.open("r+b") as content:
+        content.write(random.randbytes(100))
+
+
+@pytest.mark.parametrize("damage", [cut, overwrite_middle, overwrite_head])
+def test_a_journal_that_was_damaged(damage: Callable[[Path, Random], None], stage: Stage) -> None:
+    """What is readable is kept and applied, the file is set aside, and it is said loudly."""
+    redis = stage.redis()
+    receiver = stage.receiver(redis.url, top='shutdown_grace = "1s"')
+    with stage.load(receiver) as load:
+        load.more(60)
+        redis.stop(signal.SIGKILL)
+        before = len(acknowledged(load.entries))
+        load.more_of(200, 200)
+        receiver.stop()
+        at_risk = len(acknowledged(load.entries)) - before
+        file = receiver.directory / "data" / "journal.db"
+        damage(file, stage.random)
+        redis.start()
+        receiver.start()
+        assert [one for one in file.parent.iterdir() if "damaged" in one.name]
+        assert re.search("(ERROR|CRITICAL).*damaged", receiver.log)
+        stage.settle(load, redis.url, complete=False)
+    name = f"journal damaged ({damage.__name__})"
+    verdict = stage.judge(name, redis.url, may_lose=at_risk, **{"in the journal": at_risk})
+    assert verdict.lost < at_risk // 2, "most of it was readable"

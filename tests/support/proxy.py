@@ -1,0 +1,192 @@
+"""A TCP proxy that misbehaves: slow, silent, or ends connections in the middle of a command."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, Self
+
+from tests.support.redis_server import free_port
+
+_CHUNK = 64 * 1024
+
+
+def _keep_none(_: bytes) -> bool:
+    return False
+
+
+class Proxy:
+    """Forwards connections to ``target``, a port on this machine.
+
+    ``delay`` (seconds, each way) and ``breaking`` (the share of chunks in whose middle the
+    connection is reset) may be set at any time.
+    """
+
+    def __init__(self, target: int, random: Random) -> None:
+        self.port = free_port()
+        self.delay = 0.0
+        self.breaking = 0.0
+        self.broken = 0
+        """Connections that were reset in the middle of a command."""
+        self._target = target
+        self._random = random
+        self._links: set[_Link] = set()
+        self._keep: Callable[[bytes], bool] | None = None
+        self._delivers_late = False
+        self._healed = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._open())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def fall_silent(
+        self, keep: Callable[[bytes], bool] = _keep_none, *, late: bool = False
+    ) -> None:
+        """Forward nothing more, and close nothing: the other side seems to think for ever.
+
+        Connections on whose first bytes ``keep`` says yes go on. After `heal` the others stay
+        dead, as half-open connections do; or, with ``late``, they deliver what they were given,
+        as a network does that was split.
+        """
+        self._keep, self._delivers_late = keep, late
+        self._loop.call_soon_threadsafe(self._healed.clear)
+        for link in list(self._links):
+            link.silent = link.silent or not keep(link.first)
+
+    def heal(self) -> None:
+        """Forward new connections again."""
+        self._keep = None
+        self._loop.call_soon_threadsafe(self._healed.set)
+
+    def stop_listening(self) -> None:
+        """Refuse connections from now on, and end those that there are."""
+        self._run(self._stop_listening())
+
+    async def delivers_late(self) -> bool:
+        """For a link that is silent: wait until it is none any more, if that will ever be."""
+        if self._delivers_late:
+            await self._healed.wait()
+        return self._delivers_late
+
+    def is_silent_for(self, first: bytes) -> bool:
+        return self._keep is not None and not self._keep(first)
+
+    def breaks_now(self) -> bool:
+        return self.breaking > 0 and self._random.random() < self.breaking
+
+    def somewhere_in(self, chunk: bytes) -> int:
+        """How many bytes still pass: some, or all, so that only the reply is missing."""
+        return self._random.choice([self._random.randrange(len(chunk)), len(chunk)])
+
+    def _run(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def _open(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    async def _stop_listening(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for link in list(self._links):
+            link.reset()
+
+    async def _close(self) -> None:
+        await self._stop_listening()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            target = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(self, (reader, writer), target)
+        self._links.add(link)
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
+
+
+class _Link:
+    """One connection and its other half."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self.first = b""
+        self.silent = False
+
+    async def run(self) -> None:
+        """Until one side ends; then both do."""
+        ways = [
+            asyncio.create_task(self._forward(self._client[0], self._server[1], commands=True)),
+            asyncio.create_task(self._forward(self._server[0], self._client[1], commands=False)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for _, writer in (self._client, self._server):
+                writer.close()
+
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, commands: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(_CHUNK):
+                if commands and not self.first:
+                    self.first = chunk
+                    self.silent = self._proxy.is_silent_for(chunk)
+                if self._proxy.delay:
+                    await asyncio.sleep(self._proxy.delay)
+                if self.silent and not await self._proxy.delivers_late():
+                    continue
+                if commands and self._proxy.breaks_now():
+                    self._proxy.broken += 1
+                    writer.write(chunk[: self._proxy.somewhere_in(chunk)])
+                    await writer.drain()
+                    self.reset()
+                    return
+                writer.write(chunk)
+                await writer.drain()
+
+    def reset(self) -> None:
+        """End it with RST, so that both sides have an error and no end."""
+        for _, writer in (self._client, self._server):
+            own: socket.socket | None = writer.get_extra_info("socket")
+            if own is not None and own.fileno() >= 0:
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
