@@ -255,7 +255,7 @@ async def test_entries_that_wait_for_too_long_are_an_alarm(
 
 
 async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
-    desk: Desk, redis_server: RedisServer, new_shelf: NewShelf, tmp_path: Path
+    desk: Desk, redis_server: RedisServer, new_shelf: NewShelf
 ) -> None:
     """Its entries stand in front, more than one round trip takes."""
     allowed = f"~*{{{desk.shelf.app}}}*"
