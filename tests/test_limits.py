@@ -87,6 +87,7 @@ def test_endless_headers_are_cut_off(piece: bytes, receiver: Receiver, provider:
     assert receiver.post(provider.token()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_head_in_small_pieces_and_many_requests_on_one_connection_are_served(
     receiver: Receiver, provider: Provider
 ) -> None:

@@ -249,6 +249,7 @@ def connects(url: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_stop_under_load_loses_nothing_that_was_answered_200(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:

@@ -96,6 +96,7 @@ def check(directory: Path, url: str, provider: Provider) -> "subprocess.Complete
     return run_app("check", "--config", "check.toml", cwd=directory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["redis+cluster://{}", "redis+sentinel://{}/logouts"])
 async def test_an_outage_of_all_servers_is_an_outage(
     form: str, tmp_path: Path, provider: Provider

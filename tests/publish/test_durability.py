@@ -35,6 +35,7 @@ def replica_of(primary: RedisServer, directory: Path) -> Iterator[RedisServer]:
         replica.stop()
 
 
+@pytest.mark.slow
 async def test_a_replica_that_has_it_counts_and_one_that_is_frozen_does_not(
     new_shelf: NewShelf, redis_server: RedisServer, tmp_path: Path
 ) -> None:
