@@ -82,6 +82,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	$(LOCK) --group build -o requirements-build.lock
 
 clean:
 	rm -rf $(VENV) $(NPM:%=%/node_modules) data dist client/dist
