@@ -4,21 +4,22 @@ Never for providers or users: what it says helps an attacker.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.publish.store import Store
+from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
 
 
 class Health:
     """`/livez` and `/readyz`. ``keys`` holds each issuer's key cache by its name."""
 
-    def __init__(self, keys: Mapping[str, ProviderKeys], store: Store) -> None:
+    def __init__(self, keys: Mapping[str, ProviderKeys], publisher: Publisher) -> None:
         self._keys = keys
-        self._store = store
+        self._publisher = publisher
 
     @property
     def routes(self) -> list[Route]:
@@ -35,7 +36,7 @@ class Health:
         """200 when a logout can be answered with 200 here.
 
         Every issuer's keys have been asked for, with whatever result (one dead issuer must
-        not take the others out of service), and Redis takes writes.
+        not take the others out of service), and Redis or the journal takes writes.
         """
         issuers = {}
         for name, keys in self._keys.items():
@@ -48,10 +49,18 @@ class Health:
                 "error": state.last_error,
             }
         asked = all(issuer["attempted"] for issuer in issuers.values())
-        fault = self._store.last_error
-        body = {
-            "ready": asked and fault is None,
-            "redis": {"writable": fault is None, "error": fault},
+        redis, journal = self._publisher.watch.last_error, self._publisher.journal
+        durable = redis is None or (journal is not None and journal.fault is None)
+        body: dict[str, Any] = {
+            "ready": asked and durable,
+            "redis": {"writable": redis is None, "error": redis},
             "issuers": issuers,
         }
+        if journal is not None:
+            body["journal"] = {
+                "writable": journal.fault is None,
+                "error": journal.fault,
+                "waiting": journal.depth.waiting,
+                "set_aside": journal.depth.set_aside,
+            }
         return JSONResponse(body, status_code=200 if body["ready"] else 503)

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
-from app.publish.writer import Writer
+from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import IssuerSettings
 from app.tokens import logout_token, signed_jwt
@@ -86,6 +86,7 @@ class BackchannelLogout:
 
     async def _receive(self, request: Request, story: "_Story") -> None:
         arrived_at = self._clock()
+        until = asyncio.get_running_loop().time() + REQUEST_SECONDS
         unverified_token = await read_form(request)
         jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
@@ -96,7 +97,7 @@ class BackchannelLogout:
         token = logout_token.judge(signed, now=self._clock())
         story.client_ids = token.client_ids
         revocations = revocations_for(token, received_at=arrived_at)
-        story.outcome = "accepted" if await self._writer.write(revocations) else "repeated"
+        story.outcome = await self._writer.write(revocations, until=until)
 
     @staticmethod
     def _fault(story: "_Story", error: TokenRefused | DependencyUnavailable) -> Response:
@@ -183,10 +184,10 @@ class _Story:
         self._began = began
         self.issuer = "-"
         self.client_ids: tuple[str, ...] = ()
-        self.outcome = "accepted"
+        self.outcome = "-"
 
     def tell(self, outcome: str, reason: str = "-") -> None:
-        level = logging.INFO if outcome in ("accepted", "repeated") else logging.WARNING
+        level = logging.INFO if outcome in set(Written) else logging.WARNING
         log.log(
             level,
             "logout outcome=%s reason=%s issuer=%s clients=%s ms=%.1f",

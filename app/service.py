@@ -20,19 +20,13 @@ from app.admin import Health
 from app.backchannel import BackchannelLogout, Provider
 from app.embedded import EmbeddedServer
 from app.limits import LimitedHttp
+from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
-from app.publish.store import Store
-from app.publish.writer import Writer
 from app.settings import Settings
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
-from backchannel_logout.connection import AsyncClient, aclose
 
 log = logging.getLogger(__name__)
-
-# How often Redis is asked whether it takes writes; a probe of Kubernetes comes every ten
-# seconds, and a Redis that came back empty misses `meta` for as long.
-PULSE_SECONDS = 1.0
 
 
 class StartFault(Exception):
@@ -51,9 +45,15 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             server = EmbeddedServer(settings.data_dir, settings.embedded_port)
             redis_url = await stack.enter_async_context(server.running())
             announce(f"embedded Redis for apps:  {redis_url}")
-        redis = await stack.enter_async_context(_closing_redis(redis_url))
         client = await stack.enter_async_context(new_client())
-        parts = Parts(settings, redis, client)
+        try:
+            publisher = Publisher(settings, connect(redis_url))
+            await stack.enter_async_context(publisher.running())
+        except JournalUnusable as fault:
+            raise StartFault(
+                f"journal: {fault}; name a file in a directory that can be written, or say off"
+            ) from None
+        parts = Parts(settings, publisher, client)
         await stack.enter_async_context(parts.running())
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
@@ -69,22 +69,10 @@ class Parts:
     def __init__(
         self,
         settings: Settings,
-        redis: AsyncClient,
+        publisher: Publisher,
         client: httpx.AsyncClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        apps = {
-            one.app: int(one.max_session_age)
-            for issuer in settings.issuers
-            for one in issuer.clients
-        }
-        self.store = Store(
-            redis,
-            apps=apps,
-            event_retention=settings.event_retention,
-            event_max_len=settings.event_max_len,
-            clock=clock,
-        )
         self.keys = {
             issuer.issuer: ProviderKeys(issuer, client, clock=clock) for issuer in settings.issuers
         }
@@ -93,15 +81,14 @@ class Parts:
             for issuer in settings.issuers
             for name in issuer.names
         }
-        endpoint = BackchannelLogout(providers, Writer(self.store), clock=clock)
+        endpoint = BackchannelLogout(providers, publisher.writer, clock=clock)
         self.public_app = _app([Route("/backchannel-logout", endpoint.answer, methods=["POST"])])
-        self.admin_app = _app(Health(self.keys, self.store).routes)
+        self.admin_app = _app(Health(self.keys, publisher).routes)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The background tasks: each issuer's keys, and the pulse of Redis."""
+        """The background tasks: each issuer's keys."""
         tasks = [asyncio.create_task(keys.keep_fresh()) for keys in self.keys.values()]
-        tasks.append(asyncio.create_task(self._keep_pulse()))
         try:
             yield
         finally:
@@ -110,11 +97,6 @@ class Parts:
             await asyncio.gather(*tasks, return_exceptions=True)
             for keys in self.keys.values():
                 await keys.aclose()
-
-    async def _keep_pulse(self) -> None:
-        while True:
-            await self.store.take_pulse()
-            await asyncio.sleep(PULSE_SECONDS)
 
 
 def _app(routes: list[Route]) -> Starlette:
@@ -131,15 +113,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse(
         {"error": code}, status_code=status, headers=getattr(error, "headers", None)
     )
-
-
-@contextlib.asynccontextmanager
-async def _closing_redis(url: str) -> AsyncIterator[AsyncClient]:
-    redis = connect(url)
-    try:
-        yield redis
-    finally:
-        await aclose(redis)
 
 
 # -- listeners -----------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_values import (
     EMBEDDED,
+    MEMORY,
     OFF,
     Address,
     Algorithm,
     AppName,
     Bytes,
     Directory,
-    Durability,
     DurabilityLevel,
     File,
     IssuerName,
@@ -114,7 +114,7 @@ class Settings(IssuerOptions, ClientOptions):
     to drain into Redis."""
 
     # -- what a 200 means
-    durability: DurabilityLevel = Durability("memory", 0)
+    durability: DurabilityLevel = MEMORY
     """What Redis must have done before it counts: ``memory``, ``fsync``, ``replicas:N``."""
     journal: File | None = None
     """Where revocations wait while Redis can not take them; ``off`` for none."""

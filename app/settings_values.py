@@ -209,6 +209,8 @@ class Durability(NamedTuple):
     replicas: int
 
 
+MEMORY = Durability("memory", 0)
+
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 AppName = Annotated[str, AfterValidator(_app_name)]

@@ -1,14 +1,32 @@
-"""The connection to Redis, with the library's own ideas of time and patience switched off."""
+"""The way to Redis: which server takes an app's writes now, also after a failover.
 
-from backchannel_logout.connection import AsyncClient, connect_async
+The library's own ideas of time and patience are switched off; see `connect`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
+
+from backchannel_logout import AppKeys
+from backchannel_logout.connection import AsyncClient, aclose, connect_async
 
 # A write that takes longer than this has failed. It leaves the rest of a request's 1.8 s for
-# the answer.
+# the journal and the answer.
 REDIS_SECONDS = 1.0
 
-# One pod's writes at full load need far fewer; a Redis that hangs must not cost a connection
-# for each request that waits.
-MOST_CONNECTIONS = 128
+# Writes are grouped, so that a few connections carry any load.
+MOST_CONNECTIONS = 32
+
+# While a failover is under way every write fails; the nodes need not be asked for each.
+_LOOK_UP_PAUSE = 0.2
+_LOOK_UP_SECONDS = 0.3
 
 
 def connect(url: str) -> AsyncClient:
@@ -19,3 +37,96 @@ def connect(url: str) -> AsyncClient:
         max_connections=MOST_CONNECTIONS,
         client_name="backchannel-logout-receiver",
     )
+
+
+class RedisLink:
+    """The clients of the servers that take writes.
+
+    In a Cluster each primary gets a client of its own: what ``WAIT`` says counts only on the
+    connection that wrote, and the library's Cluster client chooses one for each command.
+    """
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._nodes: dict[str, Redis] = {}
+        self._looked_up = float("-inf")
+
+    def place(self, app: str) -> str:
+        """The name of the server that holds the app, as far as is known without asking."""
+        if not isinstance(self._client, RedisCluster):
+            return ""
+        with contextlib.suppress(RedisError, RedisClusterException):
+            return str(self._client.get_node_from_key(AppKeys(app).meta).name)  # type: ignore[union-attr]
+        return ""
+
+    async def primary(self, app: str) -> Redis:
+        """The client of the server that takes the app's writes."""
+        if not isinstance(self._client, RedisCluster):
+            return self._client
+        await self._client.initialize()
+        node = self._client.get_node_from_key(AppKeys(app).meta)
+        if node is None:
+            raise SlotNotCoveredError("no primary")
+        return self._node(node.name, node.host, node.port)
+
+    async def primaries(self) -> Mapping[str, Redis]:
+        """Every server that takes writes, by its name."""
+        if not isinstance(self._client, RedisCluster):
+            pool = self._client.connection_pool
+            return {str(getattr(pool, "master_address", "")): self._client}
+        await self._client.initialize()
+        return {
+            node.name: self._node(node.name, node.host, node.port)
+            for node in self._client.get_primaries()
+        }
+
+    async def redirected(self, script: str, command: Sequence[str | int]) -> int:
+        """Run a script in a Cluster whose slot is moving, where the library follows ``ASK``."""
+        answer: int = await self._client.execute_command("EVAL", script, *command)
+        return answer
+
+    async def look_up(self) -> None:
+        """Ask anew who is primary, and leave one that is none any more.
+
+        A connection to a deposed primary can stay open and answer: what it acknowledges is
+        lost when it becomes a replica.
+        """
+        if isinstance(self._client, RedisCluster):
+            await self._client.initialize()
+            await self._client.nodes_manager.initialize()
+            names = {node.name for node in self._client.get_primaries()}
+            for name in self._nodes.keys() - names:
+                await self._nodes.pop(name).aclose()
+            return
+        pool = self._client.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            before = pool.master_address
+            after = await pool.get_master_address()
+            if before is not None and before != after:
+                await pool.disconnect(inuse_connections=True)
+
+    async def look_up_soon(self) -> None:
+        """`look_up` after a write has failed in a Cluster, where no connection notices that the
+        slot is elsewhere. Never raises."""
+        if not isinstance(self._client, RedisCluster):
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_up < _LOOK_UP_PAUSE:
+            return
+        self._looked_up = now
+        with contextlib.suppress(RedisError, RedisClusterException, OSError, TimeoutError):
+            async with asyncio.timeout(_LOOK_UP_SECONDS):
+                await self.look_up()
+
+    async def aclose(self) -> None:
+        for client in self._nodes.values():
+            await client.aclose()
+        await aclose(self._client)
+
+    def _node(self, name: str, host: str, port: str | int) -> Redis:
+        if name not in self._nodes:
+            options: dict[str, Any] = dict(cast("RedisCluster", self._client).connection_kwargs)
+            options.pop("response_callbacks", None)  # the client's, not the connection's
+            pool = ConnectionPool(host=host, port=int(port), retry=Retry(NoBackoff(), 0), **options)
+            self._nodes[name] = Redis.from_pool(pool)
+        return self._nodes[name]

@@ -11,9 +11,11 @@
 -- ARGV[5] stream age     milliseconds
 -- ARGV[6] channel        bcl:v1:{app}:feed
 -- ARGV[7] n              number of markers, and of events
+-- ARGV[8] again          1: this was acknowledged before and may have been lost since
 -- then for each event: its JSON, the number of its fields, and the fields (name, value, ...)
 --
--- Returns 1, or 0 when the message was seen before and nothing was changed.
+-- Returns 2 when a marker is new, 1 when all of them were there, and 0 when the message was seen
+-- before, or is not lost, and nothing was changed.
 --
 -- Redis does not roll a script back. Hence: every argument is checked before the first write,
 -- and the order is markers, events, jti. An error in the middle leaves a jti unset, so that
@@ -31,11 +33,12 @@ local cutoff, life = whole(1, 0), whole(2, 1)
 local once_ms = whole(3, 0)
 local max_len, max_age_ms = whole(4, 1), whole(5, 1)
 local channel, count = ARGV[6], whole(7, 1)
+local again = whole(8, 0) == 1
 if #KEYS ~= 1 + count + (once_ms > 0 and 1 or 0) then
   return redis.error_reply('ERR bcl number of keys')
 end
 
-local events, at = {}, 8
+local events, at = {}, 9
 for i = 1, count do
   local json, pairs_ = ARGV[at], whole(at + 1, 2)
   if not json or json:sub(1, 1) ~= '{' or #ARGV < at + 1 + pairs_ then
@@ -48,16 +51,27 @@ for i = 1, count do
 end
 
 local once = once_ms > 0 and KEYS[count + 2]
-if once and redis.call('EXISTS', once) == 1 then
+if again then
+  -- Markers, event and jti are written as one: markers that are there say that all is.
+  local lost = false
+  for i = 1, count do
+    local old = tonumber(redis.call('GET', KEYS[1 + i]) or '')
+    lost = lost or not old or old < cutoff
+  end
+  if not lost then return 0 end
+elseif once and redis.call('EXISTS', once) == 1 then
   return 0
 end
 
 -- Markers: never a lower cutoff, never a shorter life.
+local written = 1
 for i = 1, count do
   local key = KEYS[1 + i]
   local value, ttl = ARGV[1], life * 1000
   local old = redis.call('GET', key)
-  if old then
+  if not old then
+    written = 2
+  else
     local old_cutoff = tonumber(old)
     if old_cutoff and old_cutoff > cutoff then value = old end
     local old_ttl = redis.call('PTTL', key)
@@ -86,4 +100,4 @@ for i = 1, count do
   local event = events[i]
   redis.pcall('PUBLISH', channel, '{"id":"' .. event.id .. '",' .. event.json:sub(2))
 end
-return 1
+return written

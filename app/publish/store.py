@@ -1,48 +1,48 @@
 """Redis: one atomic script for each revocation, and what every relying app must find there.
 
 The contract of the keys is in the client package; the script in `store.lua` opens with its
-key map.
+key map. Many revocations go in one round trip, and each has a result of its own.
 """
 
 import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from redis.exceptions import (
-    BusyLoadingError,
-    NoScriptError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.asyncio import Redis
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
-from app.errors import DependencyUnavailable, Outage
 from app.revocation import Revocation
+from app.settings_values import MEMORY, Durability
 from backchannel_logout import AppKeys
-from backchannel_logout.connection import AsyncClient
 from backchannel_logout.keys import VERSION
 
-from .redis_link import REDIS_SECONDS
+from .redis_fault import (
+    EXCHANGE_FAULTS,
+    LevelNotReached,
+    RedisAway,
+    RedisFault,
+    fault_of,
+)
+from .redis_link import REDIS_SECONDS, RedisLink
 
 log = logging.getLogger(__name__)
 
 _SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
 _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-# A restart or a failover refuses connections for a moment; the script may run twice.
-_RETRY_PAUSE = 0.05
+# What WAIT and WAITAOF may take of a round trip; the rest is for the way there and back.
+_LEVEL_SECONDS = REDIS_SECONDS * 0.8
 
-# A Cluster client says in its own way that no server answers.
-_PASSING = (RedisConnectionError, RedisClusterException, BusyLoadingError, TryAgainError)
+NEW_MARKER = 2
+"""The script's answer when a marker was not there before; 1: it was, 0: nothing was changed."""
 
-_T = TypeVar("_T")
+Result = int | RedisFault
+"""What became of one revocation: the script's answer, or why there is none."""
 
 
 class Store:
@@ -50,72 +50,176 @@ class Store:
 
     def __init__(
         self,
-        redis: AsyncClient,
+        link: RedisLink,
         *,
         apps: Mapping[str, int],
         event_retention: float,
         event_max_len: int,
         clock: Callable[[], float],
+        durability: Durability = MEMORY,
     ) -> None:
-        self._redis = redis
+        self.link = link
         self._apps = dict(apps)
         self._max_len = event_max_len
         self._max_age_ms = math.ceil(event_retention * 1000)
         self._clock = clock
-        self.last_error: str | None = "not asked yet"
-        """What Redis said last to `take_pulse`; None when it took the write."""
+        self._durability = durability
 
-    async def write(self, revocation: Revocation) -> bool:
-        """Write markers, events and jti. False: the message was seen before, nothing changed.
+    @property
+    def level(self) -> str:
+        """The level of durability that each write waits for."""
+        return self._durability.level
 
-        Raises `DependencyUnavailable` when Redis has not acknowledged the whole within its
-        deadline. Then it may have been written or not; writing it again is harmless.
+    async def write(
+        self, revocations: Sequence[Revocation], *, again: bool = False
+    ) -> list[Result]:
+        """Write markers, events and jti of each, in one round trip to each server concerned.
+
+        A result that is no number is the fault: then that revocation may have been written or
+        not, and writing it again is harmless. ``again`` is for what was acknowledged before
+        and may have been lost since: it is left alone where its markers are still there.
         """
-        keys, args = self._arguments(revocation)
-        try:
-            return await self._in_time(lambda: self._run(keys, args)) == 1
-        except DependencyUnavailable as error:
-            log.warning(
-                "redis app=%s outcome=failed error=%s", revocation.event.app, error.__cause__
+        results: list[Result] = [RedisAway("not asked")] * len(revocations)
+        by_server: dict[Redis | RedisFault, list[int]] = {}
+        for index, revocation in enumerate(revocations):
+            by_server.setdefault(await self._server(revocation.event.app), []).append(index)
+        await asyncio.gather(
+            *(
+                self._write_to(server, indexes, revocations, results, again)
+                for server, indexes in by_server.items()
             )
-            raise
+        )
+        return results
 
-    async def take_pulse(self) -> None:
-        """Write the ``meta`` of each app where it is missing, and one of them always.
-
-        So a Redis that came back empty is served again, and `last_error` says whether it
-        takes writes.
-        """
-        before = self.last_error
+    async def _server(self, app: str) -> Redis | RedisFault:
         try:
-            await self._in_time(self._write_meta)
-        except DependencyUnavailable as error:
-            self.last_error = str(error.__cause__)
+            async with asyncio.timeout(REDIS_SECONDS):
+                return await self.link.primary(app)
+        except EXCHANGE_FAULTS as error:
+            return fault_of(error)
+
+    async def _write_to(
+        self,
+        server: Redis | RedisFault,
+        indexes: list[int],
+        revocations: Sequence[Revocation],
+        results: list[Result],
+        again: bool,
+    ) -> None:
+        """One server's share of `write`; fills in ``results``."""
+        answers: Sequence[Result]
+        if isinstance(server, RedisFault):
+            answers = [server] * len(indexes)
         else:
-            self.last_error = None
-        if self.last_error != before:
-            log.info("redis writable=%s error=%s", self.last_error is None, self.last_error or "-")
+            try:
+                answers = await self._exchange(server, [revocations[i] for i in indexes], again)
+            except EXCHANGE_FAULTS as error:
+                answers = [fault_of(error)] * len(indexes)
+        for index, answer in zip(indexes, answers, strict=True):
+            results[index] = answer
 
-    async def _write_meta(self) -> None:
-        metas: dict[str, dict[Any, Any]] = {
-            AppKeys(app).meta: {"v": str(VERSION), "max_session_age": str(age)}
-            for app, age in self._apps.items()
-        }
-        pipeline = self._redis.pipeline(transaction=False)
-        for key in metas:
-            pipeline.hgetall(key)
-        found = await pipeline.execute()
-        stale = [
-            (key, meta)
-            for (key, meta), old in zip(metas.items(), found, strict=True)
-            if {name.encode(): value.encode() for name, value in meta.items()} != old
+    async def _exchange(
+        self, server: Redis, revocations: Sequence[Revocation], again: bool
+    ) -> list[Result]:
+        commands = [self._command(revocation, again) for revocation in revocations]
+        answers = await self._pipelined(server, [("EVALSHA", _SCRIPT_SHA, *c) for c in commands])
+        missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missing:
+            # The server is new. The first brings the script along, the others find it there.
+            first, *rest = ([*commands[i]] for i in missing)
+            repeated = [("EVAL", _SCRIPT, *first), *(("EVALSHA", _SCRIPT_SHA, *c) for c in rest)]
+            for i, answer in zip(missing, await self._pipelined(server, repeated), strict=True):
+                answers[i] = answer
+        for i, answer in enumerate(answers):
+            if isinstance(answer, AskError) and not isinstance(answer, MovedError):
+                answers[i] = await self._redirected(commands[i])
+        return [
+            fault_of(answer) if isinstance(answer, RedisError) else answer for answer in answers
         ]
-        pipeline = self._redis.pipeline(transaction=False)
-        for key, meta in stale or [next(iter(metas.items()))]:
-            pipeline.hset(key, mapping=meta)
-        await pipeline.execute()
 
-    def _arguments(self, revocation: Revocation) -> tuple[list[str], list[str | int]]:
+    async def _redirected(self, command: list[str | int]) -> Result:
+        """Write while a Cluster moves the app's slot; nobody says there how durable it is."""
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                answer: int = await self.link.redirected(_SCRIPT, command)
+        except EXCHANGE_FAULTS as error:
+            return fault_of(error)
+        return answer if self._durability.level == "memory" else LevelNotReached("slot_moving")
+
+    async def _pipelined(self, server: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run the commands on one connection, and wait there for the level of durability.
+
+        The wait counts what this connection has written. A script that changed nothing writes
+        nothing, so a write without meaning comes before the wait.
+        """
+        pipeline = server.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        waits = self._durability.level != "memory"
+        if waits:
+            pipeline.hset(AppKeys(next(iter(self._apps))).meta, "v", str(VERSION))
+            pipeline.execute_command(*self._wait_command())
+        async with asyncio.timeout(REDIS_SECONDS):
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        if waits and (fault := self._level_fault(answers.pop())) is not None:
+            answers.pop()
+            return [fault if isinstance(answer, int) else answer for answer in answers]
+        return answers[: len(commands)]
+
+    def _wait_command(self) -> tuple[str | int, ...]:
+        level_ms = int(_LEVEL_SECONDS * 1000)
+        if self._durability.level == "fsync":
+            return ("WAITAOF", 1, 0, level_ms)
+        return ("WAIT", self._durability.replicas, level_ms)
+
+    def _level_fault(self, answer: object) -> RedisFault | None:
+        if isinstance(answer, RedisError):
+            return LevelNotReached(str(fault_of(answer)))
+        reached = answer[0] if isinstance(answer, list) else answer
+        wanted = 1 if self._durability.level == "fsync" else self._durability.replicas
+        if isinstance(reached, int) and reached >= wanted:
+            return None
+        return LevelNotReached(f"{self._durability.level}_{reached}_of_{wanted}")
+
+    async def write_meta(self) -> bool:
+        """Write the ``meta`` of each app where it is missing or differs, and one of them always.
+
+        So a Redis that came back empty is served again, and whoever asks learns whether Redis
+        takes writes. True when one was missing. Raises `RedisFault`.
+        """
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                return await self._write_meta()
+        except EXCHANGE_FAULTS as error:
+            raise fault_of(error) from None
+
+    async def _write_meta(self) -> bool:
+        metas: dict[str, dict[Any, Any]] = {
+            app: {"v": str(VERSION), "max_session_age": str(age)} for app, age in self._apps.items()
+        }
+        by_server: dict[Redis, list[str]] = {}
+        for app in metas:
+            by_server.setdefault(await self.link.primary(app), []).append(app)
+        missing = False
+        for server, apps in by_server.items():
+            pipeline = server.pipeline(transaction=False)
+            for app in apps:
+                pipeline.hgetall(AppKeys(app).meta)
+            found = await pipeline.execute()
+            missing = missing or not all(found)
+            stale = [
+                app
+                for app, old in zip(apps, found, strict=True)
+                if {name.encode(): value.encode() for name, value in metas[app].items()} != old
+            ]
+            pipeline = server.pipeline(transaction=False)
+            for app in stale or apps[:1]:
+                pipeline.hset(AppKeys(app).meta, mapping=metas[app])
+            await pipeline.execute()
+        return missing
+
+    def _command(self, revocation: Revocation, again: bool) -> list[str | int]:
+        """Number of keys, keys and arguments of the script."""
         event, names = revocation.event, revocation.issuer_names
         app = AppKeys(event.app)
         keys = [app.events, *revocation.marker_keys]
@@ -124,51 +228,14 @@ class Store:
             once_ms = max(0, math.ceil((revocation.once.until - self._clock()) * 1000))
             if once_ms:
                 keys.append(once_key)
-        args: list[str | int] = [
-            event.cutoff, revocation.life, once_ms,
-            self._max_len, self._max_age_ms, app.feed, len(names),
+        command: list[str | int] = [
+            len(keys), *keys, event.cutoff, revocation.life, once_ms,
+            self._max_len, self._max_age_ms, app.feed, len(names), int(again),
         ]  # fmt: skip
         for name in names:
             named = replace(event, iss=name)
             fields = named.to_fields()
-            args += [named.to_json(), 2 * len(fields)]
+            command += [named.to_json(), 2 * len(fields)]
             for field, value in fields.items():
-                args += [field, value]
-        return keys, args
-
-    async def _run(self, keys: list[str], args: Iterable[str | int]) -> int:
-        try:
-            reply = self._redis.evalsha(_SCRIPT_SHA, len(keys), *keys, *args)
-            return await cast("Awaitable[int]", reply)
-        except NoScriptError:
-            reply = self._redis.eval(_SCRIPT, len(keys), *keys, *args)
-            return await cast("Awaitable[int]", reply)
-
-    async def _in_time(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Run ``call`` within the deadline, again for as long as connections fail at once."""
-        fault = "timeout"
-        try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                while True:
-                    try:
-                        return await call()
-                    except _PASSING as error:
-                        fault = _name(error)
-                        await asyncio.sleep(_RETRY_PAUSE)
-        except TimeoutError:
-            pass
-        except RedisError as error:
-            fault = _name(error)
-        raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from RedisFault(fault)
-
-
-class RedisFault(Exception):
-    """What Redis or the way to it said, without a word of the data."""
-
-
-def _name(error: Exception) -> str:
-    """The first word of a Redis error (``OOM``, ``READONLY``, ...), or the exception's name."""
-    word = str(error).partition(" ")[0]
-    if isinstance(error, ResponseError) and word.isalpha() and word.isupper():
-        return word
-    return type(error).__name__
+                command += [field, value]
+        return command

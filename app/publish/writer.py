@@ -1,29 +1,60 @@
-"""Hands the revocations of one message to the store: all of them, or no acknowledgement."""
+"""Write, or journal, and only then acknowledge: the one way from a revocation to a 200."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from enum import StrEnum
 
-from app.errors import DependencyUnavailable
+from app.errors import DependencyUnavailable, Outage
 from app.revocation import Revocation
 
-from .store import Store
+from .accepted import Accepted
+from .grouped import GroupedWrites
+from .journal import Journal, JournalFault
+from .redis_fault import RedisFault, RevocationRefused
+from .redis_link import REDIS_SECONDS
+from .watch import Watch
+
+log = logging.getLogger(__name__)
+
+# Kept of a request's time for the journal, where there is one: an fsync of a busy disk.
+JOURNAL_SECONDS = 0.3
+
+# However late it is: a Redis that is well needs a millisecond.
+_LEAST_REDIS_SECONDS = 0.05
+
+
+class Written(StrEnum):
+    """Where one message's revocations are now; each is durable. Log field and metric label."""
+
+    ACCEPTED = "accepted"
+    """In Redis; at least one was new."""
+    JOURNALED = "journaled"
+    """In the journal, at least one of them, until Redis takes it."""
+    REPEATED = "repeated"
+    """They were there already."""
 
 
 class Writer:
-    """The one way from a revocation to Redis, for every source."""
+    """For every source. ``journal`` None: what Redis does not take is not accepted."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(
+        self, writes: GroupedWrites, watch: Watch, journal: Journal | None, accepted: Accepted
+    ) -> None:
+        self._writes = writes
+        self._watch = watch
+        self._journal = journal
+        self._accepted = accepted
 
-    async def write(self, revocations: Sequence[Revocation]) -> bool:
+    async def write(self, revocations: Sequence[Revocation], *, until: float) -> Written:
         """Write one revocation for each relying app concerned; all of them are tried.
 
-        True when at least one was new, False when the message only repeated what was
-        written. Raises `DependencyUnavailable` when one was not acknowledged: the sender's
-        repetition is then new for that app and a repetition for the others.
+        ``until`` is in the event loop's time. Raises `DependencyUnavailable` when one is durable
+        nowhere: the sender's repetition is then new for that app and a repetition for the
+        others.
         """
         results = await asyncio.gather(
-            *(self._store.write(revocation) for revocation in revocations),
+            *(self._write_one(revocation, until) for revocation in revocations),
             return_exceptions=True,
         )
         faults = [result for result in results if isinstance(result, BaseException)]
@@ -32,4 +63,44 @@ class Writer:
                 raise fault
         if faults:
             raise faults[0]
-        return any(results)
+        by_news = (Written.JOURNALED, Written.ACCEPTED, Written.REPEATED)
+        return next(written for written in by_news if written in results)
+
+    async def _write_one(self, revocation: Revocation, until: float) -> Written:
+        journal = self._journal
+        if journal is not None and self._watch.down:
+            # Asking again would only cost the request its time: the watch asks each second.
+            return await self._keep(journal, revocation, None)
+        try:
+            return await self._write_to_redis(revocation, until)
+        except RedisFault as fault:
+            app = revocation.event.app
+            log.warning("redis app=%s outcome=failed error=%s", app, fault)
+            if isinstance(fault, RevocationRefused):
+                # Kept for the operator who mends it; but nothing will write it by itself soon.
+                if journal is not None:
+                    await self._keep(journal, revocation, str(fault))
+            else:
+                self._watch.failed(fault)
+                if journal is not None:
+                    return await self._keep(journal, revocation, None)
+            raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
+
+    async def _write_to_redis(self, revocation: Revocation, until: float) -> Written:
+        now = asyncio.get_running_loop().time()
+        if self._journal is not None:
+            until = max(until - JOURNAL_SECONDS, now + _LEAST_REDIS_SECONDS)
+        answer = await self._writes.write(revocation, until=min(until, now + REDIS_SECONDS))
+        if not answer:
+            return Written.REPEATED
+        self._accepted.remember(revocation)
+        return Written.ACCEPTED
+
+    @staticmethod
+    async def _keep(journal: Journal, revocation: Revocation, refused: str | None) -> Written:
+        try:
+            new = await journal.append(revocation, refused=refused)
+        except JournalFault as fault:
+            log.error("journal app=%s outcome=failed error=%s", revocation.event.app, fault)
+            raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
+        return Written.JOURNALED if new else Written.REPEATED

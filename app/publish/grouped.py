@@ -1,0 +1,122 @@
+"""Writes of concurrent requests, grouped into few round trips.
+
+A request's write starts at once where no other is under way; what arrives meanwhile goes
+together in the next round trip. The exchange with Redis runs in a task of its own: a request
+that gives up cancels nothing, so that no answer is ever read by somebody else.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+
+from app.revocation import Revocation
+
+from .redis_fault import RedisAway, RedisFault, RedisUnwilling
+from .store import Result, Store
+
+log = logging.getLogger(__name__)
+
+# Round trips under way to one server. More only make the groups smaller; a level of durability
+# that is waited for holds each of them for longer.
+LANES = 2
+WAITING_LANES = 8
+
+# One group's script runs hold up every other client of that server for some 10 ms.
+LARGEST_GROUP = 256
+
+# A restart or a failover refuses connections for a moment; the script may run twice.
+RETRY_PAUSE = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One request's write. ``until`` is in the event loop's time."""
+
+    revocation: Revocation
+    until: float
+    result: asyncio.Future[Result]
+
+
+@dataclass(slots=True)
+class _Line:
+    """What waits for one server."""
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    lanes: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class GroupedWrites:
+    """Hands revocations to the store, many at once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lines: dict[str, _Line] = {}
+        self._most = LANES if store.level == "memory" else WAITING_LANES
+
+    async def write(self, revocation: Revocation, *, until: float) -> int:
+        """Write one revocation; try again while connections fail at once and time is left.
+
+        Returns the script's answer. Raises `RedisFault`; then it may have been written or not.
+        """
+        waiting = _Waiting(revocation, until, asyncio.get_running_loop().create_future())
+        self._enqueue(waiting)
+        await asyncio.wait({waiting.result}, timeout=until - asyncio.get_running_loop().time())
+        if not waiting.result.done():
+            waiting.result.cancel()
+            raise RedisAway("timeout")
+        result = waiting.result.result()
+        if isinstance(result, RedisFault):
+            raise result
+        return result
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        if waiting.result.done():
+            return
+        place = self._store.link.place(waiting.revocation.event.app)
+        line = self._lines.setdefault(place, _Line())
+        line.waiting.append(waiting)
+        if len(line.lanes) < self._most:
+            lane = asyncio.create_task(self._run(line))
+            line.lanes.add(lane)
+            lane.add_done_callback(line.lanes.discard)
+
+    async def _run(self, line: _Line) -> None:
+        """One lane: group after group, until nothing waits."""
+        while group := self._next_group(line):
+            results = await self._exchange(group)
+            if any(isinstance(result, RedisAway) for result in results):
+                await self._store.link.look_up_soon()
+            for waiting, result in zip(group, results, strict=True):
+                self._settle(waiting, result)
+
+    async def _exchange(self, group: list[_Waiting]) -> list[Result]:
+        try:
+            return await self._store.write([waiting.revocation for waiting in group])
+        except Exception:
+            # A fault of ours must not leave those who wait without an answer.
+            log.exception("redis outcome=failed error=internal")
+            return [RedisUnwilling("internal")] * len(group)
+
+    @staticmethod
+    def _next_group(line: _Line) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        while line.waiting and len(group) < LARGEST_GROUP:
+            waiting = line.waiting.popleft()
+            if not waiting.result.done():  # else its request has given up
+                group.append(waiting)
+        return group
+
+    def _settle(self, waiting: _Waiting, result: Result) -> None:
+        if waiting.result.done():
+            return
+        loop = asyncio.get_running_loop()
+        if isinstance(result, RedisAway) and loop.time() + RETRY_PAUSE < waiting.until:
+            loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
+        else:
+            waiting.result.set_result(result)
+
+    async def aclose(self) -> None:
+        """Wait for the exchanges under way."""
+        lanes = [lane for line in self._lines.values() for lane in line.lanes]
+        await asyncio.gather(*lanes, return_exceptions=True)

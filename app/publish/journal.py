@@ -1,0 +1,297 @@
+"""The journal: accepted revocations that Redis could not take, until it can.
+
+An entry that was appended outlives the process and the machine's power: SQLite with a
+write-ahead log and an fsync at each commit. Appends that come together share one commit.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from app.revocation import Revocation
+
+from .record import DamagedRecord, decode, encode
+from .salvage import is_damaged, move_damaged
+from .sqlite_file import LARGEST_WAL, SqliteFile
+
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,     -- the same logout of the same app has one place only
+    accepted_at REAL NOT NULL,    -- epoch seconds
+    record BLOB NOT NULL,
+    refused TEXT                  -- why Redis refuses this one; NULL: it waits
+);
+CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, turn INTEGER NOT NULL);
+"""
+
+# Only the thread of the file counts, so that no count is ever of another moment than the rows.
+_COUNT = (
+    "SELECT coalesce(sum(refused IS NULL), 0), count(*), coalesce(sum(length(record)), 0)"
+    " FROM entries"
+)
+
+# Given up when the disk is full: a deletion too must be written before it frees anything.
+_RESERVE_BYTES = 4 * LARGEST_WAL
+
+
+class JournalFault(Exception):
+    """The journal has not taken an entry. The text is one word: ``full`` or ``disk``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A revocation in the journal. ``refused`` says why it is set aside; None: it waits."""
+
+    id: int
+    revocation: Revocation
+    refused: str | None
+
+
+@dataclass(slots=True)
+class Depth:
+    """What is in the journal. ``bytes`` are those of the records."""
+
+    waiting: int = 0
+    set_aside: int = 0
+    bytes: int = 0
+    oldest_at: float | None = None
+    """When the first of those that wait was received, in epoch seconds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    key: str
+    accepted_at: float
+    record: bytes
+    refused: str | None
+    done: asyncio.Future[bool]
+
+    def settle(self, result: bool | str) -> None:
+        if self.done.done():
+            return
+        if isinstance(result, str):
+            self.done.set_exception(JournalFault(result))
+        else:
+            self.done.set_result(result)
+
+
+class Journal:
+    """One process's journal, in a file of its own. ``max_bytes`` counts the records."""
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._file = SqliteFile(path, _SCHEMA, synchronous="FULL", check=True)
+        self._reserve = path.with_name(path.name + ".reserve")
+        self._appends: list[_Append] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._disk_fault = False
+        self.depth = Depth()
+
+    async def open(self) -> None:
+        """Open the file. A damaged one is set aside, and what can be read of it is kept.
+
+        Raises ``OSError`` or ``sqlite3.Error`` when there can be no journal at this path.
+        """
+        rescued: list[Revocation] = []
+        try:
+            await self._file.open()
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            rescued = await asyncio.to_thread(move_damaged, self.path)
+            await self._file.open()
+        await asyncio.to_thread(self._keep_reserve)
+        await self.refresh()
+        for revocation in rescued:
+            await self.append(revocation)
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    @property
+    def fault(self) -> str | None:
+        """Why it takes no entry now: ``full`` or ``disk``."""
+        if self._disk_fault:
+            return "disk"
+        return "full" if self.depth.bytes >= self._max_bytes else None
+
+    async def probe(self) -> None:
+        """Learn whether a write succeeds; `fault` tells."""
+        await self._guarded(
+            lambda db: db.execute("INSERT OR REPLACE INTO probe VALUES (1, random())")
+        )
+
+    # -- taking entries ---------------------------------------------------------------------
+
+    async def append(self, revocation: Revocation, *, refused: str | None = None) -> bool:
+        """Write an entry durably. False: the same logout of this app is in the journal already.
+
+        ``refused`` says why Redis refuses it for its own sake: it is set aside at once. Raises
+        `JournalFault`.
+        """
+        record = encode(revocation)
+        one = _Append(
+            key=revocation.once_key or hashlib.sha256(record).hexdigest(),
+            accepted_at=revocation.event.received_at,
+            record=record,
+            refused=refused,
+            done=asyncio.get_running_loop().create_future(),
+        )
+        self._appends.append(one)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit())
+        return await one.done
+
+    async def _commit(self) -> None:
+        """Group after group, for as long as something waits: one fsync for each group."""
+        while self._appends:
+            group, self._appends = self._appends, []
+            results = await self._guarded(partial(self._insert, group))
+            for one, result in zip(group, results or ["disk"] * len(group), strict=True):
+                one.settle(result)
+        self._committing = None
+
+    def _insert(self, group: Sequence[_Append], connection: sqlite3.Connection) -> list[bool | str]:
+        results: list[bool | str] = []
+        depth = self.depth
+        for one in group:
+            if depth.bytes + len(one.record) > self._max_bytes:
+                results.append("full")
+                continue
+            cursor = connection.execute(
+                "INSERT OR IGNORE INTO entries (key, accepted_at, record, refused)"
+                " VALUES (?, ?, ?, ?)",
+                (one.key, one.accepted_at, one.record, one.refused),
+            )
+            new = cursor.rowcount == 1
+            results.append(new)
+            if new:
+                depth.bytes += len(one.record)
+                depth.waiting += one.refused is None
+                depth.set_aside += one.refused is not None
+        depth.oldest_at = _oldest(connection)
+        return results
+
+    async def _guarded(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """Run ``work``; None, and `fault`, when the disk does not take it."""
+        try:
+            result = await self._file.run(work)
+        except (sqlite3.Error, OSError) as error:
+            if not self._disk_fault:
+                log.error("journal outcome=failed error=%s", _name(error))
+            self._disk_fault = True
+            with contextlib.suppress(sqlite3.Error, OSError):
+                await self.refresh()  # what was counted did not happen
+            return None
+        if self._disk_fault:
+            log.warning("journal outcome=recovered")
+        self._disk_fault = False
+        return result
+
+    # -- giving them back -------------------------------------------------------------------
+
+    async def read(self, *, after: int, limit: int, refused: bool = False) -> list[Entry]:
+        """Entries with a higher id than ``after``: those that wait, or those set aside."""
+        which = "refused IS NOT NULL" if refused else "refused IS NULL"
+        rows = await self._file.run(
+            lambda db: db.execute(
+                f"SELECT id, record, refused FROM entries WHERE {which} AND id > ?"  # noqa: S608
+                " ORDER BY id LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        )
+        entries, damaged = [], []
+        for number, record, why in rows:
+            try:
+                entries.append(Entry(number, decode(record), why))
+            except DamagedRecord as error:
+                damaged.append((number, f"damaged: {error}"))
+        if damaged and not refused:
+            await self.set_aside(damaged)
+        return entries
+
+    async def remove(self, ids: Sequence[int]) -> None:
+        """Delete what was applied; also when the disk is full."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            which = f"WHERE id IN ({','.join('?' * len(ids))})"
+            waiting, total, size = connection.execute(f"{_COUNT} {which}", list(ids)).fetchone()
+            connection.execute(f"DELETE FROM entries {which}", list(ids))  # noqa: S608
+            self.depth.waiting -= waiting
+            self.depth.set_aside -= total - waiting
+            self.depth.bytes -= size
+            self.depth.oldest_at = _oldest(connection)
+
+        try:
+            await self._file.run(delete)
+        except sqlite3.Error:
+            await asyncio.to_thread(self._reserve.unlink, missing_ok=True)
+            log.warning("journal outcome=full action=reserve_given_up")
+            await self.refresh()
+            await self._file.run(delete)
+        else:
+            if not self.depth.waiting:
+                await asyncio.to_thread(self._keep_reserve)
+
+    async def set_aside(self, refused: Sequence[tuple[int, str]]) -> None:
+        """Keep entries that can not be applied out of the others' way; each with the reason."""
+
+        def mark(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE entries SET refused = ? WHERE id = ?", [(why, one) for one, why in refused]
+            )
+            self._measure(connection)
+
+        for _, why in refused:
+            log.error("journal outcome=set_aside error=%s", why)
+        await self._file.run(mark)
+
+    async def put_back(self) -> int:
+        """Let those that were set aside wait again; returns how many."""
+
+        def unmark(connection: sqlite3.Connection) -> int:
+            count = connection.execute(
+                "UPDATE entries SET refused = NULL WHERE refused IS NOT NULL"
+            ).rowcount
+            self._measure(connection)
+            return count
+
+        return await self._file.run(unmark)
+
+    async def refresh(self) -> None:
+        """Count anew: the command line can change what is there."""
+        await self._file.run(self._measure)
+
+    def _measure(self, connection: sqlite3.Connection) -> None:
+        waiting, total, size = connection.execute(_COUNT).fetchone()
+        self.depth = Depth(waiting, total - waiting, size, _oldest(connection))
+
+    def _keep_reserve(self) -> None:
+        with contextlib.suppress(OSError):
+            if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVE_BYTES:
+                self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+
+
+def _oldest(connection: sqlite3.Connection) -> float | None:
+    row = connection.execute(
+        "SELECT accepted_at FROM entries WHERE refused IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return row and float(row[0])
+
+
+def _name(error: Exception) -> str:
+    """SQLite's name of its error (``SQLITE_FULL``), without a word of the data."""
+    return str(getattr(error, "sqlite_errorname", None) or type(error).__name__)

@@ -1,0 +1,123 @@
+"""Everything between a revocation and Redis, put together and kept running."""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from app.settings import Settings
+from backchannel_logout.connection import AsyncClient
+
+from .accepted import Accepted
+from .grouped import GroupedWrites
+from .journal import Journal
+from .journal_files import JournalFiles, copy_of
+from .recovery import Recovery
+from .redis_link import RedisLink
+from .replay import Replay
+from .store import Store
+from .watch import Watch
+from .writer import Writer
+
+
+class JournalUnusable(Exception):
+    """There can be no journal at the configured path; the message is for the operator."""
+
+
+class Publisher:
+    """`writer` is for every source of revocations; `watch` and `journal` tell how it goes."""
+
+    def __init__(
+        self, settings: Settings, client: AsyncClient, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        link = RedisLink(client)
+        self.store = Store(
+            link,
+            apps={
+                one.app: int(one.max_session_age)
+                for issuer in settings.issuers
+                for one in issuer.clients
+            },
+            event_retention=settings.event_retention,
+            event_max_len=settings.event_max_len,
+            durability=settings.durability,
+            clock=clock,
+        )
+        path = settings.journal_path
+        self._link = link
+        self._files = JournalFiles(path) if path is not None else None
+        own = self._claim()
+        self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
+        self._accepted = Accepted(
+            copy_of(own) if own else None,
+            window=settings.recovery_window,
+            most=settings.recovery_max_entries,
+            clock=clock,
+        )
+        self._recovery = Recovery(self.store, self._accepted)
+        self.watch = Watch(self.store, link, on_change=self._recovery.primary_changed)
+        self._writes = GroupedWrites(self.store)
+        self.writer = Writer(self._writes, self.watch, self.journal, self._accepted)
+
+    def _claim(self) -> Path | None:
+        if self._files is None:
+            return None
+        try:
+            return self._files.claim()
+        except OSError as error:
+            raise self._unusable(error.strerror or error) from None
+
+    def _unusable(self, why: object) -> JournalUnusable:
+        return JournalUnusable(f"{self._settings.journal_path}: {why}")
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the journal, watch Redis, replay and recover; at the end drain what is left.
+
+        Raises `JournalUnusable`.
+        """
+        await self._open()
+        work = [
+            self._accepted.keep_writing,
+            self._recovery.keep_recovering,
+            self.watch.keep_looking,
+        ]
+        replay: Replay | None = None
+        if self.journal is not None and self._files is not None:
+            replay = Replay(
+                self.journal, self._files, self.store, self.watch, self._accepted, self._recovery,
+                alarm_age=self._settings.journal_alarm_age, clock=self._clock,
+            )  # fmt: skip
+            work.append(replay.keep_replaying)
+        tasks = [asyncio.create_task(one()) for one in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if replay is not None:
+                await replay.drain(self._settings.shutdown_grace)
+            await self._writes.aclose()
+            await self._close()
+
+    async def _open(self) -> None:
+        try:
+            if self.journal is not None:
+                await self.journal.open()
+            await self._accepted.open()
+        except (OSError, sqlite3.Error) as error:
+            await self._close()
+            raise self._unusable(error) from None
+
+    async def _close(self) -> None:
+        if self.journal is not None:
+            await self.journal.close()
+        await self._accepted.close()
+        if self._files is not None:
+            self._files.release()
+        await self._link.aclose()

@@ -1,0 +1,66 @@
+"""A revocation as a line of bytes that can be trusted again later, or found in a damaged file.
+
+    bcl1:<length>:<CRC-32 in hex>:<JSON>
+
+The head makes a record recognizable among other bytes, the sum says whether it is whole.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Iterator
+
+from app.revocation import Once, Revocation
+from backchannel_logout import Event
+from backchannel_logout.event import MalformedEvent, UnknownEvent
+
+_HEAD = re.compile(rb"bcl1:(\d{1,7}):([0-9a-f]{8}):")
+
+
+class DamagedRecord(ValueError):
+    """These bytes are no whole record."""
+
+
+def encode(revocation: Revocation) -> bytes:
+    """The record of a revocation."""
+    once = revocation.once
+    body = json.dumps(
+        {
+            "event": revocation.event.members(),
+            "names": revocation.issuer_names,
+            "life": revocation.life,
+            "once": once and [once.jti, once.sid, once.sub, once.until],
+        },
+        separators=(",", ":"),
+    ).encode()
+    return b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body)
+
+
+def decode(record: bytes) -> Revocation:
+    """The revocation of a record. Raises `DamagedRecord`."""
+    head = _HEAD.match(record)
+    if head is None:
+        raise DamagedRecord("no head")
+    body = record[head.end() :]
+    if len(body) != int(head[1]) or zlib.crc32(body) != int(head[2], 16):
+        raise DamagedRecord("not whole")
+    try:
+        members = json.loads(body)
+        once = members["once"]
+        return Revocation(
+            event=Event.from_json(json.dumps(members["event"])),
+            issuer_names=tuple(members["names"]),
+            life=int(members["life"]),
+            once=Once(*once) if once is not None else None,
+        )
+    except (KeyError, TypeError, ValueError, MalformedEvent, UnknownEvent):
+        raise DamagedRecord("of another release") from None
+
+
+def records_in(data: bytes) -> Iterator[bytes]:
+    """Every whole record among these bytes, whatever else they hold."""
+    for head in _HEAD.finditer(data):
+        end = head.end() + int(head[1])
+        body = data[head.end() : end]
+        if len(body) == int(head[1]) and zlib.crc32(body) == int(head[2], 16):
+            yield data[head.start() : end]

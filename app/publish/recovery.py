@@ -1,0 +1,85 @@
+"""A Redis that lost what it had acknowledged gets it again, from our copy.
+
+Told by the watch after any change of primary, restart or outage. First the last minutes are
+compared: a failover loses seconds. Where something was missing and the server came back empty
+or older, everything that the copy holds is compared. What is there is left alone.
+"""
+
+import asyncio
+import logging
+
+from .accepted import Accepted
+from .redis_fault import RevocationRefused
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+# A failover loses what the replica had not yet: seconds. Longer than a split lasts until a
+# Cluster's or Sentinel's old primary has stepped back.
+LATELY_SECONDS = 360.0
+
+# And at least so many, so that a copy whose last entry is hours old still tells an older server.
+LATELY_ENTRIES = 1000
+
+# One round trip; short enough for requests to get in between.
+_CHUNK = 200
+
+_PAUSE = 1.0
+
+
+class Recovery:
+    """Compares Redis with the copy, in a task of its own."""
+
+    def __init__(self, store: Store, accepted: Accepted) -> None:
+        self._store = store
+        self._accepted = accepted
+        self._changed = asyncio.Event()
+        self.last_loss: int | None = None
+        """How many revocations the last change had lost; None while none was seen."""
+
+    def primary_changed(self) -> None:
+        """What was acknowledged may be lost."""
+        self._changed.set()
+
+    async def keep_recovering(self) -> None:
+        """Compare after each change. Never returns."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.recover()
+            except Exception:
+                log.exception("recovery outcome=failed error=internal")
+                self._changed.set()
+                await asyncio.sleep(_PAUSE)
+
+    async def recover(self) -> int:
+        """Write again what is missing; returns how many."""
+        lately = await self._accepted.since(LATELY_SECONDS, at_least=LATELY_ENTRIES)
+        lost = await self._compare(lately, None)
+        if lost:
+            # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
+            log.error("recovery outcome=older lost=%d action=compare_all", lost)
+            lost += await self._compare(0, lately)
+            log.error("recovery outcome=done written_again=%d", lost)
+            self.last_loss = lost
+        else:
+            log.info("recovery outcome=nothing_lost")
+        return lost
+
+    async def _compare(self, after: int, last: int | None) -> int:
+        """Entries with an id above ``after`` and up to ``last``; returns how many were missing."""
+        lost = 0
+        while entries := await self._accepted.read(after=after, limit=_CHUNK):
+            if last is not None:
+                entries = [entry for entry in entries if entry[0] <= last]
+            if not entries:
+                break
+            results = await self._store.write([one for _, one in entries], again=True)
+            if any(not isinstance(result, int | RevocationRefused) for result in results):
+                # Away again: from here on, when it is back. What is written already is skipped.
+                await asyncio.sleep(_PAUSE)
+                continue
+            lost += sum(isinstance(result, int) and result > 0 for result in results)
+            after = entries[-1][0]
+        return lost

@@ -1,0 +1,151 @@
+"""Brings the journal's entries to Redis as soon as it takes them, and those of the dead."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from .accepted import Accepted
+from .journal import Entry, Journal
+from .journal_files import JournalFiles
+from .recovery import Recovery
+from .redis_fault import RevocationRefused
+from .store import Store
+from .watch import Watch
+
+log = logging.getLogger(__name__)
+
+# One round trip; short enough for requests to get in between.
+_CHUNK = 200
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+# How long a process that died may lie there before another one takes over what it had accepted.
+ADOPT_SECONDS = 10.0
+
+_PROBE_SECONDS = 2.0
+
+_ALARM_SECONDS = 60.0
+
+
+class Replay:
+    """The background task of one journal. ``alarm_age`` is in seconds."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        files: JournalFiles,
+        store: Store,
+        watch: Watch,
+        accepted: Accepted,
+        recovery: Recovery,
+        *,
+        alarm_age: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._files = files
+        self._store = store
+        self._watch = watch
+        self._accepted = accepted
+        self._recovery = recovery
+        self._alarm_age = alarm_age
+        self._clock = clock
+        self._alarmed_at = float("-inf")
+
+    async def keep_replaying(self) -> None:
+        """Replay whenever something waits and Redis is there. Never returns."""
+        pause = _FIRST_PAUSE
+        looked_at = probed_at = float("-inf")
+        while True:
+            try:
+                now = asyncio.get_running_loop().time()
+                if now - looked_at > ADOPT_SECONDS:
+                    looked_at = now
+                    if await self._files.adopt_orphans(self._journal, self._accepted):
+                        self._recovery.primary_changed()
+                    await self._journal.refresh()
+                if now - probed_at > _PROBE_SECONDS and self._in_need():
+                    probed_at = now
+                    await self._journal.probe()
+                done = self._watch.last_error is not None or await self.replay()
+            except Exception:
+                log.exception("journal outcome=failed error=internal")
+                done = False
+            self._alarm()
+            pause = _FIRST_PAUSE if done else min(pause * 2, _LONGEST_PAUSE)
+            # Not all processes at once, on a Redis that has only just come back.
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+
+    def _in_need(self) -> bool:
+        """Whether it matters now if the journal takes an entry."""
+        return self._watch.last_error is not None or self._journal.fault == "disk"
+
+    async def replay(self) -> bool:
+        """Write every entry that waits, once. False when Redis did not take one of them."""
+        after, applied = 0, 0
+        while self._journal.depth.waiting:
+            entries = await self._journal.read(after=after, limit=_CHUNK)
+            if not entries:
+                return True
+            after = entries[-1].id
+            written = await self._write(entries)
+            applied += written
+            if not written and self._journal.depth.waiting:
+                break
+        if applied:
+            left = self._journal.depth.waiting
+            log.info("journal outcome=replayed entries=%d left=%d", applied, left)
+        return not self._journal.depth.waiting
+
+    async def _write(self, entries: list[Entry]) -> int:
+        """One chunk; returns how many are no longer waiting."""
+        results = await self._store.write([entry.revocation for entry in entries])
+        applied, refused = [], []
+        for entry, result in zip(entries, results, strict=True):
+            if isinstance(result, int):
+                applied.append(entry.id)
+                self._accepted.remember(entry.revocation)
+            elif isinstance(result, RevocationRefused):
+                refused.append((entry.id, str(result)))
+        if applied:
+            await self._journal.remove(applied)
+        if refused:
+            await self._journal.set_aside(refused)
+        return len(applied) + len(refused)
+
+    async def drain(self, seconds: float) -> None:
+        """Before the end: replay for at most so long, then say what remains."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self.replay():
+                    await asyncio.sleep(_FIRST_PAUSE)
+        except TimeoutError:
+            pass
+        depth = self._journal.depth
+        if depth.waiting or depth.set_aside:
+            log.error(
+                "journal outcome=stopped waiting=%d set_aside=%d file=%s",
+                depth.waiting,
+                depth.set_aside,
+                self._journal.path,
+            )
+
+    def _alarm(self) -> None:
+        """Say loudly, but once a minute, what needs a person."""
+        now = asyncio.get_running_loop().time()
+        depth, fault = self._journal.depth, self._journal.fault
+        age = 0.0 if depth.oldest_at is None else self._clock() - depth.oldest_at
+        if now - self._alarmed_at < _ALARM_SECONDS:
+            return
+        if fault or depth.set_aside or (depth.waiting and age > self._alarm_age):
+            self._alarmed_at = now
+            log.error(
+                "journal outcome=alarm fault=%s waiting=%d set_aside=%d bytes=%d oldest_s=%.0f",
+                fault or "-",
+                depth.waiting,
+                depth.set_aside,
+                depth.bytes,
+                age,
+            )
