@@ -6,8 +6,9 @@
     tokens.jwks            one key set: which keys fit               (pure)
     tokens.logout_token    the claims, one rule after the other     -> LogoutToken
     revocation             whom, since when, until when             -> Revocation (pure)
-    publish.writer         every relying app concerned; all or 503
+    publish.writer         every relying app concerned: Redis or journal, else 503
     publish.store          one atomic script in Redis: markers, event, jti
+    publish.journal        on disk until Redis takes it; replay brings it there
     (client package)       the relying app asks, or is told
 
 Around it:

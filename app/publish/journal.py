@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from app.revocation import Revocation
 
+from .journal_table import COUNT, PUT_BACK, SCHEMA, Depth, Entry, oldest
 from .record import DamagedRecord, decode, encode
 from .salvage import is_damaged, move_damaged
 from .sqlite_file import LARGEST_WAL, SqliteFile
@@ -25,49 +26,12 @@ _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,     -- the same logout of the same app has one place only
-    accepted_at REAL NOT NULL,    -- epoch seconds
-    record BLOB NOT NULL,
-    refused TEXT                  -- why Redis refuses this one; NULL: it waits
-);
-CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, turn INTEGER NOT NULL);
-"""
-
-# Only the thread of the file counts, so that no count is ever of another moment than the rows.
-_COUNT = (
-    "SELECT coalesce(sum(refused IS NULL), 0), count(*), coalesce(sum(length(record)), 0)"
-    " FROM entries"
-)
-
 # Given up when the disk is full: a deletion too must be written before it frees anything.
 _RESERVE_BYTES = 4 * LARGEST_WAL
 
 
 class JournalFault(Exception):
     """The journal has not taken an entry. The text is one word: ``full`` or ``disk``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A revocation in the journal. ``refused`` says why it is set aside; None: it waits."""
-
-    id: int
-    revocation: Revocation
-    refused: str | None
-
-
-@dataclass(slots=True)
-class Depth:
-    """What is in the journal. ``bytes`` are those of the records."""
-
-    waiting: int = 0
-    set_aside: int = 0
-    bytes: int = 0
-    oldest_at: float | None = None
-    """When the first of those that wait was received, in epoch seconds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +57,7 @@ class Journal:
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._file = SqliteFile(path, _SCHEMA, synchronous="FULL", check=True)
+        self._file = SqliteFile(path, SCHEMA, synchronous="FULL", check=True)
         self._reserve = path.with_name(path.name + ".reserve")
         self._appends: list[_Append] = []
         self._committing: asyncio.Task[None] | None = None
@@ -182,7 +146,7 @@ class Journal:
                 depth.bytes += len(one.record)
                 depth.waiting += one.refused is None
                 depth.set_aside += one.refused is not None
-        depth.oldest_at = _oldest(connection)
+        depth.oldest_at = oldest(connection)
         return results
 
     async def _guarded(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
@@ -228,12 +192,12 @@ class Journal:
 
         def delete(connection: sqlite3.Connection) -> None:
             which = f"WHERE id IN ({','.join('?' * len(ids))})"
-            waiting, total, size = connection.execute(f"{_COUNT} {which}", list(ids)).fetchone()
+            waiting, total, size = connection.execute(f"{COUNT} {which}", list(ids)).fetchone()
             connection.execute(f"DELETE FROM entries {which}", list(ids))  # noqa: S608
             self.depth.waiting -= waiting
             self.depth.set_aside -= total - waiting
             self.depth.bytes -= size
-            self.depth.oldest_at = _oldest(connection)
+            self.depth.oldest_at = oldest(connection)
 
         try:
             await self._file.run(delete)
@@ -263,9 +227,7 @@ class Journal:
         """Let those that were set aside wait again; returns how many."""
 
         def unmark(connection: sqlite3.Connection) -> int:
-            count = connection.execute(
-                "UPDATE entries SET refused = NULL WHERE refused IS NOT NULL"
-            ).rowcount
+            count = connection.execute(PUT_BACK).rowcount
             self._measure(connection)
             return count
 
@@ -276,20 +238,13 @@ class Journal:
         await self._file.run(self._measure)
 
     def _measure(self, connection: sqlite3.Connection) -> None:
-        waiting, total, size = connection.execute(_COUNT).fetchone()
-        self.depth = Depth(waiting, total - waiting, size, _oldest(connection))
+        waiting, total, size = connection.execute(COUNT).fetchone()
+        self.depth = Depth(waiting, total - waiting, size, oldest(connection))
 
     def _keep_reserve(self) -> None:
         with contextlib.suppress(OSError):
             if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVE_BYTES:
                 self._reserve.write_bytes(bytes(_RESERVE_BYTES))
-
-
-def _oldest(connection: sqlite3.Connection) -> float | None:
-    row = connection.execute(
-        "SELECT accepted_at FROM entries WHERE refused IS NULL ORDER BY id LIMIT 1"
-    ).fetchone()
-    return row and float(row[0])
 
 
 def _name(error: Exception) -> str:

@@ -35,18 +35,7 @@ class Publisher:
         self._settings = settings
         self._clock = clock
         link = RedisLink(client)
-        self.store = Store(
-            link,
-            apps={
-                one.app: int(one.max_session_age)
-                for issuer in settings.issuers
-                for one in issuer.clients
-            },
-            event_retention=settings.event_retention,
-            event_max_len=settings.event_max_len,
-            durability=settings.durability,
-            clock=clock,
-        )
+        self.store = new_store(settings, link, clock=clock)
         path = settings.journal_path
         self._link = link
         self._files = JournalFiles(path) if path is not None else None
@@ -121,3 +110,21 @@ class Publisher:
         if self._files is not None:
             self._files.release()
         await self._link.aclose()
+
+
+def new_store(
+    settings: Settings, link: RedisLink, *, clock: Callable[[], float] = time.time
+) -> Store:
+    """The store that the settings describe."""
+    return Store(
+        link,
+        apps={
+            one.app: int(one.max_session_age)
+            for issuer in settings.issuers
+            for one in issuer.clients
+        },
+        event_retention=settings.event_retention,
+        event_max_len=settings.event_max_len,
+        durability=settings.durability,
+        clock=clock,
+    )

@@ -4,11 +4,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from app.revocation import Revocation
 
 from .accepted import Accepted
-from .journal import Entry, Journal
+from .journal import Journal
 from .journal_files import JournalFiles
+from .journal_table import Entry
 from .recovery import Recovery
 from .redis_fault import RevocationRefused
 from .store import Store
@@ -84,36 +87,7 @@ class Replay:
 
     async def replay(self) -> bool:
         """Write every entry that waits, once. False when Redis did not take one of them."""
-        after, applied = 0, 0
-        while self._journal.depth.waiting:
-            entries = await self._journal.read(after=after, limit=_CHUNK)
-            if not entries:
-                return True
-            after = entries[-1].id
-            written = await self._write(entries)
-            applied += written
-            if not written and self._journal.depth.waiting:
-                break
-        if applied:
-            left = self._journal.depth.waiting
-            log.info("journal outcome=replayed entries=%d left=%d", applied, left)
-        return not self._journal.depth.waiting
-
-    async def _write(self, entries: list[Entry]) -> int:
-        """One chunk; returns how many are no longer waiting."""
-        results = await self._store.write([entry.revocation for entry in entries])
-        applied, refused = [], []
-        for entry, result in zip(entries, results, strict=True):
-            if isinstance(result, int):
-                applied.append(entry.id)
-                self._accepted.remember(entry.revocation)
-            elif isinstance(result, RevocationRefused):
-                refused.append((entry.id, str(result)))
-        if applied:
-            await self._journal.remove(applied)
-        if refused:
-            await self._journal.set_aside(refused)
-        return len(applied) + len(refused)
+        return await replay(self._journal, self._store, self._accepted.remember)
 
     async def drain(self, seconds: float) -> None:
         """Before the end: replay for at most so long, then say what remains."""
@@ -149,3 +123,44 @@ class Replay:
                 depth.bytes,
                 age,
             )
+
+
+async def replay(journal: Journal, store: Store, remember: Callable[[Revocation], None]) -> bool:
+    """Write every entry that waits, once; ``remember`` is told of each that Redis has taken.
+
+    False when Redis did not take one of them. One that it refuses for its own sake is set
+    aside.
+    """
+    after, applied = 0, 0
+    while journal.depth.waiting and (entries := await journal.read(after=after, limit=_CHUNK)):
+        after = entries[-1].id
+        written = await _write(entries, journal, store, remember)
+        applied += written
+        if not written:
+            break
+    left = journal.depth.waiting
+    if applied:
+        log.info("journal outcome=replayed entries=%d left=%d", applied, left)
+    return not left
+
+
+async def _write(
+    entries: Sequence[Entry],
+    journal: Journal,
+    store: Store,
+    remember: Callable[[Revocation], None],
+) -> int:
+    """One chunk; returns how many are no longer waiting."""
+    results = await store.write([entry.revocation for entry in entries])
+    applied, refused = [], []
+    for entry, result in zip(entries, results, strict=True):
+        if isinstance(result, int):
+            applied.append(entry.id)
+            remember(entry.revocation)
+        elif isinstance(result, RevocationRefused):
+            refused.append((entry.id, str(result)))
+    if applied:
+        await journal.remove(applied)
+    if refused:
+        await journal.set_aside(refused)
+    return len(applied) + len(refused)

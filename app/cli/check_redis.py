@@ -1,0 +1,101 @@
+"""`check`'s look at Redis: what each server says of itself, and the level of durability."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import RedisCluster
+from redis.exceptions import (
+    AuthenticationError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from app.embedded import EmbeddedFault, find_server
+from app.publish.redis_facts import facts_of
+from app.publish.redis_fault import fault_of
+from app.publish.redis_link import REDIS_SECONDS, connect
+from app.settings import Settings
+from app.settings_values import Durability
+from backchannel_logout.connection import AsyncClient, aclose
+
+from .table import Row, Verdict, count
+
+
+async def redis_rows(settings: Settings) -> list[Row]:
+    if settings.embedded:
+        try:
+            return [Row(Verdict.RIGHT, "redis", f"embedded: {find_server()}")]
+        except EmbeddedFault as fault:
+            return [Row(Verdict.WRONG, "redis", str(fault))]
+    url = settings.redis_url.get_secret_value()
+    what = f"redis {_address(url)}"
+    redis = connect(url)
+    try:
+        async with asyncio.timeout(REDIS_SECONDS * 3):
+            infos = await _infos(redis, what)
+            durability = await _durability_row(redis, settings.durability)
+    except AuthenticationError:
+        return [Row(Verdict.WRONG, what, "refuses this user or password")]
+    except ResponseError:
+        return [Row(Verdict.UNKNOWN, what, "answers, but this user may not run INFO")]
+    except (RedisTimeoutError, TimeoutError):
+        return [Row(Verdict.WRONG, what, "does not answer in time")]
+    except (RedisError, RedisClusterException, OSError) as error:
+        return [Row(Verdict.WRONG, what, f"can not be reached ({type(error).__name__})")]
+    finally:
+        with contextlib.suppress(RedisError, RedisClusterException, OSError):
+            await aclose(redis)
+    return [*(row for server, info in infos for row in _info_rows(server, info)), durability]
+
+
+async def _infos(redis: AsyncClient, what: str) -> list[tuple[str, dict[str, Any]]]:
+    """What each server that takes writes says of itself: several only in a Cluster."""
+    if isinstance(redis, RedisCluster):
+        await redis.initialize()
+        nodes = sorted(redis.get_primaries(), key=lambda node: node.name)
+        return [(f"redis {one.name}", await redis.info(target_nodes=one)) for one in nodes]
+    info = await redis.info()
+    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+        info["role"] = "cluster"
+    return [(what, info)]
+
+
+def _address(url: str) -> str:
+    """Where the URL leads, without user, password and options."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    place = rest.rpartition("@")[2].rstrip("/")
+    if "+" in scheme or scheme == "unix":
+        return place
+    host, slash, db = place.partition("/")
+    return f"{host if urlsplit(f'//{host}').port else f'{host}:6379'}{slash}{db}"
+
+
+def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
+    for fact in facts_of(info):
+        verdict = {True: Verdict.WRONG, False: Verdict.RIGHT, None: Verdict.UNKNOWN}[fact.fault]
+        yield Row(verdict, f"redis {fact.what}" if fact.what else what, fact.detail)
+
+
+async def _durability_row(redis: AsyncClient, durability: Durability) -> Row:
+    """Whether the level that the settings demand can be reached, without a write."""
+    what, level = "durability", durability.level
+    if level == "memory":
+        return Row(Verdict.RIGHT, what, "memory: a 200 needs no fsync and no replica")
+    if isinstance(redis, RedisCluster):
+        return Row(Verdict.UNKNOWN, what, f"{level}: not looked at in a Cluster")
+    try:
+        if level == "fsync":
+            await redis.execute_command("WAITAOF", 1, 0, 1)
+            return Row(Verdict.RIGHT, what, "fsync: the server knows WAITAOF")
+        found = await redis.execute_command("WAIT", durability.replicas, 1)
+    except ResponseError as error:
+        return Row(Verdict.WRONG, what, f"{level} can not be reached here: {fault_of(error)}")
+    wanted = f"replicas:{durability.replicas}"
+    if found >= durability.replicas:
+        return Row(Verdict.RIGHT, what, f"{wanted}: {count(found, 'replica')} up to date")
+    return Row(Verdict.WRONG, what, f"{wanted}: {count(found, 'replica')} up to date")

@@ -1,0 +1,84 @@
+"""The journal's table, and how another process looks into it."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.revocation import Revocation
+
+from .record import DamagedRecord, decode
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,     -- the same logout of the same app has one place only
+    accepted_at REAL NOT NULL,    -- epoch seconds
+    record BLOB NOT NULL,
+    refused TEXT                  -- why Redis refuses this one; NULL: it waits
+);
+CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, turn INTEGER NOT NULL);
+"""
+
+# Only the thread of the file counts, so that no count is ever of another moment than the rows.
+COUNT = (
+    "SELECT coalesce(sum(refused IS NULL), 0), count(*), coalesce(sum(length(record)), 0)"
+    " FROM entries"
+)
+
+PUT_BACK = "UPDATE entries SET refused = NULL WHERE refused IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A revocation in the journal. ``refused`` says why it is set aside; None: it waits."""
+
+    id: int
+    revocation: Revocation
+    refused: str | None
+
+
+@dataclass(slots=True)
+class Depth:
+    """What is in the journal. ``bytes`` are those of the records."""
+
+    waiting: int = 0
+    set_aside: int = 0
+    bytes: int = 0
+    oldest_at: float | None = None
+    """When the first of those that wait was received, in epoch seconds."""
+
+
+def read_depth(path: Path) -> Depth:
+    """What is in a journal that another process may have open. Raises ``sqlite3.Error``."""
+    with contextlib.closing(_look(path)) as connection:
+        waiting, total, size = connection.execute(COUNT).fetchone()
+        return Depth(waiting, total - waiting, size, oldest(connection))
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The entries of such a journal. Raises ``sqlite3.Error``; passes over damaged ones."""
+    with contextlib.closing(_look(path)) as connection:
+        for number, record, refused in connection.execute(
+            "SELECT id, record, refused FROM entries ORDER BY id"
+        ):
+            with contextlib.suppress(DamagedRecord):
+                yield Entry(number, decode(record), refused)
+
+
+def put_back_in(path: Path) -> int:
+    """`Journal.put_back` for a journal that another process has open; it sees them soon."""
+    with contextlib.closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
+        return connection.execute(PUT_BACK).rowcount
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+
+
+def oldest(connection: sqlite3.Connection) -> float | None:
+    row = connection.execute(
+        "SELECT accepted_at FROM entries WHERE refused IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return row and float(row[0])
