@@ -9,13 +9,13 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
 NPM := tests/interop examples/express
 
-.PHONY: help setup demo test test-all lint format bench lock clean
+.PHONY: help setup demo test test-all lint lint-deploy format bench lock clean
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
 	@echo "make test       the tests, in under three minutes"
 	@echo "make test-all   all of them: also the slow ones and those with real providers"
-	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
 	@echo "make bench      what a check costs, as ratios in one run"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     let ruff rewrite the code"
@@ -63,11 +63,22 @@ test: $(READY)
 test-all: $(READY) $(NPM:%=%/node_modules/.ready)
 	$(PYTEST) $(ARGS)
 
-lint: $(READY)
+lint: $(READY) lint-deploy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# Tools with many dependencies, each group in an environment of its own, by its hashes.
+.cache/%/.ready: requirements-%.lock | $(READY)
+	@echo "Setting up .cache/$*; the first time this takes a minute."
+	@$(PYTHON) -m venv --clear .cache/$*
+	@.cache/$*/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+lint-deploy: .cache/deploy/.ready
+	.cache/deploy/bin/hadolint Dockerfile examples/Dockerfile
+	k8s/check .cache/deploy/bin
 
 bench: $(READY)
 	@$(PYTHON) -m bench.guard
@@ -82,7 +93,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
-	$(LOCK) --group build -o requirements-build.lock
+	for group in build deploy supply; do $(LOCK) --group $$group -o requirements-$$group.lock; done
 
 clean:
 	rm -rf $(VENV) $(NPM:%=%/node_modules) data dist client/dist
