@@ -16,7 +16,10 @@ Around it:
     settings     what an operator may say; every fault at once
                  (settings_values: what a value may look like; settings_rules: what must agree)
     service      builds the parts, opens the listeners, stops in order
+    listeners    serves them, and stops so that nobody honest sees a reset
     limits       what a client may take of us before its request is understood
+    load         how much is at work at once, with a share for each issuer
+    parking      tokens that wait for a key that can not be had now
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP

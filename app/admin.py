@@ -3,7 +3,7 @@
 Never for providers or users: what it says helps an attacker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +20,8 @@ class Health:
     def __init__(self, keys: Mapping[str, ProviderKeys], publisher: Publisher) -> None:
         self._keys = keys
         self._publisher = publisher
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether the service has been told to stop: it still serves, and takes its leave."""
 
     @property
     def routes(self) -> list[Route]:
@@ -36,7 +38,8 @@ class Health:
         """200 when a logout can be answered with 200 here.
 
         Every issuer's keys have been asked for, with whatever result (one dead issuer must
-        not take the others out of service), and Redis or the journal takes writes.
+        not take the others out of service), and Redis or the journal takes writes. 503 from the
+        moment of a stop on, so that nobody new is sent here.
         """
         issuers = {}
         for name, keys in self._keys.items():
@@ -51,8 +54,10 @@ class Health:
         asked = all(issuer["attempted"] for issuer in issuers.values())
         redis, journal = self._publisher.watch.last_error, self._publisher.journal
         durable = redis is None or (journal is not None and journal.fault is None)
+        stopping = self.stopping()
         body: dict[str, Any] = {
-            "ready": asked and durable,
+            "ready": asked and durable and not stopping,
+            "stopping": stopping,
             "redis": {"writable": redis is None, "error": redis},
             "issuers": issuers,
         }

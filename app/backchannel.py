@@ -16,12 +16,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
+from app.load import BodyBytes, Places
 from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import IssuerSettings
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
-from app.tokens.provider_keys import ProviderKeys
+from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
+from app.tokens.signed_jwt import UnverifiedJwt
 from backchannel_logout import EventKind
 
 log = logging.getLogger(__name__)
@@ -47,19 +49,31 @@ class Provider:
     keys: ProviderKeys
 
 
+Park = Callable[[bytes, UnverifiedJwt, str, float], None]
+"""Takes a token, what it holds, its issuer and its arrival (epoch seconds), and never fails."""
+
+
 class BackchannelLogout:
-    """The endpoint. ``providers`` is keyed by every name of each issuer."""
+    """The endpoint. ``providers`` is keyed by every name of each issuer.
+
+    ``places`` bounds what is at work; ``park`` takes the tokens whose key can not be had now.
+    """
 
     def __init__(
         self,
         providers: Mapping[str, Provider],
         writer: Writer,
         *,
+        places: Places,
+        park: Park,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
         self._issuers = {name: provider.issuer for name, provider in providers.items()}
         self._writer = writer
+        self._places = places
+        self._bodies = BodyBytes()
+        self._park = park
         self._clock = clock
 
     async def answer(self, request: Request) -> Response:
@@ -86,18 +100,28 @@ class BackchannelLogout:
 
     async def _receive(self, request: Request, story: "_Story") -> None:
         arrived_at = self._clock()
-        until = asyncio.get_running_loop().time() + REQUEST_SECONDS
-        unverified_token = await read_form(request)
+        now = asyncio.get_running_loop().time()
+        until, keys_until = now + REQUEST_SECONDS, now + LONGEST_WAIT
+        with self._bodies.reading() as grown_to:
+            unverified_token = await read_form(request, grown_to)
         jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
         story.issuer = issuer.issuer
         signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
         keys = self._providers[issuer.issuer].keys
-        signed = await signed_jwt.verify(jwt, issuer, keys, arrived_at=arrived_at)
-        token = logout_token.judge(signed, now=self._clock())
-        story.client_ids = token.client_ids
-        revocations = revocations_for(token, received_at=arrived_at)
-        story.outcome = await self._writer.write(revocations, until=until)
+        with self._places.taken(issuer.issuer):
+            try:
+                signed = await signed_jwt.verify(
+                    jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
+                )
+            except (DependencyUnavailable, asyncio.CancelledError):
+                # Cancelled: the deadline has come before the keys.
+                self._park(unverified_token, jwt, issuer.issuer, arrived_at)
+                raise
+            token = logout_token.judge(signed, now=self._clock())
+            story.client_ids = token.client_ids
+            revocations = revocations_for(token, received_at=arrived_at)
+            story.outcome = await self._writer.write(revocations, until=until)
 
     @staticmethod
     def _fault(story: "_Story", error: TokenRefused | DependencyUnavailable) -> Response:
@@ -107,8 +131,11 @@ class BackchannelLogout:
         return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def read_form(request: Request) -> bytes:
-    """The one ``logout_token`` of the form (section 2.5). Other fields are ignored."""
+async def read_form(request: Request, grown_to: Callable[[int], None]) -> bytes:
+    """The one ``logout_token`` of the form (section 2.5). Other fields are ignored.
+
+    ``grown_to`` is told the bytes that are held so far, and may raise.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise TokenRefused(Reason.CONTENT_TYPE)
@@ -117,6 +144,7 @@ async def read_form(request: Request) -> bytes:
         body += chunk
         if len(body) > LARGEST_BODY:
             raise TokenRefused(Reason.BODY_TOO_LARGE)
+        grown_to(len(body))
     try:
         # latin-1 gives every byte a character: what other fields hold must not matter.
         fields = parse_qsl(

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +18,9 @@ from starlette.routing import Route
 from app.admin import Health
 from app.backchannel import BackchannelLogout, Provider
 from app.embedded import EmbeddedServer
-from app.limits import LimitedHttp
+from app.listeners import serve_all
+from app.load import Places
+from app.parking import Parking
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
@@ -59,7 +60,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             listener.listen()  # who comes from here on waits in line, and is not turned away
         announce(f"back-channel logout:      http://{_shown(public)}/backchannel-logout")
         announce(f"health and operations:    http://{_shown(admin)}/readyz")
-        await _listen(settings, [(public, parts.public_app), (admin, parts.admin_app)], stop)
+        parts.health.stopping = stop.is_set
+        await serve_all(settings, (public, parts.public_app), (admin, parts.admin_app), stop)
     log.info("service outcome=stopped")
 
 
@@ -81,16 +83,31 @@ class Parts:
             for issuer in settings.issuers
             for name in issuer.names
         }
-        endpoint = BackchannelLogout(providers, publisher.writer, clock=clock)
+        self.parking = Parking(
+            [providers[name] for name in self.keys],
+            publisher.writer,
+            most_tokens=settings.parking_max_tokens,
+            most_bytes=settings.parking_max_bytes,
+            clock=clock,
+        )
+        endpoint = BackchannelLogout(
+            providers,
+            publisher.writer,
+            places=Places(settings.max_in_flight),
+            park=self.parking.park,
+            clock=clock,
+        )
         self.public_app = _app([Route("/backchannel-logout", endpoint.answer, methods=["POST"])])
-        self.admin_app = _app(Health(self.keys, publisher).routes)
+        self.health = Health(self.keys, publisher)
+        self.admin_app = _app(self.health.routes)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The background tasks: each issuer's keys."""
         tasks = [asyncio.create_task(keys.keep_fresh()) for keys in self.keys.values()]
         try:
-            yield
+            async with self.parking.running():
+                yield
         finally:
             for task in tasks:
                 task.cancel()
@@ -142,46 +159,6 @@ def bound(address: tuple[str, int], setting: str) -> Iterator[socket.socket]:
 def _shown(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: there are several servers in the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _listen(
-    settings: Settings, listeners: list[tuple[socket.socket, Starlette]], stop: asyncio.Event
-) -> None:
-    """Serve until ``stop`` is set, then let the requests in flight finish."""
-    servers = [
-        _Server(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http=LimitedHttp,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                # Here, and not in the answers: the server itself refuses broken requests.
-                headers=[("Cache-Control", "no-store")],
-                proxy_headers=False,
-                timeout_keep_alive=int(settings.keep_alive),
-                timeout_graceful_shutdown=int(settings.shutdown_grace),
-            )
-        )
-        for _, app in listeners
-    ]
-    async with asyncio.TaskGroup() as group:
-        for server, (listener, _) in zip(servers, listeners, strict=True):
-            group.create_task(server.serve(sockets=[listener]))
-        await stop.wait()
-        for server in servers:
-            server.should_exit = True
 
 
 @contextlib.contextmanager

@@ -2,20 +2,50 @@
 
 import contextlib
 import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Protocol
 
+import httpx
 import pytest
 
-from app.limits import LARGEST_HEAD
+from app.limits import MOST_HEADERS
+from app.settings import Settings
 from tests.support.provider import Provider
-from tests.support.receiver import Receiver, config
+from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
+
+LARGEST_HEAD = Settings.model_fields["largest_head"].default
 
 START = b"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\n"
 
 
-def connect(receiver: Receiver) -> socket.socket:
-    host, port = receiver.url.removeprefix("http://").split(":")
+POST = START + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
+
+
+class NewReceiver(Protocol):
+    def __call__(self, top: str, issuers: int = 1) -> tuple[Any, ...]: ...
+
+
+@pytest.fixture
+def new_receiver(tmp_path: Path, redis_server: RedisServer) -> Iterator[NewReceiver]:
+    """Starts a receiver with settings of the test's own, and gives it with its providers."""
+    with contextlib.ExitStack() as stack:
+
+        def start(top: str, issuers: int = 1) -> tuple[Any, ...]:
+            providers = [stack.enter_context(Provider()) for _ in range(issuers)]
+            text = config(redis_server.url, *(f'issuer = "{p.issuer}"' for p in providers), top=top)
+            receiver = Receiver(tmp_path / "r", text)
+            stack.callback(receiver.stop)
+            return receiver.start(), *providers
+
+        yield start
+
+
+def connect(receiver: Receiver, url: str | None = None) -> socket.socket:
+    host, port = (url or receiver.url).removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=30)
 
 
@@ -24,9 +54,23 @@ def cut_off(client: socket.socket, piece: bytes, times: int) -> bool:
     try:
         for _ in range(times):
             client.sendall(piece)
-        return client.recv(1000) == b""
+        while client.recv(1000):
+            pass
+        return True
     except ConnectionError:
         return True
+
+
+def post(receiver: Receiver, token: str) -> tuple[int, str]:
+    """Status and reason code of the answer."""
+    answer = httpx.post(
+        receiver.url + "/backchannel-logout",
+        data={"logout_token": token},
+        trust_env=False,
+        verify=False,  # noqa: S501  loopback only, and nothing to load
+    )
+    description = answer.json()["error_description"] if answer.content else ""
+    return answer.status_code, description.partition(":")[0]
 
 
 @pytest.mark.parametrize(
@@ -56,18 +100,104 @@ def test_a_head_in_small_pieces_and_many_requests_on_one_connection_are_served(
 
 
 @pytest.mark.slow
-def test_silent_connections_are_not_kept_without_end(
-    tmp_path: Path, redis_server: RedisServer, provider: Provider
-) -> None:
+def test_silent_connections_are_not_kept_without_end(new_receiver: NewReceiver) -> None:
     """Else they use up the files of the process: those that say nothing, and half a head."""
-    text = config(redis_server.url, f'issuer = "{provider.issuer}"', top='keep_alive = "2s"')
-    receiver = Receiver(tmp_path / "r", text).start()
-    try:
-        with contextlib.ExitStack() as stack:
-            silent = [stack.enter_context(connect(receiver)) for _ in range(20)]
-            for one in silent[:10]:
-                one.sendall(START)
-            assert receiver.post(provider.token()).status_code == 200
-            assert all(cut_off(one, b"", 0) for one in silent)
-    finally:
-        receiver.stop()
+    receiver, provider = new_receiver('keep_alive = "2s"\nhead_timeout = "2s"')
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connect(receiver)) for _ in range(20)]
+        for one in silent[:10]:
+            one.sendall(START)
+        assert receiver.post(provider.token()).status_code == 200
+        assert all(cut_off(one, b"", 0) for one in silent)
+
+
+def test_a_head_of_very_many_headers_is_refused(receiver: Receiver, provider: Provider) -> None:
+    """Each costs a hundred bytes of memory, however short it is."""
+    with connect(receiver) as greedy:
+        greedy.sendall(START + b"".join(b"X-%d: a\r\n" % n for n in range(MOST_HEADERS)) + b"\r\n")
+        assert greedy.recv(1000).startswith(b"HTTP/1.1 400")
+    assert receiver.post(provider.token()).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_body_that_drips_is_answered_and_then_cut_off(new_receiver: NewReceiver) -> None:
+    """503 at the deadline; that it goes on dripping does not keep the connection."""
+    receiver, _ = new_receiver('body_timeout = "3s"')
+    with connect(receiver) as slow:
+        slow.sendall(POST % 5000)
+        slow.settimeout(0.1)
+        answer, began = b"", time.monotonic()
+        while time.monotonic() < began + 20:
+            try:
+                slow.sendall(b"a")
+                if not (chunk := slow.recv(1000)):
+                    break
+                answer += chunk
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("the connection is kept")
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"deadline: " in answer
+
+
+@pytest.mark.slow
+def test_a_client_that_never_reads_its_answers_is_cut_off(new_receiver: NewReceiver) -> None:
+    """Else its requests would hold memory until it pleases."""
+    receiver, provider = new_receiver('body_timeout = "1s"')
+    with connect(receiver) as deaf:
+        deaf.settimeout(0.2)
+        deadline = time.monotonic() + 60
+        pipelined = (START + b"Content-Length: 0\r\n\r\n") * 200
+        while time.monotonic() < deadline:
+            try:
+                deaf.sendall(pipelined)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("the connection is kept")
+    assert receiver.post(provider.token()).status_code == 200
+
+
+def test_newcomers_get_in_whoever_holds_connections(new_receiver: NewReceiver) -> None:
+    """The connection that waits for longest makes room: idle, or with half a request."""
+    receiver, provider = new_receiver("max_connections = 16")
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(receiver)) for _ in range(200)]
+        for n, one in enumerate(held):
+            # Those that were cut off already are among them.
+            with contextlib.suppress(ConnectionError):
+                one.sendall([b"P", START, POST % 5000 + b"logout"][n % 3])
+        assert receiver.post(provider.token()).status_code == 200
+        assert receiver.readyz().status_code == 200
+        assert all(cut_off(one, b"", 0) for one in held[:150])
+
+
+def test_the_operators_listener_has_connections_of_its_own(new_receiver: NewReceiver) -> None:
+    """One that is kept open there is not closed by those who come to the public one."""
+    receiver, _ = new_receiver("max_connections = 16")
+    with contextlib.ExitStack() as stack:
+        probe = stack.enter_context(connect(receiver, receiver.admin_url))
+        for _ in range(50):
+            stack.enter_context(connect(receiver))
+        probe.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert probe.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_work_has_places_with_a_share_for_each_issuer(new_receiver: NewReceiver) -> None:
+    """A provider that hangs fills its own; above it 503 at once, and others are served."""
+    receiver, provider, other = new_receiver("max_in_flight = 16", issuers=2)
+    provider.mode = "hang"
+    provider.rotate("k2")
+    before = provider.key_fetches
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(post, receiver, provider.token()) for _ in range(8)]
+        wait_for(lambda: provider.key_fetches > before, "the requests wait for a key", receiver)
+        wait_for(lambda: post(receiver, provider.token())[1] == "overloaded", "full", receiver)
+        assert post(receiver, other.token())[0] == 200
+        answers = {one.result() for one in waiting}
+    assert {status for status, _ in answers} == {503}

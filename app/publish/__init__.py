@@ -1,20 +1,27 @@
 """From a revocation to Redis: written or journaled, then acknowledged, and never lost again.
 
-publisher      puts these together and keeps them running
-writer         Redis, else the journal, else 503
-grouped        concurrent writes in few round trips
-store          store.lua, many at once, and the wait for the level of durability
-redis_link     which server takes an app's writes now
-redis_fault    what went wrong: away, unwilling, not durable enough, or this one refused
+On the way:
 
-journal        entries that wait for Redis (journal_table: its rows)
-journal_files  a file for each process; what the dead have left
-replay         from the journal to Redis
-salvage        a damaged journal
-record         a revocation as bytes that can be trusted again
-sqlite_file    a SQLite file with a thread of its own
+    publisher      puts these together and keeps them running
+    writer         Redis, else the journal, else 503
+    quota          new markers for each app and minute
+    grouped        concurrent writes in few round trips
+    store          store.lua, many at once, and the wait for the level of durability
+    redis_link     which server takes an app's writes now
+    redis_fault    what went wrong: away, unwilling, not durable enough, or this one refused
 
-watch          once a second: who is primary, does it write (redis_facts: what it says)
-accepted       a copy of what Redis has acknowledged lately
-recovery       writes again what Redis has lost
+While Redis takes no write:
+
+    journal        entries that wait for it (journal_table: its rows)
+    journal_files  a file for each process; what the dead have left
+    replay         from the journal to Redis
+    salvage        a damaged journal
+    record         a revocation as bytes that can be trusted again
+    sqlite_file    a SQLite file with a thread of its own
+
+When Redis has lost something:
+
+    watch          once a second: who is primary, does it write (redis_facts: what it says)
+    accepted       a copy of what Redis has acknowledged lately
+    recovery       writes again what is missing
 """

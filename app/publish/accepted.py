@@ -75,8 +75,8 @@ class Accepted:
                     "SELECT min(id) FROM accepted WHERE accepted_at >= ?", (lately,)
                 ).fetchone()[0]
             )
-            if first is not None:
-                self._steps.append((float("-inf"), first - 1))
+            before = self._last_id if first is None else first - 1
+            self._steps.append((float("-inf"), before))
         except sqlite3.DatabaseError as error:
             if self._path is None:
                 raise
@@ -119,7 +119,14 @@ class Accepted:
                 # Redis has them all the same: this is about the next fault, not about this one.
                 log.error("accepted outcome=failed lost=%d error=%s", len(group), error)
                 await self._prune(to=self._most // 2)
-            self._steps.append((self._monotonic(), self._last_id))
+            self._step()
+
+    def _step(self) -> None:
+        """Note how far the copy has come; only the last minutes are ever asked for."""
+        now = self._monotonic()
+        self._steps.append((now, self._last_id))
+        while len(self._steps) > 1 and self._steps[1][0] <= now - IN_MEMORY_SECONDS:
+            self._steps.popleft()
 
     async def _prune(self, to: int | None = None) -> None:
         oldest = self._clock() - self._window
@@ -134,15 +141,14 @@ class Accepted:
             )
 
     async def since(self, seconds: float, *, at_least: int) -> int:
-        """The id before the first that was accepted in the last ``seconds``.
+        """The id before the first that was accepted in the last ``seconds``, at most 600.
 
         Goes back further where those are fewer than ``at_least``.
         """
         await self.flush()
         then = self._monotonic() - seconds
-        while len(self._steps) > 1 and self._steps[1][0] <= then:
-            self._steps.popleft()
-        return max(0, min(self._steps[0][1], self._last_id - at_least))
+        first = next((number for at, number in reversed(self._steps) if at <= then), 0)
+        return max(0, min(first, self._last_id - at_least))
 
     async def read(self, *, after: int, limit: int) -> list[tuple[int, Revocation]]:
         """The next entries in the order of their acceptance."""

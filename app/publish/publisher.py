@@ -14,6 +14,7 @@ from .accepted import Accepted
 from .grouped import GroupedWrites
 from .journal import Journal
 from .journal_files import JournalFiles, copy_of
+from .quota import Quota
 from .recovery import Recovery
 from .redis_link import RedisLink
 from .replay import Replay
@@ -50,7 +51,9 @@ class Publisher:
         self._recovery = Recovery(self.store, self._accepted)
         self.watch = Watch(self.store, link, on_change=self._recovery.primary_changed)
         self._writes = GroupedWrites(self.store)
-        self.writer = Writer(self._writes, self.watch, self.journal, self._accepted)
+        self.writer = Writer(
+            self._writes, self.watch, self.journal, self._accepted, Quota(settings.marker_quota)
+        )
 
     def _claim(self) -> Path | None:
         if self._files is None:

@@ -26,7 +26,8 @@ MOST_CONNECTIONS = 32
 
 # While a failover is under way every write fails; the nodes need not be asked for each.
 _LOOK_UP_PAUSE = 0.2
-_LOOK_UP_SECONDS = 0.3
+_LOOK_UP_SECONDS = 0.2
+_MOST_LOOK_UPS = 3
 
 
 def connect(url: str) -> AsyncClient:
@@ -52,7 +53,10 @@ class RedisLink:
         self._looked_up = float("-inf")
 
     def place(self, app: str) -> str:
-        """The name of the server that holds the app, as far as is known without asking."""
+        """The server that holds the app, as far as is known without asking.
+
+        The name is a Cluster node's; where there is one primary only, it is empty.
+        """
         if not isinstance(self._client, RedisCluster):
             return ""
         with contextlib.suppress(RedisError, RedisClusterException):
@@ -70,10 +74,9 @@ class RedisLink:
         return self._node(node.name, node.host, node.port)
 
     async def primaries(self) -> Mapping[str, Redis]:
-        """Every server that takes writes, by its name."""
+        """Every server that takes writes, by its `place`."""
         if not isinstance(self._client, RedisCluster):
-            pool = self._client.connection_pool
-            return {str(getattr(pool, "master_address", "")): self._client}
+            return {"": self._client}
         await self._client.initialize()
         return {
             node.name: self._node(node.name, node.host, node.port)
@@ -93,7 +96,7 @@ class RedisLink:
         """
         if isinstance(self._client, RedisCluster):
             await self._client.initialize()
-            await self._client.nodes_manager.initialize()
+            await self._ask_cluster(self._client)
             names = {node.name for node in self._client.get_primaries()}
             for name in self._nodes.keys() - names:
                 await self._nodes.pop(name).aclose()
@@ -105,6 +108,18 @@ class RedisLink:
             if before is not None and before != after:
                 await pool.disconnect(inuse_connections=True)
 
+    @staticmethod
+    async def _ask_cluster(client: RedisCluster) -> None:
+        """The topology from a node that answers: the library asks them in random order."""
+        for attempt in range(_MOST_LOOK_UPS):
+            try:
+                async with asyncio.timeout(_LOOK_UP_SECONDS):
+                    await client.nodes_manager.initialize()
+                return
+            except (RedisError, RedisClusterException, OSError, TimeoutError):
+                if attempt + 1 == _MOST_LOOK_UPS:
+                    raise
+
     async def look_up_soon(self) -> None:
         """`look_up` after a write has failed in a Cluster, where no connection notices that the
         slot is elsewhere. Never raises."""
@@ -115,8 +130,7 @@ class RedisLink:
             return
         self._looked_up = now
         with contextlib.suppress(RedisError, RedisClusterException, OSError, TimeoutError):
-            async with asyncio.timeout(_LOOK_UP_SECONDS):
-                await self.look_up()
+            await self.look_up()
 
     async def aclose(self) -> None:
         for client in self._nodes.values():

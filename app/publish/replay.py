@@ -72,7 +72,7 @@ class Replay:
                 if now - probed_at > _PROBE_SECONDS and self._in_need():
                     probed_at = now
                     await self._journal.probe()
-                done = self._watch.last_error is not None or await self.replay()
+                done = await self.replay()
             except Exception:
                 log.exception("journal outcome=failed error=internal")
                 done = False
@@ -87,7 +87,7 @@ class Replay:
 
     async def replay(self) -> bool:
         """Write every entry that waits, once. False when Redis did not take one of them."""
-        return await replay(self._journal, self._store, self._accepted.remember)
+        return await replay(self._journal, self._store, self._accepted.remember, self._watch.down)
 
     async def drain(self, seconds: float) -> None:
         """Before the end: replay for at most so long, then say what remains."""
@@ -125,15 +125,23 @@ class Replay:
             )
 
 
-async def replay(journal: Journal, store: Store, remember: Callable[[Revocation], None]) -> bool:
+async def replay(
+    journal: Journal,
+    store: Store,
+    remember: Callable[[Revocation], None],
+    down: Callable[[str], bool] = lambda _: False,
+) -> bool:
     """Write every entry that waits, once; ``remember`` is told of each that Redis has taken.
 
-    False when Redis did not take one of them. One that it refuses for its own sake is set
-    aside.
+    ``down`` tells for which apps it would be in vain. False when Redis did not take one of them.
+    One that it refuses for its own sake is set aside.
     """
     after, applied = 0, 0
     while journal.depth.waiting and (entries := await journal.read(after=after, limit=_CHUNK)):
         after = entries[-1].id
+        entries = [entry for entry in entries if not down(entry.revocation.event.app)]
+        if not entries:
+            continue
         written = await _write(entries, journal, store, remember)
         applied += written
         if not written:
@@ -153,6 +161,9 @@ async def _write(
     """One chunk; returns how many are no longer waiting."""
     results = await store.write([entry.revocation for entry in entries])
     applied, refused = [], []
+    faults = {str(result) for result in results if not isinstance(result, int)}
+    if faults:
+        log.warning("journal outcome=not_replayed error=%s", ",".join(sorted(faults)))
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, int):
             applied.append(entry.id)

@@ -181,42 +181,34 @@ class Store:
             return None
         return LevelNotReached(f"{self._durability.level}_{reached}_of_{wanted}")
 
-    async def write_meta(self) -> bool:
-        """Write the ``meta`` of each app where it is missing or differs, and one of them always.
+    @property
+    def apps(self) -> Sequence[str]:
+        """The relying apps that it writes for."""
+        return list(self._apps)
 
-        So a Redis that came back empty is served again, and whoever asks learns whether Redis
-        takes writes. True when one was missing. Raises `RedisFault`.
+    async def write_meta(self, server: Redis, apps: Sequence[str]) -> bool:
+        """Write the ``meta`` of these apps where it is missing or differs, and one of them always.
+
+        So a Redis that came back empty is served again, and whoever asks learns whether it
+        takes writes. True when one was missing. Raises what the library raises.
         """
-        try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                return await self._write_meta()
-        except EXCHANGE_FAULTS as error:
-            raise fault_of(error) from None
-
-    async def _write_meta(self) -> bool:
         metas: dict[str, dict[Any, Any]] = {
-            app: {"v": str(VERSION), "max_session_age": str(age)} for app, age in self._apps.items()
+            app: {"v": str(VERSION), "max_session_age": str(self._apps[app])} for app in apps
         }
-        by_server: dict[Redis, list[str]] = {}
-        for app in metas:
-            by_server.setdefault(await self.link.primary(app), []).append(app)
-        missing = False
-        for server, apps in by_server.items():
-            pipeline = server.pipeline(transaction=False)
-            for app in apps:
-                pipeline.hgetall(AppKeys(app).meta)
-            found = await pipeline.execute()
-            missing = missing or not all(found)
-            stale = [
-                app
-                for app, old in zip(apps, found, strict=True)
-                if {name.encode(): value.encode() for name, value in metas[app].items()} != old
-            ]
-            pipeline = server.pipeline(transaction=False)
-            for app in stale or apps[:1]:
-                pipeline.hset(AppKeys(app).meta, mapping=metas[app])
-            await pipeline.execute()
-        return missing
+        pipeline = server.pipeline(transaction=False)
+        for app in apps:
+            pipeline.hgetall(AppKeys(app).meta)
+        found = await pipeline.execute()
+        stale = [
+            app
+            for app, old in zip(apps, found, strict=True)
+            if {name.encode(): value.encode() for name, value in metas[app].items()} != old
+        ]
+        pipeline = server.pipeline(transaction=False)
+        for app in stale or apps[:1]:
+            pipeline.hset(AppKeys(app).meta, mapping=metas[app])
+        await pipeline.execute()
+        return not all(found)
 
     def _command(self, revocation: Revocation, again: bool) -> list[str | int]:
         """Number of keys, keys and arguments of the script."""

@@ -9,6 +9,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
 from .redis_facts import facts_of
 from .redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisFault, fault_of
 from .redis_link import REDIS_SECONDS, RedisLink
@@ -27,79 +30,102 @@ class Watch:
         self._store = store
         self._link = link
         self._on_change = on_change
-        self._servers: dict[str, str] | None = None
-        """The run id of each primary, by its name."""
+        self._run_ids: dict[str, str] = {}
+        self._faults: dict[str, str] = {"": "not asked yet"}
+        self._looked = False
         self._told: set[str] = set()
-        self.last_error: str | None = "not asked yet"
-        """Why Redis took no write when it was asked last; None when it did."""
 
     @property
-    def down(self) -> bool:
-        """Whether a write now would be in vain, as far as is known."""
-        return self._servers is not None and self.last_error is not None
+    def last_error(self) -> str | None:
+        """Why a server took no write when it was asked last; None when all of them did."""
+        return next(iter(self._faults.values()), None)
 
-    def failed(self, fault: RedisFault) -> None:
+    def down(self, app: str) -> bool:
+        """Whether a write for the app would be in vain now, as far as is known."""
+        return self._looked and self._link.place(app) in self._faults
+
+    def failed(self, app: str, fault: RedisFault) -> None:
         """A write has failed; the next pulse says whether it goes on."""
         if not isinstance(fault, LevelNotReached):
-            self._say(str(fault))
+            self._say(self._link.place(app), str(fault))
 
     async def keep_looking(self) -> None:
         """Look every second. Never returns."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                log.exception("redis outcome=failed error=internal")
             await asyncio.sleep(PULSE_SECONDS)
 
     async def look(self) -> None:
-        """One look. Never raises; `last_error` tells."""
-        was_down = self.last_error is not None
+        """One look at every server; `last_error` and `down` tell."""
+        apps: dict[str, list[str]] = {}
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self._link.look_up()
-                infos = await self._infos()
-            missing = await self._store.write_meta()
-        except (*EXCHANGE_FAULTS, RedisFault) as error:
-            self._servers = self._servers or {}
-            self._say(str(fault_of(error)))
+                servers = await self._link.primaries()
+        except EXCHANGE_FAULTS as error:
+            # Which servers there are is not known anew; what was known stands.
+            self._say("", str(fault_of(error)))
+            self._looked = True
             return
-        except Exception:
-            log.exception("redis outcome=failed error=internal")
-            self._say("internal")
-            return
-        self._say(None)
-        self._tell_facts(infos)
-        servers = {name: str(info.get("run_id", "")) for name, info in infos.items()}
-        changed = servers != self._servers
-        self._servers = servers
-        # After an outage too, where the run id can not be read; and where nobody restarted
-        # but everything is gone.
-        if changed or was_down or missing:
+        for app in self._store.apps:
+            apps.setdefault(self._link.place(app), []).append(app)
+        for gone in self._faults.keys() - servers.keys():
+            self._say(gone, None)
+        changed = await asyncio.gather(
+            *(
+                self._look_at(place, server, apps.get(place, []))
+                for place, server in servers.items()
+            )
+        )
+        self._looked = True
+        if any(changed):
             self._on_change()
 
-    async def _infos(self) -> dict[str, dict[str, Any]]:
-        infos: dict[str, dict[str, Any]] = {}
-        for name, server in (await self._link.primaries()).items():
-            try:
-                infos[name] = await server.info()
-            except EXCHANGE_FAULTS as error:
-                if str(fault_of(error)) != "NOPERM":
-                    raise
-                infos[name] = {}
-        return infos
+    async def _look_at(self, place: str, server: Redis, apps: list[str]) -> bool:
+        """One server. True when what it has acknowledged may be lost."""
+        was_down = place in self._faults
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                info = await self._info(server)
+                missing = bool(apps) and await self._store.write_meta(server, apps)
+        except EXCHANGE_FAULTS as error:
+            self._say(place, str(fault_of(error)))
+            return False
+        self._say(place, None)
+        self._tell_facts(place, info)
+        before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
+        # After an outage too, where the run id can not be read; and where nobody restarted but
+        # everything is gone.
+        return before != self._run_ids[place] or was_down or missing
 
-    def _tell_facts(self, infos: Mapping[str, Mapping[str, Any]]) -> None:
-        """Warn once of each way in which these servers can lose or refuse a marker."""
-        faults = {
-            f"{name} {fact.what}: {fact.detail}".strip()
-            for name, info in infos.items()
-            for fact in facts_of(info)
-            if fact.fault
-        }
-        for fault in sorted(faults - self._told):
-            log.warning("redis %s", fault)
-        self._told = faults
+    @staticmethod
+    async def _info(server: Redis) -> dict[str, Any]:
+        try:
+            info: dict[str, Any] = await server.info()
+        except NoPermissionError:
+            # A failover of Sentinel shows in the address, any other change as an outage.
+            return {"run_id": getattr(server.connection_pool, "master_address", "")}
+        return info
 
-    def _say(self, error: str | None) -> None:
-        if error != self.last_error:
+    def _tell_facts(self, place: str, info: Mapping[str, Any]) -> None:
+        """Warn once of each way in which this server can lose or refuse a marker."""
+        for fact in facts_of(info):
+            line = f"{place} {fact.what}: {fact.detail}".strip()
+            if fact.fault and line not in self._told:
+                log.warning("redis %s", line)
+                self._told.add(line)
+
+    def _say(self, place: str, error: str | None) -> None:
+        if error != self._faults.get(place):
             level = logging.INFO if error is None else logging.WARNING
-            log.log(level, "redis writable=%s error=%s", error is None, error or "-")
-        self.last_error = error
+            log.log(
+                level, "redis server=%s writable=%s error=%s",
+                place or "-", error is None, error or "-",
+            )  # fmt: skip
+        if error is None:
+            self._faults.pop(place, None)
+        else:
+            self._faults[place] = error

@@ -11,8 +11,10 @@ from app.revocation import Revocation
 from .accepted import Accepted
 from .grouped import GroupedWrites
 from .journal import Journal, JournalFault
+from .quota import Quota
 from .redis_fault import RedisFault, RevocationRefused
 from .redis_link import REDIS_SECONDS
+from .store import NEW_MARKER
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -39,12 +41,18 @@ class Writer:
     """For every source. ``journal`` None: what Redis does not take is not accepted."""
 
     def __init__(
-        self, writes: GroupedWrites, watch: Watch, journal: Journal | None, accepted: Accepted
+        self,
+        writes: GroupedWrites,
+        watch: Watch,
+        journal: Journal | None,
+        accepted: Accepted,
+        quota: Quota,
     ) -> None:
         self._writes = writes
         self._watch = watch
         self._journal = journal
         self._accepted = accepted
+        self._quota = quota
 
     async def write(self, revocations: Sequence[Revocation], *, until: float) -> Written:
         """Write one revocation for each relying app concerned; all of them are tried.
@@ -68,7 +76,8 @@ class Writer:
 
     async def _write_one(self, revocation: Revocation, until: float) -> Written:
         journal = self._journal
-        if journal is not None and self._watch.down:
+        self._quota.spend(revocation.event.app)
+        if journal is not None and self._watch.down(revocation.event.app):
             # Asking again would only cost the request its time: the watch asks each second.
             return await self._keep(journal, revocation, None)
         try:
@@ -81,7 +90,7 @@ class Writer:
                 if journal is not None:
                     await self._keep(journal, revocation, str(fault))
             else:
-                self._watch.failed(fault)
+                self._watch.failed(app, fault)
                 if journal is not None:
                     return await self._keep(journal, revocation, None)
             raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
@@ -91,6 +100,8 @@ class Writer:
         if self._journal is not None:
             until = max(until - JOURNAL_SECONDS, now + _LEAST_REDIS_SECONDS)
         answer = await self._writes.write(revocation, until=min(until, now + REDIS_SECONDS))
+        if answer != NEW_MARKER:
+            self._quota.give_back(revocation.event.app)
         if not answer:
             return Written.REPEATED
         self._accepted.remember(revocation)

@@ -129,14 +129,19 @@ RULES: tuple[tuple[str, Callable[[Judging], None]], ...] = (
 """Each rule with its name for people, in the order that decides."""
 
 
+def check_claims(claims: Mapping[str, Any], issuer: IssuerSettings, *, now: float) -> None:
+    """Apply every rule to claims, proven or not. Raises `TokenRefused`."""
+    judging = Judging(claims, issuer, now)
+    for _, check in RULES:
+        check(judging)
+
+
 def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
     """Apply every rule. ``now`` is in epoch seconds. Raises `TokenRefused`.
 
     Says nothing of whether the token was seen before: only the write to Redis can.
     """
-    judging = Judging(signed.claims, signed.issuer, now)
-    for _, check in RULES:
-        check(judging)
+    check_claims(signed.claims, signed.issuer, now=now)
     claims = signed.claims
     audiences = _audiences(claims)
     return LogoutToken(

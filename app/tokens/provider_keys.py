@@ -5,6 +5,7 @@ Each issuer has its own object, task and budget, so that a broken one never dela
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -27,8 +28,13 @@ LONGEST_WAIT = 1.5
 BUDGET_BURST = 3
 BUDGET_INTERVAL = 30.0
 
-# After a failed fetch the background task tries again sooner than jwks_refresh.
+# After a failed fetch the background task tries again after 1, 2, 4, ... 30 s.
 FIRST_RETRY = 1.0
+
+# Each request that waits for a fetch keeps a place in the work that is bounded; beyond these
+# (a flood of unknown key ids, while the provider hangs) tokens are told at once that there is
+# no key now, so that those whose keys are known find places.
+MOST_WAITING = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,16 @@ class ProviderKeys:
         self._began_monotonic = float("-inf")
         self._discovered_uri: str | None = None
         self._in_flight: asyncio.Task[None] | None = None
+        self._waiting = 0
         self._attempted = False
         self._last_error: str | None = None
+        self._failures = 0
+        """Fetches that failed since the last good one."""
+        self._ended_at = float("-inf")
+        """When the last fetch ended, on ``monotonic``."""
+        self._wanted = False
+        self._rescheduled = asyncio.Event()
+        self._on_arrival: list[Callable[[], None]] = []
 
     # -- what a verification asks for, in this order ------------------------------------
 
@@ -120,19 +134,45 @@ class ProviderKeys:
         began = self._began_at
         return began > unverified_iat and (began >= arrived_at or began >= unverified_iat + 1)
 
+    # -- for tokens that can wait -----------------------------------------------------------
+
+    def want(self) -> None:
+        """Say that a token waits for keys newer than those that are known.
+
+        `keep_fresh` then looks `BUDGET_INTERVAL` after the last fetch. Said once for each
+        fetch: who still waits when a key set has arrived says it again.
+        """
+        self._wanted = True
+        self._rescheduled.set()
+
+    def on_arrival(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called whenever a key set has arrived. It must not raise or block."""
+        self._on_arrival.append(call)
+
     # -- fetching -------------------------------------------------------------------------
 
     async def keep_fresh(self) -> None:
-        """Fetch now and then every ``jwks_refresh``; sooner after a failure. Never returns."""
-        retry = FIRST_RETRY
+        """Fetch now and whenever it is due. Never returns.
+
+        Due is ``jwks_refresh`` after the last fetch, whoever asked for that; sooner after one
+        that failed, and while a token waits.
+        """
         while True:
             await asyncio.wait({self._start()})
-            if self._last_error is None:
-                retry = FIRST_RETRY
-                await asyncio.sleep(self.issuer.jwks_refresh)
-            else:
-                await asyncio.sleep(min(retry, self.issuer.jwks_refresh))
-                retry = min(retry * 2, BUDGET_INTERVAL)
+            while (left := self._due_at() - self._monotonic()) > 0:
+                self._rescheduled.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._rescheduled.wait()
+
+    def _due_at(self) -> float:
+        pause: float = self.issuer.jwks_refresh
+        if self._failures:
+            # The exponent is bounded: a provider may be gone for weeks.
+            pause = min(pause, FIRST_RETRY * 2 ** min(self._failures - 1, 10), BUDGET_INTERVAL)
+        elif self._wanted:
+            pause = min(pause, BUDGET_INTERVAL)
+        return self._ended_at + pause
 
     async def refresh(self) -> None:
         """One fetch, now; `state` tells how it went. For the command line."""
@@ -156,8 +196,14 @@ class ProviderKeys:
             await asyncio.wait({self._in_flight})
 
     async def _after(self, fetch: asyncio.Task[None], until: float) -> KeySet | None:
-        # wait() and not await: a request that gives up must not cancel the others' fetch.
-        await asyncio.wait({fetch}, timeout=max(0, until - asyncio.get_running_loop().time()))
+        if self._waiting < MOST_WAITING:
+            self._waiting += 1
+            try:
+                # wait() and not await: who gives up must not cancel the others' fetch.
+                now = asyncio.get_running_loop().time()
+                await asyncio.wait({fetch}, timeout=max(0, until - now))
+            finally:
+                self._waiting -= 1
         return self.current()
 
     def _start(self) -> asyncio.Task[None]:
@@ -169,29 +215,37 @@ class ProviderKeys:
 
     def _landed(self, _: asyncio.Task[None]) -> None:
         self._in_flight = None
+        self._rescheduled.set()
 
     async def _fetch(self) -> None:
         began_at, began_monotonic = self._clock(), self._monotonic()
+        self._wanted = False
         name = self.issuer.issuer
         try:
             key_set = await self._fetch_key_set()
         except FetchFailed as error:
             self._last_error = error.code
+            self._failures += 1
             # The provider may have moved its keys: look them up anew next time.
             self._discovered_uri = None
             log.warning("keys issuer=%s outcome=failed error=%s", name, error.code)
         except Exception:
             # A fault of ours in this task must not end the renewal of the keys.
             self._last_error = "internal"
+            self._failures += 1
             log.exception("keys issuer=%s outcome=failed error=internal", name)
         else:
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
             self._last_error = None
+            self._failures = 0
             usable, skipped = len(key_set.keys), key_set.skipped
             log.info("keys issuer=%s outcome=fetched keys=%d skipped=%d", name, usable, skipped)
+            for call in self._on_arrival:
+                call()
         finally:
             self._attempted = True
+            self._ended_at = self._monotonic()
 
     async def _fetch_key_set(self) -> KeySet:
         uri = self.issuer.jwks_uri or self._discovered_uri

@@ -115,21 +115,45 @@ def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str
 
 
 async def verify(
-    jwt: UnverifiedJwt, issuer: IssuerSettings, keys: ProviderKeys, *, arrived_at: float
+    jwt: UnverifiedJwt,
+    issuer: IssuerSettings,
+    keys: ProviderKeys,
+    *,
+    arrived_at: float,
+    until: float | None = None,
 ) -> SignedClaims:
     """Prove the signature with the issuer's keys, fetching them anew where that can help.
 
-    ``arrived_at`` is when the token reached us, in epoch seconds. Raises `TokenRefused` for
-    a token that no key of the issuer can have signed, `DependencyUnavailable` while that is
-    not certain.
+    ``arrived_at`` is when the token reached us, in epoch seconds; ``until``, in the event
+    loop's time, is when to give up waiting for keys (`LONGEST_WAIT` from now). Raises
+    `TokenRefused` for a token that no key of the issuer can have signed,
+    `DependencyUnavailable` while that is not certain.
     """
-    until = asyncio.get_running_loop().time() + LONGEST_WAIT
+    if until is None:
+        until = asyncio.get_running_loop().time() + LONGEST_WAIT
     proof = _prove(jwt, keys.current())
     # The fetch under way may have begun before the provider published the key: hence two.
     for fetch in (keys.joined, keys.fetched):
         if proof is not Proof.NO_KEY:
             break
         proof = _prove(jwt, await fetch(until))
+    return _concluded(proof, jwt, issuer, keys, arrived_at)
+
+
+def verify_at_hand(
+    jwt: UnverifiedJwt, issuer: IssuerSettings, keys: ProviderKeys, *, arrived_at: float
+) -> SignedClaims:
+    """`verify` with the keys that are cached: neither fetches nor waits."""
+    return _concluded(_prove(jwt, keys.current()), jwt, issuer, keys, arrived_at)
+
+
+def _concluded(
+    proof: Proof,
+    jwt: UnverifiedJwt,
+    issuer: IssuerSettings,
+    keys: ProviderKeys,
+    arrived_at: float,
+) -> SignedClaims:
     match proof:
         case Proof.VERIFIED:
             return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)

@@ -1,6 +1,7 @@
 """The key cache against a real HTTP server that counts, fails, hangs, redirects and rotates."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.settings import IssuerSettings, load
-from app.tokens import signed_jwt
+from app.tokens import provider_keys, signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import BUDGET_BURST, BUDGET_INTERVAL, ProviderKeys
 from app.tokens.signed_jwt import SignedClaims
@@ -277,6 +278,105 @@ async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: 
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+@contextlib.asynccontextmanager
+async def kept_fresh(keys: ProviderKeys) -> AsyncIterator[None]:
+    """With the background task, whose first fetch is over."""
+    task = asyncio.create_task(keys.keep_fresh())
+    try:
+        await until(lambda: keys.state().attempted)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_fetch_for_a_token_that_failed_is_tried_again_in_seconds(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """And not only after ``jwks_refresh``: the token may be waiting for it."""
+    keys = new_keys(provider)
+    async with kept_fresh(keys):
+        provider.mode = "500"
+        provider.rotate("k2")
+        with pytest.raises(DependencyUnavailable):
+            await verify(keys, provider.token())
+        provider.mode = "ok"
+        await until(lambda: keys.state().last_error is None)
+    assert provider.key_fetches == 3
+
+
+async def test_tries_after_failures_become_rarer(provider: Provider, new_keys: NewKeys) -> None:
+    """1, 2, 4, ... and then 30 seconds: a provider that is down is not hammered."""
+    clock = Clock()
+    provider.mode = "500"
+    keys = new_keys(provider, f'jwks_uri = "{provider.origin}/jwks"', clock)
+    pauses = []
+    for _ in range(8):
+        await keys.refresh()
+        pauses.append(round(keys._due_at() - clock()))
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    provider.mode = "ok"
+    await keys.refresh()
+    assert round(keys._due_at() - clock()) == 600
+
+
+async def test_a_waiting_token_has_the_keys_fetched_once_in_thirty_seconds(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """However many wait, and however often they say so."""
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+    async with kept_fresh(keys):
+        for ahead in (0, BUDGET_INTERVAL - 5):
+            clock.ahead = ahead
+            for _ in range(100):
+                keys.want()
+                await asyncio.sleep(0)
+            assert provider.key_fetches == 1
+        clock.ahead = BUDGET_INTERVAL + 1
+        keys.want()
+        await until(lambda: provider.key_fetches == 2)
+        await until(lambda: round(keys._due_at() - clock()) == 600)
+
+
+async def test_a_key_set_that_arrives_is_told(provider: Provider, new_keys: NewKeys) -> None:
+    """A fetch that failed is not; the new keys are there already when it is told."""
+    keys = new_keys(provider)
+    seen: list[bool] = []
+    keys.on_arrival(lambda: seen.append(keys.current() is not None))
+    provider.mode = "500"
+    await keys.refresh()
+    assert seen == []
+    provider.mode = "ok"
+    await keys.refresh()
+    assert seen == [True]
+
+
+async def test_a_flood_of_unknown_keys_waits_in_bounded_number(
+    provider: Provider, new_keys: NewKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are told at once; a token whose key is known never waits."""
+    monkeypatch.setattr(provider_keys, "MOST_WAITING", 5)
+    keys = new_keys(provider)
+    await keys.refresh()
+    provider.mode = "hang"
+    flood = [
+        asyncio.create_task(verify(keys, provider.token(header={"kid": f"x{n}"})))
+        for n in range(20)
+    ]
+    await until(lambda: sum(task.done() for task in flood) >= 15)
+    assert await verify(keys, provider.token())
+    provider.released.set()
+    provider.mode = "ok"
+    await asyncio.gather(*flood, return_exceptions=True)
 
 
 async def test_moved_keys_are_found_by_discovery_again(

@@ -1,0 +1,177 @@
+"""The HTTP listeners: served together, and stopped so that nobody honest sees a reset.
+
+1  for at most ``drain`` seconds everything is served, each answer the last one of its
+   connection; it ends when nothing comes any more
+2  no new connection is begun; those that are in the kernel's queue are taken
+3  what still comes on the open ones is served, until nothing comes any more
+4  idle connections get a FIN, requests at work their answer
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import logging
+import resource
+import select
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import uvicorn
+from starlette.applications import Starlette
+
+from app.limits import Connections, LimitedHttp, Limits
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Nothing has come for so long: long for a round trip within a data centre, short for a stop.
+QUIET = 0.1
+
+# Step 3 ends by itself, for every answer ends its connection; this is for one who drips.
+LAST_SECONDS = 1.0
+
+# The operators' probes, and those who look at what is wrong.
+ADMIN_CONNECTIONS = 256
+
+# Files beside the public connections: the operators' ones, Redis, key fetches, the journal.
+OTHER_FILES = 512
+
+
+async def serve_all(
+    settings: Settings,
+    public: tuple[socket.socket, Starlette],
+    admin: tuple[socket.socket, Starlette],
+    stop: asyncio.Event,
+) -> None:
+    """Serve until ``stop`` is set, then end in the order above."""
+    allow_files(int(settings.max_connections))
+    servers = [
+        _Server(settings, *public, most=int(settings.max_connections)),
+        _Server(settings, *admin, most=ADMIN_CONNECTIONS),
+    ]
+    async with asyncio.TaskGroup() as group:
+        for server in servers:
+            group.create_task(server.serve(sockets=[server.listener]))
+        await stop.wait()
+        for server in servers:
+            server.connections.stop()
+        # The operators' connections do not count: a probe now and then is no reason to wait.
+        await servers[0].connections.quiet(QUIET, at_most=settings.drain)
+        for server in servers:
+            server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us: there are several servers in the process."""
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, app: Starlette, *, most: int
+    ) -> None:
+        self.listener = listener
+        self.connections = Connections(Limits.of(settings, most))
+        http = functools.partial(LimitedHttp, connections=self.connections)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=cast("Any", http),
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # Here, and not in the answers: the server itself refuses broken requests.
+                headers=[("Cache-Control", "no-store")],
+                proxy_headers=False,
+                timeout_keep_alive=int(settings.keep_alive),
+                timeout_graceful_shutdown=int(settings.shutdown_grace),
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Steps 2 to 4."""
+        await take_pending(self.listener)
+        for server in self.servers:
+            server.close()
+        if len(self.connections):
+            await self.connections.quiet(QUIET, at_most=LAST_SECONDS)
+        await super().shutdown(sockets)
+
+
+# -- no new connections ---------------------------------------------------------------------
+
+# Linux, <asm-generic/socket.h>; Python does not name it.
+_SO_ATTACH_FILTER = 26
+
+# Classic BPF on a TCP segment that comes for the listening socket: load the flags (byte 13),
+# keep SYN and ACK, and drop what has SYN alone.
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),
+        (0x54, 0, 0, 0x12),
+        (0x15, 0, 1, 0x02),
+        (0x06, 0, 0, 0),
+        (0x06, 0, 0, 0xFFFFFFFF),
+    )
+)
+
+
+async def take_pending(listener: socket.socket) -> None:
+    """Let the event loop accept what is in the kernel's queue, and nothing newer.
+
+    The kernel resets what is in the queue when the socket closes, and between the last look
+    at the queue and the close there is always time for one more. So on Linux new connections
+    are no longer begun first: whoever comes now tries again after a second, as after a lost
+    packet, and meets our successor on this address, or nobody.
+    """
+    if begin_no_more(listener):
+        await asyncio.sleep(QUIET)  # handshakes that are under way
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    deadline = asyncio.get_running_loop().time() + LAST_SECONDS
+    while poll.poll(0) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0)
+
+
+def begin_no_more(listener: socket.socket) -> bool:
+    """Have the kernel drop requests for new connections. False where it can not."""
+    if sys.platform != "linux":
+        return False
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    fprog = struct.pack("@HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+    except OSError:
+        return False
+    return True
+
+
+# -- files ----------------------------------------------------------------------------------
+
+
+def allow_files(connections: int) -> None:
+    """Raise the process's limit of open files for so many connections, or warn."""
+    wanted = connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= wanted:
+        return
+    allowed = wanted if hard == unlimited else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    if soft < wanted:
+        log.warning(
+            "service open_files=%d wanted=%d: raise the limit, or lower max_connections",
+            soft,
+            wanted,
+        )
