@@ -52,6 +52,7 @@ class Health:
                 "error": state.last_error,
             }
         asked = all(issuer["attempted"] for issuer in issuers.values())
+        asked = asked and self._publisher.watch.looked
         redis, journal = self._publisher.watch.last_error, self._publisher.journal
         durable = redis is None or (journal is not None and journal.fault is None)
         stopping = self.stopping()

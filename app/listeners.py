@@ -129,7 +129,7 @@ async def take_pending(listener: socket.socket) -> None:
     """Let the event loop accept what is in the kernel's queue, and nothing newer.
 
     The kernel resets what is in the queue when the socket closes, and between the last look
-    at the queue and the close there is always time for one more. So on Linux new connections
+    at the queue and the close there is time for one more. So on Linux new connections
     are no longer begun first: whoever comes now tries again after a second, as after a lost
     packet, and meets our successor on this address, or nobody.
     """

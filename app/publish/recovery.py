@@ -6,7 +6,10 @@ or older, everything that the copy holds is compared. What is there is left alon
 """
 
 import asyncio
+import itertools
 import logging
+
+from app.revocation import Revocation
 
 from .accepted import Accepted
 from .redis_fault import RevocationRefused
@@ -56,30 +59,50 @@ class Recovery:
     async def recover(self) -> int:
         """Write again what is missing; returns how many."""
         lately = await self._accepted.since(LATELY_SECONDS, at_least=LATELY_ENTRIES)
-        lost = await self._compare(lately, None)
+        written: set[int] = set()
+        lost = await self._compare(lately, None, written)
         if lost:
             # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
             log.error("recovery outcome=older lost=%d action=compare_all", lost)
-            lost += await self._compare(0, lately)
+            lost += await self._compare(0, lately, written)
             log.error("recovery outcome=done written_again=%d", lost)
             self.last_loss = lost
         else:
             log.info("recovery outcome=nothing_lost")
         return lost
 
-    async def _compare(self, after: int, last: int | None) -> int:
-        """Entries with an id above ``after`` and up to ``last``; returns how many were missing."""
+    async def _compare(self, after: int, last: int | None, written: set[int]) -> int:
+        """Entries with an id above ``after`` and up to ``last``; returns how many were missing.
+
+        ``written`` are the markers that this comparison has written: they do not say that an
+        older logout of the same user is there.
+        """
         lost = 0
         while entries := await self._accepted.read(after=after, limit=_CHUNK):
             if last is not None:
                 entries = [entry for entry in entries if entry[0] <= last]
+            entries = _until_repeated(entries)
             if not entries:
                 break
-            results = await self._store.write([one for _, one in entries], again=True)
+            markers = [hash(one.marker_keys[0]) for _, one in entries]
+            again = [marker not in written for marker in markers]
+            results = await self._store.write([one for _, one in entries], again=again)
             if any(not isinstance(result, int | RevocationRefused) for result in results):
                 # Away again: from here on, when it is back. What is written already is skipped.
                 await asyncio.sleep(_PAUSE)
                 continue
-            lost += sum(isinstance(result, int) and result > 0 for result in results)
+            missing = [isinstance(result, int) and result > 0 for result in results]
+            written.update(itertools.compress(markers, missing))
+            lost += sum(missing)
             after = entries[-1][0]
         return lost
+
+
+def _until_repeated(entries: list[tuple[int, Revocation]]) -> list[tuple[int, Revocation]]:
+    """The first entries, up to one whose marker another of them writes too."""
+    seen: set[str] = set()
+    for index, (_, revocation) in enumerate(entries):
+        if revocation.marker_keys[0] in seen:
+            return entries[:index]
+        seen.add(revocation.marker_keys[0])
+    return entries

@@ -52,9 +52,9 @@ end
 
 local once = once_ms > 0 and KEYS[count + 2]
 if again then
-  -- Markers, event and jti are written as one: markers that are there say that all is.
-  local lost = false
-  for i = 1, count do
+  -- Markers, event and jti are written as one: the jti, or later the markers, say that all is there.
+  local lost = once and redis.call('EXISTS', once) == 0
+  for i = 1, once and 0 or count do
     local old = tonumber(redis.call('GET', KEYS[1 + i]) or '')
     lost = lost or not old or old < cutoff
   end

@@ -38,6 +38,9 @@ _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 # What WAIT and WAITAOF may take of a round trip; the rest is for the way there and back.
 _LEVEL_SECONDS = REDIS_SECONDS * 0.8
 
+# Our clock and Redis' do not agree to the millisecond on when a jti is forgotten.
+_NEARLY_FORGOTTEN_MS = 2000
+
 NEW_MARKER = 2
 """The script's answer when a marker was not there before; 1: it was, 0: nothing was changed."""
 
@@ -71,13 +74,14 @@ class Store:
         return self._durability.level
 
     async def write(
-        self, revocations: Sequence[Revocation], *, again: bool = False
+        self, revocations: Sequence[Revocation], *, again: Sequence[bool] = ()
     ) -> list[Result]:
         """Write markers, events and jti of each, in one round trip to each server concerned.
 
         A result that is no number is the fault: then that revocation may have been written or
-        not, and writing it again is harmless. ``again`` is for what was acknowledged before
-        and may have been lost since: it is left alone where its markers are still there.
+        not, and writing it again is harmless. ``again`` tells which of them were acknowledged
+        before and may have been lost since: those are left alone where their ``jti`` is still
+        there, or, once it is forgotten, their markers.
         """
         results: list[Result] = [RedisAway("not asked")] * len(revocations)
         by_server: dict[Redis | RedisFault, list[int]] = {}
@@ -104,7 +108,7 @@ class Store:
         indexes: list[int],
         revocations: Sequence[Revocation],
         results: list[Result],
-        again: bool,
+        again: Sequence[bool],
     ) -> None:
         """One server's share of `write`; fills in ``results``."""
         answers: Sequence[Result]
@@ -112,16 +116,16 @@ class Store:
             answers = [server] * len(indexes)
         else:
             try:
-                answers = await self._exchange(server, [revocations[i] for i in indexes], again)
+                commands = [
+                    self._command(revocations[i], again=bool(again) and again[i]) for i in indexes
+                ]
+                answers = await self._exchange(server, commands)
             except EXCHANGE_FAULTS as error:
                 answers = [fault_of(error)] * len(indexes)
         for index, answer in zip(indexes, answers, strict=True):
             results[index] = answer
 
-    async def _exchange(
-        self, server: Redis, revocations: Sequence[Revocation], again: bool
-    ) -> list[Result]:
-        commands = [self._command(revocation, again) for revocation in revocations]
+    async def _exchange(self, server: Redis, commands: Sequence[list[str | int]]) -> list[Result]:
         answers = await self._pipelined(server, [("EVALSHA", _SCRIPT_SHA, *c) for c in commands])
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
@@ -210,7 +214,7 @@ class Store:
         await pipeline.execute()
         return not all(found)
 
-    def _command(self, revocation: Revocation, again: bool) -> list[str | int]:
+    def _command(self, revocation: Revocation, *, again: bool) -> list[str | int]:
         """Number of keys, keys and arguments of the script."""
         event, names = revocation.event, revocation.issuer_names
         app = AppKeys(event.app)
@@ -218,6 +222,8 @@ class Store:
         once_ms = 0
         if revocation.once is not None and (once_key := revocation.once_key) is not None:
             once_ms = max(0, math.ceil((revocation.once.until - self._clock()) * 1000))
+            if again and once_ms < _NEARLY_FORGOTTEN_MS:
+                once_ms = 0
             if once_ms:
                 keys.append(once_key)
         command: list[str | int] = [

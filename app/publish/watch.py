@@ -32,7 +32,8 @@ class Watch:
         self._on_change = on_change
         self._run_ids: dict[str, str] = {}
         self._faults: dict[str, str] = {"": "not asked yet"}
-        self._looked = False
+        self.looked = False
+        """Whether Redis has been asked at all, with whatever result."""
         self._told: set[str] = set()
 
     @property
@@ -42,7 +43,7 @@ class Watch:
 
     def down(self, app: str) -> bool:
         """Whether a write for the app would be in vain now, as far as is known."""
-        return self._looked and self._link.place(app) in self._faults
+        return self.looked and self._link.place(app) in self._faults
 
     def failed(self, app: str, fault: RedisFault) -> None:
         """A write has failed; the next pulse says whether it goes on."""
@@ -68,7 +69,7 @@ class Watch:
         except EXCHANGE_FAULTS as error:
             # Which servers there are is not known anew; what was known stands.
             self._say("", str(fault_of(error)))
-            self._looked = True
+            self.looked = True
             return
         for app in self._store.apps:
             apps.setdefault(self._link.place(app), []).append(app)
@@ -80,7 +81,7 @@ class Watch:
                 for place, server in servers.items()
             )
         )
-        self._looked = True
+        self.looked = True
         if any(changed):
             self._on_change()
 
