@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.manifests import Manifest, find, image_environment, pod_of, receiver
 from tests.support.receiver import ROOT, clean_environment
@@ -21,6 +21,14 @@ from tests.support.redis_server import free_port
 # How long it takes until the last load balancer has heard of a changed endpoint. preStop is for
 # this; a second or two is usual, and the rest of preStop is for a slow day.
 ENDPOINTS_LAG = 3.0
+
+
+class Death(NamedTuple):
+    """When a pod was killed, and when it was gone (monotonic)."""
+
+    pod: str
+    began: float
+    ended: float
 
 
 class Pod:
@@ -32,7 +40,6 @@ class Pod:
         self._environ = environ
         self.port, self.admin_port = 0, 0
         self.process: subprocess.Popen[bytes] | None = None
-        self.killed_at = self.dead_at = 0.0
         container = pod_of(receiver(overlay))["containers"][0]
         self._startup, self._readiness = container["startupProbe"], container["readinessProbe"]
         self._prestop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -89,13 +96,13 @@ class Pod:
         assert status == 0, self.log
         return time.monotonic() - began
 
-    def kill(self) -> None:
+    def kill(self) -> Death:
         """As the kernel does when memory is short, or a node that loses power."""
         assert self.process is not None
-        self.killed_at = time.monotonic()
+        began = time.monotonic()
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.dead_at = time.monotonic()
+        return Death(self.name, began, time.monotonic())
 
 
 class StatefulSet:
