@@ -124,8 +124,8 @@ class Settings(IssuerOptions, ClientOptions):
     """Entries that wait for longer are an alarm. None is ever dropped for its age alone."""
     recovery_window: Annotated[Seconds, Field(ge=600)] = 86400
     """How far back revocations are written again into a Redis that came back empty or older."""
-    recovery_max_entries: Annotated[Number, Field(ge=1000)] = 1_000_000
-    """The most revocations that are kept for that, some 500 bytes each."""
+    recovery_max_bytes: Annotated[Bytes, Field(ge=1 << 20)] = 512 << 20
+    """What is kept for that at most: a million revocations, some 500 bytes each."""
 
     # -- overload
     max_connections: Annotated[Number, Field(ge=16, le=1_000_000)] = 4096

@@ -6,9 +6,11 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,32 +31,107 @@ def post(receiver: Receiver, token: str) -> httpx.Response:
     return receiver.http.post(receiver.url + "/backchannel-logout", data=data, timeout=PATIENCE)
 
 
+NO_JOURNAL = 'journal = "off"'
+
+
+@contextlib.contextmanager
+def receiving(
+    directory: Path, server: RedisServer, provider: Provider, top: str = "", *, ready: bool = True
+) -> Iterator[Receiver]:
+    receiver = Receiver(directory, config(server.url, f'issuer = "{provider.issuer}"', top=top))
+    try:
+        yield receiver.start(ready=ready)
+    finally:
+        receiver.stop()
+
+
+def take_away(server: RedisServer, how: str) -> None:
+    if how == "frozen":
+        server.freeze()
+    else:
+        server.stop(signal.SIGKILL)
+
+
+def bring_back(server: RedisServer, how: str) -> None:
+    if how == "frozen":
+        server.thaw()
+    else:
+        server.start()
+
+
 @pytest.mark.parametrize("how", ["frozen", "killed"])
-def test_without_redis_the_answer_is_503_and_the_same_token_succeeds_later(
-    how: str, receiver: Receiver, redis_server: RedisServer, provider: Provider
+def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds_later(
+    how: str, tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
     """The jti is remembered only with the marker: the repetition is not taken for a replay."""
     token = provider.token(sid="s")
-    if how == "frozen":
-        redis_server.freeze()
-    else:
-        redis_server.stop(signal.SIGKILL)
-    answer = post(receiver, token)
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) > 0
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.json()["error"] == "temporarily_unavailable"
-    wait_for(lambda: receiver.readyz().status_code == 503, "readiness sees the outage", receiver)
-    assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
-    if how == "frozen":
-        redis_server.thaw()
-    else:
-        redis_server.start()
-    assert post(receiver, token).status_code == 200
+    with receiving(tmp_path / "r", redis_server, provider, NO_JOURNAL) as receiver:
+        take_away(redis_server, how)
+        answer = post(receiver, token)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.json()["error"] == "temporarily_unavailable"
+        wait_for(lambda: receiver.readyz().status_code == 503, "readiness sees it", receiver)
+        assert "journal" not in receiver.readyz().json()
+        assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
+        bring_back(redis_server, how)
+        assert post(receiver, token).status_code == 200
+        with redis_server.client() as client:
+            assert client.exists(KEYS.sid(provider.issuer, "s"))
+            assert client.xlen(KEYS.events) >= 1
+        wait_for(lambda: receiver.readyz().status_code == 200, "readiness sees the end", receiver)
+        assert not (tmp_path / "r" / "data").exists()
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_without_redis_the_journal_takes_it_and_redis_has_it_when_it_is_back(
+    how: str, receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    """The answer is 200, the service stays ready, and nobody has to send again."""
+    tokens = [provider.token(sid=f"s{n}") for n in range(3)]
+    take_away(redis_server, how)
+    for token in [*tokens, tokens[0]]:
+        answer = post(receiver, token)
+        assert (answer.status_code, answer.content) == (200, b"")
+    wait_for(lambda: not redis_of(receiver)["writable"], "readiness sees the outage", receiver)
+    ready = receiver.readyz()
+    assert ready.status_code == 200
+    assert ready.json()["journal"] == {
+        "writable": True, "error": None, "waiting": 3, "set_aside": 0,
+    }  # fmt: skip
+    bring_back(redis_server, how)
+    wait_for(lambda: waiting(receiver) == 0, "the journal is empty", receiver)
     with redis_server.client() as client:
-        assert client.exists(KEYS.sid(provider.issuer, "s"))
-        assert client.xlen(KEYS.events) >= 1
-    wait_for(lambda: receiver.readyz().status_code == 200, "readiness sees the end", receiver)
+        assert all(client.exists(KEYS.sid(provider.issuer, f"s{n}")) for n in range(3))
+        sids = sorted(fields["sid"] for _, fields in client.xrange(KEYS.events))
+        assert sids == ["s0", "s1", "s2"], "each once"
+    assert post(receiver, tokens[0]).status_code == 200
+
+
+def redis_of(receiver: Receiver) -> Any:
+    return receiver.readyz().json()["redis"]
+
+
+def waiting(receiver: Receiver) -> int:
+    """The entries of the journal that wait for Redis."""
+    count: int = receiver.readyz().json()["journal"]["waiting"]
+    return count
+
+
+def test_what_the_journal_took_outlives_kill_9_of_the_receiver(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
+) -> None:
+    """Right after the answer: the provider believes that the user is signed out."""
+    with receiving(tmp_path / "r", redis_server, provider) as receiver:
+        redis_server.stop(signal.SIGKILL)
+        assert post(receiver, provider.token(sid="s")).status_code == 200
+        receiver.stop(signal.SIGKILL)
+        redis_server.start()
+        receiver.start()
+        wait_for(lambda: waiting(receiver) == 0, "the journal is empty", receiver)
+        with redis_server.client() as client:
+            assert client.exists(KEYS.sid(provider.issuer, "s"))
 
 
 def test_without_the_key_the_answer_is_503_and_the_same_token_succeeds_later(
@@ -97,20 +174,22 @@ def test_a_dead_provider_does_not_keep_the_service_from_being_ready(
             receiver.stop()
 
 
+@pytest.mark.parametrize(("top", "status"), [("", 200), (NO_JOURNAL, 503)])
 def test_redis_away_at_the_start_is_no_reason_not_to_start(
-    tmp_path: Path, redis_server: RedisServer, provider: Provider
+    top: str, status: int, tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
+    """With a journal, logouts are accepted before Redis was there once."""
     redis_server.stop()
-    text = config(redis_server.url, f'issuer = "{provider.issuer}"')
-    receiver = Receiver(tmp_path / "r", text).start(ready=False)
-    try:
-        assert post(receiver, provider.token()).status_code == 503
+    with receiving(tmp_path / "r", redis_server, provider, top, ready=False) as receiver:
+        assert post(receiver, provider.token(sid="s")).status_code == status
         redis_server.start()
-        wait_for(lambda: receiver.readyz().status_code == 200, "ready at last", receiver)
+        wait_for(lambda: redis_of(receiver)["writable"], "Redis is there at last", receiver)
+        assert receiver.readyz().status_code == 200
         with redis_server.client() as client:
             assert client.hget(KEYS.meta, "max_session_age") == str(30 * 86400)
-    finally:
-        receiver.stop()
+            if status == 200:
+                marker = KEYS.sid(provider.issuer, "s")
+                wait_for(lambda: client.exists(marker), "it was applied", receiver)
 
 
 def test_a_redis_that_came_back_empty_gets_its_meta_again(

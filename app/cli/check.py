@@ -7,7 +7,7 @@ import sqlite3
 import sys
 
 from app.publish.journal_files import JournalFiles
-from app.publish.journal_table import read_depth
+from app.publish.journal_rows import read_depth
 from app.settings import IssuerSettings, Settings, SettingsFault
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.publish.journal import Journal
 from app.publish.journal_files import JournalFiles, try_lock
-from app.publish.journal_table import Entry, put_back_in, read_entries
+from app.publish.journal_rows import Entry, put_back_in, read_entries
 from app.publish.publisher import new_store
 from app.publish.redis_link import RedisLink, connect
 from app.publish.replay import replay

@@ -12,7 +12,7 @@ On the way:
 
 While Redis takes no write:
 
-    journal        entries that wait for it (journal_table: its rows)
+    journal        entries that wait for it (journal_rows: its rows)
     journal_files  a file for each process; what the dead have left
     replay         from the journal to Redis
     salvage        a damaged journal

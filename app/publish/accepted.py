@@ -1,189 +1,232 @@
 """A copy of what was acknowledged lately, for a Redis that comes back empty or older.
 
-Written in groups, a moment after the answer and without an fsync: Redis and this copy would
-have to fail in the same second for it to matter. Bounded by age and number. Without a journal
-it is kept in memory, for minutes instead of hours.
+A directory of plain files, each of at most a minute and some megabytes: records one behind the
+other. A record is handed to the operating system before the provider has its answer, so that
+the copy outlives the process. Not the machine's power: nothing waits for the disk here. Without
+a journal the copy is kept in memory, for minutes instead of hours.
 """
 
-import asyncio
+import errno
+import io
 import logging
-import sqlite3
+import os
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from app.revocation import Revocation
 
-from .record import DamagedRecord, decode, encode
-from .sqlite_file import SqliteFile, files_of
+from .record import DamagedRecord, decode, encode, records_in
 
 log = logging.getLogger(__name__)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS accepted (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    accepted_at REAL NOT NULL,    -- epoch seconds
-    record BLOB NOT NULL
-);
-"""
-
-FLUSH_SECONDS = 0.2
-
 # Of the settings' window, when there is no disk to keep the copy on.
 IN_MEMORY_SECONDS = 600.0
-IN_MEMORY_ENTRIES = 50_000
+IN_MEMORY_BYTES = 32 << 20
 
-# What is older goes in steps: each of them is a walk over the file's end.
-_PRUNE_SECONDS = 30.0
+# A part is forgotten as a whole, and "lately" is told by parts.
+_PART_SECONDS = 60.0
+_PART_BYTES = 4 << 20
+
+# How much is read at once, in a few milliseconds; no record is nearly as long.
+_READ_BYTES = 128 << 10
+
+# A position is the number of a part and an offset in it.
+_OFFSET_BITS = 40
+
+# A disk that is full is told this often, and not for each logout.
+_TELL_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """One file, or its like in memory. Times are of the monotonic clock, which no one sets."""
+
+    number: int
+    path: Path | None
+    size: int
+    began: float
+    ended: float
+    file: BinaryIO | None = None
+    """Open while it is the one that is written; in memory always."""
+
+    def read(self, offset: int) -> bytes:
+        length = min(_READ_BYTES, self.size - offset)
+        if self.path is None and self.file is not None:
+            self.file.seek(offset)
+            return self.file.read(length)
+        if self.path is None:
+            return b""
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def append(self, record: bytes) -> None:
+        if self.file is None:
+            raise OSError("closed")
+        self.file.seek(self.size)
+        if self.file.write(record) != len(record):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size += len(record)
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
 
 class Accepted:
-    """The copy. ``path`` None keeps it in memory; ``window`` in seconds, ``most`` in entries."""
+    """The copy. ``directory`` None keeps it in memory; ``window`` is in seconds."""
 
     def __init__(
         self,
-        path: Path | None,
+        directory: Path | None,
         *,
         window: float,
-        most: int,
+        most_bytes: int,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = path
-        self._window = window if path else min(window, IN_MEMORY_SECONDS)
-        self._most = most if path else min(most, IN_MEMORY_ENTRIES)
+        self._directory = directory
+        self._window = window if directory else min(window, IN_MEMORY_SECONDS)
+        self._most = most_bytes if directory else min(most_bytes, IN_MEMORY_BYTES)
         self._clock = clock
         self._monotonic = monotonic
-        self._file = SqliteFile(path, _SCHEMA, synchronous="OFF", check=False)
-        self._unwritten: list[tuple[float, Revocation]] = []
-        self._turn = asyncio.Lock()
-        self._last_id = 0
-        self._steps: deque[tuple[float, int]] = deque()
-        """By the monotonic clock, which no one sets: up to which id was accepted by then."""
+        self._parts: list[_Part] = []
+        self._next = 1
+        self._told_at = float("-inf")
 
-    async def open(self) -> None:
-        """Open the file; a damaged copy is thrown away, for Redis has what is in it."""
-        try:
-            await self._file.open()
-            self._last_id = await self._file.run(_last_id)
-            # The process before this one had another monotonic clock.
-            lately = self._clock() - IN_MEMORY_SECONDS
-            first = await self._file.run(
-                lambda db: db.execute(
-                    "SELECT min(id) FROM accepted WHERE accepted_at >= ?", (lately,)
-                ).fetchone()[0]
-            )
-            before = self._last_id if first is None else first - 1
-            self._steps.append((float("-inf"), before))
-        except sqlite3.DatabaseError as error:
-            if self._path is None:
-                raise
-            log.error("accepted outcome=damaged action=discarded error=%s", type(error).__name__)
-            for file in files_of(self._path):
-                with suppress(FileNotFoundError):
-                    file.unlink()
-            await self._file.open()
-        self._steps.append((self._monotonic(), self._last_id))
+    def open(self) -> None:
+        """Find what the process before this one has left. Raises ``OSError``."""
+        if self._directory is None:
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in sorted(self._directory.glob("*.log")):
+            with suppress(ValueError):
+                self._found(int(path.stem), path)
+        self._prune()
 
-    async def close(self) -> None:
-        await self.flush()
-        await self._file.close()
+    def _found(self, number: int, path: Path) -> None:
+        status = path.stat()
+        # The other process had another monotonic clock; the file's date says how old it is.
+        ended = self._monotonic() - max(0.0, self._clock() - status.st_mtime)
+        self._parts.append(_Part(number, path, status.st_size, ended, ended))
+        self._next = max(self._next, number + 1)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+        self._parts.clear()
+
+    # -- writing ----------------------------------------------------------------------------
 
     def remember(self, revocation: Revocation) -> None:
-        """Note what Redis has acknowledged; costs next to nothing."""
-        self._unwritten.append((self._clock(), revocation))
+        """Note what Redis has acknowledged; some microseconds. Never raises."""
+        record = encode(revocation) + b"\n"
+        try:
+            part = self._writable()
+            part.append(record)
+        except OSError as error:
+            # Redis has it all the same: this is about the next fault, not about this one. What
+            # is old makes room, for the journal stands on the same disk.
+            self._tell(error)
+            self._prune(self._size() // 2)
+            return
+        part.ended = self._monotonic()
 
-    async def keep_writing(self) -> None:
-        """Write in groups, and forget what is too old. Never returns."""
-        pruned_at = self._monotonic()
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
-            if self._monotonic() - pruned_at > _PRUNE_SECONDS:
-                pruned_at = self._monotonic()
-                await self._prune()
-
-    async def flush(self) -> None:
-        """Write what was noted."""
-        async with self._turn:
-            group, self._unwritten = self._unwritten, []
-            if not group:
-                return
-            try:
-                self._last_id = await self._file.run(
-                    lambda db: _insert(db, [(at, encode(one)) for at, one in group])
-                )
-            except sqlite3.Error as error:
-                # Redis has them all the same: this is about the next fault, not about this one.
-                log.error("accepted outcome=failed lost=%d error=%s", len(group), error)
-                await self._prune(to=self._most // 2)
-            self._step()
-
-    def _step(self) -> None:
-        """Note how far the copy has come; only the last minutes are ever asked for."""
+    def _writable(self) -> _Part:
         now = self._monotonic()
-        self._steps.append((now, self._last_id))
-        while len(self._steps) > 1 and self._steps[1][0] <= now - IN_MEMORY_SECONDS:
-            self._steps.popleft()
+        part = self._parts[-1] if self._parts else None
+        if (
+            part is None
+            or part.file is None
+            or part.size >= min(_PART_BYTES, self._most // 8)
+            or now - part.began >= _PART_SECONDS
+        ):
+            if part is not None and part.path is not None:
+                part.close()
+            self._prune()
+            part = self._begin(now)
+        return part
 
-    async def _prune(self, to: int | None = None) -> None:
-        oldest = self._clock() - self._window
-        first = self._last_id - (self._most if to is None else to)
-        with suppress(sqlite3.Error):
-            await self._file.run(
-                lambda db: db.execute(
-                    "DELETE FROM accepted WHERE id <= ? OR"
-                    " (id <= (SELECT min(id) FROM accepted) + 100000 AND accepted_at < ?)",
-                    (first, oldest),
-                )
-            )
+    def _begin(self, now: float) -> _Part:
+        path: Path | None = None
+        file: BinaryIO = io.BytesIO()
+        if self._directory is not None:
+            path = self._directory / f"{self._next:012d}.log"
+            path.touch(mode=0o600)
+            # No buffer: what was written is the operating system's, whatever becomes of us.
+            file = cast("BinaryIO", path.open("r+b", buffering=0))
+        part = _Part(self._next, path, 0, now, now, file)
+        self._next += 1
+        self._parts.append(part)
+        return part
 
-    async def since(self, seconds: float, *, at_least: int) -> int:
-        """The id before the first that was accepted in the last ``seconds``, at most 600.
+    def _prune(self, most: int | None = None) -> None:
+        """Forget whole parts: what is older than the window, and what is too much."""
+        oldest = self._monotonic() - self._window
+        most = self._most if most is None else most
+        while self._parts and (self._parts[0].ended < oldest or self._size() > most):
+            part = self._parts.pop(0)
+            part.close()
+            if part.path is not None:
+                part.path.unlink(missing_ok=True)
 
-        Goes back further where those are fewer than ``at_least``.
+    def _size(self) -> int:
+        return sum(part.size for part in self._parts)
+
+    def _tell(self, error: OSError) -> None:
+        now = self._monotonic()
+        if now - self._told_at >= _TELL_SECONDS:
+            self._told_at = now
+            log.error("accepted outcome=failed error=%s", error.strerror)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def since(self, seconds: float, *, at_least: int) -> int:
+        """The position of the first that was accepted in the last ``seconds``, or earlier.
+
+        Goes back further where those are fewer than ``at_least`` bytes.
         """
-        await self.flush()
-        then = self._monotonic() - seconds
-        first = next((number for at, number in reversed(self._steps) if at <= then), 0)
-        return max(0, min(first, self._last_id - at_least))
+        then, size, first = self._monotonic() - seconds, 0, self._next << _OFFSET_BITS
+        for part in reversed(self._parts):
+            if part.ended < then and size >= at_least:
+                break
+            size += part.size
+            first = part.number << _OFFSET_BITS
+        return first
 
-    async def read(self, *, after: int, limit: int) -> list[tuple[int, Revocation]]:
-        """The next entries in the order of their acceptance."""
-        rows = await self._file.run(
-            lambda db: db.execute(
-                "SELECT id, record FROM accepted WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
-            ).fetchall()
-        )
-        entries = []
-        for number, record in rows:
-            with suppress(DamagedRecord):
-                entries.append((number, decode(record)))
-        if rows and not entries:
-            return await self.read(after=rows[-1][0], limit=limit)
-        return entries
+    def read(self, *, after: int, limit: int) -> list[tuple[int, Revocation]]:
+        """The next entries in the order of their acceptance, each with the position behind it.
 
-    async def adopt(self, path: Path) -> None:
-        """Take over the copy of a process that is gone, and delete its files."""
-        other = Accepted(path, window=self._window, most=self._most, clock=self._clock)
-        await other.open()
-        after = 0
-        while entries := await other.read(after=after, limit=1000):
-            after = entries[-1][0]
-            for _, revocation in entries:
-                self._unwritten.append((revocation.event.received_at, revocation))
-            await self.flush()
-        await other.close()
-        for file in files_of(path):
-            file.unlink(missing_ok=True)
+        Passes over what is damaged. Raises ``OSError``.
+        """
+        for part in self._parts:
+            start = part.number << _OFFSET_BITS
+            offset = max(0, after - start)
+            while offset < part.size and (data := part.read(offset)):
+                entries, end = [], 0
+                for record in records_in(data):
+                    end = data.index(record, end) + len(record)
+                    with suppress(DamagedRecord):
+                        entries.append((start + offset + end, decode(record)))
+                    if len(entries) == limit:
+                        break
+                if entries:
+                    return entries
+                # Nothing whole in all of this; a record may begin in its second half.
+                offset += max(1, len(data) // 2)
+        return []
 
-
-def _last_id(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(max(id), 0) FROM accepted").fetchone()[0])
-
-
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[float, bytes]]) -> int:
-    connection.executemany("INSERT INTO accepted (accepted_at, record) VALUES (?, ?)", rows)
-    return _last_id(connection)
+    def adopt(self, directory: Path) -> None:
+        """Take over the copy of a process that is gone; what it had counts as lately."""
+        if self._directory is None:
+            return
+        for path in sorted(directory.glob("*.log")):
+            own = path.rename(self._directory / f"{self._next:012d}.log")
+            self._found(self._next, own)
+        with suppress(OSError):
+            directory.rmdir()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from typing import TypeVar
 
 from app.revocation import Revocation
 
-from .journal_table import COUNT, PUT_BACK, SCHEMA, Depth, Entry, oldest
+from .journal_rows import PUT_BACK, SCHEMA, Depth, Entry, delete, depth_of, oldest
 from .record import DamagedRecord, decode, encode
-from .salvage import is_damaged, move_damaged
+from .salvage import is_damaged, left_in_log, log_of, move_damaged
 from .sqlite_file import LARGEST_WAL, SqliteFile
 
 _T = TypeVar("_T")
@@ -69,20 +70,29 @@ class Journal:
 
         Raises ``OSError`` or ``sqlite3.Error`` when there can be no journal at this path.
         """
-        rescued: list[Revocation] = []
+        wal = b""
         try:
+            wal = await asyncio.to_thread(log_of, self.path)
             await self._file.open()
+            rescued = await asyncio.to_thread(left_in_log, self.path, wal) if wal else []
+            await self.refresh()
         except sqlite3.DatabaseError as error:
             if not is_damaged(error):
                 raise
-            rescued = await asyncio.to_thread(move_damaged, self.path)
+            await self._file.leave()
+            rescued = await asyncio.to_thread(move_damaged, self.path, wal)
             await self._file.open()
+            await self.refresh()
+        if rescued:
+            # Whatever the limit is: they were acknowledged.
+            group = [self._append_of(one, None) for one in rescued]
+            await self._file.run(partial(self._insert, group, math.inf))
         await asyncio.to_thread(self._keep_reserve)
-        await self.refresh()
-        for revocation in rescued:
-            await self.append(revocation)
 
     async def close(self) -> None:
+        """Let the commit under way end, and close."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
         await self._file.close()
 
     @property
@@ -106,46 +116,65 @@ class Journal:
         ``refused`` says why Redis refuses it for its own sake: it is set aside at once. Raises
         `JournalFault`.
         """
+        one = self._append_of(revocation, refused)
+        self._appends.append(one)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit())
+        return await one.done
+
+    @staticmethod
+    def _append_of(revocation: Revocation, refused: str | None) -> _Append:
         record = encode(revocation)
-        one = _Append(
+        return _Append(
             key=revocation.once_key or hashlib.sha256(record).hexdigest(),
             accepted_at=revocation.event.received_at,
             record=record,
             refused=refused,
             done=asyncio.get_running_loop().create_future(),
         )
-        self._appends.append(one)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit())
-        return await one.done
 
     async def _commit(self) -> None:
         """Group after group, for as long as something waits: one fsync for each group."""
         while self._appends:
             group, self._appends = self._appends, []
-            results = await self._guarded(partial(self._insert, group))
+            results = None
+            try:
+                results = await self._guarded(partial(self._insert, group, self._max_bytes))
+            except Exception:
+                # A fault of ours must not leave those who wait without an answer.
+                log.exception("journal outcome=failed error=internal")
             for one, result in zip(group, results or ["disk"] * len(group), strict=True):
                 one.settle(result)
         self._committing = None
 
-    def _insert(self, group: Sequence[_Append], connection: sqlite3.Connection) -> list[bool | str]:
+    def _insert(
+        self, group: Sequence[_Append], most: float, connection: sqlite3.Connection
+    ) -> list[bool | str]:
         results: list[bool | str] = []
         depth = self.depth
         for one in group:
-            if depth.bytes + len(one.record) > self._max_bytes:
+            found = connection.execute(
+                "SELECT id, refused FROM entries WHERE key = ?", (one.key,)
+            ).fetchone()
+            if found is not None:
+                # It comes again, and not because Redis refuses it: another try.
+                again = found[1] is not None and one.refused is None
+                if again:
+                    connection.execute("UPDATE entries SET refused = NULL WHERE id = ?", found[:1])
+                    depth.waiting, depth.set_aside = depth.waiting + 1, depth.set_aside - 1
+                results.append(again)
+                continue
+            if depth.bytes + len(one.record) > most:
                 results.append("full")
                 continue
-            cursor = connection.execute(
-                "INSERT OR IGNORE INTO entries (key, accepted_at, record, refused)"
-                " VALUES (?, ?, ?, ?)",
+            connection.execute(
+                "INSERT INTO entries (key, accepted_at, record, refused) VALUES (?, ?, ?, ?)",
                 (one.key, one.accepted_at, one.record, one.refused),
             )
-            new = cursor.rowcount == 1
-            results.append(new)
-            if new:
-                depth.bytes += len(one.record)
-                depth.waiting += one.refused is None
-                depth.set_aside += one.refused is not None
+            results.append(True)
+            depth.bytes += len(one.record)
+            depth.waiting += one.refused is None
+            depth.set_aside += one.refused is not None
         depth.oldest_at = oldest(connection)
         return results
 
@@ -172,7 +201,7 @@ class Journal:
         which = "refused IS NOT NULL" if refused else "refused IS NULL"
         rows = await self._file.run(
             lambda db: db.execute(
-                f"SELECT id, record, refused FROM entries WHERE {which} AND id > ?"  # noqa: S608
+                f"SELECT id, CAST(record AS BLOB), refused FROM entries WHERE {which} AND id > ?"  # noqa: S608
                 " ORDER BY id LIMIT ?",
                 (after, limit),
             ).fetchall()
@@ -180,7 +209,7 @@ class Journal:
         entries, damaged = [], []
         for number, record, why in rows:
             try:
-                entries.append(Entry(number, decode(record), why))
+                entries.append(Entry(number, decode(record or b""), why))
             except DamagedRecord as error:
                 damaged.append((number, f"damaged: {error}"))
         if damaged and not refused:
@@ -190,22 +219,13 @@ class Journal:
     async def remove(self, ids: Sequence[int]) -> None:
         """Delete what was applied; also when the disk is full."""
 
-        def delete(connection: sqlite3.Connection) -> None:
-            which = f"WHERE id IN ({','.join('?' * len(ids))})"
-            waiting, total, size = connection.execute(f"{COUNT} {which}", list(ids)).fetchone()
-            connection.execute(f"DELETE FROM entries {which}", list(ids))  # noqa: S608
-            self.depth.waiting -= waiting
-            self.depth.set_aside -= total - waiting
-            self.depth.bytes -= size
-            self.depth.oldest_at = oldest(connection)
-
         try:
-            await self._file.run(delete)
+            await self._file.run(lambda db: delete(db, ids, self.depth))
         except sqlite3.Error:
             await asyncio.to_thread(self._reserve.unlink, missing_ok=True)
             log.warning("journal outcome=full action=reserve_given_up")
             await self.refresh()
-            await self._file.run(delete)
+            await self._file.run(lambda db: delete(db, ids, self.depth))
         else:
             if not self.depth.waiting:
                 await asyncio.to_thread(self._keep_reserve)
@@ -238,8 +258,7 @@ class Journal:
         await self._file.run(self._measure)
 
     def _measure(self, connection: sqlite3.Connection) -> None:
-        waiting, total, size = connection.execute(COUNT).fetchone()
-        self.depth = Depth(waiting, total - waiting, size, oldest(connection))
+        self.depth = depth_of(connection)
 
     def _keep_reserve(self) -> None:
         with contextlib.suppress(OSError):

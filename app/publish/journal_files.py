@@ -2,18 +2,19 @@
 
     journal.db   journal-1.db   journal-2.db ...      the first one whose lock is free
     journal.db.lock                                   held for as long as its process lives
-    journal.db.accepted                               the copy of what was acknowledged lately
+    journal.db.accepted/                              the copy of what was acknowledged lately
 
 With one file for all, four processes waited up to 3.4 s for each other's fsync.
 """
 
 import fcntl
 import logging
+import sqlite3
 from pathlib import Path
 from typing import IO
 
 from .accepted import Accepted
-from .journal import Journal
+from .journal import Journal, JournalFault
 from .sqlite_file import files_of
 
 log = logging.getLogger(__name__)
@@ -55,22 +56,35 @@ class JournalFiles:
             if path == self.own or (lock := try_lock(path)) is None:
                 continue
             with lock:
-                orphan = Journal(path, max_bytes=0)
-                await orphan.open()
-                moved = await _move(orphan, journal)
-                left = orphan.depth.waiting + orphan.depth.set_aside
-                await orphan.close()
-                copy = copy_of(path)
-                if copy.exists():
-                    await accepted.adopt(copy)
-                if left:
-                    continue  # ours is full: it stays where it is
-                for file in (*files_of(path), path.with_name(path.name + ".reserve")):
-                    file.unlink(missing_ok=True)
-                adopted = True
-                log.warning("journal outcome=adopted entries=%d file=%s", moved, path.name)
-
+                try:
+                    adopted |= await self._adopt(path, journal, accepted)
+                except (OSError, sqlite3.Error, JournalFault) as error:
+                    # The others can be taken over all the same, and this one at the next look.
+                    log.error(
+                        "journal outcome=not_adopted error=%s file=%s",
+                        type(error).__name__,
+                        path.name,
+                    )
         return adopted
+
+    async def _adopt(self, path: Path, journal: Journal, accepted: Accepted) -> bool:
+        """Take over one file, whose lock we hold. False: something had to stay where it is."""
+        orphan = Journal(path, max_bytes=0)
+        try:
+            await orphan.open()
+            moved = await _move(orphan, journal)
+            left = orphan.depth.waiting + orphan.depth.set_aside
+        finally:
+            await orphan.close()
+        copy = copy_of(path)
+        if copy.exists():
+            accepted.adopt(copy)
+        if left:
+            return False
+        for file in (*files_of(path), path.with_name(path.name + ".reserve")):
+            file.unlink(missing_ok=True)
+        log.warning("journal outcome=adopted entries=%d file=%s", moved, path.name)
+        return True
 
     def _numbered(self, number: int) -> Path:
         if number == 0:
@@ -79,7 +93,7 @@ class JournalFiles:
 
 
 def copy_of(journal: Path) -> Path:
-    """The file of the copy that belongs to this journal."""
+    """The directory of the copy that belongs to this journal."""
     return journal.with_name(journal.name + ".accepted")
 
 

@@ -45,10 +45,10 @@ class Publisher:
         self._accepted = Accepted(
             copy_of(own) if own else None,
             window=settings.recovery_window,
-            most=settings.recovery_max_entries,
+            most_bytes=settings.recovery_max_bytes,
             clock=clock,
         )
-        self._recovery = Recovery(self.store, self._accepted)
+        self._recovery = Recovery(self.store, self._accepted, clock=clock)
         self.watch = Watch(self.store, link, on_change=self._recovery.primary_changed)
         self._writes = GroupedWrites(self.store)
         self.writer = Writer(
@@ -74,7 +74,6 @@ class Publisher:
         """
         await self._open()
         work = [
-            self._accepted.keep_writing,
             self._recovery.keep_recovering,
             self.watch.keep_looking,
         ]
@@ -101,7 +100,7 @@ class Publisher:
         try:
             if self.journal is not None:
                 await self.journal.open()
-            await self._accepted.open()
+            self._accepted.open()
         except (OSError, sqlite3.Error) as error:
             await self._close()
             raise self._unusable(error) from None
@@ -109,7 +108,7 @@ class Publisher:
     async def _close(self) -> None:
         if self.journal is not None:
             await self.journal.close()
-        await self._accepted.close()
+        self._accepted.close()
         if self._files is not None:
             self._files.release()
         await self._link.aclose()

@@ -6,6 +6,7 @@ The head makes a record recognizable among other bytes, the sum says whether it 
 """
 
 import json
+import mmap
 import re
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,9 @@ def encode(revocation: Revocation) -> bytes:
             "once": once and [once.jti, once.sid, once.sub, once.until],
         },
         separators=(",", ":"),
-    ).encode()
+        # Short enough for one page of the journal, whatever the claims are.
+        ensure_ascii=False,
+    ).encode("utf-8", "surrogatepass")
     return b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body)
 
 
@@ -57,7 +60,7 @@ def decode(record: bytes) -> Revocation:
         raise DamagedRecord("of another release") from None
 
 
-def records_in(data: bytes) -> Iterator[bytes]:
+def records_in(data: bytes | mmap.mmap) -> Iterator[bytes]:
     """Every whole record among these bytes, whatever else they hold."""
     for head in _HEAD.finditer(data):
         end = head.end() + int(head[1])

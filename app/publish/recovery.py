@@ -8,11 +8,13 @@ or older, everything that the copy holds is compared. What is there is left alon
 import asyncio
 import itertools
 import logging
+import time
+from collections.abc import Callable, Sequence
 
 from app.revocation import Revocation
 
 from .accepted import Accepted
-from .redis_fault import RevocationRefused
+from .redis_fault import LevelNotReached, RevocationRefused
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,9 @@ log = logging.getLogger(__name__)
 # Cluster's or Sentinel's old primary has stepped back.
 LATELY_SECONDS = 360.0
 
-# And at least so many, so that a copy whose last entry is hours old still tells an older server.
-LATELY_ENTRIES = 1000
+# And at least so much, a thousand logouts or so: a copy whose last entry is hours old still tells
+# an older server.
+LATELY_BYTES = 512 << 10
 
 # One round trip; short enough for requests to get in between.
 _CHUNK = 200
@@ -33,10 +36,18 @@ _PAUSE = 1.0
 class Recovery:
     """Compares Redis with the copy, in a task of its own."""
 
-    def __init__(self, store: Store, accepted: Accepted) -> None:
+    def __init__(
+        self, store: Store, accepted: Accepted, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._accepted = accepted
+        self._clock = clock
         self._changed = asyncio.Event()
+        self._lost = 0
+        """What was missing, until everything was compared: also when a fault comes between."""
+        self._written: set[int] = set()
+        """The markers that this comparison has written: they do not say that an older logout of
+        the same user is there."""
         self.last_loss: int | None = None
         """How many revocations the last change had lost; None while none was seen."""
 
@@ -58,44 +69,49 @@ class Recovery:
 
     async def recover(self) -> int:
         """Write again what is missing; returns how many."""
-        lately = await self._accepted.since(LATELY_SECONDS, at_least=LATELY_ENTRIES)
-        written: set[int] = set()
-        lost = await self._compare(lately, None, written)
+        lately = self._accepted.since(LATELY_SECONDS, at_least=LATELY_BYTES)
+        await self._compare(lately, None)
+        lost = self._lost
         if lost:
             # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
             log.error("recovery outcome=older lost=%d action=compare_all", lost)
-            lost += await self._compare(0, lately, written)
+            await self._compare(0, lately)
+            lost, self._lost = self._lost, 0
             log.error("recovery outcome=done written_again=%d", lost)
             self.last_loss = lost
         else:
             log.info("recovery outcome=nothing_lost")
+        self._written.clear()
         return lost
 
-    async def _compare(self, after: int, last: int | None, written: set[int]) -> int:
-        """Entries with an id above ``after`` and up to ``last``; returns how many were missing.
-
-        ``written`` are the markers that this comparison has written: they do not say that an
-        older logout of the same user is there.
-        """
-        lost = 0
-        while entries := await self._accepted.read(after=after, limit=_CHUNK):
+    async def _compare(self, after: int, last: int | None) -> None:
+        """Entries behind the position ``after`` and up to ``last``; counts what was missing."""
+        while entries := self._accepted.read(after=after, limit=_CHUNK):
             if last is not None:
                 entries = [entry for entry in entries if entry[0] <= last]
             entries = _until_repeated(entries)
             if not entries:
                 break
-            markers = [hash(one.marker_keys[0]) for _, one in entries]
-            again = [marker not in written for marker in markers]
-            results = await self._store.write([one for _, one in entries], again=again)
-            if any(not isinstance(result, int | RevocationRefused) for result in results):
+            if not await self._write_missing([one for _, one in entries]):
                 # Away again: from here on, when it is back. What is written already is skipped.
                 await asyncio.sleep(_PAUSE)
                 continue
-            missing = [isinstance(result, int) and result > 0 for result in results]
-            written.update(itertools.compress(markers, missing))
-            lost += sum(missing)
             after = entries[-1][0]
-        return lost
+
+    async def _write_missing(self, revocations: Sequence[Revocation]) -> bool:
+        """Write those of them that are missing. False: Redis did not take all."""
+        now = self._clock()
+        # A marker that is gone because its time has come was not lost.
+        alive = [one for one in revocations if one.event.received_at + one.life > now]
+        markers = [hash(one.marker_keys[0]) for one in alive]
+        again = [marker not in self._written for marker in markers]
+        results = await self._store.write(alive, again=again)
+        # Not as durable as it should be, but there: it was missing all the same.
+        answers = [one.answer if isinstance(one, LevelNotReached) else one for one in results]
+        missing = [isinstance(answer, int) and answer > 0 for answer in answers]
+        self._written.update(itertools.compress(markers, missing))
+        self._lost += sum(missing)
+        return all(isinstance(answer, int | RevocationRefused) for answer in answers)
 
 
 def _until_repeated(entries: list[tuple[int, Revocation]]) -> list[tuple[int, Revocation]]:

@@ -18,6 +18,7 @@ from redis.exceptions import (
     MaxConnectionsError,
     MovedError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
@@ -45,7 +46,11 @@ class RedisUnwilling(RedisFault):
 
 
 class LevelNotReached(RedisFault):
-    """Written, but not yet as durable as ``durability`` demands."""
+    """Written, but not yet as durable as ``durability`` demands. ``answer``: the script's."""
+
+    def __init__(self, word: str, answer: int = 0) -> None:
+        super().__init__(word)
+        self.answer = answer
 
 
 class RevocationRefused(RedisFault):
@@ -64,6 +69,7 @@ _AWAY = (
     MasterDownError,
     MovedError,  # and AskError, which is one
     MaxConnectionsError,
+    NoScriptError,  # the one that was to bring the script along has failed
     TimeoutError,
     OSError,
 )
@@ -91,6 +97,13 @@ def fault_of(error: BaseException) -> RedisFault:
         known = first.isalpha() and first.isupper()
         return RevocationRefused(first if known else type(error).__name__)
     return RedisAway(type(error).__name__)
+
+
+def fault_of_exchange(error: BaseException) -> RedisFault:
+    """`fault_of` where the whole exchange has failed, which is no revocation's own fault: the
+    server refuses the connection's database number, say."""
+    fault = fault_of(error)
+    return RedisUnwilling(str(fault)) if isinstance(fault, RevocationRefused) else fault
 
 
 _WORDS: dict[type[BaseException], str] = {

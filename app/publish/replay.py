@@ -11,7 +11,7 @@ from app.revocation import Revocation
 from .accepted import Accepted
 from .journal import Journal
 from .journal_files import JournalFiles
-from .journal_table import Entry
+from .journal_rows import Entry
 from .recovery import Recovery
 from .redis_fault import RevocationRefused
 from .store import Store

@@ -55,6 +55,8 @@ class SqliteFile:
             name, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            # A text with a byte that was hit must not keep the others from being read.
+            connection.text_factory = lambda text: text.decode("utf-8", "replace")
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -91,12 +93,18 @@ class SqliteFile:
             raise
         return result
 
-    async def close(self) -> None:
-        """Wait for the work under way, and close."""
+    async def leave(self) -> None:
+        """Wait for the work under way, and close the file; it can be opened again."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._leave)
+
+    def _leave(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, connection.close)
+            connection.close()
+
+    async def close(self) -> None:
+        """`leave`, for good."""
+        await self.leave()
         self._thread.shutdown(wait=False)
 
 

@@ -52,9 +52,10 @@ end
 
 local once = once_ms > 0 and KEYS[count + 2]
 if again then
-  -- Markers, event and jti are written as one: the jti, or later the markers, say that all is there.
+  -- Markers, event and jti are written as one. The markers may be another logout's of the same user;
+  -- while the jti is remembered, it tells whether this one's are there.
   local lost = once and redis.call('EXISTS', once) == 0
-  for i = 1, once and 0 or count do
+  for i = 1, count do
     local old = tonumber(redis.call('GET', KEYS[1 + i]) or '')
     lost = lost or not old or old < cutoff
   end

@@ -5,10 +5,11 @@ key map. Many revocations go in one round trip, and each has a result of its own
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -26,7 +27,9 @@ from .redis_fault import (
     LevelNotReached,
     RedisAway,
     RedisFault,
+    RevocationRefused,
     fault_of,
+    fault_of_exchange,
 )
 from .redis_link import REDIS_SECONDS, RedisLink
 
@@ -67,6 +70,8 @@ class Store:
         self._max_age_ms = math.ceil(event_retention * 1000)
         self._clock = clock
         self._durability = durability
+        self._told: set[str] = set()
+        """The apps of which the log says that their ``meta`` is refused."""
 
     @property
     def level(self) -> str:
@@ -80,13 +85,14 @@ class Store:
 
         A result that is no number is the fault: then that revocation may have been written or
         not, and writing it again is harmless. ``again`` tells which of them were acknowledged
-        before and may have been lost since: those are left alone where their ``jti`` is still
-        there, or, once it is forgotten, their markers.
+        before and may have been lost since: those are left alone where their markers are still
+        there, and, while it is remembered, their ``jti``.
         """
         results: list[Result] = [RedisAway("not asked")] * len(revocations)
         by_server: dict[Redis | RedisFault, list[int]] = {}
+        servers = await self._servers({revocation.event.app for revocation in revocations})
         for index, revocation in enumerate(revocations):
-            by_server.setdefault(await self._server(revocation.event.app), []).append(index)
+            by_server.setdefault(servers[revocation.event.app], []).append(index)
         await asyncio.gather(
             *(
                 self._write_to(server, indexes, revocations, results, again)
@@ -95,12 +101,18 @@ class Store:
         )
         return results
 
-    async def _server(self, app: str) -> Redis | RedisFault:
-        try:
+    async def _servers(self, apps: Set[str]) -> dict[str, Redis | RedisFault]:
+        """Each app's server. One deadline for all: nodes that hang must not be waited for again
+        with each app."""
+        found: dict[str, Redis | RedisFault] = dict.fromkeys(apps, RedisAway("timeout"))
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REDIS_SECONDS):
-                return await self.link.primary(app)
-        except EXCHANGE_FAULTS as error:
-            return fault_of(error)
+                for app in apps:
+                    try:
+                        found[app] = await self.link.primary(app)
+                    except EXCHANGE_FAULTS as error:
+                        found[app] = fault_of_exchange(error)
+        return found
 
     async def _write_to(
         self,
@@ -119,20 +131,27 @@ class Store:
                 commands = [
                     self._command(revocations[i], again=bool(again) and again[i]) for i in indexes
                 ]
-                answers = await self._exchange(server, commands)
+                # Of an app that is on this server: a Cluster's other nodes would refuse it.
+                touched = AppKeys(revocations[indexes[0]].event.app).meta
+                answers = await self._exchange(server, commands, touched)
             except EXCHANGE_FAULTS as error:
-                answers = [fault_of(error)] * len(indexes)
+                answers = [fault_of_exchange(error)] * len(indexes)
         for index, answer in zip(indexes, answers, strict=True):
             results[index] = answer
 
-    async def _exchange(self, server: Redis, commands: Sequence[list[str | int]]) -> list[Result]:
-        answers = await self._pipelined(server, [("EVALSHA", _SCRIPT_SHA, *c) for c in commands])
+    async def _exchange(
+        self, server: Redis, commands: Sequence[list[str | int]], touched: str
+    ) -> list[Result]:
+        answers = await self._pipelined(
+            server, [("EVALSHA", _SCRIPT_SHA, *c) for c in commands], touched
+        )
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             # The server is new. The first brings the script along, the others find it there.
             first, *rest = ([*commands[i]] for i in missing)
             repeated = [("EVAL", _SCRIPT, *first), *(("EVALSHA", _SCRIPT_SHA, *c) for c in rest)]
-            for i, answer in zip(missing, await self._pipelined(server, repeated), strict=True):
+            later = await self._pipelined(server, repeated, touched)
+            for i, answer in zip(missing, later, strict=True):
                 answers[i] = answer
         for i, answer in enumerate(answers):
             if isinstance(answer, AskError) and not isinstance(answer, MovedError):
@@ -148,26 +167,32 @@ class Store:
                 answer: int = await self.link.redirected(_SCRIPT, command)
         except EXCHANGE_FAULTS as error:
             return fault_of(error)
-        return answer if self._durability.level == "memory" else LevelNotReached("slot_moving")
+        if self._durability.level == "memory":
+            return answer
+        return LevelNotReached("slot_moving", answer)
 
-    async def _pipelined(self, server: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _pipelined(
+        self, server: Redis, commands: Sequence[tuple[Any, ...]], touched: str
+    ) -> list[Any]:
         """Run the commands on one connection, and wait there for the level of durability.
 
         The wait counts what this connection has written. A script that changed nothing writes
-        nothing, so a write without meaning comes before the wait.
+        nothing, so a write without meaning comes before the wait, to the key ``touched``.
         """
         pipeline = server.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         waits = self._durability.level != "memory"
         if waits:
-            pipeline.hset(AppKeys(next(iter(self._apps))).meta, "v", str(VERSION))
+            pipeline.hset(touched, "v", str(VERSION))
             pipeline.execute_command(*self._wait_command())
         async with asyncio.timeout(REDIS_SECONDS):
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        if waits and (fault := self._level_fault(answers.pop())) is not None:
-            answers.pop()
-            return [fault if isinstance(answer, int) else answer for answer in answers]
+        if waits and (word := self._missed_level(*answers[-2:])) is not None:
+            return [
+                LevelNotReached(word, answer) if isinstance(answer, int) else answer
+                for answer in answers[:-2]
+            ]
         return answers[: len(commands)]
 
     def _wait_command(self) -> tuple[str | int, ...]:
@@ -176,14 +201,16 @@ class Store:
             return ("WAITAOF", 1, 0, level_ms)
         return ("WAIT", self._durability.replicas, level_ms)
 
-    def _level_fault(self, answer: object) -> RedisFault | None:
-        if isinstance(answer, RedisError):
-            return LevelNotReached(str(fault_of(answer)))
-        reached = answer[0] if isinstance(answer, list) else answer
+    def _missed_level(self, touched: object, waited: object) -> str | None:
+        """Why the level was not reached, by the answers to the last two commands."""
+        for answer in (touched, waited):
+            if isinstance(answer, RedisError):
+                return str(fault_of(answer))
+        reached = waited[0] if isinstance(waited, list) else waited
         wanted = 1 if self._durability.level == "fsync" else self._durability.replicas
         if isinstance(reached, int) and reached >= wanted:
             return None
-        return LevelNotReached(f"{self._durability.level}_{reached}_of_{wanted}")
+        return f"{self._durability.level}_{reached}_of_{wanted}"
 
     @property
     def apps(self) -> Sequence[str]:
@@ -202,17 +229,33 @@ class Store:
         pipeline = server.pipeline(transaction=False)
         for app in apps:
             pipeline.hgetall(AppKeys(app).meta)
-        found = await pipeline.execute()
+        found = dict(zip(apps, await pipeline.execute(raise_on_error=False), strict=True))
+        for app in self._refused_meta(found):
+            del found[app]
         stale = [
             app
-            for app, old in zip(apps, found, strict=True)
+            for app, old in found.items()
             if {name.encode(): value.encode() for name, value in metas[app].items()} != old
         ]
         pipeline = server.pipeline(transaction=False)
-        for app in stale or apps[:1]:
+        for app in stale or list(found)[:1] or apps[:1]:
             pipeline.hset(AppKeys(app).meta, mapping=metas[app])
         await pipeline.execute()
-        return not all(found)
+        # Its version alone is what a write at a level of durability leaves there.
+        return any(b"max_session_age" not in old for old in found.values())
+
+    def _refused_meta(self, found: Mapping[str, Any]) -> set[str]:
+        """The apps whose ``meta`` Redis refuses for its own sake: no reason to write nobody's."""
+        refused = set()
+        for app, old in found.items():
+            if isinstance(old, RedisError):
+                if not isinstance(fault_of(old), RevocationRefused):
+                    raise old
+                refused.add(app)
+                if app not in self._told:
+                    log.error("redis app=%s outcome=meta_refused error=%s", app, fault_of(old))
+        self._told = self._told - found.keys() | refused
+        return refused
 
     def _command(self, revocation: Revocation, *, again: bool) -> list[str | int]:
         """Number of keys, keys and arguments of the script."""

@@ -80,6 +80,7 @@ class Writer:
         if journal is not None and self._watch.down(revocation.event.app):
             # Asking again would only cost the request its time: the watch asks each second.
             return await self._keep(journal, revocation, None)
+        given = until - asyncio.get_running_loop().time()
         try:
             return await self._write_to_redis(revocation, until)
         except RedisFault as fault:
@@ -90,7 +91,9 @@ class Writer:
                 if journal is not None:
                     await self._keep(journal, revocation, str(fault))
             else:
-                self._watch.failed(app, fault)
+                # A request that came late to Redis says nothing of Redis.
+                if given > REDIS_SECONDS or str(fault) != "timeout":
+                    self._watch.failed(app, fault)
                 if journal is not None:
                     return await self._keep(journal, revocation, None)
             raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault

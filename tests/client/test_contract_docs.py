@@ -14,8 +14,8 @@ import pytest
 import redis
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from app.publish.redis_link import connect
-from app.publish.store import Store
+from app.publish.redis_link import RedisLink, connect
+from app.publish.store import NEW_MARKER, Store
 from app.revocation import Once, revoke
 from backchannel_logout import (
     AppKeys,
@@ -105,19 +105,18 @@ async def test_what_the_receiver_writes_fits_the_schemas(
     kind: EventKind, shared_redis: RedisServer
 ) -> None:
     app = f"app-{uuid.uuid4().hex[:8]}"
-    link, now, keys = connect(shared_redis.url), time.time(), AppKeys(app)
+    link, now, keys = RedisLink(connect(shared_redis.url)), time.time(), AppKeys(app)
     store = Store(link, apps={app: 60}, event_retention=60, event_max_len=10, clock=time.time)
     with shared_redis.client() as look, look.pubsub() as feed:
         feed.subscribe(keys.feed)
         assert feed.get_message(timeout=5)
-        await store.write(
-            revoke(
-                app=app, kind=kind, issuer_names=("https://op.example/",), sid="s1", sub="alice",
-                since=now, received_at=now, source="backchannel-logout", max_session_age=60,
-                leeway=60, client_ids=("shop-web", "bücher"), revoke_offline_access=True,
-                once=Once("j1", "s1", "alice", now + 60),
-            )
+        revocation = revoke(
+            app=app, kind=kind, issuer_names=("https://op.example/",), sid="s1", sub="alice",
+            since=now, received_at=now, source="backchannel-logout", max_session_age=60,
+            leeway=60, client_ids=("shop-web", "bücher"), revoke_offline_access=True,
+            once=Once("j1", "s1", "alice", now + 60),
         )  # fmt: skip
+        assert await store.write([revocation]) == [NEW_MARKER]
         message = feed.get_message(timeout=5)
         [(entry_id, fields)] = look.xrange(keys.events)
     await link.aclose()

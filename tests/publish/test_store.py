@@ -3,91 +3,27 @@
 import asyncio
 import json
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 import redis
+from redis.exceptions import ReadOnlyError
 
-from app.errors import DependencyUnavailable, Outage
-from app.publish.redis_link import connect
-from app.publish.store import Store
-from app.revocation import MARKER_MARGIN_SECONDS, Once, Revocation, revoke
+from app.publish.redis_fault import RedisAway, RedisUnwilling, RevocationRefused
+from app.publish.store import _SCRIPT, NEW_MARKER
+from app.revocation import MARKER_MARGIN_SECONDS, Once
 from backchannel_logout import AppKeys, Event, EventKind
 from tests.support.redis_server import RedisServer
+from tests.support.revocations import ISS, NOW, Shelf, revocation
 
-ISS = "https://op.example"
-NOW = 1_795_283_041
-
-
-def revocation(app: str, **changes: object) -> Revocation:
-    """A good revocation of one session, with changes."""
-    arguments: dict[str, object] = {
-        "app": app,
-        "kind": EventKind.SESSION,
-        "issuer_names": (ISS,),
-        "sid": "s1",
-        "sub": "alice",
-        "since": NOW,
-        "source": "backchannel-logout",
-        "received_at": time.time(),
-        "max_session_age": 3600,
-        "leeway": 10**9,
-        "client_ids": ("shop-web",),
-        "once": Once("j1", "s1", "alice", time.time() + 300),
-    }
-    return revoke(**(arguments | changes))  # type: ignore[arg-type]
-
-
-class Shelf:
-    """A store for an app of the test's own, and a plain client to look with."""
-
-    def __init__(self, store: Store, look: redis.Redis, app: str) -> None:
-        self.store = store
-        self.look = look
-        self.app = app
-        self.keys = AppKeys(app)
-        self.marker = self.keys.sid(ISS, "s1")
-
-    async def write(self, **changes: object) -> bool:
-        return await self.store.write(revocation(self.app, **changes))
-
-    def events(self) -> list[Event]:
-        entries = self.look.xrange(self.keys.events)
-        return [Event.from_fields(fields, entry_id) for entry_id, fields in entries]
-
-
-NewShelf = Callable[..., Shelf]
-
-
-@pytest.fixture
-async def new_shelf() -> AsyncIterator[NewShelf]:
-    links = []
-
-    def make(server: RedisServer, *, url: str | None = None, **options: object) -> Shelf:
-        app = f"app-{uuid.uuid4().hex[:8]}"
-        link, look = connect(url or server.url), server.client()
-        links.append((link, look))
-        settings: dict[str, object] = {"event_retention": 3600, "event_max_len": 1000}
-        store = Store(link, apps={app: 3600}, clock=time.time, **(settings | options))  # type: ignore[arg-type]
-        return Shelf(store, look, app)
-
-    yield make
-    for link, look in links:
-        await link.aclose()
-        look.close()
-
-
-@pytest.fixture
-def shelf(new_shelf: NewShelf, shared_redis: RedisServer) -> Shelf:
-    return new_shelf(shared_redis)
+from .conftest import NewShelf
 
 
 async def test_a_revocation_is_marker_event_jti_and_message(shelf: Shelf) -> None:
     with shelf.look.pubsub() as feed:
         feed.subscribe(shelf.keys.feed)
         assert feed.get_message(timeout=5)
-        assert await shelf.write() is True
+        assert await shelf.write() == NEW_MARKER
         message = feed.get_message(timeout=5)
     assert shelf.look.get(shelf.marker) == str(NOW)
     assert 3600 < shelf.look.ttl(shelf.marker) <= 3600 + MARKER_MARGIN_SECONDS
@@ -119,9 +55,9 @@ async def test_any_text_survives_the_way_through_stream_and_channel(
 
 
 async def test_a_message_that_comes_again_changes_nothing(shelf: Shelf) -> None:
-    assert await shelf.write() is True
+    assert await shelf.write() == NEW_MARKER
     shelf.look.delete(shelf.marker)
-    assert await shelf.write() is False
+    assert await shelf.write() == 0
     assert shelf.look.exists(shelf.marker) == 0
     assert len(shelf.events()) == 1
 
@@ -130,11 +66,11 @@ async def test_a_jti_that_collides_does_not_swallow_another_logout(shelf: Shelf)
     """LemonLDAP::NG's jti has eight characters."""
     await shelf.write()
     other = Once("j1", "s2", "bob", time.time() + 300)
-    assert await shelf.write(sid="s2", sub="bob", once=other) is True
+    assert await shelf.write(sid="s2", sub="bob", once=other) == NEW_MARKER
 
 
 async def test_the_jti_of_a_token_that_can_not_come_again_is_not_kept(shelf: Shelf) -> None:
-    assert await shelf.write(once=Once("j1", "s1", "alice", time.time() - 1)) is True
+    assert await shelf.write(once=Once("j1", "s1", "alice", time.time() - 1)) == NEW_MARKER
     assert shelf.look.exists(shelf.keys.jti(ISS, "j1", "s1", "alice")) == 0
 
 
@@ -210,19 +146,18 @@ async def test_an_error_in_the_middle_leaves_no_jti_so_that_the_repetition_mends
 ) -> None:
     """Redis rolls nothing back: the order of the writes is what saves the event."""
     shelf.look.set(shelf.keys.events, "not a stream")
-    with pytest.raises(DependencyUnavailable) as outage:
+    with pytest.raises(RevocationRefused, match="WRONGTYPE"):
         await shelf.write()
-    assert outage.value.outage is Outage.REDIS_UNAVAILABLE
     assert shelf.look.exists(shelf.keys.jti(ISS, "j1", "s1", "alice")) == 0
     shelf.look.delete(shelf.keys.events)
-    assert await shelf.write() is True
+    assert await shelf.write() == 1
     assert len(shelf.events()) == 1
 
 
 async def test_a_script_cache_that_was_flushed_is_filled_again(shelf: Shelf) -> None:
     await shelf.write()
     shelf.look.script_flush()
-    assert await shelf.write(sid="s2", once=None) is True
+    assert await shelf.write(sid="s2", once=None) == NEW_MARKER
 
 
 @pytest.mark.parametrize(
@@ -236,17 +171,18 @@ async def test_a_script_cache_that_was_flushed_is_filled_again(shelf: Shelf) -> 
         lambda keys, args: (keys[:-1], args),
         lambda keys, args: ([*keys, "more"], args),
         lambda keys, args: (keys, args[:-1]),
-        lambda keys, args: (keys, [*args[:7], "not json", *args[8:]]),
-        lambda keys, args: (keys, args[:7]),
+        lambda keys, args: (keys, [*args[:7], "x", *args[8:]]),
+        lambda keys, args: (keys, [*args[:8], "not json", *args[9:]]),
+        lambda keys, args: (keys, args[:8]),
     ],
 )
 async def test_wrong_arguments_are_refused_before_the_first_write(
     change: Callable[[list[str], list[str]], tuple[list[str], list[str]]], shelf: Shelf
 ) -> None:
-    keys, args = shelf.store._arguments(revocation(shelf.app))
-    keys, args = change(keys, [str(arg) for arg in args])
+    count, *rest = [str(part) for part in shelf.store._command(shelf.revocation(), again=False)]
+    keys, args = change(rest[: int(count)], rest[int(count) :])
     with pytest.raises(redis.ResponseError):
-        await shelf.store._run(keys, args)
+        shelf.look.eval(_SCRIPT, len(keys), *keys, *args)
     assert shelf.look.keys(f"*{shelf.app}*") == []
 
 
@@ -257,7 +193,7 @@ async def test_a_channel_that_is_denied_fails_nothing(
     with redis_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "~*", "resetchannels", "+@all")
     shelf = new_shelf(redis_server, url=redis_server.url.replace("redis://", "redis://mute:pw@"))
-    assert await shelf.write() is True
+    assert await shelf.write() == NEW_MARKER
     assert len(shelf.events()) == 1
 
 
@@ -266,11 +202,10 @@ async def test_a_full_redis_is_our_outage_and_the_repetition_is_written(
 ) -> None:
     shelf = new_shelf(redis_server)
     shelf.look.config_set("maxmemory", "1")
-    with pytest.raises(DependencyUnavailable) as outage:
+    with pytest.raises(RedisUnwilling, match=r"^OOM$"):
         await shelf.write()
-    assert str(outage.value.__cause__) == "OutOfMemoryError"
     shelf.look.config_set("maxmemory", "0")
-    assert await shelf.write() is True
+    assert await shelf.write() == NEW_MARKER
 
 
 async def test_a_replica_that_takes_no_writes_is_our_outage(
@@ -278,13 +213,12 @@ async def test_a_replica_that_takes_no_writes_is_our_outage(
 ) -> None:
     shelf = new_shelf(redis_server)
     shelf.look.execute_command("REPLICAOF", "127.0.0.1", "1")
-    with pytest.raises(DependencyUnavailable) as outage:
+    with pytest.raises(RedisUnwilling, match=r"^READONLY$"):
         await shelf.write()
-    assert str(outage.value.__cause__) == "ReadOnlyError"
-    await shelf.store.take_pulse()
-    assert shelf.store.last_error == "ReadOnlyError"
+    with pytest.raises(ReadOnlyError):
+        await shelf.write_meta()
     shelf.look.execute_command("REPLICAOF", "NO", "ONE")
-    assert await shelf.write() is True
+    assert await shelf.write() == NEW_MARKER
 
 
 async def test_a_restart_of_redis_loses_no_acknowledged_write_and_needs_no_reconnect(
@@ -294,10 +228,10 @@ async def test_a_restart_of_redis_loses_no_acknowledged_write_and_needs_no_recon
     shelf = new_shelf(redis_server)
     await shelf.write()
     await asyncio.to_thread(redis_server.stop)
-    with pytest.raises(DependencyUnavailable):
+    with pytest.raises(RedisAway):
         await shelf.write(sid="s2", once=None)
     await asyncio.to_thread(redis_server.start)
-    assert await shelf.write(sid="s3", once=None) is True
+    assert await shelf.write(sid="s3", once=None) == NEW_MARKER
     assert [event.sid for event in shelf.events()] == ["s1", "s3"]
 
 
@@ -307,17 +241,17 @@ async def test_a_redis_that_hangs_is_given_up_and_no_late_answer_is_misread(
     """A call that was given up takes its connection with it: the answer still on the way must
     never become the answer to another call."""
     shelf = new_shelf(redis_server)
-    assert await shelf.write(sid="first", once=None) is True
+    assert await shelf.write(sid="first", once=None) == NEW_MARKER
     redis_server.freeze()
     given_up = await asyncio.gather(
         *(shelf.write(sid=f"frozen{n}", once=None) for n in range(10)), return_exceptions=True
     )
-    assert all(isinstance(one, DependencyUnavailable) for one in given_up)
+    assert all(isinstance(one, RedisAway) for one in given_up)
     redis_server.thaw()
     once = Once("again", "s1", "alice", time.time() + 300)
-    assert await shelf.write(once=once) is True
+    assert await shelf.write(once=once) == NEW_MARKER
     for _ in range(20):
-        assert await shelf.write(once=once) is False, "each call reads its own answer"
+        assert await shelf.write(once=once) == 0, "each call reads its own answer"
 
 
 async def test_cancelled_calls_leave_no_answer_behind(shelf: Shelf) -> None:
@@ -330,17 +264,74 @@ async def test_cancelled_calls_leave_no_answer_behind(shelf: Shelf) -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await shelf.write(once=seen) is False
-        assert await shelf.write(sid=f"n{turns}", once=None) is True
+        assert await shelf.write(once=seen) == 0
+        assert await shelf.write(sid=f"n{turns}", once=None) == NEW_MARKER
 
 
-async def test_the_pulse_writes_meta_again_where_it_is_missing(shelf: Shelf) -> None:
-    await shelf.store.take_pulse()
-    assert shelf.store.last_error is None
+async def test_meta_is_written_where_it_is_missing(shelf: Shelf) -> None:
+    """And whoever asks learns that it was: a Redis that came back empty has none."""
+    assert await shelf.write_meta() is True
     assert shelf.look.hgetall(shelf.keys.meta) == {"v": "1", "max_session_age": "3600"}
+    assert await shelf.write_meta() is False
     shelf.look.delete(shelf.keys.meta)
-    await shelf.store.take_pulse()
+    assert await shelf.write_meta() is True
     assert shelf.look.hget(shelf.keys.meta, "max_session_age") == "3600"
+
+
+async def test_meta_that_differs_is_written_again_and_was_not_missing(shelf: Shelf) -> None:
+    shelf.look.hset(shelf.keys.meta, mapping={"v": "1", "max_session_age": "60"})
+    assert await shelf.write_meta() is False
+    assert shelf.look.hget(shelf.keys.meta, "max_session_age") == "3600"
+
+
+# -- many at once --------------------------------------------------------------------------
+
+
+async def test_each_of_many_has_a_result_of_its_own(shelf: Shelf) -> None:
+    """One that is refused, one that is repeated, one that is new, in one round trip."""
+    poisoned = AppKeys(other := f"{shelf.app}-other")
+    shelf.look.set(poisoned.events, "not a stream")
+    await shelf.write()
+    await shelf.store.link.aclose()
+    shelf.look.script_flush()
+    results = await shelf.store.write(
+        [revocation(other), shelf.revocation(), shelf.numbered(2), revocation(other, sid="s9")]
+    )
+    refused, repeated, new, refused_too = results
+    assert (repeated, new) == (0, NEW_MARKER)
+    assert isinstance(refused, RevocationRefused)
+    assert isinstance(refused_too, RevocationRefused)
+    assert shelf.sids() == ["s1", "s2"]
+
+
+async def test_nothing_to_write_is_no_fault(shelf: Shelf) -> None:
+    assert await shelf.store.write([]) == []
+
+
+# -- again, after a loss -------------------------------------------------------------------
+
+
+async def test_what_is_still_there_is_not_written_again(shelf: Shelf) -> None:
+    """No second event, whether the message's window is open or has passed."""
+    passed = Once("j2", "s2", "alice", time.time() - 1)
+    written = [shelf.revocation(), shelf.revocation(sid="s2", once=passed)]
+    await shelf.store.write(written)
+    assert await shelf.store.write(written, again=[True, True]) == [0, 0]
+    assert shelf.sids() == ["s1", "s2"]
+
+
+async def test_what_was_lost_is_written_again_although_the_message_was_seen(shelf: Shelf) -> None:
+    await shelf.write()
+    shelf.look.delete(shelf.marker)
+    assert await shelf.store.write([shelf.revocation()], again=[True]) == [NEW_MARKER]
+    assert shelf.look.get(shelf.marker) == str(NOW)
+
+
+async def test_a_marker_that_is_older_is_raised_again(shelf: Shelf) -> None:
+    """A server that came back older may have the marker of an earlier logout."""
+    shelf.look.set(shelf.marker, NOW - 50, ex=9000)
+    assert await shelf.store.write([shelf.revocation()], again=[True]) == [1]
+    assert shelf.look.get(shelf.marker) == str(NOW)
 
 
 def test_the_cutoff_is_never_far_in_the_future() -> None:

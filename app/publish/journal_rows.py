@@ -1,8 +1,8 @@
-"""The journal's table, and how another process looks into it."""
+"""The journal's table, how much is in it, and how another process looks into it."""
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,11 @@ CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, turn INTEGER NOT NULL)
 """
 
 # Only the thread of the file counts, so that no count is ever of another moment than the rows.
-COUNT = (
+_COUNT = (
     "SELECT coalesce(sum(refused IS NULL), 0), count(*), coalesce(sum(length(record)), 0)"
     " FROM entries"
 )
+
 
 PUT_BACK = "UPDATE entries SET refused = NULL WHERE refused IS NOT NULL"
 
@@ -50,21 +51,45 @@ class Depth:
     """When the first of those that wait was received, in epoch seconds."""
 
 
+def depth_of(connection: sqlite3.Connection) -> Depth:
+    """What is there now."""
+    waiting, total, size = connection.execute(_COUNT).fetchone()
+    return Depth(waiting, total - waiting, size, oldest(connection))
+
+
+def oldest(connection: sqlite3.Connection) -> float | None:
+    """When the first of those that wait was received, in epoch seconds."""
+    row = connection.execute(
+        "SELECT CAST(accepted_at AS REAL) FROM entries WHERE refused IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return row and float(row[0])
+
+
+def delete(connection: sqlite3.Connection, ids: Sequence[int], depth: Depth) -> None:
+    """Delete entries, and take them off ``depth``."""
+    which = f"WHERE id IN ({','.join('?' * len(ids))})"
+    waiting, total, size = connection.execute(f"{_COUNT} {which}", list(ids)).fetchone()
+    connection.execute(f"DELETE FROM entries {which}", list(ids))  # noqa: S608
+    depth.waiting -= waiting
+    depth.set_aside -= total - waiting
+    depth.bytes -= size
+    depth.oldest_at = oldest(connection)
+
+
 def read_depth(path: Path) -> Depth:
     """What is in a journal that another process may have open. Raises ``sqlite3.Error``."""
     with contextlib.closing(_look(path)) as connection:
-        waiting, total, size = connection.execute(COUNT).fetchone()
-        return Depth(waiting, total - waiting, size, oldest(connection))
+        return depth_of(connection)
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
     """The entries of such a journal. Raises ``sqlite3.Error``; passes over damaged ones."""
     with contextlib.closing(_look(path)) as connection:
         for number, record, refused in connection.execute(
-            "SELECT id, record, refused FROM entries ORDER BY id"
+            "SELECT id, CAST(record AS BLOB), refused FROM entries ORDER BY id"
         ):
             with contextlib.suppress(DamagedRecord):
-                yield Entry(number, decode(record), refused)
+                yield Entry(number, decode(record or b""), refused)
 
 
 def put_back_in(path: Path) -> int:
@@ -75,10 +100,3 @@ def put_back_in(path: Path) -> int:
 
 def _look(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
-
-
-def oldest(connection: sqlite3.Connection) -> float | None:
-    row = connection.execute(
-        "SELECT accepted_at FROM entries WHERE refused IS NULL ORDER BY id LIMIT 1"
-    ).fetchone()
-    return row and float(row[0])
