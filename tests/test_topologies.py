@@ -32,7 +32,7 @@ def receiving(directory: Path, redis_url: str, provider: Provider) -> Iterator[R
 
 
 def session(provider: Provider, sid: str) -> Session:
-    return Session(iss=provider.issuer, sid=sid, sub="alice", login_at=int(time.time()) - 5)
+    return Session(iss=provider.issuer, sid=sid, sub="alice", login_at=int(time.time()) - 600)
 
 
 async def see_the_end_of(sid: str, url: str, provider: Provider) -> None:

@@ -36,6 +36,7 @@ class _Waiting:
     revocation: Revocation
     until: float
     result: asyncio.Future[Result]
+    tried: bool = False
 
 
 @dataclass(slots=True)
@@ -112,7 +113,11 @@ class GroupedWrites:
             return
         loop = asyncio.get_running_loop()
         if isinstance(result, RedisAway) and loop.time() + RETRY_PAUSE < waiting.until:
+            waiting.tried = True
             loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
+        elif result == 0 and waiting.tried:
+            # Seen before: by all appearance in the try whose answer was lost.
+            waiting.result.set_result(1)
         else:
             waiting.result.set_result(result)
 

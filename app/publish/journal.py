@@ -73,7 +73,7 @@ class Journal:
         wal = b""
         try:
             wal = await asyncio.to_thread(log_of, self.path)
-            await self._file.open()
+            await self._open_file()
             rescued = await asyncio.to_thread(left_in_log, self.path, wal) if wal else []
             await self.refresh()
         except sqlite3.DatabaseError as error:
@@ -87,7 +87,22 @@ class Journal:
             # Whatever the limit is: they were acknowledged.
             group = [self._append_of(one, None) for one in rescued]
             await self._file.run(partial(self._insert, group, math.inf))
-        await asyncio.to_thread(self._keep_reserve)
+        if not self.depth.waiting:
+            await asyncio.to_thread(self._keep_reserve)
+
+    async def _open_file(self) -> None:
+        """Also on a full disk: what is in the file can be applied and deleted."""
+        try:
+            await self._file.open()
+        except sqlite3.OperationalError as error:
+            if is_damaged(error) or not self._reserve.exists():
+                raise
+            await self._give_up_reserve()
+            await self._file.open()
+
+    async def _give_up_reserve(self) -> None:
+        await asyncio.to_thread(self._reserve.unlink, missing_ok=True)
+        log.warning("journal outcome=full action=reserve_given_up")
 
     async def close(self) -> None:
         """Let the commit under way end, and close."""
@@ -222,8 +237,7 @@ class Journal:
         try:
             await self._file.run(lambda db: delete(db, ids, self.depth))
         except sqlite3.Error:
-            await asyncio.to_thread(self._reserve.unlink, missing_ok=True)
-            log.warning("journal outcome=full action=reserve_given_up")
+            await self._give_up_reserve()
             await self.refresh()
             await self._file.run(lambda db: delete(db, ids, self.depth))
         else:

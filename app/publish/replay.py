@@ -72,7 +72,8 @@ class Replay:
                 if now - probed_at > _PROBE_SECONDS and self._in_need():
                     probed_at = now
                     await self._journal.probe()
-                done = await self.replay()
+                # While nobody takes a write there is nothing to try, nor to wait longer for.
+                done = all(map(self._watch.down, self._store.apps)) or await self.replay()
             except Exception:
                 log.exception("journal outcome=failed error=internal")
                 done = False
@@ -93,10 +94,14 @@ class Replay:
         """Before the end: replay for at most so long, then say what remains."""
         try:
             async with asyncio.timeout(seconds):
-                while not await self.replay():
+                # Nobody watches Redis any more; only trying tells.
+                while not await replay(self._journal, self._store, self._accepted.remember):
                     await asyncio.sleep(_FIRST_PAUSE)
         except TimeoutError:
             pass
+        except Exception:
+            # What is in the file stays there; the rest of the stop must go on.
+            log.exception("journal outcome=failed error=internal")
         depth = self._journal.depth
         if depth.waiting or depth.set_aside:
             log.error(

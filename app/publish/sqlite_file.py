@@ -65,10 +65,16 @@ class SqliteFile:
             connection.execute("PRAGMA secure_delete = FAST")
             if (
                 self._check
-                and (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok"
+                # Not quick_check: an index that does not fit fails only when something is deleted.
+                and (verdict := connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+                != "ok"
             ):
                 raise sqlite3.DatabaseError(verdict)  # noqa: TRY301  with the connection closed
             connection.executescript(self._schema)
+        except UnicodeDecodeError:
+            # SQLite's message holds a name from a schema that was hit.
+            connection.close()
+            raise sqlite3.DatabaseError("damaged schema") from None
         except BaseException:
             connection.close()
             raise

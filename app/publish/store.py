@@ -142,9 +142,11 @@ class Store:
     async def _exchange(
         self, server: Redis, commands: Sequence[list[str | int]], touched: str
     ) -> list[Result]:
-        answers = await self._pipelined(
-            server, [("EVALSHA", _SCRIPT_SHA, *c) for c in commands], touched
-        )
+        evals: list[tuple[Any, ...]] = [("EVALSHA", _SCRIPT_SHA, *c) for c in commands]
+        if self._durability.level != "memory":
+            # Brings the script along: a second round trip would wait for the level once more.
+            evals[0] = ("EVAL", _SCRIPT, *commands[0])
+        answers = await self._pipelined(server, evals, touched)
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             # The server is new. The first brings the script along, the others find it there.

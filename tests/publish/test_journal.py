@@ -85,12 +85,11 @@ async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
     tmp_path: Path,
 ) -> None:
     """A repetition, an entry for which there is no room, and the others."""
-    room = sum(len(encode(numbered(n))) for n in range(40))
-    journal = Journal(tmp_path / "journal.db", max_bytes=room)
+    group = [numbered(n) for n in range(40)]
+    journal = Journal(tmp_path / "journal.db", max_bytes=sum(len(encode(one)) for one in group))
     await journal.open()
     commits: Counter[str] = Counter()
     await journal._file.run(lambda db: db.set_trace_callback(lambda sql: commits.update([sql])))
-    group = [numbered(n) for n in range(40)]
     results = await asyncio.gather(
         *(journal.append(one) for one in [*group, group[7], numbered(99), group[8]]),
         return_exceptions=True,
@@ -118,10 +117,11 @@ async def test_without_a_message_id_each_has_its_place(journal: Journal) -> None
 
 
 async def test_a_full_journal_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.db", max_bytes=len(encode(revocation())))
+    first = revocation()
+    journal = Journal(tmp_path / "journal.db", max_bytes=len(encode(first)))
     await journal.open()
     assert journal.fault is None
-    await journal.append(revocation())
+    await journal.append(first)
     assert journal.fault == "full"
     with pytest.raises(JournalFault, match="full"):
         await journal.append(numbered(2))
@@ -129,7 +129,7 @@ async def test_a_full_journal_says_so_and_keeps_what_it_has(tmp_path: Path) -> N
     (entry,) = await journal.read(after=0, limit=10)
     await journal.remove([entry.id])
     assert journal.fault is None
-    assert await journal.append(revocation()) is True
+    assert await journal.append(first) is True
     await journal.close()
 
 

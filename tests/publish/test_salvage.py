@@ -223,6 +223,19 @@ async def test_a_whole_log_is_no_alarm_and_brings_nothing_back(
     assert "damaged" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "change", [(b"CREATE TABLE entries", b"\xfb\xff" * 10), (b"refused TEXT", b"refuzed TEXT")]
+)
+async def test_a_schema_that_was_hit_is_damage(change: tuple[bytes, bytes], tmp_path: Path) -> None:
+    """SQLite quotes it in its message, which can then not be read either."""
+    path = tmp_path / "journal.db"
+    await written(path, 20, cleanly=True)
+    data = path.read_bytes()
+    assert change[0] in data
+    path.write_bytes(data.replace(*change))
+    await see_that_all_that_is_whole_is_kept(path)
+
+
 async def test_what_is_saved_needs_no_room(tmp_path: Path) -> None:
     """It was acknowledged; the limit is for what comes."""
     path = tmp_path / "journal.db"

@@ -154,12 +154,6 @@ async def test_an_error_in_the_middle_leaves_no_jti_so_that_the_repetition_mends
     assert len(shelf.events()) == 1
 
 
-async def test_a_script_cache_that_was_flushed_is_filled_again(shelf: Shelf) -> None:
-    await shelf.write()
-    shelf.look.script_flush()
-    assert await shelf.write(sid="s2", once=None) == NEW_MARKER
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -282,56 +276,6 @@ async def test_meta_that_differs_is_written_again_and_was_not_missing(shelf: She
     shelf.look.hset(shelf.keys.meta, mapping={"v": "1", "max_session_age": "60"})
     assert await shelf.write_meta() is False
     assert shelf.look.hget(shelf.keys.meta, "max_session_age") == "3600"
-
-
-# -- many at once --------------------------------------------------------------------------
-
-
-async def test_each_of_many_has_a_result_of_its_own(shelf: Shelf) -> None:
-    """One that is refused, one that is repeated, one that is new, in one round trip."""
-    poisoned = AppKeys(other := f"{shelf.app}-other")
-    shelf.look.set(poisoned.events, "not a stream")
-    await shelf.write()
-    await shelf.store.link.aclose()
-    shelf.look.script_flush()
-    results = await shelf.store.write(
-        [revocation(other), shelf.revocation(), shelf.numbered(2), revocation(other, sid="s9")]
-    )
-    refused, repeated, new, refused_too = results
-    assert (repeated, new) == (0, NEW_MARKER)
-    assert isinstance(refused, RevocationRefused)
-    assert isinstance(refused_too, RevocationRefused)
-    assert shelf.sids() == ["s1", "s2"]
-
-
-async def test_nothing_to_write_is_no_fault(shelf: Shelf) -> None:
-    assert await shelf.store.write([]) == []
-
-
-# -- again, after a loss -------------------------------------------------------------------
-
-
-async def test_what_is_still_there_is_not_written_again(shelf: Shelf) -> None:
-    """No second event, whether the message's window is open or has passed."""
-    passed = Once("j2", "s2", "alice", time.time() - 1)
-    written = [shelf.revocation(), shelf.revocation(sid="s2", once=passed)]
-    await shelf.store.write(written)
-    assert await shelf.store.write(written, again=[True, True]) == [0, 0]
-    assert shelf.sids() == ["s1", "s2"]
-
-
-async def test_what_was_lost_is_written_again_although_the_message_was_seen(shelf: Shelf) -> None:
-    await shelf.write()
-    shelf.look.delete(shelf.marker)
-    assert await shelf.store.write([shelf.revocation()], again=[True]) == [NEW_MARKER]
-    assert shelf.look.get(shelf.marker) == str(NOW)
-
-
-async def test_a_marker_that_is_older_is_raised_again(shelf: Shelf) -> None:
-    """A server that came back older may have the marker of an earlier logout."""
-    shelf.look.set(shelf.marker, NOW - 50, ex=9000)
-    assert await shelf.store.write([shelf.revocation()], again=[True]) == [1]
-    assert shelf.look.get(shelf.marker) == str(NOW)
 
 
 def test_the_cutoff_is_never_far_in_the_future() -> None:

@@ -1,0 +1,183 @@
+"""Writes that share round trips: each reads its own answer, and waits for nobody in vain."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from app.publish.grouped import LANES, LARGEST_GROUP, GroupedWrites
+from app.publish.redis_fault import RedisAway, RevocationRefused
+from app.publish.store import NEW_MARKER, Result, Store
+from app.revocation import Once, Revocation
+from backchannel_logout import AppKeys
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import Shelf, numbered
+
+from .conftest import NewShelf
+
+
+def in_seconds(seconds: float) -> float:
+    """A deadline in the event loop's time."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+class Line:
+    """Grouped writes to a shelf. `groups` holds the size of each round trip."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.groups: list[int] = []
+        self.writes = GroupedWrites(self._counted(shelf.store))
+
+    def _counted(self, store: Store) -> Store:
+        whole = store.write
+
+        async def write(revocations: Sequence[Revocation], *, again: bool = False) -> list[Result]:
+            self.groups.append(len(revocations))
+            return await whole(revocations, again=again)
+
+        store.write = write  # type: ignore[method-assign]
+        return store
+
+    async def write(self, revocation: Revocation, seconds: float = 10) -> int:
+        return await self.writes.write(revocation, until=in_seconds(seconds))
+
+
+@pytest.fixture
+def line(shelf: Shelf) -> Line:
+    return Line(shelf)
+
+
+@pytest.fixture
+def own_line(new_shelf: NewShelf, redis_server: RedisServer) -> Line:
+    return Line(new_shelf(redis_server))
+
+
+async def test_without_load_each_write_goes_at_once_and_alone(line: Line) -> None:
+    for n in range(3):
+        assert await line.write(line.shelf.numbered(n)) == NEW_MARKER
+    assert line.groups == [1, 1, 1]
+
+
+async def test_what_comes_together_goes_together_and_each_has_its_own_answer(line: Line) -> None:
+    await line.write(line.shelf.numbered(0))
+    ones = [line.shelf.numbered(n % 600) for n in range(1000)]
+    results = await asyncio.gather(*(line.write(one) for one in ones))
+    assert results[0] == 0
+    assert results[1:600] == [NEW_MARKER] * 599
+    assert results[600:] == [0] * 400
+    assert len(line.groups) <= LANES + 1 + 1000 / LARGEST_GROUP + 1
+    assert len(line.shelf.events()) == 600
+
+
+async def test_one_that_is_refused_does_not_fail_the_others(line: Line) -> None:
+    other = f"{line.shelf.app}-other"
+    line.shelf.look.set(AppKeys(other).events, "not a stream")
+    ones = [line.shelf.numbered(n) for n in range(20)]
+    ones[7] = numbered(7, other)
+    results: list[Any] = await asyncio.gather(
+        *(line.write(one) for one in ones), return_exceptions=True
+    )
+    assert isinstance(results.pop(7), RevocationRefused)
+    assert results == [NEW_MARKER] * 19
+
+
+async def test_a_fault_of_ours_leaves_nobody_without_an_answer(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> list[Result]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(line.shelf.store, "write", broken)
+        results = await asyncio.gather(
+            *(line.write(line.shelf.numbered(n)) for n in range(3)), return_exceptions=True
+        )
+    assert [str(result) for result in results] == ["internal"] * 3
+    assert await line.write(line.shelf.numbered(1)) == NEW_MARKER
+
+
+async def test_requests_that_give_up_leave_no_answer_behind(line: Line) -> None:
+    """Cancelled at any moment: those after them still read their own answers."""
+    seen = line.shelf.revocation(once=Once("seen", "s1", "alice", time.time() + 300))
+    await line.write(seen)
+    for turn in range(60):
+        task = asyncio.create_task(line.write(line.shelf.numbered(1000 + turn)))
+        for _ in range(turn % 12):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        answers = await asyncio.gather(line.write(seen), line.write(line.shelf.numbered(turn + 2)))
+        assert answers == [0, NEW_MARKER]
+
+
+async def test_a_write_is_tried_again_until_redis_is_back_or_its_time_is_over(
+    own_line: Line, redis_server: RedisServer
+) -> None:
+    await asyncio.to_thread(redis_server.stop)
+    with pytest.raises(RedisAway):
+        await own_line.write(own_line.shelf.numbered(1), seconds=0.2)
+    task = asyncio.create_task(own_line.write(own_line.shelf.numbered(2), seconds=20))
+    await asyncio.to_thread(redis_server.start)
+    assert await task == NEW_MARKER
+
+
+async def test_a_redis_that_hangs_fills_no_queue(own_line: Line, redis_server: RedisServer) -> None:
+    """Who has given up is dropped, and the next one after the outage is written at once."""
+    await own_line.write(own_line.shelf.numbered(0))
+    redis_server.freeze()
+    results = await asyncio.gather(
+        *(own_line.write(own_line.shelf.numbered(n), seconds=0.3) for n in range(2000)),
+        return_exceptions=True,
+    )
+    assert all(isinstance(result, RedisAway) for result in results)
+    await own_line.writes.aclose()
+    assert [len(one.waiting) for one in own_line.writes._lines.values()] == [0]
+    redis_server.thaw()
+    assert await own_line.write(own_line.shelf.numbered(9999)) == NEW_MARKER
+    assert sum(own_line.groups) <= 2 + 2 * LARGEST_GROUP
+
+
+@contextlib.asynccontextmanager
+async def swallowing(server: RedisServer, answers: int) -> AsyncIterator[str]:
+    """A way to the server on which so many answers are lost with their connections."""
+    left = answers
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            while request := await reader.read(1 << 20):
+                back.write(request)
+                answer = await there.read(1 << 20)
+                if b"EVALSHA" in request and left:
+                    left -= 1
+                    return
+                writer.write(answer)
+        except OSError:
+            pass
+        finally:
+            back.close()
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+async def test_what_was_written_although_its_answer_was_lost_counts_as_new(
+    new_shelf: NewShelf, redis_server: RedisServer
+) -> None:
+    """The second try finds it there: taken for a repetition, it would not be in the copy of
+    what was acknowledged."""
+    direct = new_shelf(redis_server)
+    await direct.write()  # the server has the script now
+    async with swallowing(redis_server, 1) as url:
+        line = Line(new_shelf(redis_server, url=url))
+        assert await line.write(line.shelf.numbered(1)) == 1
+        assert await line.write(line.shelf.numbered(1)) == 0
+        assert len(line.shelf.events()) == 1
+        await line.shelf.link.aclose()

@@ -1,0 +1,128 @@
+"""The parts together: what was taken before a stop is there after it."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.publish.publisher import JournalUnusable, Publisher
+from app.publish.redis_link import connect
+from app.publish.writer import Written
+from app.settings import Settings, load
+from backchannel_logout import AppKeys
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import ISS, new_app, numbered
+
+
+class Site:
+    def __init__(self, server: RedisServer, directory: Path) -> None:
+        self.server = server
+        self.app = new_app()
+        self.directory = directory
+
+    def settings(self, **changes: str) -> Settings:
+        values = {
+            "issuer": ISS, "client_id": "shop-web", "app": self.app,
+            "redis_url": self.server.url, "data_dir": str(self.directory), "shutdown_grace": "1",
+        } | changes  # fmt: skip
+        return load(environ={f"BCL_{name.upper()}": value for name, value in values.items()})
+
+    def publisher(self, **changes: str) -> Publisher:
+        return Publisher(self.settings(**changes), connect(self.server.url))
+
+    async def write(self, publisher: Publisher, *numbers: int) -> set[Written]:
+        until = asyncio.get_running_loop().time() + 1.8
+        ones = (publisher.writer.write([numbered(n, self.app)], until=until) for n in numbers)
+        return set(await asyncio.gather(*ones))
+
+    def written(self, *numbers: int) -> bool:
+        keys = AppKeys(self.app)
+        with self.server.client() as look:
+            return all(look.exists(keys.sid(ISS, f"s{n}")) for n in numbers)
+
+
+@pytest.fixture
+def site(redis_server: RedisServer, tmp_path: Path) -> Site:
+    return Site(redis_server, tmp_path / "data")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = site.publisher()
+    async with publisher.running():
+        await until(lambda: publisher.watch.last_error is None)
+        await asyncio.to_thread(site.server.stop, signal.SIGKILL)
+        assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
+    assert "outcome=stopped waiting=5 set_aside=0" in caplog.text
+    await asyncio.to_thread(site.server.start)
+    publisher = site.publisher()
+    assert publisher.journal is not None
+    assert publisher.journal.path.name == "journal.db", "the lock was released"
+    async with publisher.running():
+        await until(lambda: site.written(*range(5)))
+
+
+async def test_a_stop_brings_what_waits_where_redis_is_back(site: Site) -> None:
+    publisher = site.publisher(shutdown_grace="20")
+    async with publisher.running():
+        await until(lambda: publisher.watch.last_error is None)
+        site.server.freeze()
+        assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
+        site.server.thaw()
+    assert site.written(*range(5))
+    assert publisher.journal is not None
+    assert publisher.journal.depth.waiting == 0
+
+
+async def test_what_was_acknowledged_in_the_last_moment_is_in_the_copy(site: Site) -> None:
+    """Redis comes back empty after the stop: the next start writes it again."""
+    publisher = site.publisher()
+    async with publisher.running():
+        assert await site.write(publisher, 1, 2) == {Written.ACCEPTED}
+    with site.server.client() as look:
+        look.flushall()
+    async with site.publisher().running():
+        await until(lambda: site.written(1, 2))
+
+
+async def test_an_empty_redis_is_filled_again_while_the_service_runs(site: Site) -> None:
+    publisher = site.publisher()
+    async with publisher.running():
+        assert await site.write(publisher, *range(20)) == {Written.ACCEPTED}
+        await until(lambda: publisher.watch.last_error is None)
+        with site.server.client() as look:
+            look.flushall()
+        await until(lambda: site.written(*range(20)))
+
+
+async def test_without_a_journal_there_are_no_files(site: Site) -> None:
+    publisher = site.publisher(journal="off")
+    async with publisher.running():
+        assert await site.write(publisher, 1) == {Written.ACCEPTED}
+    assert publisher.journal is None
+    assert not site.directory.exists()
+
+
+def test_a_journal_that_can_not_be_is_said_at_once(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalUnusable, match=r"file/journal\.db"):
+        site.publisher(journal=str(tmp_path / "file" / "journal.db"))
+
+
+async def test_a_directory_in_the_journals_place_is_said_and_closes_everything(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "journal.db").mkdir()
+    publisher = site.publisher(journal=str(tmp_path / "journal.db"))
+    with pytest.raises(JournalUnusable, match=r"journal\.db"):
+        async with publisher.running():
+            pass

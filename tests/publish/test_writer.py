@@ -1,0 +1,189 @@
+"""What a 200 means: in Redis or in the journal, and else there is none."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.errors import DependencyUnavailable, Outage
+from app.publish.accepted import Accepted
+from app.publish.grouped import GroupedWrites
+from app.publish.journal import Journal
+from app.publish.quota import Quota
+from app.publish.record import encode
+from app.publish.watch import Watch
+from app.publish.writer import Writer, Written
+from app.settings_values import Durability
+from backchannel_logout import AppKeys
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import ISS, Shelf, numbered, revocation
+
+from .conftest import NewShelf
+
+
+class Desk:
+    def __init__(self, shelf: Shelf, journal: Journal | None, accepted: Accepted) -> None:
+        self.shelf = shelf
+        self.journal = journal
+        self.accepted = accepted
+        self.watch = Watch(shelf.store, shelf.link, on_change=lambda: None)
+        self.writer = Writer(
+            GroupedWrites(shelf.store), self.watch, journal, accepted, Quota(10**6)
+        )
+
+    async def write(self, *revocations: Any, seconds: float = 1.8) -> Written:
+        until = asyncio.get_running_loop().time() + seconds
+        return await self.writer.write(revocations or [self.shelf.revocation()], until=until)
+
+    async def refused(self, *revocations: Any) -> None:
+        with pytest.raises(DependencyUnavailable) as outage:
+            await self.write(*revocations)
+        assert outage.value.outage is Outage.REDIS_UNAVAILABLE
+
+    def remembered(self) -> list[str | None]:
+        return [one.event.sid for _, one in self.accepted.read(after=0, limit=100)]
+
+
+@pytest.fixture
+def accepted() -> Iterator[Accepted]:
+    one = Accepted(None, window=3600, most_bytes=1 << 24)
+    one.open()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def desk(
+    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: Accepted
+) -> Desk:
+    return Desk(new_shelf(redis_server), journal, accepted)
+
+
+@pytest.fixture
+def bare(new_shelf: NewShelf, redis_server: RedisServer, accepted: Accepted) -> Desk:
+    """Without a journal."""
+    return Desk(new_shelf(redis_server), None, accepted)
+
+
+async def test_in_redis_it_is_accepted_then_repeated_and_remembered_once(desk: Desk) -> None:
+    assert await desk.write() is Written.ACCEPTED
+    assert await desk.write() is Written.REPEATED
+    assert desk.remembered() == ["s1"]
+    assert desk.journal is not None
+    assert desk.journal.depth.waiting == 0
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+async def test_without_redis_the_journal_has_it(
+    how: str, desk: Desk, redis_server: RedisServer
+) -> None:
+    await desk.watch.look()
+    if how == "frozen":
+        redis_server.freeze()
+    else:
+        redis_server.stop(signal.SIGKILL)
+    assert await desk.write() is Written.JOURNALED
+    assert desk.watch.down(desk.shelf.app), "the next one need not ask"
+    assert await desk.write() is Written.REPEATED
+    assert await desk.write(desk.shelf.numbered(2)) is Written.JOURNALED
+    assert desk.journal is not None
+    assert desk.journal.depth.waiting == 2
+    assert desk.remembered() == [], "Redis has acknowledged nothing"
+
+
+@pytest.mark.parametrize("how", ["full", "replica", "killed"])
+async def test_without_redis_and_journal_it_is_our_outage(
+    how: str, bare: Desk, redis_server: RedisServer
+) -> None:
+    await bare.watch.look()
+    if how == "full":
+        bare.shelf.look.config_set("maxmemory", "1")
+    elif how == "replica":
+        bare.shelf.look.execute_command("REPLICAOF", "127.0.0.1", "1")
+    else:
+        redis_server.stop(signal.SIGKILL)
+    await bare.refused()
+    if how == "full":
+        bare.shelf.look.config_set("maxmemory", "0")
+    elif how == "replica":
+        bare.shelf.look.execute_command("REPLICAOF", "NO", "ONE")
+    else:
+        redis_server.start()
+    assert await bare.write() is Written.ACCEPTED, "the watch's word keeps nobody from asking"
+
+
+async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
+    desk: Desk, redis_server: RedisServer
+) -> None:
+    assert desk.journal is not None
+    desk.journal._max_bytes = len(encode(desk.shelf.revocation())) + 10
+    await desk.watch.look()
+    redis_server.stop(signal.SIGKILL)
+    assert await desk.write() is Written.JOURNALED
+    await desk.refused(desk.shelf.numbered(2))
+    assert await desk.write() is Written.REPEATED
+    assert desk.journal.depth.waiting == 1
+
+
+async def test_what_redis_refuses_for_its_own_sake_is_set_aside_and_not_acknowledged(
+    desk: Desk,
+) -> None:
+    """The others are written, and who mends Redis finds it in the journal."""
+    other = f"{desk.shelf.app}-other"
+    desk.shelf.look.set(AppKeys(other).events, "not a stream")
+    await desk.watch.look()
+    await desk.refused(numbered(1, other), desk.shelf.numbered(1))
+    assert desk.journal is not None
+    assert (desk.journal.depth.waiting, desk.journal.depth.set_aside) == (0, 1)
+    assert desk.shelf.look.exists(desk.shelf.keys.sid(ISS, "s1"))
+    assert not desk.watch.down(desk.shelf.app)
+    assert await desk.write(desk.shelf.numbered(2)) is Written.ACCEPTED
+    desk.shelf.look.delete(AppKeys(other).events)
+    assert await desk.write(numbered(1, other)) is Written.ACCEPTED
+
+
+async def test_for_several_apps_the_answer_is_that_of_the_least_durable(desk: Desk) -> None:
+    await desk.write(desk.shelf.numbered(1))
+    both = [desk.shelf.numbered(1), revocation(f"{desk.shelf.app}-b")]
+    assert await desk.write(*both) is Written.ACCEPTED
+    assert await desk.write(*both) is Written.REPEATED
+
+
+async def test_a_level_that_is_not_reached_in_time_is_the_journals(
+    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: Accepted
+) -> None:
+    """And no reason to believe that Redis is away."""
+    shelf = new_shelf(redis_server, durability=Durability("replicas", 1))
+    desk = Desk(shelf, journal, accepted)
+    await desk.watch.look()
+    assert await desk.write() is Written.JOURNALED
+    assert shelf.look.exists(shelf.marker)
+    assert not desk.watch.down(desk.shelf.app)
+
+
+async def test_a_request_that_comes_late_to_redis_says_nothing_of_redis(
+    desk: Desk, redis_server: RedisServer
+) -> None:
+    """A provider whose keys are slow must not send everybody's logouts to the journal."""
+    await desk.watch.look()
+    redis_server.freeze()
+    assert await desk.write(seconds=0.35) is Written.JOURNALED
+    assert not desk.watch.down(desk.shelf.app)
+    redis_server.thaw()
+    assert await desk.write(desk.shelf.numbered(2)) is Written.ACCEPTED
+
+
+async def test_a_request_that_is_cancelled_may_come_again(desk: Desk) -> None:
+    for turn in range(30):
+        one = desk.shelf.numbered(turn)
+        task = asyncio.create_task(desk.write(one))
+        for _ in range(turn % 10):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert await desk.write(one) in (Written.ACCEPTED, Written.REPEATED)
+        assert desk.shelf.look.exists(desk.shelf.keys.sid(ISS, f"s{turn}"))
