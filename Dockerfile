@@ -59,7 +59,7 @@ VOLUME /data
 # 8000 for providers, behind TLS. 9000 for operators, never for anybody else.
 EXPOSE 8000 9000
 # Alive, not ready: restarting a container mends no Redis. http.client asks no proxy.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 9000, timeout=4); c.request('GET', '/livez'); raise SystemExit(c.getresponse().status != 200)"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['BCL_ADMIN_LISTEN'].rpartition(':')[2]), timeout=4); c.request('GET', '/livez'); raise SystemExit(c.getresponse().status != 200)"]
 # The server is process 1 itself, so that SIGTERM reaches it.
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]

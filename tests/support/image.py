@@ -88,13 +88,15 @@ def _remove_images() -> None:
 
 
 def _make_base(name: str) -> None:
-    release = re.search(
-        r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE
-    )
+    told = Path("/etc/os-release").read_text()
+    # Ubuntu has venv in its second component.
+    components = "main,universe" if re.search(r"(?m)^ID=ubuntu$", told) else "main"
+    release = re.search(r"^VERSION_CODENAME=(\w+)", told, re.MULTILINE)
     assert release is not None, "no Debian, and nothing that debootstrap knows"
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory, "tree")
         _run("debootstrap", "--variant=minbase", "--include=python3,python3-venv",
+             f"--components={components}",
              release[1], str(tree))  # fmt: skip
         (tree / "usr/local/bin/python").symlink_to("/usr/bin/python3")
         shutil.rmtree(tree / "var/cache/apt/archives")
