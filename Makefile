@@ -104,7 +104,8 @@ sbom: .cache/runtime/.ready .cache/supply/.ready
 audit: .cache/supply/.ready
 	@rm -f .cache/audit.json
 	@.cache/supply/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
-		--requirement requirements.lock --format json --output .cache/audit.json || \
+		--requirement requirements.lock --format json --output .cache/audit.json \
+		2> .cache/audit.log && echo "audit: no known holes" || \
 		{ if [ -s .cache/audit.json ]; then cat .cache/audit.json; exit 1; fi; \
 		echo "audit: the database of known holes is out of reach; nothing was checked."; }
 
