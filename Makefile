@@ -9,15 +9,17 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
 NPM := tests/interop examples/express
 
-.PHONY: help setup demo test test-all faults lint format bench lock clean
+.PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
+.PHONY: lock clean
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
 	@echo "make test       the tests, in under three minutes"
 	@echo "make test-all   all of them: also the slow ones and those with real providers"
 	@echo "make faults     what breaks, under load: three times, with three seeds (or FAULTS_SEED)"
-	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
 	@echo "make bench      what a check costs, as ratios in one run"
+	@echo "make supply     bill of materials, audit and licences of the dependencies"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
@@ -75,11 +77,59 @@ faults: $(READY)
 	$(PYTHON) -m tests.faults.table "$$FAULTS_FILE"; \
 	if [ -n "$$failed" ]; then echo "failed with FAULTS_SEED:$$failed"; exit 1; fi
 
-lint: $(READY)
+lint: $(READY) lint-deploy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# Tools with many dependencies, each group in an environment of its own, by its hashes.
+.cache/%/.ready: requirements-%.lock | $(READY)
+	@echo "Setting up .cache/$*; the first time this takes a minute."
+	@$(PYTHON) -m venv --clear .cache/$*
+	@.cache/$*/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+lint-deploy: .cache/deploy/.ready
+	.cache/deploy/bin/hadolint Dockerfile examples/Dockerfile
+	k8s/check .cache/deploy/bin
+
+# What the image is made of: the receiver and its dependencies, without tests and tools.
+.cache/runtime/.ready: requirements.lock requirements-build.lock pyproject.toml | $(READY)
+	@$(PYTHON) -m venv --clear .cache/runtime
+	@.cache/runtime/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+		-r requirements.lock -r requirements-build.lock
+	@.cache/runtime/bin/python -m pip install -q --no-deps --no-build-isolation ./client .
+	@.cache/runtime/bin/python -m pip uninstall -q -y pip setuptools \
+		$$(sed -n 's/^\([a-z-]*\)==.*/\1/p' requirements-build.lock) 2>/dev/null
+	@touch $@
+
+supply: sbom audit licences
+
+sbom: .cache/runtime/.ready .cache/supply/.ready
+	@mkdir -p dist
+	@.cache/supply/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.cdx.json .cache/runtime/bin/python
+	@echo "dist/sbom.cdx.json"
+
+# A hole that is known fails; a database that is out of reach is said, and no failure.
+audit: .cache/supply/.ready
+	@rm -f .cache/audit.json
+	@.cache/supply/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
+		--requirement requirements.lock --format json --output .cache/audit.json \
+		2> .cache/audit.log && echo "audit: no known holes" || \
+		{ if [ -s .cache/audit.json ]; then cat .cache/audit.json; exit 1; fi; \
+		echo "audit: the database of known holes is out of reach; nothing was checked."; }
+
+# One that is not in the list has to be read first. docs/licences.md says what there is.
+LICENCES := MIT;Apache;BSD;ISC;PSF-2.0;Mozilla Public License 2.0;MPL-2.0
+licences: .cache/runtime/.ready .cache/supply/.ready
+	@{ echo "# Licences of what is in the image"; echo; \
+		echo "Written by \`make licences\`, which also fails for a licence that nobody has allowed."; echo; \
+		.cache/supply/bin/pip-licenses --python .cache/runtime/bin/python --no-version \
+		--ignore-packages backchannel-logout-receiver backchannel-logout-client \
+		--format markdown --partial-match --allow-only '$(LICENCES)'; } > .cache/licences.md
+	@cp .cache/licences.md docs/licences.md; echo "docs/licences.md"
 
 bench: $(READY)
 	@$(PYTHON) -m bench.guard
@@ -94,6 +144,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	for group in build deploy supply; do $(LOCK) --group $$group -o requirements-$$group.lock; done
 
 clean:
 	rm -rf $(VENV) $(NPM:%=%/node_modules) data dist client/dist

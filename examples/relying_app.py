@@ -4,7 +4,8 @@ Three lines do the second part: the guard, the middleware, and `remember` at the
 session is a signed cookie, so nothing else could end it: whoever has a copy has the session.
 
 ``python -m examples.relying_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its
-name in the receiver's settings), SESSION_SECRET and PORT from the environment.
+name in the receiver's settings), SESSION_SECRET, PORT and HOST (loopback unless in a container)
+from the environment.
 """
 
 import os
@@ -118,4 +119,9 @@ def page(sentence: str, body: str, status: int = 200) -> HTMLResponse:
 
 if __name__ == "__main__":
     # The access log would hold the codes.
-    uvicorn.run(create_app(os.environ), port=int(os.environ["PORT"]), access_log=False)
+    uvicorn.run(
+        create_app(os.environ),
+        host=os.environ.get("HOST", "127.0.0.1"),
+        port=int(os.environ["PORT"]),
+        access_log=False,
+    )

@@ -24,7 +24,7 @@ async def serve(config: Config) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(config, new_key(), http),
-                host="127.0.0.1",
+                host=config.host,
                 port=config.port,
                 access_log=False,  # it would hold the codes
                 timeout_graceful_shutdown=5,

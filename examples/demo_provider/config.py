@@ -30,9 +30,10 @@ USERS = (User("demo|alice", "Alice"), User("demo|bob", "Bob"), User("demo|carol"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The provider listens on loopback only, and its issuer is that address."""
+    """The issuer is the address on loopback, also where ``host`` is a container's."""
 
     port: int
+    host: str = "127.0.0.1"
     api_token: str = field(repr=False)
     """The bearer token of the session API."""
     clients: tuple[Client, ...]
@@ -50,7 +51,7 @@ class ConfigFault(Exception):
 
 
 def load(path: Path) -> Config:
-    """Read ``port``, ``api_token`` and the ``[[clients]]``. Raises `ConfigFault`."""
+    """Read ``port``, ``host``, ``api_token`` and the ``[[clients]]``. Raises `ConfigFault`."""
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
         clients = tuple(Client(**client) for client in raw.pop("clients"))

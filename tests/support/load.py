@@ -1,0 +1,91 @@
+"""Honest providers that send one logout after the other, and remember what they were told."""
+
+import asyncio
+import ssl
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Self
+
+import httpx
+
+from tests.support.provider import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One logout token: when it was sent and answered (monotonic), and with what."""
+
+    id: str
+    sid: str
+    began: float
+    ended: float
+    status: int | None
+    """None: no answer, or a broken one."""
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.status == 200
+
+
+class Load:
+    """``senders`` at once, in a thread, together ``rate`` tokens a second. Every other sender keeps
+    its connection; the others open one for each token, as most providers do."""
+
+    def __init__(self, url: str, provider: Provider, *, rate: float, senders: int = 16) -> None:
+        self._url = url
+        self._provider = provider
+        self._senders = senders
+        self._pause = senders / rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self.sent: list[Sent] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    @property
+    def accepted(self) -> list[Sent]:
+        return [one for one in self.sent if one.is_accepted]
+
+    @property
+    def failed(self) -> list[Sent]:
+        return [one for one in self.sent if not one.is_accepted]
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._senders):
+                group.create_task(self._send(number))
+
+    async def _send(self, number: int) -> None:
+        await asyncio.sleep(self._pause * number / self._senders)
+        limits = httpx.Limits(max_keepalive_connections=number % 2)
+        # Plain HTTP: no proxy of the environment, no certificates to load.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        async with httpx.AsyncClient(
+            trust_env=False, verify=context, timeout=10, limits=limits
+        ) as http:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                self.sent.append(await self._one(http, uuid.uuid4().hex))
+                await asyncio.sleep(max(0.0, began + self._pause - time.monotonic()))
+
+    async def _one(self, http: httpx.AsyncClient, name: str) -> Sent:
+        token = self._provider.token(sid=name)
+        began = time.monotonic()
+        status: int | None = None
+        try:
+            answer = await http.post(
+                self._url, data={"logout_token": token}, headers={"X-Request-Id": name}
+            )
+            status = answer.status_code
+        except httpx.TransportError:
+            pass
+        return Sent(name, name, began, time.monotonic(), status)

@@ -1,0 +1,52 @@
+"""A network of a test's own, with names of its own: fixed ports and the manifests' host names.
+
+``python -m tests.support.private_network HOSTS COMMAND...`` in fresh namespaces brings loopback up,
+puts the file HOSTS in the place of /etc/hosts and becomes the command. `run_alone` starts it so.
+"""
+
+import fcntl
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child")
+
+
+def run_alone(directory: Path, hosts: dict[str, str], *module: str) -> str:
+    """Run ``python -m <module>`` with ``hosts`` (name to address), and return what it printed.
+
+    Fails with all of it when it does not end well. Skips the test where it can not be run.
+    """
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("a network of its own needs root and unshare (.ci/run has both)")
+    lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in hosts.items())]
+    (directory / "hosts").write_text("\n".join(lines) + "\n")
+    done = subprocess.run(
+        [*_NAMESPACES, sys.executable, "-m", __name__, str(directory / "hosts"),
+         sys.executable, "-m", *module],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def main() -> None:
+    hosts, *command = sys.argv[1:]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
+    mount = shutil.which("mount") or "mount"
+    subprocess.run([mount, "--bind", hosts, "/etc/hosts"], check=True)
+    os.execv(command[0], command)  # noqa: S606  there is no shell, and none is wanted
+
+
+if __name__ == "__main__":
+    main()
