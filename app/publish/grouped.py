@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
+from typing import cast
 
 from app.revocation import Revocation
 
@@ -81,16 +82,20 @@ class GroupedWrites:
         if len(line.lanes) < self._most:
             lane = asyncio.create_task(self._run(line))
             line.lanes.add(lane)
-            lane.add_done_callback(line.lanes.discard)
 
     async def _run(self, line: _Line) -> None:
         """One lane: group after group, until nothing waits."""
-        while group := self._next_group(line):
-            results = await self._exchange(group)
-            if any(isinstance(result, RedisAway) for result in results):
-                await self._store.link.look_up_soon()
-            for waiting, result in zip(group, results, strict=True):
-                self._settle(waiting, result)
+        try:
+            while group := self._next_group(line):
+                results = await self._exchange(group)
+                if any(isinstance(result, RedisAway) for result in results):
+                    await self._store.link.look_up_soon()
+                for waiting, result in zip(group, results, strict=True):
+                    self._settle(waiting, result)
+        finally:
+            # In the same step as the last look at what waits: a lane that has ended must not
+            # keep the next one from beginning.
+            line.lanes.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _exchange(self, group: list[_Waiting]) -> list[Result]:
         try:

@@ -181,3 +181,13 @@ async def test_what_was_written_although_its_answer_was_lost_counts_as_new(
         assert await line.write(line.shelf.numbered(1)) == 0
         assert len(line.shelf.events()) == 1
         await line.shelf.link.aclose()
+
+
+async def test_who_comes_in_the_moment_when_a_round_trip_ends_is_not_forgotten(line: Line) -> None:
+    """Each writer begins its next write in the very step in which its last one is answered."""
+
+    async def one_after_the_other(first: int) -> None:
+        for n in range(first, first + 150):
+            assert await line.write(line.shelf.numbered(n), seconds=5) == NEW_MARKER
+
+    await asyncio.gather(*(one_after_the_other(1000 * k) for k in range(LANES + 2)))
