@@ -65,18 +65,15 @@ def test_a_redis_that_comes_back_with_an_old_copy(stage: Stage) -> None:
 
 
 def test_an_empty_redis_and_a_receiver_killed_at_the_same_time(stage: Stage) -> None:
-    """The copy of what was accepted outlives the process that accepted it, but for the last
-    moment: it is written a fifth of a second after the answer."""
+    """What was acknowledged is the operating system's before the answer: it outlives both."""
     redis = stage.redis()
     receiver = stage.receiver(redis.url)
     with stage.load(receiver) as load:
         load.more(300)
         receiver.stop(signal.SIGKILL)
-        at_risk = load.count_200(seconds=0.5)
         redis.stop(signal.SIGKILL)
         shutil.rmtree(redis.directory)
         redis.start()
         receiver.start()
-        stage.settle(load, redis.url, complete=False)
-    name = "Redis back empty and the receiver killed"
-    stage.judge(name, redis.url, may_lose=at_risk, **{"in the last half second": at_risk})
+        stage.settle(load, redis.url)
+    stage.judge("Redis back empty and the receiver killed", redis.url)
