@@ -85,13 +85,6 @@ class Load:
 
         wait_for(enough, f"{count} more answers with {status}")
 
-    def count_200(self, seconds: float) -> int:
-        """How many answers of 200 came in the last ``seconds``."""
-        then = time.monotonic() - seconds
-        return sum(
-            one.answer.status == 200 and one.began + one.seconds > then for one in self.entries
-        )
-
     def _run(self) -> None:
         try:
             asyncio.run(self._send())
