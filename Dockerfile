@@ -28,7 +28,7 @@ COPY app app
 # read-only when it runs, and a start must not compile.
 RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /wheels ./client . \
     && /opt/build/bin/pip --python /opt/receiver install --no-index --no-deps /wheels/*.whl \
-    && python -m compileall -q --invalidation-mode unchecked-hash /opt/receiver/lib
+    && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/receiver/lib
 
 FROM python:${PYTHON}-slim
 ARG VERSION=0.1.0

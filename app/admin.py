@@ -54,12 +54,16 @@ class Health:
         asked = all(issuer["attempted"] for issuer in issuers.values())
         asked = asked and self._publisher.watch.looked
         redis, journal = self._publisher.watch.last_error, self._publisher.journal
-        durable = redis is None or (journal is not None and journal.fault is None)
+        durable = self._publisher.takes_writes
         stopping = self.stopping()
         body: dict[str, Any] = {
             "ready": asked and durable and not stopping,
             "stopping": stopping,
-            "redis": {"writable": redis is None, "error": redis},
+            "redis": {
+                "writable": redis is None,
+                "error": redis,
+                "durability_error": self._publisher.watch.level_error,
+            },
             "issuers": issuers,
         }
         if journal is not None:

@@ -65,6 +65,15 @@ async def _infos(redis: AsyncClient, what: str) -> list[tuple[str, dict[str, Any
     return [(what, info)]
 
 
+async def _never_synced(redis: Any) -> bool:
+    """Whether the append-only file is left to the operating system; False where it is secret."""
+    try:
+        found = await redis.config_get("appendfsync")
+    except ResponseError:
+        return False
+    return "no" in found.values()
+
+
 def _address(url: str) -> str:
     """Where the URL leads, without user, password and options."""
     scheme, _, rest = url.partition("?")[0].partition("://")
@@ -93,6 +102,8 @@ async def _durability_row(redis: AsyncClient, durability: Durability) -> Row:
     try:
         if level == "fsync":
             await redis.execute_command("WAITAOF", 1, 0, 1)
+            if await _never_synced(redis):
+                return Row(Verdict.WRONG, what, "fsync: appendfsync is no; set it to everysec")
             return Row(Verdict.RIGHT, what, "fsync: the server knows WAITAOF")
         found = await redis.execute_command("WAIT", durability.replicas, 1)
     except ResponseError as error:

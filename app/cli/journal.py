@@ -6,13 +6,15 @@ Works beside a running receiver: that one sees within seconds what was put back.
 import argparse
 import asyncio
 import json
+import logging
 import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.publish.accepted import Accepted
 from app.publish.journal import Journal
-from app.publish.journal_files import JournalFiles, try_lock
+from app.publish.journal_files import JournalFiles, copy_of, try_lock
 from app.publish.journal_rows import Entry, put_back_in, read_entries
 from app.publish.publisher import new_store
 from app.publish.redis_link import RedisLink, connect
@@ -32,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    # That a file was damaged, say: nobody else would hear it.
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(message)s")
     path = settings.journal_path
     if path is None:
         print("journal = off: there is none", file=sys.stderr)
@@ -106,11 +110,16 @@ async def _replay_here(settings: Settings, file: Path) -> tuple[int, int]:
     """Write the entries of a journal that no process has open; returns what is left."""
     link = RedisLink(connect(settings.redis_url.get_secret_value()))
     journal = Journal(file, max_bytes=settings.journal_max_bytes)
+    accepted = Accepted(
+        copy_of(file), window=settings.recovery_window, most_bytes=settings.recovery_max_bytes
+    )
     try:
         await journal.open()
+        accepted.open()
         await journal.put_back()
-        await replay(journal, new_store(settings, link), lambda _: None)
+        await replay(journal, new_store(settings, link), accepted.remember)
         return journal.depth.waiting, journal.depth.set_aside
     finally:
+        accepted.close()
         await journal.close()
         await link.aclose()

@@ -12,10 +12,11 @@ On the way:
 
 While Redis takes no write:
 
-    journal        entries that wait for it (journal_rows: its rows)
+    journal        entries that wait for it (journal_append: on the way in; journal_rows)
     journal_files  a file for each process; what the dead have left
     replay         from the journal to Redis
     salvage        a damaged journal
+    reserve        room for deletions on a full disk
     record         a revocation as bytes that can be trusted again
     sqlite_file    a SQLite file with a thread of its own
 

@@ -136,7 +136,8 @@ class Accepted:
             # Redis has it all the same: this is about the next fault, not about this one. What
             # is old makes room, for the journal stands on the same disk.
             self._tell(error)
-            self._prune(self._size() // 2)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                self._prune(self._size() // 2)
             return
         part.ended = self._monotonic()
 
@@ -176,7 +177,8 @@ class Accepted:
             part = self._parts.pop(0)
             part.close()
             if part.path is not None:
-                part.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    part.path.unlink(missing_ok=True)
 
     def _size(self) -> int:
         return sum(part.size for part in self._parts)

@@ -11,49 +11,26 @@ import logging
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from app.revocation import Revocation
 
+from .journal_append import Append
 from .journal_rows import PUT_BACK, SCHEMA, Depth, Entry, delete, depth_of, oldest, select
 from .record import DamagedRecord, decode, encode
-from .salvage import is_damaged, left_in_log, log_of, move_damaged
-from .sqlite_file import LARGEST_WAL, SqliteFile
+from .reserve import Reserve
+from .salvage import is_damaged, left_in_log, log_of, move_aside, read_damaged, take_rescued
+from .sqlite_file import SqliteFile, files_of
 
 _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
-# Given up when the disk is full: a deletion too must be written before it frees anything.
-_RESERVE_BYTES = 4 * LARGEST_WAL
-
 
 # SQLite takes so many values in one statement, in every version.
 _MOST_AT_ONCE = 500
-
-
-class JournalFault(Exception):
-    """The journal has not taken an entry. The text is one word: ``full`` or ``disk``."""
-
-
-@dataclass(slots=True, eq=False)
-class _Append:
-    key: str
-    accepted_at: float
-    record: bytes
-    refused: str | None
-    done: asyncio.Future[bool]
-
-    def settle(self, result: bool | str) -> None:
-        if self.done.done():
-            return
-        if isinstance(result, str):
-            self.done.set_exception(JournalFault(result))
-        else:
-            self.done.set_result(result)
 
 
 class Journal:
@@ -63,12 +40,16 @@ class Journal:
         self.path = path
         self._max_bytes = max_bytes
         self._file = SqliteFile(path, SCHEMA, synchronous="FULL", check=True)
-        self._reserve = path.with_name(path.name + ".reserve")
-        self._appends: list[_Append] = []
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
+        self._appends: list[Append] = []
         self._committing: asyncio.Task[None] | None = None
         self._disk_fault = False
         self._applied: set[int] = set()
         """Entries that Redis has, and that the disk does not let us delete."""
+        self._full_at = max_bytes
+        """From so many bytes on an entry was refused, however small the next one may be."""
+        self.written: set[int] = set()
+        """Entries that Redis has, but not at the level of durability: for who replays."""
         self.depth = Depth()
 
     async def open(self) -> None:
@@ -76,17 +57,19 @@ class Journal:
 
         Raises ``OSError`` or ``sqlite3.Error`` when there can be no journal at this path.
         """
-        wal = b""
+        wal, rescued = b"", []
+        rescue = self.path.with_name(self.path.name + ".rescue")
+        await asyncio.to_thread(take_rescued, self.path, rescue)
         try:
             wal = await asyncio.to_thread(log_of, self.path)
             await self._open_file()
-            rescued = await asyncio.to_thread(left_in_log, self.path, wal) if wal else []
+            rescued = await asyncio.to_thread(left_in_log, self.path, wal, self._file.frames_read)
             await self.refresh()
         except sqlite3.DatabaseError as error:
             if not is_damaged(error, self.path):
                 raise
             await self._file.leave()
-            rescued = await asyncio.to_thread(move_damaged, self.path, wal)
+            await self._rescue(await asyncio.to_thread(read_damaged, self.path, wal), rescue)
             await self._file.open()
             await self.refresh()
         if rescued:
@@ -94,21 +77,30 @@ class Journal:
             group = [self._append_of(one, None) for one in rescued]
             await self._file.run(partial(self._insert, group, math.inf))
         if not self.depth.waiting:
-            await asyncio.to_thread(self._keep_reserve)
+            await asyncio.to_thread(self._reserve.keep)
+
+    async def _rescue(self, found: list[Revocation], rescue: Path) -> None:
+        """Into a new file first; only when it is whole does the damaged one make room for it."""
+        for file_in_the_way in (*files_of(rescue), self._reserve.path):
+            await asyncio.to_thread(file_in_the_way.unlink, missing_ok=True)
+        file = SqliteFile(rescue, SCHEMA, synchronous="FULL", check=False)
+        try:
+            await file.open()
+            group = [self._append_of(one, None) for one in found]
+            await file.run(partial(self._insert, group, math.inf))
+        finally:
+            await file.close()
+        await asyncio.to_thread(move_aside, self.path, rescue)
 
     async def _open_file(self) -> None:
         """Also on a full disk: what is in the file can be applied and deleted."""
         try:
             await self._file.open()
         except sqlite3.OperationalError as error:
-            if is_damaged(error, self.path) or not self._reserve.exists():
+            if is_damaged(error, self.path) or not self._reserve.path.exists():
                 raise
-            await self._give_up_reserve()
+            await asyncio.to_thread(self._reserve.give_up)
             await self._file.open()
-
-    async def _give_up_reserve(self) -> None:
-        await asyncio.to_thread(self._reserve.unlink, missing_ok=True)
-        log.warning("journal outcome=full action=reserve_given_up")
 
     async def close(self) -> None:
         """Let the commit under way end, and close."""
@@ -121,7 +113,7 @@ class Journal:
         """Why it takes no entry now: ``full`` or ``disk``."""
         if self._disk_fault:
             return "disk"
-        return "full" if self.depth.bytes >= self._max_bytes else None
+        return "full" if self.depth.bytes >= self._full_at else None
 
     async def probe(self) -> None:
         """Learn whether a write succeeds; `fault` tells."""
@@ -144,9 +136,9 @@ class Journal:
         return await one.done
 
     @staticmethod
-    def _append_of(revocation: Revocation, refused: str | None) -> _Append:
+    def _append_of(revocation: Revocation, refused: str | None) -> Append:
         record = encode(revocation)
-        return _Append(
+        return Append(
             key=revocation.once_key or hashlib.sha256(record).hexdigest(),
             accepted_at=revocation.event.received_at,
             record=record,
@@ -169,7 +161,7 @@ class Journal:
         self._committing = None
 
     def _insert(
-        self, group: Sequence[_Append], most: float, connection: sqlite3.Connection
+        self, group: Sequence[Append], most: float, connection: sqlite3.Connection
     ) -> list[bool | str]:
         results: list[bool | str] = []
         depth = self.depth
@@ -187,6 +179,7 @@ class Journal:
                 continue
             if depth.bytes + len(one.record) > most:
                 results.append("full")
+                self._full_at = depth.bytes
                 continue
             connection.execute(
                 "INSERT INTO entries (key, accepted_at, record, refused) VALUES (?, ?, ?, ?)",
@@ -249,9 +242,10 @@ class Journal:
             with contextlib.suppress(sqlite3.Error):
                 await self.refresh()
         elif wanted and not self.depth.waiting:
-            await asyncio.to_thread(self._keep_reserve)
+            await asyncio.to_thread(self._reserve.keep)
 
     async def _remove(self, ids: Sequence[int]) -> None:
+        self.written.difference_update(ids)
         for attempt in (1, 2):
             try:
                 await self._file.run(partial(delete, ids=ids, depth=self.depth))
@@ -259,7 +253,7 @@ class Journal:
                 with contextlib.suppress(sqlite3.Error):
                     await self.refresh()  # what was counted did not happen
                 if attempt == 1:
-                    await self._give_up_reserve()
+                    await asyncio.to_thread(self._reserve.give_up)
                 elif not self._applied:
                     log.error("journal outcome=not_deleted error=%s", _name(error))
             else:
@@ -299,11 +293,6 @@ class Journal:
     def _measure(self, connection: sqlite3.Connection) -> None:
         self.depth = depth_of(connection)
         self.depth.waiting -= len(self._applied)
-
-    def _keep_reserve(self) -> None:
-        with contextlib.suppress(OSError):
-            if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVE_BYTES:
-                self._reserve.write_bytes(bytes(_RESERVE_BYTES))
 
 
 def _name(error: Exception) -> str:

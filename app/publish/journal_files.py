@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from .accepted import Accepted
-from .journal import Journal, JournalFault
+from .journal import Journal
+from .journal_append import JournalFault
 from .sqlite_file import files_of
 
 log = logging.getLogger(__name__)

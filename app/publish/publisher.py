@@ -61,6 +61,13 @@ class Publisher:
             self._writes, self.watch, self.journal, self._accepted, Quota(settings.marker_quota)
         )
 
+    @property
+    def takes_writes(self) -> bool:
+        """Whether a logout can be answered with 200 here: in a Cluster, one of some app."""
+        if self.journal is not None and self.journal.fault is None:
+            return True
+        return not all(map(self.watch.down, self.store.apps))
+
     def _claim(self) -> Path | None:
         if self._files is None:
             return None

@@ -6,7 +6,7 @@ or older, everything that the copy holds is compared. What is there is left alon
 """
 
 import asyncio
-import itertools
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ LATELY_BYTES = 512 << 10
 # One round trip; short enough for requests to get in between.
 _CHUNK = 200
 
-_PAUSE = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 class Recovery:
@@ -45,6 +45,8 @@ class Recovery:
         self._changed = asyncio.Event()
         self._lost = 0
         """What was missing, until everything was compared: also when a fault comes between."""
+        self._stuck: set[str] = set()
+        """The apps that take no writes now: their server is away, or their keys are forbidden."""
         self._written: set[int] = set()
         """The markers that this comparison has written: they do not say that an older logout of
         the same user is there."""
@@ -65,24 +67,37 @@ class Recovery:
             except Exception:
                 log.exception("recovery outcome=failed error=internal")
                 self._changed.set()
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_FIRST_PAUSE)
 
     async def recover(self) -> int:
-        """Write again what is missing; returns how many."""
-        lately = self._accepted.since(LATELY_SECONDS, at_least=LATELY_BYTES)
-        await self._compare(lately, None)
-        lost = self._lost
+        """Write again what is missing; returns how many. Waits for apps that take no writes."""
+        pause = _FIRST_PAUSE
+        await self._compare_all()
+        while self._stuck:
+            log.warning("recovery outcome=waiting apps=%s", ",".join(sorted(self._stuck)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            self._changed.clear()
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._stuck.clear()
+            await self._compare_all()
+        lost, self._lost = self._lost, 0
+        self._written.clear()
         if lost:
-            # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
-            log.error("recovery outcome=older lost=%d action=compare_all", lost)
-            await self._compare(0, lately)
-            lost, self._lost = self._lost, 0
             log.error("recovery outcome=done written_again=%d", lost)
             self.last_loss = lost
         else:
             log.info("recovery outcome=nothing_lost")
-        self._written.clear()
         return lost
+
+    async def _compare_all(self) -> None:
+        lately = self._accepted.since(LATELY_SECONDS, at_least=LATELY_BYTES)
+        await self._compare(lately, None)
+        if self._lost:
+            # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
+            log.error("recovery outcome=older lost=%d action=compare_all", self._lost)
+            await self._compare(0, lately)
 
     async def _compare(self, after: int, last: int | None) -> None:
         """Entries behind the position ``after`` and up to ``last``; counts what was missing."""
@@ -90,28 +105,33 @@ class Recovery:
             if last is not None:
                 entries = [entry for entry in entries if entry[0] <= last]
             entries = _until_repeated(entries)
-            if not entries:
+            if not entries or self._stuck.issuperset(self._store.apps):
                 break
-            if not await self._write_missing([one for _, one in entries]):
-                # Away again: from here on, when it is back. What is written already is skipped.
-                await asyncio.sleep(_PAUSE)
-                continue
+            await self._write_missing([one for _, one in entries])
             after = entries[-1][0]
+            await asyncio.sleep(0)  # reading does not wait, and requests come first
 
-    async def _write_missing(self, revocations: Sequence[Revocation]) -> bool:
-        """Write those of them that are missing. False: Redis did not take all."""
+    async def _write_missing(self, revocations: Sequence[Revocation]) -> None:
+        """Write those of them that are missing; an app that takes none now is passed over."""
         now = self._clock()
         # A marker that is gone because its time has come was not lost.
-        alive = [one for one in revocations if one.event.received_at + one.life > now]
+        alive = [
+            one
+            for one in revocations
+            if one.event.received_at + one.life > now and one.event.app not in self._stuck
+        ]
         markers = [hash(one.marker_keys[0]) for one in alive]
         again = [marker not in self._written for marker in markers]
         results = await self._store.write(alive, again=again)
-        # Not as durable as it should be, but there: it was missing all the same.
-        answers = [one.answer if isinstance(one, LevelNotReached) else one for one in results]
-        missing = [isinstance(answer, int) and answer > 0 for answer in answers]
-        self._written.update(itertools.compress(markers, missing))
-        self._lost += sum(missing)
-        return all(isinstance(answer, int | RevocationRefused) for answer in answers)
+        for one, marker, result in zip(alive, markers, results, strict=True):
+            # Not as durable as it should be, but there: it was missing all the same.
+            answer = result.answer if isinstance(result, LevelNotReached) else result
+            if isinstance(answer, int):
+                if answer > 0:
+                    self._written.add(marker)
+                    self._lost += 1
+            elif not isinstance(answer, RevocationRefused):
+                self._stuck.add(one.event.app)
 
 
 def _until_repeated(entries: list[tuple[int, Revocation]]) -> list[tuple[int, Revocation]]:

@@ -41,6 +41,9 @@ def facts_of(info: Mapping[str, Any]) -> Iterator[Fact]:
         case policy:
             lost = f"{policy}: an evicted marker signs an ended session in again"
             yield Fact("eviction", f"{lost}; set maxmemory-policy noeviction", fault=True)
+    most, used = info.get("maxmemory"), info.get("used_memory")
+    if isinstance(most, int) and isinstance(used, int) and 0 < most <= used:
+        yield Fact("memory", "full: it takes no writes; raise maxmemory", fault=True)
     yield from _replication(info)
 
 

@@ -50,6 +50,7 @@ class RedisLink:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._nodes: dict[str, Redis] = {}
+        self._primary: object = None
         self._looked_up = float("-inf")
 
     def place(self, app: str) -> str:
@@ -103,9 +104,9 @@ class RedisLink:
             return
         pool = self._client.connection_pool
         if isinstance(pool, SentinelConnectionPool):
-            before = pool.master_address
-            after = await pool.get_master_address()
-            if before is not None and before != after:
+            # Our own note: a new connection tells the pool, which leaves those in use alone.
+            before, self._primary = self._primary, await pool.get_master_address()
+            if before not in (None, self._primary):
                 await pool.disconnect(inuse_connections=True)
 
     @staticmethod

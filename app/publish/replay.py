@@ -13,7 +13,7 @@ from .journal import Journal
 from .journal_files import JournalFiles
 from .journal_rows import Entry
 from .recovery import Recovery
-from .redis_fault import RevocationRefused
+from .redis_fault import LevelNotReached, RevocationRefused
 from .store import Store
 from .watch import Watch
 
@@ -165,7 +165,9 @@ async def _write(
     remember: Callable[[Revocation], None],
 ) -> tuple[bool, int]:
     """One chunk; returns whether the next one is worth a try, and how many Redis has taken."""
-    results = await store.write([entry.revocation for entry in entries])
+    # What is there, but not at its level, is not written a second time.
+    again = [entry.id in journal.written for entry in entries]
+    results = await store.write([entry.revocation for entry in entries], again=again)
     applied, refused = [], []
     faults = {str(result) for result in results if not isinstance(result, int)}
     if faults:
@@ -176,9 +178,13 @@ async def _write(
             remember(entry.revocation)
         elif isinstance(result, RevocationRefused):
             refused.append((entry.id, str(result)))
+        elif isinstance(result, LevelNotReached):
+            journal.written.add(entry.id)
     if applied:
         await journal.remove(applied)
     if refused:
         await journal.set_aside(refused)
-    # A user who may not write one app's keys may write the next one's.
-    return bool(applied or refused) or faults == {"NOPERM"}, len(applied)
+    # A user who may not write one app's keys may write the next one's; and what is written ends
+    # sessions, at whatever level.
+    reached = {type(result) for result in results} <= {int, LevelNotReached, RevocationRefused}
+    return bool(applied) or reached or faults == {"NOPERM"}, len(applied)

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,20 +51,20 @@ def log_of(path: Path) -> bytes:
     return wal
 
 
-def left_in_log(path: Path, wal: bytes) -> list[Revocation]:
+def left_in_log(path: Path, wal: bytes, frames: int) -> list[Revocation]:
     """What stands in the log behind the frames that SQLite has read, where it is damaged.
 
-    ``wal`` is what `log_of` has returned; the file is open. A copy of the log is kept.
+    ``wal`` is what `log_of` has returned, ``frames`` how many of it SQLite has read. A copy of the
+    log is kept. Nothing that SQLite has open is opened here: closing it would drop the locks of
+    the whole process, SQLite's among them.
     """
     head = wal[:_WAL_HEAD]
     frame = _FRAME_HEAD + int.from_bytes(head[8:12])
-    # The index beside the log, as the same page describes it: how many frames are good.
-    read = int.from_bytes(_read(files_of(path)[2])[16:20], sys.byteorder)
-    rest = wal[_WAL_HEAD + read * frame :] if read else wal
+    rest = wal[_WAL_HEAD + frames * frame :] if frames else wal
     salt = int.from_bytes(head[16:20])
     behind = (rest[at + 8 : at + 12] for at in range(0, len(rest), frame))
     older = (1 <= (salt - int.from_bytes(one)) % (1 << 32) < _OLDER_LOGS for one in behind if one)
-    if read and all(older):
+    if frames and all(older):
         return []
     found, unreadable = _decoded(records_in(rest))
     if found:
@@ -80,21 +79,28 @@ def left_in_log(path: Path, wal: bytes) -> list[Revocation]:
     return found
 
 
-def move_damaged(path: Path, wal: bytes) -> list[Revocation]:
-    """Give the files another name; returns every revocation of which a whole record is there."""
-    suffix = _suffix()
+def read_damaged(path: Path, wal: bytes) -> list[Revocation]:
+    """Every revocation of which a whole record is in the files; they must be closed."""
     data = [file.read_bytes() for file in files_of(path) if file.exists()]
     found, unreadable = _decoded(record for part in (*data, wal) for record in records_in(part))
+    log.critical("journal outcome=damaged readable=%d unreadable=%d", len(found), unreadable)
+    return found
+
+
+def move_aside(path: Path, rescued: Path) -> None:
+    """Give the damaged files another name, and ``rescued`` theirs."""
+    suffix = _suffix()
     for file in files_of(path):
         with contextlib.suppress(FileNotFoundError):
             file.rename(file.with_name(file.name + suffix))
-    log.critical(
-        "journal outcome=damaged kept=%d unreadable=%d moved_to=%s",
-        len(found),
-        unreadable,
-        path.name + suffix,
-    )
-    return found
+    rescued.rename(path)
+    log.critical("journal outcome=replaced moved_to=%s", path.name + suffix)
+
+
+def take_rescued(path: Path, rescued: Path) -> None:
+    """Finish what `move_aside` had begun when the process ended."""
+    if rescued.exists() and not path.exists():
+        rescued.rename(path)
 
 
 def _decoded(records: Iterable[bytes]) -> tuple[list[Revocation], int]:

@@ -38,6 +38,7 @@ class SqliteFile:
         self._check = check
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         self._connection: sqlite3.Connection | None = None
+        self.frames_read = 0
 
     async def open(self) -> None:
         """Create the file, or open it and look whether it is whole."""
@@ -61,6 +62,8 @@ class SqliteFile:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_WAL // _PAGE_BYTES}")
+            # How much of a log that was left behind could be read; its second column.
+            self.frames_read = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
             # What was deleted is overwritten where that costs nothing: it names users.
             connection.execute("PRAGMA secure_delete = FAST")
             if (

@@ -131,8 +131,8 @@ class Store:
                 commands = [
                     self._command(revocations[i], again=bool(again) and again[i]) for i in indexes
                 ]
-                # Of an app that is on this server: a Cluster's other nodes would refuse it.
-                touched = AppKeys(revocations[indexes[0]].event.app).meta
+                # Of apps that are on this server: a Cluster's other nodes would refuse them.
+                touched = sorted({AppKeys(revocations[i].event.app).meta for i in indexes})
                 answers = await self._exchange(server, commands, touched)
             except EXCHANGE_FAULTS as error:
                 answers = [fault_of_exchange(error)] * len(indexes)
@@ -140,7 +140,7 @@ class Store:
             results[index] = answer
 
     async def _exchange(
-        self, server: Redis, commands: Sequence[list[str | int]], touched: str
+        self, server: Redis, commands: Sequence[list[str | int]], touched: Sequence[str]
     ) -> list[Result]:
         evals: list[tuple[Any, ...]] = [("EVALSHA", _SCRIPT_SHA, *c) for c in commands]
         if self._durability.level != "memory":
@@ -174,28 +174,31 @@ class Store:
         return LevelNotReached("slot_moving", answer)
 
     async def _pipelined(
-        self, server: Redis, commands: Sequence[tuple[Any, ...]], touched: str
+        self, server: Redis, commands: Sequence[tuple[Any, ...]], touched: Sequence[str]
     ) -> list[Any]:
         """Run the commands on one connection, and wait there for the level of durability.
 
         The wait counts what this connection has written. A script that changed nothing writes
-        nothing, so a write without meaning comes before the wait, to the key ``touched``.
+        nothing, so a write without meaning comes before the wait, to each key of ``touched``: one
+        that Redis takes is enough.
         """
         pipeline = server.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         waits = self._durability.level != "memory"
         if waits:
-            pipeline.hset(touched, "v", str(VERSION))
+            for key in touched:
+                pipeline.hset(key, "v", str(VERSION))
             pipeline.execute_command(*self._wait_command())
         async with asyncio.timeout(REDIS_SECONDS):
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        if waits and (word := self._missed_level(*answers[-2:])) is not None:
+        of_commands, rest = answers[: len(commands)], answers[len(commands) :]
+        if waits and (word := self._missed_level(rest[:-1], rest[-1])) is not None:
             return [
                 LevelNotReached(word, answer) if isinstance(answer, int) else answer
-                for answer in answers[:-2]
+                for answer in of_commands
             ]
-        return answers[: len(commands)]
+        return of_commands
 
     def _wait_command(self) -> tuple[str | int, ...]:
         level_ms = int(_LEVEL_SECONDS * 1000)
@@ -203,11 +206,13 @@ class Store:
             return ("WAITAOF", 1, 0, level_ms)
         return ("WAIT", self._durability.replicas, level_ms)
 
-    def _missed_level(self, touched: object, waited: object) -> str | None:
-        """Why the level was not reached, by the answers to the last two commands."""
-        for answer in (touched, waited):
-            if isinstance(answer, RedisError):
-                return str(fault_of(answer))
+    def _missed_level(self, touched: Sequence[object], waited: object) -> str | None:
+        """Why the level was not reached, by the answers to the last commands."""
+        refused = [answer for answer in touched if isinstance(answer, RedisError)]
+        if len(refused) == len(touched):
+            return str(fault_of(refused[0]))
+        if isinstance(waited, RedisError):
+            return str(fault_of(waited))
         reached = waited[0] if isinstance(waited, list) else waited
         wanted = 1 if self._durability.level == "fsync" else self._durability.replicas
         if isinstance(reached, int) and reached >= wanted:

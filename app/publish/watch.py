@@ -48,6 +48,8 @@ class Watch:
         self._clock = clock
         self._run_ids: dict[str, str] = {}
         self._faults: dict[str, str] = {"": "not asked yet"}
+        self.level_error: str | None = None
+        """Why the last write has not reached its level of durability; None when it has."""
         self.looked = False
         """Whether Redis has been asked at all, with whatever result."""
         self._told: set[str] = set()
@@ -63,7 +65,9 @@ class Watch:
 
     def failed(self, app: str, fault: RedisFault) -> None:
         """A write has failed; the next pulse says whether it goes on."""
-        if not isinstance(fault, LevelNotReached):
+        if isinstance(fault, LevelNotReached):
+            self.level_error = str(fault)
+        else:
             self._say(self._link.place(app), str(fault))
 
     async def keep_looking(self) -> None:
@@ -81,9 +85,13 @@ class Watch:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self._link.look_up()
+        except EXCHANGE_FAULTS as error:
+            # Which servers there are is not known anew; those that were known are looked at.
+            self._warn(f"look-up failed: {fault_of(error)}")
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
                 servers = await self._link.primaries()
         except EXCHANGE_FAULTS as error:
-            # Which servers there are is not known anew; what was known stands.
             self._say("", str(fault_of(error)))
             self.looked = True
             return
@@ -107,13 +115,14 @@ class Watch:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 info = await self._info(server)
+                # Before the write: what a server says explains why it takes none.
+                self._tell_facts(place, info)
                 missing = bool(apps) and await self._store.write_meta(server, apps)
                 missing = missing or await self._last_is_gone(server, apps)
         except EXCHANGE_FAULTS as error:
             self._say(place, str(fault_of(error)))
             return False
         self._say(place, None)
-        self._tell_facts(place, info)
         before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
         # After an outage too, where the run id can not be read; and where nobody restarted but
         # everything is gone.
@@ -140,9 +149,13 @@ class Watch:
         """Warn once of each way in which this server can lose or refuse a marker."""
         for fact in facts_of(info):
             line = f"{place} {fact.what}: {fact.detail}".strip()
-            if fact.fault and line not in self._told:
-                log.warning("redis %s", line)
-                self._told.add(line)
+            if fact.fault:
+                self._warn(line)
+
+    def _warn(self, line: str) -> None:
+        if line not in self._told:
+            log.warning("redis %s", line)
+            self._told.add(line)
 
     def _say(self, place: str, error: str | None) -> None:
         if error != self._faults.get(place):

@@ -10,7 +10,8 @@ from app.revocation import Revocation
 
 from .accepted import Accepted
 from .grouped import GroupedWrites
-from .journal import Journal, JournalFault
+from .journal import Journal
+from .journal_append import JournalFault
 from .quota import Quota
 from .redis_fault import RedisFault, RevocationRefused
 from .redis_link import REDIS_SECONDS
@@ -107,10 +108,10 @@ class Writer:
         answer = await self._writes.write(revocation, until=min(until, now + REDIS_SECONDS))
         if answer != NEW_MARKER:
             self._quota.give_back(revocation.event.app)
-        if not answer:
-            return Written.REPEATED
+        self._watch.level_error = None
+        # Also what was there: whose write it was may not have had the answer.
         self._accepted.remember(revocation)
-        return Written.ACCEPTED
+        return Written.ACCEPTED if answer else Written.REPEATED
 
     @staticmethod
     async def _keep(journal: Journal, revocation: Revocation, refused: str | None) -> Written:

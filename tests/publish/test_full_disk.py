@@ -17,7 +17,8 @@ PRELUDE = """
 import asyncio, os, sys
 from pathlib import Path
 from app.publish.accepted import Accepted
-from app.publish.journal import Journal, JournalFault
+from app.publish.journal import Journal
+from app.publish.journal_append import JournalFault
 from tests.support.revocations import numbered
 
 disk = Path(sys.argv[1])

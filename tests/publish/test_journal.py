@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.publish.journal import Journal, JournalFault
+from app.publish.journal import Journal
+from app.publish.journal_append import JournalFault
 from app.publish.record import encode
 from app.publish.sqlite_file import files_of
 from tests.support.receiver import ROOT

@@ -228,7 +228,7 @@ async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
 async def test_redis_gone_in_the_middle_is_waited_for(
     desk: Desk, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.publish.recovery._PAUSE", 0.01)
+    monkeypatch.setattr("app.publish.recovery._FIRST_PAUSE", 0.01)
     await desk.accept(*range(3))
     desk.shelf.look.flushall()
     await asyncio.to_thread(redis_server.stop)

@@ -68,10 +68,10 @@ def bare(new_shelf: NewShelf, redis_server: RedisServer, accepted: Accepted) -> 
     return Desk(new_shelf(redis_server), None, accepted)
 
 
-async def test_in_redis_it_is_accepted_then_repeated_and_remembered_once(desk: Desk) -> None:
+async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(desk: Desk) -> None:
     assert await desk.write() is Written.ACCEPTED
     assert await desk.write() is Written.REPEATED
-    assert desk.remembered() == ["s1"]
+    assert desk.remembered() == ["s1", "s1"], "the first answer may have been another process's"
     assert desk.journal is not None
     assert desk.journal.depth.waiting == 0
 
