@@ -235,3 +235,21 @@ async def test_only_the_owner_can_read_the_files(journal: Journal) -> None:
     await journal.append(revocation())
     for file in files_of(journal.path):
         assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_a_journal_that_has_refused_an_entry_is_full_until_something_leaves(
+    tmp_path: Path,
+) -> None:
+    """No entry fits to the byte: what counts is that one did not fit."""
+    first = revocation()
+    journal = Journal(tmp_path / "journal.db", max_bytes=len(encode(first)) + 50)
+    await journal.open()
+    await journal.append(first)
+    assert journal.fault is None
+    with pytest.raises(JournalFault, match="full"):
+        await journal.append(numbered(2))
+    assert journal.fault == "full"
+    (entry,) = await journal.read(after=0, limit=10)
+    await journal.remove([entry.id])
+    assert journal.fault is None
+    await journal.close()

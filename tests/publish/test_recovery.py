@@ -269,3 +269,26 @@ async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
         assert await desk.recovery.recover() == 2
         assert desk.missing(1, 2, 3, 4) == []
         assert sorted(map(str, shelf.sids())) == ["s1", "s2", "s3", "s4"]
+
+
+async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
+    desk: Desk, new_shelf: NewShelf, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken out of the settings and of the user's rules; its logouts stand in front."""
+    monkeypatch.setattr("app.publish.recovery._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("app.publish.recovery._LONGEST_PAUSE", 0.01)
+    for n in range(300):
+        desk.accepted.remember(numbered(1000 + n, "gone"))
+    await desk.accept(1, 2)
+    desk.shelf.look.flushall()
+    with redis_server.client() as admin:
+        rule = f"~*{{{desk.shelf.app}}}*"
+        admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", rule, "&*", "+@all")
+    own = new_shelf(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
+    task = asyncio.create_task(Recovery(own.store, desk.accepted).recover())
+    async with asyncio.timeout(20):
+        while desk.missing(1, 2):
+            await asyncio.sleep(0.01)
+        with redis_server.client() as admin:
+            admin.execute_command("ACL", "SETUSER", "w", "~*")
+        assert await task == 302
