@@ -21,9 +21,10 @@ from .sqlite_file import files_of
 
 log = logging.getLogger(__name__)
 
-_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", None}
-"""SQLite's names for it. ``ERROR``: a schema that was hit, for our own statements are right; None:
-the check of the whole file found something."""
+_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_TOOBIG", "SQLITE_ERROR", None}
+"""SQLite's names for it. ``TOOBIG``: a length in the schema's page that was hit; ``ERROR``: a
+schema that was hit, for our own statements are right; None: the check of the whole file found
+something."""
 
 # https://sqlite.org/walformat.html: a head, then frames: each a head and one page. A log that
 # begins anew adds 1 to its first salt and leaves the old one's frames behind its own.

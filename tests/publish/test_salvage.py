@@ -162,13 +162,14 @@ async def test_after_a_stop_every_whole_record_is_kept(damage: Damage, tmp_path:
     await damage_often(tmp_path, damage, 5, 5, cleanly=True)
 
 
+# 179214 makes the schema's row longer than SQLite takes.
 @pytest.mark.slow
 @pytest.mark.parametrize("cleanly", [False, True])
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 async def test_whatever_place_is_hit(damage: Damage, tmp_path: Path, *, cleanly: bool) -> None:
     if cleanly and damage not in FILE_ONLY.values():
         return
-    await damage_often(tmp_path, damage, Random().randrange(10**6), 100, cleanly=cleanly)
+    await damage_often(tmp_path, damage, 179214, 100, cleanly=cleanly)
 
 
 async def test_the_damaged_files_are_kept_aside(
