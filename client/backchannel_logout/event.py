@@ -10,6 +10,17 @@ from typing import Any, Self
 from .keys import VERSION
 
 
+def stream_id(text: str | bytes) -> tuple[int, int]:
+    """The id of a stream's entry, as numbers that compare as the stream orders them.
+
+    Raises ``ValueError`` for anything else.
+    """
+    ms, dash, number = _text(text).partition("-")
+    if not (dash and ms.isdecimal() and number.isdecimal() and ms.isascii() and number.isascii()):
+        raise ValueError("not the id of a stream's entry")
+    return int(ms), int(number)
+
+
 class EventKind(StrEnum):
     """Whom a revocation ends."""
 

@@ -35,7 +35,7 @@ class AppKeys:
     (``[a-z0-9][a-z0-9_-]{0,62}``).
     """
 
-    __slots__ = ("app", "events", "feed", "meta", "prefix")
+    __slots__ = ("app", "dead_letters", "events", "feed", "meta", "prefix", "readers", "receipts")
 
     def __init__(self, app: str) -> None:
         if not APP_NAME.fullmatch(app):
@@ -45,6 +45,14 @@ class AppKeys:
         self.events = self.prefix + "events"
         self.feed = self.prefix + "feed"
         self.meta = self.prefix + "meta"
+        # What follows is the relying app's own to write.
+        self.readers = self.prefix + "app:readers"
+        self.receipts = self.prefix + "app:receipts"
+        self.dead_letters = self.prefix + "app:dead-letters"
+
+    def position(self, listener: str) -> str:
+        """How far the listener of this name has read, for the next process of that name."""
+        return f"{self.prefix}app:position:{listener}"
 
     def sid(self, iss: str, sid: str) -> str:
         """The marker of one session of an issuer."""
