@@ -4,6 +4,7 @@
     session     what an app remembers of a login              (pure)
     decision    session + markers -> alive, revoked, expired  (pure)
     event       one revocation, as stream entry and as JSON   (pure)
+    question    what to ask, and what an answer means         (pure)
     guard       asks Redis, once for each check; sync and async
 
 The receiver imports the pure parts from here, so that the contract is written once.
@@ -11,8 +12,9 @@ The receiver imports the pure parts from here, so that the contract is written o
 
 from .decision import Verdict, decide, marker_keys
 from .event import Event, EventKind, MalformedEvent, UnknownEvent
-from .guard import AsyncSessionGuard, GuardMisconfigured, RevocationUnknown, SessionGuard
+from .guard import AsyncSessionGuard, SessionGuard
 from .keys import AppKeys, digest
+from .question import GuardMisconfigured, RevocationUnknown
 from .session import Session, SessionNotIdentified, remember
 
 __all__ = [

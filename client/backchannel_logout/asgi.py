@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from .gate import Answer, Gate, NoSession, OnUnidentified, Seen, SignedIn
-from .guard import AsyncSessionGuard, RevocationUnknown
+from .guard import AsyncSessionGuard
+from .question import RevocationUnknown
 from .session import Session
 
 Scope = MutableMapping[str, Any]

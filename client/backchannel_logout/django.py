@@ -39,8 +39,9 @@ from django.utils.functional import Promise  # type: ignore[import-untyped]
 
 from . import connection, session
 from .gate import Answer, Gate, NoSession, Seen, log
-from .guard import AsyncSessionGuard, RevocationUnknown, SessionGuard
+from .guard import AsyncSessionGuard, SessionGuard
 from .keys import AppKeys
+from .question import RevocationUnknown
 
 __all__ = ["BackchannelLogoutMiddleware", "remember"]
 

@@ -12,7 +12,8 @@ import flask
 from flask.sessions import NullSession
 
 from .gate import Answer, Gate, NoSession, OnUnidentified, SignedIn
-from .guard import RevocationUnknown, SessionGuard
+from .guard import SessionGuard
+from .question import RevocationUnknown
 from .wsgi import seen
 
 

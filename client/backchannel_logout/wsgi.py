@@ -13,7 +13,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from .gate import Answer, Gate, NoSession, OnUnidentified, Seen, SignedIn
-from .guard import RevocationUnknown, SessionGuard
+from .guard import SessionGuard
+from .question import RevocationUnknown
 
 
 class BackchannelLogoutMiddleware:
