@@ -13,6 +13,7 @@ Always the primary: a replica may not have the marker yet.
 
 import asyncio
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from redis.retry import Retry
 
 SyncClient = redis.Redis | redis.RedisCluster
 AsyncClient = redis.asyncio.Redis | redis.asyncio.RedisCluster
+Command = tuple[str | int, ...]
 
 _MANY_HOSTS = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/?]*)@)?([^/?@]+)([^?]*)(\?.*)?")
 
@@ -161,6 +163,55 @@ def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
             )
         )
     return redis.Redis.from_pool(redis.ConnectionPool(**options))
+
+
+def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
+    """A client like the app's own, to the same servers, with connections of its own.
+
+    A Cluster client is taken as it is.
+    """
+    if isinstance(client, redis.asyncio.RedisCluster):
+        return client
+    pool = client.connection_pool
+    options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
+    options |= _waits(timeout, AsyncRetry(NoBackoff(), 0)) | {
+        "connection_class": pool.connection_class
+    }
+    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+        return redis.asyncio.Redis.from_pool(
+            redis.asyncio.sentinel.SentinelConnectionPool(
+                pool.service_name, pool.sentinel_manager, **options
+            )
+        )
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+
+
+def renew(client: SyncClient) -> None:
+    """Have every connection made anew, to the primary as it is then; questions under way end."""
+    if not isinstance(client, redis.RedisCluster):
+        pool: Any = client.connection_pool
+        pool.update_active_connections_for_reconnect()
+        for idle in _taken_out(pool):
+            idle.disconnect()
+
+
+async def renew_async(client: AsyncClient) -> None:
+    """`renew`, for asyncio. A Cluster client finds the primary by itself."""
+    if not isinstance(client, redis.asyncio.RedisCluster):
+        pool: Any = client.connection_pool
+        await pool.update_active_connections_for_reconnect()
+        for idle in _taken_out(pool):
+            await idle.disconnect()
+
+
+def _taken_out(pool: Any) -> Iterator[Any]:
+    """The pool's idle connections. Its own ``disconnect`` leaves them there, where somebody takes
+    one that is about to close."""
+    while True:
+        try:
+            yield pool._available_connections.pop()  # noqa: SLF001
+        except IndexError:
+            return
 
 
 def close(client: SyncClient) -> None:

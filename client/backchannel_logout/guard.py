@@ -1,10 +1,11 @@
-"""Asks Redis whether sessions are dead: one round trip for each check.
+"""Tells whether sessions are dead: asks Redis, in one round trip, or knows it from the tail.
 
 `SessionGuard` is for threads, `AsyncSessionGuard` for asyncio; both share `Reading`, which
-knows what to ask and what an answer means. Neither keeps an answer: what Redis says counts.
+knows what to ask and what an answer means, and `NearCache`, which knows what may be kept.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -13,11 +14,23 @@ import redis
 import redis.asyncio
 
 from . import connection
+from .following import Following
+from .near_cache import NearCache
 from .question import NO_ANSWER, AnySession, OnOutage, Question, Reading, S
+from .readers import ReaderKind
+from .reports import Reports
+from .tail import Tail
+from .tail_thread import ThreadedNearCache
 
 # A user waits for each check. Redis on the same network answers within a millisecond, so
 # half a second is a failure, not a delay.
 DEFAULT_TIMEOUT = 0.5
+
+DEFAULT_MAX_STALE = 5.0
+"""Seconds: for so long a failover of Redis, or a short network fault, is not felt."""
+
+DEFAULT_NEAR_CACHE = 50_000
+"""Sessions; some 40 MB when all of them are there."""
 
 # A burst of checks shares this many connections and waits its turn: each takes well under a
 # millisecond, and a connection for each would cost more than the wait.
@@ -35,6 +48,13 @@ class SessionGuard:
     ``on_outage="deny"`` raises `RevocationUnknown`, and ``"allow"`` takes sessions for alive:
     then an outage brings ended sessions back for as long as it lasts. ``max_session_age``
     (seconds) may be shorter than the receiver's, never longer. ``clock`` gives epoch seconds.
+
+    ``near_cache``: for how many sessions the answer "alive" is kept in the process (True: for
+    50,000), so that most checks ask nobody. A thread reads the app's stream and drops what a
+    logout ends, within a second; it starts at the first check, in each process, and needs a URL.
+    What is kept serves only while that thread was in contact with Redis within ``max_stale``
+    seconds: no session that was ended before then is taken for alive. Without threads (gevent,
+    uWSGI without ``enable-threads``) every check asks Redis.
     """
 
     def __init__(
@@ -45,6 +65,8 @@ class SessionGuard:
         on_outage: OnOutage = "deny",
         max_session_age: int | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        near_cache: bool | int = False,
+        max_stale: float = DEFAULT_MAX_STALE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reading = Reading(app, on_outage, max_session_age, clock)
@@ -56,6 +78,13 @@ class SessionGuard:
         self._timeout = timeout
         self._client: Any = None
         self._single = False
+        self._near: ThreadedNearCache | None = None
+        if most := sessions_kept(near_cache, max_stale):
+            if not isinstance(redis, str):
+                raise ValueError("near_cache needs a Redis URL in place of a client")
+            self._near = ThreadedNearCache(
+                redis, self._reading, most, max_stale=max_stale, timeout=timeout, renew=self._renew
+            )
 
     def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead: ended by its provider, or older than the app allows.
@@ -64,16 +93,27 @@ class SessionGuard:
         `SessionNotIdentified` where the mapping was not filled, `RevocationUnknown` where
         Redis does not answer.
         """
+        if self._near is not None and self._near.cache.alive(session):
+            return False
         return bool(self.which_revoked([session]))
 
-    def which_revoked(self, sessions: Iterable[S]) -> list[S]:
-        """Those of the sessions that are dead, in their order; one round trip for all."""
-        asked = list(sessions)
+    def which_revoked(self, sessions: Iterable[S], *, fresh: bool = False) -> list[S]:
+        """Those of the sessions that are dead, in their order; one round trip for all.
+
+        ``fresh``: ask Redis for each of them, whatever the near cache says.
+        """
+        asked = cold(sessions, None if self._near is None or fresh else self._near.cache)
         question = self._reading.question(asked)
         if not asked:
             return []
+        if self._near is not None:
+            self._near.start()
         try:
+            # Before the question is sent; and before its connection is chosen.
+            fence = 0 if self._near is None else self._near.cache.fence()
             dead = self._reading.dead(question, self._ask(question))
+            if self._near is not None:
+                self._reading.keep(question, dead, self._near.cache, fence)
         except NO_ANSWER as error:
             dead = self._reading.without_answer(question, error)
         return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
@@ -90,6 +130,10 @@ class SessionGuard:
             self._single = _is_cluster(self._client)
         return self._client
 
+    def _renew(self) -> None:
+        if self._client is not None:
+            connection.renew(self._client)
+
     def _ask(self, question: Question) -> Sequence[bytes | str | None]:
         client = self._redis
         single = self._single
@@ -97,13 +141,15 @@ class SessionGuard:
             warm: Sequence[bytes | str | None] = client.mget(question.keys)
             return warm
         pipeline = client.pipeline(transaction=False)
-        *answers, meta = _fill(pipeline, question, self._reading, single=single).execute()
-        self._reading.read_meta(meta)
-        markers: Sequence[bytes | str | None] = answers if single else answers[0]
-        return markers
+        for command in self._reading.with_meta(question, single=single, note=self._near is None):
+            pipeline.execute_command(*command)
+        answers = pipeline.execute(raise_on_error=False)
+        return self._reading.markers(answers, question, single=single)
 
     def close(self) -> None:
         """Close the guard's connections to Redis; a client of the app's stays open."""
+        if self._near is not None:
+            self._near.stop()
         if self._client is not None and self._client is not self._given:
             connection.close(self._client)
             self._client = None
@@ -118,7 +164,8 @@ class SessionGuard:
 class AsyncSessionGuard:
     """Tells whether sessions of the relying app ``app`` were ended; for asyncio.
 
-    As `SessionGuard`; ``timeout`` (seconds) bounds the whole check.
+    As `SessionGuard`; ``timeout`` (seconds) bounds the whole check. ``near_cache`` is on: a task
+    of the event loop reads the app's stream, from the first check on. 0 switches it off.
     """
 
     def __init__(
@@ -129,6 +176,8 @@ class AsyncSessionGuard:
         on_outage: OnOutage = "deny",
         max_session_age: int | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        near_cache: bool | int = True,
+        max_stale: float = DEFAULT_MAX_STALE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reading = Reading(app, on_outage, max_session_age, clock)
@@ -137,29 +186,53 @@ class AsyncSessionGuard:
         self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
         if isinstance(redis, str):
             connection.check_url(redis)
-        self._owned = isinstance(redis, str)
-        self._redis: Any = (
-            connection.connect_async(redis, timeout=timeout) if isinstance(redis, str) else redis
-        )
+        self._cache: NearCache | None = None
+        self._tail: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        if most := sessions_kept(near_cache, max_stale):
+            self._cache = NearCache(most, max_stale=max_stale)
+        self._redis: Any = redis
+        if isinstance(redis, str):
+            self._redis = connection.connect_async(redis, timeout=timeout)
+        elif self._cache is not None:
+            self._redis = connection.like_async(redis, timeout=timeout)
+        self._owned = self._redis is not redis
         self._single = _is_cluster(self._redis)
 
     async def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead; see `SessionGuard.is_revoked`."""
+        if self._cache is not None and self._cache.alive(session):
+            return False
         return bool(await self.which_revoked([session]))
 
-    async def which_revoked(self, sessions: Iterable[S]) -> list[S]:
+    async def which_revoked(self, sessions: Iterable[S], *, fresh: bool = False) -> list[S]:
         """Those of the sessions that are dead; see `SessionGuard.which_revoked`."""
-        asked = list(sessions)
+        asked = cold(sessions, None if fresh else self._cache)
         question = self._reading.question(asked)
         if not asked:
             return []
+        if self._cache is not None:
+            self._follow(self._cache)
         try:
             async with asyncio.timeout(self._timeout), self._turns:
+                # Before the question is sent; and before its connection is chosen.
+                fence = 0 if self._cache is None else self._cache.fence()
                 markers = await self._ask(question)
             dead = self._reading.dead(question, markers)
+            if self._cache is not None:
+                self._reading.keep(question, dead, self._cache, fence)
         except NO_ANSWER as error:
             dead = self._reading.without_answer(question, error)
         return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
+
+    async def news(self, at_most: float) -> None:
+        """Wait until a logout has come, or so many seconds: then `which_revoked` tells whose.
+
+        Without a near cache, always so many seconds.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._news.wait()
 
     async def _ask(self, question: Question) -> Sequence[bytes | str | None]:
         single = self._single
@@ -167,13 +240,38 @@ class AsyncSessionGuard:
             warm: Sequence[bytes | str | None] = await self._redis.mget(question.keys)
             return warm
         pipeline = self._redis.pipeline(transaction=False)
-        *answers, meta = await _fill(pipeline, question, self._reading, single=single).execute()
-        self._reading.read_meta(meta)
-        markers: Sequence[bytes | str | None] = answers if single else answers[0]
-        return markers
+        for command in self._reading.with_meta(question, single=single, note=self._cache is None):
+            pipeline.execute_command(*command)
+        answers = await pipeline.execute(raise_on_error=False)
+        return self._reading.markers(answers, question, single=single)
+
+    def _follow(self, cache: NearCache) -> None:
+        """Have the tail run, in the event loop of now."""
+        if self._tail is not None and not self._tail.done():
+            if self._tail.get_loop() is asyncio.get_running_loop():
+                return
+            cache.clear()  # another loop's, which may never run again
+        tail = Tail(
+            self._redis,
+            Following(self._reading.keys, self._reading, cache),
+            cache,
+            Reports(self._reading.keys.readers, ReaderKind.CACHE),
+            timeout=self._timeout,
+            connected=lambda: connection.renew_async(self._redis),
+            changed=self._tell,
+        )
+        self._tail = asyncio.create_task(tail.run())
+
+    def _tell(self) -> None:
+        """Wake those who wait now; who waits later waits for the next."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def aclose(self) -> None:
         """Close the guard's connections to Redis; a client of the app's stays open."""
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)
         if self._owned:
             await connection.aclose(self._redis)
 
@@ -184,16 +282,20 @@ class AsyncSessionGuard:
         await self.aclose()
 
 
+def sessions_kept(near_cache: bool | int, max_stale: float) -> int:
+    """For how many sessions the answer is kept. Raises ``ValueError``."""
+    if near_cache < 0 or not max_stale > 0:
+        raise ValueError("near_cache is a number of sessions, max_stale a number of seconds")
+    return DEFAULT_NEAR_CACHE if near_cache is True else int(near_cache)
+
+
+def cold(sessions: Iterable[S], cache: NearCache | None) -> list[S]:
+    """Those of the sessions that have to be asked for."""
+    if cache is None:
+        return list(sessions)
+    return [session for session in sessions if not cache.alive(session)]
+
+
 def _is_cluster(client: object) -> bool:
     """A Cluster that is moving the slot refuses ``MGET``: there, each marker by itself."""
     return isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
-
-
-def _fill(pipeline: Any, question: Question, reading: Reading, *, single: bool) -> Any:
-    """Markers and the app's age in one round trip; ``single``: each marker by itself."""
-    if single:
-        for key in question.keys:
-            pipeline.get(key)
-    else:
-        pipeline.mget(question.keys)
-    return pipeline.hget(reading.keys.meta, "max_session_age")

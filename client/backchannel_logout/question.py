@@ -17,6 +17,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    NoPermissionError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -24,8 +25,11 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from .connection import Command
 from .decision import Verdict, decide, marker_keys, whole_number
 from .keys import AppKeys
+from .near_cache import NearCache
+from .readers import HASH_SECONDS, Reader, ReaderKind
 from .session import Session
 
 log = logging.getLogger("backchannel_logout")
@@ -89,6 +93,7 @@ class Reading:
         self._max_session_age = 0
         self._meta_until = float("-inf")
         self._tell_from = float("-inf")
+        self._may_note = True
 
     @property
     def meta_is_old(self) -> bool:
@@ -99,8 +104,41 @@ class Reading:
         wanted = [self._marker_keys(one) for one in asked]
         return Question(asked, [key for keys in wanted for key in keys], [*map(len, wanted)])
 
-    def read_meta(self, max_session_age: bytes | str | None) -> None:
-        """Take over the ``max_session_age`` of the app's ``meta``."""
+    def with_meta(self, question: Question, *, single: bool, note: bool) -> list[Command]:
+        """What to send when the app's age is to be read, too; ``single``: a marker a command.
+
+        ``note`` adds the report that somebody asks Redis at each check, for who wants to know
+        how this app learns of logouts.
+        """
+        commands: list[Command] = [("MGET", *question.keys)]
+        if single:
+            commands = [("GET", key) for key in question.keys]
+        commands.append(("HGET", self.keys.meta, "max_session_age"))
+        if note and self._may_note:
+            reader = Reader(name=ReaderKind.ASKS, kind=ReaderKind.ASKS, at=self._clock())
+            commands.append(("HSET", self.keys.readers, reader.name, reader.to_json()))
+            commands.append(("EXPIRE", self.keys.readers, HASH_SECONDS))
+        return commands
+
+    def markers(
+        self, answers: Sequence[Any], question: Question, *, single: bool
+    ) -> Sequence[bytes | str | None]:
+        """The markers' values of the answers to `with_meta`, whose age is taken over.
+
+        Raises what Redis refused, but not that the note was.
+        """
+        count = len(question.keys) if single else 1
+        for answer in answers[: count + 1]:
+            if isinstance(answer, Exception):
+                raise answer
+        if any(isinstance(answer, NoPermissionError) for answer in answers[count + 1 :]):
+            self._may_note = False
+        self.read_meta(answers[count])
+        markers: Sequence[bytes | str | None] = answers[:count] if single else answers[0]
+        return markers
+
+    def read_meta(self, max_session_age: bytes | str | None) -> bool:
+        """Take over the ``max_session_age`` of the app's ``meta``. True: it was another before."""
         if max_session_age is None:
             raise GuardMisconfigured(
                 f"no receiver has written {self.keys.meta}: "
@@ -115,8 +153,18 @@ class Reading:
                 f"max_session_age is {self._own_age} s here and {age} s in the receiver's "
                 "settings: markers would go before the sessions that they end"
             )
+        before = self._max_session_age
         self._max_session_age = age if self._own_age is None else self._own_age
         self._meta_until = time.monotonic() + META_LIFE
+        return self._max_session_age != before
+
+    def keep(self, question: Question, dead: Sequence[bool], cache: NearCache, fence: int) -> None:
+        """Keep who is alive; ``fence`` is the cache's from before the question was sent."""
+        if cache.in_contact:
+            for session, is_dead in zip(question.sessions, dead, strict=True):
+                if not is_dead:
+                    left = session.login_at + self._max_session_age - self._clock()
+                    cache.put(session, fence, left)
 
     def dead(self, question: Question, markers: Sequence[bytes | str | None]) -> list[bool]:
         """Judge each session by its share of the answer."""

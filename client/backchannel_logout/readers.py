@@ -64,7 +64,7 @@ class Reader:
     @classmethod
     def from_json(cls, name: str | bytes, text: str | bytes) -> Self | None:
         """Read a field of the hash; None for one that this release does not understand."""
-        name = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+        name = as_text(name)
         try:
             members = json.loads(text)
             position = members.get("position")
@@ -78,6 +78,10 @@ class Reader:
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
+
+
+def as_text(name: str | bytes) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 def process_name() -> str:

@@ -1,0 +1,183 @@
+"""Sessions known to be alive, kept in the process for as long as nothing says otherwise. Pure.
+
+Only "alive" is kept, and an answer serves only while three things hold:
+
+* no event since its question was sent has named its session, its user or its issuer;
+* the tail was in contact with the primary within ``max_stale`` seconds;
+* the answer is younger than `ANSWER_SECONDS`, and the session not older than its app allows.
+"""
+
+import functools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .event import Event, EventKind
+from .session import Session
+
+ANSWER_SECONDS = 60.0
+"""An answer is asked for again after so long, whatever the tail says: what nobody has thought of
+ends here."""
+
+# The time that counts while the machine sleeps, too: a laptop that wakes must not believe what it
+# knew before.
+now: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+
+Key = tuple[str, str | None, str | None, int]
+"""A session: issuer, session id, user, login."""
+
+_NEVER = float("-inf")
+
+
+class NearCache:
+    """At most ``most`` sessions, the least recently used ones go first; for threads, too.
+
+    ``max_stale`` and ``clock`` are in seconds; the clock need not show the time of day.
+    """
+
+    def __init__(self, most: int, *, max_stale: float, clock: Callable[[], float] = now) -> None:
+        self._most = most
+        self._max_stale = max_stale
+        self._clock = clock
+        self._lock = threading.Lock()  # of writers; `alive` makes do without
+        self._alive: OrderedDict[Key, float] = OrderedDict()
+        self._by_sid = _Index()
+        self._by_sub = _Index()
+        self._issuers: dict[str, str] = {}
+        self._serves_until = _NEVER
+        self._generation = 0
+
+    @property
+    def size(self) -> int:
+        """How many sessions it holds."""
+        return len(self._alive)
+
+    # -- for the guard ----------------------------------------------------------------------
+
+    def alive(self, session: Session | Mapping[str, Any]) -> bool:
+        """Whether the session is known to be alive now. False: ask Redis."""
+        try:
+            if type(session) is Session:
+                key: Any = (session.iss, session.sid, session.sub, session.login_at)
+            else:
+                # Not `get`, for speed: `remember` stores all four.
+                one: Any = session
+                key = (one["iss"], one["sid"], one["sub"], one["login_at"])
+            at = self._clock()
+            if at >= self._serves_until or at >= self._alive[key]:
+                return False
+            self._alive.move_to_end(key)
+        except (KeyError, TypeError):  # not known, gone just now, or not a session at all
+            return False
+        return True
+
+    @property
+    def in_contact(self) -> bool:
+        """Whether the tail was in contact with the primary within ``max_stale``."""
+        return self._clock() < self._serves_until
+
+    def fence(self) -> int:
+        """To be read before a question is sent, for `put`."""
+        return self._generation
+
+    def put(self, session: Session, fence: int, seconds: float) -> None:
+        """Keep that a session is alive, for so many seconds at most.
+
+        Nothing is kept where an event has come since ``fence`` was read: it may have named this
+        session, and Redis may have answered before it.
+        """
+        if seconds <= 0:
+            return
+        with self._lock:
+            if fence != self._generation:
+                return
+            iss = self._issuers.setdefault(session.iss, session.iss)
+            key = (iss, session.sid, session.sub, session.login_at)
+            if key not in self._alive:
+                while len(self._alive) >= self._most:
+                    self._unlist(self._alive.popitem(last=False)[0])
+                if session.sid is not None:
+                    self._by_sid.add((iss, session.sid), key)
+                if session.sub is not None:
+                    self._by_sub.add((iss, session.sub), key)
+            self._alive[key] = self._clock() + min(seconds, ANSWER_SECONDS)
+            self._alive.move_to_end(key)
+
+    # -- for the tail -----------------------------------------------------------------------
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Forget whom the events name."""
+        with self._lock:
+            self._generation += 1
+            for event in events:
+                if event.kind is EventKind.ALL:
+                    self._clear()
+                elif event.kind is EventKind.SESSION:
+                    for key in self._by_sid.pop((event.iss, event.sid)):
+                        self._forget(key)
+                else:
+                    for key in self._by_sub.pop((event.iss, event.sub)):
+                        self._forget(key)
+
+    def clear(self) -> None:
+        """Forget everything: something has happened that no event tells."""
+        with self._lock:
+            self._generation += 1
+            self._clear()
+
+    def contact(self, sent_at: float) -> None:
+        """A read that was sent then has brought all there was."""
+        self._serves_until = max(self._serves_until, sent_at + self._max_stale)
+
+    # ---------------------------------------------------------------------------------------
+
+    def _clear(self) -> None:
+        self._alive.clear()
+        self._by_sid.clear()
+        self._by_sub.clear()
+        self._issuers.clear()
+
+    def _forget(self, key: Key) -> None:
+        if self._alive.pop(key, None) is not None:
+            self._unlist(key)
+
+    def _unlist(self, key: Key) -> None:
+        iss, sid, sub, _ = key
+        self._by_sid.discard((iss, sid), key)
+        self._by_sub.discard((iss, sub), key)
+
+
+class _Index:
+    """From a session id, or a user, to the sessions. Most have one, and a set costs 200 bytes."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, str | None], Key | set[Key]] = {}
+
+    def add(self, name: tuple[str, str | None], key: Key) -> None:
+        have = self._keys.setdefault(name, key)
+        if isinstance(have, set):
+            have.add(key)
+        elif have != key:
+            self._keys[name] = {have, key}
+
+    def discard(self, name: tuple[str, str | None], key: Key) -> None:
+        have = self._keys.get(name)
+        if isinstance(have, set):
+            have.discard(key)
+            if not have:
+                del self._keys[name]
+        elif have == key:
+            del self._keys[name]
+
+    def pop(self, name: tuple[str, str | None]) -> tuple[Key, ...]:
+        have = self._keys.pop(name, ())
+        return tuple(have) if isinstance(have, set) else (have,) if have else ()
+
+    def clear(self) -> None:
+        self._keys.clear()

@@ -1,0 +1,183 @@
+"""The tail: reads the stream of an app for as long as the process lives, and keeps a cache true.
+
+A few readers wait in Redis and know a logout at once. Many do not wait but ask again and again:
+a logout has to wake every process that waits, and two thousand of them slow down the receiver.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from . import near_cache
+from .connection import AsyncClient, Command
+from .following import Following, NotThePrimary
+from .near_cache import NearCache
+from .primary_link import PrimaryLink
+from .question import GuardMisconfigured, RevocationUnknown
+from .reports import Reports
+
+log = logging.getLogger("backchannel_logout")
+
+FEW = 50
+"""So many readers of an app may wait in Redis: a logout wakes them all within a millisecond."""
+
+READ_EVERY = 0.5
+"""Seconds between two reads of who does not wait, give or take a fifth: so the reads of many
+processes spread, and a logout is known everywhere within a second."""
+
+# Between two reads of who waits: what comes in a storm is read together.
+_GATHER = 0.01
+
+# Seconds between two questions to the Sentinels; well within `max_stale`.
+_LOOK_UP_EVERY = 2.0
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+# Somebody must act: it makes no sense to try each second.
+_REFUSED_PAUSE = 15.0
+
+_FAULTS = (RedisError, RedisClusterException, RevocationUnknown, OSError)
+
+
+class Tail:
+    """Keeps ``cache`` true by what ``following`` reads through ``client``.
+
+    ``connected`` is awaited when another server may be the primary, before anything that it
+    says is kept; ``changed`` is called whenever something was dropped. Times are in seconds.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        following: Following,
+        cache: NearCache,
+        reports: Reports,
+        *,
+        timeout: float,
+        connected: Callable[[], Awaitable[None]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._following = following
+        self._cache = cache
+        self._reports = reports
+        self._timeout = timeout
+        # Well within the time that a connection may be silent.
+        self._wait = min(timeout / 2, READ_EVERY)
+        self._connected = connected
+        self._changed = changed
+        self._told = ""
+
+    async def run(self) -> None:
+        """Never returns; cancel it."""
+        pause = _FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            try:
+                await self._follow()
+            except _FAULTS as fault:
+                _end_if_cancelled()
+                self._tell(fault)
+                if isinstance(fault, ResponseError | RevocationUnknown | NotThePrimary):
+                    self._cache.clear()
+                    self._changed()
+                lasting = isinstance(fault, NoPermissionError | AuthenticationError)
+                if time.monotonic() - began > _LONGEST_PAUSE:
+                    pause = _FIRST_PAUSE
+                await asyncio.sleep(pause * _spread())
+                pause = min(2 * pause, _REFUSED_PAUSE if lasting else _LONGEST_PAUSE)
+
+    async def _follow(self) -> None:
+        """Follow one server until something is wrong there."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(self._timeout):
+                link = await stack.enter_async_context(
+                    PrimaryLink.open(self._client, self._reports.key)
+                )
+            _end_if_cancelled()
+            sent_at = near_cache.now()
+            self._following.begin(await self._ask(link, self._following.first()))
+            await self._connected()
+            self._cache.clear()
+            self._cache.contact(sent_at)
+            self._changed()
+            self._tell(None)
+            try:
+                await self._read_on(link)
+            except asyncio.CancelledError:
+                with contextlib.suppress(*_FAULTS):
+                    async with asyncio.timeout(self._timeout):
+                        await link.ask(self._reports.last())
+                raise
+
+    async def _read_on(self, link: PrimaryLink) -> None:
+        look_up_at = time.monotonic() + _LOOK_UP_EVERY
+        while True:
+            while await self._read(link):
+                pass
+            await asyncio.sleep(_GATHER if self._may_wait() else READ_EVERY * _spread())
+            if link.is_elected and time.monotonic() >= look_up_at:
+                async with asyncio.timeout(self._timeout):
+                    if await link.has_moved():
+                        raise NotThePrimary("the Sentinels name another primary")
+                look_up_at = time.monotonic() + _LOOK_UP_EVERY
+
+    async def _read(self, link: PrimaryLink) -> bool:
+        """True: there is more."""
+        commands = self._following.next(self._wait if self._may_wait() else 0)
+        report = self._reports.due(self._following.position)
+        before = self._cache.fence()
+        sent_at = near_cache.now()
+        answers = await self._ask(link, [*commands, *report])
+        more = self._following.take(answers[: len(commands)], sent_at)
+        if tidy := self._reports.answered(answers[len(commands) :]):
+            await self._ask(link, tidy)
+        if self._cache.fence() != before:
+            self._changed()
+        return more
+
+    def _may_wait(self) -> bool:
+        """Who does not know how many there are is one of many."""
+        return self._reports.readers is not None and self._reports.readers <= FEW
+
+    async def _ask(self, link: PrimaryLink, commands: Sequence[Command]) -> list[Any]:
+        async with asyncio.timeout(self._timeout):
+            answers = await link.ask(commands)
+        _end_if_cancelled()
+        return answers
+
+    def _tell(self, fault: Exception | None) -> None:
+        """Once for each state: it is tried again and again."""
+        told = "" if fault is None else type(fault).__name__
+        if told != self._told:
+            if isinstance(fault, ResponseError | GuardMisconfigured):
+                log.warning("no answer is kept: Redis is asked at each check (%s)", fault)
+            elif fault is not None:
+                log.info("the tail has lost Redis: %s", told)
+            else:
+                log.info("the tail follows Redis again")
+            self._told = told
+
+
+def _end_if_cancelled() -> None:
+    """The library waits with ``asyncio.wait_for``, which before Python 3.12 can swallow a
+    cancellation: the process would then never end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _spread() -> float:
+    return random.uniform(0.8, 1.2)  # noqa: S311  spreads the reads of many processes
