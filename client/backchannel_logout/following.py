@@ -74,8 +74,10 @@ class Following:
             ("ROLE",),
         ]
 
-    def take(self, answers: Answers, sent_at: float) -> bool:
-        """Take the answers to `next`, sent then. True: there is more, read on at once.
+    def take(self, answers: Answers, known_at: float) -> bool:
+        """Take the answers to `next`. True: there is more, read on at once.
+
+        ``known_at``: they hold all that the primary knew then, if there is no more.
 
         Raises as `begin` does.
         """
@@ -89,7 +91,7 @@ class Following:
             # Emptied, or restored: what was logged out since is told under lower ids, or not.
             self._cache.clear()
             self.position = newest
-            self._cache.contact(sent_at)
+            self._cache.contact(known_at)
             return False
         if entries and stream_id(oldest) > stream_id(self.position):
             self._cache.clear()  # trimmed: something may have stood in between
@@ -98,7 +100,7 @@ class Following:
             self.position = _text(entries[-1][0])
         if len(entries) >= MOST_EVENTS:
             return True
-        self._cache.contact(sent_at)
+        self._cache.contact(known_at)
         return False
 
     def _apply(self, entries: Sequence[tuple[Any, Any]]) -> None:

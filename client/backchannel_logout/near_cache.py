@@ -43,7 +43,7 @@ class NearCache:
 
     def __init__(self, most: int, *, max_stale: float, clock: Callable[[], float] = now) -> None:
         self._most = most
-        self._max_stale = max_stale
+        self.max_stale = max_stale
         self._clock = clock
         self._lock = threading.Lock()  # of writers; `alive` makes do without
         self._alive: OrderedDict[Key, float] = OrderedDict()
@@ -131,9 +131,9 @@ class NearCache:
             self._generation += 1
             self._clear()
 
-    def contact(self, sent_at: float) -> None:
-        """A read that was sent then has brought all there was."""
-        self._serves_until = max(self._serves_until, sent_at + self._max_stale)
+    def contact(self, at: float) -> None:
+        """All that the primary knew then has been applied."""
+        self._serves_until = max(self._serves_until, at + self.max_stale)
 
     # ---------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ processes spread, and a logout is known everywhere within a second."""
 # Between two reads of who waits: what comes in a storm is read together.
 _GATHER = 0.01
 
-# Seconds between two questions to the Sentinels; well within `max_stale`.
+# Seconds between two questions to the Sentinels, where `max_stale` is no shorter.
 _LOOK_UP_EVERY = 2.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -74,6 +74,7 @@ class Tail:
         self._cache = cache
         self._reports = reports
         self._timeout = timeout
+        self._look_up_every = min(_LOOK_UP_EVERY, cache.max_stale / 3)
         # Well within the time that a connection may be silent.
         self._wait = min(timeout / 2, READ_EVERY)
         self._connected = connected
@@ -102,46 +103,48 @@ class Tail:
     async def _follow(self) -> None:
         """Follow one server until something is wrong there."""
         async with contextlib.AsyncExitStack() as stack:
+            looked_up_at = near_cache.now()
             async with asyncio.timeout(self._timeout):
                 link = await stack.enter_async_context(
                     PrimaryLink.open(self._client, self._reports.key)
                 )
             _end_if_cancelled()
-            sent_at = near_cache.now()
             self._following.begin(await self._ask(link, self._following.first()))
             await self._connected()
             self._cache.clear()
-            self._cache.contact(sent_at)
+            self._cache.contact(looked_up_at)
             self._changed()
             self._tell(None)
             try:
-                await self._read_on(link)
+                await self._read_on(link, looked_up_at)
             except asyncio.CancelledError:
                 with contextlib.suppress(*_FAULTS):
                     async with asyncio.timeout(self._timeout):
                         await link.ask(self._reports.last())
                 raise
 
-    async def _read_on(self, link: PrimaryLink) -> None:
-        look_up_at = time.monotonic() + _LOOK_UP_EVERY
+    async def _read_on(self, link: PrimaryLink, looked_up_at: float) -> None:
         while True:
-            while await self._read(link):
+            # Where Sentinels elect, a server is the primary for sure when they have said so.
+            while await self._read(link, looked_up_at if link.is_elected else None):
                 pass
             await asyncio.sleep(_GATHER if self._may_wait() else READ_EVERY * _spread())
-            if link.is_elected and time.monotonic() >= look_up_at:
+            now = near_cache.now()
+            if link.is_elected and now - looked_up_at >= self._look_up_every:
                 async with asyncio.timeout(self._timeout):
                     if await link.has_moved():
                         raise NotThePrimary("the Sentinels name another primary")
-                look_up_at = time.monotonic() + _LOOK_UP_EVERY
+                looked_up_at = now
 
-    async def _read(self, link: PrimaryLink) -> bool:
+    async def _read(self, link: PrimaryLink, primary_at: float | None) -> bool:
         """True: there is more."""
         commands = self._following.next(self._wait if self._may_wait() else 0)
         report = self._reports.due(self._following.position)
         before = self._cache.fence()
         sent_at = near_cache.now()
         answers = await self._ask(link, [*commands, *report])
-        more = self._following.take(answers[: len(commands)], sent_at)
+        known_at = sent_at if primary_at is None else min(sent_at, primary_at)
+        more = self._following.take(answers[: len(commands)], known_at)
         if tidy := self._reports.answered(answers[len(commands) :]):
             await self._ask(link, tidy)
         if self._cache.fence() != before:
