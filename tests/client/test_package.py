@@ -11,10 +11,14 @@ CLIENT = Path(__file__).parents[2] / "client"
 
 PUBLIC = {
     "AppKeys",
+    "AsyncListener",
     "AsyncSessionGuard",
     "Event",
     "EventKind",
+    "Gap",
+    "GapReason",
     "GuardMisconfigured",
+    "Listener",
     "MalformedEvent",
     "RevocationUnknown",
     "Session",
