@@ -10,7 +10,9 @@
                 (threads: the same for threads; group, broadcast: its two ways of reading,
                 which share reading; deliveries, takeover, primary, dead_letters: their parts)
     gap         what a listener says where events may be missing    (pure)
+    readers     who reads, and how far, for everybody to see        (pure)
     receipts    what a listener has handled, for everybody to see   (pure)
+    proof       readers + receipts -> has this app acted on it?     (pure)
 
 The receiver imports the pure parts from here, so that the contract is written once.
 """
@@ -21,7 +23,10 @@ from .gap import Gap, GapReason
 from .guard import AsyncSessionGuard, SessionGuard
 from .keys import AppKeys, digest
 from .listener import AsyncListener
+from .proof import Proof, Standing, prove
 from .question import GuardMisconfigured, RevocationUnknown
+from .readers import Reader, ReaderKind
+from .receipts import Outcome, Receipt
 from .session import Session, SessionNotIdentified, remember
 from .threads import Listener
 
@@ -36,14 +41,21 @@ __all__ = [
     "GuardMisconfigured",
     "Listener",
     "MalformedEvent",
+    "Outcome",
+    "Proof",
+    "Reader",
+    "ReaderKind",
+    "Receipt",
     "RevocationUnknown",
     "Session",
     "SessionGuard",
     "SessionNotIdentified",
+    "Standing",
     "UnknownEvent",
     "Verdict",
     "decide",
     "digest",
     "marker_keys",
+    "prove",
     "remember",
 ]
