@@ -137,6 +137,7 @@ class World(RuleBasedStateMachine):
             EventKind.USER: KEYS.sub(ISS, user),
             EventKind.ALL: KEYS.all(ISS),
         }[kind]
+        self.now += 0.001  # no two things happen at once
         cutoff = int(self.now)
         event = Event(
             kind=kind, iss=ISS, sid=sid, sub=user, cutoff=cutoff, app="shop", source="test",
@@ -146,6 +147,7 @@ class World(RuleBasedStateMachine):
         for _ in range(times - 1):
             self.primary.write(KEYS.sid(ISS, "nobody's"), others, cutoff, self.now)
         self.primary.write(key, event.to_fields(), cutoff, self.now)
+        self.now += 0.001
 
     @rule(what=st.sampled_from(["kind", "v", "cutoff"]))
     def an_event_comes_that_nobody_understands(self, what: str) -> None:
@@ -155,7 +157,9 @@ class World(RuleBasedStateMachine):
             source="test", received_at=self.now,
         )  # fmt: skip
         fields = event.to_fields() | {what: "another"}
+        self.now += 0.001
         self.primary.write(KEYS.sid(ISS, "s1"), fields, int(self.now), self.now)
+        self.now += 0.001
 
     # -- Redis ------------------------------------------------------------------------------
 
@@ -179,6 +183,7 @@ class World(RuleBasedStateMachine):
     def everything_is_lost(self, *, meta: bool) -> None:
         """With ``meta`` the receiver has been there again before anybody looks."""
         server = self.primary
+        self.now += 0.001  # an id is not given twice
         server.markers, server.stream, server.last_id, server.meta = {}, [], "0-0", meta
         self.delivered = [one for one in self.delivered if one[0] is not server]
 
@@ -283,13 +288,22 @@ class World(RuleBasedStateMachine):
         sent_at, answers = self.read
         self.read = None
         try:
-            self.following.take(answers, min(sent_at, self.looked_up_at))
+            more = self.following.take(answers, min(sent_at, self.looked_up_at))
         except (NotThePrimary, GuardMisconfigured):
             self.disconnect(clear=True)
             return
         for _, fields in answers[0][0][1] if answers[0] else []:
             if fields["kind"] != "another" and fields["v"] == "1" and fields["cutoff"] != "another":
                 self.delivered.append((self.link, Event.from_fields(fields)))
+        if not more:
+            self.nothing_is_kept_that_this_server_calls_dead(sent_at)
+
+    def nothing_is_kept_that_this_server_calls_dead(self, at: float) -> None:
+        assert self.link is not None
+        for session in self.kept():
+            for key in marker_keys(KEYS, session):
+                cutoff, since = self.link.markers.get(key, (-1, 0.0))
+                assert session.login_at > cutoff or since > at, session
 
     # -- what must hold ---------------------------------------------------------------------
 
@@ -348,7 +362,7 @@ TestWorld.settings = settings(
 def test_many_more_worlds() -> None:
     class Many(World.TestCase):  # type: ignore[misc,name-defined]
         settings = settings(
-            max_examples=1000, stateful_step_count=50, deadline=None, suppress_health_check=SLOW
+            max_examples=600, stateful_step_count=40, deadline=None, suppress_health_check=SLOW
         )
 
     Many("runTest").runTest()
