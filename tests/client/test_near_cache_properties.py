@@ -51,18 +51,20 @@ class Server:
     stream: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     last_id: str = "0-0"
     primary_since: float = START
+    behind: float = 0.0
+    """How far its clock is, by which it gives ids."""
 
     def write(self, key: str, event: dict[str, str], cutoff: int, now: float) -> None:
         old = self.markers.get(key)
         if old is None or old[0] < cutoff:
             self.markers[key] = (cutoff, now)
         ms, seq = number(self.last_id)
-        at = int(now * 1000)
+        at = int((now - self.behind) * 1000)
         self.last_id = f"{at}-0" if at > ms else f"{ms}-{seq + 1}"
         self.stream.append((self.last_id, event))
 
     def copy(self) -> "Server":
-        return Server(False, self.meta, dict(self.markers), list(self.stream), self.last_id)
+        return replace(self, master=False, markers=dict(self.markers), stream=list(self.stream))
 
     def run(self, command: tuple[Any, ...]) -> Any:
         match command:
@@ -179,10 +181,11 @@ class World(RuleBasedStateMachine):
     def the_stream_is_trimmed(self, keep: int) -> None:
         self.primary.stream = self.primary.stream[len(self.primary.stream) - keep :] if keep else []
 
-    @rule(meta=st.sampled_from([True, True, False]))
-    def everything_is_lost(self, *, meta: bool) -> None:
+    @rule(meta=st.sampled_from([True, True, False]), behind=st.sampled_from([0.0, 100.0]))
+    def everything_is_lost(self, *, meta: bool, behind: float) -> None:
         """With ``meta`` the receiver has been there again before anybody looks."""
         server = self.primary
+        server.behind = behind
         self.now += 0.001  # an id is not given twice
         server.markers, server.stream, server.last_id, server.meta = {}, [], "0-0", meta
         self.delivered = [one for one in self.delivered if one[0] is not server]
@@ -304,6 +307,36 @@ class World(RuleBasedStateMachine):
             for key in marker_keys(KEYS, session):
                 cutoff, since = self.link.markers.get(key, (-1, 0.0))
                 assert session.login_at > cutoff or since > at, session
+
+    # -- what chance alone brings too seldom ------------------------------------------------
+
+    @precondition(lambda self: self.link is not None and self.read is None and self.sessions)
+    @rule(
+        order=st.sampled_from(["write read answer", "answer write read", "answer read write"]),
+        kind=st.sampled_from(list(EventKind)),
+        data=st.data(),
+    )
+    def a_question_crosses_a_logout(self, order: str, kind: EventKind, data: st.DataObject) -> None:
+        session = data.draw(st.sampled_from(sorted(self.sessions, key=str)))
+        asked = Asked(self.reading.question([session]), self.cache.fence(), self.guards_server)
+        for step in order.split():
+            if step == "write":
+                assert session.sid is not None
+                assert session.sub is not None
+                self.a_logout_is_written(kind, session.sub, session.sid, 1)
+            elif step == "read" and self.link is not None:
+                self.the_tail_reads()
+            elif step == "answer":
+                self.answer(asked)
+        self.deliver(asked)
+
+    @precondition(lambda self: self.link is not None and self.read is None)
+    @rule(user=st.sampled_from(USERS), sid=st.sampled_from(SIDS), kind=st.sampled_from(EventKind))
+    def a_logout_is_trimmed_before_it_is_read(self, user: str, sid: str, kind: EventKind) -> None:
+        self.a_logout_is_written(kind, user, sid, 1)
+        self.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+        self.the_stream_is_trimmed(1)
+        self.the_tail_reads()
 
     # -- what must hold ---------------------------------------------------------------------
 
