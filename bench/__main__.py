@@ -1,0 +1,45 @@
+"""``python -m bench [part ...]``: measure, then write tables and plots (`bench.report`).
+
+Each part is a module with ``run(*, quick) -> Result``. ``--quick`` is for trying the bench itself
+out: its figures mean nothing and are not written.
+"""
+
+import argparse
+import importlib
+import time
+
+from bench import report
+from bench.machine import cores
+
+PARTS = (
+    "throughput", "algorithms", "latency", "workers", "storm", "memory", "startup", "growth",
+    "guard",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of: {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes; writes no report")
+    parser.add_argument("--report", action="store_true", help="write what was measured before")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if len(set(cores())) < 2:
+        parser.error("two cores are needed: one for a server, one for its load")
+    for part in () if options.report else options.parts or PARTS:
+        began = time.monotonic()
+        print(f"{part} ...", flush=True)
+        result = importlib.import_module(f"bench.{part}").run(quick=options.quick)
+        print(f"\n{result.table}\n")
+        for claim in result.claims:
+            print(f"  {claim.what}: {claim.measured} (goal {claim.goal})")
+        print(f"  ({time.monotonic() - began:.0f} s)\n", flush=True)
+        if not options.quick:
+            report.save(part, result)
+    if not options.quick:
+        report.write(PARTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What a part of the bench has found, kept in a file until the report is written.
+
+Parts may be run one by one; the report takes the newest of each. It stands between markers in
+`docs/performance.md` and in the README, so that what is around them stays as somebody wrote it.
+"""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.figures import table
+from bench.plot import bars, stack
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / ".cache/bench/results"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that the project says of its speed. ``held`` None: it could not be measured."""
+
+    what: str
+    goal: str
+    measured: str
+    held: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A part's Markdown, its claims, and the numbers that a plot or a sentence needs."""
+
+    table: str
+    claims: Sequence[Claim] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save(part: str, result: Result, directory: Path = RESULTS) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{part}.json").write_text(json.dumps(asdict(result), indent=1))
+
+
+def saved(directory: Path = RESULTS) -> dict[str, Result]:
+    """The newest result of each part."""
+    results = {}
+    for path in sorted(directory.glob("*.json")):
+        found = json.loads(path.read_text())
+        claims = [Claim(**claim) for claim in found["claims"]]
+        results[path.stem] = Result(found["table"], claims, found["facts"])
+    return results
+
+
+def between(text: str, name: str, content: str) -> str:
+    """``text`` with ``content`` between the markers of ``name``. Raises ``ValueError`` where
+    the markers are not there exactly once."""
+    begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        raise ValueError(f"the text must have {begin} and {end} once each, in this order")
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{content.strip()}\n{end}{rest.partition(end)[2]}"
+
+
+def claims_table(results: Mapping[str, Result], parts: Sequence[str]) -> str:
+    """Every claim, in the order of ``parts``."""
+    verdicts = {True: "yes", False: "**no**", None: "not measured"}
+    rows = [
+        (claim.what, claim.goal, claim.measured, verdicts[claim.held])
+        for part in parts
+        if part in results
+        for claim in results[part].claims
+    ]
+    return table(("claim", "goal", "measured", "held"), rows)
+
+
+def machine() -> str:
+    """Where this was measured, in one line."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {model[1] if model else platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}."
+    )
+
+
+def write(parts: Sequence[str], root: Path = ROOT) -> None:
+    """Write what there is into the documents and draw the plots."""
+    results = saved()
+    page = root / "docs/performance.md"
+    text = between(page.read_text(), "claims", claims_table(results, parts))
+    text = between(text, "machine", machine())
+    for part, result in results.items():
+        if f"<!-- bench:{part} -->" in text:
+            text = between(text, part, result.table)
+    page.write_text(text)
+    if "throughput" in results:
+        facts = results["throughput"].facts
+        readme = root / "README.md"
+        readme.write_text(between(readme.read_text(), "sentence", facts["sentence"]))
+        title = "Logouts a second on one core"
+        (root / "docs/performance.svg").write_text(bars(title, facts["rates"]))
+        title = "Where the processor time of one logout goes, in microseconds"
+        (root / "docs/one-logout.svg").write_text(stack(title, facts["segments"]))
