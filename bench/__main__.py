@@ -6,10 +6,11 @@ out: its figures mean nothing and are not written.
 
 import argparse
 import importlib
+import os
 import time
 
 from bench import report
-from bench.machine import cores
+from bench.machine import busy_seconds, cores, cpu_seconds
 
 PARTS = (
     "throughput", "algorithms", "latency", "workers", "storm", "memory", "startup", "growth",
@@ -28,17 +29,24 @@ def main() -> None:
     if len(set(cores())) < 2:
         parser.error("two cores are needed: one for a server, one for its load")
     for part in () if options.report else options.parts or PARTS:
-        began = time.monotonic()
-        print(f"{part} ...", flush=True)
-        result = importlib.import_module(f"bench.{part}").run(quick=options.quick)
-        print(f"\n{result.table}\n")
-        for claim in result.claims:
-            print(f"  {claim.what}: {claim.measured} (goal {claim.goal})")
-        print(f"  ({time.monotonic() - began:.0f} s)\n", flush=True)
-        if not options.quick:
-            report.save(part, result)
+        _run(part, quick=options.quick)
     if not options.quick:
         report.write(PARTS)
+
+
+def _run(part: str, *, quick: bool) -> None:
+    print(f"{part} ...", flush=True)
+    began, busy, own = time.monotonic(), busy_seconds(), cpu_seconds(os.getpid())
+    result = importlib.import_module(f"bench.{part}").run(quick=quick)
+    seconds = time.monotonic() - began
+    foreign = busy_seconds() - busy - (cpu_seconds(os.getpid()) - own)
+    share = foreign / seconds / (os.cpu_count() or 1)
+    print(f"\n{result.table}\n")
+    for claim in result.claims:
+        print(f"  {claim.what}: {claim.measured} (goal {claim.goal})")
+    print(f"  ({seconds:.0f} s; others took {share:.0%} of the cores)\n", flush=True)
+    if not quick:
+        report.save(part, result, share)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def send(
     outcome = Outcome()
     with _connected(port, connections) as links, _without_gc():
         cpu_before, began = time.process_time(), time.perf_counter()
-        _run(links, requests, dues, began, outcome)
+        _Run(links, requests, dues, outcome).run(began)
         outcome.seconds = time.perf_counter() - began
         outcome.own_cpu = time.process_time() - cpu_before
     return outcome
@@ -117,46 +117,65 @@ def _without_gc() -> Iterator[None]:
         gc.enable()
 
 
-def _run(
-    links: dict[int, socket.socket],
-    requests: Sequence[bytes],
-    dues: list[float] | None,
-    began: float,
-    outcome: Outcome,
-) -> None:
-    clock, free, every = time.perf_counter, list(links), list(links)
-    since: dict[int, float] = {}  # of each busy connection: when its request was due
-    unfinished: dict[int, bytes] = {}
-    sent, count = 0, len(requests)
-    while sent < count or since:
-        now, pause = clock(), _PATIENCE
-        while free and sent < count:
-            due = began + dues[sent] if dues else now
+class _Run:
+    """One run. ``dues`` are seconds from its start; None: each as soon as a connection is free."""
+
+    def __init__(
+        self,
+        links: dict[int, socket.socket],
+        requests: Sequence[bytes],
+        dues: list[float] | None,
+        outcome: Outcome,
+    ) -> None:
+        self._links = links
+        self._requests = requests
+        self._dues = dues
+        self._outcome = outcome
+        self._free = list(links)
+        self._since: dict[int, float] = {}  # of each busy connection: when its request was due
+        self._unfinished: dict[int, bytes] = {}
+        self._sent = 0
+
+    def run(self, began: float) -> None:
+        every = list(self._links)
+        while self._sent < len(self._requests) or self._since:
+            pause = self._send_due(began)
+            # Not epoll: it waits in whole milliseconds, longer than an answer takes.
+            readable, _, _ = select.select(every, (), (), pause)
+            if not readable and pause == _PATIENCE:
+                raise LoadFault(f"no answer within {_PATIENCE:.0f} s")
+            for number in readable:
+                self._receive(number)
+
+    def _send_due(self, began: float) -> float:
+        """Send what is due, as far as connections are free; how long to wait then, in seconds."""
+        now = time.perf_counter()
+        while self._free and self._sent < len(self._requests):
+            due = began + self._dues[self._sent] if self._dues else now
             if due > now:
-                pause = due - now
-                break
-            number = free.pop()
-            since[number] = due
-            if links[number].send(requests[sent]) != len(requests[sent]):
+                return due - now
+            number, request = self._free.pop(), self._requests[self._sent]
+            self._since[number] = due
+            if self._links[number].send(request) != len(request):
                 raise LoadFault("a request did not fit into the socket's buffer")
-            sent += 1
-        # Not epoll: it waits in whole milliseconds, longer than an answer takes.
-        readable, _, _ = select.select(every, (), (), pause)
-        if not readable and pause == _PATIENCE:
-            raise LoadFault(f"no answer within {_PATIENCE:.0f} s")
-        for number in readable:
-            chunk = links[number].recv(_LARGEST_ANSWER)
-            if not chunk or number not in since:
-                raise LoadFault("the server closed a connection")
-            answer = unfinished.pop(number, b"") + chunk
-            if (status := status_of(answer)) is None:
-                unfinished[number] = answer
-                continue
-            outcome.latencies.append(clock() - since.pop(number))
-            outcome.statuses[status] += 1
-            if _is_last(answer):
-                _reconnect(links[number])
-            free.append(number)
+            self._sent += 1
+        return _PATIENCE
+
+    def _receive(self, number: int) -> None:
+        chunk = self._links[number].recv(_LARGEST_ANSWER)
+        if number not in self._since:
+            raise LoadFault("the server closed an idle connection, or spoke unasked")
+        if not chunk:
+            raise LoadFault("the server closed a connection and owed an answer")
+        answer = self._unfinished.pop(number, b"") + chunk
+        if (status := status_of(answer)) is None:
+            self._unfinished[number] = answer
+            return
+        self._outcome.latencies.append(time.perf_counter() - self._since.pop(number))
+        self._outcome.statuses[status] += 1
+        if _is_last(answer):
+            _reconnect(self._links[number])
+        self._free.append(number)
 
 
 def _is_last(answer: bytes) -> bool:

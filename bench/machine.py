@@ -32,6 +32,14 @@ def on_cores(*numbers: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def busy_seconds() -> float:
+    """Processor time that all cores together have spent on anything since the machine started,
+    and what a hypervisor has kept of them for others."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+    return sum(int(fields[n]) for n in (0, 1, 2, 5, 6, 7)) / _TICKS
+
+
 def family(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found = [pid]

@@ -40,18 +40,22 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save(part: str, result: Result, directory: Path = RESULTS) -> None:
+def save(part: str, result: Result, foreign: float, directory: Path = RESULTS) -> None:
+    """``foreign`` is the share of all cores that others took meanwhile."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / f"{part}.json").write_text(json.dumps(asdict(result), indent=1))
+    (directory / f"{part}.json").write_text(
+        json.dumps(asdict(result) | {"foreign": foreign, "where": machine()}, indent=1)
+    )
 
 
 def saved(directory: Path = RESULTS) -> dict[str, Result]:
-    """The newest result of each part."""
+    """The newest result of each part. Below its table it says what disturbed it."""
     results = {}
     for path in sorted(directory.glob("*.json")):
         found = json.loads(path.read_text())
         claims = [Claim(**claim) for claim in found["claims"]]
-        results[path.stem] = Result(found["table"], claims, found["facts"])
+        noise = f"{found['where']} Others took {found['foreign']:.0%} of the cores meanwhile."
+        results[path.stem] = Result(f"{found['table']}\n\n*{noise}*", claims, found["facts"])
     return results
 
 
@@ -91,7 +95,6 @@ def write(parts: Sequence[str], root: Path = ROOT) -> None:
     results = saved()
     page = root / "docs/performance.md"
     text = between(page.read_text(), "claims", claims_table(results, parts))
-    text = between(text, "machine", machine())
     for part, result in results.items():
         if f"<!-- bench:{part} -->" in text:
             text = between(text, part, result.table)

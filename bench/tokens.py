@@ -90,7 +90,10 @@ def minting(algorithm: str = RS256) -> Iterator[tuple[Provider, Mint]]:
     """A provider with four keys for ``algorithm``, and who signs for it."""
     with Provider(alg=algorithm) as provider:
         provider.keys = {f"k{n}": private_key(algorithm, which=n) for n in range(_KEYS)}
-        provider.discovery = {"authorization_endpoint": f"{provider.origin}/authorize"}
+        provider.discovery = {
+            "authorization_endpoint": f"{provider.origin}/authorize",
+            "response_types_supported": ["code", "id_token"],
+        }
         pems = {
             kid: key.private_bytes(
                 serialization.Encoding.PEM,

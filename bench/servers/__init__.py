@@ -52,7 +52,10 @@ class Server:
     ) -> load.Outcome:
         """All of them must succeed. Raises `load.LoadFault`."""
         requests = self.requests(tokens)
-        outcome = load.send(self.port, requests, rate=rate, connections=connections)
+        try:
+            outcome = load.send(self.port, requests, rate=rate, connections=connections)
+        except (load.LoadFault, OSError) as fault:
+            raise load.LoadFault(f"{self.name}: {fault}") from fault
         if set(outcome.statuses) != {self.success}:
             raise load.LoadFault(f"{self.name} answered {dict(outcome.statuses)}")
         return outcome

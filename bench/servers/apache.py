@@ -24,7 +24,9 @@ _MODULES = (
     "mpm_event", "authn_core", "authz_core", "authz_user", "auth_openidc",
 )  # fmt: skip
 
-# The event MPM with Debian's numbers; no line for each request, as the module's is in none.
+# The event MPM. Debian's 25 threads of a process are fewer than the load's connections, and where
+# all threads are busy, or too many idle, it closes connections that are kept. No line for
+# each request.
 _CONFIG = """\
 ServerRoot {directory}
 DefaultRuntimeDir {directory}
@@ -36,11 +38,9 @@ LogLevel error
 {user}
 {modules}
 StartServers 2
-MinSpareThreads 25
-MaxSpareThreads 75
-ThreadLimit 64
-ThreadsPerChild 25
-MaxRequestWorkers 150
+ThreadsPerChild 64
+MaxSpareThreads 128
+MaxRequestWorkers 128
 KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout 75

@@ -30,7 +30,7 @@ def test_a_page_without_its_markers_is_left_alone(page: str) -> None:
 
 def test_the_page_and_the_readme_have_a_place_for_every_result() -> None:
     page = (ROOT / "docs/performance.md").read_text()
-    for part in ("claims", "machine", "throughput", "algorithms", "latency", "workers", "storm",
+    for part in ("claims", "throughput", "algorithms", "latency", "workers", "storm",
                  "memory", "startup", "growth"):  # fmt: skip
         assert between(page, part, "found") != page
     assert "found" in between((ROOT / "README.md").read_text(), "sentence", "found")
@@ -38,8 +38,11 @@ def test_the_page_and_the_readme_have_a_place_for_every_result() -> None:
 
 def test_a_result_is_kept_for_a_later_report(tmp_path: Path) -> None:
     claim = Claim("lost", "0", "0", held=True)
-    save("storm", Result("| table |", [claim], {"rate": 1.5}), tmp_path)
-    assert saved(tmp_path) == {"storm": Result("| table |", [claim], {"rate": 1.5})}
+    save("storm", Result("| table |", [claim], {"rate": 1.5}), 0.07, tmp_path)
+    found = saved(tmp_path)["storm"]
+    assert (found.claims, found.facts) == ([claim], {"rate": 1.5})
+    assert found.table.startswith("| table |\n\n*")
+    assert "Others took 7% of the cores meanwhile." in found.table
 
 
 def test_a_claim_that_does_not_hold_is_told() -> None:
