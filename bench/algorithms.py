@@ -6,7 +6,7 @@ from bench.throughput import CEILING, RECEIVER, ROWS, measure, ratios
 from bench.tokens import ALGORITHMS
 
 ROUNDS = 3
-TOKENS = 5000
+TOKENS = 3000
 
 
 def run(*, quick: bool) -> Result:

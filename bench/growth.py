@@ -14,7 +14,7 @@ from bench.throughput import stage
 from bench.tokens import CLIENT_ID, ES256, Token
 
 ROUNDS = 4
-TOKENS = 3000
+TOKENS = 2000
 ISSUERS = 200
 APPS = 10
 MARKERS = 1_000_000

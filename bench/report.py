@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -40,8 +41,9 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save(part: str, result: Result, foreign: float, directory: Path = RESULTS) -> None:
-    """``foreign`` is the share of all cores that others took meanwhile."""
+def save(part: str, result: Result, foreign: float | None, directory: Path = RESULTS) -> None:
+    """``foreign`` is the share of all cores that others took meanwhile; None where that does not
+    matter."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{part}.json").write_text(
         json.dumps(asdict(result) | {"foreign": foreign, "where": machine()}, indent=1)
@@ -54,7 +56,9 @@ def saved(directory: Path = RESULTS) -> dict[str, Result]:
     for path in sorted(directory.glob("*.json")):
         found = json.loads(path.read_text())
         claims = [Claim(**claim) for claim in found["claims"]]
-        noise = f"{found['where']} Others took {found['foreign']:.0%} of the cores meanwhile."
+        noise = found["where"]
+        if found["foreign"] is not None:
+            noise += f" Others took {found['foreign']:.0%} of the cores meanwhile."
         results[path.stem] = Result(f"{found['table']}\n\n*{noise}*", claims, found["facts"])
     return results
 
@@ -90,6 +94,20 @@ def machine() -> str:
     )
 
 
+def sentence(facts: Mapping[str, Any]) -> str:
+    """What the README says of a throughput's ``facts``."""
+    ratios = {"the ceiling" if n == "ceiling" else n: r for n, r in facts["ratios"].items()}
+    told = (
+        f"On one core it takes {facts['rates']['receiver']:,.0f} logouts a second: "
+        f"{', '.join(f'{ratio:.2g} times {name}' for name, ratio in ratios.items())}, "
+        "a bare ASGI function that only verifies the signature. Latency, memory, storms and "
+        "start-up are in [docs/performance.md](docs/performance.md); `make bench` measures all of "
+        "it anew."
+    )
+    lines = textwrap.wrap(told, 100, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, "", "![Logouts a second on one core](docs/performance.svg)"])
+
+
 def write(parts: Sequence[str], root: Path = ROOT) -> None:
     """Write what there is into the documents and draw the plots."""
     results = saved()
@@ -102,7 +120,7 @@ def write(parts: Sequence[str], root: Path = ROOT) -> None:
     if "throughput" in results:
         facts = results["throughput"].facts
         readme = root / "README.md"
-        readme.write_text(between(readme.read_text(), "sentence", facts["sentence"]))
+        readme.write_text(between(readme.read_text(), "sentence", sentence(facts)))
         title = "Logouts a second on one core"
         (root / "docs/performance.svg").write_text(bars(title, facts["rates"]))
         title = "Where the processor time of one logout goes, in microseconds"

@@ -7,7 +7,7 @@ import pytest
 
 from bench.figures import percentile, spread, table
 from bench.plot import bars, stack
-from bench.report import ROOT, Claim, Result, between, claims_table, save, saved
+from bench.report import ROOT, Claim, Result, between, claims_table, save, saved, sentence
 
 PAGE = "above\n<!-- bench:storm -->\nold\n<!-- /bench:storm -->\nbelow\n"
 
@@ -61,6 +61,13 @@ def test_plots_are_valid_and_name_every_value() -> None:
     for plot in (bars("rates & ratios", {"a<b": 10, "c": 5}), stack("parts", {"a<b": 1, "c": 3})):
         texts = [text.strip() for text in ElementTree.fromstring(plot).itertext()]  # noqa: S314
         assert {"a<b", "c"} <= set(texts)
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    facts = {"rates": {"receiver": 5123.4}, "ratios": {"a peer": 3.14, "ceiling": 0.76}}
+    told = " ".join(sentence(facts).split())
+    assert "5,123 logouts a second: 3.1 times a peer, 0.76 times the ceiling" in told
+    assert max(map(len, sentence(facts).splitlines())) <= 100
 
 
 def test_figures() -> None:
