@@ -11,10 +11,13 @@ TOKENS = 3000
 
 def run(*, quick: bool) -> Result:
     rounds, tokens = (1, 400) if quick else (ROUNDS, TOKENS)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for algorithm in ALGORITHMS:
         wanted = {name: ROWS[name] for name in (RECEIVER, CEILING)}
-        found, _ = measure(wanted, algorithm, rounds=rounds, tokens=tokens, half_load=False)
+        found, missing = measure(wanted, algorithm, rounds=rounds, tokens=tokens, half_load=False)
+        if missing:
+            rows.append((algorithm, "; ".join(missing.values())))
+            continue
         rows.append(
             (
                 algorithm,

@@ -37,6 +37,8 @@ class Outcome:
     """From the moment that a request was due to its whole answer: at a fixed rate also what it
     waited for a free connection."""
     statuses: Counter[int] = field(default_factory=Counter)
+    refusal: bytes = b""
+    """The newest answer that was no success."""
     own_cpu: float = 0.0
     """What the load itself took of its core."""
 
@@ -173,6 +175,8 @@ class _Run:
             return
         self._outcome.latencies.append(time.perf_counter() - self._since.pop(number))
         self._outcome.statuses[status] += 1
+        if status >= 300:
+            self._outcome.refusal = answer
         if _is_last(answer):
             _reconnect(self._links[number])
         self._free.append(number)

@@ -117,8 +117,7 @@ def write(parts: Sequence[str], root: Path = ROOT) -> None:
         if f"<!-- bench:{part} -->" in text:
             text = between(text, part, result.table)
     page.write_text(text)
-    if "throughput" in results:
-        facts = results["throughput"].facts
+    if "throughput" in results and (facts := results["throughput"].facts):
         readme = root / "README.md"
         readme.write_text(between(readme.read_text(), "sentence", sentence(facts)))
         title = "Logouts a second on one core"

@@ -57,7 +57,8 @@ class Server:
         except (load.LoadFault, OSError) as fault:
             raise load.LoadFault(f"{self.name}: {fault}") from fault
         if set(outcome.statuses) != {self.success}:
-            raise load.LoadFault(f"{self.name} answered {dict(outcome.statuses)}")
+            why = outcome.refusal.rpartition(b"\r\n\r\n")[2].decode(errors="replace")
+            raise load.LoadFault(f"{self.name} answered {dict(outcome.statuses)}: {why[:200]}")
         return outcome
 
 
