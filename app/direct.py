@@ -1,12 +1,13 @@
 """The one hot request past ASGI: a whole `POST` to one path, answered from its body.
 
-A logout comes in one piece, a kilobyte at most. For such a request the way through ASGI (scope,
-cycle, events, two messages each way) and the framework costs as much as checking the token; see
-docs/performance.md for the measurement. Everything else takes that way as before: another path
-or method, a query, a body that comes in parts, `Expect`, HTTP/1.0, a request behind another one,
-and everything from a stop on.
+A logout comes in one piece or two, a kilobyte at most. For such a request the way through ASGI
+(scope, cycle, events, two messages each way) and the framework costs as much as checking the token;
+see docs/performance.md for the measurement. Everything else takes that way as before: another path
+or method, a query, a body that is large or not there at once, `Expect`, HTTP/1.0, a request behind
+another one, and everything from a stop on.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,11 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.limits import LimitedHttp
+from app.load import OWN_BODY_BYTES
+
+# Head and body are often sent one behind the other. Whoever takes longer is waited for by the
+# endpoint, whose 1.8 s begin so much later.
+PATIENCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,8 @@ class _Cycle:
 
     message_event = _NoEvent()
 
-    def __init__(self) -> None:
-        self.keep_alive = True
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
         self.disconnected = False
         self.response_complete = False
         self.more_body = False
@@ -52,16 +58,28 @@ class DirectHttp(LimitedHttp):
         self._hot = hot
         self._held: bytearray | None = None
         """The body of a request that may come whole; its application has not begun."""
+        self._patience: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # Where the rest was broken, uvicorn has refused it and closes.
-        if self._held is not None and not self.transport.is_closing():
+        if self._held is None:
+            return
+        if self.transport.is_closing():  # the rest was broken, and uvicorn has refused it
+            self._stop_waiting()
+        elif len(self._held) > OWN_BODY_BYTES:
             self._let_go()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(PATIENCE, self._let_go)
+            self._all.waits(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         if self._is_hot():
             self.head_complete()
+            self._stop_timer()
             self._held = bytearray()
         else:
             super().on_headers_complete()
@@ -81,10 +99,17 @@ class DirectHttp(LimitedHttp):
 
     def _let_go(self) -> None:
         """The rest of the body comes later, if ever: an application that waits for it."""
-        body, self._held = self._held, None
+        body = self._stop_waiting()
         super().on_headers_complete()
         if body:
             super().on_body(bytes(body))
+
+    def _stop_waiting(self) -> bytearray | None:
+        body, self._held = self._held, None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        return body
 
     def on_body(self, body: bytes) -> None:
         if self._held is None:
@@ -93,11 +118,11 @@ class DirectHttp(LimitedHttp):
             self._held += body
 
     def on_message_complete(self) -> None:
-        body, self._held = self._held, None
+        body = self._stop_waiting()
         if body is None:
             super().on_message_complete()
             return
-        cycle: Any = _Cycle()
+        cycle: Any = _Cycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
         super().on_message_complete()
         task = self.loop.create_task(self._respond(cycle, bytes(body)))
