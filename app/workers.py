@@ -14,7 +14,7 @@ import contextlib
 import logging
 import socket
 import sys
-from typing import Any
+from collections.abc import AsyncIterator
 
 from app.admin import Body
 from app.channel import Assignment, Channel
@@ -129,26 +129,33 @@ class Workers:
         ]
 
     @contextlib.asynccontextmanager
-    async def running(self) -> Any:
+    async def running(self) -> AsyncIterator[None]:
         """Start all of them; at the end stop them together. Raises `WorkerFault`."""
         watches: list[asyncio.Task[None]] = []
-        ended = False
         try:
-            async with asyncio.TaskGroup() as group:
-                for worker in self._workers:
-                    group.create_task(worker.start())
-            watches = [asyncio.create_task(worker.keep_running()) for worker in self._workers]
+            await self._start()
+            watches += [asyncio.create_task(worker.keep_running()) for worker in self._workers]
             yield
-            ended = True
-        except* WorkerFault as faults:
-            raise faults.exceptions[0] from None
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
-            in_order = await asyncio.gather(*(one.stop(self._seconds) for one in self._workers))
-        if ended and not all(in_order):
+        except BaseException:
+            await self._stop(watches)
+            raise
+        if not all(await self._stop(watches)):
             raise WorkerFault("a worker has not ended in order")
+
+    async def _start(self) -> None:
+        """Wait for all, also when one fails: no start is left under way."""
+        started = await asyncio.gather(
+            *(worker.start() for worker in self._workers), return_exceptions=True
+        )
+        for fault in started:
+            if fault is not None:
+                raise fault
+
+    async def _stop(self, watches: list[asyncio.Task[None]]) -> list[bool]:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        return await asyncio.gather(*(one.stop(self._seconds) for one in self._workers))
 
     async def states(self) -> list[Body | None]:
         """What each says of itself now."""

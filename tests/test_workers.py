@@ -200,6 +200,7 @@ def test_a_worker_that_can_not_start_ends_the_service(
         receiver.stop(signal.SIGKILL)
     assert "can not start: journal:" in receiver.log
     assert "ended at its start, with status 1" in receiver.log
+    assert "Traceback" not in receiver.log
 
 
 @pytest.mark.slow
