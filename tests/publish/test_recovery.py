@@ -1,6 +1,7 @@
 """A Redis that lost what it had acknowledged gets it again, and only that."""
 
 import asyncio
+import itertools
 import shutil
 import signal
 import time
@@ -77,6 +78,23 @@ async def test_where_nothing_was_lost_nothing_is_written_twice(desk: Desk) -> No
     assert desk.shelf.sids() == [f"s{n}" for n in range(5)]
     assert desk.recovery.last_loss is None
     assert await desk.look() == 0
+
+
+async def test_it_ends_although_more_is_accepted_all_the_while(desk: Desk) -> None:
+    """Under load it would follow what is accepted for ever, and write all of it a second time."""
+
+    async def keep_accepting() -> None:
+        for n in itertools.count(10):
+            await desk.accept(n)
+
+    await desk.accept(*range(10))
+    load = asyncio.create_task(keep_accepting())
+    try:
+        async with asyncio.timeout(20):
+            assert await desk.recovery.recover() == 0
+    finally:
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
 
 
 async def test_a_redis_that_restarts_with_its_file_has_lost_nothing(
