@@ -474,6 +474,7 @@ def test_a_read_that_did_not_reach_the_end_is_no_contact(world: World) -> None:
     world.time_passes(MAX_STALE)
     world.the_tail_reads()
     assert world.kept() == [], "it may have ended among those that were not read"
+    world.the_sentinels_are_asked()
     world.the_tail_reads()
     assert [one.sid for one in world.kept()] == ["s2"]
 
