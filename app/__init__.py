@@ -25,6 +25,7 @@ Around it:
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
     log          a line for each token
+    tasks        work in the background
     cli          a file for each command
 
 With several workers (docs/decisions/0014-workers.md):

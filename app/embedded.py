@@ -26,6 +26,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.tasks import end
+
 log = logging.getLogger(__name__)
 
 # A server with a large append-only file answers late; the person waits and sees why.
@@ -92,8 +94,7 @@ class EmbeddedServer:
             try:
                 yield self.url
             finally:
-                watch.cancel()
-                await asyncio.wait({watch})
+                await end([watch])
                 await self._stop()
 
     @contextlib.contextmanager

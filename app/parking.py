@@ -10,10 +10,12 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 
 from app.backchannel import REQUEST_SECONDS, Provider, revocations_for
 from app.errors import DependencyUnavailable, Outage, TokenRefused
 from app.publish.writer import Writer, Written
+from app.tasks import background
 from app.tokens import logout_token, signed_jwt
 from app.tokens.signed_jwt import UnverifiedJwt
 
@@ -120,13 +122,10 @@ class Parking:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Settle what is parked, a task for each issuer; at the end tell how many remain."""
-        tasks = [asyncio.create_task(self._attend(row)) for row in self._rows.values()]
         try:
-            yield
+            async with background(partial(self._attend, row) for row in self._rows.values()):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if len(self):
                 log.error("parking outcome=lost parked=%d", len(self))
 

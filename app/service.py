@@ -25,6 +25,7 @@ from app.parking import Parking
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
+from app.tasks import background
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
@@ -135,14 +136,13 @@ class Parts:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The background tasks: each issuer's keys."""
-        tasks = [asyncio.create_task(keys.keep_fresh()) for keys in self.keys.values()]
         try:
-            async with self.parking.running():
+            async with (
+                background(keys.keep_fresh for keys in self.keys.values()),
+                self.parking.running(),
+            ):
                 yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             for keys in self.keys.values():
                 await keys.aclose()
 

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator
 from app.admin import Body
 from app.channel import Assignment, Channel
 from app.settings import Settings
+from app.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +153,7 @@ class Workers:
                 raise fault
 
     async def _stop(self, watches: list[asyncio.Task[None]]) -> list[bool]:
-        for watch in watches:
-            watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
+        await end(watches)
         return await asyncio.gather(*(one.stop(self._seconds) for one in self._workers))
 
     async def states(self) -> list[Body | None]:

@@ -1,6 +1,5 @@
 """Everything between a revocation and Redis, put together and kept running."""
 
-import asyncio
 import contextlib
 import sqlite3
 import time
@@ -8,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from app.settings import Settings
+from app.tasks import background
 from backchannel_logout.connection import AsyncClient
 
 from .accepted import Accepted
@@ -97,13 +97,10 @@ class Publisher:
                 alarm_age=self._settings.journal_alarm_age, clock=self._clock,
             )  # fmt: skip
             work.append(replay.keep_replaying)
-        tasks = [asyncio.create_task(one()) for one in work]
         try:
-            yield
+            async with background(work):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if replay is not None:
                 await replay.drain(self._settings.shutdown_grace)
             await self._writes.aclose()
