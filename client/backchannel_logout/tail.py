@@ -120,7 +120,7 @@ class Tail:
             except asyncio.CancelledError:
                 with contextlib.suppress(*_FAULTS):
                     async with asyncio.timeout(self._timeout):
-                        await link.ask(self._reports.last())
+                        await link.part(self._reports.last())
                 raise
 
     async def _read_on(self, link: PrimaryLink, looked_up_at: float) -> None:
