@@ -39,8 +39,8 @@ class PrimaryLink:
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send the commands in one round trip; what Redis refuses is an exception in its place."""
-        if not self._connection.is_connected:
-            raise redis.ConnectionError("the connection has ended")  # the library would make another
+        if not self._connection.is_connected:  # the library would make another one
+            raise redis.ConnectionError("the connection has ended")
         return await self._send(commands)
 
     async def part(self, commands: Sequence[Command]) -> None:
