@@ -31,7 +31,7 @@ class WarmGuard:
 
     @property
     def cache(self) -> NearCache:
-        found = self.guard._cache if self.kind == "async" else self.guard._near.cache
+        found = self.guard._near.cache
         assert isinstance(found, NearCache)
         return found
 
