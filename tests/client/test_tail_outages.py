@@ -115,7 +115,7 @@ def cut(shelf: Shelf) -> None:
     shelf.look.client_kill_filter(_type="normal", skipme=True)
 
 
-@pytest.mark.parametrize("readers", [0, FEW], ids=["waiting", "between two reads"])
+@pytest.mark.parametrize("readers", [0, FEW + 1], ids=["waiting", "between two reads"])
 async def test_a_connection_that_was_lost_empties_the_cache(
     readers: int, kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
 ) -> None:
