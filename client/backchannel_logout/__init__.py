@@ -6,32 +6,56 @@
     event       one revocation, as stream entry and as JSON   (pure)
     question    what to ask, and what an answer means         (pure)
     guard       asks Redis, once for each check; sync and async
+    listener    is told of each logout, for what has no next request
+                (threads: the same for threads; group, broadcast: its two ways of reading,
+                which share reading; deliveries, takeover, primary, dead_letters: their parts)
+    gap         what a listener says where events may be missing    (pure)
+    readers     who reads, and how far, for everybody to see        (pure)
+    receipts    what a listener has handled, for everybody to see   (pure)
+    proof       readers + receipts -> has this app acted on it?     (pure)
 
 The receiver imports the pure parts from here, so that the contract is written once.
 """
 
 from .decision import Verdict, decide, marker_keys
 from .event import Event, EventKind, MalformedEvent, UnknownEvent
+from .gap import Gap, GapReason
 from .guard import AsyncSessionGuard, SessionGuard
 from .keys import AppKeys, digest
+from .listener import AsyncListener
+from .proof import Proof, Standing, prove
 from .question import GuardMisconfigured, RevocationUnknown
+from .readers import Reader, ReaderKind
+from .receipts import Outcome, Receipt
 from .session import Session, SessionNotIdentified, remember
+from .threads import Listener
 
 __all__ = [
     "AppKeys",
+    "AsyncListener",
     "AsyncSessionGuard",
     "Event",
     "EventKind",
+    "Gap",
+    "GapReason",
     "GuardMisconfigured",
+    "Listener",
     "MalformedEvent",
+    "Outcome",
+    "Proof",
+    "Reader",
+    "ReaderKind",
+    "Receipt",
     "RevocationUnknown",
     "Session",
     "SessionGuard",
     "SessionNotIdentified",
+    "Standing",
     "UnknownEvent",
     "Verdict",
     "decide",
     "digest",
     "marker_keys",
+    "prove",
     "remember",
 ]

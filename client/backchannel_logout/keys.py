@@ -54,6 +54,10 @@ class AppKeys:
         """How far the listener of this name has read, for the next process of that name."""
         return f"{self.prefix}app:position:{listener}"
 
+    def gaps(self, listener: str) -> str:
+        """Gaps that replicas of this listener have found and that the app has not yet handled."""
+        return f"{self.prefix}app:gaps:{listener}"
+
     def sid(self, iss: str, sid: str) -> str:
         """The marker of one session of an issuer."""
         return f"{self.prefix}sid:{digest(iss, sid)}"

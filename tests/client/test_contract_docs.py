@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import redis
@@ -19,6 +19,7 @@ from app.publish.store import NEW_MARKER, Store
 from app.revocation import Once, revoke
 from backchannel_logout import (
     AppKeys,
+    AsyncListener,
     Event,
     EventKind,
     Session,
@@ -28,6 +29,7 @@ from backchannel_logout import (
     marker_keys,
 )
 from tests.support.guards import ALICE, KINDS, NEIGHBOUR, WarmGuard
+from tests.support.listening import QUICK, Child, Hearing, Stream, until
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, run_app
 from tests.support.redis_server import RedisServer
@@ -238,6 +240,8 @@ class Guarded:
 
     server: RedisServer
     passwords: dict[str, str]
+    old: bool
+    """With the rules for Redis 6.2, by which a listener may not look at `meta`."""
 
     def url(self, user: str) -> str:
         return self.server.url.replace("//", f"//{user}:{self.passwords[user]}@")
@@ -272,15 +276,20 @@ def guarded(
                 pytest.skip("a Redis before 7 has no read-only key patterns")
             client.acl_load()
         passwords = dict(re.findall(r"^user (\S+) on >(\S+)", rules, re.MULTILINE))
-        yield Guarded(server, passwords)
+        yield Guarded(server, passwords, old=request.param == "acl-6.2")
     finally:
         server.stop()
 
 
 def test_the_rules_for_redis_6_are_the_same_but_for_what_it_lacks() -> None:
     six, seven = block("acl-6.2").splitlines(), block("acl").splitlines()
-    plain = [re.sub(r" \(.*\)", "", line.replace("%R~", "~")) for line in seven]
-    assert [line for line in six if not line.startswith("user shop-notes ")] == plain
+    listeners = [line for line in (*six, *seven) if line.startswith("user shop-listener ")]
+    plain = [
+        re.sub(r" \(.*\)", "", line.replace("%R~", "~")) for line in seven if line not in listeners
+    ]
+    assert [line for line in six if line not in listeners] == plain
+    old, new = (set(re.findall(r"\+\S+", line.replace(")", ""))) for line in listeners)
+    assert new - old == {"+mget"}, "in Redis 6.2 a listener reads no markers"
 
 
 NEWEST = pytest.mark.parametrize("guarded", ["acl"], indirect=True)
@@ -403,10 +412,10 @@ async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded
             await guard.aclose()
             admin.delete(shop.sid(ALICE.iss, "s1"))
         refused = {entry["object"] for entry in admin.acl_log()}
-        may_report = "shop-notes" not in guarded.passwords
-        assert (reported, refused) == (
-            (1, set()) if may_report else (0, {"hlen", "hset", "expire"})
-        )
+        if guarded.old:
+            assert (reported, refused) == (0, {"hlen", "hset", "expire"})
+        else:
+            assert (reported, refused) == (1, set())
         assert admin.hlen(shop.readers) == 0
 
 
@@ -429,16 +438,60 @@ def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
 
 def test_a_listener_writes_its_notes_and_nothing_else(guarded: Guarded) -> None:
     shop, wiki = AppKeys("shop"), AppKeys("wiki")
-    writer = "shop-notes" if "shop-notes" in guarded.passwords else "shop-listener"
     note = shop.prefix + "app:reader"
-    with guarded.client(writer) as client:
+    with guarded.client("shop-listener") as client:
         client.set(note, "0-0", ex=60)
         assert client.get(note) == "0-0"
         client.delete(note)
-    for user in {writer, "shop-listener"}:
-        guarded.may_not(
-            user,
-            f"DEL {shop.sid('i', 's')}", f"SET {shop.meta} x", f"SET {wiki.prefix}app:x 1",
-            f"DEL {shop.events}", f"XREAD STREAMS {wiki.events} 0", f"SUBSCRIBE {wiki.feed}",
-            f"PUBLISH {shop.feed} x", f"GET {wiki.sid('i', 's')}",
-        )  # fmt: skip
+    guarded.may_not(
+        "shop-listener",
+        f"DEL {shop.sid('i', 's')}", f"SET {shop.meta} x", f"SET {wiki.prefix}app:x 1",
+        f"XREAD STREAMS {wiki.events} 0", f"SUBSCRIBE {wiki.feed}",
+        f"PUBLISH {shop.feed} x", f"GET {wiki.sid('i', 's')}",
+        f"XTRIM {shop.events} MAXLEN 0", f"XDEL {shop.events} 1-1",
+        f"XGROUP DESTROY {shop.events} default", f"XGROUP SETID {shop.events} default 0",
+    )  # fmt: skip
+
+
+@NEWEST
+def test_a_listener_neither_adds_nor_removes_an_event(guarded: Guarded) -> None:
+    """Redis 6.2 can not say so."""
+    shop = AppKeys("shop")
+    guarded.may_not(
+        "shop-listener",
+        f"DEL {shop.events}", f"SET {shop.events} x", f"XADD {shop.events} * v 1",
+        f"EXPIRE {shop.events} 1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["group", "broadcast"])
+async def test_a_listener_runs_as_the_user_of_the_contract(
+    mode: Literal["group", "broadcast"], guarded: Guarded, tmp_path: Path
+) -> None:
+    """With dead letters, receipts, its report, its position, and what a dead process left."""
+    url, name = guarded.url("shop-listener"), f"heard-{mode}"
+    with guarded.client("admin") as admin:
+        stream = Stream(admin, "shop")
+        for key in (stream.keys.dead_letters, stream.keys.receipts):
+            admin.delete(key)
+        admin.acl_log_reset()
+        if mode == "group":
+            child = Child(tmp_path, url, "shop", mode=mode, name=name, **QUICK)
+            stream.add("hang")
+            await until(lambda: "hang" in child.heard, "the child has it in hand")
+            child.kill()
+        listener = AsyncListener(url, app="shop", mode=mode, name=name, **(QUICK | {"tries": 2}))
+        async with Hearing(listener, fails=["bad"]) as hearing:
+            if mode == "broadcast":
+                await hearing.began()
+            stream.add("bad", "s1")
+            await hearing.has("s1")
+            if mode == "group":
+                await hearing.has("hang")
+            await until(stream.dead, "there is a dead letter")
+            await until(lambda: admin.hlen(stream.keys.readers), "it has reported")
+        assert {one["outcome"] for one in stream.receipts()} == {"failed", "dead", "done"}
+        if mode == "broadcast":
+            assert admin.get(stream.keys.position(name))
+        refused = {one["object"] for one in admin.acl_log()}
+        assert refused == ({stream.keys.meta} if guarded.old else set())

@@ -15,7 +15,8 @@ from backchannel_logout import EventKind, GuardMisconfigured, Session, following
 from backchannel_logout.readers import Reader, ReaderKind
 from backchannel_logout.tail import FEW
 from tests.client.conftest import NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard, until
+from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, Shelf
 

@@ -13,7 +13,8 @@ from backchannel_logout import RevocationUnknown, Session
 from backchannel_logout.readers import Reader, ReaderKind
 from backchannel_logout.tail import FEW
 from tests.client.conftest import NewShelf, NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard, until
+from tests.support.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
+from tests.support.listening import until
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import NOW, Shelf
 

@@ -7,7 +7,8 @@ import pytest
 
 from backchannel_logout import Session
 from tests.client.conftest import NewWarmGuard
-from tests.support.guards import ALICE, until
+from tests.support.guards import ALICE
+from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, Shelf
 

@@ -12,7 +12,8 @@ import redis
 from backchannel_logout import Session, SessionGuard
 from backchannel_logout.tail_thread import ThreadedNearCache
 from tests.client.conftest import NewShelf, NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, until
+from tests.support.guards import ALICE, NEIGHBOUR
+from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, Shelf
 

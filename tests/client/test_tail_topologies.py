@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from app.publish.redis_fault import RedisFault
 from backchannel_logout import RevocationUnknown, Session
 from tests.client.conftest import NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard, until
+from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.listening import until
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster, Sentinels, role

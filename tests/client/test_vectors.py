@@ -14,12 +14,16 @@ from backchannel_logout import (
     AppKeys,
     Event,
     MalformedEvent,
+    Reader,
+    Receipt,
     Session,
     SessionNotIdentified,
+    Standing,
     UnknownEvent,
     decide,
     digest,
     marker_keys,
+    prove,
     remember,
 )
 from backchannel_logout.keys import VERSION
@@ -53,6 +57,7 @@ def test_the_vectors_are_of_this_version_and_no_two_cases_have_one_name() -> Non
         VECTORS["events"]["readable"] + VECTORS["events"]["refused"],
         VECTORS["decisions"]["cases"],
         VECTORS["stories"]["cases"],
+        VECTORS["proofs"]["cases"],
     ):
         names = [case["name"] for case in part]
         assert len(names) == len(set(names)) > 5
@@ -258,3 +263,40 @@ def test_story(case: dict[str, Any]) -> None:
                 assert decide(asked, found, max_session_age=age, now=now).value == verdict
             case _:
                 raise AssertionError(f"not a step: {step}")
+
+
+# -- has it arrived? ------------------------------------------------------------------------
+
+
+@cases(VECTORS["proofs"]["cases"])
+def test_proof(case: dict[str, Any]) -> None:
+    """What an app tells of itself says how far it is with a logout."""
+    readers = [Reader.from_json(name, text) for name, text in case["readers"].items()]
+    receipts = [Receipt.from_fields(fields) for fields in case["receipts"]]
+    proof = prove(
+        case["event"],
+        [one for one in readers if one is not None],
+        [one for one in receipts if one is not None],
+        now=case["now"],
+    )
+    assert proof.standing == case["standing"]
+    assert (proof.seen, proof.readers, proof.seconds) == (case["seen"], case["of"], case["seconds"])
+
+
+def test_every_standing_has_a_vector() -> None:
+    assert {case["standing"] for case in VECTORS["proofs"]["cases"]} == set(Standing)
+
+
+def test_a_readers_report_is_what_the_vectors_have() -> None:
+    (text,) = VECTORS["proofs"]["cases"][3]["readers"].values()
+    reader = Reader.from_json("a", text)
+    assert reader is not None
+    assert Reader.from_json("a", reader.to_json()) == reader
+    assert json.loads(reader.to_json()) == json.loads(text)
+
+
+def test_a_receipt_is_what_the_vectors_have() -> None:
+    case = next(case for case in VECTORS["proofs"]["cases"] if case["receipts"])
+    receipt = Receipt.from_fields(case["receipts"][0])
+    assert receipt is not None
+    assert receipt.to_fields() == case["receipts"][0]

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 from backchannel_logout import AsyncSessionGuard, Session, SessionGuard
@@ -69,11 +68,3 @@ class WarmGuard:
             await self.guard.aclose()
         else:
             await asyncio.to_thread(self.guard.close)
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    """Poll until the condition holds, and let the event loop run meanwhile."""
-    deadline = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < deadline, f"not true: {what}"
-        await asyncio.sleep(0.01)

@@ -1,0 +1,142 @@
+"""A listener in broadcast mode: it sees each event, from a position that may be remembered."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from typing import Any
+
+from .deliveries import Delivery
+from .event import stream_id
+from .gap import Gap, GapReason
+from .options import Options
+from .primary import Command, Primary
+from .readers import HASH_SECONDS, ReaderKind
+from .reading import Reading
+
+_BATCH = 256
+"""Events in hand at most."""
+
+_START = "0-0"
+"""The position before every entry."""
+
+
+class BroadcastReading(Reading):
+    """Reads on from a position, and looks each time whether its entry is still there.
+
+    Where it is, nothing after it was trimmed, for trimming takes the oldest first, and Redis has
+    lost nothing. An `XREAD` alone would say neither, and would wait for ever behind a stream
+    that is shorter than it was.
+    """
+
+    kind = ReaderKind.BROADCAST
+
+    def __init__(self, primary: Primary, options: Options) -> None:
+        super().__init__(primary, options)
+        self._stored = self.keys.position(options.name) if options.name else None
+        self._read_to: str | None = None
+        self._position: str | None = None
+        self._saved: str | None = None
+        self._more = True  # there may be more to read at once
+        # In the order of the stream, with the position after each.
+        self._order: deque[tuple[Delivery, str]] = deque()
+
+    @property
+    def position(self) -> str | None:
+        while self._order and self._order[0][0].settled:
+            self._position = self._order.popleft()[1]
+        return self._position
+
+    async def prepare(self) -> Delivery | None:
+        if self._read_to is None:
+            await self._begin()
+        return None
+
+    async def _begin(self) -> None:
+        """From where the last process of this name was, else from what comes now on."""
+        asked: list[Command] = [("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1)]
+        if self._stored:
+            asked.append(("GET", self._stored))
+        newest, *stored = await self.primary.ask(*asked)
+        remembered = _position(stored[0]) if stored else None
+        if remembered is not None:
+            self._read_to = self._position = self._saved = remembered
+            return
+        self._read_to = newest[0][0].decode() if newest else _START
+        self._add(Delivery(Gap(GapReason.BEGAN)), self._read_to)
+
+    def _add(self, delivery: Delivery, position: str) -> None:
+        self._order.append((delivery, position))
+        (self.hand.gaps if isinstance(delivery.item, Gap) else self.hand.fresh).append(delivery)
+
+    async def read(self) -> None:
+        await self.tell()
+        batch, there, newest = await self.wait(self._read())
+        entries: list[Any] = batch[0][1] if batch else []
+        self._more = len(entries) == _BATCH
+        position = self._read_to or _START
+        if not there and position != _START:
+            self._miss(position, bool(entries), newest)
+        for entry_id, fields in entries:
+            self._read_to = entry_id.decode()
+            delivery = Delivery.of_entry(self._read_to, fields)
+            self._order.append((delivery, self._read_to))
+            self.hand.fresh.append(delivery)
+
+    async def _read(self) -> list[Any]:
+        position, pace = self._read_to or _START, self.options.poll_every
+        wait: Command = ()
+        if pace is None:
+            wait = ("BLOCK", max(1, int(self.patience * 1000)))
+        elif not self._more:
+            pause = pace * random.uniform(0.8, 1.2)  # noqa: S311  # only spreads load
+            await asyncio.sleep(self.hand.patience(time.monotonic(), pause))
+        events = self.keys.events
+        return await self.primary.ask(
+            ("XREAD", "COUNT", _BATCH, *wait, "STREAMS", events, position),
+            ("XRANGE", events, position, position, "COUNT", 1),
+            ("XREVRANGE", events, "+", "-", "COUNT", 1),
+        )
+
+    def _miss(self, position: str, read_on: bool, newest: Any) -> None:
+        """The entry of the position is not there any more: read on behind a gap."""
+        reason = GapReason.TRIMMED
+        after = position
+        if not read_on:
+            after = newest[0][0].decode() if newest else _START
+            if stream_id(after) > stream_id(position):
+                return  # added since, and read with the next command
+            reason = GapReason.LOST
+        self._read_to = after
+        self._add(Delivery(Gap(reason, position)), after)
+
+    async def begin_again(self, delivery: Delivery) -> bool:
+        delivery.tries += 1
+        return True
+
+    def settle(self, delivery: Delivery) -> list[Command]:  # noqa: ARG002
+        """Nothing: `position` tells."""
+        return []
+
+    def after_outage(self) -> None:
+        """Nothing: the next read looks whether its position is still there."""
+
+    async def look_after(self) -> None:
+        """Remember the position."""
+        position = self.position
+        if self._stored and position is not None and position != self._saved:
+            await self.primary.ask(("SET", self._stored, position, "EX", HASH_SECONDS))
+            self._saved = position
+
+    async def close(self) -> None:
+        await super().close()
+        await self.look_after()
+
+
+def _position(stored: bytes | None) -> str | None:
+    """A remembered position; None where there is none, or none that can be read."""
+    try:
+        stream_id(stored or b"")
+    except ValueError:
+        return None
+    return (stored or b"").decode()

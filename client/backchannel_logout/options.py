@@ -1,0 +1,20 @@
+"""What a listener was asked for."""
+
+from dataclasses import dataclass
+
+from .keys import AppKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a listener reads. Times are seconds; see `listener.AsyncListener`."""
+
+    keys: AppKeys
+    name: str | None
+    reader: str
+    tries: int
+    retry_after: float
+    take_over_after: float
+    start: str
+    poll_every: float | None
+    receipts: bool

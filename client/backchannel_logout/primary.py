@@ -1,0 +1,164 @@
+"""The server that takes an app's writes now: a plain client of it, also after a failover.
+
+A listener waits in its reads. In a Cluster, and behind Sentinels, such a read needs a connection
+to the one server that has the app's stream, and must be broken off when another one takes over.
+Answers are as they come from the server: bytes, numbers and lists.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import redis.asyncio
+import redis.asyncio.sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from .connection import AsyncClient, aclose, check_url, connect_async
+
+Command = tuple[str | bytes | int | float, ...]
+
+# What Redis and the way to it can do to a command; time-outs of asyncio are an OSError, too.
+FAULTS = (RedisError, RedisClusterException, OSError)
+
+# Answers in one form, whatever the server and the app's own client speak.
+_PLAIN: dict[str, Any] = {"protocol": 2, "decode_responses": False}
+
+
+class Primary:
+    """Runs commands on the server that has ``key``.
+
+    ``given`` is a URL (see `connection`) or a client of the app's, which is only copied: the
+    connections are always our own, and each wait of theirs for a socket is bounded by
+    ``timeout`` (seconds). Raises ``ValueError`` for a URL of another form.
+    """
+
+    def __init__(self, given: str | AsyncClient, key: str, *, timeout: float) -> None:
+        self._key = key
+        self._timeout = timeout
+        self._cluster: redis.asyncio.RedisCluster | None = None
+        self._plain: redis.asyncio.Redis | None = None
+        self._address: object = None
+        self._ours = isinstance(given, str)
+        if isinstance(given, str):
+            check_url(given)
+            client = connect_async(given, timeout=timeout, **_PLAIN)
+        else:
+            client = given
+        if isinstance(client, redis.asyncio.RedisCluster):
+            self._cluster = client
+        else:
+            self._plain = _raw(client) if self._ours else _copy(client, timeout)
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Send the commands in one go and return their answers, errors of the server among
+        them. Raises one of `FAULTS` where there is no answer."""
+        client = await self._client()
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """As `run`; raises the first error of the server, too."""
+        return without_errors(await self.run(commands))
+
+    async def look_up(self) -> None:
+        """Ask who is primary, and leave one that is none any more.
+
+        A connection to a deposed primary can stay open, and answer, and never bring anything.
+        """
+        if self._cluster is not None:
+            await self._cluster.initialize()
+            await self._cluster.nodes_manager.initialize()
+            return
+        pool = cast("redis.asyncio.Redis", self._plain).connection_pool
+        if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+            before, self._address = self._address, await pool.get_master_address()
+            if before not in (None, self._address):
+                await pool.disconnect(inuse_connections=True)
+
+    @property
+    def has_sentinels(self) -> bool:
+        """Whether only `look_up` tells that a primary has been deposed."""
+        pool = getattr(self._plain, "connection_pool", None)
+        return isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool)
+
+    async def leave(self) -> None:
+        """Close the connections; the next command opens another one."""
+        if self._plain is not None:
+            await self._plain.connection_pool.disconnect(inuse_connections=False)
+
+    async def aclose(self) -> None:
+        """Close what is our own."""
+        if self._plain is not None:
+            if self._ours and self._cluster is None:
+                await aclose(self._plain)
+            else:
+                await self._plain.aclose()
+        if self._cluster is not None and self._ours:
+            await self._cluster.aclose()
+
+    async def _client(self) -> redis.asyncio.Redis:
+        if self._cluster is None:
+            return cast("redis.asyncio.Redis", self._plain)
+        await self._cluster.initialize()
+        node = self._cluster.get_node_from_key(self._key)
+        if node is None:
+            raise SlotNotCoveredError("no primary")
+        address = (node.host, int(node.port))
+        if self._plain is not None and self._address != address:
+            await self._plain.aclose()
+            self._plain = None
+        if self._plain is None:
+            options = {
+                name: value
+                for name, value in self._cluster.connection_kwargs.items()
+                if name not in ("response_callbacks", "host", "port")
+            }
+            pool = redis.asyncio.ConnectionPool(
+                host=node.host, port=int(node.port), **(options | _waits(self._timeout))
+            )
+            self._plain, self._address = _raw(redis.asyncio.Redis.from_pool(pool)), address
+        return self._plain
+
+
+def without_errors(answers: list[Any]) -> list[Any]:
+    """The answers, if the server took every command; else raises its first error."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def _waits(timeout: float) -> dict[str, Any]:
+    return _PLAIN | {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        # It costs a command for each connection, which an ACL user may not be allowed.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+def _copy(client: redis.asyncio.Redis, timeout: float) -> redis.asyncio.Redis:
+    """A client of the same servers, with connections of its own."""
+    pool = client.connection_pool
+    options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
+    options |= _waits(timeout) | {"connection_class": pool.connection_class}
+    own: redis.asyncio.ConnectionPool
+    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+        own = redis.asyncio.sentinel.SentinelConnectionPool(
+            pool.service_name, pool.sentinel_manager, **options
+        )
+    else:
+        own = redis.asyncio.ConnectionPool(**options)
+    return _raw(redis.asyncio.Redis.from_pool(own))
+
+
+def _raw(client: redis.asyncio.Redis) -> redis.asyncio.Redis:
+    """Without the library's own readings of answers, which differ by release and protocol."""
+    client.response_callbacks.clear()
+    return client

@@ -1,0 +1,95 @@
+"""Whether an app has acted on a logout, from what it tells of itself. Pure.
+
+Readers report how far they have read (`readers`), listeners what they have handled (`receipts`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .event import stream_id
+from .readers import SILENT_SECONDS, Reader, ReaderKind
+from .receipts import Outcome, Receipt
+
+
+class Standing(StrEnum):
+    """How far an app is with one logout."""
+
+    TORN_DOWN = "torn_down"
+    """A listener has handled it; of a broadcast listener, every replica that reads now."""
+    SEEN = "seen"
+    """Every guard that keeps answers knows it; whoever has kept none asks Redis."""
+    ASKS = "asks"
+    """The app asks Redis at each check, and that is all it does."""
+    WAITING = "waiting"
+    """Somebody reads and has not come to it, or tries again: not yet."""
+    FAILED = "failed"
+    """A listener has given it up; it is among the dead letters."""
+    SILENT = "silent"
+    """Somebody has read once, and nobody does now."""
+    NOBODY = "nobody"
+    """Nobody has ever read, nor asked in a way that shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The standing, and what it rests on: ``seen`` of ``readers`` processes that see every event
+    have come past it; ``seconds`` passed from its arrival until the first listener had handled it,
+    None where none has."""
+
+    standing: Standing
+    seen: int
+    readers: int
+    seconds: float | None = None
+
+
+def prove(
+    event: str, readers: Iterable[Reader], receipts: Iterable[Receipt], *, now: float
+) -> Proof:
+    """What an app has done about the event with this id of its stream.
+
+    ``receipts`` may hold those of other events; ``now`` is epoch seconds. A receipt that has been
+    trimmed is not there: an old logout may look as if nobody had handled it. Raises ``ValueError``
+    where ``event`` is not an id.
+    """
+    at = stream_id(event)
+    all_readers = list(readers)
+    active = [one for one in all_readers if one.at >= now - SILENT_SECONDS]
+    own = [one for one in receipts if one.event == event]
+    done = [one for one in own if one.outcome is Outcome.DONE]
+
+    # A group's replicas share the events: each of them sees its share alone.
+    watching = [one for one in active if one.kind in (ReaderKind.CACHE, ReaderKind.BROADCAST)]
+    behind = [one for one in watching if not _is_past(one, at)]
+    kinds = {one.kind for one in active}
+
+    if any(one.outcome is Outcome.DEAD and not _done_by(one, done) for one in own):
+        standing = Standing.FAILED
+    elif behind or (ReaderKind.GROUP in kinds and not done):
+        standing = Standing.WAITING
+    elif done:
+        standing = Standing.TORN_DOWN
+    elif watching:
+        standing = Standing.SEEN
+    elif ReaderKind.ASKS in kinds:
+        standing = Standing.ASKS
+    else:
+        standing = Standing.SILENT if all_readers or own else Standing.NOBODY
+    return Proof(
+        standing,
+        seen=len(watching) - len(behind),
+        readers=len(watching),
+        seconds=min((one.seconds for one in done), default=None),
+    )
+
+
+def _is_past(reader: Reader, at: tuple[int, int]) -> bool:
+    try:
+        return reader.position is not None and stream_id(reader.position) >= at
+    except ValueError:
+        return False
+
+
+def _done_by(dead: Receipt, done: Iterable[Receipt]) -> bool:
+    """Whether the same listener has handled it after all."""
+    return any(one.listener == dead.listener for one in done)

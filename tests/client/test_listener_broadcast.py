@@ -1,0 +1,275 @@
+"""A listener in broadcast mode: each replica sees each event, and is told where some may lack."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from backchannel_logout import AsyncListener, Gap, GapReason
+from tests.support.listening import QUICK, Hearing, Stream, event, until
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+def stream(shared_redis: RedisServer) -> Iterator[Stream]:
+    with shared_redis.client() as client:
+        yield Stream(client)
+
+
+def listen(server: RedisServer, stream: Stream, **options: Any) -> AsyncListener:
+    return AsyncListener(server.url, app=stream.app, mode="broadcast", **(QUICK | options))
+
+
+async def test_each_replica_sees_each_event(shared_redis: RedisServer, stream: Stream) -> None:
+    stream.add("before")
+    async with (
+        Hearing(listen(shared_redis, stream)) as one,
+        Hearing(listen(shared_redis, stream)) as two,
+    ):
+        await one.began()
+        await two.began()
+        stream.add("s1", "s2")
+        await one.has("s1", "s2")
+        await two.has("s1", "s2")
+    assert one.tried == two.tried == ["s1", "s2"]
+    assert one.gaps == two.gaps == [Gap(GapReason.BEGAN)]
+
+
+async def test_a_named_listener_goes_on_where_it_was(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
+        await hearing.began()
+        [entry_id] = stream.add("s1")
+        await hearing.has("s1")
+    assert stream.redis.get(stream.keys.position("pod-1")) == entry_id
+    assert stream.redis.ttl(stream.keys.position("pod-1")) > 0
+    stream.add("s2")
+    async with Hearing(listen(shared_redis, stream, name="pod-1")) as again:
+        await again.has("s2")
+    assert again.tried == ["s2"]
+    assert again.gaps == []
+
+
+async def test_a_position_that_can_not_be_read_is_a_beginning(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    stream.redis.set(stream.keys.position("pod-1"), "yesterday")
+    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
+        await until(lambda: hearing.reasons == [GapReason.BEGAN], "the gap is told")
+
+
+async def test_an_event_that_was_not_finished_is_seen_again(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with listen(shared_redis, stream, name="pod-1") as listener:
+        assert await anext(listener) == Gap(GapReason.BEGAN)
+        stream.add("s1", "s2")
+        first = await anext(listener)
+        second = await anext(listener)  # s1 is handled, s2 is not
+        assert [getattr(one, "sid", None) for one in (first, second)] == ["s1", "s2"]
+    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
+        await hearing.has("s2")
+    assert hearing.tried == ["s2"]
+
+
+async def test_a_stream_that_was_trimmed_past_the_position_is_a_gap(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
+        await hearing.began()
+        [last] = stream.add("s1")
+        await hearing.has("s1")
+    stream.add("s2", "s3")
+    stream.redis.xtrim(stream.keys.events, maxlen=1, approximate=False)
+    async with Hearing(listen(shared_redis, stream, name="pod-1")) as again:
+        await again.has("s3")
+    assert again.gaps == [Gap(GapReason.TRIMMED, last)]
+    assert again.tried == ["s3"]
+
+
+async def test_trimming_behind_the_position_is_no_gap(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with Hearing(listen(shared_redis, stream)) as hearing:
+        await hearing.began()
+        stream.add("s1", "s2")
+        await hearing.has("s1", "s2")
+        stream.redis.xtrim(stream.keys.events, maxlen=1, approximate=False)
+        stream.add("s3")
+        await hearing.has("s3")
+    assert hearing.reasons == [GapReason.BEGAN]
+
+
+async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    """As after a failover to a replica that was behind: an XREAD alone would wait for ever."""
+    old = stream.add("s1")
+    far = stream.redis.xadd(
+        stream.keys.events, event(stream.app, "s2").to_fields(), id="9999999999999-0"
+    )
+    async with Hearing(listen(shared_redis, stream)) as hearing:
+        await hearing.began()
+        stream.redis.delete(stream.keys.events)
+        stream.redis.xadd(stream.keys.events, event(stream.app, "s1").to_fields(), id=old[0])
+        await until(lambda: Gap(GapReason.LOST, far) in hearing.gaps, "the gap is told")
+        stream.add("s3")
+        await hearing.has("s3")
+
+
+@pytest.mark.parametrize("pace", [None, 0.05])
+async def test_a_stream_that_is_gone_is_one_gap(
+    pace: float | None, shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with Hearing(listen(shared_redis, stream, poll_every=pace)) as hearing:
+        await hearing.began()
+        stream.add("s1")
+        await hearing.has("s1")
+        stream.redis.delete(stream.keys.events)
+        await until(lambda: GapReason.LOST in hearing.reasons, "the gap is told")
+        stream.add("s2")
+        await hearing.has("s2")
+    assert hearing.reasons == [GapReason.BEGAN, GapReason.LOST]
+
+
+async def test_it_reads_on_after_a_restart_of_redis(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        stream = Stream(client)
+        async with Hearing(listen(redis_server, stream)) as hearing:
+            await hearing.began()
+            stream.add("s1")
+            await hearing.has("s1")
+            redis_server.stop()
+            redis_server.start()
+            stream.add("s2")
+            await hearing.has("s2")
+    assert hearing.reasons == [GapReason.BEGAN]
+
+
+async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> None:
+    """A connection that nothing comes from is not waited for without end."""
+    with redis_server.client() as client:
+        stream = Stream(client)
+        async with Hearing(listen(redis_server, stream)) as hearing:
+            await hearing.began()
+            redis_server.freeze()
+            await until(lambda: hearing.listener._faults, "the silence is noticed")
+            redis_server.thaw()
+            stream.add("s1")
+            await hearing.has("s1")
+
+
+async def test_a_listener_may_ask_now_and_then(shared_redis: RedisServer, stream: Stream) -> None:
+    """In place of waiting in Redis."""
+    async with Hearing(listen(shared_redis, stream, poll_every=0.1)) as hearing:
+        await hearing.began()
+        stream.add("s1", "s2")
+        await hearing.has("s1", "s2")
+        blocked = stream.redis.info("clients")
+        assert "blocked_clients" in blocked
+    assert hearing.tried == ["s1", "s2"]
+
+
+async def test_an_event_that_can_not_be_read_is_a_gap(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with Hearing(listen(shared_redis, stream)) as hearing:
+        await hearing.began()
+        entry_id = stream.redis.xadd(stream.keys.events, {"v": "2"})
+        stream.add("s1")
+        await hearing.has("s1")
+    assert hearing.gaps[1:] == [Gap(GapReason.UNKNOWN, entry_id)]
+
+
+async def test_a_handler_that_fails_holds_the_position_and_nothing_else(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    options = {"name": "pod-1", "retry_after": 30.0}
+    async with Hearing(listen(shared_redis, stream, **options), fails=["bad"]) as hearing:
+        await hearing.began()
+        stream.add("bad", "s1")
+        await hearing.has("s1")
+    async with Hearing(listen(shared_redis, stream, **options)) as again:
+        await again.has("bad", "s1")
+
+
+async def test_a_poisoned_event_is_a_dead_letter_and_the_position_goes_on(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    options = {"name": "pod-1", "tries": 2}
+    async with Hearing(listen(shared_redis, stream, **options), fails=["bad"]) as hearing:
+        await hearing.began()
+        [entry_id] = stream.add("bad")
+        await until(stream.dead, "there is a dead letter")
+        await until(
+            lambda: stream.redis.get(stream.keys.position("pod-1")) == entry_id,
+            "the position goes on",
+        )
+
+
+async def test_each_event_has_a_receipt_of_each_replica(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with (
+        Hearing(listen(shared_redis, stream)) as one,
+        Hearing(listen(shared_redis, stream)) as two,
+    ):
+        await one.began()
+        await two.began()
+        stream.add("s1")
+        await one.has("s1")
+        await two.has("s1")
+    assert len({receipt["reader"] for receipt in stream.receipts()}) == 2
+
+
+async def test_it_takes_a_client_of_the_app_and_leaves_it_open(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    client = redis.asyncio.Redis.from_url(shared_redis.url, decode_responses=True)
+    listener = AsyncListener(client, app=stream.app, mode="broadcast")
+    async with Hearing(listener) as hearing:
+        await hearing.began()
+        stream.add("s1")
+        await hearing.has("s1")
+    assert await client.ping()
+    await client.aclose()
+
+
+async def test_a_storm_is_caught_up_with_without_loss(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    await storm(shared_redis, stream, 10_000)
+
+
+@pytest.mark.slow
+async def test_a_large_storm_is_caught_up_with_in_flat_memory(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    await storm(shared_redis, stream, 100_000)
+
+
+async def storm(server: RedisServer, stream: Stream, count: int) -> None:
+    """A group and a broadcast listener; neither has more than a batch in hand."""
+    sids = [f"s{n}" for n in range(count)]
+    group = AsyncListener(server.url, app=stream.app, mode="group")
+    async with Hearing(group) as shared, Hearing(listen(server, stream)) as each:
+        await shared.began()
+        await each.began()
+        most = 0
+        for n in range(0, count, 1000):
+            stream.add(*sids[n : n + 1000])
+            await asyncio.sleep(0)
+            hands = [one.listener._reading.hand for one in (shared, each)]
+            most = max(most, *(len(hand.fresh) for hand in hands))
+        for hearing in (shared, each):
+            deadline = asyncio.get_running_loop().time() + 120
+            while len(hearing.sids) < count:
+                assert asyncio.get_running_loop().time() < deadline
+                most = max(most, len(hearing.listener._reading.hand.fresh))
+                await asyncio.sleep(0.01)
+            assert hearing.sids == sids
+            assert hearing.reasons == [GapReason.BEGAN]
+    assert most <= 256

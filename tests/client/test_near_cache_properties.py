@@ -1,0 +1,401 @@
+"""The near cache and its tail against a model: whatever comes in whatever order.
+
+Redis is a model here, for no real one fails over between two given commands a thousand times a
+minute; `test_tail.py` and `test_tail_topologies.py` have the real ones. What is driven is the
+package's own: `NearCache`, `Following` and `Reading`, step by step as `Tail` and the guard do.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from backchannel_logout import AppKeys, Event, EventKind, GuardMisconfigured, Session, marker_keys
+from backchannel_logout.following import MOST_EVENTS, Following, NotThePrimary
+from backchannel_logout.near_cache import NearCache
+from backchannel_logout.question import Question, Reading
+
+ISS = "https://op.example"
+KEYS = AppKeys("shop")
+AGE = 3600
+MAX_STALE = 5.0
+LOOK_UP = MAX_STALE / 3
+START = 1_000_000.0
+
+USERS = ["alice", "bob"]
+SIDS = ["s1", "s2", "s3"]
+
+
+def number(entry_id: str) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq)
+
+
+@dataclass
+class Server:
+    """What one Redis holds, as the receiver's script writes it."""
+
+    master: bool = True
+    meta: bool = True
+    markers: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Cutoff, and since when it is there."""
+    stream: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    last_id: str = "0-0"
+    primary_since: float = START
+    behind: float = 0.0
+    """How far its clock is, by which it gives ids."""
+
+    def write(self, key: str, event: dict[str, str], cutoff: int, now: float) -> None:
+        old = self.markers.get(key)
+        if old is None or old[0] < cutoff:
+            self.markers[key] = (cutoff, now)
+        ms, seq = number(self.last_id)
+        at = int((now - self.behind) * 1000)
+        self.last_id = f"{at}-0" if at > ms else f"{ms}-{seq + 1}"
+        self.stream.append((self.last_id, event))
+
+    def copy(self) -> "Server":
+        return replace(self, master=False, markers=dict(self.markers), stream=list(self.stream))
+
+    def run(self, command: tuple[Any, ...]) -> Any:
+        match command:
+            case ("XREAD", "COUNT", count, "STREAMS", _, position):
+                new = [one for one in self.stream if number(one[0]) > number(position)]
+                return [[KEYS.events, new[:count]]] if new else []
+            case ("XRANGE", *_):
+                return self.stream[:1]
+            case ("XREVRANGE", *_):
+                return self.stream[-1:]
+            case ("HGET", *_):
+                return str(AGE) if self.meta else None
+            case ("ROLE",):
+                return ["master" if self.master else "slave"]
+        raise AssertionError(command)
+
+
+@dataclass
+class Asked:
+    """A question on its way: sent, then answered by its server, then delivered."""
+
+    question: Question
+    fence: int
+    server: Server
+    markers: list[str | None] | None = None
+
+
+class World(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self.primary = Server()
+        self.replica = self.primary.copy()
+        self.cache = NearCache(4, max_stale=MAX_STALE, clock=lambda: self.now)
+        self.reading = Reading("shop", "deny", None, lambda: self.now)
+        self.following = Following(KEYS, self.reading, self.cache)
+        self.sessions: set[Session] = set()
+        self.asked: list[Asked] = []
+        self.delivered: list[tuple[Server, Event]] = []
+        # The tail: its server, what it has asked there, and what was answered.
+        self.link: Server | None = None
+        self.looked_up_at = START
+        self.read: tuple[float, list[Any]] | None = None
+        self.guards_server = self.primary
+
+    @initialize()
+    def two_users_are_signed_in_and_the_tail_follows(self) -> None:
+        for user, sid in zip(USERS, SIDS, strict=False):
+            self.sessions.add(Session(ISS, int(self.now), sid=sid, sub=user))
+        self.the_tail_connects()
+
+    # -- time, users, the receiver ----------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 4.0, 6.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(user=st.sampled_from(USERS), sid=st.sampled_from(SIDS), ago=st.integers(0, 2))
+    def somebody_logs_in(self, user: str, sid: str, ago: int) -> None:
+        self.sessions.add(Session(ISS, int(self.now) - ago, sid=sid, sub=user))
+
+    @rule(
+        kind=st.sampled_from(list(EventKind)),
+        user=st.sampled_from(USERS),
+        sid=st.sampled_from(SIDS),
+        times=st.sampled_from([1, 1, 1, MOST_EVENTS + 1]),
+    )
+    def a_logout_is_written(self, kind: EventKind, user: str, sid: str, times: int) -> None:
+        """``times``: more than the tail reads at once."""
+        key = {
+            EventKind.SESSION: KEYS.sid(ISS, sid),
+            EventKind.USER: KEYS.sub(ISS, user),
+            EventKind.ALL: KEYS.all(ISS),
+        }[kind]
+        self.now += 0.001  # no two things happen at once
+        cutoff = int(self.now)
+        event = Event(
+            kind=kind, iss=ISS, sid=sid, sub=user, cutoff=cutoff, app="shop", source="test",
+            received_at=self.now,
+        )  # fmt: skip
+        others = replace(event, kind=EventKind.SESSION, sid="nobody's").to_fields()
+        for _ in range(times - 1):
+            self.primary.write(KEYS.sid(ISS, "nobody's"), others, cutoff, self.now)
+        self.primary.write(key, event.to_fields(), cutoff, self.now)
+        self.now += 0.001
+
+    @rule(what=st.sampled_from(["kind", "v", "cutoff"]))
+    def an_event_comes_that_nobody_understands(self, what: str) -> None:
+        """It ends a session all the same: its marker is there."""
+        event = Event(
+            kind=EventKind.SESSION, iss=ISS, sid="s1", cutoff=int(self.now), app="shop",
+            source="test", received_at=self.now,
+        )  # fmt: skip
+        fields = event.to_fields() | {what: "another"}
+        self.now += 0.001
+        self.primary.write(KEYS.sid(ISS, "s1"), fields, int(self.now), self.now)
+        self.now += 0.001
+
+    # -- Redis ------------------------------------------------------------------------------
+
+    @rule()
+    def the_replica_catches_up(self) -> None:
+        self.replica = self.primary.copy()
+
+    @rule(notices=st.booleans())
+    def a_failover(self, *, notices: bool) -> None:
+        """To a replica that may be behind; the old primary may not know it, and answers on."""
+        old, self.primary = self.primary, self.replica
+        self.primary.master, self.primary.primary_since = True, self.now
+        old.master = not notices
+        self.replica = self.primary.copy()
+
+    @rule(keep=st.integers(0, 2))
+    def the_stream_is_trimmed(self, keep: int) -> None:
+        self.primary.stream = self.primary.stream[len(self.primary.stream) - keep :] if keep else []
+
+    @rule(meta=st.sampled_from([True, True, False]), behind=st.sampled_from([0.0, 100.0]))
+    def everything_is_lost(self, *, meta: bool, behind: float) -> None:
+        """With ``meta`` the receiver has been there again before anybody looks."""
+        server = self.primary
+        server.behind = behind
+        self.now += 0.001  # an id is not given twice
+        server.markers, server.stream, server.last_id, server.meta = {}, [], "0-0", meta
+        self.delivered = [one for one in self.delivered if one[0] is not server]
+
+    @precondition(lambda self: not self.primary.meta)
+    @rule()
+    def the_receiver_writes_meta(self) -> None:
+        self.primary.meta = True
+
+    # -- the guard --------------------------------------------------------------------------
+
+    @precondition(lambda self: self.sessions)
+    @rule()
+    def all_sessions_are_asked_for(self) -> None:
+        """At once; the rules below have everything else happen in between."""
+        for session in self.sessions:
+            asked = Asked(self.reading.question([session]), self.cache.fence(), self.guards_server)
+            self.answer(asked)
+            self.deliver(asked)
+
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data())
+    def a_question_is_sent(self, data: st.DataObject) -> None:
+        ordered = sorted(self.sessions, key=str)
+        session = data.draw(st.sampled_from(ordered))
+        question = self.reading.question([session])
+        self.asked.append(Asked(question, self.cache.fence(), self.guards_server))
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def a_question_is_answered(self, data: st.DataObject) -> None:
+        self.answer(data.draw(st.sampled_from(self.asked)))
+
+    def answer(self, asked: Asked) -> None:
+        found = [asked.server.markers.get(key) for key in asked.question.keys]
+        asked.markers = [None if one is None else str(one[0]) for one in found]
+
+    @precondition(lambda self: any(one.markers is not None for one in self.asked))
+    @rule(data=st.data())
+    def an_answer_is_delivered(self, data: st.DataObject) -> None:
+        asked = data.draw(st.sampled_from([one for one in self.asked if one.markers is not None]))
+        self.asked.remove(asked)
+        self.deliver(asked)
+
+    def deliver(self, asked: Asked) -> None:
+        assert asked.markers is not None
+        if self.reading._max_session_age:
+            dead = self.reading.dead(asked.question, asked.markers)
+            self.reading.keep(asked.question, dead, self.cache, asked.fence)
+
+    # -- the tail ---------------------------------------------------------------------------
+
+    @rule()
+    def the_tail_connects(self) -> None:
+        self.looked_up_at = self.now
+        self.read = None
+        self.link = self.primary
+        try:
+            self.following.begin([self.link.run(one) for one in self.following.first()])
+        except (NotThePrimary, GuardMisconfigured):
+            self.disconnect(clear=True)
+            return
+        self.guards_server = self.link
+        self.cache.clear()
+        self.cache.contact(self.looked_up_at)
+
+    @rule()
+    def the_tail_loses_its_connection(self) -> None:
+        self.disconnect(clear=False)
+
+    def disconnect(self, *, clear: bool) -> None:
+        self.link = self.read = None
+        if clear:
+            self.cache.clear()
+
+    @precondition(lambda self: self.link is not None)
+    @rule()
+    def the_sentinels_are_asked(self) -> None:
+        if self.link is self.primary:
+            self.looked_up_at = self.now
+        else:
+            self.disconnect(clear=True)
+
+    @precondition(lambda self: self.link is not None and self.read is None)
+    @rule()
+    def the_tail_reads(self) -> None:
+        self.a_read_is_answered()
+        self.a_read_is_delivered()
+
+    @precondition(lambda self: self.link is not None and self.read is None)
+    @rule()
+    def a_read_is_answered(self) -> None:
+        """Sent and executed now; delivered later."""
+        assert self.link is not None
+        commands = self.following.next(0)
+        self.read = (self.now, [self.link.run(command) for command in commands])
+
+    @precondition(lambda self: self.read is not None)
+    @rule()
+    def a_read_is_delivered(self) -> None:
+        assert self.read is not None
+        assert self.link is not None
+        sent_at, answers = self.read
+        self.read = None
+        try:
+            more = self.following.take(answers, min(sent_at, self.looked_up_at))
+        except (NotThePrimary, GuardMisconfigured):
+            self.disconnect(clear=True)
+            return
+        for _, fields in answers[0][0][1] if answers[0] else []:
+            if fields["kind"] != "another" and fields["v"] == "1" and fields["cutoff"] != "another":
+                self.delivered.append((self.link, Event.from_fields(fields)))
+        if not more:
+            self.nothing_is_kept_that_this_server_calls_dead(sent_at)
+
+    def nothing_is_kept_that_this_server_calls_dead(self, at: float) -> None:
+        assert self.link is not None
+        for session in self.kept():
+            for key in marker_keys(KEYS, session):
+                cutoff, since = self.link.markers.get(key, (-1, 0.0))
+                assert session.login_at > cutoff or since > at, session
+
+    # -- what chance alone brings too seldom ------------------------------------------------
+
+    @precondition(lambda self: self.link is not None and self.read is None and self.sessions)
+    @rule(
+        order=st.sampled_from(["write read answer", "answer write read", "answer read write"]),
+        kind=st.sampled_from(list(EventKind)),
+        data=st.data(),
+    )
+    def a_question_crosses_a_logout(self, order: str, kind: EventKind, data: st.DataObject) -> None:
+        session = data.draw(st.sampled_from(sorted(self.sessions, key=str)))
+        asked = Asked(self.reading.question([session]), self.cache.fence(), self.guards_server)
+        for step in order.split():
+            if step == "write":
+                assert session.sid is not None
+                assert session.sub is not None
+                self.a_logout_is_written(kind, session.sub, session.sid, 1)
+            elif step == "read" and self.link is not None:
+                self.the_tail_reads()
+            elif step == "answer":
+                self.answer(asked)
+        self.deliver(asked)
+
+    @precondition(lambda self: self.link is not None and self.read is None)
+    @rule(user=st.sampled_from(USERS), sid=st.sampled_from(SIDS), kind=st.sampled_from(EventKind))
+    def a_logout_is_trimmed_before_it_is_read(self, user: str, sid: str, kind: EventKind) -> None:
+        self.a_logout_is_written(kind, user, sid, 1)
+        self.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+        self.the_stream_is_trimmed(1)
+        self.the_tail_reads()
+
+    # -- what must hold ---------------------------------------------------------------------
+
+    @invariant()
+    def no_dead_session_is_alive_beyond_the_bound(self) -> None:
+        for session in self.kept():
+            for key in marker_keys(KEYS, session):
+                cutoff, since = self.primary.markers.get(key, (-1, 0.0))
+                if session.login_at <= cutoff:
+                    # One that a lost primary never had counts from when its successor has it.
+                    dead_for = self.now - max(since, self.primary.primary_since)
+                    assert dead_for <= MAX_STALE, (session, dead_for)
+
+    @invariant()
+    def nothing_contradicts_an_event_that_was_delivered(self) -> None:
+        for session in self.kept():
+            for server, event in self.delivered:
+                if self.link is server and names(event, session) and in_force(server, session):
+                    assert session.login_at > event.cutoff, (session, event)
+
+    @invariant()
+    def it_is_bounded_and_its_index_has_nothing_else(self) -> None:
+        cache = self.cache
+        assert cache.size <= 4
+        indexed = set[Any]()
+        for index in (cache._by_sid, cache._by_sub):
+            for have in index._keys.values():
+                indexed |= have if isinstance(have, set) else {have}
+        assert indexed == set(cache._alive)
+
+    def kept(self) -> list[Session]:
+        return [session for session in self.sessions if self.cache.alive(session)]
+
+
+def names(event: Event, session: Session) -> bool:
+    if event.kind is EventKind.SESSION:
+        return event.sid == session.sid
+    return event.kind is EventKind.ALL or event.sub == session.sub
+
+
+def in_force(server: Server, session: Session) -> bool:
+    """Redis itself still says so; it may have lost its data since."""
+    markers = (server.markers.get(key, (-1, 0.0))[0] for key in marker_keys(KEYS, session))
+    return any(session.login_at <= cutoff for cutoff in markers)
+
+
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=SLOW
+)
+
+
+@pytest.mark.slow
+def test_many_more_worlds() -> None:
+    class Many(World.TestCase):  # type: ignore[misc,name-defined]
+        settings = settings(
+            max_examples=600, stateful_step_count=40, deadline=None, suppress_health_check=SLOW
+        )
+
+    Many("runTest").runTest()
