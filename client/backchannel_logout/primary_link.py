@@ -84,6 +84,6 @@ async def _pool_of_its_primary(client: AsyncClient, key: str) -> redis.asyncio.C
     node = client.get_node_from_key(key)
     if node is None:
         raise SlotNotCoveredError("no primary")
-    options: dict[str, Any] = dict(client.connection_kwargs)
+    options: dict[str, Any] = dict(client.connection_kwargs) | {"decode_responses": False}
     options.pop("response_callbacks", None)  # the client's, not the connection's
     return redis.asyncio.ConnectionPool(host=node.host, port=int(node.port), **options)
