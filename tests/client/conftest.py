@@ -44,7 +44,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def new_warm_guard() -> AsyncIterator[NewWarmGuard]:
     guards: list[WarmGuard] = []
 
-    def make(kind: str, url: str, app: str, **options: Any) -> WarmGuard:
+    def make(kind: str, url: Any, app: str, **options: Any) -> WarmGuard:
         guards.append(WarmGuard(kind, url, app, **options))
         return guards[-1]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 from backchannel_logout import EventKind, GuardMisconfigured, Session, following, reports
 from backchannel_logout.readers import Reader, ReaderKind
@@ -58,6 +59,27 @@ async def test_a_warm_check_does_not_give_way_to_another_task(
     with pytest.raises(StopIteration) as done:
         check.send(None)
     assert done.value.value is False
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("decode_responses", [True, False])
+async def test_a_client_of_the_apps_own_may_speak_as_it_likes(
+    protocol: int, decode_responses: bool, new_warm_guard: NewWarmGuard, shelf: Shelf,
+    shared_redis: RedisServer,
+) -> None:  # fmt: skip
+    given = redis.asyncio.Redis.from_url(
+        shared_redis.url, protocol=protocol, decode_responses=decode_responses
+    )
+    guard = new_warm_guard("async", given, shelf.app)
+    await guard.warm(ALICE, NEIGHBOUR)
+    await shelf.write()
+    await guard.sees_the_end_of(ALICE)
+    assert guard.is_warm(NEIGHBOUR)
+    before = guard.cache.fence()
+    shelf.look.xadd(shelf.keys.events, {"v": "1", "kind": b"\xff"})
+    await until(lambda: guard.cache.fence() != before, "what is no text empties the cache")
+    await guard.warm(NEIGHBOUR)
+    await given.aclose()
 
 
 # -- what a logout ends --------------------------------------------------------------------

@@ -21,7 +21,7 @@ KINDS = ["async", "sync"]
 class WarmGuard:
     """An `AsyncSessionGuard`, or a `SessionGuard` whose thread reads the stream."""
 
-    def __init__(self, kind: str, url: str, app: str, **options: Any) -> None:
+    def __init__(self, kind: str, url: Any, app: str, **options: Any) -> None:
         # Short, because tests wait for it; long enough for a busy machine.
         options = {"clock": lambda: NOW, "timeout": 1.0, "near_cache": True} | options
         made = AsyncSessionGuard if kind == "async" else SessionGuard
