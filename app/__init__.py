@@ -17,13 +17,22 @@ Around it:
                  (settings_values: what a value may look like; settings_rules: what must agree)
     service      builds the parts, opens the listeners, stops in order
     listeners    serves them, and stops so that nobody honest sees a reset
+    direct       the short way of a request that comes whole
     limits       what a client may take of us before its request is understood
     load         how much is at work at once, with a share for each issuer
     parking      tokens that wait for a key that can not be had now
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
+    log          a line for each token
     cli          a file for each command
+
+With several workers (docs/decisions/0014-workers.md):
+
+    fleet        the parent: service's part that is one for all
+    workers      started, watched, asked, started again, and stopped
+    channel      what parent and worker say to each other
+    worker       one of them
 """
 
 __version__ = "0.1.0"

@@ -3,7 +3,7 @@
 Never for providers or users: what it says helps an attacker.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +12,9 @@ from starlette.routing import Route
 
 from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
+
+Body = dict[str, Any]
+"""What `/readyz` says, as JSON values."""
 
 
 class Health:
@@ -35,11 +38,15 @@ class Health:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
-        """200 when a logout can be answered with 200 here.
+        body = self.body()
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    def body(self) -> Body:
+        """What `/readyz` says. Ready: a logout can be answered with 200 here.
 
         Every issuer's keys have been asked for, with whatever result (one dead issuer must
-        not take the others out of service), and Redis or the journal takes writes. 503 from the
-        moment of a stop on, so that nobody new is sent here.
+        not take the others out of service), and Redis or the journal takes writes. Not ready from
+        the moment of a stop on, so that nobody new is sent here.
         """
         issuers = {}
         for name, keys in self._keys.items():
@@ -56,7 +63,7 @@ class Health:
         redis, journal = self._publisher.watch.last_error, self._publisher.journal
         durable = self._publisher.takes_writes
         stopping = self.stopping()
-        body: dict[str, Any] = {
+        body: Body = {
             "ready": asked and durable and not stopping,
             "stopping": stopping,
             "redis": {
@@ -73,4 +80,73 @@ class Health:
                 "waiting": journal.depth.waiting,
                 "set_aside": journal.depth.set_aside,
             }
+        return body
+
+
+class HealthOfAll:
+    """`/livez` and `/readyz` of several workers; ``states`` asks each, and None is no answer."""
+
+    def __init__(self, states: Callable[[], Awaitable[Sequence[Body | None]]]) -> None:
+        self._states = states
+        self.stopping: Callable[[], bool] = lambda: False
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/livez", self.live, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+        ]
+
+    async def live(self, _: Request) -> Response:
+        """The parent's event loop turns. It is the parent that starts a dead worker again; to end
+        the others for that would lose their requests."""
+        return PlainTextResponse("ok\n")
+
+    async def ready(self, _: Request) -> Response:
+        body = merged(await self._states())
+        stopping = self.stopping()
+        body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+
+def merged(states: Sequence[Body | None]) -> Body:
+    """One body for all workers: ready only if each of them is, and the first error of any.
+
+    Of an issuer's keys, what the worker with the oldest has. Journal entries are summed up.
+    """
+    answers = [state for state in states if state is not None]
+    body: Body = {
+        "ready": len(answers) == len(states) and all(one["ready"] for one in answers),
+        "stopping": any(one["stopping"] for one in answers),
+        "workers": {"all": len(states), "answering": len(answers)},
+        "redis": _all_of([one["redis"] for one in answers]),
+        "issuers": {
+            name: _oldest([one["issuers"][name] for one in answers])
+            for name in (answers[0]["issuers"] if answers else ())
+        },
+    }
+    if journals := [one["journal"] for one in answers if "journal" in one]:
+        body["journal"] = _all_of(journals)
+    return body
+
+
+def _all_of(parts: Sequence[Body]) -> Body:
+    """True where all say so, the first error, the sum of what waits."""
+    whole: Body = {"writable": bool(parts) and all(part["writable"] for part in parts)}
+    for name in parts[0] if parts else ():
+        values = [part[name] for part in parts]
+        if name.endswith("error"):
+            whole[name] = next((value for value in values if value is not None), None)
+        elif name != "writable":
+            whole[name] = sum(values)
+    return whole
+
+
+def _oldest(parts: Sequence[Body]) -> Body:
+    """The part of the worker that is worst off: not asked yet, without keys, or with old ones."""
+
+    def worst(part: Body) -> tuple[bool, bool, float]:
+        age = part["age_seconds"]
+        return not part["attempted"], age is None, age or 0.0
+
+    return max(parts, key=worst)

@@ -7,9 +7,10 @@ Back-Channel Logout 1.0, sections 2.5 (request), 2.7 (what the relying party doe
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
@@ -39,6 +40,13 @@ LARGEST_BODY = 64 * 1024
 
 # 64 KiB can hold 65,536 empty fields; providers send one or two.
 _MOST_FIELDS = 1000
+
+_APP = attrgetter("app")
+
+_GOOD = frozenset(Written)
+
+# It says nothing of the request, and nothing changes it.
+_OK = Response(status_code=200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +86,17 @@ class BackchannelLogout:
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
+        return await self._answer(self._read(request))
+
+    async def answer_whole(self, media_type: str, body: bytes) -> Response:
+        """`answer` to a POST whose body is here already."""
+        return await self._answer(_read_whole(media_type, body))
+
+    async def _answer(self, reading: Awaitable[bytes]) -> Response:
         story = _Story(time.perf_counter())
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                await self._receive(request, story)
+                await self._receive(reading, story)
         except TokenRefused as error:
             return self._fault(story, error)
         except DependencyUnavailable as error:
@@ -96,14 +111,13 @@ class BackchannelLogout:
             log.exception("logout outcome=failed error=internal")
             return self._fault(story, DependencyUnavailable(Outage.INTERNAL))
         story.tell(story.outcome)
-        return Response(status_code=200)
+        return _OK
 
-    async def _receive(self, request: Request, story: "_Story") -> None:
+    async def _receive(self, reading: Awaitable[bytes], story: "_Story") -> None:
         arrived_at = self._clock()
         now = asyncio.get_running_loop().time()
         until, keys_until = now + REQUEST_SECONDS, now + LONGEST_WAIT
-        with self._bodies.reading() as grown_to:
-            unverified_token = await read_form(request, grown_to)
+        unverified_token = await reading
         jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
         story.issuer = issuer.issuer
@@ -124,6 +138,10 @@ class BackchannelLogout:
             revocations = revocations_for(token, received_at=arrived_at)
             story.outcome = await self._writer.write(revocations, until=until)
 
+    async def _read(self, request: Request) -> bytes:
+        with self._bodies.reading() as grown_to:
+            return await read_form(request, grown_to)
+
     @staticmethod
     def _fault(story: "_Story", error: TokenRefused | DependencyUnavailable) -> Response:
         status, body, headers = to_http(error)
@@ -137,15 +155,30 @@ async def read_form(request: Request, grown_to: Callable[[int], None]) -> bytes:
 
     ``grown_to`` is told the bytes that are held so far, and may raise.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
-        raise TokenRefused(Reason.CONTENT_TYPE)
+    _check_media_type(request.headers.get("content-type", ""))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > LARGEST_BODY:
             raise TokenRefused(Reason.BODY_TOO_LARGE)
         grown_to(len(body))
+    return _token_in(body)
+
+
+async def _read_whole(media_type: str, body: bytes) -> bytes:
+    """`read_form` where nothing has to be waited for."""
+    _check_media_type(media_type)
+    if len(body) > LARGEST_BODY:
+        raise TokenRefused(Reason.BODY_TOO_LARGE)
+    return _token_in(body)
+
+
+def _check_media_type(given: str) -> None:
+    if given.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise TokenRefused(Reason.CONTENT_TYPE)
+
+
+def _token_in(body: bytes | bytearray) -> bytes:
     try:
         # latin-1 gives every byte a character: what other fields hold must not matter.
         fields = parse_qsl(
@@ -173,7 +206,7 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     """
     issuer = token.issuer
     clients = [client for client in issuer.clients if client.client_id in token.client_ids]
-    by_app = groupby(sorted(clients, key=lambda client: client.app), key=lambda client: client.app)
+    by_app = groupby(sorted(clients, key=_APP), key=_APP)
     once = Once(
         jti=token.jti,
         sid=token.sid,
@@ -216,7 +249,7 @@ class _Story:
         self.outcome = "-"
 
     def tell(self, outcome: str, reason: str = "-") -> None:
-        level = logging.INFO if outcome in set(Written) else logging.WARNING
+        level = logging.INFO if outcome in _GOOD else logging.WARNING
         log.log(
             level,
             "logout outcome=%s reason=%s issuer=%s clients=%s ms=%.1f",

@@ -147,10 +147,13 @@ class LimitedHttp(HttpToolsProtocol):
         self._all.arrived_at = self.loop.time()
         if self._half_closed:
             return
+        begins = self._in_head and self._head_bytes == 0
         if self._in_head and not self._take_head(len(data)):
             self.transport.abort()
             return
         super().data_received(data)
+        if begins and self._head_bytes:  # else it is complete: most come in one piece
+            self._end_in(self._limits.head_seconds)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MOST_HEADERS:
@@ -160,8 +163,6 @@ class LimitedHttp(HttpToolsProtocol):
     def _take_head(self, size: int) -> bool:
         """Count ``size`` bytes to the head; whether it may be that large. The first bytes of a
         body may be among them."""
-        if self._head_bytes == 0:
-            self._end_in(self._limits.head_seconds)
         self._head_bytes += size
         shared = max(0, self._head_bytes - OWN_HEAD_BYTES)
         self._all.shared_head_bytes += shared - self._shared_head_bytes
@@ -174,9 +175,12 @@ class LimitedHttp(HttpToolsProtocol):
         self._all.shared_head_bytes -= self._shared_head_bytes
         self._head_bytes = self._shared_head_bytes = 0
 
-    def on_headers_complete(self) -> None:
+    def head_complete(self) -> None:
         self._in_head = False
         self._forget_head()
+
+    def on_headers_complete(self) -> None:
+        self.head_complete()
         self._end_in(self._limits.body_seconds)
         self._all.waits(self)
         super().on_headers_complete()

@@ -17,12 +17,13 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from app.direct import DirectHttp, HotRoute
 from app.limits import Connections, LimitedHttp, Limits
 from app.settings import Settings
 
@@ -41,44 +42,59 @@ ADMIN_CONNECTIONS = 256
 OTHER_FILES = 512
 
 
-async def serve_all(
-    settings: Settings,
-    public: tuple[socket.socket, Starlette],
-    admin: tuple[socket.socket, Starlette],
-    stop: asyncio.Event,
-) -> None:
-    """Serve until ``stop`` is set, then end in the order above."""
-    allow_files(int(settings.max_connections))
-    servers = [
-        _Server(settings, *public, most=int(settings.max_connections)),
-        _Server(settings, *admin, most=ADMIN_CONNECTIONS),
-    ]
+async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: float) -> None:
+    """Serve until ``stop`` is set, then end in the order above.
+
+    What comes to the first of them counts for ``drain``, in seconds: the operators' connections do
+    not, for a probe now and then is no reason to wait.
+    """
     async with asyncio.TaskGroup() as group:
         for server in servers:
             group.create_task(server.serve(sockets=[server.listener]))
         await stop.wait()
         for server in servers:
             server.connections.stop()
-        # The operators' connections do not count: a probe now and then is no reason to wait.
-        await servers[0].connections.quiet(QUIET, at_most=settings.drain)
+        await servers[0].connections.quiet(QUIET, at_most=drain)
         for server in servers:
             server.should_exit = True
 
 
-class _Server(uvicorn.Server):
+def public_server(
+    settings: Settings, listener: socket.socket, app: Starlette, hot: HotRoute
+) -> "Server":
+    """The providers' one; raises the limit of open files for it."""
+    most = int(settings.max_connections)
+    allow_files(most)
+    return Server(settings, listener, app, most=most, hot=hot)
+
+
+def admin_server(settings: Settings, listener: socket.socket, app: Starlette) -> "Server":
+    """The operators' one."""
+    return Server(settings, listener, app, most=ADMIN_CONNECTIONS)
+
+
+class Server(uvicorn.Server):
     """uvicorn, with the signals left to us: there are several servers in the process."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, app: Starlette, *, most: int
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        app: Starlette,
+        *,
+        most: int,
+        hot: HotRoute | None = None,
     ) -> None:
         self.listener = listener
         self.connections = Connections(Limits.of(settings, most))
-        http = functools.partial(LimitedHttp, connections=self.connections)
+        http: Any = functools.partial(LimitedHttp, connections=self.connections)
+        if hot is not None:
+            http = functools.partial(DirectHttp, connections=self.connections, hot=hot)
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="none",
-                http=cast("Any", http),
+                http=http,
                 lifespan="off",
                 ws="none",
                 log_config=None,

@@ -5,12 +5,19 @@ Every source builds a `Revocation` with `revoke` and hands it to the writer.
 
 import math
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 from backchannel_logout import AppKeys, Event, EventKind
+from backchannel_logout.event import json_of
 
 # A session is judged by its own age; this covers clocks that differ, so that a marker never
 # goes before the last session that it speaks for.
 MARKER_MARGIN_SECONDS = 3600
+
+
+# There are as many as apps in the settings: nothing of a token is in it.
+keys_of = cache(AppKeys)
+"""The Redis keys of a relying app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,7 @@ class Once:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is derived from it is derived once
 class Revocation:
     """In one relying app, whatever logged in at or before ``event.cutoff`` is dead."""
 
@@ -34,10 +41,20 @@ class Revocation:
     """How long the markers must last, in seconds from now."""
     once: Once | None
 
-    @property
+    @cached_property
+    def fields(self) -> dict[str, str]:
+        """The event as fields of the stream."""
+        return self.event.to_fields()
+
+    @cached_property
+    def json(self) -> str:
+        """The event as JSON."""
+        return json_of(self.fields)
+
+    @cached_property
     def marker_keys(self) -> tuple[str, ...]:
         """The Redis keys of the markers, in the order of `issuer_names`."""
-        keys, event = AppKeys(self.event.app), self.event
+        keys, event = keys_of(self.event.app), self.event
         match event.kind:
             case EventKind.SESSION if event.sid is not None:
                 return tuple(keys.sid(name, event.sid) for name in self.issuer_names)
@@ -51,7 +68,7 @@ class Revocation:
         """The Redis key that remembers the message, if it is one that may come again."""
         if self.once is None:
             return None
-        keys = AppKeys(self.event.app)
+        keys = keys_of(self.event.app)
         return keys.jti(self.issuer_names[0], self.once.jti, self.once.sid, self.once.sub)
 
 

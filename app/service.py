@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from app.admin import Health
 from app.backchannel import BackchannelLogout, Provider
+from app.direct import HotRoute
 from app.embedded import EmbeddedServer
-from app.listeners import serve_all
+from app.listeners import admin_server, public_server, serve_all
 from app.load import Places
 from app.parking import Parking
 from app.publish.publisher import JournalUnusable, Publisher
@@ -29,6 +30,8 @@ from app.tokens.provider_keys import ProviderKeys
 
 log = logging.getLogger(__name__)
 
+PATH = "/backchannel-logout"
+
 
 class StartFault(Exception):
     """The service can not start; the message says why, for the person at the terminal."""
@@ -38,14 +41,39 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
     """Serve until SIGTERM or SIGINT. Raises `StartFault` when it can not begin."""
     async with contextlib.AsyncExitStack() as stack:
         # What is entered later is left earlier: listeners first, then Redis, then its server.
-        stop = stack.enter_context(_stop_on_signal())
+        stop = stack.enter_context(stop_on_signal())
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
-        redis_url = settings.redis_url.get_secret_value()
-        if settings.embedded:
-            server = EmbeddedServer(settings.data_dir, settings.embedded_port)
-            redis_url = await stack.enter_async_context(server.running())
-            announce(f"embedded Redis for apps:  {redis_url}")
+        redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        parts = await stack.enter_async_context(running_parts(settings, redis_url))
+        for listener in (public, admin):
+            listener.listen()  # who comes from here on waits in line, and is not turned away
+        tell_addresses(public, admin, announce)
+        parts.health.stopping = stop.is_set
+        servers = [
+            public_server(settings, public, parts.public_app, parts.hot),
+            admin_server(settings, admin, parts.admin_app),
+        ]
+        await serve_all(servers, stop, drain=settings.drain)
+    log.info("service outcome=stopped")
+
+
+@contextlib.asynccontextmanager
+async def running_redis(settings: Settings, announce: Callable[[str], None]) -> AsyncIterator[str]:
+    """The URL of Redis, with the embedded server running where the settings say so."""
+    if not settings.embedded:
+        yield settings.redis_url.get_secret_value()
+        return
+    server = EmbeddedServer(settings.data_dir, settings.embedded_port)
+    async with server.running() as redis_url:
+        announce(f"embedded Redis for apps:  {redis_url}")
+        yield redis_url
+
+
+@contextlib.asynccontextmanager
+async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
+    """What one process serves with, running. Raises `StartFault`."""
+    async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(new_client())
         try:
             publisher = Publisher(settings, connect(redis_url))
@@ -56,13 +84,15 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             ) from None
         parts = Parts(settings, publisher, client)
         await stack.enter_async_context(parts.running())
-        for listener in (public, admin):
-            listener.listen()  # who comes from here on waits in line, and is not turned away
-        announce(f"back-channel logout:      http://{_shown(public)}/backchannel-logout")
-        announce(f"health and operations:    http://{_shown(admin)}/readyz")
-        parts.health.stopping = stop.is_set
-        await serve_all(settings, (public, parts.public_app), (admin, parts.admin_app), stop)
-    log.info("service outcome=stopped")
+        yield parts
+
+
+def tell_addresses(
+    public: socket.socket, admin: socket.socket, announce: Callable[[str], None]
+) -> None:
+    """For the person at the terminal."""
+    announce(f"back-channel logout:      http://{_shown(public)}{PATH}")
+    announce(f"health and operations:    http://{_shown(admin)}/readyz")
 
 
 class Parts:
@@ -97,9 +127,10 @@ class Parts:
             park=self.parking.park,
             clock=clock,
         )
-        self.public_app = _app([Route("/backchannel-logout", endpoint.answer, methods=["POST"])])
+        self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
+        self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
         self.health = Health(self.keys, publisher)
-        self.admin_app = _app(self.health.routes)
+        self.admin_app = new_app(self.health.routes)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -116,7 +147,7 @@ class Parts:
                 await keys.aclose()
 
 
-def _app(routes: list[Route]) -> Starlette:
+def new_app(routes: list[Route]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
     # Providers count a redirect as a failure; a path with a slash too many is simply wrong.
     app.router.redirect_slashes = False
@@ -136,8 +167,13 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 @contextlib.contextmanager
-def bound(address: tuple[str, int], setting: str) -> Iterator[socket.socket]:
-    """A listening address, taken before anything else starts. Raises `StartFault`."""
+def bound(
+    address: tuple[str, int], setting: str, *, shared: bool = False
+) -> Iterator[socket.socket]:
+    """A listening address, taken before anything else starts. Raises `StartFault`.
+
+    ``shared``: with other sockets that are, among which the kernel spreads the connections.
+    """
     host, port = address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -148,6 +184,8 @@ def bound(address: tuple[str, int], setting: str) -> Iterator[socket.socket]:
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(name)
         except OSError as error:
             raise StartFault(
@@ -162,7 +200,7 @@ def _shown(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _stop_on_signal() -> Iterator[asyncio.Event]:
+def stop_on_signal() -> Iterator[asyncio.Event]:
     """An event that SIGTERM and SIGINT set, from the start on: also an embedded server that is
     only just starting is then stopped in order."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()

@@ -98,6 +98,8 @@ class Settings(IssuerOptions, ClientOptions):
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
+    workers: Annotated[Number, Field(ge=1, le=256)] = 1
+    """Processes that serve as one, a core each."""
     data_dir: Directory = Path("data")
     """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
@@ -139,7 +141,7 @@ class Settings(IssuerOptions, ClientOptions):
     body_timeout: Annotated[Seconds, Field(ge=1)] = 5
     """From the head's end to the body's: longer than any provider waits for its answer."""
     marker_quota: Annotated[Number, Field(ge=1)] = 1_000_000
-    """New markers for each app and minute, in each process: some 160 MB in Redis."""
+    """New markers for each app and minute: some 160 MB in Redis."""
     parking_max_tokens: Annotated[Number, Field(ge=0)] = 5000
     """Tokens of one issuer that wait for its keys, ten minutes at most."""
     parking_max_bytes: Annotated[Bytes, Field(ge=0)] = 4 << 20

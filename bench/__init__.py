@@ -1,1 +1,24 @@
-"""What the README's numbers come from. Only ratios of one run count: machines are noisy."""
+"""What the README's numbers come from. Only ratios of one run count: machines are noisy.
+
+A module for each part, with ``run(*, quick) -> Result`` (`__main__` has their order):
+
+    throughput   the whole path on one core, beside a ceiling, two peers and no-ops
+    algorithms   the receiver and the ceiling with RS256, ES256 and EdDSA
+    latency      one logout alone
+    workers      two workers beside one
+    storm        a hundred thousand logouts as fast as they come
+    memory       what logouts cost in Redis
+    startup      until readiness, and what a worker weighs
+    growth       more issuers, apps and markers
+    guard        what a check costs the relying app
+
+Around them:
+
+    servers      what is measured, a file each; `peers` has the packages from npm
+    load         sends what `tokens` has signed, and counts every answer
+    machine      cores, and what processes take of them
+    figures      medians, spreads, tables
+    report       keeps results and writes them into the documents; `plot` draws them
+
+Tests and bench share what starts a receiver, a Redis and a provider (`tests.support`).
+"""

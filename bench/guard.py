@@ -1,4 +1,4 @@
-"""``python -m bench.guard``: what one check costs, beside the same library's bare commands.
+"""What one check costs, beside the same library's bare commands.
 
     bare MGET    the three keys of a check, asked for and not looked at
     guard        `is_revoked`: the same MGET, and the decision
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from backchannel_logout import AppKeys, AsyncSessionGuard, Session, SessionGuard, marker_keys
 from backchannel_logout.connection import connect, connect_async
+from bench.figures import table
+from bench.report import Result
 from tests.support.redis_server import RedisServer
 
 ROUNDS = 60
@@ -29,7 +31,7 @@ WANTED = marker_keys(KEYS, SESSION)
 NAMES = ("bare MGET", "guard", "two GETs")
 
 
-def measure(url: str) -> list[list[float]]:
+def measure(url: str, count: int) -> list[list[float]]:
     """Seconds of each round, for threads."""
     client = connect(url, timeout=5)
 
@@ -47,12 +49,12 @@ def measure(url: str) -> list[list[float]]:
         calls = (lambda: client.mget(WANTED), lambda: guard.is_revoked(SESSION), two_gets)
         for call in calls:
             timed(call)
-        rounds = [[timed(call) for call in calls] for _ in range(ROUNDS)]
+        rounds = [[timed(call) for call in calls] for _ in range(count)]
     client.close()
     return rounds
 
 
-async def measure_async(url: str) -> list[list[float]]:
+async def measure_async(url: str, count: int) -> list[list[float]]:
     """Seconds of each round, for asyncio."""
     client = connect_async(url, timeout=5)
 
@@ -74,31 +76,30 @@ async def measure_async(url: str) -> list[list[float]]:
         )
         for call in calls:
             await timed(call)
-        rounds = [[await timed(call) for call in calls] for _ in range(ROUNDS)]
+        rounds = [[await timed(call) for call in calls] for _ in range(count)]
     await client.aclose()
     return rounds
 
 
-def report(title: str, rounds: list[list[float]]) -> None:
-    print(f"\n{title:<10}  {'ratio':>6}  {'microseconds':>12}")
+def lines(title: str, rounds: list[list[float]]) -> list[tuple[str, ...]]:
+    """A row of the table for each of `NAMES`."""
+    rows: list[tuple[str, ...]] = []
     for n, name in enumerate(NAMES):
         ratio = statistics.median(one[n] / one[0] for one in rounds)
         each = statistics.median(one[n] for one in rounds) / CALLS * 1e6
-        print(f"{name:<10}  {ratio:>6.2f}  {each:>12.0f}")
+        rows.append((f"{name}, {title}", f"{ratio:.2f}", f"{each:.0f}"))
+    return rows
 
 
-def main() -> None:
+def run(*, quick: bool) -> Result:
+    rounds = 3 if quick else ROUNDS
     with tempfile.TemporaryDirectory() as directory:
         server = RedisServer(Path(directory)).start()
         try:
             with server.client() as client:
                 client.hset(KEYS.meta, mapping={"v": "1", "max_session_age": "3600"})
-            print(f"median of {ROUNDS} rounds of {CALLS} checks, Redis on loopback")
-            report("threads", measure(server.url))
-            report("asyncio", asyncio.run(measure_async(server.url)))
+            rows = lines("threads", measure(server.url, rounds))
+            rows += lines("asyncio", asyncio.run(measure_async(server.url, rounds)))
         finally:
             server.stop()
-
-
-if __name__ == "__main__":
-    main()
+    return Result(table(("", "ratio", "microseconds"), rows))

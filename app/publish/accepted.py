@@ -67,8 +67,12 @@ class _Part:
     def append(self, record: bytes) -> None:
         if self.file is None:
             raise OSError("closed")
-        self.file.seek(self.size)
-        if self.file.write(record) != len(record):
+        if self.path is None:
+            self.file.seek(self.size)
+            written = self.file.write(record)
+        else:
+            written = os.pwrite(self.file.fileno(), record, self.size)
+        if written != len(record):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size += len(record)
 
@@ -203,6 +207,12 @@ class Accepted:
             size += part.size
             first = part.number << _OFFSET_BITS
         return first
+
+    @property
+    def end(self) -> int:
+        """The position behind the last one."""
+        last = self._parts[-1] if self._parts else None
+        return (last.number << _OFFSET_BITS) + last.size if last else 0
 
     def read(self, *, after: int, limit: int) -> list[tuple[int, Revocation]]:
         """The next entries in the order of their acceptance, each with the position behind it.

@@ -39,6 +39,10 @@ class _Waiting:
     result: asyncio.Future[Result]
     tried: bool = False
 
+    def give_up(self) -> None:
+        if not self.result.done():
+            self.result.set_result(RedisAway("timeout"))
+
 
 @dataclass(slots=True)
 class _Line:
@@ -62,13 +66,15 @@ class GroupedWrites:
 
         Returns the script's answer. Raises `RedisFault`; then it may have been written or not.
         """
-        waiting = _Waiting(revocation, until, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(revocation, until, loop.create_future())
         self._enqueue(waiting)
-        await asyncio.wait({waiting.result}, timeout=until - asyncio.get_running_loop().time())
-        if not waiting.result.done():
-            waiting.result.cancel()
-            raise RedisAway("timeout")
-        result = waiting.result.result()
+        in_time = loop.call_at(until, waiting.give_up)
+        try:
+            # Whoever is cancelled here cancels this future alone, never the exchange.
+            result = await waiting.result
+        finally:
+            in_time.cancel()
         if isinstance(result, RedisFault):
             raise result
         return result

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from app.revocation import Once, Revocation
 from backchannel_logout import Event
-from backchannel_logout.event import MalformedEvent, UnknownEvent
+from backchannel_logout.event import MalformedEvent, UnknownEvent, to_json
 
 _HEAD = re.compile(rb"bcl1:(\d{1,7}):([0-9a-f]{8}):")
 
@@ -25,16 +25,11 @@ class DamagedRecord(ValueError):
 def encode(revocation: Revocation) -> bytes:
     """The record of a revocation."""
     once = revocation.once
-    body = json.dumps(
-        {
-            "event": revocation.event.members(),
-            "names": revocation.issuer_names,
-            "life": revocation.life,
-            "once": once and [once.jti, once.sid, once.sub, once.until],
-        },
-        separators=(",", ":"),
-        # Short enough for one page of the journal, whatever the claims are.
-        ensure_ascii=False,
+    # Not in ASCII: short enough for one page of the journal, whatever the claims are.
+    message = to_json([once.jti, once.sid, once.sub, once.until]) if once else "null"
+    body = (
+        f'{{"event":{revocation.json},"names":{to_json(revocation.issuer_names)},'
+        f'"life":{revocation.life},"once":{message}}}'
     ).encode("utf-8", "surrogatepass")
     return b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body)
 

@@ -15,6 +15,7 @@ from app.revocation import Revocation
 
 from .accepted import Accepted
 from .redis_fault import LevelNotReached, RevocationRefused
+from .redis_link import REDIS_SECONDS
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ LATELY_BYTES = 512 << 10
 
 # One round trip; short enough for requests to get in between.
 _CHUNK = 200
+
+# So long after a change an answer of the server before may still come in. What is accepted later
+# is on the new one; under load the comparison would follow it for ever.
+_LATE_SECONDS = 2 * REDIS_SECONDS
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
@@ -100,8 +105,15 @@ class Recovery:
             await self._compare(0, lately)
 
     async def _compare(self, after: int, last: int | None) -> None:
-        """Entries behind the position ``after`` and up to ``last``; counts what was missing."""
+        """Entries behind the position ``after`` and up to ``last``; counts what was missing.
+
+        ``last`` None: what is accepted in the next `_LATE_SECONDS`, too.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while entries := self._accepted.read(after=after, limit=_CHUNK):
+            if last is None and loop.time() > began + _LATE_SECONDS:
+                last = self._accepted.end
             if last is not None:
                 entries = [entry for entry in entries if entry[0] <= last]
             entries = _until_repeated(entries)

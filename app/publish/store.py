@@ -10,18 +10,20 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
-from app.revocation import Revocation
+from app.revocation import Revocation, keys_of
 from app.settings_values import MEMORY, Durability
 from backchannel_logout import AppKeys
+from backchannel_logout.event import json_of
 from backchannel_logout.keys import VERSION
 
+from .exchange import exchange
 from .redis_fault import (
     EXCHANGE_FAULTS,
     LevelNotReached,
@@ -93,12 +95,14 @@ class Store:
         servers = await self._servers({revocation.event.app for revocation in revocations})
         for index, revocation in enumerate(revocations):
             by_server.setdefault(servers[revocation.event.app], []).append(index)
-        await asyncio.gather(
-            *(
-                self._write_to(server, indexes, revocations, results, again)
-                for server, indexes in by_server.items()
-            )
-        )
+        writes = [
+            self._write_to(server, indexes, revocations, results, again)
+            for server, indexes in by_server.items()
+        ]
+        if len(writes) == 1:
+            await writes[0]  # no task of its own
+        else:
+            await asyncio.gather(*writes)
         return results
 
     async def _servers(self, apps: Set[str]) -> dict[str, Redis | RedisFault]:
@@ -182,17 +186,13 @@ class Store:
         nothing, so a write without meaning comes before the wait, to each key of ``touched``: one
         that Redis takes is enough.
         """
-        pipeline = server.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        waits = self._durability.level != "memory"
+        asked, waits = len(commands), self._durability.level != "memory"
         if waits:
-            for key in touched:
-                pipeline.hset(key, "v", str(VERSION))
-            pipeline.execute_command(*self._wait_command())
+            meaningless = [("HSET", key, "v", str(VERSION)) for key in touched]
+            commands = [*commands, *meaningless, self._wait_command()]
         async with asyncio.timeout(REDIS_SECONDS):
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        of_commands, rest = answers[: len(commands)], answers[len(commands) :]
+            answers = await exchange(server, commands)
+        of_commands, rest = answers[:asked], answers[asked:]
         if waits and (word := self._missed_level(rest[:-1], rest[-1])) is not None:
             return [
                 LevelNotReached(word, answer) if isinstance(answer, int) else answer
@@ -267,7 +267,7 @@ class Store:
     def _command(self, revocation: Revocation, *, again: bool) -> list[str | int]:
         """Number of keys, keys and arguments of the script."""
         event, names = revocation.event, revocation.issuer_names
-        app = AppKeys(event.app)
+        app = keys_of(event.app)
         keys = [app.events, *revocation.marker_keys]
         once_ms = 0
         if revocation.once is not None and (once_key := revocation.once_key) is not None:
@@ -281,9 +281,9 @@ class Store:
             self._max_len, self._max_age_ms, app.feed, len(names), int(again),
         ]  # fmt: skip
         for name in names:
-            named = replace(event, iss=name)
-            fields = named.to_fields()
-            command += [named.to_json(), 2 * len(fields)]
-            for field, value in fields.items():
-                command += [field, value]
+            fields, json = revocation.fields, revocation.json
+            if name != event.iss:
+                fields = fields | {"iss": name}
+                json = json_of(fields)
+            command += (json, 2 * len(fields), *chain.from_iterable(fields.items()))
         return command

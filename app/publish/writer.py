@@ -62,6 +62,8 @@ class Writer:
         nowhere: the sender's repetition is then new for that app and a repetition for the
         others.
         """
+        if len(revocations) == 1:
+            return await self._write_one(revocations[0], until)
         results = await asyncio.gather(
             *(self._write_one(revocation, until) for revocation in revocations),
             return_exceptions=True,

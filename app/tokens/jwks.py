@@ -81,13 +81,14 @@ class KeySet:
 
     def prove(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> Proof:
         """Check a signature. ``alg`` must have been compared with the issuer's list before."""
-        named = [key for key in self.keys if kid is None or key.kid == kid]
+        named = self.keys if kid is None else [key for key in self.keys if key.kid == kid]
         fitting = [key for key in named if alg in key.algorithms]
         if not fitting:
             return Proof.KEY_MISMATCH if kid is not None and named else Proof.NO_KEY
         algorithm = _ALGORITHMS[alg]
-        if any(algorithm.verify(signing_input, key.key, signature) for key in fitting):
-            return Proof.VERIFIED
+        for key in fitting:
+            if algorithm.verify(signing_input, key.key, signature):
+                return Proof.VERIFIED
         return Proof.WRONG if kid is not None else Proof.NO_KEY
 
 

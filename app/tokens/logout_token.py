@@ -13,6 +13,8 @@ from app.settings import IssuerSettings
 
 from .signed_jwt import SignedClaims
 
+_NUMBERS = (int, float)  # a tuple: a union would be built anew for each question
+
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 TYPS = frozenset({"logout+jwt", "application/logout+jwt"})
@@ -164,7 +166,7 @@ def _audiences(claims: Mapping[str, Any]) -> Any:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def _is_id(value: object) -> bool:

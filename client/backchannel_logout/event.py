@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from json.encoder import encode_basestring
 from typing import Any, Self
 
 from .keys import VERSION
@@ -19,6 +20,26 @@ def stream_id(text: str | bytes) -> tuple[int, int]:
     if not (dash and ms.isdecimal() and number.isdecimal() and ms.isascii() and number.isascii()):
         raise ValueError("not the id of a stream's entry")
     return int(ms), int(number)
+
+
+def json_of(fields: Mapping[str, str]) -> str:
+    """`Event.to_json` of what `Event.to_fields` has given."""
+    members = [
+        f'"{name}":{value if name in _NOT_STRINGS else encode_basestring(value)}'
+        for name, value in fields.items()
+    ]
+    return "{" + ",".join(members) + "}"
+
+
+def _field(value: Any) -> str:
+    """JSON, but a string as it is. Numbers without an encoder: `repr` is what it would say."""
+    if isinstance(value, str):
+        return value
+    return repr(value) if type(value) in (int, float) else to_json(value)
+
+
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""A value as events spell it. Made once: ``json.dumps`` makes an encoder at each call."""
 
 
 class EventKind(StrEnum):
@@ -84,16 +105,11 @@ class Event:
 
     def to_json(self) -> str:
         """The members as one JSON object, without ``id``: the script adds it."""
-        return json.dumps(self.members(), ensure_ascii=False, separators=(",", ":"))
+        return json_of(self.to_fields())
 
     def to_fields(self) -> dict[str, str]:
         """The members as fields of a stream entry: all values are strings."""
-        return {
-            name: value
-            if isinstance(value, str)
-            else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            for name, value in self.members().items()
-        }
+        return {name: _field(value) for name, value in self.members().items()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

@@ -399,3 +399,111 @@ def test_many_more_worlds() -> None:
         )
 
     Many("runTest").runTest()
+
+
+# -- the same, step by step -------------------------------------------------------------------
+
+
+@pytest.fixture
+def world() -> World:
+    """Two users are signed in, both known to be alive, and the stream is not empty."""
+    world = World()
+    world.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+    world.two_users_are_signed_in_and_the_tail_follows()
+    world.all_sessions_are_asked_for()
+    assert len(world.kept()) == 2
+    return world
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_an_event_drops_whom_it_names(world: World, kind: EventKind) -> None:
+    world.a_logout_is_written(kind, "alice", "s1", 1)
+    assert len(world.kept()) == 2
+    world.the_tail_reads()
+    assert [one.sid for one in world.kept()] == ([] if kind is EventKind.ALL else ["s2"])
+
+
+@pytest.mark.parametrize("order", ["write read answer", "answer write read"])
+@pytest.mark.parametrize("what", ["a logout", "an unknown event", "a new connection"])
+def test_an_answer_from_before_is_not_kept(world: World, order: str, what: str) -> None:
+    """The fence: also where nobody can say whom an event names."""
+    session = Session(ISS, int(world.now), sid="s1", sub="carol")
+    world.sessions.add(session)
+    asked = Asked(world.reading.question([session]), world.cache.fence(), world.guards_server)
+    for step in order.split():
+        if step == "write" and what == "a logout":
+            world.a_logout_is_written(EventKind.USER, "somebody", "else", 1)
+        elif step == "write" and what == "an unknown event":
+            world.an_event_comes_that_nobody_understands("v")
+        elif step == "read":
+            (world.the_tail_connects if what == "a new connection" else world.the_tail_reads)()
+        elif step == "answer":
+            world.answer(asked)
+    world.deliver(asked)
+    assert session not in world.kept()
+
+
+@pytest.mark.parametrize("what", ["kind", "v", "cutoff"])
+def test_an_event_that_nobody_understands_drops_everybody(world: World, what: str) -> None:
+    world.an_event_comes_that_nobody_understands(what)
+    world.the_tail_reads()
+    assert world.kept() == []
+
+
+def test_a_trimmed_stream_drops_everybody(world: World) -> None:
+    world.a_logout_is_trimmed_before_it_is_read("alice", "s1", EventKind.SESSION)
+    assert world.kept() == []
+
+
+@pytest.mark.parametrize("behind", [0.0, 100.0])
+def test_a_stream_that_begins_anew_drops_everybody(world: World, behind: float) -> None:
+    world.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+    world.the_tail_reads()
+    world.everything_is_lost(meta=True, behind=behind)
+    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    world.the_tail_reads()
+    assert world.kept() == ([] if behind else [one for one in world.kept() if one.sid == "s2"])
+    world.all_sessions_are_asked_for()
+    world.a_logout_is_written(EventKind.SESSION, "bob", "s2", 1)
+    world.the_tail_reads()
+    assert world.kept() == []
+
+
+def test_a_read_that_did_not_reach_the_end_is_no_contact(world: World) -> None:
+    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", MOST_EVENTS + 1)
+    world.time_passes(MAX_STALE)
+    world.the_tail_reads()
+    assert world.kept() == [], "it may have ended among those that were not read"
+    world.the_sentinels_are_asked()
+    world.the_tail_reads()
+    assert [one.sid for one in world.kept()] == ["s2"]
+
+
+def test_contact_counts_from_when_the_read_was_sent(world: World) -> None:
+    world.a_read_is_answered()
+    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    world.time_passes(MAX_STALE)
+    world.a_read_is_delivered()
+    assert world.kept() == []
+
+
+def test_contact_counts_from_when_the_sentinels_named_the_server(world: World) -> None:
+    world.a_failover(notices=False)
+    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    world.time_passes(MAX_STALE)
+    world.the_tail_reads()  # of the old primary, which knows nothing of it
+    assert world.kept() == []
+
+
+def test_a_server_that_is_a_replica_now_is_left(world: World) -> None:
+    world.a_failover(notices=True)
+    world.the_tail_reads()
+    assert world.link is None
+    assert world.kept() == []
+
+
+def test_a_redis_that_no_receiver_serves_is_left(world: World) -> None:
+    world.everything_is_lost(meta=False, behind=0.0)
+    world.the_tail_reads()
+    assert world.link is None
+    assert world.kept() == []

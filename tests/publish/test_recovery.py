@@ -79,6 +79,26 @@ async def test_where_nothing_was_lost_nothing_is_written_twice(desk: Desk) -> No
     assert await desk.look() == 0
 
 
+@pytest.mark.slow
+async def test_it_ends_although_more_is_accepted_all_the_while(desk: Desk) -> None:
+    """Under load it would follow what is accepted for ever, and write all of it a second time."""
+
+    async def keep_accepting() -> None:
+        while True:
+            for n in range(24):  # faster than it compares: ten, then the first comes again
+                desk.accepted.remember(desk.shelf.numbered(n % 10))
+            await asyncio.sleep(0.001)
+
+    await desk.accept(*range(10))
+    load = asyncio.create_task(keep_accepting())
+    try:
+        async with asyncio.timeout(20):
+            assert await desk.recovery.recover() == 0
+    finally:
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
+
+
 async def test_a_redis_that_restarts_with_its_file_has_lost_nothing(
     desk: Desk, redis_server: RedisServer
 ) -> None:

@@ -1,0 +1,154 @@
+"""The one hot request past ASGI: a whole `POST` to one path, answered from its body.
+
+A logout comes in one piece or two, a kilobyte at most. For such a request the way through ASGI
+(scope, cycle, events, two messages each way) and the framework costs as much as checking the token;
+see docs/performance.md for the measurement. Everything else takes that way as before: another path
+or method, a query, a body that is large or not there at once, `Expect`, HTTP/1.0, a request behind
+another one, and everything from a stop on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.limits import LimitedHttp
+from app.load import OWN_BODY_BYTES
+
+# Head and body are often sent one behind the other. Whoever takes longer is waited for by the
+# endpoint, whose 1.8 s begin so much later.
+PATIENCE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class HotRoute:
+    """``answer`` takes the media type and the whole body of a `POST` to ``path``; never fails."""
+
+    path: bytes
+    answer: Callable[[str, bytes], Awaitable[Response]]
+
+
+class _NoEvent:
+    """For uvicorn, which wakes the application when a connection is lost; here nothing waits."""
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+class _Cycle:
+    """What uvicorn asks of a request at work: a pipelined one waits for it, a stop too."""
+
+    message_event = _NoEvent()
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+        self.more_body = False
+
+
+class DirectHttp(LimitedHttp):
+    """`LimitedHttp`, with a short way for the requests of ``hot`` that come whole."""
+
+    def __init__(self, *args: Any, hot: HotRoute, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hot = hot
+        self._held: bytearray | None = None
+        """The body of a request that may come whole; its application has not begun."""
+        self._patience: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._held is None:
+            return
+        if self.transport.is_closing():  # the rest was broken, and uvicorn has refused it
+            self._stop_waiting()
+        elif len(self._held) > OWN_BODY_BYTES:
+            self._let_go()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(PATIENCE, self._let_go)
+            self._all.waits(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_headers_complete(self) -> None:
+        if self._is_hot():
+            self.head_complete()
+            self._stop_timer()
+            self._held = bytearray()
+        else:
+            super().on_headers_complete()
+
+    def _is_hot(self) -> bool:
+        parser = self.parser
+        return (
+            self.url == self._hot.path
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self._all.stopping
+            and (self.cycle is None or self.cycle.response_complete)
+        )
+
+    def _let_go(self) -> None:
+        """The rest of the body comes later, if ever: an application that waits for it."""
+        body = self._stop_waiting()
+        super().on_headers_complete()
+        if body:
+            super().on_body(bytes(body))
+
+    def _stop_waiting(self) -> bytearray | None:
+        body, self._held = self._held, None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        return body
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held += body
+
+    def on_message_complete(self) -> None:
+        body = self._stop_waiting()
+        if body is None:
+            super().on_message_complete()
+            return
+        cycle: Any = _Cycle(keep_alive=not self._all.stopping)
+        self.cycle = cycle
+        super().on_message_complete()
+        task = self.loop.create_task(self._respond(cycle, bytes(body)))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _respond(self, cycle: _Cycle, body: bytes) -> None:
+        response = await self._hot.answer(self._media_type(), body)
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        content = [STATUS_LINE[response.status_code]]
+        for name, value in (*self.server_state.default_headers, *response.raw_headers):
+            content += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            content.append(b"connection: close\r\n")
+        content += (b"\r\n", bytes(response.body))
+        self.transport.write(b"".join(content))
+        cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _media_type(self) -> str:
+        for name, value in self.headers:
+            if name == b"content-type":
+                return value.decode("latin-1")
+        return ""

@@ -1,0 +1,59 @@
+"""`app.service.serve` with several workers: the parent's own composition."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+
+from app.admin import HealthOfAll
+from app.listeners import admin_server, serve_all
+from app.service import (
+    bound,
+    new_app,
+    running_redis,
+    stop_on_signal,
+    tell_addresses,
+)
+from app.settings import Settings
+from app.workers import Workers
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `StartFault` or `WorkerFault`."""
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signal())
+        listeners = stack.enter_context(bound_for(settings.workers, settings))
+        admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
+        redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        workers = Workers(settings, redis_url, listeners)
+        health = HealthOfAll(workers.states)
+        health.stopping = stop.is_set
+        # Left last: while the workers end, /readyz says that we are about to.
+        server = admin_server(settings, admin, new_app(health.routes))
+        ended = asyncio.Event()
+        admin.listen()
+        serving = asyncio.create_task(serve_all([server], ended, drain=0))
+        try:
+            async with workers.running():
+                tell_addresses(listeners[0], admin, announce)
+                await stop.wait()
+        finally:
+            ended.set()
+            await serving
+    log.info("service outcome=stopped")
+
+
+@contextlib.contextmanager
+def bound_for(workers: int, settings: Settings) -> Iterator[list[socket.socket]]:
+    """A socket for each worker, on one address. Raises `StartFault`.
+
+    That of the first is bound alone before: sockets that share an address do so also with those
+    of another receiver, which would go unnoticed.
+    """
+    with bound(settings.listen, "listen") as probe:
+        address = (settings.listen[0], probe.getsockname()[1])
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(bound(address, "listen", shared=True)) for _ in range(workers)]

@@ -1,0 +1,61 @@
+"""One of several workers: ``python -m app.worker``, for `app.workers` alone."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+
+import uvloop
+
+from app.admin import Health
+from app.channel import Channel
+from app.listeners import public_server, serve_all
+from app.log import log_to_stderr
+from app.service import StartFault, running_parts, stop_on_signal
+
+log = logging.getLogger(__name__)
+
+
+async def work(channel_end: socket.socket, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT, or until the parent is gone. Raises `StartFault`."""
+    channel = await Channel.over(channel_end)
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signal())
+        assignment = await channel.assignment()
+        settings = assignment.settings
+        parts = await stack.enter_async_context(running_parts(settings, assignment.redis_url))
+        parts.health.stopping = stop.is_set
+        listener.listen()
+        channel.say_serving()
+        telling = asyncio.create_task(_tell(channel, parts.health, stop))
+        server = public_server(settings, listener, parts.public_app, parts.hot)
+        await serve_all([server], stop, drain=settings.drain)
+        telling.cancel()
+    log.info("worker index=%d outcome=stopped", assignment.index)
+
+
+async def _tell(channel: Channel, health: Health, stop: asyncio.Event) -> None:
+    """Answer the parent's questions; when it is gone nobody else stops us."""
+    while await channel.question():
+        channel.answer(health.body())
+    if not stop.is_set():
+        log.error("worker outcome=orphan action=stop")
+        stop.set()
+
+
+def main() -> int:
+    log_to_stderr()
+    channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    try:
+        uvloop.run(work(channel, listener))
+    except StartFault as fault:
+        print(f"can not start: {fault}", file=sys.stderr)
+        return 1
+    except EOFError:
+        return 1  # the parent has ended before it said what to do
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

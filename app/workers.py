@@ -1,0 +1,181 @@
+"""Several processes that serve as one: started, watched, asked, started again, and stopped.
+
+The parent binds the addresses, runs the embedded server, and answers the operators for all. Each
+worker (`app.worker`) is a fresh interpreter with everything else of its own: keys, connections to
+Redis, journal file. Parent and worker share a channel: see `app.channel`.
+
+Each worker has its own socket on the public address, and the kernel spreads the connections. The
+parent holds them all, so that what waits in the line of a worker that died is not reset but is
+served by its successor. See docs/decisions/0014-workers.md.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+from app.admin import Body
+from app.channel import Assignment, Channel
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# A worker that died is started again at once, and after that in longer and longer pauses.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+# One that has lived for so long was no failed start.
+LONG_LIFE = 30.0
+
+# A worker whose event loop turns answers in milliseconds.
+ANSWER_SECONDS = 1.0
+
+# Beyond its drain and its grace: what a stop may take before a worker is killed.
+STOP_SECONDS = 10.0
+
+
+class WorkerFault(Exception):
+    """A worker has not started, or has not ended in order. The message is for the operator."""
+
+
+class Worker:
+    """One worker, and its successors when it dies. ``index`` counts from 0."""
+
+    def __init__(self, index: int, settings: Settings, redis_url: str, listener: socket.socket):
+        self.index = index
+        self._settings = settings
+        self._redis_url = redis_url
+        self._listener = listener
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+
+    async def start(self) -> None:
+        """Start the process, and wait until it serves. Raises `WorkerFault` when it ends first."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "app.worker",
+                str(theirs.fileno()),
+                str(self._listener.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), self._listener.fileno()),
+            )
+        channel = await Channel.over(ours)
+        # What it says of a fault of its own is in the log already.
+        with contextlib.suppress(ConnectionError):
+            channel.hand_over(Assignment(self.index, self._settings, self._redis_url))
+            if await channel.serving():
+                self._channel = channel
+                return
+        channel.close()
+        code = await self._process.wait()
+        raise WorkerFault(f"worker {self.index} ended at its start, with status {code}")
+
+    async def state(self) -> Body | None:
+        """What its `/readyz` would say; None when it does not answer, or not in time."""
+        return None if self._channel is None else await self._channel.ask(ANSWER_SECONDS)
+
+    async def keep_running(self) -> None:
+        """Start it again whenever it ends. Never returns."""
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
+        while True:
+            began = loop.time()
+            code = await self._process.wait() if self._process is not None else None
+            if loop.time() - began > LONG_LIFE:
+                pause = FIRST_PAUSE
+            log.error("worker index=%d outcome=died status=%s action=restart", self.index, code)
+            self._leave()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            try:
+                await self.start()
+            except (WorkerFault, OSError) as fault:
+                log.error("worker index=%d outcome=failed error=%s", self.index, fault)
+
+    def _leave(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    async def stop(self, seconds: float) -> bool:
+        """Have it end in order; whether it did, within ``seconds``."""
+        process = self._process
+        if process is None:
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(seconds):
+                code = await process.wait()
+        except TimeoutError:
+            log.error("worker index=%d outcome=hangs action=kill", self.index)
+            process.kill()
+            code = await process.wait()
+        self._leave()
+        return code == 0
+
+
+class Workers:
+    """All of them."""
+
+    def __init__(self, settings: Settings, redis_url: str, listeners: list[socket.socket]) -> None:
+        share = share_of(settings, len(listeners))
+        self._seconds = settings.drain + 2 * settings.shutdown_grace + STOP_SECONDS
+        self._workers = [
+            Worker(index, share, redis_url, listener) for index, listener in enumerate(listeners)
+        ]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start all of them; at the end stop them together. Raises `WorkerFault`."""
+        watches: list[asyncio.Task[None]] = []
+        try:
+            await self._start()
+            watches += [asyncio.create_task(worker.keep_running()) for worker in self._workers]
+            yield
+        except BaseException:
+            await self._stop(watches)
+            raise
+        if not all(await self._stop(watches)):
+            raise WorkerFault("a worker has not ended in order")
+
+    async def _start(self) -> None:
+        """Wait for all, also when one fails: no start is left under way."""
+        started = await asyncio.gather(
+            *(worker.start() for worker in self._workers), return_exceptions=True
+        )
+        for fault in started:
+            if fault is not None:
+                raise fault
+
+    async def _stop(self, watches: list[asyncio.Task[None]]) -> list[bool]:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        return await asyncio.gather(*(one.stop(self._seconds) for one in self._workers))
+
+    async def states(self) -> list[Body | None]:
+        """What each says of itself now."""
+        return await asyncio.gather(*(worker.state() for worker in self._workers))
+
+
+def share_of(settings: Settings, workers: int) -> Settings:
+    """The settings of one worker: what bounds the whole service is divided."""
+    return settings.model_copy(
+        update={
+            name: max(1, -(-getattr(settings, name) // workers))
+            for name in (
+                "max_connections",
+                "max_in_flight",
+                "marker_quota",
+                "parking_max_tokens",
+                "parking_max_bytes",
+                "journal_max_bytes",
+                "recovery_max_bytes",
+            )
+            if getattr(settings, name)
+        }
+    )

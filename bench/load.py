@@ -1,0 +1,203 @@
+"""The load: requests that are ready, over connections that are kept, and every answer counted.
+
+It runs in the bench's own process, which does nothing else meanwhile, on the core beside the
+server's. A loop over plain sockets: an HTTP library would take longer for a request than the
+servers do.
+"""
+
+import gc
+import os
+import random
+import select
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+CONNECTIONS = 32
+
+# Long beside what any answer takes, also of a server that is far behind.
+_PATIENCE = 20.0
+
+_LARGEST_ANSWER = 65536
+
+
+class LoadFault(Exception):
+    """The server hung up, kept silent, or answered what is no HTTP."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run. Times are seconds."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    """From the moment that a request was due to its whole answer: at a fixed rate also what it
+    waited for a free connection."""
+    statuses: Counter[int] = field(default_factory=Counter)
+    refusal: bytes = b""
+    """The newest answer that was no success."""
+    own_cpu: float = 0.0
+    """What the load itself took of its core."""
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds
+
+    @property
+    def busy(self) -> float:
+        """The share of the time that the load was at work itself; near 1, it is the limit."""
+        return self.own_cpu / self.seconds
+
+
+def send(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    rate: float | None = None,
+    connections: int = CONNECTIONS,
+) -> Outcome:
+    """Send each request once, and wait for all answers.
+
+    Without a ``rate`` each connection sends the next one when it has its answer. With one they
+    are due at random moments, ``rate`` a second on average, whether the server keeps up or not
+    (a Poisson process, the same one every time). Raises `LoadFault`.
+    """
+    dues = None if rate is None else _moments(len(requests), rate)
+    outcome = Outcome()
+    with _connected(port, connections) as links, _without_gc():
+        cpu_before, began = time.process_time(), time.perf_counter()
+        _Run(links, requests, dues, outcome).run(began)
+        outcome.seconds = time.perf_counter() - began
+        outcome.own_cpu = time.process_time() - cpu_before
+    return outcome
+
+
+def _moments(count: int, rate: float) -> list[float]:
+    draw, moment, moments = random.Random(1), 0.0, []  # noqa: S311  repeatable on purpose
+    for _ in range(count):
+        moment += draw.expovariate(rate)
+        moments.append(moment)
+    return moments
+
+
+@contextmanager
+def _connected(port: int, count: int) -> Iterator[dict[int, socket.socket]]:
+    links: dict[int, socket.socket] = {}
+    try:
+        for _ in range(count):
+            link = _connection(("127.0.0.1", port))
+            links[link.fileno()] = link
+        yield links
+    finally:
+        for link in links.values():
+            link.close()
+
+
+def _connection(address: tuple[str, int]) -> socket.socket:
+    link = socket.create_connection(address, timeout=_PATIENCE)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
+
+
+def _reconnect(link: socket.socket) -> None:
+    """Another connection to the same server, under the same number."""
+    with _connection(link.getpeername()) as other:
+        os.dup2(other.fileno(), link.fileno())
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class _Run:
+    """One run. ``dues`` are seconds from its start; None: each as soon as a connection is free."""
+
+    def __init__(
+        self,
+        links: dict[int, socket.socket],
+        requests: Sequence[bytes],
+        dues: list[float] | None,
+        outcome: Outcome,
+    ) -> None:
+        self._links = links
+        self._requests = requests
+        self._dues = dues
+        self._outcome = outcome
+        self._free = list(links)
+        self._since: dict[int, float] = {}  # of each busy connection: when its request was due
+        self._unfinished: dict[int, bytes] = {}
+        self._sent = 0
+
+    def run(self, began: float) -> None:
+        every = list(self._links)
+        while self._sent < len(self._requests) or self._since:
+            pause = self._send_due(began)
+            # Not epoll: it waits in whole milliseconds, longer than an answer takes.
+            readable, _, _ = select.select(every, (), (), pause)
+            if not readable and pause == _PATIENCE:
+                raise LoadFault(f"no answer within {_PATIENCE:.0f} s")
+            for number in readable:
+                self._receive(number)
+
+    def _send_due(self, began: float) -> float:
+        """Send what is due, as far as connections are free; how long to wait then, in seconds."""
+        now = time.perf_counter()
+        while self._free and self._sent < len(self._requests):
+            due = began + self._dues[self._sent] if self._dues else now
+            if due > now:
+                return due - now
+            number, request = self._free.pop(), self._requests[self._sent]
+            self._since[number] = due
+            if self._links[number].send(request) != len(request):
+                raise LoadFault("a request did not fit into the socket's buffer")
+            self._sent += 1
+        return _PATIENCE
+
+    def _receive(self, number: int) -> None:
+        chunk = self._links[number].recv(_LARGEST_ANSWER)
+        if number not in self._since:
+            raise LoadFault("the server closed an idle connection, or spoke unasked")
+        if not chunk:
+            raise LoadFault("the server closed a connection and owed an answer")
+        answer = self._unfinished.pop(number, b"") + chunk
+        if (status := status_of(answer)) is None:
+            self._unfinished[number] = answer
+            return
+        self._outcome.latencies.append(time.perf_counter() - self._since.pop(number))
+        self._outcome.statuses[status] += 1
+        if status >= 300:
+            self._outcome.refusal = answer
+        if _is_last(answer):
+            _reconnect(self._links[number])
+        self._free.append(number)
+
+
+def _is_last(answer: bytes) -> bool:
+    """Whether the server closes the connection after it."""
+    return b"\r\nconnection: close" in answer.partition(b"\r\n\r\n")[0].lower()
+
+
+def status_of(answer: bytes) -> int | None:
+    """The status of a whole answer; None while a part of it is missing."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    if not head.startswith(b"HTTP/1.1 "):
+        raise LoadFault(f"no HTTP: {answer[:40]!r}")
+    status, fields = int(head[9:12]), head.lower()
+    _, found, length = fields.partition(b"\r\ncontent-length:")
+    if found:
+        return status if len(body) >= int(length.partition(b"\r\n")[0]) else None
+    if b"\r\ntransfer-encoding: chunked" in fields:
+        return status if body.endswith(b"0\r\n\r\n") else None
+    return status

@@ -1,0 +1,62 @@
+"""From the start of the process to its first 200 on `/readyz`, and what it weighs then."""
+
+import contextlib
+import time
+
+from bench import load
+from bench.figures import median, spread, table
+from bench.machine import resident_bytes
+from bench.report import Claim, Result
+from bench.servers import receiver
+from bench.throughput import stage
+
+STARTS = 10
+TOKENS = 5000
+
+SECONDS = 1.0
+MEGABYTES = 80
+
+_ASK = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def run(*, quick: bool) -> Result:
+    starts, tokens = (2, 400) if quick else (STARTS, TOKENS)
+    seconds: list[float] = []
+    with stage() as (where, mint), where.redis("startup") as redis:
+        for _ in range(starts):
+            with receiver.starting(where, redis) as server:
+                seconds.append(_until_ready(server.admin_port, server.began))
+        with receiver.running(where, "worker", redis=redis) as worker:
+            light = resident_bytes(worker.pid) / 1e6
+            worker.send(mint.sign(tokens))
+            heavy = resident_bytes(worker.pid) / 1e6
+    rows = [
+        ("from start to readiness, s", spread(seconds)),
+        ("RSS when ready, MB", f"{light:.0f}"),
+        (f"RSS after {tokens:,} logouts, MB", f"{heavy:.0f}"),
+    ]
+    return Result(
+        table(("", "measured"), rows),
+        [
+            Claim(
+                "seconds from start to readiness",
+                f"≤ {SECONDS:.0f}",
+                spread(seconds),
+                held=median(seconds) <= SECONDS,
+            ),
+            Claim(
+                "RSS of a worker, MB",
+                f"≤ {MEGABYTES}",
+                f"{heavy:.0f}",
+                held=heavy <= MEGABYTES,
+            ),
+        ],
+    )
+
+
+def _until_ready(port: int, began: float) -> float:
+    while True:
+        with contextlib.suppress(OSError, load.LoadFault):
+            if load.send(port, [_ASK], connections=1).statuses[200]:
+                return time.perf_counter() - began
+        time.sleep(0.005)

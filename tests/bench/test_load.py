@@ -1,0 +1,90 @@
+"""The load generator counts every answer, keeps its rate, and knows a broken one."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.load import LoadFault, send, status_of
+from bench.servers import Stage, asgi
+from bench.tokens import Token
+
+ASK = Token("a.b.c", "iss", "sid", "sub").request("/backchannel-logout")
+
+
+def test_every_request_is_answered_once_and_counted(stage: Stage) -> None:
+    with asgi.running(stage, "bare") as server:
+        outcome = send(server.port, [ASK] * 500, connections=8)
+    assert outcome.statuses == {200: 500}
+    assert len(outcome.latencies) == 500
+    assert outcome.rate == pytest.approx(500 / outcome.seconds)
+
+
+def test_refusals_are_counted_by_their_status(stage: Stage) -> None:
+    elsewhere = ASK.replace(b"/backchannel-logout", b"/elsewhere")
+    with asgi.running(stage, "starlette") as server:
+        outcome = send(server.port, [ASK, elsewhere, ASK], connections=2)
+    assert outcome.statuses == {200: 2, 404: 1}
+
+
+def test_a_server_that_does_not_succeed_fails_its_row(stage: Stage) -> None:
+    with asgi.running(stage, "ceiling") as server, pytest.raises(LoadFault, match="400"):
+        server.send([Token("a.b.c", "iss", "sid", "sub")])
+
+
+def test_at_a_fixed_rate_nothing_is_sent_before_it_is_due(stage: Stage) -> None:
+    with asgi.running(stage, "bare") as server:
+        outcome = send(server.port, [ASK] * 100, rate=200)
+    assert outcome.statuses == {200: 100}
+    assert outcome.seconds > 0.3  # half a second on average, and the draw is always the same
+
+
+def test_a_connection_that_the_server_closes_after_an_answer_is_opened_again() -> None:
+    with _answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as port:
+        assert send(port, [ASK] * 5, connections=1).statuses == {200: 5}
+
+
+@pytest.mark.parametrize("answer", [b"", b"SMTP ready\r\n\r\n"], ids=["nothing", "no HTTP"])
+def test_a_server_that_hangs_up_or_speaks_something_else_is_a_fault(answer: bytes) -> None:
+    with _answering(answer) as port, pytest.raises(LoadFault):
+        send(port, [ASK], connections=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n\r\nbad", 400),
+        (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", 400),
+        (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nba", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", None),
+    ],
+)
+def test_an_answer_counts_when_it_is_whole(answer: bytes, status: int | None) -> None:
+    assert status_of(answer) == status
+
+
+@contextmanager
+def _answering(answer: bytes) -> Iterator[int]:
+    """A listener that says the same to everybody and hangs up; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    link, _ = listener.accept()
+                except OSError:
+                    return
+                with link:
+                    if link.recv(65536):
+                        link.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)

@@ -1,0 +1,77 @@
+"""Tables and plots: between their markers, and nothing else of a page is touched."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.figures import percentile, spread, table
+from bench.plot import bars, stack
+from bench.report import ROOT, Claim, Result, between, claims_table, save, saved, sentence
+
+PAGE = "above\n<!-- bench:storm -->\nold\n<!-- /bench:storm -->\nbelow\n"
+
+
+def test_a_table_is_written_between_its_markers_and_nowhere_else() -> None:
+    written = between(PAGE, "storm", "| new |")
+    assert written == PAGE.replace("old", "| new |")
+    assert between(written, "storm", "old") == PAGE
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["above", PAGE + PAGE, "<!-- /bench:storm --><!-- bench:storm -->"],
+    ids=["none", "twice", "turned round"],
+)
+def test_a_page_without_its_markers_is_left_alone(page: str) -> None:
+    with pytest.raises(ValueError, match="bench:storm"):
+        between(page, "storm", "new")
+
+
+def test_the_page_and_the_readme_have_a_place_for_every_result() -> None:
+    page = (ROOT / "docs/performance.md").read_text()
+    for part in ("claims", "throughput", "algorithms", "latency", "workers", "storm",
+                 "memory", "startup", "growth", "guard"):  # fmt: skip
+        assert between(page, part, "found") != page
+    assert "found" in between((ROOT / "README.md").read_text(), "sentence", "found")
+
+
+def test_a_result_is_kept_for_a_later_report(tmp_path: Path) -> None:
+    claim = Claim("lost", "0", "0", held=True)
+    save("storm", Result("| table |", [claim], {"rate": 1.5}), 0.07, tmp_path)
+    found = saved(tmp_path)["storm"]
+    assert (found.claims, found.facts) == ([claim], {"rate": 1.5})
+    assert found.table.startswith("| table |\n\n*")
+    assert "Others took 7% of the cores meanwhile." in found.table
+
+
+def test_a_claim_that_does_not_hold_is_told() -> None:
+    claims = [
+        Claim("lost", "0", "3", held=False),
+        Claim("workers", "2", "no setting", held=None),
+    ]
+    lines = claims_table({"storm": Result("", claims)}, ["absent", "storm"]).splitlines()
+    assert lines[2:] == [
+        "| lost | 0 | 3 | **no** |",
+        "| workers | 2 | no setting | not measured |",
+    ]
+
+
+def test_plots_are_valid_and_name_every_value() -> None:
+    for plot in (bars("rates & ratios", {"a<b": 10, "c": 5}), stack("parts", {"a<b": 1, "c": 3})):
+        texts = [text.strip() for text in ElementTree.fromstring(plot).itertext()]  # noqa: S314
+        assert {"a<b", "c"} <= set(texts)
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    facts = {"rates": {"receiver": 5123.4}, "ratios": {"a peer": 3.14, "ceiling": 0.76}}
+    told = " ".join(sentence(facts).split())
+    assert "5,123 logouts a second: 3.1 times a peer, 0.76 times the ceiling" in told
+    assert max(map(len, sentence(facts).splitlines())) <= 100
+
+
+def test_figures() -> None:
+    assert percentile([5, 1, 4, 2, 3], 0.5) == 3
+    assert percentile(list(range(1, 101)), 0.99) == 99
+    assert spread([2.0, 1.0, 4.0]) == "2.00 (1.00-4.00)"
+    assert table(("", "n"), [("a", 1)]) == "|  | n |\n| --- | ---: |\n| a | 1 |"

@@ -1,0 +1,33 @@
+"""Rows are measured side by side, and one that fails costs no other."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bench.servers import NotMeasured, Server, Stage, asgi
+from bench.throughput import measure, ratios
+
+
+@contextlib.contextmanager
+def _failing(stage: Stage) -> Iterator[Server]:
+    """It answers 200, and should have answered 204."""
+    with asgi.running(stage, "ceiling") as server:
+        yield replace(server, success=204)
+
+
+def _absent(_: Stage) -> contextlib.AbstractContextManager[Server]:
+    raise NotMeasured("not installed")
+
+
+def test_a_row_that_fails_or_is_absent_is_named_and_the_others_are_measured() -> None:
+    rows = {
+        "first": lambda stage: asgi.running(stage, "ceiling"),
+        "absent": _absent,
+        "failing": _failing,
+    }
+    measured, missing = measure(rows, "ES256", rounds=2, tokens=50)
+    assert list(measured) == ["first"]
+    assert missing["absent"] == "not installed"
+    assert "answered {200: 40}" in missing["failing"]
+    assert len(measured["first"].rates) == len(measured["first"].p99) == 2
+    assert ratios(measured, "first", "first") == [1.0, 1.0]

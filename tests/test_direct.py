@@ -1,0 +1,200 @@
+"""The short way of a request that comes whole: the same answers, in the same order."""
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.direct import PATIENCE
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, config
+from tests.support.redis_server import RedisServer
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def receiver(
+    provider: Provider, shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Receiver]:
+    directory: Path = tmp_path_factory.mktemp("receiver")
+    receiver = Receiver(directory, config(shared_redis.url, f'issuer = "{provider.issuer}"'))
+    yield receiver.start()
+    receiver.stop()
+
+
+def request(
+    token: str, *headers: str, media_type: str = FORM, path: str = "/backchannel-logout"
+) -> bytes:
+    body = f"logout_token={token}"
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        f"Content-Type: {media_type}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+class Connection:
+    """Sends bytes as they are, and reads answers one by one."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        host, port = receiver.url.removeprefix("http://").split(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._read = b""
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, *pieces: bytes, pause: float = 0.0) -> "Connection":
+        for piece in pieces:
+            self._socket.sendall(piece)
+            time.sleep(pause)
+        return self
+
+    def answer(self) -> bytes:
+        """The next answer, without its date."""
+        while b"\r\n\r\n" not in self._read:
+            self._more()
+        head, _, rest = self._read.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        size = int(length[1]) if length else 0
+        while len(rest) < size:
+            self._more()
+            rest = self._read.partition(b"\r\n\r\n")[2]
+        self._read = rest[size:]
+        return re.sub(rb"date: [^\r]+", b"date: -", head) + b"\r\n\r\n" + rest[:size]
+
+    def _more(self) -> None:
+        got = self._socket.recv(65536)
+        assert got, "the connection has ended"
+        self._read += got
+
+    def has_ended(self) -> bool:
+        return self._socket.recv(1) == b""
+
+
+LATE = PATIENCE * 4
+"""A pause after which a request has gone the way of those that come in parts."""
+
+
+@pytest.mark.parametrize(
+    ("token", "headers", "media_type"),
+    [
+        ("good", (), FORM),
+        ("good", (), f"{FORM}; charset=UTF-8"),
+        ("x.y.z", (), FORM),
+        ("", (), FORM),
+        ("a&logout_token=b", (), FORM),
+        ("good", (), "application/json"),
+        ("good", (), ""),
+        ("x" * 70_000, (), FORM),
+        ("good", ("Connection: close",), FORM),
+    ],
+    ids=["good", "charset", "shape", "none", "two", "json", "no-type", "large", "close"],
+)
+def test_the_answer_is_the_same_byte_for_byte_whole_and_in_parts(
+    token: str,
+    headers: tuple[str, ...],
+    media_type: str,
+    receiver: Receiver,
+    provider: Provider,
+) -> None:
+    data = request(provider.token() if token == "good" else token, *headers, media_type=media_type)
+    head = data.index(b"\r\n\r\n") + 4
+    with Connection(receiver) as whole, Connection(receiver) as parts:
+        answers = [
+            whole.send(data).answer(),
+            parts.send(data[:head], data[head : head + 5], data[head + 5 :], pause=LATE).answer(),
+        ]
+    assert answers[0] == answers[1]
+    assert answers[0].startswith((b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 400 Bad Request\r\n"))
+    assert b"cache-control: no-store" in answers[0]
+
+
+@pytest.mark.parametrize("at", [1, 40, -700, -1], ids=["line", "head", "body", "last"])
+def test_a_request_in_two_pieces_one_behind_the_other_is_answered(
+    at: int, receiver: Receiver, provider: Provider
+) -> None:
+    data = request(provider.token())
+    with Connection(receiver) as connection:
+        answer = connection.send(data[:at], data[at:], pause=PATIENCE / 4).answer()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_pipelined_requests_are_answered_in_their_order(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """The first goes the short way, those behind it wait for it."""
+    good, bad = request(provider.token()), request("x.y.z")
+    elsewhere = request("x", path="/elsewhere")
+    with Connection(receiver) as connection:
+        connection.send(good + bad + elsewhere + good + bad)
+        answers = [connection.answer()[9:12] for _ in range(5)]
+        assert answers == [b"200", b"400", b"404", b"200", b"400"]
+        assert connection.send(good).answer()[9:12] == b"200", "and the connection goes on"
+
+
+def test_one_connection_takes_many_in_turn(receiver: Receiver, provider: Provider) -> None:
+    with Connection(receiver) as connection:
+        for n in range(20):
+            data = request(provider.token(sid=f"turn{n}") if n % 2 else "x.y.z")
+            answer = connection.send(data).answer()
+            assert answer[9:12] == (b"200" if n % 2 else b"400")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        lambda data: data.replace(b"Host: x", b"Host: x\r\nConnection: close"),
+    ],
+    ids=["1.0", "close"],
+)
+def test_who_wants_the_connection_to_end_sees_it_end(
+    change: object, receiver: Receiver, provider: Provider
+) -> None:
+    assert callable(change)
+    with Connection(receiver) as connection:
+        assert connection.send(change(request(provider.token()))).answer()[9:12] == b"200"
+        assert connection.has_ended()
+
+
+def test_a_query_is_no_other_path(receiver: Receiver, provider: Provider) -> None:
+    with Connection(receiver) as connection:
+        data = request(provider.token(), path="/backchannel-logout?a=b")
+        assert connection.send(data).answer()[9:12] == b"200"
+
+
+def test_a_body_that_never_comes_is_no_work(receiver: Receiver, provider: Provider) -> None:
+    """Its application waits for it, and tells the sender in time."""
+    data = request(provider.token())
+    with Connection(receiver) as connection:
+        answer = connection.send(data[:-1]).answer()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"deadline" in answer
+
+
+def test_who_leaves_in_the_middle_harms_nobody(receiver: Receiver, provider: Provider) -> None:
+    data = request(provider.token())
+    for end in range(0, len(data), 40):
+        with Connection(receiver) as connection:
+            connection.send(data[:end])
+    with Connection(receiver) as connection:
+        assert connection.send(data).answer()[9:12] == b"200"
+    assert "Traceback" not in receiver.log
