@@ -168,14 +168,16 @@ def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
 def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
     """A client like the app's own, to the same servers, with connections of its own.
 
-    A Cluster client is taken as it is.
+    Its answers are bytes: one that is no text must not be a fault of the library's. A Cluster
+    client is taken as it is.
     """
     if isinstance(client, redis.asyncio.RedisCluster):
         return client
     pool = client.connection_pool
     options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
     options |= _waits(timeout, AsyncRetry(NoBackoff(), 0)) | {
-        "connection_class": pool.connection_class
+        "connection_class": pool.connection_class,
+        "decode_responses": False,
     }
     if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
         return redis.asyncio.Redis.from_pool(

@@ -5,7 +5,6 @@ knows what to ask and what an answer means, and `NearCache`, which knows what ma
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -14,12 +13,9 @@ import redis
 import redis.asyncio
 
 from . import connection
-from .following import Following
 from .near_cache import NearCache
 from .question import NO_ANSWER, AnySession, OnOutage, Question, Reading, S
-from .readers import ReaderKind
-from .reports import Reports
-from .tail import Tail
+from .tail_task import TaskNearCache
 from .tail_thread import ThreadedNearCache
 
 # A user waits for each check. Redis on the same network answers within a millisecond, so
@@ -186,41 +182,37 @@ class AsyncSessionGuard:
         self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
         if isinstance(redis, str):
             connection.check_url(redis)
-        self._cache: NearCache | None = None
-        self._tail: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._near: TaskNearCache | None = None
         if most := sessions_kept(near_cache, max_stale):
-            self._cache = NearCache(most, max_stale=max_stale)
-        self._redis: Any = redis
-        if isinstance(redis, str):
-            self._redis = connection.connect_async(redis, timeout=timeout)
-        elif self._cache is not None:
-            self._redis = connection.like_async(redis, timeout=timeout)
-        self._owned = self._redis is not redis
+            self._near = TaskNearCache(self._reading, most, max_stale=max_stale, timeout=timeout)
+        self._given = redis
+        self._redis: Any = self._connect()
         self._single = _is_cluster(self._redis)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead; see `SessionGuard.is_revoked`."""
-        if self._cache is not None and self._cache.alive(session):
+        if self._near is not None and self._near.cache.alive(session):
             return False
         return bool(await self.which_revoked([session]))
 
     async def which_revoked(self, sessions: Iterable[S], *, fresh: bool = False) -> list[S]:
         """Those of the sessions that are dead; see `SessionGuard.which_revoked`."""
-        asked = cold(sessions, None if fresh else self._cache)
+        asked = cold(sessions, None if self._near is None or fresh else self._near.cache)
         question = self._reading.question(asked)
         if not asked:
             return []
-        if self._cache is not None:
-            self._follow(self._cache)
+        self._be_in_this_loop()
+        if self._near is not None:
+            self._near.start(self._redis)
         try:
             async with asyncio.timeout(self._timeout), self._turns:
                 # Before the question is sent; and before its connection is chosen.
-                fence = 0 if self._cache is None else self._cache.fence()
+                fence = 0 if self._near is None else self._near.cache.fence()
                 markers = await self._ask(question)
             dead = self._reading.dead(question, markers)
-            if self._cache is not None:
-                self._reading.keep(question, dead, self._cache, fence)
+            if self._near is not None:
+                self._reading.keep(question, dead, self._near.cache, fence)
         except NO_ANSWER as error:
             dead = self._reading.without_answer(question, error)
         return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
@@ -230,9 +222,8 @@ class AsyncSessionGuard:
 
         Without a near cache, always so many seconds.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most):
-                await self._news.wait()
+        self._be_in_this_loop()
+        await (asyncio.sleep(at_most) if self._near is None else self._near.news(at_most))
 
     async def _ask(self, question: Question) -> Sequence[bytes | str | None]:
         single = self._single
@@ -240,39 +231,36 @@ class AsyncSessionGuard:
             warm: Sequence[bytes | str | None] = await self._redis.mget(question.keys)
             return warm
         pipeline = self._redis.pipeline(transaction=False)
-        for command in self._reading.with_meta(question, single=single, note=self._cache is None):
+        for command in self._reading.with_meta(question, single=single, note=self._near is None):
             pipeline.execute_command(*command)
         answers = await pipeline.execute(raise_on_error=False)
         return self._reading.markers(answers, question, single=single)
 
-    def _follow(self, cache: NearCache) -> None:
-        """Have the tail run, in the event loop of now."""
-        if self._tail is not None and not self._tail.done():
-            if self._tail.get_loop() is asyncio.get_running_loop():
-                return
-            cache.clear()  # another loop's, which may never run again
-        tail = Tail(
-            self._redis,
-            Following(self._reading.keys, self._reading, cache),
-            cache,
-            Reports(self._reading.keys.readers, ReaderKind.CACHE),
-            timeout=self._timeout,
-            connected=lambda: connection.renew_async(self._redis),
-            changed=self._tell,
-        )
-        self._tail = asyncio.create_task(tail.run())
+    def _connect(self) -> connection.AsyncClient:
+        if isinstance(self._given, str):
+            return connection.connect_async(self._given, timeout=self._timeout)
+        if self._near is None:
+            return self._given
+        return connection.like_async(self._given, timeout=self._timeout)
 
-    def _tell(self) -> None:
-        """Wake those who wait now; who waits later waits for the next."""
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _be_in_this_loop(self) -> None:
+        """Connections belong to an event loop; in another one, all is made anew."""
+        loop, before = asyncio.get_running_loop(), self._loop
+        if loop is before:
+            return
+        self._loop = loop
+        if before is not None:
+            self._redis = self._connect()
+            self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
+            if self._near is not None:
+                self._near.leave()
 
     async def aclose(self) -> None:
         """Close the guard's connections to Redis; a client of the app's stays open."""
-        if self._tail is not None:
-            self._tail.cancel()
-            await asyncio.gather(self._tail, return_exceptions=True)
-        if self._owned:
+        self._be_in_this_loop()
+        if self._near is not None:
+            await self._near.stop()
+        if self._redis is not self._given:
             await connection.aclose(self._redis)
 
     async def __aenter__(self) -> Self:

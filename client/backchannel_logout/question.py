@@ -139,6 +139,7 @@ class Reading:
 
     def read_meta(self, max_session_age: bytes | str | None) -> bool:
         """Take over the ``max_session_age`` of the app's ``meta``. True: it was another before."""
+        self._meta_until = float("-inf")  # what can not be taken over is asked for at each check
         if max_session_age is None:
             raise GuardMisconfigured(
                 f"no receiver has written {self.keys.meta}: "

@@ -112,7 +112,8 @@ class Tail:
             self._following.begin(await self._ask(link, self._following.first()))
             await self._connected()
             self._cache.clear()
-            self._cache.contact(looked_up_at)
+            # Who may not read has no contact.
+            await self._read(link, looked_up_at, 0)
             self._changed()
             self._tell(None)
             try:
@@ -120,13 +121,12 @@ class Tail:
             except asyncio.CancelledError:
                 with contextlib.suppress(*_FAULTS):
                     async with asyncio.timeout(self._timeout):
-                        await link.ask(self._reports.last())
+                        await link.part(self._reports.last())
                 raise
 
     async def _read_on(self, link: PrimaryLink, looked_up_at: float) -> None:
         while True:
-            # Where Sentinels elect, a server is the primary for sure when they have said so.
-            while await self._read(link, looked_up_at if link.is_elected else None):
+            while await self._read(link, looked_up_at, self._wait if self._may_wait() else 0):
                 pass
             await asyncio.sleep(_GATHER if self._may_wait() else READ_EVERY * _spread())
             now = near_cache.now()
@@ -136,14 +136,15 @@ class Tail:
                         raise NotThePrimary("the Sentinels name another primary")
                 looked_up_at = now
 
-    async def _read(self, link: PrimaryLink, primary_at: float | None) -> bool:
+    async def _read(self, link: PrimaryLink, looked_up_at: float, wait: float) -> bool:
         """True: there is more."""
-        commands = self._following.next(self._wait if self._may_wait() else 0)
+        commands = self._following.next(wait)
         report = self._reports.due(self._following.position)
         before = self._cache.fence()
         sent_at = near_cache.now()
         answers = await self._ask(link, [*commands, *report])
-        known_at = sent_at if primary_at is None else min(sent_at, primary_at)
+        # Where Sentinels elect, a server is the primary for sure when they have said so.
+        known_at = min(sent_at, looked_up_at) if link.is_elected else sent_at
         more = self._following.take(answers[: len(commands)], known_at)
         if tidy := self._reports.answered(answers[len(commands) :]):
             await self._ask(link, tidy)

@@ -1,6 +1,7 @@
 """A near cache for threads: its tail runs on an event loop in a thread of its own."""
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
@@ -47,6 +48,7 @@ class ThreadedNearCache:
         self.cache = NearCache(self._most, max_stale=self._max_stale)
         self._thread: threading.Thread | None = None
         self._end: Callable[[], object] = _nothing
+        self._stopped = False
 
     def start(self) -> None:
         """Have the thread run."""
@@ -54,6 +56,7 @@ class ThreadedNearCache:
             return
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
+                self._stopped = False
                 self._thread = threading.Thread(
                     target=lambda: asyncio.run(self._run()), name="backchannel-logout", daemon=True
                 )
@@ -61,10 +64,13 @@ class ThreadedNearCache:
 
     def stop(self) -> None:
         """End the thread; whoever asks then starts another one."""
-        self._end()
-        if self._thread is not None:
-            self._thread.join(self._timeout * 4)
-            self._thread = None
+        with self._starting:
+            self._stopped = True
+            with contextlib.suppress(RuntimeError):  # its loop has ended just now
+                self._end()
+            if self._thread is not None:
+                self._thread.join(self._timeout * 4)
+                self._thread = None
 
     async def _run(self) -> None:
         cache = self.cache
@@ -80,6 +86,8 @@ class ThreadedNearCache:
         )
         loop, following = asyncio.get_running_loop(), asyncio.create_task(tail.run())
         self._end = lambda: loop.call_soon_threadsafe(following.cancel)
+        if self._stopped:  # before there was anything to end
+            following.cancel()
         try:
             await asyncio.gather(following, return_exceptions=True)
         finally:

@@ -21,7 +21,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from backchannel_logout import AppKeys, AsyncSessionGuard, remember
+from app.publish.redis_link import RedisLink, connect
+from app.publish.store import Store
+from backchannel_logout import AppKeys, AsyncSessionGuard, asgi, remember
 from backchannel_logout.asgi import (
     RECHECK,
     SESSION_ENDED,
@@ -30,11 +32,13 @@ from backchannel_logout.asgi import (
 )
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
 from tests.support.redis_server import RedisServer
+from tests.support.revocations import revocation
 
 ISS = "https://op.example"
 PAGE = {"Accept": "text/html,*/*"}
 
-# A logout closes what is open within five seconds; the rest is for a busy machine.
+# A logout closes what is open within a second; one that no event tells, within three. The rest is
+# for a busy machine.
 CLOSES_WITHIN = 15
 
 
@@ -52,6 +56,16 @@ class Site:
     def end(self, sid: str) -> None:
         with self.redis_server.client() as client:
             client.set(self.keys.sid(ISS, sid), int(time.time()))
+
+    async def log_out(self, sid: str) -> None:
+        """As the receiver does: the marker, and the event that tells of it."""
+        store = Store(
+            link := RedisLink(connect(self.redis_server.url)), apps={self.keys.app: 3600},
+            event_retention=3600, event_max_len=1000, clock=time.time,
+        )  # fmt: skip
+        [answer] = await store.write([revocation(self.keys.app, sid=sid, since=int(time.time()))])
+        assert isinstance(answer, int)
+        await link.aclose()
 
     @asynccontextmanager
     async def browser(
@@ -293,6 +307,54 @@ async def test_a_websocket_is_refused_when_its_session_is_dead(new_site: NewSite
 async def open_socket(site: Site, browser: httpx.AsyncClient) -> Any:
     url = site.url.replace("http", "ws") + "/chat"
     return await websockets.connect(url, additional_headers=site.cookies(browser), proxy=None)
+
+
+@pytest.fixture
+def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked at but when the guard's tail has brought something: what closes within
+    seconds was told."""
+    monkeypatch.setattr(asgi, "RECHECK", 3600.0)
+
+
+@pytest.mark.usefixtures("told_only")
+async def test_a_logout_closes_its_open_websocket_at_once_and_the_others_stay(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with site.browser("one") as one, site.browser("two") as two:
+        dying, living = await open_socket(site, one), await open_socket(site, two)
+        await dying.send("hello")
+        assert await dying.recv() == "hello"
+        await site.log_out("one")
+        async with asyncio.timeout(5):
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await dying.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == SESSION_ENDED
+        await living.send("still here")
+        assert await living.recv() == "still here"
+        await living.close()
+
+
+@pytest.mark.usefixtures("told_only")
+async def test_a_logout_ends_its_open_event_stream_at_once_and_the_others_stay(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with (
+        site.browser("one") as one,
+        site.browser("two") as two,
+        one.stream("GET", "/events") as dying,
+        two.stream("GET", "/events") as living,
+    ):
+        dying_chunks, living_chunks = dying.aiter_bytes(), living.aiter_bytes()
+        assert await anext(dying_chunks) == await anext(living_chunks) == b"data: hello\n\n"
+        await site.log_out("one")
+        async with asyncio.timeout(5):
+            assert [chunk async for chunk in dying_chunks] == []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await anext(living_chunks)
 
 
 @pytest.mark.slow

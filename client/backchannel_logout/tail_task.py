@@ -1,0 +1,64 @@
+"""A near cache for asyncio: its tail is a task of the event loop in which the guard is used."""
+
+import asyncio
+import contextlib
+
+from . import connection
+from .following import Following
+from .near_cache import NearCache
+from .question import Reading
+from .readers import ReaderKind
+from .reports import Reports
+from .tail import Tail
+
+
+class TaskNearCache:
+    """The cache, and the task that keeps it true. Times are in seconds."""
+
+    def __init__(self, reading: Reading, most: int, *, max_stale: float, timeout: float) -> None:
+        self._reading = reading
+        self._timeout = timeout
+        self.cache = NearCache(most, max_stale=max_stale)
+        self._tail: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    def start(self, client: connection.AsyncClient) -> None:
+        """Have the task run."""
+        if self._tail is not None and not self._tail.done():
+            return
+        tail = Tail(
+            client,
+            Following(self._reading.keys, self._reading, self.cache),
+            self.cache,
+            Reports(self._reading.keys.readers, ReaderKind.CACHE),
+            timeout=self._timeout,
+            connected=lambda: connection.renew_async(client),
+            changed=self._tell,
+        )
+        self._tail = asyncio.create_task(tail.run())
+
+    async def news(self, at_most: float) -> None:
+        """Wait until something was dropped, or so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._news.wait()
+
+    def _tell(self) -> None:
+        """Wake those who wait now; who waits later waits for the next."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def stop(self) -> None:
+        """End the task; whoever asks then starts another one."""
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)
+
+    def leave(self) -> None:
+        """Give up a task that is another event loop's, which may never run again."""
+        tail, self._tail = self._tail, None
+        self._news = asyncio.Event()
+        self.cache.clear()
+        if tail is not None and not tail.done():
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                tail.get_loop().call_soon_threadsafe(tail.cancel)

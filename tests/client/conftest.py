@@ -1,0 +1,53 @@
+"""Apps that a receiver serves, and guards with a near cache."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.support.guards import KINDS, WarmGuard
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import Shelf
+
+NewShelf = Callable[[RedisServer], Awaitable[Shelf]]
+NewWarmGuard = Callable[..., WarmGuard]
+
+
+@pytest.fixture
+async def new_shelf() -> AsyncIterator[NewShelf]:
+    """Apps on any server, each with its ``meta`` and one event about nobody here: a stream that
+    was empty is one that may have lost something."""
+    shelves: list[Shelf] = []
+
+    async def make(server: RedisServer) -> Shelf:
+        shelves.append(Shelf(server))
+        await shelves[-1].write_meta()
+        await shelves[-1].store.write([shelves[-1].numbered(9999, sub="nobody")])
+        return shelves[-1]
+
+    yield make
+    for shelf in shelves:
+        await shelf.aclose()
+
+
+@pytest.fixture
+async def shelf(new_shelf: NewShelf, shared_redis: RedisServer) -> Shelf:
+    return await new_shelf(shared_redis)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def new_warm_guard() -> AsyncIterator[NewWarmGuard]:
+    guards: list[WarmGuard] = []
+
+    def make(kind: str, url: Any, app: str, **options: Any) -> WarmGuard:
+        guards.append(WarmGuard(kind, url, app, **options))
+        return guards[-1]
+
+    yield make
+    for guard in guards:
+        await guard.aclose()

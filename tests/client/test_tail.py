@@ -1,0 +1,309 @@
+"""The near cache of both guards: what they keep is true by the app's stream, on a real Redis.
+
+What goes wrong with Redis is in `test_tail_outages`, users in `test_tail_rights`, threads and forks
+in `test_tail_threads`.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from backchannel_logout import EventKind, GuardMisconfigured, Session, following, reports
+from backchannel_logout.readers import Reader, ReaderKind
+from backchannel_logout.tail import FEW
+from tests.client.conftest import NewWarmGuard
+from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.listening import until
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import ISS, NOW, Shelf
+
+
+@pytest.fixture
+def guard(
+    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+) -> WarmGuard:
+    return new_warm_guard(kind, shared_redis.url, shelf.app)
+
+
+def times_run(client: redis.Redis, *commands: str) -> int:
+    """How often any of the commands was run since the last ``CONFIG RESETSTAT``."""
+    stats: Any = client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"] for command in commands)
+
+
+# -- a check that asks nobody --------------------------------------------------------------
+
+
+async def test_a_warm_check_asks_redis_nothing(guard: WarmGuard, shelf: Shelf) -> None:
+    await guard.warm(ALICE, NEIGHBOUR)
+    shelf.look.config_resetstat()
+    for _ in range(100):
+        assert not await guard.is_revoked(ALICE)
+        assert await guard.which_revoked(ALICE, NEIGHBOUR) == []
+    assert times_run(shelf.look, "mget", "get", "hget|mget") == 0
+    assert await guard.which_revoked(ALICE, fresh=True) == []
+    assert times_run(shelf.look, "mget") == 1, "what is asked is counted"
+
+
+async def test_a_warm_check_does_not_give_way_to_another_task(
+    new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+) -> None:
+    """It is done when it is first run: it waits for nothing."""
+    guard = new_warm_guard("async", shared_redis.url, shelf.app)
+    await guard.warm(ALICE)
+    check = guard.guard.is_revoked({"iss": ISS, "sid": "s1", "sub": "alice", "login_at": NOW - 10})
+    with pytest.raises(StopIteration) as done:
+        check.send(None)
+    assert done.value.value is False
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("decode_responses", [True, False])
+async def test_a_client_of_the_apps_own_may_speak_as_it_likes(
+    protocol: int, decode_responses: bool, new_warm_guard: NewWarmGuard, shelf: Shelf,
+    shared_redis: RedisServer,
+) -> None:  # fmt: skip
+    given = redis.asyncio.Redis.from_url(
+        shared_redis.url, protocol=protocol, decode_responses=decode_responses
+    )
+    guard = new_warm_guard("async", given, shelf.app)
+    await guard.warm(ALICE, NEIGHBOUR)
+    await shelf.write()
+    await guard.sees_the_end_of(ALICE)
+    assert guard.is_warm(NEIGHBOUR)
+    before = guard.cache.fence()
+    shelf.look.xadd(shelf.keys.events, {"v": "1", "kind": b"\xff"})
+    await until(lambda: guard.cache.fence() != before, "what is no text empties the cache")
+    await guard.warm(NEIGHBOUR)
+    await given.aclose()
+
+
+# -- what a logout ends --------------------------------------------------------------------
+
+NEIGHBOURS = {
+    EventKind.SESSION: Session(ISS, NOW - 10, sid="s2", sub="alice"),
+    EventKind.USER: Session(ISS, NOW - 10, sid="s2", sub="bob"),
+    EventKind.ALL: Session("https://other.example", NOW - 10, sid="s1", sub="alice"),
+}
+
+
+@pytest.mark.parametrize("ends", list(EventKind))
+async def test_a_logout_is_known_within_a_second_and_the_neighbour_lives(
+    ends: EventKind, guard: WarmGuard, shelf: Shelf
+) -> None:
+    neighbour = NEIGHBOURS[ends]
+    await guard.warm(ALICE, neighbour)
+    await shelf.write(kind=ends)
+    await guard.sees_the_end_of(ALICE)
+    assert not await guard.is_revoked(neighbour)
+    if ends is not EventKind.ALL:
+        assert guard.is_warm(neighbour), "it was not even asked for"
+
+
+async def test_a_login_after_the_logout_is_kept_and_the_one_before_is_not(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    """Under the same session id."""
+    later = Session(ISS, NOW + 1, sid="s1", sub="alice")
+    await guard.warm(ALICE, later)
+    await shelf.write()
+    await guard.sees_the_end_of(ALICE)
+    await guard.warm(later)
+    assert await guard.which_revoked(ALICE, later) == [ALICE]
+
+
+async def test_a_storm_of_logouts_ends_each_one(
+    guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are read at once."""
+    monkeypatch.setattr(following, "MOST_EVENTS", 10)
+    doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(200)]
+    bob = Session(ISS, NOW - 10, sid="bob's", sub="bob")
+    await guard.warm(*doomed, bob)
+    answers = await shelf.store.write([shelf.numbered(n) for n in range(len(doomed))])
+    assert all(isinstance(answer, int) for answer in answers)
+    await until(lambda: not any(map(guard.is_warm, doomed)), "none of them is taken for alive")
+    assert guard.is_warm(bob)
+    assert await guard.which_revoked(*doomed, bob) == doomed
+
+
+# -- what nobody can read, or nobody has seen -----------------------------------------------
+
+GOOD = {"v": "1", "kind": "session", "iss": ISS, "sid": "s9", "cutoff": str(NOW), "app": "x",
+        "source": "test", "received_at": str(NOW)}  # fmt: skip
+
+UNREADABLE: dict[str, dict[Any, Any]] = {
+    "an unknown kind": GOOD | {"kind": "device"},
+    "an unknown version": {"v": "2", "whom": "s1"},
+    "without a version": {"kind": "session"},
+    "without whom it ends": {name: value for name, value in GOOD.items() if name != "sid"},
+    "a cutoff that is no number": GOOD | {"cutoff": "soon"},
+    "not UTF-8": GOOD | {"sid": b"\xff"},
+}
+
+
+@pytest.mark.parametrize("fields", UNREADABLE.values(), ids=UNREADABLE)
+async def test_an_entry_that_can_not_be_read_empties_the_cache(
+    fields: dict[Any, Any], guard: WarmGuard, shelf: Shelf
+) -> None:
+    """Whom it ended nobody knows. Then it goes on."""
+    await guard.warm(ALICE)
+    shelf.look.set(shelf.marker, NOW)
+    shelf.look.xadd(shelf.keys.events, fields)
+    await guard.sees_the_end_of(ALICE)
+    await guard.warm(NEIGHBOUR)
+    await shelf.write(sid="s2", sub="bob", once=None)
+    await guard.sees_the_end_of(NEIGHBOUR)
+
+
+async def test_an_entry_that_can_be_read_ends_nobody_else(guard: WarmGuard, shelf: Shelf) -> None:
+    """The other half of the claim above: an entry as such empties nothing."""
+    await guard.warm(ALICE)
+    before = guard.cache.fence()
+    shelf.look.xadd(shelf.keys.events, GOOD)
+    await until(lambda: guard.cache.fence() != before, "the entry was read")
+    assert guard.is_warm(ALICE)
+
+
+async def test_what_was_trimmed_before_it_was_read_empties_the_cache(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    """The logout's own entry is gone when the next one is read."""
+    await guard.warm(ALICE)
+    with shelf.look.pipeline() as at_once:
+        at_once.set(shelf.marker, NOW)
+        at_once.xadd(shelf.keys.events, GOOD | {"sid": "s1"})
+        at_once.xadd(shelf.keys.events, GOOD)
+        at_once.xtrim(shelf.keys.events, maxlen=1, approximate=False)
+        at_once.execute()
+    await guard.sees_the_end_of(ALICE)
+
+
+# -- how old a session may be --------------------------------------------------------------
+
+
+async def test_a_shorter_max_session_age_ends_who_is_kept(guard: WarmGuard, shelf: Shelf) -> None:
+    await guard.warm(ALICE)
+    shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
+    await guard.sees_the_end_of(ALICE)
+
+
+async def test_a_session_ends_with_its_age_while_it_is_kept(
+    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+) -> None:
+    guard = new_warm_guard(kind, shared_redis.url, shelf.app, clock=time.time)
+    old = Session(ISS, int(time.time()) + 2 - 3600, sid="s1", sub="alice")
+    await guard.warm(old)
+    await guard.sees_the_end_of(old)
+
+
+async def test_a_meta_that_is_gone_is_a_mistake_and_nobody_is_alive(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    """Not after a minute: as soon as the tail sees it."""
+    await guard.warm(ALICE)
+    shelf.look.delete(shelf.keys.meta)
+    await until(lambda: not guard.is_warm(ALICE), "nothing is kept")
+    with pytest.raises(GuardMisconfigured, match="no receiver has written"):
+        await guard.is_revoked(ALICE)
+    await shelf.write_meta()
+    await until_answered(guard)
+    await guard.warm(ALICE)
+
+
+async def until_answered(guard: WarmGuard) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert not await guard.is_revoked(ALICE)
+            return
+        except GuardMisconfigured:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+
+# -- how much is kept, and who is told of it -----------------------------------------------
+
+
+async def test_the_least_recently_used_goes_first(
+    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+) -> None:
+    guard = new_warm_guard(kind, shared_redis.url, shelf.app, near_cache=2)
+    third = Session(ISS, NOW - 10, sid="s3", sub="carol")
+    await guard.warm(ALICE, NEIGHBOUR)
+    assert not await guard.is_revoked(ALICE)
+    assert not await guard.is_revoked(third)
+    assert [guard.is_warm(one) for one in (ALICE, NEIGHBOUR, third)] == [True, False, True]
+    assert guard.cache.size == 2
+
+
+def reader(shelf: Shelf) -> Reader | None:
+    """The only one that reports itself."""
+    found: Any = shelf.look.hgetall(shelf.keys.readers)
+    if not found:
+        return None
+    [(name, text)] = found.items()
+    return Reader.from_json(name, text)
+
+
+async def test_a_guard_reports_how_far_it_has_read_until_it_is_closed(
+    guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_PAUSE", 0.05)
+    await guard.warm(ALICE)
+    for n in range(2):
+        await shelf.store.write([shelf.numbered(n, sub="nobody")])
+        newest = shelf.events()[-1].id
+        await until(lambda end=newest: (one := reader(shelf)) and one.position == end, "reported")
+        found = reader(shelf)
+        assert found is not None
+        assert found.kind is ReaderKind.CACHE
+    assert shelf.look.ttl(shelf.keys.readers) > 86400
+    await guard.aclose()
+    assert reader(shelf) is None
+
+
+async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_asks(
+    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+) -> None:
+    guard = new_warm_guard(kind, shared_redis.url, shelf.app, near_cache=0)
+    shelf.look.config_resetstat()
+    for _ in range(5):
+        assert not await guard.is_revoked(ALICE)
+    assert times_run(shelf.look, "mget") == 5
+    assert times_run(shelf.look, "xread", "xrevrange") == 0
+    found = reader(shelf)
+    assert found is not None
+    assert (found.kind, found.position) == (ReaderKind.ASKS, None)
+    await shelf.write()
+    assert await guard.is_revoked(ALICE)
+
+
+async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    """A logout has to wake everybody who waits."""
+
+    def waiting() -> int:
+        clients: Any = shelf.look.info("clients")
+        return int(clients["blocked_clients"])
+
+    await guard.warm(ALICE, NEIGHBOUR)
+    await until(waiting, "it waits, as one of a few")
+    others = {
+        f"other-{n}": Reader(name="", kind=ReaderKind.CACHE, at=time.time()).to_json()
+        for n in range(FEW)
+    }
+    shelf.look.hset(shelf.keys.readers, mapping=others)
+    await until(lambda: not waiting(), "it has seen how many there are")
+    await asyncio.sleep(0.6)  # longer than it sleeps between two reads
+    for _ in range(20):
+        assert not waiting()
+        await asyncio.sleep(0.02)
+    await shelf.write()
+    await guard.sees_the_end_of(ALICE)
+    assert guard.is_warm(NEIGHBOUR)

@@ -1,0 +1,302 @@
+"""The near cache where the primary moves: Sentinels, a Cluster; and behind TLS. Real servers."""
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from app.publish.redis_fault import RedisFault
+from backchannel_logout import RevocationUnknown, Session
+from tests.client.conftest import NewWarmGuard
+from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.listening import until
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.redis_topologies import Cluster, Sentinels, role
+from tests.support.revocations import ISS, NOW, Shelf
+
+pytestmark = pytest.mark.slow
+
+BOB = Session(ISS, NOW - 10, sid="s3", sub="bob")
+
+
+@contextlib.asynccontextmanager
+async def served(server: RedisServer, url: str) -> AsyncIterator[Shelf]:
+    shelf = Shelf(server, url)
+    try:
+        await shelf.write_meta()
+        await shelf.store.write([shelf.numbered(9999, sub="nobody")])
+        yield shelf
+    finally:
+        await shelf.aclose()
+
+
+async def patiently(step: Any, *faults: type[Exception]) -> Any:
+    """Repeat a step for as long as the servers are changing places."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return await step()
+        except faults:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
+async def log_out_alice(shelf: Shelf) -> None:
+    """As the receiver does: it looks anew who is primary after each fault."""
+
+    async def write() -> None:
+        await shelf.link.look_up()
+        await shelf.write(once=None)
+
+    await patiently(write, RedisFault, redis.RedisError, OSError)
+
+
+async def follows(guard: WarmGuard, shelf: Shelf) -> None:
+    """Sooner or later the guard is told again: one session is dropped, and its neighbour kept."""
+    deadline = time.monotonic() + 20
+    for n in count():
+        doomed = Session(ISS, NOW - 10, sid=f"s{100 + n}", sub="carol")
+        await warm_again(guard, doomed, NEIGHBOUR)
+        await shelf.store.write([shelf.numbered(100 + n, sub="carol")])
+        await dies(guard, doomed)
+        if guard.is_warm(NEIGHBOUR):
+            return
+        assert time.monotonic() < deadline, "it asks, and is not told"
+
+
+async def warm_again(guard: WarmGuard, *sessions: Session) -> None:
+    await patiently(lambda: guard.warm(*sessions), RevocationUnknown)
+
+
+async def dies(guard: WarmGuard, session: Session) -> None:
+    await patiently(lambda: guard.sees_the_end_of(session), RevocationUnknown)
+
+
+async def test_after_a_sentinel_failover_the_new_primary_is_followed(
+    kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
+) -> None:
+    with Sentinels(tmp_path) as sentinels:
+        async with served(sentinels.primary, sentinels.url) as shelf:
+            guard = new_warm_guard(kind, sentinels.url, shelf.app)
+            await guard.warm(ALICE, NEIGHBOUR)
+            await asyncio.to_thread(sentinels.fail_over)
+            await warm_again(guard, ALICE, NEIGHBOUR, BOB)
+            await log_out_alice(shelf)
+            await dies(guard, ALICE)
+            await follows(guard, shelf)
+            with sentinels.replica.client() as new:
+                assert new.role()[0] == "master"
+                assert new.exists(shelf.marker)
+
+
+@contextlib.contextmanager
+def sentinels_behind_a_door(directory: Path) -> Iterator[tuple[Sentinels, Proxy]]:
+    """Everybody finds the primary at a proxy."""
+    with contextlib.ExitStack() as stack:
+        doors: list[Proxy] = []
+
+        def behind_a_door(port: int) -> int:
+            doors.append(stack.enter_context(Proxy(port, Random(1))))  # noqa: S311
+            return doors[-1].port
+
+        yield stack.enter_context(Sentinels(directory, seen_at=behind_a_door)), doors[0]
+
+
+def only_apps_reach(door: Proxy) -> None:
+    """Sentinel and replica lose the primary, the guards and the receiver do not."""
+    # The library's first word; the others begin with another.
+    door.fall_silent(keep=lambda first: b"HELLO" in first, late=True)
+
+
+async def test_a_failover_to_a_replica_that_was_behind_empties_the_cache(
+    kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
+) -> None:
+    """What the replica does not have was told by entries that are gone."""
+    with sentinels_behind_a_door(tmp_path) as (sentinels, door):
+        async with served(sentinels.primary, sentinels.url) as shelf:
+            guard = new_warm_guard(kind, sentinels.url, shelf.app, max_stale=60)
+            await guard.warm(ALICE, NEIGHBOUR, BOB)
+            only_apps_reach(door)
+            await shelf.write()
+            await guard.sees_the_end_of(ALICE)
+            await asyncio.to_thread(sentinels.primary.stop)
+            await until(lambda: role(sentinels.replica) == "master", "it has taken over")
+            with sentinels.replica.client() as new:
+                assert not new.exists(shelf.marker), "it was behind"
+                new.set(shelf.keys.sub(ISS, "bob"), NOW)  # of which no event tells
+            await dies(guard, BOB)
+            await log_out_alice(shelf)  # as the receiver writes again what it remembers
+            await dies(guard, ALICE)
+            door.heal()
+
+
+async def test_an_old_primary_that_goes_on_answering_is_believed_for_max_stale_at_most(
+    kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
+) -> None:
+    """The Sentinel does not reach it; the app does, and it says `master` of itself."""
+    with sentinels_behind_a_door(tmp_path) as (sentinels, door):
+        async with served(sentinels.primary, sentinels.url) as shelf:
+            guard = new_warm_guard(kind, sentinels.url, shelf.app, max_stale=2)
+            await guard.warm(ALICE, NEIGHBOUR)
+            only_apps_reach(door)
+            await until(lambda: role(sentinels.replica) == "master", "the replica has taken over")
+            with sentinels.replica.client() as new:
+                new.set(shelf.marker, NOW)
+                new.xadd(shelf.keys.events, {"v": "1", "kind": "all", "iss": ISS})
+            assert role(sentinels.primary) == "master", "it does not know"
+            await dies(guard, ALICE)
+            await warm_again(guard, NEIGHBOUR)
+            assert await guard.is_revoked(ALICE)
+            assert role(sentinels.primary) == "master", "it still does not"
+            door.heal()
+
+
+async def test_a_slot_that_moves_to_another_node_is_followed(
+    kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        async with served(cluster.nodes[0], cluster.url) as shelf:
+            guard = new_warm_guard(kind, cluster.url, shelf.app)
+            await guard.warm(ALICE, NEIGHBOUR)
+            await shelf.write(sid="s3", once=None)
+            await guard.sees_the_end_of(BOB)
+            await asyncio.to_thread(move_slot, cluster, shelf.keys.events)
+            await warm_again(guard, ALICE, NEIGHBOUR)
+            assert await guard.is_revoked(BOB)
+            await log_out_alice(shelf)
+            await dies(guard, ALICE)
+            await follows(guard, shelf)
+
+
+def move_slot(cluster: Cluster, key: str) -> None:
+    """The slot of this key, with all that is in it, to the next node."""
+    clients = [node.client() for node in cluster.nodes]
+    slot = clients[0].cluster("keyslot", key)
+    ids = [client.execute_command("CLUSTER", "MYID") for client in clients]
+    owner = next(n for n, client in enumerate(clients) if has(client, slot))
+    to = (owner + 1) % len(clients)
+    clients[to].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[owner])
+    clients[owner].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+    while keys := clients[owner].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+        port = cluster.nodes[to].port
+        clients[owner].execute_command("MIGRATE", "127.0.0.1", port, keys[0], 0, 5000)
+        time.sleep(0.3)  # some here, some there
+    for n in (to, owner, 3 - to - owner):
+        clients[n].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+    for client in clients:
+        client.close()
+
+
+def has(client: redis.Redis, slot: int) -> bool:
+    try:
+        client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1)
+        [mine] = [n for n in client.cluster("nodes").values() if "myself" in n["flags"]]
+        return any(int(first) <= slot <= int(last) for first, last in mine["slots"])
+    except redis.ResponseError:
+        return False
+
+
+async def test_after_a_failover_in_a_cluster_the_new_primary_is_followed(
+    kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path, replicas=True) as cluster:
+        async with served(cluster.nodes[0], cluster.url) as shelf:
+            primary, replica = cluster.owners(shelf.keys.events)
+            guard = new_warm_guard(kind, cluster.url, shelf.app)
+            await guard.warm(ALICE, NEIGHBOUR)
+            with replica.client() as client:
+                client.execute_command("CLUSTER", "FAILOVER")
+            await until(lambda: role(replica) == "master", "the replica has taken over")
+            await until(lambda: role(primary) == "slave", "the old primary has stepped back")
+            await warm_again(guard, ALICE, NEIGHBOUR)
+            await log_out_alice(shelf)
+            await dies(guard, ALICE)
+            await follows(guard, shelf)
+
+
+# -- TLS -----------------------------------------------------------------------------------
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate of this machine's own, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
+    now = datetime.datetime.now(datetime.UTC)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(host, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "cert.pem", directory / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+@contextlib.asynccontextmanager
+async def behind_tls(port: int, paths: tuple[Path, Path]) -> AsyncIterator[int]:
+    """A port that speaks TLS for a server that does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*paths)
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, inner[1]), copy(inner[0], writer))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def test_the_stream_is_followed_through_tls(
+    kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    paths = certificate(tmp_path)
+    async with (
+        behind_tls(redis_server.port, paths) as port,
+        served(redis_server, redis_server.url) as shelf,
+    ):
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={paths[0]}"
+        guard = new_warm_guard(kind, url, shelf.app)
+        await guard.warm(ALICE, NEIGHBOUR)
+        await shelf.write()
+        await guard.sees_the_end_of(ALICE)
+        assert guard.is_warm(NEIGHBOUR)
+        await guard.aclose()

@@ -1,0 +1,70 @@
+"""Guards with a near cache, of either kind, that one test can ask alike."""
+
+import asyncio
+import time
+from typing import Any
+
+from backchannel_logout import AsyncSessionGuard, Session, SessionGuard
+from backchannel_logout.near_cache import NearCache
+from tests.support.revocations import ISS, NOW
+
+WITHIN = 10.0
+"""Seconds: the contract says one; the rest is for a busy machine."""
+
+ALICE = Session(ISS, NOW - 10, sid="s1", sub="alice")
+"""Whom the revocations of `tests.support.revocations` end, unless they say otherwise."""
+NEIGHBOUR = Session(ISS, NOW - 10, sid="s2", sub="bob")
+
+KINDS = ["async", "sync"]
+
+
+class WarmGuard:
+    """An `AsyncSessionGuard`, or a `SessionGuard` whose thread reads the stream."""
+
+    def __init__(self, kind: str, url: Any, app: str, **options: Any) -> None:
+        # Short, because tests wait for it; long enough for a busy machine.
+        options = {"clock": lambda: NOW, "timeout": 1.0, "near_cache": True} | options
+        made = AsyncSessionGuard if kind == "async" else SessionGuard
+        self.guard: Any = made(url, app=app, **options)
+        self.kind = kind
+
+    @property
+    def cache(self) -> NearCache:
+        found = self.guard._near.cache
+        assert isinstance(found, NearCache)
+        return found
+
+    async def which_revoked(self, *sessions: Session, fresh: bool = False) -> list[Session]:
+        if self.kind == "async":
+            answer: list[Session] = await self.guard.which_revoked(sessions, fresh=fresh)
+            return answer
+        return await asyncio.to_thread(self.guard.which_revoked, sessions, fresh=fresh)
+
+    async def is_revoked(self, session: Session) -> bool:
+        if self.kind == "async":
+            return bool(await self.guard.is_revoked(session))
+        return bool(await asyncio.to_thread(self.guard.is_revoked, session))
+
+    def is_warm(self, session: Session) -> bool:
+        """Whether a check would ask nobody."""
+        return self.cache.alive(session)
+
+    async def warm(self, *sessions: Session) -> None:
+        """Ask until every session is kept."""
+        deadline = time.monotonic() + WITHIN
+        while not all(self.is_warm(session) for session in sessions):
+            assert time.monotonic() < deadline, "the guard never gets warm"
+            assert await self.which_revoked(*sessions) == []
+            await asyncio.sleep(0.01)
+
+    async def sees_the_end_of(self, session: Session) -> None:
+        deadline = time.monotonic() + WITHIN
+        while not await self.is_revoked(session):
+            assert time.monotonic() < deadline, "a session that was ended is taken for alive"
+            await asyncio.sleep(0.01)
+
+    async def aclose(self) -> None:
+        if self.kind == "async":
+            await self.guard.aclose()
+        else:
+            await asyncio.to_thread(self.guard.close)
