@@ -11,7 +11,6 @@ Sentinels with credentials of their own take ``?sentinel_username=`` and ``senti
 Always the primary: a replica may not have the marker yet.
 """
 
-import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ from redis.backoff import NoBackoff
 from redis.connection import SSLConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
+
+from .sentinels import NewestPrimary, NewestPrimaryAsync
 
 SyncClient = redis.Redis | redis.RedisCluster
 AsyncClient = redis.asyncio.Redis | redis.asyncio.RedisCluster
@@ -62,10 +63,10 @@ def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
     if many.mode == "cluster":
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in many.hosts]
         return redis.RedisCluster(startup_nodes=nodes, **(waits | many.options))
-    sentinel = redis.sentinel.Sentinel(
+    sentinel = NewestPrimary(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
     )
-    client: redis.Redis = sentinel.master_for(many.service)
+    client: redis.Redis = sentinel.master_for(many.service)  # type: ignore[no-untyped-call]
     return client
 
 
@@ -78,56 +79,11 @@ def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
     if many.mode == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in many.hosts]
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **(waits | many.options))
-    sentinel = _NewestPrimary(  # type: ignore[no-untyped-call]
+    sentinel = NewestPrimaryAsync(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
     )
     client: redis.asyncio.Redis = sentinel.master_for(many.service)
     return client
-
-
-# Sentinels on one network answer within a millisecond or two. A dead one must not cost the
-# whole time that a connection may take.
-_OTHER_SENTINELS_SECONDS = 0.1
-
-
-class _NewestPrimary(redis.asyncio.sentinel.Sentinel):
-    """Asks every Sentinel and believes the newest configuration.
-
-    After a network split, the Sentinel on the wrong side still names the old primary; what is
-    written there is lost when the split heals. Each failover has a higher epoch.
-    """
-
-    async def discover_master(self, service_name: str) -> tuple[str, int]:
-        asked = {asyncio.ensure_future(one.sentinel_masters()) for one in self.sentinels}
-        pending = set(asked)
-        states: list[dict[str, Any]] = []
-        faults: list[str] = []
-        try:
-            while pending:
-                patience = _OTHER_SENTINELS_SECONDS if states else None
-                done, pending = await asyncio.wait(
-                    pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                for answer in done:
-                    if (error := answer.exception()) is not None:
-                        faults.append(type(error).__name__)
-                        continue
-                    found: Any = answer.result()
-                    state = found.get(service_name)
-                    if state and self.check_master_state(state, service_name):
-                        states.append(state)
-        finally:
-            for answer in asked:
-                answer.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-        if not states:
-            raise redis.asyncio.sentinel.MasterNotFoundError(
-                f"no Sentinel names a primary that is up ({', '.join(faults) or 'none answers'})"
-            )
-        newest = max(states, key=lambda state: int(state.get("config-epoch", 0)))
-        return newest["ip"], newest["port"]
 
 
 def check_url(url: str) -> None:

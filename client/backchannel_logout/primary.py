@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from .cancellation import end_if_cancelled
 from .connection import AsyncClient, aclose, check_url, connect_async
 
 Command = tuple[str | bytes | int | float, ...]
@@ -58,7 +59,10 @@ class Primary:
         pipeline = client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        try:
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        finally:
+            end_if_cancelled()
         return answers
 
     async def ask(self, *commands: Command) -> list[Any]:

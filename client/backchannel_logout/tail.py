@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 
 from . import near_cache
+from .cancellation import end_if_cancelled
 from .connection import AsyncClient, Command
 from .following import Following, NotThePrimary
 from .near_cache import NearCache
@@ -89,7 +90,7 @@ class Tail:
             try:
                 await self._follow()
             except _FAULTS as fault:
-                _end_if_cancelled()
+                end_if_cancelled()
                 self._tell(fault)
                 if isinstance(fault, ResponseError | RevocationUnknown | NotThePrimary):
                     self._cache.clear()
@@ -108,7 +109,7 @@ class Tail:
                 link = await stack.enter_async_context(
                     PrimaryLink.open(self._client, self._reports.key)
                 )
-            _end_if_cancelled()
+            end_if_cancelled()
             self._following.begin(await self._ask(link, self._following.first()))
             await self._connected()
             self._cache.clear()
@@ -159,7 +160,7 @@ class Tail:
     async def _ask(self, link: PrimaryLink, commands: Sequence[Command]) -> list[Any]:
         async with asyncio.timeout(self._timeout):
             answers = await link.ask(commands)
-        _end_if_cancelled()
+        end_if_cancelled()
         return answers
 
     def _tell(self, fault: Exception | None) -> None:
@@ -173,14 +174,6 @@ class Tail:
             else:
                 log.info("the tail follows Redis again")
             self._told = told
-
-
-def _end_if_cancelled() -> None:
-    """The library waits with ``asyncio.wait_for``, which before Python 3.12 can swallow a
-    cancellation: the process would then never end."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _spread() -> float:
