@@ -4,15 +4,21 @@
     session     what an app remembers of a login              (pure)
     decision    session + markers -> alive, revoked, expired  (pure)
     event       one revocation, as stream entry and as JSON   (pure)
-    question    what to ask, and what an answer means         (pure)
-    guard       asks Redis, once for each check; sync and async
-    listener    is told of each logout, for what has no next request
-                (threads: the same for threads; group, broadcast: its two ways of reading,
-                which share reading; deliveries, takeover, primary, dead_letters: their parts)
+
+    guard       tells whether a session is dead; for threads, and for asyncio
+    question    ... by asking Redis: what to ask, and what an answer means
+    near        ... or without asking: answers that are kept, and the tail that keeps them true
+    asgi, django, flask, wsgi
+                end what is dead, in an app's own framework; gate: what they share
+    listening   is told of each logout, for what has no next request
     gap         what a listener says where events may be missing    (pure)
+
     readers     who reads, and how far, for everybody to see        (pure)
     receipts    what a listener has handled, for everybody to see   (pure)
     proof       readers + receipts -> has this app acted on it?     (pure)
+
+    connection  a URL, or a client that the app has, as a connection that gives up in time
+                (sentinels: which server is the primary when they do not agree)
 
 The receiver imports the pure parts from here, so that the contract is written once.
 """
@@ -22,13 +28,13 @@ from .event import Event, EventKind, MalformedEvent, UnknownEvent
 from .gap import Gap, GapReason
 from .guard import AsyncSessionGuard, SessionGuard
 from .keys import AppKeys, digest
-from .listener import AsyncListener
+from .listening.listener import AsyncListener
+from .listening.threads import Listener
 from .proof import Proof, Standing, prove
 from .question import GuardMisconfigured, RevocationUnknown
 from .readers import Reader, ReaderKind
 from .receipts import Outcome, Receipt
 from .session import Session, SessionNotIdentified, remember
-from .threads import Listener
 
 __all__ = [
     "AppKeys",

@@ -13,10 +13,10 @@ import redis
 import redis.asyncio
 
 from . import connection
-from .near_cache import NearCache
+from .near.cache import NearCache
+from .near.task import TaskNearCache
+from .near.thread import ThreadedNearCache
 from .question import NO_ANSWER, AnySession, OnOutage, Question, Reading, S
-from .tail_task import TaskNearCache
-from .tail_thread import ThreadedNearCache
 
 # A user waits for each check. Redis on the same network answers within a millisecond, so
 # half a second is a failure, not a delay.

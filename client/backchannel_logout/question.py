@@ -28,7 +28,7 @@ from redis.exceptions import (
 from .connection import Command
 from .decision import Verdict, decide, marker_keys, whole_number
 from .keys import AppKeys
-from .near_cache import NearCache
+from .near.cache import NearCache
 from .readers import HASH_SECONDS, Reader, ReaderKind
 from .session import Session
 

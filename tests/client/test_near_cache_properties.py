@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 )
 
 from backchannel_logout import AppKeys, Event, EventKind, GuardMisconfigured, Session, marker_keys
-from backchannel_logout.following import MOST_EVENTS, Following, NotThePrimary
-from backchannel_logout.near_cache import NearCache
+from backchannel_logout.near.cache import NearCache
+from backchannel_logout.near.following import MOST_EVENTS, Following, NotThePrimary
 from backchannel_logout.question import Question, Reading
 
 ISS = "https://op.example"

@@ -12,9 +12,10 @@ import pytest
 import redis
 import redis.asyncio
 
-from backchannel_logout import EventKind, GuardMisconfigured, Session, following, reports
+from backchannel_logout import EventKind, GuardMisconfigured, Session, reports
+from backchannel_logout.near import following
+from backchannel_logout.near.tail import FEW
 from backchannel_logout.readers import Reader, ReaderKind
-from backchannel_logout.tail import FEW
 from tests.client.conftest import NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
 from tests.support.listening import until

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from backchannel_logout import RevocationUnknown, Session
+from backchannel_logout.near.tail import FEW
 from backchannel_logout.readers import Reader, ReaderKind
-from backchannel_logout.tail import FEW
 from tests.client.conftest import NewShelf, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
 from tests.support.listening import until

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from backchannel_logout import Session, SessionGuard
-from backchannel_logout.tail_thread import ThreadedNearCache
+from backchannel_logout.near.thread import ThreadedNearCache
 from tests.client.conftest import NewShelf, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR
 from tests.support.listening import until

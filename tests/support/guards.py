@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from backchannel_logout import AsyncSessionGuard, Session, SessionGuard
-from backchannel_logout.near_cache import NearCache
+from backchannel_logout.near.cache import NearCache
 from tests.support.revocations import ISS, NOW
 
 WITHIN = 10.0

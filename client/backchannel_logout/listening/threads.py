@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, Self, TypeVar
 
-from .event import Event
-from .gap import Gap
+from backchannel_logout.event import Event
+from backchannel_logout.gap import Gap
+
 from .listener import GRACE_SECONDS, AsyncListener, Item
 
 T = TypeVar("T")

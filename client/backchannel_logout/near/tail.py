@@ -20,14 +20,15 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from . import near_cache
-from .cancellation import end_if_cancelled
-from .connection import AsyncClient, Command
+from backchannel_logout.cancellation import end_if_cancelled
+from backchannel_logout.connection import AsyncClient, Command
+from backchannel_logout.question import GuardMisconfigured, RevocationUnknown
+from backchannel_logout.reports import Reports
+
+from . import cache as near_cache
+from .cache import NearCache
 from .following import Following, NotThePrimary
-from .near_cache import NearCache
-from .primary_link import PrimaryLink
-from .question import GuardMisconfigured, RevocationUnknown
-from .reports import Reports
+from .link import PrimaryLink
 
 log = logging.getLogger("backchannel_logout")
 

@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from .cancellation import end_if_cancelled
-from .connection import AsyncClient, aclose, check_url, connect_async
+from backchannel_logout.cancellation import end_if_cancelled
+from backchannel_logout.connection import AsyncClient, aclose, check_url, connect_async
 
 Command = tuple[str | bytes | int | float, ...]
 

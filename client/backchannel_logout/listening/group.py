@@ -16,12 +16,13 @@ import time
 from collections import deque
 from typing import Any
 
+from backchannel_logout.event import stream_id
+from backchannel_logout.gap import Gap, GapReason
+from backchannel_logout.readers import HASH_SECONDS, ReaderKind
+
 from .deliveries import Delivery
-from .event import stream_id
-from .gap import Gap, GapReason
 from .options import Options
 from .primary import Command, Primary, without_errors
-from .readers import HASH_SECONDS, ReaderKind
 from .reading import Reading
 from .takeover import Left, Takeover, claimed_entries, no_group, pairs
 

@@ -6,12 +6,13 @@ import time
 from collections import deque
 from typing import Any
 
+from backchannel_logout.event import stream_id
+from backchannel_logout.gap import Gap, GapReason
+from backchannel_logout.readers import HASH_SECONDS, ReaderKind
+
 from .deliveries import Delivery
-from .event import stream_id
-from .gap import Gap, GapReason
 from .options import Options
 from .primary import Command, Primary
-from .readers import HASH_SECONDS, ReaderKind
 from .reading import Reading
 
 _BATCH = 256

@@ -6,7 +6,8 @@ from typing import Any
 
 import redis
 
-from .gap import Gap
+from backchannel_logout.gap import Gap
+
 from .options import Options
 from .primary import Primary
 

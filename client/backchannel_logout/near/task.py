@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 
-from . import connection
+from backchannel_logout import connection
+from backchannel_logout.question import Reading
+from backchannel_logout.readers import ReaderKind
+from backchannel_logout.reports import Reports
+
+from .cache import NearCache
 from .following import Following
-from .near_cache import NearCache
-from .question import Reading
-from .readers import ReaderKind
-from .reports import Reports
 from .tail import Tail
 
 

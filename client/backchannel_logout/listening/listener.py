@@ -22,16 +22,17 @@ from typing import Literal, Self
 
 from redis.exceptions import AuthenticationError, ResponseError
 
+from backchannel_logout.connection import AsyncClient
+from backchannel_logout.event import Event
+from backchannel_logout.gap import Gap
+from backchannel_logout.keys import AppKeys
+from backchannel_logout.readers import process_name
+
 from .broadcast import BroadcastReading
-from .connection import AsyncClient
 from .deliveries import Delivery
-from .event import Event
-from .gap import Gap
 from .group import GroupReading
-from .keys import AppKeys
 from .options import Options
 from .primary import FAULTS, Primary
-from .readers import process_name
 from .reading import BLOCK_SECONDS, Reading
 
 log = logging.getLogger("backchannel_logout")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .keys import AppKeys
+from backchannel_logout.keys import AppKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

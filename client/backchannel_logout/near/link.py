@@ -8,7 +8,7 @@ import redis.asyncio
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import SlotNotCoveredError
 
-from .connection import AsyncClient, Command
+from backchannel_logout.connection import AsyncClient, Command
 
 
 class PrimaryLink:

@@ -10,11 +10,12 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from .connection import Command
-from .event import Event, MalformedEvent, UnknownEvent, stream_id
-from .keys import AppKeys
-from .near_cache import NearCache
-from .question import Reading
+from backchannel_logout.connection import Command
+from backchannel_logout.event import Event, MalformedEvent, UnknownEvent, stream_id
+from backchannel_logout.keys import AppKeys
+from backchannel_logout.question import Reading
+
+from .cache import NearCache
 
 MOST_EVENTS = 500
 """Read at once: some milliseconds of the event loop's time."""

@@ -7,12 +7,13 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from . import connection
+from backchannel_logout import connection
+from backchannel_logout.question import Reading
+from backchannel_logout.readers import ReaderKind
+from backchannel_logout.reports import Reports
+
+from .cache import NearCache
 from .following import Following
-from .near_cache import NearCache
-from .question import Reading
-from .readers import ReaderKind
-from .reports import Reports
 from .tail import Tail
 
 

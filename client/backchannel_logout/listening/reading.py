@@ -9,14 +9,15 @@ from typing import Any
 
 import redis
 
+from backchannel_logout.event import Event, stream_id
+from backchannel_logout.gap import Gap
+from backchannel_logout.readers import HASH_SECONDS, REPORT_SECONDS, Reader, ReaderKind, forgotten
+from backchannel_logout.receipts import MOST_RECEIPTS, Outcome, Receipt
+
 from .dead_letters import dead_letter
 from .deliveries import Deliveries, Delivery
-from .event import Event, stream_id
-from .gap import Gap
 from .options import Options
 from .primary import Command, Primary, without_errors
-from .readers import HASH_SECONDS, REPORT_SECONDS, Reader, ReaderKind, forgotten
-from .receipts import MOST_RECEIPTS, Outcome, Receipt
 
 log = logging.getLogger("backchannel_logout")
 
