@@ -9,7 +9,7 @@
     question    ... by asking Redis: what to ask, and what an answer means
     near        ... or without asking: answers that are kept, and the tail that keeps them true
     asgi, django, flask, wsgi
-                end what is dead, in an app's own framework; gate: what they share
+                end what is dead, in an app's own framework (gate: what they share)
     listening   is told of each logout, for what has no next request
     gap         what a listener says where events may be missing    (pure)
 

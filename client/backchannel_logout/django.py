@@ -14,7 +14,8 @@ and, in the view that signs users in:
 
 Options of ``BACKCHANNEL_LOGOUT``, the first two required: ``redis`` (URL), ``app`` (its name in
 the receiver's settings), ``login_url`` (default ``LOGIN_URL``; ``None``: a 401 page),
-``on_unidentified``, and the guard's ``on_outage``, ``timeout`` and ``max_session_age``.
+``on_unidentified``, and the guard's ``on_outage``, ``timeout``, ``max_session_age``, ``near_cache``
+and ``max_stale``.
 
 Django 5.1 or later: only since then is a session read under ASGI without blocking.
 """
@@ -35,12 +36,11 @@ from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-u
 from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
 from django.shortcuts import resolve_url  # type: ignore[import-untyped]
 from django.urls import NoReverseMatch  # type: ignore[import-untyped]
-from django.utils.functional import Promise  # type: ignore[import-untyped]
 
-from . import connection, session
+from . import session
+from .django_options import read_options
 from .gate import Answer, Gate, NoSession, Seen, log
 from .guard import AsyncSessionGuard, SessionGuard
-from .keys import AppKeys
 from .question import RevocationUnknown
 
 __all__ = ["BackchannelLogoutMiddleware", "remember"]
@@ -111,7 +111,7 @@ class BackchannelLogoutMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        options = _read_options(getattr(settings, "BACKCHANNEL_LOGOUT", None))
+        options = read_options(getattr(settings, "BACKCHANNEL_LOGOUT", None))
         self._login_url: object = options.pop("login_url", settings.LOGIN_URL)
         self._gate = _gate(self._login_url, options.pop("on_unidentified", "end"))
         self._options = options
@@ -221,66 +221,6 @@ def _response(answer: Answer) -> HttpResponse:
 
 
 # -- the settings --------------------------------------------------------------------------
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_above_zero(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _is_redis_url(value: object) -> bool:
-    try:
-        connection.connect_async(str(value), timeout=1)  # connects at its first command
-    except ValueError:
-        return False
-    return _is_text(value)
-
-
-def _is_app_name(value: object) -> bool:
-    try:
-        AppKeys(str(value))
-    except ValueError:
-        return False
-    return _is_text(value)
-
-
-# Values are never shown: a URL can hold a password.
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "redis": (_is_redis_url, "must be the URL of the receiver's Redis"),
-    "app": (_is_app_name, "must be the app's name in the receiver's settings"),
-    "login_url": (
-        lambda value: value is None or isinstance(value, str | Promise),
-        "must be a path, a URL, or the name of one",
-    ),
-    "on_unidentified": (lambda value: value in ("end", "allow"), 'must be "end" or "allow"'),
-    "on_outage": (lambda value: value in ("deny", "allow"), 'must be "deny" or "allow"'),
-    "timeout": (_is_above_zero, "must be a number of seconds above 0"),
-    "max_session_age": (
-        lambda value: value is None or (isinstance(value, int) and _is_above_zero(value)),
-        "must be a whole number of seconds above 0",
-    ),
-}
-
-
-def _read_options(given: object) -> dict[str, Any]:
-    """The options as they are. Raises ``ImproperlyConfigured`` with every fault at once."""
-    if not isinstance(given, Mapping):
-        raise ImproperlyConfigured(
-            'BACKCHANNEL_LOGOUT must be a dict, as {"redis": "redis://...", "app": "shop"}'
-        )
-    faults = [f"{name!r} is no option" for name in given if name not in _RULES]
-    faults += [f"{name!r} is missing" for name in ("redis", "app") if name not in given]
-    faults += [
-        f"{name!r} {sentence}"
-        for name, (is_right, sentence) in _RULES.items()
-        if name in given and not is_right(given[name])
-    ]
-    if faults:
-        raise ImproperlyConfigured(f"BACKCHANNEL_LOGOUT: {'; '.join(faults)}")
-    return dict(given)
 
 
 def _gate(login_url: object, on_unidentified: Any) -> Gate:

@@ -510,6 +510,9 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "on_unidentified": (GOOD | {"on_unidentified": "End"}, "'on_unidentified' must be"),
     "on_outage": (GOOD | {"on_outage": []}, "'on_outage' must be"),
     "timeout": (GOOD | {"timeout": 0}, "'timeout' must be"),
+    "near cache": (GOOD | {"near_cache": -1}, "'near_cache' must be"),
+    "near cache text": (GOOD | {"near_cache": "yes"}, "'near_cache' must be"),
+    "max stale": (GOOD | {"max_stale": 0}, "'max_stale' must be"),
     "timeout text": (GOOD | {"timeout": "1"}, "'timeout' must be"),
     "timeout true": (GOOD | {"timeout": True}, "'timeout' must be"),
     "max_session_age": (GOOD | {"max_session_age": 1.5}, "'max_session_age' must be"),
@@ -529,6 +532,7 @@ def test_a_wrong_setting_stops_the_start(given: Any, message: str) -> None:
 def test_every_option_is_taken() -> None:
     options = {
         "login_url": "/login", "on_unidentified": "allow", "on_outage": "allow", "timeout": 0.2,
+        "near_cache": True, "max_stale": 2,
         "max_session_age": 3600,
     }  # fmt: skip
     with override_settings(BACKCHANNEL_LOGOUT=GOOD | options):
