@@ -184,6 +184,7 @@ def test_a_parent_that_is_killed_leaves_nobody_serving(receiver: Receiver) -> No
     assert receiver.log.count("worker outcome=orphan action=stop") == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_can_not_start_ends_the_service(
     provider: Provider, redis_server: RedisServer, tmp_path: Path
 ) -> None:

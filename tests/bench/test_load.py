@@ -11,6 +11,8 @@ from bench.load import LoadFault, send, status_of
 from bench.servers import Stage, asgi
 from bench.tokens import Token
 
+pytestmark = pytest.mark.slow
+
 ASK = Token("a.b.c", "iss", "sid", "sub").request("/backchannel-logout")
 
 

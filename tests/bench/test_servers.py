@@ -6,6 +6,8 @@ from cryptography.exceptions import InvalidSignature
 from bench.servers import NotMeasured, Stage, asgi, check, receiver
 from bench.tokens import ALGORITHMS, Mint, minting
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_ceiling_verifies_every_signature(algorithm: str) -> None:

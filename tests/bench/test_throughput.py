@@ -4,8 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
+
 from bench.servers import NotMeasured, Server, Stage, asgi
 from bench.throughput import measure, ratios
+
+pytestmark = pytest.mark.slow
 
 
 @contextlib.contextmanager

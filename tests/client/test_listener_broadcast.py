@@ -238,6 +238,7 @@ async def test_it_takes_a_client_of_the_app_and_leaves_it_open(
     await client.aclose()
 
 
+@pytest.mark.slow
 async def test_a_storm_is_caught_up_with_without_loss(
     shared_redis: RedisServer, stream: Stream
 ) -> None:

@@ -198,6 +198,7 @@ async def test_what_a_killed_process_had_in_hand_is_taken_over(
         await until(lambda: stream.pending() == 0, "all are acknowledged")
 
 
+@pytest.mark.slow
 async def test_an_event_that_kills_each_process_ends_among_the_dead_letters(
     tmp_path: Path, shared_redis: RedisServer, stream: Stream
 ) -> None:
