@@ -1,8 +1,8 @@
 """A listener was away while a hundred thousand logouts came: it catches up, none is lost, and its
 memory is flat.
 
-The events are written as fast as Redis takes them. The listener is a process of its own, on the
-servers' core, with a handler that does nothing but note which session it was handed.
+The events are written as fast as one process can, in pipelines. The listener is a process of its
+own, on the servers' core, with a handler that notes which session it was handed and does nothing.
 """
 
 import asyncio

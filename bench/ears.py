@@ -53,7 +53,7 @@ class Ears:
 
 @contextmanager
 def hearing(mode: Mode, url: str, app: str) -> Iterator[Ears]:
-    """One that hears from now on; on any core. ``app`` is without meaning to a subscriber."""
+    """One that hears from now on, on the core of this thread. A subscriber has no ``app``."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_main, args=(mode, url, app, theirs), daemon=True)
