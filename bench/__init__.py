@@ -11,10 +11,15 @@ A module for each part, with ``run(*, quick) -> Result`` (`__main__` has their o
     startup      until readiness, and what a worker weighs
     growth       more issuers, apps and markers
     guard        what a check costs the relying app
+    near_cache   and one that the near cache answers
+    told         from the provider's POST to a handler in the app
+    catch_up     a listener that was away while a hundred thousand logouts came
+    tails        what the readers of an app's stream cost the writer of a logout
 
 Around them:
 
     servers      what is measured, a file each; `peers` has the packages from npm
+    ears         a listener, or a subscriber, in a process of its own
     load         sends what `tokens` has signed, and counts every answer
     machine      cores, and what processes take of them
     figures      medians, spreads, tables

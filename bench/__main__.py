@@ -14,7 +14,7 @@ from bench.machine import busy_seconds, cores, cpu_seconds
 
 PARTS = (
     "throughput", "algorithms", "latency", "workers", "storm", "memory", "startup", "growth",
-    "guard",
+    "guard", "near_cache", "told", "catch_up", "tails",
 )  # fmt: skip
 
 COUNTS_BYTES = ("memory",)

@@ -36,6 +36,8 @@ class Outcome:
     latencies: list[float] = field(default_factory=list)
     """From the moment that a request was due to its whole answer: at a fixed rate also what it
     waited for a free connection."""
+    sent: list[float] = field(default_factory=list)
+    """When each request was sent, in their order, by ``time.perf_counter``."""
     statuses: Counter[int] = field(default_factory=Counter)
     refusal: bytes = b""
     """The newest answer that was no success."""
@@ -66,7 +68,7 @@ def send(
     are due at random moments, ``rate`` a second on average, whether the server keeps up or not
     (a Poisson process, the same one every time). Raises `LoadFault`.
     """
-    dues = None if rate is None else _moments(len(requests), rate)
+    dues = None if rate is None else moments(len(requests), rate)
     outcome = Outcome()
     with _connected(port, connections) as links, _without_gc():
         cpu_before, began = time.process_time(), time.perf_counter()
@@ -76,12 +78,13 @@ def send(
     return outcome
 
 
-def _moments(count: int, rate: float) -> list[float]:
-    draw, moment, moments = random.Random(1), 0.0, []  # noqa: S311  repeatable on purpose
+def moments(count: int, rate: float) -> list[float]:
+    """When so many requests are due, ``rate`` a second on average: seconds from the start."""
+    draw, moment, dues = random.Random(1), 0.0, list[float]()  # noqa: S311  repeatable on purpose
     for _ in range(count):
         moment += draw.expovariate(rate)
-        moments.append(moment)
-    return moments
+        dues.append(moment)
+    return dues
 
 
 @contextmanager
@@ -158,6 +161,7 @@ class _Run:
                 return due - now
             number, request = self._free.pop(), self._requests[self._sent]
             self._since[number] = due
+            self._outcome.sent.append(time.perf_counter())
             if self._links[number].send(request) != len(request):
                 raise LoadFault("a request did not fit into the socket's buffer")
             self._sent += 1

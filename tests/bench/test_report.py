@@ -31,7 +31,8 @@ def test_a_page_without_its_markers_is_left_alone(page: str) -> None:
 def test_the_page_and_the_readme_have_a_place_for_every_result() -> None:
     page = (ROOT / "docs/performance.md").read_text()
     for part in ("claims", "throughput", "algorithms", "latency", "workers", "storm",
-                 "memory", "startup", "growth", "guard"):  # fmt: skip
+                 "memory", "startup", "growth", "guard", "near_cache", "told", "catch_up",
+                 "tails"):  # fmt: skip
         assert between(page, part, "found") != page
     assert "found" in between((ROOT / "README.md").read_text(), "sentence", "found")
 

@@ -259,7 +259,7 @@ async def storm(server: RedisServer, stream: Stream, count: int) -> None:
     async with Hearing(group) as shared, Hearing(listen(server, stream)) as each:
         await shared.began()
         await each.began()
-        most = 0
+        most = held = 0
         for n in range(0, count, 1000):
             stream.add(*sids[n : n + 1000])
             await asyncio.sleep(0)
@@ -270,7 +270,9 @@ async def storm(server: RedisServer, stream: Stream, count: int) -> None:
             while len(hearing.sids) < count:
                 assert asyncio.get_running_loop().time() < deadline
                 most = max(most, len(hearing.listener._reading.hand.fresh))
+                held = max(held, len(each.listener._reading._order))
                 await asyncio.sleep(0.01)
             assert hearing.sids == sids
             assert hearing.reasons == [GapReason.BEGAN]
     assert most <= 256
+    assert held <= 2 * 256, "what was handled is let go of before the next batch"

@@ -44,9 +44,13 @@ class BroadcastReading(Reading):
 
     @property
     def position(self) -> str | None:
+        return self._position
+
+    def told(self, delivery: Delivery) -> None:
+        super().told(delivery)
+        # At once: until somebody asks for the position, thousands would be held.
         while self._order and self._order[0][0].settled:
             self._position = self._order.popleft()[1]
-        return self._position
 
     async def prepare(self) -> Delivery | None:
         if self._read_to is None:
