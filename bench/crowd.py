@@ -1,5 +1,5 @@
 """Many tails of guards in one process: plain connections that send what a tail sends when it does
-(`backchannel_logout.tail`), and look at nothing in the answers but the position.
+(`backchannel_logout.near.tail`), and look at nothing in the answers but the position.
 
 At the lowest priority, so that it takes little of the core that it shares with a server.
 """
@@ -20,12 +20,12 @@ import hiredis
 import uvloop
 
 from backchannel_logout import AppKeys
-from backchannel_logout.following import MOST_EVENTS, Following
-from backchannel_logout.near_cache import NearCache
+from backchannel_logout.near.cache import NearCache
+from backchannel_logout.near.following import MOST_EVENTS, Following
+from backchannel_logout.near.tail import FEW, READ_EVERY
 from backchannel_logout.question import Reading
 from backchannel_logout.readers import ReaderKind
 from backchannel_logout.reports import Reports
-from backchannel_logout.tail import FEW, READ_EVERY
 
 # As a tail of a guard with the usual timeout: seconds in `XREAD BLOCK`, and from its answer to the
 # next read.
