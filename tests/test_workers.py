@@ -234,3 +234,15 @@ def test_there_is_one_embedded_server_for_all(provider: Provider, tmp_path: Path
         assert time.monotonic() - began < 20
     finally:
         receiver.stop(signal.SIGKILL)
+
+
+def test_a_worker_that_is_stopped_alone_is_replaced_and_its_line_is_open_again(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """At its stop it had the kernel turn new connections away, on a socket that its successor
+    goes on with."""
+    victim, _ = workers_of(receiver)
+    os.kill(victim, signal.SIGTERM)
+    wait_for(lambda: not is_alive(victim), "it has ended", receiver)
+    wait_for(lambda: receiver.readyz().status_code == 200, "all are ready again", receiver)
+    assert requests_of(receiver, provider, [f"t{n}" for n in range(12)]) == [200] * 12
