@@ -242,6 +242,37 @@ async def test_a_handler_may_take_longer_than_a_takeover(
     assert (begun, other.tried) == (["s1"], [])
 
 
+@pytest.mark.slow
+async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memory(
+    redis_server: RedisServer,
+) -> None:
+    """It can not report how far it is; that it lives, it can show."""
+    with redis_server.client() as client:
+        stream = Stream(client)
+        begun: list[str | None] = []
+
+        async def work(item: Event) -> None:
+            begun.append(item.sid)
+            if len(begun) == 1:
+                client.config_set("maxmemory", "1")
+                [me] = [one for one in both if one._current is not None]
+                me._reading._reported = (float("-inf"), None)  # as after fifteen seconds
+            await asyncio.sleep(4)
+
+        async def nothing(_: Gap) -> None:
+            pass
+
+        stream.add("s1")
+        both = [listen(redis_server, stream) for _ in range(2)]
+        running = [asyncio.create_task(one.run(work, on_gap=nothing)) for one in both]
+        await until(lambda: begun, "one has begun")
+        await asyncio.sleep(5)
+        assert begun == ["s1"], "only one has"
+        for one in both:
+            await one.aclose()
+        await asyncio.gather(*running)
+
+
 async def test_a_gap_that_a_dead_process_had_in_hand_is_told_by_another(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
