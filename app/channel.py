@@ -81,9 +81,9 @@ class Channel:
         try:
             self._writer.write(_QUESTION)
             line = await self._reader.readline()
-        except ConnectionError:
+            return json.loads(line) if line else None
+        except (ConnectionError, ValueError):  # the latter: it died in the middle of its line
             return None
-        return json.loads(line) if line else None
 
     # -- the worker's end -----------------------------------------------------------------
 

@@ -8,7 +8,7 @@ another one, and everything from a stop on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ class DirectHttp(LimitedHttp):
         self._held: bytearray | None = None
         """The body of a request that may come whole; its application has not begun."""
         self._patience: asyncio.TimerHandle | None = None
+        self._media_type = ""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -81,6 +82,8 @@ class DirectHttp(LimitedHttp):
             self.head_complete()
             self._stop_timer()
             self._held = bytearray()
+            # Now: a request that comes behind it in the same segment replaces the headers.
+            self._media_type = _media_type(self.headers)
         else:
             super().on_headers_complete()
 
@@ -125,12 +128,12 @@ class DirectHttp(LimitedHttp):
         cycle: Any = _Cycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
         super().on_message_complete()
-        task = self.loop.create_task(self._respond(cycle, bytes(body)))
+        task = self.loop.create_task(self._respond(cycle, self._media_type, bytes(body)))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _respond(self, cycle: _Cycle, body: bytes) -> None:
-        response = await self._hot.answer(self._media_type(), body)
+    async def _respond(self, cycle: _Cycle, media_type: str, body: bytes) -> None:
+        response = await self._hot.answer(media_type, body)
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()
         if cycle.disconnected:
@@ -147,8 +150,9 @@ class DirectHttp(LimitedHttp):
             self.transport.close()
         self.on_response_complete()
 
-    def _media_type(self) -> str:
-        for name, value in self.headers:
-            if name == b"content-type":
-                return value.decode("latin-1")
-        return ""
+
+def _media_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"content-type":
+            return value.decode("latin-1")
+    return ""

@@ -10,7 +10,7 @@ import uvloop
 
 from app.admin import Health
 from app.channel import Channel
-from app.listeners import public_server, serve_all
+from app.listeners import begin_again, public_server, serve_all
 from app.log import log_to_stderr
 from app.service import StartFault, running_parts, stop_on_signal
 
@@ -26,6 +26,7 @@ async def work(channel_end: socket.socket, listener: socket.socket) -> None:
         settings = assignment.settings
         parts = await stack.enter_async_context(running_parts(settings, assignment.redis_url))
         parts.health.stopping = stop.is_set
+        begin_again(listener)
         listener.listen()
         channel.say_serving()
         telling = asyncio.create_task(_tell(channel, parts.health, stop))

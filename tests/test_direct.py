@@ -150,6 +150,16 @@ def test_pipelined_requests_are_answered_in_their_order(
         assert connection.send(good).answer()[9:12] == b"200", "and the connection goes on"
 
 
+def test_a_request_has_its_own_media_type_whatever_comes_behind_it(
+    receiver: Receiver, provider: Provider
+) -> None:
+    other = request(provider.token(), media_type="application/json")
+    with Connection(receiver) as connection:
+        connection.send(request(provider.token()) + other)
+        assert connection.answer().startswith(b"HTTP/1.1 200")
+        assert b"content_type" in connection.answer()
+
+
 def test_one_connection_takes_many_in_turn(receiver: Receiver, provider: Provider) -> None:
     with Connection(receiver) as connection:
         for n in range(20):

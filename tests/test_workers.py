@@ -1,7 +1,9 @@
 """``workers = N``: several processes that serve as one, through crashes and stops."""
 
+import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.admin import Body, merged
+from app.channel import Channel
 from app.settings import Settings, load
 from app.workers import share_of
 from backchannel_logout import AppKeys
@@ -77,6 +80,17 @@ def test_what_bounds_the_service_is_divided_and_what_is_off_stays_off(tmp_path: 
     assert share.marker_quota == 333_334
     assert share.parking_max_tokens == 0
     assert share.keep_alive == whole.keep_alive
+
+
+async def test_a_worker_that_dies_in_the_middle_of_its_answer_has_given_none() -> None:
+    ours, theirs = socket.socketpair()
+    channel = await Channel.over(ours)
+    asking = asyncio.create_task(channel.ask(5))
+    with theirs:
+        await asyncio.to_thread(theirs.recv, 100)
+        theirs.sendall(b'{"ready": tr')
+    assert await asking is None
+    channel.close()
 
 
 # -- with real processes -------------------------------------------------------------------
@@ -235,3 +249,15 @@ def test_there_is_one_embedded_server_for_all(provider: Provider, tmp_path: Path
         assert time.monotonic() - began < 20
     finally:
         receiver.stop(signal.SIGKILL)
+
+
+def test_a_worker_that_is_stopped_alone_is_replaced_and_its_line_is_open_again(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """At its stop it had the kernel turn new connections away, on a socket that its successor
+    goes on with."""
+    victim, _ = workers_of(receiver)
+    os.kill(victim, signal.SIGTERM)
+    wait_for(lambda: not is_alive(victim), "it has ended", receiver)
+    wait_for(lambda: receiver.readyz().status_code == 200, "all are ready again", receiver)
+    assert requests_of(receiver, provider, [f"t{n}" for n in range(12)]) == [200] * 12

@@ -149,8 +149,9 @@ def renew(client: SyncClient) -> None:
     if not isinstance(client, redis.RedisCluster):
         pool: Any = client.connection_pool
         pool.update_active_connections_for_reconnect()
-        for idle in _taken_out(pool):
+        for idle in list(_taken_out(pool)):
             idle.disconnect()
+            pool._available_connections.append(idle)  # noqa: SLF001  the pool counts what it made
 
 
 async def renew_async(client: AsyncClient) -> None:

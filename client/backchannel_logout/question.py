@@ -137,8 +137,13 @@ class Reading:
         markers: Sequence[bytes | str | None] = answers[:count] if single else answers[0]
         return markers
 
-    def read_meta(self, max_session_age: bytes | str | None) -> bool:
-        """Take over the ``max_session_age`` of the app's ``meta``. True: it was another before."""
+    @property
+    def max_session_age(self) -> int:
+        """In seconds, as it was read last."""
+        return self._max_session_age
+
+    def read_meta(self, max_session_age: bytes | str | None) -> None:
+        """Take over the ``max_session_age`` of the app's ``meta``."""
         self._meta_until = float("-inf")  # what can not be taken over is asked for at each check
         if max_session_age is None:
             raise GuardMisconfigured(
@@ -154,10 +159,8 @@ class Reading:
                 f"max_session_age is {self._own_age} s here and {age} s in the receiver's "
                 "settings: markers would go before the sessions that they end"
             )
-        before = self._max_session_age
         self._max_session_age = age if self._own_age is None else self._own_age
         self._meta_until = time.monotonic() + META_LIFE
-        return self._max_session_age != before
 
     def keep(self, question: Question, dead: Sequence[bool], cache: NearCache, fence: int) -> None:
         """Keep who is alive; ``fence`` is the cache's from before the question was sent."""

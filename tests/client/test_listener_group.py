@@ -243,6 +243,37 @@ async def test_a_handler_may_take_longer_than_a_takeover(
     assert (begun, other.tried) == (["s1"], [])
 
 
+@pytest.mark.slow
+async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memory(
+    redis_server: RedisServer,
+) -> None:
+    """It can not report how far it is; that it lives, it can show."""
+    with redis_server.client() as client:
+        stream = Stream(client)
+        begun: list[str | None] = []
+
+        async def work(item: Event) -> None:
+            begun.append(item.sid)
+            if len(begun) == 1:
+                client.config_set("maxmemory", "1")
+                [me] = [one for one in both if one._current is not None]
+                me._reading._reported = (float("-inf"), None)  # as after fifteen seconds
+            await asyncio.sleep(4)
+
+        async def nothing(_: Gap) -> None:
+            pass
+
+        stream.add("s1")
+        both = [listen(redis_server, stream) for _ in range(2)]
+        running = [asyncio.create_task(one.run(work, on_gap=nothing)) for one in both]
+        await until(lambda: begun, "one has begun")
+        await asyncio.sleep(5)
+        assert begun == ["s1"], "only one has"
+        for one in both:
+            await one.aclose()
+        await asyncio.gather(*running)
+
+
 async def test_a_gap_that_a_dead_process_had_in_hand_is_told_by_another(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -338,6 +369,42 @@ async def test_a_gap_that_fails_is_told_again(shared_redis: RedisServer, stream:
     await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
     await listener.aclose()
     await running
+
+
+async def test_a_gap_may_fail_a_thousand_times(shared_redis: RedisServer, stream: Stream) -> None:
+    """It is tried for ever; the pause does not grow for ever."""
+    told: list[Gap] = []
+
+    async def fail_long(gap: Gap) -> None:
+        told.append(gap)
+        if len(told) < 1000:
+            raise RuntimeError("not now")
+
+    async def nothing(_: Event) -> None:
+        pass
+
+    listener = listen(shared_redis, stream, retry_after=0)
+    running = asyncio.create_task(listener.run(nothing, on_gap=fail_long))
+    await until(lambda: len(told) == 1000 or running.done(), "it has been told a thousand times")
+    await listener.aclose()
+    await running
+
+
+async def test_a_consumer_of_any_name_harms_nobody(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    """Names are bytes in Redis. What such a one left behind is taken over, too."""
+    [first] = stream.add("s1")
+    stream.redis.xgroup_create(stream.keys.events, "default", "0")
+    stream.redis.xreadgroup("default", b"\xff", {stream.keys.events: ">"}, count=1)
+    stream.redis.hset(stream.keys.gaps("default"), b"\xff/0", Gap(GapReason.LOST, first).to_json())
+    listener = listen(shared_redis, stream)
+    async with Hearing(listener) as hearing:
+        await hearing.has("s1")
+        await until(lambda: GapReason.LOST in hearing.reasons, "its gap is told")
+        await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
+        stream.add("s2")
+        await hearing.has("s2")
 
 
 async def test_without_on_gap_nothing_runs(shared_redis: RedisServer, stream: Stream) -> None:

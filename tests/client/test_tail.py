@@ -193,6 +193,16 @@ async def test_a_shorter_max_session_age_ends_who_is_kept(guard: WarmGuard, shel
     await guard.sees_the_end_of(ALICE)
 
 
+async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    """In a Cluster each question reads it, before the tail does."""
+    await guard.warm(ALICE)
+    shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
+    guard.guard._reading.read_meta(b"5")
+    await guard.sees_the_end_of(ALICE)
+
+
 async def test_a_session_ends_with_its_age_while_it_is_kept(
     kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
 ) -> None:

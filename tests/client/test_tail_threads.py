@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from backchannel_logout import Session, SessionGuard
+from backchannel_logout import Session, SessionGuard, connection
 from backchannel_logout.near.thread import ThreadedNearCache
 from tests.client.conftest import NewShelf, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR
@@ -93,6 +93,17 @@ async def test_threads_ask_while_logouts_stream_in(
             done.set()
     assert all(asker.result() > 7 for asker in askers)
     assert 0 < guard.cache.size <= 150
+
+
+def test_a_primary_that_moves_again_and_again_uses_up_no_connections(
+    shared_redis: RedisServer,
+) -> None:
+    """What is made anew takes the place of what was."""
+    client = connection.connect(shared_redis.url, timeout=1.0, max_connections=3)
+    for _ in range(10):
+        client.get("x")
+        connection.renew(client)
+    connection.close(client)
 
 
 FORKING = """

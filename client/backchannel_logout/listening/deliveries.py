@@ -14,6 +14,9 @@ from backchannel_logout.gap import Gap, GapReason
 _LONGER = 4
 _LONGEST_PAUSE = 300.0
 
+# After so many tries the pause grows no more: a gap is tried for ever, and a float ends at 4^512.
+_GROWS = 20
+
 # Where so many wait to be tried again, nearly everything fails: the rest is safer in Redis.
 MOST_WAITING = 1000
 
@@ -33,7 +36,7 @@ class Delivery:
     fields: tuple[bytes, ...] = ()
     tries: int = 1
     again: bool = False
-    note: str | None = None
+    note: bytes | None = None
     error: str = ""
     settled: bool = False
 
@@ -70,7 +73,8 @@ class Deliveries:
 
     def wait(self, delivery: Delivery, now: float) -> None:
         """Try it again after a pause that grows with each try, and differs a little."""
-        pause = min(_LONGEST_PAUSE, self._retry_after * float(_LONGER) ** (delivery.tries - 1))
+        longer = float(_LONGER) ** min(delivery.tries - 1, _GROWS)
+        pause = min(_LONGEST_PAUSE, self._retry_after * longer)
         due = now + pause * random.uniform(0.9, 1.1)  # noqa: S311  # only spreads load
         heapq.heappush(self._waiting, (due, next(self._number), delivery))
 

@@ -59,7 +59,7 @@ class GroupReading(Reading):
         self._look_at_mine = False
         self._left: deque[Left] = deque()
         self._telling_gone: set[str] = set()
-        self._adopted: set[str] = set()
+        self._adopted: set[bytes] = set()
         self._handled: str | None = None
         self._batch = _FIRST_BATCH
         self._batch_at = time.monotonic()
@@ -107,7 +107,7 @@ class GroupReading(Reading):
         super().told(delivery)
         self._mine.difference_update(delivery.acks)
         self._telling_gone.difference_update(delivery.acks)
-        self._adopted.discard(delivery.note or "")
+        self._adopted.discard(delivery.note or b"")
 
     def _adapt(self) -> None:
         """A larger batch where the last one was worked off at once, a smaller where not."""
@@ -167,7 +167,7 @@ class GroupReading(Reading):
 
     async def _note(self, gap: Gap) -> None:
         """Note a gap in Redis, so that another replica hands it over if this one dies."""
-        field = f"{self.options.reader}/{next(self._number)}"
+        field = f"{self.options.reader}/{next(self._number)}".encode()
         await self.primary.ask(
             ("HSET", self._notes, field, gap.to_json()), ("EXPIRE", self._notes, HASH_SECONDS)
         )

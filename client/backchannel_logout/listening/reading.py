@@ -242,10 +242,11 @@ class Reading(ABC):
         """What is due each second, also while a handler works."""
         if self.primary.has_sentinels:
             await self.primary.look_up()
+        # First: that we live can be shown where nothing can be written.
+        await self.look_after()
         if not self._looked_at_meta:
             await self._look_at_meta()
         await self._report()
-        await self.look_after()
 
     async def _look_at_meta(self) -> None:
         """Tell of a wrong address or app name, in whose stream nothing would ever come."""

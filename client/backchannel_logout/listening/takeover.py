@@ -43,7 +43,7 @@ class Found:
     left: list[Left] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     """Left behind, and trimmed since."""
-    notes: dict[str, Gap] = field(default_factory=dict)
+    notes: dict[bytes, Gap] = field(default_factory=dict)
     """Gaps that a dead replica has noted and not dealt with."""
     mine: int = 0
     """How many events Redis has as pending for this process."""
@@ -68,10 +68,11 @@ class Takeover:
             ("XINFO", "CONSUMERS", self._keys.events, self._group),
             ("HGETALL", self._keys.gaps(self._group)),
         )
-        alive = {self._options.reader}
+        me = self._options.reader.encode()
+        alive = {me}  # names are bytes: others may call themselves what they like
         for consumer in map(pairs, answer):
-            name, idle = consumer[b"name"].decode(), consumer[b"idle"]
-            if name == self._options.reader:
+            name, idle = consumer[b"name"], consumer[b"idle"]
+            if name == me:
                 found.mine = consumer[b"pending"]
             elif not await self._has_ended(name, idle):
                 alive.add(name)
@@ -81,11 +82,11 @@ class Takeover:
             elif idle > _FORGOTTEN_MS:
                 await self._forget(name, found)
         for note, text in zip(notes[::2], notes[1::2], strict=True):
-            if note.decode().rpartition("/")[0] not in alive:
-                found.notes[note.decode()] = Gap.from_json(text)
+            if note.rpartition(b"/")[0] not in alive:
+                found.notes[note] = Gap.from_json(text)
         return found
 
-    async def _has_ended(self, name: str, idle: int) -> bool:
+    async def _has_ended(self, name: bytes, idle: int) -> bool:
         """Silent for too long, or with a word of leave: its report is gone."""
         if idle > self._options.take_over_after * 1000:
             return True
@@ -94,7 +95,7 @@ class Takeover:
         [reports] = await self._primary.ask(("HEXISTS", self._keys.readers, name))
         return not reports
 
-    async def _look_at(self, name: str, idle: int, found: Found) -> None:
+    async def _look_at(self, name: bytes, idle: int, found: Found) -> None:
         events = self._keys.events
         [pending] = await self._primary.ask(
             ("XPENDING", events, self._group, "-", "+", _AT_MOST, name)
@@ -109,7 +110,7 @@ class Takeover:
             else:
                 found.gone.append(entry_id.decode())
 
-    async def _forget(self, name: str, found: Found) -> None:
+    async def _forget(self, name: bytes, found: Found) -> None:
         [lost] = await self._primary.ask(
             ("XGROUP", "DELCONSUMER", self._keys.events, self._group, name)
         )

@@ -39,6 +39,7 @@ class Following:
         self._cache = cache
         self.position = START
         """The id of the last entry that the cache has dealt with."""
+        self._age = 0  # the max_session_age that holds for what is kept
 
     def first(self) -> list[Command]:
         """What to send on a new connection."""
@@ -56,6 +57,7 @@ class Following:
         newest, meta, role = _all_good(answers)
         _see_that_it_is_primary(role)
         self._reading.read_meta(meta)
+        self._age = self._reading.max_session_age
         self.position = _newest(newest)
 
     def next(self, wait: float) -> list[Command]:
@@ -84,7 +86,10 @@ class Following:
         """
         read, first, last, meta, role = _all_good(answers)
         _see_that_it_is_primary(role)
-        if self._reading.read_meta(meta):
+        self._reading.read_meta(meta)
+        # Not "was another before": a question may have read it first.
+        if self._reading.max_session_age != self._age:
+            self._age = self._reading.max_session_age
             self._cache.clear()
         entries = _entries(read)
         oldest, newest = _newest(first), _newest(last)
