@@ -12,7 +12,7 @@ this one is added first, the session middleware after it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .gate import Answer, Gate, NoSession, OnUnidentified, Seen, SignedIn
@@ -156,8 +156,12 @@ class _Watch:
     async def _look(self) -> None:
         """Runs for as long as there are open connections."""
         ask_at = 0.0
+        news = self._guard.next_news
         while True:
-            await self._guard.news(RECHECK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK):
+                    await news.wait()
+            news = self._guard.next_news
             if not self._connections:
                 return
             connections = list(self._connections)

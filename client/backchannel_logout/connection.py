@@ -146,7 +146,9 @@ def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
 
 def renew(client: SyncClient) -> None:
     """Have every connection made anew, to the primary as it is then; questions under way end."""
-    if not isinstance(client, redis.RedisCluster):
+    if isinstance(client, redis.RedisCluster):
+        client.nodes_manager.initialize()
+    else:
         pool: Any = client.connection_pool
         pool.update_active_connections_for_reconnect()
         for idle in list(_taken_out(pool)):

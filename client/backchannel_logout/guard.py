@@ -217,13 +217,14 @@ class AsyncSessionGuard:
             dead = self._reading.without_answer(question, error)
         return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
 
-    async def news(self, at_most: float) -> None:
-        """Wait until a logout has come, or so many seconds: then `which_revoked` tells whose.
+    @property
+    def next_news(self) -> asyncio.Event:
+        """Is set when a logout has come that may concern anybody: `which_revoked` tells whom.
 
-        Without a near cache, always so many seconds.
+        To be taken before `which_revoked` is asked. Without a near cache it is never set.
         """
         self._be_in_this_loop()
-        await (asyncio.sleep(at_most) if self._near is None else self._near.news(at_most))
+        return asyncio.Event() if self._near is None else self._near.next_news
 
     async def _ask(self, question: Question) -> Sequence[bytes | str | None]:
         single = self._single

@@ -53,9 +53,9 @@ def prove(
     where ``event`` is not an id.
     """
     at = stream_id(event)
-    all_readers = list(readers)
+    all_readers, all_receipts = list(readers), list(receipts)
     active = [one for one in all_readers if one.at >= now - SILENT_SECONDS]
-    own = [one for one in receipts if one.event == event]
+    own = [one for one in all_receipts if one.event == event]
     done = [one for one in own if one.outcome is Outcome.DONE]
 
     # A group's replicas share the events: each of them sees its share alone.
@@ -74,7 +74,7 @@ def prove(
     elif ReaderKind.ASKS in kinds:
         standing = Standing.ASKS
     else:
-        standing = Standing.SILENT if all_readers or own else Standing.NOBODY
+        standing = Standing.SILENT if all_readers or all_receipts else Standing.NOBODY
     return Proof(
         standing,
         seen=len(watching) - len(behind),

@@ -39,6 +39,8 @@ class ReaderKind(StrEnum):
     """A listener of which each event is handled by one replica."""
     BROADCAST = "broadcast"
     """A listener that sees each event."""
+    ENDED = "ended"
+    """Nobody that runs: when a reader of any kind has last ended cleanly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,12 @@ class Reader:
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
+
+
+def farewell(key: str, name: str, now: float) -> list[tuple[str | int, ...]]:
+    """What a reader writes at its clean end, so that it is known that somebody has read."""
+    ended = Reader(name=ReaderKind.ENDED, kind=ReaderKind.ENDED, at=now)
+    return [("HSET", key, ended.name, ended.to_json()), ("HDEL", key, name)]
 
 
 def as_text(name: str | bytes) -> str:

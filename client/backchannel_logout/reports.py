@@ -16,6 +16,7 @@ from .readers import (
     Reader,
     ReaderKind,
     as_text,
+    farewell,
     forgotten,
     process_name,
 )
@@ -83,4 +84,4 @@ class Reports:
 
     def last(self) -> list[Command]:
         """What to send at a clean end."""
-        return [("HDEL", self.key, self.name)] if self._allowed else []
+        return farewell(self.key, self.name, self._clock()) if self._allowed else []

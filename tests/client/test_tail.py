@@ -275,7 +275,8 @@ async def test_a_guard_reports_how_far_it_has_read_until_it_is_closed(
         assert found.kind is ReaderKind.CACHE
     assert shelf.look.ttl(shelf.keys.readers) > 86400
     await guard.aclose()
-    assert reader(shelf) is None
+    left = shelf.look.hgetall(shelf.keys.readers)
+    assert [Reader.from_json(*one).kind for one in left.items()] == [ReaderKind.ENDED]  # type: ignore[union-attr]
 
 
 async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_asks(

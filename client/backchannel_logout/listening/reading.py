@@ -11,7 +11,14 @@ import redis
 
 from backchannel_logout.event import Event, stream_id
 from backchannel_logout.gap import Gap
-from backchannel_logout.readers import HASH_SECONDS, REPORT_SECONDS, Reader, ReaderKind, forgotten
+from backchannel_logout.readers import (
+    HASH_SECONDS,
+    REPORT_SECONDS,
+    Reader,
+    ReaderKind,
+    farewell,
+    forgotten,
+)
 from backchannel_logout.receipts import MOST_RECEIPTS, Outcome, Receipt
 
 from .dead_letters import dead_letter
@@ -28,6 +35,9 @@ BLOCK_SECONDS = 1.0
 # What was handled is told to Redis before the next read, and while a batch is being worked off at
 # least this often: a crash repeats what was not told.
 _TELL_SECONDS = 0.1
+
+# A dead letter that Redis refuses is tried again after so long.
+_BURY_AGAIN_SECONDS = 5.0
 
 # A changed position is reported at most so often.
 _REPORT_PAUSE = 2.0
@@ -51,6 +61,7 @@ class Reading(ABC):
         self.keys = options.keys
         self.hand = Deliveries(options.retry_after)
         self._dead: list[Delivery] = []
+        self._bury_at = float("-inf")
         # Settled and not yet told to Redis, each with the commands that tell it.
         self._settled: list[tuple[Delivery | None, list[Command]]] = []
         self._told_at = time.monotonic()
@@ -190,10 +201,17 @@ class Reading(ABC):
 
     async def _bury(self) -> None:
         """Store dead letters; only then are they acknowledged."""
-        while self._dead:
+        now = time.monotonic()
+        while self._dead and now >= self._bury_at:
             delivery = self._dead[0]
             fields = dead_letter(delivery, self.options.name or "")
-            await self.primary.ask(("XADD", self.keys.dead_letters, "*", *fields))
+            [stored] = await self.primary.run([("XADD", self.keys.dead_letters, "*", *fields)])
+            if type(stored) is redis.ResponseError or isinstance(stored, _REFUSALS):
+                # It stays pending; nothing else has to wait for that.
+                self._bury_at = now + _BURY_AGAIN_SECONDS
+                log.error("a dead letter is refused and waits: %s", type(stored).__name__)
+                return
+            without_errors([stored])
             log.error(
                 "event %s is among the dead letters after %d tries: %s",
                 delivery.acks[0], delivery.tries, delivery.error,
@@ -289,8 +307,9 @@ class Reading(ABC):
         """Tell what has been settled, and that this reader has ended."""
         await self._bury()
         await self.tell()
-        await self.primary.ask(("HDEL", self.keys.readers, self.options.reader))
+        await self.primary.ask(*farewell(self.keys.readers, self.options.reader, time.time()))
 
 
 _FAILED = Outcome.FAILED
 _NO_MEMORY = redis.exceptions.OutOfMemoryError
+_REFUSALS = (_NO_MEMORY, redis.exceptions.NoPermissionError)

@@ -131,6 +131,11 @@ class NearCache:
             self._generation += 1
             self._clear()
 
+    def close(self) -> None:
+        """Forget everything, and keep nothing before the next `contact`."""
+        self.clear()
+        self._serves_until = _NEVER
+
     def contact(self, at: float) -> None:
         """All that the primary knew then has been applied."""
         self._serves_until = max(self._serves_until, at + self.max_stale)

@@ -94,7 +94,7 @@ class Tail:
                 end_if_cancelled()
                 self._tell(fault)
                 if isinstance(fault, ResponseError | RevocationUnknown | NotThePrimary):
-                    self._cache.clear()
+                    self._cache.close()
                     self._changed()
                 lasting = isinstance(fault, NoPermissionError | AuthenticationError)
                 if time.monotonic() - began > _LONGEST_PAUSE:

@@ -38,11 +38,10 @@ class TaskNearCache:
         )
         self._tail = asyncio.create_task(tail.run())
 
-    async def news(self, at_most: float) -> None:
-        """Wait until something was dropped, or so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most):
-                await self._news.wait()
+    @property
+    def next_news(self) -> asyncio.Event:
+        """Is set when something is dropped from now on."""
+        return self._news
 
     def _tell(self) -> None:
         """Wake those who wait now; who waits later waits for the next."""
