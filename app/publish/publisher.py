@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from app.settings import Settings
@@ -101,9 +101,7 @@ class Publisher:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancelled(tasks)
             if replay is not None:
                 await replay.drain(self._settings.shutdown_grace)
             await self._writes.aclose()
@@ -125,6 +123,17 @@ class Publisher:
         if self._files is not None:
             self._files.release()
         await self._link.aclose()
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel them and wait. More than once: the Redis library waits with `asyncio.wait_for`, which
+    before Python 3.12 loses a cancellation that comes together with what it waits for."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def new_store(

@@ -1,13 +1,14 @@
 """The parts together: what was taken before a stop is there after it."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.publish.publisher import JournalUnusable, Publisher
+from app.publish.publisher import JournalUnusable, Publisher, _cancelled
 from app.publish.redis_link import connect
 from app.publish.writer import Written
 from app.settings import Settings, load
@@ -126,3 +127,16 @@ async def test_a_directory_in_the_journals_place_is_said_and_closes_everything(
     with pytest.raises(JournalUnusable, match=r"journal\.db"):
         async with publisher.running():
             pass
+
+
+async def test_a_stop_ends_a_task_that_has_lost_a_cancellation() -> None:
+    async def careless() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(careless())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await _cancelled([task])
+    assert task.cancelled()
