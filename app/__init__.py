@@ -1,6 +1,7 @@
 """A back-channel logout receiver. The way of one logout token, a module a step:
 
-    backchannel            the provider's POST: form field          -> unverified token
+    backchannel            the provider's POST, and its answer
+    form                   its one field                            -> unverified token
     tokens.signed_jwt      shape, issuer, header, key, signature    -> verified claims
     tokens.provider_keys   the issuer's keys: fetched, cached, renewed within a budget
     tokens.jwks            one key set: which keys fit               (pure)
@@ -24,7 +25,8 @@ Around it:
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
-    log          a line for each token
+    story        what happened to a token, in one line
+    log          where the lines go
     tasks        work in the background
     cli          a file for each command
 

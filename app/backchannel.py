@@ -7,24 +7,28 @@ Back-Channel Logout 1.0, sections 2.5 (request), 2.7 (what the relying party doe
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from urllib.parse import parse_qsl
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
+from app.errors import DependencyUnavailable, Outage, TokenRefused, to_http
+from app.form import read_form, read_whole
 from app.load import BodyBytes, Places
+from app.publish.redis_fault import RedisFault
+from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import IssuerSettings
+from app.story import Story
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
-from app.tokens.signed_jwt import UnverifiedJwt
+from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
 from backchannel_logout import EventKind
 
 log = logging.getLogger(__name__)
@@ -35,15 +39,7 @@ SOURCE = "backchannel-logout"
 # answer after that is a logout that the provider believes lost.
 REQUEST_SECONDS = 1.8
 
-# Real bodies have 450 to 850 bytes; a token with session metadata a few KiB.
-LARGEST_BODY = 64 * 1024
-
-# 64 KiB can hold 65,536 empty fields; providers send one or two.
-_MOST_FIELDS = 1000
-
 _APP = attrgetter("app")
-
-_GOOD = frozenset(Written)
 
 # It says nothing of the request, and nothing changes it.
 _OK = Response(status_code=200)
@@ -56,6 +52,10 @@ class Provider:
     issuer: IssuerSettings
     keys: ProviderKeys
 
+
+Respond = Callable[[Response], None]
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs it in a task that a stop waits for."""
 
 Park = Callable[[bytes, UnverifiedJwt, str, float], None]
 """Takes a token, what it holds, its issuer and its arrival (epoch seconds), and never fails."""
@@ -78,52 +78,76 @@ class BackchannelLogout:
     ) -> None:
         self._providers = providers
         self._issuers = {name: provider.issuer for name, provider in providers.items()}
-        self._writer = writer
-        self._places = places
+        self.writer = writer
+        self.places = places
         self._bodies = BodyBytes()
         self._park = park
         self._clock = clock
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
-        return await self._answer(self._read(request))
+        return await self._answer(self._read(request), Story(time.perf_counter()))
 
-    async def answer_whole(self, media_type: str, body: bytes) -> Response:
-        """`answer` to a POST whose body is here already."""
-        return await self._answer(_read_whole(media_type, body))
+    def answer_whole(
+        self, media_type: str, body: bytes, respond: Respond, spawn: Spawn
+    ) -> Response | None:
+        """`answer` to a POST whose body is here already; None: ``respond`` gets it later.
 
-    async def _answer(self, reading: Awaitable[bytes]) -> Response:
-        story = _Story(time.perf_counter())
+        Where nothing but Redis has to be waited for there is no task, no deadline and no future for
+        it alone (docs/performance.md). ``spawn`` runs what has to wait for more.
+        """
+        story = Story(time.perf_counter())
+        try:
+            return self._begin(read_whole(media_type, body), story, respond, spawn)
+        except Exception as error:  # noqa: BLE001  it is logged there
+            return self.failed(story, error)
+
+    def _begin(
+        self, unverified_token: bytes, story: Story, respond: Respond, spawn: Spawn
+    ) -> Response | None:
+        arrived_at = self._clock()
+        until = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        jwt, issuer = self._opened(unverified_token, story)
+        keys = self._providers[issuer.issuer].keys
+        if not signed_jwt.key_is_at_hand(jwt, keys):
+            spawn(self._answer_later(unverified_token, story, respond))
+            return None
+        self.places.take(issuer.issuer)
+        waits = False
+        try:
+            signed = signed_jwt.verify_at_hand(jwt, issuer, keys, arrived_at=arrived_at)
+            revocations = self._judged(signed, story, arrived_at)
+            one = revocations[0]
+            finish = _Finish(self, story, issuer.issuer, one, until, respond, spawn)
+            if len(revocations) > 1 or not self.writer.begin(one, until=until, done=finish.told):
+                finish.in_task(self.writer.write(revocations, until=until))
+            waits = True
+        finally:
+            if not waits:
+                self.places.give_back(issuer.issuer)
+        return None
+
+    async def _answer_later(self, unverified_token: bytes, story: Story, respond: Respond) -> None:
+        at_hand: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        at_hand.set_result(unverified_token)
+        respond(await self._answer(at_hand, story))
+
+    async def _answer(self, reading: Awaitable[bytes], story: Story) -> Response:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._receive(reading, story)
-        except TokenRefused as error:
-            return self._fault(story, error)
-        except DependencyUnavailable as error:
-            return self._fault(story, error)
-        except TimeoutError:
-            return self._fault(story, DependencyUnavailable(Outage.DEADLINE))
-        except ClientDisconnect:
-            story.tell("disconnected")
-            return Response(status_code=400)
-        except Exception:
-            # A fault of ours is never the provider's: 503, so that it may send again.
-            log.exception("logout outcome=failed error=internal")
-            return self._fault(story, DependencyUnavailable(Outage.INTERNAL))
-        story.tell(story.outcome)
-        return _OK
+        except Exception as error:  # noqa: BLE001  it is logged there
+            return self.failed(story, error)
+        return self.done(story)
 
-    async def _receive(self, reading: Awaitable[bytes], story: "_Story") -> None:
+    async def _receive(self, reading: Awaitable[bytes], story: Story) -> None:
         arrived_at = self._clock()
         now = asyncio.get_running_loop().time()
         until, keys_until = now + REQUEST_SECONDS, now + LONGEST_WAIT
         unverified_token = await reading
-        jwt = signed_jwt.parse(unverified_token)
-        issuer = signed_jwt.issuer_of(jwt, self._issuers)
-        story.issuer = issuer.issuer
-        signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
+        jwt, issuer = self._opened(unverified_token, story)
         keys = self._providers[issuer.issuer].keys
-        with self._places.taken(issuer.issuer):
+        with self.places.taken(issuer.issuer):
             try:
                 signed = await signed_jwt.verify(
                     jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
@@ -132,69 +156,98 @@ class BackchannelLogout:
                 # Cancelled: the deadline has come before the keys.
                 self._park(unverified_token, jwt, issuer.issuer, arrived_at)
                 raise
-            # As of its arrival: a clock that is set right meanwhile must not part the two.
-            token = logout_token.judge(signed, now=arrived_at)
-            story.client_ids = token.client_ids
-            revocations = revocations_for(token, received_at=arrived_at)
-            story.outcome = await self._writer.write(revocations, until=until)
+            revocations = self._judged(signed, story, arrived_at)
+            story.outcome = await self.writer.write(revocations, until=until)
+
+    def _opened(
+        self, unverified_token: bytes, story: Story
+    ) -> tuple[UnverifiedJwt, IssuerSettings]:
+        """All that can be asked before the signature."""
+        jwt = signed_jwt.parse(unverified_token)
+        issuer = signed_jwt.issuer_of(jwt, self._issuers)
+        story.issuer = issuer.issuer
+        signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
+        return jwt, issuer
+
+    @staticmethod
+    def _judged(signed: SignedClaims, story: Story, arrived_at: float) -> list[Revocation]:
+        """All that is asked after it."""
+        # As of its arrival: a clock that is set right meanwhile must not part the two.
+        token = logout_token.judge(signed, now=arrived_at)
+        story.client_ids = token.client_ids
+        return revocations_for(token, received_at=arrived_at)
 
     async def _read(self, request: Request) -> bytes:
         with self._bodies.reading() as grown_to:
             return await read_form(request, grown_to)
 
     @staticmethod
-    def _fault(story: "_Story", error: TokenRefused | DependencyUnavailable) -> Response:
+    def done(story: Story) -> Response:
+        story.tell(story.outcome)
+        return _OK
+
+    @staticmethod
+    def failed(story: Story, error: Exception) -> Response:
+        """The answer to a fault. Call it where the fault is handled."""
+        if isinstance(error, ClientDisconnect):
+            story.tell("disconnected")
+            return Response(status_code=400)
+        if isinstance(error, TimeoutError):
+            error = DependencyUnavailable(Outage.DEADLINE)
+        if not isinstance(error, TokenRefused | DependencyUnavailable):
+            # A fault of ours is never the provider's: 503, so that it may send again.
+            log.exception("logout outcome=failed error=internal")  # noqa: LOG004  it is in one
+            error = DependencyUnavailable(Outage.INTERNAL)
         status, body, headers = to_http(error)
         outcome = "refused" if isinstance(error, TokenRefused) else "unavailable"
         story.tell(outcome, reason=str(error))
         return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def read_form(request: Request, grown_to: Callable[[int], None]) -> bytes:
-    """The one ``logout_token`` of the form (section 2.5). Other fields are ignored.
+@dataclass(slots=True)
+class _Finish:
+    """The rest of a request that `BackchannelLogout.answer_whole` has taken a place for."""
 
-    ``grown_to`` is told the bytes that are held so far, and may raise.
-    """
-    _check_media_type(request.headers.get("content-type", ""))
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise TokenRefused(Reason.BODY_TOO_LARGE)
-        grown_to(len(body))
-    return _token_in(body)
+    endpoint: BackchannelLogout
+    story: Story
+    issuer: str
+    revocation: Revocation
+    until: float
+    respond: Respond
+    spawn: Spawn
 
+    def told(self, result: Result) -> None:
+        """Redis has answered, or has not in time."""
+        endpoint, story = self.endpoint, self.story
+        if isinstance(result, RedisFault):
+            self.in_task(
+                endpoint.writer.write_failed(self.revocation, result, given=REQUEST_SECONDS)
+            )
+            return
+        try:
+            story.outcome = endpoint.writer.written(self.revocation, result)
+            response = endpoint.done(story)
+        except Exception as error:  # noqa: BLE001  it is logged there
+            response = endpoint.failed(story, error)
+        finally:
+            endpoint.places.give_back(self.issuer)
+        self.respond(response)
 
-async def _read_whole(media_type: str, body: bytes) -> bytes:
-    """`read_form` where nothing has to be waited for."""
-    _check_media_type(media_type)
-    if len(body) > LARGEST_BODY:
-        raise TokenRefused(Reason.BODY_TOO_LARGE)
-    return _token_in(body)
+    def in_task(self, writing: Coroutine[Any, Any, Written]) -> None:
+        """Wait for ``writing``, for as long as the request has."""
+        self.spawn(self._wait_for(writing))
 
-
-def _check_media_type(given: str) -> None:
-    if given.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise TokenRefused(Reason.CONTENT_TYPE)
-
-
-def _token_in(body: bytes | bytearray) -> bytes:
-    try:
-        # latin-1 gives every byte a character: what other fields hold must not matter.
-        fields = parse_qsl(
-            body.decode("latin-1"),
-            keep_blank_values=True,
-            encoding="latin-1",
-            max_num_fields=_MOST_FIELDS,
-        )
-    except ValueError:
-        raise TokenRefused(Reason.FORM) from None
-    tokens = [value for name, value in fields if name == "logout_token"]
-    if len(tokens) > 1:
-        raise TokenRefused(Reason.LOGOUT_TOKEN_REPEATED)
-    if not tokens or not tokens[0]:
-        raise TokenRefused(Reason.LOGOUT_TOKEN_MISSING)
-    return tokens[0].encode("latin-1")
+    async def _wait_for(self, writing: Coroutine[Any, Any, Written]) -> None:
+        endpoint, story = self.endpoint, self.story
+        try:
+            async with asyncio.timeout_at(self.until):
+                story.outcome = await writing
+            response = endpoint.done(story)
+        except Exception as error:  # noqa: BLE001  it is logged there
+            response = endpoint.failed(story, error)
+        finally:
+            endpoint.places.give_back(self.issuer)
+        self.respond(response)
 
 
 def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocation]:
@@ -206,7 +259,10 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     """
     issuer = token.issuer
     clients = [client for client in issuer.clients if client.client_id in token.client_ids]
-    by_app = groupby(sorted(clients, key=_APP), key=_APP)
+    if len(clients) > 1:
+        by_app = [(app, list(ones)) for app, ones in groupby(sorted(clients, key=_APP), key=_APP)]
+    else:
+        by_app = [(client.app, [client]) for client in clients]
     once = Once(
         jti=token.jti,
         sid=token.sid,
@@ -214,8 +270,7 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
         until=token.iat + issuer.max_token_age + issuer.leeway,
     )
     revocations = []
-    for app, members in by_app:
-        concerned = list(members)
+    for app, concerned in by_app:
         whole_user = token.sid is None or (
             token.sub is not None and concerned[0].both_claims == "user"
         )
@@ -237,25 +292,3 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
             )
         )
     return revocations
-
-
-class _Story:
-    """The one log line of a token: what happened to it, never what was in it."""
-
-    def __init__(self, began: float) -> None:
-        self._began = began
-        self.issuer = "-"
-        self.client_ids: tuple[str, ...] = ()
-        self.outcome = "-"
-
-    def tell(self, outcome: str, reason: str = "-") -> None:
-        level = logging.INFO if outcome in _GOOD else logging.WARNING
-        log.log(
-            level,
-            "logout outcome=%s reason=%s issuer=%s clients=%s ms=%.1f",
-            outcome,
-            reason,
-            self.issuer,
-            ",".join(self.client_ids) or "-",
-            (time.perf_counter() - self._began) * 1000,
-        )

@@ -8,12 +8,14 @@ another one, and everything from a stop on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import functools
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
 from app.limits import LimitedHttp
 from app.load import OWN_BODY_BYTES
@@ -23,12 +25,20 @@ from app.load import OWN_BODY_BYTES
 PATIENCE = 0.02
 
 
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs a coroutine in a task that a stop waits for."""
+
+
 @dataclass(frozen=True, slots=True)
 class HotRoute:
-    """``answer`` takes the media type and the whole body of a `POST` to ``path``; never fails."""
+    """``answer`` takes the media type and the whole body of a `POST` to ``path``; never fails.
+
+    It gives the response, or None and hands it to the first function later. What has to be
+    waited for in a task it gives to the second one.
+    """
 
     path: bytes
-    answer: Callable[[str, bytes], Awaitable[Response]]
+    answer: Callable[[str, bytes, Callable[[Response], None], Spawn], Response | None]
 
 
 class _NoEvent:
@@ -50,8 +60,33 @@ class _Cycle:
         self.more_body = False
 
 
+class _Spelled:
+    """Answers as bytes. The last one is kept: nearly all are one and the same, for a second."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._bytes = b""
+
+    def of(self, response: Response, state: ServerState, keep_alive: bool) -> bytes:
+        # uvicorn makes a new list when the date changes. What the key holds stays alive, so that no
+        # other object can be taken for it.
+        headers, key = state.default_headers, self._key
+        if key and key[0] is response and key[1] is headers and key[2] is keep_alive:
+            return self._bytes
+        content = [STATUS_LINE[response.status_code]]
+        for name, value in (*headers, *response.raw_headers):
+            content += (name, b": ", value, b"\r\n")
+        if not keep_alive:
+            content.append(b"connection: close\r\n")
+        content += (b"\r\n", bytes(response.body))
+        self._key, self._bytes = (response, headers, keep_alive), b"".join(content)
+        return self._bytes
+
+
 class DirectHttp(LimitedHttp):
     """`LimitedHttp`, with a short way for the requests of ``hot`` that come whole."""
+
+    _spelled = _Spelled()  # one for all connections
 
     def __init__(self, *args: Any, hot: HotRoute, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,27 +163,33 @@ class DirectHttp(LimitedHttp):
         cycle: Any = _Cycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
         super().on_message_complete()
-        task = self.loop.create_task(self._respond(cycle, self._media_type, bytes(body)))
+        respond = functools.partial(self._respond, cycle)
+        response = self._hot.answer(self._media_type, bytes(body), respond, self._spawn)
+        if response is not None:
+            # Not before the parser is through with what has come.
+            self.loop.call_soon(respond, response)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _respond(self, cycle: _Cycle, media_type: str, body: bytes) -> None:
-        response = await self._hot.answer(media_type, body)
-        if self.flow.write_paused and not cycle.disconnected:
-            await self.flow.drain()
-        if cycle.disconnected:
+    def _respond(self, cycle: _Cycle, response: Response) -> None:
+        if cycle.disconnected or self.transport.is_closing():
             return
-        content = [STATUS_LINE[response.status_code]]
-        for name, value in (*self.server_state.default_headers, *response.raw_headers):
-            content += (name, b": ", value, b"\r\n")
-        if not cycle.keep_alive:
-            content.append(b"connection: close\r\n")
-        content += (b"\r\n", bytes(response.body))
-        self.transport.write(b"".join(content))
+        if self.flow.write_paused:
+            self._spawn(self._respond_when_read(cycle, response))
+            return
+        self.transport.write(self._spelled.of(response, self.server_state, cycle.keep_alive))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    async def _respond_when_read(self, cycle: _Cycle, response: Response) -> None:
+        """The client has not read the answers before this one."""
+        await self.flow.drain()
+        self._respond(cycle, response)
 
 
 def _media_type(headers: Iterable[tuple[bytes, bytes]]) -> str:

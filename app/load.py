@@ -29,16 +29,24 @@ class Places:
     @contextlib.contextmanager
     def taken(self, issuer: str) -> Iterator[None]:
         """Hold a place. Raises `DependencyUnavailable` with `OVERLOADED` at once, or never."""
+        self.take(issuer)
+        try:
+            yield
+        finally:
+            self.give_back(issuer)
+
+    def take(self, issuer: str) -> None:
+        """`taken`, until `give_back`."""
         own = self._own.get(issuer, 0)
         if own >= self._free:
             raise DependencyUnavailable(Outage.OVERLOADED)
         self._own[issuer] = own + 1
         self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
-            self._own[issuer] -= 1
+
+    def give_back(self, issuer: str) -> None:
+        """The work that `take` was for has ended."""
+        self._free += 1
+        self._own[issuer] -= 1
 
 
 # What every body has for itself; real ones have 450 to 850 bytes. Together that is bounded by

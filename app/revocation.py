@@ -4,8 +4,10 @@ Every source builds a `Revocation` with `revoke` and hands it to the writer.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from backchannel_logout import AppKeys, Event, EventKind
 from backchannel_logout.event import json_of
@@ -20,14 +22,35 @@ keys_of = cache(AppKeys)
 """The Redis keys of a relying app."""
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(NamedTuple):
     """A message that may come again: its id, and until when it can (epoch seconds)."""
 
     jti: str
     sid: str | None
     sub: str | None
     until: float
+
+
+_T = TypeVar("_T")
+
+
+class derived(Generic[_T]):  # noqa: N801  it reads as the `property` that it is
+    """`functools.cached_property` without the lock that it has before Python 3.12."""
+
+    def __init__(self, derive: Callable[[Any], _T]) -> None:
+        self._derive = derive
+        self._name = derive.__name__
+        self.__doc__ = derive.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "derived[_T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> _T: ...
+    def __get__(self, instance: object | None, owner: type) -> "derived[_T] | _T":
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._derive(instance)
+        return value
 
 
 @dataclass(frozen=True)  # without slots: what is derived from it is derived once
@@ -41,17 +64,17 @@ class Revocation:
     """How long the markers must last, in seconds from now."""
     once: Once | None
 
-    @cached_property
+    @derived
     def fields(self) -> dict[str, str]:
         """The event as fields of the stream."""
         return self.event.to_fields()
 
-    @cached_property
+    @derived
     def json(self) -> str:
         """The event as JSON."""
         return json_of(self.fields)
 
-    @cached_property
+    @derived
     def marker_keys(self) -> tuple[str, ...]:
         """The Redis keys of the markers, in the order of `issuer_names`."""
         keys, event = keys_of(self.event.app), self.event

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import redis
 
-from app.backchannel import LARGEST_BODY
 from app.errors import SENTENCES, Reason
+from app.form import LARGEST_BODY
 from backchannel_logout import AppKeys
 from tests.support.provider import ABSENT, Provider
 from tests.support.receiver import Receiver, config

@@ -208,3 +208,26 @@ def test_who_leaves_in_the_middle_harms_nobody(receiver: Receiver, provider: Pro
     with Connection(receiver) as connection:
         assert connection.send(data).answer()[9:12] == b"200"
     assert "Traceback" not in receiver.log
+
+
+def test_every_place_is_given_back_whatever_came_of_its_request(
+    provider: Provider, shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    text = config(shared_redis.url, f'issuer = "{provider.issuer}"')
+    receiver = Receiver(tmp_path, f"max_in_flight = 16\n{text}")
+    receiver.start()
+    try:
+        with Connection(receiver) as connection:
+            for n in range(20):
+                good, bad = provider.token(sid=f"place{n}"), provider.token(nonce="n")
+                assert connection.send(request(good)).answer()[9:12] == b"200"
+                assert connection.send(request(good)).answer()[9:12] == b"200"
+                assert connection.send(request(bad)).answer()[9:12] == b"400"
+                assert b"signature:" in connection.send(request(forged(good))).answer()
+    finally:
+        receiver.stop()
+
+
+def forged(token: str) -> str:
+    head, _, signature = token.rpartition(".")
+    return f"{head}.{signature[:-8]}AAAAAAAA"

@@ -21,7 +21,9 @@ async def exchange(server: Redis, commands: Sequence[tuple[Any, ...]]) -> list[A
     connection: Any = await pool.get_connection()
     try:
         packed = b"".join([pack_command(command) for command in commands])
-        await connection.send_packed_command(packed)
+        # Past `send_packed_command`, whose deadline is a task of its own, and which in Python 3.11
+        # can lose a cancellation (asyncio.wait_for); the pool has connected it.
+        await connection._send_packed_command([packed])  # noqa: SLF001
         # Past `read_response` of the connection, which has a deadline for each.
         read = connection._parser.read_response  # noqa: SLF001
         return [await read() for _ in commands]

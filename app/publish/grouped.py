@@ -7,7 +7,9 @@ that gives up cancels nothing, so that no answer is ever read by somebody else.
 
 import asyncio
 import logging
+import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -36,12 +38,53 @@ class _Waiting:
 
     revocation: Revocation
     until: float
-    result: asyncio.Future[Result]
+    done: Callable[[Result], None] | None
+    """Is told the result; None when it has been, or nobody waits any more."""
     tried: bool = False
 
-    def give_up(self) -> None:
-        if not self.result.done():
-            self.result.set_result(RedisAway("timeout"))
+    def settle(self, result: Result) -> None:
+        done, self.done = self.done, None
+        if done is not None:
+            try:
+                done(result)
+            except Exception:
+                # Those who wait in the same group must have their answers.
+                log.exception("redis outcome=failed error=internal")
+
+
+class _Deadlines:
+    """When each write gives up: one timer, for the one that is due first.
+
+    A timer for each costs more than all of the bookkeeping here, and hardly one ever rings.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[_Waiting, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+
+    def add(self, waiting: _Waiting) -> None:
+        self._pending[waiting] = None
+        if waiting.until < self._due:
+            self._wake_at(waiting.until)
+
+    def remove(self, waiting: _Waiting) -> None:
+        self._pending.pop(waiting, None)
+
+    def _wake_at(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._timer, self._due = None, math.inf
+        for waiting in [one for one in self._pending if one.until <= now]:
+            self.remove(waiting)
+            waiting.settle(RedisAway("timeout"))
+        if self._pending:
+            self._wake_at(min(waiting.until for waiting in self._pending))
 
 
 @dataclass(slots=True)
@@ -58,6 +101,7 @@ class GroupedWrites:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lines: dict[str, _Line] = {}
+        self._deadlines = _Deadlines()
         self.waits_for_level = store.level != "memory"
         self._most = WAITING_LANES if self.waits_for_level else LANES
 
@@ -66,21 +110,29 @@ class GroupedWrites:
 
         Returns the script's answer. Raises `RedisFault`; then it may have been written or not.
         """
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(revocation, until, loop.create_future())
-        self._enqueue(waiting)
-        in_time = loop.call_at(until, waiting.give_up)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting = self.begin(revocation, until=until, done=future.set_result)
         try:
             # Whoever is cancelled here cancels this future alone, never the exchange.
-            result = await waiting.result
+            result = await future
         finally:
-            in_time.cancel()
+            waiting.done = None
+            self._deadlines.remove(waiting)
         if isinstance(result, RedisFault):
             raise result
         return result
 
+    def begin(
+        self, revocation: Revocation, *, until: float, done: Callable[[Result], None]
+    ) -> _Waiting:
+        """`write`, which tells ``done`` the result, later and once."""
+        waiting = _Waiting(revocation, until, done)
+        self._enqueue(waiting)
+        self._deadlines.add(waiting)
+        return waiting
+
     def _enqueue(self, waiting: _Waiting) -> None:
-        if waiting.result.done():
+        if waiting.done is None:
             return
         place = self._store.link.place(waiting.revocation.event.app)
         line = self._lines.setdefault(place, _Line())
@@ -116,22 +168,21 @@ class GroupedWrites:
         group: list[_Waiting] = []
         while line.waiting and len(group) < LARGEST_GROUP:
             waiting = line.waiting.popleft()
-            if not waiting.result.done():  # else its request has given up
+            if waiting.done is not None:  # else its request has given up
                 group.append(waiting)
         return group
 
     def _settle(self, waiting: _Waiting, result: Result) -> None:
-        if waiting.result.done():
+        if waiting.done is None:
             return
         loop = asyncio.get_running_loop()
         if isinstance(result, RedisAway) and loop.time() + RETRY_PAUSE < waiting.until:
             waiting.tried = True
             loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
-        elif result == 0 and waiting.tried:
-            # Seen before: by all appearance in the try whose answer was lost.
-            waiting.result.set_result(1)
-        else:
-            waiting.result.set_result(result)
+            return
+        self._deadlines.remove(waiting)
+        # Seen before, and tried before: by all appearance in the try whose answer was lost.
+        waiting.settle(1 if result == 0 and waiting.tried else result)
 
     async def aclose(self) -> None:
         """Wait for the exchanges under way."""

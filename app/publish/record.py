@@ -10,6 +10,8 @@ import mmap
 import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
+from json.encoder import encode_basestring
 
 from app.revocation import Once, Revocation
 from backchannel_logout import Event
@@ -26,12 +28,24 @@ def encode(revocation: Revocation) -> bytes:
     """The record of a revocation."""
     once = revocation.once
     # Not in ASCII: short enough for one page of the journal, whatever the claims are.
-    message = to_json([once.jti, once.sid, once.sub, once.until]) if once else "null"
+    message = "null"
+    if once is not None:
+        message = f"[{_text(once.jti)},{_text(once.sid)},{_text(once.sub)},{once.until!r}]"
     body = (
-        f'{{"event":{revocation.json},"names":{to_json(revocation.issuer_names)},'
+        f'{{"event":{revocation.json},"names":{_names(revocation.issuer_names)},'
         f'"life":{revocation.life},"once":{message}}}'
     ).encode("utf-8", "surrogatepass")
     return b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body)
+
+
+def _text(value: str | None) -> str:
+    """A string as `to_json` spells it, without the encoder that it makes at each call."""
+    return "null" if value is None else encode_basestring(value)
+
+
+@lru_cache(maxsize=1024)  # they stand in the settings
+def _names(issuer_names: tuple[str, ...]) -> str:
+    return to_json(issuer_names)
 
 
 def decode(record: bytes) -> Revocation:

@@ -49,6 +49,8 @@ class RedisLink:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
+        # Asked once: the library's classes answer `isinstance` slowly, and each write would ask.
+        self._cluster = client if isinstance(client, RedisCluster) else None
         self._nodes: dict[str, Redis] = {}
         self._primary: object = None
         self._looked_up = float("-inf")
@@ -58,10 +60,10 @@ class RedisLink:
 
         The name is a Cluster node's; where there is one primary only, it is empty.
         """
-        if not isinstance(self._client, RedisCluster):
+        if self._cluster is None:
             return ""
         with contextlib.suppress(RedisError, RedisClusterException):
-            return str(self._client.get_node_from_key(AppKeys(app).meta).name)  # type: ignore[union-attr]
+            return str(self._cluster.get_node_from_key(AppKeys(app).meta).name)  # type: ignore[union-attr]
         return ""
 
     async def primary(self, app: str) -> Redis:

@@ -136,7 +136,7 @@ class Store:
                     self._command(revocations[i], again=bool(again) and again[i]) for i in indexes
                 ]
                 # Of apps that are on this server: a Cluster's other nodes would refuse them.
-                touched = sorted({AppKeys(revocations[i].event.app).meta for i in indexes})
+                touched = sorted({keys_of(revocations[i].event.app).meta for i in indexes})
                 answers = await self._exchange(server, commands, touched)
             except EXCHANGE_FAULTS as error:
                 answers = [fault_of_exchange(error)] * len(indexes)

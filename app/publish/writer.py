@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from app.errors import DependencyUnavailable, Outage
@@ -15,7 +15,7 @@ from .journal_append import JournalFault
 from .quota import Quota
 from .redis_fault import RedisFault, RevocationRefused
 from .redis_link import REDIS_SECONDS
-from .store import NEW_MARKER
+from .store import NEW_MARKER, Result
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -83,31 +83,58 @@ class Writer:
         if journal is not None and self._watch.down(revocation.event.app):
             # Asking again would only cost the request its time: the watch asks each second.
             return await self._keep(journal, revocation, None)
-        given = until - asyncio.get_running_loop().time()
-        try:
-            return await self._write_to_redis(revocation, until)
-        except RedisFault as fault:
-            app = revocation.event.app
-            log.warning("redis app=%s outcome=failed error=%s", app, fault)
-            if isinstance(fault, RevocationRefused):
-                # Kept for the operator who mends it; but nothing will write it by itself soon.
-                if journal is not None:
-                    await self._keep(journal, revocation, str(fault))
-            else:
-                # A request that came late to Redis, or behind others that wait for their level of
-                # durability, says nothing of Redis.
-                late = given <= REDIS_SECONDS or self._writes.waits_for_level
-                if not late or str(fault) != "timeout":
-                    self._watch.failed(app, fault)
-                if journal is not None:
-                    return await self._keep(journal, revocation, None)
-            raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
-
-    async def _write_to_redis(self, revocation: Revocation, until: float) -> Written:
         now = asyncio.get_running_loop().time()
+        try:
+            answer = await self._writes.write(revocation, until=self._until(until, now))
+        except RedisFault as fault:
+            return await self.write_failed(revocation, fault, given=until - now)
+        return self.written(revocation, answer)
+
+    def begin(
+        self, revocation: Revocation, *, until: float, done: Callable[[Result], None]
+    ) -> bool:
+        """`write` of one revocation to Redis alone, without a task.
+
+        ``done`` is told later, once, what is for `written` or `write_failed`. False where Redis is
+        known to be away: then nothing has begun. Raises `DependencyUnavailable` with `QUOTA`.
+        """
+        app = revocation.event.app
+        if self._journal is not None and self._watch.down(app):
+            return False
+        self._quota.spend(app)
+        now = asyncio.get_running_loop().time()
+        self._writes.begin(revocation, until=self._until(until, now), done=done)
+        return True
+
+    def _until(self, until: float, now: float) -> float:
+        """When Redis must have answered, of a request that ends ``until``."""
         if self._journal is not None:
             until = max(until - JOURNAL_SECONDS, now + _LEAST_REDIS_SECONDS)
-        answer = await self._writes.write(revocation, until=min(until, now + REDIS_SECONDS))
+        return min(until, now + REDIS_SECONDS)
+
+    async def write_failed(
+        self, revocation: Revocation, fault: RedisFault, *, given: float
+    ) -> Written:
+        """Redis has not taken it within the ``given`` seconds: the journal does, or it raises
+        `DependencyUnavailable`."""
+        journal, app = self._journal, revocation.event.app
+        log.warning("redis app=%s outcome=failed error=%s", app, fault)
+        if isinstance(fault, RevocationRefused):
+            # Kept for the operator who mends it; but nothing will write it by itself soon.
+            if journal is not None:
+                await self._keep(journal, revocation, str(fault))
+        else:
+            # A request that came late to Redis, or behind others that wait for their level of
+            # durability, says nothing of Redis.
+            late = given <= REDIS_SECONDS or self._writes.waits_for_level
+            if not late or str(fault) != "timeout":
+                self._watch.failed(app, fault)
+            if journal is not None:
+                return await self._keep(journal, revocation, None)
+        raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
+
+    def written(self, revocation: Revocation, answer: int) -> Written:
+        """Redis has taken it, and this is the script's answer."""
         if answer != NEW_MARKER:
             self._quota.give_back(revocation.event.app)
         self._watch.level_error = None

@@ -79,6 +79,10 @@ class KeySet:
     keys: tuple[VerificationKey, ...]
     skipped: int
 
+    def has(self, kid: str) -> bool:
+        """Whether a key of this name is there: then `prove` is final."""
+        return any(key.kid == kid for key in self.keys)
+
     def prove(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> Proof:
         """Check a signature. ``alg`` must have been compared with the issuer's list before."""
         named = self.keys if kid is None else [key for key in self.keys if key.kid == kid]

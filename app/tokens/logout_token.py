@@ -5,8 +5,7 @@ right value? ``null`` is not an object, ``true`` is not a number.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from app.errors import Reason, TokenRefused
 from app.settings import IssuerSettings
@@ -25,8 +24,7 @@ TYPS = frozenset({"logout+jwt", "application/logout+jwt"})
 _LONGEST_ID = 255
 
 
-@dataclass(frozen=True, slots=True)
-class LogoutToken:
+class LogoutToken(NamedTuple):
     """A logout token that has passed every rule. Times are epoch seconds."""
 
     issuer: IssuerSettings
@@ -40,8 +38,7 @@ class LogoutToken:
     """Keycloak's member of ``events``: offline sessions end too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
+class Judging(NamedTuple):
     """What a rule looks at."""
 
     claims: Mapping[str, Any]

@@ -7,8 +7,8 @@ but the issuer's own configuration and keys decides how a signature is checked: 
 
 import asyncio
 import binascii
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.settings import IssuerSettings
@@ -18,8 +18,7 @@ from .provider_keys import LONGEST_WAIT, ProviderKeys
 from .strict_json import NotStrictJson, strict_object
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedJwt:
+class UnverifiedJwt(NamedTuple):
     """A well-formed token that anybody may have written."""
 
     unverified_header: dict[str, Any]
@@ -28,8 +27,7 @@ class UnverifiedJwt:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SignedClaims:
+class SignedClaims(NamedTuple):
     """Claims that the issuer has signed. What they claim is not judged yet."""
 
     claims: dict[str, Any]
@@ -44,13 +42,34 @@ def parse(token: bytes) -> UnverifiedJwt:
         raise TokenRefused(Reason.ENCRYPTED)
     if len(segments) != 3:
         raise TokenRefused(Reason.SHAPE)
-    header, payload, signature = (_base64url(segment) for segment in segments)
+    head, body, end = segments
+    header = _known_header(head) if len(head) <= _LONGEST_KNOWN_HEADER else None
+    raw_header = b"" if header is not None else _base64url(head)
+    payload, signature = _base64url(body), _base64url(end)
+    if header is None:
+        header = _object(raw_header, Reason.HEADER_JSON)
     return UnverifiedJwt(
-        unverified_header=_object(header, Reason.HEADER_JSON),
+        unverified_header=header,
         unverified_claims=_object(payload, Reason.PAYLOAD_JSON),
-        signing_input=token[: len(segments[0]) + 1 + len(segments[1])],
+        signing_input=token[: len(head) + 1 + len(body)],
         signature=signature,
     )
+
+
+# Real ones have 60 to 150 characters; all that are kept together are 128 KiB at the most.
+_LONGEST_KNOWN_HEADER = 512
+
+
+@lru_cache(maxsize=256)
+def _known_header(segment: bytes) -> dict[str, Any] | None:
+    """The header of this spelling, which all tokens of one key share; None where it is none.
+
+    It depends on these bytes alone, so it is taken apart once. Nobody changes it.
+    """
+    try:
+        return strict_object(_base64url(segment))
+    except (TokenRefused, NotStrictJson):
+        return None  # refused in its turn: the shape of the others comes first
 
 
 def _base64url(segment: bytes) -> bytes:
@@ -145,6 +164,15 @@ async def verify(
             break
         proof = _prove(jwt, await fetch(until))
     return _concluded(proof, jwt, issuer, keys, arrived_at)
+
+
+def key_is_at_hand(jwt: UnverifiedJwt, keys: ProviderKeys) -> bool:
+    """Whether the key that the token names is cached: then no fetch can change what `verify` says.
+
+    The header must have been checked.
+    """
+    key_set, kid = keys.current(), jwt.unverified_header.get("kid")
+    return key_set is not None and kid is not None and key_set.has(kid)
 
 
 def verify_at_hand(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Self
 
@@ -31,15 +32,13 @@ def json_of(fields: Mapping[str, str]) -> str:
     return "{" + ",".join(members) + "}"
 
 
-def _field(value: Any) -> str:
-    """JSON, but a string as it is. Numbers without an encoder: `repr` is what it would say."""
-    if isinstance(value, str):
-        return value
-    return repr(value) if type(value) in (int, float) else to_json(value)
-
-
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """A value as events spell it. Made once: ``json.dumps`` makes an encoder at each call."""
+
+
+@lru_cache(maxsize=1024)  # the same few for each token of an issuer
+def _list_of(client_ids: tuple[str, ...]) -> str:
+    return to_json(client_ids)
 
 
 class EventKind(StrEnum):
@@ -87,29 +86,36 @@ class Event:
 
     def members(self) -> dict[str, Any]:
         """The event's members as JSON values; absent ones are left out, ``id`` is not one."""
-        members: dict[str, Any] = {"v": VERSION, "kind": self.kind.value, "iss": self.iss}
-        for name in ("sid", "sub"):
-            if (value := getattr(self, name)) is not None:
-                members[name] = value
-        members["cutoff"] = self.cutoff
-        members["app"] = self.app
-        members["source"] = self.source
-        members["received_at"] = self.received_at
-        if self.client_ids:
-            members["client_ids"] = list(self.client_ids)
-        if self.jti is not None:
-            members["jti"] = self.jti
-        if self.revoke_offline_access:
-            members["revoke_offline_access"] = True
-        return members
+        return {
+            name: _parsed(value) if name in _NOT_STRINGS else value
+            for name, value in self.to_fields().items()
+        }
 
     def to_json(self) -> str:
         """The members as one JSON object, without ``id``: the script adds it."""
         return json_of(self.to_fields())
 
     def to_fields(self) -> dict[str, str]:
-        """The members as fields of a stream entry: all values are strings."""
-        return {name: _field(value) for name, value in self.members().items()}
+        """The members as fields of a stream entry: all values are strings.
+
+        Written out, and numbers by `repr`, which says what JSON says: each logout comes by here.
+        """
+        fields = {"v": _V, "kind": self.kind.value, "iss": self.iss}
+        if self.sid is not None:
+            fields["sid"] = self.sid
+        if self.sub is not None:
+            fields["sub"] = self.sub
+        fields["cutoff"] = repr(self.cutoff)
+        fields["app"] = self.app
+        fields["source"] = self.source
+        fields["received_at"] = repr(self.received_at)
+        if self.client_ids:
+            fields["client_ids"] = _list_of(self.client_ids)
+        if self.jti is not None:
+            fields["jti"] = self.jti
+        if self.revoke_offline_access:
+            fields["revoke_offline_access"] = "true"
+        return fields
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

@@ -191,3 +191,36 @@ async def test_who_comes_in_the_moment_when_a_round_trip_ends_is_not_forgotten(l
             assert await line.write(line.shelf.numbered(n), seconds=5) == NEW_MARKER
 
     await asyncio.gather(*(one_after_the_other(1000 * k) for k in range(LANES + 2)))
+
+
+async def test_each_gives_up_at_its_own_time_whoever_was_first(
+    own_line: Line, redis_server: RedisServer
+) -> None:
+    redis_server.freeze()
+    try:
+        order: list[str] = []
+
+        async def give_up(name: str, seconds: float) -> None:
+            with pytest.raises(RedisAway, match="timeout"):
+                await own_line.write(own_line.shelf.numbered(len(name)), seconds)
+            order.append(name)
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(give_up("last", 0.6), give_up("first", 0.2), give_up("next", 0.4))
+        assert order == ["first", "next", "last"]
+    finally:
+        redis_server.thaw()
+
+
+async def test_who_is_told_later_is_told_once_and_harms_nobody(line: Line) -> None:
+    told: list[Result] = []
+
+    def fail(_: Result) -> None:
+        raise ZeroDivisionError
+
+    until = in_seconds(10)
+    line.writes.begin(line.shelf.numbered(0), until=until, done=fail)
+    line.writes.begin(line.shelf.numbered(1), until=until, done=told.append)
+    assert told == [], "not before it has been asked for"
+    assert await line.write(line.shelf.numbered(2)) == NEW_MARKER
+    assert told == [NEW_MARKER]

@@ -1,0 +1,40 @@
+"""The log of a process: lines, and never a reason to fail."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TOLD_TWICE = """
+import logging
+from app.log import log_to_stderr, tell
+log_to_stderr()
+log = logging.getLogger("app.some")
+log.warning("outcome=%s percent=%%", "accepted")
+tell(log, logging.WARNING, "outcome=accepted percent=%")
+print("went on")
+"""
+
+
+def run(stderr: Path) -> str:
+    with stderr.open("w") as file:
+        return subprocess.run(
+            [sys.executable, "-c", TOLD_TWICE],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True, check=False, timeout=60,
+        ).stdout  # fmt: skip
+
+
+def test_a_tokens_line_looks_like_every_other(tmp_path: Path) -> None:
+    assert run(tmp_path / "log") == "went on\n"
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
+    lines = [re.sub(stamp, "", line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert lines == ["WARNING app.some outcome=accepted percent=%"] * 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_log_that_takes_nothing_stops_nobody() -> None:
+    assert run(Path("/dev/full")) == "went on\n"
