@@ -19,6 +19,8 @@ from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer, free_port
 
+pytestmark = pytest.mark.slow
+
 KEYS = AppKeys("shop")
 
 # -- one body for all of them --------------------------------------------------------------

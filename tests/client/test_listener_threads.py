@@ -11,6 +11,8 @@ from tests.support.listening import QUICK, Stream
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stream(shared_redis: RedisServer) -> Iterator[Stream]:

@@ -18,6 +18,8 @@ from tests.support.listening import until
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import NOW, Shelf
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def own(new_shelf: NewShelf, redis_server: RedisServer) -> Shelf:

@@ -17,6 +17,8 @@ from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, Shelf
 
+pytestmark = pytest.mark.slow
+
 
 def tails() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "backchannel-logout"]
