@@ -1,7 +1,7 @@
 """A back-channel logout receiver. The way of one logout token, a module a step:
 
-    backchannel            the provider's POST, and its answer
-    form                   its one field                            -> unverified token
+    inbound.backchannel    the provider's POST, and its answer
+    inbound.form           its one field                            -> unverified token
     tokens.signed_jwt      shape, issuer, header, key, signature    -> verified claims
     tokens.provider_keys   the issuer's keys: fetched, cached, renewed within a budget
     tokens.jwks            one key set: which keys fit               (pure)
@@ -18,15 +18,11 @@ Around it:
                  (settings_values: what a value may look like; settings_rules: what must agree)
     service      builds the parts, opens the listeners, stops in order
     listeners    serves them, and stops so that nobody honest sees a reset
-    direct       the short way of a request that comes whole
-    limits       what a client may take of us before its request is understood
-    load         how much is at work at once, with a share for each issuer
-    parking      tokens that wait for a key that can not be had now
+    inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
-    story        what happened to a token, in one line
-    log          where the lines go
+    telemetry    what operators read of what happened
     tasks        work in the background
     cli          a file for each command
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from app.admin import Body
+from app.admin.health import Body
 from app.settings import Settings
 
 _SERVING = b"serving\n"

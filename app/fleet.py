@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 
-from app.admin import HealthOfAll
+from app.admin.health import HealthOfAll
 from app.listeners import admin_server, serve_all
 from app.service import (
     bound,

@@ -23,8 +23,8 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from app.direct import DirectHttp, HotRoute
-from app.limits import Connections, LimitedHttp, Limits
+from app.inbound.direct import DirectHttp, HotRoute
+from app.inbound.limits import Connections, LimitedHttp, Limits
 from app.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.admin import Health
-from app.backchannel import BackchannelLogout, Provider
-from app.direct import HotRoute
+from app.admin.health import Health
 from app.embedded import EmbeddedServer
+from app.inbound.backchannel import BackchannelLogout, Provider
+from app.inbound.direct import HotRoute
+from app.inbound.load import Places
+from app.inbound.parking import Parking
 from app.listeners import admin_server, public_server, serve_all
-from app.load import Places
-from app.parking import Parking
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings

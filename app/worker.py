@@ -8,11 +8,11 @@ import sys
 
 import uvloop
 
-from app.admin import Health
+from app.admin.health import Health
 from app.channel import Channel
 from app.listeners import begin_again, public_server, serve_all
-from app.log import log_to_stderr
 from app.service import StartFault, running_parts, stop_on_signal
+from app.telemetry.log import log_to_stderr
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 
-from app.admin import Body
+from app.admin.health import Body
 from app.channel import Assignment, Channel
 from app.settings import Settings
 from app.tasks import end

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.admin import Body, merged
+from app.admin.health import Body, merged
 from app.channel import Channel
 from app.settings import Settings, load
 from app.workers import share_of

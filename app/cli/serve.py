@@ -7,9 +7,9 @@ import uvloop
 
 from app import fleet, service
 from app.embedded import EmbeddedFault
-from app.log import log_to_stderr
 from app.service import StartFault
 from app.settings import Settings
+from app.telemetry.log import log_to_stderr
 from app.workers import WorkerFault
 
 HELP = "receive logouts until SIGTERM or Ctrl-C"

@@ -1,6 +1,6 @@
 """The cases of token verification: a good token with one thing changed, and what must follow.
 
-Run in process by `test_rules.py` and over HTTP by `tests/test_backchannel.py`.
+Run in process by `test_rules.py` and over HTTP by `tests/inbound/test_backchannel.py`.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from app.errors import SENTENCES, Reason
-from app.form import LARGEST_BODY
+from app.inbound.form import LARGEST_BODY
 from backchannel_logout import AppKeys
 from tests.support.provider import ABSENT, Provider
 from tests.support.receiver import Receiver, config

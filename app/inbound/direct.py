@@ -17,8 +17,8 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from app.limits import LimitedHttp
-from app.load import OWN_BODY_BYTES
+from app.inbound.limits import LimitedHttp
+from app.inbound.load import OWN_BODY_BYTES
 
 # Head and body are often sent one behind the other. Whoever takes longer is waited for by the
 # endpoint, whose 1.8 s begin so much later.

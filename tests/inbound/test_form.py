@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import Reason, TokenRefused
-from app.form import read_whole
+from app.inbound.form import read_whole
 
 FORM = "application/x-www-form-urlencoded"
 

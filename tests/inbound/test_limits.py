@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from app.limits import MOST_HEADERS
+from app.inbound.limits import MOST_HEADERS
 from app.settings import Settings
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for

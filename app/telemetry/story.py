@@ -3,8 +3,8 @@
 import logging
 import time
 
-from app.log import tell
 from app.publish.writer import Written
+from app.telemetry.log import tell
 
 log = logging.getLogger("app.backchannel")  # as it has always been found
 

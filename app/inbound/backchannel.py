@@ -17,14 +17,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app.errors import DependencyUnavailable, Outage, TokenRefused, to_http
-from app.form import read_form, read_whole
-from app.load import BodyBytes, Places
+from app.inbound.form import read_form, read_whole
+from app.inbound.load import BodyBytes, Places
 from app.publish.redis_fault import RedisFault
 from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import IssuerSettings
-from app.story import Story
+from app.telemetry.story import Story
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.direct import PATIENCE
+from app.inbound.direct import PATIENCE
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer

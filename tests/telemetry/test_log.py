@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 TOLD_TWICE = """
 import logging
-from app.log import log_to_stderr, tell
+from app.telemetry.log import log_to_stderr, tell
 log_to_stderr()
 log = logging.getLogger("app.some")
 log.warning("outcome=%s percent=%%", "accepted")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from app import parking
-from app.backchannel import Provider as Issuer
 from app.errors import DependencyUnavailable, Outage
-from app.parking import ENTRY_BYTES, LONGEST_STAY, Parking
+from app.inbound import parking
+from app.inbound.backchannel import Provider as Issuer
+from app.inbound.parking import ENTRY_BYTES, LONGEST_STAY, Parking
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.settings import load

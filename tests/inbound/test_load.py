@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from app.errors import DependencyUnavailable, Outage
-from app.load import OWN_BODY_BYTES, BodyBytes, Places
+from app.inbound.load import OWN_BODY_BYTES, BodyBytes, Places
 
 
 def take_all(stack: contextlib.ExitStack, places: Places, issuer: str) -> int:

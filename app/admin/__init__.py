@@ -1,0 +1,6 @@
+"""The operators' listener.
+
+    health    `/livez`, `/readyz`
+
+Never for providers or users.
+"""
