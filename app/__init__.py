@@ -22,6 +22,7 @@ Around it:
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
+    history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened
     tasks        work in the background
     cli          a file for each command
