@@ -30,6 +30,7 @@ from .settings_values import (
     KeysUri,
     Listed,
     Number,
+    PublicUrl,
     RedisUrl,
     Seconds,
 )
@@ -98,6 +99,8 @@ class Settings(IssuerOptions, ClientOptions):
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
+    public_url: PublicUrl | None = None
+    """Where providers reach ``listen``, through whatever stands in front; for `check` alone."""
     workers: Annotated[Number, Field(ge=1, le=256)] = 1
     """Processes that serve as one, a core each."""
     data_dir: Directory = Path("data")
