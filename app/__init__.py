@@ -26,6 +26,9 @@ Around it:
     telemetry    what operators read of what happened
     tasks        work in the background
     cli          a file for each command
+    acts         an administrator's act, as revocations                    (pure)
+    audit        who did what to whose sessions, and who looked
+    canary       a session of our own, ended on a schedule through the whole path
 
 With several workers (docs/decisions/0014-workers.md):
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from .settings_canary import CanarySettings, canary_faults
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_values import (
     EMBEDDED,
@@ -166,6 +167,9 @@ class Settings(IssuerOptions, ClientOptions):
     otel: bool = False
     """Traces to OpenTelemetry; where to, its own ``OTEL_*`` variables say."""
 
+    canary: CanarySettings | None = None
+    """A session of our own, ended on a schedule; off where it is not said."""
+
     @property
     def journal_path(self) -> Path | None:
         """The journal's file; None when there is none."""
@@ -182,7 +186,7 @@ class Settings(IssuerOptions, ClientOptions):
 _SHORT_ISSUER = ("issuer", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
-_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers"}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary"}
 
 
 class SettingsFault(Exception):
@@ -213,7 +217,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
                 continue
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    faults += [_line(loc, sentence, shown) for loc, sentence in faults_across(raw)]
+    across = (*faults_across(raw), *canary_faults(raw))
+    faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
     return _resolve(settings)
