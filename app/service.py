@@ -107,7 +107,7 @@ def new_canary(
     if settings.canary is None or signer is None:
         return None
     shown = _shown(public)
-    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):  # noqa: S104
+    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
         if shown.startswith(everywhere):
             shown = here + shown.removeprefix(everywhere)
     return Canary(settings.canary, signer, redis_url=redis_url, url=f"http://{shown}{PATH}")
