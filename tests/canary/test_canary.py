@@ -1,5 +1,6 @@
 """A session of the service's own, ended on a schedule: what it shows, and nobody can use it."""
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from app.settings import Settings, SettingsFault, load
 from app.settings_canary import CanarySettings
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
-from tests.support.receiver import Receiver, config, wait_for
+from tests.support.receiver import ROOT, Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 
+COMMANDS = (ROOT / "docs/commands.md").read_text()
 CANARY = "\n[canary]\ninterval = 1\nwithin = 3\n"
 
 
@@ -122,3 +124,32 @@ def test_without_it_nobody_is_its_issuer(receiver: Receiver) -> None:
     assert "canary" not in receiver.readyz().json()
     answer = receiver.post(Signer().token("s1", 1_795_283_041))
     assert answer.json()["error_description"].startswith("iss_unknown")
+
+
+@pytest.mark.slow
+def test_it_is_well_with_the_redis_rights_of_the_documentation(
+    provider: Provider, tmp_path: Path
+) -> None:
+    rules = re.search(
+        r"^(user receiver on .*)$", (ROOT / "docs/contract.md").read_text(), re.MULTILINE
+    )
+    more = re.search(r"`(\(~bcl:v1:{canary}:app:[^`]*\))` with `([^`]*)`", COMMANDS)
+    assert rules is not None
+    assert more is not None
+    acl = tmp_path / "users.acl"
+    rule = rules[1].replace("{wiki}", "{canary}") + f" {more[2]} {more[1]}"
+    acl.write_text(f"user default on nopass ~* &* +@all\n{rule}\n")
+    server = RedisServer(tmp_path / "redis", "--aclfile", str(acl)).start()
+    url = server.url.replace("//", "//receiver:RECEIVER-PASSWORD@")
+    receiver = Receiver(
+        tmp_path / "receiver", config(url, f'issuer = "{provider.issuer}"') + CANARY
+    )
+    try:
+        receiver.start()
+        wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
+        assert canary_of(receiver)["last"]["outcome"] == Found.OK, receiver.log
+        assert "NOPERM" not in receiver.log
+        assert "can not be reported" not in receiver.log
+    finally:
+        receiver.stop(signal.SIGKILL)
+        server.stop()
