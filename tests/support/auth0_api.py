@@ -67,14 +67,14 @@ class Auth0Api(ApiServer):
 
     def alive(self) -> set[str]:
         """The ids of the sessions that have not ended."""
-        self._carry_out()
+        self.carry_out(time.time())
         return set(self.sessions)
 
     def is_misbehaving(self, request: Request) -> bool:
         return request.path != "/oauth/token"
 
     def answer(self, request: Request) -> Response:
-        self._carry_out()
+        self.carry_out(time.time())
         if request.path == "/oauth/token":
             return self._token(request)
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -141,9 +141,10 @@ class Auth0Api(ApiServer):
                 self._doomed.setdefault(session_id, time.time() + self.lag)
         return Response(202)
 
-    def _carry_out(self) -> None:
+    def carry_out(self, now: float) -> None:
+        """Carry out the deletions that were taken ``lag`` seconds before ``now``."""
         for session_id, at in list(self._doomed.items()):
-            if at <= time.time():
+            if at <= now:
                 self.sessions.pop(session_id, None)
                 del self._doomed[session_id]
 
