@@ -32,7 +32,6 @@ class Auth0Api(ApiServer):
         """Those that are good, with their end."""
         self.lag = 0.0
         """How long after its 202 a deletion is carried out."""
-        self.page_limit = 100
         self.settings: dict[str, Any] = {"session_lifetime": 168, "idle_session_lifetime": 72}
         self._doomed: dict[str, float] = {}
 
@@ -123,7 +122,7 @@ class Auth0Api(ApiServer):
     def _page(self, user_id: str, query: dict[str, str]) -> Response:
         own = sorted(id_ for id_, one in self.sessions.items() if one["user_id"] == user_id)
         left = [id_ for id_ in own if id_ > query.get("from", "")]
-        take = min(int(query.get("take", 50)), self.page_limit)
+        take = min(int(query.get("take", 50)), 100)
         body: dict[str, Any] = {"sessions": [self.sessions[id_] for id_ in left[:take]]}
         return Response(200, body | ({"next": left[take - 1]} if left[take:] else {}))
 
