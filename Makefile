@@ -64,6 +64,7 @@ test: $(READY)
 	fi
 
 test-all: $(READY) $(NPM:%=%/node_modules/.ready)
+	@$(PYTHON) -m tests.interop.kratos_dist
 	$(PYTEST) $(ARGS)
 
 # Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.

@@ -136,11 +136,11 @@ class Parts:
             issuer.issuer: FixedKeys(issuer, issuer.key_set)
             if isinstance(issuer, CanaryIssuer)
             else ProviderKeys(issuer, client, clock=clock)
-            for issuer in settings.issuers
+            for issuer in settings.signing_issuers
         }
         providers = {
             name: Provider(issuer, self.keys[issuer.issuer])
-            for issuer in settings.issuers
+            for issuer in settings.signing_issuers
             for name in issuer.names
         }
         self.parking = Parking(

@@ -1,4 +1,4 @@
-"""``python -m app check``: settings, each issuer's discovery and keys, and Redis, in one table."""
+"""``python -m app check``: settings, each issuer's keys and sessions, Redis, in one table."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from app.tokens.provider_keys import ProviderKeys
 
 from .check_provider import address_row, provider_rows
 from .check_redis import redis_rows
+from .check_sessions import session_rows
 from .table import Row, Verdict, count, print_table
 
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
@@ -60,12 +61,13 @@ async def _all_rows(settings: Settings) -> list[Row]:
     summary = f"{count(len(settings.issuers), 'issuer')}; apps: {', '.join(apps)}"
     rows = [Row(Verdict.RIGHT, "settings", summary)]
     async with new_client() as client:
-        keys = [ProviderKeys(issuer, client) for issuer in settings.issuers]
+        keys = [ProviderKeys(issuer, client) for issuer in settings.signing_issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
         rows += [_issuer_row(one.issuer, one) for one in keys]
-        found = await asyncio.gather(*(provider_rows(one, client) for one in settings.issuers))
-        rows += [row for of_one in found for row in of_one]
+        asked = (provider_rows(one, client) for one in settings.signing_issuers)
+        rows += [row for of_one in await asyncio.gather(*asked) for row in of_one]
         rows.append(await address_row(settings, client))
+    rows += await session_rows(settings)
     return [*rows, *await redis_rows(settings), journal_row(settings)]
 
 
