@@ -16,6 +16,7 @@ Around it:
 
     settings     what an operator may say; every fault at once
                  (settings_values: what a value may look like; settings_rules: what must agree)
+    presets      what is known of each provider (providers.toml; provider_page writes the document)
     service      builds the parts, opens the listeners, stops in order
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys

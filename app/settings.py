@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .presets import PresetName, presets
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_values import (
     EMBEDDED,
@@ -80,6 +81,8 @@ class IssuerSettings(IssuerOptions):
     """An identity provider. ``issuer`` is compared byte by byte, as RFC 9207 and OpenID ask."""
 
     issuer: IssuerName
+    preset: PresetName | None = None
+    """The provider's name in `app.presets`: defaults for it, and what `check` says of it."""
     aliases: Annotated[tuple[IssuerName, ...], Listed] = ()
     """Other names under which the same provider signs (Zitadel: one for each of its hosts)."""
     jwks_uri: KeysUri | None = None
@@ -159,7 +162,7 @@ class Settings(IssuerOptions, ClientOptions):
 
 
 # One issuer with one client needs no file: these stand for issuers[0] and its one client.
-_SHORT_ISSUER = ("issuer", "jwks_uri", "aliases")
+_SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
 _IN_ENVIRONMENT = _TOP_LEVEL - {"issuers"}
@@ -281,8 +284,17 @@ _HINTS: dict[int | str, str] = {
 }
 
 
+def _by_preset(issuer: IssuerSettings) -> dict[str, Any]:
+    if issuer.preset is None or "algorithms" in issuer.model_fields_set:
+        return {}
+    return {"algorithms": presets()[issuer.preset].algorithms}
+
+
 def _resolve(settings: Settings) -> Settings:
-    """Hand the top level's options down to the issuers and clients that do not say their own."""
+    """Hand the top level's options down to the issuers and clients that do not say their own.
+
+    Below both stands what an issuer's preset says.
+    """
 
     def inherited(options: type[_Model], own: _Model) -> dict[str, Any]:
         names = options.model_fields.keys() & settings.model_fields_set - own.model_fields_set
@@ -291,6 +303,7 @@ def _resolve(settings: Settings) -> Settings:
     issuers = tuple(
         issuer.model_copy(
             update={
+                **_by_preset(issuer),
                 **inherited(IssuerOptions, issuer),
                 "clients": tuple(
                     client.model_copy(

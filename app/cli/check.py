@@ -12,6 +12,7 @@ from app.settings import IssuerSettings, Settings, SettingsFault
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
+from .check_provider import provider_rows
 from .check_redis import redis_rows
 from .table import Row, Verdict, count, print_table
 
@@ -61,7 +62,8 @@ async def _all_rows(settings: Settings) -> list[Row]:
     async with new_client() as client:
         keys = [ProviderKeys(issuer, client) for issuer in settings.issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
-    rows += [_issuer_row(one.issuer, one) for one in keys]
+    for one in keys:
+        rows += [_issuer_row(one.issuer, one), *provider_rows(one.issuer)]
     return [*rows, *await redis_rows(settings), _journal_row(settings)]
 
 
