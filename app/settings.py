@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .presets import PresetName, presets
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
+from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
 from .settings_values import (
     EMBEDDED,
     MEMORY,
@@ -24,6 +26,7 @@ from .settings_values import (
     Algorithm,
     AppName,
     Bytes,
+    ClientAlgorithm,
     Directory,
     DurabilityLevel,
     File,
@@ -57,6 +60,17 @@ class ClientSettings(ClientOptions):
 
     client_id: Annotated[str, Field(min_length=1, max_length=255)]
     app: AppName = ""  # filled from client_id by load()
+    algorithms: Annotated[tuple[ClientAlgorithm, ...], Listed, Field(min_length=1)] | None = None
+    """Of this client's tokens, in place of the issuer's."""
+    client_secret: ClientSecret | None = None
+    client_secret_file: SecretFile | None = None
+    """The secret itself, once the settings are read."""
+
+    @property
+    def secret(self) -> bytes | None:
+        """What signs this client's tokens, where that is no key of the issuer."""
+        secret = self.client_secret or self.client_secret_file
+        return None if secret is None else secret.get_secret_value().encode()
 
 
 class IssuerOptions(_Model):
@@ -75,6 +89,9 @@ class IssuerOptions(_Model):
     jwks_refresh: Annotated[Seconds, Field(ge=1)] = 600
     jwks_max_stale: Annotated[Seconds, Field(ge=1)] = 86400
     """How long the last good keys serve while the provider is down."""
+    decryption_keys: KeyFiles | None = None
+    """Private keys for encrypted tokens. Files, and once the settings are read what is in them."""
+    encryption: Literal["optional", "required"] = "optional"
 
 
 class IssuerSettings(IssuerOptions):
@@ -92,6 +109,15 @@ class IssuerSettings(IssuerOptions):
     @property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
+
+    @cached_property
+    def clients_differ(self) -> bool:
+        """Whether a client has algorithms of its own."""
+        return any(client.algorithms is not None for client in self.clients)
+
+    @cached_property
+    def keys_to_decrypt(self) -> tuple[DecryptionKey, ...]:
+        return tuple(key for keys in self.decryption_keys or () for key in keys)
 
 
 class Settings(IssuerOptions, ClientOptions):

@@ -9,7 +9,7 @@ from pathlib import Path
 from app import __version__
 from app.settings import SettingsFault, load
 
-from . import check, explain, journal, serve
+from . import check, explain, journal, keys, serve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check, explain, journal):
+    for command in (serve, check, explain, journal, keys):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument(

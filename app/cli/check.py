@@ -9,6 +9,7 @@ import sys
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
 from app.settings import IssuerSettings, Settings, SettingsFault
+from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
@@ -70,13 +71,15 @@ async def _all_rows(settings: Settings) -> list[Row]:
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     state, what = keys.state(), f"issuer {issuer.issuer}"
     source = "jwks_uri" if issuer.jwks_uri else "discovery"
+    named = [one for client in issuer.clients for one in client.algorithms or issuer.algorithms]
+    wanted = [one for one in dict.fromkeys(named) if one != SHARED_SECRET]
+    if not wanted:
+        return Row(Verdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
     if state.last_error is not None:
         return Row(Verdict.WRONG, what, f"{source}: {fetch_fault(state.last_error)}")
     usable = keys.current()
-    fitting = [
-        key for key in (usable.keys if usable else ()) if key.algorithms & set(issuer.algorithms)
-    ]
-    algorithms = ", ".join(issuer.algorithms)
+    fitting = [key for key in (usable.keys if usable else ()) if key.algorithms & set(wanted)]
+    algorithms = ", ".join(wanted)
     detail = f"{source}: {count(len(fitting), 'key')} for {algorithms}"
     if others := state.keys - len(fitting):
         detail += f", {others} for other algorithms"
