@@ -70,7 +70,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.FORM: "the body is not a form that can be read",
     Reason.LOGOUT_TOKEN_MISSING: "the form has no logout_token",
     Reason.LOGOUT_TOKEN_REPEATED: "the form has more than one logout_token",
-    Reason.SHAPE: "the token is not three base64url segments",
+    Reason.SHAPE: "the token is not three base64url segments, or five where it is encrypted",
     Reason.ENCRYPTED: "the token is encrypted, and no decryption key is configured",
     Reason.ENCRYPTION_HEADER: "the encryption's header is malformed, or has zip or crit",
     Reason.ENCRYPTION_ALG: "alg or enc of the encryption is not one that this receiver takes",

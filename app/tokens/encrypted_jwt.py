@@ -61,12 +61,14 @@ class Opener:
         """The keys that can be meant; asks all that can be asked without one."""
         if not self.keys:
             raise TokenRefused(Reason.ENCRYPTED)
-        header = signed_jwt.strict_header(token.partition(b".")[0])
+        head, *others = token.split(b".")
+        header = signed_jwt.strict_header(head)
         alg, kid = header.get("alg"), header.get("kid")
         if alg not in ALGORITHMS or header.get("enc") not in METHODS:
             raise TokenRefused(Reason.ENCRYPTION_ALG)
         if "zip" in header or "crit" in header or not isinstance(kid, str | None):
             raise TokenRefused(Reason.ENCRYPTION_HEADER)
+        signed_jwt.check_segments(others)  # the library would skip foreign characters
         return [key for key in self.keys if key.alg == alg and kid in (None, key.kid)]
 
     def _check_inner(self, inner: bytes, key: DecryptionKey) -> None:

@@ -7,6 +7,7 @@ but the issuer's own configuration and keys decides how a signature is checked: 
 
 import asyncio
 import binascii
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -95,6 +96,12 @@ _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 
 _PADDING = (b"", b"===", b"==", b"=")
 """By the length of what is padded, modulo four; one character alone is no byte."""
+
+
+def check_segments(segments: Iterable[bytes]) -> None:
+    """Those of an encryption, some of which may be empty. Refuses with `SHAPE`."""
+    for segment in filter(None, segments):
+        _base64url(segment)
 
 
 def strict_header(segment: bytes) -> dict[str, Any]:
