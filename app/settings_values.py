@@ -136,6 +136,11 @@ Algorithm = Literal[
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 ]  # fmt: skip
 
+SHARED_SECRET = "HS256"
+"""For one client, with a secret of its own, and for nobody else."""
+
+ClientAlgorithm = Algorithm | Literal["HS256"]
+
 
 def _listed(value: object) -> object:
     """A list; from the environment it is a text with commas."""

@@ -9,10 +9,12 @@ import sys
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
 from app.settings import IssuerSettings, Settings, SettingsFault
+from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
-from .check_provider import address_row, provider_rows
+from .check_discovery import address_row, discovery_rows
+from .check_provider import provider_rows
 from .check_redis import redis_rows
 from .check_sessions import session_rows
 from .table import Row, Verdict, count, print_table
@@ -63,9 +65,10 @@ async def _all_rows(settings: Settings) -> list[Row]:
     async with new_client() as client:
         keys = [ProviderKeys(issuer, client) for issuer in settings.signing_issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
-        rows += [_issuer_row(one.issuer, one) for one in keys]
-        asked = (provider_rows(one, client) for one in settings.signing_issuers)
-        rows += [row for of_one in await asyncio.gather(*asked) for row in of_one]
+        asked = (discovery_rows(one, client) for one in settings.signing_issuers)
+        said = await asyncio.gather(*asked)
+        for one, found in zip(keys, said, strict=True):
+            rows += [_issuer_row(one.issuer, one), *found, *provider_rows(one.issuer)]
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
     return [*rows, *await redis_rows(settings), journal_row(settings)]
@@ -74,13 +77,15 @@ async def _all_rows(settings: Settings) -> list[Row]:
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     state, what = keys.state(), f"issuer {issuer.issuer}"
     source = "jwks_uri" if issuer.jwks_uri else "discovery"
+    named = [one for client in issuer.clients for one in client.algorithms or issuer.algorithms]
+    wanted = [one for one in dict.fromkeys(named) if one != SHARED_SECRET]
+    if not wanted:
+        return Row(Verdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
     if state.last_error is not None:
         return Row(Verdict.WRONG, what, f"{source}: {fetch_fault(state.last_error)}")
     usable = keys.current()
-    fitting = [
-        key for key in (usable.keys if usable else ()) if key.algorithms & set(issuer.algorithms)
-    ]
-    algorithms = ", ".join(issuer.algorithms)
+    fitting = [key for key in (usable.keys if usable else ()) if key.algorithms & set(wanted)]
+    algorithms = ", ".join(wanted)
     detail = f"{source}: {count(len(fitting), 'key')} for {algorithms}"
     if others := state.keys - len(fitting):
         detail += f", {others} for other algorithms"

@@ -1,98 +1,74 @@
-"""`check`'s look at logouts as a provider sees them: does it send them, and where to."""
+"""`check`'s word on an issuer's preset: what it has set, and what no setting here can do.
 
-import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+Facts of `app.presets`, compared with the settings; nothing is asked of the provider.
+"""
 
-import httpx
+import re
+from collections.abc import Iterator
 
-from app.settings import IssuerSettings, Settings
-from app.settings_values import is_loopback
-from app.tokens.fetch import FETCH_SECONDS, FetchFailed, fetch_document
+from app.presets import Preset, presets
+from app.settings import IssuerSettings
 
 from .table import Row, Verdict
 
-PATH = "/backchannel-logout"
 
-_DISCOVERY = "/.well-known/openid-configuration"
-
-
-async def provider_rows(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Row]:
-    """What the issuer's discovery says of logouts, and what is known of its kind."""
-    what = f"logouts of {issuer.issuer}"
-    try:
-        found = await _discovery(issuer, client)
-    except FetchFailed as fault:
-        # Without jwks_uri the row of its keys has said it already.
-        said = f"what it supports is not known: discovery: {fault.code}"
-        rows = [Row(Verdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
-    else:
-        rows = [Row(verdict, what, said) for verdict, said in _said(issuer, found)]
-    return [*rows, *known_rows(issuer)]
-
-
-def known_rows(issuer: IssuerSettings) -> Iterable[Row]:
-    """What is known of this kind of provider beyond its discovery: what it never sends, and how
-    long its sessions live against ``max_session_age``."""
-    del issuer
-    return ()
-
-
-async def _discovery(issuer: IssuerSettings, client: httpx.AsyncClient) -> dict[str, Any]:
-    url = issuer.issuer.removesuffix("/") + _DISCOVERY
-    document = await fetch_document(client, url, allow_http=issuer.allow_http)
-    try:
-        found = json.loads(document)
-    except (ValueError, RecursionError):
-        raise FetchFailed("discovery_not_json") from None
-    if not isinstance(found, dict) or found.get("issuer") != issuer.issuer:
-        raise FetchFailed("discovery_issuer")
-    return found
+def provider_rows(issuer: IssuerSettings) -> Iterator[Row]:
+    """Nothing for an issuer without a preset."""
+    if issuer.preset is None:
+        return
+    name, preset = issuer.preset, presets()[issuer.preset]
+    if not preset.sends_tokens:
+        yield Row(Verdict.WARNING, name, f"sends no logout tokens. {_plain(preset.instead)}")
+        return
+    yield _algorithms_row(issuer, name, preset)
+    if preset.aliases and not issuer.aliases:
+        yield Row(Verdict.WARNING, f"{name} aliases", f"none. {_plain(preset.aliases)}")
+    if preset.same_token_for > issuer.max_token_age + issuer.leeway:
+        yield Row(
+            Verdict.WARNING,
+            f"{name} retries",
+            f"the same token for {duration(preset.same_token_for)}: longer than max_token_age",
+        )
+    if preset.click or preset.call:
+        where = "; ".join(preset.click) or "see the call in docs/providers.md"
+        yield Row(Verdict.NOTE, f"{name} switch on", _plain(where))
+    if preset.never_sent:
+        yield Row(Verdict.NOTE, f"{name} never sends", _plain("; ".join(preset.never_sent)))
+    if preset.session_life is not None:
+        yield _sessions_row(issuer, name, preset)
 
 
-def _said(issuer: IssuerSettings, found: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
-    match found.get("backchannel_logout_supported"):
-        case True:
-            yield Verdict.RIGHT, "discovery: it sends back-channel logouts"
-        case False:
-            yield Verdict.WARNING, "discovery: it sends no back-channel logouts"
-        case _:
-            yield Verdict.UNKNOWN, "discovery does not say whether it sends back-channel logouts"
-    by_session = any(client.both_claims == "session" for client in issuer.clients)
-    if found.get("backchannel_logout_session_supported") is False and by_session:
-        said = "its tokens carry no sid: a logout ends all of the user's sessions"
-        yield Verdict.WARNING, f"discovery: {said}"
-    offered = found.get("id_token_signing_alg_values_supported")
-    names = list(map(str, offered)) if isinstance(offered, list) else []
-    if names and not set(issuer.algorithms) & set(names):
-        listed, taken = ", ".join(names[:8]), ", ".join(issuer.algorithms)
-        yield Verdict.WARNING, f"discovery: it signs with {listed}; algorithms takes {taken}"
+def _algorithms_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
+    facts = f"{preset.name}, {preset.release} ({preset.evidence})"
+    theirs, ours = ", ".join(preset.algorithms), ", ".join(issuer.algorithms)
+    if issuer.algorithms == preset.algorithms:
+        return Row(Verdict.RIGHT, name, f"{facts}; algorithms {ours}")
+    return Row(Verdict.NOTE, name, f"{facts}; algorithms {ours} by your settings, {theirs} by it")
 
 
-async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
-    """Which URL to give to providers, and whether it leads here."""
-    what, public = "for providers", settings.public_url
-    if public is None:
-        said = f"register https://<your host>{PATH}; public_url would have it tried"
-        return Row(Verdict.RIGHT, what, said)
-    url = public if public.endswith(PATH) else public.rstrip("/") + PATH
-    said = f"register {url}"
-    if not url.startswith("https://") and not is_loopback(url):
-        return Row(Verdict.WRONG, what, f"{said}: not https, most providers refuse it")
-    try:
-        answer = await client.get(url, timeout=FETCH_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError):
-        return Row(Verdict.UNKNOWN, what, f"{said}: it can not be reached from here now")
-    if _is_ours(answer):
-        return Row(Verdict.RIGHT, what, f"{said}: it leads to a receiver")
-    if answer.status_code in (502, 503, 504):
-        return Row(Verdict.UNKNOWN, what, f"{said}: no receiver behind it answers now")
-    return Row(Verdict.WRONG, what, f"{said}: it answers {answer.status_code}, and is no receiver")
+def _sessions_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
+    """Whether an app's sessions outlive those that a logout could end."""
+    theirs = preset.session_life or 0
+    longer = sorted({one.app for one in issuer.clients if one.max_session_age > theirs})
+    note = f" ({_plain(preset.session_note)})" if preset.session_note else ""
+    detail = f"end after {duration(theirs)} by default{note}"
+    if not longer:
+        return Row(Verdict.RIGHT, f"{name} sessions", detail)
+    return Row(
+        Verdict.WARNING,
+        f"{name} sessions",
+        f"{detail}; those of {', '.join(longer)} last longer (max_session_age), and once the"
+        " provider's has ended by itself, no logout comes for them",
+    )
 
 
-def _is_ours(answer: httpx.Response) -> bool:
-    """As we answer everything but a POST there."""
-    try:
-        return answer.status_code == 405 and answer.json() == {"error": "method_not_allowed"}
-    except ValueError:
-        return False
+def duration(seconds: float) -> str:
+    """As a setting says it: ``90s``, ``10m``, ``10h``, ``30d``; the largest unit that is exact."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _plain(markdown: str) -> str:
+    return re.sub(r"[`*]", "", markdown)

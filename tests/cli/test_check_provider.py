@@ -1,145 +1,83 @@
-"""``python -m app check``: logouts as a provider sees them."""
+"""What `check` says of an issuer with a preset."""
 
-import re
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
-from typing import Any
+from pathlib import Path
 
-import pytest
-
-from app.cli.check_provider import PATH
-from app.service import PATH as SERVED
+from app.cli.check_provider import duration, provider_rows
+from app.cli.table import Row, Verdict
+from app.settings import load
 from tests.support.provider import Provider
-from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.receiver import config
+from tests.support.redis_server import RedisServer
 
-from .conftest import Ended, Run
-
-
-def rows(ended: Ended, beginning: str) -> list[tuple[str, str]]:
-    """Verdict and detail of the rows whose subject begins so."""
-    found = re.findall(r"^(ok|WRONG|warn|\?) +(\S.*?)  +(.*)$", ended.out, re.MULTILINE)
-    return [(verdict, said) for verdict, what, said in found if what.startswith(beginning)]
+from .conftest import Run
 
 
-DISCOVERIES: dict[str, tuple[dict[str, Any], str, str]] = {
-    "it sends": ({}, "ok", "discovery: it sends back-channel logouts"),
-    "it sends none": (
-        {"backchannel_logout_supported": False}, "warn", "discovery: it sends no back-channel",
-    ),
-    "it does not say": (
-        {"backchannel_logout_supported": None}, "?", "discovery does not say whether it sends",
-    ),
-    "no sid": (
-        {"backchannel_logout_session_supported": False}, "warn",
-        "discovery: its tokens carry no sid: a logout ends all",
-    ),
-    "other algorithms": (
-        {"id_token_signing_alg_values_supported": ["ES256", "HS256"]}, "warn",
-        "discovery: it signs with ES256, HS256; algorithms takes RS256",
-    ),
-}  # fmt: skip
+def rows(directory: Path, *lines: str, age: str = "30d") -> dict[str, Row]:
+    path = directory / "settings.toml"
+    clients = f'[{{client_id = "shop-web", app = "shop", max_session_age = "{age}"}}]'
+    issuer = "\n".join(['issuer = "https://op.example"', *lines])
+    path.write_text(config("embedded", issuer, clients=clients))
+    (settings,) = load(path, {}).issuers
+    return {row.what: row for row in provider_rows(settings)}
 
 
-@pytest.mark.parametrize(("changes", "verdict", "said"), DISCOVERIES.values(), ids=DISCOVERIES)
-def test_what_discovery_says_of_logouts_is_no_fault(
-    changes: dict[str, Any], verdict: str, said: str,
-    run: Run, provider: Provider, shared_redis: RedisServer,
-) -> None:  # fmt: skip
-    """Providers are known to leave it out, and to say it wrongly."""
-    provider.discovery = changes
-    ended = run("check", config(shared_redis.url, f'issuer = "{provider.issuer}"'))
+def test_an_issuer_without_a_preset_has_no_rows(tmp_path: Path) -> None:
+    assert rows(tmp_path) == {}
+
+
+def test_what_is_set_what_to_switch_on_and_what_never_comes(tmp_path: Path) -> None:
+    found = rows(tmp_path, 'preset = "keycloak"', age="10h")
+    assert found["keycloak"].verdict is Verdict.RIGHT
+    assert found["keycloak"].detail.endswith("; algorithms RS256")
+    assert "Front channel logout off" in found["keycloak switch on"].detail
+    assert "Sign out all active sessions" in found["keycloak never sends"].detail
+    assert found["keycloak sessions"].verdict is Verdict.RIGHT
+    assert "*" not in "".join(row.detail for row in found.values()), "a terminal shows no Markdown"
+
+
+def test_an_app_whose_sessions_outlive_the_providers_is_warned_of(tmp_path: Path) -> None:
+    row = rows(tmp_path, 'preset = "keycloak"', age="36001s")["keycloak sessions"]
+    assert row.verdict is Verdict.WARNING
+    assert row.detail.startswith("end after 10h by default")
+    assert "shop" in row.detail
+
+
+def test_algorithms_of_the_operators_own_are_told_beside_the_presets(tmp_path: Path) -> None:
+    row = rows(tmp_path, 'preset = "better-auth"', 'algorithms = ["RS256"]')["better-auth"]
+    assert row.verdict is Verdict.NOTE
+    assert row.detail.endswith("algorithms RS256 by your settings, EdDSA by it")
+
+
+def test_zitadel_without_aliases_is_warned_of(tmp_path: Path) -> None:
+    assert rows(tmp_path, 'preset = "zitadel"')["zitadel aliases"].verdict is Verdict.WARNING
+    other = 'aliases = ["https://other.example"]'
+    assert "zitadel aliases" not in rows(tmp_path, 'preset = "zitadel"', other)
+
+
+def test_tokens_that_are_repeated_for_longer_than_they_are_taken_are_warned_of(
+    tmp_path: Path,
+) -> None:
+    short = ("max_token_age = 1", "leeway = 1")
+    assert rows(tmp_path, 'preset = "hydra"', *short)["hydra retries"].verdict is Verdict.WARNING
+    assert "hydra retries" not in rows(tmp_path, 'preset = "hydra"')
+
+
+def test_who_sends_nothing_is_warned_of(tmp_path: Path) -> None:
+    (row,) = rows(tmp_path, 'preset = "kratos"').values()
+    assert row.verdict is Verdict.WARNING
+    assert row.detail.startswith("sends no logout tokens. ")
+
+
+def test_the_command_prints_them_and_none_of_them_is_a_fault(
+    run: Run, provider: Provider, shared_redis: RedisServer
+) -> None:
+    settings = config(shared_redis.url, f'issuer = "{provider.issuer}"\npreset = "keycloak"')
+    ended = run("check", settings)
     assert ended.status == 0
-    found = rows(ended, f"logouts of {provider.issuer}")
-    assert any((one, detail[: len(said)]) == (verdict, said) for one, detail in found)
+    assert "note   keycloak never sends" in ended.out
+    assert "warn   keycloak sessions" in ended.out
 
 
-def test_all_of_the_user_s_sessions_is_what_a_client_may_have_asked_for(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
-    provider.discovery = {"backchannel_logout_session_supported": False}
-    text = config(shared_redis.url, f'issuer = "{provider.issuer}"', top='both_claims = "user"')
-    assert "carry no sid" not in run("check", text).out
-
-
-def test_keys_without_discovery_leave_it_unknown(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
-    provider.discovery = {"issuer": "https://other.example/"}
-    issuer = f'issuer = "{provider.issuer}"\njwks_uri = "{provider.origin}/jwks"'
-    ended = run("check", config(shared_redis.url, issuer))
-    assert ended.status == 0
-    ((verdict, said),) = rows(ended, "logouts of ")
-    assert (verdict, said) == ("?", "what it supports is not known: discovery: discovery_issuer")
-
-
-# -- the address ---------------------------------------------------------------------------
-
-
-def address(run: Run, provider: Provider, server: RedisServer, url: str | None) -> tuple[str, str]:
-    top = f'public_url = "{url}"' if url else ""
-    ended = run("check", config(server.url, f'issuer = "{provider.issuer}"', top=top))
-    (found,) = rows(ended, "for providers")
-    return found
-
-
-def test_the_path_is_the_one_that_is_served() -> None:
-    assert PATH == SERVED
-
-
-def test_without_a_public_url_the_path_is_said(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
-    verdict, said = address(run, provider, shared_redis, None)
-    assert (verdict, said.partition(";")[0]) == (
-        "ok", "register https://<your host>/backchannel-logout",
-    )  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("end", ["", "/", "/backchannel-logout"])
-def test_a_public_url_that_leads_to_a_receiver_is_right(
-    end: str, run: Run, provider: Provider, shared_redis: RedisServer, receiver: Receiver
-) -> None:
-    found = address(run, provider, shared_redis, receiver.url + end)
-    said = f"register {receiver.url}/backchannel-logout: it leads to a receiver"
-    assert found == ("ok", said)
-    # A path of the operator's own, which nothing maps to ours.
-    verdict, said = address(run, provider, shared_redis, receiver.url + "/elsewhere")
-    assert (verdict, said.rpartition(": ")[2]) == ("WRONG", "it answers 404, and is no receiver")
-
-
-def test_a_public_url_of_something_else_is_wrong(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
-    class Another(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"welcome")
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Another) as other:
-        thread = Thread(target=other.handle_request)
-        thread.start()
-        url = f"http://127.0.0.1:{other.server_address[1]}"
-        verdict, said = address(run, provider, shared_redis, url)
-        thread.join()
-    assert (verdict, said.partition(": ")[2]) == ("WRONG", "it answers 200, and is no receiver")
-
-
-def test_a_public_url_that_can_not_be_reached_from_here_is_unknown(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
-    found = address(run, provider, shared_redis, f"http://127.0.0.1:{free_port()}")
-    assert (found[0], found[1].partition(": ")[2]) == ("?", "it can not be reached from here now")
-
-
-def test_a_public_url_without_tls_is_wrong(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
-    verdict, said = address(run, provider, shared_redis, "http://logout.example.com")
-    assert verdict == "WRONG"
-    assert said.endswith("not https, most providers refuse it")
+def test_a_duration_is_told_in_the_largest_unit_that_is_exact() -> None:
+    told = [duration(length) for length in (5, 90, 600, 36000, 86400, 90000)]
+    assert told == ["5s", "90s", "10m", "10h", "1d", "25h"]
