@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.admin.health import Health
+from app.canary.canary import Canary
+from app.canary.issuer import CanaryIssuer, Signer, with_canary
 from app.embedded import EmbeddedServer
 from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
@@ -29,6 +31,7 @@ from app.tasks import background
 from app.telemetry.telling import Telling
 from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
+from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
 
 log = new_log(__name__)
@@ -48,6 +51,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        settings, signer = with_canary(settings)
         parts = await stack.enter_async_context(running_parts(settings, redis_url))
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
@@ -57,7 +61,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             public_server(settings, public, parts.public_app, parts.hot),
             admin_server(settings, admin, parts.admin_app),
         ]
-        await serve_all(servers, stop, drain=settings.drain)
+        canary = new_canary(settings, signer, redis_url, public)
+        parts.health.canary = canary.state if canary else None
+        async with background([canary.keep_trying] if canary else []):
+            await serve_all(servers, stop, drain=settings.drain)
     log.info("service", outcome="stopped")
 
 
@@ -98,6 +105,19 @@ async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Pa
         yield parts
 
 
+def new_canary(
+    settings: Settings, signer: Signer | None, redis_url: str, public: socket.socket
+) -> Canary | None:
+    """The canary, for where there is to be one."""
+    if settings.canary is None or signer is None:
+        return None
+    shown = _shown(public)
+    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if shown.startswith(everywhere):
+            shown = here + shown.removeprefix(everywhere)
+    return Canary(settings.canary, signer, redis_url=redis_url, url=f"http://{shown}{PATH}")
+
+
 def tell_addresses(
     public: socket.socket, admin: socket.socket, announce: Callable[[str], None]
 ) -> None:
@@ -119,11 +139,14 @@ class Parts:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
-            issuer.issuer: ProviderKeys(issuer, client, clock=clock) for issuer in settings.issuers
+            issuer.issuer: FixedKeys(issuer, issuer.key_set)
+            if isinstance(issuer, CanaryIssuer)
+            else ProviderKeys(issuer, client, clock=clock)
+            for issuer in settings.signing_issuers
         }
         providers = {
             name: Provider(issuer, self.keys[issuer.issuer])
-            for issuer in settings.issuers
+            for issuer in settings.signing_issuers
             for name in issuer.names
         }
         self.parking = Parking(
