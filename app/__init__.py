@@ -20,6 +20,7 @@ Around it:
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener
+    sessions     the providers' own sessions, through their APIs
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
     telemetry    what operators read of what happened
