@@ -23,6 +23,7 @@ Around it:
     sessions     the providers' own sessions, through their APIs
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
+    history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened
     tasks        work in the background
     cli          a file for each command

@@ -70,8 +70,14 @@ class RedisLink:
         """The client of the server that takes the app's writes."""
         if not isinstance(self._client, RedisCluster):
             return self._client
+        return await self.holder(AppKeys(app).meta)
+
+    async def holder(self, key: str) -> Redis:
+        """The client of the server that takes writes to this key."""
+        if not isinstance(self._client, RedisCluster):
+            return self._client
         await self._client.initialize()
-        node = self._client.get_node_from_key(AppKeys(app).meta)
+        node = self._client.get_node_from_key(key)
         if node is None:
             raise SlotNotCoveredError("no primary")
         return self._node(node.name, node.host, node.port)
