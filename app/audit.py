@@ -14,6 +14,7 @@ stream ``bcl:v1:audit``. All values are strings, absent when unknown:
     sid_hash  the session, as a keyed hash
     sub_hash  the user, as a keyed hash
     event     the id of an event that the act has made
+    jti       by which all events that it has made are found in the apps' streams
     peer      the address that the request came from
     request_id
 
@@ -55,6 +56,7 @@ class Act:
     sid: str | None = None
     sub: str | None = None
     event: str | None = None
+    jti: str | None = None
     peer: str | None = None
     request_id: str | None = None
 
@@ -94,6 +96,7 @@ class Audit:
             "sid_hash": self._hashed(act.sid) if act.sid else None,
             "sub_hash": self._hashed(act.sub) if act.sub else None,
             "event": act.event,
+            "jti": act.jti,
             "peer": act.peer,
             "request_id": act.request_id,
         }

@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
-from app.publish.audit import AUDIT
 from app.publish.redis_link import RedisLink
 from app.settings import IssuerSettings, Settings
 from backchannel_logout import AppKeys
@@ -14,7 +13,7 @@ from backchannel_logout.event import stream_id
 from .facts import AppOverview, AppStory, Question, Told
 from .feed import Feed, OnAway
 from .filters import EVERYTHING, Filter
-from .notes import REFUSED, AuditEntry, Refusal
+from .notes import AUDIT, REFUSED, AuditEntry, Refusal
 from .overview import overview
 from .proofs import proven_told
 from .reading import Reading

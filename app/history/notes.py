@@ -10,6 +10,9 @@ from .reading import text
 REFUSED = "bcl:v1:refused"
 """The stream of refused tokens; capped by who writes it."""
 
+AUDIT = "bcl:v1:audit"
+"""The stream of what administrators did, and at whose sessions they looked (`app.audit`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
@@ -44,19 +47,22 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """An act of an administrator, or a look at a user's sessions: see `app.publish.audit`."""
+    """An act, or a look at a user's sessions, as `app.audit` has written it."""
 
     id: str
     at: float | None = None
-    who: str = ""
     act: str = ""
+    who: str = ""
     why: str | None = None
     outcome: str | None = None
     iss: str | None = None
     apps: tuple[str, ...] = ()
-    jti: str | None = None
+    kind: str | None = None
     sid_hash: str | None = None
     sub_hash: str | None = None
+    event: str | None = None
+    jti: str | None = None
+    peer: str | None = None
     request_id: str | None = None
 
     @classmethod
