@@ -85,7 +85,8 @@ class SessionProvider(Protocol):
         """End a session; with its refresh tokens where they would outlive it.
 
         True: the provider has taken it, and may still need a moment to carry it out. False: it
-        knows no such session, which is as good.
+        knows no such session, which is as good. A session that is ``offline`` is nothing but its
+        refresh tokens, and ends only with them.
         """
 
     async def end_all(

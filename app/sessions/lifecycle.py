@@ -46,6 +46,17 @@ def is_active(session: ProviderSession | None, now: float) -> bool:
     return state(session, now) is State.ACTIVE
 
 
+def has_ended(session: ProviderSession | None, now: float, *, refresh_tokens: bool) -> bool:
+    """Whether what an end was to end is over; ``session`` is what is read afterwards.
+
+    ``refresh_tokens``: they were to end, too. Where they were not, what may be left of a session
+    are the refresh tokens that live without it.
+    """
+    if session is not None and session.offline and not refresh_tokens:
+        return True
+    return not is_active(session, now)
+
+
 def with_lifetimes(session: ProviderSession, lifetimes: Lifetimes) -> ProviderSession:
     """The session with the ends that follow from the provider's limits, where it names none.
 
