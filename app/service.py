@@ -107,11 +107,12 @@ class Parts:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
-            issuer.issuer: ProviderKeys(issuer, client, clock=clock) for issuer in settings.issuers
+            issuer.issuer: ProviderKeys(issuer, client, clock=clock)
+            for issuer in settings.signing_issuers
         }
         providers = {
             name: Provider(issuer, self.keys[issuer.issuer])
-            for issuer in settings.issuers
+            for issuer in settings.signing_issuers
             for name in issuer.names
         }
         self.parking = Parking(

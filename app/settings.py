@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
+from .settings_sessions import Secret, SessionsSettings, session_faults, with_clients_of_kratos
 from .settings_values import (
     EMBEDDED,
     MEMORY,
@@ -85,10 +86,17 @@ class IssuerSettings(IssuerOptions):
     jwks_uri: KeysUri | None = None
     """Where the keys are; found by discovery when it is not said."""
     clients: Annotated[tuple[ClientSettings, ...], Field(min_length=1)]
+    sessions: SessionsSettings | None = None
+    """Its session API; without it, nobody can list or end its sessions here."""
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
+
+    @property
+    def signs(self) -> bool:
+        """Whether it sends logout tokens. Kratos does not: there are no keys to fetch."""
+        return self.sessions is None or self.sessions.kind != "kratos"
 
 
 class Settings(IssuerOptions, ClientOptions):
@@ -96,6 +104,8 @@ class Settings(IssuerOptions, ClientOptions):
 
     redis_url: RedisUrl
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
+    sessions_secret: Secret | None = None
+    """The secret of the one ``[issuers.sessions]``, so that it can come from the environment."""
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
     workers: Annotated[Number, Field(ge=1, le=256)] = 1
@@ -154,6 +164,11 @@ class Settings(IssuerOptions, ClientOptions):
         return None if self.journal == Path(OFF) else self.journal
 
     @property
+    def signing_issuers(self) -> tuple[IssuerSettings, ...]:
+        """Those that send logout tokens."""
+        return tuple(issuer for issuer in self.issuers if issuer.signs)
+
+    @property
     def embedded(self) -> bool:
         return self.redis_url.get_secret_value() == EMBEDDED
 
@@ -183,6 +198,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     raw = _read_file(path) if path is not None else {}
     faults, shown = _overlay(raw, environ)
     _expand_short_form(raw, shown, faults)
+    with_clients_of_kratos(raw)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(raw)
@@ -193,7 +209,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
                 continue
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    faults += [_line(loc, sentence, shown) for loc, sentence in faults_across(raw)]
+    across = (*faults_across(raw), *session_faults(raw))
+    faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
     return _resolve(settings)
@@ -292,6 +309,7 @@ def _resolve(settings: Settings) -> Settings:
         issuer.model_copy(
             update={
                 **inherited(IssuerOptions, issuer),
+                "sessions": _with_secret(issuer.sessions, settings.sessions_secret),
                 "clients": tuple(
                     client.model_copy(
                         update={
@@ -306,3 +324,11 @@ def _resolve(settings: Settings) -> Settings:
         for issuer in settings.issuers
     )
     return settings.model_copy(update={"issuers": issuers})
+
+
+def _with_secret(
+    sessions: SessionsSettings | None, secret: Secret | None
+) -> SessionsSettings | None:
+    if sessions is None or secret is None or sessions.the_secret is not None:
+        return sessions
+    return sessions.model_copy(update={"secret": secret})

@@ -130,7 +130,7 @@ async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault 
     if jwt is None:
         return report.fault
     header, claims = jwt.unverified_header, jwt.unverified_claims
-    issuers = {name: issuer for issuer in settings.issuers for name in issuer.names}
+    issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
     issuer = report.rule(
         "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _members(claims, ["iss"])
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
+from pydantic import SecretStr
 
 from app.settings_values import may_fetch
 
@@ -48,11 +49,11 @@ class Access(Protocol):
 class NoAccess:
     """For an API that only our network can reach, or that a token of ours opens for good."""
 
-    def __init__(self, token: str | None = None) -> None:
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    def __init__(self, token: SecretStr | None = None) -> None:
+        self._token = token
 
     async def headers(self) -> Mapping[str, str]:
-        return self._headers
+        return {"Authorization": f"Bearer {self._token.get_secret_value()}"} if self._token else {}
 
     def refused(self, _: Mapping[str, str]) -> bool:
         return False
