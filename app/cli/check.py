@@ -62,7 +62,7 @@ async def _all_rows(settings: Settings) -> list[Row]:
         keys = [ProviderKeys(issuer, client) for issuer in settings.issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
     rows += [_issuer_row(one.issuer, one) for one in keys]
-    return [*rows, *await redis_rows(settings), _journal_row(settings)]
+    return [*rows, *await redis_rows(settings), journal_row(settings)]
 
 
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
@@ -85,7 +85,7 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     return Row(Verdict.RIGHT, what, detail)
 
 
-def _journal_row(settings: Settings) -> Row:
+def journal_row(settings: Settings) -> Row:
     """Whether the journal's place can be written, and what is in it; changes nothing there."""
     path = settings.journal_path
     if path is None:

@@ -26,6 +26,9 @@ PAUSE = 0.5
 REFUSALS = "!refusals"
 """The name of the refusals in a cursor: no app can have it."""
 
+# The highest number within a millisecond: no entry has it, but a time that somebody begins from.
+_LAST = 2**64 - 1
+
 # Of a stream that is empty, and of one that somebody has emptied.
 _BEGINNING = "0-0"
 
@@ -91,11 +94,9 @@ class Feed:
         begins = {name: at for name, at in (cursor or {}).items() if name in self._streams}
         if since is not None:
             # Entries of that very millisecond belong to it: ids begin with 0.
-            start = f"{max(0, int(since * 1000) - 1)}-{2**64 - 1}"
+            start = f"{max(0, int(since * 1000) - 1)}-{_LAST}"
             begins = dict.fromkeys(self._streams, start) | begins
-            self._unchecked = set(begins) & set(cursor or {})
-        else:
-            self._unchecked = set(begins)
+        self._unchecked = set(begins)
         self.cursor = Cursor(begins)
         self._on_away = on_away
         self._pause = pause
@@ -170,6 +171,8 @@ class Feed:
             ],
         )
         at = stream_id(self.cursor[name])
+        if at[1] == _LAST:
+            return False
         last = stream_id(newest[0][0]) if newest else (0, 0)
         if last < at:
             self.cursor[name] = newest[0][0] if newest else _BEGINNING

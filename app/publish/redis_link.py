@@ -55,6 +55,11 @@ class RedisLink:
         self._primary: object = None
         self._looked_up = float("-inf")
 
+    @property
+    def client(self) -> AsyncClient:
+        """For keys outside any app's slot."""
+        return self._client
+
     def place(self, app: str) -> str:
         """The server that holds the app, as far as is known without asking.
 
