@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import time
@@ -22,14 +21,16 @@ from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.listeners import admin_server, public_server, serve_all
+from app.log import new_log
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.telling import Telling
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 PATH = "/backchannel-logout"
 
@@ -56,7 +57,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             admin_server(settings, admin, parts.admin_app),
         ]
         await serve_all(servers, stop, drain=settings.drain)
-    log.info("service outcome=stopped")
+    log.info("service", outcome="stopped")
 
 
 @contextlib.asynccontextmanager
@@ -77,13 +78,17 @@ async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Pa
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(new_client())
         try:
-            publisher = Publisher(settings, connect(redis_url))
+            redis = connect(redis_url)
+            telling = Telling(settings, redis)
+            publisher = Publisher(settings, redis)
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
-        parts = Parts(settings, publisher, client)
+        # Ends before the publisher, which closes the way to Redis.
+        await stack.enter_async_context(telling.running())
+        parts = Parts(settings, publisher, client, telling)
         await stack.enter_async_context(parts.running())
         yield parts
 
@@ -104,6 +109,7 @@ class Parts:
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
+        telling: Telling,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
@@ -120,6 +126,7 @@ class Parts:
             publisher.writer,
             most_tokens=settings.parking_max_tokens,
             most_bytes=settings.parking_max_bytes,
+            teller=telling.teller,
             clock=clock,
         )
         endpoint = BackchannelLogout(
@@ -127,6 +134,7 @@ class Parts:
             publisher.writer,
             places=Places(settings.max_in_flight),
             park=self.parking.park,
+            teller=telling.teller,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
