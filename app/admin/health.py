@@ -41,6 +41,10 @@ class Health:
         body = self.body()
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
+    async def now(self) -> Body:
+        """`body`, for whoever asks one process or several alike."""
+        return self.body()
+
     def body(self) -> Body:
         """What `/readyz` says. Ready: a logout can be answered with 200 here.
 
@@ -103,10 +107,14 @@ class HealthOfAll:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
+        body = await self.now()
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    async def now(self) -> Body:
+        """What `/readyz` says."""
         body = merged(await self._states())
         stopping = self.stopping()
-        body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
-        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+        return body | {"stopping": stopping, "ready": body["ready"] and not stopping}
 
 
 def merged(states: Sequence[Body | None]) -> Body:
