@@ -4,10 +4,8 @@ Looked at in the provider's own API, each time anew; ended there, and followed u
 let go: see `app.sessions.endings`.
 """
 
-import contextlib
-import dataclasses
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -15,28 +13,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.history import History, Question, Told, Unreadable, as_json
-from app.sessions import ending as endings_record
+from app.history import History, Question, Unreadable, as_json
 from app.sessions.bulk import sessions_of
-from app.sessions.ending import Ending, Step
+from app.sessions.ending import Ending
 from app.sessions.endings import Endings
-from app.sessions.interface import SENTENCES, FaultKind, ProviderFault, SessionProvider
-from app.sessions.lifecycle import ends_at, state
+from app.sessions.interface import SessionProvider
 from app.sessions.model import ProviderSession
 from app.sessions.segment import NotAnId, segment
-from backchannel_logout import Standing
 
 from . import asked
 from .faults import ApiFault, bad_request, not_found, redis_away
+from .provider_faults import as_answers
 from .records import Records
+from .showing import shown_ending, shown_session
 
 # Sessions of one user that one request ends; who has more asks again.
 MOST_AT_ONCE = 200
 
-# Where these stand, the app will not let the session in again; see `Standing`.
-_PROVEN = (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
-
-_WHO_AND_WHY = ("by", "reason")
+_ORDER = ("refresh_tokens", "by", "reason")
 
 
 class SessionRoutes:
@@ -73,11 +67,11 @@ class SessionRoutes:
         provider = self._provider(found)
         user = _id(asked.segment(request, "user"))
         await self._records.look("sessions.list", request, iss=provider.issuer, sub=user)
-        with _ProviderFaults():
+        with as_answers():
             page = await provider.list(user, found.get("page"))
         now = self._records.clock()
         return JSONResponse(
-            {"sessions": [shown(one, now) for one in page.sessions], "next": page.next}
+            {"sessions": [shown_session(one, now) for one in page.sessions], "next": page.next}
         )
 
     async def read(self, request: Request) -> Response:
@@ -87,7 +81,7 @@ class SessionRoutes:
         await self._records.look(
             "session.read", request, iss=provider.issuer, sid=session_id, sub=user
         )
-        with _ProviderFaults():
+        with as_answers():
             session = await provider.read(session_id, user_id=user)
         ending = await self._found(provider, session_id)
         if session is None and ending is None:
@@ -98,7 +92,7 @@ class SessionRoutes:
         now = self._records.clock()
         return JSONResponse(
             {
-                "session": shown(session, now) if session is not None else None,
+                "session": shown_session(session, now) if session is not None else None,
                 "apps": as_json(apps),
                 "ending": await self._shown_ending(ending) if ending is not None else None,
             }
@@ -116,23 +110,24 @@ class SessionRoutes:
 
     async def end(self, request: Request) -> Response:
         """End one session: 202, for it has only begun."""
-        allowed = ["issuer", "refresh_tokens", *_WHO_AND_WHY]
-        provider, session_id = self._asked_for(request, allowed)
-        found = asked.query(request, allowed)
+        provider, session_id = self._asked_for(request, ["issuer", *_ORDER])
+        order = _order(request)
         ending = await self._found(provider, session_id)
-        if ending is None or ending.outcome is not None:
-            with _ProviderFaults():
-                session = await provider.read(session_id)
-            if session is None:
-                if ending is None:
-                    raise not_found("the provider knows no session of this id")
-                return JSONResponse(await self._shown_ending(ending))
-        else:
-            session = ProviderSession(
+        if ending is not None and ending.outcome is None:
+            session: ProviderSession | None = ProviderSession(
                 id=session_id, issuer=ending.issuer, user_id=ending.user,
                 created_at=ending.created_at,
             )  # fmt: skip
-        ending = await self._begin(provider, session, request, found)
+        else:
+            with as_answers():
+                session = await provider.read(session_id)
+        if session is None:
+            # Gone: as ended before, or by somebody else since we looked.
+            ending = await self._found(provider, session_id)
+            if ending is None:
+                raise not_found("the provider knows no session of this id")
+            return JSONResponse(await self._shown_ending(ending), 200 if ending.outcome else 202)
+        ending = await self._begin(provider, session, request, order)
         where = f"/api/sessions/{segment(session_id)}/state"
         return JSONResponse(
             await self._shown_ending(ending), 202, {"Location": self._at(where, provider)}
@@ -140,11 +135,10 @@ class SessionRoutes:
 
     async def end_all(self, request: Request) -> Response:
         """End all sessions of a user, or all but one."""
-        allowed = ["issuer", "except", "refresh_tokens", *_WHO_AND_WHY]
-        found = asked.query(request, allowed)
-        provider = self._provider(found)
+        found = asked.query(request, ["issuer", "except", *_ORDER])
+        provider, order = self._provider(found), _order(request)
         user = _id(asked.segment(request, "user"))
-        with _ProviderFaults():
+        with as_answers():
             sessions = await sessions_of(provider, user)
         keep = found.get("except")
         if keep is not None and keep not in [one.id for one in sessions]:
@@ -153,7 +147,7 @@ class SessionRoutes:
                 " ended",
             )  # fmt: skip
         ended = [one for one in sessions if one.id != keep]
-        endings = [await self._begin(provider, one, request, found) for one in ended[:MOST_AT_ONCE]]
+        endings = [await self._begin(provider, one, request, order) for one in ended[:MOST_AT_ONCE]]
         shown_endings = [await self._shown_ending(one) for one in endings]
         return JSONResponse(
             {"endings": shown_endings, "more": len(ended) > MOST_AT_ONCE}, 202 if endings else 200
@@ -164,19 +158,18 @@ class SessionRoutes:
         provider: SessionProvider,
         session: ProviderSession,
         request: Request,
-        found: dict[str, str],
+        order: "_Order",
     ) -> Ending:
-        who = found.get("by", asked.operator(request).who)
         try:
-            with _ProviderFaults():
+            with as_answers():
                 ending = await self._endings.begin(
-                    provider, session, refresh_tokens=asked.flag(found, "refresh_tokens"),
-                    who=who, why=found.get("reason"),
+                    provider, session, refresh_tokens=order.refresh_tokens,
+                    who=order.who, why=order.why,
                 )  # fmt: skip
         except Unreadable as fault:
             raise redis_away() from fault
         await self._records.act(
-            "session.end", request, outcome=ending.step.value, who=who, why=found.get("reason"),
+            "session.end", request, outcome=ending.step.value, who=order.who, why=order.why,
             iss=provider.issuer, apps=ending.apps, sid=session.id, sub=session.user_id,
         )  # fmt: skip
         return ending
@@ -214,40 +207,26 @@ class SessionRoutes:
         return f"{path}?issuer={quote(provider.issuer, safe='')}"
 
     async def _shown_ending(self, ending: Ending) -> dict[str, Any]:
-        """The ending, with each app's proof as of now."""
-        apps = [await self._shown_app(ending, app) for app in ending.apps]
-        found = endings_record.as_json(ending, self._endings.confirm_within)
-        proven = bool(apps) and all(one["proven"] for one in apps)
-        if ending.step is Step.CONFIRMED and proven:
-            found["state"] = "proven"
-        return found | {"apps": apps}
-
-    async def _shown_app(self, ending: Ending, app: str) -> dict[str, Any]:
-        telling = ending.told.get(app)
-        if telling is None:
-            return {"app": app, "state": "waiting", "proven": False}
-        told = Told(app=app, id=telling.event, event=None)
-        with contextlib.suppress(Unreadable):  # what is known without Redis is said all the same
-            told = await self._history.proven(told)
-        proof = told.proof
-        return {
-            "app": app,
-            "state": "written",
-            "event": telling.event,
-            "source": telling.source,
-            "cutoff": telling.cutoff,
-            "received_at": telling.at,
-            "proof": as_json(proof),
-            "dead_letters": as_json(told.dead_letters),
-            "proven": proof is not None and proof.standing in _PROVEN,
-        }
+        return await shown_ending(ending, self._history, self._endings.confirm_within)
 
 
-def shown(session: ProviderSession, now: float) -> dict[str, Any]:
-    """A session as JSON values: what the provider says, and what follows for ``now``."""
-    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(session)))
-    found["user"] = found.pop("user_id")
-    return found | {"state": state(session, now).value, "ends_at": ends_at(session)}
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is asked of an end, beside whose."""
+
+    refresh_tokens: bool
+    who: str
+    why: str | None
+
+
+def _order(request: Request) -> _Order:
+    """Raises `ApiFault`."""
+    found = dict(request.query_params)
+    return _Order(
+        asked.flag(found, "refresh_tokens"),
+        found.get("by", asked.operator(request).who),
+        found.get("reason"),
+    )
 
 
 def _id(value: str) -> str:
@@ -257,33 +236,3 @@ def _id(value: str) -> str:
     except NotAnId as fault:
         raise bad_request(f"{fault}") from None
     return value
-
-
-class _ProviderFaults:
-    """Turns the provider's faults into answers."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, NotAnId):
-            raise bad_request("the provider can have nothing of this id") from None
-        if isinstance(error, ProviderFault):
-            raise to_fault(error) from error
-
-
-def to_fault(fault: ProviderFault) -> ApiFault:
-    """What a provider's fault is to who asked us."""
-    sentence = SENTENCES[fault.kind]
-    match fault.kind:
-        case FaultKind.UNAUTHORIZED | FaultKind.FORBIDDEN:
-            return ApiFault(502, "provider_refuses", sentence)
-        case FaultKind.LIMITED:
-            wait = fault.retry_after if fault.retry_after is not None else 5.0
-            return ApiFault(503, "provider_limits", sentence, retry_after=wait)
-        case FaultKind.UNAVAILABLE if fault.detail == "timeout":
-            return ApiFault(504, "provider_timeout", sentence)
-        case FaultKind.UNAVAILABLE:
-            return ApiFault(502, "provider_unavailable", sentence)
-        case _:
-            return ApiFault(502, "provider_unexpected", sentence)
