@@ -13,7 +13,6 @@ stream ``bcl:v1:audit``. All values are strings, absent when unknown:
     kind      ``session``, ``user`` or ``all``
     sid_hash  the session, as a keyed hash
     sub_hash  the user, as a keyed hash
-    event     the id of an event that the act has made
     jti       by which all events that it has made are found in the apps' streams
     peer      the address that the request came from
     request_id
@@ -23,15 +22,15 @@ whoever has the key and the id can tell that an entry is of that user.
 """
 
 import json
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.log import new_log
 from backchannel_logout.connection import AsyncClient
 from backchannel_logout.keys import VERSION
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 AUDIT_KEY = f"bcl:v{VERSION}:audit"
 
@@ -55,7 +54,6 @@ class Act:
     kind: str | None = None
     sid: str | None = None
     sub: str | None = None
-    event: str | None = None
     jti: str | None = None
     peer: str | None = None
     request_id: str | None = None
@@ -78,8 +76,7 @@ class Audit:
         """Write one entry, first to the log. Raises what the Redis library raises, when the stream
         does not take it; the line of the log is then all there is."""
         fields = self.fields(act)
-        shown = " ".join(f"{name}={json.dumps(value)}" for name, value in fields.items())
-        log.info("audit %s", shown)
+        log.info("audit", **fields)
         await self._client.xadd(AUDIT_KEY, fields, maxlen=MOST_ENTRIES, approximate=True)  # type: ignore[arg-type]
 
     def fields(self, act: Act) -> dict[str, str]:
@@ -95,7 +92,6 @@ class Audit:
             "kind": act.kind,
             "sid_hash": self._hashed(act.sid) if act.sid else None,
             "sub_hash": self._hashed(act.sub) if act.sub else None,
-            "event": act.event,
             "jti": act.jti,
             "peer": act.peer,
             "request_id": act.request_id,

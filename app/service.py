@@ -24,6 +24,7 @@ from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.listeners import admin_server, public_server, serve_all
 from app.log import new_log
+from app.operating import running_api
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
@@ -57,9 +58,18 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce)
         parts.health.stopping = stop.is_set
+        with_api = await stack.enter_async_context(
+            running_api(
+                settings,
+                parts.publisher,
+                health=parts.health.now,
+                stopping=stop.is_set,
+                announce=announce,
+            )
+        )
         servers = [
             public_server(settings, public, parts.public_app, parts.hot),
-            admin_server(settings, admin, parts.admin_app),
+            admin_server(settings, admin, with_api(parts.admin_app)),
         ]
         canary = new_canary(settings, signer, redis_url, public)
         parts.health.canary = canary.state if canary else None
@@ -89,20 +99,27 @@ async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Pa
         except TracesFault as fault:
             raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
+        publisher = await stack.enter_async_context(running_publisher(settings, redis_url))
+        # Ends before the publisher, which closes the way to Redis.
+        telling = Telling(settings, publisher.link.client)
+        await stack.enter_async_context(telling.running())
+        parts = Parts(settings, publisher, client, telling, traces)
+        await stack.enter_async_context(parts.running())
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def running_publisher(settings: Settings, redis_url: str) -> AsyncIterator[Publisher]:
+    """The way to Redis, running. Raises `StartFault`."""
+    async with contextlib.AsyncExitStack() as stack:
         try:
-            redis = connect(redis_url)
-            telling = Telling(settings, redis)
-            publisher = Publisher(settings, redis)
+            publisher = Publisher(settings, connect(redis_url))
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
-        # Ends before the publisher, which closes the way to Redis.
-        await stack.enter_async_context(telling.running())
-        parts = Parts(settings, publisher, client, telling, traces)
-        await stack.enter_async_context(parts.running())
-        yield parts
+        yield publisher
 
 
 def new_canary(
@@ -171,6 +188,7 @@ class Parts:
         hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
         # A span lasts for as long as a task: traced requests have one.
         self.hot = hot if traces is None else None
+        self.publisher = publisher
         self.health = Health(self.keys, publisher)
         self.admin_app = new_app(self.health.routes)
 

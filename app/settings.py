@@ -25,6 +25,7 @@ from .settings_values import (
     MEMORY,
     OFF,
     Address,
+    AdminToken,
     Algorithm,
     AppName,
     Bytes,
@@ -32,6 +33,7 @@ from .settings_values import (
     Directory,
     DurabilityLevel,
     File,
+    HostName,
     IssuerName,
     KeysUri,
     Listed,
@@ -146,6 +148,13 @@ class Settings(IssuerOptions, ClientOptions):
     data_dir: Directory = Path("data")
     """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
+    admin_token: AdminToken | None = None
+    """Opens `/api` on the operators' listener, which is not there without it; ``generate``: made
+    at each start, and printed."""
+    admin_hosts: Annotated[tuple[HostName, ...], Listed] = ()
+    """Names by which operators reach it, beside those of loopback and its own address."""
+    confirm_within: Annotated[Seconds, Field(le=600)] = 10
+    """How long after the end of a provider's session its logout token is waited for."""
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
     event_max_len: Annotated[Number, Field(ge=1)] = 1_000_000
     keep_alive: Annotated[Seconds, Field(ge=1)] = 75

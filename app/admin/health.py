@@ -40,10 +40,15 @@ class Health:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
+        body = await self.now()
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    async def now(self) -> Body:
+        """`body` and the canary, for whoever asks one process or several alike."""
         body = self.body()
         if self.canary is not None:
             body["canary"] = self.canary()
-        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+        return body
 
     def body(self) -> Body:
         """What `/readyz` says. Ready: a logout can be answered with 200 here.
@@ -108,12 +113,17 @@ class HealthOfAll:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
+        body = await self.now()
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    async def now(self) -> Body:
+        """What `/readyz` says."""
         body = merged(await self._states())
         stopping = self.stopping()
         body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
         if self.canary is not None:
             body["canary"] = self.canary()
-        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+        return body
 
 
 def merged(states: Sequence[Body | None]) -> Body:

@@ -63,7 +63,6 @@ class AuditEntry:
     kind: str | None = None
     sid_hash: str | None = None
     sub_hash: str | None = None
-    event: str | None = None
     jti: str | None = None
     peer: str | None = None
     request_id: str | None = None
