@@ -10,7 +10,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 NPM := tests/interop examples/express
 
 .PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
-.PHONY: lock clean
+.PHONY: lock clean keycloak
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
@@ -63,8 +63,12 @@ test: $(READY)
 		{ ! npm ping --loglevel=silent && mkdir -p $(@D) && touch $(@D)/.out-of-reach; }; \
 	fi
 
-test-all: $(READY) $(NPM:%=%/node_modules/.ready)
+test-all: $(READY) $(NPM:%=%/node_modules/.ready) keycloak
 	$(PYTEST) $(ARGS)
+
+# From Maven's registry into the user's cache, where the next run finds it.
+keycloak: $(READY)
+	@$(PYTHON) -m tests.interop.keycloak_dist
 
 # Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
 faults: export FAULTS_FILE := $(CURDIR)/.cache/faults.jsonl

@@ -2,6 +2,8 @@
 
 oidc_provider.mjs  npm's oidc-provider, with a line protocol for the tests
 oidc_provider      the process of it
+keycloak_dist      Keycloak's distribution, from Maven's registry, in the user's cache
+keycloak           the one server of a test run; its realms, and their administrator
 browser            follows redirects, keeps cookies, presses the buttons of HTML forms
 oidc_client        the relying app's side of OpenID Connect: code flow, PKCE, refresh
 relying_app        an app over HTTP whose ``/me`` answers 200 or 401
