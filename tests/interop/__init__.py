@@ -2,6 +2,9 @@
 
 oidc_provider.mjs  npm's oidc-provider, with a line protocol for the tests
 oidc_provider      the process of it
+better_auth/       npm's better-auth, with a line protocol for the tests, in a folder of its own
+better_auth_process  the process of it
+node               whether a provider from npm can be started
 keycloak_dist      Keycloak's distribution, from Maven's registry, in the user's cache
 keycloak           the one server of a test run; its realms, and their administrator
 browser            follows redirects, keeps cookies, presses the buttons of HTML forms

@@ -2,8 +2,6 @@
 
 import json
 import queue
-import re
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -11,23 +9,15 @@ from typing import Any, ClassVar, Self
 
 import httpx
 
+from tests.interop import node
 from tests.interop.browser import Browser
 
 HERE = Path(__file__).parent
-OLDEST_NODE = 20
 
 
 def missing() -> str | None:
     """Why the provider can not be started here, if it can not."""
-    node = shutil.which("node")
-    version = node and subprocess.check_output([node, "--version"], text=True)
-    if not version or int(re.findall(r"\d+", version)[0]) < OLDEST_NODE:
-        return f"Node >= {OLDEST_NODE} is missing"
-    if not (HERE / "node_modules" / "oidc-provider").is_dir():
-        if (HERE / "node_modules" / ".out-of-reach").exists():
-            return "registry out of reach: npm"
-        return "npm packages are not installed; make test-all installs them"
-    return None
+    return node.missing(HERE, "oidc-provider")
 
 
 class OidcProvider:
