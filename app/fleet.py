@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from app.admin.health import HealthOfAll
+from app.admin.metrics import Metrics
 from app.listeners import admin_server, serve_all
 from app.service import (
     bound,
@@ -29,10 +30,11 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
         workers = Workers(settings, redis_url, listeners)
-        health = HealthOfAll(workers.states)
+        health = HealthOfAll(workers.health)
         health.stopping = stop.is_set
+        metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))
         # Left last: while the workers end, /readyz says that we are about to.
-        server = admin_server(settings, admin, new_app(health.routes))
+        server = admin_server(settings, admin, new_app([*health.routes, metrics.route]))
         ended = asyncio.Event()
         admin.listen()
         serving = asyncio.create_task(serve_all([server], ended, drain=0))

@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.admin.gauges import Gauges
 from app.admin.health import Health
+from app.admin.metrics import Metrics, of_service
 from app.embedded import EmbeddedServer
 from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
@@ -26,6 +28,10 @@ from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.cells import Cells
+from app.telemetry.exposition import Gauge
+from app.telemetry.readings import Readings
+from app.telemetry.tally import Tally
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
@@ -46,15 +52,16 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
-        parts = await stack.enter_async_context(running_parts(settings, redis_url))
+        parts = await stack.enter_async_context(running_parts(settings, redis_url, Cells(settings)))
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce)
         parts.health.stopping = stop.is_set
         servers = [
-            public_server(settings, public, parts.public_app, parts.hot),
+            public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, parts.admin_app),
         ]
+        parts.gauges.connections = servers[0].connections
         await serve_all(servers, stop, drain=settings.drain)
     log.info("service outcome=stopped")
 
@@ -72,18 +79,19 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 
 
 @contextlib.asynccontextmanager
-async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
-    """What one process serves with, running. Raises `StartFault`."""
+async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> AsyncIterator["Parts"]:
+    """What one process serves with, running; it counts in ``cells``. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(new_client())
         try:
-            publisher = Publisher(settings, connect(redis_url))
+            tally = Tally(settings, cells)
+            publisher = Publisher(settings, connect(redis_url), on_written=tally.written)
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
-        parts = Parts(settings, publisher, client)
+        parts = Parts(settings, publisher, client, cells, tally)
         await stack.enter_async_context(parts.running())
         yield parts
 
@@ -104,10 +112,14 @@ class Parts:
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
+        cells: Cells,
+        tally: Tally,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.tally = tally
         self.keys = {
-            issuer.issuer: ProviderKeys(issuer, client, clock=clock) for issuer in settings.issuers
+            issuer.issuer: ProviderKeys(issuer, client, clock=clock, on_fetched=tally.keys_fetched)
+            for issuer in settings.issuers
         }
         providers = {
             name: Provider(issuer, self.keys[issuer.issuer])
@@ -119,26 +131,43 @@ class Parts:
             publisher.writer,
             most_tokens=settings.parking_max_tokens,
             most_bytes=settings.parking_max_bytes,
+            tally=tally,
             clock=clock,
         )
+        places = Places(settings.max_in_flight)
         endpoint = BackchannelLogout(
             providers,
             publisher.writer,
-            places=Places(settings.max_in_flight),
+            places=places,
             park=self.parking.park,
+            tally=tally,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
         self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
         self.health = Health(self.keys, publisher)
-        self.admin_app = new_app(self.health.routes)
+        self.readings = Readings(settings, publisher.link, tally, clock=clock)
+        self.gauges = Gauges(
+            settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
+            readings=self.readings, tally=tally, clock=clock,
+        )  # fmt: skip
+        self.admin_app = new_app([*self.health.routes, Metrics([cells], self._gauges).route])
+
+    async def _gauges(self) -> list[list[Gauge]]:
+        ready = self.health.body()["ready"]
+        return [self.gauges.look(), of_service(ready=ready, configured=1, answering=1)]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The background tasks: each issuer's keys."""
+        """The background tasks: each issuer's keys, what waits for them, what Redis knows."""
         try:
             async with (
-                background(keys.keep_fresh for keys in self.keys.values()),
+                background(
+                    [
+                        *(keys.keep_fresh for keys in self.keys.values()),
+                        self.readings.keep_reading,
+                    ]
+                ),
                 self.parking.running(),
             ):
                 yield

@@ -25,6 +25,7 @@ from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import IssuerSettings
 from app.telemetry.story import Story
+from app.telemetry.tally import Tally
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
@@ -74,6 +75,7 @@ class BackchannelLogout:
         *,
         places: Places,
         park: Park,
+        tally: Tally,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
@@ -82,11 +84,12 @@ class BackchannelLogout:
         self.places = places
         self._bodies = BodyBytes()
         self._park = park
+        self._tally = tally
         self._clock = clock
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
-        return await self._answer(self._read(request), Story(time.perf_counter()))
+        return await self._answer(self._read(request), Story(time.perf_counter(), self._tally))
 
     def answer_whole(
         self, media_type: str, body: bytes, respond: Respond, spawn: Spawn
@@ -96,7 +99,7 @@ class BackchannelLogout:
         Where nothing but Redis has to be waited for there is no task, no deadline and no future for
         it alone (docs/performance.md). ``spawn`` runs what has to wait for more.
         """
-        story = Story(time.perf_counter())
+        story = Story(time.perf_counter(), self._tally)
         try:
             return self._begin(read_whole(media_type, body), story, respond, spawn)
         except Exception as error:  # noqa: BLE001  it is logged there
@@ -172,9 +175,11 @@ class BackchannelLogout:
     @staticmethod
     def _judged(signed: SignedClaims, story: Story, arrived_at: float) -> list[Revocation]:
         """All that is asked after it."""
+        # Before it is judged: a clock that is wrong is seen by the tokens that it makes fail.
+        story.signed(signed.claims.get("iat"), arrived_at)
         # As of its arrival: a clock that is set right meanwhile must not part the two.
         token = logout_token.judge(signed, now=arrived_at)
-        story.client_ids = token.client_ids
+        story.judged(token.client_ids)
         return revocations_for(token, received_at=arrived_at)
 
     async def _read(self, request: Request) -> bytes:

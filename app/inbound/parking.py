@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 
 from app.errors import DependencyUnavailable, Outage, TokenRefused
 from app.inbound.backchannel import REQUEST_SECONDS, Provider, revocations_for
 from app.publish.writer import Writer, Written
 from app.tasks import background
+from app.telemetry.tally import Tally
 from app.tokens import logout_token, signed_jwt
 from app.tokens.signed_jwt import UnverifiedJwt
 
@@ -68,12 +69,14 @@ class Parking:
         *,
         most_tokens: int,
         most_bytes: int,
+        tally: Tally,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rows = {provider.issuer.issuer: _Row(provider) for provider in providers}
         self._writer = writer
         self._most_tokens = most_tokens
         self._most_bytes = most_bytes
+        self._tally = tally
         self._clock = clock
         self._bytes = 0
         for row in self._rows.values():
@@ -81,6 +84,14 @@ class Parking:
 
     def __len__(self) -> int:
         return sum(len(row.tokens) for row in self._rows.values())
+
+    def depths(self) -> Iterator[tuple[str, int, int, float]]:
+        """Of each issuer: its name, how many are parked, their bytes, and the seconds for which the
+        oldest has been here."""
+        now = self._clock()
+        for issuer, row in self._rows.items():
+            arrived_at = next(iter(row.tokens.values()), now)
+            yield issuer, len(row.tokens), row.bytes, max(0.0, now - arrived_at)
 
     def park(self, token: bytes, jwt: UnverifiedJwt, issuer: str, arrived_at: float) -> None:
         """Keep ``token``, which is ``jwt``, for the keys of ``issuer``.
@@ -110,6 +121,7 @@ class Parking:
 
     def _tell_full(self, row: _Row, now: float) -> None:
         row.turned_away += 1
+        self._tally.parked_turned_away(row.issuer.issuer)
         if abs(now - row.told_at) >= TELL_SECONDS:
             log.error(
                 "parking issuer=%s outcome=full parked=%d turned_away=%d",
@@ -191,6 +203,7 @@ class Parking:
         size = len(token) + ENTRY_BYTES
         row.bytes -= size
         self._bytes -= size
+        self._tally.parked_settled(row.issuer.issuer, outcome)
         log.log(
             logging.INFO if outcome in set(Written) else logging.WARNING,
             "logout outcome=%s reason=%s issuer=%s clients=%s parked=%.1fs",

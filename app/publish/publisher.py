@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from app.revocation import Revocation
 from app.settings import Settings
 from app.tasks import background
 from backchannel_logout.connection import AsyncClient
@@ -31,14 +32,22 @@ class Publisher:
     """`writer` is for every source of revocations; `watch` and `journal` tell how it goes."""
 
     def __init__(
-        self, settings: Settings, client: AsyncClient, *, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        client: AsyncClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_written: Callable[[Revocation, int], None] = lambda _, __: None,
     ) -> None:
+        """``on_written`` is told of each revocation that Redis has taken for the first time, with
+        the script's answer."""
         self._settings = settings
+        self._on_written = on_written
         self._clock = clock
         link = RedisLink(client)
         self.store = new_store(settings, link, clock=clock)
         path = settings.journal_path
-        self._link = link
+        self.link = link
         self._files = JournalFiles(path) if path is not None else None
         own = self._claim()
         self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
@@ -48,17 +57,22 @@ class Publisher:
             most_bytes=settings.recovery_max_bytes,
             clock=clock,
         )
-        self._recovery = Recovery(self.store, self._accepted, clock=clock)
+        self.recovery = Recovery(self.store, self._accepted, clock=clock)
         self.watch = Watch(
             self.store,
             link,
-            on_change=self._recovery.primary_changed,
+            on_change=self.recovery.primary_changed,
             last=lambda: self._accepted.last,
             clock=clock,
         )
         self._writes = GroupedWrites(self.store)
         self.writer = Writer(
-            self._writes, self.watch, self.journal, self._accepted, Quota(settings.marker_quota)
+            self._writes,
+            self.watch,
+            self.journal,
+            self._accepted,
+            Quota(settings.marker_quota),
+            on_written,
         )
 
     @property
@@ -87,14 +101,15 @@ class Publisher:
         """
         await self._open()
         work = [
-            self._recovery.keep_recovering,
+            self.recovery.keep_recovering,
             self.watch.keep_looking,
         ]
         replay: Replay | None = None
         if self.journal is not None and self._files is not None:
             replay = Replay(
-                self.journal, self._files, self.store, self.watch, self._accepted, self._recovery,
+                self.journal, self._files, self.store, self.watch, self._accepted, self.recovery,
                 alarm_age=self._settings.journal_alarm_age, clock=self._clock,
+                on_written=self._on_written,
             )  # fmt: skip
             work.append(replay.keep_replaying)
         try:
@@ -121,7 +136,7 @@ class Publisher:
         self._accepted.close()
         if self._files is not None:
             self._files.release()
-        await self._link.aclose()
+        await self.link.aclose()
 
 
 def new_store(

@@ -5,6 +5,7 @@ import time
 
 from app.publish.writer import Written
 from app.telemetry.log import tell
+from app.telemetry.tally import Tally
 
 log = logging.getLogger("app.backchannel")  # as it has always been found
 
@@ -12,18 +13,37 @@ _GOOD = frozenset(Written)
 
 
 class Story:
-    """The one log line of a token: what happened to it, never what was in it."""
+    """The one log line of a token, and its count: what happened to it, never what was in it.
 
-    def __init__(self, began: float) -> None:
+    ``began`` is of ``time.perf_counter``.
+    """
+
+    def __init__(self, began: float, tally: Tally) -> None:
         self._began = began
+        self._tally = tally
+        self._verified: float | None = None
         self.issuer = "-"
         self.client_ids: tuple[str, ...] = ()
         self.outcome = "-"
 
+    def signed(self, iat: object, arrived_at: float) -> None:
+        """The signature is good; ``iat`` is the token's, ``arrived_at`` epoch seconds."""
+        self._tally.signed(self.issuer, iat, arrived_at)
+
+    def judged(self, client_ids: tuple[str, ...]) -> None:
+        """Every rule holds."""
+        self.client_ids = client_ids
+        self._verified = time.perf_counter() - self._began
+
     def tell(self, outcome: str, reason: str = "-") -> None:
+        seconds = time.perf_counter() - self._began
+        self._tally.token(
+            self.issuer, self.client_ids, outcome, reason,
+            seconds=seconds, verified=self._verified,
+        )  # fmt: skip
         level = logging.INFO if outcome in _GOOD else logging.WARNING
         clients = ",".join(self.client_ids) or "-"
-        ms = (time.perf_counter() - self._began) * 1000
+        ms = seconds * 1000
         tell(
             log,
             level,

@@ -18,6 +18,8 @@ from app.inbound.parking import ENTRY_BYTES, LONGEST_STAY, Parking
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.settings import load
+from app.telemetry.cells import Cells
+from app.telemetry.tally import Tally
 from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
@@ -51,7 +53,8 @@ class Yard:
 
     def __init__(self, path: Path, provider: Provider, client: Any, **bounds: int) -> None:
         path.write_text(config("redis://127.0.0.1", f'issuer = "{provider.issuer}"'))
-        issuer = load(path, {}).issuers[0]
+        settings = load(path, {})
+        issuer = settings.issuers[0]
         self.ahead = 0.0
         self.provider = provider
         self.keys = ProviderKeys(issuer, client)
@@ -59,6 +62,7 @@ class Yard:
         self.parking = Parking(
             [Issuer(issuer, self.keys)],
             self.writer,  # type: ignore[arg-type]
+            tally=Tally(settings, Cells(settings)),
             clock=lambda: time.time() + self.ahead,
             **{"most_tokens": 5000, "most_bytes": 4 << 20} | bounds,
         )
