@@ -85,7 +85,9 @@ async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> Asy
         client = await stack.enter_async_context(new_client())
         try:
             tally = Tally(settings, cells)
-            publisher = Publisher(settings, connect(redis_url), on_written=tally.written)
+            publisher = Publisher(
+                settings, connect(redis_url), on_written=tally.written, on_lost=tally.recovered
+            )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(

@@ -107,7 +107,6 @@ class Gauges:
         for place, fault in watch.faults.items():
             yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
         yield metrics.REDIS_DURABLE, (), watch.level_error is None
-        yield metrics.RECOVERED, (), self._publisher.recovery.last_loss or 0
         for place, info in watch.infos.items():
             server = (place or _ONLY,)
             risks: dict[str, bool] = {"memory": False, "replication": False}

@@ -38,9 +38,10 @@ class Publisher:
         *,
         clock: Callable[[], float] = time.time,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
+        on_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
         """``on_written`` is told of each revocation that Redis has taken for the first time, with
-        the script's answer."""
+        the script's answer; ``on_lost``: see `Recovery`."""
         self._settings = settings
         self._on_written = on_written
         self._clock = clock
@@ -57,11 +58,11 @@ class Publisher:
             most_bytes=settings.recovery_max_bytes,
             clock=clock,
         )
-        self.recovery = Recovery(self.store, self._accepted, clock=clock)
+        self._recovery = Recovery(self.store, self._accepted, clock=clock, on_lost=on_lost)
         self.watch = Watch(
             self.store,
             link,
-            on_change=self.recovery.primary_changed,
+            on_change=self._recovery.primary_changed,
             last=lambda: self._accepted.last,
             clock=clock,
         )
@@ -101,13 +102,13 @@ class Publisher:
         """
         await self._open()
         work = [
-            self.recovery.keep_recovering,
+            self._recovery.keep_recovering,
             self.watch.keep_looking,
         ]
         replay: Replay | None = None
         if self.journal is not None and self._files is not None:
             replay = Replay(
-                self.journal, self._files, self.store, self.watch, self._accepted, self.recovery,
+                self.journal, self._files, self.store, self.watch, self._accepted, self._recovery,
                 alarm_age=self._settings.journal_alarm_age, clock=self._clock,
                 on_written=self._on_written,
             )  # fmt: skip

@@ -12,6 +12,7 @@ import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
+from typing import Protocol
 
 from app.errors import Outage, Reason
 from app.publish.writer import Written
@@ -25,6 +26,7 @@ from .metrics import (
     MADE_ROOM,
     MARKERS,
     NOTHING,
+    RECOVERED,
     RESTARTS,
     SETTLED,
     STAGES,
@@ -56,6 +58,7 @@ def series_of(settings: Settings) -> Iterator[Series]:
     yield from ((STAGES, (stage,)) for stage in (VERIFY, STORE))
     yield ANSWERS, ()
     yield MADE_ROOM, ()
+    yield RECOVERED, ()
     yield RESTARTS, ()
     for issuer in settings.issuers:
         name = issuer.issuer
@@ -87,6 +90,12 @@ def _tokens(settings: Settings) -> Iterator[Labels]:
             yield name, client, outcome, NOTHING
 
 
+class Count(Protocol):
+    """Adds to one counter."""
+
+    def __call__(self, by: int = 1) -> None: ...
+
+
 class Cells:
     """The numbers of one process. ``memory`` is shared with a parent; None: it is our own."""
 
@@ -105,16 +114,16 @@ class Cells:
             os.ftruncate(memory, size * _BYTES)
             self._numbers = memoryview(mmap.mmap(memory, size * _BYTES)).cast("d")
 
-    def counter(self, metric: Metric, *labels: str) -> Callable[[], None]:
-        """Adds one. Raises ``KeyError`` for labels that the settings do not know."""
+    def counter(self, metric: Metric, *labels: str) -> Count:
+        """Raises ``KeyError`` for labels that the settings do not know."""
         numbers, place = self._numbers, self._places[metric.name, labels]
 
-        def count() -> None:
-            numbers[place] += 1
+        def count(by: int = 1) -> None:
+            numbers[place] += by
 
         return count
 
-    def counters(self, metric: Metric) -> Mapping[Labels, Callable[[], None]]:
+    def counters(self, metric: Metric) -> Mapping[Labels, Count]:
         """`counter` of every series of the metric."""
         return {
             labels: self.counter(metric, *labels)

@@ -206,8 +206,8 @@ REDIS_EVICTED = Metric(
     ("server",), merge="max",
 )  # fmt: skip
 RECOVERED = Metric(
-    "bcl_recovery_lost_revocations", "gauge",
-    "Revocations that the last change of Redis had lost, and that were written again",
+    "bcl_recovered_revocations_total", "counter",
+    "Revocations that Redis had lost after it had acknowledged them, and that were written again",
 )  # fmt: skip
 
 # -- relying apps, as Redis shows them -------------------------------------------------------

@@ -18,6 +18,7 @@ from .metrics import (
     MADE_ROOM,
     MARKERS,
     NOTHING,
+    RECOVERED,
     SETTLED,
     STAGES,
     TEARDOWN,
@@ -78,6 +79,7 @@ class Tally:
         self._fetches = cells.counters(JWKS_FETCHES)
         self._receipts = cells.counters(APP_RECEIPTS)
         self.made_room = cells.counter(MADE_ROOM)
+        self.recovered = cells.counter(RECOVERED)
         names = [issuer.issuer for issuer in settings.issuers]
         self._turned_away = {name: cells.counter(TURNED_AWAY, name) for name in names}
         self._to_marker = {name: cells.histogram(TO_MARKER, name) for name in names}
