@@ -101,7 +101,9 @@ CASES: dict[str, Case] = {
         ],
         quiet=[unavailable("0+1x60", "deadline"), {"bcl_connections_shed_total": "7x60"}],
     ),
-    "LogoutsSlow": Case(fires=answers("0+98x60", "0+100x60"), quiet=answers("0+100x60", "0+100x60")),
+    "LogoutsSlow": Case(
+        fires=answers("0+98x60", "0+100x60"), quiet=answers("0+100x60", "0+100x60")
+    ),
     "LogoutsRefused": Case(
         # From nothing; and from one in twenty minutes to one a minute.
         fires=[refused("0x1540 0+1x60"), refused("0+0.05x1540 77+1x60")],
@@ -225,7 +227,9 @@ CASES: dict[str, Case] = {
         fires={'bcl_app_dead_letters{app="shop"}': "1x60"},
         quiet={'bcl_app_dead_letters{app="shop"}': "0x60"},
     ),
-    "LogoutAppSlow": Case(fires=teardown("0+90x60", "0+100x60"), quiet=teardown("0+100x60", "0+100x60")),
+    "LogoutAppSlow": Case(
+        fires=teardown("0+90x60", "0+100x60"), quiet=teardown("0+100x60", "0+100x60")
+    ),
     "LogoutAppsNotSeen": Case(
         fires={'bcl_app_reading_age_seconds{app="shop"}': "300x60"},
         quiet={'bcl_app_reading_age_seconds{app="shop",pod="r-0"}': "3x60"},
