@@ -22,7 +22,7 @@ Around it:
     admin        the operators' listener
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
-    telemetry    what operators read of what happened
+    telemetry    what operators read of what happened: the log, the metrics
     tasks        work in the background
     cli          a file for each command
 

@@ -173,7 +173,6 @@ def dashboard_queries() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("prometheus")
 def test_each_query_of_the_dashboard_finds_something(scraped: Prometheus) -> None:
     empty = []
     for name, expr in dashboard_queries().items():
@@ -184,7 +183,6 @@ def test_each_query_of_the_dashboard_finds_something(scraped: Prometheus) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("prometheus")
 def test_prometheus_loads_the_rules_and_finds_what_each_asks_for(scraped: Prometheus) -> None:
     groups = scraped.http.get("/api/v1/rules").json()["data"]["groups"]
     loaded = {rule["name"]: rule for group in groups for rule in group["rules"]}
