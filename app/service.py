@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import time
@@ -24,6 +23,7 @@ from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.listeners import admin_server, public_server, serve_all
+from app.log import new_log
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
@@ -32,10 +32,12 @@ from app.telemetry.cells import Cells
 from app.telemetry.exposition import Gauge
 from app.telemetry.readings import Readings
 from app.telemetry.tally import Tally
+from app.telemetry.telling import Telling
+from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 PATH = "/backchannel-logout"
 
@@ -63,7 +65,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         ]
         parts.gauges.connections = servers[0].connections
         await serve_all(servers, stop, drain=settings.drain)
-    log.info("service outcome=stopped")
+    log.info("service", outcome="stopped")
 
 
 @contextlib.asynccontextmanager
@@ -82,18 +84,25 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> AsyncIterator["Parts"]:
     """What one process serves with, running; it counts in ``cells``. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            traces = stack.enter_context(tracing(settings))
+        except TracesFault as fault:
+            raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
         try:
-            tally = Tally(settings, cells)
+            redis, tally = connect(redis_url), Tally(settings, cells)
+            telling = Telling(settings, redis, tally)
             publisher = Publisher(
-                settings, connect(redis_url), on_written=tally.written, on_lost=tally.recovered
+                settings, redis, on_written=tally.written, on_lost=tally.recovered
             )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
-        parts = Parts(settings, publisher, client, cells, tally)
+        # Ends before the publisher, which closes the way to Redis.
+        await stack.enter_async_context(telling.running())
+        parts = Parts(settings, publisher, client, cells, tally, telling, traces)
         await stack.enter_async_context(parts.running())
         yield parts
 
@@ -116,6 +125,8 @@ class Parts:
         client: httpx.AsyncClient,
         cells: Cells,
         tally: Tally,
+        telling: Telling,
+        traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.tally = tally
@@ -133,7 +144,7 @@ class Parts:
             publisher.writer,
             most_tokens=settings.parking_max_tokens,
             most_bytes=settings.parking_max_bytes,
-            tally=tally,
+            teller=telling.teller,
             clock=clock,
         )
         places = Places(settings.max_in_flight)
@@ -142,11 +153,15 @@ class Parts:
             publisher.writer,
             places=places,
             park=self.parking.park,
-            tally=tally,
+            teller=telling.teller,
+            tracing=traces,
+            trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
-        self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
+        hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
+        # A span lasts for as long as a task: traced requests have one.
+        self.hot = hot if traces is None else None
         self.health = Health(self.keys, publisher)
         self.readings = Readings(settings, publisher.link, tally, clock=clock)
         self.gauges = Gauges(

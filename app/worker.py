@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 
@@ -10,11 +9,12 @@ import uvloop
 
 from app.channel import Channel
 from app.listeners import begin_again, public_server, serve_all
+from app.log import new_log
 from app.service import Parts, StartFault, running_parts, stop_on_signal
 from app.telemetry.cells import Cells
-from app.telemetry.log import log_to_stderr
+from app.telemetry.log import set_up_log
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 
 async def work(channel_end: socket.socket, listener: socket.socket, memory: int) -> None:
@@ -27,6 +27,7 @@ async def work(channel_end: socket.socket, listener: socket.socket, memory: int)
         stop = stack.enter_context(stop_on_signal())
         assignment = await channel.assignment()
         settings = assignment.settings
+        set_up_log(settings)
         parts = await stack.enter_async_context(
             running_parts(settings, assignment.redis_url, Cells(settings, memory))
         )
@@ -41,7 +42,7 @@ async def work(channel_end: socket.socket, listener: socket.socket, memory: int)
         parts.gauges.connections = server.connections
         await serve_all([server], stop, drain=settings.drain)
         telling.cancel()
-    log.info("worker index=%d outcome=stopped", assignment.index)
+    log.info("worker", outcome="stopped", index=assignment.index)
 
 
 async def _tell(channel: Channel, parts: Parts, stop: asyncio.Event) -> None:
@@ -49,12 +50,12 @@ async def _tell(channel: Channel, parts: Parts, stop: asyncio.Event) -> None:
     while await channel.question():
         channel.answer({"health": parts.health.body(), "gauges": parts.gauges.look()})
     if not stop.is_set():
-        log.error("worker outcome=orphan action=stop")
+        log.error("worker", outcome="orphan", action="stop")
         stop.set()
 
 
 def main() -> int:
-    log_to_stderr()
+    set_up_log()
     channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     try:
         uvloop.run(work(channel, listener, int(sys.argv[3])))

@@ -5,7 +5,6 @@ costs neither of them anything. Reads alone, bounded in number and in time.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
+from app.log import new_log
 from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
 from app.publish.redis_link import REDIS_SECONDS, RedisLink
 from app.revocation import keys_of
@@ -24,7 +24,7 @@ from backchannel_logout.receipts import Receipt
 from .silence import Silence
 from .tally import Tally
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 READ_SECONDS = 5.0
 """The pause between two readings; Prometheus asks every 15 to 60 s."""
@@ -79,7 +79,7 @@ class Readings:
         self._clock = clock
         self.apps = {one.app: AppReading() for issuer in settings.issuers for one in issuer.clients}
         self.silence = {issuer.issuer: Silence() for issuer in settings.issuers}
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str, str | None]] = set()
 
     async def keep_reading(self) -> None:
         """Read every `READ_SECONDS`. Never returns."""
@@ -87,7 +87,7 @@ class Readings:
             try:
                 await self.read()
             except Exception:
-                log.exception("metrics outcome=failed error=internal")
+                log.exception("metrics", outcome="failed")
             await asyncio.sleep(READ_SECONDS)
 
     async def read(self) -> None:
@@ -100,7 +100,7 @@ class Readings:
                     async with asyncio.timeout(REDIS_SECONDS):
                         await self._read_some(server, some, heard)
                 except EXCHANGE_FAULTS as error:
-                    self._tell(f"redis metrics outcome=failed error={fault_of(error)}")
+                    self._tell("failed", str(fault_of(error)))
                     break
         # Several apps may have logouts of one issuer.
         for at, name in sorted(heard):
@@ -114,7 +114,7 @@ class Readings:
                 for app in self.apps:
                     found.setdefault(await self._link.primary(app), []).append(app)
         except EXCHANGE_FAULTS as error:
-            self._tell(f"redis metrics outcome=failed error={fault_of(error)}")
+            self._tell("failed", str(fault_of(error)))
         return found
 
     async def _read_some(
@@ -207,13 +207,13 @@ class Readings:
 
     def _tell_refused(self, app: str, answers: Sequence[object]) -> None:
         if any(isinstance(one, NoPermissionError) for one in answers):
-            self._tell(f"redis metrics app={app} outcome=refused error=NOPERM")
+            self._tell("refused", "NOPERM", app)
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, outcome: str, error: str, app: str | None = None) -> None:
         """Once: what stays away is seen at its age."""
-        if line not in self._told:
-            log.warning("%s", line)
-            self._told.add(line)
+        if (outcome, error, app) not in self._told:
+            self._told.add((outcome, error, app))
+            log.warning("metrics", outcome=outcome, error=error, app=app)
 
 
 def _newer(pipeline: Any, key: str, last: bytes | None, most: int) -> None:

@@ -91,17 +91,18 @@ class Tally:
 
     def token(
         self,
-        issuer: str,
+        issuer: str | None,
         clients: tuple[str, ...],
         outcome: str,
-        reason: str,
+        reason: str | None,
         *,
         seconds: float,
         verified: float | None,
     ) -> None:
         """One answer, ``seconds`` after the token came; a valid token was ``verified`` after so
         many of them."""
-        count = self._tokens.get((issuer, clients[0] if clients else NOTHING, outcome, reason))
+        client = clients[0] if clients else NOTHING
+        count = self._tokens.get((issuer or NOTHING, client, outcome, reason or NOTHING))
         if count is not None:  # each is there; but nobody's logout may fail for a number
             count()
         self._answer(seconds)
