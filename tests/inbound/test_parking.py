@@ -271,6 +271,7 @@ def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
         wait_for(lambda: client.exists(marker), "the logout is written", receiver)
         assert not client.exists(KEYS.sid(provider.issuer, "t"))
     assert token not in receiver.log
+    wait_for(lambda: len(receiver.told("logout")) == 2, "it is told", receiver)
     (before, after) = receiver.told("logout")
     assert before["reason"] == "keys_unavailable"
     assert (after["outcome"], after["request_id"]) == ("accepted", before["request_id"])
