@@ -13,7 +13,7 @@ from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
-from .check_provider import provider_rows
+from .check_preset import preset_rows
 from .check_redis import redis_rows
 from .table import Row, Verdict, count, print_table
 
@@ -64,7 +64,7 @@ async def _all_rows(settings: Settings) -> list[Row]:
         keys = [ProviderKeys(issuer, client) for issuer in settings.issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
     for one in keys:
-        rows += [_issuer_row(one.issuer, one), *provider_rows(one.issuer)]
+        rows += [_issuer_row(one.issuer, one), *preset_rows(one.issuer)]
     return [*rows, *await redis_rows(settings), _journal_row(settings)]
 
 
