@@ -65,6 +65,7 @@ test: $(READY)
 	fi
 
 test-all: $(READY) $(NPM:%=%/node_modules/.ready)
+	@$(PYTHON) -m tests.interop.kratos_dist
 	$(PYTEST) $(ARGS)
 
 # Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
@@ -150,6 +151,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
 	--no-annotate --no-emit-index-url --no-emit-package backchannel-logout-client --upgrade
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --extra otel -c requirements.lock -o requirements-otel.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	for group in build deploy supply; do $(LOCK) --group $$group -o requirements-$$group.lock; done
 

@@ -23,11 +23,17 @@ Around it:
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener
+    sessions     the providers' own sessions, through their APIs
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
+    history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened
+    log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
     cli          a file for each command
+    acts         an administrator's act, as revocations                    (pure)
+    audit        who did what to whose sessions, and who looked
+    canary       a session of our own, ended on a schedule through the whole path
 
 With several workers (docs/decisions/0014-workers.md):
 

@@ -2,23 +2,26 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import Callable, Iterator
 
 from app.admin.health import HealthOfAll
+from app.canary.issuer import with_canary
 from app.listeners import admin_server, serve_all
+from app.log import new_log
 from app.service import (
     bound,
     new_app,
+    new_canary,
     running_redis,
     stop_on_signal,
     tell_addresses,
 )
 from app.settings import Settings
+from app.tasks import background
 from app.workers import Workers
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
@@ -28,6 +31,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         listeners = stack.enter_context(bound_for(settings.workers, settings))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        settings, signer = with_canary(settings)
         workers = Workers(settings, redis_url, listeners)
         health = HealthOfAll(workers.states)
         health.stopping = stop.is_set
@@ -39,11 +43,14 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         try:
             async with workers.running():
                 tell_addresses(listeners[0], admin, announce)
-                await stop.wait()
+                canary = new_canary(settings, signer, redis_url, listeners[0])
+                health.canary = canary.state if canary else None
+                async with background([canary.keep_trying] if canary else []):
+                    await stop.wait()
         finally:
             ended.set()
             await serving
-    log.info("service outcome=stopped")
+    log.info("service", outcome="stopped")
 
 
 @contextlib.contextmanager

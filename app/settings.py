@@ -13,11 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from .presets import PresetName, presets
+from .settings_canary import CanarySettings, canary_faults
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
+from .settings_sessions import Secret, SessionsSettings, session_faults, with_clients_of_kratos
 from .settings_values import (
     EMBEDDED,
     MEMORY,
@@ -34,6 +36,7 @@ from .settings_values import (
     KeysUri,
     Listed,
     Number,
+    PublicUrl,
     RedisUrl,
     Seconds,
 )
@@ -105,10 +108,17 @@ class IssuerSettings(IssuerOptions):
     jwks_uri: KeysUri | None = None
     """Where the keys are; found by discovery when it is not said."""
     clients: Annotated[tuple[ClientSettings, ...], Field(min_length=1)]
+    sessions: SessionsSettings | None = None
+    """Its session API; without it, nobody can list or end its sessions here."""
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
+
+    @property
+    def signs(self) -> bool:
+        """Whether it sends logout tokens. Kratos does not: there are no keys to fetch."""
+        return self.sessions is None or self.sessions.kind != "kratos"
 
     @cached_property
     def clients_differ(self) -> bool:
@@ -125,8 +135,12 @@ class Settings(IssuerOptions, ClientOptions):
 
     redis_url: RedisUrl
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
+    sessions_secret: Secret | None = None
+    """The secret of the one ``[issuers.sessions]``, so that it can come from the environment."""
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
+    public_url: PublicUrl | None = None
+    """Where providers reach ``listen``, through whatever stands in front; for `check` alone."""
     workers: Annotated[Number, Field(ge=1, le=256)] = 1
     """Processes that serve as one, a core each."""
     data_dir: Directory = Path("data")
@@ -175,12 +189,37 @@ class Settings(IssuerOptions, ClientOptions):
     """Tokens of one issuer that wait for its keys, ten minutes at most."""
     parking_max_bytes: Annotated[Bytes, Field(ge=0)] = 4 << 20
 
+    # -- what is told
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: for people in a terminal, else JSON."""
+    log_level: Literal["info", "warning", "error"] = "info"
+    """``warning`` leaves out the lines of logouts that were accepted."""
+    log_subjects: bool = False
+    """Log ``sub`` and ``sid`` themselves, in place of keyed hashes."""
+    hash_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """For the keyed hashes of ``sub``, ``sid`` and ``jti``; made and kept in Redis if it is not
+    said."""
+    refused_max_len: Annotated[Number, Field(ge=100, le=10_000_000)] = 10_000
+    """Refusals that are kept, for ``event_retention`` at most; 1 KiB each or less, as a rule."""
+    trust_request_id: bool = False
+    """Take over ``X-Request-Id``: only behind a proxy that sets it itself."""
+    otel: bool = False
+    """Traces to OpenTelemetry; where to, its own ``OTEL_*`` variables say."""
+
+    canary: CanarySettings | None = None
+    """A session of our own, ended on a schedule; off where it is not said."""
+
     @property
     def journal_path(self) -> Path | None:
         """The journal's file; None when there is none."""
         if self.journal is None:
             return self.data_dir / "journal.db"
         return None if self.journal == Path(OFF) else self.journal
+
+    @property
+    def signing_issuers(self) -> tuple[IssuerSettings, ...]:
+        """Those that send logout tokens."""
+        return tuple(issuer for issuer in self.issuers if issuer.signs)
 
     @property
     def embedded(self) -> bool:
@@ -191,7 +230,7 @@ class Settings(IssuerOptions, ClientOptions):
 _SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
-_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers"}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary"}
 
 
 class SettingsFault(Exception):
@@ -212,6 +251,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     raw = _read_file(path) if path is not None else {}
     faults, shown = _overlay(raw, environ)
     _expand_short_form(raw, shown, faults)
+    with_clients_of_kratos(raw)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(raw)
@@ -222,7 +262,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
                 continue
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    faults += [_line(loc, sentence, shown) for loc, sentence in faults_across(raw)]
+    across = (*faults_across(raw), *session_faults(raw), *canary_faults(raw))
+    faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
     return _resolve(settings)
@@ -331,6 +372,7 @@ def _resolve(settings: Settings) -> Settings:
             update={
                 **_by_preset(issuer),
                 **inherited(IssuerOptions, issuer),
+                "sessions": _with_secret(issuer.sessions, settings.sessions_secret),
                 "clients": tuple(
                     client.model_copy(
                         update={
@@ -345,3 +387,11 @@ def _resolve(settings: Settings) -> Settings:
         for issuer in settings.issuers
     )
     return settings.model_copy(update={"issuers": issuers})
+
+
+def _with_secret(
+    sessions: SessionsSettings | None, secret: Secret | None
+) -> SessionsSettings | None:
+    if sessions is None or secret is None or sessions.the_secret is not None:
+        return sessions
+    return sessions.model_copy(update={"secret": secret})

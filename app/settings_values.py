@@ -220,6 +220,7 @@ Seconds = Annotated[float, BeforeValidator(seconds)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
+PublicUrl = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_http_url)]
 KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)

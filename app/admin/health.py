@@ -25,6 +25,8 @@ class Health:
         self._publisher = publisher
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the service has been told to stop: it still serves, and takes its leave."""
+        self.canary: Callable[[], Body] | None = None
+        """How the canary goes, where there is one. It makes nobody ready, and nobody not."""
 
     @property
     def routes(self) -> list[Route]:
@@ -39,6 +41,8 @@ class Health:
 
     async def ready(self, _: Request) -> Response:
         body = self.body()
+        if self.canary is not None:
+            body["canary"] = self.canary()
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
     def body(self) -> Body:
@@ -89,6 +93,7 @@ class HealthOfAll:
     def __init__(self, states: Callable[[], Awaitable[Sequence[Body | None]]]) -> None:
         self._states = states
         self.stopping: Callable[[], bool] = lambda: False
+        self.canary: Callable[[], Body] | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -106,6 +111,8 @@ class HealthOfAll:
         body = merged(await self._states())
         stopping = self.stopping()
         body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
+        if self.canary is not None:
+            body["canary"] = self.canary()
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
 

@@ -1,10 +1,11 @@
-"""``python -m app check``: settings, each issuer's discovery and keys, and Redis, in one table."""
+"""``python -m app check``: settings, each issuer's keys and sessions, Redis, in one table."""
 
 import argparse
 import asyncio
 import os
 import sqlite3
 import sys
+from importlib.util import find_spec
 
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
@@ -13,8 +14,10 @@ from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
+from .check_discovery import address_row, discovery_rows
 from .check_preset import preset_rows
 from .check_redis import redis_rows
+from .check_sessions import session_rows
 from .table import Row, Verdict, count, print_table
 
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
@@ -61,11 +64,23 @@ async def _all_rows(settings: Settings) -> list[Row]:
     summary = f"{count(len(settings.issuers), 'issuer')}; apps: {', '.join(apps)}"
     rows = [Row(Verdict.RIGHT, "settings", summary)]
     async with new_client() as client:
-        keys = [ProviderKeys(issuer, client) for issuer in settings.issuers]
+        keys = [ProviderKeys(issuer, client) for issuer in settings.signing_issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
-    for one in keys:
-        rows += [_issuer_row(one.issuer, one), *preset_rows(one.issuer)]
-    return [*rows, *await redis_rows(settings), _journal_row(settings)]
+        asked = (discovery_rows(one, client) for one in settings.signing_issuers)
+        said = await asyncio.gather(*asked)
+        for one, found in zip(keys, said, strict=True):
+            rows += [_issuer_row(one.issuer, one), *found, *preset_rows(one.issuer)]
+        rows.append(await address_row(settings, client))
+    rows += await session_rows(settings)
+    rows += [*await redis_rows(settings), journal_row(settings)]
+    return [*rows, _traces_row()] if settings.otel else rows
+
+
+def _traces_row() -> Row:
+    """Whether what makes traces is installed; where they go is for their own variables to say."""
+    if find_spec("opentelemetry") and find_spec("opentelemetry.sdk"):
+        return Row(Verdict.RIGHT, "otel", "OpenTelemetry is installed")
+    return Row(Verdict.WRONG, "otel", "OpenTelemetry is not installed: the extra [otel]")
 
 
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
@@ -90,7 +105,7 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     return Row(Verdict.RIGHT, what, detail)
 
 
-def _journal_row(settings: Settings) -> Row:
+def journal_row(settings: Settings) -> Row:
     """Whether the journal's place can be written, and what is in it; changes nothing there."""
     path = settings.journal_path
     if path is None:
