@@ -28,6 +28,7 @@ Around it:
     errors       theirs, ours, and the table to HTTP
     history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened
+    log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
     cli          a file for each command
     acts         an administrator's act, as revocations                    (pure)

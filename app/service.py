@@ -29,6 +29,7 @@ from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
 from app.telemetry.telling import Telling
+from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
 from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
@@ -83,6 +84,10 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
     """What one process serves with, running. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            traces = stack.enter_context(tracing(settings))
+        except TracesFault as fault:
+            raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
         try:
             redis = connect(redis_url)
@@ -95,7 +100,7 @@ async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Pa
             ) from None
         # Ends before the publisher, which closes the way to Redis.
         await stack.enter_async_context(telling.running())
-        parts = Parts(settings, publisher, client, telling)
+        parts = Parts(settings, publisher, client, telling, traces)
         await stack.enter_async_context(parts.running())
         yield parts
 
@@ -130,6 +135,7 @@ class Parts:
         publisher: Publisher,
         client: httpx.AsyncClient,
         telling: Telling,
+        traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
@@ -157,10 +163,14 @@ class Parts:
             places=Places(settings.max_in_flight),
             park=self.parking.park,
             teller=telling.teller,
+            tracing=traces,
+            trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
-        self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
+        hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
+        # A span lasts for as long as a task: traced requests have one.
+        self.hot = hot if traces is None else None
         self.health = Health(self.keys, publisher)
         self.admin_app = new_app(self.health.routes)
 
