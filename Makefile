@@ -154,6 +154,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
 	--no-annotate --no-emit-index-url --no-emit-package backchannel-logout-client --upgrade
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --extra otel -c requirements.lock -o requirements-otel.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	for group in build deploy supply; do $(LOCK) --group $$group -o requirements-$$group.lock; done
 

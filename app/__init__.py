@@ -24,6 +24,7 @@ Around it:
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
     telemetry    what operators read of what happened
+    log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
     cli          a file for each command
 

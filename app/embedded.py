@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import fcntl
 import importlib.util
-import logging
 import os
 import re
 import secrets
@@ -26,9 +25,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.log import new_log
 from app.tasks import end
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # A server with a large append-only file answers late; the person waits and sees why.
 START_SECONDS = 30.0
@@ -190,12 +190,12 @@ class EmbeddedServer:
         """Start the server again when it dies under us."""
         while True:
             code = await self._process.wait() if self._process is not None else -1
-            log.error("embedded outcome=died code=%d action=restart", code)
+            log.error("embedded", outcome="died", code=code, action="restart")
             await asyncio.sleep(1)
             try:
                 await self._start(program, server_lock)
             except (EmbeddedFault, OSError) as error:
-                log.error("embedded outcome=failed error=%s", error)
+                log.error("embedded", outcome="failed", error=str(error))
 
     async def _stop(self) -> None:
         process = self._process
@@ -218,7 +218,7 @@ class EmbeddedServer:
                 # rewrites the append-only file holds it too.
                 while not _locked(server_lock):
                     if told is None and (told := self._server_pid()) is not None:
-                        log.warning("embedded outcome=orphan action=stop pid=%d", told)
+                        log.warning("embedded", outcome="orphan", action="stop", pid=told)
                         with contextlib.suppress(OSError):
                             os.kill(told, signal.SIGTERM)
                     await asyncio.sleep(_PAUSE)

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import Callable, Iterator
 
 from app.admin.health import HealthOfAll
 from app.listeners import admin_server, serve_all
+from app.log import new_log
 from app.service import (
     bound,
     new_app,
@@ -18,7 +18,7 @@ from app.service import (
 from app.settings import Settings
 from app.workers import Workers
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
@@ -43,7 +43,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         finally:
             ended.set()
             await serving
-    log.info("service outcome=stopped")
+    log.info("service", outcome="stopped")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import time
@@ -22,14 +21,17 @@ from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.listeners import admin_server, public_server, serve_all
+from app.log import new_log
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.telling import Telling
+from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 PATH = "/backchannel-logout"
 
@@ -56,7 +58,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             admin_server(settings, admin, parts.admin_app),
         ]
         await serve_all(servers, stop, drain=settings.drain)
-    log.info("service outcome=stopped")
+    log.info("service", outcome="stopped")
 
 
 @contextlib.asynccontextmanager
@@ -75,15 +77,23 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
     """What one process serves with, running. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            traces = stack.enter_context(tracing(settings))
+        except TracesFault as fault:
+            raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
         try:
-            publisher = Publisher(settings, connect(redis_url))
+            redis = connect(redis_url)
+            telling = Telling(settings, redis)
+            publisher = Publisher(settings, redis)
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
-        parts = Parts(settings, publisher, client)
+        # Ends before the publisher, which closes the way to Redis.
+        await stack.enter_async_context(telling.running())
+        parts = Parts(settings, publisher, client, telling, traces)
         await stack.enter_async_context(parts.running())
         yield parts
 
@@ -104,6 +114,8 @@ class Parts:
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
+        telling: Telling,
+        traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
@@ -120,6 +132,7 @@ class Parts:
             publisher.writer,
             most_tokens=settings.parking_max_tokens,
             most_bytes=settings.parking_max_bytes,
+            teller=telling.teller,
             clock=clock,
         )
         endpoint = BackchannelLogout(
@@ -127,10 +140,15 @@ class Parts:
             publisher.writer,
             places=Places(settings.max_in_flight),
             park=self.parking.park,
+            teller=telling.teller,
+            tracing=traces,
+            trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
-        self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
+        hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
+        # A span lasts for as long as a task: traced requests have one.
+        self.hot = hot if traces is None else None
         self.health = Health(self.keys, publisher)
         self.admin_app = new_app(self.health.routes)
 

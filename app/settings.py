@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_sessions import Secret, SessionsSettings, session_faults, with_clients_of_kratos
@@ -155,6 +155,23 @@ class Settings(IssuerOptions, ClientOptions):
     parking_max_tokens: Annotated[Number, Field(ge=0)] = 5000
     """Tokens of one issuer that wait for its keys, ten minutes at most."""
     parking_max_bytes: Annotated[Bytes, Field(ge=0)] = 4 << 20
+
+    # -- what is told
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: for people in a terminal, else JSON."""
+    log_level: Literal["info", "warning", "error"] = "info"
+    """``warning`` leaves out the lines of logouts that were accepted."""
+    log_subjects: bool = False
+    """Log ``sub`` and ``sid`` themselves, in place of keyed hashes."""
+    hash_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """For the keyed hashes of ``sub``, ``sid`` and ``jti``; made and kept in Redis if it is not
+    said."""
+    refused_max_len: Annotated[Number, Field(ge=100, le=10_000_000)] = 10_000
+    """Refusals that are kept, for ``event_retention`` at most; 1 KiB each or less, as a rule."""
+    trust_request_id: bool = False
+    """Take over ``X-Request-Id``: only behind a proxy that sets it itself."""
+    otel: bool = False
+    """Traces to OpenTelemetry; where to, its own ``OTEL_*`` variables say."""
 
     @property
     def journal_path(self) -> Path | None:

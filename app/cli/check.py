@@ -5,6 +5,7 @@ import asyncio
 import os
 import sqlite3
 import sys
+from importlib.util import find_spec
 
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
@@ -64,7 +65,15 @@ async def _all_rows(settings: Settings) -> list[Row]:
         await asyncio.gather(*(one.refresh() for one in keys))
     rows += [_issuer_row(one.issuer, one) for one in keys]
     rows += await session_rows(settings)
-    return [*rows, *await redis_rows(settings), _journal_row(settings)]
+    rows += [*await redis_rows(settings), _journal_row(settings)]
+    return [*rows, _traces_row()] if settings.otel else rows
+
+
+def _traces_row() -> Row:
+    """Whether what makes traces is installed; where they go is for their own variables to say."""
+    if find_spec("opentelemetry") and find_spec("opentelemetry.sdk"):
+        return Row(Verdict.RIGHT, "otel", "OpenTelemetry is installed")
+    return Row(Verdict.WRONG, "otel", "OpenTelemetry is not installed: the extra [otel]")
 
 
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
