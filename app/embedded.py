@@ -57,6 +57,25 @@ def find_server() -> str:
     )
 
 
+def running_url(data_dir: Path, port: int) -> str:
+    """The URL of the server that a receiver with this ``data_dir`` runs, for who works beside it.
+
+    Raises `EmbeddedFault` where none has ever run there.
+    """
+    path = data_dir.resolve() / "password"
+    try:
+        password = path.read_text("utf-8", "replace").strip()
+    except OSError as error:
+        raise EmbeddedFault(
+            f"no embedded server has been started in {path.parent} ({error.strerror})"
+        ) from None
+    return _url(password, port)
+
+
+def _url(password: str, port: int) -> str:
+    return f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0"
+
+
 class EmbeddedServer:
     """The child process and its files under ``data_dir``."""
 
@@ -68,7 +87,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        return f"redis://:{quote(self._password, safe='')}@127.0.0.1:{self._port}/0"
+        return _url(self._password, self._port)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:

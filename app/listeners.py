@@ -21,6 +21,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from app.inbound.direct import DirectHttp, HotRoute
 from app.inbound.limits import Connections, LimitedHttp, Limits
@@ -68,7 +69,7 @@ def public_server(
     return Server(settings, listener, app, most=most, hot=hot)
 
 
-def admin_server(settings: Settings, listener: socket.socket, app: Starlette) -> "Server":
+def admin_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
     """The operators' one."""
     return Server(settings, listener, app, most=ADMIN_CONNECTIONS)
 
@@ -80,7 +81,7 @@ class Server(uvicorn.Server):
         self,
         settings: Settings,
         listener: socket.socket,
-        app: Starlette,
+        app: ASGIApp,
         *,
         most: int,
         hot: HotRoute | None = None,

@@ -15,7 +15,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import DependencyUnavailable, Outage, TokenRefused, to_http
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
+from app.inbound.decrypting import Decrypting
 from app.inbound.form import read_form, read_whole
 from app.inbound.load import BodyBytes, Places
 from app.log import new_log
@@ -28,6 +29,7 @@ from app.spans import span
 from app.telemetry.story import Story, Teller, well_formed
 from app.telemetry.traces import Tracing
 from app.tokens import logout_token, signed_jwt
+from app.tokens.encrypted_jwt import is_encrypted
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
 from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
@@ -86,6 +88,7 @@ class BackchannelLogout:
         self._issuers = {name: provider.issuer for name, provider in providers.items()}
         self.writer = writer
         self.places = places
+        self._decrypting = Decrypting.of(self._issuers, places)
         self._bodies = BodyBytes()
         self._park = park
         self._teller = teller or Teller()
@@ -132,6 +135,9 @@ class BackchannelLogout:
     ) -> Response | None:
         arrived_at = self._clock()
         until = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        if self._decrypting is not None and is_encrypted(unverified_token):
+            spawn(self._answer_later(unverified_token, story, respond))
+            return None
         jwt, issuer = self._opened(unverified_token, story)
         keys = self._providers[issuer.issuer].keys
         if not signed_jwt.key_is_at_hand(jwt, keys):
@@ -169,8 +175,10 @@ class BackchannelLogout:
         arrived_at = self._clock()
         now = asyncio.get_running_loop().time()
         until, keys_until = now + REQUEST_SECONDS, now + LONGEST_WAIT
-        unverified_token = await reading
-        jwt, issuer = self._opened(unverified_token, story)
+        received = await reading
+        unverified_token = await self._decrypting.opened(received) if self._decrypting else received
+        encrypted = unverified_token is not received
+        jwt, issuer = self._opened(unverified_token, story, encrypted=encrypted)
         keys = self._providers[issuer.issuer].keys
         with self.places.taken(issuer.issuer):
             try:
@@ -187,12 +195,14 @@ class BackchannelLogout:
                 story.outcome = await self.writer.write(revocations, until=until)
 
     def _opened(
-        self, unverified_token: bytes, story: Story
+        self, unverified_token: bytes, story: Story, *, encrypted: bool = False
     ) -> tuple[UnverifiedJwt, IssuerSettings]:
         """All that can be asked before the signature."""
         jwt = story.jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
         story.issuer = issuer.issuer
+        if issuer.encryption == "required" and not encrypted:
+            raise TokenRefused(Reason.ENCRYPTION_REQUIRED)
         signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
         return jwt, issuer
 
