@@ -10,7 +10,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 NPM := tests/interop examples/express
 
 .PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
-.PHONY: lock clean
+.PHONY: providers lock clean
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
 	@echo "make bench      throughput, latency, memory, beside others (ARGS='storm memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
+	@echo "make providers  docs/providers.md, from app/providers.toml"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
@@ -64,6 +65,7 @@ test: $(READY)
 	fi
 
 test-all: $(READY) $(NPM:%=%/node_modules/.ready)
+	@$(PYTHON) -m tests.interop.kratos_dist
 	$(PYTEST) $(ARGS)
 
 # Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
@@ -136,6 +138,9 @@ licences: .cache/runtime/.ready .cache/supply/.ready
 bench: $(READY) bench/peers/node_modules/.ready
 	@$(PYTHON) -m bench.servers.debian
 	@$(PYTHON) -m bench $(ARGS)
+
+providers: $(READY)
+	@$(PYTHON) -m app.provider_page > docs/providers.md; echo "docs/providers.md"
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix

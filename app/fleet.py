@@ -6,18 +6,21 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.admin.health import HealthOfAll
+from app.canary.issuer import with_canary
 from app.listeners import admin_server, serve_all
 from app.log import new_log
 from app.operating import Wrap, running_api
 from app.service import (
     bound,
     new_app,
+    new_canary,
     running_publisher,
     running_redis,
     stop_on_signal,
     tell_addresses,
 )
 from app.settings import Settings
+from app.tasks import background
 from app.workers import Workers, share_of
 
 log = new_log(__name__)
@@ -30,11 +33,13 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         listeners = stack.enter_context(bound_for(settings.workers, settings))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
+        settings, signer = with_canary(settings)
         workers = Workers(settings, redis_url, listeners)
         health = HealthOfAll(workers.states)
         health.stopping = stop.is_set
         with_api = await stack.enter_async_context(
-            running_operators(settings, redis_url, health, stop, announce)
+            running_operators(own, redis_url, health, stop, announce)
         )
         # Left last: while the workers end, /readyz says that we are about to.
         server = admin_server(settings, admin, with_api(new_app(health.routes)))
@@ -44,7 +49,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         try:
             async with workers.running():
                 tell_addresses(listeners[0], admin, announce)
-                await stop.wait()
+                canary = new_canary(settings, signer, redis_url, listeners[0])
+                health.canary = canary.state if canary else None
+                async with background([canary.keep_trying] if canary else []):
+                    await stop.wait()
         finally:
             ended.set()
             await serving

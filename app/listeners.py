@@ -61,7 +61,7 @@ async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: 
 
 
 def public_server(
-    settings: Settings, listener: socket.socket, app: Starlette, hot: HotRoute
+    settings: Settings, listener: socket.socket, app: Starlette, hot: HotRoute | None
 ) -> "Server":
     """The providers' one; raises the limit of open files for it."""
     most = int(settings.max_connections)

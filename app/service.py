@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.admin.health import Health
+from app.canary.canary import Canary
+from app.canary.issuer import CanaryIssuer, Signer, with_canary
 from app.embedded import EmbeddedServer
 from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
@@ -28,7 +30,9 @@ from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
 from app.telemetry.telling import Telling
+from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
+from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
 
 log = new_log(__name__)
@@ -48,6 +52,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
+        settings, signer = with_canary(settings)
         parts = await stack.enter_async_context(running_parts(settings, redis_url))
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
@@ -55,7 +61,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         parts.health.stopping = stop.is_set
         with_api = await stack.enter_async_context(
             running_api(
-                settings,
+                own,
                 parts.publisher,
                 health=parts.health.now,
                 stopping=stop.is_set,
@@ -66,7 +72,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             public_server(settings, public, parts.public_app, parts.hot),
             admin_server(settings, admin, with_api(parts.admin_app)),
         ]
-        await serve_all(servers, stop, drain=settings.drain)
+        canary = new_canary(settings, signer, redis_url, public)
+        parts.health.canary = canary.state if canary else None
+        async with background([canary.keep_trying] if canary else []):
+            await serve_all(servers, stop, drain=settings.drain)
     log.info("service", outcome="stopped")
 
 
@@ -86,12 +95,16 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
     """What one process serves with, running. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            traces = stack.enter_context(tracing(settings))
+        except TracesFault as fault:
+            raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
         publisher = await stack.enter_async_context(running_publisher(settings, redis_url))
         # Ends before the publisher, which closes the way to Redis.
         telling = Telling(settings, publisher.link.client)
         await stack.enter_async_context(telling.running())
-        parts = Parts(settings, publisher, client, telling)
+        parts = Parts(settings, publisher, client, telling, traces)
         await stack.enter_async_context(parts.running())
         yield parts
 
@@ -108,6 +121,19 @@ async def running_publisher(settings: Settings, redis_url: str) -> AsyncIterator
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
         yield publisher
+
+
+def new_canary(
+    settings: Settings, signer: Signer | None, redis_url: str, public: socket.socket
+) -> Canary | None:
+    """The canary, for where there is to be one."""
+    if settings.canary is None or signer is None:
+        return None
+    shown = _shown(public)
+    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if shown.startswith(everywhere):
+            shown = here + shown.removeprefix(everywhere)
+    return Canary(settings.canary, signer, redis_url=redis_url, url=f"http://{shown}{PATH}")
 
 
 def tell_addresses(
@@ -127,10 +153,13 @@ class Parts:
         publisher: Publisher,
         client: httpx.AsyncClient,
         telling: Telling,
+        traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
-            issuer.issuer: ProviderKeys(issuer, client, clock=clock)
+            issuer.issuer: FixedKeys(issuer, issuer.key_set)
+            if isinstance(issuer, CanaryIssuer)
+            else ProviderKeys(issuer, client, clock=clock)
             for issuer in settings.signing_issuers
         }
         providers = {
@@ -152,10 +181,14 @@ class Parts:
             places=Places(settings.max_in_flight),
             park=self.parking.park,
             teller=telling.teller,
+            tracing=traces,
+            trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
-        self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
+        hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
+        # A span lasts for as long as a task: traced requests have one.
+        self.hot = hot if traces is None else None
         self.publisher = publisher
         self.health = Health(self.keys, publisher)
         self.admin_app = new_app(self.health.routes)

@@ -144,6 +144,11 @@ Algorithm = Literal[
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 ]  # fmt: skip
 
+SHARED_SECRET = "HS256"
+"""For one client, with a secret of its own, and for nobody else."""
+
+ClientAlgorithm = Algorithm | Literal["HS256"]
+
 
 def _listed(value: object) -> object:
     """A list; from the environment it is a text with commas."""
@@ -240,6 +245,7 @@ Seconds = Annotated[float, BeforeValidator(seconds)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
+PublicUrl = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_http_url)]
 KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)

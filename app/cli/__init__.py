@@ -10,7 +10,7 @@ from app import __version__
 from app.embedded import EmbeddedFault
 from app.settings import SettingsFault, load
 
-from . import check, explain, journal, serve, status, story, watch
+from . import check, explain, journal, keys, revoke, serve, status, story, watch
 from .parts import WrongUsage
 
 
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check, explain, journal, watch, status, story):
+    for command in (serve, check, explain, journal, keys, watch, status, story, revoke):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument(

@@ -17,11 +17,13 @@ from app.errors import (
     OUTAGE_SENTENCES,
     SENTENCES,
     DependencyUnavailable,
+    Reason,
     TokenRefused,
     to_http,
 )
 from app.settings import IssuerSettings, Settings
 from app.tokens import logout_token, signed_jwt
+from app.tokens.encrypted_jwt import Opener, is_encrypted
 from app.tokens.fetch import new_client
 from app.tokens.logout_token import Judging
 from app.tokens.provider_keys import ProviderKeys
@@ -108,18 +110,26 @@ class _Report:
 async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault | None:
     """Print every rule; returns the first fault."""
     report = _Report()
+    issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
+    encrypted = is_encrypted(token)
+    if encrypted:
+        inner = _explain_encryption(report, token, Opener(issuers))
+        if inner is None:
+            return report.fault
+        token = inner
     shape = f"{len(token)} bytes, {len(token.split(b'.'))} segments"
     jwt = report.rule("shape", partial(signed_jwt.parse, token), shape)
     if jwt is None:
         return report.fault
     header, claims = jwt.unverified_header, jwt.unverified_claims
-    issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
     issuer = report.rule(
         "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _members(claims, ["iss"])
     )
     if issuer is None:
         report.note("configured", _listed(sorted(issuers)))
         return report.fault
+    if issuer.encryption == "required" and not encrypted:
+        report.fail("encrypted", TokenRefused(Reason.ENCRYPTION_REQUIRED))
     if report.rule(
         "header",
         lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS),
@@ -128,9 +138,25 @@ async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault 
         await _explain_signature(report, jwt, issuer)
     else:
         report.note("configured", f"algorithms {_listed(issuer.algorithms)}")
+        for client in issuer.clients:
+            if client.algorithms:
+                report.note(client.client_id, f"algorithms {_listed(client.algorithms)}")
         report.skip("signature", "the header is refused")
     _explain_claims(report, claims, issuer, at)
     return report.fault
+
+
+def _explain_encryption(report: _Report, token: bytes, opener: Opener) -> bytes | None:
+    """The signed token inside; None where it can not be had."""
+    try:
+        header = signed_jwt.strict_header(token.partition(b".")[0])
+    except TokenRefused:
+        header = {}
+    found = _members(header, ["alg", "enc", "kid", "zip", "crit"])
+    inner: bytes | None = report.rule("encrypted", partial(opener.open, token), found)
+    if inner is None and opener.keys:
+        report.note("configured", _listed(f"{key.kid} ({key.alg})" for key in opener.keys))
+    return inner
 
 
 async def _explain_signature(

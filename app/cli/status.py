@@ -101,6 +101,8 @@ def _service_rows(settings: Settings, ready: dict[str, Any] | None) -> Iterator[
         yield _issuer_row(name, keys)
     if journal := ready.get("journal"):
         yield _journal_row(journal)
+    if canary := ready.get("canary"):
+        yield _canary_row(canary)
 
 
 def _issuer_row(name: str, keys: dict[str, Any]) -> Row:
@@ -113,6 +115,19 @@ def _issuer_row(name: str, keys: dict[str, Any]) -> Row:
         verdict = Verdict.WRONG if not keys["keys"] else Verdict.WARNING
         return Row(verdict, what, f"{said}; {fetch_fault(keys['error'])}")
     return Row(Verdict.RIGHT if keys["attempted"] else Verdict.UNKNOWN, what, said)
+
+
+def _canary_row(canary: dict[str, Any]) -> Row:
+    last, failures = canary["last"], canary["failures"]
+    if last is None:
+        return Row(Verdict.UNKNOWN, "canary", "has not tried yet")
+    said = f"{last['outcome']}, {ago(last['at'], time.time())}"
+    if last["to_marker"] is not None:
+        said += f"; marker after {last['to_marker']:.3f} s"
+    if last["to_receipt"] is not None:
+        said += f", receipt after {last['to_receipt']:.3f} s"
+    said += f"; failed {failures} of {count(canary['tries'], 'time')}"
+    return Row(Verdict.RIGHT if last["outcome"] == "ok" else Verdict.WRONG, "canary", said)
 
 
 def _journal_row(journal: dict[str, Any]) -> Row:

@@ -7,10 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from app.errors import Reason
 from app.history import Filter, History, Missed, Refusal, Told, as_json
+from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
+from app.publish.redis_link import RedisLink
 from app.settings import Settings
+from app.telemetry.hashes import keyed_hash
 from backchannel_logout import EventKind
 
 from .parts import add_json, add_whom, apps_of, issuer_of, opened
@@ -57,6 +61,8 @@ async def _watch(
 ) -> None:
     width = max(7, *map(len, apps))
     async with opened(settings) as link:
+        if wanted.sid is not None or wanted.sub is not None:
+            wanted = await _with_hashes(settings, link, wanted)
         feed = History(settings, link).feed(
             apps,
             # A refused token names no app of ours that could be believed.
@@ -67,6 +73,21 @@ async def _watch(
         async for item in feed:
             if isinstance(item, Missed) or wanted.lets(item):
                 print(_json(item) if arguments.json else _line(item, width), flush=True)
+
+
+async def _with_hashes(settings: Settings, link: RedisLink, wanted: Filter) -> Filter:
+    """The filter, with what refusals hold in place of users and sessions."""
+    try:
+        hashed = await keyed_hash(settings, link.client)
+    except EXCHANGE_FAULTS as error:
+        said = f"refusals of this session or user are not shown: {fault_of(error)}"
+        print(said, file=sys.stderr, flush=True)
+        return wanted
+    return replace(
+        wanted,
+        sid_hash=hashed(wanted.sid) if wanted.sid is not None else None,
+        sub_hash=hashed(wanted.sub) if wanted.sub is not None else None,
+    )
 
 
 def _tell_away(faults: Mapping[str, str]) -> None:
@@ -88,7 +109,13 @@ def _line(item: Told | Refusal | Missed, width: int) -> str:
         return f"{'':23}  {item.app:<{width}}  events may be missing here"
     if isinstance(item, Refusal):
         when = precisely(item.at) if item.at is not None else ""
-        members = {"iss": item.iss, "aud": item.aud, "alg": item.alg, "kid": item.kid}
+        members = {
+            "verified": "yes" if item.verified else "no",
+            "iss": item.iss,
+            "aud": item.aud,
+            "alg": item.alg,
+            "kid": item.kid,
+        }
         rest = {"request": item.request_id, "sid hash": item.sid_hash, "sub hash": item.sub_hash}
         return f"{when:23}  {'refused':<{width}}  {item.reason}: {_members(members | rest)}"
     return f"{precisely(item.at):23}  {item.app:<{width}}  {event_words(item)}"

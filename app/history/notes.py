@@ -19,7 +19,8 @@ class Refusal:
     """A token that was refused; what it did not hold, or is not known, is None.
 
     ``reason`` is the code of `app.errors.Reason`, ``rule`` its sentence; ``aud`` is JSON.
-    Users and sessions only as keyed hashes.
+    Users and sessions only as keyed hashes. ``verified``: the issuer had signed it; else all of
+    it is what anybody may have written.
     """
 
     id: str
@@ -37,12 +38,14 @@ class Refusal:
     sid_hash: str | None = None
     sub_hash: str | None = None
     request_id: str | None = None
+    verified: bool = False
 
     @classmethod
     def from_fields(cls, entry_id: str, fields: Mapping[bytes, bytes]) -> Self:
         """Read an entry; fields that this release does not know are left out."""
         known = _known(cls, fields)
-        return cls(id=entry_id, at=_number(known.pop("at", None)), **known)
+        at, verified = _number(known.pop("at", None)), known.pop("verified", "") == "1"
+        return cls(id=entry_id, at=at, verified=verified, **known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

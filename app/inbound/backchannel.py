@@ -15,7 +15,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import DependencyUnavailable, Outage, TokenRefused, to_http
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
+from app.inbound.decrypting import Decrypting
 from app.inbound.form import read_form, read_whole
 from app.inbound.load import BodyBytes, Places
 from app.log import new_log
@@ -24,8 +25,11 @@ from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import IssuerSettings
-from app.telemetry.story import Story, Teller
+from app.spans import span
+from app.telemetry.story import Story, Teller, well_formed
+from app.telemetry.traces import Tracing
 from app.tokens import logout_token, signed_jwt
+from app.tokens.encrypted_jwt import is_encrypted
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
 from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
@@ -76,30 +80,51 @@ class BackchannelLogout:
         places: Places,
         park: Park,
         teller: Teller | None = None,
+        tracing: Tracing | None = None,
+        trusts_request_id: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
         self._issuers = {name: provider.issuer for name, provider in providers.items()}
         self.writer = writer
         self.places = places
+        self._decrypting = Decrypting.of(self._issuers, places)
         self._bodies = BodyBytes()
         self._park = park
         self._teller = teller or Teller()
+        self._tracing = tracing
+        self._trusts_request_id = trusts_request_id
         self._clock = clock
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
-        return await self._answer(self._read(request), Story(self._teller, time.perf_counter()))
+        story = Story(self._teller, time.perf_counter(), self._request_id(request))
+        if self._tracing is None:
+            return await self._answer(self._read(request), story)
+        with self._tracing.of(request.headers, story) as answered:
+            return answered(await self._answer(self._read(request), story))
+
+    def _request_id(self, request: Request) -> str | None:
+        """The one that a proxy has given it, where that is trusted."""
+        if not self._trusts_request_id:
+            return None
+        return well_formed(request.headers.get("x-request-id", ""))
 
     def answer_whole(
-        self, media_type: str, body: bytes, respond: Respond, spawn: Spawn
+        self,
+        media_type: str,
+        body: bytes,
+        respond: Respond,
+        spawn: Spawn,
+        request_id: str | None = None,
     ) -> Response | None:
         """`answer` to a POST whose body is here already; None: ``respond`` gets it later.
 
         Where nothing but Redis has to be waited for there is no task, no deadline and no future for
         it alone (docs/performance.md). ``spawn`` runs what has to wait for more.
         """
-        story = Story(self._teller, time.perf_counter())
+        request_id = None if request_id is None else well_formed(request_id)
+        story = Story(self._teller, time.perf_counter(), request_id)
         try:
             return self._begin(read_whole(media_type, body), story, respond, spawn)
         except Exception as error:  # noqa: BLE001  it is logged there
@@ -110,6 +135,9 @@ class BackchannelLogout:
     ) -> Response | None:
         arrived_at = self._clock()
         until = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        if self._decrypting is not None and is_encrypted(unverified_token):
+            spawn(self._answer_later(unverified_token, story, respond))
+            return None
         jwt, issuer = self._opened(unverified_token, story)
         keys = self._providers[issuer.issuer].keys
         if not signed_jwt.key_is_at_hand(jwt, keys):
@@ -147,28 +175,34 @@ class BackchannelLogout:
         arrived_at = self._clock()
         now = asyncio.get_running_loop().time()
         until, keys_until = now + REQUEST_SECONDS, now + LONGEST_WAIT
-        unverified_token = await reading
-        jwt, issuer = self._opened(unverified_token, story)
+        received = await reading
+        unverified_token = await self._decrypting.opened(received) if self._decrypting else received
+        encrypted = unverified_token is not received
+        jwt, issuer = self._opened(unverified_token, story, encrypted=encrypted)
         keys = self._providers[issuer.issuer].keys
         with self.places.taken(issuer.issuer):
             try:
-                signed = await signed_jwt.verify(
-                    jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
-                )
+                with span("verify", issuer=issuer.issuer):
+                    signed = await signed_jwt.verify(
+                        jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
+                    )
             except (DependencyUnavailable, asyncio.CancelledError):
                 # Cancelled: the deadline has come before the keys.
                 self._park(unverified_token, jwt, issuer.issuer, arrived_at, story.request_id)
                 raise
             revocations = self._judged(signed, story, arrived_at)
-            story.outcome = await self.writer.write(revocations, until=until)
+            with span("store", issuer=issuer.issuer):
+                story.outcome = await self.writer.write(revocations, until=until)
 
     def _opened(
-        self, unverified_token: bytes, story: Story
+        self, unverified_token: bytes, story: Story, *, encrypted: bool = False
     ) -> tuple[UnverifiedJwt, IssuerSettings]:
         """All that can be asked before the signature."""
         jwt = story.jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
         story.issuer = issuer.issuer
+        if issuer.encryption == "required" and not encrypted:
+            raise TokenRefused(Reason.ENCRYPTION_REQUIRED)
         signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
         return jwt, issuer
 

@@ -160,8 +160,8 @@ class Watch:
     def _say(self, place: str, error: str | None) -> None:
         if error != self._faults.get(place):
             level = logging.INFO if error is None else logging.WARNING
-            writable = error is None
-            log.log(level, "redis", server=place or None, writable=writable, error=error)
+            outcome = "writable" if error is None else "not_writable"
+            log.log(level, "redis", outcome=outcome, server=place or None, error=error)
         if error is None:
             self._faults.pop(place, None)
         else:

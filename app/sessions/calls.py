@@ -5,6 +5,7 @@ No redirects, one deadline for the whole call, a limit for what is read, https (
 """
 
 import asyncio
+import ssl
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,12 +60,14 @@ class NoAccess:
         return False
 
 
-def new_client() -> httpx.AsyncClient:
+def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     """An HTTP client for the calls; whoever asks for it closes it.
 
+    ``tls`` may be one that was loaded before: to load the authorities takes some 50 ms.
     ``identity``: a compressed answer could unpack to many times the limit in one step.
     """
     return httpx.AsyncClient(
+        verify=tls or httpx.create_ssl_context(),
         follow_redirects=False,
         timeout=CALL_SECONDS,
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},

@@ -31,8 +31,7 @@ DEFAULT_LIFESPAN = 86400.0
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-# A page is asked for with these; all else of the link is not believed.
-_PAGE_PARAMETERS = ("page_token", "page")
+_LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?(\w+)')
 
 
 class Kratos:
@@ -55,7 +54,8 @@ class Kratos:
             return Page(sessions=())
         found = read(tuple[SessionShape, ...], answer.body)
         sessions = (one.session(self.issuer, user_id) for one in found)
-        return Page(sessions=checked(sessions, user_id=user_id), next=next_page(answer.headers))
+        following = next_page(answer.headers, page) if found else None
+        return Page(sessions=checked(sessions, user_id=user_id), next=following)
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
         answer = await self._calls.call(
@@ -105,19 +105,28 @@ def uuid(value: str) -> str:
 def page_parameters(page: str | None) -> dict[str, str]:
     """What to ask for a page with; ``page`` comes from `next_page`, or from anybody."""
     told = dict(parse_qsl(page or ""))
-    wanted = {name: told[name] for name in _PAGE_PARAMETERS if name in told}
-    return {"page_size": str(PAGE_SIZE), **wanted}
+    wanted = {name: value for name, value in told.items() if name in ("page", "page_token")}
+    return {"per_page": str(PAGE_SIZE), **wanted}
 
 
-def next_page(headers: Mapping[str, str]) -> str | None:
-    """Of the ``Link`` header with ``rel="next"``, what names the page. The rest is not followed."""
-    for target, relation in re.findall(r'<([^<>]*)>\s*;\s*rel="?(\w+)', headers.get("link", "")):
-        if relation == "next":
-            told = dict(parse_qsl(urlsplit(target).query))
-            wanted = {name: told[name] for name in _PAGE_PARAMETERS if name in told}
-            # Where both are told, they mean the same.
-            return urlencode(dict(list(wanted.items())[:1])) or None
-    return None
+def next_page(headers: Mapping[str, str], page: str | None) -> str | None:
+    """What to ask for the page after ``page`` with. Nothing of a link is believed but its token.
+
+    Where a page has a number, as in Kratos 1.3, it is we who count: there, the pages 0 and 1 are
+    the same, and who follows the links ends one page too early. Where it has only a token, the
+    link with ``rel="next"`` has it.
+    """
+    links = {
+        relation: dict(parse_qsl(urlsplit(target).query))
+        for target, relation in _LINK.findall(headers.get("link", ""))
+    }
+    total = headers.get("x-total-count", "")
+    if re.fullmatch(r"[0-9]{1,9}", total) and any("page" in one for one in links.values()):
+        asked = page_parameters(page).get("page", "1")
+        number = int(asked) if re.fullmatch(r"[1-9][0-9]{0,5}", asked) else 1
+        return f"page={number + 1}" if number * PAGE_SIZE < int(total) else None
+    token = links.get("next", {}).get("page_token")
+    return urlencode({"page_token": token}) if token else None
 
 
 class _Error(Shape):

@@ -70,7 +70,8 @@ class OwnSessions:
         )
         found = read(tuple[SessionShape, ...], answer.body)
         sessions = (one.session(self.issuer, owner) for one in found)
-        return Page(sessions=checked(sessions, user_id=owner), next=next_page(answer.headers))
+        following = next_page(answer.headers, page) if found else None
+        return Page(sessions=checked(sessions, user_id=owner), next=following)
 
     async def end(self, user: UserCredential, session_id: str) -> None:
         """Deactivate one of the others. Kratos says nothing about whether there was one.
@@ -86,7 +87,7 @@ class OwnSessions:
         not_found(answer)
 
     async def end_others(self, user: UserCredential) -> int:
-        """Deactivate all others; returns how many there were."""
+        """Deactivate all others; returns how many, as Kratos counts: also those that had ended."""
         answer = await self._calls.call("DELETE", "/sessions", expect={200}, headers=user.headers())
         return read(_Count, answer.body).count
 

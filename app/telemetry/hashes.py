@@ -36,7 +36,7 @@ class KeyedHash:
 
     def __call__(self, value: str) -> str:
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(value.encode("utf-8", "surrogatepass"))
+        inner.update(value.encode())
         outer.update(inner.digest())
         digest = outer.digest()[:LENGTH]
         return binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE).decode("ascii")

@@ -137,8 +137,14 @@ class Refusals:
         if not fair or len(self._waiting) >= MOST_WAITING:
             self.dropped += 1
             return
-        self._waiting.append(entry_of(refusal, hashed))
-        self._arrived.set()
+        try:
+            self._waiting.append(entry_of(refusal, hashed))
+        except Exception:
+            # What came in is anybody's: whatever it does here, it is refused all the same.
+            self.dropped += 1
+            log.exception("refusals", outcome="failed", error="internal")
+        else:
+            self._arrived.set()
 
     async def keep_writing(self) -> None:
         """Write what waits, a batch at a time; at the end what is left, once. Never returns."""

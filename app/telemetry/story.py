@@ -4,6 +4,7 @@ look up (`refusals`)."""
 import json
 import logging
 import os
+import re
 import time
 from binascii import b2a_hex
 from functools import lru_cache
@@ -60,6 +61,15 @@ def new_request_id() -> str:
     return f"{_PROCESS}-{next(_NUMBERS):x}"
 
 
+# Of a proxy's id: long enough for any, and nothing that a log or a header could trip over.
+_WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def well_formed(request_id: str) -> str | None:
+    """An id that somebody else has given, if it is one."""
+    return request_id if _WELL_FORMED.fullmatch(request_id) else None
+
+
 class Story:
     """What is known of one token, and the one log line of it: what happened, never what it was."""
 
@@ -71,6 +81,7 @@ class Story:
         "jwt",
         "outcome",
         "parked",
+        "reason",
         "revocations",
         "token",
         "trace_id",
@@ -88,6 +99,8 @@ class Story:
         """From when all is proven."""
         self.revocations: list[Revocation] | None = None
         self.outcome = "-"
+        self.reason: str | None = None
+        """Why it was refused or could not be taken, from when that has been told."""
         self.parked: float | None = None
         """How long it has waited for a key, in seconds."""
         self.trace_id: str | None = None
@@ -113,6 +126,7 @@ class Story:
 
     def tell(self, outcome: str, reason: str | None = None) -> None:
         """Tell what has become of it; once."""
+        self.outcome, self.reason = outcome, reason
         level = logging.INFO if outcome in _GOOD else logging.WARNING
         ms = (time.perf_counter() - self._began) * 1000
         line = json_line()

@@ -15,6 +15,7 @@ import httpx
 
 from app.log import new_log
 from app.settings import IssuerSettings
+from app.spans import span
 
 from .fetch import FetchFailed, fetch_document
 from .jwks import KeySet, NotAKeySet, read_key_set
@@ -222,7 +223,8 @@ class ProviderKeys:
         self._wanted = False
         name = self.issuer.issuer
         try:
-            key_set = await self._fetch_key_set()
+            with span("keys.fetch", issuer=name):
+                key_set = await self._fetch_key_set()
         except FetchFailed as error:
             self._last_error = error.code
             self._failures += 1

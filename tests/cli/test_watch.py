@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.history.notes import REFUSED
+from app.telemetry.hashes import KeyedHash
 from backchannel_logout import AppKeys
 from tests.support.receiver import ROOT, clean_environment, config, wait_for
 from tests.support.redis_server import RedisServer
@@ -84,7 +85,7 @@ def test_events_and_refusals_are_lines_and_ctrl_c_ends_it_quietly(
     assert watch.stop() == 130
     first, second, third = watch.lines
     assert "  shop     session  sid s1  sub alice  iss https://op.example  source " in first
-    assert r"refused  iat_old: iss https://op.example  alg RS256  request " in second
+    assert r"refused  iat_old: verified no  iss https://op.example  alg RS256  request " in second
     assert "\x1b" not in second
     assert "  wiki     session  sid s2 " in third
     assert watch.said == ""
@@ -108,6 +109,19 @@ def test_filters_and_json_lines(
     add(redis_server, "shop", "s1")
     refuse(redis_server)
     wait_for(lambda: len(one.lines) == len(other.lines) == 2, "each shows its second")
+
+
+def test_a_refusal_of_the_session_is_found_by_its_hash(
+    watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    text = f'hash_key = "a-key-of-the-settings"\n{text}'
+    refuse(redis_server, sid_hash=KeyedHash(b"a-key-of-the-settings")("s1"), request_id="mine")
+    refuse(redis_server, sid_hash=KeyedHash(b"a-key-of-the-settings")("s2"))
+    watches.append(watch := Watch(tmp_path, text, "--sid", "s1", "--since", "1h"))
+    wait_for(lambda: watch.lines, "it is shown")
+    add(redis_server, "shop", "s1")
+    wait_for(lambda: len(watch.lines) == 2, "the event, too")
+    assert "  request mine  " in watch.lines[0]
 
 
 def test_it_outlives_a_restart_of_redis(

@@ -32,7 +32,6 @@ class Auth0Api(ApiServer):
         """Those that are good, with their end."""
         self.lag = 0.0
         """How long after its 202 a deletion is carried out."""
-        self.page_limit = 100
         self.settings: dict[str, Any] = {"session_lifetime": 168, "idle_session_lifetime": 72}
         self._doomed: dict[str, float] = {}
 
@@ -67,14 +66,14 @@ class Auth0Api(ApiServer):
 
     def alive(self) -> set[str]:
         """The ids of the sessions that have not ended."""
-        self._carry_out()
+        self.carry_out(time.time())
         return set(self.sessions)
 
     def is_misbehaving(self, request: Request) -> bool:
         return request.path != "/oauth/token"
 
     def answer(self, request: Request) -> Response:
-        self._carry_out()
+        self.carry_out(time.time())
         if request.path == "/oauth/token":
             return self._token(request)
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -123,7 +122,7 @@ class Auth0Api(ApiServer):
     def _page(self, user_id: str, query: dict[str, str]) -> Response:
         own = sorted(id_ for id_, one in self.sessions.items() if one["user_id"] == user_id)
         left = [id_ for id_ in own if id_ > query.get("from", "")]
-        take = min(int(query.get("take", 50)), self.page_limit)
+        take = min(int(query.get("take", 50)), 100)
         body: dict[str, Any] = {"sessions": [self.sessions[id_] for id_ in left[:take]]}
         return Response(200, body | ({"next": left[take - 1]} if left[take:] else {}))
 
@@ -141,9 +140,10 @@ class Auth0Api(ApiServer):
                 self._doomed.setdefault(session_id, time.time() + self.lag)
         return Response(202)
 
-    def _carry_out(self) -> None:
+    def carry_out(self, now: float) -> None:
+        """Carry out the deletions that were taken ``lag`` seconds before ``now``."""
         for session_id, at in list(self._doomed.items()):
-            if at <= time.time():
+            if at <= now:
                 self.sessions.pop(session_id, None)
                 del self._doomed[session_id]
 

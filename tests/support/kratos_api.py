@@ -21,7 +21,8 @@ class KratosApi(ApiServer):
     def __init__(self) -> None:
         super().__init__()
         self.sessions: dict[str, dict[str, Any]] = {}
-        self.page_limit = 500
+        self.keyset = False
+        """Whether pages are found by key; else, as in Kratos 1.3, by place."""
 
     def add(self, user_id: str, session_id: str | None = None, **members: Any) -> str:
         """A new session of the identity, with members added or changed; returns its id."""
@@ -76,18 +77,19 @@ class KratosApi(ApiServer):
         current = self.sessions.get(token.removeprefix("token-"))
         if not token.startswith("token-") or current is None or not current["active"]:
             return fault(401, "Unauthorized")
-        others = [
-            one for one in self._of(current["identity"]["id"], "true") if one["id"] != current["id"]
-        ]
+        owner = current["identity"]["id"]
+        others = [one for one in self._of(owner, "true") if one["id"] != current["id"]]
         match method, rest:
             case "GET", ["whoami"]:
                 return Response(200, current)
             case "GET", []:
                 return self._page(request, others)
             case "DELETE", []:
-                for one in others:
+                # It counts those that have ended, too.
+                everyone = [one for one in self._of(owner, None) if one is not current]
+                for one in everyone:
                     one["active"] = False
-                return Response(200, {"count": len(others)})
+                return Response(200, {"count": len(everyone)})
             case "DELETE", [session_id]:
                 if session_id == current["id"]:
                     return fault(400, "cannot revoke current session")
@@ -107,19 +109,38 @@ class KratosApi(ApiServer):
         return Response(204)
 
     def _page(self, request: Request, found: list[dict[str, Any]]) -> Response:
-        """By place, behind a token that looks like a key (``ory/x/pagination/tokenpagination``)."""
-        token = request.query.get("page_token")
-        page = json.loads(base64.urlsafe_b64decode(token))["page"] if token else 0
-        size = min(int(request.query.get("page_size", 250)), self.page_limit)
-        begin = page * size
-        links = []
-        for name, number in (("first", 0), ("next", page + 1)):
-            if name == "first" or begin + size < len(found):
-                there = base64.urlsafe_b64encode(json.dumps({"page": number, "v": 1}).encode())
-                query = f"page={number}&page_size={size}&page_token={there.decode()}"
-                links.append(f'<{request.path}?{query}>; rel="{name}"')
-        headers = {"Link": ",".join(links), "X-Total-Count": str(len(found))}
+        return self._by_key(request, found) if self.keyset else self._by_place(request, found)
+
+    def _by_place(self, request: Request, found: list[dict[str, Any]]) -> Response:
+        """As Kratos 1.3: the page that is counted from 0 is read as if counted from 1."""
+        size, page = int(request.query.get("per_page", 250)), int(request.query.get("page", 0))
+        total = len(found)
+        last = (total - 1) // size
+        names = {"first": 0} if page >= last else {"next": page + 1, "last": last}
+        if total == 0:
+            names = {"first": 0, "next": page + 1, "prev": page - 1}
+        links = [
+            f"<{request.path}?page={number}&page_size={size}&page_token={_key(number * size)}"
+            f'&per_page={size}>; rel="{name}"'
+            for name, number in names.items()
+        ]
+        begin = (max(page, 1) - 1) * size
+        headers = {"Link": ",".join(links), "X-Total-Count": str(total)}
         return Response(200, found[begin : begin + size], headers)
+
+    def _by_key(self, request: Request, found: list[dict[str, Any]]) -> Response:
+        """As its newer lists are: after the entry that the token names."""
+        size = int(request.query.get("per_page", 250))
+        tokens = [_key(number) for number in range(len(found))]
+        token = request.query.get("page_token")
+        begin = tokens.index(token) if token else 0
+        more = tokens[begin + size :]
+        link = f'<{request.path}?page_size={size}&page_token={more[0]}>; rel="next"' if more else ""
+        return Response(200, found[begin : begin + size], {"Link": link})
+
+
+def _key(number: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps({"offset": str(number), "v": 2}).encode()).decode()
 
 
 def fault(code: int, message: str) -> Response:
