@@ -44,7 +44,7 @@ class Health:
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
     async def now(self) -> Body:
-        """What `/readyz` says."""
+        """`body` and the canary, for whoever asks one process or several alike."""
         body = self.body()
         if self.canary is not None:
             body["canary"] = self.canary()

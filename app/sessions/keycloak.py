@@ -5,7 +5,8 @@ Roles of ``realm-management`` for the service account: ``view-users`` and ``mana
 session whose user is not known.
 
 Two kinds of session share their ids: those in a browser, and the offline sessions that refresh
-tokens with ``offline_access`` live in. Of a pair the first is shown.
+tokens with ``offline_access`` live in. Of a pair the first is shown; an offline session that stands
+alone is shown as one, and `end` ends it only with its refresh tokens, for there is nothing else.
 
 "Sign out" of a user sends one logout token with one ``sid`` for several sessions (before the
 releases of mid-2026): so each session is ended by its own id. It also makes all tokens of the user
@@ -17,9 +18,9 @@ it where it can be had.
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
-from .bulk import checked, end_each, others_of
+from .bulk import checked, others_of
 from .calls import Answer, Calls
 from .interface import FaultKind, ProviderFault
 from .keycloak_shapes import ClientStats, Consent, NotFound, Realm, SessionShape
@@ -93,10 +94,12 @@ class Keycloak:
     ) -> tuple[ProviderSession, ...]:
         ended: dict[str, ProviderSession] = {}
         for _ in range(ROUNDS):
-            found = await self._to_end(user_id, refresh_tokens)
+            # Of one that has ended, refresh tokens that were to be spared may be left.
+            listed = (await self.list(user_id)).sessions
+            found = tuple(session for session in listed if session.id not in ended)
             if not found:
                 break
-            await end_each(self, found, refresh_tokens=refresh_tokens)
+            await self._end_each(found, refresh_tokens)
             ended |= {session.id: session for session in found}
         if refresh_tokens:
             path = f"{self._path}/users/{segment(user_id)}/logout"
@@ -107,8 +110,7 @@ class Keycloak:
         self, user_id: str, *, keep: str, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
         others = await others_of(self, user_id, keep)
-        others = tuple(one for one in others if refresh_tokens or not one.offline)
-        await end_each(self, others, refresh_tokens=refresh_tokens)
+        await self._end_each(others, refresh_tokens)
         return others
 
     async def lifetimes(self) -> Lifetimes:
@@ -117,9 +119,10 @@ class Keycloak:
 
     # -- asking ---------------------------------------------------------------------------
 
-    async def _to_end(self, user_id: str, refresh_tokens: bool) -> tuple[ProviderSession, ...]:
-        found = (await self.list(user_id)).sessions
-        return tuple(one for one in found if refresh_tokens or not one.offline)
+    async def _end_each(self, sessions: Iterable[ProviderSession], refresh_tokens: bool) -> None:
+        """Who asks for offline access at the login has an offline session alone: it ends, too."""
+        for session in sessions:
+            await self.end(session.id, refresh_tokens=refresh_tokens or session.offline)
 
     async def _of_user(self, user_id: str, which: str) -> tuple[ProviderSession, ...]:
         path = f"{self._path}/users/{segment(user_id)}/{which}"

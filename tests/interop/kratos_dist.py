@@ -14,13 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.interop.keycloak_dist import cache
+
 MODULE, RELEASE = "github.com/ory/kratos", "v1.3.1"
-
-
-def cache() -> Path:
-    """Where it is kept, as the XDG base directory specification has it."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "backchannel-logout-receiver"
 
 
 def program() -> Path:
@@ -74,8 +70,9 @@ def _build(go: str, module: Path) -> None:
     print(f"Building Kratos {RELEASE}; this takes five minutes.", flush=True)
     source = cache() / "kratos-source"
     shutil.rmtree(source, ignore_errors=True)
-    # The module's own tests are most of it, and Go makes its files read-only.
-    shutil.copytree(module, source, copy_function=shutil.copyfile)
+    shutil.copytree(module, source)
+    # Go's cache is read-only, and this is not.
+    subprocess.run(["chmod", "-R", "u+w", source], check=True)  # noqa: S607
     built = subprocess.run(
         [go, "build", "-tags", "sqlite,json1", "-trimpath", "-ldflags=-s -w",
          "-o", f"{program()}.new", "."],

@@ -1,13 +1,10 @@
 """Each adapter beside a server that speaks its provider's API, as the settings would build it."""
 
 import contextlib
-import functools
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-
-import httpx
 
 from app.sessions.calls import new_client
 from app.sessions.interface import SessionProvider
@@ -76,10 +73,9 @@ def issuer_of(api: Api) -> IssuerSettings:
     )
 
 
-@functools.cache
 def tls() -> ssl.SSLContext:
-    """Loaded once for all tests."""
-    return httpx.create_ssl_context()
+    """For plain http on this machine: to load its certificates takes longer than a test."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @contextlib.asynccontextmanager
