@@ -58,6 +58,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
         settings, signer = with_canary(settings)
         parts = await stack.enter_async_context(running_parts(settings, redis_url, Cells(settings)))
         for listener in (public, admin):
@@ -66,7 +67,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         parts.health.stopping = stop.is_set
         with_api = await stack.enter_async_context(
             running_api(
-                settings,
+                own,
                 parts.publisher,
                 health=parts.health.now,
                 stopping=stop.is_set,
