@@ -7,6 +7,8 @@ better_auth_process  the process of it
 node               whether a provider from npm can be started
 keycloak_dist      Keycloak's distribution, from Maven's registry, in the user's cache
 keycloak           the one server of a test run; its realms, and their administrator
+kratos_dist        Ory Kratos, built from its Go module, in the user's cache
+kratos             a server of it, and users who log in
 browser            follows redirects, keeps cookies, presses the buttons of HTML forms
 oidc_client        the relying app's side of OpenID Connect: code flow, PKCE, refresh
 relying_app        an app over HTTP whose ``/me`` answers 200 or 401
