@@ -20,7 +20,7 @@ Gauge = tuple[str, list[str], float]
 """A gauge's name, the values of its labels, and its own; goes through JSON as it is."""
 
 
-_MERGE: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
+_MERGE: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 
 def merged(gauges: Sequence[Iterable[Gauge]]) -> list[Gauge]:
@@ -36,7 +36,7 @@ def merged(gauges: Sequence[Iterable[Gauge]]) -> list[Gauge]:
 
 
 def exposed(cells: Sequence[Cells], gauges: Iterable[Gauge], accept: str) -> tuple[bytes, str]:
-    """The text and its media type. ``cells`` of several workers are summed up.
+    """The text and its media type. ``cells`` are of one process or several (`Metric.merge`).
 
     ``accept`` is the request's header. Reads numbers alone, and takes milliseconds: for a thread.
     """
@@ -57,7 +57,8 @@ class _Numbers(Collector):
         families: dict[str, Family] = {}
         for group in zip(*(one.values() for one in self._cells), strict=True):
             metric, labels, _ = group[0]
-            numbers = [sum(column) for column in zip(*(one[2] for one in group), strict=True)]
+            columns = zip(*(one[2] for one in group), strict=True)
+            numbers = [_MERGE[metric.merge](column) for column in columns]
             _add(_family(families, metric), metric, labels, numbers)
         for name, values, value in self._gauges:
             _family(families, ALL[name]).add_metric(values, value)  # type: ignore[arg-type,call-arg]

@@ -4,8 +4,8 @@ No label holds anything of a token that the settings do not name, so that a floo
 docs/metrics.md is the same table for people; a test holds the two together.
 
 A counter or a histogram is counted where it happens (`cells`, `tally`) and outlives the worker that
-counted. A gauge is looked at when it is asked for (`app.admin.gauges`); of several workers each has
-its own, and `Metric.merge` says what they are together.
+counted. A gauge is looked at when it is asked for (`app.admin.gauges`). Of several workers each has
+its own number, and `Metric.merge` says what they are together.
 """
 
 from dataclasses import dataclass
@@ -243,13 +243,13 @@ APP_DEAD = Metric(
 APP_RECEIPTS = Metric(
     "bcl_app_receipts_total", "counter",
     "Receipts of the app's listeners; each receiver counts all of them",
-    ("app", "outcome"),
+    ("app", "outcome"), merge="max",  # and so does each worker
 )  # fmt: skip
 TEARDOWN = Metric(
     "bcl_app_teardown_seconds", "histogram",
     "Time from a logout's arrival to the end of the app's sessions, by receipts; each receiver "
     "counts all of them",
-    ("app",), buckets=(*_FAST[4:-1], 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0),
+    ("app",), merge="max", buckets=(*_FAST[4:-1], 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0),
 )  # fmt: skip
 APP_READ = Metric(
     "bcl_app_reading_age_seconds", "gauge",

@@ -14,8 +14,9 @@ from app.errors import Outage, Reason
 from app.settings import Settings, load
 from app.telemetry.cells import Cells, new_memory, series_of
 from app.telemetry.exposition import exposed, merged
-from app.telemetry.metrics import ALL, ANSWERS, RESTARTS, TOKENS
+from app.telemetry.metrics import ALL, ANSWERS, APP_RECEIPTS, RESTARTS, TEARDOWN, TOKENS
 from app.telemetry.tally import Tally
+from backchannel_logout.receipts import Outcome, Receipt
 
 ROOT = Path(__file__).parents[2]
 ISSUER = "https://op.example"
@@ -84,6 +85,19 @@ def test_who_comes_after_a_worker_goes_on_from_its_numbers(settings: Settings) -
     own.counter(RESTARTS)(by=3)
     assert samples(own, parent)[RESTARTS.name,] == 5, "several are summed up"
     os.close(memory)
+
+
+def test_what_each_worker_counts_in_full_is_not_summed_up(settings: Settings) -> None:
+    workers = [Cells(settings) for _ in range(2)]
+    for cells in workers:  # each has read the same receipts; the second is one behind
+        for seconds in (0.2, 0.4, 70.0)[: 3 if cells is workers[0] else 2]:
+            told_by = {"event": "1-0", "listener": "l", "reader": "r"}
+            receipt = Receipt(**told_by, seconds=seconds, outcome=Outcome.DONE)
+            Tally(settings, cells).receipt("shop", receipt)
+    found = samples(Cells(settings), *workers)
+    assert found[APP_RECEIPTS.name, "shop", "done"] == 3
+    assert found[f"{TEARDOWN.name}_count", "shop"] == 3
+    assert found[f"{TEARDOWN.name}_sum", "shop"] == pytest.approx(70.6)
 
 
 def test_a_histogram_counts_up_to_and_with_each_bound(settings: Settings) -> None:
