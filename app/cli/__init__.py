@@ -30,7 +30,11 @@ def main(argv: list[str] | None = None) -> int:
         )
         command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
-    arguments = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    if not all(map(_is_text, given)):
+        print(f"{parser.prog}: an argument is not UTF-8 text", file=sys.stderr)
+        return 2
+    arguments = parser.parse_args(given)
     _prepare_output()
     try:
         settings = load(arguments.config)
@@ -50,6 +54,15 @@ def main(argv: list[str] | None = None) -> int:
 
 # What shells report of a program that Ctrl-C has ended.
 _INTERRUPTED = 130
+
+
+def _is_text(argument: str) -> bool:
+    """Other bytes come as lone surrogates, which no key in Redis can hold."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _prepare_output() -> None:

@@ -157,7 +157,8 @@ def _lines(question: Question, story: AppStory, now: float) -> Iterator[tuple[st
             received = told.event.received_at
             yield "", f"received {moment(received)}, {ago(received, now)}; event {told.id}"
         yield from _proof_lines(told)
-    if story.markers and story.cause is None and story.search is not None:
+    ended = story.state is State.REVOKED and story.cause is None
+    if ended and story.markers and story.search is not None:
         yield "ended by", _not_found(story.search)
 
 

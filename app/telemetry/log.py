@@ -35,14 +35,11 @@ def set_up_log(settings: Settings | None = None, *, least: str | None = None) ->
     ``least`` is the level from which on lines are told, in place of ``log_level``.
     """
     global _json_line  # noqa: PLW0603  like the logging that it stands beside: one for the process
-    wanted = settings.log_format if settings else "auto"
     level = getattr(logging, (least or (settings.log_level if settings else "info")).upper())
-    as_json = wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
-    handler = LineHandler()
-    handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
+    handler = new_handler(settings)
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    _json_line = JsonLine(handler, level) if as_json else None
+    _json_line = JsonLine(handler, level) if _is_json(settings) else None
     for name in _NOT_SHOWN:
         setattr(logging, name, None)
     # The libraries tell of each request, with its URL; we tell of each token.
@@ -50,6 +47,19 @@ def set_up_log(settings: Settings | None = None, *, least: str | None = None) ->
         logging.getLogger(name).setLevel(logging.WARNING)
     # Its warnings are of broken requests: anybody could fill the log with them.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+def new_handler(settings: Settings | None = None) -> "LineHandler":
+    """Writes lines as the settings say; for a command that tells of one thing alone, too."""
+    handler = LineHandler()
+    formatted = formatter(as_json=_is_json(settings), colors=sys.stderr.isatty())
+    handler.setFormatter(formatted)
+    return handler
+
+
+def _is_json(settings: Settings | None) -> bool:
+    wanted = settings.log_format if settings else "auto"
+    return wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
 
 
 def json_line() -> "JsonLine | None":
@@ -94,4 +104,12 @@ class JsonLine:
 
 _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
-__all__ = ["JsonLine", "LineHandler", "json_line", "quoted", "repetitions", "set_up_log"]
+__all__ = [
+    "JsonLine",
+    "LineHandler",
+    "json_line",
+    "new_handler",
+    "quoted",
+    "repetitions",
+    "set_up_log",
+]

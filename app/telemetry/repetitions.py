@@ -70,7 +70,7 @@ class Repetitions(logging.Filter):
                 continue
             del self._kinds[key]
             if kind.left_out:
-                kind.record.left_out = kind.left_out - 1  # this line is one of them
+                kind.record.left_out = kind.left_out - 1 or None  # this line is one of them
                 logging.getLogger(kind.record.name).handle(kind.record)
 
     async def keep_telling(self) -> None:

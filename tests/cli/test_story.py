@@ -184,3 +184,19 @@ def test_what_a_terminal_would_obey_is_spelled_out(run: Run, app: App) -> None:
 
 def test_every_standing_has_a_sentence() -> None:
     assert STANDINGS.keys() == set(Standing)
+
+
+def test_a_login_after_the_logout_is_alive_and_was_ended_by_nothing(run: Run, app: App) -> None:
+    app.end(sid="s1")
+    later = str(int(time.time()) + 3600)
+    ended = run("story", app.config, "--sid", "s1", "--login-at", later)
+    assert "alive, no marker covers it" in ended.out
+    assert "  marker     session, up to " in ended.out
+    assert "ended by" not in ended.out
+
+
+@pytest.mark.parametrize("command", ["story", "revoke", "watch"])
+def test_an_argument_that_is_no_text_is_wrong_usage(command: str, run: Run, app: App) -> None:
+    ended = run(command, app.config, "--sid", b"\xff".decode(errors="surrogateescape"))
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "python -m app: an argument is not UTF-8 text\n"
