@@ -52,7 +52,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         try:
             async with workers.running():
                 tell_addresses(listeners[0], admin, announce)
-                canary = new_canary(settings, signer, redis_url, listeners[0])
+                canary = new_canary(settings, signer, redis_url, listeners[0], workers.own_cells)
                 health.canary = canary.state if canary else None
                 async with background([canary.keep_trying] if canary else []):
                     await stop.wait()

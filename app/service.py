@@ -18,6 +18,7 @@ from app.admin.gauges import Gauges
 from app.admin.health import Health
 from app.admin.metrics import Metrics, of_service
 from app.canary.canary import Canary
+from app.canary.counting import counted_in
 from app.canary.issuer import CanaryIssuer, Signer, with_canary
 from app.embedded import EmbeddedServer
 from app.inbound.backchannel import BackchannelLogout, Provider
@@ -60,7 +61,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
         own = settings
         settings, signer = with_canary(settings)
-        parts = await stack.enter_async_context(running_parts(settings, redis_url, Cells(settings)))
+        cells = Cells(settings)
+        parts = await stack.enter_async_context(running_parts(settings, redis_url, cells))
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce)
@@ -79,7 +81,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             admin_server(settings, admin, with_api(parts.admin_app)),
         ]
         parts.gauges.connections = servers[0].connections
-        canary = new_canary(settings, signer, redis_url, public)
+        canary = new_canary(settings, signer, redis_url, public, cells)
         parts.health.canary = canary.state if canary else None
         async with background([canary.keep_trying] if canary else []):
             await serve_all(servers, stop, drain=settings.drain)
@@ -139,16 +141,19 @@ async def running_publisher(
 
 
 def new_canary(
-    settings: Settings, signer: Signer | None, redis_url: str, public: socket.socket
+    settings: Settings, signer: Signer | None, redis_url: str, public: socket.socket, cells: Cells
 ) -> Canary | None:
-    """The canary, for where there is to be one."""
+    """The canary, for where there is to be one; its tries are counted in ``cells``."""
     if settings.canary is None or signer is None:
         return None
     shown = _shown(public)
     for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
         if shown.startswith(everywhere):
             shown = here + shown.removeprefix(everywhere)
-    return Canary(settings.canary, signer, redis_url=redis_url, url=f"http://{shown}{PATH}")
+    return Canary(
+        settings.canary, signer, redis_url=redis_url, url=f"http://{shown}{PATH}",
+        on_try=counted_in(cells),
+    )  # fmt: skip
 
 
 def tell_addresses(

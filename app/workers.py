@@ -143,13 +143,14 @@ class Workers:
     def __init__(self, settings: Settings, redis_url: str, listeners: list[socket.socket]) -> None:
         share = share_of(settings, len(listeners))
         self._seconds = settings.drain + 2 * settings.shutdown_grace + STOP_SECONDS
-        own = Cells(settings)
-        restarted = own.counter(RESTARTS)
+        self.own_cells = Cells(settings)
+        """What the parent itself counts."""
+        restarted = self.own_cells.counter(RESTARTS)
         self._workers = [
             Worker(index, share, redis_url, listener, restarted)
             for index, listener in enumerate(listeners)
         ]
-        self.cells = [own, *(worker.cells for worker in self._workers)]
+        self.cells = [self.own_cells, *(worker.cells for worker in self._workers)]
         """The counters of all of them, and of those that are gone."""
 
     @contextlib.asynccontextmanager

@@ -6,7 +6,6 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ from app.log import new_log
 from app.publish.redis_link import RedisLink, connect
 from app.settings_canary import CanarySettings
 from app.tasks import background
+from app.telemetry.canary_found import Found
 from backchannel_logout import AppKeys, AsyncListener, Event, Gap, Outcome
 
 from .issuer import ISSUER, Signer
@@ -34,22 +34,6 @@ _RECEIPTS = 200
 
 # What is kept of events that nobody asked for: those of other replicas' canaries.
 _MOST_HEARD = 100
-
-
-class Found(StrEnum):
-    """How a try has ended. Log field and metric label."""
-
-    OK = "ok"
-    UNREACHABLE = "unreachable"
-    """`listen` has not answered in time."""
-    REFUSED = "refused"
-    """It has answered something else than 200 or 503."""
-    UNAVAILABLE = "unavailable"
-    """503: neither Redis nor the journal takes it."""
-    NO_MARKER = "no_marker"
-    """Answered 200, and no marker in Redis in time: the journal has it, say."""
-    NO_RECEIPT = "no_receipt"
-    """A listener of the canary's app has not handled it in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,12 @@ from app.publish.writer import Written
 from app.settings import Settings
 from backchannel_logout.receipts import Outcome
 
+from .canary_found import Found
 from .metrics import (
     ANSWERS,
     APP_RECEIPTS,
+    CANARY_SECONDS,
+    CANARY_TRIES,
     JWKS_FETCHES,
     MADE_ROOM,
     MARKERS,
@@ -46,6 +49,7 @@ Series = tuple[Metric, Labels]
 GOOD, FAILED, GIVEN_UP = "good", "failed", "given_up"
 NEW, KNOWN = "new", "known"
 VERIFY, STORE = "verify", "store"
+ANSWER, MARKER, RECEIPT = "answer", "marker", "receipt"
 
 
 def series_of(settings: Settings) -> Iterator[Series]:
@@ -60,6 +64,9 @@ def series_of(settings: Settings) -> Iterator[Series]:
     yield MADE_ROOM, ()
     yield RECOVERED, ()
     yield RESTARTS, ()
+    if settings.canary is not None:
+        yield from ((CANARY_TRIES, (found,)) for found in Found)
+        yield from ((CANARY_SECONDS, (stage,)) for stage in (ANSWER, MARKER, RECEIPT))
     for issuer in settings.issuers:
         name = issuer.issuer
         yield TO_MARKER, (name,)

@@ -257,6 +257,20 @@ APP_READ = Metric(
     ("app",), merge="min",
 )  # fmt: skip
 
+# -- the canary, where there is one ----------------------------------------------------------
+
+CANARY_TRIES = Metric(
+    "bcl_canary_tries_total", "counter",
+    "Tries of the canary, by what became of its session; only with [canary]",
+    ("outcome",),
+)  # fmt: skip
+CANARY_SECONDS = Metric(
+    "bcl_canary_duration_seconds", "histogram",
+    "Time from the sending of the canary's token to one stage: answer, marker (in Redis) or "
+    "receipt (of its listener); only with [canary]",
+    ("stage",), buckets=(*_FAST[4:-1], 2.5, 5.0, 10.0, 30.0, 60.0),
+)  # fmt: skip
+
 # -- the service -----------------------------------------------------------------------------
 
 READY = Metric("bcl_ready", "gauge", "Whether /readyz says ready", merge="min")

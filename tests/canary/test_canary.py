@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from app.canary.canary import Found
 from app.canary.issuer import ISSUER, Signer, with_canary
 from app.settings import Settings, SettingsFault, load
 from app.settings_canary import CanarySettings
+from app.telemetry.canary_found import Found
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
+from tests.support.scrape import Scrape
 
 COMMANDS = (ROOT / "docs/commands.md").read_text()
 CANARY = "\n[canary]\ninterval = 1\nwithin = 3\n"
@@ -88,6 +89,12 @@ def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
     with redis_server.client() as look:
         assert look.xlen(AppKeys("canary").events) >= 2
         assert look.keys("bcl:v1:{shop}:events") == []
+    counted = Scrape(service)
+    assert counted.one("bcl_canary_tries_total", outcome="ok") >= 2
+    assert counted.one("bcl_canary_tries_total") == counted.one(
+        "bcl_canary_tries_total", outcome="ok"
+    )
+    assert counted.one("bcl_canary_duration_seconds_count", stage="receipt") >= 2
     # And it ends like every service.
     assert service.post(provider.token()).status_code == 200
     assert service.stop() == 0
@@ -112,6 +119,7 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
         redis_server.stop()
         wait_for(lambda: canary_of(receiver)["failures"], "it has failed", receiver)
         assert canary_of(receiver)["last"]["outcome"] == Found.NO_MARKER
+        assert Scrape(receiver).one("bcl_canary_tries_total", outcome="no_marker") >= 1
         assert receiver.readyz().status_code == 200
         redis_server.start()
         wait_for(lambda: canary_of(receiver)["last"]["outcome"] == Found.OK, "well again", receiver)

@@ -234,4 +234,11 @@ CASES: dict[str, Case] = {
         fires={'bcl_app_reading_age_seconds{app="shop"}': "300x60"},
         quiet={'bcl_app_reading_age_seconds{app="shop",pod="r-0"}': "3x60"},
     ),
+    "LogoutCanaryFailing": Case(
+        fires={'bcl_canary_tries_total{outcome="no_marker"}': "0+1x60"},
+        quiet=[
+            {'bcl_canary_tries_total{outcome="ok"}': "0+1x60"},
+            {'bcl_canary_tries_total{outcome="no_marker"}': "0x25 1x60"},  # once
+        ],
+    ),
 }  # fmt: skip

@@ -149,7 +149,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
                 fields: Any = event.to_fields()
                 client.xadd(AppKeys("shop").events, fields, id=f"{at * 1000}-0")
         receiver = Receiver(
-            directory / "receiver", config(server.url, f'issuer = "{provider.issuer}"')
+            directory / "receiver",
+            config(server.url, f'issuer = "{provider.issuer}"') + "\n[canary]\ninterval = 1\n",
         ).start()
         listener = Child(directory, server.url, "shop", mode="group")
         prometheus = Prometheus(directory / "prometheus", receiver)
