@@ -9,8 +9,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,7 +21,7 @@ from app.publish.redis_fault import RedisFault
 from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
-from app.settings import IssuerSettings
+from app.settings import ClientSettings, IssuerSettings
 from app.telemetry.story import Story
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
@@ -39,7 +37,7 @@ SOURCE = "backchannel-logout"
 # answer after that is a logout that the provider believes lost.
 REQUEST_SECONDS = 1.8
 
-_APP = attrgetter("app")
+_SESSION, _USER = EventKind.SESSION, EventKind.USER  # an enumeration's members are found slowly
 
 # It says nothing of the request, and nothing changes it.
 _OK = Response(status_code=200)
@@ -259,26 +257,21 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     """
     issuer = token.issuer
     clients = [client for client in issuer.clients if client.client_id in token.client_ids]
-    if len(clients) > 1:
-        by_app = [(app, list(ones)) for app, ones in groupby(sorted(clients, key=_APP), key=_APP)]
-    else:
-        by_app = [(client.app, [client]) for client in clients]
-    once = Once(
-        jti=token.jti,
-        sid=token.sid,
-        sub=token.sub,
-        until=token.iat + issuer.max_token_age + issuer.leeway,
-    )
-    revocations = []
-    for app, concerned in by_app:
+    by_app: dict[str, list[ClientSettings]] = {}
+    for client in clients:
+        by_app.setdefault(client.app, []).append(client)
+    until = token.iat + issuer.max_token_age + issuer.leeway
+    once = Once(token.jti, token.sid, token.sub, until)
+    names, revocations = issuer.names, []
+    for app, concerned in by_app.items():
         whole_user = token.sid is None or (
             token.sub is not None and concerned[0].both_claims == "user"
         )
         revocations.append(
             revoke(
                 app=app,
-                kind=EventKind.USER if whole_user else EventKind.SESSION,
-                issuer_names=issuer.names,
+                kind=_USER if whole_user else _SESSION,
+                issuer_names=names,
                 sid=token.sid,
                 sub=token.sub,
                 since=token.iat,
@@ -286,7 +279,7 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
                 received_at=received_at,
                 max_session_age=concerned[0].max_session_age,
                 leeway=issuer.leeway,
-                client_ids=tuple(client.client_id for client in concerned),
+                client_ids=tuple([client.client_id for client in concerned]),
                 once=once,
                 revoke_offline_access=token.revoke_offline_access,
             )

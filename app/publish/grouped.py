@@ -134,7 +134,7 @@ class GroupedWrites:
     def _enqueue(self, waiting: _Waiting) -> None:
         if waiting.done is None:
             return
-        place = self._store.link.place(waiting.revocation.event.app)
+        place = self._store.link.place(waiting.revocation.app)
         line = self._lines.setdefault(place, _Line())
         line.waiting.append(waiting)
         if len(line.lanes) < self._most:
