@@ -22,6 +22,7 @@ from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Once, Revocation, revoke
 from app.settings import ClientSettings, IssuerSettings
+from app.telemetry.log import LINES
 from app.telemetry.story import Story
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
@@ -81,6 +82,23 @@ class BackchannelLogout:
         self._bodies = BodyBytes()
         self._park = park
         self._clock = clock
+        self._answers: list[tuple[Respond, Response]] = []
+        """Of those whose results are being told together: they go out behind their lines."""
+        writer.gather(self)
+
+    def hold(self) -> None:
+        """Results are told: see `app.publish.grouped.Gathering`."""
+        LINES.hold()
+
+    def release(self) -> None:
+        """All of them are told. The lines first: who has an answer is in the log."""
+        LINES.release()
+        answers, self._answers = self._answers, []
+        for respond, response in answers:
+            try:
+                respond(response)
+            except Exception:
+                log.exception("logout outcome=failed error=internal")
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
@@ -179,6 +197,10 @@ class BackchannelLogout:
         with self._bodies.reading() as grown_to:
             return await read_form(request, grown_to)
 
+    def answer_together(self, respond: Respond, response: Response) -> None:
+        """Answer with the others of the same group."""
+        self._answers.append((respond, response))
+
     @staticmethod
     def done(story: Story) -> Response:
         story.tell(story.outcome)
@@ -229,7 +251,7 @@ class _Finish:
             response = endpoint.failed(story, error)
         finally:
             endpoint.places.give_back(self.issuer)
-        self.respond(response)
+        endpoint.answer_together(self.respond, response)
 
     def in_task(self, writing: Coroutine[Any, Any, Written]) -> None:
         """Wait for ``writing``, for as long as the request has."""

@@ -9,7 +9,7 @@ from app.errors import DependencyUnavailable, Outage
 from app.revocation import Revocation
 
 from .accepted import Accepted
-from .grouped import GroupedWrites
+from .grouped import Gathering, GroupedWrites
 from .journal import Journal
 from .journal_append import JournalFault
 from .quota import Quota
@@ -54,6 +54,10 @@ class Writer:
         self._journal = journal
         self._accepted = accepted
         self._quota = quota
+
+    def gather(self, gathering: Gathering) -> None:
+        """Have ``gathering`` hold while results are told together, and release after the copy."""
+        self._writes.gatherings.append(gathering)
 
     async def write(self, revocations: Sequence[Revocation], *, until: float) -> Written:
         """Write one revocation for each relying app concerned; all of them are tried.
