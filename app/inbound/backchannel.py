@@ -17,28 +17,24 @@ from starlette.responses import JSONResponse, Response
 from app.errors import DependencyUnavailable, Outage, TokenRefused, to_http
 from app.inbound.form import read_form, read_whole
 from app.inbound.load import BodyBytes, Places
+from app.inbound.revocations import revocations_for
 from app.publish.redis_fault import RedisFault
 from app.publish.store import Result
 from app.publish.writer import Writer, Written
-from app.revocation import Once, Revocation, revoke
-from app.settings import ClientSettings, IssuerSettings
+from app.revocation import Revocation
+from app.settings import IssuerSettings
 from app.telemetry.log import LINES
 from app.telemetry.story import Story
 from app.tokens import logout_token, signed_jwt
-from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
 from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
-from backchannel_logout import EventKind
 
 log = logging.getLogger(__name__)
-
-SOURCE = "backchannel-logout"
 
 # The least patient provider waits 2.5 s (oidc-provider), and most never send again: an
 # answer after that is a logout that the provider believes lost.
 REQUEST_SECONDS = 1.8
 
-_SESSION, _USER = EventKind.SESSION, EventKind.USER  # an enumeration's members are found slowly
 
 # It says nothing of the request, and nothing changes it.
 _OK = Response(status_code=200)
@@ -268,42 +264,3 @@ class _Finish:
         finally:
             endpoint.places.give_back(self.issuer)
         self.respond(response)
-
-
-def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocation]:
-    """What a token revokes: one revocation for each relying app that its ``aud`` names.
-
-    ``sid`` ends that session only, also where ``sub`` stands beside it; widening it to the
-    user would end all devices for one. A client may ask for that (``both_claims``) where its
-    provider's ID tokens carry no ``sid``, so that nothing else could be matched.
-    """
-    issuer = token.issuer
-    clients = [client for client in issuer.clients if client.client_id in token.client_ids]
-    by_app: dict[str, list[ClientSettings]] = {}
-    for client in clients:
-        by_app.setdefault(client.app, []).append(client)
-    until = token.iat + issuer.max_token_age + issuer.leeway
-    once = Once(token.jti, token.sid, token.sub, until)
-    names, revocations = issuer.names, []
-    for app, concerned in by_app.items():
-        whole_user = token.sid is None or (
-            token.sub is not None and concerned[0].both_claims == "user"
-        )
-        revocations.append(
-            revoke(
-                app=app,
-                kind=_USER if whole_user else _SESSION,
-                issuer_names=names,
-                sid=token.sid,
-                sub=token.sub,
-                since=token.iat,
-                source=SOURCE,
-                received_at=received_at,
-                max_session_age=concerned[0].max_session_age,
-                leeway=issuer.leeway,
-                client_ids=tuple([client.client_id for client in concerned]),
-                once=once,
-                revoke_offline_access=token.revoke_offline_access,
-            )
-        )
-    return revocations

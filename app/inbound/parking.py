@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
 from app.errors import DependencyUnavailable, Outage, TokenRefused
-from app.inbound.backchannel import REQUEST_SECONDS, Provider, revocations_for
+from app.inbound.backchannel import REQUEST_SECONDS, Provider
+from app.inbound.revocations import revocations_for
 from app.publish.writer import Writer, Written
 from app.tasks import background
 from app.tokens import logout_token, signed_jwt
