@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -86,7 +87,7 @@ class IssuerSettings(IssuerOptions):
     """Where the keys are; found by discovery when it is not said."""
     clients: Annotated[tuple[ClientSettings, ...], Field(min_length=1)]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
 

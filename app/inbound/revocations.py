@@ -18,8 +18,8 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     user would end all devices for one. A client may ask for that (``both_claims``) where its
     provider's ID tokens carry no ``sid``, so that nothing else could be matched.
     """
-    issuer = token.issuer
-    clients = [client for client in issuer.clients if client.client_id in token.client_ids]
+    issuer, named = token.issuer, token.client_ids
+    clients = [client for client in issuer.clients if client.client_id in named]
     by_app: dict[str, list[ClientSettings]] = {}
     for client in clients:
         by_app.setdefault(client.app, []).append(client)

@@ -89,19 +89,26 @@ class Store:
         before and may have been lost since: those are left alone where their markers are still
         there, and, while it is remembered, their ``jti``.
         """
+        if not revocations:
+            return []
+        if (only := self.link.only) is not None:
+            return await self._write_to(only, revocations, again)
         results: list[Result] = [RedisAway("not asked")] * len(revocations)
         by_server: dict[Redis | RedisFault, list[int]] = {}
         servers = await self._servers({revocation.app for revocation in revocations})
         for index, revocation in enumerate(revocations):
             by_server.setdefault(servers[revocation.app], []).append(index)
-        writes = [
-            self._write_to(server, indexes, revocations, results, again)
-            for server, indexes in by_server.items()
-        ]
-        if len(writes) == 1:
-            await writes[0]  # no task of its own
-        else:
-            await asyncio.gather(*writes)
+        answers = await asyncio.gather(
+            *(
+                self._write_to(
+                    server, [revocations[i] for i in indexes], [again[i] for i in indexes if again]
+                )
+                for server, indexes in by_server.items()
+            )
+        )
+        for indexes, of_server in zip(by_server.values(), answers, strict=True):
+            for index, answer in zip(indexes, of_server, strict=True):
+                results[index] = answer
         return results
 
     async def _servers(self, apps: Set[str]) -> dict[str, Redis | RedisFault]:
@@ -118,28 +125,15 @@ class Store:
         return found
 
     async def _write_to(
-        self,
-        server: Redis | RedisFault,
-        indexes: list[int],
-        revocations: Sequence[Revocation],
-        results: list[Result],
-        again: Sequence[bool],
-    ) -> None:
-        """One server's share of `write`; fills in ``results``."""
-        answers: Sequence[Result]
+        self, server: Redis | RedisFault, revocations: Sequence[Revocation], again: Sequence[bool]
+    ) -> list[Result]:
+        """One server's share of `write`."""
         if isinstance(server, RedisFault):
-            answers = [server] * len(indexes)
-        else:
-            try:
-                answers = await self._exchange(
-                    server,
-                    [revocations[i] for i in indexes],
-                    [bool(again) and again[i] for i in indexes],
-                )
-            except EXCHANGE_FAULTS as error:
-                answers = [fault_of_exchange(error)] * len(indexes)
-        for index, answer in zip(indexes, answers, strict=True):
-            results[index] = answer
+            return [server] * len(revocations)
+        try:
+            return await self._exchange(server, revocations, again or [False] * len(revocations))
+        except EXCHANGE_FAULTS as error:
+            return [fault_of_exchange(error)] * len(revocations)
 
     async def _exchange(
         self, server: Redis, revocations: Sequence[Revocation], again: Sequence[bool]

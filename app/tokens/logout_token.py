@@ -58,12 +58,13 @@ def check_aud(judging: Judging) -> None:
 
 
 def check_iat(judging: Judging) -> None:
-    iat = judging.claims.get("iat")
+    claims, issuer, now = judging
+    iat = claims.get("iat")
     if not _is_number(iat):
         raise TokenRefused(Reason.IAT)
-    if iat > judging.now + judging.issuer.leeway:
+    if iat > now + issuer.leeway:
         raise TokenRefused(Reason.IAT_FUTURE)
-    if iat < judging.now - judging.issuer.max_token_age - judging.issuer.leeway:
+    if iat < now - issuer.max_token_age - issuer.leeway:
         raise TokenRefused(Reason.IAT_OLD)
 
 

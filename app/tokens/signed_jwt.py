@@ -133,8 +133,8 @@ def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str
         raise TokenRefused(Reason.ALG)
     if "typ" in header or issuer.strict:
         typ = header.get("typ")
-        accepted = typs if issuer.strict else typs | _ANY_JWT
-        if not isinstance(typ, str) or typ.lower() not in accepted:
+        named = typ.lower() if isinstance(typ, str) else ""
+        if named not in typs and (issuer.strict or named not in _ANY_JWT):
             raise TokenRefused(Reason.TYP)
     if "crit" in header:
         # RFC 7515 section 4.1.11: an extension that is not understood must refuse the token.
