@@ -7,6 +7,8 @@
 #
 #   docker build --secret id=pip.conf,src=/etc/pip.conf \
 #     --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt --build-arg PIP_CERT=/run/secrets/ca .
+#
+# With traces (OpenTelemetry, `otel = true`): --build-arg LOCK=requirements-otel.lock
 
 # The newest Python that the tests run on (.github/workflows/ci.yml).
 ARG PYTHON=3.14
@@ -14,13 +16,14 @@ ARG PYTHON=3.14
 FROM python:${PYTHON}-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
 ARG PIP_CERT
+ARG LOCK=requirements.lock
 WORKDIR /src
 # Two environments: what builds, and what runs. The one that runs has no pip in it.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/receiver
-COPY requirements-build.lock requirements.lock ./
+COPY requirements-build.lock requirements.lock requirements-otel.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca \
     /opt/build/bin/pip install --require-hashes -r requirements-build.lock \
-    && /opt/build/bin/pip --python /opt/receiver install --require-hashes -r requirements.lock
+    && /opt/build/bin/pip --python /opt/receiver install --require-hashes -r "$LOCK"
 COPY pyproject.toml README.md LICENSE ./
 COPY client client
 COPY app app

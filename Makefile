@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 # Each test run uses both cores of a small machine; more workers only add start-up time.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
-NPM := tests/interop examples/express
+NPM := tests/interop tests/interop/better_auth examples/express
 
 .PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
-.PHONY: lock clean
+.PHONY: providers lock clean keycloak kratos
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
 	@echo "make bench      throughput, latency, memory, beside others (ARGS='storm memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
+	@echo "make providers  docs/providers.md, from app/providers.toml"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
@@ -63,8 +64,16 @@ test: $(READY)
 		{ ! npm ping --loglevel=silent && mkdir -p $(@D) && touch $(@D)/.out-of-reach; }; \
 	fi
 
-test-all: $(READY) $(NPM:%=%/node_modules/.ready)
+test-all: $(READY) $(NPM:%=%/node_modules/.ready) keycloak kratos
 	$(PYTEST) $(ARGS)
+
+# From Maven's registry into the user's cache, where the next run finds it.
+keycloak: $(READY)
+	@$(PYTHON) -m tests.interop.keycloak_dist
+
+# From Go's module proxy, built into the same cache: some five minutes, once.
+kratos: $(READY)
+	@$(PYTHON) -m tests.interop.kratos_dist
 
 # Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
 faults: export FAULTS_FILE := $(CURDIR)/.cache/faults.jsonl
@@ -137,6 +146,9 @@ bench: $(READY) bench/peers/node_modules/.ready
 	@$(PYTHON) -m bench.servers.debian
 	@$(PYTHON) -m bench $(ARGS)
 
+providers: $(READY)
+	@$(PYTHON) -m app.provider_page > docs/providers.md; echo "docs/providers.md"
+
 format: $(READY)
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
@@ -146,6 +158,7 @@ LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --
 	--no-annotate --no-emit-index-url --no-emit-package backchannel-logout-client --upgrade
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --extra otel -c requirements.lock -o requirements-otel.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	for group in build deploy supply; do $(LOCK) --group $$group -o requirements-$$group.lock; done
 

@@ -2,6 +2,7 @@
 
     inbound.backchannel    the provider's POST, and its answer
     inbound.form           its one field                            -> unverified token
+    tokens.encrypted_jwt   where it is encrypted: the signed token inside  -> unverified token
     tokens.signed_jwt      shape, issuer, header, key, signature    -> verified claims
     tokens.provider_keys   the issuer's keys: fetched, cached, renewed within a budget
     tokens.jwks            one key set: which keys fit               (pure)
@@ -16,15 +17,23 @@ Around it:
 
     settings     what an operator may say; every fault at once
                  (settings_values: what a value may look like; settings_rules: what must agree)
+                 (settings_secrets: decryption keys and clients' secrets, read with the settings)
+    presets      what is known of each provider (providers.toml; provider_page writes the document)
     service      builds the parts, opens the listeners, stops in order
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener
+    sessions     the providers' own sessions, through their APIs
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
+    history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened
+    log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
     cli          a file for each command
+    acts         an administrator's act, as revocations                    (pure)
+    audit        who did what to whose sessions, and who looked
+    canary       a session of our own, ended on a schedule through the whole path
 
 With several workers (docs/decisions/0014-workers.md):
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import fcntl
 import importlib.util
-import logging
 import os
 import re
 import secrets
@@ -26,9 +25,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.log import new_log
 from app.tasks import end
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # A server with a large append-only file answers late; the person waits and sees why.
 START_SECONDS = 30.0
@@ -57,6 +57,25 @@ def find_server() -> str:
     )
 
 
+def running_url(data_dir: Path, port: int) -> str:
+    """The URL of the server that a receiver with this ``data_dir`` runs, for who works beside it.
+
+    Raises `EmbeddedFault` where none has ever run there.
+    """
+    path = data_dir.resolve() / "password"
+    try:
+        password = path.read_text("utf-8", "replace").strip()
+    except OSError as error:
+        raise EmbeddedFault(
+            f"no embedded server has been started in {path.parent} ({error.strerror})"
+        ) from None
+    return _url(password, port)
+
+
+def _url(password: str, port: int) -> str:
+    return f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0"
+
+
 class EmbeddedServer:
     """The child process and its files under ``data_dir``."""
 
@@ -68,7 +87,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        return f"redis://:{quote(self._password, safe='')}@127.0.0.1:{self._port}/0"
+        return _url(self._password, self._port)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -190,12 +209,12 @@ class EmbeddedServer:
         """Start the server again when it dies under us."""
         while True:
             code = await self._process.wait() if self._process is not None else -1
-            log.error("embedded outcome=died code=%d action=restart", code)
+            log.error("embedded", outcome="died", code=code, action="restart")
             await asyncio.sleep(1)
             try:
                 await self._start(program, server_lock)
             except (EmbeddedFault, OSError) as error:
-                log.error("embedded outcome=failed error=%s", error)
+                log.error("embedded", outcome="failed", error=str(error))
 
     async def _stop(self) -> None:
         process = self._process
@@ -218,7 +237,7 @@ class EmbeddedServer:
                 # rewrites the append-only file holds it too.
                 while not _locked(server_lock):
                     if told is None and (told := self._server_pid()) is not None:
-                        log.warning("embedded outcome=orphan action=stop pid=%d", told)
+                        log.warning("embedded", outcome="orphan", action="stop", pid=told)
                         with contextlib.suppress(OSError):
                             os.kill(told, signal.SIGTERM)
                     await asyncio.sleep(_PAUSE)

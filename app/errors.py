@@ -25,13 +25,18 @@ class Reason(StrEnum):
 
     SHAPE = "shape"
     ENCRYPTED = "encrypted"
+    ENCRYPTION_HEADER = "encryption_header"
+    ENCRYPTION_ALG = "encryption_alg"
+    DECRYPTION = "decryption"
     HEADER_JSON = "header_json"
     PAYLOAD_JSON = "payload_json"
 
     ISS = "iss"
     ISS_UNKNOWN = "iss_unknown"
+    ENCRYPTION_REQUIRED = "encryption_required"
 
     ALG = "alg"
+    AUD_NOT_ALONE = "aud_not_alone"
     TYP = "typ"
     CRIT = "crit"
 
@@ -65,13 +70,18 @@ SENTENCES: dict[Reason, str] = {
     Reason.FORM: "the body is not a form that can be read",
     Reason.LOGOUT_TOKEN_MISSING: "the form has no logout_token",
     Reason.LOGOUT_TOKEN_REPEATED: "the form has more than one logout_token",
-    Reason.SHAPE: "the token is not three base64url segments",
-    Reason.ENCRYPTED: "encrypted tokens are not supported; have the provider sign only",
+    Reason.SHAPE: "the token is not three base64url segments, or five where it is encrypted",
+    Reason.ENCRYPTED: "the token is encrypted, and no decryption key is configured",
+    Reason.ENCRYPTION_HEADER: "the encryption's header is malformed, or has zip or crit",
+    Reason.ENCRYPTION_ALG: "alg or enc of the encryption is not one that this receiver takes",
+    Reason.DECRYPTION: "no decryption key that is configured for the issuer opens the token",
     Reason.HEADER_JSON: "the token's header is not a well-formed JSON object",
     Reason.PAYLOAD_JSON: "the token's payload is not a well-formed JSON object",
     Reason.ISS: "iss is absent or not a string",
     Reason.ISS_UNKNOWN: "iss is not a configured issuer",
-    Reason.ALG: "alg is not one of the algorithms configured for this issuer",
+    Reason.ENCRYPTION_REQUIRED: "the token is not encrypted, and this issuer's must be",
+    Reason.ALG: "alg is not one of the algorithms configured for this issuer or client",
+    Reason.AUD_NOT_ALONE: "a token signed with a client's secret must be for that client alone",
     Reason.TYP: "typ is not that of a logout token",
     Reason.CRIT: "crit is present, and no critical extension is supported",
     Reason.KID: "kid is not a string",

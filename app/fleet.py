@@ -2,23 +2,28 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.admin.health import HealthOfAll
+from app.canary.issuer import with_canary
 from app.listeners import admin_server, serve_all
+from app.log import new_log
+from app.operating import Wrap, running_api
 from app.service import (
     bound,
     new_app,
+    new_canary,
+    running_publisher,
     running_redis,
     stop_on_signal,
     tell_addresses,
 )
 from app.settings import Settings
-from app.workers import Workers
+from app.tasks import background
+from app.workers import Workers, share_of
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
@@ -28,22 +33,52 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         listeners = stack.enter_context(bound_for(settings.workers, settings))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        settings, signer = with_canary(settings)
         workers = Workers(settings, redis_url, listeners)
         health = HealthOfAll(workers.states)
         health.stopping = stop.is_set
+        with_api = await stack.enter_async_context(
+            running_operators(settings, redis_url, health, stop, announce)
+        )
         # Left last: while the workers end, /readyz says that we are about to.
-        server = admin_server(settings, admin, new_app(health.routes))
+        server = admin_server(settings, admin, with_api(new_app(health.routes)))
         ended = asyncio.Event()
         admin.listen()
         serving = asyncio.create_task(serve_all([server], ended, drain=0))
         try:
             async with workers.running():
                 tell_addresses(listeners[0], admin, announce)
-                await stop.wait()
+                canary = new_canary(settings, signer, redis_url, listeners[0])
+                health.canary = canary.state if canary else None
+                async with background([canary.keep_trying] if canary else []):
+                    await stop.wait()
         finally:
             ended.set()
             await serving
-    log.info("service outcome=stopped")
+    log.info("service", outcome="stopped")
+
+
+@contextlib.asynccontextmanager
+async def running_operators(
+    settings: Settings,
+    redis_url: str,
+    health: HealthOfAll,
+    stop: asyncio.Event,
+    announce: Callable[[str], None],
+) -> AsyncIterator[Wrap]:
+    """`/api` of the parent, which has for it what a worker has: connections to Redis, a journal
+    file. Raises `StartFault`."""
+    if settings.admin_token is None:
+        yield lambda app: app
+        return
+    share = share_of(settings, settings.workers)
+    async with (
+        running_publisher(share, redis_url) as publisher,
+        running_api(
+            settings, publisher, health=health.now, stopping=stop.is_set, announce=announce
+        ) as with_api,
+    ):
+        yield with_api
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import ctypes
 import functools
-import logging
 import resource
 import select
 import socket
@@ -22,12 +21,14 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from app.inbound.direct import DirectHttp, HotRoute
 from app.inbound.limits import Connections, LimitedHttp, Limits
+from app.log import new_log
 from app.settings import Settings
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # Nothing has come for so long: long for a round trip within a data centre, short for a stop.
 QUIET = 0.1
@@ -60,7 +61,7 @@ async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: 
 
 
 def public_server(
-    settings: Settings, listener: socket.socket, app: Starlette, hot: HotRoute
+    settings: Settings, listener: socket.socket, app: Starlette, hot: HotRoute | None
 ) -> "Server":
     """The providers' one; raises the limit of open files for it."""
     most = int(settings.max_connections)
@@ -68,7 +69,7 @@ def public_server(
     return Server(settings, listener, app, most=most, hot=hot)
 
 
-def admin_server(settings: Settings, listener: socket.socket, app: Starlette) -> "Server":
+def admin_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
     """The operators' one."""
     return Server(settings, listener, app, most=ADMIN_CONNECTIONS)
 
@@ -80,7 +81,7 @@ class Server(uvicorn.Server):
         self,
         settings: Settings,
         listener: socket.socket,
-        app: Starlette,
+        app: ASGIApp,
         *,
         most: int,
         hot: HotRoute | None = None,
@@ -194,8 +195,5 @@ def allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         soft = allowed
     if soft < wanted:
-        log.warning(
-            "service open_files=%d wanted=%d: raise the limit, or lower max_connections",
-            soft,
-            wanted,
-        )
+        # Raise the limit, or lower max_connections.
+        log.warning("service", outcome="few_open_files", allowed=soft, wanted=wanted)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import time
@@ -16,20 +15,27 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.admin.health import Health
+from app.canary.canary import Canary
+from app.canary.issuer import CanaryIssuer, Signer, with_canary
 from app.embedded import EmbeddedServer
 from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.listeners import admin_server, public_server, serve_all
+from app.log import new_log
+from app.operating import running_api
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.telling import Telling
+from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
+from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 PATH = "/backchannel-logout"
 
@@ -46,17 +52,30 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        settings, signer = with_canary(settings)
         parts = await stack.enter_async_context(running_parts(settings, redis_url))
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce)
         parts.health.stopping = stop.is_set
+        with_api = await stack.enter_async_context(
+            running_api(
+                settings,
+                parts.publisher,
+                health=parts.health.now,
+                stopping=stop.is_set,
+                announce=announce,
+            )
+        )
         servers = [
             public_server(settings, public, parts.public_app, parts.hot),
-            admin_server(settings, admin, parts.admin_app),
+            admin_server(settings, admin, with_api(parts.admin_app)),
         ]
-        await serve_all(servers, stop, drain=settings.drain)
-    log.info("service outcome=stopped")
+        canary = new_canary(settings, signer, redis_url, public)
+        parts.health.canary = canary.state if canary else None
+        async with background([canary.keep_trying] if canary else []):
+            await serve_all(servers, stop, drain=settings.drain)
+    log.info("service", outcome="stopped")
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +94,24 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
     """What one process serves with, running. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
+        try:
+            traces = stack.enter_context(tracing(settings))
+        except TracesFault as fault:
+            raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
+        publisher = await stack.enter_async_context(running_publisher(settings, redis_url))
+        # Ends before the publisher, which closes the way to Redis.
+        telling = Telling(settings, publisher.link.client)
+        await stack.enter_async_context(telling.running())
+        parts = Parts(settings, publisher, client, telling, traces)
+        await stack.enter_async_context(parts.running())
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def running_publisher(settings: Settings, redis_url: str) -> AsyncIterator[Publisher]:
+    """The way to Redis, running. Raises `StartFault`."""
+    async with contextlib.AsyncExitStack() as stack:
         try:
             publisher = Publisher(settings, connect(redis_url))
             await stack.enter_async_context(publisher.running())
@@ -83,9 +119,20 @@ async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Pa
             raise StartFault(
                 f"journal: {fault}; name a file in a directory that can be written, or say off"
             ) from None
-        parts = Parts(settings, publisher, client)
-        await stack.enter_async_context(parts.running())
-        yield parts
+        yield publisher
+
+
+def new_canary(
+    settings: Settings, signer: Signer | None, redis_url: str, public: socket.socket
+) -> Canary | None:
+    """The canary, for where there is to be one."""
+    if settings.canary is None or signer is None:
+        return None
+    shown = _shown(public)
+    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if shown.startswith(everywhere):
+            shown = here + shown.removeprefix(everywhere)
+    return Canary(settings.canary, signer, redis_url=redis_url, url=f"http://{shown}{PATH}")
 
 
 def tell_addresses(
@@ -104,14 +151,19 @@ class Parts:
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
+        telling: Telling,
+        traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.keys = {
-            issuer.issuer: ProviderKeys(issuer, client, clock=clock) for issuer in settings.issuers
+            issuer.issuer: FixedKeys(issuer, issuer.key_set)
+            if isinstance(issuer, CanaryIssuer)
+            else ProviderKeys(issuer, client, clock=clock)
+            for issuer in settings.signing_issuers
         }
         providers = {
             name: Provider(issuer, self.keys[issuer.issuer])
-            for issuer in settings.issuers
+            for issuer in settings.signing_issuers
             for name in issuer.names
         }
         self.parking = Parking(
@@ -119,6 +171,7 @@ class Parts:
             publisher.writer,
             most_tokens=settings.parking_max_tokens,
             most_bytes=settings.parking_max_bytes,
+            teller=telling.teller,
             clock=clock,
         )
         endpoint = BackchannelLogout(
@@ -126,10 +179,16 @@ class Parts:
             publisher.writer,
             places=Places(settings.max_in_flight),
             park=self.parking.park,
+            teller=telling.teller,
+            tracing=traces,
+            trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
-        self.hot = HotRoute(PATH.encode(), endpoint.answer_whole)
+        hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
+        # A span lasts for as long as a task: traced requests have one.
+        self.hot = hot if traces is None else None
+        self.publisher = publisher
         self.health = Health(self.keys, publisher)
         self.admin_app = new_app(self.health.routes)
 

@@ -13,24 +13,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from .presets import PresetName, presets
+from .settings_canary import CanarySettings, canary_faults
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
+from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
+from .settings_sessions import Secret, SessionsSettings, session_faults, with_clients_of_kratos
 from .settings_values import (
     EMBEDDED,
     MEMORY,
     OFF,
     Address,
+    AdminToken,
     Algorithm,
     AppName,
     Bytes,
+    ClientAlgorithm,
     Directory,
     DurabilityLevel,
     File,
+    HostName,
     IssuerName,
     KeysUri,
     Listed,
     Number,
+    PublicUrl,
     RedisUrl,
     Seconds,
 )
@@ -57,6 +65,17 @@ class ClientSettings(ClientOptions):
 
     client_id: Annotated[str, Field(min_length=1, max_length=255)]
     app: AppName = ""  # filled from client_id by load()
+    algorithms: Annotated[tuple[ClientAlgorithm, ...], Listed, Field(min_length=1)] | None = None
+    """Of this client's tokens, in place of the issuer's."""
+    client_secret: ClientSecret | None = None
+    client_secret_file: SecretFile | None = None
+    """The secret itself, once the settings are read."""
+
+    @property
+    def secret(self) -> bytes | None:
+        """What signs this client's tokens, where that is no key of the issuer."""
+        secret = self.client_secret or self.client_secret_file
+        return None if secret is None else secret.get_secret_value().encode()
 
 
 class IssuerOptions(_Model):
@@ -75,21 +94,42 @@ class IssuerOptions(_Model):
     jwks_refresh: Annotated[Seconds, Field(ge=1)] = 600
     jwks_max_stale: Annotated[Seconds, Field(ge=1)] = 86400
     """How long the last good keys serve while the provider is down."""
+    decryption_keys: KeyFiles | None = None
+    """Private keys for encrypted tokens. Files, and once the settings are read what is in them."""
+    encryption: Literal["optional", "required"] = "optional"
 
 
 class IssuerSettings(IssuerOptions):
     """An identity provider. ``issuer`` is compared byte by byte, as RFC 9207 and OpenID ask."""
 
     issuer: IssuerName
+    preset: PresetName | None = None
+    """The provider's name in `app.presets`: defaults for it, and what `check` says of it."""
     aliases: Annotated[tuple[IssuerName, ...], Listed] = ()
     """Other names under which the same provider signs (Zitadel: one for each of its hosts)."""
     jwks_uri: KeysUri | None = None
     """Where the keys are; found by discovery when it is not said."""
     clients: Annotated[tuple[ClientSettings, ...], Field(min_length=1)]
+    sessions: SessionsSettings | None = None
+    """Its session API; without it, nobody can list or end its sessions here."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
+
+    @property
+    def signs(self) -> bool:
+        """Whether it sends logout tokens. Kratos does not: there are no keys to fetch."""
+        return self.sessions is None or self.sessions.kind != "kratos"
+
+    @cached_property
+    def clients_differ(self) -> bool:
+        """Whether a client has algorithms of its own."""
+        return any(client.algorithms is not None for client in self.clients)
+
+    @cached_property
+    def keys_to_decrypt(self) -> tuple[DecryptionKey, ...]:
+        return tuple(key for keys in self.decryption_keys or () for key in keys)
 
 
 class Settings(IssuerOptions, ClientOptions):
@@ -97,13 +137,24 @@ class Settings(IssuerOptions, ClientOptions):
 
     redis_url: RedisUrl
     issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
+    sessions_secret: Secret | None = None
+    """The secret of the one ``[issuers.sessions]``, so that it can come from the environment."""
     listen: Address = ("127.0.0.1", 8000)
     admin_listen: Address = ("127.0.0.1", 9000)
+    public_url: PublicUrl | None = None
+    """Where providers reach ``listen``, through whatever stands in front; for `check` alone."""
     workers: Annotated[Number, Field(ge=1, le=256)] = 1
     """Processes that serve as one, a core each."""
     data_dir: Directory = Path("data")
     """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
+    admin_token: AdminToken | None = None
+    """Opens `/api` on the operators' listener, which is not there without it; ``generate``: made
+    at each start, and printed."""
+    admin_hosts: Annotated[tuple[HostName, ...], Listed] = ()
+    """Names by which operators reach it, beside those of loopback and its own address."""
+    confirm_within: Annotated[Seconds, Field(le=600)] = 10
+    """How long after the end of a provider's session its logout token is waited for."""
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
     event_max_len: Annotated[Number, Field(ge=1)] = 1_000_000
     keep_alive: Annotated[Seconds, Field(ge=1)] = 75
@@ -147,6 +198,26 @@ class Settings(IssuerOptions, ClientOptions):
     """Tokens of one issuer that wait for its keys, ten minutes at most."""
     parking_max_bytes: Annotated[Bytes, Field(ge=0)] = 4 << 20
 
+    # -- what is told
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: for people in a terminal, else JSON."""
+    log_level: Literal["info", "warning", "error"] = "info"
+    """``warning`` leaves out the lines of logouts that were accepted."""
+    log_subjects: bool = False
+    """Log ``sub`` and ``sid`` themselves, in place of keyed hashes."""
+    hash_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """For the keyed hashes of ``sub``, ``sid`` and ``jti``; made and kept in Redis if it is not
+    said."""
+    refused_max_len: Annotated[Number, Field(ge=100, le=10_000_000)] = 10_000
+    """Refusals that are kept, for ``event_retention`` at most; 1 KiB each or less, as a rule."""
+    trust_request_id: bool = False
+    """Take over ``X-Request-Id``: only behind a proxy that sets it itself."""
+    otel: bool = False
+    """Traces to OpenTelemetry; where to, its own ``OTEL_*`` variables say."""
+
+    canary: CanarySettings | None = None
+    """A session of our own, ended on a schedule; off where it is not said."""
+
     @property
     def journal_path(self) -> Path | None:
         """The journal's file; None when there is none."""
@@ -155,15 +226,20 @@ class Settings(IssuerOptions, ClientOptions):
         return None if self.journal == Path(OFF) else self.journal
 
     @property
+    def signing_issuers(self) -> tuple[IssuerSettings, ...]:
+        """Those that send logout tokens."""
+        return tuple(issuer for issuer in self.issuers if issuer.signs)
+
+    @property
     def embedded(self) -> bool:
         return self.redis_url.get_secret_value() == EMBEDDED
 
 
 # One issuer with one client needs no file: these stand for issuers[0] and its one client.
-_SHORT_ISSUER = ("issuer", "jwks_uri", "aliases")
+_SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
-_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers"}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary"}
 
 
 class SettingsFault(Exception):
@@ -184,6 +260,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     raw = _read_file(path) if path is not None else {}
     faults, shown = _overlay(raw, environ)
     _expand_short_form(raw, shown, faults)
+    with_clients_of_kratos(raw)
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(raw)
@@ -194,7 +271,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
                 continue
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    faults += [_line(loc, sentence, shown) for loc, sentence in faults_across(raw)]
+    across = (*faults_across(raw), *session_faults(raw), *canary_faults(raw))
+    faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
     return _resolve(settings)
@@ -282,8 +360,17 @@ _HINTS: dict[int | str, str] = {
 }
 
 
+def _by_preset(issuer: IssuerSettings) -> dict[str, Any]:
+    if issuer.preset is None or "algorithms" in issuer.model_fields_set:
+        return {}
+    return {"algorithms": presets()[issuer.preset].algorithms}
+
+
 def _resolve(settings: Settings) -> Settings:
-    """Hand the top level's options down to the issuers and clients that do not say their own."""
+    """Hand the top level's options down to the issuers and clients that do not say their own.
+
+    Below both stands what an issuer's preset says.
+    """
 
     def inherited(options: type[_Model], own: _Model) -> dict[str, Any]:
         names = options.model_fields.keys() & settings.model_fields_set - own.model_fields_set
@@ -292,7 +379,9 @@ def _resolve(settings: Settings) -> Settings:
     issuers = tuple(
         issuer.model_copy(
             update={
+                **_by_preset(issuer),
                 **inherited(IssuerOptions, issuer),
+                "sessions": _with_secret(issuer.sessions, settings.sessions_secret),
                 "clients": tuple(
                     client.model_copy(
                         update={
@@ -307,3 +396,11 @@ def _resolve(settings: Settings) -> Settings:
         for issuer in settings.issuers
     )
     return settings.model_copy(update={"issuers": issuers})
+
+
+def _with_secret(
+    sessions: SessionsSettings | None, secret: Secret | None
+) -> SessionsSettings | None:
+    if sessions is None or secret is None or sessions.the_secret is not None:
+        return sessions
+    return sessions.model_copy(update={"secret": secret})

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from backchannel_logout.keys import APP_NAME
 
-from .settings_values import is_http_url, may_fetch, seconds
+from .settings_values import SHARED_SECRET, is_http_url, may_fetch, seconds
 
 Loc = tuple[int | str, ...]
 Fault = tuple[Loc, str]
@@ -37,6 +37,10 @@ def faults_across(raw: Mapping[str, Any]) -> Iterator[Fault]:
         loc: Loc = ("issuers", i)
         allow_http = _true(issuer.get("allow_http", raw.get("allow_http")))
         yield from _issuer_faults(issuer, loc, allow_http, names)
+        if issuer.get("encryption", raw.get("encryption")) == "required" and not issuer.get(
+            "decryption_keys", raw.get("decryption_keys")
+        ):
+            yield (*loc, "encryption"), "required, and there are no decryption_keys"
         yield from _client_faults(raw, issuer, i, uses)
     for of_one_app in uses.values():
         yield from _app_faults(of_one_app)
@@ -78,6 +82,7 @@ def _client_faults(
         if client_id in seen:
             yield (*loc, "client_id"), "another client of this issuer has this id already"
         seen.add(client_id)
+        yield from _secret_faults(client, loc)
         if app is None and not APP_NAME.fullmatch(client_id):
             yield (*loc, "app"), f"is required: the client id is no app name ({APP_NAME.pattern})"
             continue
@@ -91,6 +96,21 @@ def _client_faults(
                 both_claims=client.get("both_claims", raw.get("both_claims", "session")),
             )
         )
+
+
+def _secret_faults(client: Mapping[str, Any], loc: Loc) -> Iterator[Fault]:
+    """A client's tokens are signed by its secret, or by keys of the issuer: never by either."""
+    algorithms = client.get("algorithms", [])
+    algorithms = algorithms.split(",") if isinstance(algorithms, str) else algorithms
+    shared = isinstance(algorithms, list) and SHARED_SECRET in algorithms
+    said = [name for name in ("client_secret", "client_secret_file") if client.get(name)]
+    if shared and len(algorithms) > 1:
+        yield (*loc, "algorithms"), f"{SHARED_SECRET} stands alone: a secret, or keys, never both"
+    if shared and not said:
+        yield (*loc, "client_secret"), f"is required for {SHARED_SECRET} (or client_secret_file)"
+    for name in said[1:] if shared else said:
+        only = f'is for algorithms = ["{SHARED_SECRET}"] only'
+        yield (*loc, name), "stands beside client_secret; say one" if shared else only
 
 
 def _app_faults(uses: list[_Use]) -> Iterator[Fault]:

@@ -20,6 +20,14 @@ EMBEDDED = "embedded"
 OFF = "off"
 """The ``journal`` of a service that keeps none."""
 
+GENERATE = "generate"
+"""The ``admin_token`` that is made at each start."""
+
+# Guesses are limited to a hundred a minute; what is this short and no word stands that for long.
+_SHORTEST_TOKEN = 8
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:]+\]?")
+
 _REDIS_SCHEME = re.compile(r"(unix|rediss?|rediss?\+(sentinel|cluster))://[^/?]*[^/?@:]|unix:///")
 
 # What a Redis URL may say after its "?": who and where, never how long. The library would let
@@ -136,6 +144,11 @@ Algorithm = Literal[
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 ]  # fmt: skip
 
+SHARED_SECRET = "HS256"
+"""For one client, with a secret of its own, and for nobody else."""
+
+ClientAlgorithm = Algorithm | Literal["HS256"]
+
 
 def _listed(value: object) -> object:
     """A list; from the environment it is a text with commas."""
@@ -196,6 +209,23 @@ def _durability(value: object) -> object:
     raise ValueError("must be memory, fsync, or replicas:N with N from 1 to 99")
 
 
+def _admin_token(value: SecretStr) -> SecretStr:
+    token = value.get_secret_value()
+    if token == GENERATE:
+        return value
+    if not (_SHORTEST_TOKEN <= len(token) <= 1024):
+        raise ValueError(f"has {_SHORTEST_TOKEN} to 1024 characters, or is {GENERATE}")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError("is of printable ASCII characters, without blanks")
+    return value
+
+
+def _host_name(value: str) -> str:
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError("a host is a name or an address without its port, such as ops.example")
+    return value.strip("[]").lower()
+
+
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004  pydantic reports a ValueError
@@ -215,9 +245,12 @@ Seconds = Annotated[float, BeforeValidator(seconds)]
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
+PublicUrl = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_http_url)]
 KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)
+AdminToken = Annotated[SecretStr, AfterValidator(_admin_token)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 DurabilityLevel = Annotated[Durability, BeforeValidator(_durability)]
 Bytes = Annotated[int, BeforeValidator(size)]

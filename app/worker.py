@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 
@@ -11,10 +10,11 @@ import uvloop
 from app.admin.health import Health
 from app.channel import Channel
 from app.listeners import begin_again, public_server, serve_all
+from app.log import new_log
 from app.service import StartFault, running_parts, stop_on_signal
-from app.telemetry.log import log_to_stderr
+from app.telemetry.log import set_up_log
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 
 async def work(channel_end: socket.socket, listener: socket.socket) -> None:
@@ -24,6 +24,7 @@ async def work(channel_end: socket.socket, listener: socket.socket) -> None:
         stop = stack.enter_context(stop_on_signal())
         assignment = await channel.assignment()
         settings = assignment.settings
+        set_up_log(settings)
         parts = await stack.enter_async_context(running_parts(settings, assignment.redis_url))
         parts.health.stopping = stop.is_set
         begin_again(listener)
@@ -33,7 +34,7 @@ async def work(channel_end: socket.socket, listener: socket.socket) -> None:
         server = public_server(settings, listener, parts.public_app, parts.hot)
         await serve_all([server], stop, drain=settings.drain)
         telling.cancel()
-    log.info("worker index=%d outcome=stopped", assignment.index)
+    log.info("worker", outcome="stopped", index=assignment.index)
 
 
 async def _tell(channel: Channel, health: Health, stop: asyncio.Event) -> None:
@@ -41,12 +42,12 @@ async def _tell(channel: Channel, health: Health, stop: asyncio.Event) -> None:
     while await channel.question():
         channel.answer(health.body())
     if not stop.is_set():
-        log.error("worker outcome=orphan action=stop")
+        log.error("worker", outcome="orphan", action="stop")
         stop.set()
 
 
 def main() -> int:
-    log_to_stderr()
+    set_up_log()
     channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     try:
         uvloop.run(work(channel, listener))

@@ -11,17 +11,17 @@ served by its successor. See docs/decisions/0014-workers.md.
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 from collections.abc import AsyncIterator
 
 from app.admin.health import Body
 from app.channel import Assignment, Channel
+from app.log import new_log
 from app.settings import Settings
 from app.tasks import end
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # A worker that died is started again at once, and after that in longer and longer pauses.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -87,14 +87,14 @@ class Worker:
             code = await self._process.wait() if self._process is not None else None
             if loop.time() - began > LONG_LIFE:
                 pause = FIRST_PAUSE
-            log.error("worker index=%d outcome=died status=%s action=restart", self.index, code)
+            log.error("worker", outcome="died", index=self.index, status=code, action="restart")
             self._leave()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             try:
                 await self.start()
             except (WorkerFault, OSError) as fault:
-                log.error("worker index=%d outcome=failed error=%s", self.index, fault)
+                log.error("worker", outcome="failed", index=self.index, error=str(fault))
 
     def _leave(self) -> None:
         if self._channel is not None:
@@ -112,7 +112,7 @@ class Worker:
             async with asyncio.timeout(seconds):
                 code = await process.wait()
         except TimeoutError:
-            log.error("worker index=%d outcome=hangs action=kill", self.index)
+            log.error("worker", outcome="hangs", index=self.index, action="kill")
             process.kill()
             code = await process.wait()
         self._leave()

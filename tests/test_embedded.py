@@ -312,7 +312,7 @@ def test_after_kill_9_of_the_receiver_the_next_one_takes_its_server_over(
     alone.start()
     (server,) = servers_on(port)
     assert server != orphan
-    assert "outcome=orphan action=stop" in alone.log
+    assert alone.told("embedded", outcome="orphan", action="stop")
     assert marked(alone, provider) == {"one"}
     with redis.Redis.from_url(alone.redis_url) as app:
         assert app.get("written by an app") == b"meanwhile"

@@ -66,7 +66,7 @@ def test_a_stop_under_load_resets_nobody(
         load = [
             pool.submit(keep_sending, receiver, tokens, keep_alive=keep_alive) for _ in range(8)
         ]
-        wait_for(lambda: receiver.log.count("outcome=") > 300, "the load runs", receiver)
+        wait_for(lambda: receiver.log.count('"outcome":') > 300, "the load runs", receiver)
         os.kill(receiver.process.pid, signal.SIGTERM)
         seen = sum((one.result() for one in load), Counter())
     assert receiver.process.wait(20) == 0

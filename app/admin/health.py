@@ -25,6 +25,8 @@ class Health:
         self._publisher = publisher
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the service has been told to stop: it still serves, and takes its leave."""
+        self.canary: Callable[[], Body] | None = None
+        """How the canary goes, where there is one. It makes nobody ready, and nobody not."""
 
     @property
     def routes(self) -> list[Route]:
@@ -38,8 +40,15 @@ class Health:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
-        body = self.body()
+        body = await self.now()
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    async def now(self) -> Body:
+        """`body` and the canary, for whoever asks one process or several alike."""
+        body = self.body()
+        if self.canary is not None:
+            body["canary"] = self.canary()
+        return body
 
     def body(self) -> Body:
         """What `/readyz` says. Ready: a logout can be answered with 200 here.
@@ -89,6 +98,7 @@ class HealthOfAll:
     def __init__(self, states: Callable[[], Awaitable[Sequence[Body | None]]]) -> None:
         self._states = states
         self.stopping: Callable[[], bool] = lambda: False
+        self.canary: Callable[[], Body] | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -103,10 +113,17 @@ class HealthOfAll:
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:
+        body = await self.now()
+        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+
+    async def now(self) -> Body:
+        """What `/readyz` says."""
         body = merged(await self._states())
         stopping = self.stopping()
         body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
-        return JSONResponse(body, status_code=200 if body["ready"] else 503)
+        if self.canary is not None:
+            body["canary"] = self.canary()
+        return body
 
 
 def merged(states: Sequence[Body | None]) -> Body:

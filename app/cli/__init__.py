@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from app import __version__
+from app.embedded import EmbeddedFault
 from app.settings import SettingsFault, load
 
-from . import check, explain, journal, serve
+from . import check, explain, journal, keys, revoke, serve, status, story, watch
+from .parts import WrongUsage
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check, explain, journal):
+    for command in (serve, check, explain, journal, keys, watch, status, story, revoke):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument(
@@ -32,12 +34,18 @@ def main(argv: list[str] | None = None) -> int:
     _prepare_output()
     try:
         settings = load(arguments.config)
-        status: int = arguments.run(settings, arguments)
+        ended: int = arguments.run(settings, arguments)
     except SettingsFault as fault:
         return check.report_settings(fault, arguments.command)
+    except WrongUsage as fault:
+        print(f"{parser.prog} {arguments.command}: {fault}", file=sys.stderr)
+        return 2
+    except EmbeddedFault as fault:
+        print(fault, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return status
+    return ended
 
 
 # What shells report of a program that Ctrl-C has ended.

@@ -1,18 +1,23 @@
-"""``python -m app check``: settings, each issuer's discovery and keys, and Redis, in one table."""
+"""``python -m app check``: settings, each issuer's keys and sessions, Redis, in one table."""
 
 import argparse
 import asyncio
 import os
 import sqlite3
 import sys
+from importlib.util import find_spec
 
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
 from app.settings import IssuerSettings, Settings, SettingsFault
+from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
+from .check_discovery import address_row, discovery_rows
+from .check_provider import provider_rows
 from .check_redis import redis_rows
+from .check_sessions import session_rows
 from .table import Row, Verdict, count, print_table
 
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
@@ -59,22 +64,37 @@ async def _all_rows(settings: Settings) -> list[Row]:
     summary = f"{count(len(settings.issuers), 'issuer')}; apps: {', '.join(apps)}"
     rows = [Row(Verdict.RIGHT, "settings", summary)]
     async with new_client() as client:
-        keys = [ProviderKeys(issuer, client) for issuer in settings.issuers]
+        keys = [ProviderKeys(issuer, client) for issuer in settings.signing_issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
-    rows += [_issuer_row(one.issuer, one) for one in keys]
-    return [*rows, *await redis_rows(settings), _journal_row(settings)]
+        asked = (discovery_rows(one, client) for one in settings.signing_issuers)
+        said = await asyncio.gather(*asked)
+        for one, found in zip(keys, said, strict=True):
+            rows += [_issuer_row(one.issuer, one), *found, *provider_rows(one.issuer)]
+        rows.append(await address_row(settings, client))
+    rows += await session_rows(settings)
+    rows += [*await redis_rows(settings), journal_row(settings)]
+    return [*rows, _traces_row()] if settings.otel else rows
+
+
+def _traces_row() -> Row:
+    """Whether what makes traces is installed; where they go is for their own variables to say."""
+    if find_spec("opentelemetry") and find_spec("opentelemetry.sdk"):
+        return Row(Verdict.RIGHT, "otel", "OpenTelemetry is installed")
+    return Row(Verdict.WRONG, "otel", "OpenTelemetry is not installed: the extra [otel]")
 
 
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     state, what = keys.state(), f"issuer {issuer.issuer}"
     source = "jwks_uri" if issuer.jwks_uri else "discovery"
+    named = [one for client in issuer.clients for one in client.algorithms or issuer.algorithms]
+    wanted = [one for one in dict.fromkeys(named) if one != SHARED_SECRET]
+    if not wanted:
+        return Row(Verdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
     if state.last_error is not None:
         return Row(Verdict.WRONG, what, f"{source}: {fetch_fault(state.last_error)}")
     usable = keys.current()
-    fitting = [
-        key for key in (usable.keys if usable else ()) if key.algorithms & set(issuer.algorithms)
-    ]
-    algorithms = ", ".join(issuer.algorithms)
+    fitting = [key for key in (usable.keys if usable else ()) if key.algorithms & set(wanted)]
+    algorithms = ", ".join(wanted)
     detail = f"{source}: {count(len(fitting), 'key')} for {algorithms}"
     if others := state.keys - len(fitting):
         detail += f", {others} for other algorithms"
@@ -85,7 +105,7 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     return Row(Verdict.RIGHT, what, detail)
 
 
-def _journal_row(settings: Settings) -> Row:
+def journal_row(settings: Settings) -> Row:
     """Whether the journal's place can be written, and what is in it; changes nothing there."""
     path = settings.journal_path
     if path is None:

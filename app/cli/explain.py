@@ -6,13 +6,10 @@ process list. Never prints the signature. Says nothing of whether the token was 
 
 import argparse
 import asyncio
-import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -20,16 +17,19 @@ from app.errors import (
     OUTAGE_SENTENCES,
     SENTENCES,
     DependencyUnavailable,
+    Reason,
     TokenRefused,
     to_http,
 )
 from app.settings import IssuerSettings, Settings
 from app.tokens import logout_token, signed_jwt
+from app.tokens.encrypted_jwt import Opener, is_encrypted
 from app.tokens.fetch import new_client
 from app.tokens.logout_token import Judging
 from app.tokens.provider_keys import ProviderKeys
 
 from .check import fetch_fault
+from .words import YEAR_9999, moment, shown, time_argument
 
 HELP = "judge a logout token rule by rule; exit 1 if it would be refused"
 
@@ -37,7 +37,7 @@ HELP = "judge a logout token rule by rule; exit 1 if it would be refused"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at",
-        type=_time,
+        type=time_argument,
         metavar="TIME",
         help="judge the times as of then: epoch seconds or ISO 8601 (else the token's own iat)",
     )
@@ -66,21 +66,6 @@ def _read_stdin() -> bytes:
         print("paste the token, then Enter and Ctrl-D:", file=sys.stderr)
     # As bytes: what is no text is for the rules to refuse.
     return sys.stdin.buffer.read()
-
-
-def _time(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            seconds = math.nan
-        else:
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if not math.isfinite(seconds):
-        raise argparse.ArgumentTypeError("epoch seconds, or ISO 8601 such as 2026-11-21T18:44:01Z")
-    return seconds
 
 
 Fault = TokenRefused | DependencyUnavailable
@@ -125,18 +110,26 @@ class _Report:
 async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault | None:
     """Print every rule; returns the first fault."""
     report = _Report()
+    issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
+    encrypted = is_encrypted(token)
+    if encrypted:
+        inner = _explain_encryption(report, token, Opener(issuers))
+        if inner is None:
+            return report.fault
+        token = inner
     shape = f"{len(token)} bytes, {len(token.split(b'.'))} segments"
     jwt = report.rule("shape", partial(signed_jwt.parse, token), shape)
     if jwt is None:
         return report.fault
     header, claims = jwt.unverified_header, jwt.unverified_claims
-    issuers = {name: issuer for issuer in settings.issuers for name in issuer.names}
     issuer = report.rule(
         "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _members(claims, ["iss"])
     )
     if issuer is None:
         report.note("configured", _listed(sorted(issuers)))
         return report.fault
+    if issuer.encryption == "required" and not encrypted:
+        report.fail("encrypted", TokenRefused(Reason.ENCRYPTION_REQUIRED))
     if report.rule(
         "header",
         lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS),
@@ -145,9 +138,25 @@ async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault 
         await _explain_signature(report, jwt, issuer)
     else:
         report.note("configured", f"algorithms {_listed(issuer.algorithms)}")
+        for client in issuer.clients:
+            if client.algorithms:
+                report.note(client.client_id, f"algorithms {_listed(client.algorithms)}")
         report.skip("signature", "the header is refused")
     _explain_claims(report, claims, issuer, at)
     return report.fault
+
+
+def _explain_encryption(report: _Report, token: bytes, opener: Opener) -> bytes | None:
+    """The signed token inside; None where it can not be had."""
+    try:
+        header = signed_jwt.strict_header(token.partition(b".")[0])
+    except TokenRefused:
+        header = {}
+    found = _members(header, ["alg", "enc", "kid", "zip", "crit"])
+    inner: bytes | None = report.rule("encrypted", partial(opener.open, token), found)
+    if inner is None and opener.keys:
+        report.note("configured", _listed(f"{key.kid} ({key.alg})" for key in opener.keys))
+    return inner
 
 
 async def _explain_signature(
@@ -180,7 +189,7 @@ def _explain_claims(
         judged = report.rule(name, partial(check, judging), _members(claims, name.split(", ")))
         if name == "aud" and not judged:
             report.note("configured", _listed(one.client_id for one in issuer.clients))
-    print(f"\ntimes are judged as of {_moment(now)}, {whose}")
+    print(f"\ntimes are judged as of {moment(now)}, {whose}")
     if at is None and (late := _first_refusal(Judging(claims, issuer, time.time()))) is not None:
         print(f"arriving now, the claims would be refused: {late}")
 
@@ -196,13 +205,10 @@ def _first_refusal(judging: Judging) -> TokenRefused | None:
 
 def _own_time(iat: object) -> tuple[float, str]:
     """The time at which the token was made, so that an old one can be explained too."""
-    if isinstance(iat, int | float) and not isinstance(iat, bool) and abs(iat) < _YEAR_9999:
+    if isinstance(iat, int | float) and not isinstance(iat, bool) and abs(iat) < YEAR_9999:
         return float(iat), "the token's own iat"
     return time.time(), "now, for the token has no usable iat"
 
-
-_YEAR_9999 = 253_370_764_800
-"""Where calendars end, in epoch seconds."""
 
 _TIMES = frozenset({"iat", "exp", "nbf"})
 
@@ -214,24 +220,12 @@ def _members(members: dict[str, Any], names: list[str]) -> str:
         if name not in members:
             continue
         value = members[name]
-        text = f"{name} {_shown(value)}"
+        text = f"{name} {shown(value)}"
         if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool):
-            text += f" ({_moment(value)})"
+            text += f" ({moment(value)})"
         found.append(text)
     return ", ".join(found) or "absent"
 
 
-def _moment(seconds: float) -> str:
-    if not -_YEAR_9999 / 10 < seconds < _YEAR_9999:
-        return "not a time"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(_shown(value) for value in values)
-
-
-def _shown(value: Any) -> str:
-    """A value for a terminal: JSON in ASCII, so no control character gets through; cut short."""
-    text = json.dumps(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return ", ".join(shown(value) for value in values)

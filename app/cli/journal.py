@@ -6,7 +6,6 @@ Works beside a running receiver: that one sees within seconds what was put back.
 import argparse
 import asyncio
 import json
-import logging
 import sqlite3
 import sys
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from app.publish.publisher import new_store
 from app.publish.redis_link import RedisLink, connect
 from app.publish.replay import replay
 from app.settings import Settings
+from app.telemetry.log import set_up_log
 
 HELP = "list, replay or export the revocations that Redis has not taken"
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     # That a file was damaged, say: nobody else would hear it.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(message)s")
+    set_up_log(settings, least="error")
     path = settings.journal_path
     if path is None:
         print("journal = off: there is none", file=sys.stderr)

@@ -9,7 +9,7 @@ from app import fleet, service
 from app.embedded import EmbeddedFault
 from app.service import StartFault
 from app.settings import Settings
-from app.telemetry.log import log_to_stderr
+from app.telemetry.log import set_up_log
 from app.workers import WorkerFault
 
 HELP = "receive logouts until SIGTERM or Ctrl-C"
@@ -20,7 +20,7 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    log_to_stderr()
+    set_up_log(settings)
     run_service = service.serve if settings.workers == 1 else fleet.serve
     try:
         uvloop.run(run_service(settings, announce=lambda line: print(line, flush=True)))

@@ -11,6 +11,8 @@ class Verdict(StrEnum):
     WRONG = "WRONG"
     WARNING = "warn"
     UNKNOWN = "?"
+    NOTE = "note"
+    """Neither right nor wrong: what a person has to know, or to do elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

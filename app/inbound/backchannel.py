@@ -5,7 +5,6 @@ Back-Channel Logout 1.0, sections 2.5 (request), 2.7 (what the relying party doe
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -14,22 +13,27 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import DependencyUnavailable, Outage, TokenRefused, to_http
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
+from app.inbound.decrypting import Decrypting
 from app.inbound.form import read_form, read_whole
 from app.inbound.load import BodyBytes, Places
 from app.inbound.revocations import revocations_for
+from app.log import new_log
 from app.publish.redis_fault import RedisFault
 from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Revocation
 from app.settings import IssuerSettings
-from app.telemetry.log import LINES
-from app.telemetry.story import Story
+from app.spans import span
+from app.telemetry.output import LINES
+from app.telemetry.story import Story, Teller, well_formed
+from app.telemetry.traces import Tracing
 from app.tokens import logout_token, signed_jwt
+from app.tokens.encrypted_jwt import is_encrypted
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
 from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # The least patient provider waits 2.5 s (oidc-provider), and most never send again: an
 # answer after that is a logout that the provider believes lost.
@@ -52,8 +56,9 @@ Respond = Callable[[Response], None]
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 """Runs it in a task that a stop waits for."""
 
-Park = Callable[[bytes, UnverifiedJwt, str, float], None]
-"""Takes a token, what it holds, its issuer and its arrival (epoch seconds), and never fails."""
+Park = Callable[[bytes, UnverifiedJwt, str, float, str], None]
+"""Takes a token, what it holds, its issuer, its arrival (epoch seconds) and the id of its request;
+never fails."""
 
 
 class BackchannelLogout:
@@ -69,14 +74,21 @@ class BackchannelLogout:
         *,
         places: Places,
         park: Park,
+        teller: Teller | None = None,
+        tracing: Tracing | None = None,
+        trusts_request_id: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
         self._issuers = {name: provider.issuer for name, provider in providers.items()}
         self.writer = writer
         self.places = places
+        self._decrypting = Decrypting.of(self._issuers, places)
         self._bodies = BodyBytes()
         self._park = park
+        self._teller = teller or Teller()
+        self._tracing = tracing
+        self._trusts_request_id = trusts_request_id
         self._clock = clock
         self._answers: list[tuple[Respond, Response]] = []
         """Of those whose results are being told together: they go out behind their lines."""
@@ -94,21 +106,37 @@ class BackchannelLogout:
             try:
                 respond(response)
             except Exception:
-                log.exception("logout outcome=failed error=internal")
+                log.exception("logout", outcome="failed", error="internal")
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
-        return await self._answer(self._read(request), Story(time.perf_counter()))
+        story = Story(self._teller, time.perf_counter(), self._request_id(request))
+        if self._tracing is None:
+            return await self._answer(self._read(request), story)
+        with self._tracing.of(request.headers, story) as answered:
+            return answered(await self._answer(self._read(request), story))
+
+    def _request_id(self, request: Request) -> str | None:
+        """The one that a proxy has given it, where that is trusted."""
+        if not self._trusts_request_id:
+            return None
+        return well_formed(request.headers.get("x-request-id", ""))
 
     def answer_whole(
-        self, media_type: str, body: bytes, respond: Respond, spawn: Spawn
+        self,
+        media_type: str,
+        body: bytes,
+        respond: Respond,
+        spawn: Spawn,
+        request_id: str | None = None,
     ) -> Response | None:
         """`answer` to a POST whose body is here already; None: ``respond`` gets it later.
 
         Where nothing but Redis has to be waited for there is no task, no deadline and no future for
         it alone (docs/performance.md). ``spawn`` runs what has to wait for more.
         """
-        story = Story(time.perf_counter())
+        request_id = None if request_id is None else well_formed(request_id)
+        story = Story(self._teller, time.perf_counter(), request_id)
         try:
             return self._begin(read_whole(media_type, body), story, respond, spawn)
         except Exception as error:  # noqa: BLE001  it is logged there
@@ -119,6 +147,9 @@ class BackchannelLogout:
     ) -> Response | None:
         arrived_at = self._clock()
         until = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        if self._decrypting is not None and is_encrypted(unverified_token):
+            spawn(self._answer_later(unverified_token, story, respond))
+            return None
         jwt, issuer = self._opened(unverified_token, story)
         keys = self._providers[issuer.issuer].keys
         if not signed_jwt.key_is_at_hand(jwt, keys):
@@ -156,28 +187,34 @@ class BackchannelLogout:
         arrived_at = self._clock()
         now = asyncio.get_running_loop().time()
         until, keys_until = now + REQUEST_SECONDS, now + LONGEST_WAIT
-        unverified_token = await reading
-        jwt, issuer = self._opened(unverified_token, story)
+        received = await reading
+        unverified_token = await self._decrypting.opened(received) if self._decrypting else received
+        encrypted = unverified_token is not received
+        jwt, issuer = self._opened(unverified_token, story, encrypted=encrypted)
         keys = self._providers[issuer.issuer].keys
         with self.places.taken(issuer.issuer):
             try:
-                signed = await signed_jwt.verify(
-                    jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
-                )
+                with span("verify", issuer=issuer.issuer):
+                    signed = await signed_jwt.verify(
+                        jwt, issuer, keys, arrived_at=arrived_at, until=keys_until
+                    )
             except (DependencyUnavailable, asyncio.CancelledError):
                 # Cancelled: the deadline has come before the keys.
-                self._park(unverified_token, jwt, issuer.issuer, arrived_at)
+                self._park(unverified_token, jwt, issuer.issuer, arrived_at, story.request_id)
                 raise
             revocations = self._judged(signed, story, arrived_at)
-            story.outcome = await self.writer.write(revocations, until=until)
+            with span("store", issuer=issuer.issuer):
+                story.outcome = await self.writer.write(revocations, until=until)
 
     def _opened(
-        self, unverified_token: bytes, story: Story
+        self, unverified_token: bytes, story: Story, *, encrypted: bool = False
     ) -> tuple[UnverifiedJwt, IssuerSettings]:
         """All that can be asked before the signature."""
-        jwt = signed_jwt.parse(unverified_token)
+        jwt = story.jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
         story.issuer = issuer.issuer
+        if issuer.encryption == "required" and not encrypted:
+            raise TokenRefused(Reason.ENCRYPTION_REQUIRED)
         signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
         return jwt, issuer
 
@@ -185,9 +222,9 @@ class BackchannelLogout:
     def _judged(signed: SignedClaims, story: Story, arrived_at: float) -> list[Revocation]:
         """All that is asked after it."""
         # As of its arrival: a clock that is set right meanwhile must not part the two.
-        token = logout_token.judge(signed, now=arrived_at)
-        story.client_ids = token.client_ids
-        return revocations_for(token, received_at=arrived_at)
+        token = story.token = logout_token.judge(signed, now=arrived_at)
+        story.revocations = revocations_for(token, received_at=arrived_at)
+        return story.revocations
 
     async def _read(self, request: Request) -> bytes:
         with self._bodies.reading() as grown_to:
@@ -212,11 +249,15 @@ class BackchannelLogout:
             error = DependencyUnavailable(Outage.DEADLINE)
         if not isinstance(error, TokenRefused | DependencyUnavailable):
             # A fault of ours is never the provider's: 503, so that it may send again.
-            log.exception("logout outcome=failed error=internal")  # noqa: LOG004  it is in one
+            log.error("logout", outcome="failed", request_id=story.request_id, exc_info=error)
             error = DependencyUnavailable(Outage.INTERNAL)
         status, body, headers = to_http(error)
-        outcome = "refused" if isinstance(error, TokenRefused) else "unavailable"
-        story.tell(outcome, reason=str(error))
+        if isinstance(error, TokenRefused):
+            story.refused(error.reason)
+        else:
+            story.tell("unavailable", error.outage)
+        # By which the provider's operators and ours find that they speak of the same.
+        headers["X-Request-Id"] = story.request_id
         return JSONResponse(body, status_code=status, headers=headers)
 
 

@@ -34,11 +34,13 @@ class HotRoute:
     """``answer`` takes the media type and the whole body of a `POST` to ``path``; never fails.
 
     It gives the response, or None and hands it to the first function later. What has to be
-    waited for in a task it gives to the second one.
+    waited for in a task it gives to the second one. Last comes the header `X-Request-Id`, where
+    ``trusts_request_id``.
     """
 
     path: bytes
-    answer: Callable[[str, bytes, Callable[[Response], None], Spawn], Response | None]
+    answer: Callable[[str, bytes, Callable[[Response], None], Spawn, str | None], Response | None]
+    trusts_request_id: bool = False
 
 
 class _NoEvent:
@@ -96,6 +98,7 @@ class DirectHttp(LimitedHttp):
         """The body of a request that may come whole; its application has not begun."""
         self._patience: asyncio.TimerHandle | None = None
         self._media_type = ""
+        self._request_id: str | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -125,7 +128,9 @@ class DirectHttp(LimitedHttp):
             self._stop_timer()
             self._held = b""
             # Now: a request that comes behind it in the same segment replaces the headers.
-            self._media_type = _media_type(self.headers)
+            self._media_type = _header(self.headers, b"content-type") or ""
+            if self._hot.trusts_request_id:
+                self._request_id = _header(self.headers, b"x-request-id")
         else:
             self._go_by_asgi()
 
@@ -179,7 +184,7 @@ class DirectHttp(LimitedHttp):
         self.cycle = cycle
         self.is_at_work()
         respond = functools.partial(self._respond, cycle)
-        response = self._hot.answer(self._media_type, body, respond, self._spawn)
+        response = self._hot.answer(self._media_type, body, respond, self._spawn, self._request_id)
         if response is not None:
             # Not before the parser is through with what has come.
             self.loop.call_soon(respond, response)
@@ -211,8 +216,8 @@ class DirectHttp(LimitedHttp):
         self._respond(cycle, response)
 
 
-def _media_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
     for name, value in headers:
-        if name == b"content-type":
+        if name == wanted:
             return value.decode("latin-1")
-    return ""
+    return None

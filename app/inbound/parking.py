@@ -7,20 +7,22 @@ the moment when it was received, and written like any other. Nothing here surviv
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 
-from app.errors import DependencyUnavailable, Outage, TokenRefused
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.inbound.backchannel import REQUEST_SECONDS, Provider
 from app.inbound.revocations import revocations_for
-from app.publish.writer import Writer, Written
+from app.log import new_log
+from app.publish.writer import Writer
 from app.tasks import background
+from app.telemetry.story import Story, Teller
 from app.tokens import logout_token, signed_jwt
 from app.tokens.signed_jwt import UnverifiedJwt
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # Who has not come back by then is down for good, and 503 was told long ago.
 LONGEST_STAY = 600.0
@@ -28,8 +30,9 @@ LONGEST_STAY = 600.0
 # Over all issuers, however many there are.
 MOST_BYTES = 64 << 20
 
-# What an entry takes beside the token's own bytes: object heads, the time, a place in the table.
-ENTRY_BYTES = 256
+# What an entry takes beside the token's own bytes: object heads, the time, the request's id, a
+# place in the table.
+ENTRY_BYTES = 384
 
 # How often tokens that could not be written are tried again, and old ones are let go.
 TRY_SECONDS = 5.0
@@ -38,14 +41,21 @@ TRY_SECONDS = 5.0
 TELL_SECONDS = 60.0
 
 
+class _Parked(NamedTuple):
+    """A token that waits: since when, in epoch seconds, and by which request it came."""
+
+    arrived_at: float
+    request_id: str
+
+
 class _Row:
     """The tokens of one issuer, in the order of their arrival."""
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self.issuer = provider.issuer
-        self.tokens: dict[bytes, float] = {}
-        """When each arrived, in epoch seconds. Only the bytes: what was parsed is larger."""
+        self.tokens: dict[bytes, _Parked] = {}
+        """Only the bytes of each: what was parsed is larger."""
         self.bytes = 0
         self.due = asyncio.Event()
         """A key set has arrived."""
@@ -69,12 +79,14 @@ class Parking:
         *,
         most_tokens: int,
         most_bytes: int,
+        teller: Teller | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rows = {provider.issuer.issuer: _Row(provider) for provider in providers}
         self._writer = writer
         self._most_tokens = most_tokens
         self._most_bytes = most_bytes
+        self._teller = teller or Teller()
         self._clock = clock
         self._bytes = 0
         for row in self._rows.values():
@@ -83,7 +95,9 @@ class Parking:
     def __len__(self) -> int:
         return sum(len(row.tokens) for row in self._rows.values())
 
-    def park(self, token: bytes, jwt: UnverifiedJwt, issuer: str, arrived_at: float) -> None:
+    def park(
+        self, token: bytes, jwt: UnverifiedJwt, issuer: str, arrived_at: float, request_id: str
+    ) -> None:
         """Keep ``token``, which is ``jwt``, for the keys of ``issuer``.
 
         Does nothing for a token that is there already, or would be refused with any key, and
@@ -104,7 +118,7 @@ class Parking:
         ):
             self._tell_full(row, arrived_at)
             return
-        row.tokens[token] = arrived_at
+        row.tokens[token] = _Parked(arrived_at, request_id)
         row.bytes += size
         self._bytes += size
         row.provider.keys.want()
@@ -113,10 +127,11 @@ class Parking:
         row.turned_away += 1
         if abs(now - row.told_at) >= TELL_SECONDS:
             log.error(
-                "parking issuer=%s outcome=full parked=%d turned_away=%d",
-                row.issuer.issuer,
-                len(row.tokens),
-                row.turned_away,
+                "parking",
+                outcome="full",
+                issuer=row.issuer.issuer,
+                parked=len(row.tokens),
+                turned_away=row.turned_away,
             )
             row.told_at, row.turned_away = now, 0
 
@@ -128,7 +143,7 @@ class Parking:
                 yield
         finally:
             if len(self):
-                log.error("parking outcome=lost parked=%d", len(self))
+                log.error("parking", outcome="lost", parked=len(self))
 
     async def _attend(self, row: _Row) -> None:
         while True:
@@ -139,34 +154,40 @@ class Parking:
             if row.due.is_set() or row.unwritten:
                 row.due.clear()
                 row.unwritten = False
-                for token, arrived_at in list(row.tokens.items()):
-                    await self._settle(row, token, arrived_at)
+                for token in list(row.tokens):
+                    await self._settle(row, token)
                     await asyncio.sleep(0)  # requests come first
 
     def _let_go(self, row: _Row) -> None:
         """Drop what has waited for too long: from the front, for it is in order."""
         now = self._clock()
         while row.tokens:
-            token, arrived_at = next(iter(row.tokens.items()))
-            if now - arrived_at <= LONGEST_STAY:
+            token, parked = next(iter(row.tokens.items()))
+            if now - parked.arrived_at <= LONGEST_STAY:
                 return
-            self._end(row, token, "given_up")
+            self._end(row, token, self._story(row, parked), "given_up")
 
-    async def _settle(self, row: _Row, token: bytes, arrived_at: float) -> None:
-        clients: tuple[str, ...] = ()
+    def _story(self, row: _Row, parked: _Parked) -> Story:
+        story = Story(self._teller, time.perf_counter(), parked.request_id)
+        story.issuer = row.issuer.issuer
+        return story
+
+    async def _settle(self, row: _Row, token: bytes) -> None:
+        parked = row.tokens[token]
+        arrived_at, story = parked.arrived_at, self._story(row, parked)
         try:
-            jwt = signed_jwt.parse(token)
+            jwt = story.jwt = signed_jwt.parse(token)
             signed = signed_jwt.verify_at_hand(
                 jwt, row.issuer, row.provider.keys, arrived_at=arrived_at
             )
-            judged = logout_token.judge(signed, now=arrived_at)
-            clients = judged.client_ids
+            judged = story.token = logout_token.judge(signed, now=arrived_at)
+            story.revocations = revocations_for(judged, received_at=arrived_at)
             written = await self._writer.write(
-                revocations_for(judged, received_at=arrived_at),
+                story.revocations,
                 until=asyncio.get_running_loop().time() + REQUEST_SECONDS,
             )
         except TokenRefused as error:
-            self._end(row, token, "refused", str(error))
+            self._end(row, token, story, "refused", error.reason)
         except DependencyUnavailable as error:
             if error.outage is Outage.KEYS_UNAVAILABLE:
                 row.provider.keys.want()
@@ -174,30 +195,26 @@ class Parking:
                 row.unwritten = True
         except Exception:
             # A fault of ours, which would only come again.
-            log.exception("logout outcome=failed error=internal parked=yes")
-            self._end(row, token, "failed", Outage.INTERNAL)
+            log.exception("logout", outcome="failed", request_id=story.request_id)
+            self._end(row, token, story, "failed", Outage.INTERNAL)
         else:
-            self._end(row, token, written, clients=clients)
+            self._end(row, token, story, written)
 
     def _end(
         self,
         row: _Row,
         token: bytes,
+        story: Story,
         outcome: str,
-        reason: str = "-",
-        clients: tuple[str, ...] = (),
+        reason: Reason | Outage | None = None,
     ) -> None:
         """Give the place back, and tell the outcome in one line, as for every token."""
-        arrived_at = row.tokens.pop(token)
+        parked = row.tokens.pop(token)
         size = len(token) + ENTRY_BYTES
         row.bytes -= size
         self._bytes -= size
-        log.log(
-            logging.INFO if outcome in set(Written) else logging.WARNING,
-            "logout outcome=%s reason=%s issuer=%s clients=%s parked=%.1fs",
-            outcome,
-            reason,
-            row.issuer.issuer,
-            ",".join(clients) or "-",
-            self._clock() - arrived_at,
-        )
+        story.parked = self._clock() - parked.arrived_at
+        if isinstance(reason, Reason):
+            story.refused(reason)
+        else:
+            story.tell(outcome, reason)

@@ -8,7 +8,6 @@ a journal the copy is kept in memory, for minutes instead of hours.
 
 import errno
 import io
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .record import DamagedRecord, decode, encode, records_in
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # Of the settings' window, when there is no disk to keep the copy on.
 IN_MEMORY_SECONDS = 600.0
@@ -209,7 +209,7 @@ class Accepted:
         now = self._monotonic()
         if now - self._told_at >= _TELL_SECONDS:
             self._told_at = now
-            log.error("accepted outcome=failed error=%s", error.strerror)
+            log.error("accepted", outcome="failed", error=error.strerror)
 
     # -- reading ----------------------------------------------------------------------------
 

@@ -7,19 +7,19 @@ brings about, and what costs a system call (copy, log), is gathered and done onc
 """
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .redis_fault import RedisAway, RedisFault, RedisUnwilling
 from .store import Result, Store
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # Round trips under way to one server. More only make the groups smaller; a level of durability
 # that is waited for holds each of them for longer.
@@ -60,7 +60,7 @@ class _Waiting:
                 done(result)
             except Exception:
                 # Those who wait in the same group must have their answers.
-                log.exception("redis outcome=failed error=internal")
+                log.exception("redis", outcome="failed", error="internal")
 
 
 class _Deadlines:
@@ -177,7 +177,7 @@ class GroupedWrites:
             return await self._store.write([waiting.revocation for waiting in group])
         except Exception:
             # A fault of ours must not leave those who wait without an answer.
-            log.exception("redis outcome=failed error=internal")
+            log.exception("redis", outcome="failed", error="internal")
             return [RedisUnwilling("internal")] * len(group)
 
     def _tell(self, group: list[_Waiting], results: list[Result]) -> None:

@@ -7,7 +7,6 @@ write-ahead log and an fsync at each commit. Appends that come together share on
 import asyncio
 import contextlib
 import hashlib
-import logging
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .journal_append import Append
@@ -26,7 +26,7 @@ from .sqlite_file import SqliteFile, files_of
 
 _T = TypeVar("_T")
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 
 # SQLite takes so many values in one statement, in every version.
@@ -155,7 +155,7 @@ class Journal:
                 results = await self._guarded(partial(self._insert, group, self._max_bytes))
             except Exception:
                 # A fault of ours must not leave those who wait without an answer.
-                log.exception("journal outcome=failed error=internal")
+                log.exception("journal", outcome="failed", error="internal")
             for one, result in zip(group, results or ["disk"] * len(group), strict=True):
                 one.settle(result)
         self._committing = None
@@ -198,13 +198,13 @@ class Journal:
             result = await self._file.run(work)
         except (sqlite3.Error, OSError) as error:
             if not self._disk_fault:
-                log.error("journal outcome=failed error=%s", _name(error))
+                log.error("journal", outcome="failed", error=_name(error))
             self._disk_fault = True
             with contextlib.suppress(sqlite3.Error, OSError):
                 await self.refresh()  # what was counted did not happen
             return None
         if self._disk_fault:
-            log.warning("journal outcome=recovered")
+            log.warning("journal", outcome="recovered")
         self._disk_fault = False
         return result
 
@@ -255,7 +255,7 @@ class Journal:
                 if attempt == 1:
                     await asyncio.to_thread(self._reserve.give_up)
                 elif not self._applied:
-                    log.error("journal outcome=not_deleted error=%s", _name(error))
+                    log.error("journal", outcome="not_deleted", error=_name(error))
             else:
                 if not self._applied.isdisjoint(ids):
                     self._applied.difference_update(ids)
@@ -273,7 +273,7 @@ class Journal:
             self._measure(connection)
 
         for _, why in refused:
-            log.error("journal outcome=set_aside error=%s", why)
+            log.error("journal", outcome="set_aside", error=why)
         await self._file.run(mark)
 
     async def put_back(self) -> int:

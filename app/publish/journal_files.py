@@ -8,17 +8,18 @@ With one file for all, four processes waited up to 3.4 s for each other's fsync.
 """
 
 import fcntl
-import logging
 import sqlite3
 from pathlib import Path
 from typing import IO
+
+from app.log import new_log
 
 from .accepted import Accepted
 from .journal import Journal
 from .journal_append import JournalFault
 from .sqlite_file import files_of
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # More processes than any machine's cores; a bound, so that a directory in which nothing can be
 # locked ends in an error.
@@ -61,11 +62,8 @@ class JournalFiles:
                     adopted |= await self._adopt(path, journal, accepted)
                 except (OSError, sqlite3.Error, JournalFault) as error:
                     # The others can be taken over all the same, and this one at the next look.
-                    log.error(
-                        "journal outcome=not_adopted error=%s file=%s",
-                        type(error).__name__,
-                        path.name,
-                    )
+                    why = type(error).__name__
+                    log.error("journal", outcome="not_adopted", error=why, file=path.name)
         return adopted
 
     async def _adopt(self, path: Path, journal: Journal, accepted: Accepted) -> bool:
@@ -84,7 +82,7 @@ class JournalFiles:
             return False
         for file in (*files_of(path), path.with_name(path.name + ".reserve")):
             file.unlink(missing_ok=True)
-        log.warning("journal outcome=adopted entries=%d file=%s", moved, path.name)
+        log.warning("journal", outcome="adopted", entries=moved, file=path.name)
         return True
 
     def _numbered(self, number: int) -> Path:

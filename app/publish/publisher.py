@@ -38,7 +38,7 @@ class Publisher:
         link = RedisLink(client)
         self.store = new_store(settings, link, clock=clock)
         path = settings.journal_path
-        self._link = link
+        self.link = link
         self._files = JournalFiles(path) if path is not None else None
         own = self._claim()
         self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
@@ -121,7 +121,7 @@ class Publisher:
         self._accepted.close()
         if self._files is not None:
             self._files.release()
-        await self._link.aclose()
+        await self.link.aclose()
 
 
 def new_store(

@@ -7,10 +7,10 @@ or older, everything that the copy holds is compared. What is there is left alon
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Sequence
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .accepted import Accepted
@@ -18,7 +18,7 @@ from .redis_fault import LevelNotReached, RevocationRefused
 from .redis_link import REDIS_SECONDS
 from .store import Store
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # A failover loses what the replica had not yet: seconds. Longer than a split lasts until a
 # Cluster's or Sentinel's old primary has stepped back.
@@ -70,7 +70,7 @@ class Recovery:
             try:
                 await self.recover()
             except Exception:
-                log.exception("recovery outcome=failed error=internal")
+                log.exception("recovery", outcome="failed", error="internal")
                 self._changed.set()
                 await asyncio.sleep(_FIRST_PAUSE)
 
@@ -79,7 +79,7 @@ class Recovery:
         pause = _FIRST_PAUSE
         await self._compare_all()
         while self._stuck:
-            log.warning("recovery outcome=waiting apps=%s", ",".join(sorted(self._stuck)))
+            log.warning("recovery", outcome="waiting", apps=",".join(sorted(self._stuck)))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed.wait()
@@ -90,10 +90,10 @@ class Recovery:
         lost, self._lost = self._lost, 0
         self._written.clear()
         if lost:
-            log.error("recovery outcome=done written_again=%d", lost)
+            log.error("recovery", outcome="done", written_again=lost)
             self.last_loss = lost
         else:
-            log.info("recovery outcome=nothing_lost")
+            log.info("recovery", outcome="nothing_lost")
         return lost
 
     async def _compare_all(self) -> None:
@@ -101,7 +101,7 @@ class Recovery:
         await self._compare(lately, None)
         if self._lost:
             # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
-            log.error("recovery outcome=older lost=%d action=compare_all", self._lost)
+            log.error("recovery", outcome="older", lost=self._lost, action="compare_all")
             await self._compare(0, lately)
 
     async def _compare(self, after: int, last: int | None) -> None:

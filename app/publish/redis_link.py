@@ -55,6 +55,11 @@ class RedisLink:
         self._primary: object = None
         self._looked_up = float("-inf")
 
+    @property
+    def client(self) -> AsyncClient:
+        """For keys outside any app's slot."""
+        return self._client
+
     def place(self, app: str) -> str:
         """The server that holds the app, as far as is known without asking.
 
@@ -75,8 +80,14 @@ class RedisLink:
         """The client of the server that takes the app's writes."""
         if not isinstance(self._client, RedisCluster):
             return self._client
+        return await self.holder(AppKeys(app).meta)
+
+    async def holder(self, key: str) -> Redis:
+        """The client of the server that takes writes to this key."""
+        if not isinstance(self._client, RedisCluster):
+            return self._client
         await self._client.initialize()
-        node = self._client.get_node_from_key(AppKeys(app).meta)
+        node = self._client.get_node_from_key(key)
         if node is None:
             raise SlotNotCoveredError("no primary")
         return self._node(node.name, node.host, node.port)

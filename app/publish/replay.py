@@ -1,11 +1,11 @@
 """Brings the journal's entries to Redis as soon as it takes them, and those of the dead."""
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable, Sequence
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .accepted import Accepted
@@ -17,7 +17,7 @@ from .redis_fault import LevelNotReached, RevocationRefused
 from .store import Store
 from .watch import Watch
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # One round trip; short enough for requests to get in between.
 _CHUNK = 200
@@ -75,7 +75,7 @@ class Replay:
                 # While nobody takes a write there is nothing to try, nor to wait longer for.
                 done = all(map(self._watch.down, self._store.apps)) or await self.replay()
             except Exception:
-                log.exception("journal outcome=failed error=internal")
+                log.exception("journal", outcome="failed", error="internal")
                 done = False
             self._alarm()
             pause = _FIRST_PAUSE if done else min(pause * 2, _LONGEST_PAUSE)
@@ -101,14 +101,15 @@ class Replay:
             pass
         except Exception:
             # What is in the file stays there; the rest of the stop must go on.
-            log.exception("journal outcome=failed error=internal")
+            log.exception("journal", outcome="failed", error="internal")
         depth = self._journal.depth
         if depth.waiting or depth.set_aside:
             log.error(
-                "journal outcome=stopped waiting=%d set_aside=%d file=%s",
-                depth.waiting,
-                depth.set_aside,
-                self._journal.path,
+                "journal",
+                outcome="stopped",
+                waiting=depth.waiting,
+                set_aside=depth.set_aside,
+                file=str(self._journal.path),
             )
 
     def _alarm(self) -> None:
@@ -121,12 +122,13 @@ class Replay:
         if fault or depth.set_aside or (depth.waiting and age > self._alarm_age):
             self._alarmed_at = now
             log.error(
-                "journal outcome=alarm fault=%s waiting=%d set_aside=%d bytes=%d oldest_s=%.0f",
-                fault or "-",
-                depth.waiting,
-                depth.set_aside,
-                depth.bytes,
-                age,
+                "journal",
+                outcome="alarm",
+                fault=fault,
+                waiting=depth.waiting,
+                set_aside=depth.set_aside,
+                bytes=depth.bytes,
+                oldest_s=round(age),
             )
 
 
@@ -154,7 +156,7 @@ async def replay(
             break
     left = journal.depth.waiting
     if applied:
-        log.info("journal outcome=replayed entries=%d left=%d", applied, left)
+        log.info("journal", outcome="replayed", entries=applied, left=left)
     return not left
 
 
@@ -171,7 +173,7 @@ async def _write(
     applied, refused = [], []
     faults = {str(result) for result in results if not isinstance(result, int)}
     if faults:
-        log.warning("journal outcome=not_replayed error=%s", ",".join(sorted(faults)))
+        log.warning("journal", outcome="not_replayed", error=",".join(sorted(faults)))
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, int):
             applied.append(entry.id)

@@ -1,12 +1,13 @@
 """Room on the disk that is given back when it is full: a deletion, too, must first be written."""
 
 import contextlib
-import logging
 from pathlib import Path
+
+from app.log import new_log
 
 from .sqlite_file import LARGEST_WAL
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # The log up to its largest, and as much again for the file that it goes into; twice.
 _BYTES = 4 * LARGEST_WAL
@@ -26,4 +27,4 @@ class Reserve:
 
     def give_up(self) -> None:
         self.path.unlink(missing_ok=True)
-        log.warning("journal outcome=full action=reserve_given_up")
+        log.warning("journal", outcome="full", action="reserve_given_up")

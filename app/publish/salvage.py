@@ -7,19 +7,19 @@ them; it changes nothing.
 """
 
 import contextlib
-import logging
 import os
 import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .record import DamagedRecord, decode, records_in
 from .sqlite_file import files_of
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_TOOBIG", "SQLITE_ERROR", None}
 """SQLite's names for it. ``TOOBIG``: a length in the schema's page that was hit; ``ERROR``: a
@@ -74,8 +74,8 @@ def left_in_log(path: Path, wal: bytes, frames: int) -> list[Revocation]:
         aside.write_bytes(wal)
         aside.chmod(0o600)
         log.critical(
-            "journal outcome=damaged_log kept=%d unreadable=%d copied_to=%s",
-            len(found), unreadable, aside.name,
+            "journal", outcome="damaged_log",
+            kept=len(found), unreadable=unreadable, copied_to=aside.name,
         )  # fmt: skip
     return found
 
@@ -84,7 +84,7 @@ def read_damaged(path: Path, wal: bytes) -> list[Revocation]:
     """Every revocation of which a whole record is in the files; they must be closed."""
     data = [file.read_bytes() for file in files_of(path) if file.exists()]
     found, unreadable = _decoded(record for part in (*data, wal) for record in records_in(part))
-    log.critical("journal outcome=damaged readable=%d unreadable=%d", len(found), unreadable)
+    log.critical("journal", outcome="damaged", readable=len(found), unreadable=unreadable)
     return found
 
 
@@ -95,7 +95,7 @@ def move_aside(path: Path, rescued: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             file.rename(file.with_name(file.name + suffix))
     rescued.rename(path)
-    log.critical("journal outcome=replaced moved_to=%s", path.name + suffix)
+    log.critical("journal", outcome="replaced", moved_to=path.name + suffix)
 
 
 def take_rescued(path: Path, rescued: Path) -> None:

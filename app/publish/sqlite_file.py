@@ -1,15 +1,12 @@
 """A SQLite file with a thread of its own: no fsync ever holds up the event loop."""
 
 import asyncio
-import logging
 import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
-
-log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 

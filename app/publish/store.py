@@ -7,7 +7,6 @@ key map. Many revocations go in one round trip, and each has a result of its own
 import asyncio
 import contextlib
 import hashlib
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from importlib.resources import files
@@ -16,6 +15,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
+from app.log import new_log
 from app.revocation import Revocation
 from app.settings_values import MEMORY, Durability
 from backchannel_logout import AppKeys
@@ -34,7 +34,7 @@ from .redis_fault import (
 )
 from .redis_link import REDIS_SECONDS, RedisLink
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 _SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
 _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -258,6 +258,6 @@ class Store:
                     raise old
                 refused.add(app)
                 if app not in self._told:
-                    log.error("redis app=%s outcome=meta_refused error=%s", app, fault_of(old))
+                    log.error("redis", outcome="meta_refused", app=app, error=str(fault_of(old)))
         self._told = self._told - found.keys() | refused
         return refused

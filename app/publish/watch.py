@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from app.log import new_log
 from app.revocation import Revocation
 
 from .redis_facts import facts_of
@@ -20,7 +21,7 @@ from .redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisFault, fault_of
 from .redis_link import REDIS_SECONDS, RedisLink
 from .store import Store
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # A failover or a restart is seen within this and the time of one exchange.
 PULSE_SECONDS = 1.0
@@ -52,7 +53,7 @@ class Watch:
         """Why the last write has not reached its level of durability; None when it has."""
         self.looked = False
         """Whether Redis has been asked at all, with whatever result."""
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str, str]] = set()
 
     @property
     def last_error(self) -> str | None:
@@ -76,7 +77,7 @@ class Watch:
             try:
                 await self.look()
             except Exception:
-                log.exception("redis outcome=failed error=internal")
+                log.exception("redis", outcome="failed", error="internal")
             await asyncio.sleep(PULSE_SECONDS)
 
     async def look(self) -> None:
@@ -87,7 +88,7 @@ class Watch:
                 await self._link.look_up()
         except EXCHANGE_FAULTS as error:
             # Which servers there are is not known anew; those that were known are looked at.
-            self._warn(f"look-up failed: {fault_of(error)}")
+            self._warn("", "look_up", str(fault_of(error)))
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 servers = await self._link.primaries()
@@ -148,22 +149,19 @@ class Watch:
     def _tell_facts(self, place: str, info: Mapping[str, Any]) -> None:
         """Warn once of each way in which this server can lose or refuse a marker."""
         for fact in facts_of(info):
-            line = f"{place} {fact.what}: {fact.detail}".strip()
             if fact.fault:
-                self._warn(line)
+                self._warn(place, fact.what, fact.detail)
 
-    def _warn(self, line: str) -> None:
-        if line not in self._told:
-            log.warning("redis %s", line)
-            self._told.add(line)
+    def _warn(self, place: str, what: str, detail: str) -> None:
+        if (place, what, detail) not in self._told:
+            log.warning("redis", outcome="warned", server=place or None, what=what, detail=detail)
+            self._told.add((place, what, detail))
 
     def _say(self, place: str, error: str | None) -> None:
         if error != self._faults.get(place):
             level = logging.INFO if error is None else logging.WARNING
-            log.log(
-                level, "redis server=%s writable=%s error=%s",
-                place or "-", error is None, error or "-",
-            )  # fmt: skip
+            outcome = "writable" if error is None else "not_writable"
+            log.log(level, "redis", outcome=outcome, server=place or None, error=error)
         if error is None:
             self._faults.pop(place, None)
         else:

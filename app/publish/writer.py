@@ -1,11 +1,11 @@
 """Write, or journal, and only then acknowledge: the one way from a revocation to a 200."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from app.errors import DependencyUnavailable, Outage
+from app.log import new_log
 from app.revocation import Revocation
 
 from .accepted import Accepted
@@ -18,7 +18,7 @@ from .redis_link import REDIS_SECONDS
 from .store import NEW_MARKER, Result
 from .watch import Watch
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # Kept of a request's time for the journal, where there is one: an fsync of a busy disk.
 JOURNAL_SECONDS = 0.3
@@ -122,7 +122,7 @@ class Writer:
         """Redis has not taken it within the ``given`` seconds: the journal does, or it raises
         `DependencyUnavailable`."""
         journal, app = self._journal, revocation.app
-        log.warning("redis app=%s outcome=failed error=%s", app, fault)
+        log.warning("redis", outcome="failed", app=app, error=str(fault))
         if isinstance(fault, RevocationRefused):
             # Kept for the operator who mends it; but nothing will write it by itself soon.
             if journal is not None:
@@ -151,6 +151,6 @@ class Writer:
         try:
             new = await journal.append(revocation, refused=refused)
         except JournalFault as fault:
-            log.error("journal app=%s outcome=failed error=%s", revocation.app, fault)
+            log.error("journal", outcome="failed", app=revocation.app, error=str(fault))
             raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
         return Written.JOURNALED if new else Written.REPEATED

@@ -1,7 +1,11 @@
 """What operators read of what happened.
 
-    story    what happened to a token, in one line
-    log      where the lines go
+    story         what happened to a token: one line, and where it was refused an entry
+    refusals      those entries, in a stream of Redis; `fairness` shares it out, `shown` bounds them
+    hashes        users and sessions, as they may be told
+    log           where the lines go; `lines` what they look like, `repetitions` what comes again
+    traces        spans to OpenTelemetry, where that is switched on (`otel`)
+    telling       all of it, put together and kept running
 
 Told by whom it happens to; knows nobody else.
 """

@@ -1,81 +1,62 @@
-"""The log of `serve`: a line for each token, at the price of a line.
+"""The log of a process: events with fields, a line for each, as JSON or for a terminal.
 
-The standard way takes as long for it as half a signature: it looks for the caller's line, the
-thread and the process, and spells the time anew.
+    set_up_log      once for a process; again when its settings are known
+    JsonLine        past all of this, for the line that each token has
+    lines           what a line looks like, and what may be in it
+    output          where they go, and when
+    repetitions     a failure that comes again and again, told with a count
+
+The standard way of a record takes as long as half a signature: it looks for the caller's line, the
+thread and the process. Nobody sees those here, so they are not found out.
 """
 
-import contextlib
-import functools
 import logging
-import select
 import sys
 import time
-from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as quoted
+
+from app.settings import Settings
+
+from .lines import formatter, timestamp
+from .output import LINES
+from .repetitions import Repetitions
 
 # What our format does not show need not be found out ("Optimization" in Python's Logging HOWTO).
 _NOT_SHOWN = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
 
+repetitions = Repetitions()
+"""Those of this process."""
 
-def log_to_stderr() -> None:
-    """Set up the log of this process."""
-    global _tell  # noqa: PLW0603  like the logging that it stands beside: one for the process
+_json_line: "JsonLine | None" = None
+
+
+def set_up_log(settings: Settings | None = None, *, least: str | None = None) -> None:
+    """Send the log of this process to standard error, as the settings say.
+
+    ``least`` is the level from which on lines are told, in place of ``log_level``.
+    """
+    global _json_line  # noqa: PLW0603  like the logging that it stands beside: one for the process
+    wanted = settings.log_format if settings else "auto"
+    level = getattr(logging, (least or (settings.log_level if settings else "info")).upper())
+    as_json = wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
     handler = LineHandler()
-    formatter = LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-    handler.setFormatter(formatter)
-    _tell = functools.partial(_tell_past_logging, handler, formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
+    handler.addFilter(repetitions)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    _json_line = JsonLine(handler, level) if as_json else None
     for name in _NOT_SHOWN:
         setattr(logging, name, None)
     # The libraries tell of each request, with its URL; we tell of each token.
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Its warnings are of broken requests: anybody could fill the log with them.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
-def tell(log: logging.Logger, level: int, message: str) -> None:
-    """``log.log``, for the line that each token has; ``level`` is INFO or higher."""
-    _tell(log, level, message)
-
-
-def _tell_to_logging(log: logging.Logger, level: int, message: str) -> None:
-    log.log(level, "%s", message)
-
-
-_tell: Callable[[logging.Logger, int, str], None] = _tell_to_logging
-
-
-def _tell_past_logging(
-    handler: "LineHandler",
-    formatter: "LineFormatter",
-    log: logging.Logger,
-    level: int,
-    message: str,
-) -> None:
-    """The same line without a record, which nobody else would see and which costs as much again."""
-    name = logging.getLevelName(level)
-    handler.write(formatter.line(time.time(), name, log.name, message))
-
-
-class LineFormatter(logging.Formatter):
-    """What the standard one says of the same format, with the second spelled once."""
-
-    _second = -1
-    _spelled = ""
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info or record.stack_info:
-            return super().format(record)
-        return self.line(record.created, record.levelname, record.name, record.getMessage())
-
-    def line(self, created: float, level: str, name: str, message: str) -> str:
-        """The line, without its end. ``created`` is epoch seconds."""
-        second = int(created)
-        if second != self._second:
-            self._spelled = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-            self._second = second
-        ms = int((created - second) * 1000)
-        return f"{self._spelled},{ms:03d} {level} {name} {message}"
+def json_line() -> "JsonLine | None":
+    """Where the line of a token goes by the short way; None where the log is not JSON, or is not
+    ours: then it goes the way of every other."""
+    return _json_line
 
 
 class LineHandler(logging.Handler):
@@ -92,46 +73,23 @@ class LineHandler(logging.Handler):
         LINES.write(line)
 
 
-class Lines:
-    """Standard error: one write for each line, before its answer: who was told 200 is in the log.
+class JsonLine:
+    """A JSON line without a record, which costs as much as all the rest of it: the same text as the
+    long way's, as a test holds."""
 
-    Where many answers go out together, one for all of their lines, or a few: `hold`, `release`.
-    """
+    def __init__(self, handler: LineHandler, level: int) -> None:
+        self._write = handler.write
+        self._level = level
 
-    # What is longer may be mixed with what other processes write into the same pipe.
-    _most = select.PIPE_BUF
-
-    def __init__(self) -> None:
-        self._held: list[str] | None = None
-
-    def write(self, line: str) -> None:
-        """Write a line that has no end yet. Never fails."""
-        if self._held is not None:
-            self._held.append(line)
-            return
-        with contextlib.suppress(OSError, ValueError):
-            # With its end in one call: standard error hands each line on by itself.
-            sys.stderr.write(line + "\n")
-
-    def hold(self) -> None:
-        """Gather what is written from here on."""
-        self._held = []
-
-    def release(self) -> None:
-        """Write what was gathered, in its order."""
-        held, self._held = self._held or [], None
-        together: list[str] = []
-        size = 0
-        for line in held:
-            own = len(line.encode("utf-8", "replace")) + 1
-            if size + own > self._most and together:
-                self.write("\n".join(together))
-                together, size = [], 0
-            together.append(line)
-            size += own
-        if together:
-            self.write("\n".join(together))
+    def tell(self, level: int, logger: str, event: str, fields: str) -> None:
+        """``fields`` is JSON: members without braces, with a comma in front."""
+        if level >= self._level:
+            self._write(
+                f'{{"timestamp":"{timestamp(time.time())}","level":"{_LEVELS[level]}",'
+                f'"logger":"{logger}","event":"{event}"{fields}}}'
+            )
 
 
-LINES = Lines()
-"""Those of this process."""
+_LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
+
+__all__ = ["JsonLine", "LineHandler", "json_line", "quoted", "repetitions", "set_up_log"]

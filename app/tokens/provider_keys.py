@@ -7,19 +7,20 @@ Each issuer has its own object, task and budget, so that a broken one never dela
 import asyncio
 import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
 
+from app.log import new_log
 from app.settings import IssuerSettings
+from app.spans import span
 
 from .fetch import FetchFailed, fetch_document
 from .jwks import KeySet, NotAKeySet, read_key_set
 
-log = logging.getLogger(__name__)
+log = new_log(__name__)
 
 # A request has 1.8 s in all; what is left after this is for Redis.
 LONGEST_WAIT = 1.5
@@ -222,25 +223,26 @@ class ProviderKeys:
         self._wanted = False
         name = self.issuer.issuer
         try:
-            key_set = await self._fetch_key_set()
+            with span("keys.fetch", issuer=name):
+                key_set = await self._fetch_key_set()
         except FetchFailed as error:
             self._last_error = error.code
             self._failures += 1
             # The provider may have moved its keys: look them up anew next time.
             self._discovered_uri = None
-            log.warning("keys issuer=%s outcome=failed error=%s", name, error.code)
+            log.warning("keys", outcome="failed", issuer=name, error=error.code)
         except Exception:
             # A fault of ours in this task must not end the renewal of the keys.
             self._last_error = "internal"
             self._failures += 1
-            log.exception("keys issuer=%s outcome=failed error=internal", name)
+            log.exception("keys", outcome="failed", issuer=name, error="internal")
         else:
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
             self._last_error = None
             self._failures = 0
             usable, skipped = len(key_set.keys), key_set.skipped
-            log.info("keys issuer=%s outcome=fetched keys=%d skipped=%d", name, usable, skipped)
+            log.info("keys", outcome="fetched", issuer=name, keys=usable, skipped=skipped)
             for call in self._on_arrival:
                 call()
         finally:

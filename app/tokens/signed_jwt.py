@@ -7,12 +7,15 @@ but the issuer's own configuration and keys decides how a signature is checked: 
 
 import asyncio
 import binascii
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.settings import IssuerSettings
+from app.settings_values import SHARED_SECRET
 
+from .client_algorithms import check_alg, is_signed_by_secret
 from .jwks import KeySet, Proof
 from .provider_keys import LONGEST_WAIT, ProviderKeys
 from .strict_json import NotStrictJson, strict_object
@@ -98,6 +101,20 @@ _ENDS = ((b"", _ALPHABET), (b"===", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPH
 character alone is no byte."""
 
 
+def check_segments(segments: Iterable[bytes]) -> None:
+    """Those of an encryption, some of which may be empty. Refuses with `SHAPE`."""
+    for segment in filter(None, segments):
+        _base64url(segment)
+
+
+def strict_header(segment: bytes) -> dict[str, Any]:
+    """The header of an encryption. Refuses with `ENCRYPTION_HEADER`."""
+    try:
+        return strict_object(_base64url(segment))
+    except (TokenRefused, NotStrictJson):
+        raise TokenRefused(Reason.ENCRYPTION_HEADER) from None
+
+
 def _object(raw: bytes, reason: Reason) -> dict[str, Any]:
     try:
         return strict_object(raw)
@@ -129,8 +146,8 @@ def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str
     """``alg``, ``typ`` and ``crit``. ``typs``: the lower-case types of the kind of token."""
     header = jwt.unverified_header
     alg = header.get("alg")
-    if not isinstance(alg, str) or alg not in issuer.algorithms:
-        raise TokenRefused(Reason.ALG)
+    if not isinstance(alg, str) or alg not in issuer.algorithms or issuer.clients_differ:
+        check_alg(alg, jwt.unverified_claims, issuer)
     if "typ" in header or issuer.strict:
         typ = header.get("typ")
         named = typ.lower() if isinstance(typ, str) else ""
@@ -158,6 +175,8 @@ async def verify(
     `TokenRefused` for a token that no key of the issuer can have signed,
     `DependencyUnavailable` while that is not certain.
     """
+    if jwt.unverified_header["alg"] == SHARED_SECRET:
+        return _verify_by_secret(jwt, issuer)
     if until is None:
         until = asyncio.get_running_loop().time() + LONGEST_WAIT
     proof = _prove(jwt, keys.current())
@@ -182,7 +201,18 @@ def verify_at_hand(
     jwt: UnverifiedJwt, issuer: IssuerSettings, keys: ProviderKeys, *, arrived_at: float
 ) -> SignedClaims:
     """`verify` with the keys that are cached: neither fetches nor waits."""
+    if jwt.unverified_header["alg"] == SHARED_SECRET:
+        return _verify_by_secret(jwt, issuer)
     return _concluded(_prove(jwt, keys.current()), jwt, issuer, keys, arrived_at)
+
+
+def _verify_by_secret(jwt: UnverifiedJwt, issuer: IssuerSettings) -> SignedClaims:
+    """No key of the issuer is ever taken for a secret, and no secret for a key: `check_header` lets
+    this ``alg`` through for a client with a secret alone, and no key set knows it."""
+    claims = jwt.unverified_claims
+    if not is_signed_by_secret(claims, issuer, jwt.signing_input, jwt.signature):
+        raise TokenRefused(Reason.SIGNATURE)
+    return SignedClaims(claims, jwt.unverified_header, issuer)
 
 
 def _concluded(

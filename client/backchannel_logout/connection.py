@@ -75,15 +75,30 @@ def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
     waits = _waits(timeout, AsyncRetry(NoBackoff(), 0)) | options
     many = _parse_many(url)
     if many is None:
-        return redis.asyncio.Redis.from_url(url, **waits)
+        client = redis.asyncio.Redis.from_url(url, **waits)
+        if client.connection_pool.connection_class is redis.asyncio.SSLConnection:
+            client.connection_pool.connection_class = _EncryptedConnection
+        return client
     if many.mode == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in many.hosts]
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **(waits | many.options))
     sentinel = NewestPrimaryAsync(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
     )
-    client: redis.asyncio.Redis = sentinel.master_for(many.service)
-    return client
+    primary: redis.asyncio.Redis = sentinel.master_for(many.service)
+    return primary
+
+
+class _EncryptedConnection(redis.asyncio.SSLConnection):
+    """One that does not wait for the other side's good-bye where it is given up.
+
+    TLS closes in both directions: an event loop that ends soon after would leave the socket open.
+    """
+
+    async def disconnect(self, nowait: bool = False, *args: Any, **reasons: Any) -> None:
+        if nowait and self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(nowait, *args, **reasons)
 
 
 def check_url(url: str) -> None:

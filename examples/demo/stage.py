@@ -46,6 +46,11 @@ shutdown_grace = "2s"
 [[issuers]]
 issuer = "http://127.0.0.1:{provider}"
 clients = [{{client_id = {client_id}, app = {app}}}]
+
+[issuers.sessions]
+kind = "auth0"
+client_id = "session-api"
+secret = {api_token}
 """
 
 _ANNOUNCED_REDIS = re.compile(r"embedded Redis for apps:\s+(redis://\S+)")

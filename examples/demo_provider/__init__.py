@@ -12,6 +12,7 @@
     account          /sessions: the user's sessions, each with a button that ends it
     end_session      /end-session: RP-Initiated Logout
     session_api      /api/v2: sessions with the paths and the JSON of Auth0's Management API
+    machine          /oauth/token: client credentials for that API
     web              what the pages share: HTML, cookie, CSRF
     app              all of it as one Starlette application
 

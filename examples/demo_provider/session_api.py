@@ -4,7 +4,6 @@ Beside it stands `/api/deliveries`, which Auth0 has not: what became of each log
 """
 
 import functools
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from . import config
-from .sessions import Session
+from .machine import MachineTokens
+from .sessions import ABSOLUTE_SECONDS, IDLE_SECONDS, Session
 from .state import Provider
 from .web import NO_STORE
 
@@ -28,19 +28,25 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class SessionApi:
-    """For programs that hold the API's bearer token."""
+    """For programs that hold the API's bearer token, or one of `MachineTokens`."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
+        self._tokens = MachineTokens(provider)
 
     @property
     def routes(self) -> list[Route]:
         one, of_user = "/api/v2/sessions/{id}", "/api/v2/users/{id}/sessions"
+        settings = "/api/v2/tenants/settings"
         return [
+            *self._tokens.routes,
             Route(one, self._guarded(self.get_one), methods=["GET"]),
             Route(one, self._guarded(self.delete_one), methods=["DELETE"]),
+            # There are no refresh tokens here that could outlive a session.
+            Route(f"{one}/revoke", self._guarded(self.delete_one), methods=["POST"]),
             Route(of_user, self._guarded(self.get_of_user), methods=["GET"]),
             Route(of_user, self._guarded(self.delete_of_user), methods=["DELETE"]),
+            Route(settings, self._guarded(self.get_settings), methods=["GET"]),
             Route("/api/deliveries", self._guarded(self.get_deliveries), methods=["GET"]),
         ]
 
@@ -83,17 +89,22 @@ class SessionApi:
             self._provider.logouts.end(session.id)
         return Response(status_code=202, headers=NO_STORE)
 
+    async def get_settings(self, _: Request) -> Response:
+        """How long sessions live, in hours."""
+        hours = {
+            "session_lifetime": ABSOLUTE_SECONDS // 3600,
+            "idle_session_lifetime": IDLE_SECONDS // 3600,
+        }
+        return _json(hours)
+
     async def get_deliveries(self, _: Request) -> Response:
         """The last deliveries, the oldest first."""
         return _json({"deliveries": [asdict(one) for one in self._provider.logouts.deliveries]})
 
     def _guarded(self, endpoint: _Endpoint) -> _Endpoint:
-        expected = f"Bearer {self._provider.config.api_token}".encode()
-
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            given = request.headers.get("authorization", "").encode()
-            if not secrets.compare_digest(given, expected):
+            if not self._tokens.are_good(request.headers.get("authorization", "")):
                 return _fault(401)
             return await endpoint(request)
 

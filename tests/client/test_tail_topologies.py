@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
-import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -14,9 +11,6 @@ from typing import Any
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.publish.redis_fault import RedisFault
 from backchannel_logout import RevocationUnknown, Session
@@ -27,6 +21,7 @@ from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster, Sentinels, role
 from tests.support.revocations import ISS, NOW, Shelf
+from tests.support.tls_front import behind_tls
 
 pytestmark = pytest.mark.slow
 
@@ -231,69 +226,14 @@ async def test_after_a_failover_in_a_cluster_the_new_primary_is_followed(
 # -- TLS -----------------------------------------------------------------------------------
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate of this machine's own, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
-    now = datetime.datetime.now(datetime.UTC)
-    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(host, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "cert.pem", directory / "key.pem"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
-
-
-@contextlib.asynccontextmanager
-async def behind_tls(port: int, paths: tuple[Path, Path]) -> AsyncIterator[int]:
-    """A port that speaks TLS for a server that does not."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*paths)
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, inner[1]), copy(inner[0], writer))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
 async def test_the_stream_is_followed_through_tls(
     kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    paths = certificate(tmp_path)
     async with (
-        behind_tls(redis_server.port, paths) as port,
+        behind_tls(redis_server.port, tmp_path) as (port, crt),
         served(redis_server, redis_server.url) as shelf,
     ):
-        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={paths[0]}"
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={crt}"
         guard = new_warm_guard(kind, url, shelf.app)
         await guard.warm(ALICE, NEIGHBOUR)
         await shelf.write()

@@ -18,12 +18,13 @@ from app.inbound.parking import ENTRY_BYTES, LONGEST_STAY, Parking
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.settings import load
+from app.telemetry.story import new_request_id
 from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider, private_key
-from tests.support.receiver import Receiver, config, wait_for
+from tests.support.receiver import Receiver, config, told, wait_for
 from tests.support.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
@@ -67,7 +68,7 @@ class Yard:
         for token in tokens:
             jwt = signed_jwt.parse(token.encode())
             at = time.time() if arrived_at is None else arrived_at
-            self.parking.park(token.encode(), jwt, self.provider.issuer, at)
+            self.parking.park(token.encode(), jwt, self.provider.issuer, at, new_request_id())
 
     @property
     def sids(self) -> list[str | None]:
@@ -111,12 +112,8 @@ async def test_a_key_set_settles_what_is_parked(
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
     assert yard.sids == ["a", "b"]
-    lines = [line for line in caplog.messages if "parked=" in line]
-    assert [line.split()[1] for line in lines] == [
-        "outcome=accepted",
-        "outcome=refused",
-        "outcome=accepted",
-    ]
+    lines = [line for line in told(caplog, "logout") if line["parked_s"] is not None]
+    assert [line["outcome"] for line in lines] == ["accepted", "refused", "accepted"]
     assert not any(token in caplog.text for token in (*good, forged))
 
 
@@ -139,7 +136,7 @@ async def test_a_token_whose_key_is_not_in_a_later_set_is_refused(
     async with yard.parking.running():
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
-    assert "outcome=refused reason=key_unknown" in caplog.text
+    assert told(caplog, "logout", outcome="refused", reason="key_unknown")
     assert yard.sids == []
 
 
@@ -179,7 +176,7 @@ async def test_ten_minutes_are_the_longest(
     yard.ahead = LONGEST_STAY + 1
     async with yard.parking.running():
         await until(lambda: len(yard.parking) == 0)
-    assert "outcome=given_up" in caplog.text
+    assert told(caplog, "logout", outcome="given_up")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +205,7 @@ async def test_who_came_first_keeps_the_place(
     yard = new_yard(**{bound: size})
     yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "outcome=full parked=3 turned_away=1" in caplog.text
+    assert told(caplog, "parking", outcome="full", parked=3, turned_away=1)
     async with yard.parking.running():
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
@@ -218,7 +215,7 @@ async def test_who_came_first_keeps_the_place(
 
 
 def test_all_issuers_together_have_a_bound(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parking, "MOST_BYTES", 2000)
+    monkeypatch.setattr(parking, "MOST_BYTES", 2400)
     yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
     assert len(yard.parking) == 2
 
@@ -250,7 +247,7 @@ def test_parked_tokens_keep_no_more_memory_than_they_count_for(yard: Yard) -> No
 async def test_the_end_tells_how_many_remain(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
     async with yard.parking.running():
         yard.park(yard.provider.token(sid="a"), yard.provider.token(sid="b"))
-    assert "parking outcome=lost parked=2" in caplog.text
+    assert told(caplog, "parking", outcome="lost", parked=2)
 
 
 # -- with a real receiver --------------------------------------------------------------------
@@ -270,9 +267,12 @@ def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
         wait_for(lambda: client.exists(marker), "the logout is written", receiver)
         assert not client.exists(KEYS.sid(provider.issuer, "t"))
     assert token not in receiver.log
-    assert "parked=" in receiver.log
+    (before, after) = receiver.told("logout")
+    assert before["reason"] == "keys_unavailable"
+    assert (after["outcome"], after["request_id"]) == ("accepted", before["request_id"])
+    assert after["parked_s"] >= 0
     assert receiver.post(token).status_code == 200
-    assert "outcome=repeated" in receiver.log
+    assert receiver.told("logout", outcome="repeated")
 
 
 @pytest.mark.slow
@@ -297,4 +297,4 @@ def test_a_stop_tells_of_the_tokens_that_it_loses(receiver: Receiver, provider: 
     provider.rotate("k2")
     assert receiver.post(provider.token()).status_code == 503
     assert receiver.stop() == 0
-    assert "parking outcome=lost parked=1" in receiver.log
+    assert receiver.told("parking", outcome="lost", parked=1)

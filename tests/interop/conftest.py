@@ -1,26 +1,32 @@
-"""The provider is started once; each test has a receiver, relying apps and browsers of its own."""
+"""Each provider is started once for all tests; each test has a receiver, apps and browsers of its
+own."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.interop.oidc_provider import OidcProvider, missing
-from tests.interop.stage import Stage
-from tests.support.redis_server import RedisServer
+from tests.interop import keycloak as keycloak_server
+from tests.interop import keycloak_dist
+from tests.interop import oidc_provider as oidc_provider_process
+from tests.interop.keycloak import Keycloak
+from tests.interop.oidc_provider import OidcProvider
 
 
 @pytest.fixture(scope="session")
 def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    if reason := missing():
+    if reason := oidc_provider_process.missing():
         pytest.skip(reason)
     with OidcProvider(tmp_path_factory.mktemp("oidc-provider")) as running:
         yield running
 
 
-@pytest.fixture
-def stage(
-    oidc_provider: OidcProvider, shared_redis: RedisServer, tmp_path: Path
-) -> Iterator[Stage]:
-    with Stage(oidc_provider, shared_redis, tmp_path) as parts:
-        yield parts
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """The one server of all the test processes of this run."""
+    if reason := keycloak_dist.missing():
+        pytest.skip(reason)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with keycloak_server.running(shared / "keycloak") as running:
+        yield running

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -49,14 +50,13 @@ class OidcClient:
         self._alg = alg
         self._redirect_uri = redirect_uri
 
-    async def authorization_url(self, attempt: Attempt) -> str:
-        """Where to send the browser. ``offline_access`` asks for a refresh token."""
+    async def authorization_url(self, attempt: Attempt, ask: Mapping[str, str]) -> str:
+        """Where to send the browser. ``ask`` has the scope, and what the provider needs."""
         parameters = {
             "client_id": self._client_id,
             "response_type": "code",
             "redirect_uri": self._redirect_uri,
-            "scope": "openid offline_access",
-            "prompt": "consent",
+            **ask,
             "state": attempt.state,
             "nonce": attempt.nonce,
             "code_challenge": attempt.challenge,

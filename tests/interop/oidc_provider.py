@@ -2,32 +2,29 @@
 
 import json
 import queue
-import re
-import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+import httpx
+
+from tests.interop import node
+from tests.interop.browser import Browser
 
 HERE = Path(__file__).parent
-OLDEST_NODE = 20
 
 
 def missing() -> str | None:
     """Why the provider can not be started here, if it can not."""
-    node = shutil.which("node")
-    version = node and subprocess.check_output([node, "--version"], text=True)
-    if not version or int(re.findall(r"\d+", version)[0]) < OLDEST_NODE:
-        return f"Node >= {OLDEST_NODE} is missing"
-    if not (HERE / "node_modules" / "oidc-provider").is_dir():
-        if (HERE / "node_modules" / ".out-of-reach").exists():
-            return "registry out of reach: npm"
-        return "npm packages are not installed; make test-all installs them"
-    return None
+    return node.missing(HERE, "oidc-provider")
 
 
 class OidcProvider:
-    """A running provider. Any login name signs in, with any password."""
+    """A running provider. Any login name signs in, with any password, and becomes the ``sub``."""
+
+    # The provider gives refresh tokens for offline access only, and that only with a consent.
+    ask: ClassVar = {"scope": "openid offline_access", "prompt": "consent"}
 
     def __init__(self, directory: Path) -> None:
         self._log_path = directory / "oidc-provider.log"
@@ -42,22 +39,47 @@ class OidcProvider:
         self._reader.start()
         self.issuer: str = self._next(self._answers)["issuer"]
 
-    def register(self, **metadata: Any) -> None:
-        """Make a client known."""
-        client_id = metadata["client_id"]
+    def register(
+        self,
+        *,
+        client_id: str,
+        redirect_uri: str,
+        backchannel_logout_uri: str,
+        alg: str,
+        with_sid: bool,
+    ) -> None:
+        """Make a client known. Unless ``with_sid``, its tokens name no session."""
         self._deliveries[client_id] = queue.Queue()
-        assert self._ask({"register": metadata}) == {"registered": client_id}
+        metadata = {
+            "client_id": client_id,
+            "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code", "refresh_token"],
+            "redirect_uris": [redirect_uri],
+            "id_token_signed_response_alg": alg,
+            "backchannel_logout_uri": backchannel_logout_uri,
+            "backchannel_logout_session_required": with_sid,
+        }
+        assert self._tell({"register": metadata}) == {"registered": client_id}
+
+    def sign_in(self, browser: Browser, page: httpx.Response, login: str) -> None:
+        """The login form, then the consent."""
+        page = browser.press(page, "Sign-in", login=login, password="any")
+        self.continue_session(browser, page)
+
+    def continue_session(self, browser: Browser, page: httpx.Response) -> None:
+        """The consent alone."""
+        browser.press(page, "Continue")
 
     def set_clock(self, ahead: int) -> None:
         """Let the provider's clock run so many seconds ahead of the machine's."""
-        assert self._ask({"clock": ahead}) == {"clock": ahead}
+        assert self._tell({"clock": ahead}) == {"clock": ahead}
 
     def delivery_fault(self, client_id: str) -> str | None:
         """What the provider says of the next delivery to this client; ``None``: success."""
         fault: str | None = self._next(self._deliveries[client_id])["error"]
         return fault
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _tell(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import httpx
@@ -30,8 +30,12 @@ from tests.interop.oidc_client import Attempt, OidcClient, Tokens
 class RelyingApp:
     """The app ``name``: one client of one issuer. It forgets no session by itself."""
 
-    def __init__(self, name: str, *, issuer: str, alg: str, redis_url: str) -> None:
+    def __init__(
+        self, name: str, *, issuer: str, alg: str, ask: Mapping[str, str], redis_url: str
+    ) -> None:
         self.name = name
+        self.ask = ask
+        """What its next sign-in asks the provider for."""
         self.client_id = f"{name}-web"
         self.sessions: dict[str, dict[str, Any]] = {}
         """By the value of the browser's cookie."""
@@ -86,7 +90,7 @@ class RelyingApp:
     async def _login(self, _: Request) -> Response:
         attempt = Attempt()
         self._attempts[attempt.state] = attempt
-        return RedirectResponse(await self._oidc.authorization_url(attempt))
+        return RedirectResponse(await self._oidc.authorization_url(attempt, self.ask))
 
     async def _callback(self, request: Request) -> Response:
         attempt = self._attempts.pop(request.query_params["state"])

@@ -2,49 +2,65 @@
 
 import contextlib
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Protocol, TypeVar
 
 from backchannel_logout import AppKeys, Event
 from tests.interop.browser import Browser
-from tests.interop.oidc_provider import OidcProvider
 from tests.interop.relying_app import RelyingApp
-from tests.interop.visitor import Visitor
+from tests.interop.visitor import SignIn, Visitor
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
 
 
-class Stage(contextlib.ExitStack):
+class IdentityProvider(SignIn, Protocol):
+    """One issuer of a real provider."""
+
+    issuer: str
+    ask: Mapping[str, str]
+    """What apps ask for when they send somebody to sign in."""
+
+    @property
+    def register(self) -> Any:
+        """Make a public client known, with ``client_id``, ``redirect_uri``, ``alg`` (of its ID
+        tokens), ``backchannel_logout_uri``, and options of the provider's own."""
+
+
+Op = TypeVar("Op", bound=IdentityProvider)
+
+
+class Stage(contextlib.ExitStack, Generic[Op]):
     """Ties the parts together around a provider and a Redis that other tests share."""
 
-    def __init__(self, op: OidcProvider, redis: RedisServer, directory: Path) -> None:
+    def __init__(self, op: Op, redis: RedisServer, directory: Path) -> None:
         super().__init__()
         self.op = op
         self.redis = redis
         self.receiver: Receiver
         self._directory = directory
 
-    def __enter__(self) -> Self:
-        self.callback(self.op.set_clock, 0)
-        return super().__enter__()
-
     def open(
         self,
         *names: str,
-        alg: str,
-        with_sid: bool,
+        alg: str = "RS256",
         accepts: tuple[str, ...] = ("RS256", "ES256", "EdDSA"),
+        **registration: Any,
     ) -> list[RelyingApp]:
         """Relying apps, each with a client of its own that the receiver serves.
 
-        The provider signs with ``alg`` and, unless ``with_sid``, names no session in its
-        tokens; the receiver takes the algorithms of ``accepts``.
+        The provider signs with ``alg``; the receiver takes the algorithms of ``accepts``.
+        ``registration`` are options of the provider's ``register``.
         """
         run = uuid.uuid4().hex[:8]
         apps = [
             self.enter_context(
                 RelyingApp(
-                    f"{name}-{run}", issuer=self.op.issuer, alg=alg, redis_url=self.redis.url
+                    f"{name}-{run}",
+                    issuer=self.op.issuer,
+                    alg=alg,
+                    ask=self.op.ask,
+                    redis_url=self.redis.url,
                 )
             )
             for name in names
@@ -53,12 +69,10 @@ class Stage(contextlib.ExitStack):
         for app in apps:
             self.op.register(
                 client_id=app.client_id,
-                token_endpoint_auth_method="none",
-                grant_types=["authorization_code", "refresh_token"],
-                redirect_uris=[app.redirect_uri],
-                id_token_signed_response_alg=alg,
+                redirect_uri=app.redirect_uri,
+                alg=alg,
                 backchannel_logout_uri=self.receiver.url + "/backchannel-logout",
-                backchannel_logout_session_required=with_sid,
+                **registration,
             )
         return apps
 
@@ -73,7 +87,7 @@ class Stage(contextlib.ExitStack):
 
     def visitor(self, login: str) -> Visitor:
         """A person with a browser of their own; nobody has signed in with it yet."""
-        return Visitor(self.enter_context(Browser()), login)
+        return Visitor(self.op, self.enter_context(Browser()), login)
 
     def events(self, app: RelyingApp) -> list[Event]:
         """What is in the app's stream."""

@@ -4,19 +4,34 @@ It waits 2.5 s for the receiver, never sends again, and puts a ``sid`` into its 
 tokens included, only for clients with ``backchannel_logout_session_required``.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from backchannel_logout import EventKind, SessionGuard
+from tests.interop.oidc_provider import OidcProvider
 from tests.interop.stage import Stage
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
+YES = "Yes, sign me out"
 WITH_SID = pytest.mark.parametrize("with_sid", [True, False], ids=["sid", "sub_only"])
 
 
+@pytest.fixture
+def stage(
+    oidc_provider: OidcProvider, shared_redis: RedisServer, tmp_path: Path
+) -> Iterator[Stage[OidcProvider]]:
+    with Stage(oidc_provider, shared_redis, tmp_path) as parts:
+        yield parts
+    oidc_provider.set_clock(0)
+
+
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_a_logout_with_sid_ends_that_session_alone(stage: Stage, alg: str) -> None:
+def test_a_logout_with_sid_ends_that_session_alone(stage: Stage[OidcProvider], alg: str) -> None:
     """The same user's session of another browser lives, and so does another user's."""
     [shop] = stage.open("shop", alg=alg, with_sid=True)
     desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
@@ -24,10 +39,10 @@ def test_a_logout_with_sid_ends_that_session_alone(stage: Stage, alg: str) -> No
     bob.sign_in(shop)
     assert ended["sid"] != lives["sid"]
 
-    desk.end_session(shop)
+    desk.end_session(shop, YES)
 
     assert stage.op.delivery_fault(shop.client_id) is None
-    assert not desk.is_signed_in(shop)
+    assert desk.is_signed_out(shop)
     assert phone.is_signed_in(shop)
     assert bob.is_signed_in(shop)
     [event] = stage.events(shop)
@@ -38,7 +53,9 @@ def test_a_logout_with_sid_ends_that_session_alone(stage: Stage, alg: str) -> No
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_a_logout_without_sid_ends_every_session_of_the_user(stage: Stage, alg: str) -> None:
+def test_a_logout_without_sid_ends_every_session_of_the_user(
+    stage: Stage[OidcProvider], alg: str
+) -> None:
     """Another user's session lives."""
     [shop] = stage.open("shop", alg=alg, with_sid=False)
     desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
@@ -47,11 +64,11 @@ def test_a_logout_without_sid_ends_every_session_of_the_user(stage: Stage, alg: 
     bob.sign_in(shop)
     assert ended["sid"] is None
 
-    desk.end_session(shop)
+    desk.end_session(shop, YES)
 
     assert stage.op.delivery_fault(shop.client_id) is None
-    assert not desk.is_signed_in(shop)
-    assert not phone.is_signed_in(shop)
+    assert desk.is_signed_out(shop)
+    assert phone.is_signed_out(shop)
     assert bob.is_signed_in(shop)
     [event] = stage.events(shop)
     assert event.kind is EventKind.USER
@@ -62,7 +79,7 @@ def test_a_logout_without_sid_ends_every_session_of_the_user(stage: Stage, alg: 
 
 @WITH_SID
 def test_a_refresh_neither_before_nor_after_the_logout_brings_the_session_back(
-    stage: Stage, with_sid: bool
+    stage: Stage[OidcProvider], with_sid: bool
 ) -> None:
     """The refresh token outlives the logout; the newer iat of its ID tokens is not the login's."""
     [shop] = stage.open("shop", alg="RS256", with_sid=with_sid)
@@ -75,24 +92,24 @@ def test_a_refresh_neither_before_nor_after_the_logout_brings_the_session_back(
     assert session["login_at"] == login_at
     assert alice.is_signed_in(shop)
 
-    alice.end_session(shop)
+    alice.end_session(shop, YES)
     assert stage.op.delivery_fault(shop.client_id) is None
-    assert not alice.is_signed_in(shop)
+    assert alice.is_signed_out(shop)
 
     stage.op.set_clock(ahead=10)
     [event] = stage.events(shop)
     assert alice.refresh(shop) > event.cutoff
     assert session["login_at"] == login_at
-    assert not alice.is_signed_in(shop)
+    assert alice.is_signed_out(shop)
 
 
 @WITH_SID
-def test_a_login_after_the_logout_lives(stage: Stage, with_sid: bool) -> None:
+def test_a_login_after_the_logout_lives(stage: Stage[OidcProvider], with_sid: bool) -> None:
     """Also where the marker names the user; the session before it stays dead."""
     [shop] = stage.open("shop", alg="RS256", with_sid=with_sid)
     alice = stage.visitor("alice")
     before = alice.sign_in(shop)
-    alice.end_session(shop)
+    alice.end_session(shop, YES)
     assert stage.op.delivery_fault(shop.client_id) is None
 
     stage.op.set_clock(ahead=5)
@@ -104,7 +121,9 @@ def test_a_login_after_the_logout_lives(stage: Stage, with_sid: bool) -> None:
 
 
 @WITH_SID
-def test_one_logout_ends_the_sessions_of_every_client(stage: Stage, with_sid: bool) -> None:
+def test_one_logout_ends_the_sessions_of_every_client(
+    stage: Stage[OidcProvider], with_sid: bool
+) -> None:
     """Each client has a token and, where it has one, a sid of its own."""
     shop, forum = stage.open("shop", "forum", alg="RS256", with_sid=with_sid)
     alice, bob = stage.visitor("alice"), stage.visitor("bob")
@@ -112,17 +131,17 @@ def test_one_logout_ends_the_sessions_of_every_client(stage: Stage, with_sid: bo
     bob.sign_in(shop)
     bob.sign_in_without_password(forum)
 
-    alice.end_session(shop)
+    alice.end_session(shop, YES)
 
     for app, session in ((shop, in_shop), (forum, in_forum)):
         assert stage.op.delivery_fault(app.client_id) is None
-        assert not alice.is_signed_in(app)
+        assert alice.is_signed_out(app)
         assert bob.is_signed_in(app)
         [event] = stage.events(app)
         assert (event.sid, event.sub) == (session["sid"], "alice")
 
 
-def test_signing_out_of_one_client_leaves_the_other_one(stage: Stage) -> None:
+def test_signing_out_of_one_client_leaves_the_other_one(stage: Stage[OidcProvider]) -> None:
     """Who declines to end the provider's session signs out of the app they came from."""
     shop, forum = stage.open("shop", "forum", alg="RS256", with_sid=True)
     alice = stage.visitor("alice")
@@ -132,23 +151,23 @@ def test_signing_out_of_one_client_leaves_the_other_one(stage: Stage) -> None:
     alice.end_session(shop, answer="No, stay signed in")
 
     assert stage.op.delivery_fault(shop.client_id) is None
-    assert not alice.is_signed_in(shop)
+    assert alice.is_signed_out(shop)
     assert alice.is_signed_in(forum)
     assert stage.events(forum) == []
 
 
 @pytest.mark.parametrize("alg", ["ES256", "EdDSA"])
-def test_an_algorithm_that_is_not_pinned_ends_nothing(stage: Stage, alg: str) -> None:
+def test_an_algorithm_that_is_not_pinned_ends_nothing(stage: Stage[OidcProvider], alg: str) -> None:
     """The provider publishes the key; what counts is the issuer's list, and the refusal is 400."""
     [shop] = stage.open("shop", alg=alg, with_sid=True, accepts=("RS256",))
     alice = stage.visitor("alice")
     alice.sign_in(shop)
 
-    alice.end_session(shop)
+    alice.end_session(shop, YES)
 
     fault = stage.op.delivery_fault(shop.client_id)
     assert fault is not None
     assert "400" in fault
-    assert "reason=alg " in stage.receiver.log
+    assert stage.receiver.told("logout", reason="alg")
     assert alice.is_signed_in(shop)
     assert stage.events(shop) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.publish.accepted import IN_MEMORY_BYTES, Accepted
-from tests.support.receiver import ROOT
+from tests.support.receiver import ROOT, told
 from tests.support.revocations import numbered
 
 
@@ -209,7 +209,7 @@ def test_a_place_that_takes_nothing_is_told_once_and_ends_nothing(
     (tmp_path / "copy").rmdir()
     (tmp_path / "copy").write_text("not a directory")
     note(copy, 1, 2)
-    assert caplog.text.count("accepted outcome=failed") == 1
+    assert len(told(caplog, "accepted", outcome="failed")) == 1
 
 
 # -- damage --------------------------------------------------------------------------------

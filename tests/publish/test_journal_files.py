@@ -15,7 +15,7 @@ import pytest
 from app.publish.accepted import Accepted
 from app.publish.journal import Journal
 from app.publish.journal_files import JournalFiles, copy_of, try_lock
-from tests.support.receiver import ROOT
+from tests.support.receiver import ROOT, told
 from tests.support.revocations import numbered
 
 ROOM = 1 << 24
@@ -181,7 +181,7 @@ async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
     mine = await Process(path).open()
     assert await mine.adopt() is True
     assert await mine.sids() == ["s0", "s1"]
-    assert "outcome=not_adopted" in caplog.text
+    assert told(caplog, "journal", outcome="not_adopted")
     await mine.close()
 
 

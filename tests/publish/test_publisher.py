@@ -12,6 +12,7 @@ from app.publish.redis_link import connect
 from app.publish.writer import Written
 from app.settings import Settings, load
 from backchannel_logout import AppKeys
+from tests.support.receiver import told
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, new_app, numbered
 
@@ -62,7 +63,7 @@ async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
         await until(lambda: publisher.watch.last_error is None)
         await asyncio.to_thread(site.server.stop, signal.SIGKILL)
         assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
-    assert "outcome=stopped waiting=5 set_aside=0" in caplog.text
+    assert told(caplog, "journal", outcome="stopped", waiting=5, set_aside=0)
     await asyncio.to_thread(site.server.start)
     publisher = site.publisher()
     assert publisher.journal is not None

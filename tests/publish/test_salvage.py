@@ -10,6 +10,7 @@ import pytest
 
 from app.publish.journal import Journal
 from app.publish.record import encode, records_in
+from tests.support.receiver import told
 from tests.support.revocations import numbered
 
 PAGE = 16384
@@ -182,7 +183,7 @@ async def test_the_damaged_files_are_kept_aside(
     await see_that_all_that_is_whole_is_kept(path)
     (aside,) = tmp_path.glob("journal.db.damaged-*")  # noqa: ASYNC240
     assert aside.read_bytes() == damaged
-    assert "outcome=damaged readable=20 unreadable=0" in caplog.text
+    assert told(caplog, "journal", outcome="damaged", readable=20, unreadable=0)
 
 
 async def test_a_damaged_log_is_kept_aside(
@@ -195,7 +196,7 @@ async def test_a_damaged_log_is_kept_aside(
     await see_that_all_that_is_whole_is_kept(path)
     (aside,) = tmp_path.glob("journal.db-wal.damaged-*")  # noqa: ASYNC240
     assert aside.read_bytes() == damaged
-    assert "outcome=damaged_log kept=20" in caplog.text
+    assert told(caplog, "journal", outcome="damaged_log", kept=20)
 
 
 async def test_a_whole_log_is_no_alarm_and_brings_nothing_back(

@@ -142,7 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
         provider = self.provider
         provider.requests[self.path.removeprefix(provider.path)] += 1
         if "openid-configuration" in self.path:
-            body = {"issuer": provider.issuer, "jwks_uri": provider.origin + "/jwks"}
+            body = {
+                "issuer": provider.issuer,
+                "jwks_uri": provider.origin + "/jwks",
+                "backchannel_logout_supported": True,
+                "backchannel_logout_session_supported": True,
+            }
             self._send(json.dumps(body | provider.discovery).encode())
         elif provider.mode == "hang":
             provider.released.wait(30)

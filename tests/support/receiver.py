@@ -1,5 +1,6 @@
 """The receiver as its operators run it: a process with a settings file."""
 
+import json
 import os
 import re
 import signal
@@ -7,11 +8,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +62,11 @@ class Receiver:
     def log(self) -> str:
         """What it wrote since its last start."""
         return self.log_path.read_bytes()[self._log_begins :].decode()
+
+    def told(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The events of this name in `log` that have these fields."""
+        lines = (line for line in self.log.splitlines() if line.startswith("{"))
+        return matching((json.loads(line) for line in lines), event, fields)
 
     @property
     def whole_log(self) -> str:
@@ -113,6 +120,29 @@ class Receiver:
         status = self.process.wait(30)
         self.process = None
         return status
+
+
+def crashes(log: str) -> list[str]:
+    """The lines that tell of an exception, whoever has told it."""
+    return [line for line in log.splitlines() if "Traceback" in line or '"exception":' in line]
+
+
+def matching(
+    events: Iterable[dict[str, Any]], event: str, fields: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Those of this name that have these fields."""
+    wanted = {"event": event, **fields}.items()
+    return [one for one in events if wanted <= {k: v for k, v in one.items() if _plain(v)}.items()]
+
+
+def told(caplog: pytest.LogCaptureFixture, event: str, **fields: Any) -> list[dict[str, Any]]:
+    """`Receiver.told` for modules of ours that run in the test itself."""
+    ours = (record.msg for record in caplog.records if isinstance(record.msg, dict))
+    return matching(ours, event, fields)
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float)
 
 
 def wait_for(condition: Any, what: str, receiver: Receiver | None = None) -> None:

@@ -1,49 +1,186 @@
 """The log of a process: lines, and never a reason to fail."""
 
-import re
+import json
+import os
+import pty
 import select
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
-TOLD_TWICE = """
+# What a program does before it says anything: `said` is put behind it.
+SET_UP = """
 import logging
-from app.telemetry.log import log_to_stderr, tell
-log_to_stderr()
-log = logging.getLogger("app.some")
-log.warning("outcome=%s percent=%%", "accepted")
-tell(log, logging.WARNING, "outcome=accepted percent=%")
-print("went on")
+from types import SimpleNamespace
+from app.log import new_log
+from app.telemetry.log import repetitions, set_up_log
+set_up_log(SimpleNamespace(log_format={format!r}, log_level={level!r}))
+log = new_log("app.some")
 """
 
 
-def run(stderr: Path) -> str:
+def program(said: str, *, log_format: str = "auto", level: str = "info") -> list[str]:
+    return [sys.executable, "-c", SET_UP.format(format=log_format, level=level) + said]
+
+
+def run(said: str, stderr: Path, **options: Any) -> str:
     with stderr.open("w") as file:
         return subprocess.run(
-            [sys.executable, "-c", TOLD_TWICE],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True, check=False, timeout=60,
+            program(said, **options),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True, check=True, timeout=60,
         ).stdout  # fmt: skip
 
 
-def test_a_tokens_line_looks_like_every_other(tmp_path: Path) -> None:
-    assert run(tmp_path / "log") == "went on\n"
-    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
-    lines = [re.sub(stamp, "", line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert lines == ["WARNING app.some outcome=accepted percent=%"] * 2
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """One process says one of each; the lines by their event. A start takes a third of a second."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    run(EVERYTHING, path)
+    return {line["event"]: line for line in map(json.loads, path.read_text().splitlines())}
+
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+
+EVERYTHING = f"""
+log.warning("keys", outcome="failed", issuer="https://op.example/", error="http_500", age=None)
+logging.getLogger("some.library").warning("it took %d ms", 7)
+log.info("forged", text='a\\nb"c\\x1b[31m\\u202e')
+log.error("net", text="see {TOKEN}, and redis://user:sesame@host/0", more=["{TOKEN}"])
+def inner(password):
+    raise KeyError("alice@example.org {TOKEN}")
+def outer():
+    try:
+        inner("sesame")
+    except KeyError as error:
+        raise OSError(28, "No space left on device", "/home/alice/file") from error
+try:
+    outer()
+except OSError:
+    log.exception("journal", outcome="failed")
+try:
+    inner("sesame")
+except KeyError:
+    logging.getLogger("some.library").exception("that went wrong")
+log.info("end")
+"""
+
+
+def test_an_event_is_one_json_object_with_its_fields_in_order(
+    lines: dict[str, dict[str, Any]],
+) -> None:
+    """What is None is not told."""
+    told = lines["keys"]
+    assert list(told) == ["timestamp", "level", "logger", "event", "outcome", "issuer", "error"]
+    assert told["level"] == "warning"
+    assert told["logger"] == "app.some"
+    assert told["issuer"] == "https://op.example/"
+    assert len(told["timestamp"]) == len("2026-11-22T05:10:11.123Z")
+
+
+def test_what_a_library_says_has_the_same_shape(lines: dict[str, dict[str, Any]]) -> None:
+    told = lines["it took 7 ms"]
+    assert (told["logger"], told["level"]) == ("some.library", "warning")
+
+
+def test_a_value_can_neither_end_its_line_nor_command_a_terminal(
+    lines: dict[str, dict[str, Any]],
+) -> None:
+    assert lines["forged"]["text"] == 'a\nb"c\x1b[31m\u202e'
+    assert "end" in lines, "each line is one that JSON can read"
+
+
+def test_tokens_and_passwords_are_covered_wherever_they_stand(
+    lines: dict[str, dict[str, Any]],
+) -> None:
+    told = lines["net"]
+    assert told["text"] == "see [token], and redis://[covered]@host/0"
+    assert told["more"] == ["[token]"]
+
+
+@pytest.mark.parametrize("event", ["journal", "that went wrong"])
+def test_an_exception_is_told_without_its_words_and_values(
+    event: str, lines: dict[str, dict[str, Any]]
+) -> None:
+    """Its type and its places, of it and its causes; of the system's errors the reason."""
+    told = json.dumps(lines[event])
+    for secret in ("sesame", "alice", "eyJ", "password"):
+        assert secret not in told
+    last = lines[event]["exception"][-1]
+    assert last["type"] == "KeyError"
+    assert last["frames"][-1].endswith(" inner")
+
+
+def test_an_error_of_the_system_keeps_its_reason(lines: dict[str, dict[str, Any]]) -> None:
+    first = lines["journal"]["exception"][0]
+    assert (first["type"], first["reason"]) == ("OSError", "No space left on device")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_log_that_takes_nothing_stops_nobody() -> None:
-    assert run(Path("/dev/full")) == "went on\n"
+    said = 'log.warning("keys", outcome="failed")\nprint("went on")'
+    assert run(said, Path("/dev/full")) == "went on\n"
+
+
+@pytest.mark.slow
+def test_a_level_leaves_out_what_is_below_it(tmp_path: Path) -> None:
+    said = """
+from app.telemetry.log import json_line
+for level in ("info", "warning", "error"):
+    getattr(log, level)("long", n=level)
+    json_line().tell(getattr(logging, level.upper()), "app.some", "short", f',"n":"{level}"')
+"""
+    run(said, tmp_path / "log", level="warning")
+    told = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    levels = [(line["event"], line["n"]) for line in told]
+    assert levels == [(way, n) for n in ("warning", "error") for way in ("long", "short")]
+
+
+def in_a_terminal(said: str, **options: Any) -> str:
+    main, side = pty.openpty()
+    try:
+        subprocess.run(program(said, **options), cwd=ROOT, stderr=side, check=True, timeout=60)
+        return os.read(main, 1 << 16).decode()
+    finally:
+        os.close(main)
+        os.close(side)
+
+
+@pytest.mark.slow
+def test_in_a_terminal_it_is_for_people_and_obeys_nobody() -> None:
+    """Colours are ours; what came in has lost what a terminal would obey."""
+    shown = in_a_terminal(
+        EVERYTHING + 'log.warning("parked", text="\\x1b[2Jgone\\rback", outcome="\\x9b5n")'
+    )
+    assert "No space left on device" in shown
+    assert "\x1b[2J" not in shown
+    assert "\x9b" not in shown
+    assert "\u202e" not in shown
+    for secret in ("sesame", "alice", "eyJ"):
+        assert secret not in shown
+
+
+@pytest.mark.slow
+def test_json_can_be_asked_for_in_a_terminal_too() -> None:
+    shown = in_a_terminal('log.warning("keys", outcome="failed")', log_format="json")
+    assert json.loads(shown)["outcome"] == "failed"
+
+
+@pytest.mark.slow
+def test_people_can_be_served_where_there_is_no_terminal(tmp_path: Path) -> None:
+    run('log.warning("keys", outcome="failed")', tmp_path / "log", log_format="console")
+    line = (tmp_path / "log").read_text()
+    assert "outcome=failed" in line
+    assert "\x1b" not in line
 
 
 HELD = """
-from app.telemetry.log import LINES
+from app.telemetry.output import LINES
 LINES.hold()
 for n in range(100):
     LINES.write(f"{n:03d}" + "é" * 60)

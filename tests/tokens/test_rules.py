@@ -17,6 +17,7 @@ from app.tokens.provider_keys import ProviderKeys
 from tests.support.provider import ABSENT, EVENT, Provider, private_key, public_jwk
 from tests.support.receiver import config
 from tests.tokens.cases import CASES, ORDER, Build, Case
+from tests.tokens.cases_encrypted import ENCRYPTED, SIGNED
 
 # The keys come over plain HTTP here; loading all certificates would take longer than the test.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -81,7 +82,8 @@ async def test_of_two_faults_the_earlier_rule_decides(
 
 def test_every_reason_has_a_case() -> None:
     """No reason exists that no test has seen; those of the request have theirs over HTTP."""
-    assert {case.expected for case in CASES if case.expected} | OF_THE_REQUEST == set(Reason)
+    cases = (*CASES, *ENCRYPTED, *SIGNED)
+    assert {case.expected for case in cases if case.expected} | OF_THE_REQUEST == set(Reason)
 
 
 def test_every_reason_has_a_sentence() -> None:

@@ -1,0 +1,107 @@
+"""What a request of the admin API says: its path, its query, its body. Checked here, once.
+
+A query that nobody knows is a fault: a misspelled ``except`` must not end everything.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from .access import Operator
+from .faults import ApiFault, bad_request
+
+# A revocation is one; a person's reason is 500 characters.
+LARGEST_BODY = 16 * 1024
+
+LONGEST_VALUE = 1024
+"""Characters of any value of a query: as long as an issuer's name may be."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def operator(request: Request) -> Operator:
+    """Who asks; the gate has let them in."""
+    found: Operator = request.scope["operator"]
+    return found
+
+
+def segment(request: Request, name: str) -> str:
+    """An id of the path, decoded once. Raises `ApiFault`.
+
+    The routes match the path as it was sent, so that an encoded slash stays within its segment.
+    """
+    try:
+        value = unquote(request.path_params[name], errors="strict")
+    except UnicodeDecodeError:
+        raise bad_request("the path is not percent-encoded UTF-8") from None
+    if len(value) > LONGEST_VALUE or not value.isprintable():
+        raise bad_request("an id in the path is too long, or has characters that no id has")
+    return value
+
+
+def query(request: Request, known: Iterable[str]) -> dict[str, str]:
+    """The query, each name once. Raises `ApiFault` for a name that is not ``known``."""
+    found: dict[str, str] = {}
+    names = set(known)
+    for name, value in request.query_params.multi_items():
+        if name not in names:
+            raise bad_request(f"the query may have {', '.join(sorted(names)) or 'nothing'}")
+        if name in found:
+            raise bad_request(f"{name} may be said once")
+        if not value or len(value) > LONGEST_VALUE or not value.isprintable():
+            raise bad_request(f"{name} is empty, too long, or not printable")
+        found[name] = value
+    return found
+
+
+def flag(found: dict[str, str], name: str) -> bool:
+    """A ``true`` or ``false`` of the query; absent is false."""
+    value = found.get(name, "false")
+    if value not in ("true", "false"):
+        raise bad_request(f"{name} is true or false")
+    return value == "true"
+
+
+def whole_number(found: dict[str, str], name: str) -> int | None:
+    """A whole number of the query that is not negative; None where it is absent."""
+    value = found.get(name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) <= 15):
+        raise bad_request(f"{name} is a whole number")
+    return int(value)
+
+
+async def body(request: Request, model: type[_Model]) -> _Model:
+    """The JSON body as a model. Raises `ApiFault`: 413, 415, 400 or 422."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ApiFault(415, "unsupported_media_type", "the body must be application/json")
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > LARGEST_BODY:
+            raise ApiFault(413, "too_large", "the body is larger than 16 KiB")
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if any(fault["type"] == "json_invalid" for fault in faults):
+            raise bad_request("the body is not well-formed JSON") from None
+        raise ApiFault(422, "invalid_body", _sentence(faults)) from None
+
+
+def _sentence(faults: Iterable[object]) -> str:
+    """Each fault with the name of its member, and nothing of what was sent."""
+    lines = []
+    for fault in faults:
+        where = ".".join(str(part) for part in fault["loc"])  # type: ignore[index]
+        if fault["type"] == "extra_forbidden":  # type: ignore[index]
+            lines.append("a member that is not known")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")  # type: ignore[index]
+            lines.append(f"{where}: {message}" if where else message)
+    return "; ".join(dict.fromkeys(lines))[:500]

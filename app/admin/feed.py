@@ -1,0 +1,138 @@
+"""`/api/feed`: every logout and every refusal as it happens, as server-sent events.
+
+    event: ready     the beginning: from its id on nothing is left out
+    event: logout    a revocation, as its app was told
+    event: refusal   a logout token that was refused
+    event: missed    entries of an app may be missing: its stream was trimmed past this reader
+
+The id of each says how far everything before it has been read: a client that comes back with it
+in ``Last-Event-ID`` goes on there. A comment every `HEARTBEAT_SECONDS` shows that the connection
+lives.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from app.history import Cursor, Feed, History, Missed, Refusal, Told, Unreadable, as_json
+from app.history.feed import REFUSALS
+from app.history.notes import REFUSED
+from app.history.reading import Reading, needed
+from app.sessions.evidence import newest_id
+from app.tasks import end
+
+from . import asked
+from .faults import ApiFault, bad_request, not_found, redis_away
+from .records import Records
+
+# Each asks Redis twice a second for every app.
+MOST_LISTENERS = 32
+
+# Shorter than the idle timeouts of proxies, of which 30 s is the shortest that is common.
+HEARTBEAT_SECONDS = 15.0
+
+# How late a listener learns of a stop.
+_STOP_SECONDS = 0.25
+
+_HEADERS = {"X-Accel-Buffering": "no"}  # nginx would keep it to itself until it has a page full
+
+
+class FeedRoutes:
+    """``stopping`` says whether the service has been told to stop: then every listener ends, and
+    finds another replica."""
+
+    def __init__(
+        self,
+        history: History,
+        reading: Reading,
+        records: Records,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._history = history
+        self._reading = reading
+        self._records = records
+        self._stopping = stopping
+        self._listeners = 0
+
+    @property
+    def routes(self) -> list[Route]:
+        return [Route("/api/feed", self.listen, methods=["GET"])]
+
+    async def listen(self, request: Request) -> Response:
+        """Never ends by itself."""
+        found = asked.query(request, ["app", "refusals"])
+        apps = list(self._history.apps)
+        if "app" in found:
+            if found["app"] not in apps:
+                raise not_found("no app of this name is configured")
+            apps = [found["app"]]
+        refusals = asked.flag({"refusals": "true"} | found, "refusals")
+        last = request.headers.get("last-event-id")
+        try:
+            cursor = Cursor.parse(last) if last else Cursor()
+        except ValueError:
+            raise bad_request("Last-Event-ID is none that this feed has given") from None
+        if self._listeners >= MOST_LISTENERS:
+            raise ApiFault(503, "too_many_listeners", "too many listen to the feed", retry_after=10)
+        await self._records.look("feed.listen", request, apps=apps if "app" in found else ())
+        try:
+            now = await self._now(apps, refusals=refusals)
+        except Unreadable as fault:
+            raise redis_away() from fault
+        feed = self._history.feed(apps, refusals=refusals, cursor=now | cursor)
+        return StreamingResponse(self._sent(feed), headers=_HEADERS, media_type="text/event-stream")
+
+    async def _now(self, apps: Sequence[str], *, refusals: bool) -> dict[str, str]:
+        """Where each stream ends: what comes after the answer has begun is in it."""
+        newest = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
+        found = dict(zip(apps, newest, strict=True))
+        if refusals:
+            command = ("XREVRANGE", REFUSED, "+", "-", "COUNT", 1)
+            (answer,) = await self._reading.of_key(REFUSED, [command])
+            last = needed(answer)
+            found[REFUSALS] = last[0][0].decode() if last else "0-0"
+        return found
+
+    async def _sent(self, feed: Feed) -> AsyncIterator[str]:
+        self._listeners += 1
+        items = aiter(feed)
+        coming = asyncio.ensure_future(anext(items))
+        loop = asyncio.get_running_loop()
+        said = loop.time()
+        try:
+            yield _event("ready", feed.cursor, {})
+            while not self._stopping():
+                await asyncio.wait({coming}, timeout=_STOP_SECONDS)
+                if coming.done():
+                    yield _shown(coming.result(), feed.cursor)
+                    coming, said = asyncio.ensure_future(anext(items)), loop.time()
+                elif loop.time() - said >= HEARTBEAT_SECONDS:
+                    yield ": still here\n\n"
+                    said = loop.time()
+        finally:
+            self._listeners -= 1
+            await end([coming])
+            with contextlib.suppress(Exception):
+                await items.aclose()  # type: ignore[attr-defined]
+
+
+def _shown(item: Told | Refusal | Missed, cursor: Cursor) -> str:
+    match item:
+        case Told(event=None):
+            return _event("logout", cursor, {"app": item.app, "id": item.id, "unreadable": True})
+        case Told():
+            return _event("logout", cursor, as_json(item.event))
+        case Refusal():
+            return _event("refusal", cursor, as_json(item))
+        case Missed():
+            return _event("missed", cursor, as_json(item))
+
+
+def _event(name: str, cursor: Cursor, data: Any) -> str:
+    return f"event: {name}\nid: {cursor}\ndata: {json.dumps(data)}\n\n"

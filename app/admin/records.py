@@ -1,0 +1,71 @@
+"""The audit, as the admin API writes it.
+
+A look at a user's sessions that can not be noted is refused: nobody would know of it, and nothing
+is lost by asking later. An act goes through: to leave a stolen session alive because the audit is
+away would protect the wrong one; the line of the log has it.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+
+from app.audit import Act, Audit
+from app.log import new_log
+from app.publish.redis_fault import EXCHANGE_FAULTS
+from app.settings import Settings
+from app.telemetry.hashes import KeyedHash, keyed_hash
+from backchannel_logout.connection import AsyncClient
+
+from . import asked
+from .faults import ApiFault
+
+log = new_log(__name__)
+
+
+class Records:
+    """Writes to Redis by ``client``. ``clock`` is epoch seconds."""
+
+    def __init__(
+        self, settings: Settings, client: AsyncClient, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.clock = clock
+        self._settings = settings
+        self._client = client
+        self._hashed: KeyedHash | None = None
+
+    async def look(self, act: str, request: Request, **members: Any) -> None:
+        """Note that somebody looks. Raises `ApiFault` where that can not be noted."""
+        try:
+            await self._write(_act(act, request, members))
+        except EXCHANGE_FAULTS as error:
+            raise ApiFault(
+                503, "audit_unavailable", "the audit can not be written now, so nothing is shown",
+                retry_after=5,
+            ) from error  # fmt: skip
+
+    async def act(self, act: str, request: Request, **members: Any) -> None:
+        """Note what was done. Never fails."""
+        await self.note(_act(act, request, members))
+
+    async def note(self, act: Act) -> None:
+        """Note what has come of an act. Never fails."""
+        try:
+            await self._write(act)
+        except EXCHANGE_FAULTS as error:
+            log.error("audit", outcome="not_written", act=act.act, error=type(error).__name__)
+
+    async def _write(self, act: Act) -> None:
+        if self._hashed is None:
+            with contextlib.suppress(*EXCHANGE_FAULTS):
+                self._hashed = await keyed_hash(self._settings, self._client)
+        # Without the key nobody's name is written; the line of the log still is.
+        hashed: Callable[[str], str] = self._hashed or (lambda _: "unknown")
+        await Audit(self._client, hashed, self.clock).write(act)
+
+
+def _act(act: str, request: Request, members: dict[str, Any]) -> Act:
+    operator = asked.operator(request)
+    return Act(**{"act": act, "who": operator.who, "peer": operator.peer} | members)

@@ -1,0 +1,146 @@
+"""`/api/revocations`: end sessions in the apps, without a provider; and what Redis tells of one.
+
+Written by the same writer as every logout token, with the same events, ``source`` ``admin``.
+"""
+
+import asyncio
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.acts import new_act, revocations
+from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
+from app.history import History, Question, as_json
+from app.publish.writer import Writer
+from app.revocation import Revocation
+from app.settings import IssuerSettings
+
+from . import asked
+from .faults import ApiFault, bad_request, not_found
+from .records import Records
+
+# The same as for a logout token: an answer comes within two seconds.
+_WRITE_SECONDS = 1.8
+
+_Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+_Id = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class NewRevocation(BaseModel):
+    """Whom to end: a session (``sid``), a user (``sub``), or ``all`` of the issuer in an app."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    issuer: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Needed where the settings have several."""
+    sid: _Id | None = None
+    sub: _Id | None = None
+    """With ``sid``: its user, for the events. Alone: all of the user's sessions."""
+    all: bool = False
+    app: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """This app alone; else every app of the issuer. Needed with ``all``."""
+    reason: _Text
+    by: _Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.all == (self.sid is not None or self.sub is not None):
+            raise ValueError("say whom to end: sid, sub, or all")
+        if self.all and self.app is None:
+            raise ValueError("all needs app: in which app everybody is to be signed out")
+        return self
+
+
+class RevocationRoutes:
+    def __init__(self, history: History, writer: Writer, records: Records) -> None:
+        self._history = history
+        self._writer = writer
+        self._records = records
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/revocations", self.write, methods=["POST"]),
+            Route("/api/revocations", self.read, methods=["GET"]),
+        ]
+
+    async def write(self, request: Request) -> Response:
+        """End whom the body names, up to now. 201 when all of it is durable."""
+        asked.query(request, [])
+        new = await asked.body(request, NewRevocation)
+        issuer = self._issuer(new.issuer, missing=422)
+        apps = self._history.apps_of(issuer.issuer)
+        if new.app is not None:
+            if new.app not in apps:
+                raise ApiFault(422, "unknown_app", "the issuer has no app of this name here")
+            apps = [new.app]
+        jti = new_act()
+        found = revocations(
+            issuer, apps, jti=jti, now=self._records.clock(), sid=new.sid, sub=new.sub
+        )
+        results = await asyncio.gather(*(self._write_one(one) for one in found))
+        failed = [one for one in results if "error" in one]
+        outcome = "done" if not failed else "failed" if len(failed) == len(found) else "partly"
+        event, who = found[0].event, new.by or asked.operator(request).who
+        await self._records.act(
+            "revocation.write", request, outcome=outcome, who=who, why=new.reason, iss=event.iss,
+            apps=apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=jti,
+        )  # fmt: skip
+        body: dict[str, Any] = {
+            "act": jti, "source": event.source, "by": who, "reason": new.reason,
+            "kind": event.kind.value, "iss": event.iss, "sid": event.sid, "sub": event.sub,
+            "cutoff": event.cutoff, "apps": results,
+        }  # fmt: skip
+        if failed:
+            fault = ApiFault(
+                503, "not_written", "not written for every app; send it again", retry_after=5
+            )
+            return JSONResponse(fault.body | body, fault.status, fault.headers)
+        return JSONResponse(body, 201)
+
+    async def _write_one(self, revocation: Revocation) -> dict[str, Any]:
+        until = asyncio.get_running_loop().time() + _WRITE_SECONDS
+        found: dict[str, Any] = {
+            "app": revocation.event.app, "markers": list(revocation.marker_keys)
+        }  # fmt: skip
+        try:
+            written = await self._writer.write([revocation], until=until)
+        except DependencyUnavailable as fault:
+            return found | {"error": fault.outage.value, "why": OUTAGE_SENTENCES[fault.outage]}
+        return found | {"written": written.value}
+
+    async def read(self, request: Request) -> Response:
+        """The history of one session, user, or issuer: dead or alive, since when, by which token,
+        and which apps have acted."""
+        found = asked.query(request, ["issuer", "sid", "sub", "login_at", "app"])
+        issuer = self._issuer(found.get("issuer"), missing=400)
+        iss = found.get("issuer", issuer.issuer)
+        if "app" in found and found["app"] not in self._history.apps_of(iss):
+            raise not_found("the issuer has no app of this name here")
+        question = Question(
+            iss=iss, sid=found.get("sid"), sub=found.get("sub"),
+            login_at=asked.whole_number(found, "login_at"),
+        )  # fmt: skip
+        await self._records.look(
+            "revocation.read", request, iss=iss, sid=question.sid, sub=question.sub
+        )
+        stories = await self._history.story(question, [found["app"]] if "app" in found else None)
+        return JSONResponse({"question": as_json(question), "apps": as_json(stories)})
+
+    def _issuer(self, name: str | None, *, missing: int) -> IssuerSettings:
+        """The one that is meant: by name where there are several."""
+        issuers = self._history.issuers
+        if name is not None:
+            if (issuer := issuers.get(name)) is None:
+                if missing == 422:
+                    raise ApiFault(422, "unknown_issuer", "no issuer of this name is configured")
+                raise not_found("no issuer of this name is configured")
+            return issuer
+        if len({issuer.issuer for issuer in issuers.values()}) > 1:
+            if missing == 422:
+                raise ApiFault(422, "invalid_body", "issuer is required: there are several")
+            raise bad_request("issuer is required: there are several")
+        return next(iter(issuers.values()))

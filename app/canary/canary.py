@@ -1,0 +1,186 @@
+"""Ends a session of its own, and measures how long marker and receipt take."""
+
+import asyncio
+import secrets
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import httpx
+
+from app.history.proofs import receipts_of
+from app.history.reading import Reading, Unreadable, needed
+from app.history.streams import entries
+from app.log import new_log
+from app.publish.redis_link import RedisLink, connect
+from app.settings_canary import CanarySettings
+from app.tasks import background
+from backchannel_logout import AppKeys, AsyncListener, Event, Gap, Outcome
+
+from .issuer import ISSUER, Signer
+
+log = new_log(__name__)
+
+_LOOK_SECONDS = 0.02
+
+# After the start: the listeners must be up, and the first look at Redis done.
+_FIRST_PAUSE = 1.0
+
+# Receipts of other replicas' canaries may stand before ours.
+_RECEIPTS = 200
+
+# What is kept of events that nobody asked for: those of other replicas' canaries.
+_MOST_HEARD = 100
+
+
+class Found(StrEnum):
+    """How a try has ended. Log field and metric label."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    """`listen` has not answered in time."""
+    REFUSED = "refused"
+    """It has answered something else than 200 or 503."""
+    UNAVAILABLE = "unavailable"
+    """503: neither Redis nor the journal takes it."""
+    NO_MARKER = "no_marker"
+    """Answered 200, and no marker in Redis in time: the journal has it, say."""
+    NO_RECEIPT = "no_receipt"
+    """A listener of the canary's app has not handled it in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One session's end. ``at`` is epoch seconds, when its token was sent; the rest are seconds
+    since then, None where it has not come to that."""
+
+    at: float
+    outcome: Found
+    to_answer: float | None = None
+    to_marker: float | None = None
+    to_receipt: float | None = None
+
+
+class Canary:
+    """``url`` is where logout tokens are POSTed to. `last`, `tries` and `failures` tell how it
+    goes; ``on_try`` is told of each."""
+
+    def __init__(
+        self,
+        settings: CanarySettings,
+        signer: Signer,
+        *,
+        redis_url: str,
+        url: str,
+        on_try: Callable[[Try], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._signer = signer
+        self._redis_url = redis_url
+        self._url = url
+        self._on_try = on_try
+        self._keys = AppKeys(settings.app)
+        self._heard: dict[str, str] = {}
+        """The events' ids, by their session."""
+        self.last: Try | None = None
+        self.tries = 0
+        self.failures = 0
+
+    def state(self) -> dict[str, Any]:
+        """For `/readyz`: the last try and how many there were, as JSON values."""
+        return {
+            "app": self._settings.app,
+            "tries": self.tries,
+            "failures": self.failures,
+            "last": asdict(self.last) if self.last is not None else None,
+        }
+
+    async def keep_trying(self) -> None:
+        """Try, pause, try again. Never returns, whatever fails."""
+        link = RedisLink(connect(self._redis_url))
+        # Plain HTTP to our own listener: no proxy of the environment, no certificates to load.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            async with (
+                httpx.AsyncClient(trust_env=False, verify=context) as http,
+                background([self._listen]),
+            ):
+                await asyncio.sleep(_FIRST_PAUSE)
+                while True:
+                    self._note(await self._try(http, Reading(link)))
+                    await asyncio.sleep(self._settings.interval)
+        finally:
+            await link.aclose()
+
+    def _note(self, done: Try) -> None:
+        self.last = done
+        self.tries += 1
+        if done.outcome is not Found.OK:
+            self.failures += 1
+            log.warning("canary", outcome=done.outcome.value)
+        self._on_try(done)
+
+    async def _listen(self) -> None:
+        """The relying app's side: as any app listens, with receipts."""
+        app = self._settings.app
+        async with AsyncListener(self._redis_url, app=app, mode="broadcast") as listener:
+            async for item in listener:
+                if isinstance(item, Gap):
+                    continue
+                self._hear(item)
+
+    def _hear(self, event: Event) -> None:
+        if event.sid is not None and event.id is not None:
+            self._heard[event.sid] = event.id
+            if len(self._heard) > _MOST_HEARD:
+                del self._heard[next(iter(self._heard))]
+
+    async def _try(self, http: httpx.AsyncClient, reading: Reading) -> Try:
+        sid, at, began = secrets.token_hex(16), time.time(), time.monotonic()
+        within = self._settings.within
+        form = {"logout_token": self._signer.token(sid, at)}
+        try:
+            answer = await http.post(self._url, data=form, timeout=within)
+        except httpx.HTTPError:
+            return Try(at=at, outcome=Found.UNREACHABLE)
+        to_answer = time.monotonic() - began
+        if answer.status_code != 200:
+            outcome = Found.UNAVAILABLE if answer.status_code == 503 else Found.REFUSED
+            return Try(at=at, outcome=outcome, to_answer=to_answer)
+        marker = receipt = None
+        while receipt is None and time.monotonic() < began + within:
+            has_marker, has_receipt = await self._look(reading, sid)
+            now = time.monotonic() - began
+            marker = now if marker is None and has_marker else marker
+            receipt = now if has_receipt else None
+            if receipt is None:
+                await asyncio.sleep(_LOOK_SECONDS)
+        outcome = Found.NO_MARKER if marker is None else Found.NO_RECEIPT
+        return Try(
+            at=at,
+            outcome=Found.OK if marker is not None and receipt is not None else outcome,
+            to_answer=to_answer,
+            to_marker=marker,
+            to_receipt=receipt,
+        )
+
+    async def _look(self, reading: Reading, sid: str) -> tuple[bool, bool]:
+        """Whether marker and receipt are in Redis; not there while it does not answer."""
+        keys, event = self._keys, self._heard.get(sid)
+        try:
+            marker, found = await reading.of_app(
+                keys.app,
+                [
+                    ("GET", keys.sid(ISSUER, sid)),
+                    ("XREVRANGE", keys.receipts, "+", "-", "COUNT", _RECEIPTS),
+                ],
+            )
+            has_marker = needed(marker) is not None
+            receipts = receipts_of(entries(needed(found)))
+        except Unreadable:
+            return False, False
+        done = any(one.event == event and one.outcome is Outcome.DONE for one in receipts)
+        return has_marker, event is not None and done

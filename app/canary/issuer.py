@@ -1,0 +1,71 @@
+"""The canary's issuer: made at each start, with a key that never leaves the service."""
+
+import json
+import secrets
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from app.settings import ClientSettings, IssuerSettings, Settings
+from app.settings_canary import CanarySettings
+from app.tokens.jwks import KeySet, read_key_set
+
+ISSUER = "https://canary.invalid"
+"""RFC 6761 keeps ``.invalid`` for names that nobody can have."""
+
+_ALGORITHM = "ES256"
+_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+_TOKEN_LIFE = 60
+
+# Its sessions live no longer than a try: so its markers go soon.
+_SESSION_AGE = 60
+
+
+class CanaryIssuer(IssuerSettings):
+    """An issuer as those of the settings, with its public keys."""
+
+    jwks: bytes
+
+    @property
+    def key_set(self) -> KeySet:
+        return read_key_set(self.jwks)
+
+
+class Signer:
+    """Signs the canary's logout tokens."""
+
+    def __init__(self) -> None:
+        self._kid = secrets.token_hex(8)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+
+    def issuer(self, canary: CanarySettings) -> CanaryIssuer:
+        """What verifies them: for the workers, too."""
+        public = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        public |= {"kid": self._kid, "use": "sig", "alg": _ALGORITHM}
+        client = ClientSettings(client_id="canary", app=canary.app, max_session_age=_SESSION_AGE)
+        return CanaryIssuer(
+            issuer=ISSUER,
+            algorithms=(_ALGORITHM,),
+            strict=True,
+            clients=(client,),
+            jwks=json.dumps({"keys": [public]}).encode(),
+        )
+
+    def token(self, sid: str, now: float) -> str:
+        """A logout token that ends this session."""
+        claims = {
+            "iss": ISSUER, "aud": "canary", "iat": int(now), "exp": int(now) + _TOKEN_LIFE,
+            "jti": secrets.token_hex(16), "sid": sid, "events": {_EVENT: {}},
+        }  # fmt: skip
+        headers = {"kid": self._kid, "typ": "logout+jwt"}
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers=headers)
+
+
+def with_canary(settings: Settings) -> tuple[Settings, Signer | None]:
+    """The settings with the canary's issuer among the others, where there is to be one."""
+    if settings.canary is None:
+        return settings, None
+    signer = Signer()
+    issuers = (*settings.issuers, signer.issuer(settings.canary))
+    return settings.model_copy(update={"issuers": issuers}), signer

@@ -1,0 +1,90 @@
+"""`check`'s look at logouts as a provider sees them: does it send them, and where to."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from app.settings import IssuerSettings, Settings
+from app.settings_values import is_loopback
+from app.tokens.fetch import FETCH_SECONDS, FetchFailed, fetch_document
+
+from .table import Row, Verdict
+
+PATH = "/backchannel-logout"
+
+_DISCOVERY = "/.well-known/openid-configuration"
+
+
+async def discovery_rows(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Row]:
+    """What the issuer's discovery says of logouts; nothing of its preset."""
+    what = f"logouts of {issuer.issuer}"
+    try:
+        found = await _discovery(issuer, client)
+    except FetchFailed as fault:
+        # Without jwks_uri the row of its keys has said it already.
+        said = f"what it supports is not known: discovery: {fault.code}"
+        return [Row(Verdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
+    return [Row(verdict, what, said) for verdict, said in _said(issuer, found)]
+
+
+async def _discovery(issuer: IssuerSettings, client: httpx.AsyncClient) -> dict[str, Any]:
+    url = issuer.issuer.removesuffix("/") + _DISCOVERY
+    document = await fetch_document(client, url, allow_http=issuer.allow_http)
+    try:
+        found = json.loads(document)
+    except (ValueError, RecursionError):
+        raise FetchFailed("discovery_not_json") from None
+    if not isinstance(found, dict) or found.get("issuer") != issuer.issuer:
+        raise FetchFailed("discovery_issuer")
+    return found
+
+
+def _said(issuer: IssuerSettings, found: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
+    match found.get("backchannel_logout_supported"):
+        case True:
+            yield Verdict.RIGHT, "discovery: it sends back-channel logouts"
+        case False:
+            yield Verdict.WARNING, "discovery: it sends no back-channel logouts"
+        case _:
+            yield Verdict.UNKNOWN, "discovery does not say whether it sends back-channel logouts"
+    by_session = any(client.both_claims == "session" for client in issuer.clients)
+    if found.get("backchannel_logout_session_supported") is False and by_session:
+        said = "its tokens carry no sid: a logout ends all of the user's sessions"
+        yield Verdict.WARNING, f"discovery: {said}"
+    offered = found.get("id_token_signing_alg_values_supported")
+    names = list(map(str, offered)) if isinstance(offered, list) else []
+    own = [one for client in issuer.clients for one in client.algorithms or ()]
+    if names and not {*issuer.algorithms, *own} & set(names):
+        listed, taken = ", ".join(names[:8]), ", ".join(issuer.algorithms)
+        yield Verdict.WARNING, f"discovery: it signs with {listed}; algorithms takes {taken}"
+
+
+async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
+    """Which URL to give to providers, and whether it leads here."""
+    what, public = "for providers", settings.public_url
+    if public is None:
+        said = f"register https://<your host>{PATH}; public_url would have it tried"
+        return Row(Verdict.RIGHT, what, said)
+    url = public if public.endswith(PATH) else public.rstrip("/") + PATH
+    said = f"register {url}"
+    if not url.startswith("https://") and not is_loopback(url):
+        return Row(Verdict.WRONG, what, f"{said}: not https, most providers refuse it")
+    try:
+        answer = await client.get(url, timeout=FETCH_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        return Row(Verdict.UNKNOWN, what, f"{said}: it can not be reached from here now")
+    if _is_ours(answer):
+        return Row(Verdict.RIGHT, what, f"{said}: it leads to a receiver")
+    if answer.status_code in (502, 503, 504):
+        return Row(Verdict.UNKNOWN, what, f"{said}: no receiver behind it answers now")
+    return Row(Verdict.WRONG, what, f"{said}: it answers {answer.status_code}, and is no receiver")
+
+
+def _is_ours(answer: httpx.Response) -> bool:
+    """As we answer everything but a POST there."""
+    try:
+        return answer.status_code == 405 and answer.json() == {"error": "method_not_allowed"}
+    except ValueError:
+        return False

@@ -1,0 +1,78 @@
+"""``check``'s rows about session APIs: do they answer, and do markers live long enough?"""
+
+import asyncio
+
+import httpx
+
+from app.sessions.calls import new_client
+from app.sessions.interface import SENTENCES, ProviderFault, SessionProvider
+from app.sessions.lifecycle import outlive_markers
+from app.sessions.model import Lifetimes
+from app.sessions.providers import session_provider
+from app.settings import IssuerSettings, Settings
+
+from .table import Row, Verdict
+
+# Of nobody, at any provider: to list the sessions of this user asks whether we may list at all.
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+async def session_rows(settings: Settings) -> list[Row]:
+    """A row for each session API, and one for each app whose markers go before the sessions."""
+    async with new_client() as client:
+        rows = await asyncio.gather(*(_rows_of(issuer, client) for issuer in settings.issuers))
+    return [row for of_one in rows for row in of_one]
+
+
+async def _rows_of(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Row]:
+    provider = session_provider(issuer, client)
+    if provider is None:
+        return []
+    what = f"sessions {issuer.issuer}"
+    try:
+        await provider.list(NOBODY)
+        lifetimes = await provider.lifetimes()
+    except ProviderFault as fault:
+        return [Row(Verdict.WRONG, what, f"{provider.kind}: {fault}: {SENTENCES[fault.kind]}")]
+    return [
+        Row(Verdict.RIGHT, what, _described(provider, lifetimes)),
+        *_warnings(issuer, what, lifetimes),
+    ]
+
+
+def _warnings(issuer: IssuerSettings, what: str, lifetimes: Lifetimes) -> list[Row]:
+    """One for each app that would let a session outlive its marker if it followed the provider."""
+    ages = {client.app: client.max_session_age for client in issuer.clients}
+    longest = "for ever" if lifetimes.absolute is None else f"for {duration(lifetimes.absolute)}"
+    return [
+        Row(
+            Verdict.WARNING,
+            what,
+            f"they live {longest}, but the markers of {app} end after {duration(age)} "
+            f"(max_session_age): by then, {app} must have ended its own sessions",
+        )
+        for app, age in sorted(ages.items())
+        if outlive_markers(lifetimes, age)
+    ]
+
+
+def _described(provider: SessionProvider, lifetimes: Lifetimes) -> str:
+    parts = [f"{provider.kind}: can be listed"]
+    if lifetimes.idle is not None:
+        parts.append(f"idle limit {duration(lifetimes.idle)}")
+    if lifetimes.absolute is not None:
+        parts.append(f"absolute limit {duration(lifetimes.absolute)}")
+    detail = f"{', '.join(parts)} ({lifetimes.source})"
+    if not provider.sends_logout_tokens:
+        detail += "; it sends no logout tokens, and can extend a session beyond its limit"
+    return detail
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest unit that fits: ``30d``, ``36h``, ``90min``."""
+    for length, unit in _UNITS:
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{seconds:g}s"

@@ -1,0 +1,185 @@
+"""``python -m app story``: is this session dead, since when, by which token, who has acted."""
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from app.errors import TokenRefused
+from app.history import AppStory, History, Question, Search, State, Told, as_json
+from app.settings import Settings
+from app.tokens import signed_jwt
+from backchannel_logout import Proof, Standing
+
+from .parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
+from .watch import event_words
+from .words import ago, bare, length, moment, time_argument
+
+HELP = "the history of one session or user; exit 1 if Redis does not say it"
+
+_DEAD = "DEAD"
+
+STANDINGS = {
+    Standing.TORN_DOWN: "a listener has handled it",
+    Standing.SEEN: "every guard that keeps answers knows it",
+    Standing.ASKS: "the app asks Redis at each check",
+    Standing.WAITING: "somebody reads and has not come to it yet",
+    Standing.FAILED: "a listener has given it up",
+    Standing.SILENT: "somebody has read once, and nobody does now",
+    Standing.NOBODY: "nobody has ever read, nor asked in a way that shows",
+}
+"""What an app has done about a logout, in a sentence for each standing."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_whom(parser)
+    parser.add_argument("--sid", help="the session, as its provider calls it")
+    parser.add_argument("--sub", help="the user; with --sid, the session's user")
+    parser.add_argument(
+        "--login-at", type=time_argument, metavar="TIME",
+        help="the iat of the login's ID token: epoch seconds or ISO 8601",
+    )  # fmt: skip
+    parser.add_argument(
+        "--id-token-stdin", action="store_true",
+        help="take all of these from an ID token on standard input, without verifying it",
+    )  # fmt: skip
+    add_json(parser)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    question = _pasted(arguments) if arguments.id_token_stdin else _question(settings, arguments)
+    issuer, _ = issuer_of(settings, question.iss)
+    stories = asyncio.run(_ask(settings, question, apps_of([issuer], arguments.app)))
+    if arguments.json:
+        print(json.dumps(_json(question, stories, unverified=arguments.id_token_stdin)))
+    else:
+        _print(question, stories, time.time())
+    return 1 if any(one.fault for one in stories) else 0
+
+
+def _question(settings: Settings, arguments: argparse.Namespace) -> Question:
+    if arguments.sid is None and arguments.sub is None:
+        raise WrongUsage("say whom it is about: --sid, --sub, or --id-token-stdin")
+    _, iss = issuer_of(settings, arguments.issuer)
+    login_at = arguments.login_at
+    return Question(
+        iss=iss,
+        sid=arguments.sid,
+        sub=arguments.sub,
+        login_at=math.floor(login_at) if login_at is not None else None,
+    )
+
+
+def _pasted(arguments: argparse.Namespace) -> Question:
+    """What the ID token says of itself."""
+    if any((arguments.issuer, arguments.sid, arguments.sub, arguments.login_at)):
+        raise WrongUsage("--id-token-stdin says all of --issuer, --sid, --sub and --login-at")
+    if sys.stdin.isatty():
+        print("paste the ID token, then Enter and Ctrl-D:", file=sys.stderr)
+    try:
+        claims = signed_jwt.parse(sys.stdin.buffer.read().strip()).unverified_claims
+    except TokenRefused as refusal:
+        raise WrongUsage(f"this is no signed token ({refusal})") from None
+    iss, sid, sub, iat = (claims.get(name) for name in ("iss", "sid", "sub", "iat"))
+    texts = (iss, *(one for one in (sid, sub) if one is not None))
+    if not all(isinstance(one, str) and one for one in texts) or len(texts) < 2:
+        raise WrongUsage("the token has no iss, or neither sid nor sub")
+    if isinstance(iat, bool) or not isinstance(iat, int | float) or not math.isfinite(iat):
+        raise WrongUsage("the token has no iat")
+    print("the token was not verified: its claims are taken as they stand", file=sys.stderr)
+    return Question(iss=str(iss), sid=sid, sub=sub, login_at=math.floor(iat))
+
+
+async def _ask(settings: Settings, question: Question, apps: list[str]) -> list[AppStory]:
+    async with opened(settings) as link:
+        return await History(settings, link).story(question, apps)
+
+
+def _json(question: Question, stories: list[AppStory], *, unverified: bool) -> dict[str, Any]:
+    return {"question": as_json(question), "unverified": unverified, "apps": as_json(stories)}
+
+
+# -- for people ----------------------------------------------------------------------------
+
+
+def _print(question: Question, stories: list[AppStory], now: float) -> None:
+    print(_heading(question))
+    for story in stories:
+        print()
+        print(f"{story.app}: {_verdict(question, story)}")
+        for name, said in _lines(question, story, now):
+            print(f"  {name:<9}  {said}")
+
+
+def _heading(question: Question) -> str:
+    whom = [f"session {bare(question.sid)}"] if question.sid is not None else []
+    whom += [f"user {bare(question.sub)}"] if question.sub is not None else []
+    login = f", login {moment(question.login_at)}" if question.login_at is not None else ""
+    return f"{', '.join(whom)}, of {bare(question.iss)}{login}"
+
+
+def _verdict(question: Question, story: AppStory) -> str:
+    if story.fault is not None:
+        return f"Redis does not say it ({story.fault})"
+    match story.state:
+        case State.REVOKED if question.login_at is not None:
+            return f"{_DEAD}, it was ended"
+        case State.REVOKED if story.cutoff is not None:
+            return f"{_DEAD} is what logged in at or before {moment(story.cutoff)}"
+        case State.EXPIRED:
+            return f"{_DEAD}, it is older than max_session_age"
+        case State.ALIVE:
+            return "alive, no marker covers it"
+        case _ if story.max_session_age is None:
+            return "unknown: no receiver has served this app in this Redis"
+        case _:
+            return "unknown: a marker can not be read, the app answers 503"
+
+
+def _lines(question: Question, story: AppStory, now: float) -> Iterator[tuple[str, str]]:
+    """What else is known: a word and a sentence each."""
+    if question.sid is not None and question.sub is None and story.fault is None:
+        yield "note", "the user is not said (--sub), so a marker of all their sessions is not seen"
+    for marker in story.markers:
+        until = f"for {length(marker.expires_in)} more" if marker.expires_in is not None else "ever"
+        cutoff = "not a number" if marker.cutoff is None else moment(marker.cutoff)
+        yield "marker", f"{marker.kind}, up to {cutoff}, kept {until}"
+    if story.lost:
+        yield "LOST", "an event says that it was ended, and its marker is gone: Redis lost data"
+    for told in story.events:
+        name = "ended by" if told == story.cause else "also" if told.covers else "one of"
+        yield name, event_words(told)
+        if told.event is not None:
+            received = told.event.received_at
+            yield "", f"received {moment(received)}, {ago(received, now)}; event {told.id}"
+        yield from _proof_lines(told)
+    if story.markers and story.cause is None and story.search is not None:
+        yield "ended by", _not_found(story.search)
+
+
+def _not_found(search: Search) -> str:
+    if search.ended == "limit" and search.oldest is not None:
+        return f"older than {moment(search.oldest)}, and no further was looked"
+    return "an event older than the stream holds, or one that can not be read"
+
+
+def _proof_lines(told: Told) -> Iterator[tuple[str, str]]:
+    if told.proof is not None:
+        yield "", proof_words(told.proof)
+    for letter in told.dead_letters:
+        tries = f" after {letter.tries} tries" if letter.tries is not None else ""
+        yield "", f"dead letter of {bare(letter.listener)}{tries}: {bare(letter.error)}"
+
+
+def proof_words(proof: Proof) -> str:
+    """What an app has done about a logout, in one line."""
+    said = f"{proof.standing}: {STANDINGS[proof.standing]}"
+    if proof.readers:
+        said += f"; {proof.seen} of {proof.readers} readers have come past it"
+    if proof.seconds is not None:
+        said += f"; handled {proof.seconds:.3f} s after its arrival"
+    return said

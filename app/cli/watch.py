@@ -1,0 +1,141 @@
+"""``python -m app watch``: logouts and refusals as they come, of all apps, until Ctrl-C."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from app.errors import Reason
+from app.history import Filter, History, Missed, Refusal, Told, as_json
+from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
+from app.publish.redis_link import RedisLink
+from app.settings import Settings
+from app.telemetry.hashes import keyed_hash
+from backchannel_logout import EventKind
+
+from .parts import add_json, add_whom, apps_of, issuer_of, opened
+from .words import bare, duration_argument, precisely
+
+HELP = "show logouts and refusals as they come, until Ctrl-C"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_whom(parser)
+    parser.add_argument("--sid", help="this session alone")
+    parser.add_argument("--sub", help="this user alone")
+    parser.add_argument("--kind", choices=[one.value for one in EventKind], help="no refusals")
+    parser.add_argument(
+        "--reason", choices=[one.value for one in Reason], metavar="CODE",
+        help="refusals of this reason alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--since", type=duration_argument, metavar="TIME", help="begin so long ago, such as 10m"
+    )
+    add_json(parser)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    iss = issuer_of(settings, arguments.issuer)[1] if arguments.issuer else None
+    wanted = Filter(
+        iss=iss,
+        sid=arguments.sid,
+        sub=arguments.sub,
+        kind=EventKind(arguments.kind) if arguments.kind else None,
+        reason=arguments.reason,
+    )
+    apps = apps_of(settings.issuers, arguments.app)
+    try:
+        asyncio.run(_watch(settings, arguments, apps, wanted))
+    except BrokenPipeError:
+        # Whoever read has enough, as `head` does. Nothing is left to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+async def _watch(
+    settings: Settings, arguments: argparse.Namespace, apps: list[str], wanted: Filter
+) -> None:
+    width = max(7, *map(len, apps))
+    async with opened(settings) as link:
+        if wanted.sid is not None or wanted.sub is not None:
+            wanted = await _with_hashes(settings, link, wanted)
+        feed = History(settings, link).feed(
+            apps,
+            # A refused token names no app of ours that could be believed.
+            refusals=arguments.kind is None and not (arguments.app and wanted.reason is None),
+            since=time.time() - arguments.since if arguments.since is not None else None,
+            on_away=_tell_away,
+        )
+        async for item in feed:
+            if isinstance(item, Missed) or wanted.lets(item):
+                print(_json(item) if arguments.json else _line(item, width), flush=True)
+
+
+async def _with_hashes(settings: Settings, link: RedisLink, wanted: Filter) -> Filter:
+    """The filter, with what refusals hold in place of users and sessions."""
+    try:
+        hashed = await keyed_hash(settings, link.client)
+    except EXCHANGE_FAULTS as error:
+        said = f"refusals of this session or user are not shown: {fault_of(error)}"
+        print(said, file=sys.stderr, flush=True)
+        return wanted
+    return replace(
+        wanted,
+        sid_hash=hashed(wanted.sid) if wanted.sid is not None else None,
+        sub_hash=hashed(wanted.sub) if wanted.sub is not None else None,
+    )
+
+
+def _tell_away(faults: Mapping[str, str]) -> None:
+    names = ", ".join(f"{name} ({word})" for name, word in sorted(faults.items()))
+    said = f"can not be read now, trying again: {names}" if faults else "all can be read"
+    print(said, file=sys.stderr, flush=True)
+
+
+def _json(item: Told | Refusal | Missed) -> str:
+    kind = {Told: "event", Refusal: "refusal", Missed: "missed"}[type(item)]
+    members = as_json(item)
+    if isinstance(item, Told):
+        members = {name: members[name] for name in ("app", "id", "event")}
+    return json.dumps({"type": kind} | members)
+
+
+def _line(item: Told | Refusal | Missed, width: int) -> str:
+    if isinstance(item, Missed):
+        return f"{'':23}  {item.app:<{width}}  events may be missing here"
+    if isinstance(item, Refusal):
+        when = precisely(item.at) if item.at is not None else ""
+        members = {
+            "verified": "yes" if item.verified else "no",
+            "iss": item.iss,
+            "aud": item.aud,
+            "alg": item.alg,
+            "kid": item.kid,
+        }
+        rest = {"request": item.request_id, "sid hash": item.sid_hash, "sub hash": item.sub_hash}
+        return f"{when:23}  {'refused':<{width}}  {item.reason}: {_members(members | rest)}"
+    return f"{precisely(item.at):23}  {item.app:<{width}}  {event_words(item)}"
+
+
+def event_words(told: Told) -> str:
+    """What the event says, in one line."""
+    event = told.event
+    if event is None:
+        return f"an event that can not be read, {told.id}"
+    members = {
+        "sid": event.sid,
+        "sub": event.sub,
+        "iss": event.iss,
+        "source": event.source,
+        "clients": ",".join(event.client_ids) or None,
+        "jti": event.jti,
+    }
+    return f"{event.kind:<7}  {_members(members)}"
+
+
+def _members(members: Mapping[str, str | None]) -> str:
+    return "  ".join(f"{name} {bare(text)}" for name, text in members.items() if text is not None)

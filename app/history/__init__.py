@@ -1,0 +1,55 @@
+"""Reads back what Redis holds: is this session dead, since when, by which token, who has acted.
+
+    history      `History`: every question, in one place
+    facts        what the answers are made of: plain records                (pure)
+    reading      one round trip to the server of an app, or of a key
+    streams      a bounded walk back, or on, through a stream
+    story        one session or user in one app: markers, events
+    proofs       what an app has done about one event
+    overview     an app at a glance: readers, groups, lag, dead letters
+    notes        entries of the refusals stream and of the audit stream
+    filters      which of them somebody wants to see                      (pure)
+    feed         what comes from now on, of all apps and the refusals
+
+Writes nothing. What it reads, the receiver's ACL user must be allowed (docs/contract.md).
+"""
+
+from .facts import (
+    AppOverview,
+    AppStory,
+    DeadLetter,
+    Group,
+    Marker,
+    Question,
+    Search,
+    State,
+    Told,
+    as_json,
+)
+from .feed import Cursor, Feed, Missed
+from .filters import EVERYTHING, Filter
+from .history import History
+from .notes import AuditEntry, Refusal
+from .reading import Unreadable
+
+__all__ = [
+    "EVERYTHING",
+    "AppOverview",
+    "AppStory",
+    "AuditEntry",
+    "Cursor",
+    "DeadLetter",
+    "Feed",
+    "Filter",
+    "Group",
+    "History",
+    "Marker",
+    "Missed",
+    "Question",
+    "Refusal",
+    "Search",
+    "State",
+    "Told",
+    "Unreadable",
+    "as_json",
+]

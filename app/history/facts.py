@@ -1,0 +1,182 @@
+"""What the answers are made of. Pure: frozen records, and each as JSON values.
+
+Times are epoch seconds, lengths of time are seconds; None is unknown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from backchannel_logout import Event, EventKind, MalformedEvent, Proof, UnknownEvent
+
+
+class State(StrEnum):
+    """What an app's check says of a session."""
+
+    ALIVE = "alive"
+    """No marker covers it."""
+    REVOKED = "revoked"
+    """A marker covers its login; where the login's time is not known: whatever logged in at or
+    before the cutoff is dead."""
+    EXPIRED = "expired"
+    """Older than ``max_session_age``: dead, whatever happened."""
+    UNKNOWN = "unknown"
+    """A marker can not be read, or no receiver has served the app in this Redis: the app's check
+    says 503."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Whom it is about: a session of ``iss`` (``sid``, with its user's ``sub`` where known), or a
+    user (``sub`` alone), or whatever is the issuer's (neither).
+
+    ``login_at`` is the ``iat`` of the login's ID token, in whole seconds.
+    """
+
+    iss: str
+    sid: str | None = None
+    sub: str | None = None
+    login_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """A marker that is there. ``cutoff`` None: its value is no number."""
+
+    kind: EventKind
+    key: str
+    cutoff: int | None
+    expires_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that a listener has given up. ``id`` is that of the dead letter."""
+
+    id: str
+    event: str
+    listener: str
+    tries: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event that the app was told, and what the app has done about it.
+
+    ``covers``: its marker speaks for whom the question is about; else it is about one session of
+    the user. ``event`` None: it can not be read.
+    """
+
+    app: str
+    id: str
+    event: Event | None
+    covers: bool = True
+    proof: Proof | None = None
+    dead_letters: tuple[DeadLetter, ...] = ()
+
+    @classmethod
+    def read(
+        cls, app: str, entry_id: str, fields: Mapping[bytes, bytes], *, covers: bool = True
+    ) -> Self:
+        """An entry of the app's stream."""
+        try:
+            event = Event.from_fields(fields, entry_id)  # type: ignore[arg-type]
+        except (UnknownEvent, MalformedEvent):
+            return cls(app=app, id=entry_id, event=None, covers=covers)
+        return cls(app=app, id=entry_id, event=event, covers=covers)
+
+    @property
+    def at(self) -> float:
+        """When Redis took it."""
+        return int(self.id.partition("-")[0]) / 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How far back the stream was looked through."""
+
+    entries: int
+    ended: str
+    """Where it ended. ``start``: of the stream, so what is not found is older than it holds.
+    ``cutoff``: at the time before which nothing can matter. ``limit``: of one question's cost."""
+    oldest: float | None
+    """When Redis took the oldest entry that was looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppStory:
+    """One session or user in one app.
+
+    ``cutoff`` is the highest of the markers, and ``cause`` the event that wrote it, None where the
+    stream holds it no more. ``events``: the newest first, ``cause`` among them. ``lost``: an event
+    ended it, and its marker, which should be there, is not: Redis has lost data.
+    ``fault``: one word where Redis did not answer; then nothing else is known.
+    """
+
+    app: str
+    state: State = State.UNKNOWN
+    max_session_age: int | None = None
+    markers: tuple[Marker, ...] = ()
+    cutoff: int | None = None
+    cause: Told | None = None
+    events: tuple[Told, ...] = ()
+    search: Search | None = None
+    lost: bool = False
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A consumer group of the app's stream. ``lag``: entries that it has not been given; Redis 6.2
+    does not say it, nor any Redis after a trim."""
+
+    name: str
+    consumers: int
+    pending: int
+    lag: int | None
+    last_delivered: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppOverview:
+    """An app at a glance.
+
+    ``readers`` counts, by kind, those that have reported within a minute, ``silent`` those that
+    have not. ``behind`` is how many entries the active reader that is furthest back has not read,
+    counted up to a thousand. ``teardown_median`` and ``teardown_slowest`` are of the last receipts.
+    """
+
+    app: str
+    max_session_age: int | None = None
+    events: int = 0
+    last_event: Told | None = None
+    readers: tuple[tuple[str, int], ...] = ()
+    silent: int = 0
+    behind: int | None = None
+    groups: tuple[Group, ...] = ()
+    receipts: int = 0
+    teardown_median: float | None = None
+    teardown_slowest: float | None = None
+    dead_letters: int = 0
+    last_dead_letter: float | None = None
+    fault: str | None = None
+
+    @property
+    def active(self) -> int:
+        """Readers of any kind that have reported within a minute."""
+        return sum(number for _, number in self.readers)
+
+
+def as_json(value: Any) -> Any:
+    """A record of this package as JSON values; an event as its members and its ``id``."""
+    if isinstance(value, Event):
+        return {"id": value.id} | value.members()
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, tuple | list):
+        return [as_json(one) for one in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {one.name: as_json(getattr(value, one.name)) for one in fields(value)}
+    return value

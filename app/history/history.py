@@ -1,0 +1,178 @@
+"""Every question to what Redis holds, in one place."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from app.publish.redis_link import RedisLink
+from app.settings import IssuerSettings, Settings
+from backchannel_logout import AppKeys
+from backchannel_logout.event import stream_id
+
+from .facts import AppOverview, AppStory, Question, Told
+from .feed import Feed, OnAway
+from .filters import EVERYTHING, Filter
+from .notes import AUDIT, REFUSED, AuditEntry, Refusal
+from .overview import overview
+from .proofs import proven_told
+from .reading import Reading
+from .story import MOST_ENTRIES, story
+from .streams import Ask, Fields, newest_first
+
+T = TypeVar("T")
+
+# Questions at once: a Redis with a hundred apps is not asked a hundred things in one moment.
+_AT_ONCE = 8
+
+# What a filter may look through to find what it lets by.
+_MOST_LOOKED_AT = 20_000
+
+
+class History:
+    """Reads through ``link``, which it does not close. ``clock`` is epoch seconds."""
+
+    def __init__(
+        self, settings: Settings, link: RedisLink, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._reading = Reading(link)
+        self._clock = clock
+        self.issuers: Mapping[str, IssuerSettings] = {
+            name: issuer for issuer in settings.issuers for name in issuer.names
+        }
+        """Every issuer, by each of its names."""
+        self.apps: Sequence[str] = sorted(
+            {one.app for issuer in settings.issuers for one in issuer.clients}
+        )
+
+    def apps_of(self, iss: str) -> Sequence[str]:
+        """The apps whose sessions this issuer, by any of its names, can end."""
+        issuer = self.issuers.get(iss)
+        return sorted({one.app for one in issuer.clients}) if issuer is not None else []
+
+    async def story(
+        self, question: Question, apps: Sequence[str] | None = None, *, most: int = MOST_ENTRIES
+    ) -> list[AppStory]:
+        """Dead or alive, since when, by which token, and who has acted: for each app.
+
+        ``apps`` None: those of the issuer. ``most`` entries of each app's stream are looked at.
+        Redis' faults are in each app's ``fault``.
+        """
+        issuer = self.issuers.get(question.iss)
+        leeway = issuer.leeway if issuer is not None else 0.0
+        asked = self.apps_of(question.iss) if apps is None else apps
+
+        async def of(app: str) -> AppStory:
+            return await story(
+                self._reading, app, question, now=self._clock(), leeway=leeway, most=most
+            )
+
+        return await _few_at_once(of, asked)
+
+    async def overviews(self, apps: Sequence[str] | None = None) -> list[AppOverview]:
+        """Each app at a glance; Redis' faults are in each app's ``fault``."""
+
+        async def of(app: str) -> AppOverview:
+            return await overview(self._reading, app, self._clock())
+
+        return await _few_at_once(of, self.apps if apps is None else apps)
+
+    async def proven(self, told: Told) -> Told:
+        """The event with the app's proof as of now. Raises `Unreadable`."""
+        return await proven_told(self._reading, told, self._clock())
+
+    async def recent(
+        self,
+        wanted: Filter = EVERYTHING,
+        apps: Sequence[str] | None = None,
+        *,
+        most: int = 100,
+        before: str = "+",
+    ) -> list[Told]:
+        """The newest events of these apps (None: of all) that the filter lets by, newest first.
+
+        ``before``: only those older than this entry's id; of each app a bounded number of entries
+        is looked at. Raises `Unreadable`.
+        """
+
+        async def of(app: str) -> list[Told]:
+            return await self._newest(
+                AppKeys(app).events,
+                lambda commands: self._reading.of_app(app, commands),
+                lambda entry_id, fields: Told.read(app, entry_id, fields),
+                wanted.lets, most=most, before=before,
+            )  # fmt: skip
+
+        found = await _few_at_once(of, self.apps if apps is None else apps)
+        newest = sorted((one for some in found for one in some), key=_when, reverse=True)
+        return newest[:most]
+
+    async def refusals(
+        self, wanted: Filter = EVERYTHING, *, most: int = 100, before: str = "+"
+    ) -> list[Refusal]:
+        """The newest refused tokens that the filter lets by, newest first. Raises `Unreadable`."""
+        return await self._newest(
+            REFUSED, self._of_key(REFUSED), Refusal.from_fields, wanted.lets,
+            most=most, before=before,
+        )  # fmt: skip
+
+    async def audit(self, *, most: int = 100, before: str = "+") -> list[AuditEntry]:
+        """The newest acts of administrators, newest first. Raises `Unreadable`."""
+        return await self._newest(
+            AUDIT, self._of_key(AUDIT), AuditEntry.from_fields, lambda _: True,
+            most=most, before=before,
+        )  # fmt: skip
+
+    def feed(
+        self,
+        apps: Sequence[str] | None = None,
+        *,
+        refusals: bool = True,
+        cursor: Mapping[str, str] | None = None,
+        since: float | None = None,
+        on_away: OnAway = lambda _: None,
+    ) -> Feed:
+        """What comes from now on in these apps (None: all), and refusals: see `Feed`."""
+        return Feed(
+            self._reading,
+            self.apps if apps is None else apps,
+            refusals=refusals,
+            cursor=cursor,
+            since=since,
+            on_away=on_away,
+        )
+
+    def _of_key(self, key: str) -> Ask:
+        return lambda commands: self._reading.of_key(key, commands)
+
+    @staticmethod
+    async def _newest(
+        key: str,
+        ask: Ask,
+        read: Callable[[str, Fields], T],
+        lets: Callable[[T], bool],
+        *,
+        most: int,
+        before: str,
+    ) -> list[T]:
+        found: list[T] = []
+        async for page in newest_first(ask, key, before=before, most=_MOST_LOOKED_AT):
+            found += [one for one in (read(*entry) for entry in page) if lets(one)]
+            if len(found) >= most:
+                break
+        return found[:most]
+
+
+async def _few_at_once(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:
+    """The answer for each app, in their order."""
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(app: str) -> T:
+        async with places:
+            return await of(app)
+
+    return await asyncio.gather(*(one(app) for app in apps))
+
+
+def _when(told: Told) -> tuple[int, int]:
+    return stream_id(told.id)

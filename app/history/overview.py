@@ -1,0 +1,110 @@
+"""An app at a glance, in two round trips."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
+from backchannel_logout.event import stream_id
+from backchannel_logout.readers import SILENT_SECONDS
+
+from .facts import AppOverview, Group, Told
+from .proofs import readers_of, receipts_of
+from .reading import Reading, Unreadable, needed, optional, text
+from .streams import entries, seconds_of
+
+# Receipts that the times of teardown are taken from: the last few minutes of a busy app.
+_RECEIPTS = 200
+
+# Beyond it the number does not matter any more.
+_MOST_BEHIND = 1000
+
+
+async def overview(reading: Reading, app: str, now: float) -> AppOverview:
+    """Never raises for Redis: what is wrong is in ``fault``."""
+    try:
+        return await _overview(reading, app, now)
+    except Unreadable as fault:
+        return AppOverview(app=app, fault=str(fault))
+
+
+async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
+    keys = AppKeys(app)
+    answers = await reading.of_app(
+        app,
+        [
+            ("HGET", keys.meta, "max_session_age"),
+            ("XLEN", keys.events),
+            ("XREVRANGE", keys.events, "+", "-", "COUNT", 1),
+            ("XINFO GROUPS", keys.events),
+            ("HGETALL", keys.readers),
+            ("XLEN", keys.receipts),
+            ("XREVRANGE", keys.receipts, "+", "-", "COUNT", _RECEIPTS),
+            ("XLEN", keys.dead_letters),
+            ("XREVRANGE", keys.dead_letters, "+", "-", "COUNT", 1),
+        ],
+    )
+    meta, length, last = (needed(answer) for answer in answers[:3])
+    groups, found, receipts, latest, dead, last_dead = (optional(one) for one in answers[3:])
+    readers = readers_of(found)
+    active = [one for one in readers if one.at >= now - SILENT_SECONDS]
+    done = [one.seconds for one in receipts_of(entries(latest)) if one.outcome is Outcome.DONE]
+    newest, dead_letter = entries(last), entries(last_dead)
+    return AppOverview(
+        app=app,
+        max_session_age=_whole(meta),
+        events=length,
+        last_event=Told.read(app, *newest[0]) if newest else None,
+        readers=_by_kind(active),
+        silent=sum(1 for one in readers if one.kind is not ReaderKind.ENDED) - len(active),
+        behind=await _behind(reading, keys, active, bool(newest)),
+        groups=tuple(_group(one) for one in groups or ()),
+        receipts=receipts or 0,
+        teardown_median=statistics.median(done) if done else None,
+        teardown_slowest=max(done, default=None),
+        dead_letters=dead or 0,
+        last_dead_letter=seconds_of(dead_letter[0][0]) if dead_letter else None,
+    )
+
+
+def _by_kind(active: Iterable[Reader]) -> tuple[tuple[str, int], ...]:
+    kinds = [one.kind.value for one in active if one.kind is not ReaderKind.ENDED]
+    return tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
+
+
+async def _behind(
+    reading: Reading, keys: AppKeys, active: list[Reader], has_events: bool
+) -> int | None:
+    """Entries after the position of the one that is furthest back; None where nobody says."""
+    watching = (ReaderKind.CACHE, ReaderKind.BROADCAST)
+    positions = [one.position for one in active if one.kind in watching and _is_id(one.position)]
+    if not positions:
+        return None
+    if not has_events:
+        return 0
+    least = min((one for one in positions if one is not None), key=stream_id)
+    command = ("XRANGE", keys.events, f"({least}", "+", "COUNT", _MOST_BEHIND)
+    (answer,) = await reading.of_app(keys.app, [command])
+    return len(entries(needed(answer)))
+
+
+def _is_id(position: str | None) -> bool:
+    try:
+        return position is not None and bool(stream_id(position))
+    except ValueError:
+        return False
+
+
+def _group(found: dict[Any, Any]) -> Group:
+    members = {text(name): value for name, value in found.items()}
+    return Group(
+        name=text(members["name"]),
+        consumers=members["consumers"],
+        pending=members["pending"],
+        lag=members.get("lag"),
+        last_delivered=text(members["last-delivered-id"]),
+    )
+
+
+def _whole(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() else None

@@ -1,0 +1,70 @@
+"""What an app has done about one event: its readers, receipts and dead letters."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from backchannel_logout import AppKeys, Reader, Receipt, prove
+
+from .facts import DeadLetter, Told
+from .reading import Command, Reading, optional, text
+from .streams import Fields, entries, oldest_first
+
+# How far on from its event a receipt is looked for: a busy app's next few minutes. A handler that
+# fails is given up after a minute and a half.
+_MOST_RECEIPTS = 5000
+_MOST_DEAD_LETTERS = 500
+
+
+async def proven_told(reading: Reading, told: Told, now: float) -> Told:
+    """The same event, with what the app's readers and listeners say of it.
+
+    A part that the user of Redis may not read counts as empty. Raises `Unreadable`.
+    """
+    keys = AppKeys(told.app)
+    readers, newest, letters = await reading.of_app(
+        told.app,
+        [
+            ("HGETALL", keys.readers),
+            # That somebody has read once also shows in the receipt of another event.
+            ("XREVRANGE", keys.receipts, "+", "-", "COUNT", 1),
+            ("XRANGE", keys.dead_letters, told.id, "+", "COUNT", _MOST_DEAD_LETTERS),
+        ],
+    )
+    receipts = receipts_of(entries(optional(newest)))
+    if receipts:
+
+        async def ask(commands: Sequence[Command]) -> list[Any]:
+            return await reading.of_app(told.app, commands)
+
+        # One server numbers both streams: no receipt is older than its event.
+        async for page in oldest_first(ask, keys.receipts, since=told.id, most=_MOST_RECEIPTS):
+            receipts += receipts_of(page)
+    proof = prove(told.id, readers_of(optional(readers)), receipts, now=now)
+    found = (_dead_letter(*entry) for entry in entries(optional(letters)))
+    return replace(
+        told, proof=proof, dead_letters=tuple(one for one in found if one.event == told.id)
+    )
+
+
+def readers_of(found: Any) -> list[Reader]:
+    """The readers of the answer to ``HGETALL``; those of another release are left out."""
+    read = (Reader.from_json(name, value) for name, value in (found or {}).items())
+    return [one for one in read if one is not None]
+
+
+def receipts_of(found: Iterable[tuple[str, Fields]]) -> list[Receipt]:
+    """The receipts of a page; those of another release are left out."""
+    read = (Receipt.from_fields(fields) for _, fields in found)  # type: ignore[arg-type]
+    return [one for one in read if one is not None]
+
+
+def _dead_letter(entry_id: str, fields: Fields) -> DeadLetter:
+    tries = text(fields.get(b"dl_tries", b""))
+    return DeadLetter(
+        id=entry_id,
+        event=text(fields.get(b"dl_event", b"")),
+        listener=text(fields.get(b"dl_listener", b"")),
+        tries=int(tries) if tries.isdecimal() and tries.isascii() else None,
+        error=text(fields.get(b"dl_error", b"")),
+    )

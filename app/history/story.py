@@ -1,0 +1,188 @@
+"""One session or user in one app: what its check says, which event did it, who has acted.
+
+The decision and the proof are the client package's own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
+from backchannel_logout.decision import whole_number
+
+from .facts import AppStory, Marker, Question, Search, State, Told
+from .proofs import proven_told
+from .reading import Reading, Unreadable, needed
+from .streams import newest_first, seconds_of
+
+MOST_ENTRIES = 100_000
+"""How many entries of the stream one question looks at: about a second."""
+
+# Of the newest events; each costs a walk through the receipts after it.
+_MOST_PROVEN = 20
+
+# Redis' clock and ours may differ, beside what providers' clocks may (the issuer's leeway).
+_CLOCKS = 60.0
+
+
+async def story(
+    reading: Reading,
+    app: str,
+    question: Question,
+    *,
+    now: float,
+    leeway: float,
+    most: int = MOST_ENTRIES,
+) -> AppStory:
+    """Never raises for Redis: what is wrong is in ``fault``. ``leeway`` is the issuer's."""
+    try:
+        return await _story(reading, app, question, now=now, leeway=leeway, most=most)
+    except Unreadable as fault:
+        return AppStory(app=app, fault=str(fault))
+
+
+async def _story(
+    reading: Reading, app: str, question: Question, *, now: float, leeway: float, most: int
+) -> AppStory:
+    keys = AppKeys(app)
+    session = Session(question.iss, question.login_at or 0, sid=question.sid, sub=question.sub)
+    wanted = marker_keys(keys, session)
+    commands = [command for key in wanted for command in (("GET", key), ("PTTL", key))]
+    meta, *found = await reading.of_app(app, [("HGET", keys.meta, "max_session_age"), *commands])
+    max_age, values = needed(meta), [needed(one) for one in found]
+    markers = _markers(keys, question, wanted, values)
+    cutoff = max((one.cutoff for one in markers if one.cutoff is not None), default=None)
+    state = _state(question, session, values[::2], max_age, now)
+    told, search = await _events(
+        reading, keys, question, floor=_floor(question, markers, leeway), most=most
+    )
+    proven = [await proven_told(reading, one, now) for one in told[:_MOST_PROVEN]]
+    told = [*proven, *told[_MOST_PROVEN:]]
+    covering = [one for one in told if one.covers and one.event is not None]
+    return AppStory(
+        app=app,
+        state=state,
+        max_session_age=int(max_age) if max_age is not None and max_age.isdigit() else None,
+        markers=markers,
+        cutoff=cutoff,
+        cause=_cause(covering, cutoff),
+        events=tuple(told),
+        search=search,
+        lost=_is_lost(covering, cutoff, max_age, now),
+    )
+
+
+def _markers(
+    keys: AppKeys, question: Question, wanted: list[str], values: list[Any]
+) -> tuple[Marker, ...]:
+    kinds = {keys.all(question.iss): EventKind.ALL}
+    if question.sid is not None:
+        kinds[keys.sid(question.iss, question.sid)] = EventKind.SESSION
+    if question.sub is not None:
+        kinds[keys.sub(question.iss, question.sub)] = EventKind.USER
+    return tuple(
+        Marker(
+            kind=kinds[key],
+            key=key,
+            cutoff=_cutoff(value),
+            expires_in=ms / 1000 if ms >= 0 else None,
+        )
+        for key, value, ms in zip(wanted, values[::2], values[1::2], strict=True)
+        if value is not None
+    )
+
+
+def _cutoff(value: bytes) -> int | None:
+    try:
+        return whole_number(value)
+    except ValueError:
+        return None
+
+
+def _state(
+    question: Question, session: Session, values: list[Any], max_age: bytes | None, now: float
+) -> State:
+    """The app's own decision; where the login's time is not known, that of any old login."""
+    if max_age is None or not max_age.isdigit():
+        return State.UNKNOWN
+    # Without a login its age says nothing.
+    age = int(max_age) if question.login_at is not None else int(now) + 1
+    try:
+        verdict = decide(session, values, max_session_age=age, now=now)
+    except ValueError:
+        return State.UNKNOWN
+    return {
+        Verdict.ALIVE: State.ALIVE,
+        Verdict.REVOKED: State.REVOKED,
+        Verdict.EXPIRED: State.EXPIRED,
+    }[verdict]
+
+
+def _floor(question: Question, markers: tuple[Marker, ...], leeway: float) -> float:
+    """Before it no event matters, in epoch seconds: an event is written at its cutoff or later,
+    as far as the clocks agree."""
+    if question.login_at is not None:
+        return question.login_at - leeway - _CLOCKS
+    cutoffs = [one.cutoff for one in markers if one.cutoff is not None]
+    if question.sid is None or not cutoffs:
+        return 0.0  # a user's sessions end at any time
+    return min(cutoffs) - leeway - _CLOCKS
+
+
+async def _events(
+    reading: Reading, keys: AppKeys, question: Question, *, floor: float, most: int
+) -> tuple[list[Told], Search]:
+    found: list[Told] = []
+    looked, oldest, ended = 0, None, "start"
+
+    async def ask(commands: Any) -> list[Any]:
+        return await reading.of_app(keys.app, commands)
+
+    async for page in newest_first(ask, keys.events, most=most):
+        for entry_id, fields in page:
+            if seconds_of(entry_id) < floor:
+                ended = "cutoff"
+                break
+            looked, oldest = looked + 1, entry_id
+            if (covers := _concerns(fields, question)) is not None:
+                found.append(Told.read(keys.app, entry_id, fields, covers=covers))
+        if ended == "cutoff":
+            break
+    if ended == "start" and looked >= most:
+        ended = "limit"
+    at = seconds_of(oldest) if oldest is not None else None
+    return found, Search(entries=looked, ended=ended, oldest=at)
+
+
+def _concerns(fields: Mapping[bytes, bytes], question: Question) -> bool | None:
+    """Whether the event's marker speaks for whom the question is about; None: it is of others.
+
+    On the raw fields: most entries are of others, and reading each as an event takes ten times
+    as long.
+    """
+    if fields.get(b"iss") != question.iss.encode():
+        return None
+    kind = fields.get(b"kind")
+    sid, sub = question.sid, question.sub
+    if kind == b"all":
+        return True
+    if kind == b"user":
+        return True if sub is not None and fields.get(b"sub") == sub.encode() else None
+    if sid is not None:
+        return True if fields.get(b"sid") == sid.encode() else None
+    return False if sub is not None and fields.get(b"sub") == sub.encode() else None
+
+
+def _cause(covering: list[Told], cutoff: int | None) -> Told | None:
+    """The first event that brought the cutoff: what came after it changed nothing."""
+    same = [one for one in covering if one.event is not None and one.event.cutoff == cutoff]
+    return same[-1] if same else None
+
+
+def _is_lost(covering: list[Told], cutoff: int | None, max_age: bytes | None, now: float) -> bool:
+    """Whether a marker that an event has written should be there, and is not."""
+    if max_age is None or not max_age.isdigit():
+        return False
+    newest = max((one.event.cutoff for one in covering if one.event is not None), default=None)
+    if newest is None or (cutoff is not None and cutoff >= newest):
+        return False
+    return newest + int(max_age) > now

@@ -1,0 +1,51 @@
+"""A bounded walk back, or on, through a stream, a page for each round trip."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from .reading import Command, needed, text
+
+PAGE = 500
+"""Entries for each round trip: about a millisecond of Redis, in which nobody else is served."""
+
+Fields = Mapping[bytes, bytes]
+Entry = tuple[str, Fields]
+Ask = Callable[[Sequence[Command]], Awaitable[list[Any]]]
+
+
+async def newest_first(
+    ask: Ask, key: str, *, before: str = "+", most: int
+) -> AsyncIterator[list[Entry]]:
+    """Pages from ``before`` (an id, exclusive) back; ``most`` entries in all."""
+    last, left = before if before == "+" else f"({before}", most
+    while left > 0:
+        (answer,) = await ask([("XREVRANGE", key, last, "-", "COUNT", min(PAGE, left))])
+        page = entries(needed(answer))
+        if not page:
+            return
+        yield page
+        left -= len(page)
+        last = f"({page[-1][0]}"
+
+
+async def oldest_first(ask: Ask, key: str, *, since: str, most: int) -> AsyncIterator[list[Entry]]:
+    """Pages from ``since`` (an id, inclusive) on; ``most`` entries in all."""
+    first, left = since, most
+    while left > 0:
+        (answer,) = await ask([("XRANGE", key, first, "+", "COUNT", min(PAGE, left))])
+        page = entries(needed(answer))
+        if not page:
+            return
+        yield page
+        left -= len(page)
+        first = f"({page[-1][0]}"
+
+
+def entries(answer: Any) -> list[Entry]:
+    """The entries of an ``XRANGE``, with their ids as text, without those that were deleted."""
+    return [(text(entry_id), fields) for entry_id, fields in answer or [] if fields]
+
+
+def seconds_of(entry_id: str) -> float:
+    """When Redis took the entry, in epoch seconds."""
+    return int(entry_id.partition("-")[0]) / 1000

@@ -1,0 +1,52 @@
+"""Encrypted tokens, one after the other, so that they never take the signed ones' time.
+
+A decryption holds the event loop for about a millisecond, thirty times as long as a signature, and
+anybody can ask for one. So each is followed by a pause as long as it took: however many come, half
+of the time is left. Those in line hold a place each, and together have the share of one issuer;
+more than that are told at once to come back.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Self
+
+from app.inbound.load import Places
+from app.settings import IssuerSettings
+from app.tokens.encrypted_jwt import Opener, is_encrypted
+
+# A name that no issuer has.
+SHARE = "encrypted"
+
+
+class Decrypting:
+    """Opens encrypted tokens in turn. Used in one event loop."""
+
+    def __init__(self, opener: Opener, places: Places) -> None:
+        self._opener = opener
+        self._places = places
+        self._turn = asyncio.Lock()
+        self._next_at = 0.0
+
+    @classmethod
+    def of(cls, issuers: Mapping[str, IssuerSettings], places: Places) -> Self | None:
+        """For issuers by every name of each; None where none of them has a decryption key."""
+        opener = Opener(issuers)
+        return cls(opener, places) if opener.keys else None
+
+    async def opened(self, token: bytes) -> bytes:
+        """The signed token in ``token``, or ``token`` itself where it is not encrypted.
+
+        Raises `TokenRefused`, and `DependencyUnavailable` where too many are in line.
+        """
+        if not is_encrypted(token):
+            return token
+        with self._places.taken(SHARE):
+            async with self._turn:
+                await asyncio.sleep(self._next_at - time.monotonic())
+                began = time.monotonic()
+                try:
+                    return self._opener.open(token)
+                finally:
+                    now = time.monotonic()
+                    self._next_at = now + (now - began)

@@ -1,0 +1,208 @@
+"""Auth0's Management API v2, and whatever speaks it (the demonstration provider does).
+
+Scopes: ``read:sessions`` and ``delete:sessions``; ``delete:refresh_tokens`` to end refresh tokens
+too; ``read:tenant_settings`` for `lifetimes`. Only Enterprise tenants have these endpoints.
+A deletion is accepted (202) and carried out a little later: `read` may find the session until then.
+
+Written from the Management API's reference (https://auth0.com/docs/api/management/v2, sessions and
+users), 2026.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from .bulk import checked, checked_one, end_each, others_of, sessions_of
+from .calls import Answer, Calls
+from .interface import FaultKind, ProviderFault
+from .model import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
+from .segment import segment
+from .shapes import Id, Moment, Shape, is_a, read
+
+# The largest page that can be asked for.
+PAGE_SIZE = 100
+
+# Of an Enterprise tenant, the only kind that has this API; tenants choose within it.
+LONGEST = Lifetimes(idle=100 * 86400, absolute=365 * 86400, source="Auth0's limits for Enterprise")
+
+# What a tenant has that never chose: 72 hours idle, 168 in all.
+DEFAULT_IDLE_HOURS, DEFAULT_HOURS = 72.0, 168.0
+
+
+class Auth0:
+    """The sessions of one tenant. ``calls`` ends before ``/api/v2``."""
+
+    kind = "auth0"
+    sends_logout_tokens = True
+
+    def __init__(self, issuer: str, calls: Calls) -> None:
+        self.issuer = issuer
+        self._calls = calls
+
+    async def list(self, user_id: str, page: str | None = None) -> Page:
+        params = {"take": str(PAGE_SIZE)} | ({} if page is None else {"from": page})
+        path = f"/api/v2/users/{segment(user_id)}/sessions"
+        answer = await self._calls.call("GET", path, expect={200, 404}, params=params)
+        if _not_found(answer):
+            return Page(sessions=())
+        found = read(_Sessions, answer.body)
+        sessions = (one.session(self.issuer) for one in found.sessions)
+        return Page(sessions=checked(sessions, user_id=user_id), next=found.next or None)
+
+    async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
+        del user_id  # the id is enough
+        path = f"/api/v2/sessions/{segment(session_id)}"
+        answer = await self._calls.call("GET", path, expect={200, 404})
+        if _not_found(answer):
+            return None
+        session = read(_Session, answer.body).session(self.issuer)
+        return checked_one(session, session_id=session_id)
+
+    async def end(self, session_id: str, *, refresh_tokens: bool = False) -> bool:
+        path = f"/api/v2/sessions/{segment(session_id)}"
+        if refresh_tokens:
+            answer = await self._calls.call("POST", f"{path}/revoke", expect=_ACCEPTED)
+        else:
+            answer = await self._calls.call("DELETE", path, expect=_ACCEPTED)
+        return not _not_found(answer)
+
+    async def end_all(
+        self, user_id: str, *, refresh_tokens: bool = False
+    ) -> tuple[ProviderSession, ...]:
+        sessions = await sessions_of(self, user_id)
+        if refresh_tokens:
+            await end_each(self, sessions, refresh_tokens=True)
+        # Also what began since the list was read.
+        path = f"/api/v2/users/{segment(user_id)}/sessions"
+        _not_found(await self._calls.call("DELETE", path, expect=_ACCEPTED))
+        return sessions
+
+    async def end_others(
+        self, user_id: str, *, keep: str, refresh_tokens: bool = False
+    ) -> tuple[ProviderSession, ...]:
+        others = await others_of(self, user_id, keep)
+        await end_each(self, others, refresh_tokens=refresh_tokens)
+        return others
+
+    async def lifetimes(self) -> Lifetimes:
+        """The tenant's settings; without the scope for them, the most that it can have chosen."""
+        params = {"fields": ",".join(_TenantSettings.model_fields), "include_fields": "true"}
+        try:
+            answer = await self._calls.call(
+                "GET", "/api/v2/tenants/settings", expect={200}, params=params
+            )
+        except ProviderFault as fault:
+            if fault.kind is FaultKind.FORBIDDEN:
+                return LONGEST
+            raise
+        found = read(_TenantSettings, answer.body)
+        return Lifetimes(
+            idle=3600 * (found.idle_session_lifetime or DEFAULT_IDLE_HOURS),
+            absolute=3600 * (found.session_lifetime or DEFAULT_HOURS),
+            source="the tenant's settings",
+        )
+
+
+_ACCEPTED = frozenset({200, 202, 204, 404})
+
+
+class _NotFound(Shape):
+    """Auth0's own 404: that of a proxy, or of another server, says nothing about a session."""
+
+    statusCode: Annotated[int, Field(ge=404, le=404)]  # noqa: N815  as it is written there
+    error: str
+
+
+def _not_found(answer: Answer) -> bool:
+    """Whether Auth0 says that it is not there. Raises `ProviderFault` for another's 404."""
+    if answer.status == 404 and not is_a(_NotFound, answer.body):
+        raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
+    return answer.status == 404
+
+
+def _plain_time(value: object) -> object:
+    """Some times are documented as "a text or an object"; what an object would say is not."""
+    return None if isinstance(value, dict) else value
+
+
+_Time = Annotated[Moment, BeforeValidator(_plain_time)]
+
+
+class _Device(Shape):
+    initial_user_agent: str | None = None
+    initial_ip: str | None = None
+    last_user_agent: str | None = None
+    last_ip: str | None = None
+
+
+class _Client(Shape):
+    client_id: str
+
+
+class _Method(Shape):
+    name: str
+
+
+class _Authentication(Shape):
+    methods: tuple[_Method, ...] = ()
+
+
+class _Cookie(Shape):
+    mode: str | None = None
+
+
+class _Session(Shape):
+    id: Id
+    user_id: Id
+    created_at: _Time = None
+    authenticated_at: _Time = None
+    last_interacted_at: _Time = None
+    idle_expires_at: _Time = None
+    expires_at: _Time = None
+    device: _Device | None = None
+    clients: tuple[_Client, ...] | None = None
+    authentication: _Authentication | None = None
+    cookie: _Cookie | None = None
+
+    def session(self, issuer: str) -> ProviderSession:
+        return ProviderSession(
+            id=self.id,
+            issuer=issuer,
+            user_id=self.user_id,
+            created_at=self.created_at,
+            authenticated_at=self.authenticated_at,
+            last_seen_at=self.last_interacted_at,
+            idle_expires_at=self.idle_expires_at,
+            expires_at=self.expires_at,
+            persistent=_persistent(self.cookie),
+            **_devices(self.device),
+            methods=tuple(one.name for one in self.authentication.methods)
+            if self.authentication
+            else (),
+            clients=tuple(one.client_id for one in self.clients or ()),
+        )
+
+
+def _persistent(cookie: _Cookie | None) -> bool | None:
+    modes = {"persistent": True, "non-persistent": False}
+    return modes.get(cookie.mode or "") if cookie else None
+
+
+def _devices(device: _Device | None) -> dict[str, Any]:
+    if device is None:
+        return {"first_device": UNKNOWN_DEVICE, "last_device": UNKNOWN_DEVICE}
+    return {
+        "first_device": Device(user_agent=device.initial_user_agent, ip=device.initial_ip),
+        "last_device": Device(user_agent=device.last_user_agent, ip=device.last_ip),
+    }
+
+
+class _Sessions(Shape):
+    sessions: tuple[_Session, ...]
+    next: Annotated[str, Field(max_length=4096)] | None = None
+
+
+class _TenantSettings(Shape):
+    session_lifetime: Annotated[float, Field(gt=0)] | None = None
+    """Hours."""
+    idle_session_lifetime: Annotated[float, Field(gt=0)] | None = None

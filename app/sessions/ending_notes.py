@@ -1,0 +1,143 @@
+"""Endings in Redis, so that any process can tell of one, and follow one whose process died.
+
+    bcl:v1:ending:<id>         hash: how it began; then each fact, set once (HSETNX)
+    bcl:v1:ending:<id>:lease   who follows it now; it runs out by itself
+    bcl:v1:endings             set: the ids of those that are not over
+
+Facts are set once, so two followers, which a lease that ran out can bring about, can not take back
+what the other has seen. The id is in the set before the hash is there: a crash in between leaves
+an id without a hash, which is thrown away, and never an ending that nobody follows.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from app.history.reading import Reading, needed
+from backchannel_logout.keys import VERSION
+
+from .ending import TOLD, Ending, Telling, Trouble
+
+PREFIX = f"bcl:v{VERSION}:ending:"
+OPEN = f"bcl:v{VERSION}:endings"
+
+# For whoever asks later how it went; as long as the apps' streams tell of it.
+LIFE_SECONDS = 7 * 86400
+
+LEASE_SECONDS = 10.0
+
+# KEYS[1] the hash; ARGV[1] its life in seconds; then names and values.
+# One that is under way is left alone: 0. One that is over makes room.
+_CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'outcome') == 0 then
+  return 0
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
+# KEYS[1] the lease; ARGV[1] who; ARGV[2] its life in milliseconds, 0 to give it back.
+_KEEP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 1
+"""
+
+
+class EndingNotes:
+    """Every method raises `app.history.Unreadable` when Redis does not do it. ``me`` is the name
+    of this process among those that follow."""
+
+    def __init__(self, reading: Reading, me: str) -> None:
+        self._reading = reading
+        self._me = me
+
+    async def create(self, ending: Ending) -> bool:
+        """Note a new one, and take it. False: the same session's ending is under way already."""
+        await self._ask(OPEN, "SADD", OPEN, ending.id)
+        parts = [part for pair in ending.to_fields().items() for part in pair]
+        key = _key(ending.id)
+        if not await self._ask(key, "EVAL", _CREATE, 1, key, LIFE_SECONDS, *parts):
+            return False
+        await self.take(ending.id)
+        return True
+
+    async def load(self, ending_id: str) -> Ending | None:
+        """What is known of it; None where there is none."""
+        key = _key(ending_id)
+        found = await self._ask(key, "HGETALL", key)
+        return Ending.from_fields(found) if found else None
+
+    async def note(self, ending_id: str, **facts: str | float) -> None:
+        """Facts, each of which is kept as it was said first."""
+        key = _key(ending_id)
+        commands = [
+            ("HSETNX", key, name, value if isinstance(value, str) else repr(value))
+            for name, value in facts.items()
+        ]
+        # Where Redis has lost the rest of it meanwhile, this must not stay for ever.
+        expire = ("EXPIRE", key, LIFE_SECONDS)
+        for answer in await self._reading.of_key(key, [*commands, expire]):
+            needed(answer)
+
+    async def note_told(self, ending_id: str, app: str, telling: Telling) -> None:
+        """How an app was told."""
+        value = json.dumps(dataclasses.asdict(telling))
+        await self.note(ending_id, **{TOLD + app: value})
+
+    async def note_trouble(self, ending_id: str, trouble: Trouble | None) -> None:
+        """What is in the way now; None: nothing any more."""
+        key = _key(ending_id)
+        if trouble is None:
+            await self._ask(key, "HDEL", key, "trouble")
+        else:
+            value = json.dumps(dataclasses.asdict(trouble))
+            await self._ask(key, "HSET", key, "trouble", value)
+
+    async def with_refresh_tokens(self, ending_id: str) -> None:
+        """Its refresh tokens are to end, too."""
+        key = _key(ending_id)
+        await self._ask(key, "HSET", key, "refresh_tokens", "true")
+
+    # -- who follows it ---------------------------------------------------------------------
+
+    async def open(self) -> list[str]:
+        """The ids of all that are not over."""
+        return [one.decode() for one in await self._ask(OPEN, "SMEMBERS", OPEN)]
+
+    async def take(self, ending_id: str) -> bool:
+        """Be the one that follows it. False: somebody does."""
+        key = _lease(ending_id)
+        ms = int(LEASE_SECONDS * 1000)
+        return bool(await self._ask(key, "SET", key, self._me, "NX", "PX", ms))
+
+    async def keep(self, ending_id: str) -> bool:
+        """Go on following it. False: the lease has run out."""
+        return bool(await self._keep(ending_id, int(LEASE_SECONDS * 1000)))
+
+    async def leave(self, ending_id: str) -> None:
+        """Let somebody else follow it."""
+        await self._keep(ending_id, 0)
+
+    async def close(self, ending_id: str) -> None:
+        """It is over, or there is no such ending."""
+        await self._ask(OPEN, "SREM", OPEN, ending_id)
+        await self.leave(ending_id)
+
+    async def _keep(self, ending_id: str, ms: int) -> Any:
+        key = _lease(ending_id)
+        return await self._ask(key, "EVAL", _KEEP, 1, key, self._me, ms)
+
+    async def _ask(self, key: str, *command: str | int) -> Any:
+        (answer,) = await self._reading.of_key(key, [command])
+        return needed(answer)
+
+
+def _key(ending_id: str) -> str:
+    return PREFIX + ending_id
+
+
+def _lease(ending_id: str) -> str:
+    return f"{PREFIX}{ending_id}:lease"

@@ -1,0 +1,210 @@
+"""Ends sessions at their providers, and sees to it that they end in the apps.
+
+`Endings.begin` notes what is to end and asks the provider; a `Follower` brings it to its end. What
+was begun is followed for as long as it takes, up to a bound: when this process stops or dies,
+another one takes over.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+
+from app.history.reading import Reading, Unreadable
+from app.log import new_log
+from app.publish.writer import Writer
+from app.settings import IssuerSettings
+from app.tasks import background, end
+
+from .ending import Ending, ending_id
+from .ending_notes import LEASE_SECONDS, EndingNotes
+from .evidence import newest_id
+from .following import GIVE_UP_SECONDS, Follower, World
+from .interface import SessionProvider
+from .model import ProviderSession
+
+log = new_log(__name__)
+
+# What another process has left is found within this, after its lease has run out.
+_SCAN_SECONDS = 2.0
+
+# Followed by one process at once; the others wait for a place, in Redis. Each looks at Redis a few
+# times in its first seconds.
+MOST_FOLLOWED = 200
+
+
+class Endings:
+    """For every issuer whose provider has a session API. ``providers`` and ``issuers`` are by the
+    issuer's configured name; ``clock`` is epoch seconds, ``confirm_within`` seconds."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        writer: Writer,
+        providers: Mapping[str, SessionProvider],
+        issuers: Mapping[str, IssuerSettings],
+        *,
+        confirm_within: float,
+        me: str,
+        give_up: float = GIVE_UP_SECONDS,
+        on_over: Callable[[Ending], Awaitable[None]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.confirm_within = confirm_within
+        self._reading = reading
+        self._notes = EndingNotes(reading, me)
+        self._providers = providers
+        self._issuers = issuers
+        self._writer = writer
+        self._give_up = give_up
+        self._on_over = on_over
+        self._clock = clock
+        self._followed: dict[str, asyncio.Task[None]] = {}
+
+    async def begin(
+        self,
+        provider: SessionProvider,
+        session: ProviderSession,
+        *,
+        refresh_tokens: bool = False,
+        who: str = "-",
+        why: str | None = None,
+    ) -> Ending:
+        """Have a session end that the provider has just told of; returns how far that is.
+
+        From the return on it is followed to its end. Where it is under way already, that is the
+        one. Raises `Unreadable` where Redis does not take the note; then nothing was done, and
+        `ProviderFault` where refresh tokens are to end as well and the provider does not take it.
+        """
+        ending = await self._new(provider, session, refresh_tokens, who, why)
+        if await self._notes.create(ending):
+            self._follow(ending)
+            return ending
+        found = await self._notes.load(ending.id)
+        if found is None:
+            raise Unreadable("not noted")
+        if refresh_tokens and not found.refresh_tokens:
+            await provider.end(session.id, refresh_tokens=True)
+            await self._notes.with_refresh_tokens(ending.id)
+            found = replace(found, refresh_tokens=True)
+        return found
+
+    async def find(self, issuer: str, session_id: str) -> Ending | None:
+        """The ending of a session, under way or over; None where there is none, or it was days
+        ago. Raises `Unreadable`."""
+        return await self._notes.load(ending_id(issuer, session_id))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow what was begun, here or by a process that is gone."""
+        try:
+            async with background([self._keep_leases, self._keep_taking_over]):
+                yield
+        finally:
+            followed = dict(self._followed)
+            await end(followed.values())
+            # Redis may be away; then the leases run out by themselves.
+            with contextlib.suppress(Unreadable):
+                for one in followed:
+                    await self._notes.leave(one)
+
+    # -- what it follows -------------------------------------------------------------------
+
+    def _follow(self, ending: Ending) -> None:
+        issuer = self._issuers[ending.issuer]
+        world = World(
+            reading=self._reading,
+            notes=self._notes,
+            writer=self._writer,
+            provider=self._providers[ending.issuer],
+            issuer=issuer,
+            clock=self._clock,
+            confirm_within=self.confirm_within,
+            give_up=self._give_up,
+        )
+        task = asyncio.create_task(self._followed_to_its_end(Follower(world, ending)))
+        self._followed[ending.id] = task
+
+    async def _followed_to_its_end(self, follower: Follower) -> None:
+        try:
+            ending = await follower.follow()
+            if self._on_over is not None:
+                await self._on_over(ending)
+        finally:
+            self._followed.pop(follower.ending.id, None)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            for one in list(self._followed):
+                with contextlib.suppress(Unreadable):
+                    if not await self._notes.keep(one):
+                        # It ran out while Redis was away, say; somebody else may have it.
+                        await self._notes.take(one)
+
+    async def _keep_taking_over(self) -> None:
+        while True:
+            try:
+                await self._take_over()
+            except Unreadable:
+                pass  # the writer's watch says so in the log
+            except Exception:
+                log.exception("ending", outcome="failed", error="internal")
+            await asyncio.sleep(_SCAN_SECONDS)
+
+    async def _take_over(self) -> None:
+        waiting = [one for one in await self._notes.open() if one not in self._followed]
+        random.shuffle(waiting)  # several processes, each its own
+        for one in waiting[: MOST_FOLLOWED - len(self._followed)]:
+            if one in self._followed or not await self._notes.take(one):
+                continue
+            ending = await self._notes.load(one)
+            if ending is None or ending.outcome is not None:
+                await self._notes.close(one)
+            elif ending.issuer in self._providers:
+                self._follow(ending)
+            else:
+                await self._notes.leave(one)  # of an issuer that other processes know
+
+    # -- a new one -------------------------------------------------------------------------
+
+    async def _new(
+        self,
+        provider: SessionProvider,
+        session: ProviderSession,
+        refresh_tokens: bool,
+        who: str,
+        why: str | None,
+    ) -> Ending:
+        issuer = self._issuers[session.issuer]
+        apps, told = concerned(issuer, session)
+        positions = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
+        return Ending(
+            issuer=session.issuer,
+            session=session.id,
+            user=session.user_id,
+            provider=provider.kind,
+            apps=tuple(apps),
+            awaits_token=provider.sends_logout_tokens and told,
+            positions=dict(zip(apps, positions, strict=True)),
+            created_at=session.created_at,
+            began_at=round(self._clock(), 3),
+            refresh_tokens=refresh_tokens,
+            who=who,
+            why=why,
+        )
+
+
+def concerned(issuer: IssuerSettings, session: ProviderSession) -> tuple[Sequence[str], bool]:
+    """The apps in which the session may be, and whether the provider will tell them.
+
+    Those of the clients that it was used for, where the provider says which. Where none of them
+    is configured here, all: a list may be behind, and a marker too many harms nobody.
+    """
+    used = {client.app for client in issuer.clients if client.client_id in session.clients}
+    every = sorted({client.app for client in issuer.clients})
+    if used:
+        return [app for app in every if app in used], True
+    return every, not session.clients

@@ -1,0 +1,90 @@
+"""The adapter of a configured issuer: what its settings leave out follows from its name."""
+
+import httpx
+
+from app.settings import IssuerSettings
+from app.settings_sessions import SessionsSettings, realm_in
+
+from .access_token import ClientCredentials
+from .auth0 import Auth0
+from .calls import Access, Calls, NoAccess
+from .gate import Gate
+from .interface import SessionProvider
+from .keycloak import Keycloak
+from .kratos import Kratos
+from .kratos_own import OwnSessions
+
+
+def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> SessionProvider | None:
+    """The session management of the issuer; None where it has no ``[issuers.sessions]``.
+
+    ``client`` comes from `calls.new_client`, and may serve several.
+    """
+    sessions = issuer.sessions
+    if sessions is None:
+        return None
+    match sessions.kind:
+        case "auth0":
+            return _auth0(issuer, sessions, client)
+        case "keycloak":
+            return _keycloak(issuer, sessions, client)
+        case "kratos":
+            access = NoAccess(sessions.the_secret)
+            calls = _calls(issuer, client, sessions.admin_url or "", access, Gate())
+            return Kratos(issuer.issuer, calls, lifespan=sessions.lifespan)
+
+
+def own_sessions(issuer: IssuerSettings, client: httpx.AsyncClient) -> OwnSessions | None:
+    """What users may do with their own sessions, as themselves; None for all but Kratos."""
+    sessions = issuer.sessions
+    if sessions is None or sessions.kind != "kratos":
+        return None
+    # A gate of its own: what users ask too often must not keep out administrators.
+    url = sessions.public_url or issuer.issuer
+    return OwnSessions(issuer.issuer, _calls(issuer, client, url, NoAccess(), Gate()))
+
+
+def _auth0(issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient) -> Auth0:
+    base, gate = (sessions.api_url or issuer.issuer).rstrip("/"), Gate()
+    token_url = sessions.token_url or f"{base}/oauth/token"
+    audience = sessions.audience or f"{base}/api/v2/"
+    access = _credentials(issuer, sessions, client, token_url, audience, gate)
+    return Auth0(issuer.issuer, _calls(issuer, client, base, access, gate))
+
+
+def _keycloak(
+    issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient
+) -> Keycloak:
+    base, realm = realm_in(issuer.issuer) or ("", "")
+    base, realm, gate = (sessions.api_url or base).rstrip("/"), sessions.realm or realm, Gate()
+    # By the address of the API: the issuer's name may lead through a proxy for users.
+    token_url = sessions.token_url or f"{base}/realms/{realm}/protocol/openid-connect/token"
+    access = _credentials(issuer, sessions, client, token_url, None, gate)
+    return Keycloak(issuer.issuer, realm, _calls(issuer, client, base, access, gate))
+
+
+def _credentials(
+    issuer: IssuerSettings,
+    sessions: SessionsSettings,
+    client: httpx.AsyncClient,
+    token_url: str,
+    audience: str | None,
+    gate: Gate,
+) -> ClientCredentials:
+    if sessions.client_id is None or sessions.the_secret is None:
+        raise ValueError("settings that were not loaded: no client_id or secret for sessions")
+    return ClientCredentials(
+        client,
+        token_url,
+        sessions.client_id,
+        sessions.the_secret,
+        audience=audience,
+        allow_http=issuer.allow_http,
+        gate=gate,
+    )
+
+
+def _calls(
+    issuer: IssuerSettings, client: httpx.AsyncClient, base: str, access: Access, gate: Gate
+) -> Calls:
+    return Calls(client, base.rstrip("/"), access, allow_http=issuer.allow_http, gate=gate)

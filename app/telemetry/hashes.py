@@ -1,0 +1,65 @@
+"""Names of users and sessions as they may stand in logs and in the stream of refusals.
+
+A plain hash of a user's id is found again by hashing all ids; with a key, only by who has the key.
+The same name has the same hash in every replica and on the command line, so that it can be looked
+for; see `shared_key`.
+"""
+
+import binascii
+import hashlib
+import secrets
+from typing import Any
+
+from app.settings import Settings
+from backchannel_logout.connection import AsyncClient
+
+HASH_KEY = "bcl:v1:hash_key"
+"""Where in Redis the key is, if the settings have none: 64 hexadecimal digits, made once."""
+
+# Bytes, 16 characters: no two names of any provider share them.
+LENGTH = 12
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_BLOCK = 64  # bytes, of SHA-256 (RFC 2104)
+
+
+class KeyedHash:
+    """HMAC-SHA-256 of a text, as base64url, its first 16 characters."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) > _BLOCK:
+            key = hashlib.sha256(key).digest()
+        padded = key.ljust(_BLOCK, b"\0")
+        # RFC 2104 with the key's part done: `hmac.digest` does it, and looks for the function,
+        # each time, at five times the price.
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def __call__(self, value: str) -> str:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(value.encode())
+        outer.update(inner.digest())
+        digest = outer.digest()[:LENGTH]
+        return binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE).decode("ascii")
+
+
+def configured(settings: Settings) -> KeyedHash | None:
+    """By the key of the settings; None where they have none."""
+    key = settings.hash_key
+    return None if key is None else KeyedHash(key.get_secret_value().encode())
+
+
+async def keyed_hash(settings: Settings, client: AsyncClient) -> KeyedHash:
+    """By the key of the settings, else by that in Redis. Raises what the library raises."""
+    return configured(settings) or KeyedHash(await shared_key(client))
+
+
+async def shared_key(client: AsyncClient, own: bytes | None = None) -> bytes:
+    """The key that all replicas share, made now if there is none.
+
+    ``own`` is the one in use: in a Redis that has lost it, it is put back, so that what was told
+    before can still be found. Raises what the library raises.
+    """
+    commands: Any = client
+    await commands.set(HASH_KEY, own or secrets.token_hex(32), nx=True)
+    found: bytes = await commands.get(HASH_KEY)
+    return found

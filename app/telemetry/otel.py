@@ -1,0 +1,81 @@
+"""What needs OpenTelemetry itself: imported by `traces` alone, and only where that is wanted."""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.responses import Response
+
+from app import __version__
+from app.spans import PREFIX
+
+from .story import Story
+
+NAME = "backchannel-logout-receiver"
+
+ROUTE = "/backchannel-logout"
+
+
+class RequestSpans:
+    """Makes the span of a request."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        # Without `baggage`: it is for whoever wrote it.
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextlib.contextmanager
+    def of(
+        self, headers: Mapping[str, str], story: Story
+    ) -> Iterator[Callable[[Response], Response]]:
+        """A span for as long as the request is at work, told by its story and its answer, which
+        goes through what this gives."""
+        with self._tracer.start_as_current_span(
+            f"POST {ROUTE}",
+            context=self._propagator.extract(headers),
+            kind=SpanKind.SERVER,
+            attributes={"http.request.method": "POST", "http.route": ROUTE},
+            record_exception=False,
+        ) as span:
+            story.trace_id = f"{span.get_span_context().trace_id:032x}"
+
+            def answered(response: Response) -> Response:
+                told = {
+                    "issuer": story.issuer,
+                    "outcome": story.outcome,
+                    "reason": story.reason,
+                    "request_id": story.request_id,
+                }
+                for name, value in told.items():
+                    if value is not None:
+                        span.set_attribute(PREFIX + name, str(value))
+                span.set_attribute("http.response.status_code", response.status_code)
+                if response.status_code >= 500:
+                    span.set_status(Status(StatusCode.ERROR))
+                return response
+
+            yield answered
+
+
+def provider_of(exporter: Any) -> TracerProvider:
+    """Sends spans in batches; ``exporter`` None: over OTLP/HTTP, as its variables say."""
+    if exporter is None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter,  # it brings protobuf and an HTTP client along
+        )
+
+        exporter = OTLPSpanExporter()
+    resource = Resource.create(
+        {"service.version": __version__, "service.instance.id": str(uuid.uuid4())}
+    )
+    if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: NAME}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider

@@ -1,0 +1,60 @@
+"""What one process needs to tell what happens, put together and kept running."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from app.log import new_log
+from app.publish.redis_fault import EXCHANGE_FAULTS, RedisAway, fault_of
+from app.publish.redis_link import REDIS_SECONDS
+from app.settings import Settings
+from app.tasks import background
+from backchannel_logout.connection import AsyncClient
+
+from .hashes import KeyedHash, configured, shared_key
+from .log import repetitions
+from .refusals import Refusals
+from .story import Teller
+
+log = new_log(__name__)
+
+# A Redis that was emptied gets the key back within this.
+_LOOK_SECONDS = 60.0
+
+_TRY_SECONDS = 1.0
+
+
+class Telling:
+    """`teller` is for stories, `refusals` counts what became of them."""
+
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+        self.refusals = Refusals(settings, client)
+        self.teller = Teller(
+            hashed=configured(settings), subjects=settings.log_subjects, refusals=self.refusals
+        )
+        self._client = client
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write refusals, tell of repetitions, and agree with the others on the hashes' key."""
+        work = [self.refusals.keep_writing, repetitions.keep_telling]
+        if self.teller.hashed is None:
+            work.append(self._keep_key)
+        async with background(work):
+            yield
+
+    async def _keep_key(self) -> None:
+        own: bytes | None = None
+        while True:
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    key = await shared_key(self._client, own)
+            except EXCHANGE_FAULTS as error:
+                fault = fault_of(error)
+                log.warning("hash_key", outcome="failed", error=str(fault))
+                soon = own is None and isinstance(fault, RedisAway)
+                await asyncio.sleep(_TRY_SECONDS if soon else _LOOK_SECONDS)
+                continue
+            if key != own:
+                own, self.teller.hashed = key, KeyedHash(key)
+            await asyncio.sleep(_LOOK_SECONDS)

@@ -1,0 +1,54 @@
+"""Clients that are registered with algorithms of their own, or sign with their secret (HS256).
+
+Everything here is asked of claims that are not proven yet, and can only refuse, or choose which
+secret must prove them: the signature is about these very claims.
+"""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import Reason, TokenRefused
+from app.settings import ClientSettings, IssuerSettings
+from app.settings_values import SHARED_SECRET
+
+
+def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """``alg`` must be that of every client of ours in ``aud``. Refuses with `ALG`, `AUD_NOT_ALONE`.
+
+    With a client's secret the token must be for that client alone: whoever knows the secret could
+    otherwise sign logouts for others.
+    """
+    audiences, concerned = _concerned(unverified_claims, issuer)
+    if not all(alg in (one.algorithms or issuer.algorithms) for one in concerned):
+        raise TokenRefused(Reason.ALG)
+    if not concerned and alg not in issuer.algorithms:
+        raise TokenRefused(Reason.ALG)
+    if alg == SHARED_SECRET and len(audiences) != 1:
+        raise TokenRefused(Reason.AUD_NOT_ALONE)
+
+
+def is_signed_by_secret(
+    unverified_claims: Mapping[str, Any],
+    issuer: IssuerSettings,
+    signing_input: bytes,
+    signature: bytes,
+) -> bool:
+    """Whether the one client that the token is for has made this signature with its secret.
+
+    `check_alg` must have passed with `SHARED_SECRET`.
+    """
+    _, concerned = _concerned(unverified_claims, issuer)
+    if len(concerned) != 1 or (secret := concerned[0].secret) is None:
+        return False
+    made = hmac.digest(secret, signing_input, "sha256")
+    return hmac.compare_digest(made, signature)
+
+
+def _concerned(
+    unverified_claims: Mapping[str, Any], issuer: IssuerSettings
+) -> tuple[list[Any], list[ClientSettings]]:
+    """The audiences, and those of our clients that are among them."""
+    aud = unverified_claims.get("aud")
+    audiences = aud if isinstance(aud, list) else [aud]
+    return audiences, [client for client in issuer.clients if client.client_id in audiences]

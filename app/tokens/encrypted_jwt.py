@@ -1,0 +1,86 @@
+"""An encrypted token (RFC 7516, compact form) up to the signed token that is in it (RFC 7519, 5.2).
+
+Decryption proves nothing, for anybody can encrypt to a public key: what comes out goes the way of
+every token. Only the algorithms of `ALGORITHMS` and `METHODS` are taken, each with keys of its own
+type; compression is refused, for a few bytes could become very many; passwords (PBES2) have no key
+here; `epk` alone is read of what a header may bring for keys.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from joserfc.jwe import JWERegistry, decrypt_compact
+from joserfc.jwk import ECKey, RSAKey
+
+from app.errors import Reason, TokenRefused
+from app.settings import IssuerSettings
+from app.settings_secrets import DecryptionKey
+
+from . import signed_jwt
+
+ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES")
+METHODS = ("A128CBC-HS256", "A256GCM")
+
+SEGMENTS = 5
+
+# Unknown members are ignored (RFC 7516 section 4), for the names of claims may be repeated there.
+# What is not in `algorithms` does not exist for the library: no `zip`, no other `alg` or `enc`.
+_REGISTRY = JWERegistry(algorithms=[*ALGORITHMS, *METHODS], strict_check_header=False)
+
+
+def is_encrypted(token: bytes) -> bool:
+    """Whether it has the shape of one."""
+    return token.count(b".") == SEGMENTS - 1
+
+
+class Opener:
+    """The decryption keys of all issuers. ``issuers`` is keyed by every name of each."""
+
+    def __init__(self, issuers: Mapping[str, IssuerSettings]) -> None:
+        self._issuers = issuers
+        self.keys = list(
+            dict.fromkeys(key for one in issuers.values() for key in one.keys_to_decrypt)
+        )
+        self._private = {key: _private_key(key) for key in self.keys}
+
+    def open(self, token: bytes) -> bytes:
+        """The signed token in an encrypted one, not verified. Raises `TokenRefused`.
+
+        Costs one private-key operation, without a ``kid`` one for each key of that algorithm.
+        """
+        for key in self._fitting(token):
+            try:
+                opened = decrypt_compact(token, self._private[key], registry=_REGISTRY)
+            except Exception:  # noqa: BLE001, S112  for what the library meets it raises what it likes
+                continue
+            inner: bytes = opened.plaintext or b""
+            self._check_inner(inner, key)
+            return inner
+        raise TokenRefused(Reason.DECRYPTION)
+
+    def _fitting(self, token: bytes) -> Sequence[DecryptionKey]:
+        """The keys that can be meant; asks all that can be asked without one."""
+        if not self.keys:
+            raise TokenRefused(Reason.ENCRYPTED)
+        head, *others = token.split(b".")
+        header = signed_jwt.strict_header(head)
+        alg, kid = header.get("alg"), header.get("kid")
+        if alg not in ALGORITHMS or header.get("enc") not in METHODS:
+            raise TokenRefused(Reason.ENCRYPTION_ALG)
+        if "zip" in header or "crit" in header or not isinstance(kid, str | None):
+            raise TokenRefused(Reason.ENCRYPTION_HEADER)
+        signed_jwt.check_segments(others)  # the library would skip foreign characters
+        return [key for key in self.keys if key.alg == alg and kid in (None, key.kid)]
+
+    def _check_inner(self, inner: bytes, key: DecryptionKey) -> None:
+        """A signed token, of an issuer that this key was given to."""
+        if is_encrypted(inner):
+            raise TokenRefused(Reason.SHAPE)
+        iss = signed_jwt.parse(inner).unverified_claims.get("iss")
+        issuer = self._issuers.get(iss) if isinstance(iss, str) else None
+        if issuer is not None and key not in issuer.keys_to_decrypt:
+            raise TokenRefused(Reason.DECRYPTION)
+
+
+def _private_key(key: DecryptionKey) -> RSAKey | ECKey:
+    reader = RSAKey if key.alg == "RSA-OAEP-256" else ECKey
+    return reader.import_key(key.pem)

@@ -1,0 +1,159 @@
+"""A receiver with its admin API, a provider that sends logout tokens, and its session API."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from tests.support import auth0_api
+from tests.support.auth0_api import Auth0Api
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, wait_for
+from tests.support.redis_server import RedisServer
+
+TOKEN = "the-admin-token-of-this-test"
+ALICE = "auth0|alice"
+
+
+class Tenant(Auth0Api):
+    """A tenant that sends its logout tokens to the receiver, while `sends` is true."""
+
+    def __init__(self, keys: Provider) -> None:
+        super().__init__()
+        self.keys = keys
+        self.sends = True
+        self.receiver: Receiver | None = None
+
+    def _carry_out(self) -> None:
+        before = dict(self.sessions)
+        super()._carry_out()
+        for gone in before.keys() - self.sessions.keys():
+            if self.sends and self.receiver is not None:
+                user = before[gone]["user_id"]
+                for client in before[gone]["clients"]:
+                    token = self.keys.token(sid=gone, sub=user, aud=client["client_id"])
+                    assert self.receiver.post(token).status_code == 200
+
+
+class ApiScene:
+    """``get``, ``post`` and ``delete`` are of the API, with the token."""
+
+    def __init__(self, receiver: Receiver, tenant: Tenant, keys: Provider, redis: Any) -> None:
+        self.receiver, self.tenant, self.keys, self.redis = receiver, tenant, keys, redis
+        self.issuer = keys.issuer
+
+    @property
+    def base(self) -> str:
+        return self.receiver.admin_url + "/api"
+
+    def ask(
+        self, method: str, path: str, *, token: str | None = TOKEN, **options: Any
+    ) -> httpx.Response:
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        headers |= options.pop("headers", {})
+        return self.receiver.http.request(method, self.base + path, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.ask("GET", path, **options)
+
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        return self.ask("DELETE", path, **options)
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        return self.ask("POST", path, json=body, **options)
+
+    def state(self, session: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"/sessions/{session}/state").json()
+        return found
+
+    def over(self, session: str) -> dict[str, Any]:
+        """The ending, when it is over."""
+        wait_for(lambda: self.state(session)["over"], "the ending is over", self.receiver)
+        return self.state(session)
+
+    def audit(self) -> list[dict[str, str]]:
+        return [fields for _, fields in self.redis.xrange("bcl:v1:audit")]
+
+
+def users(user: str) -> str:
+    return f"/users/{quote(user, safe='')}/sessions"
+
+
+def settings(redis: RedisServer, tenant: Tenant, keys: Provider, top: str = "") -> str:
+    return f'''
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+redis_url = "{redis.url}"
+admin_token = "{TOKEN}"
+confirm_within = "1s"
+{top}
+[[issuers]]
+issuer = "{keys.issuer}"
+clients = [{{client_id = "shop-web", app = "shop"}}, {{client_id = "news-web", app = "news"}}]
+[issuers.sessions]
+kind = "auth0"
+api_url = "{tenant.origin}"
+client_id = "{auth0_api.CLIENT_ID}"
+secret = "{auth0_api.CLIENT_SECRET}"
+'''
+
+
+@contextlib.contextmanager
+def api_scene(tmp_path: Path, top: str = "") -> Iterator[ApiScene]:
+    redis = RedisServer(tmp_path / "redis").start()
+    with Provider() as keys, Tenant(keys) as tenant:
+        receiver = Receiver(tmp_path / "receiver", settings(redis, tenant, keys, top)).start()
+        tenant.receiver = receiver
+        look = redis.client()
+        try:
+            yield ApiScene(receiver, tenant, keys, look)
+        finally:
+            look.close()
+            receiver.stop()
+            redis.stop()
+
+
+class Listener:
+    """A client of the feed."""
+
+    def __init__(self, scene: ApiScene, path: str = "/feed", last: str | None = None) -> None:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        if last is not None:
+            headers["last-event-id"] = last
+        self._client = httpx.Client(timeout=20, trust_env=False)
+        self._stream = self._client.stream("GET", scene.base + path, headers=headers)
+        self.response = self._stream.__enter__()
+        self._lines = self.response.iter_lines()
+        self.last: str | None = None
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.__exit__(None, None, None)
+        self._client.close()
+
+    def next(self) -> tuple[str, dict[str, Any]]:
+        """The name and data of the next event; its id is in `last`."""
+        fields: dict[str, str] = {}
+        deadline = time.monotonic() + 20
+        for line in self._lines:
+            assert time.monotonic() < deadline
+            if line.startswith(":"):
+                continue
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif fields:
+                self.last = fields["id"]
+                return fields["event"], json.loads(fields["data"])
+        raise AssertionError("the feed has ended")
+
+    def ends(self) -> bool:
+        """Read to the end."""
+        return not [line for line in self._lines if line.startswith("event:")]

@@ -1,0 +1,301 @@
+"""The admin API: its gate, revocations, overviews, and what a broken request gets."""
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from backchannel_logout import AppKeys
+from tests.admin.api_stage import TOKEN, ApiScene, api_scene, users
+from tests.support.receiver import Receiver, config
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.slow
+
+
+def code_of(answer: httpx.Response) -> tuple[int, str]:
+    body = answer.json()
+    assert {"error", "error_description"} <= body.keys()
+    return answer.status_code, body["error"]
+
+
+# -- the gate --------------------------------------------------------------------------------
+
+
+def test_without_an_admin_token_there_is_no_api(redis_server: RedisServer, tmp_path: Path) -> None:
+    receiver = Receiver(tmp_path, config(redis_server.url, 'issuer = "http://127.0.0.1:1/op"'))
+    receiver.start(ready=False)
+    answer = receiver.http.get(
+        receiver.admin_url + "/api/apps", headers={"authorization": f"Bearer {TOKEN}"}
+    )
+    assert (answer.status_code, answer.json()) == (404, {"error": "not_found"})
+    receiver.stop()
+
+
+def test_a_token_is_made_and_printed_where_that_is_asked_for(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    settings = config(
+        redis_server.url, 'issuer = "http://127.0.0.1:1/op"', top='admin_token = "generate"'
+    )
+    receiver = Receiver(tmp_path, settings).start(ready=False)
+    (line,) = [one for one in receiver.log.splitlines() if "admin token" in one]
+    token = line.rpartition(" ")[2]
+    answer = receiver.http.get(
+        receiver.admin_url + "/api/apps", headers={"authorization": f"Bearer {token}"}
+    )
+    assert answer.status_code == 200
+    assert answer.json()["apps"][0]["app"] == "shop"
+    refused = receiver.http.get(
+        receiver.admin_url + "/api/apps", headers={"authorization": "Bearer generate"}
+    )
+    assert refused.status_code == 401
+    receiver.stop()
+
+
+def test_the_public_listener_knows_nothing_of_it(scene: ApiScene) -> None:
+    answer = scene.receiver.http.get(
+        scene.receiver.url + "/api/apps", headers={"authorization": f"Bearer {TOKEN}"}
+    )
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/apps", "/sessions/x", "/nothing", "/openapi.json", "/feed"])
+def test_every_path_wants_the_token_also_one_that_is_not_there(scene: ApiScene, path: str) -> None:
+    assert code_of(scene.get(path, token=None)) == (401, "unauthorized")
+    assert code_of(scene.get(path, token="wrong-token")) == (401, "unauthorized")
+    scene.get("/apps")  # forgives
+
+
+def test_a_foreign_host_and_a_foreign_page_are_refused_and_health_is_not(scene: ApiScene) -> None:
+    evil = {"host": "evil.example"}
+    assert code_of(scene.get("/apps", headers=evil)) == (403, "host_not_allowed")
+    page = {"origin": "http://evil.example"}
+    assert code_of(scene.get("/apps", headers=page)) == (403, "foreign_origin")
+    ready = scene.receiver.http.get(scene.receiver.admin_url + "/readyz", headers=evil)
+    assert ready.status_code == 200  # probes come by the pod's address, or any name
+
+
+def test_guessing_the_token_is_slowed_down(tmp_path: Path) -> None:
+    with api_scene(tmp_path) as own:
+        codes = [own.get("/apps", token=f"guess-{n}").status_code for n in range(11)]
+        assert codes == [401] * 10 + [429]
+        answer = own.get("/apps")
+        assert code_of(answer) == (429, "too_many_failures")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert TOKEN not in own.receiver.log
+        assert "guess-" not in own.receiver.log
+
+
+def test_no_answer_may_be_kept(scene: ApiScene) -> None:
+    for answer in (scene.get("/apps"), scene.get("/nothing"), scene.get("/apps", token=None)):
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-type"] == "application/json"
+
+
+# -- broken requests -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/apps", 405),
+        ("PUT", "/sessions/x", 405),
+        ("HEAD", "/feed", 405),
+        ("TRACE", "/apps", 405),
+        ("GET", "/apps/", 404),
+        ("GET", "/users//sessions", 404),
+        ("GET", "/sessions/x/y", 404),
+        ("GET", "/apps?x=1", 400),
+        ("GET", "/revocations?sid=a&sid=b", 400),
+        ("GET", "/revocations?sid=", 400),
+        ("GET", "/revocations?sid=a&login_at=soon", 400),
+        ("GET", "/revocations?sid=a&app=nobodys", 404),
+        ("GET", "/revocations?sid=a&issuer=https://nobody.example", 404),
+        ("GET", "/sessions/x?issuer=https://nobody.example", 404),
+        ("GET", "/feed?app=nobodys", 404),
+    ],
+)
+def test_what_can_not_be_answered_says_so(
+    scene: ApiScene, method: str, path: str, status: int
+) -> None:
+    answer = scene.ask(method, path)
+    assert answer.status_code == status
+    if method != "HEAD":
+        assert {"error", "error_description"} == answer.json().keys()
+    if status == 405:
+        assert answer.headers["allow"]
+
+
+GOOD = {"sid": "s", "reason": "a test"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"sid": "s"}, 422),
+        ({"sid": "s", "reason": ""}, 422),
+        ({"sid": "s", "reason": "  "}, 422),
+        ({"reason": "a test"}, 422),
+        (GOOD | {"sid": 5}, 422),
+        (GOOD | {"sid": ""}, 422),
+        (GOOD | {"sid": "x" * 256}, 422),
+        (GOOD | {"all": True, "app": "shop"}, 422),
+        ({"all": True, "reason": "a test"}, 422),
+        (GOOD | {"user": "alice"}, 422),
+        (GOOD | {"app": "nobodys"}, 422),
+        (GOOD | {"issuer": "https://nobody.example"}, 422),
+        ([], 422),
+        (None, 422),
+    ],
+    ids=repr,
+)
+def test_a_revocation_that_makes_no_sense_is_not_written(
+    scene: ApiScene, body: Any, status: int
+) -> None:
+    before = scene.redis.xlen(AppKeys("shop").events)
+    as_json = {"content-type": "application/json"}
+    answer = scene.ask("POST", "/revocations", content=json.dumps(body), headers=as_json)
+    assert answer.status_code == status
+    assert {"error", "error_description"} == answer.json().keys()
+    assert scene.redis.xlen(AppKeys("shop").events) == before
+
+
+def test_a_body_is_json_small_and_well_formed(scene: ApiScene) -> None:
+    form = scene.ask("POST", "/revocations", data={"sid": "s", "reason": "x"})
+    assert code_of(form) == (415, "unsupported_media_type")
+    as_json = {"content-type": "application/json"}
+    broken = scene.ask("POST", "/revocations", content=b'{"sid"', headers=as_json)
+    assert code_of(broken) == (400, "invalid_request")
+    large = scene.ask("POST", "/revocations", content=b" " * 100_000, headers=as_json)
+    assert code_of(large) == (413, "too_large")
+    nothing = scene.ask("POST", "/revocations", headers=as_json)
+    assert code_of(nothing) == (400, "invalid_request")
+    binary = scene.ask("POST", "/revocations", content=b"\xff\xfe", headers=as_json)
+    assert code_of(binary) == (400, "invalid_request")
+
+
+# -- revocations -----------------------------------------------------------------------------
+
+
+def test_a_session_is_ended_in_every_app_and_its_history_tells_by_whom(scene: ApiScene) -> None:
+    before = int(time.time())
+    answer = scene.post("/revocations", {"sid": "by-hand", "sub": "alice", "reason": "a test"})
+    assert answer.status_code == 201
+    written = answer.json()
+    assert [one["written"] for one in written["apps"]] == ["accepted", "accepted"]
+    assert before <= written["cutoff"] <= time.time()
+    for app in ("shop", "news"):
+        marker = scene.redis.get(AppKeys(app).sid(scene.issuer, "by-hand"))
+        assert marker == str(written["cutoff"])
+    found = scene.get("/revocations", params={"sid": "by-hand"}).json()
+    assert [app["state"] for app in found["apps"]] == ["revoked", "revoked"]
+    cause = found["apps"][0]["cause"]["event"]
+    assert (cause["source"], cause["jti"]) == ("admin", written["act"])
+    neighbour = scene.get("/revocations", params={"sid": "neighbour"}).json()
+    assert {app["state"] for app in neighbour["apps"]} == {"alive"}
+
+
+def test_a_user_is_ended_in_one_app_alone(scene: ApiScene) -> None:
+    body = {"sub": "carol", "app": "shop", "reason": "a test", "issuer": scene.issuer}
+    assert scene.post("/revocations", body).status_code == 201
+    found = scene.get("/revocations", params={"sub": "carol"}).json()
+    assert {app["app"]: app["state"] for app in found["apps"]} == {
+        "shop": "revoked", "news": "alive",
+    }  # fmt: skip
+    later = {"sub": "carol", "login_at": str(int(time.time()) + 5), "app": "shop"}
+    (app,) = scene.get("/revocations", params=later).json()["apps"]
+    assert app["state"] == "alive"
+
+
+def test_everybody_of_an_issuer_is_ended_in_one_app(tmp_path: Path) -> None:
+    with api_scene(tmp_path) as own:
+        body = {"all": True, "app": "news", "reason": "the key was stolen", "by": "ada"}
+        assert own.post("/revocations", body).json()["kind"] == "all"
+        found = own.get("/revocations", params={"sub": "whoever"}).json()
+        assert {app["app"]: app["state"] for app in found["apps"]} == {
+            "shop": "alive", "news": "revoked",
+        }  # fmt: skip
+
+
+def test_a_logout_token_shows_in_the_history_with_the_apps_proof(scene: ApiScene) -> None:
+    assert scene.receiver.post(scene.keys.token(sid="told", aud="shop-web")).status_code == 200
+    found = scene.get("/revocations", params={"sid": "told", "app": "shop"}).json()
+    (app,) = found["apps"]
+    assert app["cause"]["event"]["source"] == "backchannel-logout"
+    assert app["cause"]["proof"]["standing"] in ("nobody", "asks")
+
+
+# -- overviews -------------------------------------------------------------------------------
+
+
+def test_issuers_and_apps_are_listed_without_a_secret(scene: ApiScene) -> None:
+    issuers = scene.get("/issuers")
+    (issuer,) = issuers.json()["issuers"]
+    assert issuer["issuer"] == scene.issuer
+    assert issuer["sessions"] == {"kind": "auth0", "sends_logout_tokens": True}
+    assert issuer["keys"]["keys"] == 1
+    assert "secret" not in issuers.text
+    assert {app["app"] for app in scene.get("/apps").json()["apps"]} == {"shop", "news"}
+
+
+# -- the audit -------------------------------------------------------------------------------
+
+
+def test_every_act_and_every_look_is_in_the_audit_with_nobodys_id(tmp_path: Path) -> None:
+    with api_scene(tmp_path) as own:
+        session = own.tenant.add("auth0|dora")
+        own.get(users("auth0|dora"))
+        own.get(f"/sessions/{session}")
+        own.delete(f"/sessions/{session}?by=ada&reason=stolen")
+        own.over(session)
+        own.post("/revocations", {"sub": "auth0|dora", "reason": "to be sure", "by": "ada"})
+        own.get("/revocations", params={"sub": "auth0|dora"})
+        entries = own.audit()
+        assert [one["act"] for one in entries] == [
+            "sessions.list", "session.read", "session.end", "session.ended", "revocation.write",
+            "revocation.read",
+        ]  # fmt: skip
+        assert [one["who"] for one in entries] == ["admin-api"] * 2 + ["ada"] * 3 + ["admin-api"]
+        assert entries[2]["why"] == "stolen"
+        assert entries[3]["outcome"] == "confirmed"
+        assert entries[4]["outcome"] == "done"
+        assert {one["sub_hash"] for one in entries if "sub_hash" in one} == {entries[0]["sub_hash"]}
+        assert all(one["peer"] == "127.0.0.1" for one in entries if one["act"] != "session.ended")
+        everything = json.dumps(entries) + own.receiver.log
+        assert "dora" not in everything
+        assert session not in everything
+
+
+def test_while_redis_is_away_a_look_is_refused_and_an_act_goes_into_the_journal(
+    tmp_path: Path,
+) -> None:
+    with api_scene(tmp_path) as own:
+        session = own.tenant.add("auth0|dora")
+        own.redis.shutdown(nosave=True)
+        look = own.get(f"/sessions/{session}")
+        assert code_of(look) == (503, "audit_unavailable")
+        assert look.headers["retry-after"]
+        assert code_of(own.delete(f"/sessions/{session}"))[0] == 503
+        assert own.tenant.alive() == {session}
+        written = own.post("/revocations", {"sid": session, "reason": "a test"})
+        assert written.status_code == 201
+        assert {one["written"] for one in written.json()["apps"]} == {"journaled"}
+        assert "revocation.write" in own.receiver.log
+
+
+def test_a_connection_that_sends_half_a_request_gets_no_answer_for_ever(scene: ApiScene) -> None:
+    """The listener's own limits hold for the API, too."""
+    host, port = scene.receiver.admin_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=15) as connection:
+        connection.sendall(
+            b"POST /api/revocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+            + f"Authorization: Bearer {TOKEN}\r\n".encode()
+            + b"Content-Type: application/json\r\n\r\n{"
+        )
+        assert connection.recv(1000) == b""

@@ -1,0 +1,155 @@
+"""A session of the service's own, ended on a schedule: what it shows, and nobody can use it."""
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.canary.canary import Found
+from app.canary.issuer import ISSUER, Signer, with_canary
+from app.settings import Settings, SettingsFault, load
+from app.settings_canary import CanarySettings
+from backchannel_logout import AppKeys
+from tests.support.provider import Provider
+from tests.support.receiver import ROOT, Receiver, config, wait_for
+from tests.support.redis_server import RedisServer
+
+COMMANDS = (ROOT / "docs/commands.md").read_text()
+CANARY = "\n[canary]\ninterval = 1\nwithin = 3\n"
+
+
+def settings(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "settings.toml"
+    path.write_text(config("redis://127.0.0.1:1/0", 'issuer = "https://op.example"') + text)
+    return load(path, {})
+
+
+def test_it_is_off_unless_it_is_said(tmp_path: Path) -> None:
+    plain = settings(tmp_path, "")
+    assert with_canary(plain) == (plain, None)
+    assert settings(tmp_path, "[canary]\n").canary == CanarySettings()
+
+
+def test_its_issuer_stands_beside_those_of_the_settings(tmp_path: Path) -> None:
+    found, signer = with_canary(settings(tmp_path, CANARY))
+    assert signer is not None
+    assert [issuer.issuer for issuer in found.issuers] == ["https://op.example", ISSUER]
+    assert {client.app for client in found.issuers[1].clients} == {"canary"}
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('[canary]\napp = "shop"\n', "issuers[0].clients[0].app: is the canary's"),
+        ('[canary]\napp = "Not a name"\n', "canary.app: a relying app's name matches"),
+        ("[canary]\ncolour = 1\n", "canary.colour: unknown setting"),
+        ("[canary]\ninterval = 0\n", "canary.interval: "),
+    ],
+)
+def test_a_wrong_table_is_a_fault(table: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsFault) as raised:
+        settings(tmp_path, table)
+    assert any(line.startswith(fault) for line in raised.value.faults)
+
+
+# -- in a service --------------------------------------------------------------------------
+
+
+def canary_of(receiver: Receiver) -> dict[str, Any]:
+    found: dict[str, Any] = receiver.readyz().json()["canary"]
+    return found
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def service(
+    request: pytest.FixtureRequest, provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> Iterator[Receiver]:
+    text = config(
+        redis_server.url, f'issuer = "{provider.issuer}"', top=f"workers = {request.param}"
+    )
+    receiver = Receiver(tmp_path / "receiver", text + CANARY).start()
+    yield receiver
+    receiver.stop(signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
+    service: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    wait_for(lambda: canary_of(service)["tries"] >= 2, "it has tried twice", service)
+    found = canary_of(service)
+    assert (found["app"], found["failures"]) == ("canary", 0), service.log
+    last = found["last"]
+    assert last["outcome"] == Found.OK
+    assert 0 < last["to_answer"] <= last["to_marker"] <= last["to_receipt"] < 3
+    with redis_server.client() as look:
+        assert look.xlen(AppKeys("canary").events) >= 2
+        assert look.keys("bcl:v1:{shop}:events") == []
+    # And it ends like every service.
+    assert service.post(provider.token()).status_code == 200
+    assert service.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_token_of_its_issuer_with_another_key_is_refused(service: Receiver) -> None:
+    answer = service.post(Signer().token("s1", 1_795_283_041))
+    assert (answer.status_code, answer.json()["error_description"].split(":")[0]) == (
+        400, "key_unknown",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
+    provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"')
+    receiver = Receiver(tmp_path / "receiver", text + CANARY).start()
+    try:
+        wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
+        redis_server.stop()
+        wait_for(lambda: canary_of(receiver)["failures"], "it has failed", receiver)
+        assert canary_of(receiver)["last"]["outcome"] == Found.NO_MARKER
+        assert receiver.readyz().status_code == 200
+        redis_server.start()
+        wait_for(lambda: canary_of(receiver)["last"]["outcome"] == Found.OK, "well again", receiver)
+    finally:
+        receiver.stop(signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_without_it_nobody_is_its_issuer(receiver: Receiver) -> None:
+    assert "canary" not in receiver.readyz().json()
+    answer = receiver.post(Signer().token("s1", 1_795_283_041))
+    assert answer.json()["error_description"].startswith("iss_unknown")
+
+
+@pytest.mark.slow
+def test_it_is_well_with_the_redis_rights_of_the_documentation(
+    provider: Provider, tmp_path: Path
+) -> None:
+    rules = re.search(
+        r"^(user receiver on .*)$", (ROOT / "docs/contract.md").read_text(), re.MULTILINE
+    )
+    more = re.search(r"`(\(~bcl:v1:{canary}:app:[^`]*\))` with `([^`]*)`", COMMANDS)
+    assert rules is not None
+    assert more is not None
+    acl = tmp_path / "users.acl"
+    rule = rules[1].replace("{wiki}", "{canary}") + f" {more[2]} {more[1]}"
+    acl.write_text(f"user default on nopass ~* &* +@all\n{rule}\n")
+    server = RedisServer(tmp_path / "redis", "--aclfile", str(acl)).start()
+    url = server.url.replace("//", "//receiver:RECEIVER-PASSWORD@")
+    receiver = Receiver(
+        tmp_path / "receiver", config(url, f'issuer = "{provider.issuer}"') + CANARY
+    )
+    try:
+        receiver.start()
+        wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
+        assert canary_of(receiver)["last"]["outcome"] == Found.OK, receiver.log
+        assert "NOPERM" not in receiver.log
+        assert "can not be reported" not in receiver.log
+    finally:
+        receiver.stop(signal.SIGKILL)
+        server.stop()

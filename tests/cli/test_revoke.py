@@ -1,0 +1,197 @@
+"""``python -m app revoke``: the markers and events of every other logout, and who and why."""
+
+import json
+import time
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from app.history.notes import AUDIT
+from backchannel_logout import AppKeys, Event, Reader, ReaderKind, Session, SessionGuard
+from tests.support.receiver import config
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.revocations import ISS, new_app
+
+from .conftest import Run
+
+WHY = ("--reason", "lost laptop", "--by", "anna")
+
+
+class Apps:
+    """Two apps of one issuer, and one of another."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.shop, self.wiki, self.other = new_app(), new_app(), new_app()
+        self.look: Any = server.client()
+        self.url = server.url
+        clients = ", ".join(
+            f'{{client_id = "{app}", app = "{app}", max_session_age = 3600}}'
+            for app in (self.shop, self.wiki)
+        )
+        self.text = config(
+            server.url,
+            f'issuer = "{ISS}"\naliases = ["https://alias.example"]',
+            clients=f"[{clients}]",
+        )
+        self.text += '[[issuers]]\nissuer = "https://b.example"\n'
+        self.text += f'clients = [{{client_id = "{self.other}"}}]\n'
+        for app in (self.shop, self.wiki, self.other):
+            self.look.hset(AppKeys(app).meta, mapping={"v": "1", "max_session_age": "3600"})
+
+    def events(self, app: str) -> list[Event]:
+        found = self.look.xrange(AppKeys(app).events)
+        return [Event.from_fields(fields, entry_id) for entry_id, fields in found]
+
+    def audit(self, jti: str | None) -> dict[str, str]:
+        (found,) = [one for _, one in self.look.xrange(AUDIT) if one["jti"] == jti]
+        return dict(found)
+
+    def dead(self, app: str, sid: str, sub: str = "alice") -> bool:
+        with SessionGuard(self.url, app=app) as guard:
+            return guard.is_revoked(Session(ISS, int(time.time()) - 10, sid=sid, sub=sub))
+
+
+@pytest.fixture
+def apps(shared_redis: RedisServer) -> Apps:
+    return Apps(shared_redis)
+
+
+def test_a_session_ends_in_every_app_of_its_issuer_and_the_neighbour_lives(
+    run: Run, apps: Apps
+) -> None:
+    ended = run("revoke", apps.text, "--issuer", ISS, "--sid", "s1", *WHY)
+    assert ended.status == 0
+    for app in (apps.shop, apps.wiki):
+        assert apps.dead(app, "s1")
+        assert not apps.dead(app, "s2")
+        event, of_alias = apps.events(app)
+        assert (event.kind, event.iss, event.sid, event.source) == ("session", ISS, "s1", "admin")
+        assert of_alias.iss == "https://alias.example"
+        assert f"{app}: session, what logged in at or before 20" in ended.out
+        for key in (AppKeys(app).sid(ISS, "s1"), AppKeys(app).sid("https://alias.example", "s1")):
+            assert f"  marker     {key} = {event.cutoff}" in ended.out
+        assert f"  event      {event.id}" in ended.out
+        assert "  standing   nobody: " in ended.out
+    assert apps.events(apps.other) == []
+
+
+def test_who_and_why_are_in_the_audit_and_not_in_the_apps_streams(run: Run, apps: Apps) -> None:
+    ended = run("revoke", apps.text, "--issuer", ISS, "--sub", "alice", "--yes", *WHY, "--json")
+    assert ended.status == 0
+    (event, _) = apps.events(apps.shop)
+    assert "anna" not in str(event)
+    assert "laptop" not in str(event)
+    entry = apps.audit(event.jti)
+    assert (entry["act"], entry["who"], entry["why"]) == ("revoke", "anna", "lost laptop")
+    assert (entry["outcome"], entry["iss"], entry["kind"]) == ("done", ISS, "user")
+    assert json.loads(entry["apps"]) == sorted([apps.shop, apps.wiki])
+    assert "alice" not in str(entry)
+    assert len(entry["sub_hash"]) == 16
+    answer = json.loads(ended.out)
+    assert (answer["act"], answer["sub"], answer["audited"]) == (event.jti, "alice", True)
+    assert [one["written"] for one in answer["apps"]] == [True, True]
+
+
+def test_a_user_s_sessions_end_in_the_named_app_alone(run: Run, apps: Apps) -> None:
+    arguments = ("--issuer", ISS, "--sub", "alice", "--app", apps.shop, "--yes")
+    assert run("revoke", apps.text, *arguments, *WHY).status == 0
+    assert apps.dead(apps.shop, "any")
+    assert not apps.dead(apps.shop, "any", sub="bob")
+    assert not apps.dead(apps.wiki, "any")
+
+
+def test_everything_of_an_issuer_ends_in_the_named_app_alone(run: Run, apps: Apps) -> None:
+    arguments = ("--issuer", ISS, "--all", "--app", apps.shop, "--yes")
+    assert run("revoke", apps.text, *arguments, *WHY).status == 0
+    assert apps.dead(apps.shop, "any", sub="anybody")
+    assert not apps.dead(apps.wiki, "any", sub="anybody")
+    assert [one.kind for one in apps.events(apps.shop)] == ["all", "all"]
+
+
+def test_a_dry_run_writes_nothing(run: Run, apps: Apps) -> None:
+    before = apps.look.xlen(AUDIT)
+    ended = run("revoke", apps.text, "--issuer", ISS, "--sub", "alice", "--dry-run", *WHY)
+    assert ended.status == 0
+    assert AppKeys(apps.shop).sub(ISS, "alice") in ended.out
+    assert "nothing was written: --dry-run" in ended.out
+    assert apps.events(apps.shop) == []
+    assert not apps.dead(apps.shop, "s1")
+    assert apps.look.xlen(AUDIT) == before
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "status"), [("yes\n", 0), ("Y\n", 0), ("no\n", 1), ("", 1)])
+def test_before_a_user_is_signed_out_everywhere_a_person_is_asked(
+    answer: str, status: int, run: Run, apps: Apps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    ended = run("revoke", apps.text, "--issuer", ISS, "--sub", "alice", *WHY)
+    assert ended.status == status
+    assert "all sessions of alice of https://op.example end now in: " in ended.err
+    assert apps.dead(apps.shop, "s1") is (status == 0)
+
+
+def test_waiting_ends_well_when_every_app_has_acted(run: Run, apps: Apps) -> None:
+    arguments = ("revoke", apps.text, "--issuer", ISS, "--sid", "s1", "--app", apps.shop)
+    assert run(*arguments, "--wait", "0.3s", *WHY).status == 1
+    asks = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time())
+    apps.look.hset(AppKeys(apps.shop).readers, "asks", asks.to_json())
+    ended = run(*arguments, "--wait", "10s", *WHY)
+    assert ended.status == 0
+    assert "  standing   asks: " in ended.out
+
+
+def test_an_app_that_redis_refuses_is_named_and_the_others_are_written(
+    run: Run, apps: Apps
+) -> None:
+    apps.look.set(AppKeys(apps.shop).events, "not a stream")
+    ended = run("revoke", apps.text, "--issuer", ISS, "--sid", "s1", *WHY)
+    assert ended.status == 1
+    assert f"{apps.shop}: FAILED: WRONGTYPE" in ended.out
+    assert f"not ended in: {apps.shop}; say it again" in ended.err
+    (event, _) = apps.events(apps.wiki)
+    assert apps.audit(event.jti)["outcome"] == "partly"
+
+
+def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
+    text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"')
+    ended = run("revoke", text, "--sid", "s1", *WHY)
+    assert ended.status == 1
+    assert "shop: FAILED: ConnectionError" in ended.out
+    assert "the audit entry was not written: ConnectionError" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--issuer", ISS],
+        ["--sid", "s1"],
+        ["--issuer", ISS, "--sid", ""],
+        ["--issuer", ISS, "--sid", "s" * 256],
+        ["--issuer", ISS, "--all"],
+        ["--issuer", ISS, "--all", "--sub", "alice"],
+        ["--issuer", ISS, "--sid", "s1", "--app", "another"],
+        ["--issuer", ISS, "--sid", "s1", "--by", " "],
+        ["--issuer", "https://other.example", "--sid", "s1"],
+        ["--issuer", ISS, "--sub", "alice"],
+    ],
+    ids=lambda one: " ".join(one)[:60],
+)
+def test_what_does_not_fit_ends_with_2_and_writes_nothing(
+    arguments: list[str], run: Run, apps: Apps
+) -> None:
+    ended = run("revoke", apps.text, "--reason", "why", *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("python -m app revoke: ")
+    assert apps.events(apps.shop) == []
+
+
+def test_without_a_reason_it_is_wrong_usage(run: Run, apps: Apps) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("revoke", apps.text, "--issuer", ISS, "--sid", "s1")
+    assert ended.value.code == 2

@@ -1,0 +1,105 @@
+"""``python -m app status``: healthy or not, at a glance."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from backchannel_logout import AppKeys, Reader, ReaderKind
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.revocations import ISS, new_app, revocation
+
+from .conftest import Ended, Run
+
+
+def verdicts(ended: Ended) -> dict[str, str]:
+    found = json.loads(ended.out)
+    return {row["what"]: row["verdict"] for row in found["rows"]}
+
+
+def details(ended: Ended, what: str) -> list[str]:
+    rows = json.loads(ended.out)["rows"]
+    return [row["detail"] for row in rows if row["what"] == what]
+
+
+def settings(server: RedisServer, app: str, tmp_path: Path) -> str:
+    clients = f'[{{client_id = "shop-web", app = "{app}"}}]'
+    top = f'data_dir = "{tmp_path}/data"'
+    return config(server.url, f'issuer = "{ISS}"', clients=clients, top=top, ports=(0, 1))
+
+
+@pytest.mark.slow
+def test_a_running_service_is_healthy_until_its_redis_is_gone(
+    run: Run, provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    ports = (free_port(), free_port())
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"', ports=ports)
+    receiver = Receiver(tmp_path / "receiver", text).start()
+    try:
+        assert receiver.post(provider.token()).status_code == 200
+        ended = run("status", text)
+        assert ended.status == 0
+        assert ended.out.endswith("\nnothing is wrong\n")
+        assert "ok     service" in ended.out
+        assert "1 event, the last" in ended.out
+        ended = run("status", text, "--json")
+        assert (ended.status, json.loads(ended.out)["healthy"]) == (0, True)
+        assert json.loads(ended.out)["service"]["ready"] is True
+        redis_server.stop()
+        wait_for(lambda: receiver.readyz().json()["redis"]["error"], "it has noticed", receiver)
+        assert receiver.post(provider.token(sid="s2", jti="2")).status_code == 200
+        ended = run("status", text, "--json")
+        assert ended.status == 1
+        found = verdicts(ended)
+        assert (found["service"], found["service's redis"]) == ("ok", "WRONG")
+        assert (found["app shop"], found["journal"]) == ("WRONG", "warn")
+    finally:
+        receiver.stop(signal.SIGKILL)  # it would wait for Redis, with a journal that is not empty
+
+
+def test_without_a_service_here_it_says_so_and_looks_at_redis(
+    run: Run, shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    app = new_app()
+    text = settings(shared_redis, app, tmp_path)
+    ended = run("status", text, "--json")
+    assert ended.status == 1
+    assert verdicts(ended) == {"service": "?", f"app {app}": "WRONG", "journal": "ok"}
+    with shared_redis.client() as look:
+        look.hset(AppKeys(app).meta, mapping={"v": "1", "max_session_age": "3600"})
+    ended = run("status", text)
+    assert ended.status == 0
+    assert "0 events; reads: nobody" in ended.out
+
+
+def test_what_an_app_has_not_dealt_with_is_a_warning(
+    run: Run, shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    app = new_app()
+    keys = AppKeys(app)
+    with shared_redis.client() as look:
+        look.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
+        for n in range(101):
+            look.xadd(keys.events, revocation(app, sid=f"s{n}").fields)  # type: ignore[arg-type]
+        look.xgroup_create(keys.events, "mail", "0")
+        look.xadd(keys.dead_letters, {"dl_event": "1-1"})
+        reader = Reader(name="web", kind=ReaderKind.CACHE, at=time.time(), position="0-0")
+        look.hset(keys.readers, "web", reader.to_json())
+    ended = run("status", settings(shared_redis, app, tmp_path), "--json")
+    assert ended.status == 0
+    said = " | ".join(details(ended, f"app {app}"))
+    assert "reads: 1 cache" in said
+    assert "a reader is 101 events behind" in said
+    assert "group mail: lag 101, 0 pending" in said
+    assert "1 dead letter, the last" in said
+
+
+def test_an_embedded_server_that_never_ran_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    top = f'data_dir = "{tmp_path}/data"'
+    ended = run("status", config("embedded", f'issuer = "{ISS}"', top=top))
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("no embedded server has been started in ")

@@ -1,0 +1,186 @@
+"""``python -m app story``: for people and for programs, and what it does with a pasted token."""
+
+import json
+import time
+from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
+from typing import Any
+
+import pytest
+
+from app.cli.story import STANDINGS
+from backchannel_logout import AppKeys, Outcome, Receipt, Standing
+from tests.support.provider import encode_parts
+from tests.support.receiver import config
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.revocations import ISS, new_app, revocation
+
+from .conftest import Ended, Run
+
+Story = Callable[..., Ended]
+
+
+class App:
+    """An app of the test's own, with events that nobody verified."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.name = new_app()
+        self.keys = AppKeys(self.name)
+        self.look: Any = server.client()
+        self.look.hset(self.keys.meta, mapping={"v": "1", "max_session_age": "3600"})
+        clients = f'[{{client_id = "shop-web", app = "{self.name}"}}]'
+        self.config = config(server.url, f'issuer = "{ISS}"', clients=clients)
+
+    def end(self, **changes: object) -> str:
+        """Marker and event, as the script writes them; returns the event's id."""
+        one = revocation(self.name, since=time.time(), **changes)
+        for key in one.marker_keys:
+            self.look.set(key, one.event.cutoff, ex=7200)
+        added: str = self.look.xadd(self.keys.events, one.fields)
+        return added
+
+
+@pytest.fixture
+def app(shared_redis: RedisServer) -> App:
+    return App(shared_redis)
+
+
+def paste(monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
+    raw = text.encode() if isinstance(text, str) else text
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(raw)))
+
+
+def id_token(**claims: object) -> str:
+    return encode_parts({"alg": "RS256"}, claims, lambda _: b"never looked at")
+
+
+def test_an_ended_session_is_dead_since_by_which_and_who_has_acted(run: Run, app: App) -> None:
+    event = app.end()
+    receipt = Receipt(event=event, listener="", reader="r", seconds=0.031, outcome=Outcome.DONE)
+    app.look.xadd(app.keys.receipts, receipt.to_fields())
+    ended = run("story", app.config, "--sid", "s1", "--sub", "alice")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(f"session s1, user alice, of {ISS}\n\n")
+    assert f"{app.name}: DEAD is what logged in at or before 20" in ended.out
+    assert "  marker     session, up to 20" in ended.out
+    assert "  ended by   session  sid s1  sub alice  iss https://op.example  source " in ended.out
+    assert f"; event {event}\n" in ended.out
+    assert "torn_down: a listener has handled it; handled 0.031 s after its arrival" in ended.out
+
+
+def test_a_living_session_is_alive(run: Run, app: App) -> None:
+    ended = run("story", app.config, "--sid", "s1", "--sub", "alice")
+    assert ended.status == 0
+    assert ended.out.endswith(f"\n{app.name}: alive, no marker covers it\n")
+
+
+def test_a_session_without_its_user_is_said_to_be_half_the_story(run: Run, app: App) -> None:
+    assert "the user is not said (--sub)" in run("story", app.config, "--sid", "s1").out
+
+
+def test_a_lost_marker_and_a_trimmed_event_are_said(run: Run, app: App) -> None:
+    app.end()
+    (marker,) = revocation(app.name).marker_keys
+    value = app.look.getdel(marker)
+    assert "  LOST       an event says that" in run("story", app.config, "--sid", "s1").out
+    app.look.set(marker, value)
+    app.look.xtrim(app.keys.events, maxlen=0, approximate=False)
+    assert "an event older than the stream holds" in run("story", app.config, "--sid", "s1").out
+
+
+def test_json_has_the_question_and_each_app_s_answer(run: Run, app: App) -> None:
+    event = app.end()
+    login_at = int(time.time()) - 60
+    ended = run("story", app.config, "--sub", "alice", "--login-at", str(login_at), "--json")
+    answer = json.loads(ended.out)
+    assert answer["question"] == {"iss": ISS, "sid": None, "sub": "alice", "login_at": login_at}
+    assert answer["unverified"] is False
+    (story,) = answer["apps"]
+    assert (story["app"], story["state"], story["cause"]) == (app.name, "alive", None)
+    assert [(one["id"], one["covers"]) for one in story["events"]] == [(event, False)]
+
+
+def test_a_pasted_id_token_says_whom_it_is_about_and_is_not_believed(
+    run: Run, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.end()
+    iat = time.time() - 100.5
+    paste(monkeypatch, id_token(iss=ISS, sid="s1", sub="alice", iat=iat) + "\n")
+    ended = run("story", app.config, "--id-token-stdin", "--json")
+    assert ended.status == 0
+    assert ended.err == "the token was not verified: its claims are taken as they stand\n"
+    answer = json.loads(ended.out)
+    assert answer["unverified"] is True
+    assert answer["question"]["login_at"] == int(iat)
+    assert answer["apps"][0]["state"] == "revoked"
+
+
+GOOD = {"iss": ISS, "sid": "s1", "sub": "alice", "iat": 1}
+BAD: dict[str, object] = {
+    "rubbish": "rubbish",
+    "bytes that are no text": b"\xff\xfe",
+    "nothing": "",
+    "no issuer": id_token(sid="s1", iat=1),
+    "an issuer that is a number": id_token(**GOOD | {"iss": 1}),
+    "nobody": id_token(iss=ISS, iat=1),
+    "an empty sid": id_token(**GOOD | {"sid": ""}),
+    "no iat": id_token(iss=ISS, sid="s1"),
+    "an iat that is true": id_token(**GOOD | {"iat": True}),
+    "another issuer": id_token(**GOOD | {"iss": ISS + "/"}),
+}
+
+
+@pytest.mark.parametrize("token", BAD.values(), ids=BAD)
+def test_a_token_that_says_nothing_useful_is_wrong_usage(
+    token: str | bytes, run: Run, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paste(monkeypatch, token)
+    ended = run("story", app.config, "--id-token-stdin")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines()[-1].startswith("python -m app story: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--sid", "s1", "--app", "another"],
+        ["--sid", "s1", "--issuer", "https://other.example"],
+        ["--sid", "s1", "--id-token-stdin"],
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_fit_ends_with_2(arguments: list[str], run: Run, app: App) -> None:
+    ended = run("story", app.config, *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("python -m app story: ")
+
+
+def test_of_several_issuers_one_must_be_named(run: Run, shared_redis: RedisServer) -> None:
+    clients = f'[{{client_id = "shop-web", app = "{new_app()}"}}]'
+    text = config(
+        shared_redis.url, f'issuer = "{ISS}"', 'issuer = "https://b.example"', clients=clients
+    )
+    ended = run("story", text, "--sid", "s1")
+    assert (ended.status, ended.out) == (2, "")
+    assert "--issuer is needed" in ended.err
+    assert run("story", text, "--sid", "s1", "--issuer", "https://b.example").status == 0
+
+
+def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
+    text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"')
+    ended = run("story", text, "--sid", "s1")
+    assert (ended.status, ended.err) == (1, "")
+    assert "shop: Redis does not say it (ConnectionError)" in ended.out
+
+
+def test_what_a_terminal_would_obey_is_spelled_out(run: Run, app: App) -> None:
+    hostile = "a\x1b[2J\nb"
+    app.end(sid=hostile)
+    ended = run("story", app.config, "--sid", hostile)
+    assert "\x1b" not in ended.out
+    assert r'"a\u001b[2J\nb"' in ended.out
+
+
+def test_every_standing_has_a_sentence() -> None:
+    assert STANDINGS.keys() == set(Standing)

@@ -1,0 +1,50 @@
+"""Histories of apps of a test's own."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from app.history import History
+from app.publish.redis_link import RedisLink, connect
+from app.settings import Settings
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import ISS, Shelf
+
+NewHistory = Callable[..., History]
+
+
+def settings_for(*apps: str, redis_url: str = "redis://127.0.0.1:1/0", iss: str = ISS) -> Settings:
+    """One issuer with a client for each app."""
+    clients = [{"client_id": f"{app}-web", "app": app, "max_session_age": 3600} for app in apps]
+    return Settings.model_validate(
+        {"redis_url": redis_url, "issuers": [{"issuer": iss, "clients": clients}]}
+    )
+
+
+@pytest.fixture
+async def shelf(shared_redis: RedisServer) -> AsyncIterator[Shelf]:
+    one = Shelf(shared_redis)
+    await one.write_meta()
+    yield one
+    await one.aclose()
+
+
+@pytest.fixture
+async def new_history() -> AsyncIterator[NewHistory]:
+    """Histories at any URL: ``new_history(url, *apps)``."""
+    links: list[RedisLink] = []
+
+    def make(url: str, *apps: str) -> History:
+        links.append(RedisLink(connect(url)))
+        return History(settings_for(*apps), links[-1], clock=time.time)
+
+    yield make
+    for link in links:
+        await link.aclose()
+
+
+@pytest.fixture
+def history(new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer) -> History:
+    """The history of the shelf's app."""
+    return new_history(shared_redis.url, shelf.app)

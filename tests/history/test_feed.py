@@ -1,0 +1,189 @@
+"""What comes, of all apps and the refusals: in order, resumed, and across outages."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.history import Cursor, Feed, Filter, History, Missed, Refusal, Told
+from app.history.notes import REFUSED
+from backchannel_logout import EventKind
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import ISS, Shelf
+
+from .conftest import NewHistory
+
+REFUSAL = {
+    "at": "1795283041.207", "reason": "iat_old", "rule": "iat is older", "iss": ISS,
+    "aud": '["shop-web"]', "alg": "RS256", "sid_hash": "aaaaaaaaaaaaaaaa", "colour": "red",
+}  # fmt: skip
+
+
+class Reader:
+    """Takes from a feed in the background, so that nothing is lost between two looks."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.found: list[Told | Refusal | Missed] = []
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for item in self.feed:
+            self.found.append(item)
+
+    @property
+    def sids(self) -> list[str | None]:
+        return [one.event.sid for one in self.found if isinstance(one, Told) and one.event]
+
+    async def until(self, condition: Any) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, self.found
+            assert not self._task.done(), self._task.result()
+            await asyncio.sleep(0.01)
+
+    async def aclose(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+@pytest.fixture
+async def follow() -> AsyncIterator[Any]:
+    readers: list[Reader] = []
+
+    def begin(history: History, **options: Any) -> Reader:
+        feed = history.feed(**options)
+        feed._pause = 0.02
+        readers.append(Reader(feed))
+        return readers[-1]
+
+    yield begin
+    for reader in readers:
+        await reader.aclose()
+
+
+async def test_it_begins_now_and_hands_out_what_comes(
+    follow: Any, history: History, shelf: Shelf
+) -> None:
+    await shelf.write(sid="before", once=None)
+    reader = follow(history, refusals=False)
+    await reader.until(lambda: reader.feed.cursor)
+    await shelf.write(sid="s1", once=None)
+    await shelf.write(sid="s2", once=None)
+    await reader.until(lambda: len(reader.found) >= 2)
+    assert reader.sids == ["s1", "s2"]
+    assert reader.feed.cursor == {shelf.app: shelf.events()[-1].id}
+
+
+async def test_it_begins_where_it_is_told(follow: Any, history: History, shelf: Shelf) -> None:
+    for sid in ("s1", "s2", "s3"):
+        await shelf.write(sid=sid, once=None)
+    first, *_ = shelf.events()
+    reader = follow(
+        history, refusals=False, cursor=Cursor.parse(str(Cursor({shelf.app: first.id})))
+    )
+    other = follow(history, refusals=False, since=time.time() - 60)
+    await reader.until(lambda: len(reader.found) >= 2)
+    assert reader.sids == ["s2", "s3"]
+    await other.until(lambda: len(other.found) >= 3)
+    assert other.sids == ["s1", "s2", "s3"]
+
+
+async def test_a_position_that_was_trimmed_away_is_said(
+    follow: Any, history: History, shelf: Shelf
+) -> None:
+    for sid in ("s1", "s2", "s3"):
+        await shelf.write(sid=sid, once=None)
+    first, *_ = shelf.events()
+    shelf.look.xtrim(shelf.keys.events, maxlen=1, approximate=False)
+    reader = follow(history, refusals=False, cursor={shelf.app: first.id})
+    await reader.until(lambda: len(reader.found) >= 2)
+    assert reader.found[0] == Missed(app=shelf.app)
+    assert reader.sids == ["s3"]
+
+
+@pytest.mark.parametrize("line", ["", "x", "[]", '{"shop":1}', '{"shop":"x"}', "[" * 100_000])
+def test_a_cursor_of_another_form_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Cursor.parse(line)
+
+
+@pytest.mark.slow
+async def test_it_outlives_a_restart_and_says_what_may_be_missing_after_a_loss(
+    follow: Any, new_history: NewHistory, redis_server: RedisServer
+) -> None:
+    shelf = Shelf(redis_server)
+    said: list[dict[str, str]] = []
+    history = new_history(redis_server.url, shelf.app)
+    reader = follow(history, refusals=False, on_away=said.append)
+    await reader.until(lambda: reader.feed.cursor)
+    await shelf.write(sid="s1", once=None)
+    await reader.until(lambda: reader.sids == ["s1"])
+    redis_server.stop()
+    await reader.until(lambda: len(said) == 1)
+    redis_server.start()
+    await reader.until(lambda: len(said) == 2)
+    assert said == [{shelf.app: "ConnectionError"}, {}]
+    await shelf.write(sid="s2", once=None)
+    await reader.until(lambda: reader.sids == ["s1", "s2"])
+    assert not any(isinstance(one, Missed) for one in reader.found)
+    # And now one that comes back empty.
+    shelf.look.flushall()
+    redis_server.stop()
+    await reader.until(lambda: len(said) == 3)
+    redis_server.start()
+    await reader.until(lambda: isinstance(reader.found[-1], Missed))
+    await shelf.write(sid="s3", once=None)
+    await reader.until(lambda: reader.sids == ["s1", "s2", "s3"])
+    await shelf.aclose()
+
+
+async def test_a_stream_that_can_not_be_read_leaves_the_others_alone(
+    follow: Any, new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer
+) -> None:
+    broken, said = shelf.app + "-broken", []
+    shelf.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
+    history = new_history(shared_redis.url, broken, shelf.app)
+    reader = follow(history, refusals=False, on_away=said.append)
+    await reader.until(lambda: reader.feed.cursor)
+    await shelf.write()
+    await reader.until(lambda: reader.found)
+    assert (reader.sids, said) == (["s1"], [{broken: "WRONGTYPE"}])
+
+
+async def test_refusals_come_too_and_can_be_looked_up(
+    follow: Any, new_history: NewHistory, redis_server: RedisServer
+) -> None:
+    history = new_history(redis_server.url, "shop")
+    with redis_server.client() as look:
+        reader = follow(history)
+        await reader.until(lambda: len(reader.feed.cursor) == 2)
+        for reason in ("iat_old", "signature"):
+            look.xadd(REFUSED, REFUSAL | {"reason": reason})  # type: ignore[arg-type]
+    await reader.until(lambda: len(reader.found) >= 2)
+    first = reader.found[0]
+    assert isinstance(first, Refusal)
+    assert (first.reason, first.at, first.aud) == ("iat_old", 1795283041.207, '["shop-web"]')
+    newest_first = await history.refusals()
+    assert [one.reason for one in newest_first] == ["signature", "iat_old"]
+    assert await history.refusals(Filter(reason="iat_old")) == newest_first[1:]
+    by_hash = Filter(sid="s1", sid_hash="aaaaaaaaaaaaaaaa")
+    assert len(await history.refusals(by_hash)) == 2
+    assert await history.refusals(Filter(sid="s1")) == []
+    assert await history.refusals(Filter(kind=EventKind.ALL)) == []
+    assert await history.refusals(before=newest_first[0].id) == newest_first[1:]
+
+
+async def test_recent_events_are_the_newest_that_the_filter_lets_by(
+    history: History, shelf: Shelf
+) -> None:
+    for n in range(5):
+        await shelf.write(sid=f"s{n}", sub="alice" if n % 2 else "bob", once=None)
+    found = await history.recent(Filter(sub="bob"), most=2)
+    assert [one.event and one.event.sid for one in found] == ["s4", "s2"]
+    older = await history.recent(Filter(sub="bob"), before=found[-1].id)
+    assert [one.event and one.event.sid for one in older] == ["s0"]
+    assert await history.recent(Filter(reason="iat_old")) == []
+    assert await history.recent(Filter(iss=ISS + "/")) == []

@@ -1,0 +1,138 @@
+"""A running Ory Kratos, with its database in memory."""
+
+import contextlib
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.interop.kratos_dist import program
+from tests.support.receiver import wait_for
+from tests.support.redis_server import free_port
+
+PASSWORD = "correct horse battery staple"
+
+# Of the form of its settings, not of the program.
+RELEASE_OF_SETTINGS = "v1.3.0"
+
+_SCHEMA = {
+    "$id": "https://tests.example/user.schema.json",
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "title": "User",
+    "type": "object",
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "email": {
+                    "type": "string",
+                    "format": "email",
+                    "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}},
+                }
+            },
+        }
+    },
+}
+
+
+@dataclass(frozen=True)
+class LoggedIn:
+    """A session of a user's own."""
+
+    id: str
+    token: str
+
+
+class Kratos:
+    """Its two addresses, and users who log in."""
+
+    def __init__(self, public_url: str, admin_url: str, http: httpx.Client) -> None:
+        self.public_url, self.admin_url = public_url, admin_url
+        self._http = http
+        self._emails: dict[str, str] = {}
+
+    def new_user(self) -> str:
+        """A new identity's id."""
+        email = f"{uuid.uuid4().hex}@tests.example"
+        body = {
+            "schema_id": "default",
+            "traits": {"email": email},
+            "credentials": {"password": {"config": {"password": PASSWORD}}},
+        }
+        answer = self._http.post(f"{self.admin_url}/admin/identities", json=body)
+        answer.raise_for_status()
+        user_id = str(answer.json()["id"])
+        self._emails[user_id] = email
+        return user_id
+
+    def log_in(self, user_id: str, user_agent: str = "Phone/1") -> LoggedIn:
+        """As an app on a phone does it."""
+        flow = self._http.get(f"{self.public_url}/self-service/login/api").json()
+        form = {
+            "method": "password", "identifier": self._emails[user_id], "password": PASSWORD,
+        }  # fmt: skip
+        answer = self._http.post(
+            flow["ui"]["action"], json=form, headers={"User-Agent": user_agent}
+        )
+        answer.raise_for_status()
+        body = answer.json()
+        return LoggedIn(body["session"]["id"], body["session_token"])
+
+
+@contextlib.contextmanager
+def running(directory: Path) -> Iterator[Kratos]:
+    """The server, on free loopback ports."""
+    public, admin = free_port(), free_port()
+    (directory / "schema.json").write_text(json.dumps(_SCHEMA))
+    settings = {
+        "version": RELEASE_OF_SETTINGS,
+        "dsn": "memory",
+        "serve": {
+            "public": {"host": "127.0.0.1", "port": public,
+                       "base_url": f"http://127.0.0.1:{public}/"},
+            "admin": {"host": "127.0.0.1", "port": admin,
+                      "base_url": f"http://127.0.0.1:{admin}/"},
+        },
+        "selfservice": {
+            "default_browser_return_url": "http://127.0.0.1/",
+            "methods": {"password": {"enabled": True,
+                                     "config": {"haveibeenpwned_enabled": False}}},
+        },
+        "hashers": {"algorithm": "bcrypt", "bcrypt": {"cost": 4}},
+        "identity": {
+            "default_schema_id": "default",
+            "schemas": [{"id": "default", "url": f"file://{directory}/schema.json"}],
+        },
+        "courier": {"smtp": {"connection_uri": "smtp://127.0.0.1:1/"}},
+    }  # fmt: skip
+    (directory / "kratos.json").write_text(json.dumps(settings))
+    with (directory / "kratos.log").open("wb") as log:
+        server = subprocess.Popen(
+            [program(), "serve", "--dev", "--sqa-opt-out", "--config", directory / "kratos.json"],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    try:
+        with httpx.Client(timeout=20, trust_env=False) as http:
+            kratos = Kratos(f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}", http)
+            wait_for(lambda: _ready(http, kratos), "Kratos is ready")
+            yield kratos
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _ready(http: httpx.Client, kratos: Kratos) -> bool:
+    try:
+        return all(
+            http.get(url).status_code == 200
+            for url in (
+                f"{kratos.public_url}/health/ready",
+                f"{kratos.admin_url}/admin/health/ready",
+            )
+        )
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,191 @@
+"""Keycloak: what an administrator ends there ends in the relying app, and nothing else does.
+
+It tells each client while the administrator (or the user) waits, one after the other, 5 s each,
+and never sends again. Who asks for offline access at the login has an offline session alone, of
+whose end Keycloak tells only when an administrator revokes that very session.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backchannel_logout import EventKind, SessionGuard
+from tests.interop.keycloak import Keycloak, Realm
+from tests.interop.stage import Stage
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.interop
+
+OFFLINE = {"scope": "openid offline_access"}
+
+
+@pytest.fixture
+def stage(keycloak: Keycloak, shared_redis: RedisServer, tmp_path: Path) -> Iterator[Stage[Realm]]:
+    with Stage(keycloak.realm("alice", "bob"), shared_redis, tmp_path) as parts:
+        yield parts
+
+
+def next_second() -> None:
+    """What begins in the second of a logout counts as begun before it: wait for the next one."""
+    time.sleep(1.01 - time.time() % 1)
+
+
+def test_signing_out_one_session_ends_it_alone(stage: Stage[Realm]) -> None:
+    """The administrator's "Sign out": the user's other session lives, another user's too."""
+    [shop] = stage.open("shop")
+    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
+    ended, lives = desk.sign_in(shop), phone.sign_in(shop)
+    bob.sign_in(shop)
+    assert {one["id"] for one in stage.op.sessions("alice")} == {ended["sid"], lives["sid"]}
+
+    stage.op.sign_out_session(ended["sid"])
+
+    assert desk.is_signed_out(shop)
+    assert phone.is_signed_in(shop)
+    assert bob.is_signed_in(shop)
+    [event] = stage.events(shop)
+    assert event.kind is EventKind.SESSION
+    assert (event.iss, event.sid, event.sub) == (stage.op.issuer, ended["sid"], ended["sub"])
+    assert event.revoke_offline_access is False
+    assert event.cutoff >= ended["login_at"]
+
+
+def test_signing_out_a_user_ends_all_three_sessions(stage: Stage[Realm]) -> None:
+    """One token for each session; another user's session lives."""
+    [shop] = stage.open("shop")
+    devices = [stage.visitor("alice") for _ in range(3)]
+    sids = {device.sign_in(shop)["sid"] for device in devices}
+    bob = stage.visitor("bob")
+    bob.sign_in(shop)
+
+    stage.op.sign_out_user("alice")
+
+    assert all(device.is_signed_out(shop) for device in devices)
+    assert bob.is_signed_in(shop)
+    assert {event.sid for event in stage.events(shop)} == sids
+    assert len(sids) == 3
+
+
+def test_the_users_own_logout_ends_the_session_in_every_app(stage: Stage[Realm]) -> None:
+    """Keycloak gives all clients of a session one sid; another browser lives."""
+    shop, forum = stage.open("shop", "forum")
+    desk, phone = stage.visitor("alice"), stage.visitor("alice")
+    in_shop, in_forum = desk.sign_in(shop), desk.sign_in_without_password(forum)
+    phone.sign_in(shop)
+    assert in_shop["sid"] == in_forum["sid"]
+
+    desk.browser.open(shop.url + "/sign-out")
+
+    assert desk.is_signed_out(shop)
+    assert desk.is_signed_out(forum)
+    assert phone.is_signed_in(shop)
+
+
+def test_without_session_required_one_sign_out_ends_all_of_the_user(stage: Stage[Realm]) -> None:
+    """Its tokens then name the user alone, though ID tokens go on naming the session."""
+    [shop] = stage.open("shop", with_sid=False)
+    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
+    ended = desk.sign_in(shop)
+    phone.sign_in(shop)
+    bob.sign_in(shop)
+    assert ended["sid"] is not None
+
+    stage.op.sign_out_session(ended["sid"])
+
+    assert desk.is_signed_out(shop)
+    assert phone.is_signed_out(shop)
+    assert bob.is_signed_in(shop)
+    [event] = stage.events(shop)
+    assert (event.kind, event.sid, event.sub) == (EventKind.USER, None, ended["sub"])
+
+
+def test_the_end_of_offline_access_reaches_the_event(stage: Stage[Realm]) -> None:
+    """The member revoke_offline_access of the token's events, a boolean, is passed on."""
+    [shop] = stage.open("shop", revoke_offline_access=True)
+    shop.ask = OFFLINE
+    alice, bob = stage.visitor("alice"), stage.visitor("bob")
+    session = alice.sign_in(shop)
+    bob.sign_in(shop)
+
+    stage.op.sign_out_session(session["sid"], offline=True)
+
+    assert alice.is_signed_out(shop)
+    assert bob.is_signed_in(shop)
+    [event] = stage.events(shop)
+    assert event.revoke_offline_access is True
+
+
+@pytest.mark.parametrize("with_sid", [True, False], ids=["sid", "sub_only"])
+def test_pairwise_subjects_are_the_same_in_both_tokens(stage: Stage[Realm], with_sid: bool) -> None:
+    """Each app knows the user by a sub of its own, and each is told that one."""
+    shop, forum = stage.open("shop", "forum", pairwise=True, with_sid=with_sid)
+    alice, bob = stage.visitor("alice"), stage.visitor("bob")
+    in_shop, in_forum = alice.sign_in(shop), alice.sign_in_without_password(forum)
+    bob.sign_in(shop)
+    assert len({in_shop["sub"], in_forum["sub"], stage.op.user_id("alice")}) == 3
+
+    stage.op.sign_out_user("alice")
+
+    assert alice.is_signed_out(shop)
+    assert alice.is_signed_out(forum)
+    assert bob.is_signed_in(shop)
+    assert [event.sub for event in stage.events(shop)] == [in_shop["sub"]]
+    assert [event.sub for event in stage.events(forum)] == [in_forum["sub"]]
+
+
+def test_an_offline_refresh_after_the_logout_does_not_bring_the_session_back(
+    stage: Stage[Realm],
+) -> None:
+    """The offline token outlives the session; the newer iat of its ID tokens is not the login's."""
+    forum, shop = stage.open("forum", "shop")
+    shop.ask = OFFLINE
+    alice, bob = stage.visitor("alice"), stage.visitor("bob")
+    alice.sign_in(forum)
+    session = alice.sign_in_without_password(shop)
+    bob.sign_in(shop)
+    login_at = session["login_at"]
+    stage.op.sign_out_session(session["sid"])
+    assert alice.is_signed_out(shop)
+
+    next_second()
+    [event] = stage.events(shop)
+    assert alice.refresh(shop) > event.cutoff
+    assert session["login_at"] == login_at
+    assert not alice.is_signed_in(shop)
+    assert bob.is_signed_in(shop)
+
+
+def test_the_same_browser_signs_in_again_and_lives(stage: Stage[Realm]) -> None:
+    """Older releases used the sid again, 26.7 does not; the session before it stays dead."""
+    [shop] = stage.open("shop")
+    alice = stage.visitor("alice")
+    before = alice.sign_in(shop)
+    stage.op.sign_out_session(before["sid"])
+    assert alice.is_signed_out(shop)
+
+    next_second()
+    after = alice.sign_in(shop)
+
+    with SessionGuard(stage.redis.url, app=shop.name) as guard:
+        assert guard.is_revoked(before)
+        assert not guard.is_revoked(after)
+
+
+def test_keys_rotate_while_logouts_flow(stage: Stage[Realm]) -> None:
+    """Each token is signed with the key of its moment, and the receiver finds each of them."""
+    [shop] = stage.open("shop")
+    devices = [stage.visitor("alice") for _ in range(6)]
+    sids = [device.sign_in(shop)["sid"] for device in devices]
+    bob = stage.visitor("bob")
+    bob.sign_in(shop)
+
+    for number, sid in enumerate(sids):
+        if number in (2, 4):
+            stage.op.rotate_key()
+        stage.op.sign_out_session(sid)
+
+    assert all(device.is_signed_out(shop) for device in devices)
+    assert bob.is_signed_in(shop)
+    assert [event.sid for event in stage.events(shop)] == sids

@@ -1,0 +1,214 @@
+"""Keycloak itself, driven by its adapter: what it answers is what we take it for."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from app.sessions.bulk import sessions_of
+from app.sessions.calls import new_client
+from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
+from app.sessions.lifecycle import has_ended, is_active
+from app.sessions.providers import session_provider
+from app.settings import IssuerSettings
+from tests.interop.browser import loopback_only
+from tests.interop.keycloak import Keycloak, Realm
+from tests.sessions.stages import NOBODY, tls
+
+pytestmark = pytest.mark.interop
+
+SECRET = "secret of the service account"
+ROLES = ("view-users", "manage-users", "view-realm", "view-clients")
+
+UNKNOWN = "00000000-0000-4000-8000-00000000dead"
+
+
+@dataclass
+class Scene:
+    """A realm whose users sign in by their password, and its adapter."""
+
+    realm: Realm
+    http: httpx.AsyncClient
+    adapter: SessionProvider
+    powerless: SessionProvider
+    """The same with an account that may do nothing."""
+
+    async def sign_in(self, login: str, scope: str = "openid") -> str:
+        """A new session's id: the ``sid`` of its ID token."""
+        answer = await self.http.post(
+            f"{self.realm.issuer}/protocol/openid-connect/token",
+            data={
+                "grant_type": "password",
+                "client_id": "shop-web",
+                "username": login,
+                "password": login,
+                "scope": scope,
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["id_token"]
+        return str(jwt.decode(token, options={"verify_signature": False})["sid"])
+
+
+def new_account(realm: Realm, client_id: str, *roles: str) -> None:
+    """A client with a service account that has these roles of ``realm-management``."""
+    realm.admin(
+        "POST",
+        "/clients",
+        {
+            "clientId": client_id,
+            "secret": SECRET,
+            "publicClient": False,
+            "standardFlowEnabled": False,
+            "serviceAccountsEnabled": True,
+        },
+    )
+    if not roles:
+        return
+    [client] = realm.admin("GET", f"/clients?clientId={client_id}")
+    [management] = realm.admin("GET", "/clients?clientId=realm-management")
+    account = realm.admin("GET", f"/clients/{client['id']}/service-account-user")
+    known = realm.admin("GET", f"/clients/{management['id']}/roles")
+    realm.admin(
+        "POST",
+        f"/users/{account['id']}/role-mappings/clients/{management['id']}",
+        [role for role in known if role["name"] in roles],
+    )
+
+
+def adapter_of(realm: Realm, client: httpx.AsyncClient, client_id: str) -> SessionProvider:
+    table: dict[str, Any] = {"kind": "keycloak", "client_id": client_id, "secret": SECRET}
+    issuer = {"issuer": realm.issuer, "clients": [{"client_id": "shop-web"}], "sessions": table}
+    adapter = session_provider(IssuerSettings.model_validate(issuer), client)
+    assert adapter is not None
+    return adapter
+
+
+@pytest.fixture
+async def scene(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    # It answers slowly on a machine that is busy with other tests.
+    monkeypatch.setattr("app.sessions.calls.CALL_SECONDS", 60)
+    realm = keycloak.realm("alice", "bob")
+    realm.admin(
+        "POST",
+        "/clients",
+        {"clientId": "shop-web", "publicClient": True, "directAccessGrantsEnabled": True},
+    )
+    new_account(realm, "bcl-receiver", *ROLES)
+    new_account(realm, "bcl-nobody")
+    async with (
+        new_client(tls()) as client,
+        httpx.AsyncClient(**loopback_only() | {"timeout": 60}) as http,
+    ):
+        client.timeout = httpx.Timeout(60)
+        right, wrong = (adapter_of(realm, client, one) for one in ("bcl-receiver", "bcl-nobody"))
+        yield Scene(realm, http, right, wrong)
+
+
+async def test_sessions_are_listed_read_and_ended_one_by_one(scene: Scene) -> None:
+    user = scene.realm.user_id("alice")
+    one, other, bobs = [await scene.sign_in(login) for login in ("alice", "alice", "bob")]
+    found = {session.id: session for session in await sessions_of(scene.adapter, user)}
+    assert set(found) == {one, other}
+    session = await scene.adapter.read(one, user_id=user)
+    assert session == found[one]
+    assert session == await scene.adapter.read(one)
+    assert is_active(session, time.time())
+    assert (session.user_id, session.clients) == (user, ("shop-web",))
+    assert session.created_at is not None
+    assert session.expires_at == session.created_at + 36000
+    assert session.idle_expires_at == (session.last_seen_at or 0) + 1800
+
+    assert await scene.adapter.end(one)
+    left = await scene.adapter.read(one, user_id=user)
+    assert has_ended(left, time.time(), refresh_tokens=True)
+    assert not await scene.adapter.end(one)
+    assert [session.id for session in await sessions_of(scene.adapter, user)] == [other]
+    assert await scene.adapter.read(bobs) is not None
+
+
+async def test_what_keycloak_does_not_know_it_says_so_itself(scene: Scene) -> None:
+    user = scene.realm.user_id("alice")
+    assert await scene.adapter.read(UNKNOWN, user_id=user) is None
+    assert await scene.adapter.read(UNKNOWN) is None
+    assert not await scene.adapter.end(UNKNOWN, refresh_tokens=True)
+    assert await sessions_of(scene.adapter, NOBODY) == ()
+    assert await scene.adapter.end_all(NOBODY, refresh_tokens=True) == ()
+
+
+@pytest.mark.parametrize("refresh_tokens", [False, True])
+async def test_all_sessions_of_a_user_end_and_the_neighbour_s_survive(
+    scene: Scene, refresh_tokens: bool
+) -> None:
+    user = scene.realm.user_id("alice")
+    mine = {await scene.sign_in("alice") for _ in range(3)}
+    mine.add(await scene.sign_in("alice", "openid offline_access"))
+    bobs = await scene.sign_in("bob")
+    ended = await scene.adapter.end_all(user, refresh_tokens=refresh_tokens)
+    assert {session.id for session in ended} == mine
+    assert await sessions_of(scene.adapter, user) == ()
+    assert await scene.adapter.read(bobs) is not None
+
+
+async def test_an_offline_session_is_listed_and_ends_with_its_refresh_tokens(
+    scene: Scene,
+) -> None:
+    user = scene.realm.user_id("alice")
+    sid = await scene.sign_in("alice", "openid offline_access")
+    (session,) = await sessions_of(scene.adapter, user)
+    assert (session.id, session.offline) == (sid, True)
+    by_id = await scene.adapter.read(sid)
+    assert by_id is not None
+    assert by_id.offline
+    assert not await scene.adapter.end(sid)
+    assert await scene.adapter.end(sid, refresh_tokens=True)
+    assert await scene.adapter.read(sid, user_id=user) is None
+
+
+async def test_all_but_one_end(scene: Scene) -> None:
+    user = scene.realm.user_id("alice")
+    keep, other = await scene.sign_in("alice"), await scene.sign_in("alice")
+    ended = await scene.adapter.end_others(user, keep=keep)
+    assert [session.id for session in ended] == [other]
+    assert [session.id for session in await sessions_of(scene.adapter, user)] == [keep]
+
+
+async def test_an_account_without_roles_is_forbidden_and_nothing_is_gone(scene: Scene) -> None:
+    user, sid = scene.realm.user_id("alice"), await scene.sign_in("alice")
+    for act in (
+        scene.powerless.list(user),
+        scene.powerless.read(sid, user_id=user),
+        scene.powerless.read(sid),
+        scene.powerless.end(sid),
+        scene.powerless.end_all(user),
+    ):
+        with pytest.raises(ProviderFault) as caught:
+            await act
+        assert caught.value.kind is FaultKind.FORBIDDEN
+    assert await scene.adapter.read(sid, user_id=user) is not None
+
+
+async def test_a_realm_that_does_not_exist_is_a_fault_and_not_gone(scene: Scene) -> None:
+    table = {
+        "kind": "keycloak", "client_id": "bcl-receiver", "secret": SECRET, "realm": "nowhere",
+        "api_url": scene.realm.keycloak.url,
+        "token_url": f"{scene.realm.issuer}/protocol/openid-connect/token",
+    }  # fmt: skip
+    issuer = {"issuer": scene.realm.issuer, "clients": [{"client_id": "shop"}], "sessions": table}
+    async with new_client(tls()) as client:
+        adapter = session_provider(IssuerSettings.model_validate(issuer), client)
+        assert adapter is not None
+        for act in (adapter.list(UNKNOWN), adapter.read(UNKNOWN), adapter.end(UNKNOWN)):
+            with pytest.raises(ProviderFault):
+                await act
+
+
+async def test_lifetimes_are_those_of_the_realm(scene: Scene) -> None:
+    settings = {"rememberMe": True, "ssoSessionMaxLifespanRememberMe": 864000}
+    scene.realm.admin("PUT", "", settings)
+    found = await scene.adapter.lifetimes()
+    assert (found.absolute, found.source) == (864000, "the realm's settings")

@@ -1,0 +1,151 @@
+"""Ory Kratos itself, driven by its adapter: what it answers is what we take it for."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from app.sessions.bulk import sessions_of
+from app.sessions.calls import new_client
+from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
+from app.sessions.kratos_own import OwnSessions, UserCredential
+from app.sessions.lifecycle import has_ended, is_active
+from app.sessions.providers import own_sessions, session_provider
+from app.settings import IssuerSettings
+from tests.interop import kratos, kratos_dist
+from tests.interop.kratos import Kratos, LoggedIn
+from tests.sessions.stages import NOBODY, tls
+
+pytestmark = pytest.mark.interop
+
+
+@dataclass
+class Scene:
+    server: Kratos
+    adapter: SessionProvider
+    own: OwnSessions
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kratos]:
+    if why := kratos_dist.missing():
+        pytest.skip(why)
+    with kratos.running(tmp_path_factory.mktemp("kratos")) as running:
+        yield running
+
+
+@pytest.fixture
+async def scene(server: Kratos) -> AsyncIterator[Scene]:
+    issuer = IssuerSettings.model_validate(
+        {
+            "issuer": server.public_url,
+            "clients": [{"client_id": "shop", "app": "shop"}],
+            "sessions": {"kind": "kratos", "admin_url": server.admin_url},
+        }
+    )
+    async with new_client(tls()) as client:
+        adapter, own = session_provider(issuer, client), own_sessions(issuer, client)
+        assert adapter is not None
+        assert own is not None
+        yield Scene(server, adapter, own)
+
+
+def of(session: LoggedIn) -> UserCredential:
+    return UserCredential(session_token=session.token)
+
+
+async def test_a_session_is_listed_and_read_with_what_kratos_knows(scene: Scene) -> None:
+    user, neighbour = scene.server.new_user(), scene.server.new_user()
+    one = scene.server.log_in(user, "Phone/7")
+    scene.server.log_in(neighbour)
+    (listed,) = await sessions_of(scene.adapter, user)
+    read = await scene.adapter.read(one.id)
+    assert read == listed
+    assert (read.id, read.user_id, read.issuer) == (one.id, user, scene.server.public_url)
+    assert read.first_device.user_agent == "Phone/7"
+    assert read.methods == ("password",)
+    assert is_active(read, time.time())
+    assert read.authenticated_at is not None
+    assert read.expires_at is not None
+    assert abs(read.authenticated_at - time.time()) < 120
+    assert read.expires_at - read.authenticated_at == pytest.approx(86400, abs=5)
+
+
+async def test_a_session_is_deactivated_and_its_neighbours_survive(scene: Scene) -> None:
+    user = scene.server.new_user()
+    one, other = scene.server.log_in(user), scene.server.log_in(user)
+    assert await scene.adapter.end(one.id)
+    left = await scene.adapter.read(one.id)
+    assert left is not None
+    assert has_ended(left, time.time(), refresh_tokens=False)
+    with pytest.raises(ProviderFault) as caught:
+        await scene.own.current(of(one))
+    assert caught.value.kind is FaultKind.UNAUTHORIZED
+    assert (await scene.own.current(of(other))).id == other.id
+    assert [session.id for session in await sessions_of(scene.adapter, user)] == [other.id]
+    assert await scene.adapter.end(one.id)  # once more changes nothing
+
+
+async def test_what_kratos_does_not_know_it_says_so_itself(scene: Scene) -> None:
+    assert await scene.adapter.read(NOBODY) is None
+    assert not await scene.adapter.end(NOBODY)
+    assert await sessions_of(scene.adapter, NOBODY) == ()
+    assert await scene.adapter.end_all(NOBODY) == ()
+
+
+async def test_the_public_api_in_place_of_the_admin_s_is_a_fault_and_not_gone(
+    server: Kratos,
+) -> None:
+    wrong = IssuerSettings.model_validate(
+        {
+            "issuer": server.public_url,
+            "clients": [{"client_id": "shop"}],
+            "sessions": {"kind": "kratos", "admin_url": server.public_url},
+        }
+    )
+    one = server.log_in(server.new_user())
+    async with new_client(tls()) as client:
+        adapter = session_provider(wrong, client)
+        assert adapter is not None
+        for act in (adapter.read(one.id), adapter.end(one.id)):
+            with pytest.raises(ProviderFault) as caught:
+                await act
+            assert caught.value.kind in (FaultKind.UNEXPECTED, FaultKind.FORBIDDEN)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+async def test_all_sessions_of_a_user_are_deleted_over_several_pages(
+    scene: Scene, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.kratos.PAGE_SIZE", 2)
+    user, neighbour = scene.server.new_user(), scene.server.new_user()
+    mine = {scene.server.log_in(user).id for _ in range(number)}
+    theirs = scene.server.log_in(neighbour)
+    assert {session.id for session in await scene.adapter.end_all(user)} == mine
+    assert [await scene.adapter.read(one) for one in mine] == [None] * number
+    assert (await scene.own.current(of(theirs))).id == theirs.id
+
+
+async def test_all_but_one_are_deactivated(scene: Scene) -> None:
+    user = scene.server.new_user()
+    keep, other = scene.server.log_in(user), scene.server.log_in(user)
+    ended = await scene.adapter.end_others(user, keep=keep.id)
+    assert [session.id for session in ended] == [other.id]
+    assert [session.id for session in await sessions_of(scene.adapter, user)] == [keep.id]
+
+
+async def test_users_see_and_end_their_own_sessions(scene: Scene) -> None:
+    user, neighbour = scene.server.new_user(), scene.server.new_user()
+    here, there, third = (scene.server.log_in(user) for _ in range(3))
+    theirs = scene.server.log_in(neighbour)
+    others = await scene.own.others(of(here))
+    assert {session.id for session in others.sessions} == {there.id, third.id}
+    await scene.own.end(of(here), theirs.id)
+    assert (await scene.own.current(of(theirs))).user_id == neighbour
+    await scene.own.end(of(here), there.id)
+    assert await scene.own.end_others(of(here)) == 2  # with the one that has ended
+    assert (await scene.own.others(of(here))).sessions == ()
+    with pytest.raises(ProviderFault) as caught:
+        await scene.own.end(of(here), here.id)
+    assert caught.value.detail == "http_400"

@@ -1,0 +1,79 @@
+"""How long a provider that limits is left alone."""
+
+import asyncio
+from datetime import UTC, datetime
+from email.utils import format_datetime, formatdate
+
+import pytest
+
+from app.sessions.gate import LONGEST_PAUSE, SHORTEST_PAUSE, UNKNOWN_PAUSE, Gate
+from app.sessions.interface import FaultKind, ProviderFault
+
+NOW = 1_800_000_000.0
+
+
+class Clock:
+    """Epoch seconds and a monotonic clock that move together."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def gate(self) -> Gate:
+        return Gate(clock=lambda: NOW + self.passed, monotonic=lambda: self.passed)
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": formatdate(NOW + 9, usegmt=True)}, 9),
+        ({"retry-after": format_datetime(datetime.fromtimestamp(NOW + 9, UTC))}, 9),
+        ({"x-ratelimit-reset": str(int(NOW) + 4)}, 4),
+        ({"retry-after": "7", "x-ratelimit-reset": str(int(NOW) + 4)}, 7),
+        ({"retry-after": "soon", "x-ratelimit-reset": str(int(NOW) + 4)}, 4),
+        ({}, UNKNOWN_PAUSE),
+        ({"retry-after": "-5"}, UNKNOWN_PAUSE),
+        ({"retry-after": "9" * 400}, UNKNOWN_PAUSE),
+        ({"retry-after": "0"}, SHORTEST_PAUSE),
+        ({"retry-after": "86400"}, LONGEST_PAUSE),
+        ({"x-ratelimit-reset": "0"}, SHORTEST_PAUSE),
+        ({"x-ratelimit-reset": str(int(NOW) + 99999)}, LONGEST_PAUSE),
+    ],
+)
+def test_a_429_says_for_how_long_and_is_believed_within_bounds(
+    headers: dict[str, str], pause: float
+) -> None:
+    gate = Clock().gate()
+    gate.close(headers)
+    assert gate.left() == pytest.approx(pause)
+
+
+async def test_an_open_gate_lets_everybody_through() -> None:
+    await Gate().wait()
+
+
+async def test_a_gate_that_is_closed_for_long_sends_who_comes_away_at_once() -> None:
+    clock = Clock()
+    gate = clock.gate()
+    gate.close({"retry-after": "60"})
+    clock.passed = 10
+    with pytest.raises(ProviderFault) as caught:
+        await gate.wait()
+    assert caught.value.kind is FaultKind.LIMITED
+    assert caught.value.retry_after == pytest.approx(50)
+
+
+async def test_it_opens_again() -> None:
+    clock = Clock()
+    gate = clock.gate()
+    gate.close({"retry-after": "60"})
+    clock.passed = 60
+    async with asyncio.timeout(1):
+        await gate.wait()
+
+
+def test_a_second_429_never_opens_it_earlier() -> None:
+    gate = Clock().gate()
+    gate.close({"retry-after": "60"})
+    gate.close({"retry-after": "2"})
+    assert gate.left() == 60

@@ -1,0 +1,327 @@
+"""The stream of refusals: what an entry says, who may fill it, and that no answer waits for it."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as trying
+from hypothesis import strategies as st
+
+from app.errors import Reason
+from app.publish.redis_link import connect
+from app.settings import Settings, load
+from app.telemetry.hashes import HASH_KEY, KeyedHash
+from app.telemetry.refusals import (
+    LARGEST_ENTRY,
+    MOST_WAITING,
+    REFUSED,
+    Refusal,
+    Refusals,
+    entry_of,
+)
+from app.tokens.logout_token import RULES
+from app.tokens.signed_jwt import UnverifiedJwt
+from backchannel_logout.connection import aclose
+from tests.support.provider import Provider, private_key
+from tests.support.receiver import Receiver, config, told, wait_for
+from tests.support.redis_server import RedisServer
+from tests.support.redis_topologies import Cluster
+
+HASHED = KeyedHash(b"k" * 32)
+ISSUER = "https://op.example"
+
+
+def refusal(reason: Reason = Reason.SHAPE, issuer: str | None = None, **claims: Any) -> Refusal:
+    jwt = UnverifiedJwt({"alg": "RS256"}, claims, b"", b"") if claims else None
+    return Refusal(1795283041.2071, reason, "id-1", issuer, jwt)
+
+
+# -- an entry --------------------------------------------------------------------------------
+
+
+def test_an_entry_says_what_there_was() -> None:
+    jwt = UnverifiedJwt(
+        {"alg": "RS256", "typ": "logout+jwt", "kid": "k1", "x5c": ["no"]},
+        {"iss": ISSUER, "aud": ["shop-web-2"], "iat": 1795283041, "exp": 1795283161, "jti": "j",
+         "sid": "s", "sub": "alice", "email": "alice@example.org"},
+        b"input", b"signature",
+    )  # fmt: skip
+    found = entry_of(Refusal(1795283041.2071, Reason.AUD_UNKNOWN, "id-1", ISSUER, jwt), HASHED)
+    assert found == {
+        "at": "1795283041.207", "reason": "aud_unknown",
+        "rule": "aud holds no configured client id of this issuer", "verified": "1",
+        "request_id": "id-1", "iss": ISSUER, "aud": '["shop-web-2"]', "alg": "RS256",
+        "typ": "logout+jwt", "kid": "k1", "iat": "1795283041", "exp": "1795283161",
+        "jti_hash": HASHED("j"), "sid_hash": HASHED("s"), "sub_hash": HASHED("alice"),
+    }  # fmt: skip
+
+
+def test_what_is_unknown_is_absent() -> None:
+    assert entry_of(refusal(), HASHED).keys() == {"at", "reason", "rule", "request_id"}
+    before_the_key = entry_of(refusal(Reason.ISS_UNKNOWN, iss="x", sid="s", sub="alice"), None)
+    assert before_the_key.keys() == {"at", "reason", "rule", "request_id", "iss", "alg"}
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=900),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=40,
+)
+HEADER = st.fixed_dictionaries({}, optional=dict.fromkeys(("alg", "typ", "kid"), ANYTHING))
+CLAIMS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("iss", "aud", "iat", "exp", "jti", "sid", "sub"), ANYTHING)
+)
+
+
+@pytest.mark.slow
+@trying(deadline=None)  # a busy machine is no fault
+@given(HEADER, CLAIMS, st.sampled_from(Reason))
+def test_an_entry_is_small_and_plain_whatever_came(
+    header: dict[str, Any], claims: dict[str, Any], reason: Reason
+) -> None:
+    jwt = UnverifiedJwt(header, claims, b"", b"")
+    entry = entry_of(Refusal(time.time(), reason, "i" * 64, ISSUER, jwt), HASHED)
+    assert sum(len(f"{name}{value}".encode()) for name, value in entry.items()) <= LARGEST_ENTRY
+    assert all(value.isprintable() for value in entry.values())
+    if "aud" in entry:
+        json.loads(entry["aud"])
+
+
+def test_proven_are_the_refusals_by_what_a_signed_token_claims() -> None:
+    """The rules for claims begin where the signature held."""
+    proven = [reason for reason in Reason if refusal(reason).verified]
+    assert proven[0] is Reason.AUD
+    assert Reason.SIGNATURE not in proven
+    assert len(proven) > len(RULES)
+
+
+# -- its share -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    path = tmp_path / "settings.toml"
+    path.write_text(config("redis://127.0.0.1:1", f'issuer = "{ISSUER}"'))
+    return load(path, {})
+
+
+@pytest.fixture
+async def refusals(settings: Settings) -> Any:
+    client = connect("redis://127.0.0.1:1")
+    yield Refusals(settings, client)
+    await aclose(client)
+
+
+def kinds(refusals: Refusals) -> Counter[str]:
+    return Counter(entry["reason"] for entry in refusals._waiting)
+
+
+async def test_a_flood_leaves_room_for_what_matters_more(refusals: Refusals) -> None:
+    for _ in range(5000):
+        refusals.add(refusal(Reason.SHAPE), None)
+        refusals.add(refusal(Reason.SIGNATURE, ISSUER, iss=ISSUER), None)
+    flooded = kinds(refusals)
+    assert flooded["shape"] <= 10_000 / 12 / 8 / 2 + 1
+    assert flooded["signature"] <= 10_000 / 6 / 8 / 2 + 1
+    refusals.add(refusal(Reason.AUD_UNKNOWN, ISSUER, iss=ISSUER), None)
+    refusals.add(refusal(Reason.ALG, ISSUER, iss=ISSUER), None)
+    refusals.add(refusal(Reason.ISS_UNKNOWN, None, iss="https://other.example"), None)
+    assert kinds(refusals) == flooded + Counter({"aud_unknown": 1, "alg": 1, "iss_unknown": 1})
+    assert refusals.dropped == 10_000 - flooded.total()
+
+
+async def test_one_issuers_flood_leaves_room_for_another(refusals: Refusals) -> None:
+    for _ in range(5000):
+        refusals.add(refusal(Reason.AUD_UNKNOWN, ISSUER, iss=ISSUER), None)
+    before = len(refusals._waiting)
+    refusals.add(refusal(Reason.AUD_UNKNOWN, "https://neighbour.example", iss="x"), None)
+    assert len(refusals._waiting) == before + 1
+
+
+async def test_several_workers_share_the_stream(settings: Settings) -> None:
+    client = connect("redis://127.0.0.1:1")
+    share = Refusals(settings.model_copy(update={"workers": 4}), client)
+    for _ in range(1000):
+        share.add(refusal(Reason.SHAPE), None)
+    assert len(share._waiting) <= 10_000 / 4 / 12 / 8 / 2 + 1
+    await aclose(client)
+
+
+# -- the task that writes ----------------------------------------------------------------------
+
+
+async def test_where_redis_is_away_the_line_is_bounded_and_the_rest_counted(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect("redis://127.0.0.1:1")
+    refusals = Refusals(settings.model_copy(update={"refused_max_len": 10_000_000}), client)
+    for _ in range(MOST_WAITING + 7):
+        refusals.add(refusal(), None)
+    assert (len(refusals._waiting), refusals.dropped) == (MOST_WAITING, 7)
+    first = refusals._waiting[0]
+    assert await refusals.write() is False
+    assert len(refusals._waiting) == MOST_WAITING
+    assert refusals._waiting[0] is first
+    assert told(caplog, "refusals", outcome="failed")
+    await aclose(client)
+
+
+async def test_an_end_in_the_middle_of_a_write_loses_nothing(
+    settings: Settings, redis_server: RedisServer
+) -> None:
+    client = connect(redis_server.url)
+    refusals = Refusals(settings, client)
+    writing = asyncio.create_task(refusals.keep_writing())
+    for reason in list(Reason)[:20]:
+        refusals.add(refusal(reason), None)
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    with redis_server.client() as admin:
+        entries: Any = admin.xrange(REFUSED)
+    assert len(entries) == refusals.written == 20
+    await aclose(client)
+
+
+@pytest.mark.slow
+async def test_the_stream_is_capped_by_length_and_by_age(
+    settings: Settings, redis_server: RedisServer
+) -> None:
+    client, now = connect(redis_server.url), time.time()
+    ahead = 0.0
+    refusals = Refusals(
+        settings.model_copy(update={"refused_max_len": 200}),
+        client,
+        clock=lambda: now + ahead,
+        monotonic=lambda: now + ahead,
+    )
+    with redis_server.client() as admin:
+        for _ in range(40):
+            refusals._waiting.extend([entry_of(refusal(), None)] * 50)
+            assert await refusals.write()
+        assert 200 <= admin.xlen(REFUSED) <= 300  # Redis removes whole nodes, 100 entries each
+        ahead = settings.event_retention + 61
+        refusals._waiting.append(entry_of(refusal(), None))
+        assert await refusals.write()
+        assert admin.xlen(REFUSED) <= 100
+    await aclose(client)
+
+
+@pytest.mark.slow
+async def test_in_a_cluster_it_goes_to_the_server_of_its_slot(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        client = connect(cluster.url)
+        refusals = Refusals(settings, client)
+        refusals.add(refusal(), None)
+        assert await refusals.write()
+        await aclose(client)
+        held = 0
+        for node in cluster.primaries:
+            with node.client() as admin:
+                if REFUSED in admin.scan_iter():
+                    held += admin.xlen(REFUSED)
+        assert held == 1
+
+
+# -- with a real receiver ----------------------------------------------------------------------
+
+
+def entries_of(server: RedisServer) -> list[dict[str, str]]:
+    with server.client() as client:
+        found: Any = client.xrange(REFUSED)
+    return [fields for _, fields in found]
+
+
+def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
+    receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    """Forged, for another client, from nobody we know, no token at all; and no secret of any."""
+    sent = {
+        "signature": provider.token(sid="forged-sid", key=private_key("RS256", 9)),
+        "aud_unknown": provider.token(aud="shop-web-2", sid="other-sid", sub="other-sub"),
+        "iss_unknown": provider.token(iss="https://nobody.example", sid="nobody-sid"),
+        "shape": "nonsense",
+    }
+    answers = {reason: receiver.post(token) for reason, token in sent.items()}
+    assert {answer.status_code for answer in answers.values()} == {400}
+    wait_for(lambda: len(entries_of(redis_server)) == 4, "they are written", receiver)
+    with redis_server.client() as client:
+        key: Any = client.get(HASH_KEY)
+    hashed = KeyedHash(key.encode())
+    for entry in entries_of(redis_server):
+        reason = entry["reason"]
+        assert entry["request_id"] == answers[reason].headers["x-request-id"]
+        (line,) = receiver.told("logout", outcome="refused", request_id=entry["request_id"])
+        assert line["reason"] == reason
+        assert entry.get("sid_hash") == line.get("sid_hash")
+        assert entry.get("verified") == ("1" if reason == "aud_unknown" else None)
+        if reason == "aud_unknown":
+            assert entry["aud"] == '"shop-web-2"'
+            assert entry["sub_hash"] == hashed("other-sub")
+    kept = receiver.log + json.dumps(entries_of(redis_server))
+    for secret in ("-sid", "-sub", *(part for one in sent.values() for part in one.split("."))):
+        assert secret not in kept or secret == "nonsense"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, provider: Provider, redis_server: RedisServer) -> Iterator[Receiver]:
+    """A receiver whose user has no right to the stream of refusals, as before there was one."""
+    with redis_server.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "old", "on", ">sesame", "resetchannels", "&*", "~bcl:v1:{shop}:*",
+            "+@all", "-@dangerous", "+info",
+        )  # fmt: skip
+    url = redis_server.url.replace("//", "//old:sesame@")
+    process = Receiver(tmp_path / "receiver", config(url, f'issuer = "{provider.issuer}"'))
+    yield process.start()
+    process.stop()
+
+
+@pytest.mark.slow
+def test_without_the_right_to_it_everything_else_goes_on(
+    guarded: Receiver, provider: Provider
+) -> None:
+    """Said, and no more often than helps."""
+    for _ in range(20):
+        assert guarded.post("nonsense").status_code == 400
+    assert guarded.post(provider.token(sid="s")).status_code == 200
+    wait_for(lambda: guarded.told("refusals", error="NOPERM"), "it is said", guarded)
+    assert guarded.told("hash_key", error="NOPERM")
+    (line,) = guarded.told("logout", outcome="accepted")
+    assert "sid_hash" not in line, "by no key of its own, which nobody else has"
+    assert "sesame" not in guarded.log
+
+
+@pytest.mark.slow
+def test_with_a_dead_redis_refusals_are_answered_as_fast_and_written_later(
+    receiver: Receiver, redis_server: RedisServer
+) -> None:
+    assert receiver.post("nonsense").status_code == 400
+    redis_server.stop()
+    for _ in range(30):
+        assert receiver.post("nonsense").status_code == 400
+    redis_server.start()
+    wait_for(lambda: len(entries_of(redis_server)) > 20, "they are written", receiver)
+
+
+@pytest.mark.slow
+def test_a_parked_token_that_is_refused_later_is_in_the_stream(
+    receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    provider.mode = "500"
+    provider.rotate("k2")
+    answer = receiver.post(provider.token(sid="s", key=private_key("RS256", 9)))
+    assert answer.status_code == 503
+    provider.mode = "ok"
+    wait_for(lambda: entries_of(redis_server), "it is settled", receiver)
+    (entry,) = entries_of(redis_server)
+    assert (entry["reason"], entry["request_id"]) == ("signature", answer.headers["x-request-id"])

@@ -1,0 +1,57 @@
+"""The audit: who did what, in the log and in Redis, with nobody's id in the clear."""
+
+import logging
+from typing import Any
+
+import pytest
+import redis
+
+from app.audit import AUDIT_KEY, LONGEST_TEXT, Act, Audit
+from app.publish.redis_link import connect
+from tests.support.redis_server import RedisServer
+
+
+def hashed(value: str) -> str:
+    return f"hash-of-{len(value)}"
+
+
+ACT = Act(
+    act="session.end", who="ada", why='a "stolen"\nlaptop', outcome="done", iss="https://op.example",
+    apps=["shop", "forum"], kind="session", sid="secret-sid", sub="auth0|alice",
+)  # fmt: skip
+
+
+async def test_an_entry_says_who_did_what_and_names_the_user_by_a_hash_alone(
+    shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect(shared_redis.url)
+    with caplog.at_level(logging.INFO):
+        await Audit(client, hashed, clock=lambda: 12.3456).write(ACT)
+    await client.aclose()
+    look: Any = shared_redis.client()
+    _, fields = look.xrevrange(AUDIT_KEY, count=1)[0]
+    look.close()
+    assert fields == {
+        "at": "12.346", "act": "session.end", "who": "ada", "why": 'a "stolen"\nlaptop',
+        "outcome": "done", "iss": "https://op.example", "apps": '["shop", "forum"]',
+        "kind": "session", "sid_hash": "hash-of-10", "sub_hash": "hash-of-11",
+    }  # fmt: skip
+    assert "secret-sid" not in caplog.text
+    assert "alice" not in caplog.text
+    (line,) = [one.msg for one in caplog.records if one.name == "app.audit"]
+    assert line == fields | {"event": "audit"}
+
+
+def test_what_a_person_writes_is_bounded() -> None:
+    audit = Audit(connect("redis://127.0.0.1:1/0"), hashed)
+    assert len(audit.fields(Act(act="a", who="b", why="x" * 10_000))["why"]) == LONGEST_TEXT
+
+
+async def test_without_redis_the_line_of_the_log_is_written_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = connect("redis://127.0.0.1:1/0")
+    with caplog.at_level(logging.INFO), pytest.raises(redis.RedisError):
+        await Audit(client, hashed).write(ACT)
+    await client.aclose()
+    assert "'who': 'ada'" in caplog.text
