@@ -183,10 +183,12 @@ class GroupedWrites:
     def _tell(self, group: list[_Waiting], results: list[Result]) -> None:
         for gathering in self.gatherings:
             gathering.hold()
-        for waiting, result in zip(group, results, strict=True):
-            self._settle(waiting, result)
-        for gathering in self.gatherings:
-            gathering.release()
+        try:
+            for waiting, result in zip(group, results, strict=True):
+                self._settle(waiting, result)
+        finally:
+            for gathering in self.gatherings:
+                gathering.release()
 
     @staticmethod
     def _next_group(line: _Line) -> list[_Waiting]:
