@@ -27,7 +27,7 @@ Around it:
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
     history      reads back: is this session dead, by which token, who has acted
-    telemetry    what operators read of what happened
+    telemetry    what operators read of what happened: the log, the metrics
     log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
     cli          a file for each command

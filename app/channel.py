@@ -12,10 +12,12 @@ import pickle
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from app.admin.health import Body
 from app.settings import Settings
+
+State = dict[str, Any]
+"""What a worker says of itself, as JSON values: see `app.worker`."""
 
 _SERVING = b"serving\n"
 _QUESTION = b"state\n"
@@ -45,7 +47,7 @@ class Channel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._asked: asyncio.Task[Body | None] | None = None
+        self._asked: asyncio.Task[State | None] | None = None
 
     @classmethod
     async def over(cls, end: socket.socket) -> Self:
@@ -65,7 +67,7 @@ class Channel:
         """Wait until the worker serves. False when it has ended before that."""
         return await self._reader.readline() == _SERVING
 
-    async def ask(self, seconds: float) -> Body | None:
+    async def ask(self, seconds: float) -> State | None:
         """The worker's state; None when it does not answer within ``seconds``, or is gone.
 
         One question at a time: who comes meanwhile shares its answer, also when those who asked
@@ -77,7 +79,7 @@ class Channel:
         await asyncio.wait({asked}, timeout=seconds)
         return asked.result() if asked.done() else None
 
-    async def _exchange(self) -> Body | None:
+    async def _exchange(self) -> State | None:
         try:
             self._writer.write(_QUESTION)
             line = await self._reader.readline()
@@ -104,5 +106,5 @@ class Channel:
         except ConnectionError:
             return False
 
-    def answer(self, state: Body) -> None:
+    def answer(self, state: State) -> None:
         self._writer.write(json.dumps(state).encode() + b"\n")

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.admin.health import HealthOfAll
+from app.admin.metrics import Metrics
 from app.canary.issuer import with_canary
 from app.listeners import admin_server, serve_all
 from app.log import new_log
@@ -33,15 +34,18 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         listeners = stack.enter_context(bound_for(settings.workers, settings))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
         settings, signer = with_canary(settings)
         workers = Workers(settings, redis_url, listeners)
-        health = HealthOfAll(workers.states)
+        health = HealthOfAll(workers.health)
         health.stopping = stop.is_set
+        metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))
         with_api = await stack.enter_async_context(
-            running_operators(settings, redis_url, health, stop, announce)
+            running_operators(own, redis_url, health, stop, announce)
         )
         # Left last: while the workers end, /readyz says that we are about to.
-        server = admin_server(settings, admin, with_api(new_app(health.routes)))
+        routes = [*health.routes, metrics.route]
+        server = admin_server(settings, admin, with_api(new_app(routes)))
         ended = asyncio.Event()
         admin.listen()
         serving = asyncio.create_task(serve_all([server], ended, drain=0))

@@ -16,7 +16,7 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -61,12 +61,16 @@ async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: 
 
 
 def public_server(
-    settings: Settings, listener: socket.socket, app: Starlette, hot: HotRoute | None
+    settings: Settings,
+    listener: socket.socket,
+    app: Starlette,
+    hot: HotRoute | None,
+    on_shed: Callable[[], None] = lambda: None,
 ) -> "Server":
-    """The providers' one; raises the limit of open files for it."""
+    """The providers' one; raises the limit of open files for it. ``on_shed``: see `Connections`."""
     most = int(settings.max_connections)
     allow_files(most)
-    return Server(settings, listener, app, most=most, hot=hot)
+    return Server(settings, listener, app, most=most, hot=hot, on_shed=on_shed)
 
 
 def admin_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
@@ -85,9 +89,10 @@ class Server(uvicorn.Server):
         *,
         most: int,
         hot: HotRoute | None = None,
+        on_shed: Callable[[], None] = lambda: None,
     ) -> None:
         self.listener = listener
-        self.connections = Connections(Limits.of(settings, most))
+        self.connections = Connections(Limits.of(settings, most), on_shed)
         http: Any = functools.partial(LimitedHttp, connections=self.connections)
         if hot is not None:
             http = functools.partial(DirectHttp, connections=self.connections, hot=hot)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-from app.cli.check_provider import duration
+from app.cli.check_preset import duration
 from app.presets import Preset, presets
 
 HEAD = """# Providers

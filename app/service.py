@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.admin.gauges import Gauges
 from app.admin.health import Health
+from app.admin.metrics import Metrics, of_service
 from app.canary.canary import Canary
 from app.canary.issuer import CanaryIssuer, Signer, with_canary
 from app.embedded import EmbeddedServer
@@ -29,6 +31,10 @@ from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.cells import Cells
+from app.telemetry.exposition import Gauge
+from app.telemetry.readings import Readings
+from app.telemetry.tally import Tally
 from app.telemetry.telling import Telling
 from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
@@ -52,15 +58,16 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
         settings, signer = with_canary(settings)
-        parts = await stack.enter_async_context(running_parts(settings, redis_url))
+        parts = await stack.enter_async_context(running_parts(settings, redis_url, Cells(settings)))
         for listener in (public, admin):
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce)
         parts.health.stopping = stop.is_set
         with_api = await stack.enter_async_context(
             running_api(
-                settings,
+                own,
                 parts.publisher,
                 health=parts.health.now,
                 stopping=stop.is_set,
@@ -68,9 +75,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             )
         )
         servers = [
-            public_server(settings, public, parts.public_app, parts.hot),
+            public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, with_api(parts.admin_app)),
         ]
+        parts.gauges.connections = servers[0].connections
         canary = new_canary(settings, signer, redis_url, public)
         parts.health.canary = canary.state if canary else None
         async with background([canary.keep_trying] if canary else []):
@@ -91,29 +99,37 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 
 
 @contextlib.asynccontextmanager
-async def running_parts(settings: Settings, redis_url: str) -> AsyncIterator["Parts"]:
-    """What one process serves with, running. Raises `StartFault`."""
+async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> AsyncIterator["Parts"]:
+    """What one process serves with, running; it counts in ``cells``. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             traces = stack.enter_context(tracing(settings))
         except TracesFault as fault:
             raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
-        publisher = await stack.enter_async_context(running_publisher(settings, redis_url))
+        tally = Tally(settings, cells)
+        publisher = await stack.enter_async_context(running_publisher(settings, redis_url, tally))
         # Ends before the publisher, which closes the way to Redis.
-        telling = Telling(settings, publisher.link.client)
+        telling = Telling(settings, publisher.link.client, tally)
         await stack.enter_async_context(telling.running())
-        parts = Parts(settings, publisher, client, telling, traces)
+        parts = Parts(settings, publisher, client, cells, tally, telling, traces)
         await stack.enter_async_context(parts.running())
         yield parts
 
 
 @contextlib.asynccontextmanager
-async def running_publisher(settings: Settings, redis_url: str) -> AsyncIterator[Publisher]:
-    """The way to Redis, running. Raises `StartFault`."""
+async def running_publisher(
+    settings: Settings, redis_url: str, tally: Tally | None = None
+) -> AsyncIterator[Publisher]:
+    """The way to Redis, running; what it writes is counted by ``tally``. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
-            publisher = Publisher(settings, connect(redis_url))
+            publisher = Publisher(
+                settings,
+                connect(redis_url),
+                on_written=tally.written if tally else lambda _, __: None,
+                on_lost=tally.recovered if tally else lambda _: None,
+            )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
@@ -151,14 +167,17 @@ class Parts:
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
+        cells: Cells,
+        tally: Tally,
         telling: Telling,
         traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.tally = tally
         self.keys = {
             issuer.issuer: FixedKeys(issuer, issuer.key_set)
             if isinstance(issuer, CanaryIssuer)
-            else ProviderKeys(issuer, client, clock=clock)
+            else ProviderKeys(issuer, client, clock=clock, on_fetched=tally.keys_fetched)
             for issuer in settings.signing_issuers
         }
         providers = {
@@ -174,10 +193,11 @@ class Parts:
             teller=telling.teller,
             clock=clock,
         )
+        places = Places(settings.max_in_flight)
         endpoint = BackchannelLogout(
             providers,
             publisher.writer,
-            places=Places(settings.max_in_flight),
+            places=places,
             park=self.parking.park,
             teller=telling.teller,
             tracing=traces,
@@ -190,14 +210,28 @@ class Parts:
         self.hot = hot if traces is None else None
         self.publisher = publisher
         self.health = Health(self.keys, publisher)
-        self.admin_app = new_app(self.health.routes)
+        self.readings = Readings(settings, publisher.link, tally, clock=clock)
+        self.gauges = Gauges(
+            settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
+            readings=self.readings, tally=tally, clock=clock,
+        )  # fmt: skip
+        self.admin_app = new_app([*self.health.routes, Metrics([cells], self._gauges).route])
+
+    async def _gauges(self) -> list[list[Gauge]]:
+        ready = self.health.body()["ready"]
+        return [self.gauges.look(), of_service(ready=ready, configured=1, answering=1)]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The background tasks: each issuer's keys."""
+        """The background tasks: each issuer's keys, what waits for them, what Redis knows."""
         try:
             async with (
-                background(keys.keep_fresh for keys in self.keys.values()),
+                background(
+                    [
+                        *(keys.keep_fresh for keys in self.keys.values()),
+                        self.readings.keep_reading,
+                    ]
+                ),
                 self.parking.running(),
             ):
                 yield

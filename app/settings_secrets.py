@@ -38,7 +38,7 @@ _SHORTEST_SECRET = 32
 # A private key, and a set of a few, has some kilobytes.
 _LARGEST_FILE = 64 << 10
 
-# Without a kid each of them costs one private-key operation for a token that anybody can send.
+# Without a kid, a token that anybody can send costs an operation with each of them.
 MOST_DECRYPTION_KEYS = 8
 
 

@@ -7,40 +7,48 @@ import sys
 
 import uvloop
 
-from app.admin.health import Health
 from app.channel import Channel
 from app.listeners import begin_again, public_server, serve_all
 from app.log import new_log
-from app.service import StartFault, running_parts, stop_on_signal
+from app.service import Parts, StartFault, running_parts, stop_on_signal
+from app.telemetry.cells import Cells
 from app.telemetry.log import set_up_log
 
 log = new_log(__name__)
 
 
-async def work(channel_end: socket.socket, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT, or until the parent is gone. Raises `StartFault`."""
+async def work(channel_end: socket.socket, listener: socket.socket, memory: int) -> None:
+    """Serve until SIGTERM or SIGINT, or until the parent is gone. Raises `StartFault`.
+
+    ``memory`` is where to count (`app.telemetry.cells`).
+    """
     channel = await Channel.over(channel_end)
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
         assignment = await channel.assignment()
         settings = assignment.settings
         set_up_log(settings)
-        parts = await stack.enter_async_context(running_parts(settings, assignment.redis_url))
+        parts = await stack.enter_async_context(
+            running_parts(settings, assignment.redis_url, Cells(settings, memory))
+        )
         parts.health.stopping = stop.is_set
         begin_again(listener)
         listener.listen()
         channel.say_serving()
-        telling = asyncio.create_task(_tell(channel, parts.health, stop))
-        server = public_server(settings, listener, parts.public_app, parts.hot)
+        telling = asyncio.create_task(_tell(channel, parts, stop))
+        server = public_server(
+            settings, listener, parts.public_app, parts.hot, parts.tally.made_room
+        )
+        parts.gauges.connections = server.connections
         await serve_all([server], stop, drain=settings.drain)
         telling.cancel()
     log.info("worker", outcome="stopped", index=assignment.index)
 
 
-async def _tell(channel: Channel, health: Health, stop: asyncio.Event) -> None:
+async def _tell(channel: Channel, parts: Parts, stop: asyncio.Event) -> None:
     """Answer the parent's questions; when it is gone nobody else stops us."""
     while await channel.question():
-        channel.answer(health.body())
+        channel.answer({"health": parts.health.body(), "gauges": parts.gauges.look()})
     if not stop.is_set():
         log.error("worker", outcome="orphan", action="stop")
         stop.set()
@@ -50,7 +58,7 @@ def main() -> int:
     set_up_log()
     channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     try:
-        uvloop.run(work(channel, listener))
+        uvloop.run(work(channel, listener, int(sys.argv[3])))
     except StartFault as fault:
         print(f"can not start: {fault}", file=sys.stderr)
         return 1

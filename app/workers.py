@@ -13,13 +13,17 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
-from app.admin.health import Body
-from app.channel import Assignment, Channel
+from app.admin.health import Body, merged
+from app.admin.metrics import of_service
+from app.channel import Assignment, Channel, State
 from app.log import new_log
 from app.settings import Settings
 from app.tasks import end
+from app.telemetry.cells import Cells, new_memory
+from app.telemetry.exposition import Gauge
+from app.telemetry.metrics import RESTARTS
 
 log = new_log(__name__)
 
@@ -41,10 +45,22 @@ class WorkerFault(Exception):
 
 
 class Worker:
-    """One worker, and its successors when it dies. ``index`` counts from 0."""
+    """One worker, and its successors when it dies. ``index`` counts from 0; ``on_restart`` is told
+    of each death."""
 
-    def __init__(self, index: int, settings: Settings, redis_url: str, listener: socket.socket):
+    def __init__(
+        self,
+        index: int,
+        settings: Settings,
+        redis_url: str,
+        listener: socket.socket,
+        on_restart: Callable[[], None],
+    ) -> None:
         self.index = index
+        self._on_restart = on_restart
+        self._memory = new_memory()
+        self.cells = Cells(settings, self._memory)
+        """What it has counted, with those before it."""
         self._settings = settings
         self._redis_url = redis_url
         self._listener = listener
@@ -61,8 +77,9 @@ class Worker:
                 "app.worker",
                 str(theirs.fileno()),
                 str(self._listener.fileno()),
+                str(self._memory),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), self._listener.fileno()),
+                pass_fds=(theirs.fileno(), self._listener.fileno(), self._memory),
             )
         channel = await Channel.over(ours)
         # What it says of a fault of its own is in the log already.
@@ -75,8 +92,8 @@ class Worker:
         code = await self._process.wait()
         raise WorkerFault(f"worker {self.index} ended at its start, with status {code}")
 
-    async def state(self) -> Body | None:
-        """What its `/readyz` would say; None when it does not answer, or not in time."""
+    async def state(self) -> State | None:
+        """What it says of itself; None when it does not answer, or not in time."""
         return None if self._channel is None else await self._channel.ask(ANSWER_SECONDS)
 
     async def keep_running(self) -> None:
@@ -88,6 +105,7 @@ class Worker:
             if loop.time() - began > LONG_LIFE:
                 pause = FIRST_PAUSE
             log.error("worker", outcome="died", index=self.index, status=code, action="restart")
+            self._on_restart()
             self._leave()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -125,9 +143,14 @@ class Workers:
     def __init__(self, settings: Settings, redis_url: str, listeners: list[socket.socket]) -> None:
         share = share_of(settings, len(listeners))
         self._seconds = settings.drain + 2 * settings.shutdown_grace + STOP_SECONDS
+        own = Cells(settings)
+        restarted = own.counter(RESTARTS)
         self._workers = [
-            Worker(index, share, redis_url, listener) for index, listener in enumerate(listeners)
+            Worker(index, share, redis_url, listener, restarted)
+            for index, listener in enumerate(listeners)
         ]
+        self.cells = [own, *(worker.cells for worker in self._workers)]
+        """The counters of all of them, and of those that are gone."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -156,9 +179,23 @@ class Workers:
         await end(watches)
         return await asyncio.gather(*(one.stop(self._seconds) for one in self._workers))
 
-    async def states(self) -> list[Body | None]:
-        """What each says of itself now."""
+    async def health(self) -> list[Body | None]:
+        """What the `/readyz` of each would say; None where one does not answer in time."""
+        return [None if one is None else one["health"] for one in await self.states()]
+
+    async def states(self) -> list[State | None]:
+        """What each says of itself now: its ``health`` and its ``gauges``."""
         return await asyncio.gather(*(worker.state() for worker in self._workers))
+
+    async def gauges(self, stopping: bool) -> list[list[Gauge]]:
+        """Those of each that answers, and of the service."""
+        states = await self.states()
+        answers = [one for one in states if one is not None]
+        ready = merged([None if one is None else one["health"] for one in states])["ready"]
+        whole = of_service(
+            ready=ready and not stopping, configured=len(states), answering=len(answers)
+        )
+        return [*(one["gauges"] for one in answers), whole]
 
 
 def share_of(settings: Settings, workers: int) -> Settings:

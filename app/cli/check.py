@@ -15,7 +15,7 @@ from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
 from .check_discovery import address_row, discovery_rows
-from .check_provider import provider_rows
+from .check_preset import preset_rows
 from .check_redis import redis_rows
 from .check_sessions import session_rows
 from .table import Row, Verdict, count, print_table
@@ -69,7 +69,7 @@ async def _all_rows(settings: Settings) -> list[Row]:
         asked = (discovery_rows(one, client) for one in settings.signing_issuers)
         said = await asyncio.gather(*asked)
         for one, found in zip(keys, said, strict=True):
-            rows += [_issuer_row(one.issuer, one), *found, *provider_rows(one.issuer)]
+            rows += [_issuer_row(one.issuer, one), *found, *preset_rows(one.issuer)]
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
     rows += [*await redis_rows(settings), journal_row(settings)]

@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,12 +207,20 @@ async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[
         apps=order.apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
     )  # fmt: skip
     try:
-        hashed = await keyed_hash(settings, link.client)
+        hashed: Callable[[str], str] = await keyed_hash(settings, link.client)
+    except EXCHANGE_FAULTS:
+        # Redis has the key; without it the line of the log is written all the same.
+        hashed = _not_known
+    try:
         await Audit(link.client, hashed).write(act)
     except EXCHANGE_FAULTS as error:
         print(f"the audit entry was not written: {type(error).__name__}", file=sys.stderr)
         return False
     return True
+
+
+def _not_known(_: str) -> str:
+    return "not-known"
 
 
 # -- saying it -----------------------------------------------------------------------------

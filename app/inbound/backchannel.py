@@ -221,9 +221,12 @@ class BackchannelLogout:
     @staticmethod
     def _judged(signed: SignedClaims, story: Story, arrived_at: float) -> list[Revocation]:
         """All that is asked after it."""
+        # Before it is judged: a clock that is wrong is seen by the tokens that it makes fail.
+        story.signed(signed.claims.get("iat"), arrived_at)
         # As of its arrival: a clock that is set right meanwhile must not part the two.
         token = story.token = logout_token.judge(signed, now=arrived_at)
         story.revocations = revocations_for(token, received_at=arrived_at)
+        story.judged()
         return story.revocations
 
     async def _read(self, request: Request) -> bytes:

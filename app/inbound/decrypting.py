@@ -11,8 +11,10 @@ import time
 from collections.abc import Mapping
 from typing import Self
 
+from app.errors import Reason, TokenRefused
 from app.inbound.load import Places
 from app.settings import IssuerSettings
+from app.settings_secrets import DecryptionKey
 from app.tokens.encrypted_jwt import Opener, is_encrypted
 
 # A name that no issuer has.
@@ -41,12 +43,20 @@ class Decrypting:
         """
         if not is_encrypted(token):
             return token
+        keys = self._opener.fitting(token)
         with self._places.taken(SHARE):
-            async with self._turn:
-                await asyncio.sleep(self._next_at - time.monotonic())
-                began = time.monotonic()
-                try:
-                    return self._opener.open(token)
-                finally:
-                    now = time.monotonic()
-                    self._next_at = now + (now - began)
+            for key in keys:
+                if (inner := await self._opened_by(key, token)) is not None:
+                    return inner
+        raise TokenRefused(Reason.DECRYPTION)
+
+    async def _opened_by(self, key: DecryptionKey, token: bytes) -> bytes | None:
+        """One private-key operation, in its turn."""
+        async with self._turn:
+            await asyncio.sleep(self._next_at - time.monotonic())
+            began = time.monotonic()
+            try:
+                return self._opener.opened_by(key, token)
+            finally:
+                now = time.monotonic()
+                self._next_at = now + (now - began)

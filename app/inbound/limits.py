@@ -52,8 +52,10 @@ class Limits:
 class Connections:
     """The open connections of one listener."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, on_shed: Callable[[], None] = lambda: None) -> None:
+        """``on_shed`` is called for each that had to make room."""
         self.limits = limits
+        self._on_shed = on_shed
         self.stopping = False
         """Every answer from here on says ``Connection: close``."""
         self.arrived_at = float("-inf")
@@ -76,6 +78,7 @@ class Connections:
             oldest = next(iter(self._waiting))
             self.remove(oldest)
             oldest.make_room()
+            self._on_shed()
 
     def waits(self, connection: "LimitedHttp") -> None:
         """It is idle from now on, or its head has just come and its body has not."""

@@ -23,8 +23,14 @@ class Places:
     """
 
     def __init__(self, most: int) -> None:
+        self.most = most
         self._free = most
         self._own: dict[str, int] = {}
+
+    @property
+    def in_use(self) -> int:
+        """How many are taken now."""
+        return self.most - self._free
 
     @contextlib.contextmanager
     def taken(self, issuer: str) -> Iterator[None]:

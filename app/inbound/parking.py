@@ -8,7 +8,7 @@ the moment when it was received, and written like any other. Nothing here surviv
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -95,6 +95,15 @@ class Parking:
     def __len__(self) -> int:
         return sum(len(row.tokens) for row in self._rows.values())
 
+    def depths(self) -> Iterator[tuple[str, int, int, float]]:
+        """Of each issuer: its name, how many are parked, their bytes, and the seconds for which the
+        oldest has been here."""
+        now = self._clock()
+        for issuer, row in self._rows.items():
+            oldest = next(iter(row.tokens.values()), None)
+            seconds = 0.0 if oldest is None else max(0.0, now - oldest.arrived_at)
+            yield issuer, len(row.tokens), row.bytes, seconds
+
     def park(
         self, token: bytes, jwt: UnverifiedJwt, issuer: str, arrived_at: float, request_id: str
     ) -> None:
@@ -125,6 +134,8 @@ class Parking:
 
     def _tell_full(self, row: _Row, now: float) -> None:
         row.turned_away += 1
+        if self._teller.tally is not None:
+            self._teller.tally.parked_turned_away(row.issuer.issuer)
         if abs(now - row.told_at) >= TELL_SECONDS:
             log.error(
                 "parking",

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from app.revocation import Revocation
 from app.settings import Settings
 from app.tasks import background
 from backchannel_logout.connection import AsyncClient
@@ -31,9 +32,18 @@ class Publisher:
     """`writer` is for every source of revocations; `watch` and `journal` tell how it goes."""
 
     def __init__(
-        self, settings: Settings, client: AsyncClient, *, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        client: AsyncClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_written: Callable[[Revocation, int], None] = lambda _, __: None,
+        on_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """``on_written`` is told of each revocation that Redis has taken for the first time, with
+        the script's answer; ``on_lost``: see `Recovery`."""
         self._settings = settings
+        self._on_written = on_written
         self._clock = clock
         link = RedisLink(client)
         self.store = new_store(settings, link, clock=clock)
@@ -48,7 +58,7 @@ class Publisher:
             most_bytes=settings.recovery_max_bytes,
             clock=clock,
         )
-        self._recovery = Recovery(self.store, self._accepted, clock=clock)
+        self._recovery = Recovery(self.store, self._accepted, clock=clock, on_lost=on_lost)
         self.watch = Watch(
             self.store,
             link,
@@ -58,7 +68,12 @@ class Publisher:
         )
         self._writes = GroupedWrites(self.store, [self._accepted])
         self.writer = Writer(
-            self._writes, self.watch, self.journal, self._accepted, Quota(settings.marker_quota)
+            self._writes,
+            self.watch,
+            self.journal,
+            self._accepted,
+            Quota(settings.marker_quota),
+            on_written,
         )
 
     @property
@@ -95,6 +110,7 @@ class Publisher:
             replay = Replay(
                 self.journal, self._files, self.store, self.watch, self._accepted, self._recovery,
                 alarm_age=self._settings.journal_alarm_age, clock=self._clock,
+                on_written=self._on_written,
             )  # fmt: skip
             work.append(replay.keep_replaying)
         try:

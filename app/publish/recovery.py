@@ -42,8 +42,15 @@ class Recovery:
     """Compares Redis with the copy, in a task of its own."""
 
     def __init__(
-        self, store: Store, accepted: Accepted, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        accepted: Accepted,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """``on_lost`` is told how many were missing, when all of them have been written again."""
+        self._on_lost = on_lost
         self._store = store
         self._accepted = accepted
         self._clock = clock
@@ -92,6 +99,7 @@ class Recovery:
         if lost:
             log.error("recovery", outcome="done", written_again=lost)
             self.last_loss = lost
+            self._on_lost(lost)
         else:
             log.info("recovery", outcome="nothing_lost")
         return lost

@@ -46,6 +46,7 @@ class Replay:
         *,
         alarm_age: float,
         clock: Callable[[], float] = time.time,
+        on_written: Callable[[Revocation, int], None] = lambda _, __: None,
     ) -> None:
         self._journal = journal
         self._files = files
@@ -55,6 +56,7 @@ class Replay:
         self._recovery = recovery
         self._alarm_age = alarm_age
         self._clock = clock
+        self._on_written = on_written
         self._alarmed_at = float("-inf")
 
     async def keep_replaying(self) -> None:
@@ -88,14 +90,18 @@ class Replay:
 
     async def replay(self) -> bool:
         """Write every entry that waits, once. False when Redis did not take one of them."""
-        return await replay(self._journal, self._store, self._accepted.remember, self._watch.down)
+        return await self._replay(self._watch.down)
+
+    async def _replay(self, down: Callable[[str], bool] = lambda _: False) -> bool:
+        journal, store, accepted = self._journal, self._store, self._accepted
+        return await replay(journal, store, accepted.remember, down, self._on_written)
 
     async def drain(self, seconds: float) -> None:
         """Before the end: replay for at most so long, then say what remains."""
         try:
             async with asyncio.timeout(seconds):
                 # Nobody watches Redis any more; only trying tells.
-                while not await replay(self._journal, self._store, self._accepted.remember):
+                while not await self._replay():
                     await asyncio.sleep(_FIRST_PAUSE)
         except TimeoutError:
             pass
@@ -137,8 +143,10 @@ async def replay(
     store: Store,
     remember: Callable[[Revocation], None],
     down: Callable[[str], bool] = lambda _: False,
+    on_written: Callable[[Revocation, int], None] = lambda _, __: None,
 ) -> bool:
-    """Write every entry that waits, once; ``remember`` is told of each that Redis has taken.
+    """Write every entry that waits, once; ``remember`` is told of each that Redis has taken, and
+    ``on_written``, with the script's answer.
 
     ``down`` tells for which apps it would be in vain. False when Redis did not take one of them.
     One that it refuses for its own sake is set aside.
@@ -150,7 +158,7 @@ async def replay(
         entries = [entry for entry in entries if not down(entry.revocation.app)]
         if not entries:
             continue
-        go_on, written = await _write(entries, journal, store, remember)
+        go_on, written = await _write(entries, journal, store, remember, on_written)
         applied += written
         if not go_on:
             break
@@ -165,6 +173,7 @@ async def _write(
     journal: Journal,
     store: Store,
     remember: Callable[[Revocation], None],
+    on_written: Callable[[Revocation, int], None],
 ) -> tuple[bool, int]:
     """One chunk; returns whether the next one is worth a try, and how many Redis has taken."""
     # What is there, but not at its level, is not written a second time.
@@ -178,6 +187,7 @@ async def _write(
         if isinstance(result, int):
             applied.append(entry.id)
             remember(entry.revocation)
+            on_written(entry.revocation, result)
         elif isinstance(result, RevocationRefused):
             refused.append((entry.id, str(result)))
         elif isinstance(result, LevelNotReached):

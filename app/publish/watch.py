@@ -17,7 +17,7 @@ from app.log import new_log
 from app.revocation import Revocation
 
 from .redis_facts import facts_of
-from .redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisFault, fault_of
+from .redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault, fault_of
 from .redis_link import REDIS_SECONDS, RedisLink
 from .store import Store
 
@@ -54,11 +54,18 @@ class Watch:
         self.looked = False
         """Whether Redis has been asked at all, with whatever result."""
         self._told: set[tuple[str, str, str]] = set()
+        self.infos: dict[str, Mapping[str, Any]] = {}
+        """What each server that answers has last said of itself (``INFO``), by its place."""
 
     @property
     def last_error(self) -> str | None:
         """Why a server took no write when it was asked last; None when all of them did."""
         return next(iter(self._faults.values()), None)
+
+    @property
+    def faults(self) -> Mapping[str, str | None]:
+        """Of each server: why it took no write when it was asked last; None when it did."""
+        return dict.fromkeys(self.infos) | self._faults
 
     def down(self, app: str) -> bool:
         """Whether a write for the app would be in vain now, as far as is known."""
@@ -93,6 +100,7 @@ class Watch:
             async with asyncio.timeout(REDIS_SECONDS):
                 servers = await self._link.primaries()
         except EXCHANGE_FAULTS as error:
+            self.infos.clear()
             self._say("", str(fault_of(error)))
             self.looked = True
             return
@@ -100,6 +108,8 @@ class Watch:
             apps.setdefault(self._link.place(app), []).append(app)
         for gone in self._faults.keys() - servers.keys():
             self._say(gone, None)
+        for gone in self.infos.keys() - servers.keys():
+            del self.infos[gone]
         changed = await asyncio.gather(
             *(
                 self._look_at(place, server, apps.get(place, []))
@@ -118,10 +128,13 @@ class Watch:
                 info = await self._info(server)
                 # Before the write: what a server says explains why it takes none.
                 self._tell_facts(place, info)
+                self.infos[place] = info
                 missing = bool(apps) and await self._store.write_meta(server, apps)
                 missing = missing or await self._last_is_gone(server, apps)
         except EXCHANGE_FAULTS as error:
-            self._say(place, str(fault_of(error)))
+            if isinstance(fault := fault_of(error), RedisAway):
+                self.infos.pop(place, None)
+            self._say(place, str(fault))
             return False
         self._say(place, None)
         before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))

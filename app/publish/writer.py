@@ -48,12 +48,15 @@ class Writer:
         journal: Journal | None,
         accepted: Accepted,
         quota: Quota,
+        on_written: Callable[[Revocation, int], None] = lambda _, __: None,
     ) -> None:
+        """``on_written`` is told of each that Redis has taken, with the script's answer."""
         self._writes = writes
         self._watch = watch
         self._journal = journal
         self._accepted = accepted
         self._quota = quota
+        self._on_written = on_written
 
     def gather(self, gathering: Gathering) -> None:
         """Have ``gathering`` hold while results are told together, and release after the copy."""
@@ -144,6 +147,7 @@ class Writer:
         self._watch.level_error = None
         # Also what was there: whose write it was may not have had the answer.
         self._accepted.remember(revocation)
+        self._on_written(revocation, answer)
         return Written.ACCEPTED if answer else Written.REPEATED
 
     @staticmethod

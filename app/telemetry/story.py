@@ -1,5 +1,5 @@
-"""What happened to one token: in one line of the log, and where it was refused, for operators to
-look up (`refusals`)."""
+"""What happened to one token: in one line of the log, in numbers (`tally`), and where it was
+refused, for operators to look up (`refusals`)."""
 
 import json
 import logging
@@ -22,6 +22,7 @@ from app.tokens.signed_jwt import UnverifiedJwt
 from .hashes import KeyedHash
 from .log import JsonLine, json_line
 from .refusals import Refusal, Refusals
+from .tally import Tally
 
 LOGGER = "app.backchannel"  # as it has always been found
 EVENT = "logout"
@@ -44,7 +45,9 @@ class Teller:
         hashed: KeyedHash | None = None,
         subjects: bool = False,
         refusals: Refusals | None = None,
+        tally: Tally | None = None,
     ) -> None:
+        self.tally = tally
         self.hashed = hashed
         self.subjects = subjects
         """Tell users and sessions themselves."""
@@ -71,12 +74,13 @@ def well_formed(request_id: str) -> str | None:
 
 
 class Story:
-    """What is known of one token, and the one log line of it: what happened, never what it was."""
+    """What is known of one token, the one log line of it and its count: never what it was."""
 
     __slots__ = (
         "_began",
         "_request_id",
         "_teller",
+        "_verified",
         "issuer",
         "jwt",
         "outcome",
@@ -92,6 +96,8 @@ class Story:
         self._teller = teller
         self._began = began
         self._request_id = request_id
+        self._verified: float | None = None
+        """After how many seconds all was proven."""
         self.issuer: str | None = None
         """The configured one that it names, from when that is known."""
         self.jwt: UnverifiedJwt | None = None
@@ -117,6 +123,15 @@ class Story:
             self._request_id = new_request_id()
         return self._request_id
 
+    def signed(self, iat: object, arrived_at: float) -> None:
+        """The signature is good; ``iat`` is the token's, ``arrived_at`` epoch seconds."""
+        if self._teller.tally is not None and self.issuer is not None:
+            self._teller.tally.signed(self.issuer, iat, arrived_at)
+
+    def judged(self) -> None:
+        """All is proven; what follows is the write."""
+        self._verified = time.perf_counter() - self._began
+
     def refused(self, reason: Reason) -> None:
         """Tell that it can never be valid."""
         self.tell("refused", reason)
@@ -128,7 +143,10 @@ class Story:
         """Tell what has become of it; once."""
         self.outcome, self.reason = outcome, reason
         level = logging.INFO if outcome in _GOOD else logging.WARNING
-        ms = (time.perf_counter() - self._began) * 1000
+        seconds = time.perf_counter() - self._began
+        ms = seconds * 1000
+        if self._teller.tally is not None:
+            self._count(self._teller.tally, outcome, reason, seconds)
         line = json_line()
         if line is None:
             log.log(level, EVENT, **self._fields(outcome, reason, ms))
@@ -137,6 +155,15 @@ class Story:
         else:
             members = self._fields(outcome, reason, ms).items()
             line.tell(level, LOGGER, EVENT, "".join([_member(*one) for one in members]))
+
+    def _count(self, tally: Tally, outcome: str, reason: str | None, seconds: float) -> None:
+        if self.parked is None:
+            tally.token(
+                self.issuer, self.client_ids, outcome, reason,
+                seconds=seconds, verified=self._verified,
+            )  # fmt: skip
+        elif self.issuer is not None:  # it was answered, and counted, when it came
+            tally.parked_settled(self.issuer, outcome)
 
     def _tell_shortly(
         self, token: LogoutToken, line: JsonLine, level: int, outcome: str, ms: float

@@ -15,6 +15,7 @@ from .hashes import KeyedHash, configured, shared_key
 from .log import repetitions
 from .refusals import Refusals
 from .story import Teller
+from .tally import Tally
 
 log = new_log(__name__)
 
@@ -27,10 +28,13 @@ _TRY_SECONDS = 1.0
 class Telling:
     """`teller` is for stories, `refusals` counts what became of them."""
 
-    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+    def __init__(self, settings: Settings, client: AsyncClient, tally: Tally | None = None) -> None:
         self.refusals = Refusals(settings, client)
         self.teller = Teller(
-            hashed=configured(settings), subjects=settings.log_subjects, refusals=self.refusals
+            hashed=configured(settings),
+            subjects=settings.log_subjects,
+            refusals=self.refusals,
+            tally=tally,
         )
         self._client = client
 

@@ -43,22 +43,18 @@ class Opener:
         self._private = {key: _private_key(key) for key in self.keys}
 
     def open(self, token: bytes) -> bytes:
-        """The signed token in an encrypted one, not verified. Raises `TokenRefused`.
-
-        Costs one private-key operation, without a ``kid`` one for each key of that algorithm.
-        """
-        for key in self._fitting(token):
-            try:
-                opened = decrypt_compact(token, self._private[key], registry=_REGISTRY)
-            except Exception:  # noqa: BLE001, S112  for what the library meets it raises what it likes
-                continue
-            inner: bytes = opened.plaintext or b""
-            self._check_inner(inner, key)
-            return inner
+        """The signed token in an encrypted one, not verified. Raises `TokenRefused`."""
+        for key in self.fitting(token):
+            if (inner := self.opened_by(key, token)) is not None:
+                return inner
         raise TokenRefused(Reason.DECRYPTION)
 
-    def _fitting(self, token: bytes) -> Sequence[DecryptionKey]:
-        """The keys that can be meant; asks all that can be asked without one."""
+    def fitting(self, token: bytes) -> Sequence[DecryptionKey]:
+        """The keys that can be meant: all that can be asked without a private key.
+
+        The one that the token names; without a ``kid``, each of its algorithm. Raises
+        `TokenRefused`.
+        """
         if not self.keys:
             raise TokenRefused(Reason.ENCRYPTED)
         head, *others = token.split(b".")
@@ -70,6 +66,19 @@ class Opener:
             raise TokenRefused(Reason.ENCRYPTION_HEADER)
         signed_jwt.check_segments(others)  # the library would skip foreign characters
         return [key for key in self.keys if key.alg == alg and kid in (None, key.kid)]
+
+    def opened_by(self, key: DecryptionKey, token: bytes) -> bytes | None:
+        """What is in ``token``; None where this key does not open it. Raises `TokenRefused`.
+
+        Costs one private-key operation. `fitting` must have given the key.
+        """
+        try:
+            opened = decrypt_compact(token, self._private[key], registry=_REGISTRY)
+        except Exception:  # noqa: BLE001  for what the library meets it raises what it likes
+            return None
+        inner: bytes = opened.plaintext or b""
+        self._check_inner(inner, key)
+        return inner
 
     def _check_inner(self, inner: bytes, key: DecryptionKey) -> None:
         """A signed token, of an issuer that this key was given to."""

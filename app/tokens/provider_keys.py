@@ -78,8 +78,11 @@ class ProviderKeys:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        on_fetched: Callable[[str, str | None], None] = lambda _, __: None,
     ) -> None:
+        """``on_fetched`` is told the issuer, and the error, of each fetch that has ended."""
         self.issuer = issuer
+        self._on_fetched = on_fetched
         self._client = client
         self._clock = clock
         self._monotonic = monotonic
@@ -214,8 +217,10 @@ class ProviderKeys:
             self._in_flight.add_done_callback(self._landed)
         return self._in_flight
 
-    def _landed(self, _: asyncio.Task[None]) -> None:
+    def _landed(self, fetch: asyncio.Task[None]) -> None:
         self._in_flight = None
+        if not fetch.cancelled():
+            self._on_fetched(self.issuer.issuer, self._last_error)
         self._rescheduled.set()
 
     async def _fetch(self) -> None:

@@ -1,15 +1,18 @@
 """Encrypted tokens wait for their turn, and no more of them than there are places."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from app.errors import DependencyUnavailable, Outage
+from app.errors import DependencyUnavailable, Outage, TokenRefused
 from app.inbound.decrypting import Decrypting
 from app.inbound.load import Places
 from app.settings import load
-from tests.support.encryption import RSA, decryption_key, encrypt, write_pem
+from tests.support.encryption import EC, RSA, decryption_key, encrypt, write_jwk, write_pem
 from tests.support.receiver import config
 
 ISSUER = "https://op.example"
@@ -25,6 +28,23 @@ def test_without_a_key_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert decrypting(tmp_path, Places(16)) is None
 
 
+@contextlib.asynccontextmanager
+async def others() -> AsyncIterator[Iterator[int]]:
+    """Somebody else in the same loop, and a count of how often it was let run."""
+    turns = count()
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(0)
+            next(turns)
+
+    beside = asyncio.create_task(run())
+    try:
+        yield turns
+    finally:
+        beside.cancel()
+
+
 async def test_a_flood_gets_its_share_and_the_rest_is_told_at_once(tmp_path: Path) -> None:
     """And while it is served, others run in between."""
     key = decryption_key(RSA)
@@ -34,23 +54,14 @@ async def test_a_flood_gets_its_share_and_the_rest_is_told_at_once(tmp_path: Pat
     assert opener is not None
     inner = b"e30.e30.AA"
     token = encrypt(inner, key).encode()
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    beside = asyncio.create_task(others())
-    flood = [opener.opened(token) for _ in range(100)]
-    results = await asyncio.gather(*flood, return_exceptions=True)
-    beside.cancel()
+    async with others() as turns:
+        flood = [opener.opened(token) for _ in range(100)]
+        results = await asyncio.gather(*flood, return_exceptions=True)
     told = [one for one in results if isinstance(one, DependencyUnavailable)]
     assert {one.outage for one in told} == {Outage.OVERLOADED}
     assert [one for one in results if one == inner] == [inner] * 16, "half of the places"
     assert len(told) == 84
-    assert turns > 100, "they do not hold the loop"
+    assert next(turns) > 100, "they do not hold the loop"
     places.take("another issuer")  # each place was given back, or there would be fewer
     assert await opener.opened(token) == inner
 
@@ -63,12 +74,24 @@ async def test_a_token_that_is_not_encrypted_passes_as_it_is(tmp_path: Path) -> 
     assert await opener.opened(token) is token
 
 
-@pytest.mark.slow
-async def test_a_key_of_another_issuer_is_not_lent(tmp_path: Path) -> None:
-    """Places and turn are given back when a token is refused, too."""
+async def test_without_a_kid_each_key_is_a_turn_of_its_own(tmp_path: Path) -> None:
+    """However many keys there are, nobody else waits for more than one of them."""
+    keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 28)]
+    file = write_jwk(tmp_path, "keys.json", *keys)
+    opener = decrypting(tmp_path, Places(16), f'decryption_keys = ["{file}"]')
+    assert opener is not None
+    token = encrypt(b"e30.e30.AA", decryption_key(EC, 9)).encode()
+    async with others() as turns:
+        with pytest.raises(TokenRefused, match=r"^decryption$"):
+            await opener.opened(token)
+    assert next(turns) >= len(keys)
+
+
+async def test_a_place_is_given_back_when_a_token_is_refused(tmp_path: Path) -> None:
     file = write_pem(tmp_path, "key.pem", decryption_key(RSA))
     opener = decrypting(tmp_path, Places(2), f'decryption_keys = ["{file}"]')
     assert opener is not None
-    for _ in range(5):
-        with pytest.raises(Exception, match="encryption_header"):
-            await opener.opened(b"....")
+    bad = encrypt(b"e30.e30.AA", decryption_key(RSA, 9)).encode()
+    for _ in range(3):
+        with pytest.raises(TokenRefused, match=r"^decryption$"):
+            await opener.opened(bad)

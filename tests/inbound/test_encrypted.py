@@ -1,5 +1,6 @@
 """Encrypted tokens, and clients with algorithms of their own, over HTTP with a real Redis."""
 
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def test_the_answer_to_each_token(case: Case, bench: Bench) -> None:
     answer = bench.receiver.post(case.token(bench.scene))
     if case.expected is None:
         assert (answer.status_code, answer.content) == (200, b""), answer.text
-        assert bench.events() == before + 1
+        # On a machine that is busy, the journal may have taken it for a moment.
+        wait_for(lambda: bench.events() == before + 1, "the logout is in Redis", bench.receiver)
     else:
         assert answer.status_code == 400
         assert answer.json() == {
@@ -101,10 +103,12 @@ def test_the_answer_to_each_token(case: Case, bench: Bench) -> None:
 
 def test_an_encrypted_logout_ends_what_the_token_inside_names(bench: Bench) -> None:
     provider = bench.scene.provider
-    token = provider.token(sid="sealed", iat=provider.claims()["iat"] - 5)
+    iat = int(time.time()) - 5
+    token = provider.token(sid="sealed", iat=iat)
     assert bench.receiver.post(encrypt(token, EC_KEY, kid=EC_KID)).status_code == 200
     marker = bench.keys.sid(provider.issuer, "sealed")
-    assert bench.redis.get(marker) == str(provider.claims()["iat"] - 5)
+    wait_for(lambda: bench.redis.exists(marker), "the logout is in Redis", bench.receiver)
+    assert bench.redis.get(marker) == str(iat)
     before = bench.events()
     assert bench.receiver.post(encrypt(token, RSA_KEY, kid=RSA_KID)).status_code == 200
     assert bench.events() == before, "sealed anew it is still the same token"

@@ -18,7 +18,9 @@ from app.inbound.parking import ENTRY_BYTES, LONGEST_STAY, Parking
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.settings import load
-from app.telemetry.story import new_request_id
+from app.telemetry.cells import Cells
+from app.telemetry.story import Teller, new_request_id
+from app.telemetry.tally import Tally
 from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
@@ -52,7 +54,8 @@ class Yard:
 
     def __init__(self, path: Path, provider: Provider, client: Any, **bounds: int) -> None:
         path.write_text(config("redis://127.0.0.1", f'issuer = "{provider.issuer}"'))
-        issuer = load(path, {}).issuers[0]
+        settings = load(path, {})
+        issuer = settings.issuers[0]
         self.ahead = 0.0
         self.provider = provider
         self.keys = ProviderKeys(issuer, client)
@@ -60,6 +63,7 @@ class Yard:
         self.parking = Parking(
             [Issuer(issuer, self.keys)],
             self.writer,  # type: ignore[arg-type]
+            teller=Teller(tally=Tally(settings, Cells(settings))),
             clock=lambda: time.time() + self.ahead,
             **{"most_tokens": 5000, "most_bytes": 4 << 20} | bounds,
         )
@@ -267,6 +271,7 @@ def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
         wait_for(lambda: client.exists(marker), "the logout is written", receiver)
         assert not client.exists(KEYS.sid(provider.issuer, "t"))
     assert token not in receiver.log
+    wait_for(lambda: len(receiver.told("logout")) == 2, "it is told", receiver)
     (before, after) = receiver.told("logout")
     assert before["reason"] == "keys_unavailable"
     assert (after["outcome"], after["request_id"]) == ("accepted", before["request_id"])

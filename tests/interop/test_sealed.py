@@ -12,7 +12,7 @@ import redis
 from backchannel_logout import AppKeys
 from tests.interop.oidc_provider import HERE, missing
 from tests.support.encryption import decryption_key, write_jwk
-from tests.support.receiver import Receiver, config
+from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
 
@@ -116,14 +116,14 @@ def test_an_encrypted_logout_ends_that_session_alone(scene: Scene, alg: str, enc
         "jwks": scene.jwks(alg),
     }
     assert scene.sender.log_out(scene.receiver, "sealed", "desk", **sealed) is None
-    assert scene.ended("desk")
+    wait_for(lambda: scene.ended("desk"), "the logout is in Redis", scene.receiver)
     assert not scene.ended("phone")
 
 
 def test_a_logout_under_the_clients_secret_ends_that_session_alone(scene: Scene) -> None:
     signed = {"id_token_signed_response_alg": "HS256"}
     assert scene.sender.log_out(scene.receiver, "legacy", "desk", **signed) is None
-    assert scene.ended("desk")
+    wait_for(lambda: scene.ended("desk"), "the logout is in Redis", scene.receiver)
     assert not scene.ended("phone")
     other = {"client_secret": "another secret, and long enough too"}
     fault = scene.sender.log_out(scene.receiver, "legacy", "phone", **signed, **other)

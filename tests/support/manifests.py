@@ -13,7 +13,11 @@ import yaml
 from app.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
-OVERLAYS = sorted(path.name for path in (ROOT / "k8s/overlays").iterdir())
+MONITORING = "monitoring"
+"""The overlay that stands beside another one, without a receiver."""
+OVERLAYS = sorted(
+    path.name for path in (ROOT / "k8s/overlays").iterdir() if path.name != MONITORING
+)
 WORKLOADS = {"StatefulSet", "Deployment", "DaemonSet", "Job"}
 
 Manifest = dict[str, Any]

@@ -20,6 +20,8 @@ from app.publish.publisher import Publisher
 from app.publish.redis_link import connect
 from app.service import PATH, Parts
 from app.settings import load
+from app.telemetry.cells import Cells
+from app.telemetry.tally import Tally
 from app.telemetry.telling import Telling
 from app.telemetry.traces import tracing
 from app.tokens.fetch import new_client
@@ -64,10 +66,12 @@ async def traced(
     settings, exporter = load(path, {}), InMemorySpanExporter()
     async with new_client() as client:
         redis = connect(redis_server.url)
-        publisher, telling = Publisher(settings, redis), Telling(settings, redis)
+        cells = Cells(settings)
+        tally = Tally(settings, cells)
+        publisher, telling = Publisher(settings, redis), Telling(settings, redis, tally)
         with tracing(settings, exporter) as traces:
             async with publisher.running(), telling.running():
-                parts = Parts(settings, publisher, client, telling, traces)
+                parts = Parts(settings, publisher, client, cells, tally, telling, traces)
                 for keys in parts.keys.values():
                     await keys.refresh()
                 app = httpx.ASGITransport(parts.public_app)

@@ -12,7 +12,7 @@ from app.settings import IssuerSettings
 from .table import Row, Verdict
 
 
-def provider_rows(issuer: IssuerSettings) -> Iterator[Row]:
+def preset_rows(issuer: IssuerSettings) -> Iterator[Row]:
     """Nothing for an issuer without a preset."""
     if issuer.preset is None:
         return

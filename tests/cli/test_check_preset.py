@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.cli.check_provider import duration, provider_rows
+from app.cli.check_preset import duration, preset_rows
 from app.cli.table import Row, Verdict
 from app.settings import load
 from tests.support.provider import Provider
@@ -18,7 +18,7 @@ def rows(directory: Path, *lines: str, age: str = "30d") -> dict[str, Row]:
     issuer = "\n".join(['issuer = "https://op.example"', *lines])
     path.write_text(config("embedded", issuer, clients=clients))
     (settings,) = load(path, {}).issuers
-    return {row.what: row for row in provider_rows(settings)}
+    return {row.what: row for row in preset_rows(settings)}
 
 
 def test_an_issuer_without_a_preset_has_no_rows(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""What can be looked at when it is asked for: every gauge of ``/metrics``, of one process.
+
+From memory alone: nothing here waits, for Redis or for anybody else.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from app import __version__
+from app.inbound.limits import Connections
+from app.inbound.load import Places
+from app.inbound.parking import Parking
+from app.publish.publisher import Publisher
+from app.publish.redis_facts import facts_of
+from app.settings import Settings
+from app.telemetry import metrics
+from app.telemetry.exposition import Gauge
+from app.telemetry.metrics import Metric
+from app.telemetry.readings import OLD_SECONDS, Readings
+from app.telemetry.tally import Tally
+from app.tokens.provider_keys import ProviderKeys
+
+_ONLY = "primary"
+"""The label of the one primary there is outside of a Cluster."""
+
+
+class Gauges:
+    """``connections`` comes with the listener, which is opened last."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        keys: Mapping[str, ProviderKeys],
+        publisher: Publisher,
+        places: Places,
+        parking: Parking,
+        readings: Readings,
+        tally: Tally,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._publisher = publisher
+        self._places = places
+        self._parking = parking
+        self._readings = readings
+        self._tally = tally
+        self._clock = clock
+        self.connections: Connections | None = None
+
+    def look(self) -> list[Gauge]:
+        """All of them, now."""
+        parts = (self._load, self._journal, self._parked, self._providers, self._redis, self._apps)
+        return [
+            (metric.name, list(labels), float(value))
+            for part in parts
+            for metric, labels, value in part()
+        ]
+
+    def _load(self) -> "_Found":
+        yield metrics.BUILD, (__version__,), 1
+        yield metrics.IN_FLIGHT, (), self._places.in_use
+        yield metrics.IN_FLIGHT_MOST, (), self._places.most
+        if self.connections is not None:
+            yield metrics.CONNECTIONS, (), len(self.connections)
+            yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections
+
+    def _journal(self) -> "_Found":
+        journal = self._publisher.journal
+        if journal is None:
+            return
+        depth = journal.depth
+        waits = depth.waiting and depth.oldest_at is not None
+        yield metrics.JOURNAL, ("waiting",), depth.waiting
+        yield metrics.JOURNAL, ("set_aside",), depth.set_aside
+        age = self._clock() - depth.oldest_at if waits and depth.oldest_at is not None else 0
+        yield metrics.JOURNAL_OLDEST, (), max(0.0, age)
+        yield metrics.JOURNAL_BYTES, (), depth.bytes
+        yield metrics.JOURNAL_MOST, (), self._settings.journal_max_bytes
+        yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
+
+    def _parked(self) -> "_Found":
+        for issuer, tokens, size, seconds in self._parking.depths():
+            yield metrics.PARKED, (issuer,), tokens
+            yield metrics.PARKED_BYTES, (issuer,), size
+            yield metrics.PARKED_OLDEST, (issuer,), seconds
+
+    def _providers(self) -> "_Found":
+        now = self._clock()
+        for issuer, keys in self._keys.items():
+            state = keys.state()
+            yield metrics.JWKS_KEYS, (issuer,), state.keys
+            yield metrics.JWKS_STALE, (issuer,), keys.issuer.jwks_max_stale
+            if state.age is not None:
+                yield metrics.JWKS_AGE, (issuer,), state.age
+            if (difference := self._tally.clocks[issuer].smallest(now)) is not None:
+                yield metrics.CLOCK, (issuer,), difference
+        for issuer, silence in self._readings.silence.items():
+            if silence.last is not None:
+                yield metrics.LAST_LOGOUT, (issuer,), silence.last
+            if (gap := silence.longest_gap(now)) is not None:
+                yield metrics.LONGEST_GAP, (issuer,), gap
+
+    def _redis(self) -> "_Found":
+        watch = self._publisher.watch
+        for place, fault in watch.faults.items():
+            yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
+        yield metrics.REDIS_DURABLE, (), watch.level_error is None
+        for place, info in watch.infos.items():
+            server = (place or _ONLY,)
+            risks: dict[str, bool] = {"memory": False, "replication": False}
+            risks |= {
+                fact.what or "version": fact.fault
+                for fact in facts_of(info)
+                if fact.fault is not None
+            }
+            for risk, there in risks.items():
+                yield metrics.REDIS_RISK, (*server, risk), there
+            used, most = info.get("used_memory"), info.get("maxmemory")
+            if isinstance(used, int) and isinstance(most, int):
+                yield metrics.REDIS_USED, server, used
+                yield metrics.REDIS_MOST, server, most
+                if most:
+                    yield metrics.REDIS_RATIO, server, used / most
+            if isinstance(evicted := info.get("evicted_keys"), int):
+                yield metrics.REDIS_EVICTED, server, evicted
+
+    def _apps(self) -> "_Found":
+        now = self._clock()
+        for app, read in self._readings.apps.items():
+            if read.at is None:
+                continue
+            yield metrics.APP_READ, (app,), max(0.0, now - read.at)
+            if now - read.at > OLD_SECONDS:
+                continue
+            for kind, count in read.readers.items():
+                yield metrics.APP_READERS, (app, kind), count
+            known: dict[Metric, float | None] = {
+                metrics.APP_EVENTS: read.events,
+                metrics.APP_REPORT: read.last_report,
+                metrics.APP_LAG: read.lag,
+                metrics.APP_PENDING: read.pending,
+                metrics.APP_DEAD: read.dead_letters,
+            }
+            for metric, value in known.items():
+                if value is not None:
+                    yield metric, (app,), value
+
+
+_Found = Iterator[tuple[Metric, tuple[str, ...], float]]

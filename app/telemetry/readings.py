@@ -1,0 +1,231 @@
+"""What Redis knows of the relying apps and of the providers' last logouts, read now and then.
+
+Beside the tokens' path and beside `/metrics`, which shows what was read last: a Redis that hangs
+costs neither of them anything. Reads alone, bounded in number and in time.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError
+
+from app.log import new_log
+from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
+from app.publish.redis_link import REDIS_SECONDS, RedisLink
+from app.revocation import keys_of
+from app.settings import Settings
+from backchannel_logout.readers import SILENT_SECONDS, Reader, ReaderKind
+from backchannel_logout.receipts import Receipt
+
+from .silence import Silence
+from .tally import Tally
+
+log = new_log(__name__)
+
+READ_SECONDS = 5.0
+"""The pause between two readings; Prometheus asks every 15 to 60 s."""
+
+OLD_SECONDS = 60.0
+"""What was read longer ago is not shown any more."""
+
+# Apps in one round trip; requests get in between.
+_APPS_AT_ONCE = 20
+
+# Of one stream in one reading. More than that since the last one are busy enough.
+_ENTRIES = 500
+_RECEIPTS = 2000
+
+# How much of the stream's past is read at the start, for what is usual.
+_PAST_PAGES = 10
+
+# A reader's report costs some 5 us; then others get a turn.
+_REPORTS_AT_ONCE = 200
+
+_PROVIDERS = b"backchannel-logout"
+
+
+@dataclass(slots=True)
+class AppReading:
+    """One app. None: Redis does not say. ``at`` is epoch seconds."""
+
+    at: float | None = None
+    events: int | None = None
+    readers: Mapping[ReaderKind, int] = field(default_factory=dict)
+    last_report: float | None = None
+    lag: int | None = None
+    pending: int | None = None
+    dead_letters: int | None = None
+    last_event: bytes | None = None
+    last_receipt: bytes | None = None
+
+
+class Readings:
+    """`apps` by name, and `silence` by issuer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        link: RedisLink,
+        tally: Tally,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._link = link
+        self._tally = tally
+        self._clock = clock
+        self.apps = {one.app: AppReading() for issuer in settings.issuers for one in issuer.clients}
+        self.silence = {issuer.issuer: Silence() for issuer in settings.issuers}
+        self._told: set[tuple[str, str, str | None]] = set()
+
+    async def keep_reading(self) -> None:
+        """Read every `READ_SECONDS`. Never returns."""
+        while True:
+            try:
+                await self.read()
+            except Exception:
+                log.exception("metrics", outcome="failed")
+            await asyncio.sleep(READ_SECONDS)
+
+    async def read(self) -> None:
+        """One reading of every app; what can not be had keeps its age."""
+        heard: list[tuple[float, bytes]] = []
+        for server, apps in (await self._by_server()).items():
+            for start in range(0, len(apps), _APPS_AT_ONCE):
+                some = apps[start : start + _APPS_AT_ONCE]
+                try:
+                    async with asyncio.timeout(REDIS_SECONDS):
+                        await self._read_some(server, some, heard)
+                except EXCHANGE_FAULTS as error:
+                    self._tell("failed", str(fault_of(error)))
+                    break
+        # Several apps may have logouts of one issuer.
+        for at, name in sorted(heard):
+            if (silence := self.silence.get(name.decode("utf-8", "replace"))) is not None:
+                silence.heard(at)
+
+    async def _by_server(self) -> dict[Redis, list[str]]:
+        found: dict[Redis, list[str]] = {}
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                for app in self.apps:
+                    found.setdefault(await self._link.primary(app), []).append(app)
+        except EXCHANGE_FAULTS as error:
+            self._tell("failed", str(fault_of(error)))
+        return found
+
+    async def _read_some(
+        self, server: Redis, apps: Sequence[str], heard: list[tuple[float, bytes]]
+    ) -> None:
+        pipeline = server.pipeline(transaction=False)
+        for app in apps:
+            keys, reading = keys_of(app), self.apps[app]
+            pipeline.xlen(keys.events)
+            pipeline.xlen(keys.dead_letters)
+            pipeline.xinfo_groups(keys.events)
+            pipeline.hgetall(keys.readers)
+            _newer(pipeline, keys.events, reading.last_event, _ENTRIES)
+            most = 1 if reading.last_receipt is None else _RECEIPTS
+            _newer(pipeline, keys.receipts, reading.last_receipt, most)
+        answers = await pipeline.execute(raise_on_error=False)
+        for app, own in zip(apps, zip(*[iter(answers)] * 6, strict=True), strict=True):
+            self._tell_refused(app, own)
+            events, dead, groups, readers, entries, receipts = (
+                None if isinstance(one, RedisError) else one for one in own
+            )
+            reading = self.apps[app]
+            await self._take_readers(reading, readers)
+            self._take_receipts(app, reading, receipts)
+            first = reading.last_event is None
+            if entries:
+                heard += map(_heard, filter(_is_providers, entries))
+                reading.last_event = entries[0][0]
+                if first and len(entries) == _ENTRIES:
+                    heard += await self._past(server, keys_of(app).events, entries[-1][0])
+            reading.events, reading.dead_letters = events, dead
+            await self._take_groups(server, app, groups)
+            reading.at = self._clock()
+
+    async def _past(self, server: Redis, key: str, before: bytes) -> list[tuple[float, bytes]]:
+        """Once, at the start: what came before the newest entries, as far as is worth it."""
+        heard: list[tuple[float, bytes]] = []
+        for _ in range(_PAST_PAGES):
+            page: Any = await server.xrevrange(key, b"(" + before, "-", count=_ENTRIES)
+            heard += map(_heard, filter(_is_providers, page))
+            if len(page) < _ENTRIES:
+                break
+            before = page[-1][0]
+        return heard
+
+    async def _take_readers(self, reading: AppReading, found: Mapping[bytes, bytes] | None) -> None:
+        if found is None:
+            return
+        now, last = self._clock(), None
+        counts = dict.fromkeys(ReaderKind, 0)
+        del counts[ReaderKind.ENDED]  # nobody that runs
+        for number, (name, text) in enumerate(found.items(), 1):
+            if number % _REPORTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            reader = Reader.from_json(name, text)
+            if reader is None:
+                continue
+            last = max(last or 0.0, min(reader.at, now))  # their clocks are theirs
+            if reader.kind in counts and reader.at > now - SILENT_SECONDS:
+                counts[reader.kind] += 1
+        reading.readers, reading.last_report = counts, last
+
+    def _take_receipts(self, app: str, reading: AppReading, found: Any) -> None:
+        """Newest first. What was there before the first reading is not counted."""
+        if found is None:
+            return
+        if reading.last_receipt is not None:
+            for _, fields in found:
+                if (receipt := Receipt.from_fields(fields)) is not None:
+                    self._tally.receipt(app, receipt)
+        if found:
+            reading.last_receipt = found[0][0]
+        elif reading.last_receipt is None:
+            reading.last_receipt = b"0-0"
+
+    async def _take_groups(self, server: Redis, app: str, groups: Any) -> None:
+        reading = self.apps[app]
+        reading.lag = reading.pending = None
+        if not groups:
+            return
+        reading.pending = sum(group["pending"] for group in groups)
+        reading.lag = 0
+        for group in groups[:_APPS_AT_ONCE]:
+            lag = group.get("lag")
+            if lag is None:  # before Redis 7, and after entries were deleted, it can not say
+                after = b"(" + group["last-delivered-id"]
+                left: Any = await server.xrange(keys_of(app).events, after, "+", count=_ENTRIES)
+                lag = len(left)
+            reading.lag = max(reading.lag, lag)
+
+    def _tell_refused(self, app: str, answers: Sequence[object]) -> None:
+        if any(isinstance(one, NoPermissionError) for one in answers):
+            self._tell("refused", "NOPERM", app)
+
+    def _tell(self, outcome: str, error: str, app: str | None = None) -> None:
+        """Once: what stays away is seen at its age."""
+        if (outcome, error, app) not in self._told:
+            self._told.add((outcome, error, app))
+            log.warning("metrics", outcome=outcome, error=error, app=app)
+
+
+def _newer(pipeline: Any, key: str, last: bytes | None, most: int) -> None:
+    """What came after ``last``, newest first."""
+    pipeline.xrevrange(key, "+", "-" if last is None else b"(" + last, count=most)
+
+
+def _is_providers(entry: tuple[bytes, Mapping[bytes, bytes]]) -> bool:
+    return entry[1].get(b"source") == _PROVIDERS and b"iss" in entry[1]
+
+
+def _heard(entry: tuple[bytes, Mapping[bytes, bytes]]) -> tuple[float, bytes]:
+    """When it was written, by Redis' clock, and whose it is."""
+    entry_id, fields = entry
+    return int(entry_id.partition(b"-")[0]) / 1000, fields[b"iss"]

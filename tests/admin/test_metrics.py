@@ -1,0 +1,230 @@
+"""`/metrics` of a running receiver: what was done to it is what it says."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backchannel_logout import AppKeys
+from tests.support.listening import Child
+from tests.support.promtool import promtool
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_server import RedisServer
+from tests.support.scrape import Scrape
+from tests.test_workers import is_alive, requests_of, workers_of
+
+pytestmark = pytest.mark.slow
+
+KEYS = AppKeys("shop")
+
+
+def until(receiver: Receiver, name: str, value: float, **labels: str) -> None:
+    wait_for(lambda: Scrape(receiver).one(name, **labels) == value, f"{name} is {value}", receiver)
+
+
+def test_each_token_is_counted_once_by_what_became_of_it(
+    receiver: Receiver, provider: Provider
+) -> None:
+    token = provider.token(sid="s1")
+    assert [receiver.post(one).status_code for one in (token, token)] == [200, 200]
+    assert receiver.post(provider.token(aud="other")).status_code == 400
+    assert receiver.post(provider.token(iss="https://elsewhere.example")).status_code == 400
+    assert receiver.post("rubbish").status_code == 400
+    found = Scrape(receiver)
+    counted = {labels: value for labels, value in found.all("bcl_tokens_total").items() if value}
+    assert counted == {
+        f"shop-web,{provider.issuer},accepted,-": 1,
+        f"shop-web,{provider.issuer},repeated,-": 1,
+        f"-,{provider.issuer},refused,aud_unknown": 1,
+        "-,-,refused,iss_unknown": 1,
+        "-,-,refused,shape": 1,
+    }
+    assert found.one("bcl_stage_duration_seconds_count", stage="verify") == 2
+    assert found.one("bcl_stage_duration_seconds_count", stage="store") == 2
+    assert found.one("bcl_answer_duration_seconds_count") == 5
+    assert found.one("bcl_token_to_marker_seconds_count", issuer=provider.issuer) == 1
+    assert found.all("bcl_markers_written_total", app="shop") == {"new": 1, "known": 0}
+    assert found.all("bcl_jwks_fetches_total", issuer=provider.issuer) == {"good": 1, "failed": 0}
+    assert found.one("bcl_ready") == 1
+    assert found.one("bcl_redis_writable", server="primary") == 1
+    assert found.one("bcl_redis_risk", risk="persistence") == 0
+
+
+def test_a_flood_of_unknown_issuers_and_clients_adds_no_series(
+    receiver: Receiver, provider: Provider
+) -> None:
+    receiver.post(provider.token(aud="first"))
+    until(receiver, "bcl_app_events", 0)
+    before = Scrape(receiver).series
+    for n in range(50):
+        receiver.post(provider.token(iss=f"https://{n}.example"))
+        receiver.post(provider.token(aud=f"client-{n}"))
+        receiver.post(provider.token(header={"kid": f"kid-{n}", "alg": f"X{n}"}))
+    after = Scrape(receiver)
+    assert after.series == before
+    assert after.one("bcl_tokens_total", issuer="-", reason="iss_unknown") == 50
+
+
+def test_prometheus_own_tool_finds_nothing_to_say(receiver: Receiver, provider: Provider) -> None:
+    receiver.post(provider.token())
+    done = promtool("check", "metrics", stdin=Scrape(receiver).text)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it(receiver: Receiver) -> None:
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    answer = receiver.http.get(receiver.admin_url + "/metrics", headers={"accept": accept})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+    assert receiver.http.get(receiver.url + "/metrics").status_code == 404, "not for providers"
+
+
+def test_a_redis_that_hangs_costs_a_scrape_nothing(
+    receiver: Receiver, redis_server: RedisServer, provider: Provider
+) -> None:
+    assert receiver.post(provider.token()).status_code == 200
+    redis_server.freeze()
+    try:
+        until(receiver, "bcl_redis_writable", 0, server="primary")
+        receiver.post(provider.token(sid="s2"))
+        began = time.monotonic()
+        found = Scrape(receiver)
+        assert time.monotonic() - began < 5, "far more than it takes, far less than Redis"
+        assert found.one("bcl_tokens_total", outcome="journaled") == 1
+        assert found.one("bcl_journal_entries", state="waiting") == 1
+        assert found.one("bcl_journal_bytes") > 100
+        assert found.one("bcl_token_to_marker_seconds_count") == 1
+        assert found.one("bcl_redis_memory_used_bytes") is None, "nobody knows"
+    finally:
+        redis_server.thaw()
+    until(receiver, "bcl_journal_entries", 0, state="waiting")
+    until(receiver, "bcl_token_to_marker_seconds_count", 2)
+
+
+def test_a_clock_that_is_wrong_is_seen_by_the_tokens_that_it_makes_fail(
+    receiver: Receiver, provider: Provider
+) -> None:
+    assert Scrape(receiver).one("bcl_clock_difference_seconds") is None
+    now = int(time.time())
+    assert receiver.post(provider.token(iat=now + 200, exp=now + 400)).status_code == 400
+    difference = Scrape(receiver).one("bcl_clock_difference_seconds", issuer=provider.issuer)
+    assert difference is not None
+    assert -201 < difference < -150
+
+
+def test_what_is_parked_and_what_became_of_it(receiver: Receiver, provider: Provider) -> None:
+    provider.rotate("k2")
+    provider.mode = "500"
+    assert receiver.post(provider.token()).status_code == 503
+    found = Scrape(receiver)
+    assert found.one("bcl_parked_tokens", issuer=provider.issuer) == 1
+    assert found.one("bcl_parked_bytes", issuer=provider.issuer) > 400
+    assert found.one("bcl_tokens_total", reason="keys_unavailable") == 1
+    assert found.one("bcl_jwks_fetches_total", outcome="failed") >= 1
+    provider.mode = "ok"
+    until(receiver, "bcl_parked_tokens", 0)
+    found = Scrape(receiver)
+    assert found.one("bcl_parked_settled_total", outcome="accepted") == 1
+    assert found.one("bcl_tokens_total") == 1, "it is answered once"
+
+
+def test_an_apps_readers_and_receipts_are_seen(
+    receiver: Receiver, provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    until(receiver, "bcl_app_events", 0, app="shop")
+    listener = Child(tmp_path, redis_server.url, "shop", mode="group")
+    try:
+        until(receiver, "bcl_app_readers", 1, app="shop", kind="group")
+        for n in range(3):
+            assert receiver.post(provider.token(sid=f"s{n}")).status_code == 200
+        until(receiver, "bcl_app_receipts_total", 3, app="shop", outcome="done")
+        found = Scrape(receiver)
+        assert found.one("bcl_app_teardown_seconds_count", app="shop") == 3
+        assert found.one("bcl_app_group_lag_events", app="shop") == 0
+        assert found.one("bcl_app_group_pending_events", app="shop") == 0
+        assert found.one("bcl_app_dead_letters", app="shop") == 0
+        assert found.one("bcl_app_events", app="shop") == 3
+        last = found.one("bcl_issuer_last_logout_timestamp_seconds", issuer=provider.issuer)
+        assert last == pytest.approx(time.time(), abs=60)
+        assert found.one("bcl_app_last_report_timestamp_seconds") == pytest.approx(last, abs=60)
+        assert provider.issuer not in found.all("bcl_issuer_longest_gap_seconds"), "one minute old"
+    finally:
+        listener.kill()
+
+
+def test_what_is_usual_of_a_provider_is_read_from_redis_at_the_start(
+    provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    now = time.time()
+    with redis_server.client() as client:
+        for hours in (50, 40, 10, 9):
+            fields = {"v": "1", "source": "backchannel-logout", "iss": provider.issuer}
+            client.xadd(KEYS.events, fields, id=f"{int((now - hours * 3600) * 1000)}-0")
+        client.xadd(KEYS.events, {"v": "1", "source": "admin", "iss": provider.issuer})
+    receiver = Receiver(
+        tmp_path / "receiver", config(redis_server.url, f'issuer = "{provider.issuer}"')
+    )
+    try:
+        receiver.start()
+        wait_for(lambda: Scrape(receiver).one("bcl_issuer_longest_gap_seconds"), "it is read")
+        found = Scrape(receiver)
+        assert found.one("bcl_issuer_longest_gap_seconds") == pytest.approx(30 * 3600, abs=1)
+        last = found.one("bcl_issuer_last_logout_timestamp_seconds")
+        assert last == pytest.approx(now - 9 * 3600, abs=1), "an administrator is no provider"
+    finally:
+        receiver.stop()
+
+
+# -- several workers -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def workers(provider: Provider, redis_server: RedisServer, tmp_path: Path) -> Iterator[Receiver]:
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"', top="workers = 2")
+    receiver = Receiver(tmp_path / "receiver", text).start()
+    yield receiver
+    receiver.stop()
+
+
+def test_a_worker_that_is_killed_takes_no_count_along(
+    workers: Receiver, provider: Provider
+) -> None:
+    assert requests_of(workers, provider, [f"a{n}" for n in range(20)]) == [200] * 20
+    assert Scrape(workers).one("bcl_tokens_total", outcome="accepted") == 20
+    # And of what no scrape has seen:
+    assert requests_of(workers, provider, [f"b{n}" for n in range(20)]) == [200] * 20
+    victim, _ = workers_of(workers)
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: not is_alive(victim), "it is gone", workers)
+    found = Scrape(workers)
+    assert found.one("bcl_tokens_total", outcome="accepted") == 40
+    assert found.one("bcl_answer_duration_seconds_count") == 40
+    until(workers, "bcl_workers", 2, state="answering")
+    assert requests_of(workers, provider, [f"c{n}" for n in range(20)]) == [200] * 20
+    found = Scrape(workers)
+    assert found.one("bcl_tokens_total", outcome="accepted") == 60
+    assert found.one("bcl_worker_restarts_total") == 1
+    assert found.one("bcl_in_flight_limit") == 2048, "of those that live, and of no ghost"
+    assert not list((workers.directory / "data").rglob("*metrics*")), "no file is left"
+
+
+def test_a_worker_that_hangs_is_left_out_and_its_counts_are_not(
+    workers: Receiver, provider: Provider
+) -> None:
+    assert requests_of(workers, provider, [f"a{n}" for n in range(20)]) == [200] * 20
+    victim, _ = workers_of(workers)
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        found = Scrape(workers)
+        assert found.one("bcl_workers", state="answering") == 1
+        assert found.one("bcl_workers", state="configured") == 2
+        assert found.one("bcl_tokens_total", outcome="accepted") == 20
+        assert found.one("bcl_ready") == 0
+        assert found.one("bcl_in_flight_limit") == 1024
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    until(workers, "bcl_workers", 2, state="answering")

@@ -1,0 +1,237 @@
+"""For each alert: series with which it fires, and neighbours with which it does not.
+
+In the notation of promtool's unit tests, a value each minute: ``0+1x30`` grows by one for thirty
+minutes. Looked at after `AT` unless said otherwise.
+"""
+
+from dataclasses import dataclass, field
+
+Series = dict[str, str]
+
+AT = "30m"
+
+
+@dataclass(frozen=True)
+class Case:
+    """``fires`` and ``quiet`` hold one world each, or several of them."""
+
+    fires: Series | list[Series]
+    quiet: Series | list[Series] = field(default_factory=list)
+    at: str = AT
+    every: str = "1m"
+    """How often the rules are evaluated."""
+
+
+def of(worlds: Series | list[Series]) -> list[Series]:
+    return worlds if isinstance(worlds, list) else [worlds]
+
+
+def refused(values: str, issuer: str = "op", reason: str = "aud_unknown") -> Series:
+    labels = f'issuer="{issuer}",client="-",outcome="refused",reason="{reason}"'
+    return {f"bcl_tokens_total{{{labels}}}": values}
+
+
+def unavailable(values: str, reason: str) -> Series:
+    labels = f'issuer="op",client="-",outcome="unavailable",reason="{reason}"'
+    return {f"bcl_tokens_total{{{labels}}}": values}
+
+
+def answers(within: str, beyond: str) -> Series:
+    return {
+        'bcl_answer_duration_seconds_bucket{le="1.0"}': within,
+        'bcl_answer_duration_seconds_bucket{le="1.8"}': beyond,
+        'bcl_answer_duration_seconds_bucket{le="+Inf"}': beyond,
+    }
+
+
+def teardown(within: str, beyond: str) -> Series:
+    return {
+        'bcl_app_teardown_seconds_bucket{app="shop",le="1.0"}': within,
+        'bcl_app_teardown_seconds_bucket{app="shop",le="30.0"}': beyond,
+        'bcl_app_teardown_seconds_bucket{app="shop",le="+Inf"}': beyond,
+    }
+
+
+def fetches(good: str, failed: str) -> Series:
+    return {
+        'bcl_jwks_fetches_total{issuer="op",outcome="good"}': good,
+        'bcl_jwks_fetches_total{issuer="op",outcome="failed"}': failed,
+    }
+
+
+DAY = 24 * 60
+LAST = 'bcl_issuer_last_logout_timestamp_seconds{issuer="op"}'
+GAP = 'bcl_issuer_longest_gap_seconds{issuer="op"}'
+CLOCK = 'bcl_clock_difference_seconds{issuer="op",pod="%s"}'
+UP = 'up{job="backchannel-logout/receiver",pod="r-0"}'
+
+CASES: dict[str, Case] = {
+    "LogoutReceiverDown": Case(
+        fires=[{'bcl_ready{pod="r-0"}': "1x20 0x20"}, {'bcl_ready{pod="r-0"}': "1x20 stale"}],
+        quiet={'bcl_ready{pod="r-0"}': "0x60", 'bcl_ready{pod="r-1"}': "1x60"},
+    ),
+    "LogoutReceiverUnreachable": Case(
+        fires={UP: "0x60"},
+        quiet=[{UP: "1x60"}, {'up{job="other",pod="r-0"}': "0x60"}],
+    ),
+    "LogoutReceiverNotReady": Case(
+        fires={'bcl_ready{pod="r-0"}': "0x60"},
+        quiet=[{'bcl_ready{pod="r-0"}': "1x60"}, {'bcl_ready{pod="r-0"}': "1x29 0x1 1x60"}],
+    ),
+    "LogoutWorkersRestarting": Case(
+        fires=[
+            {"bcl_worker_restarts_total": "0x20 1x60"},
+            {'bcl_workers{state="configured"}': "2x60", 'bcl_workers{state="answering"}': "1x60"},
+        ],
+        quiet={
+            "bcl_worker_restarts_total": "3x60",
+            'bcl_workers{state="configured"}': "2x60",
+            'bcl_workers{state="answering"}': "2x60",
+        },
+    ),
+    "LogoutsUnavailable": Case(
+        fires=unavailable("0x22 1x60", "redis_unavailable"),
+        quiet=[unavailable("5x60", "redis_unavailable"), unavailable("0+1x60", "overloaded")],
+    ),
+    "LogoutsShed": Case(
+        fires=[
+            unavailable("0x22 1x60", "overloaded"),
+            unavailable("0x22 1x60", "quota"),
+            {"bcl_connections_shed_total": "0x22 1x60"},
+        ],
+        quiet=[unavailable("0+1x60", "deadline"), {"bcl_connections_shed_total": "7x60"}],
+    ),
+    "LogoutsSlow": Case(
+        fires=answers("0+98x60", "0+100x60"), quiet=answers("0+100x60", "0+100x60")
+    ),
+    "LogoutsRefused": Case(
+        # From nothing; and from one in twenty minutes to one a minute.
+        fires=[refused("0x1540 0+1x60"), refused("0+0.05x1540 77+1x60")],
+        quiet=[
+            refused("0x1550 1x60"),
+            refused("0+1x1600"),
+            refused("0x1540 0+1x60", issuer="-"),
+        ],
+        at="26h",
+        every="5m",
+    ),
+    "LogoutsUnreadable": Case(
+        fires=refused("0x1540 0+5x60", issuer="-", reason="shape"),
+        quiet=[
+            refused("0x1540 0+1x60", issuer="-"),
+            refused("0+5x1600", issuer="-"),
+            refused("0x1540 0+50x60"),
+        ],
+        at="26h",
+        every="5m",
+    ),
+    "LogoutProviderSilent": Case(
+        fires={LAST: f"0x{DAY}", GAP: f"7200x{DAY}"},
+        quiet=[
+            {LAST: f"0x{DAY}", GAP: f"20000x{DAY}"},
+            {LAST: f"0+60x{DAY}", GAP: f"5x{DAY}"},
+            {LAST: f"0x{DAY}"},
+        ],
+        at="5h",
+    ),
+    "LogoutProviderClockOff": Case(
+        fires=[{CLOCK % "r-0": "45x60"}, {CLOCK % "r-0": "-20x60", CLOCK % "r-1": "1x60"}],
+        quiet=[{CLOCK % "r-0": "0.7x60"}, {CLOCK % "r-0": "45x60", CLOCK % "r-1": "1x60"}],
+    ),
+    "LogoutKeysFailing": Case(
+        fires=fetches("1x60", "0+1x60"),
+        quiet=[fetches("0+1x60", "0+1x60"), fetches("1x60", "4x60")],
+    ),
+    "LogoutKeysStale": Case(
+        fires=[
+            {
+                'bcl_jwks_age_seconds{issuer="op"}': "50000+60x60",
+                'bcl_jwks_max_stale_seconds{issuer="op"}': "86400x60",
+            },
+            {'bcl_jwks_keys{issuer="op"}': "0x60"},
+        ],
+        quiet={
+            'bcl_jwks_age_seconds{issuer="op"}': "600x60",
+            'bcl_jwks_max_stale_seconds{issuer="op"}': "86400x60",
+            'bcl_jwks_keys{issuer="op"}': "2x60",
+        },
+    ),
+    "LogoutTokensParked": Case(
+        fires={'bcl_parked_oldest_seconds{issuer="op"}': "90x60"},
+        quiet={'bcl_parked_oldest_seconds{issuer="op"}': "20x60"},
+    ),
+    "LogoutTokensGivenUp": Case(
+        fires=[
+            {'bcl_parked_settled_total{issuer="op",outcome="given_up"}': "0x20 1x60"},
+            {'bcl_parked_turned_away_total{issuer="op"}': "0x20 3x60"},
+        ],
+        quiet=[
+            {'bcl_parked_settled_total{issuer="op",outcome="accepted"}': "0+1x60"},
+            {'bcl_parked_turned_away_total{issuer="op"}': "3x60"},
+        ],
+    ),
+    "LogoutJournalWaiting": Case(
+        fires={"bcl_journal_oldest_seconds": "400x60"}, quiet={"bcl_journal_oldest_seconds": "9x60"}
+    ),
+    "LogoutJournalFilling": Case(
+        fires={"bcl_journal_bytes": "60x60", "bcl_journal_limit_bytes": "100x60"},
+        quiet={"bcl_journal_bytes": "40x60", "bcl_journal_limit_bytes": "100x60"},
+    ),
+    "LogoutJournalBroken": Case(
+        fires={"bcl_journal_writable": "0x60"}, quiet={"bcl_journal_writable": "1x60"}
+    ),
+    "LogoutJournalSetAside": Case(
+        fires={'bcl_journal_entries{state="set_aside"}': "2x60"},
+        quiet={'bcl_journal_entries{state="waiting"}': "2x60"},
+    ),
+    "LogoutRedisAway": Case(
+        fires={'bcl_redis_writable{server="primary",pod="r-0"}': "0x60"},
+        quiet={'bcl_redis_writable{server="primary",pod="r-0"}': "1x60"},
+    ),
+    "LogoutRedisNotDurable": Case(
+        fires={'bcl_redis_risk{server="primary",risk="persistence"}': "1x60"},
+        quiet=[
+            {'bcl_redis_risk{server="primary",risk="persistence"}': "0x60"},
+            {'bcl_redis_risk{server="primary",risk="replication"}': "1x60"},
+        ],
+    ),
+    "LogoutRedisLevelMissed": Case(
+        fires={"bcl_redis_durability_reached": "0x60"},
+        quiet={"bcl_redis_durability_reached": "1x60"},
+    ),
+    "LogoutRedisMemory": Case(
+        fires={'bcl_redis_memory_ratio{server="primary"}': "0.71x60"},
+        quiet={'bcl_redis_memory_ratio{server="primary"}': "0.69x60"},
+    ),
+    "LogoutRedisEvicts": Case(
+        fires={'bcl_redis_evicted_keys{server="primary"}': "0x20 9x60"},
+        quiet={'bcl_redis_evicted_keys{server="primary"}': "9x60"},
+    ),
+    "LogoutRedisLostWrites": Case(
+        fires={"bcl_recovered_revocations_total": "0x20 9x60"},
+        quiet={"bcl_recovered_revocations_total": "9x60"},
+    ),
+    "LogoutAppNotReading": Case(
+        fires={'bcl_app_last_report_timestamp_seconds{app="shop"}': "0x60"},
+        quiet={'bcl_app_last_report_timestamp_seconds{app="shop"}': "0+60x60"},
+    ),
+    "LogoutAppBehind": Case(
+        fires={'bcl_app_group_lag_events{app="shop"}': "50x60"},
+        quiet={'bcl_app_group_lag_events{app="shop"}': "50x25 0x60"},
+    ),
+    "LogoutAppPending": Case(
+        fires={'bcl_app_group_pending_events{app="shop"}': "50x60"},
+        quiet={'bcl_app_group_pending_events{app="shop"}': "3x60"},
+    ),
+    "LogoutAppDeadLetters": Case(
+        fires={'bcl_app_dead_letters{app="shop"}': "1x60"},
+        quiet={'bcl_app_dead_letters{app="shop"}': "0x60"},
+    ),
+    "LogoutAppSlow": Case(
+        fires=teardown("0+90x60", "0+100x60"), quiet=teardown("0+100x60", "0+100x60")
+    ),
+    "LogoutAppsNotSeen": Case(
+        fires={'bcl_app_reading_age_seconds{app="shop"}': "300x60"},
+        quiet={'bcl_app_reading_age_seconds{app="shop",pod="r-0"}': "3x60"},
+    ),
+}  # fmt: skip

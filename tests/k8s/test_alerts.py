@@ -1,0 +1,112 @@
+"""The alerts: each fires when it should, stays quiet beside it, and leads to its chapter."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.telemetry.metrics import ALL
+from tests.k8s.alert_cases import CASES, Series, of
+from tests.support.manifests import ROOT
+from tests.support.promtool import promtool
+
+FOLDER = ROOT / "k8s/overlays/monitoring"
+RULES: dict[str, Any] = yaml.safe_load((FOLDER / "rules.yaml").read_text())["spec"]
+ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
+RUNBOOK = (ROOT / "docs/runbook.md").read_text()
+
+SUFFIX = re.compile(r"_(bucket|sum|count)$")
+
+
+@pytest.fixture(scope="session")
+def rules_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rules as Prometheus itself reads them."""
+    path = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    path.write_text(yaml.safe_dump(RULES))
+    return path
+
+
+def test_each_alert_has_its_cases() -> None:
+    assert CASES.keys() == ALERTS.keys()
+    assert all(case.quiet for case in CASES.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_fires_in_its_world_and_not_in_the_neighbouring_one(
+    name: str, tmp_path: Path
+) -> None:
+    case = CASES[name]
+    alone = {"groups": [{"name": "one", "rules": [ALERTS[name]]}]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(alone))
+
+    def expects(world: Series, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        firing = f'count(ALERTS{{alertname="{name}", alertstate="firing"}})'
+        return {
+            "interval": "1m",
+            "input_series": [{"series": one, "values": two} for one, two in world.items()],
+            "promql_expr_test": [{"expr": firing, "eval_time": case.at, "exp_samples": samples}],
+        }
+
+    told = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": case.every,
+        "tests": [expects(world, [{"labels": "{}", "value": 1}]) for world in of(case.fires)]
+        + [expects(world, []) for world in of(case.quiet)],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(told))
+    done = promtool("test", "rules", tmp_path / "test.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_rules_are_rules_for_prometheus(rules_file: Path) -> None:
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", rules_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_how_grave_it_is_and_leads_to_its_chapter(name: str) -> None:
+    rule = ALERTS[name]
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    chapter = re.search(rf"^### {name}$(.*?)(?=^##|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
+    assert chapter is not None
+    for part in ("**Means.**", "**Confirm.**", "**Do.**"):
+        assert part in chapter[1], part
+
+
+def test_the_runbook_has_no_chapter_of_an_alert_that_is_gone() -> None:
+    [alerts] = re.findall(r"^## Alerts$(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^### (\w+)$", alerts, re.MULTILINE) == list(ALERTS)
+
+
+def queries() -> dict[str, str]:
+    """Every query of the alerts and of the dashboard."""
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
+    found = {name: rule["expr"] for name, rule in ALERTS.items()}
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            found[f"{panel['title']}/{target['refId']}"] = target["expr"]
+    return found
+
+
+@pytest.mark.parametrize("expr", queries().values(), ids=queries())
+def test_a_query_asks_for_metrics_that_there_are_by_labels_that_they_have(expr: str) -> None:
+    names = re.findall(r"\b(bcl_\w+)\b", expr)
+    assert names or "up{" in expr
+    known = {"instance", "pod", "job", "le", "app", "state", "issuer", "server", "namespace"}
+    labels = set()
+    for name in names:
+        metric = ALL.get(name) or ALL[SUFFIX.sub("", name)]
+        if metric is not ALL.get(name):
+            assert metric.kind == "histogram"
+        labels |= set(metric.labels)
+    by = re.findall(r"\b(?:by|without|on|ignoring) \(([^)]*)\)|\bignoring\((\w+)\)", expr)
+    asked = {one.strip() for group in by for part in group for one in part.split(",") if one}
+    asked |= set(re.findall(r"[{,]\s*(\w+)\s*(?:=~?|!~|!=)", expr))
+    assert asked <= labels | (known & {"instance", "pod", "job", "le", "namespace"})
