@@ -10,6 +10,7 @@ for without end, and connections that say nothing use up the process's files.
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
