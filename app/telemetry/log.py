@@ -3,13 +3,13 @@
     set_up_log      once for a process; again when its settings are known
     JsonLine        past all of this, for the line that each token has
     lines           what a line looks like, and what may be in it
+    output          where they go, and when
     repetitions     a failure that comes again and again, told with a count
 
 The standard way of a record takes as long as half a signature: it looks for the caller's line, the
 thread and the process. Nobody sees those here, so they are not found out.
 """
 
-import contextlib
 import logging
 import sys
 import time
@@ -18,6 +18,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from app.settings import Settings
 
 from .lines import formatter, timestamp
+from .output import LINES
 from .repetitions import Repetitions
 
 # What our format does not show need not be found out ("Optimization" in Python's Logging HOWTO).
@@ -35,11 +36,14 @@ def set_up_log(settings: Settings | None = None, *, least: str | None = None) ->
     ``least`` is the level from which on lines are told, in place of ``log_level``.
     """
     global _json_line  # noqa: PLW0603  like the logging that it stands beside: one for the process
+    wanted = settings.log_format if settings else "auto"
     level = getattr(logging, (least or (settings.log_level if settings else "info")).upper())
-    handler = new_handler(settings)
+    as_json = wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
+    handler = LineHandler()
+    handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    _json_line = JsonLine(handler, level) if _is_json(settings) else None
+    _json_line = JsonLine(handler, level) if as_json else None
     for name in _NOT_SHOWN:
         setattr(logging, name, None)
     # The libraries tell of each request, with its URL; we tell of each token.
@@ -49,19 +53,6 @@ def set_up_log(settings: Settings | None = None, *, least: str | None = None) ->
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
-def new_handler(settings: Settings | None = None) -> "LineHandler":
-    """Writes lines as the settings say; for a command that tells of one thing alone, too."""
-    handler = LineHandler()
-    formatted = formatter(as_json=_is_json(settings), colors=sys.stderr.isatty())
-    handler.setFormatter(formatted)
-    return handler
-
-
-def _is_json(settings: Settings | None) -> bool:
-    wanted = settings.log_format if settings else "auto"
-    return wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
-
-
 def json_line() -> "JsonLine | None":
     """Where the line of a token goes by the short way; None where the log is not JSON, or is not
     ours: then it goes the way of every other."""
@@ -69,7 +60,7 @@ def json_line() -> "JsonLine | None":
 
 
 class LineHandler(logging.Handler):
-    """One write for each line, before its answer: who was told 200 is in the log."""
+    """Hands each line to `LINES`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -79,10 +70,7 @@ class LineHandler(logging.Handler):
 
     def write(self, line: str) -> None:
         """Write a line that has no end yet. Never fails: a full disk must cost no logout."""
-        with contextlib.suppress(OSError, ValueError):
-            # With its end in one call: lines of several processes stay whole, and standard error
-            # hands each line on by itself.
-            sys.stderr.write(line + "\n")
+        LINES.write(line)
 
 
 class JsonLine:
@@ -104,12 +92,4 @@ class JsonLine:
 
 _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
-__all__ = [
-    "JsonLine",
-    "LineHandler",
-    "json_line",
-    "new_handler",
-    "quoted",
-    "repetitions",
-    "set_up_log",
-]
+__all__ = ["JsonLine", "LineHandler", "json_line", "quoted", "repetitions", "set_up_log"]
