@@ -24,6 +24,7 @@ Around it:
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener
     sessions     the providers' own sessions, through their APIs
+    account      the users' listener: their own sessions
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
     history      reads back: is this session dead, by which token, who has acted
