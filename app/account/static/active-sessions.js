@@ -1,6 +1,7 @@
 /* <active-sessions>: a user's own sessions; sign out one, or all others, and see it done.
 
    Attributes  src       where the sessions are (default /account/sessions)
+               sign-in-url  where to sign in again (default /)
                lang      for times and numbers (default: the page's)
                text-...  any text of TEXTS below, such as text-sign-out="Abmelden";
                          {names} in braces are filled in
@@ -92,7 +93,8 @@ button:disabled { opacity: .55; cursor: default; }
 .bar i { display: block; height: 100%; width: 100%; background: var(--_accent); transform-origin: left;
   transition: transform .3s; }
 .good .bar { display: none; }
-li.over .name, li.over .facts, li.over .icon { opacity: .6; }
+li.over .name { color: var(--_quiet); text-decoration: line-through; }
+li.over .icon { opacity: .55; }
 .foot { margin-top: 1rem; display: flex; flex-wrap: wrap; gap: .625rem; align-items: center; }
 .foot p { flex: 1 1 14rem; margin: 0; font-weight: 550; }
 .notice { margin: 0 0 1rem; padding: .875rem 1.125rem; border-radius: var(--_radius);
@@ -358,7 +360,7 @@ class ActiveSessions extends HTMLElement {
 
   #signIn() {
     const event = new CustomEvent("sign-in-needed", { cancelable: true });
-    if (this.dispatchEvent(event)) location.reload();
+    if (this.dispatchEvent(event)) location.assign(this.getAttribute("sign-in-url") || "/");
   }
 
   #button(key, text, on, options = {}) {
