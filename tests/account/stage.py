@@ -99,7 +99,7 @@ def now() -> int:
 def account_scene(tmp_path: Path, top: str = "") -> Iterator[AccountScene]:
     redis = RedisServer(tmp_path / "redis").start()
     with Provider() as keys, Tenant(keys) as tenant:
-        text = settings(redis, tenant, keys, TOP + top)
+        text = settings(redis.url, tenant, keys, TOP + top)
         receiver = Receiver(tmp_path / "receiver", text).start()
         tenant.receiver = receiver
         look = redis.client()
