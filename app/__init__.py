@@ -25,6 +25,7 @@ Around it:
     admin        the operators' listener: health, metrics, the API
     operating    the API, built and kept running
     sessions     the providers' own sessions, through their APIs
+    account      the users' listener: their own sessions
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP
     history      reads back: is this session dead, by which token, who has acted

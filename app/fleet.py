@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+from app.account_service import running_account
 from app.admin.health import HealthOfAll
 from app.admin.metrics import Metrics
 from app.canary.issuer import with_canary
-from app.listeners import admin_server, serve_all
+from app.listeners import Server, account_server, admin_server, serve_all
 from app.log import new_log
 from app.operating import Wrap, running_api
 from app.service import (
     bound,
+    bound_for_users,
     new_app,
     new_canary,
     running_publisher,
@@ -33,6 +35,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         stop = stack.enter_context(stop_on_signal())
         listeners = stack.enter_context(bound_for(settings.workers, settings))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
+        account = stack.enter_context(bound_for_users(settings))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
         own = settings
         settings, signer = with_canary(settings)
@@ -40,18 +43,19 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         health = HealthOfAll(workers.health)
         health.stopping = stop.is_set
         metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))
-        with_api = await stack.enter_async_context(
-            running_operators(own, redis_url, health, stop, announce)
+        with_api, users = await stack.enter_async_context(
+            running_apis(own, redis_url, health, stop, announce, account)
         )
         # Left last: while the workers end, /readyz says that we are about to.
         routes = [*health.routes, metrics.route]
-        server = admin_server(settings, admin, with_api(new_app(routes)))
+        servers = [admin_server(settings, admin, with_api(new_app(routes))), *users]
         ended = asyncio.Event()
-        admin.listen()
-        serving = asyncio.create_task(serve_all([server], ended, drain=0))
+        for listener in (admin, *account):
+            listener.listen()
+        serving = asyncio.create_task(serve_all(servers, ended, drain=0))
         try:
             async with workers.running():
-                tell_addresses(listeners[0], admin, announce)
+                tell_addresses(listeners[0], admin, announce, account)
                 canary = new_canary(settings, signer, redis_url, listeners[0], workers.own_cells)
                 health.canary = canary.state if canary else None
                 async with background([canary.keep_trying] if canary else []):
@@ -63,26 +67,34 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
 
 
 @contextlib.asynccontextmanager
-async def running_operators(
+async def running_apis(
     settings: Settings,
     redis_url: str,
     health: HealthOfAll,
     stop: asyncio.Event,
     announce: Callable[[str], None],
-) -> AsyncIterator[Wrap]:
-    """`/api` of the parent, which has for it what a worker has: connections to Redis, a journal
-    file. Raises `StartFault`."""
-    if settings.admin_token is None:
-        yield lambda app: app
+    account: Sequence[socket.socket],
+) -> AsyncIterator[tuple[Wrap, list[Server]]]:
+    """`/api` and the users' listener, where they are to be. The parent has for them what a worker
+    has: connections to Redis, a journal file. Raises `StartFault`."""
+    if settings.admin_token is None and not account:
+        yield (lambda app: app), []
         return
     share = share_of(settings, settings.workers)
-    async with (
-        running_publisher(share, redis_url) as publisher,
-        running_api(
-            settings, publisher, health=health.now, stopping=stop.is_set, announce=announce
-        ) as with_api,
-    ):
-        yield with_api
+    async with contextlib.AsyncExitStack() as stack:
+        publisher = await stack.enter_async_context(running_publisher(share, redis_url))
+        with_api = await stack.enter_async_context(
+            running_api(
+                settings, publisher, health=health.now, stopping=stop.is_set, announce=announce
+            )
+        )
+        users = []
+        for listener in account:
+            app = await stack.enter_async_context(
+                running_account(settings, publisher, stopping=stop.is_set)
+            )
+            users.append(account_server(settings, listener, app))
+        yield with_api, users
 
 
 @contextlib.contextmanager

@@ -39,8 +39,11 @@ LAST_SECONDS = 1.0
 # The operators' probes, and those who look at what is wrong.
 ADMIN_CONNECTIONS = 256
 
-# Files beside the public connections: the operators' ones, Redis, key fetches, the journal.
-OTHER_FILES = 512
+# Apps' backends, a connection for each user who looks at a page; and browsers.
+ACCOUNT_CONNECTIONS = 512
+
+# Files beside the public connections: operators' and users' ones, Redis, keys, the journal.
+OTHER_FILES = 1024
 
 
 async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: float) -> None:
@@ -76,6 +79,11 @@ def public_server(
 def admin_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
     """The operators' one."""
     return Server(settings, listener, app, most=ADMIN_CONNECTIONS)
+
+
+def account_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
+    """The users' one."""
+    return Server(settings, listener, app, most=ACCOUNT_CONNECTIONS)
 
 
 class Server(uvicorn.Server):

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import httpx
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.account_service import running_account
 from app.admin.gauges import Gauges
 from app.admin.health import Health
 from app.admin.metrics import Metrics, of_service
@@ -25,7 +26,7 @@ from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
-from app.listeners import admin_server, public_server, serve_all
+from app.listeners import account_server, admin_server, public_server, serve_all
 from app.log import new_log
 from app.operating import running_api
 from app.publish.publisher import JournalUnusable, Publisher
@@ -58,14 +59,15 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         stop = stack.enter_context(stop_on_signal())
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
+        account = stack.enter_context(bound_for_users(settings))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
         own = settings
         settings, signer = with_canary(settings)
         cells = Cells(settings)
         parts = await stack.enter_async_context(running_parts(settings, redis_url, cells))
-        for listener in (public, admin):
+        for listener in (public, admin, *account):
             listener.listen()  # who comes from here on waits in line, and is not turned away
-        tell_addresses(public, admin, announce)
+        tell_addresses(public, admin, announce, account)
         parts.health.stopping = stop.is_set
         with_api = await stack.enter_async_context(
             running_api(
@@ -80,6 +82,11 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, with_api(parts.admin_app)),
         ]
+        for listener in account:
+            app = await stack.enter_async_context(
+                running_account(own, parts.publisher, stopping=stop.is_set)
+            )
+            servers.append(account_server(settings, listener, app))
         parts.gauges.connections = servers[0].connections
         canary = new_canary(settings, signer, redis_url, public, cells)
         parts.health.canary = canary.state if canary else None
@@ -157,11 +164,16 @@ def new_canary(
 
 
 def tell_addresses(
-    public: socket.socket, admin: socket.socket, announce: Callable[[str], None]
+    public: socket.socket,
+    admin: socket.socket,
+    announce: Callable[[str], None],
+    account: Sequence[socket.socket] = (),
 ) -> None:
     """For the person at the terminal."""
     announce(f"back-channel logout:      http://{_shown(public)}{PATH}")
     announce(f"health and operations:    http://{_shown(admin)}/readyz")
+    for listener in account:
+        announce(f"users' own sessions:      http://{_shown(listener)}/account")
 
 
 class Parts:
@@ -290,6 +302,16 @@ def bound(
                 f"{setting}: {host}:{port} can not be used ({error.strerror})"
             ) from None
         yield listener
+
+
+@contextlib.contextmanager
+def bound_for_users(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The users' listening address, where there is to be one. Raises `StartFault`."""
+    if settings.account_listen is None:
+        yield []
+        return
+    with bound(settings.account_listen, "account_listen") as listener:
+        yield [listener]
 
 
 def _shown(listener: socket.socket) -> str:

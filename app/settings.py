@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from .presets import PresetName, presets
+from .settings_account import AccountApp, Audience, Origin, Scope, account_faults
 from .settings_canary import CanarySettings, canary_faults
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
@@ -153,6 +154,14 @@ class Settings(IssuerOptions, ClientOptions):
     at each start, and printed."""
     admin_hosts: Annotated[tuple[HostName, ...], Listed] = ()
     """Names by which operators reach it, beside those of loopback and its own address."""
+    account_listen: Address | None = None
+    """For users' own sessions: for the apps' backends, or browsers; not there without it."""
+    account_apps: tuple[AccountApp, ...] = ()
+    account_audience: Audience | None = None
+    """Of the access tokens by which browsers may ask; none may without it."""
+    account_scope: Scope | None = None
+    account_origins: Annotated[tuple[Origin, ...], Listed] = ()
+    """Whose pages may ask with an access token (CORS)."""
     confirm_within: Annotated[Seconds, Field(le=600)] = 10
     """How long after the end of a provider's session its logout token is waited for."""
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
@@ -239,7 +248,7 @@ class Settings(IssuerOptions, ClientOptions):
 _SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
-_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary"}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary", "account_apps"}
 
 
 class SettingsFault(Exception):
@@ -271,7 +280,9 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
                 continue
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    across = (*faults_across(raw), *session_faults(raw), *canary_faults(raw))
+    across = (
+        *faults_across(raw), *session_faults(raw), *canary_faults(raw), *account_faults(raw)
+    )  # fmt: skip
     faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))

@@ -5,7 +5,8 @@ session is a signed cookie, so nothing else could end it: whoever has a copy has
 
 ``python -m examples.relying_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its
 name in the receiver's settings), SESSION_SECRET, PORT and HOST (loopback unless in a container)
-from the environment.
+from the environment. With ACCOUNT_URL (the receiver's ``account_listen``) and ACCOUNT_TOKEN it
+also shows its users their own sessions.
 """
 
 import os
@@ -21,10 +22,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Lifespan
 
 from backchannel_logout import AsyncSessionGuard, remember
+from backchannel_logout.account.asgi import account_app
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -36,6 +38,7 @@ SIGN_OUT = '<form method="post" action="/logout"><button>Sign out</button></form
 def create_app(environ: Mapping[str, str]) -> Starlette:
     """The app, with the settings that the module's docstring names."""
     issuer, here = environ["ISSUER"], f"http://127.0.0.1:{environ['PORT']}"
+    sessions_url = "/account" if "ACCOUNT_URL" in environ else f"{issuer}/sessions"
     guard = AsyncSessionGuard(environ["REDIS_URL"], app=environ["APP"])
     provider = OAuth().register(
         "provider",
@@ -61,7 +64,7 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
     async def home(request: Request) -> Response:
         if "name" not in request.session:
             return page("You are not signed in.", SIGN_IN)
-        link = f'<p><a href="{escape(issuer)}/sessions">Your sessions</a></p>'
+        link = f'<p><a href="{escape(sessions_url)}">Your sessions</a></p>'
         return page(f"You are signed in as {request.session['name']}.", link + SIGN_OUT)
 
     async def ended(_: Request) -> Response:
@@ -82,6 +85,7 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
     return Starlette(
         lifespan=closing(guard),
         routes=[
+            *account_routes(environ),
             Route("/", home),
             Route("/me", me),
             Route("/login", login),
@@ -98,6 +102,13 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
             ),
         ],
     )
+
+
+def account_routes(environ: Mapping[str, str]) -> list[BaseRoute]:
+    """The page of the user's own sessions and what it asks, behind the app's own cookie."""
+    if "ACCOUNT_URL" not in environ:
+        return []
+    return [Mount("/account", account_app(environ["ACCOUNT_URL"], environ["ACCOUNT_TOKEN"]))]
 
 
 def closing(guard: AsyncSessionGuard) -> Lifespan[Starlette]:

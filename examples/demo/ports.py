@@ -17,6 +17,7 @@ class Ports:
 
     receiver: int = 8000
     admin: int = 9000
+    account: int = 9100
     redis: int = 6390
     provider: int = 8001
     shop: int = 8002

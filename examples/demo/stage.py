@@ -38,6 +38,8 @@ post_logout_redirect_uri = "http://127.0.0.1:{shop}/"
 _RECEIVER_SETTINGS = """\
 listen = "127.0.0.1:{receiver}"
 admin_listen = "127.0.0.1:{admin}"
+account_listen = "127.0.0.1:{account}"
+account_apps = [{{app = {app}, token = {account_token}}}]
 redis_url = "embedded"
 embedded_port = {redis}
 data_dir = {data_dir}
@@ -96,9 +98,11 @@ async def set_up(
     address. Raises `ChildFault` when something does not start.
     """
     client_secret, api_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    account_token = secrets.token_urlsafe(32)
     data_dir = directory / "data"
     strings = {
         "api_token": api_token,
+        "account_token": account_token,
         "client_id": CLIENT_ID,
         "client_secret": client_secret,
         "app": APP,
@@ -130,6 +134,7 @@ async def set_up(
             ISSUER=provider_url, CLIENT_ID=CLIENT_ID, CLIENT_SECRET=client_secret,
             APP=APP, REDIS_URL=announced[1], PORT=str(ports.shop),
             SESSION_SECRET=secrets.token_urlsafe(24),
+            ACCOUNT_URL=url(ports.account), ACCOUNT_TOKEN=account_token,
         )  # fmt: skip
         yield Stage(ports, provider, receiver, shop, announced[1], api_token)
 

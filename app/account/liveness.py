@@ -1,0 +1,54 @@
+"""Whether the caller's own session lives: asked at each call, of Redis' primary.
+
+The decision is the apps' own (docs/contract.md): an ended session can neither list nor end
+anything, also while its app has not noticed yet.
+"""
+
+import time
+from collections.abc import Callable
+
+from app.admin.faults import redis_away
+from app.history.reading import Reading, Unreadable, needed
+from backchannel_logout import AppKeys, Verdict, decide, marker_keys
+from backchannel_logout.decision import whole_number
+
+from .caller import Caller, unauthorized
+
+
+class Liveness:
+    """Asks by ``reading``. ``clock`` is epoch seconds."""
+
+    def __init__(self, reading: Reading, clock: Callable[[], float] = time.time) -> None:
+        self._reading = reading
+        self._clock = clock
+
+    async def check(self, caller: Caller) -> None:
+        """Raises `ApiFault`: 401 where the session has ended, 503 while nobody knows."""
+        try:
+            alive = [await self._lives(caller, app) for app in caller.apps]
+        except (Unreadable, ValueError) as fault:
+            raise redis_away() from fault
+        if not all(alive):
+            raise unauthorized("this session has ended; sign in again", "session_ended")
+
+    async def _lives(self, caller: Caller, app: str) -> bool:
+        keys, now = AppKeys(app), self._clock()
+        wanted = marker_keys(keys, caller.session)
+        answers = [
+            needed(one)
+            for one in await self._reading.of_app(
+                app,
+                [("HGET", keys.meta, "max_session_age"), *(("GET", key) for key in wanted)],
+            )
+        ]
+        if answers[0] is None:
+            raise Unreadable("no meta")
+        age = whole_number(answers[0])
+        found = dict(zip(wanted, answers[1:], strict=True))
+        sid = caller.session.sid
+        if caller.by_token and sid is not None and found[keys.sid(caller.session.iss, sid)]:
+            # A refreshed access token is younger than the logout that ended its session, so that
+            # any marker of the session itself ends it, whatever its cutoff.
+            return False
+        verdict = decide(caller.session, found.values(), max_session_age=age, now=now)
+        return verdict is Verdict.ALIVE

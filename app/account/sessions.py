@@ -1,0 +1,166 @@
+"""`/account/sessions`: the caller's own sessions, listed and ended.
+
+Whose session it is, the provider says, before anything is written: what is not the caller's and
+what is not there have one answer.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.admin import asked
+from app.admin.faults import ApiFault, not_found, redis_away
+from app.admin.provider_faults import as_answers
+from app.admin.records import Records
+from app.admin.resource import resource
+from app.history.reading import Unreadable
+from app.sessions.bulk import sessions_of
+from app.sessions.ending import Ending
+from app.sessions.endings import Endings
+from app.sessions.interface import SessionProvider
+from app.sessions.lifecycle import is_active
+from app.sessions.model import ProviderSession
+from app.sessions.segment import NotAnId, segment
+
+from .caller import Caller, unauthorized
+from .limits import Limits
+from .progress import Progress
+from .showing import Json, shown_session
+
+# Sessions that one request ends; who has more asks again.
+MOST_AT_ONCE = 100
+
+
+def no_such_session() -> ApiFault:
+    """Not there, or somebody else's."""
+    return not_found("you have no session of this id")
+
+
+class SessionRoutes:
+    """``providers`` are by the issuer's configured name."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, SessionProvider],
+        endings: Endings,
+        progress: Progress,
+        limits: Limits,
+        records: Records,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._providers = providers
+        self._endings = endings
+        self._progress = progress
+        self._limits = limits
+        self._records = records
+        self._clock = clock
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            resource("/account/sessions", GET=self.list_sessions, DELETE=self.end_others),
+            resource("/account/sessions/{session}", DELETE=self.end),
+        ]
+
+    async def list_sessions(self, request: Request) -> Response:
+        """Those that are active, the current one first, then the one that was used last."""
+        asked.query(request, [])
+        caller: Caller = request.scope["caller"]
+        found = await self._active(caller, self._provider(caller))
+        found.sort(key=lambda one: (one.id != caller.session.sid, -(_last(one))))
+        return JSONResponse(
+            {"sessions": [shown_session(o, current=o.id == caller.session.sid) for o in found]}
+        )
+
+    async def end(self, request: Request) -> Response:
+        """End one. Again, or from another tab: the same end, and how far it is."""
+        asked.query(request, [])
+        caller: Caller = request.scope["caller"]
+        self._limits.end((caller.issuer.issuer, caller.sub))
+        provider, session_id = self._provider(caller), session_in(request)
+        with as_answers():
+            session = await provider.read(session_id, user_id=caller.sub)
+        if session is not None and session.user_id != caller.sub:
+            raise no_such_session()
+        if caller.by_token and session_id != caller.session.sid:
+            await self._current(caller, provider)
+        if session is None:
+            ending = await self._progress.of(caller, session_id)
+        else:
+            ending = await self._begin(caller, provider, session, request)
+        return JSONResponse(await self._progress.shown(ending))
+
+    async def end_others(self, request: Request) -> Response:
+        """End all but the current one; nothing where that is none of the user's."""
+        asked.query(request, [])
+        caller: Caller = request.scope["caller"]
+        self._limits.end((caller.issuer.issuer, caller.sub))
+        provider = self._provider(caller)
+        sessions = await self._active(caller, provider)
+        if caller.session.sid not in [one.id for one in sessions]:
+            raise ApiFault(
+                409, "current_session_unknown",
+                "the provider does not know the session that asks, so none was ended",
+            )  # fmt: skip
+        others = [one for one in sessions if one.id != caller.session.sid]
+        endings = [
+            await self._begin(caller, provider, one, request) for one in others[:MOST_AT_ONCE]
+        ]
+        shown: list[Json] = [await self._progress.shown(one) for one in endings]
+        return JSONResponse({"sessions": shown, "more": len(others) > MOST_AT_ONCE})
+
+    # -- parts -----------------------------------------------------------------------------
+
+    def _provider(self, caller: Caller) -> SessionProvider:
+        provider = self._providers.get(caller.issuer.issuer)
+        if provider is None:
+            raise not_found("the issuer of this session has no session API in the settings")
+        return provider
+
+    async def _active(self, caller: Caller, provider: SessionProvider) -> list[ProviderSession]:
+        with as_answers():
+            found = await sessions_of(provider, caller.sub)
+        now = self._clock()
+        active = [one for one in found if one.user_id == caller.sub and is_active(one, now)]
+        if caller.by_token and caller.session.sid not in [one.id for one in active]:
+            raise unauthorized("this session has ended; sign in again", "session_ended")
+        return active
+
+    async def _current(self, caller: Caller, provider: SessionProvider) -> None:
+        """An access token outlives its session; nothing in an app does here. Raises `ApiFault`."""
+        with as_answers():
+            own = await provider.read(caller.session.sid or "", user_id=caller.sub)
+        if own is None or own.user_id != caller.sub or not is_active(own, self._clock()):
+            raise unauthorized("this session has ended; sign in again", "session_ended")
+
+    async def _begin(
+        self, caller: Caller, provider: SessionProvider, session: ProviderSession, request: Request
+    ) -> Ending:
+        try:
+            with as_answers():
+                ending = await self._endings.begin(provider, session, who=caller.who)
+        except Unreadable as fault:
+            raise redis_away() from fault
+        await self._records.act(
+            "account.session.end", request, outcome=ending.step.value,
+            iss=caller.issuer.issuer, apps=ending.apps, sid=session.id, sub=caller.sub,
+        )  # fmt: skip
+        return ending
+
+
+def session_in(request: Request) -> str:
+    """The path's id, if it can be one. Raises `ApiFault`, as for one that is not there."""
+    value = asked.segment(request, "session")
+    try:
+        segment(value)
+    except NotAnId:
+        raise no_such_session() from None
+    return value
+
+
+def _last(session: ProviderSession) -> float:
+    known = (session.last_seen_at, session.authenticated_at, session.created_at)
+    return next((at for at in known if at is not None), 0.0)

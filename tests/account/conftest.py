@@ -1,0 +1,24 @@
+"""One receiver for all tests of a file that leave it as it was."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.account.stage import AccountScene, account_scene
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountScene]:
+    with account_scene(tmp_path_factory.mktemp("account")) as running:
+        yield running
+
+
+@pytest.fixture
+def alice(scene: AccountScene) -> Iterator[AccountScene]:
+    """A scene without sessions of an earlier test."""
+    scene.user = f"auth0|{secrets.token_hex(6)}"
+    scene.tenant.sessions.clear()
+    scene.tenant.faults.clear()
+    yield scene
+    scene.tenant.faults.clear()

@@ -1,0 +1,111 @@
+"""A receiver with a users' listener, a provider that sends logout tokens, and its session API."""
+
+import base64
+import contextlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.admin.api_stage import Tenant, settings
+from tests.support.provider import ABSENT, Provider
+from tests.support.receiver import Receiver, wait_for
+from tests.support.redis_server import RedisServer
+
+BOB = "auth0|bob"
+SHOP_TOKEN = "the-token-of-the-shop-backend-000000"
+NEWS_TOKEN = "the-token-of-the-news-backend-000000"
+AUDIENCE, SCOPE = "https://account.example", "sessions"
+ORIGIN = "https://www.example"
+
+TOP = f"""
+account_listen = "127.0.0.1:0"
+account_audience = "{AUDIENCE}"
+account_scope = "{SCOPE}"
+account_origins = ["{ORIGIN}"]
+account_apps = [{{app = "shop", token = "{SHOP_TOKEN}"}}, {{app = "news", token = "{NEWS_TOKEN}"}}]
+"""
+
+
+def said(members: Any) -> str:
+    """The header ``Bcl-Session``."""
+    return base64.urlsafe_b64encode(json.dumps(members).encode()).decode().rstrip("=")
+
+
+class AccountScene:
+    """Asks as the shop's backend does, for one of its sessions."""
+
+    def __init__(self, receiver: Receiver, tenant: Tenant, keys: Provider, redis: Any) -> None:
+        self.receiver, self.tenant, self.keys, self.redis = receiver, tenant, keys, redis
+        found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
+        assert found
+        self.url = found[1]
+        self.user = ""
+        """Whose sessions they are: another one for each test, for users are limited."""
+
+    def session(self, sid: str, sub: str | None = None, **changes: Any) -> dict[str, Any]:
+        members = {
+            "iss": self.keys.issuer,
+            "sub": sub or self.user,
+            "sid": sid,
+            "login_at": now() - 600,
+        }
+        return {k: v for k, v in (members | changes).items() if v is not ABSENT}
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        session: dict[str, Any] | None,
+        token: str | None = SHOP_TOKEN,
+        **headers: str,
+    ) -> httpx.Response:
+        sent = {} if token is None else {"authorization": f"Bearer {token}"}
+        sent |= {} if session is None else {"bcl-session": said(session)}
+        return self.receiver.http.request(
+            method, f"{self.url}/account/sessions{path}", headers=sent | headers
+        )
+
+    def ids(self, session: dict[str, Any]) -> list[str]:
+        return [one["id"] for one in self.ask("GET", "", session).json()["sessions"]]
+
+    def until_final(self, sid: str, session: dict[str, Any]) -> dict[str, Any]:
+        def state() -> dict[str, Any]:
+            found: dict[str, Any] = self.ask("GET", f"/{sid}/state", session).json()
+            time.sleep(0.2)  # a user may ask twice a second
+            return found
+
+        wait_for(lambda: state()["gone"] and state()["apps"]["told"] == 2, "told", self.receiver)
+        return state()
+
+    def access_token(self, own: str, **changes: Any) -> str:
+        header = changes.pop("header", {"typ": "at+jwt"})
+        claims = {
+            "aud": AUDIENCE, "scope": f"openid {SCOPE}", "sub": self.user, "sid": own,
+            "events": ABSENT, "exp": now() + 300,
+        }  # fmt: skip
+        return self.keys.token(header=header, **(claims | changes))
+
+
+def now() -> int:
+    return int(time.time())
+
+
+@contextlib.contextmanager
+def account_scene(tmp_path: Path, top: str = "") -> Iterator[AccountScene]:
+    redis = RedisServer(tmp_path / "redis").start()
+    with Provider() as keys, Tenant(keys) as tenant:
+        text = settings(redis.url, tenant, keys, TOP + top)
+        receiver = Receiver(tmp_path / "receiver", text).start()
+        tenant.receiver = receiver
+        look = redis.client()
+        try:
+            yield AccountScene(receiver, tenant, keys, look)
+        finally:
+            look.close()
+            receiver.stop()
+            redis.stop()

@@ -1,0 +1,286 @@
+"""`/account/sessions`: a user's own sessions and nobody else's, over real HTTP."""
+
+import json
+import secrets
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.account.stage import (
+    BOB,
+    NEWS_TOKEN,
+    ORIGIN,
+    SHOP_TOKEN,
+    AccountScene,
+    account_scene,
+    now,
+    said,
+)  # fmt: skip
+from tests.support.auth0_api import fault, limited
+from tests.support.provider import ABSENT
+
+FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+    "Gecko) Version/17.5 Mobile/15E148 Safari/604.1"
+)
+
+
+def test_the_list_has_auth0s_names_and_the_current_one_first(alice: AccountScene) -> None:
+    device = {
+        "initial_user_agent": IPHONE, "initial_ip": "192.0.2.7",
+        "last_user_agent": FIREFOX, "last_ip": "203.0.113.7",
+    }  # fmt: skip
+    other = alice.tenant.add(alice.user)
+    own = alice.tenant.add(alice.user, device=device)
+    alice.tenant.add(BOB)
+
+    answer = alice.ask("GET", "", alice.session(own))
+
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    first, second = answer.json()["sessions"]
+    assert (first["id"], first["current"]) == (own, True)
+    assert (second["id"], second["current"]) == (other, False)
+    theirs = alice.tenant.sessions[own]
+    for name in ("created_at", "updated_at", "authenticated_at", "idle_expires_at", "expires_at"):
+        assert first[name] == theirs[name]
+    assert first["device"] == device | {
+        "browser": "Firefox 128", "os": "Windows", "kind": "desktop",
+    }  # fmt: skip
+
+
+def test_ending_one_answers_its_id_and_every_app_is_told_and_the_neighbour_lives(
+    alice: AccountScene,
+) -> None:
+    own, other, third = (alice.tenant.add(alice.user) for _ in range(3))
+    session = alice.session(own)
+
+    answer = alice.ask("DELETE", f"/{other}", session)
+
+    assert answer.status_code == 200
+    assert answer.json()["id"] == other
+    assert answer.json()["apps"]["total"] == 2
+    assert alice.until_final(other, session)["state"] == "confirmed"
+    assert set(alice.ids(session)) == {own, third}
+    noted = [one for _, one in alice.redis.xrevrange("bcl:v1:audit", count=5)]
+    assert any((one["act"], one["who"]) == ("account.session.end", "account:shop") for one in noted)
+
+
+def test_all_others_end_and_the_current_one_lives(alice: AccountScene) -> None:
+    own, *others = (alice.tenant.add(alice.user) for _ in range(3))
+    bobs = alice.tenant.add(BOB)
+    session = alice.session(own)
+
+    answer = alice.ask("DELETE", "", session)
+
+    assert answer.status_code == 200
+    assert {one["id"] for one in answer.json()["sessions"]} == set(others)
+    for one in others:
+        alice.until_final(one, session)
+    assert alice.ids(session) == [own]
+    assert bobs in alice.tenant.alive()
+
+
+def test_where_the_current_one_is_not_known_no_other_ends(alice: AccountScene) -> None:
+    alice.tenant.add(alice.user)
+    for session in (alice.session("elsewhere"), alice.session("s") | {"sid": None}):
+        answer = alice.ask("DELETE", "", session)
+        assert answer.json()["error"] == "current_session_unknown"
+    assert len(alice.tenant.alive()) == 1
+
+
+def test_ended_twice_it_is_the_same_end(alice: AccountScene) -> None:
+    own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
+    session = alice.session(own)
+    alice.ask("DELETE", f"/{other}", session)
+    alice.until_final(other, session)
+
+    again = alice.ask("DELETE", f"/{other}", session)
+
+    assert again.status_code == 200
+    assert (again.json()["id"], again.json()["gone"]) == (other, True)
+
+
+def test_not_yours_and_not_there_have_one_answer_and_nothing_is_written(
+    alice: AccountScene,
+) -> None:
+    own, bobs = alice.tenant.add(alice.user), alice.tenant.add(BOB)
+    session = alice.session(own)
+    before = alice.redis.xlen("bcl:v1:audit")
+
+    answers = [
+        alice.ask(method, path, session)
+        for one in (bobs, "nothing", "%2e%2e", "a%2fb")
+        for method, path in (("DELETE", f"/{one}"), ("GET", f"/{one}/state"))
+    ]
+
+    assert {(one.status_code, one.text) for one in answers} == {(404, answers[0].text)}
+    assert bobs in alice.tenant.alive()
+    assert alice.redis.xlen("bcl:v1:audit") == before
+
+
+def test_the_end_of_another_users_session_is_not_shown(alice: AccountScene) -> None:
+    own, bobs, bobs_other = (
+        alice.tenant.add(alice.user),
+        alice.tenant.add(BOB),
+        alice.tenant.add(BOB),
+    )
+    assert alice.ask("DELETE", f"/{bobs}", alice.session(bobs_other, BOB)).status_code == 200
+
+    for method, path in (
+        ("GET", f"/{bobs}/state"), ("GET", f"/{bobs}/events"), ("DELETE", f"/{bobs}"),
+    ):  # fmt: skip
+        assert alice.ask(method, path, alice.session(own)).status_code == 404
+
+
+@pytest.mark.parametrize("whose", ["session", "user"])
+def test_an_ended_session_can_neither_list_nor_end(alice: AccountScene, whose: str) -> None:
+    user = f"auth0|{secrets.token_hex(4)}"
+    own, other = alice.tenant.add(user), alice.tenant.add(user)
+    claims = {"sid": own if whose == "session" else ABSENT, "sub": user}
+    assert alice.receiver.post(alice.keys.token(**claims)).status_code == 200
+
+    for method, path in (
+        ("GET", ""), ("DELETE", ""), ("DELETE", f"/{other}"), ("GET", f"/{other}/state"),
+    ):  # fmt: skip
+        answer = alice.ask(method, path, alice.session(own, user))
+        assert (answer.status_code, answer.json()["error"]) == (401, "session_ended")
+    assert other in alice.tenant.alive()
+
+
+def test_a_later_login_of_the_same_session_id_lives(alice: AccountScene) -> None:
+    user = f"auth0|{secrets.token_hex(4)}"
+    own = alice.tenant.add(user)
+    alice.receiver.post(alice.keys.token(sid=own, sub=user))
+    assert alice.ids(alice.session(own, user, login_at=now() + 5)) == [own]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "https://elsewhere.example/"}, {"sub": ABSENT}, {"login_at": "600"},
+        {"iss": ABSENT}, {"sub": 5}, {"login_at": True},
+    ],
+)  # fmt: skip
+def test_a_session_that_does_not_say_whose_it_is_is_refused(
+    alice: AccountScene, changes: dict[str, object]
+) -> None:
+    assert alice.ask("GET", "", alice.session("s", **changes)).status_code == 400
+
+
+@pytest.mark.parametrize("header", ["", "%%%", "W10", "bm8", "a" * 9000, "eyJhIjo"])
+def test_a_header_that_is_none_is_refused(alice: AccountScene, header: str) -> None:
+    answer = alice.ask("GET", "", None, **{"bcl-session": header})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "token", [None, "wrong" * 8, "the-admin-token-of-this-test", "a.b.c", SHOP_TOKEN[:-1]]
+)
+def test_who_has_no_credential_is_refused(alice: AccountScene, token: str | None) -> None:
+    own = alice.tenant.add(alice.user)
+    answer = alice.ask("GET", "", alice.session(own), token)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_each_app_speaks_for_its_own_sessions(alice: AccountScene) -> None:
+    """The news lets nobody in whom the news has let go, whatever the shop says."""
+    own = alice.tenant.add(alice.user)
+    assert alice.ask("GET", "", alice.session(own), NEWS_TOKEN).status_code == 200
+
+
+def test_a_broken_provider_is_said(alice: AccountScene) -> None:
+    own = alice.tenant.add(alice.user)
+    alice.tenant.faults.append(fault(500, "Internal", "broken"))
+    answer = alice.ask("GET", "", alice.session(own))
+    assert (answer.status_code, answer.json()["error"]) == (502, "provider_unavailable")
+
+
+@pytest.mark.slow
+def test_a_limited_provider_is_said_with_when_to_come_back(tmp_path: Path) -> None:
+    """With a scene of its own: nobody is asked for as long as the limit lasts."""
+    with account_scene(tmp_path) as scene:
+        scene.user = "auth0|alice"
+        own = scene.tenant.add(scene.user)
+        scene.tenant.faults.append(limited(30))
+        answer = scene.ask("GET", "", scene.session(own))
+    assert answer.json()["error"] == "provider_limits"
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_who_asks_too_often_is_told_to_wait_and_others_are_not(alice: AccountScene) -> None:
+    user = f"auth0|{secrets.token_hex(4)}"
+    sid = "nothing"
+    answers = [alice.ask("DELETE", f"/{sid}", alice.session("own", user)) for _ in range(30)]
+    refused = [one for one in answers if one.status_code == 429]
+    assert refused
+    assert int(refused[0].headers["retry-after"]) >= 1
+    assert alice.ask("GET", "", alice.session("x", f"{user}2")).status_code == 200
+
+
+def test_events_come_until_it_is_over(alice: AccountScene) -> None:
+    own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
+    session = alice.session(own)
+    alice.ask("DELETE", f"/{other}", session)
+    headers = alice.receiver.http.build_request("GET", alice.url).headers
+    headers["authorization"] = f"Bearer {SHOP_TOKEN}"
+    headers["bcl-session"] = said(session)
+    states = []
+    with (
+        httpx.Client(timeout=20, trust_env=False) as client,
+        client.stream(
+            "GET", f"{alice.url}/account/sessions/{other}/events", headers=headers
+        ) as answer,
+    ):
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                states.append(json.loads(line[6:]))
+                if states[-1]["gone"] and states[-1]["apps"]["told"] == 2:
+                    break
+    assert states[-1]["id"] == other
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404), ("GET", "/readyz", 404), ("GET", "/metrics", 404), ("GET", "/api", 404),
+        ("GET", "/account/", 404), ("POST", "/account", 405), ("GET", "/account/../api", 404),
+        ("GET", "/account", 200), ("GET", "/account/active-sessions.js", 200),
+        ("GET", "/account/page.css", 200), ("POST", "/backchannel-logout", 404),
+    ],
+)  # fmt: skip
+def test_what_is_not_named_is_not_there(
+    alice: AccountScene, method: str, path: str, status: int
+) -> None:
+    answer = alice.receiver.http.request(method, alice.url + path)
+    assert answer.status_code == status
+    if path == "/account" and status == 200:
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("query", ["?user=bob", "?page=2", "?except=x"])
+def test_a_query_that_nobody_knows_is_refused(alice: AccountScene, query: str) -> None:
+    own = alice.tenant.add(alice.user)
+    assert alice.ask("DELETE", query, alice.session(own)).status_code == 400
+
+
+def test_pages_of_configured_origins_may_ask_and_others_may_not(alice: AccountScene) -> None:
+    def preflight(origin: str) -> httpx.Response:
+        return alice.receiver.http.options(
+            f"{alice.url}/account/sessions/x",
+            headers={
+                "origin": origin,
+                "access-control-request-method": "DELETE",
+                "access-control-request-headers": "authorization,x-requested-with",
+            },
+        )
+
+    good = preflight(ORIGIN)
+    assert good.status_code == 200
+    assert good.headers["access-control-allow-origin"] == ORIGIN
+    assert "access-control-allow-credentials" not in good.headers
+    assert "access-control-allow-origin" not in preflight("https://evil.example").headers
