@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.check import FETCH_FAULTS
+from app.words import FETCH_FAULTS
 from app.tokens import fetch, provider_keys
 from tests.support.provider import Provider
 from tests.support.receiver import config, run_app
