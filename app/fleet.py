@@ -71,7 +71,7 @@ async def running_operators(
 ) -> AsyncIterator[Wrap]:
     """`/api` of the parent, which has for it what a worker has: connections to Redis, a journal
     file. Raises `StartFault`."""
-    if settings.admin_token is None:
+    if not settings.has_console:
         yield lambda app: app
         return
     share = share_of(settings, settings.workers)

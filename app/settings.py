@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from .presets import PresetName, presets
+from .settings_admin import AdminOidcSettings, admin_faults
 from .settings_canary import CanarySettings, canary_faults
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
@@ -149,10 +150,12 @@ class Settings(IssuerOptions, ClientOptions):
     """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
     admin_token: AdminToken | None = None
-    """Opens `/api` on the operators' listener, which is not there without it; ``generate``: made
+    """Opens `/api` and `/console`, which are not there without a way in; ``generate``: made
     at each start, and printed."""
     admin_hosts: Annotated[tuple[HostName, ...], Listed] = ()
     """Names by which operators reach it, beside those of loopback and its own address."""
+    admin_oidc: AdminOidcSettings | None = None
+    """Sign-in to the console with OpenID Connect."""
     confirm_within: Annotated[Seconds, Field(le=600)] = 10
     """How long after the end of a provider's session its logout token is waited for."""
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
@@ -231,6 +234,11 @@ class Settings(IssuerOptions, ClientOptions):
         return tuple(issuer for issuer in self.issuers if issuer.signs)
 
     @property
+    def has_console(self) -> bool:
+        """Whether operators can sign in; without it there is neither console nor API."""
+        return self.admin_token is not None or self.admin_oidc is not None
+
+    @property
     def embedded(self) -> bool:
         return self.redis_url.get_secret_value() == EMBEDDED
 
@@ -239,7 +247,7 @@ class Settings(IssuerOptions, ClientOptions):
 _SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
-_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary"}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary", "admin_oidc"}
 
 
 class SettingsFault(Exception):
@@ -271,7 +279,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
                 continue
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    across = (*faults_across(raw), *session_faults(raw), *canary_faults(raw))
+    across = (*faults_across(raw), *session_faults(raw), *canary_faults(raw), *admin_faults(raw))
     faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
