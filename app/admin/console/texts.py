@@ -72,7 +72,7 @@ TEXTS = {
     "marker": "Marker",
     "up_to": "logins up to",
     "kept_for": "kept for",
-    "complete": "Complete: every app has acted.",
+    "complete": "Complete: every app that was told has acted.",
     "refreshing": "Not complete; this page looks again by itself.",
     "no_event": "No event in the app's stream is about it.",
     "lost": "An event says that it was ended, and its marker is gone: Redis has lost data.",
