@@ -29,7 +29,7 @@ class SignInProvider(Provider):
 class _SignInHandler(_Handler):
     provider: SignInProvider
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  as the base class names it
         parts = urlsplit(self.path)
         if parts.path != "/authorize":
             super().do_GET()
@@ -41,7 +41,7 @@ class _SignInHandler(_Handler):
         back = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
         self._send(b"", 302, Location=back)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         length = int(self.headers["content-length"])
         form = {k: v[0] for k, v in parse_qs(self.rfile.read(length).decode()).items()}
         asked = self.provider.codes.pop(form["code"])

@@ -81,14 +81,14 @@ class _Console:
         routes = [route for part in parts for route in part.routes]
         routes.append(Route(STATIC + "{name}", self._rendering.file, methods=["GET"]))
         handlers = {ApiFault: self._fault, HTTPException: self._http_error}
-        pages = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+        pages = Starlette(routes=routes, exception_handlers=handlers)
         pages.router.redirect_slashes = False
         self._pages = pages
         self._api = api.app
         inner: ASGIApp = WithOperator(self._chosen, signed_in)
         if guard is not None:
             # The console is a relying app like any other, and asks as they do.
-            inner = BackchannelLogoutMiddleware(inner, guard, signed_in="oidc", login_url=SIGN_IN)  # type: ignore[assignment,arg-type]
+            inner = BackchannelLogoutMiddleware(inner, guard, signed_in="oidc", login_url=SIGN_IN)
         self._with_session: ASGIApp = WithSession(inner, signed_in)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
