@@ -10,13 +10,14 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 NPM := tests/interop tests/interop/better_auth tests/browser examples/express
 
 .PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
-.PHONY: providers lock clean keycloak kratos
+.PHONY: providers lock clean keycloak kratos conformance
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
 	@echo "make test       the tests, in under three minutes"
 	@echo "make test-all   all of them: also the slow ones and those with real providers"
 	@echo "make faults     what breaks, under load: three times, with three seeds (or FAULTS_SEED)"
+	@echo "make conformance TARGET=URL   the cases of the specification, against any receiver"
 	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
 	@echo "make bench      throughput, latency, memory, beside others (ARGS='storm memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
@@ -74,6 +75,10 @@ keycloak: $(READY)
 # From Go's module proxy, built into the same cache: some five minutes, once.
 kratos: $(READY)
 	@$(PYTHON) -m tests.interop.kratos_dist
+
+# Against any receiver: docs/conformance.md says what to configure there.
+conformance: $(READY)
+	@$(PYTHON) -m tests.conformance $(TARGET) $(ARGS)
 
 # Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
 faults: export FAULTS_FILE := $(CURDIR)/.cache/faults.jsonl

@@ -34,13 +34,14 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         listeners = stack.enter_context(bound_for(settings.workers, settings))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
         settings, signer = with_canary(settings)
         workers = Workers(settings, redis_url, listeners)
         health = HealthOfAll(workers.health)
         health.stopping = stop.is_set
         metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))
         with_api = await stack.enter_async_context(
-            running_operators(settings, redis_url, health, stop, announce)
+            running_operators(own, redis_url, health, stop, announce)
         )
         # Left last: while the workers end, /readyz says that we are about to.
         routes = [*health.routes, metrics.route]

@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 import httpx
 from starlette.applications import Starlette
@@ -59,6 +58,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
+        own = settings
         settings, signer = with_canary(settings)
         parts = await stack.enter_async_context(running_parts(settings, redis_url, Cells(settings)))
         for listener in (public, admin):
@@ -67,7 +67,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         parts.health.stopping = stop.is_set
         with_api = await stack.enter_async_context(
             running_api(
-                settings,
+                own,
                 parts.publisher,
                 health=parts.health.now,
                 stopping=stop.is_set,
@@ -108,11 +108,7 @@ async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> Asy
             raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
         tally = Tally(settings, cells)
-        publisher = await stack.enter_async_context(
-            running_publisher(
-                settings, redis_url, on_written=tally.written, on_lost=tally.recovered
-            )
-        )
+        publisher = await stack.enter_async_context(running_publisher(settings, redis_url, tally))
         # Ends before the publisher, which closes the way to Redis.
         telling = Telling(settings, publisher.link.client, tally)
         await stack.enter_async_context(telling.running())
@@ -123,12 +119,17 @@ async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> Asy
 
 @contextlib.asynccontextmanager
 async def running_publisher(
-    settings: Settings, redis_url: str, **told: Any
+    settings: Settings, redis_url: str, tally: Tally | None = None
 ) -> AsyncIterator[Publisher]:
-    """The way to Redis, running; ``told``: see `Publisher`. Raises `StartFault`."""
+    """The way to Redis, running; what it writes is counted by ``tally``. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
-            publisher = Publisher(settings, connect(redis_url), **told)
+            publisher = Publisher(
+                settings,
+                connect(redis_url),
+                on_written=tally.written if tally else lambda _, __: None,
+                on_lost=tally.recovered if tally else lambda _: None,
+            )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(

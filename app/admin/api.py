@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.audit import Act
@@ -33,6 +32,7 @@ from .health import Body
 from .openapi import document
 from .overview import OverviewRoutes
 from .records import Records
+from .resource import resource
 from .revocations import RevocationRoutes
 from .sessions import SessionRoutes
 
@@ -77,10 +77,7 @@ class AdminApi:
             FeedRoutes(history, reading, self.records, stopping),
         )
         routes = [route for part in parts for route in part.routes]
-        routes.append(Route("/api/openapi.json", _openapi, methods=["GET"]))
-        for route in routes:
-            # Starlette answers HEAD as GET without its body; the feed has no end.
-            (route.methods or set()).discard("HEAD")
+        routes.append(resource("/api/openapi.json", GET=_openapi))
         handlers = {ApiFault: _refused, HTTPException: _http_error, Exception: _internal}
         app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False

@@ -3,6 +3,7 @@
 A query that nobody knows is a fault: a misspelled ``except`` must not end everything.
 """
 
+import re
 from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import unquote
@@ -18,6 +19,8 @@ LARGEST_BODY = 16 * 1024
 
 LONGEST_VALUE = 1024
 """Characters of any value of a query: as long as an issuer's name may be."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -37,7 +40,7 @@ def segment(request: Request, name: str) -> str:
         value = unquote(request.path_params[name], errors="strict")
     except UnicodeDecodeError:
         raise bad_request("the path is not percent-encoded UTF-8") from None
-    if len(value) > LONGEST_VALUE or not value.isprintable():
+    if len(value) > LONGEST_VALUE or _CONTROL.search(value):
         raise bad_request("an id in the path is too long, or has characters that no id has")
     return value
 
@@ -51,8 +54,8 @@ def query(request: Request, known: Iterable[str]) -> dict[str, str]:
             raise bad_request(f"the query may have {', '.join(sorted(names)) or 'nothing'}")
         if name in found:
             raise bad_request(f"{name} may be said once")
-        if not value or len(value) > LONGEST_VALUE or not value.isprintable():
-            raise bad_request(f"{name} is empty, too long, or not printable")
+        if not value or len(value) > LONGEST_VALUE or _CONTROL.search(value):
+            raise bad_request(f"{name} is empty, too long, or has control characters")
         found[name] = value
     return found
 

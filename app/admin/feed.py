@@ -30,6 +30,7 @@ from app.tasks import end
 from . import asked
 from .faults import ApiFault, bad_request, not_found, redis_away
 from .records import Records
+from .resource import resource
 
 # Each asks Redis twice a second for every app.
 MOST_LISTENERS = 32
@@ -62,7 +63,7 @@ class FeedRoutes:
 
     @property
     def routes(self) -> list[Route]:
-        return [Route("/api/feed", self.listen, methods=["GET"])]
+        return [resource("/api/feed", GET=self.listen)]
 
     async def listen(self, request: Request) -> Response:
         """Never ends by itself."""

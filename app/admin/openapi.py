@@ -8,6 +8,10 @@ from .revocations import NewRevocation
 
 Json = dict[str, Any]
 
+# See `app.sessions.segment`: what can stand between two slashes, and is not encoded twice.
+_ID = r"^(?!\.{1,2}$)(?!.*%[0-9A-Fa-f]{2})[^\u0000-\u001f\u007f-\u009f/\\]+$"
+_VALUE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+
 _ISSUER = "Which issuer, by any of its names; needed where several have a session API."
 
 
@@ -50,12 +54,12 @@ def _paths() -> Json:
                 "End all sessions of a user, or all but one, and follow each to its end.",
                 [
                     _query("issuer", _ISSUER),
-                    _query("except", "The session that stays. Unknown: 422, and none is ended."),
+                    _query("except", "The session that stays. Unknown: 409, and none is ended."),
                     _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
                     *_WHO_AND_WHY,
                 ],
                 {200: "Endings", 202: "Endings"},
-                [*_PROVIDER, 422],
+                [*_PROVIDER, 409],
             ),
         },
         session: {
@@ -113,7 +117,7 @@ def _paths() -> Json:
                 " without the provider.",
                 [],
                 {201: "Written", 503: "NotWritten"},
-                [400, 413, 415, 422],
+                [400, 404, 413, 415, 422],
                 body="NewRevocation",
             ),
         },
@@ -140,7 +144,8 @@ _TEXTS = {
     200: "It is so.", 201: "Written, and durable.", 202: "Begun; it is followed to its end.",
     400: "The request can not be understood.", 401: "The admin token is missing or wrong.",
     403: "The Host is none of this listener's, or a page of another origin asks.",
-    404: "There is no such thing.", 413: "The body is too large.",
+    404: "There is no such thing.", 409: "The session to keep is none of the user's.",
+    413: "The body is too large.",
     415: "The body is not JSON.", 422: "The request is understood and can not be done.",
     429: "Too many wrong tokens.", 502: "The provider's session API refuses, or does not work.",
     503: "Our side, or a limit of the provider; see Retry-After.",
@@ -200,7 +205,7 @@ def _feed() -> Json:
 
 
 def _in_path(name: str, text: str) -> Json:
-    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _ID}
     return {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
 
 
@@ -209,7 +214,7 @@ def _query(name: str, text: str, **schema: Any) -> Json:
         "name": name,
         "in": "query",
         "description": text,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 1024} | schema,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": _VALUE} | schema,
     }
 
 

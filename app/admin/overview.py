@@ -13,6 +13,7 @@ from app.settings import IssuerSettings
 
 from . import asked
 from .health import Body
+from .resource import resource
 
 
 class OverviewRoutes:
@@ -31,8 +32,8 @@ class OverviewRoutes:
     @property
     def routes(self) -> list[Route]:
         return [
-            Route("/api/issuers", self.issuers, methods=["GET"]),
-            Route("/api/apps", self.apps, methods=["GET"]),
+            resource("/api/issuers", GET=self.issuers),
+            resource("/api/apps", GET=self.apps),
         ]
 
     async def issuers(self, request: Request) -> Response:

@@ -21,6 +21,7 @@ from app.settings import IssuerSettings
 from . import asked
 from .faults import ApiFault, bad_request, not_found
 from .records import Records
+from .resource import resource
 
 # The same as for a logout token: an answer comes within two seconds.
 _WRITE_SECONDS = 1.8
@@ -29,10 +30,33 @@ _Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 _Id = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+# What `NewRevocation` demands across its members, in JSON Schema.
+_ONE_OF_THEM: dict[str, Any] = {
+    "oneOf": [
+        {
+            "required": ["all", "app"],
+            "properties": {
+                "all": {"const": True},
+                "app": {"type": "string"},
+                "sid": {"type": "null"},
+                "sub": {"type": "null"},
+            },
+        },
+        {
+            "properties": {"all": {"const": False}},
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("sid", "sub")
+            ],
+        },
+    ]
+}
+
+
 class NewRevocation(BaseModel):
     """Whom to end: a session (``sid``), a user (``sub``), or ``all`` of the issuer in an app."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_ONE_OF_THEM)
 
     issuer: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Needed where the settings have several."""
@@ -62,10 +86,7 @@ class RevocationRoutes:
 
     @property
     def routes(self) -> list[Route]:
-        return [
-            Route("/api/revocations", self.write, methods=["POST"]),
-            Route("/api/revocations", self.read, methods=["GET"]),
-        ]
+        return [resource("/api/revocations", GET=self.read, POST=self.write)]
 
     async def write(self, request: Request) -> Response:
         """End whom the body names, up to now. 201 when all of it is durable."""
@@ -75,7 +96,7 @@ class RevocationRoutes:
         apps = self._history.apps_of(issuer.issuer)
         if new.app is not None:
             if new.app not in apps:
-                raise ApiFault(422, "unknown_app", "the issuer has no app of this name here")
+                raise not_found("the issuer has no app of this name here")
             apps = [new.app]
         jti = new_act()
         found = revocations(
@@ -135,8 +156,6 @@ class RevocationRoutes:
         issuers = self._history.issuers
         if name is not None:
             if (issuer := issuers.get(name)) is None:
-                if missing == 422:
-                    raise ApiFault(422, "unknown_issuer", "no issuer of this name is configured")
                 raise not_found("no issuer of this name is configured")
             return issuer
         if len({issuer.issuer for issuer in issuers.values()}) > 1:

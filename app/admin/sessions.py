@@ -25,6 +25,7 @@ from . import asked
 from .faults import ApiFault, bad_request, not_found, redis_away
 from .provider_faults import as_answers
 from .records import Records
+from .resource import resource
 from .showing import shown_ending, shown_session
 
 # Sessions of one user that one request ends; who has more asks again.
@@ -52,11 +53,9 @@ class SessionRoutes:
     def routes(self) -> list[Route]:
         user, session = "/api/users/{user}/sessions", "/api/sessions/{session}"
         return [
-            Route(user, self.list_sessions, methods=["GET"]),
-            Route(user, self.end_all, methods=["DELETE"]),
-            Route(session, self.read, methods=["GET"]),
-            Route(session, self.end, methods=["DELETE"]),
-            Route(session + "/state", self.state, methods=["GET"]),
+            resource(user, GET=self.list_sessions, DELETE=self.end_all),
+            resource(session, GET=self.read, DELETE=self.end),
+            resource(session + "/state", GET=self.state),
         ]
 
     # -- looks -----------------------------------------------------------------------------
@@ -143,7 +142,7 @@ class SessionRoutes:
         keep = found.get("except")
         if keep is not None and keep not in [one.id for one in sessions]:
             raise ApiFault(
-                422, "unknown_session", "the session of `except` is none of this user's; none was"
+                409, "unknown_session", "the session of `except` is none of this user's; none was"
                 " ended",
             )  # fmt: skip
         ended = [one for one in sessions if one.id != keep]

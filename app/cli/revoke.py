@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.publish.store import Result
 from app.revocation import Revocation
 from app.settings import IssuerSettings, Settings
 from app.telemetry.hashes import keyed_hash
+from app.telemetry.log import set_up_log
 from app.words import bare, moment, shown
 from backchannel_logout import EventKind, Standing
 
@@ -97,7 +99,7 @@ class _Done:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     # The line of the audit: it is all there is when Redis does not take the entry.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
+    set_up_log(settings, least="error")
     logging.getLogger("app.audit").setLevel(logging.INFO)
     order = _order(settings, arguments, time.time())
     if arguments.dry_run:
@@ -207,12 +209,20 @@ async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[
         apps=order.apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
     )  # fmt: skip
     try:
-        hashed = await keyed_hash(settings, link.client)
+        hashed: Callable[[str], str] = await keyed_hash(settings, link.client)
+    except EXCHANGE_FAULTS:
+        # Redis has the key; without it the line of the log is written all the same.
+        hashed = _not_known
+    try:
         await Audit(link.client, hashed).write(act)
     except EXCHANGE_FAULTS as error:
         print(f"the audit entry was not written: {type(error).__name__}", file=sys.stderr)
         return False
     return True
+
+
+def _not_known(_: str) -> str:
+    return "not-known"
 
 
 # -- saying it -----------------------------------------------------------------------------

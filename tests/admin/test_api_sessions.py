@@ -146,7 +146,7 @@ def test_a_session_to_keep_that_is_unknown_or_misspelled_ends_nothing(
 ) -> None:
     session = scene.tenant.add(ALICE)
     answer = scene.delete(users(ALICE), params={name: "no-session-of-hers"})
-    assert answer.status_code == (422 if name == "except" else 400)
+    assert answer.status_code == (409 if name == "except" else 400)
     assert scene.tenant.alive() == {session}
 
 

@@ -164,6 +164,8 @@ def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
     assert ended.status == 1
     assert "shop: FAILED: ConnectionError" in ended.out
     assert "the audit entry was not written: ConnectionError" in ended.err
+    # What was tried, and by whom, is in the line at least.
+    assert '"who":"anna"' in ended.err
 
 
 @pytest.mark.parametrize(

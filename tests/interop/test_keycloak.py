@@ -23,7 +23,7 @@ OFFLINE = {"scope": "openid offline_access"}
 
 @pytest.fixture
 def stage(keycloak: Keycloak, shared_redis: RedisServer, tmp_path: Path) -> Iterator[Stage[Realm]]:
-    with Stage(keycloak.realm("alice", "bob"), shared_redis, tmp_path) as parts:
+    with Stage(keycloak.realm("alice", "bob", "carol"), shared_redis, tmp_path) as parts:
         yield parts
 
 
@@ -189,3 +189,21 @@ def test_keys_rotate_while_logouts_flow(stage: Stage[Realm]) -> None:
     assert all(device.is_signed_out(shop) for device in devices)
     assert bob.is_signed_in(shop)
     assert [event.sid for event in stage.events(shop)] == sids
+
+
+def test_of_these_ends_keycloak_tells_nobody(stage: Stage[Realm]) -> None:
+    """The gaps that the documentation names; should a token come one day, it has to change."""
+    [shop] = stage.open("shop")
+    alice, bob, carol = (stage.visitor(login) for login in ("alice", "bob", "carol"))
+    bob.sign_in(shop)
+    carol.sign_in(shop)
+    shop.ask = OFFLINE
+    alice.sign_in(shop)
+
+    stage.op.sign_out_user("alice")  # who has an offline session alone
+    stage.op.admin("DELETE", f"/users/{stage.op.user_id('bob')}")
+    stage.op.admin("POST", "/logout-all")
+
+    assert stage.op.sessions("carol") == []
+    assert stage.events(shop) == []
+    assert all(visitor.is_signed_in(shop) for visitor in (alice, bob, carol))

@@ -58,8 +58,11 @@ class Provider:
     time), ``rubbish``, ``large``, ``huge`` (100 MB), ``gzip``, ``empty`` (a set without keys).
     """
 
-    def __init__(self, path: str = "", alg: str = "RS256") -> None:
+    def __init__(
+        self, path: str = "", alg: str = "RS256", address: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         self.alg = alg
+        self.client_id = "shop-web"
         self.keys: dict[str, Any] = {"k1": private_key(alg)}
         self.jwk_members: dict[str, Any] = {}
         """Further members of every published key."""
@@ -69,7 +72,7 @@ class Provider:
         self.released = threading.Event()
         self.discovery: dict[str, Any] = {}
         handler = type("Handler", (_Handler,), {"provider": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(address, handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
@@ -102,10 +105,10 @@ class Provider:
     # -- tokens ---------------------------------------------------------------------------
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """The claims of a good logout token for the client ``shop-web``, with changes."""
+        """The claims of a good logout token for the client `client_id`, with changes."""
         claims = {
             "iss": self.issuer,
-            "aud": "shop-web",
+            "aud": self.client_id,
             "iat": int(time.time()),
             "exp": int(time.time()) + 120,
             "jti": uuid.uuid4().hex,

@@ -1,0 +1,55 @@
+"""With several workers the parent serves the API, and what was begun survives whoever dies."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from backchannel_logout import AppKeys
+from tests.admin.api_stage import ALICE, Listener, api_scene
+
+pytestmark = pytest.mark.slow
+
+
+def test_with_workers_the_parent_serves_the_whole_api(tmp_path: Path) -> None:
+    with api_scene(tmp_path, top="workers = 2") as scene:
+        session, neighbour = scene.tenant.add(ALICE), scene.tenant.add(ALICE)
+        with Listener(scene) as feed:
+            assert feed.next()[0] == "ready"
+            assert scene.delete(f"/sessions/{session}").status_code == 202
+            over = scene.over(session)
+            assert {feed.next()[1]["sid"] for _ in range(2)} == {session}
+        assert over["state"] == "confirmed"
+        assert {one["source"] for one in over["apps"]} == {"backchannel-logout"}
+        written = scene.post("/revocations", {"sub": "carol", "reason": "a test"})
+        assert {one["written"] for one in written.json()["apps"]} == {"accepted"}
+        (issuer,) = scene.get("/issuers").json()["issuers"]
+        assert issuer["keys"]["keys"] == 1
+        ready = scene.receiver.readyz().json()
+        assert ready["workers"] == {"all": 2, "answering": 2}
+        assert neighbour in scene.tenant.alive()
+        journals = sorted(one.name for one in (tmp_path / "receiver/data").glob("journal*.db"))
+        assert journals == ["journal-1.db", "journal-2.db", "journal.db"]
+        assert scene.receiver.stop() == 0
+
+
+def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: Path) -> None:
+    with api_scene(tmp_path) as scene:
+        session = scene.tenant.add(ALICE)
+        scene.tenant.lag, scene.tenant.sends = 4.0, False
+        assert scene.delete(f"/sessions/{session}?by=ada&reason=stolen").status_code == 202
+        deadline = time.monotonic() + 10
+        while scene.state(session)["asked_at"] is None:
+            assert time.monotonic() < deadline
+        before = scene.state(session)
+        scene.receiver.stop(signal.SIGKILL)
+        assert scene.redis.get(AppKeys("shop").sid(scene.issuer, session)) is None
+        scene.receiver.start()
+        over = scene.over(session)
+        assert over["state"] == "confirmed"
+        assert {one["source"] for one in over["apps"]} == {"auth0"}
+        assert (over["began_at"], over["asked_at"]) == (before["began_at"], before["asked_at"])
+        assert len(scene.tenant.asked("DELETE")) == 1
+        (ended,) = [one for one in scene.audit() if one["act"] == "session.ended"]
+        assert (ended["who"], ended["outcome"]) == ("ada", "confirmed")

@@ -1,0 +1,115 @@
+"""The feed: every logout and refusal as it happens, resumed where a client left off."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backchannel_logout import AppKeys
+from tests.admin.api_stage import ApiScene, Listener, api_scene
+from tests.support.receiver import wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def send(scene: ApiScene, *sids: str, aud: Any = "shop-web") -> None:
+    for sid in sids:
+        assert scene.receiver.post(scene.keys.token(sid=sid, aud=aud)).status_code == 200
+
+
+def test_a_logout_and_a_refusal_are_told_as_they_happen(scene: ApiScene) -> None:
+    with Listener(scene) as feed:
+        assert feed.response.headers["content-type"].startswith("text/event-stream")
+        assert feed.response.headers["cache-control"] == "no-store"
+        assert feed.next() == ("ready", {})
+        send(scene, "told-1")
+        name, event = feed.next()
+        assert (name, event["sid"], event["app"], event["kind"]) == (
+            "logout", "told-1", "shop", "session",
+        )  # fmt: skip
+        assert scene.receiver.post(scene.keys.token(aud="nobody")).status_code == 400
+        name, refusal = feed.next()
+        assert (name, refusal["reason"]) == ("refusal", "aud_unknown")
+
+
+def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(scene: ApiScene) -> None:
+    with Listener(scene) as feed:
+        feed.next()
+        ready = feed.last
+        send(scene, "a-1", "a-2", aud=["shop-web", "news-web"])
+        seen = [
+            (event["app"], event["sid"]) for _, event in (feed.next(), feed.next(), feed.next())
+        ]
+        last = feed.last
+    send(scene, "a-3")
+    with Listener(scene, last=last) as feed:
+        feed.next()
+        rest = [feed.next()[1] for _ in range(2)]
+        seen += [(event["app"], event["sid"]) for event in rest]
+    assert sorted(seen) == [
+        ("news", "a-1"), ("news", "a-2"), ("shop", "a-1"), ("shop", "a-2"), ("shop", "a-3"),
+    ]  # fmt: skip
+    with Listener(scene, last=ready) as feed:
+        feed.next()
+        again = [feed.next()[1] for _ in range(5)]
+    assert sorted((event["app"], event["sid"]) for event in again) == sorted(seen)
+
+
+def test_one_app_alone_can_be_followed_and_refusals_left_out(scene: ApiScene) -> None:
+    with Listener(scene, "/feed?app=news&refusals=false") as feed:
+        feed.next()
+        send(scene, "b-1")
+        scene.receiver.post(scene.keys.token(aud="nobody"))
+        send(scene, "b-2", aud="news-web")
+        name, event = feed.next()
+        assert (name, event["app"], event["sid"]) == ("logout", "news", "b-2")
+
+
+@pytest.mark.parametrize("last", ["5-0", "{", "[]", '{"shop": 5}', '{"shop": "x"}', "nonsense"])
+def test_an_id_that_this_feed_never_gave_is_refused(scene: ApiScene, last: str) -> None:
+    answer = scene.get("/feed", headers={"last-event-id": last})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_a_stream_that_was_trimmed_past_the_reader_says_that_entries_are_missing(
+    scene: ApiScene,
+) -> None:
+    with Listener(scene, "/feed?app=shop&refusals=false") as feed:
+        feed.next()
+        send(scene, "c-1")
+        feed.next()
+        last = feed.last
+    send(scene, "c-2", "c-3")
+    scene.redis.xtrim(AppKeys("shop").events, maxlen=1, approximate=False)
+    with Listener(scene, "/feed?app=shop&refusals=false", last=last) as feed:
+        assert feed.next()[0] == "ready"
+        assert feed.next() == ("missed", {"app": "shop"})
+        assert feed.next()[1]["sid"] == "c-3"
+
+
+def test_listeners_are_few_and_their_places_are_given_back(tmp_path: Path) -> None:
+    with api_scene(tmp_path) as own:
+        feeds = [Listener(own) for _ in range(32)]
+        for feed in feeds:
+            feed.next()
+        answer = own.get("/feed")
+        assert (answer.status_code, answer.json()["error"]) == (503, "too_many_listeners")
+        assert answer.headers["retry-after"]
+        for feed in feeds:
+            feed.__exit__(None, None, None)
+
+        def has_place() -> bool:
+            with Listener(own) as feed:
+                return feed.response.status_code == 200
+
+        wait_for(has_place, "a place is free again", own.receiver)
+
+
+def test_a_stop_ends_the_feed_at_once(tmp_path: Path) -> None:
+    with api_scene(tmp_path, top='shutdown_grace = "15s"') as own, Listener(own) as feed:
+        feed.next()
+        assert own.receiver.process is not None
+        own.receiver.process.terminate()
+        assert feed.ends()
+        assert own.receiver.process.wait(10) == 0
+        own.receiver.process = None

@@ -1,0 +1,96 @@
+"""The history of a Cluster and behind Sentinels: each app where its primary is."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app.audit import Act, Audit
+from app.history import Question, State, Told
+from app.publish.redis_link import connect
+from tests.support.redis_topologies import Cluster, Sentinels
+from tests.support.revocations import ISS, Shelf
+
+from .conftest import NewHistory
+
+pytestmark = pytest.mark.slow
+
+
+async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
+    tmp_path: Path, new_history: NewHistory
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        shelves = [Shelf(cluster.nodes[0], cluster.url) for _ in range(4)]
+        history = new_history(cluster.url, *(shelf.app for shelf in shelves))
+        feed = history.feed(since=0)
+        for shelf in shelves:
+            await shelf.write_meta()
+            await shelf.write()
+        client = connect(cluster.url)
+        await Audit(client, hash_of).write(Act(act="revoke", who="anna"))
+        await client.aclose()
+        stories = await history.story(Question(iss=ISS, sid="s1"))
+        assert [one.state for one in stories] == [State.REVOKED] * 4
+        assert all(one.cause is not None for one in stories)
+        assert {one.fault for one in await history.overviews()} == {None}
+        assert len(await history.recent()) == 4
+        assert await history.refusals() == []
+        assert [one.who for one in await history.audit()] == ["anna"]
+        followed = set()
+        async with asyncio.timeout(20):
+            async for item in feed:
+                if isinstance(item, Told):
+                    followed.add(item.app)
+                if len(followed) == 4:
+                    break
+        for shelf in shelves:
+            await shelf.aclose()
+
+
+async def test_behind_sentinels_the_feed_goes_on_at_the_new_primary(
+    tmp_path: Path, new_history: NewHistory
+) -> None:
+    with Sentinels(tmp_path) as sentinels:
+        shelf = Shelf(sentinels.primary, sentinels.url)
+        await shelf.write_meta()
+        await shelf.write(sid="s1", once=None)
+        feed = new_history(sentinels.url, shelf.app).feed(refusals=False, since=0)
+        feed._pause = 0.05
+        found: list[str | None] = []
+
+        async def follow() -> None:
+            async for item in feed:
+                assert isinstance(item, Told), item
+                assert item.event is not None
+                found.append(item.event.sid)
+
+        following = asyncio.create_task(follow())
+        await _until(found, "s1")
+        await asyncio.to_thread(sentinels.fail_over)
+        await _written(shelf)
+        await _until(found, "s2")
+        assert found == ["s1", "s2"]
+        following.cancel()
+        await asyncio.wait([following])
+        await shelf.aclose()
+
+
+def hash_of(value: str) -> str:
+    return f"hash of {value}"
+
+
+async def _written(shelf: Shelf) -> None:
+    """At the new primary, as soon as the link has found it."""
+    async with asyncio.timeout(20):
+        while True:
+            await shelf.link.look_up()
+            (result,) = await shelf.store.write([shelf.revocation(sid="s2", once=None)])
+            if isinstance(result, int):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def _until(found: list[str | None], sid: str) -> None:
+    async with asyncio.timeout(20):
+        while sid not in found:
+            await asyncio.sleep(0.02)
