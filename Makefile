@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Each test run uses both cores of a small machine; more workers only add start-up time.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
-NPM := tests/interop tests/interop/better_auth examples/express
+NPM := tests/interop tests/interop/better_auth tests/browser examples/express
 
 .PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
 .PHONY: providers lock clean keycloak kratos conformance

@@ -17,17 +17,20 @@ Around it:
 
     settings     what an operator may say; every fault at once
                  (settings_values: what a value may look like; settings_rules: what must agree)
+                 (settings_admin: who signs in to the console)
                  (settings_secrets: decryption keys and clients' secrets, read with the settings)
     presets      what is known of each provider (providers.toml; provider_page writes the document)
     service      builds the parts, opens the listeners, stops in order
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
-    admin        the operators' listener: health, metrics, the API
-    operating    the API, built and kept running
+    admin        the operators' listener: health, metrics, API and console
+    operating    API and console, built and kept running
     sessions     the providers' own sessions, through their APIs
     account      the users' listener: their own sessions
     embedded     a Redis of our own, for trying things out
-    errors       theirs, ours, and the table to HTTP
+    errors       theirs, ours, and the table to HTTP (mending: what to do about each refusal)
+    explanation  a token, rule by rule, for people
+    words        times and values as people write them
     history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened: the log, the metrics
     log, spans   how a module says that something happens, and how long it takes

@@ -77,7 +77,7 @@ async def running_apis(
 ) -> AsyncIterator[tuple[Wrap, list[Server]]]:
     """`/api` and the users' listener, where they are to be. The parent has for them what a worker
     has: connections to Redis, a journal file. Raises `StartFault`."""
-    if settings.admin_token is None and not account:
+    if not settings.has_console and not account:
         yield (lambda app: app), []
         return
     share = share_of(settings, settings.workers)

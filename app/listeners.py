@@ -21,7 +21,8 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.inbound.direct import DirectHttp, HotRoute
 from app.inbound.limits import Connections, LimitedHttp, Limits
@@ -78,7 +79,22 @@ def public_server(
 
 def admin_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
     """The operators' one."""
-    return Server(settings, listener, app, most=ADMIN_CONNECTIONS)
+    # The console's files may be kept; so it is said in the answers.
+    return Server(settings, listener, _not_stored(app), most=ADMIN_CONNECTIONS, headers=())
+
+
+def _not_stored(app: ASGIApp) -> ASGIApp:
+    """``no-store`` on every answer that says nothing else."""
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return answered
 
 
 def account_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
@@ -98,6 +114,7 @@ class Server(uvicorn.Server):
         most: int,
         hot: HotRoute | None = None,
         on_shed: Callable[[], None] = lambda: None,
+        headers: Sequence[tuple[str, str]] = (("Cache-Control", "no-store"),),
     ) -> None:
         self.listener = listener
         self.connections = Connections(Limits.of(settings, most), on_shed)
@@ -115,7 +132,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 # Here, and not in the answers: the server itself refuses broken requests.
-                headers=[("Cache-Control", "no-store")],
+                headers=[*headers],
                 proxy_headers=False,
                 timeout_keep_alive=int(settings.keep_alive),
                 timeout_graceful_shutdown=int(settings.shutdown_grace),

@@ -1,4 +1,4 @@
-"""The operators' API, built and kept running: for the service, and for the parent of workers."""
+"""The operators' API and console, running: for the service, and for the parent of workers."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from starlette.types import ASGIApp
 
 from app.admin.access import new_token
-from app.admin.api import AdminApi, with_api
+from app.admin.api import AdminApi
+from app.admin.console.console import running_console, with_console
 from app.admin.health import Body
 from app.publish.publisher import Publisher
 from app.sessions.calls import new_client
@@ -27,14 +28,15 @@ async def running_api(
     stopping: Callable[[], bool],
     announce: Callable[[str], None],
 ) -> AsyncIterator[Wrap]:
-    """Puts `/api` before what the listener serves; nothing, where there is no ``admin_token``.
+    """Puts `/api` and `/console` before what the listener serves; nothing, where there is neither
+    an ``admin_token`` nor ``admin_oidc``.
 
     A token that is made is announced, once.
     """
-    if settings.admin_token is None:
+    if not settings.has_console:
         yield lambda app: app
         return
-    token = settings.admin_token.get_secret_value()
+    token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
     if token == GENERATE:
         token = new_token()
         announce(f"admin token for this run: {token}")
@@ -48,5 +50,8 @@ async def running_api(
             health=health,
             stopping=stopping,
         )
-        async with api.running():
-            yield lambda app: with_api(app, api.app)
+        async with (
+            api.running(),
+            running_console(settings, api, publisher.link.client) as console,
+        ):
+            yield lambda app: with_console(app, console)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from .presets import PresetName, presets
 from .settings_account import AccountApp, Audience, Origin, Scope, account_faults
+from .settings_admin import AdminOidcSettings, admin_faults
 from .settings_canary import CanarySettings, canary_faults
 from .settings_rules import DEFAULT_MAX_SESSION_AGE, faults_across
 from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
@@ -150,7 +151,7 @@ class Settings(IssuerOptions, ClientOptions):
     """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390
     admin_token: AdminToken | None = None
-    """Opens `/api` on the operators' listener, which is not there without it; ``generate``: made
+    """Opens `/api` and `/console`, which are not there without a way in; ``generate``: made
     at each start, and printed."""
     admin_hosts: Annotated[tuple[HostName, ...], Listed] = ()
     """Names by which operators reach it, beside those of loopback and its own address."""
@@ -162,6 +163,8 @@ class Settings(IssuerOptions, ClientOptions):
     account_scope: Scope | None = None
     account_origins: Annotated[tuple[Origin, ...], Listed] = ()
     """Whose pages may ask with an access token (CORS)."""
+    admin_oidc: AdminOidcSettings | None = None
+    """Sign-in to the console with OpenID Connect."""
     confirm_within: Annotated[Seconds, Field(le=600)] = 10
     """How long after the end of a provider's session its logout token is waited for."""
     event_retention: Annotated[Seconds, Field(ge=1)] = 7 * 86400
@@ -240,6 +243,11 @@ class Settings(IssuerOptions, ClientOptions):
         return tuple(issuer for issuer in self.issuers if issuer.signs)
 
     @property
+    def has_console(self) -> bool:
+        """Whether operators can sign in; without it there is neither console nor API."""
+        return self.admin_token is not None or self.admin_oidc is not None
+
+    @property
     def embedded(self) -> bool:
         return self.redis_url.get_secret_value() == EMBEDDED
 
@@ -248,7 +256,7 @@ class Settings(IssuerOptions, ClientOptions):
 _SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
-_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary", "account_apps"}
+_IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary", "account_apps", "admin_oidc"}
 
 
 class SettingsFault(Exception):
@@ -281,7 +289,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
             sentence = _plain(detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
     across = (
-        *faults_across(raw), *session_faults(raw), *canary_faults(raw), *account_faults(raw)
+        *faults_across(raw), *session_faults(raw), *canary_faults(raw), *account_faults(raw),
+        *admin_faults(raw),
     )  # fmt: skip
     faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:

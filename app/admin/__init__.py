@@ -13,5 +13,7 @@
     feed         logouts and refusals as they happen
     openapi      the document (openapi_schemas: its shapes; resource: a path and its methods)
 
+    console      `/console`, for people: its own map
+
 Never for providers or users.
 """

@@ -57,34 +57,55 @@ class Access:
     """``hosts`` are further names than those of loopback and the address that was connected to."""
 
     def __init__(
-        self, token: str, hosts: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        token: str | None,
+        hosts: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._token = _digest(token)
+        self._token = None if token is None else _digest(token)
         self._hosts = LOOPBACK_HOSTS | {host.lower() for host in hosts}
         self._failures = Failures(clock)
 
     def identify(self, scope: Scope) -> Operator:
         """Who sends this request. Raises `ApiFault`."""
         headers = Headers(scope=scope)
-        self._check_host(headers, scope)
-        self._check_origin(headers)
-        peer = scope["client"][0] if scope.get("client") else "-"
-        if (wait := self._failures.wait(peer)) > 0:
-            raise ApiFault(
-                429, "too_many_failures", "too many wrong tokens; wait", retry_after=wait
-            )
+        self.check_page(scope)
+        if (signed_in := scope.get("signed_in")) is not None:
+            found: Operator = signed_in
+            return found
         shown = _bearer(headers)
         if shown is None:
+            self._check_wait(_peer(scope))
             # Nothing was guessed, so nothing is counted.
             raise _unauthorized("send the admin token: Authorization: Bearer <token>")
-        if not hmac.compare_digest(_digest(shown), self._token):
+        return self.check_token(scope, shown, "admin-api")
+
+    def check_page(self, scope: Scope) -> None:
+        """Whether the request is for us, and from no other page than ours. Raises `ApiFault`."""
+        headers = Headers(scope=scope)
+        self.check_host(scope)
+        self._check_origin(headers)
+
+    def check_token(self, scope: Scope, shown: str, who: str) -> Operator:
+        """Whoever shows the right token is let in as ``who``. Raises `ApiFault`."""
+        peer = _peer(scope)
+        self._check_wait(peer)
+        if self._token is None or not hmac.compare_digest(_digest(shown), self._token):
             self._failures.wrong(peer)
             log.warning("admin", outcome="refused", reason="token", peer=peer)
             raise _unauthorized("this is not the admin token")
         self._failures.right(peer)
-        return Operator("admin-api", peer)
+        return Operator(who, peer)
 
-    def _check_host(self, headers: Headers, scope: Scope) -> None:
+    def _check_wait(self, peer: str) -> None:
+        if (wait := self._failures.wait(peer)) > 0:
+            raise ApiFault(
+                429, "too_many_failures", "too many wrong tokens; wait", retry_after=wait
+            )
+
+    def check_host(self, scope: Scope) -> None:
+        """Raises `ApiFault` for a name that is none of ours."""
+        headers = Headers(scope=scope)
         name = _host_name(headers.getlist("host"))
         # An address can not be rebound, and this one is where the request has come to.
         own = scope["server"][0] if scope.get("server") else None
@@ -99,6 +120,8 @@ class Access:
     def _check_origin(headers: Headers) -> None:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         foreign = site is not None and site not in ("same-origin", "none")
+        if origin == "null" and site == "same-origin":
+            return  # a form of a page that sends no referrer: the browser hides the origin, too
         if origin is not None:
             foreign = foreign or urlsplit(origin).netloc.lower() != headers["host"].lower()
         if foreign:
@@ -119,6 +142,10 @@ class Gate:
             await fault.response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _peer(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else "-"
 
 
 def _unauthorized(sentence: str) -> ApiFault:

@@ -1,6 +1,6 @@
 """`/api`: what operators can ask and do, as JSON. Put together here; each part has its own file.
 
-Behind the gate of `app.admin.access`: without an ``admin_token`` there is no API.
+Behind the gate of `app.admin.access`: without an ``admin_token`` or ``admin_oidc`` there is no API.
 """
 
 import contextlib
@@ -36,8 +36,6 @@ from .resource import resource
 from .revocations import RevocationRoutes
 from .sessions import SessionRoutes
 
-_PREFIX = b"/api/"
-
 
 class AdminApi:
     """Everything under `/api`. ``health`` says what `/readyz` would, ``stopping`` whether the
@@ -46,7 +44,7 @@ class AdminApi:
     def __init__(
         self,
         settings: Settings,
-        token: str,
+        token: str | None,
         publisher: Publisher,
         providers: Mapping[str, SessionProvider],
         *,
@@ -56,7 +54,12 @@ class AdminApi:
     ) -> None:
         link = publisher.link
         history, reading = History(settings, link, clock=clock), Reading(link)
-        self._records = Records(settings, link.client, clock)
+        self.access = Access(token, settings.admin_hosts)
+        self.history = history
+        self.providers = providers
+        self.health = health
+        self.stopping = stopping
+        self.records = Records(settings, link.client, clock)
         self.endings = Endings(
             reading,
             publisher.writer,
@@ -68,17 +71,17 @@ class AdminApi:
             clock=clock,
         )
         parts = (
-            SessionRoutes(providers, self.endings, history, self._records),
-            RevocationRoutes(history, publisher.writer, self._records),
+            SessionRoutes(providers, self.endings, history, self.records),
+            RevocationRoutes(history, publisher.writer, self.records),
             OverviewRoutes(history, providers, health),
-            FeedRoutes(history, reading, self._records, stopping),
+            FeedRoutes(history, reading, self.records, stopping),
         )
         routes = [route for part in parts for route in part.routes]
         routes.append(resource("/api/openapi.json", GET=_openapi))
         handlers = {ApiFault: _refused, HTTPException: _http_error, Exception: _internal}
         app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False
-        self.app: ASGIApp = Gate(Access(token, settings.admin_hosts), _by_sent_path(app))
+        self.app: ASGIApp = Gate(self.access, _by_sent_path(app))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -87,7 +90,7 @@ class AdminApi:
             yield
 
     async def _note_end(self, ending: Ending) -> None:
-        await self._records.note(
+        await self.records.note(
             Act(
                 act="session.ended",
                 who=ending.who,
@@ -98,16 +101,6 @@ class AdminApi:
                 sub=ending.user,
             )
         )
-
-
-def with_api(app: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """``app``, with ``api`` under its prefix."""
-
-    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
-        mine = scope["type"] == "http" and scope["raw_path"].startswith(_PREFIX)
-        await (api if mine else app)(scope, receive, send)
-
-    return chosen
 
 
 def _by_sent_path(app: ASGIApp) -> ASGIApp:

@@ -13,6 +13,7 @@ from app.settings import IssuerSettings, Settings, SettingsFault
 from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
+from app.words import fetch_fault
 
 from .check_discovery import address_row, discovery_rows
 from .check_preset import preset_rows
@@ -21,19 +22,6 @@ from .check_sessions import session_rows
 from .table import Row, Verdict, count, print_table
 
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
-
-FETCH_FAULTS = {
-    "connection": "can not be reached",
-    "timeout": "does not answer in time",
-    "not_https": "names an address that is not https",
-    "content_encoding": "compressed, although we ask for it plain",
-    "too_large": "larger than 512 KiB",
-    "not_a_key_set": "the keys are no JSON Web Key Set with a key that can be used",
-    "discovery_not_json": "the document is not JSON",
-    "discovery_issuer": "the document names another issuer; compare them character by character",
-    "discovery_jwks_uri": "the document names no jwks_uri",
-}
-"""A sentence for each code of a failed fetch; ``http_404`` and the like speak for themselves."""
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
@@ -52,11 +40,6 @@ def report_settings(fault: SettingsFault, command: str) -> int:
     for line in fault.faults:
         print(f"  {line}", file=sys.stderr)
     return 1
-
-
-def fetch_fault(code: str) -> str:
-    """A failed fetch for people: the code, and what it means."""
-    return f"{code}: {FETCH_FAULTS[code]}" if code in FETCH_FAULTS else code
 
 
 async def _all_rows(settings: Settings) -> list[Row]:

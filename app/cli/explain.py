@@ -7,29 +7,12 @@ process list. Never prints the signature. Says nothing of whether the token was 
 import argparse
 import asyncio
 import sys
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-from app.errors import (
-    OUTAGE_SENTENCES,
-    SENTENCES,
-    DependencyUnavailable,
-    Reason,
-    TokenRefused,
-    to_http,
-)
-from app.settings import IssuerSettings, Settings
-from app.tokens import logout_token, signed_jwt
-from app.tokens.encrypted_jwt import Opener, is_encrypted
-from app.tokens.fetch import new_client
-from app.tokens.logout_token import Judging
-from app.tokens.provider_keys import ProviderKeys
+from app.errors import TokenRefused, to_http
+from app.explanation import Line, Mark, explain
+from app.settings import Settings
 
-from .check import fetch_fault
-from .words import YEAR_9999, moment, shown, time_argument
+from .words import time_argument
 
 HELP = "judge a logout token rule by rule; exit 1 if it would be refused"
 
@@ -52,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     token = _read_stdin() if arguments.token == "-" else arguments.token.encode("utf-8", "replace")
-    fault = asyncio.run(_explain(settings, token.strip(), arguments.at))
+    fault = asyncio.run(explain(settings, token.strip(), _print, arguments.at))
     if fault is None:
         print("\naccepted")
         return 0
@@ -68,164 +51,13 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-Fault = TokenRefused | DependencyUnavailable
-
-
-@dataclass(slots=True)
-class _Report:
-    """Prints a line for each rule and remembers the first fault: it is the receiver's answer."""
-
-    fault: Fault | None = None
-
-    def rule(self, name: str, check: Callable[[], Any], found: str = "") -> Any:
-        """Run one check; None when it failed."""
-        try:
-            result = check()
-        except TokenRefused as refusal:
-            self.fail(name, refusal, found)
-            return None
-        print(f"pass  {name:<9}  {found}".rstrip())
-        return True if result is None else result
-
-    def fail(self, name: str, fault: Fault, found: str = "") -> None:
-        self.fault = self.fault or fault
-        sentence = (
-            SENTENCES[fault.reason]
-            if isinstance(fault, TokenRefused)
-            else OUTAGE_SENTENCES[fault.outage]
-        )
-        print(f"FAIL  {name:<9}  {fault}: {sentence}")
-        if found:
-            self.note("found", found)
-
-    @staticmethod
-    def skip(name: str, why: str) -> None:
-        print(f"-     {name:<9}  not judged: {why}")
-
-    @staticmethod
-    def note(what: str, said: str) -> None:
-        print(f"      {'':<9}  {what}: {said}")
-
-
-async def _explain(settings: Settings, token: bytes, at: float | None) -> Fault | None:
-    """Print every rule; returns the first fault."""
-    report = _Report()
-    issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
-    encrypted = is_encrypted(token)
-    if encrypted:
-        inner = _explain_encryption(report, token, Opener(issuers))
-        if inner is None:
-            return report.fault
-        token = inner
-    shape = f"{len(token)} bytes, {len(token.split(b'.'))} segments"
-    jwt = report.rule("shape", partial(signed_jwt.parse, token), shape)
-    if jwt is None:
-        return report.fault
-    header, claims = jwt.unverified_header, jwt.unverified_claims
-    issuer = report.rule(
-        "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _members(claims, ["iss"])
-    )
-    if issuer is None:
-        report.note("configured", _listed(sorted(issuers)))
-        return report.fault
-    if issuer.encryption == "required" and not encrypted:
-        report.fail("encrypted", TokenRefused(Reason.ENCRYPTION_REQUIRED))
-    if report.rule(
-        "header",
-        lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS),
-        _members(header, ["alg", "typ", "kid", "crit"]),
-    ):
-        await _explain_signature(report, jwt, issuer)
-    else:
-        report.note("configured", f"algorithms {_listed(issuer.algorithms)}")
-        for client in issuer.clients:
-            if client.algorithms:
-                report.note(client.client_id, f"algorithms {_listed(client.algorithms)}")
-        report.skip("signature", "the header is refused")
-    _explain_claims(report, claims, issuer, at)
-    return report.fault
-
-
-def _explain_encryption(report: _Report, token: bytes, opener: Opener) -> bytes | None:
-    """The signed token inside; None where it can not be had."""
-    try:
-        header = signed_jwt.strict_header(token.partition(b".")[0])
-    except TokenRefused:
-        header = {}
-    found = _members(header, ["alg", "enc", "kid", "zip", "crit"])
-    inner: bytes | None = report.rule("encrypted", partial(opener.open, token), found)
-    if inner is None and opener.keys:
-        report.note("configured", _listed(f"{key.kid} ({key.alg})" for key in opener.keys))
-    return inner
-
-
-async def _explain_signature(
-    report: _Report, jwt: signed_jwt.UnverifiedJwt, issuer: IssuerSettings
-) -> None:
-    async with new_client() as client:
-        keys = ProviderKeys(issuer, client)
-        await keys.refresh()
-        try:
-            await signed_jwt.verify(jwt, issuer, keys, arrived_at=time.time())
-        except (TokenRefused, DependencyUnavailable) as fault:
-            error, current = keys.state().last_error, keys.current()
-            report.fail("signature", fault)
-            if error is not None:
-                report.note("the issuer's keys", fetch_fault(error))
-            elif current is not None:
-                report.note("the issuer's keys", _listed(key.kid for key in current.keys))
-        else:
-            print("pass  signature")
-        finally:
-            await keys.aclose()
-
-
-def _explain_claims(
-    report: _Report, claims: dict[str, Any], issuer: IssuerSettings, at: float | None
-) -> None:
-    now, whose = (at, "--at") if at is not None else _own_time(claims.get("iat"))
-    judging = Judging(claims, issuer, now)
-    for name, check in logout_token.RULES:
-        judged = report.rule(name, partial(check, judging), _members(claims, name.split(", ")))
-        if name == "aud" and not judged:
-            report.note("configured", _listed(one.client_id for one in issuer.clients))
-    print(f"\ntimes are judged as of {moment(now)}, {whose}")
-    if at is None and (late := _first_refusal(Judging(claims, issuer, time.time()))) is not None:
-        print(f"arriving now, the claims would be refused: {late}")
-
-
-def _first_refusal(judging: Judging) -> TokenRefused | None:
-    for _, check in logout_token.RULES:
-        try:
-            check(judging)
-        except TokenRefused as refusal:
-            return refusal
-    return None
-
-
-def _own_time(iat: object) -> tuple[float, str]:
-    """The time at which the token was made, so that an old one can be explained too."""
-    if isinstance(iat, int | float) and not isinstance(iat, bool) and abs(iat) < YEAR_9999:
-        return float(iat), "the token's own iat"
-    return time.time(), "now, for the token has no usable iat"
-
-
-_TIMES = frozenset({"iat", "exp", "nbf"})
-
-
-def _members(members: dict[str, Any], names: list[str]) -> str:
-    """What is there under these names, with times also as people write them."""
-    found = []
-    for name in names:
-        if name not in members:
-            continue
-        value = members[name]
-        text = f"{name} {shown(value)}"
-        if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool):
-            text += f" ({moment(value)})"
-        found.append(text)
-    return ", ".join(found) or "absent"
-
-
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(shown(value) for value in values)
+def _print(line: Line) -> None:
+    match line.mark, line.name:
+        case Mark.NOTE, "times":
+            print(f"\ntimes are {line.said}")
+        case Mark.NOTE, "arriving now":
+            print(f"arriving now, {line.said}")
+        case Mark.NOTE, _:
+            print(f"{'':<17}{line.name}: {line.said}")
+        case _:
+            print(f"{line.mark:<4}  {line.name:<9}  {line.said}".rstrip())

@@ -28,11 +28,12 @@ from app.revocation import Revocation
 from app.settings import IssuerSettings, Settings
 from app.telemetry.hashes import keyed_hash
 from app.telemetry.log import set_up_log
+from app.words import bare, moment, shown
 from backchannel_logout import EventKind, Standing
 
 from .parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
 from .story import proof_words
-from .words import bare, duration_argument, moment, shown
+from .words import duration_argument
 
 HELP = "end a session, a user's sessions, or everything of an issuer in an app, up to now"
 

@@ -16,11 +16,11 @@ import httpx
 
 from app.history import AppOverview, History, as_json
 from app.settings import Settings
+from app.words import ago, fetch_fault, length
 
-from .check import fetch_fault, journal_row
+from .check import journal_row
 from .parts import add_json, opened
 from .table import Row, Verdict, count, print_table
-from .words import ago, length
 
 HELP = "the running service, issuers, apps and journal; exit 1 if something is wrong"
 

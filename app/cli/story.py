@@ -13,11 +13,12 @@ from app.errors import TokenRefused
 from app.history import AppStory, History, Question, Search, State, Told, as_json
 from app.settings import Settings
 from app.tokens import signed_jwt
+from app.words import ago, bare, length, moment
 from backchannel_logout import Proof, Standing
 
 from .parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
 from .watch import event_words
-from .words import ago, bare, length, moment, time_argument
+from .words import time_argument
 
 HELP = "the history of one session or user; exit 1 if Redis does not say it"
 

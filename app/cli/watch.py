@@ -15,10 +15,11 @@ from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
 from app.publish.redis_link import RedisLink
 from app.settings import Settings
 from app.telemetry.hashes import keyed_hash
+from app.words import bare, precisely
 from backchannel_logout import EventKind
 
 from .parts import add_json, add_whom, apps_of, issuer_of, opened
-from .words import bare, duration_argument, precisely
+from .words import duration_argument
 
 HELP = "show logouts and refusals as they come, until Ctrl-C"
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from app.publish.redis_link import RedisLink
 from app.settings import IssuerSettings, Settings
-from backchannel_logout import AppKeys
+from backchannel_logout import AppKeys, Outcome
 from backchannel_logout.event import stream_id
 
 from .facts import AppOverview, AppStory, Question, Told
@@ -15,10 +15,10 @@ from .feed import Feed, OnAway
 from .filters import EVERYTHING, Filter
 from .notes import AUDIT, REFUSED, AuditEntry, Refusal
 from .overview import overview
-from .proofs import proven_told
-from .reading import Reading
+from .proofs import proven_told, receipts_of
+from .reading import Reading, optional
 from .story import MOST_ENTRIES, story
-from .streams import Ask, Fields, newest_first
+from .streams import Ask, Fields, entries, newest_first
 
 T = TypeVar("T")
 
@@ -76,6 +76,14 @@ class History:
             return await overview(self._reading, app, self._clock())
 
         return await _few_at_once(of, self.apps if apps is None else apps)
+
+    async def teardowns(self, app: str, *, most: int = 100) -> list[float]:
+        """Seconds from arrival to teardown of the last receipts, the oldest first. Raises
+        `Unreadable`."""
+        command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", most)
+        (answer,) = await self._reading.of_app(app, [command])
+        found = receipts_of(entries(optional(answer)))
+        return [one.seconds for one in reversed(found) if one.outcome is Outcome.DONE]
 
     async def proven(self, told: Told) -> Told:
         """The event with the app's proof as of now. Raises `Unreadable`."""

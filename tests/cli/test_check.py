@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.check import FETCH_FAULTS
 from app.tokens import fetch, provider_keys
+from app.words import FETCH_FAULTS
 from tests.support.provider import Provider
 from tests.support.receiver import config, run_app
 from tests.support.redis_server import RedisServer, free_port

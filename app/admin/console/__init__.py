@@ -1,0 +1,14 @@
+"""`/console`, for the people on call: HTML that the server makes, and one small script.
+
+console     put together: who comes in, the headers of every answer, the files
+signed_in   the console's own sessions: in memory, ended by sign-out, time, or a logout
+access      the pages of sign-in and sign-out
+oidc        sign-in at a configured provider
+pages       what can be looked at
+sessions    a user's sessions at the provider; ends them
+pasted      tokens that somebody pastes: judged, and forgotten
+views       what pages show, from what history tells                  (pure)
+plot        times of teardown as a small picture                      (pure)
+rendering   templates, and the files they name
+texts       every English text of the templates
+"""

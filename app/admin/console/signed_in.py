@@ -1,0 +1,142 @@
+"""The console's own sessions: in memory, so that a sign-out really ends one.
+
+The operators' listener is one process, also with workers, and is reached by its own address; a
+restart signs everybody out. A session of OpenID Connect holds what the guard asks about.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.admin.access import Operator
+from app.tasks import background
+
+COOKIE = "__Host-bcl_console"
+
+ABSOLUTE_SECONDS = 8 * 3600.0
+"""A shift: then sign in again, whatever was done meanwhile."""
+
+IDLE_SECONDS = 3600.0
+
+# Operators, not users: the oldest makes room.
+MOST_SESSIONS = 500
+
+# How soon an open stream learns that its session is over.
+_LOOK_SECONDS = 0.25
+
+Session = dict[str, Any]
+"""``who``, ``csrf``, ``began``, ``seen``; of OpenID Connect also ``oidc`` and what
+`remember` stores. Empty: it has ended."""
+
+
+class SignedIn:
+    """``clock`` is a monotonic one, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def begin(self, who: str, **members: Any) -> str:
+        """A new session; returns its secret name, for the cookie."""
+        name, now = secrets.token_urlsafe(32), self._clock()
+        self._sessions[name] = {
+            "who": who, "csrf": secrets.token_urlsafe(32), "began": now, "seen": now, "looked": {},
+        } | members  # fmt: skip
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)[1].clear()
+        return name
+
+    def find(self, name: str | None) -> Session:
+        """The session; empty where there is none, or it is over. Keeps it from being idle."""
+        session = self._sessions.get(name or "", {})
+        if session and not self.is_alive(session):
+            session.clear()
+        if session:
+            session["seen"] = self._clock()
+        elif name is not None:
+            self._sessions.pop(name, None)
+        return session
+
+    def is_alive(self, session: Session) -> bool:
+        """Whether somebody is still signed in with it."""
+        now = self._clock()
+        return bool(session) and (
+            now < session["began"] + ABSOLUTE_SECONDS and now < session["seen"] + IDLE_SECONDS
+        )
+
+
+class WithSession:
+    """Puts the session of the cookie into ``scope["session"]``."""
+
+    def __init__(self, app: ASGIApp, signed_in: SignedIn) -> None:
+        self._app = app
+        self._signed_in = signed_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = cookie(Headers(scope=scope), COOKIE)
+        await self._app({**scope, "session": self._signed_in.find(name)}, receive, send)
+
+
+class WithOperator:
+    """Says in ``scope["signed_in"]`` who has signed in.
+
+    For `/api` only to look: what is done there wants the token, and a page wants a form of ours.
+    """
+
+    def __init__(self, app: ASGIApp, signed_in: SignedIn) -> None:
+        self._app = app
+        self._signed_in = signed_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session = scope["session"]
+        looks = scope["method"] == "GET" or not scope["path"].startswith("/api/")
+        if session and looks and "authorization" not in Headers(scope=scope):
+            peer = scope["client"][0] if scope.get("client") else "-"
+            scope = {**scope, "signed_in": Operator(session["who"], peer)}
+            if "text/event-stream" in Headers(scope=scope).get("accept", ""):
+                await self._while_alive(session, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _while_alive(
+        self, session: Session, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """A stream ends with its session."""
+
+        async def keep_looking(limit: asyncio.Timeout) -> None:
+            while self._signed_in.is_alive(session):
+                await asyncio.sleep(_LOOK_SECONDS)
+            limit.reschedule(asyncio.get_running_loop().time())
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as limit, background([lambda: keep_looking(limit)]):
+                await self._app(scope, receive, send)
+            return
+        with contextlib.suppress(Exception):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def cookie(headers: Headers, name: str) -> str | None:
+    """The value of the cookie; None where there is none, or the header is no list of cookies."""
+    try:
+        found = SimpleCookie("; ".join(headers.getlist("cookie"))).get(name)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def set_cookie(value: str, *, name: str = COOKIE, same_site: str = "Strict", life: int = -1) -> str:
+    """The header's value. Always ``Secure``: browsers count http on loopback as that, too.
+
+    ``life`` in seconds; below 0: until the browser closes.
+    """
+    age = f"; Max-Age={life}" if life >= 0 else ""
+    return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite={same_site}{age}"

@@ -1,0 +1,71 @@
+"""Values for people: times, ages, and text that can do nothing to a terminal."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+YEAR_9999 = 253_370_764_800
+"""Where calendars end, in epoch seconds."""
+
+# What stands for itself in a line: nothing that ends a word, quotes, or moves a cursor.
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/?#@!$&'*+;=%|,-]+")
+
+_LONGEST = 120
+
+
+def moment(when: float) -> str:
+    """An epoch time as people write it."""
+    if not -YEAR_9999 / 10 < when < YEAR_9999:
+        return "not a time"
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def precisely(when: float) -> str:
+    """`moment` to the millisecond, without the zone: for columns."""
+    if not -YEAR_9999 / 10 < when < YEAR_9999:
+        return "not a time"
+    return datetime.fromtimestamp(when, UTC).isoformat(" ", "milliseconds").partition("+")[0]
+
+
+def length(duration: float) -> str:
+    """A length of time, in its largest unit."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if abs(duration) >= 2 * size:
+            return f"{duration / size:.0f} {unit}"
+    return f"{duration:.0f} s" if abs(duration) >= 10 else f"{duration:.3g} s"
+
+
+def ago(when: float, now: float) -> str:
+    """How long it is since then."""
+    return f"{length(now - when)} ago" if when <= now else f"in {length(when - now)}"
+
+
+def shown(value: Any) -> str:
+    """A value for a terminal: JSON in ASCII, so no control character gets through; cut short."""
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def bare(value: str) -> str:
+    """`shown`, without quotes where nothing in the text needs them."""
+    return value if len(value) <= _LONGEST and _PLAIN.fullmatch(value) else shown(value)
+
+
+FETCH_FAULTS = {
+    "connection": "can not be reached",
+    "timeout": "does not answer in time",
+    "not_https": "names an address that is not https",
+    "content_encoding": "compressed, although we ask for it plain",
+    "too_large": "larger than 512 KiB",
+    "not_a_key_set": "the keys are no JSON Web Key Set with a key that can be used",
+    "discovery_not_json": "the document is not JSON",
+    "discovery_issuer": "the document names another issuer; compare them character by character",
+    "discovery_jwks_uri": "the document names no jwks_uri",
+}
+"""A sentence for each code of a failed fetch; ``http_404`` and the like speak for themselves."""
+
+
+def fetch_fault(code: str) -> str:
+    """A failed fetch for people: the code, and what it means."""
+    return f"{code}: {FETCH_FAULTS[code]}" if code in FETCH_FAULTS else code

@@ -1,0 +1,90 @@
+"""Debian's Chromium, driven by Playwright; and axe, which looks for barriers."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.interop.node import missing
+from tests.support.receiver import ROOT
+
+AXE = ROOT / "tests/browser/node_modules/axe-core/axe.min.js"
+
+SCREENSHOTS = ROOT / "dist/screenshots"
+
+DESKTOP, PHONE = (1280, 860), (375, 760)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is missing")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def open_page(
+    browser: Browser, base: str, size: tuple[int, int] = DESKTOP, scheme: Any = "light"
+) -> Iterator[Page]:
+    """A page of a browser of its own; a fault that it tells of fails the test."""
+    context = browser.new_context(
+        base_url=base, color_scheme=scheme,
+        viewport={"width": size[0], "height": size[1]},
+    )  # fmt: skip
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda said: faults.append(said.text)
+        if said.type == "error" and "Failed to load resource" not in said.text
+        and "ERR_" not in said.text else None,
+    )  # fmt: skip
+    page.set_default_timeout(15_000)
+    yield page
+    context.close()
+    assert not faults, faults
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.goto("/console/sign-in")
+    page.fill("#token", token)
+    page.click("button")
+    page.wait_for_url("**/console")
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe finds, as lines."""
+    if (why := missing(ROOT / "tests/browser", "axe-core")) is not None:
+        pytest.skip(why)
+    # Through the debugger: the page's own policy lets no other script in.
+    session = page.context.new_cdp_session(page)
+    session.send("Runtime.evaluate", {"expression": AXE.read_text()})
+    answer = session.send(
+        "Runtime.evaluate",
+        {"expression": "axe.run(document).then((r) => JSON.stringify(r.violations))",
+         "awaitPromise": True, "returnByValue": True},
+    )  # fmt: skip
+    found = json.loads(answer["result"]["value"])
+    return [f"{one['id']}: {node['html'][:150]}" for one in found for node in one["nodes"]]
+
+
+def keep_picture(page: Page, name: str) -> Path:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    path = SCREENSHOTS / f"{name}.png"
+    page.screenshot(path=path)
+    return path
+
+
+def overflows(page: Page) -> bool:
+    """Whether the page is wider than the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))

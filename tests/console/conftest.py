@@ -1,0 +1,21 @@
+"""One receiver and one browser for all tests of a file."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.admin.api_stage import ApiScene, api_scene
+from tests.console.browser import chromium
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiScene]:
+    with api_scene(tmp_path_factory.mktemp("console"), 'admin_hosts = ["ops.example"]') as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running

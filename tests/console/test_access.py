@@ -1,0 +1,155 @@
+"""The console over plain HTTP: who comes in, and what every answer says."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.admin.api_stage import TOKEN, ApiScene
+from tests.support.receiver import Receiver, config
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.slow
+
+PAGE = {"accept": "text/html"}
+
+
+def ask(scene: ApiScene, method: str, path: str, **options: object) -> httpx.Response:
+    address = scene.receiver.admin_url + path
+    return scene.receiver.http.request(method, address, **options)  # type: ignore[arg-type]
+
+
+def signed_in(scene: ApiScene) -> dict[str, str]:
+    """The header with the cookie of a new session."""
+    answer = ask(scene, "POST", "/console/sign-in", data={"token": TOKEN})
+    return {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+def csrf_of(scene: ApiScene, cookie: dict[str, str]) -> str:
+    text = ask(scene, "GET", "/console/search", headers=cookie).text
+    return re.findall(r'name="csrf" value="([^"]+)"', text)[0]
+
+
+def test_without_a_way_to_sign_in_there_is_no_console(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    receiver = Receiver(tmp_path, config(redis_server.url, 'issuer = "http://127.0.0.1:1/op"'))
+    receiver.start(ready=False)
+    for path in ("/console", "/console/sign-in", "/console/static/console.css"):
+        assert receiver.http.get(receiver.admin_url + path).status_code == 404
+    receiver.stop()
+
+
+def test_who_has_not_signed_in_sees_the_sign_in_and_nothing_else(scene: ApiScene) -> None:
+    for path in ("", "/story?sid=x", "/health", "/nothing"):
+        answer = ask(scene, "GET", "/console" + path, headers=PAGE)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in")
+        assert ask(scene, "GET", "/console" + path).status_code == 401
+    assert ask(scene, "POST", "/console/sessions/end", data={}).status_code == 401
+    stale = {"cookie": "__Host-bcl_console=guessed"}
+    assert ask(scene, "GET", "/console", headers=stale).status_code == 401
+
+
+def test_the_token_opens_a_session_whose_cookie_is_strict(scene: ApiScene) -> None:
+    answer = ask(scene, "POST", "/console/sign-in", data={"token": TOKEN})
+    assert answer.status_code == 200
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-bcl_console=")
+    assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    wrong = ask(scene, "POST", "/console/sign-in", data={"token": "wrong"})
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    assert "wrong" not in wrong.text.replace("wrong tokens", "")
+    signed_in(scene)  # forgives
+
+
+def test_every_page_has_the_policy_and_is_not_stored_and_files_are_kept(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    for path, headers in (("/console", cookie), ("/console/sign-in", {}), ("/console/x", cookie)):
+        answer = ask(scene, "GET", path, headers=headers)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-store"
+        assert not re.search(r"<script(?![^>]*src=)|<style| style=| on[a-z]+=", answer.text)
+        for file in re.findall(r'"(/console/static/[^"]+)"', answer.text):
+            kept = ask(scene, "GET", file)
+            assert kept.status_code == 200
+            assert kept.headers.get_list("cache-control") == ["public, max-age=31536000, immutable"]
+    assert scene.receiver.readyz().headers["cache-control"] == "no-store"
+
+
+def test_a_form_wants_the_token_of_the_session_and_a_page_of_ours(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    other = csrf_of(scene, signed_in(scene))
+    for csrf in ("", other):
+        form = {"csrf": csrf, "token": "a.b.c"}
+        answer = ask(scene, "POST", "/console/explain", headers=cookie, data=form)
+        assert answer.status_code == 403
+    form = {"csrf": csrf_of(scene, cookie), "token": "a.b.c"}
+    assert ask(scene, "POST", "/console/explain", headers=cookie, data=form).status_code == 200
+    for foreign in (
+        {"origin": "https://evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"origin": "null"},
+        {"host": "evil.example"},
+    ):
+        headers = cookie | foreign
+        answer = ask(scene, "POST", "/console/explain", headers=headers, data=form)
+        assert answer.status_code == 403, foreign
+    same = cookie | {"origin": "null", "sec-fetch-site": "same-origin"}
+    assert ask(scene, "POST", "/console/explain", headers=same, data=form).status_code == 200
+
+
+def test_a_link_from_elsewhere_comes_in_by_a_page_of_ours(scene: ApiScene) -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate",
+            "sec-fetch-dest": "document"}  # fmt: skip
+    answer = ask(scene, "GET", "/console/story?sid=a&sub=%22b", headers=PAGE | link)
+    assert answer.status_code == 200
+    assert 'content="0;url=/console/story?sid=a&amp;sub=%22b"' in answer.text
+    framed = link | {"sec-fetch-dest": "iframe"}
+    assert ask(scene, "GET", "/console", headers=framed).status_code == 403
+
+
+def test_the_cookie_may_look_through_the_api_and_do_nothing_there(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    assert ask(scene, "GET", "/api/apps", headers=cookie).status_code == 200
+    body = {"sid": "x", "reason": "y"}
+    assert ask(scene, "POST", "/api/revocations", headers=cookie, json=body).status_code == 401
+    assert ask(scene, "DELETE", "/api/sessions/x", headers=cookie).status_code == 401
+
+
+def test_a_sign_out_ends_the_session_also_for_who_has_kept_the_cookie(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    form = {"csrf": csrf_of(scene, cookie)}
+    assert ask(scene, "POST", "/console/sign-out", headers=cookie, data=form).status_code == 303
+    assert ask(scene, "GET", "/console", headers=cookie).status_code == 401
+    assert ask(scene, "GET", "/api/apps", headers=cookie).status_code == 401
+
+
+def test_looks_and_acts_are_in_the_audit_with_who_it_was(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    ask(scene, "GET", "/console/story?sid=looked-at", headers=cookie)
+    found = [one for one in scene.audit() if one["act"] == "console.story"]
+    assert found[-1]["who"] == "admin_token"
+    assert "sid_hash" in found[-1]
+    assert "looked-at" not in str(scene.audit())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console?kind=nonsense&app=nobody", "/console/story?login_at=x&sid=a",
+        "/console/story?iss=https://other.example&sid=a", "/console/story?sid=a&sid=b",
+        "/console/story?sid=%00", "/console/nothing", "/console/sessions?user=../x",
+        "/console/sessions/ending", "/console/refusals?reason=<script>",
+    ],
+)  # fmt: skip
+def test_what_nobody_can_mean_is_said_and_breaks_nothing(scene: ApiScene, path: str) -> None:
+    answer = ask(scene, "GET", path, headers=signed_in(scene))
+    assert answer.status_code in (200, 400, 404)
+    assert "<script>" not in answer.text
+    assert not scene.receiver.told("Exception in ASGI application\n")

@@ -1,0 +1,95 @@
+"""What pages show, without a browser."""
+
+import re
+from importlib.resources import files
+
+from app.admin.console.plot import HEIGHT, WIDTH, plot
+from app.admin.console.texts import PROOFS, TEXTS
+from app.admin.console.views import refused, tale
+from app.errors import Reason
+from app.history import AppStory, DeadLetter, Question, Refusal, State, Told
+from app.mending import MENDING
+from app.settings import IssuerSettings
+from backchannel_logout import Event, EventKind, Proof, Standing
+
+ISSUER = IssuerSettings.model_validate(
+    {"issuer": "https://op.example", "clients": [{"client_id": "shop-web", "app": "shop"}]}
+)
+
+
+def test_every_reason_has_a_sentence_that_mends_it() -> None:
+    assert MENDING.keys() == set(Reason)
+
+
+def test_every_standing_has_a_sentence() -> None:
+    assert PROOFS.keys() == set(Standing)
+
+
+def test_the_templates_use_texts_that_are_there() -> None:
+    folder = files("app.admin.console").joinpath("templates")
+    used = {name for one in folder.iterdir() for name in re.findall(r"\bt\.(\w+)", one.read_text())}
+    assert used
+    assert used <= TEXTS.keys()
+
+
+def test_a_refused_audience_is_shown_beside_the_configured_ones() -> None:
+    refusal = Refusal(
+        id="1-0", reason="aud_unknown", iss="https://op.example", aud='["shop-web-2"]'
+    )
+    found = refused(refusal, {"https://op.example": ISSUER})
+    assert found.sentence == "aud is shop-web-2; configured: shop-web"
+    assert "[[issuers.clients]]" in found.mend
+
+
+def test_a_refusal_of_a_newer_release_is_shown_all_the_same() -> None:
+    found = refused(Refusal(id="1-0", reason="new_one", aud="{", iat="x"), {})
+    assert found.sentence == "new_one"
+    assert ("aud", "{") in found.there
+
+
+def told(standing: Standing, **members: object) -> Told:
+    event = Event(
+        kind=EventKind.SESSION, iss="https://op.example", sid="a", cutoff=1, app="shop",
+        source="backchannel-logout", received_at=1.0,
+    )  # fmt: skip
+    proof = Proof(standing, **({"seen": 0, "readers": 0} | members))  # type: ignore[arg-type]
+    letter = DeadLetter(id="3-0", event="2000-0", listener="web", tries=9, error="KeyError")
+    letters = (letter,) if standing is Standing.FAILED else ()
+    return Told(app="shop", id="2000-0", event=event, proof=proof, dead_letters=letters)
+
+
+def last_step(one: Told) -> tuple[str, str, bool]:
+    question = Question(iss="https://op.example", sid="a")
+    found = tale(question, AppStory(app="shop", state=State.REVOKED, cutoff=1, events=(one,)))
+    step = found.chapters[0].steps[-1]
+    return f"{step.name}: {step.said}", step.tone, found.complete
+
+
+def test_replicas_that_are_behind_are_counted() -> None:
+    said, tone, complete = last_step(told(Standing.WAITING, seen=2, readers=3))
+    assert "Not yet" in said
+    assert "1 of 3 behind" in said
+    assert (tone, complete) == ("bad", False)
+
+
+def test_a_listener_that_fails_is_named_with_its_error() -> None:
+    said, tone, _ = last_step(told(Standing.FAILED))
+    assert "listener web failing after 9 tries with KeyError" in said
+    assert tone == "bad"
+
+
+def test_an_app_that_has_acted_completes_the_story_with_its_delay() -> None:
+    said, tone, complete = last_step(told(Standing.TORN_DOWN, seconds=0.25))
+    assert "after 0.25 s" in said
+    assert (tone, complete) == ("good", True)
+
+
+def test_the_plot_stays_within_its_picture() -> None:
+    assert plot([]) is None
+    for seconds in ([0.0], [1.0], [0.1, 5.0, 2.0] * 50):
+        found = plot(seconds)
+        assert found is not None
+        for point in found.points.split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= WIDTH
+            assert 0 <= y <= HEIGHT

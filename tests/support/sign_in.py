@@ -1,0 +1,59 @@
+"""A provider at which people sign in: the authorization code flow, for one client, at once."""
+
+import base64
+import hashlib
+import json
+import secrets
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from tests.support.provider import ABSENT, Provider, _Handler
+
+
+class SignInProvider(Provider):
+    """Signs everybody in as ``user``, with ``claims`` added to the ID token or changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claims_of_user: dict[str, Any] = {}
+        self.sid = "console-session"
+        self.codes: dict[str, dict[str, str]] = {}
+        self.discovery = {
+            "authorization_endpoint": self.origin + "/authorize",
+            "token_endpoint": self.origin + "/token",
+        }
+        handler = type("Handler", (_SignInHandler,), {"provider": self})
+        self._server.RequestHandlerClass = handler
+
+
+class _SignInHandler(_Handler):
+    provider: SignInProvider
+
+    def do_GET(self) -> None:  # noqa: N802  as the base class names it
+        parts = urlsplit(self.path)
+        if parts.path != "/authorize":
+            super().do_GET()
+            return
+        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        assert asked["code_challenge_method"] == "S256"
+        code = secrets.token_urlsafe(8)
+        self.provider.codes[code] = asked
+        back = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+        self._send(b"", 302, Location=back)
+
+    def do_POST(self) -> None:  # noqa: N802
+        length = int(self.headers["content-length"])
+        form = {k: v[0] for k, v in parse_qs(self.rfile.read(length).decode()).items()}
+        asked = self.provider.codes.pop(form["code"])
+        digest = hashlib.sha256(form["code_verifier"].encode()).digest()
+        fits = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
+        if not fits or form["redirect_uri"] != asked["redirect_uri"]:
+            self._send(b'{"error": "invalid_grant"}', 400)
+            return
+        members = {
+            "aud": asked["client_id"], "sub": "admin-1", "sid": self.provider.sid,
+            "preferred_username": "ada", "groups": ["oncall"], "nonce": asked["nonce"],
+            "events": ABSENT, "jti": ABSENT,
+        } | self.provider.claims_of_user  # fmt: skip
+        token = self.provider.token(header={"typ": "JWT"}, **members)
+        self._send(json.dumps({"id_token": token, "token_type": "Bearer"}).encode())
