@@ -22,7 +22,8 @@ Around it:
     service      builds the parts, opens the listeners, stops in order
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
-    admin        the operators' listener
+    admin        the operators' listener: health, metrics, the API
+    operating    the API, built and kept running
     sessions     the providers' own sessions, through their APIs
     embedded     a Redis of our own, for trying things out
     errors       theirs, ours, and the table to HTTP

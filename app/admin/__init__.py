@@ -1,6 +1,17 @@
 """The operators' listener.
 
-    health    `/livez`, `/readyz`
+    health       `/livez`, `/readyz`
+
+    api          `/api`, put together; not there without an ``admin_token``
+    access       the gate: Host, origin, token (failures: who was wrong too often)
+    asked        what a request says: path, query, body
+    faults       what is refused, in one shape (provider_faults: what a provider's fault is to us)
+    records      acts and looks, in the audit
+    sessions     the providers' sessions: listed, ended, followed (showing: as JSON)
+    revocations  end by hand, and the history of one
+    overview     issuers and apps
+    feed         logouts and refusals as they happen
+    openapi      the document (openapi_schemas: its shapes; resource: a path and its methods)
 
 Never for providers or users.
 """

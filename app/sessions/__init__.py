@@ -11,6 +11,12 @@ segment      an id as one segment of a path
     keycloak     Keycloak's Admin REST API
     providers    the adapter of a configured issuer
 
+    endings      ends sessions, and follows each until every app has let go
+    ending       how far one is                                     (pure)
+    ending_notes endings in Redis: facts, and who follows them
+    following    one ending, from the question to its end
+    evidence     whether an app has been told
+
     calls        bounded HTTP calls: an answer, or a fault
     gate         when a provider that limits may be asked again
     access_token client credentials: cached, renewed

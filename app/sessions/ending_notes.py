@@ -27,12 +27,13 @@ LIFE_SECONDS = 7 * 86400
 LEASE_SECONDS = 10.0
 
 # KEYS[1] the hash; ARGV[1] its life in seconds; then names and values.
-# One that is under way is left alone: 0. One that is over makes room.
+# One that is under way is left alone: 0. One that is over makes room, by a life that has ended: the
+# receiver has no right to DEL.
 _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'outcome') == 0 then
   return 0
 end
-redis.call('DEL', KEYS[1])
+redis.call('EXPIRE', KEYS[1], 0)
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
@@ -41,8 +42,7 @@ return 1
 # KEYS[1] the lease; ARGV[1] who; ARGV[2] its life in milliseconds, 0 to give it back.
 _KEEP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 1
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 

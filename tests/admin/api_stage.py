@@ -84,11 +84,11 @@ def users(user: str) -> str:
     return f"/users/{quote(user, safe='')}/sessions"
 
 
-def settings(redis: RedisServer, tenant: Tenant, keys: Provider, top: str = "") -> str:
+def settings(redis_url: str, tenant: Tenant, keys: Provider, top: str = "") -> str:
     return f'''
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
-redis_url = "{redis.url}"
+redis_url = "{redis_url}"
 admin_token = "{TOKEN}"
 confirm_within = "1s"
 {top}
@@ -104,10 +104,13 @@ secret = "{auth0_api.CLIENT_SECRET}"
 
 
 @contextlib.contextmanager
-def api_scene(tmp_path: Path, top: str = "") -> Iterator[ApiScene]:
-    redis = RedisServer(tmp_path / "redis").start()
+def api_scene(tmp_path: Path, top: str = "", redis_url: str | None = None) -> Iterator[ApiScene]:
+    """``redis_url`` is of a server that the test has started; else there is one of its own."""
+    redis = RedisServer(tmp_path / "own-redis")
+    if redis_url is None:
+        redis_url = redis.start().url
     with Provider() as keys, Tenant(keys) as tenant:
-        receiver = Receiver(tmp_path / "receiver", settings(redis, tenant, keys, top)).start()
+        receiver = Receiver(tmp_path / "receiver", settings(redis_url, tenant, keys, top)).start()
         tenant.receiver = receiver
         look = redis.client()
         try:
