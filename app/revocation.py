@@ -4,13 +4,14 @@ Every source builds a `Revocation` with `revoke` and hands it to the writer.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from json.encoder import encode_basestring as quoted
+from typing import NamedTuple
 
 from backchannel_logout import AppKeys, Event, EventKind
-from backchannel_logout.event import json_of
+from backchannel_logout.event import list_of
+from backchannel_logout.keys import VERSION
 
 # A session is judged by its own age; this covers clocks that differ, so that a marker never
 # goes before the last session that it speaks for.
@@ -31,68 +32,162 @@ class Once(NamedTuple):
     until: float
 
 
-_T = TypeVar("_T")
+@dataclass(frozen=True, slots=True, eq=False)
+class Heading:
+    """What the revocations of one source for one app share: all but whom, when, by which message.
 
+    `heading_of` makes it once. What it says of an event is spelled here already.
+    """
 
-class derived(Generic[_T]):  # noqa: N801  it reads as the `property` that it is
-    """`functools.cached_property` without the lock that it has before Python 3.12."""
-
-    def __init__(self, derive: Callable[[Any], _T]) -> None:
-        self._derive = derive
-        self._name = derive.__name__
-        self.__doc__ = derive.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> "derived[_T]": ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> _T: ...
-    def __get__(self, instance: object | None, owner: type) -> "derived[_T] | _T":
-        if instance is None:
-            return self
-        value = instance.__dict__[self._name] = self._derive(instance)
-        return value
-
-
-@dataclass(frozen=True)  # without slots: what is derived from it is derived once
-class Revocation:
-    """In one relying app, whatever logged in at or before ``event.cutoff`` is dead."""
-
-    event: Event
+    app: str
+    kind: EventKind
     issuer_names: tuple[str, ...]
     """Every name of the issuer, the event's own first: a marker and an event for each."""
+    source: str
+    client_ids: tuple[str, ...]
     life: int
     """How long the markers must last, in seconds from now."""
+    revoke_offline_access: bool
+    keys: AppKeys = field(init=False)
+    json: tuple[str, str, str] = field(init=False)
+    """The event as JSON: before whom it ends, between cutoff and ``received_at``, at the end."""
+
+    def __post_init__(self) -> None:
+        named = f',"client_ids":{list_of(self.client_ids)}' if self.client_ids else ""
+        json = (
+            f'{{"v":{VERSION},"kind":"{self.kind.value}","iss":{quoted(self.issuer_names[0])},',
+            f'"app":{quoted(self.app)},"source":{quoted(self.source)},"received_at":',
+            named,
+        )
+        object.__setattr__(self, "keys", keys_of(self.app))
+        object.__setattr__(self, "json", json)
+
+    def marker_keys(self, sid: str | None, sub: str | None) -> tuple[str, ...]:
+        """The Redis keys of the markers, in the order of `issuer_names`."""
+        keys, names = self.keys, self.issuer_names
+        if self.kind is _SESSION and sid is not None:
+            return tuple([keys.sid(name, sid) for name in names])
+        if self.kind is _USER and sub is not None:
+            return tuple([keys.sub(name, sub) for name in names])
+        return tuple([keys.all(name) for name in names])
+
+
+# As many as clients in the settings, sources and kinds. An enumeration's members are found slowly.
+heading_of = lru_cache(maxsize=1024)(Heading)
+_SESSION, _USER, _ALL = EventKind.SESSION, EventKind.USER, EventKind.ALL
+
+
+@dataclass(slots=True, eq=False)
+class Revocation:
+    """In one relying app, whatever logged in at or before ``cutoff`` is dead. Nobody changes one.
+
+    Each logout makes one: what most have in common is in the heading, and the event is built for
+    who asks (docs/performance.md).
+    """
+
+    heading: Heading
+    sid: str | None
+    sub: str | None
+    cutoff: int
+    """Epoch seconds."""
+    received_at: float
+    """Epoch seconds, to the millisecond."""
+    jti: str | None
     once: Once | None
+    _event: Event | None = None
+    _marker_keys: tuple[str, ...] | None = None
+    _json: str | None = None
 
-    @derived
-    def fields(self) -> dict[str, str]:
-        """The event as fields of the stream."""
-        return self.event.to_fields()
+    @classmethod
+    def of(
+        cls, event: Event, *, issuer_names: tuple[str, ...], life: int, once: Once | None
+    ) -> "Revocation":
+        """The one that ``event`` tells of."""
+        heading = heading_of(
+            event.app, event.kind, issuer_names, event.source, event.client_ids, life,
+            event.revoke_offline_access,
+        )  # fmt: skip
+        return cls(heading, event.sid, event.sub, event.cutoff, event.received_at, event.jti, once)
 
-    @derived
+    @property
+    def app(self) -> str:
+        return self.heading.app
+
+    @property
+    def kind(self) -> EventKind:
+        return self.heading.kind
+
+    @property
+    def issuer_names(self) -> tuple[str, ...]:
+        """`Heading.issuer_names`."""
+        return self.heading.issuer_names
+
+    @property
+    def life(self) -> int:
+        """`Heading.life`."""
+        return self.heading.life
+
+    @property
+    def event(self) -> Event:
+        """What readers get."""
+        if self._event is None:
+            heading = self.heading
+            self._event = Event(
+                kind=heading.kind,
+                iss=heading.issuer_names[0],
+                sid=self.sid,
+                sub=self.sub,
+                cutoff=self.cutoff,
+                app=heading.app,
+                source=heading.source,
+                received_at=self.received_at,
+                client_ids=heading.client_ids,
+                jti=self.jti,
+                revoke_offline_access=heading.revoke_offline_access,
+            )
+        return self._event
+
+    @property
     def json(self) -> str:
-        """The event as JSON."""
-        return json_of(self.fields)
+        """The event as JSON: what `Event.to_json` says, without the event."""
+        if self._json is None:
+            before, between, end = self.heading.json
+            whom = "" if self.sid is None else f'"sid":{quoted(self.sid)},'
+            if self.sub is not None:
+                whom += f'"sub":{quoted(self.sub)},'
+            if self.jti is not None:
+                end += f',"jti":{quoted(self.jti)}'
+            if self.heading.revoke_offline_access:
+                end += ',"revoke_offline_access":true'
+            self._json = (
+                f'{before}{whom}"cutoff":{self.cutoff},{between}{self.received_at!r}{end}}}'
+            )
+        return self._json
 
-    @derived
+    @property
     def marker_keys(self) -> tuple[str, ...]:
         """The Redis keys of the markers, in the order of `issuer_names`."""
-        keys, event = keys_of(self.event.app), self.event
-        match event.kind:
-            case EventKind.SESSION if event.sid is not None:
-                return tuple(keys.sid(name, event.sid) for name in self.issuer_names)
-            case EventKind.USER if event.sub is not None:
-                return tuple(keys.sub(name, event.sub) for name in self.issuer_names)
-            case _:
-                return tuple(keys.all(name) for name in self.issuer_names)
+        if self._marker_keys is None:
+            self._marker_keys = self.heading.marker_keys(self.sid, self.sub)
+        return self._marker_keys
 
     @property
     def once_key(self) -> str | None:
         """The Redis key that remembers the message, if it is one that may come again."""
-        if self.once is None:
+        once = self.once
+        if once is None:
             return None
-        keys = keys_of(self.event.app)
-        return keys.jti(self.issuer_names[0], self.once.jti, self.once.sid, self.once.sub)
+        heading = self.heading
+        return heading.keys.jti(heading.issuer_names[0], once.jti, once.sid, once.sub)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Revocation) and self._members() == other._members()
+
+    def __hash__(self) -> int:
+        return hash(self._members())
+
+    def _members(self) -> tuple[object, ...]:
+        return self.event, self.issuer_names, self.life, self.once
 
 
 def revoke(
@@ -117,21 +212,16 @@ def revoke(
     ``leeway``, so that a wrong clock somewhere can not lock a user out for weeks. Raises
     ``ValueError`` when ``kind`` demands a ``sid`` or ``sub`` that is not there.
     """
-    if (kind is EventKind.SESSION and not sid) or (kind is EventKind.USER and not sub):
+    if (kind is _SESSION and not sid) or (kind is _USER and not sub):
         raise ValueError(f"a revocation of kind {kind.value} must name whom it ends")
-    event = Event(
-        kind=kind,
-        iss=issuer_names[0],
-        # A user's event names no session: a reader might take it for that session alone.
-        sid=sid if kind is EventKind.SESSION else None,
-        sub=sub if kind is not EventKind.ALL else None,
-        cutoff=math.floor(min(since, received_at + leeway)),
-        app=app,
-        source=source,
-        received_at=round(received_at, 3),
-        client_ids=client_ids,
-        jti=once.jti if once else None,
-        revoke_offline_access=revoke_offline_access,
-    )
     life = math.ceil(max_session_age) + MARKER_MARGIN_SECONDS
-    return Revocation(event=event, issuer_names=issuer_names, life=life, once=once)
+    return Revocation(
+        heading_of(app, kind, issuer_names, source, client_ids, life, revoke_offline_access),
+        # A user's event names no session: a reader might take it for that session alone.
+        sid if kind is _SESSION else None,
+        sub if kind is not _ALL else None,
+        math.floor(min(since, received_at + leeway)),
+        round(received_at, 3),
+        once.jti if once else None,
+        once,
+    )

@@ -113,7 +113,7 @@ class IssuerSettings(IssuerOptions):
     sessions: SessionsSettings | None = None
     """Its session API; without it, nobody can list or end its sessions here."""
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
 

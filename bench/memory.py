@@ -10,6 +10,7 @@ buffers come and go.
 """
 
 import asyncio
+import dataclasses
 import multiprocessing
 import secrets
 import time
@@ -209,4 +210,4 @@ def _revocation(*, once: bool) -> Revocation:
         client_ids=(CLIENT_ID,),
         once=message,
     )
-    return built if once else Revocation(built.event, built.issuer_names, built.life, None)
+    return built if once else dataclasses.replace(built, once=None)

@@ -2,6 +2,7 @@
 
     backchannel    the provider's POST, and its answer
     form           its one field
+    revocations    what its token revokes
     direct         the short way of a request that comes whole
     limits         what a client may take of us before its request is understood
     load           how much is at work at once, with a share for each issuer

@@ -8,8 +8,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,31 +17,28 @@ from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_h
 from app.inbound.decrypting import Decrypting
 from app.inbound.form import read_form, read_whole
 from app.inbound.load import BodyBytes, Places
+from app.inbound.revocations import revocations_for
 from app.log import new_log
 from app.publish.redis_fault import RedisFault
 from app.publish.store import Result
 from app.publish.writer import Writer, Written
-from app.revocation import Once, Revocation, revoke
+from app.revocation import Revocation
 from app.settings import IssuerSettings
 from app.spans import span
+from app.telemetry.output import LINES
 from app.telemetry.story import Story, Teller, well_formed
 from app.telemetry.traces import Tracing
 from app.tokens import logout_token, signed_jwt
 from app.tokens.encrypted_jwt import is_encrypted
-from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
 from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
-from backchannel_logout import EventKind
 
 log = new_log(__name__)
-
-SOURCE = "backchannel-logout"
 
 # The least patient provider waits 2.5 s (oidc-provider), and most never send again: an
 # answer after that is a logout that the provider believes lost.
 REQUEST_SECONDS = 1.8
 
-_APP = attrgetter("app")
 
 # It says nothing of the request, and nothing changes it.
 _OK = Response(status_code=200)
@@ -95,6 +90,23 @@ class BackchannelLogout:
         self._tracing = tracing
         self._trusts_request_id = trusts_request_id
         self._clock = clock
+        self._answers: list[tuple[Respond, Response]] = []
+        """Of those whose results are being told together: they go out behind their lines."""
+        writer.gather(self)
+
+    def hold(self) -> None:
+        """Results are told: see `app.publish.grouped.Gathering`."""
+        LINES.hold()
+
+    def release(self) -> None:
+        """All of them are told. The lines first: who has an answer is in the log."""
+        LINES.release()
+        answers, self._answers = self._answers, []
+        for respond, response in answers:
+            try:
+                respond(response)
+            except Exception:
+                log.exception("logout", outcome="failed", error="internal")
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, whatever hangs."""
@@ -221,6 +233,10 @@ class BackchannelLogout:
         with self._bodies.reading() as grown_to:
             return await read_form(request, grown_to)
 
+    def answer_together(self, respond: Respond, response: Response) -> None:
+        """Answer with the others of the same group."""
+        self._answers.append((respond, response))
+
     @staticmethod
     def done(story: Story) -> Response:
         story.tell(story.outcome)
@@ -275,7 +291,7 @@ class _Finish:
             response = endpoint.failed(story, error)
         finally:
             endpoint.places.give_back(self.issuer)
-        self.respond(response)
+        endpoint.answer_together(self.respond, response)
 
     def in_task(self, writing: Coroutine[Any, Any, Written]) -> None:
         """Wait for ``writing``, for as long as the request has."""
@@ -292,47 +308,3 @@ class _Finish:
         finally:
             endpoint.places.give_back(self.issuer)
         self.respond(response)
-
-
-def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocation]:
-    """What a token revokes: one revocation for each relying app that its ``aud`` names.
-
-    ``sid`` ends that session only, also where ``sub`` stands beside it; widening it to the
-    user would end all devices for one. A client may ask for that (``both_claims``) where its
-    provider's ID tokens carry no ``sid``, so that nothing else could be matched.
-    """
-    issuer = token.issuer
-    clients = [client for client in issuer.clients if client.client_id in token.client_ids]
-    if len(clients) > 1:
-        by_app = [(app, list(ones)) for app, ones in groupby(sorted(clients, key=_APP), key=_APP)]
-    else:
-        by_app = [(client.app, [client]) for client in clients]
-    once = Once(
-        jti=token.jti,
-        sid=token.sid,
-        sub=token.sub,
-        until=token.iat + issuer.max_token_age + issuer.leeway,
-    )
-    revocations = []
-    for app, concerned in by_app:
-        whole_user = token.sid is None or (
-            token.sub is not None and concerned[0].both_claims == "user"
-        )
-        revocations.append(
-            revoke(
-                app=app,
-                kind=EventKind.USER if whole_user else EventKind.SESSION,
-                issuer_names=issuer.names,
-                sid=token.sid,
-                sub=token.sub,
-                since=token.iat,
-                source=SOURCE,
-                received_at=received_at,
-                max_session_age=concerned[0].max_session_age,
-                leeway=issuer.leeway,
-                client_ids=tuple(client.client_id for client in concerned),
-                once=once,
-                revoke_offline_access=token.revoke_offline_access,
-            )
-        )
-    return revocations

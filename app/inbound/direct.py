@@ -53,6 +53,7 @@ class _NoEvent:
 class _Cycle:
     """What uvicorn asks of a request at work: a pipelined one waits for it, a stop too."""
 
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
     message_event = _NoEvent()
 
     def __init__(self, *, keep_alive: bool) -> None:
@@ -93,7 +94,7 @@ class DirectHttp(LimitedHttp):
     def __init__(self, *args: Any, hot: HotRoute, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._hot = hot
-        self._held: bytearray | None = None
+        self._held: bytes | None = None
         """The body of a request that may come whole; its application has not begun."""
         self._patience: asyncio.TimerHandle | None = None
         self._media_type = ""
@@ -115,17 +116,31 @@ class DirectHttp(LimitedHttp):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def on_message_begin(self) -> None:
+        # The rest is for ASGI: see `_go_by_asgi`.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         if self._is_hot():
             self.head_complete()
             self._stop_timer()
-            self._held = bytearray()
+            self._held = b""
             # Now: a request that comes behind it in the same segment replaces the headers.
             self._media_type = _header(self.headers, b"content-type") or ""
             if self._hot.trusts_request_id:
                 self._request_id = _header(self.headers, b"x-request-id")
         else:
-            super().on_headers_complete()
+            self._go_by_asgi()
+
+    def _go_by_asgi(self) -> None:
+        """All that uvicorn does of a head, from the beginning."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # which are the scope's
+        super().on_headers_complete()
 
     def _is_hot(self) -> bool:
         parser = self.parser
@@ -143,11 +158,11 @@ class DirectHttp(LimitedHttp):
     def _let_go(self) -> None:
         """The rest of the body comes later, if ever: an application that waits for it."""
         body = self._stop_waiting()
-        super().on_headers_complete()
+        self._go_by_asgi()
         if body:
-            super().on_body(bytes(body))
+            super().on_body(body)
 
-    def _stop_waiting(self) -> bytearray | None:
+    def _stop_waiting(self) -> bytes | None:
         body, self._held = self._held, None
         if self._patience is not None:
             self._patience.cancel()
@@ -158,7 +173,7 @@ class DirectHttp(LimitedHttp):
         if self._held is None:
             super().on_body(body)
         else:
-            self._held += body
+            self._held += body  # mostly to nothing, and then it is not copied
 
     def on_message_complete(self) -> None:
         body = self._stop_waiting()
@@ -167,11 +182,9 @@ class DirectHttp(LimitedHttp):
             return
         cycle: Any = _Cycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
-        super().on_message_complete()
+        self.is_at_work()
         respond = functools.partial(self._respond, cycle)
-        response = self._hot.answer(
-            self._media_type, bytes(body), respond, self._spawn, self._request_id
-        )
+        response = self._hot.answer(self._media_type, body, respond, self._spawn, self._request_id)
         if response is not None:
             # Not before the parser is through with what has come.
             self.loop.call_soon(respond, response)
@@ -191,7 +204,11 @@ class DirectHttp(LimitedHttp):
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline or not cycle.keep_alive:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.is_idle()
 
     async def _respond_when_read(self, cycle: _Cycle, response: Response) -> None:
         """The client has not read the answers before this one."""

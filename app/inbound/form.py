@@ -13,7 +13,10 @@ LARGEST_BODY = 64 * 1024
 # 64 KiB can hold 65,536 empty fields; providers send one or two.
 _MOST_FIELDS = 1000
 
+_FORM = "application/x-www-form-urlencoded"
+
 _ALONE = b"logout_token="
+_AND, _PERCENT, _PLUS = b"&%+"
 
 
 async def read_form(request: Request, grown_to: Callable[[int], None]) -> bytes:
@@ -40,12 +43,18 @@ def read_whole(media_type: str, body: bytes) -> bytes:
 
 
 def _check_media_type(given: str) -> None:
-    if given.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+    if given != _FORM and given.partition(";")[0].strip().lower() != _FORM:
         raise TokenRefused(Reason.CONTENT_TYPE)
 
 
 def _token_in(body: bytes | bytearray) -> bytes:
-    if body.startswith(_ALONE) and len(body) > len(_ALONE) and not any(c in body for c in b"&%+"):
+    if (
+        body.startswith(_ALONE)
+        and len(body) > len(_ALONE)
+        and _AND not in body
+        and _PERCENT not in body
+        and _PLUS not in body
+    ):
         # One field and nothing to unquote, as most providers send it: what is below says the same.
         return bytes(body[len(_ALONE) :])
     try:

@@ -9,6 +9,7 @@ for without end, and connections that say nothing use up the process's files.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -136,6 +137,11 @@ class LimitedHttp(HttpToolsProtocol):
         self._shared_head_bytes = 0
         self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+        self._due = math.inf
+        """When this part of the request has taken too long, in the event loop's time."""
+        self._politely = False
+        """Whether it then ends with a FIN, and is not cut off."""
         self._write_timer: asyncio.TimerHandle | None = None
 
     # -- what comes -----------------------------------------------------------------------
@@ -143,7 +149,7 @@ class LimitedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._all.arrived_at = self.loop.time()
-        self._end_in(self.timeout_keep_alive, transport.close)
+        self._end_in(self.timeout_keep_alive, politely=True)
         self._all.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -167,11 +173,14 @@ class LimitedHttp(HttpToolsProtocol):
         """Count ``size`` bytes to the head; whether it may be that large. The first bytes of a
         body may be among them."""
         self._head_bytes += size
-        shared = max(0, self._head_bytes - OWN_HEAD_BYTES)
+        shared = self._head_bytes - OWN_HEAD_BYTES
+        if shared <= 0:
+            return True
         self._all.shared_head_bytes += shared - self._shared_head_bytes
         self._shared_head_bytes = shared
-        return self._head_bytes <= self._limits.head_bytes and (
-            not shared or self._all.shared_head_bytes <= SHARED_HEAD_BYTES
+        return (
+            self._head_bytes <= self._limits.head_bytes
+            and self._all.shared_head_bytes <= SHARED_HEAD_BYTES
         )
 
     def _forget_head(self) -> None:
@@ -192,14 +201,23 @@ class LimitedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._in_head = True
         if self.cycle.response_complete:
             # Answered before its end; uvicorn's own timer for that has been stopped meanwhile.
-            self._end_in(self.timeout_keep_alive, self.transport.close)
-            self._all.waits(self)
+            self._in_head = True
+            self.is_idle()
         else:
-            self._stop_timer()
-            self._all.works(self)
+            self.is_at_work()
+
+    def is_at_work(self) -> None:
+        """A request is complete, and has no answer yet."""
+        self._in_head = True
+        self._stop_timer()
+        self._all.works(self)
+
+    def is_idle(self) -> None:
+        """The last request has its answer."""
+        self._end_in(self.timeout_keep_alive, politely=True)
+        self._all.waits(self)
 
     def on_response_complete(self) -> None:
         if not self.pipeline:
@@ -209,7 +227,9 @@ class LimitedHttp(HttpToolsProtocol):
     # -- its end --------------------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        self._due = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
         self.resume_writing()
         self._forget_head()
         self._all.remove(self)
@@ -251,11 +271,27 @@ class LimitedHttp(HttpToolsProtocol):
             self._write_timer.cancel()
             self._write_timer = None
 
-    def _end_in(self, seconds: float, end: Callable[[], None] | None = None) -> None:
-        self._stop_timer()
-        self._timer = self.loop.call_later(seconds, end or self.transport.abort)
+    def _end_in(self, seconds: float, *, politely: bool = False) -> None:
+        self._due, self._politely = self.loop.time() + seconds, politely
+        # A timer that rings earlier looks again: the end moves on with each request, and a new
+        # timer for each costs more than reading the head.
+        if self._rings_at > self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._ring_at(self._due)
+
+    def _ring_at(self, due: float) -> None:
+        self._rings_at, self._timer = due, self.loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._rings_at, self._timer = math.inf, None
+        if self.loop.time() < self._due:
+            if self._due < math.inf:
+                self._ring_at(self._due)
+        elif self._politely:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._due = math.inf

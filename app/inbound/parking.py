@@ -13,7 +13,8 @@ from functools import partial
 from typing import NamedTuple
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
-from app.inbound.backchannel import REQUEST_SECONDS, Provider, revocations_for
+from app.inbound.backchannel import REQUEST_SECONDS, Provider
+from app.inbound.revocations import revocations_for
 from app.log import new_log
 from app.publish.writer import Writer
 from app.tasks import background

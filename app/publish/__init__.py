@@ -7,6 +7,7 @@ On the way:
     quota          new markers for each app and minute
     grouped        concurrent writes in few round trips
     store          store.lua, many at once, and the wait for the level of durability
+    command        the script's arguments, as the bytes that are sent
     exchange       many commands in one round trip
     redis_link     which server takes an app's writes now
     redis_fault    what went wrong: away, unwilling, not durable enough, or this one refused

@@ -64,17 +64,17 @@ class _Part:
             file.seek(offset)
             return file.read(length)
 
-    def append(self, record: bytes) -> None:
+    def append(self, records: bytes) -> None:
         if self.file is None:
             raise OSError("closed")
         if self.path is None:
             self.file.seek(self.size)
-            written = self.file.write(record)
+            written = self.file.write(records)
         else:
-            written = os.pwrite(self.file.fileno(), record, self.size)
-        if written != len(record):
+            written = os.pwrite(self.file.fileno(), records, self.size)
+        if written != len(records):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.size += len(record)
+        self.size += len(records)
 
     def close(self) -> None:
         if self.file is not None:
@@ -102,6 +102,8 @@ class Accepted:
         self._parts: list[_Part] = []
         self._next = 1
         self._told_at = float("-inf")
+        self._held: list[bytes] | None = None
+        """Records that go to the file together; None: each by itself."""
         self.last: Revocation | None = None
         """What was noted last by this process: while it is in Redis, little can be missing."""
 
@@ -133,9 +135,25 @@ class Accepted:
         """Note what Redis has acknowledged; some microseconds. Never raises."""
         self.last = revocation
         record = encode(revocation) + b"\n"
+        if self._held is None:
+            self._append(record)
+        else:
+            self._held.append(record)
+
+    def hold(self) -> None:
+        """Gather what is noted from here on."""
+        self._held = []
+
+    def release(self) -> None:
+        """Hand it to the operating system, in one call. Never raises."""
+        records, self._held = self._held, None
+        if records:
+            self._append(b"".join(records))
+
+    def _append(self, records: bytes) -> None:
         try:
             part = self._writable()
-            part.append(record)
+            part.append(records)
         except OSError as error:
             # Redis has it all the same: this is about the next fault, not about this one. What
             # is old makes room, for the journal stands on the same disk.

@@ -2,15 +2,16 @@
 
 A request's write starts at once where no other is under way; what arrives meanwhile goes
 together in the next round trip. The exchange with Redis runs in a task of its own: a request
-that gives up cancels nothing, so that no answer is ever read by somebody else.
+that gives up cancels nothing, so that no answer is ever read by somebody else. What each result
+brings about, and what costs a system call (copy, log), is gathered and done once for the group.
 """
 
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 from app.log import new_log
 from app.revocation import Revocation
@@ -30,6 +31,16 @@ LARGEST_GROUP = 256
 
 # A restart or a failover refuses connections for a moment; the script may run twice.
 RETRY_PAUSE = 0.05
+
+
+class Gathering(Protocol):
+    """What is done for all results of a group at once. Neither of the two ever fails."""
+
+    def hold(self) -> None:
+        """From here on gather."""
+
+    def release(self) -> None:
+        """Do what was gathered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,10 +107,15 @@ class _Line:
 
 
 class GroupedWrites:
-    """Hands revocations to the store, many at once."""
+    """Hands revocations to the store, many at once.
 
-    def __init__(self, store: Store) -> None:
+    ``gatherings`` hold while the results of a group are told, and release in their order: what must
+    be done before an answer goes out stands before who sends it.
+    """
+
+    def __init__(self, store: Store, gatherings: Sequence[Gathering] = ()) -> None:
         self._store = store
+        self.gatherings = list(gatherings)
         self._lines: dict[str, _Line] = {}
         self._deadlines = _Deadlines()
         self.waits_for_level = store.level != "memory"
@@ -134,8 +150,10 @@ class GroupedWrites:
     def _enqueue(self, waiting: _Waiting) -> None:
         if waiting.done is None:
             return
-        place = self._store.link.place(waiting.revocation.event.app)
-        line = self._lines.setdefault(place, _Line())
+        place = self._store.link.place(waiting.revocation.app)
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = _Line()
         line.waiting.append(waiting)
         if len(line.lanes) < self._most:
             lane = asyncio.create_task(self._run(line))
@@ -148,8 +166,7 @@ class GroupedWrites:
                 results = await self._exchange(group)
                 if any(isinstance(result, RedisAway) for result in results):
                     await self._store.link.look_up_soon()
-                for waiting, result in zip(group, results, strict=True):
-                    self._settle(waiting, result)
+                self._tell(group, results)
         finally:
             # In the same step as the last look at what waits: a lane that has ended must not
             # keep the next one from beginning.
@@ -162,6 +179,16 @@ class GroupedWrites:
             # A fault of ours must not leave those who wait without an answer.
             log.exception("redis", outcome="failed", error="internal")
             return [RedisUnwilling("internal")] * len(group)
+
+    def _tell(self, group: list[_Waiting], results: list[Result]) -> None:
+        for gathering in self.gatherings:
+            gathering.hold()
+        try:
+            for waiting, result in zip(group, results, strict=True):
+                self._settle(waiting, result)
+        finally:
+            for gathering in self.gatherings:
+                gathering.release()
 
     @staticmethod
     def _next_group(line: _Line) -> list[_Waiting]:

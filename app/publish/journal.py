@@ -140,7 +140,7 @@ class Journal:
         record = encode(revocation)
         return Append(
             key=revocation.once_key or hashlib.sha256(record).hexdigest(),
-            accepted_at=revocation.event.received_at,
+            accepted_at=revocation.received_at,
             record=record,
             refused=refused,
             done=asyncio.get_running_loop().create_future(),

@@ -66,7 +66,7 @@ class Publisher:
             last=lambda: self._accepted.last,
             clock=clock,
         )
-        self._writes = GroupedWrites(self.store)
+        self._writes = GroupedWrites(self.store, [self._accepted])
         self.writer = Writer(
             self._writes,
             self.watch,

@@ -59,8 +59,8 @@ def decode(record: bytes) -> Revocation:
     try:
         members = json.loads(body)
         once = members["once"]
-        return Revocation(
-            event=Event.from_json(json.dumps(members["event"])),
+        return Revocation.of(
+            Event.from_json(json.dumps(members["event"])),
             issuer_names=tuple(members["names"]),
             life=int(members["life"]),
             once=Once(*once) if once is not None else None,

@@ -138,7 +138,7 @@ class Recovery:
         alive = [
             one
             for one in revocations
-            if one.event.received_at + one.life > now and one.event.app not in self._stuck
+            if one.received_at + one.life > now and one.app not in self._stuck
         ]
         markers = [hash(one.marker_keys[0]) for one in alive]
         again = [marker not in self._written for marker in markers]
@@ -151,7 +151,7 @@ class Recovery:
                     self._written.add(marker)
                     self._lost += 1
             elif not isinstance(answer, RevocationRefused):
-                self._stuck.add(one.event.app)
+                self._stuck.add(one.app)
 
 
 def _until_repeated(entries: list[tuple[int, Revocation]]) -> list[tuple[int, Revocation]]:

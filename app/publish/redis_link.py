@@ -71,6 +71,11 @@ class RedisLink:
             return str(self._cluster.get_node_from_key(AppKeys(app).meta).name)  # type: ignore[union-attr]
         return ""
 
+    @property
+    def only(self) -> Redis | None:
+        """The client for every app, where there is no Cluster."""
+        return None if self._cluster is not None else cast("Redis", self._client)
+
     async def primary(self, app: str) -> Redis:
         """The client of the server that takes the app's writes."""
         if not isinstance(self._client, RedisCluster):

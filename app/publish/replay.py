@@ -155,7 +155,7 @@ async def replay(
     await journal.remove()
     while journal.depth.waiting and (entries := await journal.read(after=after, limit=_CHUNK)):
         after = entries[-1].id
-        entries = [entry for entry in entries if not down(entry.revocation.event.app)]
+        entries = [entry for entry in entries if not down(entry.revocation.app)]
         if not entries:
             continue
         go_on, written = await _write(entries, journal, store, remember, on_written)

@@ -10,19 +10,18 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from importlib.resources import files
-from itertools import chain
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
 from app.log import new_log
-from app.revocation import Revocation, keys_of
+from app.revocation import Revocation
 from app.settings_values import MEMORY, Durability
 from backchannel_logout import AppKeys
-from backchannel_logout.event import json_of
 from backchannel_logout.keys import VERSION
 
+from .command import Commands, packed
 from .exchange import exchange
 from .redis_fault import (
     EXCHANGE_FAULTS,
@@ -42,9 +41,6 @@ _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 # What WAIT and WAITAOF may take of a round trip; the rest is for the way there and back.
 _LEVEL_SECONDS = REDIS_SECONDS * 0.8
-
-# Our clock and Redis' do not agree to the millisecond on when a jti is forgotten.
-_NEARLY_FORGOTTEN_MS = 2000
 
 NEW_MARKER = 2
 """The script's answer when a marker was not there before; 1: it was, 0: nothing was changed."""
@@ -68,9 +64,12 @@ class Store:
     ) -> None:
         self.link = link
         self._apps = dict(apps)
-        self._max_len = event_max_len
-        self._max_age_ms = math.ceil(event_retention * 1000)
-        self._clock = clock
+        self._commands = Commands(
+            _SCRIPT_SHA,
+            max_len=event_max_len,
+            max_age_ms=math.ceil(event_retention * 1000),
+            clock=clock,
+        )
         self._durability = durability
         self._told: set[str] = set()
         """The apps of which the log says that their ``meta`` is refused."""
@@ -90,19 +89,26 @@ class Store:
         before and may have been lost since: those are left alone where their markers are still
         there, and, while it is remembered, their ``jti``.
         """
+        if not revocations:
+            return []
+        if (only := self.link.only) is not None:
+            return await self._write_to(only, revocations, again)
         results: list[Result] = [RedisAway("not asked")] * len(revocations)
         by_server: dict[Redis | RedisFault, list[int]] = {}
-        servers = await self._servers({revocation.event.app for revocation in revocations})
+        servers = await self._servers({revocation.app for revocation in revocations})
         for index, revocation in enumerate(revocations):
-            by_server.setdefault(servers[revocation.event.app], []).append(index)
-        writes = [
-            self._write_to(server, indexes, revocations, results, again)
-            for server, indexes in by_server.items()
-        ]
-        if len(writes) == 1:
-            await writes[0]  # no task of its own
-        else:
-            await asyncio.gather(*writes)
+            by_server.setdefault(servers[revocation.app], []).append(index)
+        answers = await asyncio.gather(
+            *(
+                self._write_to(
+                    server, [revocations[i] for i in indexes], [again[i] for i in indexes if again]
+                )
+                for server, indexes in by_server.items()
+            )
+        )
+        for indexes, of_server in zip(by_server.values(), answers, strict=True):
+            for index, answer in zip(indexes, of_server, strict=True):
+                results[index] = answer
         return results
 
     async def _servers(self, apps: Set[str]) -> dict[str, Redis | RedisFault]:
@@ -119,49 +125,41 @@ class Store:
         return found
 
     async def _write_to(
-        self,
-        server: Redis | RedisFault,
-        indexes: list[int],
-        revocations: Sequence[Revocation],
-        results: list[Result],
-        again: Sequence[bool],
-    ) -> None:
-        """One server's share of `write`; fills in ``results``."""
-        answers: Sequence[Result]
+        self, server: Redis | RedisFault, revocations: Sequence[Revocation], again: Sequence[bool]
+    ) -> list[Result]:
+        """One server's share of `write`."""
         if isinstance(server, RedisFault):
-            answers = [server] * len(indexes)
-        else:
-            try:
-                commands = [
-                    self._command(revocations[i], again=bool(again) and again[i]) for i in indexes
-                ]
-                # Of apps that are on this server: a Cluster's other nodes would refuse them.
-                touched = sorted({keys_of(revocations[i].event.app).meta for i in indexes})
-                answers = await self._exchange(server, commands, touched)
-            except EXCHANGE_FAULTS as error:
-                answers = [fault_of_exchange(error)] * len(indexes)
-        for index, answer in zip(indexes, answers, strict=True):
-            results[index] = answer
+            return [server] * len(revocations)
+        try:
+            return await self._exchange(server, revocations, again or [False] * len(revocations))
+        except EXCHANGE_FAULTS as error:
+            return [fault_of_exchange(error)] * len(revocations)
 
     async def _exchange(
-        self, server: Redis, commands: Sequence[list[str | int]], touched: Sequence[str]
+        self, server: Redis, revocations: Sequence[Revocation], again: Sequence[bool]
     ) -> list[Result]:
-        evals: list[tuple[Any, ...]] = [("EVALSHA", _SCRIPT_SHA, *c) for c in commands]
+        def script(i: int) -> bytes:
+            return packed("EVAL", _SCRIPT, *self._commands.arguments(revocations[i], again[i]))
+
+        commands = [*map(self._commands.packed, revocations, again)]
+        touched: list[str] = []
         if self._durability.level != "memory":
             # Brings the script along: a second round trip would wait for the level once more.
-            evals[0] = ("EVAL", _SCRIPT, *commands[0])
-        answers = await self._pipelined(server, evals, touched)
+            commands[0] = script(0)
+            # Of apps that are on this server: a Cluster's other nodes would refuse them.
+            touched = sorted({revocation.heading.keys.meta for revocation in revocations})
+        answers = await self._pipelined(server, commands, touched)
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             # The server is new. The first brings the script along, the others find it there.
-            first, *rest = ([*commands[i]] for i in missing)
-            repeated = [("EVAL", _SCRIPT, *first), *(("EVALSHA", _SCRIPT_SHA, *c) for c in rest)]
+            repeated = [script(missing[0]), *(commands[i] for i in missing[1:])]
             later = await self._pipelined(server, repeated, touched)
             for i, answer in zip(missing, later, strict=True):
                 answers[i] = answer
         for i, answer in enumerate(answers):
             if isinstance(answer, AskError) and not isinstance(answer, MovedError):
-                answers[i] = await self._redirected(commands[i])
+                arguments = self._commands.arguments(revocations[i], again[i])
+                answers[i] = await self._redirected(arguments)
         return [
             fault_of(answer) if isinstance(answer, RedisError) else answer for answer in answers
         ]
@@ -178,7 +176,7 @@ class Store:
         return LevelNotReached("slot_moving", answer)
 
     async def _pipelined(
-        self, server: Redis, commands: Sequence[tuple[Any, ...]], touched: Sequence[str]
+        self, server: Redis, commands: Sequence[bytes], touched: Sequence[str]
     ) -> list[Any]:
         """Run the commands on one connection, and wait there for the level of durability.
 
@@ -188,7 +186,7 @@ class Store:
         """
         asked, waits = len(commands), self._durability.level != "memory"
         if waits:
-            meaningless = [("HSET", key, "v", str(VERSION)) for key in touched]
+            meaningless = [packed("HSET", key, "v", str(VERSION)) for key in touched]
             commands = [*commands, *meaningless, self._wait_command()]
         async with asyncio.timeout(REDIS_SECONDS):
             answers = await exchange(server, commands)
@@ -200,11 +198,11 @@ class Store:
             ]
         return of_commands
 
-    def _wait_command(self) -> tuple[str | int, ...]:
+    def _wait_command(self) -> bytes:
         level_ms = int(_LEVEL_SECONDS * 1000)
         if self._durability.level == "fsync":
-            return ("WAITAOF", 1, 0, level_ms)
-        return ("WAIT", self._durability.replicas, level_ms)
+            return packed("WAITAOF", 1, 0, level_ms)
+        return packed("WAIT", self._durability.replicas, level_ms)
 
     def _missed_level(self, touched: Sequence[object], waited: object) -> str | None:
         """Why the level was not reached, by the answers to the last commands."""
@@ -263,27 +261,3 @@ class Store:
                     log.error("redis", outcome="meta_refused", app=app, error=str(fault_of(old)))
         self._told = self._told - found.keys() | refused
         return refused
-
-    def _command(self, revocation: Revocation, *, again: bool) -> list[str | int]:
-        """Number of keys, keys and arguments of the script."""
-        event, names = revocation.event, revocation.issuer_names
-        app = keys_of(event.app)
-        keys = [app.events, *revocation.marker_keys]
-        once_ms = 0
-        if revocation.once is not None and (once_key := revocation.once_key) is not None:
-            once_ms = max(0, math.ceil((revocation.once.until - self._clock()) * 1000))
-            if again and once_ms < _NEARLY_FORGOTTEN_MS:
-                once_ms = 0
-            if once_ms:
-                keys.append(once_key)
-        command: list[str | int] = [
-            len(keys), *keys, event.cutoff, revocation.life, once_ms,
-            self._max_len, self._max_age_ms, app.feed, len(names), int(again),
-        ]  # fmt: skip
-        for name in names:
-            fields, json = revocation.fields, revocation.json
-            if name != event.iss:
-                fields = fields | {"iss": name}
-                json = json_of(fields)
-            command += (json, 2 * len(fields), *chain.from_iterable(fields.items()))
-        return command

@@ -144,9 +144,9 @@ class Watch:
 
     async def _last_is_gone(self, server: Redis, apps: list[str]) -> bool:
         last = self._last()
-        if last is None or last.event.app not in apps:
+        if last is None or last.app not in apps:
             return False
-        if last.event.received_at + last.life < self._clock():
+        if last.received_at + last.life < self._clock():
             return False  # its time has come
         return not await server.exists(last.marker_keys[0])
 

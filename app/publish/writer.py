@@ -9,7 +9,7 @@ from app.log import new_log
 from app.revocation import Revocation
 
 from .accepted import Accepted
-from .grouped import GroupedWrites
+from .grouped import Gathering, GroupedWrites
 from .journal import Journal
 from .journal_append import JournalFault
 from .quota import Quota
@@ -58,6 +58,10 @@ class Writer:
         self._quota = quota
         self._on_written = on_written
 
+    def gather(self, gathering: Gathering) -> None:
+        """Have ``gathering`` hold while results are told together, and release after the copy."""
+        self._writes.gatherings.append(gathering)
+
     async def write(self, revocations: Sequence[Revocation], *, until: float) -> Written:
         """Write one revocation for each relying app concerned; all of them are tried.
 
@@ -82,8 +86,8 @@ class Writer:
 
     async def _write_one(self, revocation: Revocation, until: float) -> Written:
         journal = self._journal
-        self._quota.spend(revocation.event.app)
-        if journal is not None and self._watch.down(revocation.event.app):
+        self._quota.spend(revocation.app)
+        if journal is not None and self._watch.down(revocation.app):
             # Asking again would only cost the request its time: the watch asks each second.
             return await self._keep(journal, revocation, None)
         now = asyncio.get_running_loop().time()
@@ -101,7 +105,7 @@ class Writer:
         ``done`` is told later, once, what is for `written` or `write_failed`. False where Redis is
         known to be away: then nothing has begun. Raises `DependencyUnavailable` with `QUOTA`.
         """
-        app = revocation.event.app
+        app = revocation.app
         if self._journal is not None and self._watch.down(app):
             return False
         self._quota.spend(app)
@@ -120,7 +124,7 @@ class Writer:
     ) -> Written:
         """Redis has not taken it within the ``given`` seconds: the journal does, or it raises
         `DependencyUnavailable`."""
-        journal, app = self._journal, revocation.event.app
+        journal, app = self._journal, revocation.app
         log.warning("redis", outcome="failed", app=app, error=str(fault))
         if isinstance(fault, RevocationRefused):
             # Kept for the operator who mends it; but nothing will write it by itself soon.
@@ -139,7 +143,7 @@ class Writer:
     def written(self, revocation: Revocation, answer: int) -> Written:
         """Redis has taken it, and this is the script's answer."""
         if answer != NEW_MARKER:
-            self._quota.give_back(revocation.event.app)
+            self._quota.give_back(revocation.app)
         self._watch.level_error = None
         # Also what was there: whose write it was may not have had the answer.
         self._accepted.remember(revocation)
@@ -151,6 +155,6 @@ class Writer:
         try:
             new = await journal.append(revocation, refused=refused)
         except JournalFault as fault:
-            log.error("journal", outcome="failed", app=revocation.event.app, error=str(fault))
+            log.error("journal", outcome="failed", app=revocation.app, error=str(fault))
             raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
         return Written.JOURNALED if new else Written.REPEATED

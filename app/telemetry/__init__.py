@@ -3,7 +3,8 @@
     story         what happened to a token: one line, a count, and where it was refused an entry
     refusals      those entries, in a stream of Redis; `fairness` shares it out, `shown` bounds them
     hashes        users and sessions, as they may be told
-    log           where the lines go; `lines` what they look like, `repetitions` what comes again
+    log           where the lines go; `lines` what they look like, `repetitions` what comes again,
+                  `output` in how many calls
     traces        spans to OpenTelemetry, where that is switched on (`otel`)
     telling       all of it, put together and kept running
 

@@ -3,13 +3,13 @@
     set_up_log      once for a process; again when its settings are known
     JsonLine        past all of this, for the line that each token has
     lines           what a line looks like, and what may be in it
+    output          where they go, and when
     repetitions     a failure that comes again and again, told with a count
 
 The standard way of a record takes as long as half a signature: it looks for the caller's line, the
 thread and the process. Nobody sees those here, so they are not found out.
 """
 
-import contextlib
 import logging
 import sys
 import time
@@ -18,6 +18,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from app.settings import Settings
 
 from .lines import formatter, timestamp
+from .output import LINES
 from .repetitions import Repetitions
 
 # What our format does not show need not be found out ("Optimization" in Python's Logging HOWTO).
@@ -59,7 +60,7 @@ def json_line() -> "JsonLine | None":
 
 
 class LineHandler(logging.Handler):
-    """One write for each line, before its answer: who was told 200 is in the log."""
+    """Hands each line to `LINES`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -69,10 +70,7 @@ class LineHandler(logging.Handler):
 
     def write(self, line: str) -> None:
         """Write a line that has no end yet. Never fails: a full disk must cost no logout."""
-        with contextlib.suppress(OSError, ValueError):
-            # With its end in one call: lines of several processes stay whole, and standard error
-            # hands each line on by itself.
-            sys.stderr.write(line + "\n")
+        LINES.write(line)
 
 
 class JsonLine:

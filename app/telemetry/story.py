@@ -207,8 +207,8 @@ class Story:
         if not self.revocations:
             return None
         if len(self.revocations) == 1:
-            return self.revocations[0].event.kind.value
-        return ",".join(sorted({one.event.kind.value for one in self.revocations}))
+            return self.revocations[0].kind.value
+        return ",".join(sorted({one.kind.value for one in self.revocations}))
 
     def _who(self) -> dict[str, str]:
         """The session and the user, of a refused token as it claims them; hashed as a rule."""

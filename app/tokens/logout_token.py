@@ -48,19 +48,23 @@ class Judging(NamedTuple):
 
 def check_aud(judging: Judging) -> None:
     audiences = _audiences(judging.claims)
-    if not isinstance(audiences, list) or not all(isinstance(one, str) for one in audiences):
+    if not isinstance(audiences, list):
         raise TokenRefused(Reason.AUD)
-    if not any(client.client_id in audiences for client in judging.issuer.clients):
+    for audience in audiences:
+        if not isinstance(audience, str):
+            raise TokenRefused(Reason.AUD)
+    if not _named_clients(judging.issuer, audiences):
         raise TokenRefused(Reason.AUD_UNKNOWN)
 
 
 def check_iat(judging: Judging) -> None:
-    iat = judging.claims.get("iat")
+    claims, issuer, now = judging
+    iat = claims.get("iat")
     if not _is_number(iat):
         raise TokenRefused(Reason.IAT)
-    if iat > judging.now + judging.issuer.leeway:
+    if iat > now + issuer.leeway:
         raise TokenRefused(Reason.IAT_FUTURE)
-    if iat < judging.now - judging.issuer.max_token_age - judging.issuer.leeway:
+    if iat < now - issuer.max_token_age - issuer.leeway:
         raise TokenRefused(Reason.IAT_OLD)
 
 
@@ -140,20 +144,22 @@ def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
 
     Says nothing of whether the token was seen before: only the write to Redis can.
     """
-    check_claims(signed.claims, signed.issuer, now=now)
-    claims = signed.claims
-    audiences = _audiences(claims)
+    claims, issuer = signed.claims, signed.issuer
+    check_claims(claims, issuer, now=now)
     return LogoutToken(
-        issuer=signed.issuer,
-        client_ids=tuple(
-            client.client_id for client in signed.issuer.clients if client.client_id in audiences
-        ),
-        iat=claims["iat"],
-        jti=claims["jti"],
-        sub=claims.get("sub"),
-        sid=claims.get("sid"),
-        revoke_offline_access=claims["events"].get("revoke_offline_access") is True,
+        issuer,
+        tuple(_named_clients(issuer, _audiences(claims))),
+        claims["iat"],
+        claims["jti"],
+        claims.get("sub"),
+        claims.get("sid"),
+        claims["events"].get("revoke_offline_access") is True,
     )
+
+
+def _named_clients(issuer: IssuerSettings, audiences: list[str]) -> list[str]:
+    """The issuer's clients that are among the audiences, in the order of the settings."""
+    return [client.client_id for client in issuer.clients if client.client_id in audiences]
 
 
 def _audiences(claims: Mapping[str, Any]) -> Any:

@@ -78,15 +78,15 @@ def _known_header(segment: bytes) -> dict[str, Any] | None:
 def _base64url(segment: bytes) -> bytes:
     """Decode one segment (RFC 7515 appendix C), in its one canonical spelling only.
 
-    Encoding it again is the check: the library's decoder skips foreign characters and does
-    not look at the unused bits of the last one, so that several texts decode alike.
+    The library's decoder, even where it is strict, does not look at the unused bits of the last
+    character, so that several texts would decode alike.
     """
-    standard = segment.translate(_TO_STANDARD) + _PADDING[len(segment) % 4]
+    padding, last = _ENDS[len(segment) % 4]
     try:
-        decoded = binascii.a2b_base64(standard)
+        decoded = binascii.a2b_base64(segment.translate(_TO_STANDARD) + padding, strict_mode=True)
     except binascii.Error:
         raise TokenRefused(Reason.SHAPE) from None
-    if not decoded or binascii.b2a_base64(decoded, newline=False) != standard:
+    if not decoded or segment[-1] not in last:
         raise TokenRefused(Reason.SHAPE)
     return decoded
 
@@ -94,8 +94,11 @@ def _base64url(segment: bytes) -> bytes:
 # The alphabet of URLs to the standard one, whose own three characters become foreign.
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 
-_PADDING = (b"", b"===", b"==", b"=")
-"""By the length of what is padded, modulo four; one character alone is no byte."""
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+_ENDS = ((b"", _ALPHABET), (b"===", b""), (b"==", _ALPHABET[::16]), (b"=", _ALPHABET[::4]))
+"""By the length modulo four: the padding, and the last characters whose unused bits are zero. One
+character alone is no byte."""
 
 
 def check_segments(segments: Iterable[bytes]) -> None:
@@ -147,8 +150,8 @@ def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str
         check_alg(alg, jwt.unverified_claims, issuer)
     if "typ" in header or issuer.strict:
         typ = header.get("typ")
-        accepted = typs if issuer.strict else typs | _ANY_JWT
-        if not isinstance(typ, str) or typ.lower() not in accepted:
+        named = typ.lower() if isinstance(typ, str) else ""
+        if named not in typs and (issuer.strict or named not in _ANY_JWT):
             raise TokenRefused(Reason.TYP)
     if "crit" in header:
         # RFC 7515 section 4.1.11: an extension that is not understood must refuse the token.
@@ -219,13 +222,12 @@ def _concluded(
     keys: ProviderKeys,
     arrived_at: float,
 ) -> SignedClaims:
-    match proof:
-        case Proof.VERIFIED:
-            return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)
-        case Proof.KEY_MISMATCH:
-            raise TokenRefused(Reason.KEY_MISMATCH)
-        case Proof.WRONG:
-            raise TokenRefused(Reason.SIGNATURE)
+    if proof is Proof.VERIFIED:
+        return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)
+    if proof is Proof.KEY_MISMATCH:
+        raise TokenRefused(Reason.KEY_MISMATCH)
+    if proof is Proof.WRONG:
+        raise TokenRefused(Reason.SIGNATURE)
     if keys.fetched_since_signing(jwt.unverified_claims.get("iat"), arrived_at):
         raise TokenRefused(Reason.KEY_UNKNOWN)
     raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE)

@@ -17,7 +17,7 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     """Parse one JSON object from UTF-8. Raises `NotStrictJson`."""
     try:
         # decode() first: json.loads would also take UTF-16 and UTF-32 bytes.
-        parsed = _DECODER.decode(raw.decode("utf-8"))
+        parsed = _parsed(raw.decode("utf-8"))
         if b"\\u" in raw:
             # Only an escape can bring a lone surrogate, which no UTF-8 writer can store later.
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
@@ -27,6 +27,15 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise NotStrictJson
     return parsed
+
+
+def _parsed(text: str) -> Any:
+    # `decode` also looks for white space around the object, for a fourth of the whole price.
+    if text.startswith("{"):
+        parsed, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return parsed
+    return _DECODER.decode(text)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @lru_cache(maxsize=1024)  # the same few for each token of an issuer
-def _list_of(client_ids: tuple[str, ...]) -> str:
+def list_of(client_ids: tuple[str, ...]) -> str:
+    """``client_ids`` as events spell them."""
     return to_json(client_ids)
 
 
@@ -50,6 +51,9 @@ class EventKind(StrEnum):
     """Every session with this ``iss`` and ``sub``."""
     ALL = "all"
     """Every session of this ``iss``."""
+
+    # An enumeration's own is a function in Python.
+    __hash__ = str.__hash__
 
 
 class UnknownEvent(ValueError):
@@ -110,7 +114,7 @@ class Event:
         fields["source"] = self.source
         fields["received_at"] = repr(self.received_at)
         if self.client_ids:
-            fields["client_ids"] = _list_of(self.client_ids)
+            fields["client_ids"] = list_of(self.client_ids)
         if self.jti is not None:
             fields["jti"] = self.jti
         if self.revoke_offline_access:

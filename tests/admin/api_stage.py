@@ -29,9 +29,9 @@ class Tenant(Auth0Api):
         self.sends = True
         self.receiver: Receiver | None = None
 
-    def _carry_out(self) -> None:
+    def carry_out(self, now: float) -> None:
         before = dict(self.sessions)
-        super()._carry_out()
+        super().carry_out(now)
         for gone in before.keys() - self.sessions.keys():
             if self.sends and self.receiver is not None:
                 user = before[gone]["user_id"]

@@ -66,6 +66,23 @@ def note(copy: Accepted, *numbers: int) -> None:
         copy.remember(numbered(n))
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
+def test_what_is_noted_together_is_there_when_it_is_released(
+    tmp_path: Path, clocks: Clocks, *, kept: bool
+) -> None:
+    copy = at(tmp_path if kept else None, clocks)
+    note(copy, 1)
+    copy.hold()
+    note(copy, 2, 3)
+    assert sids(copy) == ["s1"]
+    copy.release()
+    note(copy, 4)
+    copy.hold()
+    copy.release()
+    assert sids(copy) == ["s1", "s2", "s3", "s4"]
+    copy.close()
+
+
 def named(numbers: range) -> list[str]:
     return [f"s{n}" for n in numbers]
 

@@ -224,3 +224,32 @@ async def test_who_is_told_later_is_told_once_and_harms_nobody(line: Line) -> No
     assert told == [], "not before it has been asked for"
     assert await line.write(line.shelf.numbered(2)) == NEW_MARKER
     assert told == [NEW_MARKER]
+
+
+class Kept:
+    """A gathering that notes what happens to it, in ``story``."""
+
+    def __init__(self, name: str, story: list[str]) -> None:
+        self._name, self._story = name, story
+
+    def hold(self) -> None:
+        self._story.append(f"hold {self._name}")
+
+    def release(self) -> None:
+        self._story.append(f"release {self._name}")
+
+
+async def test_what_is_gathered_is_done_once_for_a_group_when_all_are_told(line: Line) -> None:
+    """Also where somebody can not be told."""
+    story: list[str] = []
+    line.writes.gatherings += [Kept("copy", story), Kept("log", story)]
+
+    def told(result: Result) -> None:
+        story.append(f"told {result}")
+        raise RuntimeError("a fault of whoever is told")
+
+    for n in range(3):
+        line.writes.begin(line.shelf.numbered(n), until=in_seconds(10), done=told)
+    await line.writes.aclose()
+    group = ["hold copy", "hold log", *["told 2"] * 3, "release copy", "release log"]
+    assert story == group

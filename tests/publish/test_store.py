@@ -173,7 +173,7 @@ async def test_an_error_in_the_middle_leaves_no_jti_so_that_the_repetition_mends
 async def test_wrong_arguments_are_refused_before_the_first_write(
     change: Callable[[list[str], list[str]], tuple[list[str], list[str]]], shelf: Shelf
 ) -> None:
-    count, *rest = [str(part) for part in shelf.store._command(shelf.revocation(), again=False)]
+    count, *rest = [str(part) for part in shelf.store._commands.arguments(shelf.revocation())]
     keys, args = change(rest[: int(count)], rest[int(count) :])
     with pytest.raises(redis.ResponseError):
         shelf.look.eval(_SCRIPT, len(keys), *keys, *args)

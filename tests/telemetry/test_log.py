@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import select
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +177,31 @@ def test_people_can_be_served_where_there_is_no_terminal(tmp_path: Path) -> None
     line = (tmp_path / "log").read_text()
     assert "outcome=failed" in line
     assert "\x1b" not in line
+
+
+HELD = """
+from app.telemetry.output import LINES
+LINES.hold()
+for n in range(100):
+    LINES.write(f"{n:03d}" + "é" * 60)
+LINES.release()
+LINES.write("after")
+"""
+
+
+def test_lines_that_are_told_together_are_few_writes_and_each_stays_whole() -> None:
+    """A socket that keeps apart what was written apart, in place of a pipe."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        subprocess.run(
+            [sys.executable, "-c", HELD], cwd=ROOT, stderr=theirs, check=True, timeout=60
+        )
+        theirs.close()
+        writes = list(iter(lambda: ours.recv(1 << 16), b""))
+    *together, after = writes
+    assert after == b"after\n"
+    assert b"".join(together).decode().split("\n")[:-1] == [
+        f"{n:03d}" + "é" * 60 for n in range(100)
+    ]
+    assert len(together) == 4  # 12,400 bytes
+    assert all(len(one) <= select.PIPE_BUF and one.endswith(b"\n") for one in together)

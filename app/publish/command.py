@@ -1,0 +1,150 @@
+"""What Redis is asked for one revocation: the script's arguments, and the whole command as bytes.
+
+The bytes are spelled here for the common case: `hiredis` packs forty arguments, of which most are
+the same for every logout of a client, and takes three times as long (docs/performance.md).
+Everything unusual is packed by it, and a test compares the two.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple, cast
+
+from hiredis import pack_command
+
+from app.revocation import Heading, Revocation
+from backchannel_logout import Event
+from backchannel_logout.event import json_of
+
+# Our clock and Redis' do not agree to the millisecond on when a jti is forgotten.
+_NEARLY_FORGOTTEN_MS = 2000
+
+
+class _Spelled(NamedTuple):
+    """What all revocations under one heading share, as the protocol spells it (RESP), in its order.
+
+    What differs stands between them; see `Commands._text`.
+    """
+
+    fields: int
+    """Fields of every event, besides those of whom it ends and of the jti."""
+    begin: str
+    life: str
+    limits: str
+    first: str
+    middle: str
+    client_ids: str
+    end: str
+
+
+def packed(*command: str | int) -> bytes:
+    """Any command, ready to be sent."""
+    as_bytes: bytes = cast("Any", pack_command)(command)  # its stub knows one argument only
+    return as_bytes
+
+
+class Commands:
+    """Spells them for one store. ``sha`` is the script's, ``clock`` epoch seconds."""
+
+    def __init__(
+        self, sha: str, *, max_len: int, max_age_ms: int, clock: Callable[[], float]
+    ) -> None:
+        self._sha = sha
+        self._max_len = max_len
+        self._max_age_ms = max_age_ms
+        self._clock = clock
+        self._spelled = lru_cache(maxsize=1024)(self._spell)  # as many as there are headings
+
+    def packed(self, revocation: Revocation, again: bool = False) -> bytes:
+        """``EVALSHA`` with `arguments`, ready to be sent."""
+        once_ms = self._once_ms(revocation, again)
+        if once_ms and not again and len(revocation.heading.issuer_names) == 1:
+            text = self._text(revocation, once_ms)
+            if text.isascii():  # else a length in characters is not one in bytes
+                return text.encode("ascii")
+        return packed("EVALSHA", self._sha, *self.arguments(revocation, again))
+
+    def arguments(self, revocation: Revocation, again: bool = False) -> list[str | int]:
+        """Number of keys, keys and arguments of the script.
+
+        ``again``: it was acknowledged before and may have been lost since.
+        """
+        names, app = revocation.issuer_names, revocation.heading.keys
+        keys = [app.events, *revocation.marker_keys]
+        once_ms = self._once_ms(revocation, again)
+        if once_ms and (once_key := revocation.once_key) is not None:
+            keys.append(once_key)
+        arguments: list[str | int] = [
+            len(keys), *keys, revocation.cutoff, revocation.life, once_ms,
+            self._max_len, self._max_age_ms, app.feed, len(names), int(again),
+        ]  # fmt: skip
+        own = revocation.event.to_fields()
+        for name in names:
+            fields = own | {"iss": name}
+            json = revocation.json if name == names[0] else json_of(fields)
+            arguments += (json, 2 * len(fields), *chain.from_iterable(fields.items()))
+        return arguments
+
+    def _once_ms(self, revocation: Revocation, again: bool) -> int:
+        """For how long the message must be remembered from now on."""
+        if revocation.once is None:
+            return 0
+        once_ms = max(0, math.ceil((revocation.once.until - self._clock()) * 1000))
+        return 0 if again and once_ms < _NEARLY_FORGOTTEN_MS else once_ms
+
+    def _text(self, revocation: Revocation, once_ms: int) -> str:
+        fields, begin, life, limits, first, middle, client_ids, end = self._spelled(
+            revocation.heading
+        )
+        sid, sub, jti, json = revocation.sid, revocation.sub, revocation.jti, revocation.json
+        marker, once_key = revocation.marker_keys[0], revocation.once_key or ""
+        ms, received_at = str(once_ms), repr(revocation.received_at)
+        cutoff = _bulk(str(revocation.cutoff))
+        # A call of `_bulk` for each would take half as long again.
+        if sid is not None:
+            first += f"$3\r\nsid\r\n${len(sid)}\r\n{sid}\r\n"
+            fields += 1
+        if sub is not None:
+            first += f"$3\r\nsub\r\n${len(sub)}\r\n{sub}\r\n"
+            fields += 1
+        if jti is not None:
+            client_ids += f"$3\r\njti\r\n${len(jti)}\r\n{jti}\r\n"
+            fields += 1
+        return (
+            f"*{_ARGUMENTS + 2 * fields}\r\n{begin}${len(marker)}\r\n{marker}\r\n"
+            f"${len(once_key)}\r\n{once_key}\r\n{cutoff}{life}${len(ms)}\r\n{ms}\r\n"
+            f"{limits}${len(json)}\r\n{json}\r\n{_bulk(str(2 * fields))}"
+            f"{first}$6\r\ncutoff\r\n{cutoff}{middle}"
+            f"${len(received_at)}\r\n{received_at}\r\n{client_ids}{end}"
+        )
+
+    def _spell(self, heading: Heading) -> _Spelled:
+        fields = Event(
+            kind=heading.kind, iss=heading.issuer_names[0], cutoff=0, app=heading.app,
+            source=heading.source, received_at=0.0, client_ids=heading.client_ids,
+            revoke_offline_access=heading.revoke_offline_access,
+        ).to_fields()  # fmt: skip
+
+        def some(*names: str) -> str:
+            return "".join(_bulk(name, fields[name]) for name in names if name in fields)
+
+        return _Spelled(
+            fields=len(fields),
+            begin=_bulk("EVALSHA", self._sha, "3", heading.keys.events),
+            life=_bulk(str(heading.life)),
+            limits=_bulk(str(self._max_len), str(self._max_age_ms), heading.keys.feed, "1", "0"),
+            first=some("v", "kind", "iss"),
+            middle=some("app", "source") + _bulk("received_at"),
+            client_ids=some("client_ids"),
+            end=some("revoke_offline_access"),
+        )
+
+
+# EVALSHA, its script, three keys and their number, and ten before the fields.
+_ARGUMENTS = 16
+
+
+def _bulk(*texts: str) -> str:
+    """Each as the protocol has it, if it is ASCII."""
+    return "".join([f"${len(text)}\r\n{text}\r\n" for text in texts])
