@@ -126,6 +126,12 @@ class SessionRoutes:
             if ending is None:
                 raise not_found("the provider knows no session of this id")
             return JSONResponse(await self._shown_ending(ending), 200 if ending.outcome else 202)
+        if session.offline and not order.refresh_tokens:
+            # Perhaps what an end before this one was to spare.
+            raise ApiFault(
+                409, "offline_session", "this session is nothing but refresh tokens: to end them,"
+                " say refresh_tokens=true",
+            )  # fmt: skip
         ending = await self._begin(provider, session, request, order)
         where = f"/api/sessions/{segment(session_id)}/state"
         return JSONResponse(

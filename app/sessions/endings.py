@@ -77,7 +77,10 @@ class Endings:
         From the return on it is followed to its end. Where it is under way already, that is the
         one. Raises `Unreadable` where Redis does not take the note; then nothing was done, and
         `ProviderFault` where refresh tokens are to end as well and the provider does not take it.
+
+        A session that is ``offline`` ends with its refresh tokens: there is nothing else of it.
         """
+        refresh_tokens = refresh_tokens or session.offline
         ending = await self._new(provider, session, refresh_tokens, who, why)
         if await self._notes.create(ending):
             self._follow(ending)
