@@ -82,9 +82,10 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         )  # fmt: skip
 
     async def begin(self, session_id: str, **options: Any) -> Ending:
+        known_at = time.time()
         session = await self.provider.read(session_id)
         assert session is not None
-        return await self.endings.begin(self.provider, session, **options)
+        return await self.endings.begin(self.provider, session, known_at=known_at, **options)
 
     async def over(self, ending: Ending, step: Step = Step.CONFIRMED) -> Ending:
         """Wait until it is over, and as it should be."""
