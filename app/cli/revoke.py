@@ -27,6 +27,7 @@ from app.publish.store import Result
 from app.revocation import Revocation
 from app.settings import IssuerSettings, Settings
 from app.telemetry.hashes import keyed_hash
+from app.telemetry.log import set_up_log
 from backchannel_logout import EventKind, Standing
 
 from .parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
@@ -97,7 +98,7 @@ class _Done:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     # The line of the audit: it is all there is when Redis does not take the entry.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
+    set_up_log(settings, least="error")
     logging.getLogger("app.audit").setLevel(logging.INFO)
     order = _order(settings, arguments, time.time())
     if arguments.dry_run:

@@ -1,13 +1,15 @@
 """The commands, run in this process, with real providers and a real Redis."""
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from app.cli import main
+from app.telemetry import log
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,30 @@ class Ended:
 Run = Callable[..., Ended]
 
 
+@pytest.fixture(autouse=True)
+def log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command sets up the log of its process, which here is that of other tests, too."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: one.level for name, one in logging.root.manager.loggerDict.items()
+              if isinstance(one, logging.Logger)}  # fmt: skip
+    monkeypatch.setattr(log, "_json_line", None)
+    for name in log._NOT_SHOWN:
+        monkeypatch.setattr(logging, name, getattr(logging, name, None), raising=False)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, one in logging.root.manager.loggerDict.items():
+        if isinstance(one, logging.Logger):
+            one.setLevel(levels.get(name, logging.NOTSET))
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
     """Run a command with a settings file of this text."""
     for name in [name for name in os.environ if name.startswith("BCL_")]:
         monkeypatch.delenv(name)

@@ -84,7 +84,7 @@ def test_what_an_app_has_not_dealt_with_is_a_warning(
     with shared_redis.client() as look:
         look.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
         for n in range(101):
-            look.xadd(keys.events, revocation(app, sid=f"s{n}").fields)  # type: ignore[arg-type]
+            look.xadd(keys.events, revocation(app, sid=f"s{n}").event.to_fields())  # type: ignore[arg-type]
         look.xgroup_create(keys.events, "mail", "0")
         look.xadd(keys.dead_letters, {"dl_event": "1-1"})
         reader = Reader(name="web", kind=ReaderKind.CACHE, at=time.time(), position="0-0")

@@ -36,7 +36,7 @@ class App:
         one = revocation(self.name, since=time.time(), **changes)
         for key in one.marker_keys:
             self.look.set(key, one.event.cutoff, ex=7200)
-        added: str = self.look.xadd(self.keys.events, one.fields)
+        added: str = self.look.xadd(self.keys.events, one.event.to_fields())
         return added
 
 

@@ -65,7 +65,7 @@ def watches() -> Iterator[list[Watch]]:
 
 def add(server: RedisServer, app: str, sid: str) -> None:
     with server.client() as look:
-        look.xadd(AppKeys(app).events, revocation(app, sid=sid).fields)  # type: ignore[arg-type]
+        look.xadd(AppKeys(app).events, revocation(app, sid=sid).event.to_fields())  # type: ignore[arg-type]
 
 
 def refuse(server: RedisServer, **changes: str) -> None:

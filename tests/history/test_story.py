@@ -147,7 +147,7 @@ async def test_a_walk_back_ends_where_nothing_older_can_matter(
     history: History, shelf: Shelf
 ) -> None:
     long_ago = int(time.time() - 2000)
-    fields = shelf.revocation(sid="s2").fields
+    fields = shelf.revocation(sid="s2").event.to_fields()
     shelf.look.xadd(shelf.keys.events, fields, id=f"{long_ago}000-0")  # type: ignore[arg-type]
     await end(shelf)
     story = await ask(history)
@@ -190,7 +190,7 @@ async def test_an_entry_that_can_not_be_read_is_shown_as_such(
     history: History, shelf: Shelf
 ) -> None:
     """Whom it ended is known, for that is how it was found."""
-    fields = shelf.revocation().fields | {"received_at": "yesterday"}
+    fields = shelf.revocation().event.to_fields() | {"received_at": "yesterday"}
     shelf.look.xadd(shelf.keys.events, fields)  # type: ignore[arg-type]
     story = await ask(history)
     assert [one.event for one in story.events] == [None]
