@@ -58,7 +58,7 @@ async def test_a_session_is_read_with_its_times(stage: Stage) -> None:
     assert session.expires_at is not None
     assert session.expires_at > now
     assert is_active(session, now)
-    assert not has_ended(session, now, refresh_tokens=False)
+    assert not has_ended(session, refresh_tokens=False)
 
 
 async def test_a_session_is_found_by_its_id_alone(stage: Stage) -> None:
