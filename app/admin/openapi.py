@@ -83,7 +83,7 @@ def _paths() -> Json:
                     *_WHO_AND_WHY,
                 ],
                 {200: "Ending", 202: "Ending"},
-                _PROVIDER,
+                [*_PROVIDER, 409],
             ),
         },
         session + "/state": {
@@ -144,7 +144,8 @@ _TEXTS = {
     200: "It is so.", 201: "Written, and durable.", 202: "Begun; it is followed to its end.",
     400: "The request can not be understood.", 401: "The admin token is missing or wrong.",
     403: "The Host is none of this listener's, or a page of another origin asks.",
-    404: "There is no such thing.", 409: "The session to keep is none of the user's.",
+    404: "There is no such thing.",
+    409: "The session to keep is none of the user's, or this one is refresh tokens alone.",
     413: "The body is too large.",
     415: "The body is not JSON.", 422: "The request is understood and can not be done.",
     429: "Too many wrong tokens.", 502: "The provider's session API refuses, or does not work.",

@@ -4,7 +4,8 @@ Looked at in the provider's own API, each time anew; ended there, and followed u
 let go: see `app.sessions.endings`.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -111,6 +112,13 @@ class SessionRoutes:
         """End one session: 202, for it has only begun."""
         provider, session_id = self._asked_for(request, ["issuer", *_ORDER])
         order = _order(request)
+        async with self._audited(request, order, iss=provider.issuer, sid=session_id):
+            return await self._end(request, provider, session_id, order)
+
+    async def _end(
+        self, request: Request, provider: SessionProvider, session_id: str, order: "_Order"
+    ) -> Response:
+        known_at = self._records.clock()
         ending = await self._found(provider, session_id)
         if ending is not None and ending.outcome is None:
             session: ProviderSession | None = ProviderSession(
@@ -126,7 +134,13 @@ class SessionRoutes:
             if ending is None:
                 raise not_found("the provider knows no session of this id")
             return JSONResponse(await self._shown_ending(ending), 200 if ending.outcome else 202)
-        ending = await self._begin(provider, session, request, order)
+        if session.offline and not order.refresh_tokens:
+            # Perhaps what an end before this one was to spare.
+            raise ApiFault(
+                409, "offline_session", "this session is nothing but refresh tokens: to end them,"
+                " say refresh_tokens=true",
+            )  # fmt: skip
+        ending = await self._begin(provider, session, request, order, known_at)
         where = f"/api/sessions/{segment(session_id)}/state"
         return JSONResponse(
             await self._shown_ending(ending), 202, {"Location": self._at(where, provider)}
@@ -137,20 +151,52 @@ class SessionRoutes:
         found = asked.query(request, ["issuer", "except", *_ORDER])
         provider, order = self._provider(found), _order(request)
         user = _id(asked.segment(request, "user"))
+        async with self._audited(request, order, iss=provider.issuer, sub=user):
+            return await self._end_all(request, provider, user, found.get("except"), order)
+
+    async def _end_all(
+        self,
+        request: Request,
+        provider: SessionProvider,
+        user: str,
+        keep: str | None,
+        order: "_Order",
+    ) -> Response:
+        known_at = self._records.clock()
         with as_answers():
             sessions = await sessions_of(provider, user)
-        keep = found.get("except")
         if keep is not None and keep not in [one.id for one in sessions]:
             raise ApiFault(
                 409, "unknown_session", "the session of `except` is none of this user's; none was"
                 " ended",
             )  # fmt: skip
         ended = [one for one in sessions if one.id != keep]
-        endings = [await self._begin(provider, one, request, order) for one in ended[:MOST_AT_ONCE]]
+        endings = [
+            await self._begin(provider, one, request, order, known_at)
+            for one in ended[:MOST_AT_ONCE]
+        ]
+        if not endings:
+            await self._records.act(
+                "session.end", request, outcome="nothing", who=order.who, why=order.why,
+                iss=provider.issuer, sub=user,
+            )  # fmt: skip
         shown_endings = [await self._shown_ending(one) for one in endings]
         return JSONResponse(
             {"endings": shown_endings, "more": len(ended) > MOST_AT_ONCE}, 202 if endings else 200
         )
+
+    @contextlib.asynccontextmanager
+    async def _audited(
+        self, request: Request, order: "_Order", **whose: str
+    ) -> AsyncIterator[None]:
+        """An end that is refused, or fails, is an act as well: its outcome is the fault's code."""
+        try:
+            yield
+        except ApiFault as fault:
+            await self._records.act(
+                "session.end", request, outcome=fault.code, who=order.who, why=order.why, **whose
+            )
+            raise
 
     async def _begin(
         self,
@@ -158,12 +204,13 @@ class SessionRoutes:
         session: ProviderSession,
         request: Request,
         order: "_Order",
+        known_at: float,
     ) -> Ending:
         try:
             with as_answers():
                 ending = await self._endings.begin(
-                    provider, session, refresh_tokens=order.refresh_tokens,
-                    who=order.who, why=order.why,
+                    provider, session, known_at=known_at,
+                    refresh_tokens=order.refresh_tokens, who=order.who, why=order.why,
                 )  # fmt: skip
         except Unreadable as fault:
             raise redis_away() from fault

@@ -26,15 +26,19 @@ LIFE_SECONDS = 7 * 86400
 
 LEASE_SECONDS = 10.0
 
-# KEYS[1] the hash; ARGV[1] its life in seconds; then names and values.
-# One that is under way is left alone: 0. One that is over makes room, by a life that has ended: the
-# receiver has no right to DEL.
+# KEYS[1] the hash; ARGV[1] its life in seconds; ARGV[2] since when the session is known, in epoch
+# seconds; then names and values.
+# One that is under way is left alone: 0. So is one that was confirmed since: it was this session's.
+# Another that is over makes room, by a life that has ended: the receiver has no right to DEL.
 _CREATE = """
-if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'outcome') == 0 then
-  return 0
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local outcome = redis.call('HGET', KEYS[1], 'outcome')
+  if not outcome then return 0 end
+  local over_at = tonumber(redis.call('HGET', KEYS[1], 'over_at') or '0')
+  if outcome == 'confirmed' and over_at >= tonumber(ARGV[2]) then return 0 end
 end
 redis.call('EXPIRE', KEYS[1], 0)
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
 """
@@ -54,12 +58,14 @@ class EndingNotes:
         self._reading = reading
         self._me = me
 
-    async def create(self, ending: Ending) -> bool:
-        """Note a new one, and take it. False: the same session's ending is under way already."""
+    async def create(self, ending: Ending, known_at: float) -> bool:
+        """Note a new one, and take it. False: the same session's ending is under way already, or
+        was confirmed after ``known_at``, when the session was still there."""
         await self._ask(OPEN, "SADD", OPEN, ending.id)
         parts = [part for pair in ending.to_fields().items() for part in pair]
         key = _key(ending.id)
-        if not await self._ask(key, "EVAL", _CREATE, 1, key, LIFE_SECONDS, *parts):
+        life, known = LIFE_SECONDS, f"{known_at:.3f}"
+        if not await self._ask(key, "EVAL", _CREATE, 1, key, life, known, *parts):
             return False
         await self.take(ending.id)
         return True

@@ -68,18 +68,25 @@ class Endings:
         provider: SessionProvider,
         session: ProviderSession,
         *,
+        known_at: float,
         refresh_tokens: bool = False,
         who: str = "-",
         why: str | None = None,
     ) -> Ending:
         """Have a session end that the provider has just told of; returns how far that is.
 
+        ``known_at``, in epoch seconds, is when the provider was asked for it: of two who end it at
+        once, one may be through before the other begins. That is one end, too.
+
         From the return on it is followed to its end. Where it is under way already, that is the
         one. Raises `Unreadable` where Redis does not take the note; then nothing was done, and
         `ProviderFault` where refresh tokens are to end as well and the provider does not take it.
+
+        A session that is ``offline`` ends with its refresh tokens: there is nothing else of it.
         """
+        refresh_tokens = refresh_tokens or session.offline
         ending = await self._new(provider, session, refresh_tokens, who, why)
-        if await self._notes.create(ending):
+        if await self._notes.create(ending, known_at):
             self._follow(ending)
             return ending
         found = await self._notes.load(ending.id)

@@ -16,7 +16,7 @@ from .ending import Ending, Step, Trouble, with_told
 from .ending_notes import EndingNotes
 from .evidence import telling
 from .interface import FaultKind, ProviderFault, SessionProvider
-from .lifecycle import is_active
+from .lifecycle import has_ended
 from .model import ProviderSession
 
 log = new_log(__name__)
@@ -129,7 +129,7 @@ class Follower:
         self._wait_for_provider(0.0)
 
     def _is_gone(self, found: ProviderSession | None) -> bool:
-        if not is_active(found, self._world.clock()):
+        if has_ended(found, refresh_tokens=self.ending.refresh_tokens):
             return True
         # The provider has given the id to another session since (Keycloak does).
         before = self.ending.created_at

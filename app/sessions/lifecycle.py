@@ -46,15 +46,17 @@ def is_active(session: ProviderSession | None, now: float) -> bool:
     return state(session, now) is State.ACTIVE
 
 
-def has_ended(session: ProviderSession | None, now: float, *, refresh_tokens: bool) -> bool:
-    """Whether what an end was to end is over; ``session`` is what is read afterwards.
+def has_ended(session: ProviderSession | None, *, refresh_tokens: bool) -> bool:
+    """Whether what an end was to end is over, as the provider says; ``session`` is what is read
+    afterwards.
 
     ``refresh_tokens``: they were to end, too. Where they were not, what may be left of a session
-    are the refresh tokens that live without it.
+    are the refresh tokens that live without it. A time that has passed by our clock ends nothing
+    here: clocks differ, and some ends are only our conclusion (see `with_lifetimes`).
     """
-    if session is not None and session.offline and not refresh_tokens:
+    if session is None or not session.active:
         return True
-    return not is_active(session, now)
+    return session.offline and not refresh_tokens
 
 
 def with_lifetimes(session: ProviderSession, lifetimes: Lifetimes) -> ProviderSession:

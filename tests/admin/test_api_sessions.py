@@ -140,6 +140,25 @@ def test_all_but_one_end(scene: ApiScene) -> None:
     assert scene.tenant.alive() == {keep}
 
 
+def test_an_end_that_comes_to_nothing_is_in_the_audit_too(scene: ApiScene) -> None:
+    before = len(scene.audit())
+    scene.tenant.add(ALICE)
+    scene.delete("/sessions/guessed?by=eve")
+    scene.delete(users(ALICE), params={"except": "guessed", "by": "eve"})
+    scene.delete(users("auth0|nobody"), params={"by": "eve"})
+    with scene.tenant.lock:
+        scene.tenant.faults.append(auth0_fault(403, "Forbidden", "Insufficient scope"))
+    scene.delete("/sessions/guessed?by=eve")
+    entries = scene.audit()[before:]
+    assert [(one["act"], one["who"], one["outcome"]) for one in entries] == [
+        ("session.end", "eve", "not_found"),
+        ("session.end", "eve", "unknown_session"),
+        ("session.end", "eve", "nothing"),
+        ("session.end", "eve", "provider_refuses"),
+    ]
+    assert all(one.keys() & {"sid_hash", "sub_hash"} for one in entries)
+
+
 @pytest.mark.parametrize("name", ["except", "keep", "Except"])
 def test_a_session_to_keep_that_is_unknown_or_misspelled_ends_nothing(
     scene: ApiScene, name: str

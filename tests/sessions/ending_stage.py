@@ -19,11 +19,14 @@ from app.sessions.model import ProviderSession
 from app.sessions.providers import session_provider
 from app.settings import load
 from backchannel_logout import AppKeys, Event
-from tests.support import auth0_api
+from tests.support import auth0_api, keycloak_api
 from tests.support.auth0_api import Auth0Api
+from tests.support.keycloak_api import KeycloakApi
 from tests.support.kratos_api import KratosApi
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app, revocation
+
+Api = Auth0Api | KratosApi | KeycloakApi
 
 ALICE = "auth0|alice"
 ALICE_OF_KRATOS = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -32,7 +35,7 @@ ALICE_OF_KRATOS = "aaaaaaaa-0000-4000-8000-000000000001"
 class Scene:
     """One issuer of its own, whose sessions belong to two apps, ``shop`` and ``news``."""
 
-    def __init__(self, api: Auth0Api | KratosApi, server: RedisServer, tmp_path: Path) -> None:
+    def __init__(self, api: Api, server: RedisServer, tmp_path: Path) -> None:
         self.api: Any = api
         self.issuer = f"https://op-{uuid.uuid4().hex[:8]}.example/"
         self.shop, self.news = new_app(), new_app()
@@ -56,9 +59,14 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         self.endings: Endings
 
     @staticmethod
-    def _table(api: Auth0Api | KratosApi) -> str:
+    def _table(api: Api) -> str:
         if isinstance(api, KratosApi):
             return f'kind = "kratos"\nadmin_url = "{api.origin}"'
+        if isinstance(api, KeycloakApi):
+            return (
+                f'kind = "keycloak"\napi_url = "{api.origin}"\nrealm = "{keycloak_api.REALM}"\n'
+                f'client_id = "{keycloak_api.CLIENT_ID}"\nsecret = "{keycloak_api.CLIENT_SECRET}"'
+            )
         return (
             f'kind = "auth0"\napi_url = "{api.origin}"\nclient_id = "{auth0_api.CLIENT_ID}"\n'
             f'secret = "{auth0_api.CLIENT_SECRET}"'
@@ -74,9 +82,10 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         )  # fmt: skip
 
     async def begin(self, session_id: str, **options: Any) -> Ending:
+        known_at = time.time()
         session = await self.provider.read(session_id)
         assert session is not None
-        return await self.endings.begin(self.provider, session, **options)
+        return await self.endings.begin(self.provider, session, known_at=known_at, **options)
 
     async def over(self, ending: Ending, step: Step = Step.CONFIRMED) -> Ending:
         """Wait until it is over, and as it should be."""

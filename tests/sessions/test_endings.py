@@ -140,7 +140,7 @@ async def test_a_provider_that_is_down_is_asked_again_until_it_answers(scene: Sc
     session = scene.api.add(ALICE)
     found = a_session(scene, session)
     scene.api.faults.extend([auth0_fault(503, "Service Unavailable", "")] * 3)
-    ending = await scene.endings.begin(scene.provider, found)
+    ending = await scene.endings.begin(scene.provider, found, known_at=time.time())
     troubled = await scene.until(ending, lambda one: one.trouble is not None)
     assert troubled.trouble is not None
     assert troubled.trouble.what == "unavailable"
@@ -164,13 +164,23 @@ async def test_ended_twice_it_is_one_ending(scene: Scene) -> None:
     found = a_session(scene, session)
     scene.api.lag = 3600
     one, two = await asyncio.gather(
-        scene.endings.begin(scene.provider, found, who="ada"),
-        scene.endings.begin(scene.provider, found, who="bob"),
+        scene.endings.begin(scene.provider, found, known_at=time.time(), who="ada"),
+        scene.endings.begin(scene.provider, found, known_at=time.time(), who="bob"),
     )
     await scene.until(one, lambda ending: ending.asked_at is not None)
     assert one.began_at == two.began_at
     assert one.who == two.who
     assert len(scene.api.asked("DELETE")) == 1
+
+
+@pytest.mark.slow
+async def test_who_comes_when_another_s_end_is_already_through_gets_that_one(scene: Scene) -> None:
+    session, known_at = scene.api.add(ALICE), time.time()
+    found = a_session(scene, session)
+    over = await scene.over(await scene.begin(session, who="ada"))
+    late = await scene.endings.begin(scene.provider, found, known_at=known_at, who="bob")
+    assert late == over
+    assert len(scene.events(scene.shop)) == 1
 
 
 @pytest.mark.slow
@@ -250,7 +260,7 @@ async def test_another_process_goes_on_where_one_has_died(scene: Scene) -> None:
     session = scene.api.add(ALICE)
     scene.api.lag = 3.0
     dying = scene.new_endings()
-    ending = await dying.begin(scene.provider, a_session(scene, session))
+    ending = await dying.begin(scene.provider, a_session(scene, session), known_at=time.time())
     await scene.until(ending, lambda one: one.asked_at is not None)
     # As if it had been killed: nothing is given back, and the lease runs out.
     await end(dying._followed.values())

@@ -92,8 +92,8 @@ async def test_refresh_tokens_survive_unless_they_are_to_end_too(stage: Stage) -
     assert await stage.adapter.end(one)
     assert (stage.api.sessions, set(stage.api.offline)) == ({}, {one})
     left = await stage.adapter.read(one, user_id=stage.alice)
-    assert has_ended(left, 0, refresh_tokens=False)
-    assert not has_ended(left, 0, refresh_tokens=True)
+    assert has_ended(left, refresh_tokens=False)
+    assert not has_ended(left, refresh_tokens=True)
     assert await stage.adapter.end(one, refresh_tokens=True)
     assert stage.api.offline == {}
 
