@@ -81,6 +81,7 @@ class SessionRoutes:
         caller: Caller = request.scope["caller"]
         self._limits.end((caller.issuer.issuer, caller.sub))
         provider, session_id = self._provider(caller), session_in(request)
+        known_at = self._clock()
         with as_answers():
             session = await provider.read(session_id, user_id=caller.sub)
         if session is not None and session.user_id != caller.sub:
@@ -90,7 +91,7 @@ class SessionRoutes:
         if session is None:
             ending = await self._progress.of(caller, session_id)
         else:
-            ending = await self._begin(caller, provider, session, request)
+            ending = await self._begin(caller, provider, session, request, known_at)
         return JSONResponse(await self._progress.shown(ending))
 
     async def end_others(self, request: Request) -> Response:
@@ -98,7 +99,7 @@ class SessionRoutes:
         asked.query(request, [])
         caller: Caller = request.scope["caller"]
         self._limits.end((caller.issuer.issuer, caller.sub))
-        provider = self._provider(caller)
+        provider, known_at = self._provider(caller), self._clock()
         sessions = await self._active(caller, provider)
         if caller.session.sid not in [one.id for one in sessions]:
             raise ApiFault(
@@ -107,7 +108,8 @@ class SessionRoutes:
             )  # fmt: skip
         others = [one for one in sessions if one.id != caller.session.sid]
         endings = [
-            await self._begin(caller, provider, one, request) for one in others[:MOST_AT_ONCE]
+            await self._begin(caller, provider, one, request, known_at)
+            for one in others[:MOST_AT_ONCE]
         ]
         shown: list[Json] = [await self._progress.shown(one) for one in endings]
         return JSONResponse({"sessions": shown, "more": len(others) > MOST_AT_ONCE})
@@ -137,11 +139,18 @@ class SessionRoutes:
             raise unauthorized("this session has ended; sign in again", "session_ended")
 
     async def _begin(
-        self, caller: Caller, provider: SessionProvider, session: ProviderSession, request: Request
+        self,
+        caller: Caller,
+        provider: SessionProvider,
+        session: ProviderSession,
+        request: Request,
+        known_at: float,
     ) -> Ending:
         try:
             with as_answers():
-                ending = await self._endings.begin(provider, session, who=caller.who)
+                ending = await self._endings.begin(
+                    provider, session, known_at=known_at, who=caller.who
+                )
         except Unreadable as fault:
             raise redis_away() from fault
         await self._records.act(

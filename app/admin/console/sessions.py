@@ -108,6 +108,7 @@ class SessionPages:
         provider = self._provider(str(fields.get("issuer", "")))
         session_id = _id(str(fields.get("session", "")))
         user = _id(str(fields.get("user", "")))
+        known_at = self._records.clock()
         with as_answers():
             session = await provider.read(session_id, user_id=user)
         if session is None:
@@ -118,7 +119,7 @@ class SessionPages:
             if known is None:
                 raise ApiFault(404, "not_found", "the provider knows no session of this id")
         else:
-            await self._begin(provider, session, request, fields)
+            await self._begin(provider, session, request, fields, known_at)
         return _to_endings(provider, [session_id])
 
     async def end_all(self, request: Request) -> Response:
@@ -127,10 +128,11 @@ class SessionPages:
             raise bad_request("tick the box to sign the user out everywhere")
         provider = self._provider(str(fields.get("issuer", "")))
         user = _id(str(fields.get("user", "")))
+        known_at = self._records.clock()
         with as_answers():
             sessions = await sessions_of(provider, user)
         for one in sessions[:MOST_AT_ONCE]:
-            await self._begin(provider, one, request, fields)
+            await self._begin(provider, one, request, fields, known_at)
         if not sessions:
             return RedirectResponse(
                 f"{_LIST}?{urlencode({'issuer': provider.issuer, 'user': user})}", 303
@@ -143,14 +145,16 @@ class SessionPages:
         session: ProviderSession,
         request: Request,
         fields: Mapping[str, Any],
+        known_at: float,
     ) -> None:
         who, why = operator(request).who, str(fields.get("why", "")).strip()[:500] or None
         refresh_tokens = fields.get("refresh_tokens") == "yes"
         try:
             with as_answers():
                 ending = await self._endings.begin(
-                    provider, session, refresh_tokens=refresh_tokens, who=who, why=why
-                )
+                    provider, session, known_at=known_at,
+                    refresh_tokens=refresh_tokens, who=who, why=why,
+                )  # fmt: skip
         except Unreadable as fault:
             raise redis_away() from fault
         await self._records.act(
