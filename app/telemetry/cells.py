@@ -30,6 +30,7 @@ from .metrics import (
     MARKERS,
     NOTHING,
     RECOVERED,
+    REFUSALS,
     RESTARTS,
     SETTLED,
     STAGES,
@@ -50,6 +51,7 @@ GOOD, FAILED, GIVEN_UP = "good", "failed", "given_up"
 NEW, KNOWN = "new", "known"
 VERIFY, STORE = "verify", "store"
 ANSWER, MARKER, RECEIPT = "answer", "marker", "receipt"
+KEPT, LEFT_OUT = "kept", "left_out"
 
 
 def series_of(settings: Settings) -> Iterator[Series]:
@@ -64,6 +66,7 @@ def series_of(settings: Settings) -> Iterator[Series]:
     yield MADE_ROOM, ()
     yield RECOVERED, ()
     yield RESTARTS, ()
+    yield from ((REFUSALS, (outcome,)) for outcome in (KEPT, LEFT_OUT))
     if settings.canary is not None:
         yield from ((CANARY_TRIES, (found,)) for found in Found)
         yield from ((CANARY_SECONDS, (stage,)) for stage in (ANSWER, MARKER, RECEIPT))

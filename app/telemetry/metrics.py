@@ -137,6 +137,12 @@ TURNED_AWAY = Metric(
     ("issuer",),
 )  # fmt: skip
 
+REFUSALS = Metric(
+    "bcl_refusals_total", "counter",
+    "Refusals told of in the stream bcl:v1:refused: kept there, or left out",
+    ("outcome",),
+)  # fmt: skip
+
 # -- providers -------------------------------------------------------------------------------
 
 JWKS_AGE = Metric(

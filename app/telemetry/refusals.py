@@ -107,9 +107,13 @@ class Refusals:
         settings: Settings,
         client: AsyncClient,
         *,
+        on_kept: Callable[[int], None] = lambda _: None,
+        on_left_out: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._on_kept = on_kept
+        self._on_left_out = on_left_out
         self._commands: Any = client
         self._max_len = int(settings.refused_max_len)
         self._max_age_ms = int(settings.event_retention * 1000)
@@ -135,13 +139,13 @@ class Refusals:
         kind = "proven" if refusal.verified else kind
         fair = self._fair[kind].takes((refusal.reason, refusal.issuer))
         if not fair or len(self._waiting) >= MOST_WAITING:
-            self.dropped += 1
+            self._leave_out(1)
             return
         try:
             self._waiting.append(entry_of(refusal, hashed))
         except Exception:
             # What came in is anybody's: whatever it does here, it is refused all the same.
-            self.dropped += 1
+            self._leave_out(1)
             log.exception("refusals", outcome="failed", error="internal")
         else:
             self._arrived.set()
@@ -161,7 +165,7 @@ class Refusals:
         finally:
             if self._waiting:
                 await self.write()
-            self.dropped += len(self._waiting)
+            self._leave_out(len(self._waiting))
 
     async def write(self) -> bool:
         """Write one batch. False where Redis has not taken it: then it still waits."""
@@ -181,10 +185,15 @@ class Refusals:
         except Exception:
             # A fault of ours here must not end the task, nor come again with the same entries.
             log.exception("refusals", outcome="failed", error="internal")
-            self.dropped += len(batch)
+            self._leave_out(len(batch))
             return False
         self.written += len(batch)
+        self._on_kept(len(batch))
         return True
+
+    def _leave_out(self, many: int) -> None:
+        self.dropped += many
+        self._on_left_out(many)
 
     def _put_back(self, batch: list[dict[str, str]]) -> None:
         self._waiting.extendleft(reversed(batch))

@@ -10,7 +10,7 @@ from app.revocation import Revocation
 from app.settings import Settings
 from backchannel_logout.receipts import Receipt
 
-from .cells import FAILED, GOOD, KNOWN, NEW, STORE, VERIFY, Cells
+from .cells import FAILED, GOOD, KEPT, KNOWN, LEFT_OUT, NEW, STORE, VERIFY, Cells
 from .metrics import (
     ANSWERS,
     APP_RECEIPTS,
@@ -19,6 +19,7 @@ from .metrics import (
     MARKERS,
     NOTHING,
     RECOVERED,
+    REFUSALS,
     SETTLED,
     STAGES,
     TEARDOWN,
@@ -80,6 +81,8 @@ class Tally:
         self._receipts = cells.counters(APP_RECEIPTS)
         self.made_room = cells.counter(MADE_ROOM)
         self.recovered = cells.counter(RECOVERED)
+        self.refusals_kept = cells.counter(REFUSALS, KEPT)
+        self.refusals_left_out = cells.counter(REFUSALS, LEFT_OUT)
         names = [issuer.issuer for issuer in settings.issuers]
         self._turned_away = {name: cells.counter(TURNED_AWAY, name) for name in names}
         self._to_marker = {name: cells.histogram(TO_MARKER, name) for name in names}
@@ -120,10 +123,10 @@ class Tally:
         script's."""
         if not answer:
             return
-        event = revocation.event
-        self._markers[event.app, NEW if answer == NEW_MARKER else KNOWN]()
-        if (observe := self._to_marker.get(event.iss)) is not None and revocation.once is not None:
-            observe(max(0.0, self._clock() - event.cutoff))
+        self._markers[revocation.app, NEW if answer == NEW_MARKER else KNOWN]()
+        observe = self._to_marker.get(revocation.issuer_names[0])
+        if observe is not None and revocation.once is not None:
+            observe(max(0.0, self._clock() - revocation.cutoff))
 
     # -- everything else ------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from app.log import new_log
 from app.publish.redis_fault import EXCHANGE_FAULTS, RedisAway, fault_of
@@ -29,7 +30,12 @@ class Telling:
     """`teller` is for stories, `refusals` counts what became of them."""
 
     def __init__(self, settings: Settings, client: AsyncClient, tally: Tally | None = None) -> None:
-        self.refusals = Refusals(settings, client)
+        counted: dict[str, Any] = (
+            {"on_kept": tally.refusals_kept, "on_left_out": tally.refusals_left_out}
+            if tally is not None
+            else {}
+        )
+        self.refusals = Refusals(settings, client, **counted)
         self.teller = Teller(
             hashed=configured(settings),
             subjects=settings.log_subjects,

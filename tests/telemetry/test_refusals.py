@@ -254,6 +254,8 @@ def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
     answers = {reason: receiver.post(token) for reason, token in sent.items()}
     assert {answer.status_code for answer in answers.values()} == {400}
     wait_for(lambda: len(entries_of(redis_server)) == 4, "they are written", receiver)
+    kept, metrics = 'bcl_refusals_total{outcome="kept"} 4.0', receiver.admin_url + "/metrics"
+    wait_for(lambda: kept in receiver.http.get(metrics).text, "they are counted", receiver)
     with redis_server.client() as client:
         key: Any = client.get(HASH_KEY)
     hashed = KeyedHash(key.encode())
