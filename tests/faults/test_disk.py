@@ -1,6 +1,5 @@
 """The journal's disk is full, or the journal was damaged while the receiver was down."""
 
-import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +75,8 @@ def test_a_journal_that_was_damaged(damage: Callable[[Path, Random], None], stag
         redis.start()
         receiver.start()
         assert [one for one in file.parent.iterdir() if "damaged" in one.name]
-        assert re.search("(ERROR|CRITICAL).*damaged", receiver.log)
+        said = receiver.told("journal", level="critical")
+        assert [one for one in said if one["outcome"].startswith("damaged")]
         stage.settle(load, redis.url, complete=False)
     name = f"journal damaged ({damage.__name__})"
     verdict = stage.judge(name, redis.url, may_lose=at_risk, **{"in the journal": at_risk})
