@@ -58,7 +58,12 @@ def test_a_split_in_which_the_old_primary_still_takes_writes(stage: Stage) -> No
         written = offset(sentinels.primary) - before
         doors[0].heal()
         lookup.heal()
-        wait_for(lambda: role(sentinels.primary) == "slave", "the old primary has stepped back")
+        # Sentinels let it be for eight seconds at least, in case that it is told by itself.
+        wait_for(
+            lambda: role(sentinels.primary) == "slave",
+            "the old primary has stepped back",
+            within=60,
+        )
         stage.settle(load, sentinels.url)
     stage.judge("Sentinel: split, receiver on the losing side", sentinels.url)
     assert written, "the losing side took writes"

@@ -145,12 +145,16 @@ def _plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def wait_for(condition: Any, what: str, receiver: Receiver | None = None) -> None:
-    """Poll until the condition holds; fail with ``what`` after 20 seconds."""
-    deadline = time.monotonic() + 20
+def wait_for(
+    condition: Any, what: str, receiver: Receiver | None = None, *, within: float = 20
+) -> None:
+    """Poll until the condition holds; fail with ``what`` after so many seconds."""
+    deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"in 20 s not true: {what}\n{receiver.log if receiver else ''}")
+            raise AssertionError(
+                f"in {within} s not true: {what}\n{receiver.log if receiver else ''}"
+            )
         time.sleep(0.02)
 
 
