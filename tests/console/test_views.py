@@ -30,6 +30,7 @@ def test_the_templates_use_texts_that_are_there() -> None:
     used = {name for one in folder.iterdir() for name in re.findall(r"\bt\.(\w+)", one.read_text())}
     assert used
     assert used <= TEXTS.keys()
+    assert not [name for name in TEXTS if hasattr(dict, name)], "the page would show the method"
 
 
 def test_a_refused_audience_is_shown_beside_the_configured_ones() -> None:
