@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from app import __version__
@@ -31,11 +32,13 @@ def main(argv: list[str] | None = None) -> int:
         command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
     given = sys.argv[1:] if argv is None else argv
-    if not all(map(_is_text, given)):
-        print(f"{parser.prog}: an argument is not UTF-8 text", file=sys.stderr)
-        return 2
     arguments = parser.parse_args(given)
     _prepare_output()
+    # A file may have any name, and `explain` takes whatever was sent.
+    asks_redis = arguments.run in (watch.run, status.run, story.run, revoke.run)
+    if asks_redis and not all(map(_is_text, _texts(arguments))):
+        print(f"{parser.prog}: an argument is not UTF-8 text", file=sys.stderr)
+        return 2
     try:
         settings = load(arguments.config)
         ended: int = arguments.run(settings, arguments)
@@ -54,6 +57,12 @@ def main(argv: list[str] | None = None) -> int:
 
 # What shells report of a program that Ctrl-C has ended.
 _INTERRUPTED = 130
+
+
+def _texts(arguments: argparse.Namespace) -> Iterator[str]:
+    for value in vars(arguments).values():
+        several = value if isinstance(value, list) else [value]
+        yield from (one for one in several if isinstance(one, str))
 
 
 def _is_text(argument: str) -> bool:

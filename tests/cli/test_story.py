@@ -197,6 +197,8 @@ def test_a_login_after_the_logout_is_alive_and_was_ended_by_nothing(run: Run, ap
 
 @pytest.mark.parametrize("command", ["story", "revoke", "watch"])
 def test_an_argument_that_is_no_text_is_wrong_usage(command: str, run: Run, app: App) -> None:
-    ended = run(command, app.config, "--sid", b"\xff".decode(errors="surrogateescape"))
+    needed = ("--reason", "lost") if command == "revoke" else ()
+    no_text = b"\xff".decode(errors="surrogateescape")
+    ended = run(command, app.config, "--sid", no_text, *needed)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err == "python -m app: an argument is not UTF-8 text\n"
