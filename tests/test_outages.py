@@ -59,6 +59,7 @@ def bring_back(server: RedisServer, how: str) -> None:
         server.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds_later(
     how: str, tmp_path: Path, redis_server: RedisServer, provider: Provider
@@ -119,6 +120,7 @@ def waiting(receiver: Receiver) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_what_the_journal_took_outlives_kill_9_of_the_receiver(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_dead_provider_does_not_keep_the_service_from_being_ready(
             receiver.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("top", "status"), [("", 200), (NO_JOURNAL, 503)])
 def test_redis_away_at_the_start_is_no_reason_not_to_start(
     top: str, status: int, tmp_path: Path, redis_server: RedisServer, provider: Provider

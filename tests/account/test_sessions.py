@@ -20,6 +20,8 @@ from tests.account.stage import (
 from tests.support.auth0_api import fault, limited
 from tests.support.provider import ABSENT
 
+pytestmark = pytest.mark.slow
+
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0"
 IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "

@@ -213,6 +213,7 @@ def test_who_leaves_in_the_middle_harms_nobody(receiver: Receiver, provider: Pro
     assert not crashes(receiver.log)
 
 
+@pytest.mark.slow
 def test_every_place_is_given_back_whatever_came_of_its_request(
     provider: Provider, shared_redis: RedisServer, tmp_path: Path
 ) -> None:

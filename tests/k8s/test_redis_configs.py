@@ -86,6 +86,7 @@ def test_devs_valkey_keeps_what_it_has_and_evicts_nothing(valkey):
         }
 
 
+@pytest.mark.slow
 def test_a_receiver_works_with_devs_valkey_as_its_acl_user(valkey, tmp_path, provider):
     (secret,) = find("dev", "Secret", "receiver-redis")
     url = base64.b64decode(secret["data"]["url"]).decode()
