@@ -5,19 +5,22 @@ A logout comes in one piece or two, a kilobyte at most. For such a request the w
 see docs/performance.md for the measurement. Everything else takes that way as before: another path
 or method, a query, a body that is large or not there at once, `Expect`, HTTP/1.0, a request behind
 another one, and everything from a stop on.
+
+A provider's requests on one connection have the same head, byte by byte, whenever their tokens have
+the same length. Such a head is not taken apart again: see `_KnownHead`.
 """
 
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from app.inbound.limits import LimitedHttp
+from app.inbound.limits import OWN_HEAD_BYTES, LimitedHttp
 from app.inbound.load import OWN_BODY_BYTES
 
 # Head and body are often sent one behind the other. Whoever takes longer is waited for by the
@@ -41,6 +44,20 @@ class HotRoute:
     path: bytes
     answer: Callable[[str, bytes, Callable[[Response], None], Spawn, str | None], Response | None]
     trusts_request_id: bool = False
+
+
+class _KnownHead(NamedTuple):
+    """The head of a hot request that came in one piece, and what the parser has found in it.
+
+    The parser stands between two requests then. Whatever begins with these bytes there, it would
+    find the same in, the length of the body too: so a piece of the same size is one whole request.
+    """
+
+    head: bytes
+    size: int
+    """Of head and body."""
+    media_type: str
+    request_id: str | None
 
 
 class _NoEvent:
@@ -99,9 +116,24 @@ class DirectHttp(LimitedHttp):
         self._patience: asyncio.TimerHandle | None = None
         self._media_type = ""
         self._request_id: str | None = None
+        self._known: _KnownHead | None = None
+        self._between = True
+        """The parser stands between two requests: nothing has come, or a hot one was the last."""
+        self._taken: bytes | None = None
+        """The body of the last request that came whole, until its head is known."""
 
     def data_received(self, data: bytes) -> None:
+        rests = self._rests()
+        known = self._known
+        if rests and known and len(data) == known.size and data.startswith(known.head):
+            self._all.arrived_at = self.loop.time()
+            self._begin(known.media_type, data[len(known.head) :], known.request_id)
+            return
         super().data_received(data)
+        if self._taken is not None:
+            if rests:
+                self._learn(data, self._taken)
+            self._taken = None
         if self._held is None:
             return
         if self.transport.is_closing():  # the rest was broken, and uvicorn has refused it
@@ -112,11 +144,29 @@ class DirectHttp(LimitedHttp):
             self._patience = self.loop.call_later(PATIENCE, self._let_go)
             self._all.waits(self)
 
+    def _rests(self) -> bool:
+        """Whether all that came has been answered, and the next byte begins a request."""
+        return (
+            self._between
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self._all.stopping
+            and not self._half_closed
+            and self.timeout_keep_alive_task is None  # uvicorn's own, which it stops
+            and not self.transport.is_closing()
+        )
+
+    def _learn(self, data: bytes, body: bytes) -> None:
+        """``data`` came while the connection rested, and brought ``body`` at least."""
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if rest == body and len(data) <= OWN_HEAD_BYTES:  # else it came in chunks, or with others
+            self._known = _KnownHead(head + end, len(data), self._media_type, self._request_id)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
+        self._between = False
         # The rest is for ASGI: see `_go_by_asgi`.
         self.url = b""
         self.expect_100_continue = False
@@ -180,11 +230,15 @@ class DirectHttp(LimitedHttp):
         if body is None:
             super().on_message_complete()
             return
+        self._taken, self._between = body, True
+        self._begin(self._media_type, body, self._request_id)
+
+    def _begin(self, media_type: str, body: bytes, request_id: str | None) -> None:
         cycle: Any = _Cycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
         self.is_at_work()
         respond = functools.partial(self._respond, cycle)
-        response = self._hot.answer(self._media_type, body, respond, self._spawn, self._request_id)
+        response = self._hot.answer(media_type, body, respond, self._spawn, request_id)
         if response is not None:
             # Not before the parser is through with what has come.
             self.loop.call_soon(respond, response)

@@ -171,6 +171,44 @@ def test_one_connection_takes_many_in_turn(receiver: Receiver, provider: Provide
             assert answer[9:12] == (b"200" if n % 2 else b"400")
 
 
+def test_a_head_like_the_last_one_is_followed_by_its_own_body(
+    receiver: Receiver, provider: Provider
+) -> None:
+    good = request(provider.token(sid="alike"))
+    bad = good[:-4] + bytes(byte ^ 1 for byte in good[-4:])
+    other = good.replace(FORM.encode(), FORM.upper().encode().replace(b"X-WWW", b"Y-WWW"))
+    with Connection(receiver) as connection:
+        for data, status in (
+            (good, b"200"), (bad, b"400"), (good, b"200"), (other, b"400"), (good, b"200"),
+            (good.replace(b"POST", b"PUT "), b"405"),
+        ):  # fmt: skip
+            assert connection.send(data).answer()[9:12] == status
+
+
+def test_a_known_head_behind_the_beginning_of_another_is_no_head(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """A request is known by its bytes only where the parser would begin one."""
+    good = request(provider.token())
+    with Connection(receiver) as connection:
+        for _ in range(2):
+            assert connection.send(good).answer()[9:12] == b"200"
+        assert connection.send(good + b"GET /").answer()[9:12] == b"200"
+        assert connection.send(good).answer()[9:12] == b"400"
+
+
+def test_a_known_head_whose_body_is_cut_in_two_is_answered(
+    receiver: Receiver, provider: Provider
+) -> None:
+    good = request(provider.token())
+    with Connection(receiver) as connection:
+        for at in (len(good), -700, 40, len(good)):
+            connection.send(good[:at], good[at:], pause=PATIENCE / 4)
+            assert connection.answer()[9:12] == b"200"
+        connection.send(good + good)
+        assert [connection.answer()[9:12] for _ in range(2)] == [b"200", b"200"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
