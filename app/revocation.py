@@ -22,6 +22,9 @@ MARKER_MARGIN_SECONDS = 3600
 keys_of = cache(AppKeys)
 """The Redis keys of a relying app."""
 
+spelled = lru_cache(maxsize=64, typed=True)(repr)
+"""A time as JSON has it. Many revocations share theirs, and each is spelled three times."""
+
 
 class Once(NamedTuple):
     """A message that may come again: its id, and until when it can (epoch seconds)."""
@@ -66,6 +69,8 @@ class Heading:
         """The Redis keys of the markers, in the order of `issuer_names`."""
         keys, names = self.keys, self.issuer_names
         if self.kind is _SESSION and sid is not None:
+            if len(names) == 1:  # nearly always
+                return (keys.sid(names[0], sid),)
             return tuple([keys.sid(name, sid) for name in names])
         if self.kind is _USER and sub is not None:
             return tuple([keys.sub(name, sub) for name in names])
@@ -160,7 +165,7 @@ class Revocation:
             if self.heading.revoke_offline_access:
                 end += ',"revoke_offline_access":true'
             self._json = (
-                f'{before}{whom}"cutoff":{self.cutoff},{between}{self.received_at!r}{end}}}'
+                f'{before}{whom}"cutoff":{self.cutoff},{between}{spelled(self.received_at)}{end}}}'
             )
         return self._json
 
@@ -221,7 +226,7 @@ def revoke(
         sid if kind is _SESSION else None,
         sub if kind is not _ALL else None,
         math.floor(min(since, received_at + leeway)),
-        round(received_at, 3),
+        math.floor(received_at * 1000 + 0.5) / 1000,  # `round` takes a decimal's way there
         once.jti if once else None,
         once,
     )

@@ -119,6 +119,10 @@ class IssuerSettings(IssuerOptions):
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
 
+    @cached_property
+    def client_ids(self) -> tuple[str, ...]:
+        return tuple(client.client_id for client in self.clients)
+
     @property
     def signs(self) -> bool:
         """Whether it sends logout tokens. Kratos does not: there are no keys to fetch."""

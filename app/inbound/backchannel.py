@@ -151,23 +151,24 @@ class BackchannelLogout:
             spawn(self._answer_later(unverified_token, story, respond))
             return None
         jwt, issuer = self._opened(unverified_token, story)
-        keys = self._providers[issuer.issuer].keys
+        name = issuer.issuer
+        keys = self._providers[name].keys
         if not signed_jwt.key_is_at_hand(jwt, keys):
             spawn(self._answer_later(unverified_token, story, respond))
             return None
-        self.places.take(issuer.issuer)
+        self.places.take(name)
         waits = False
         try:
             signed = signed_jwt.verify_at_hand(jwt, issuer, keys, arrived_at=arrived_at)
             revocations = self._judged(signed, story, arrived_at)
             one = revocations[0]
-            finish = _Finish(self, story, issuer.issuer, one, until, respond, spawn)
+            finish = _Finish(self, story, name, one, until, respond, spawn)
             if len(revocations) > 1 or not self.writer.begin(one, until=until, done=finish.told):
                 finish.in_task(self.writer.write(revocations, until=until))
             waits = True
         finally:
             if not waits:
-                self.places.give_back(issuer.issuer)
+                self.places.give_back(name)
         return None
 
     async def _answer_later(self, unverified_token: bytes, story: Story, respond: Respond) -> None:

@@ -211,7 +211,7 @@ class LimitedHttp(HttpToolsProtocol):
     def is_at_work(self) -> None:
         """A request is complete, and has no answer yet."""
         self._in_head = True
-        self._stop_timer()
+        self._due = math.inf
         self._all.works(self)
 
     def is_idle(self) -> None:

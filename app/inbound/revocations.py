@@ -23,7 +23,8 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     by_app: dict[str, list[ClientSettings]] = {}
     for client in clients:
         by_app.setdefault(client.app, []).append(client)
-    until = token.iat + issuer.max_token_age + issuer.leeway
+    leeway = issuer.leeway  # settings are read slowly
+    until = token.iat + issuer.max_token_age + leeway
     once = Once(token.jti, token.sid, token.sub, until)
     names, revocations = issuer.names, []
     for app, concerned in by_app.items():
@@ -41,7 +42,7 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
                 source=SOURCE,
                 received_at=received_at,
                 max_session_age=concerned[0].max_session_age,
-                leeway=issuer.leeway,
+                leeway=leeway,
                 client_ids=tuple([client.client_id for client in concerned]),
                 once=once,
                 revoke_offline_access=token.revoke_offline_access,

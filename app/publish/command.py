@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from hiredis import pack_command
 
-from app.revocation import Heading, Revocation
+from app.revocation import Heading, Revocation, spelled
 from backchannel_logout import Event
 from backchannel_logout.event import json_of
 
@@ -90,7 +90,9 @@ class Commands:
         """For how long the message must be remembered from now on."""
         if revocation.once is None:
             return 0
-        once_ms = max(0, math.ceil((revocation.once.until - self._clock()) * 1000))
+        once_ms = math.ceil((revocation.once.until - self._clock()) * 1000)
+        if once_ms < 0:
+            once_ms = 0
         return 0 if again and once_ms < _NEARLY_FORGOTTEN_MS else once_ms
 
     def _text(self, revocation: Revocation, once_ms: int) -> str:
@@ -99,7 +101,7 @@ class Commands:
         )
         sid, sub, jti, json = revocation.sid, revocation.sub, revocation.jti, revocation.json
         marker, once_key = revocation.marker_keys[0], revocation.once_key or ""
-        ms, received_at = str(once_ms), repr(revocation.received_at)
+        ms, received_at = str(once_ms), spelled(revocation.received_at)
         cutoff = _bulk(str(revocation.cutoff))
         # A call of `_bulk` for each would take half as long again.
         if sid is not None:

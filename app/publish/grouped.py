@@ -150,7 +150,7 @@ class GroupedWrites:
     def _enqueue(self, waiting: _Waiting) -> None:
         if waiting.done is None:
             return
-        place = self._store.link.place(waiting.revocation.app)
+        place = self._store.link.place(waiting.revocation.heading.app)
         line = self._lines.get(place)
         if line is None:
             line = self._lines[place] = _Line()
@@ -202,11 +202,12 @@ class GroupedWrites:
     def _settle(self, waiting: _Waiting, result: Result) -> None:
         if waiting.done is None:
             return
-        loop = asyncio.get_running_loop()
-        if isinstance(result, RedisAway) and loop.time() + RETRY_PAUSE < waiting.until:
-            waiting.tried = True
-            loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
-            return
+        if isinstance(result, RedisAway):
+            loop = asyncio.get_running_loop()
+            if loop.time() + RETRY_PAUSE < waiting.until:
+                waiting.tried = True
+                loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
+                return
         self._deadlines.remove(waiting)
         # Seen before, and tried before: by all appearance in the try whose answer was lost.
         waiting.settle(1 if result == 0 and waiting.tried else result)

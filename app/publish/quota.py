@@ -27,7 +27,9 @@ class Quota:
         """
         now = self._monotonic()
         left, at = self._left.get(app, (self._most, now))
-        left = min(self._most, left + (now - at) * self._most / 60)
+        left += (now - at) * self._most / 60
+        if left > self._most:
+            left = self._most
         if left < 1:
             raise DependencyUnavailable(Outage.QUOTA)
         self._left[app] = (left - 1, now)

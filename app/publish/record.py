@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring
 
-from app.revocation import Once, Revocation
+from app.revocation import Heading, Once, Revocation, spelled
 from backchannel_logout import Event
 from backchannel_logout.event import MalformedEvent, UnknownEvent, to_json
 
@@ -30,11 +30,11 @@ def encode(revocation: Revocation) -> bytes:
     # Not in ASCII: short enough for one page of the journal, whatever the claims are.
     message = "null"
     if once is not None:
-        message = f"[{_text(once.jti)},{_text(once.sid)},{_text(once.sub)},{once.until!r}]"
-    body = (
-        f'{{"event":{revocation.json},"names":{_names(revocation.issuer_names)},'
-        f'"life":{revocation.life},"once":{message}}}'
-    ).encode("utf-8", "surrogatepass")
+        jti, sid, sub, until = once
+        message = f"[{encode_basestring(jti)},{_text(sid)},{_text(sub)},{spelled(until)}]"
+    body = f'{{"event":{revocation.json}{_shared(revocation.heading)}{message}}}'.encode(
+        "utf-8", "surrogatepass"
+    )
     return b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body)
 
 
@@ -43,9 +43,9 @@ def _text(value: str | None) -> str:
     return "null" if value is None else encode_basestring(value)
 
 
-@lru_cache(maxsize=1024)  # they stand in the settings
-def _names(issuer_names: tuple[str, ...]) -> str:
-    return to_json(issuer_names)
+@lru_cache(maxsize=1024)  # as many as there are headings
+def _shared(heading: Heading) -> str:
+    return f',"names":{to_json(heading.issuer_names)},"life":{heading.life},"once":'
 
 
 def decode(record: bytes) -> Revocation:

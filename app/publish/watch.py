@@ -69,7 +69,7 @@ class Watch:
 
     def down(self, app: str) -> bool:
         """Whether a write for the app would be in vain now, as far as is known."""
-        return self.looked and self._link.place(app) in self._faults
+        return self.looked and bool(self._faults) and self._link.place(app) in self._faults
 
     def failed(self, app: str, fault: RedisFault) -> None:
         """A write has failed; the next pulse says whether it goes on."""

@@ -105,7 +105,7 @@ class Writer:
         ``done`` is told later, once, what is for `written` or `write_failed`. False where Redis is
         known to be away: then nothing has begun. Raises `DependencyUnavailable` with `QUOTA`.
         """
-        app = revocation.app
+        app = revocation.heading.app
         if self._journal is not None and self._watch.down(app):
             return False
         self._quota.spend(app)

@@ -36,7 +36,7 @@ class Lines:
         together: list[str] = []
         size = 0
         for line in held:
-            own = len(line.encode("utf-8", "replace")) + 1
+            own = 1 + (len(line) if line.isascii() else len(line.encode("utf-8", "replace")))
             if size + own > self._most and together:
                 self.write("\n".join(together))
                 together, size = [], 0

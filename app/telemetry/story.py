@@ -207,7 +207,7 @@ class Story:
         if not self.revocations:
             return None
         if len(self.revocations) == 1:
-            return self.revocations[0].kind.value
+            return self.revocations[0].heading.kind  # a string; its `value` is a function in Python
         return ",".join(sorted({one.kind.value for one in self.revocations}))
 
     def _who(self) -> dict[str, str]:

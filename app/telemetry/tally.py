@@ -123,8 +123,9 @@ class Tally:
         script's."""
         if not answer:
             return
-        self._markers[revocation.app, NEW if answer == NEW_MARKER else KNOWN]()
-        observe = self._to_marker.get(revocation.issuer_names[0])
+        heading = revocation.heading
+        self._markers[heading.app, NEW if answer == NEW_MARKER else KNOWN]()
+        observe = self._to_marker.get(heading.issuer_names[0])
         if observe is not None and revocation.once is not None:
             observe(max(0.0, self._clock() - revocation.cutoff))
 

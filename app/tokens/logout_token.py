@@ -47,13 +47,14 @@ class Judging(NamedTuple):
 
 
 def check_aud(judging: Judging) -> None:
-    audiences = _audiences(judging.claims)
+    claims, issuer, _ = judging
+    audiences = _audiences(claims)
     if not isinstance(audiences, list):
         raise TokenRefused(Reason.AUD)
     for audience in audiences:
         if not isinstance(audience, str):
             raise TokenRefused(Reason.AUD)
-    if not _named_clients(judging.issuer, audiences):
+    if not _named_clients(issuer, audiences):
         raise TokenRefused(Reason.AUD_UNKNOWN)
 
 
@@ -62,21 +63,23 @@ def check_iat(judging: Judging) -> None:
     iat = claims.get("iat")
     if not _is_number(iat):
         raise TokenRefused(Reason.IAT)
-    if iat > now + issuer.leeway:
+    leeway = issuer.leeway  # settings are read slowly
+    if iat > now + leeway:
         raise TokenRefused(Reason.IAT_FUTURE)
-    if iat < now - issuer.max_token_age - issuer.leeway:
+    if iat < now - issuer.max_token_age - leeway:
         raise TokenRefused(Reason.IAT_OLD)
 
 
 def check_exp(judging: Judging) -> None:
-    if "exp" not in judging.claims:
-        if judging.issuer.require_exp or judging.issuer.strict:
+    claims, issuer, now = judging
+    if "exp" not in claims:
+        if issuer.require_exp or issuer.strict:
             raise TokenRefused(Reason.EXP_MISSING)
         return
-    exp = judging.claims["exp"]
+    exp = claims["exp"]
     if not _is_number(exp):
         raise TokenRefused(Reason.EXP)
-    if exp <= judging.now - judging.issuer.leeway:
+    if exp <= now - issuer.leeway:
         raise TokenRefused(Reason.EXP_PAST)
 
 
@@ -159,7 +162,7 @@ def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
 
 def _named_clients(issuer: IssuerSettings, audiences: list[str]) -> list[str]:
     """The issuer's clients that are among the audiences, in the order of the settings."""
-    return [client.client_id for client in issuer.clients if client.client_id in audiences]
+    return [client_id for client_id in issuer.client_ids if client_id in audiences]
 
 
 def _audiences(claims: Mapping[str, Any]) -> Any:

@@ -91,6 +91,7 @@ class ProviderKeys:
         self._began_at = float("-inf")
         """Epoch seconds at which the last successful fetch began."""
         self._began_monotonic = float("-inf")
+        self._max_stale = issuer.jwks_max_stale
         self._discovered_uri: str | None = None
         self._in_flight: asyncio.Task[None] | None = None
         self._waiting = 0
@@ -108,7 +109,7 @@ class ProviderKeys:
 
     def current(self) -> KeySet | None:
         """The cached keys, unless they are older than ``jwks_max_stale``."""
-        stale = self._monotonic() - self._began_monotonic > self.issuer.jwks_max_stale
+        stale = self._monotonic() - self._began_monotonic > self._max_stale
         return None if stale else self._key_set
 
     async def joined(self, until: float) -> KeySet | None:

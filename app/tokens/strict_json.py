@@ -32,7 +32,10 @@ def strict_object(raw: bytes) -> dict[str, Any]:
 def _parsed(text: str) -> Any:
     # `decode` also looks for white space around the object, for a fourth of the whole price.
     if text.startswith("{"):
-        parsed, end = _DECODER.raw_decode(text)
+        try:
+            parsed, end = _SCAN(text, 0)
+        except StopIteration:
+            raise NotStrictJson from None
         if end == len(text):
             return parsed
     return _DECODER.decode(text)
@@ -59,3 +62,4 @@ def _no_constant(_: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_no_duplicates, parse_float=_finite, parse_constant=_no_constant
 )
+_SCAN = _DECODER.scan_once  # type: ignore[attr-defined]  # what its `raw_decode` calls
