@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ctypes
 import functools
+import gc
 import resource
 import select
 import socket
@@ -53,6 +54,9 @@ async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: 
     What comes to the first of them counts for ``drain``, in seconds: the operators' connections do
     not, for a probe now and then is no reason to wait.
     """
+    # What is here stays: to look for garbage in it, too, now and then, held up every request for
+    # a twentieth of a second (docs/performance.md).
+    gc.freeze()
     async with asyncio.TaskGroup() as group:
         for server in servers:
             group.create_task(server.serve(sockets=[server.listener]))
