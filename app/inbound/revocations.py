@@ -19,10 +19,10 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     provider's ID tokens carry no ``sid``, so that nothing else could be matched.
     """
     issuer, named = token.issuer, token.client_ids
-    clients = [client for client in issuer.clients if client.client_id in named]
     by_app: dict[str, list[ClientSettings]] = {}
-    for client in clients:
-        by_app.setdefault(client.app, []).append(client)
+    for client in issuer.clients:
+        if client.client_id in named:
+            by_app.setdefault(client.app, []).append(client)
     leeway = issuer.leeway  # settings are read slowly
     until = token.iat + issuer.max_token_age + leeway
     once = Once(token.jti, token.sid, token.sub, until)
