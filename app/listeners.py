@@ -55,7 +55,7 @@ async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: 
     not, for a probe now and then is no reason to wait.
     """
     # What is here stays: to look for garbage in it, too, now and then, held up every request for
-    # a twentieth of a second (docs/performance.md).
+    # tens of milliseconds (docs/performance.md).
     gc.freeze()
     async with asyncio.TaskGroup() as group:
         for server in servers:
