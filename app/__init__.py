@@ -20,7 +20,9 @@ Around it:
                  (settings_admin: who signs in to the console)
                  (settings_secrets: decryption keys and clients' secrets, read with the settings)
     presets      what is known of each provider (providers.toml; provider_page writes the document)
-    service      builds the parts, opens the listeners, stops in order
+    service      the composition root: Redis, parts, listeners; stops in order
+    parts        what one process serves with, alone or as a worker
+    addresses    taken before anything else starts
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener: health, metrics, API and console

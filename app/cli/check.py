@@ -4,12 +4,11 @@ import argparse
 import asyncio
 import os
 import sqlite3
-import sys
 from importlib.util import find_spec
 
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
-from app.settings import IssuerSettings, Settings, SettingsFault
+from app.settings import IssuerSettings, Settings
 from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
@@ -30,16 +29,6 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     return print_table(asyncio.run(_all_rows(settings)))
-
-
-def report_settings(fault: SettingsFault, command: str) -> int:
-    """Say what is wrong with the settings; returns the exit status."""
-    if command == "check":
-        return print_table([Row(Verdict.WRONG, "settings", line) for line in fault.faults])
-    print("the settings can not be used:", file=sys.stderr)
-    for line in fault.faults:
-        print(f"  {line}", file=sys.stderr)
-    return 1
 
 
 async def _all_rows(settings: Settings) -> list[Row]:
