@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
 from app.settings import IssuerSettings, Settings
+from app.settings_canary import CanarySettings
 from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
-from app.words import fetch_fault
+from app.words import fetch_fault, length
 
 from .check_discovery import address_row, discovery_rows
 from .check_preset import preset_rows
@@ -45,7 +46,15 @@ async def _all_rows(settings: Settings) -> list[Row]:
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
     rows += [*await redis_rows(settings), journal_row(settings)]
+    if settings.canary is not None:
+        rows.append(_canary_row(settings.canary))
     return [*rows, _traces_row()] if settings.otel else rows
+
+
+def _canary_row(canary: CanarySettings) -> Row:
+    """What is set; whether it sings, a running service says (`status`)."""
+    said = f"app {canary.app}, each {length(canary.interval)}; how it goes, status says"
+    return Row(Verdict.RIGHT, "canary", said)
 
 
 def _traces_row() -> Row:
