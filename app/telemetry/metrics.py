@@ -83,8 +83,8 @@ MARKERS = Metric(
 )  # fmt: skip
 CLOCK = Metric(
     "bcl_clock_difference_seconds", "gauge",
-    "Smallest time from iat to arrival in the last hour: negative, the provider's clock is ahead; "
-    "large, it is behind, or its tokens come late",
+    "Median time from iat to arrival of the last nine tokens, of three at least, in the last hour: "
+    "negative, the provider's clock is ahead; large, it is behind, or its tokens come late",
     ("issuer",), merge="min",
 )  # fmt: skip
 IN_FLIGHT = Metric("bcl_in_flight_tokens", "gauge", "Tokens at work now")

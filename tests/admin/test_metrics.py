@@ -110,7 +110,8 @@ def test_a_clock_that_is_wrong_is_seen_by_the_tokens_that_it_makes_fail(
 ) -> None:
     assert Scrape(receiver).one("bcl_clock_difference_seconds") is None
     now = int(time.time())
-    assert receiver.post(provider.token(iat=now + 200, exp=now + 400)).status_code == 400
+    for _ in range(3):
+        assert receiver.post(provider.token(iat=now + 200, exp=now + 400)).status_code == 400
     difference = Scrape(receiver).one("bcl_clock_difference_seconds", issuer=provider.issuer)
     assert difference is not None
     assert -201 < difference < -150
