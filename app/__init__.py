@@ -37,6 +37,7 @@ Around it:
     telemetry    what operators read of what happened: the log, the metrics
     log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
+    lifeline     a child process that ends with us
     cli          a file for each command
     acts         an administrator's act, as revocations                    (pure)
     audit        who did what to whose sessions, and who looked

@@ -46,7 +46,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             listener.listen()
         serving = asyncio.create_task(serve_all(servers, ended, drain=0))
         try:
-            async with workers.running():
+            async with workers.running(stop):
                 tell_addresses(listeners[0], admin, announce, account)
                 canary = new_canary(settings, signer, redis_url, listeners[0], workers.own_cells)
                 health.canary = canary.state if canary else None
