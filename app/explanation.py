@@ -109,7 +109,7 @@ async def explain(
         report.fail("encrypted", TokenRefused(Reason.ENCRYPTION_REQUIRED))
     if report.rule(
         "header",
-        lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS),
+        lambda: signed_jwt.check_header(jwt, issuer.plain, logout_token.TYPS),
         _members(header, ["alg", "typ", "kid", "crit"]),
     ):
         await _explain_signature(report, jwt, issuer)
@@ -143,7 +143,7 @@ async def _explain_signature(
         keys = ProviderKeys(issuer, client)
         await keys.refresh()
         try:
-            await signed_jwt.verify(jwt, issuer, keys, arrived_at=time.time())
+            await signed_jwt.verify(jwt, issuer.plain, keys, arrived_at=time.time())
         except (TokenRefused, DependencyUnavailable) as fault:
             error, current = keys.state().last_error, keys.current()
             report.fail("signature", fault)
@@ -161,13 +161,16 @@ def _explain_claims(
     report: _Report, claims: dict[str, Any], issuer: IssuerSettings, at: float | None
 ) -> None:
     now, whose = (at, "--at") if at is not None else _own_time(claims.get("iat"))
-    judging = Judging(claims, issuer, now)
+    judging = Judging(claims, issuer.plain, now)
     for name, check in logout_token.RULES:
         judged = report.rule(name, partial(check, judging), _members(claims, name.split(", ")))
         if name == "aud" and not judged:
             report.note("configured", _listed(one.client_id for one in issuer.clients))
     report.note("times", f"judged as of {moment(now)}, {whose}")
-    if at is None and (late := _first_refusal(Judging(claims, issuer, time.time()))) is not None:
+    if (
+        at is None
+        and (late := _first_refusal(Judging(claims, issuer.plain, time.time()))) is not None
+    ):
         report.note("arriving now", f"the claims would be refused: {late}")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .presets import PresetName
+from .settings_plain import PlainClient, PlainIssuer
 from .settings_rules import DEFAULT_MAX_SESSION_AGE
 from .settings_secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
 from .settings_sessions import SessionsSettings
@@ -52,6 +53,17 @@ class ClientSettings(ClientOptions):
         secret = self.client_secret or self.client_secret_file
         return None if secret is None else secret.get_secret_value().encode()
 
+    @property
+    def plain(self) -> PlainClient:
+        return PlainClient(
+            client_id=self.client_id,
+            app=self.app,
+            algorithms=self.algorithms,
+            secret=self.secret,
+            max_session_age=self.max_session_age,
+            both_claims=self.both_claims,
+        )
+
 
 class IssuerOptions(Model):
     """What may stand at an issuer, or at the top level for every issuer."""
@@ -92,20 +104,29 @@ class IssuerSettings(IssuerOptions):
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
 
-    @cached_property
-    def client_ids(self) -> tuple[str, ...]:
-        return tuple(client.client_id for client in self.clients)
-
     @property
     def signs(self) -> bool:
         """Whether it sends logout tokens. Kratos does not: there are no keys to fetch."""
         return self.sessions is None or self.sessions.kind != "kratos"
 
     @cached_property
-    def clients_differ(self) -> bool:
-        """Whether a client has algorithms of its own."""
-        return any(client.algorithms is not None for client in self.clients)
-
-    @cached_property
     def keys_to_decrypt(self) -> tuple[DecryptionKey, ...]:
         return tuple(key for keys in self.decryption_keys or () for key in keys)
+
+    @cached_property
+    def plain(self) -> PlainIssuer:
+        """What decides on its tokens."""
+        clients = tuple(client.plain for client in self.clients)
+        return PlainIssuer(
+            issuer=self.issuer,
+            names=self.names,
+            algorithms=self.algorithms,
+            encryption=self.encryption,
+            strict=self.strict,
+            require_exp=self.require_exp,
+            leeway=self.leeway,
+            max_token_age=self.max_token_age,
+            clients=clients,
+            client_ids=tuple(client.client_id for client in clients),
+            clients_differ=any(client.algorithms is not None for client in clients),
+        )

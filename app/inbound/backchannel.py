@@ -24,6 +24,7 @@ from app.publish.store import Result
 from app.publish.writer import Writer, Written
 from app.revocation import Revocation
 from app.settings import IssuerSettings
+from app.settings_plain import PlainIssuer
 from app.spans import span
 from app.telemetry.output import LINES
 from app.telemetry.story import Story, Teller, well_formed
@@ -80,10 +81,12 @@ class BackchannelLogout:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
-        self._issuers = {name: provider.issuer for name, provider in providers.items()}
+        self._issuers = {name: provider.issuer.plain for name, provider in providers.items()}
         self.writer = writer
         self.places = places
-        self._decrypting = Decrypting.of(self._issuers, places)
+        self._decrypting = Decrypting.of(
+            {name: provider.issuer for name, provider in providers.items()}, places
+        )
         self._bodies = BodyBytes()
         self._park = park
         self._teller = teller or Teller()
@@ -209,7 +212,7 @@ class BackchannelLogout:
 
     def _opened(
         self, unverified_token: bytes, story: Story, *, encrypted: bool = False
-    ) -> tuple[UnverifiedJwt, IssuerSettings]:
+    ) -> tuple[UnverifiedJwt, PlainIssuer]:
         """All that can be asked before the signature."""
         jwt = story.jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)

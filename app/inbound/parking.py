@@ -53,7 +53,7 @@ class _Row:
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
-        self.issuer = provider.issuer
+        self.issuer = provider.issuer.plain
         self.tokens: dict[bytes, _Parked] = {}
         """Only the bytes of each: what was parsed is larger."""
         self.bytes = 0

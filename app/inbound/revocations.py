@@ -1,7 +1,7 @@
 """What a logout token revokes, in which relying apps."""
 
 from app.revocation import Once, Revocation, revoke
-from app.settings import ClientSettings
+from app.settings_plain import PlainClient
 from app.tokens.logout_token import LogoutToken
 from backchannel_logout import EventKind
 
@@ -19,14 +19,13 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
     provider's ID tokens carry no ``sid``, so that nothing else could be matched.
     """
     issuer, named = token.issuer, token.client_ids
-    by_app: dict[str, list[ClientSettings]] = {}
+    by_app: dict[str, list[PlainClient]] = {}
     for client in issuer.clients:
         if client.client_id in named:
             by_app.setdefault(client.app, []).append(client)
-    leeway = issuer.leeway  # settings are read slowly
-    until = token.iat + issuer.max_token_age + leeway
+    until = token.iat + issuer.max_token_age + issuer.leeway
     once = Once(token.jti, token.sid, token.sub, until)
-    names, revocations = issuer.names, []
+    revocations = []
     for app, concerned in by_app.items():
         whole_user = token.sid is None or (
             token.sub is not None and concerned[0].both_claims == "user"
@@ -35,14 +34,14 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
             revoke(
                 app=app,
                 kind=_USER if whole_user else _SESSION,
-                issuer_names=names,
+                issuer_names=issuer.names,
                 sid=token.sid,
                 sub=token.sub,
                 since=token.iat,
                 source=SOURCE,
                 received_at=received_at,
                 max_session_age=concerned[0].max_session_age,
-                leeway=leeway,
+                leeway=issuer.leeway,
                 client_ids=tuple([client.client_id for client in concerned]),
                 once=once,
                 revoke_offline_access=token.revoke_offline_access,

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import Reason, TokenRefused
-from app.settings import ClientSettings, IssuerSettings
+from app.settings_plain import PlainClient, PlainIssuer
 from app.settings_values import SHARED_SECRET
 
 
-def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: IssuerSettings) -> None:
+def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: PlainIssuer) -> None:
     """``alg`` must be that of every client of ours in ``aud``. Refuses with `ALG`, `AUD_NOT_ALONE`.
 
     With a client's secret the token must be for that client alone: whoever knows the secret could
@@ -30,7 +30,7 @@ def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: IssuerS
 
 def is_signed_by_secret(
     unverified_claims: Mapping[str, Any],
-    issuer: IssuerSettings,
+    issuer: PlainIssuer,
     signing_input: bytes,
     signature: bytes,
 ) -> bool:
@@ -46,8 +46,8 @@ def is_signed_by_secret(
 
 
 def _concerned(
-    unverified_claims: Mapping[str, Any], issuer: IssuerSettings
-) -> tuple[list[Any], list[ClientSettings]]:
+    unverified_claims: Mapping[str, Any], issuer: PlainIssuer
+) -> tuple[list[Any], list[PlainClient]]:
     """The audiences, and those of our clients that are among them."""
     aud = unverified_claims.get("aud")
     audiences = aud if isinstance(aud, list) else [aud]

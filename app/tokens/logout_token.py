@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 from app.errors import Reason, TokenRefused
-from app.settings import IssuerSettings
+from app.settings_plain import PlainIssuer
 
 from .signed_jwt import SignedClaims
 
@@ -27,7 +27,7 @@ _LONGEST_ID = 255
 class LogoutToken(NamedTuple):
     """A logout token that has passed every rule. Times are epoch seconds."""
 
-    issuer: IssuerSettings
+    issuer: PlainIssuer
     client_ids: tuple[str, ...]
     """Those of ``aud`` that are configured for this issuer; at least one."""
     iat: float
@@ -42,7 +42,7 @@ class Judging(NamedTuple):
     """What a rule looks at."""
 
     claims: Mapping[str, Any]
-    issuer: IssuerSettings
+    issuer: PlainIssuer
     now: float
 
 
@@ -63,10 +63,9 @@ def check_iat(judging: Judging) -> None:
     iat = claims.get("iat")
     if not _is_number(iat):
         raise TokenRefused(Reason.IAT)
-    leeway = issuer.leeway  # settings are read slowly
-    if iat > now + leeway:
+    if iat > now + issuer.leeway:
         raise TokenRefused(Reason.IAT_FUTURE)
-    if iat < now - issuer.max_token_age - leeway:
+    if iat < now - issuer.max_token_age - issuer.leeway:
         raise TokenRefused(Reason.IAT_OLD)
 
 
@@ -135,7 +134,7 @@ RULES: tuple[tuple[str, Callable[[Judging], None]], ...] = (
 """Each rule with its name for people, in the order that decides."""
 
 
-def check_claims(claims: Mapping[str, Any], issuer: IssuerSettings, *, now: float) -> None:
+def check_claims(claims: Mapping[str, Any], issuer: PlainIssuer, *, now: float) -> None:
     """Apply every rule to claims, proven or not. Raises `TokenRefused`."""
     judging = Judging(claims, issuer, now)
     for _, check in RULES:
@@ -160,7 +159,7 @@ def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
     )
 
 
-def _named_clients(issuer: IssuerSettings, audiences: list[str]) -> list[str]:
+def _named_clients(issuer: PlainIssuer, audiences: list[str]) -> list[str]:
     """The issuer's clients that are among the audiences, in the order of the settings."""
     return [client_id for client_id in issuer.client_ids if client_id in audiences]
 

@@ -7,18 +7,20 @@ but the issuer's own configuration and keys decides how a signature is checked: 
 
 import asyncio
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
-from app.settings import IssuerSettings
+from app.settings_plain import PlainIssuer
 from app.settings_values import SHARED_SECRET
 
 from .client_algorithms import check_alg, is_signed_by_secret
 from .jwks import KeySet, Proof
 from .provider_keys import LONGEST_WAIT, ProviderKeys
 from .strict_json import NotStrictJson, strict_object
+
+_Issuer = TypeVar("_Issuer")
 
 
 class UnverifiedJwt(NamedTuple):
@@ -35,7 +37,7 @@ class SignedClaims(NamedTuple):
 
     claims: dict[str, Any]
     header: dict[str, Any]
-    issuer: IssuerSettings
+    issuer: PlainIssuer
 
 
 def parse(token: bytes) -> UnverifiedJwt:
@@ -122,7 +124,7 @@ def _object(raw: bytes, reason: Reason) -> dict[str, Any]:
         raise TokenRefused(reason) from None
 
 
-def issuer_of(jwt: UnverifiedJwt, issuers: dict[str, IssuerSettings]) -> IssuerSettings:
+def issuer_of(jwt: UnverifiedJwt, issuers: Mapping[str, _Issuer]) -> _Issuer:
     """The configured issuer that the token names, byte by byte. Costs no cryptography.
 
     The claim is not proven yet; it only selects whose keys must prove it.
@@ -142,7 +144,7 @@ def issuer_of(jwt: UnverifiedJwt, issuers: dict[str, IssuerSettings]) -> IssuerS
 _ANY_JWT = frozenset({"jwt"})
 
 
-def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str]) -> None:
+def check_header(jwt: UnverifiedJwt, issuer: PlainIssuer, typs: frozenset[str]) -> None:
     """``alg``, ``typ`` and ``crit``. ``typs``: the lower-case types of the kind of token."""
     header = jwt.unverified_header
     alg = header.get("alg")
@@ -162,7 +164,7 @@ def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str
 
 async def verify(
     jwt: UnverifiedJwt,
-    issuer: IssuerSettings,
+    issuer: PlainIssuer,
     keys: ProviderKeys,
     *,
     arrived_at: float,
@@ -198,7 +200,7 @@ def key_is_at_hand(jwt: UnverifiedJwt, keys: ProviderKeys) -> bool:
 
 
 def verify_at_hand(
-    jwt: UnverifiedJwt, issuer: IssuerSettings, keys: ProviderKeys, *, arrived_at: float
+    jwt: UnverifiedJwt, issuer: PlainIssuer, keys: ProviderKeys, *, arrived_at: float
 ) -> SignedClaims:
     """`verify` with the keys that are cached: neither fetches nor waits."""
     if jwt.unverified_header["alg"] == SHARED_SECRET:
@@ -206,7 +208,7 @@ def verify_at_hand(
     return _concluded(_prove(jwt, keys.current()), jwt, issuer, keys, arrived_at)
 
 
-def _verify_by_secret(jwt: UnverifiedJwt, issuer: IssuerSettings) -> SignedClaims:
+def _verify_by_secret(jwt: UnverifiedJwt, issuer: PlainIssuer) -> SignedClaims:
     """No key of the issuer is ever taken for a secret, and no secret for a key: `check_header` lets
     this ``alg`` through for a client with a secret alone, and no key set knows it."""
     claims = jwt.unverified_claims
@@ -218,7 +220,7 @@ def _verify_by_secret(jwt: UnverifiedJwt, issuer: IssuerSettings) -> SignedClaim
 def _concluded(
     proof: Proof,
     jwt: UnverifiedJwt,
-    issuer: IssuerSettings,
+    issuer: PlainIssuer,
     keys: ProviderKeys,
     arrived_at: float,
 ) -> SignedClaims:

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 from urllib.parse import quote_plus, urlencode
 
@@ -175,7 +175,7 @@ class OidcSignIn:
         try:
             jwt = signed_jwt.parse(token.encode())
             # `strict` and a secret's algorithm are matters of logout tokens.
-            issuer = self._issuer.model_copy(update={"strict": False})
+            issuer = replace(self._issuer.plain, strict=False)
             signed_jwt.check_header(jwt, issuer, frozenset())
             signed = await signed_jwt.verify(jwt, issuer, self._keys, arrived_at=self._clock())
         except (TokenRefused, DependencyUnavailable, UnicodeEncodeError) as error:
