@@ -38,6 +38,8 @@ _CLOCK_TOKENS = 9
 _FEWEST_CLOCK_TOKENS = 3
 """Of fewer than that one that is wild would decide."""
 
+_NUMBERS = (int, float)  # a tuple: a union would be built anew for each question
+
 
 class ClockDifference:
     """The median time from ``iat`` to arrival of the last few tokens of the last hour.
@@ -124,7 +126,8 @@ class Tally:
         self._markers[heading.app, NEW if answer == NEW_MARKER else KNOWN]()
         observe = self._to_marker.get(heading.issuer_names[0])
         if observe is not None and revocation.once is not None:
-            observe(max(0.0, self._clock() - revocation.cutoff))
+            seconds = self._clock() - revocation.cutoff
+            observe(seconds if seconds > 0 else 0.0)
 
     # -- everything else ------------------------------------------------------------------------
 
@@ -149,4 +152,4 @@ class Tally:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and abs(value) < 1e12
