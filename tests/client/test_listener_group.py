@@ -219,6 +219,22 @@ async def test_what_was_handled_is_told_while_the_next_read_waits(
         await until(lambda: not hearing.listener._reading._settled, "we know that it does")
 
 
+@pytest.mark.slow
+async def test_a_listener_that_closes_while_it_tells_does_not_tell_twice(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    for n in range(20):
+        async with Hearing(listen(shared_redis, stream)) as hearing:
+            stream.add(f"s{n}")
+            while f"s{n}" not in hearing.sids:
+                await asyncio.sleep(0)
+            for _ in range(n % 5):
+                await asyncio.sleep(0)
+    told = [one["event"] for one in stream.receipts()]
+    assert len(told) == len(set(told)) == 20
+    assert stream.pending() == 0
+
+
 # -- crashes -------------------------------------------------------------------------------
 
 

@@ -220,7 +220,7 @@ class AsyncListener:
                 await self._reading.upkeep()
             except FAULTS:
                 # The read that waits may be on a connection that nothing comes from any more.
-                self._reading.interrupt()
+                self._reading.waits.interrupt()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._tick)
 
@@ -245,7 +245,7 @@ class AsyncListener:
     def stop(self) -> None:
         """End the loop at its next item, without waiting for it."""
         self._closing.set()
-        self._reading.end()
+        self._reading.waits.end()
 
     async def _wait_for_loop(self) -> None:
         loop_of = self._loop_of

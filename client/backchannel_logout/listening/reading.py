@@ -1,11 +1,9 @@
 """What both modes of a listener share: the order of work, and what is told to Redis of it."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
 from itertools import chain
 from typing import Any
 
@@ -28,6 +26,7 @@ from .deliveries import Deliveries, Delivery
 from .line import Command
 from .options import Options
 from .primary import Primary, without_errors
+from .waits import Waits
 
 log = logging.getLogger("backchannel_logout")
 
@@ -75,8 +74,7 @@ class Reading(ABC):
         self._settled: list[_Settled] = []
         self._told_at = time.monotonic()
         self._tell_at_once = False
-        self._waiting: asyncio.Timeout | None = None
-        self._ending = False
+        self.waits = Waits()
         self._looked_at_meta = False
         self._reported: tuple[float, str | None] = (float("-inf"), None)
         self._cleaned_at = time.monotonic()
@@ -145,19 +143,21 @@ class Reading(ABC):
 
     async def converse(self, commands: list[Command]) -> list[Any]:
         """Tell what has been settled, and run commands of which one may wait, in one go: no round
-        trip of the telling is in the way of the next event. `interrupt` ends it.
+        trip of the telling is in the way of the next event. `interrupt` ends the wait.
 
         Errors of the server are among the answers. Raises a fault as `tell` does; then what the
         commands have brought is lost.
         """
         settled = list(self._settled)
         telling = [one for _, more in settled for one in more]
-        async with self.interruptible(TIMEOUT):
+        async with self.waits.at_most(TIMEOUT) as may_be_interrupted:
             line = await self.primary.line()
             try:
                 await line.send([*telling, *commands])
                 if settled:
                     self._told(settled, await line.receive(len(telling)))
+                # Not before: what was told and not heard to be, is told twice.
+                may_be_interrupted()
                 return await line.receive(len(commands))
             except BaseException:
                 self._tell_at_once = True  # alone: a refusal must not cost a read each time
@@ -166,29 +166,9 @@ class Reading(ABC):
 
     async def pause(self, seconds: float) -> None:
         """Do nothing, for so many seconds at most."""
-        async with self.interruptible(seconds + 1):
+        async with self.waits.at_most(seconds + 1) as may_be_interrupted:
+            may_be_interrupted()
             await asyncio.sleep(seconds)
-
-    @contextlib.asynccontextmanager
-    async def interruptible(self, seconds: float) -> AsyncIterator[None]:
-        """What may take long. Raises a fault after so many seconds, and when it is interrupted."""
-        if self._ending:
-            raise redis.ConnectionError("closing")
-        try:
-            async with asyncio.timeout(seconds) as self._waiting:
-                yield
-        finally:
-            self._waiting = None
-
-    def interrupt(self) -> None:
-        """End what waits now."""
-        if self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(float("-inf"))
-
-    def end(self) -> None:
-        """Wait no more, from now on."""
-        self._ending = True
-        self.interrupt()
 
     # -- how items fare --------------------------------------------------------------------
 
