@@ -16,11 +16,14 @@
 Around it:
 
     settings     what an operator may say; every fault at once
+                 (settings_model, settings_issuers: the settings themselves)
                  (settings_values: what a value may look like; settings_rules: what must agree)
                  (settings_admin: who signs in to the console)
                  (settings_secrets: decryption keys and clients' secrets, read with the settings)
     presets      what is known of each provider (providers.toml; provider_page writes the document)
-    service      builds the parts, opens the listeners, stops in order
+    service      the composition root: Redis, parts, listeners; stops in order
+    parts        what one process serves with, alone or as a worker
+    addresses    taken before anything else starts
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener: health, metrics, API and console
@@ -35,6 +38,7 @@ Around it:
     telemetry    what operators read of what happened: the log, the metrics
     log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
+    lifeline     a child process that ends with us
     cli          a file for each command
     acts         an administrator's act, as revocations                    (pure)
     audit        who did what to whose sessions, and who looked

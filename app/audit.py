@@ -7,7 +7,7 @@ stream ``bcl:v1:audit``. All values are strings, absent when unknown:
     act       what was done: a word such as ``session.end``
     who       who did it: a name that the person gave, or how they came in
     why       the reason that the person gave
-    outcome   ``done``, ``failed``, ... of an act
+    outcome   ``done``, ``partly``, ``failed``, ``not_known``, ... of an act
     iss       the issuer
     apps      the relying apps concerned, as a JSON array
     kind      ``session``, ``user`` or ``all``

@@ -1,8 +1,9 @@
 """A real Valkey or Redis as a child process, for trying things out: ``redis_url = "embedded"``.
 
 One server for one data directory, whatever dies: each server holds a lock on the directory for
-as long as it lives, also when the receiver that started it was killed. The next receiver stops
-such an orphan in peace and starts again from the same append-only file.
+as long as it lives. On Linux it ends with the receiver that started it, also when that was killed;
+elsewhere it lives on, and the next receiver stops such an orphan in peace. Either way the next one
+starts again from the same append-only file.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.lifeline import ending_with_us
 from app.log import new_log
 from app.tasks import end
 
@@ -175,6 +177,7 @@ class EmbeddedServer:
                     # Ctrl-C in a terminal goes to the whole group; Redis must outlive the
                     # requests in flight.
                     start_new_session=True,
+                    preexec_fn=ending_with_us(),
                 )
         finally:
             os.umask(old_umask)

@@ -5,23 +5,15 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-from app.account_service import running_account
+from app.addresses import bound, bound_for_users, tell_addresses
 from app.admin.health import HealthOfAll
 from app.admin.metrics import Metrics
 from app.canary.issuer import with_canary
-from app.listeners import Server, account_server, admin_server, serve_all
+from app.listeners import Server, account_server, admin_server, serve_all, stop_on_signal
 from app.log import new_log
 from app.operating import Wrap, running_api
-from app.service import (
-    bound,
-    bound_for_users,
-    new_app,
-    new_canary,
-    running_publisher,
-    running_redis,
-    stop_on_signal,
-    tell_addresses,
-)
+from app.parts import new_app, running_publisher
+from app.service import new_canary, running_redis
 from app.settings import Settings
 from app.tasks import background
 from app.workers import Workers, share_of
@@ -54,7 +46,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             listener.listen()
         serving = asyncio.create_task(serve_all(servers, ended, drain=0))
         try:
-            async with workers.running():
+            async with workers.running(stop):
                 tell_addresses(listeners[0], admin, announce, account)
                 canary = new_canary(settings, signer, redis_url, listeners[0], workers.own_cells)
                 health.canary = canary.state if canary else None
@@ -90,6 +82,8 @@ async def running_apis(
         )
         users = []
         for listener in account:
+            from app.account_service import running_account  # noqa: PLC0415  only where it is on
+
             app = await stack.enter_async_context(
                 running_account(settings, publisher, stopping=stop.is_set)
             )

@@ -13,6 +13,7 @@ import ctypes
 import functools
 import resource
 import select
+import signal
 import socket
 import struct
 import sys
@@ -45,6 +46,20 @@ ACCOUNT_CONNECTIONS = 512
 
 # Files beside the public connections: operators' and users' ones, Redis, keys, the journal.
 OTHER_FILES = 1024
+
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set, from the start on: also an embedded server that is
+    only just starting is then stopped in order."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: float) -> None:

@@ -5,13 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.types import ASGIApp
 
-from app.admin.access import new_token
-from app.admin.api import AdminApi
-from app.admin.console.console import running_console, with_console
 from app.admin.health import Body
 from app.publish.publisher import Publisher
-from app.sessions.calls import new_client
-from app.sessions.providers import session_provider
 from app.settings import Settings
 from app.settings_values import GENERATE
 
@@ -36,6 +31,13 @@ async def running_api(
     if not settings.has_console:
         yield lambda app: app
         return
+    # Much is needed for it, such as the console's templates: imported only where it is on.
+    from app.admin.access import new_token  # noqa: PLC0415
+    from app.admin.api import AdminApi  # noqa: PLC0415
+    from app.admin.console.console import running_console, with_console  # noqa: PLC0415
+    from app.sessions.calls import new_client  # noqa: PLC0415
+    from app.sessions.providers import session_provider  # noqa: PLC0415
+
     token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
     if token == GENERATE:
         token = new_token()

@@ -7,10 +7,11 @@ import sys
 
 import uvloop
 
+from app.addresses import StartFault
 from app.channel import Channel
-from app.listeners import begin_again, public_server, serve_all
+from app.listeners import begin_again, public_server, serve_all, stop_on_signal
 from app.log import new_log
-from app.service import Parts, StartFault, running_parts, stop_on_signal
+from app.parts import Parts, running_parts
 from app.telemetry.cells import Cells
 from app.telemetry.log import set_up_log
 

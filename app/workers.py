@@ -20,7 +20,7 @@ from app.admin.metrics import of_service
 from app.channel import Assignment, Channel, State
 from app.log import new_log
 from app.settings import Settings
-from app.tasks import end
+from app.tasks import background, end
 from app.telemetry.cells import Cells, new_memory
 from app.telemetry.exposition import Gauge
 from app.telemetry.metrics import RESTARTS
@@ -79,6 +79,8 @@ class Worker:
                 str(self._listener.fileno()),
                 str(self._memory),
                 stdin=asyncio.subprocess.DEVNULL,
+                # Ctrl-C in a terminal goes to the whole group; who stops them is the parent.
+                start_new_session=True,
                 pass_fds=(theirs.fileno(), self._listener.fileno(), self._memory),
             )
         channel = await Channel.over(ours)
@@ -120,12 +122,12 @@ class Worker:
             self._channel = None
 
     async def stop(self, seconds: float) -> bool:
-        """Have it end in order; whether it did, within ``seconds``."""
-        process = self._process
+        """Have it end in order; whether it did, within ``seconds``. One that does not serve yet
+        has nothing to bring to its end."""
+        process, served = self._process, self._channel is not None
         if process is None:
             return True
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        self.terminate()
         try:
             async with asyncio.timeout(seconds):
                 code = await process.wait()
@@ -134,7 +136,13 @@ class Worker:
             process.kill()
             code = await process.wait()
         self._leave()
-        return code == 0
+        return code == 0 or not served
+
+    def terminate(self) -> None:
+        """Tell it to end; also where it is only starting."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
 
 
 class Workers:
@@ -154,12 +162,16 @@ class Workers:
         """The counters of all of them, and of those that are gone."""
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Start all of them; at the end stop them together. Raises `WorkerFault`."""
+    async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Start all of them; at the end stop them together. Raises `WorkerFault`.
+
+        ``stop`` is waited for by the body; set during the start, it ends that, and is no fault.
+        """
         watches: list[asyncio.Task[None]] = []
         try:
-            await self._start()
-            watches += [asyncio.create_task(worker.keep_running()) for worker in self._workers]
+            await self._start(stop)
+            if not stop.is_set():
+                watches += [asyncio.create_task(worker.keep_running()) for worker in self._workers]
             yield
         except BaseException:
             await self._stop(watches)
@@ -167,14 +179,20 @@ class Workers:
         if not all(await self._stop(watches)):
             raise WorkerFault("a worker has not ended in order")
 
-    async def _start(self) -> None:
+    async def _start(self, stop: asyncio.Event) -> None:
         """Wait for all, also when one fails: no start is left under way."""
-        started = await asyncio.gather(
-            *(worker.start() for worker in self._workers), return_exceptions=True
-        )
+        async with background([lambda: self._terminate_at(stop)]):
+            started = await asyncio.gather(
+                *(worker.start() for worker in self._workers), return_exceptions=True
+            )
         for fault in started:
-            if fault is not None:
+            if fault is not None and not stop.is_set():
                 raise fault
+
+    async def _terminate_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        for worker in self._workers:
+            worker.terminate()
 
     async def _stop(self, watches: list[asyncio.Task[None]]) -> list[bool]:
         await end(watches)

@@ -265,6 +265,12 @@ def log_out(receiver: Receiver, provider: Provider, sid: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def answers(url: str) -> bool:
+    with redis.Redis.from_url(url) as client, contextlib.suppress(redis.ConnectionError):
+        return bool(client.ping())
+    return False
+
+
 def marked(receiver: Receiver, provider: Provider) -> set[str]:
     """Which of the sessions that the tests end have a marker."""
     keys = AppKeys("shop")
@@ -300,16 +306,39 @@ def test_sigterm_stops_the_server_too_and_a_restart_finds_the_markers(
 
 
 @pytest.mark.slow
-def test_after_kill_9_of_the_receiver_the_next_one_takes_its_server_over(
+def test_after_kill_9_of_the_receiver_its_server_ends_and_the_markers_are_found(
     alone: Receiver, provider: Provider, port: int
 ) -> None:
-    """The orphan still takes writes; they are kept, and then there is one server again."""
     log_out(alone, provider, "one")
     alone.stop(signal.SIGKILL)
+    if sys.platform == "linux":
+        wait_for(lambda: not servers_on(port), "its server has ended, too", alone)
+    alone.start()
+    assert marked(alone, provider) == {"one"}
+    assert len(servers_on(port)) == 1
+
+
+@pytest.mark.slow
+def test_the_orphan_of_a_receiver_is_taken_over_by_the_next_one(
+    alone: Receiver, provider: Provider, port: int, data_dir: Path
+) -> None:
+    """Where nothing ends it with its receiver. The orphan still takes writes; they are kept, and
+    then there is one server again."""
+    log_out(alone, provider, "one")
+    alone.stop(signal.SIGKILL)
+    wait_for(lambda: not servers_on(port), "its server has ended, too", alone)
+    with (data_dir / "server.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = subprocess.Popen(
+            [find_server(), data_dir / "server.conf"],
+            pass_fds=(lock.fileno(),), stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    wait_for(lambda: servers_on(port) and answers(alone.redis_url), "an orphan serves")
     (orphan,) = servers_on(port)
     with redis.Redis.from_url(alone.redis_url) as app:
         app.set("written by an app", "meanwhile")
     alone.start()
+    started.wait(20)
     (server,) = servers_on(port)
     assert server != orphan
     assert alone.told("embedded", outcome="orphan", action="stop")

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from app.settings import Settings, load
 from app.workers import share_of
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
-from tests.support.receiver import Receiver, config, crashes, wait_for
+from tests.support.receiver import ROOT, Receiver, clean_environment, config, crashes, wait_for
 from tests.support.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.slow
@@ -190,6 +192,34 @@ def test_a_stop_ends_all_of_them_in_order(number: signal.Signals, receiver: Rece
     assert not any(map(is_alive, workers))
     assert receiver.whole_log.count('"outcome":"stopped"') == 3
     assert not crashes(receiver.whole_log)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("everybody", [False, True], ids=["the parent", "each process"])
+def test_a_stop_during_the_start_ends_all_of_them_in_order(
+    everybody: bool, seconds: float, provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Each process is told by systemd, the parent alone by Kubernetes."""
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"', top="workers = 2")
+    (tmp_path / "settings.toml").write_text(text)
+    with (tmp_path / "log").open("wb") as log:
+        parent = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--config", "settings.toml"],
+            cwd=tmp_path, stdout=log, stderr=log,
+            env=clean_environment() | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    try:
+        wait_for(lambda: len(children_of(parent.pid)) == 2, "the workers are starting")
+        workers = children_of(parent.pid)
+        time.sleep(seconds)
+        for pid in (parent.pid, *(workers if everybody else ())):
+            os.kill(pid, signal.SIGTERM)
+        assert parent.wait(30) == 0, (tmp_path / "log").read_text()
+    finally:
+        parent.kill()
+        parent.wait()
+    assert not any(map(is_alive, workers))
+    assert not crashes((tmp_path / "log").read_text())
 
 
 @pytest.mark.slow

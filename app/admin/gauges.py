@@ -94,7 +94,7 @@ class Gauges:
             yield metrics.JWKS_STALE, (issuer,), keys.issuer.jwks_max_stale
             if state.age is not None:
                 yield metrics.JWKS_AGE, (issuer,), state.age
-            if (difference := self._tally.clocks[issuer].smallest(now)) is not None:
+            if (difference := self._tally.clocks[issuer].median(now)) is not None:
                 yield metrics.CLOCK, (issuer,), difference
         for issuer, silence in self._readings.silence.items():
             if silence.last is not None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from app.telemetry.canary_found import Found
 from app.telemetry.cells import ANSWER, MARKER, RECEIPT, Cells
-from app.telemetry.metrics import CANARY_SECONDS, CANARY_TRIES
+from app.telemetry.metrics import CANARY_ROW, CANARY_SECONDS, CANARY_TRIES
 
 from .canary import Try
 
@@ -11,9 +12,13 @@ from .canary import Try
 def counted_in(cells: Cells) -> Callable[[Try], None]:
     """Counts each try that it is told of. The settings of ``cells`` have a canary."""
     tries = cells.counters(CANARY_TRIES)
+    show_row, in_a_row = cells.gauge(CANARY_ROW), 0
     stages = {stage: cells.histogram(CANARY_SECONDS, stage) for stage in (ANSWER, MARKER, RECEIPT)}
 
     def count(done: Try) -> None:
+        nonlocal in_a_row
+        in_a_row = 0 if done.outcome is Found.OK else in_a_row + 1
+        show_row(in_a_row)
         tries[(done.outcome.value,)]()
         times = {ANSWER: done.to_answer, MARKER: done.to_marker, RECEIPT: done.to_receipt}
         for stage, seconds in times.items():

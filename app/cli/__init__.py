@@ -1,18 +1,24 @@
-"""The command line: a file for each command."""
+"""The command line: a file for each command, of which only the one that is named is imported."""
 
 import argparse
 import io
 import logging
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 from app import __version__
 from app.embedded import EmbeddedFault
 from app.settings import SettingsFault, load
 
-from . import check, explain, journal, keys, revoke, serve, status, story, watch
 from .parts import WrongUsage
+from .table import Row, Verdict, print_table
+
+COMMANDS = ("serve", "check", "explain", "journal", "keys", "watch", "status", "story", "revoke")
+
+# A file may have any name, and `explain` takes whatever was sent; these ask Redis.
+_ASK_REDIS = ("watch", "status", "story", "revoke")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,27 +29,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check, explain, journal, keys, watch, status, story, revoke):
-        name = command.__name__.rpartition(".")[2]
+    given = sys.argv[1:] if argv is None else argv
+    for name in [one for one in COMMANDS if given[:1] == [one]] or COMMANDS:
+        command = import_module(f"{__name__}.{name}")
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument(
             "--config", type=Path, metavar="FILE", help="settings, a TOML file (else BCL_CONFIG)"
         )
         command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
-    given = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)
     _prepare_output()
-    # A file may have any name, and `explain` takes whatever was sent.
-    asks_redis = arguments.run in (watch.run, status.run, story.run, revoke.run)
-    if asks_redis and not all(map(_is_text, _texts(arguments))):
+    if arguments.command in _ASK_REDIS and not all(map(_is_text, _texts(arguments))):
         print(f"{parser.prog}: an argument is not UTF-8 text", file=sys.stderr)
         return 2
     try:
         settings = load(arguments.config)
         ended: int = arguments.run(settings, arguments)
     except SettingsFault as fault:
-        return check.report_settings(fault, arguments.command)
+        return _report_settings(fault, arguments.command)
     except WrongUsage as fault:
         print(f"{parser.prog} {arguments.command}: {fault}", file=sys.stderr)
         return 2
@@ -53,6 +57,16 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return ended
+
+
+def _report_settings(fault: SettingsFault, command: str) -> int:
+    """Say what is wrong with the settings; returns the exit status."""
+    if command == "check":
+        return print_table([Row(Verdict.WRONG, "settings", line) for line in fault.faults])
+    print("the settings can not be used:", file=sys.stderr)
+    for line in fault.faults:
+        print(f"  {line}", file=sys.stderr)
+    return 1
 
 
 # What shells report of a program that Ctrl-C has ended.

@@ -4,16 +4,16 @@ import argparse
 import asyncio
 import os
 import sqlite3
-import sys
 from importlib.util import find_spec
 
 from app.publish.journal_files import JournalFiles
 from app.publish.journal_rows import read_depth
-from app.settings import IssuerSettings, Settings, SettingsFault
+from app.settings import IssuerSettings, Settings
+from app.settings_canary import CanarySettings
 from app.settings_values import SHARED_SECRET
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
-from app.words import fetch_fault
+from app.words import fetch_fault, length
 
 from .check_discovery import address_row, discovery_rows
 from .check_preset import preset_rows
@@ -32,16 +32,6 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     return print_table(asyncio.run(_all_rows(settings)))
 
 
-def report_settings(fault: SettingsFault, command: str) -> int:
-    """Say what is wrong with the settings; returns the exit status."""
-    if command == "check":
-        return print_table([Row(Verdict.WRONG, "settings", line) for line in fault.faults])
-    print("the settings can not be used:", file=sys.stderr)
-    for line in fault.faults:
-        print(f"  {line}", file=sys.stderr)
-    return 1
-
-
 async def _all_rows(settings: Settings) -> list[Row]:
     apps = sorted({one.app for issuer in settings.issuers for one in issuer.clients})
     summary = f"{count(len(settings.issuers), 'issuer')}; apps: {', '.join(apps)}"
@@ -56,7 +46,15 @@ async def _all_rows(settings: Settings) -> list[Row]:
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
     rows += [*await redis_rows(settings), journal_row(settings)]
+    if settings.canary is not None:
+        rows.append(_canary_row(settings.canary))
     return [*rows, _traces_row()] if settings.otel else rows
+
+
+def _canary_row(canary: CanarySettings) -> Row:
+    """What is set; whether it sings, a running service says (`status`)."""
+    said = f"app {canary.app}, each {length(canary.interval)}; how it goes, status says"
+    return Row(Verdict.RIGHT, "canary", said)
 
 
 def _traces_row() -> Row:

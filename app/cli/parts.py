@@ -4,6 +4,7 @@ import argparse
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
+from app.canary.issuer import with_canary
 from app.embedded import running_url
 from app.publish.redis_fault import EXCHANGE_FAULTS
 from app.publish.redis_link import RedisLink, connect
@@ -44,9 +45,19 @@ def add_whom(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def issuer_of(settings: Settings, name: str | None) -> tuple[IssuerSettings, str]:
-    """The issuer that is meant, and by which of its names. Raises `WrongUsage`."""
-    names = {one: issuer for issuer in settings.issuers for one in issuer.names}
+def issuers_to_read(settings: Settings) -> tuple[IssuerSettings, ...]:
+    """Those of the settings and, for who names it, the canary's: it can be looked at alone."""
+    return with_canary(settings)[0].issuers
+
+
+def issuer_of(
+    settings: Settings, name: str | None, among: Sequence[IssuerSettings] | None = None
+) -> tuple[IssuerSettings, str]:
+    """The issuer that is meant, and by which of its names; ``among`` None: those of the settings.
+
+    Raises `WrongUsage`.
+    """
+    names = {one: issuer for issuer in among or settings.issuers for one in issuer.names}
     if name is None:
         if len(settings.issuers) > 1:
             raise WrongUsage(f"--issuer is needed, one of: {', '.join(names)}")

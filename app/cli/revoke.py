@@ -1,8 +1,8 @@
 """``python -m app revoke``: end a session, a user's sessions, or all of an issuer in an app.
 
 Straight to Redis, by the same script as every logout, and without a journal: that belongs to the
-receivers that run. What Redis does not take is said, app by app, and the exit status is 1; to say
-it again does no harm.
+receivers that run. What Redis does not take is said, app by app, and the exit status is 1; so is
+what it may have taken, where its answer did not come. To say it again does no harm.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from app.acts import SOURCE, new_act, revocations
 from app.audit import Act, Audit
 from app.history import History, Told, Unreadable, as_json
 from app.publish.publisher import new_store
-from app.publish.redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisFault
+from app.publish.redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault
 from app.publish.redis_link import RedisLink
 from app.publish.store import Result
 from app.revocation import Revocation
@@ -84,11 +84,23 @@ class _Order:
 
 @dataclass(slots=True)
 class _Done:
-    """What became of it in one app. ``fault`` is Redis' word; None where it was written."""
+    """What became of it in one app. ``result`` is the store's."""
 
     revocation: Revocation
-    fault: str | None
+    result: Result
     told: tuple[Told, ...] = ()
+
+    @property
+    def fault(self) -> str | None:
+        """Redis' word; None where all is well."""
+        return str(self.result) if isinstance(self.result, RedisFault) else None
+
+    @property
+    def written(self) -> bool | None:
+        """None where Redis has not answered: it may have been written or not."""
+        if isinstance(self.result, RedisAway):
+            return None
+        return self.fault is None or isinstance(self.result, LevelNotReached)
 
     @property
     def has_acted(self) -> bool:
@@ -166,7 +178,7 @@ async def _carry_out(
     async with opened(settings) as link:
         results = await new_store(settings, link).write(order.revocations)
         done = [
-            _Done(revocation, _fault(result))
+            _Done(revocation, result)
             for revocation, result in zip(order.revocations, results, strict=True)
         ]
         audited = await _audit(settings, link, order, done)
@@ -180,12 +192,6 @@ async def _carry_out(
             if over or all(one.fault is not None or one.has_acted for one in done):
                 return done, audited
             await asyncio.sleep(_PAUSE)
-
-
-def _fault(result: Result) -> str | None:
-    if isinstance(result, LevelNotReached):
-        return f"written, but not as durably as the settings demand ({result})"
-    return str(result) if isinstance(result, RedisFault) else None
 
 
 async def _find(history: History, done: _Done, jti: str) -> None:
@@ -202,10 +208,8 @@ async def _find(history: History, done: _Done, jti: str) -> None:
 
 async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[_Done]) -> bool:
     event = order.revocations[0].event
-    faults = [one for one in done if one.fault is not None]
-    outcome = "done" if not faults else "failed" if len(faults) == len(done) else "partly"
     act = Act(
-        act="revoke", who=order.by, why=order.reason, outcome=outcome, iss=event.iss,
+        act="revoke", who=order.by, why=order.reason, outcome=_outcome(done), iss=event.iss,
         apps=order.apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
     )  # fmt: skip
     try:
@@ -219,6 +223,14 @@ async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[
         print(f"the audit entry was not written: {type(error).__name__}", file=sys.stderr)
         return False
     return True
+
+
+def _outcome(done: list[_Done]) -> str:
+    """In a word, for the audit."""
+    if all(one.fault is None for one in done):
+        return "done"
+    written = {one.written for one in done}
+    return "failed" if written == {False} else "not_known" if written == {None} else "partly"
 
 
 def _not_known(_: str) -> str:
@@ -247,16 +259,30 @@ def _print_written(revocation: Revocation) -> None:
 def _print_done(done: list[_Done]) -> None:
     for one in done:
         if one.fault is not None:
-            print(f"{one.revocation.event.app}: FAILED: {one.fault}")
+            print(f"{one.revocation.event.app}: {_SAID[one.written]}: {one.fault}")
             continue
         _print_written(one.revocation)
         for told in one.told:
             print(f"  event      {told.id}")
             if told.proof is not None:
                 print(f"  standing   {proof_words(told.proof)}")
-    failed = [one.revocation.event.app for one in done if one.fault is not None]
-    if failed:
-        print(f"\nnot ended in: {', '.join(failed)}; say it again", file=sys.stderr)
+    for written, said in _SAID_AT_LAST.items():
+        faults = [one for one in done if one.fault is not None and one.written is written]
+        if faults:
+            apps = ", ".join(one.revocation.event.app for one in faults)
+            print(f"\n{said}: {apps}; say it again", file=sys.stderr)
+
+
+_SAID = {
+    False: "FAILED",
+    None: "NOT KNOWN, Redis has not answered",
+    True: "written, but not as durably as the settings demand",
+}
+_SAID_AT_LAST = {
+    False: "not ended in",
+    None: "perhaps ended, perhaps not, in",
+    True: "ended, and may be lost again, in",
+}
 
 
 def _json(order: _Order, done: list[_Done], *, audited: bool) -> dict[str, Any]:
@@ -268,7 +294,7 @@ def _json(order: _Order, done: list[_Done], *, audited: bool) -> dict[str, Any]:
         return {
             "app": event.app,
             "markers": list(revocation.marker_keys),
-            "written": found is not None and found.fault is None,
+            "written": found.written if found is not None else False,
             "fault": found.fault if found is not None else None,
             "events": as_json(found.told) if found is not None else [],
         }

@@ -5,9 +5,9 @@ import sys
 
 import uvloop
 
-from app import fleet, service
+from app.addresses import StartFault
 from app.embedded import EmbeddedFault
-from app.service import StartFault
+from app.service import serve
 from app.settings import Settings
 from app.telemetry.log import set_up_log
 from app.workers import WorkerFault
@@ -21,7 +21,9 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     set_up_log(settings)
-    run_service = service.serve if settings.workers == 1 else fleet.serve
+    run_service = serve
+    if settings.workers > 1:
+        from app.fleet import serve as run_service  # noqa: PLC0415  only where there are several
     try:
         uvloop.run(run_service(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:

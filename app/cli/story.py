@@ -16,7 +16,15 @@ from app.tokens import signed_jwt
 from app.words import ago, bare, length, moment
 from backchannel_logout import Proof, Standing
 
-from .parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
+from .parts import (
+    WrongUsage,
+    add_json,
+    add_whom,
+    apps_of,
+    issuer_of,
+    issuers_to_read,
+    opened,
+)
 from .watch import event_words
 from .words import time_argument
 
@@ -53,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     question = _pasted(arguments) if arguments.id_token_stdin else _question(settings, arguments)
-    issuer, _ = issuer_of(settings, question.iss)
+    issuer, _ = issuer_of(settings, question.iss, issuers_to_read(settings))
     stories = asyncio.run(_ask(settings, question, apps_of([issuer], arguments.app)))
     if arguments.json:
         print(json.dumps(_json(question, stories, unverified=arguments.id_token_stdin)))
@@ -65,7 +73,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 def _question(settings: Settings, arguments: argparse.Namespace) -> Question:
     if arguments.sid is None and arguments.sub is None:
         raise WrongUsage("say whom it is about: --sid, --sub, or --id-token-stdin")
-    _, iss = issuer_of(settings, arguments.issuer)
+    _, iss = issuer_of(settings, arguments.issuer, issuers_to_read(settings))
     login_at = arguments.login_at
     return Question(
         iss=iss,

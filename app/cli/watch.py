@@ -18,7 +18,7 @@ from app.telemetry.hashes import keyed_hash
 from app.words import bare, precisely
 from backchannel_logout import EventKind
 
-from .parts import add_json, add_whom, apps_of, issuer_of, opened
+from .parts import add_json, add_whom, apps_of, issuer_of, issuers_to_read, opened
 from .words import duration_argument
 
 HELP = "show logouts and refusals as they come, until Ctrl-C"
@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    iss = issuer_of(settings, arguments.issuer)[1] if arguments.issuer else None
+    # The canary's end each minute would be in the way: it is shown to who asks for it.
+    issuers, readable, iss = settings.issuers, issuers_to_read(settings), None
+    if arguments.issuer:
+        issuer, iss = issuer_of(settings, arguments.issuer, readable)
+        issuers = readable = (issuer,)
     wanted = Filter(
         iss=iss,
         sid=arguments.sid,
@@ -48,7 +52,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         kind=EventKind(arguments.kind) if arguments.kind else None,
         reason=arguments.reason,
     )
-    apps = apps_of(settings.issuers, arguments.app)
+    apps = apps_of(readable if arguments.app else issuers, arguments.app)
     try:
         asyncio.run(_watch(settings, arguments, apps, wanted))
     except BrokenPipeError:

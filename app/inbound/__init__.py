@@ -9,5 +9,5 @@
     parking        tokens that wait for a key that can not be had now
 
 Owns the way from the listener to the writer; does not verify (`app.tokens`) and does not write
-(`app.publish`). Built by `app.service`.
+(`app.publish`). Built by `app.parts`.
 """

@@ -23,6 +23,7 @@ from .canary_found import Found
 from .metrics import (
     ANSWERS,
     APP_RECEIPTS,
+    CANARY_ROW,
     CANARY_SECONDS,
     CANARY_TRIES,
     JWKS_FETCHES,
@@ -69,6 +70,7 @@ def series_of(settings: Settings) -> Iterator[Series]:
     yield from ((REFUSALS, (outcome,)) for outcome in (KEPT, LEFT_OUT))
     if settings.canary is not None:
         yield from ((CANARY_TRIES, (found,)) for found in Found)
+        yield CANARY_ROW, ()
         yield from ((CANARY_SECONDS, (stage,)) for stage in (ANSWER, MARKER, RECEIPT))
     for issuer in settings.issuers:
         name = issuer.issuer
@@ -140,6 +142,15 @@ class Cells:
             for name, labels in self._places
             if name == metric.name
         }
+
+    def gauge(self, metric: Metric, *labels: str) -> Callable[[float], None]:
+        """Sets one gauge, which is 0 until then."""
+        numbers, place = self._numbers, self._places[metric.name, labels]
+
+        def put(value: float) -> None:
+            numbers[place] = value
+
+        return put
 
     def histogram(self, metric: Metric, *labels: str) -> Callable[[float], None]:
         """Takes one observation."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -76,5 +76,5 @@ def _add(family: Family, metric: Metric, labels: Labels, numbers: Sequence[float
         *counts, total = numbers
         bounds = map(floatToGoString, (*metric.buckets, math.inf))
         family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), total)
-    elif isinstance(family, CounterMetricFamily):
+    else:
         family.add_metric(labels, numbers[0])

@@ -4,8 +4,9 @@ No label holds anything of a token that the settings do not name, so that a floo
 docs/metrics.md is the same table for people; a test holds the two together.
 
 A counter or a histogram is counted where it happens (`cells`, `tally`) and outlives the worker that
-counted. A gauge is looked at when it is asked for (`app.admin.gauges`). Of several workers each has
-its own number, and `Metric.merge` says what they are together.
+counted; so is the canary's gauge. Every other gauge is looked at when it is asked for
+(`app.admin.gauges`). Of several workers each has its own number, and `Metric.merge` says what they
+are together.
 """
 
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ MARKERS = Metric(
 )  # fmt: skip
 CLOCK = Metric(
     "bcl_clock_difference_seconds", "gauge",
-    "Smallest time from iat to arrival in the last hour: negative, the provider's clock is ahead; "
-    "large, it is behind, or its tokens come late",
+    "Median time from iat to arrival of the last nine tokens, of three at least, in the last hour: "
+    "negative, the provider's clock is ahead; large, it is behind, or its tokens come late",
     ("issuer",), merge="min",
 )  # fmt: skip
 IN_FLIGHT = Metric("bcl_in_flight_tokens", "gauge", "Tokens at work now")
@@ -269,6 +270,11 @@ CANARY_TRIES = Metric(
     "bcl_canary_tries_total", "counter",
     "Tries of the canary, by what became of its session; only with [canary]",
     ("outcome",),
+)  # fmt: skip
+CANARY_ROW = Metric(
+    "bcl_canary_failures_in_a_row", "gauge",
+    "Tries of the canary that have failed since the last that went well; only with [canary]",
+    merge="max",
 )  # fmt: skip
 CANARY_SECONDS = Metric(
     "bcl_canary_duration_seconds", "histogram",

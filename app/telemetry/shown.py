@@ -23,8 +23,24 @@ def text(members: Mapping[str, Any], name: str, most: int) -> str | None:
 
 
 def number(members: Mapping[str, Any], name: str) -> str | None:
-    """The member, which should be a number, as JSON."""
-    return bounded(_json(members[name]), _LONGEST_NUMBER) if name in members else None
+    """The member as JSON, if it is a number; of anything else only the JSON type and how long it
+    is, such as ``string of 10``, for it may be somebody's name."""
+    if name not in members:
+        return None
+    value = members[name]
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return bounded(_json(value), _LONGEST_NUMBER)
+        case str():
+            return f"string of {len(value)}"
+        case list():
+            return f"array of {len(value)}"
+        case _:
+            return f"object of {len(value)}"
 
 
 def audiences(claims: Mapping[str, Any], most: int) -> str | None:

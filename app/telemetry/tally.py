@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeGuard
 
@@ -28,40 +29,36 @@ from .metrics import (
     TURNED_AWAY,
 )
 
-_HALF_WINDOW = 1800.0
-"""Seconds; `ClockDifference` looks back for one to two of them."""
+_CLOCK_SECONDS = 3600.0
+"""How far back `ClockDifference` looks."""
+
+_CLOCK_TOKENS = 9
+"""How many tokens it looks at: four that are wild, or late, do not move it."""
+
+_FEWEST_CLOCK_TOKENS = 3
+"""Of fewer than that one that is wild would decide."""
 
 
 class ClockDifference:
-    """The smallest time from ``iat`` to arrival that was seen in the last half hour to hour.
+    """The median time from ``iat`` to arrival of the last few tokens of the last hour.
 
-    The smallest, for what a token takes on its way is only ever added: the best estimate of how far
-    the provider's clock is behind ours, and negative where it is ahead. ``iat`` counts whole
-    seconds, so it may be up to one too large.
+    How far the provider's clock is behind ours, and negative where it is ahead; what tokens take on
+    their way is in it, and up to a second, for ``iat`` counts whole ones.
     """
 
     def __init__(self) -> None:
-        self._since = float("-inf")
-        self._now = self._before = math.inf
+        self._lately: deque[tuple[float, float]] = deque(maxlen=_CLOCK_TOKENS)
+        self.seen = self._lately.append
+        """Takes one token whose signature is good: its arrival in epoch seconds, and seconds."""
 
-    def seen(self, difference: float, arrived_at: float) -> None:
-        """One token whose signature is good; seconds, and epoch seconds."""
-        if not 0 <= arrived_at - self._since < _HALF_WINDOW:
-            self._turn(arrived_at)
-        if difference < self._now:
-            self._now = difference
-
-    def smallest(self, now: float) -> float | None:
-        """In seconds; None where no token came lately."""
-        if not 0 <= now - self._since < _HALF_WINDOW:
-            self._turn(now)
-        found = min(self._now, self._before)
-        return None if math.isinf(found) else found
-
-    def _turn(self, now: float) -> None:
-        lately = 0 <= now - self._since < 2 * _HALF_WINDOW
-        self._before = self._now if lately else math.inf
-        self._now, self._since = math.inf, now
+    def median(self, now: float) -> float | None:
+        """In seconds; None where too few tokens came lately."""
+        known = sorted(
+            difference
+            for arrived_at, difference in self._lately
+            if 0 <= now - arrived_at < _CLOCK_SECONDS
+        )
+        return known[len(known) // 2] if len(known) >= _FEWEST_CLOCK_TOKENS else None
 
 
 class Tally:
@@ -116,7 +113,7 @@ class Tally:
     def signed(self, issuer: str, iat: object, arrived_at: float) -> None:
         """A token with a good signature has come, whatever becomes of it. Epoch seconds."""
         if _is_number(iat):
-            self.clocks[issuer].seen(arrived_at - iat, arrived_at)
+            self.clocks[issuer].seen((arrived_at, arrived_at - iat))
 
     def written(self, revocation: Revocation, answer: int) -> None:
         """Redis has taken a revocation, from a request, parking or the journal; ``answer`` is the

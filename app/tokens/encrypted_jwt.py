@@ -8,9 +8,6 @@ here; `epk` alone is read of what a header may bring for keys.
 
 from collections.abc import Mapping, Sequence
 
-from joserfc.jwe import JWERegistry, decrypt_compact
-from joserfc.jwk import ECKey, RSAKey
-
 from app.errors import Reason, TokenRefused
 from app.settings import IssuerSettings
 from app.settings_secrets import DecryptionKey
@@ -21,10 +18,6 @@ ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES")
 METHODS = ("A128CBC-HS256", "A256GCM")
 
 SEGMENTS = 5
-
-# Unknown members are ignored (RFC 7516 section 4), for the names of claims may be repeated there.
-# What is not in `algorithms` does not exist for the library: no `zip`, no other `alg` or `enc`.
-_REGISTRY = JWERegistry(algorithms=[*ALGORITHMS, *METHODS], strict_check_header=False)
 
 
 def is_encrypted(token: bytes) -> bool:
@@ -40,7 +33,11 @@ class Opener:
         self.keys = list(
             dict.fromkeys(key for one in issuers.values() for key in one.keys_to_decrypt)
         )
-        self._private = {key: _private_key(key) for key in self.keys}
+        self._private = {}
+        if self.keys:
+            from .private_key import PrivateKey  # noqa: PLC0415  it brings a library along
+
+            self._private = {key: PrivateKey(key.alg, key.pem) for key in self.keys}
 
     def open(self, token: bytes) -> bytes:
         """The signed token in an encrypted one, not verified. Raises `TokenRefused`."""
@@ -72,12 +69,9 @@ class Opener:
 
         Costs one private-key operation. `fitting` must have given the key.
         """
-        try:
-            opened = decrypt_compact(token, self._private[key], registry=_REGISTRY)
-        except Exception:  # noqa: BLE001  for what the library meets it raises what it likes
-            return None
-        inner: bytes = opened.plaintext or b""
-        self._check_inner(inner, key)
+        inner = self._private[key].opened(token)
+        if inner is not None:
+            self._check_inner(inner, key)
         return inner
 
     def _check_inner(self, inner: bytes, key: DecryptionKey) -> None:
@@ -88,8 +82,3 @@ class Opener:
         issuer = self._issuers.get(iss) if isinstance(iss, str) else None
         if issuer is not None and key not in issuer.keys_to_decrypt:
             raise TokenRefused(Reason.DECRYPTION)
-
-
-def _private_key(key: DecryptionKey) -> RSAKey | ECKey:
-    reader = RSAKey if key.alg == "RSA-OAEP-256" else ECKey
-    return reader.import_key(key.pem)

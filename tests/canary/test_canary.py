@@ -95,6 +95,7 @@ def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
         "bcl_canary_tries_total", outcome="ok"
     )
     assert counted.one("bcl_canary_duration_seconds_count", stage="receipt") >= 2
+    assert counted.one("bcl_canary_failures_in_a_row") == 0
     # And it ends like every service.
     assert service.post(provider.token()).status_code == 200
     assert service.stop() == 0
@@ -120,9 +121,11 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
         wait_for(lambda: canary_of(receiver)["failures"], "it has failed", receiver)
         assert canary_of(receiver)["last"]["outcome"] == Found.NO_MARKER
         assert Scrape(receiver).one("bcl_canary_tries_total", outcome="no_marker") >= 1
+        assert Scrape(receiver).one("bcl_canary_failures_in_a_row") >= 1
         assert receiver.readyz().status_code == 200
         redis_server.start()
         wait_for(lambda: canary_of(receiver)["last"]["outcome"] == Found.OK, "well again", receiver)
+        assert Scrape(receiver).one("bcl_canary_failures_in_a_row") == 0
     finally:
         receiver.stop(signal.SIGKILL)
 

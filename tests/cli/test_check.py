@@ -46,6 +46,15 @@ def test_when_all_is_right_every_row_is_ok_and_the_exit_status_0(
     assert table["redis role"] == ("ok", "primary")
     assert table["redis persistence"] == ("ok", "append-only file")
     assert table["redis eviction"] == ("ok", "noeviction")
+    assert "canary" not in table
+
+
+def test_a_canary_is_named_with_its_app_and_its_pause(
+    run: Run, provider: Provider, shared_redis: RedisServer
+) -> None:
+    text = config(shared_redis.url, issuer(provider)) + '[canary]\napp = "bird"\ninterval = "5m"\n'
+    table = rows(run("check", text))
+    assert table["canary"] == ("ok", "app bird, each 5 min; how it goes, status says")
 
 
 def test_the_columns_are_in_line(run: Run, provider: Provider, shared_redis: RedisServer) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.addresses import PATH as SERVED
 from app.cli.check_discovery import PATH
-from app.service import PATH as SERVED
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer, free_port

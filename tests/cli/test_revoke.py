@@ -3,12 +3,14 @@
 import json
 import time
 from io import StringIO
+from random import Random
 from typing import Any
 
 import pytest
 
 from app.history.notes import AUDIT
 from backchannel_logout import AppKeys, Event, Reader, ReaderKind, Session, SessionGuard
+from tests.support.proxy import Proxy
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, new_app
@@ -162,10 +164,35 @@ def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
     text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"')
     ended = run("revoke", text, "--sid", "s1", *WHY)
     assert ended.status == 1
-    assert "shop: FAILED: ConnectionError" in ended.out
+    assert "shop: NOT KNOWN, Redis has not answered: ConnectionError" in ended.out
+    assert "perhaps ended, perhaps not, in: shop; say it again" in ended.err
     assert "the audit entry was not written: ConnectionError" in ended.err
     # What was tried, and by whom, is in the line at least.
     assert '"who":"anna"' in ended.err
+
+
+@pytest.mark.slow
+def test_a_redis_that_answers_too_late_may_have_written_it(run: Run, apps: Apps) -> None:
+    """The command arrives, and its answer does not."""
+    port = int(apps.url.rpartition(":")[2].partition("/")[0])
+    with Proxy(port, Random(1)) as proxy:  # noqa: S311  as in every test
+        text = apps.text.replace(apps.url, proxy.url)
+        proxy.delay = 1.5
+        ended = run("revoke", text, "--issuer", ISS, "--sid", "s1", "--json", *WHY)
+        assert ended.status == 1
+        found = json.loads(ended.out)["apps"]
+        assert [one["written"] for one in found] == [None, None]
+        assert [one["fault"] for one in found] == ["timeout", "timeout"]
+
+
+@pytest.mark.slow
+def test_what_redis_does_not_make_durable_is_written_all_the_same(run: Run, apps: Apps) -> None:
+    text = 'durability = "replicas:1"\n' + apps.text
+    ended = run("revoke", text, "--issuer", ISS, "--sid", "s1", "--app", apps.shop, *WHY)
+    assert ended.status == 1
+    assert f"{apps.shop}: written, but not as durably as the settings demand: " in ended.out
+    assert f"ended, and may be lost again, in: {apps.shop}; say it again" in ended.err
+    assert apps.dead(apps.shop, "s1")
 
 
 @pytest.mark.parametrize(

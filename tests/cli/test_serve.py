@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -15,6 +17,25 @@ from tests.support.receiver import ROOT, Receiver, config, crashes, run_app
 from tests.support.redis_server import RedisServer, free_port
 
 from .conftest import Run
+
+# -- start ---------------------------------------------------------------------------------
+
+NOT_AT_START = (
+    "jinja2", "ua_parser", "joserfc", "app.fleet", "app.admin.api", "app.account.api",
+    "app.sessions", "app.canary.canary", "app.history", "app.cli.check", "app.telemetry.otel",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_what_is_not_switched_on_is_not_imported_at_a_start() -> None:
+    code = "import sys; from app.cli import serve; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    imported = done.stdout.split()
+    assert "app.service" in imported
+    assert set(NOT_AT_START).isdisjoint(imported)
+
 
 # -- usage ---------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.canary.issuer import ISSUER as CANARY
 from app.cli.story import STANDINGS
 from backchannel_logout import AppKeys, Outcome, Receipt, Standing
 from tests.support.provider import encode_parts
@@ -24,6 +25,7 @@ class App:
     """An app of the test's own, with events that nobody verified."""
 
     def __init__(self, server: RedisServer) -> None:
+        self.server = server
         self.name = new_app()
         self.keys = AppKeys(self.name)
         self.look: Any = server.client()
@@ -66,6 +68,24 @@ def test_an_ended_session_is_dead_since_by_which_and_who_has_acted(run: Run, app
     assert "  ended by   session  sid s1  sub alice  iss https://op.example  source " in ended.out
     assert f"; event {event}\n" in ended.out
     assert "torn_down: a listener has handled it; handled 0.031 s after its arrival" in ended.out
+
+
+def test_one_of_the_canary_s_sessions_has_its_story_and_can_not_be_ended_by_hand(
+    run: Run, app: App
+) -> None:
+    bird = App(app.server)
+    bird.end(issuer_names=(CANARY,), sid="c1", sub=None)
+    text = f'{app.config}\n[canary]\napp = "{bird.name}"\n'
+    ended = run("story", text, "--issuer", CANARY, "--sid", "c1")
+    assert (ended.status, ended.err) == (0, "")
+    assert f"{bird.name}: DEAD is what logged in at or before 20" in ended.out
+    # It is not among those that are meant where none is named; and it is nobody's to end.
+    assert bird.name not in run("story", text, "--sid", "c1").out
+    ended = run("revoke", text, "--issuer", CANARY, "--sid", "c1", "--reason", "why")
+    assert ended.status == 2
+    assert "--issuer is none of the settings" in ended.err
+    # Where there is no canary, nobody knows it.
+    assert run("story", app.config, "--issuer", CANARY, "--sid", "c1").status == 2
 
 
 def test_a_living_session_is_alive(run: Run, app: App) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.canary.issuer import ISSUER as CANARY
 from app.history.notes import REFUSED
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import AppKeys
@@ -89,6 +90,26 @@ def test_events_and_refusals_are_lines_and_ctrl_c_ends_it_quietly(
     assert "\x1b" not in second
     assert "  wiki     session  sid s2 " in third
     assert watch.said == ""
+
+
+def test_the_canary_is_shown_to_who_asks_for_it(
+    watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    bird = revocation("canary", issuer_names=(CANARY,), sid="c1", sub=None)
+    with redis_server.client() as look:
+        look.xadd(AppKeys("canary").events, bird.event.to_fields())  # type: ignore[arg-type]
+    add(redis_server, "shop", "s1")
+    asked = {"all": [], "app": ["--app", "canary"], "issuer": ["--issuer", CANARY]}
+    for name, more in asked.items():
+        (tmp_path / name).mkdir()
+        watches.append(Watch(tmp_path / name, text + "[canary]\n", "--since", "1h", *more))
+    wait_for(lambda: all(watch.lines for watch in watches), "each shows something")
+    add(redis_server, "shop", "s2")
+    wait_for(lambda: len(watches[0].lines) == 2, "the next one is shown")
+    assert all("  shop     session" in line for line in watches[0].lines)
+    for watch in watches[1:]:
+        (line,) = watch.lines
+        assert f"  canary   session  sid c1  iss {CANARY}" in line
 
 
 def test_filters_and_json_lines(

@@ -63,6 +63,7 @@ DAY = 24 * 60
 LAST = 'bcl_issuer_last_logout_timestamp_seconds{issuer="op"}'
 GAP = 'bcl_issuer_longest_gap_seconds{issuer="op"}'
 CLOCK = 'bcl_clock_difference_seconds{issuer="op",pod="%s"}'
+CANARY = 'bcl_canary_failures_in_a_row{pod="r-0"}'
 UP = 'up{job="backchannel-logout/receiver",pod="r-0"}'
 
 CASES: dict[str, Case] = {
@@ -235,10 +236,15 @@ CASES: dict[str, Case] = {
         quiet={'bcl_app_reading_age_seconds{app="shop",pod="r-0"}': "3x60"},
     ),
     "LogoutCanaryFailing": Case(
-        fires={'bcl_canary_tries_total{outcome="no_marker"}': "0+1x60"},
+        fires=[
+            {CANARY: "0+1x60"},
+            {CANARY: "1x8 2x10 3x60"},  # with an interval of ten minutes
+        ],
         quiet=[
-            {'bcl_canary_tries_total{outcome="ok"}': "0+1x60"},
-            {'bcl_canary_tries_total{outcome="no_marker"}': "0x25 1x60"},  # once
+            {CANARY: "0x60"},
+            {CANARY: "0x20 2x60"},
+            {CANARY: "0+1x20 0x60"},  # well again
+            {CANARY: "0x28 40 0x60"},  # with an interval of a second: a failover
         ],
     ),
 }  # fmt: skip

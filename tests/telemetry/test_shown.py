@@ -37,9 +37,19 @@ def test_a_member_that_is_not_there_is_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1795283041, "1795283041"), (1.5, "1.5"), ("1795283041", '"1795283041"'), (None, "null")],
+    [
+        (1795283041, "1795283041"),
+        (1.5, "1.5"),
+        ("1795283041", "string of 10"),
+        ("anna@shop.example", "string of 17"),
+        (None, "null"),
+        (True, "boolean"),
+        ({"name": "anna"}, "object of 1"),
+        ([1, 2], "array of 2"),
+        ("", "string of 0"),
+    ],
 )
-def test_a_number_can_be_told_from_a_text(value: Any, shown: str) -> None:
+def test_of_what_is_no_number_only_type_and_length_are_shown(value: Any, shown: str) -> None:
     assert number({"m": value}, "m") == shown
 
 

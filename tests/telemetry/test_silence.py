@@ -45,30 +45,39 @@ def test_one_that_is_told_late_changes_nothing() -> None:
     assert silence.last == NOW + 9 * HOUR
 
 
-def test_the_smallest_difference_tells_of_the_clock_and_not_of_the_way() -> None:
+def clock_of(*differences: float, at: float = NOW) -> ClockDifference:
     clock = ClockDifference()
-    for difference in (3.0, -2.5, 40.0):
-        clock.seen(difference, NOW)
-    assert clock.smallest(NOW) == -2.5
+    for difference in differences:
+        clock.seen((at, difference))
+    return clock
 
 
-@pytest.mark.parametrize(("later", "left"), [(1801.0, -2.5), (2 * 3600.0 + 1, None)])
-def test_a_difference_is_forgotten_after_an_hour(later: float, left: float | None) -> None:
-    clock = ClockDifference()
-    clock.seen(-2.5, NOW)
-    assert clock.smallest(NOW + later) == left
+@pytest.mark.parametrize("wild", [-200.0, 900.0, -1e11])
+def test_one_token_with_a_wild_iat_moves_nothing(wild: float) -> None:
+    found = clock_of(0.4, wild, 0.6).median(NOW)
+    assert found is not None
+    assert 0.4 <= found <= 0.6
 
 
-def test_a_clock_that_was_set_right_is_believed_after_an_hour() -> None:
-    clock = ClockDifference()
-    clock.seen(-20.0, NOW)
-    for minute in range(0, 70, 5):
-        clock.seen(0.5, NOW + 60 * minute)
-    assert clock.smallest(NOW + 70 * 60) == 0.5
+def test_a_clock_that_is_wrong_is_seen_by_all_of_its_tokens() -> None:
+    assert clock_of(-20.5, -20.1, -20.8).median(NOW) == -20.5
+
+
+def test_of_fewer_than_three_tokens_nothing_is_said() -> None:
+    assert clock_of(0.5, 0.5).median(NOW) is None
+
+
+def test_a_difference_is_forgotten_after_an_hour() -> None:
+    clock = clock_of(-2.5, -2.5, -2.5)
+    assert clock.median(NOW + 3599) == -2.5
+    assert clock.median(NOW + 3601) is None
+
+
+def test_a_clock_that_was_set_right_is_believed_after_five_tokens() -> None:
+    assert clock_of(*[-20.0] * 9, *[0.5] * 4).median(NOW) == -20.0
+    assert clock_of(*[-20.0] * 9, *[0.5] * 5).median(NOW) == 0.5
 
 
 def test_a_clock_of_ours_that_jumps_back_forgets() -> None:
-    clock = ClockDifference()
-    clock.seen(1.0, NOW)
-    clock.seen(2.0, NOW - 500)
-    assert clock.smallest(NOW - 500) == 2.0
+    clock = clock_of(1.0, 1.0, 1.0)
+    assert clock.median(NOW - 500) is None

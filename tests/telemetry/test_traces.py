@@ -16,9 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app import spans
+from app.addresses import PATH
+from app.parts import Parts
 from app.publish.publisher import Publisher
 from app.publish.redis_link import connect
-from app.service import PATH, Parts
 from app.settings import load
 from app.telemetry.cells import Cells
 from app.telemetry.tally import Tally

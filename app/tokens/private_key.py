@@ -1,0 +1,26 @@
+"""What needs joserfc: imported by `encrypted_jwt` alone, and only where there are such keys."""
+
+from joserfc.jwe import JWERegistry, decrypt_compact
+from joserfc.jwk import ECKey, RSAKey
+
+from .encrypted_jwt import ALGORITHMS, METHODS
+
+# Unknown members are ignored (RFC 7516 section 4), for the names of claims may be repeated there.
+# What is not in `algorithms` does not exist for the library: no `zip`, no other `alg` or `enc`.
+_REGISTRY = JWERegistry(algorithms=[*ALGORITHMS, *METHODS], strict_check_header=False)
+
+
+class PrivateKey:
+    """One of `ALGORITHMS`, and its key as PEM."""
+
+    def __init__(self, alg: str, pem: bytes) -> None:
+        reader = RSAKey if alg == "RSA-OAEP-256" else ECKey
+        self._key: RSAKey | ECKey = reader.import_key(pem)
+
+    def opened(self, token: bytes) -> bytes | None:
+        """What is in an encrypted token; None where this key does not open it."""
+        try:
+            opened = decrypt_compact(token, self._key, registry=_REGISTRY)
+        except Exception:  # noqa: BLE001  for what the library meets it raises what it likes
+            return None
+        return opened.plaintext or b""

@@ -1,0 +1,152 @@
+"""Every fault at once, each by the name of its setting."""
+
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.settings import SettingsFault, load
+from app.settings_values import seconds
+
+from .conftest import Faults
+from .fault_cases import FAULTS
+
+
+def named(lines: list[str]) -> list[str]:
+    """The settings that the faults name."""
+    return [line.partition(": ")[0] for line in lines]
+
+
+@pytest.mark.parametrize(("text", "environ", "names"), FAULTS.values(), ids=FAULTS)
+def test_fault(text: str, environ: dict[str, str], names: list[str], faults: Faults) -> None:
+    """The faults name these settings and no others."""
+    found = faults(text, environ)
+    assert named(found) == names
+    assert all(": " in line and line == line.strip() for line in found)
+
+
+def test_many_faults_in_one_file_are_all_named_at_once(faults: Faults) -> None:
+    found = faults(
+        """
+listen = "everywhere"
+leeway = "soon"
+colour = "red"
+[[issuers]]
+issuer = "http://op.example"
+algorithms = ["none"]
+jwks_url = "https://op.example/keys"
+[[issuers.clients]]
+client_id = "Shop"
+max_session_age = -1
+[[issuers]]
+issuer = "http://op.example"
+allow_http = true
+[[issuers.clients]]
+client_id = "a"
+app = "A"
+""",
+        {"BCL_STRICT": "perhaps", "BCL_REDIS": "redis://h", "BCL_CLIENT_ID": "b"},
+    )
+    assert named(found) == sorted(
+        [
+            "BCL_CLIENT_ID",
+            "BCL_REDIS",
+            "BCL_STRICT",
+            "colour",
+            "issuers[0].algorithms[0]",
+            "issuers[0].clients[0].app",
+            "issuers[0].clients[0].max_session_age",
+            "issuers[0].issuer",
+            "issuers[0].jwks_url",
+            "issuers[1].clients[0].app",
+            "issuers[1].issuer",
+            "leeway",
+            "listen",
+            "redis_url",
+        ]
+    )
+
+
+def test_a_missing_setting_says_what_it_may_be(faults: Faults) -> None:
+    hints = "\n".join(faults(""))
+    assert "embedded" in hints
+    assert "BCL_ISSUER and BCL_CLIENT_ID" in hints
+
+
+DURATIONS: list[tuple[Any, float | None]] = [
+    ("30d", 2592000),
+    ("24h", 86400),
+    ("10m", 600),
+    ("90s", 90),
+    ("90", 90),
+    ("1.5h", 5400),
+    (" 10 m ", 600),
+    ("0", 0),
+    (90, 90),
+    (1.5, 1.5),
+    (0, 0),
+    ("3650d", 315360000),
+    ("3651d", None),
+    (315360001, None),
+    (10**400, None),
+    (-(10**400), None),
+    (-1, None),
+    ("-1s", None),
+    ("+1s", None),
+    ("1w", None),
+    ("1H", None),
+    ("1h30m", None),
+    ("1,5h", None),
+    ("1e3", None),
+    ("", None),
+    ("soon", None),
+    ("infinity", None),
+    (float("inf"), None),
+    (float("nan"), None),
+    (True, None),
+    (False, None),
+    (None, None),
+    ([90], None),
+    (time(0, 10), None),
+]
+
+
+@pytest.mark.parametrize(("text", "length"), DURATIONS, ids=[repr(d[0])[:20] for d in DURATIONS])
+def test_duration(text: Any, length: float | None) -> None:
+    """A number of seconds or a text with one unit; anything else is a fault."""
+    if length is None:
+        with pytest.raises(ValueError, match="a duration is"):
+            seconds(text)
+    else:
+        assert seconds(text) == length
+
+
+BAD_FILES: dict[str, tuple[bytes | None, str]] = {
+    "missing": (None, "can not be read (No such file or directory)"),
+    "not UTF-8": (b'issuer = "\xff"', "not UTF-8"),
+    "UTF-16": ("listen = 1".encode("utf-16"), "not UTF-8"),
+    "not TOML": (b"listen: 1\n", "not TOML (at line 1, column 7)"),
+    "cut off": (b"[[issuers", "not TOML"),
+    "nested without end": (b"a = " + b"[" * 10_000, "not TOML"),
+    "an integer of 5000 digits": (b"a = " + b"9" * 5000, "not TOML"),
+    "one name twice": (b"a = 1\na = 2\n", "not TOML (at "),
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_file(content: bytes | None, sentence: str, tmp_path: Path) -> None:
+    """One fault, with the file's name and, where it is known, the place."""
+    path = tmp_path / "settings.toml"
+    if content is not None:
+        path.write_bytes(content)
+    for use in (lambda: load(path, {}), lambda: load(None, {"BCL_CONFIG": str(path)})):
+        with pytest.raises(SettingsFault) as caught:
+            use()
+        (fault,) = caught.value.faults
+        assert fault.startswith(f"{path}: {sentence}")
+
+
+def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsFault, match="can not be read"):
+        load(tmp_path, {})
