@@ -9,9 +9,8 @@ from app.admin.access import new_token
 from app.admin.api import AdminApi
 from app.admin.console.console import running_console, with_console
 from app.admin.health import Body
+from app.admin.provider_sessions import ProviderSessions
 from app.publish.publisher import Publisher
-from app.sessions.calls import new_client
-from app.sessions.providers import session_provider
 from app.settings import Settings
 from app.settings_values import GENERATE
 
@@ -23,6 +22,7 @@ Wrap = Callable[[ASGIApp], ASGIApp]
 async def running_api(
     settings: Settings,
     publisher: Publisher,
+    sessions: ProviderSessions,
     *,
     health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
@@ -40,18 +40,6 @@ async def running_api(
     if token == GENERATE:
         token = new_token()
         announce(f"admin token for this run: {token}")
-    async with new_client() as client:
-        found = {one.issuer: session_provider(one, client) for one in settings.issuers}
-        api = AdminApi(
-            settings,
-            token,
-            publisher,
-            {name: provider for name, provider in found.items() if provider is not None},
-            health=health,
-            stopping=stopping,
-        )
-        async with (
-            api.running(),
-            running_console(settings, api, publisher.link.client) as console,
-        ):
-            yield lambda app: with_console(app, console)
+    api = AdminApi(settings, token, publisher, sessions, health=health, stopping=stopping)
+    async with running_console(settings, api, publisher.link.client) as console:
+        yield lambda app: with_console(app, console)

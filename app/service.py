@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.account_service import running_account
 from app.admin.gauges import Gauges
 from app.admin.health import Health
 from app.admin.metrics import Metrics, of_service
+from app.apis import running_apis
 from app.canary.canary import Canary
 from app.canary.counting import counted_in
 from app.canary.issuer import CanaryIssuer, Signer, with_canary
@@ -26,9 +26,8 @@ from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
-from app.listeners import account_server, admin_server, public_server, serve_all
+from app.listeners import admin_server, public_server, serve_all
 from app.log import new_log
-from app.operating import running_api
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
@@ -69,10 +68,12 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce, account)
         parts.health.stopping = stop.is_set
-        with_api = await stack.enter_async_context(
-            running_api(
+        with_api, users = await stack.enter_async_context(
+            running_apis(
                 own,
                 parts.publisher,
+                account,
+                cells=[cells],
                 health=parts.health.now,
                 stopping=stop.is_set,
                 announce=announce,
@@ -81,12 +82,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         servers = [
             public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, with_api(parts.admin_app)),
+            *users,
         ]
-        for listener in account:
-            app = await stack.enter_async_context(
-                running_account(own, parts.publisher, stopping=stop.is_set)
-            )
-            servers.append(account_server(settings, listener, app))
         parts.gauges.connections = servers[0].connections
         canary = new_canary(settings, signer, redis_url, public, cells)
         parts.health.canary = canary.state if canary else None
