@@ -216,7 +216,7 @@ class ActiveSessions extends HTMLElement {
     const mine = ++this.#loads;
     this.#draw();
     try {
-      const { sessions } = await (await this.#ask("GET")).json();
+      const sessions = await (await this.#ask("GET")).json();
       if (mine !== this.#loads) return;
       // What is ending stays until it is seen to have ended.
       const kept = (this.#sessions ?? []).filter(
