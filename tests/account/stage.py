@@ -42,6 +42,7 @@ class AccountScene:
     def __init__(self, receiver: Receiver, tenant: Tenant, keys: Provider, redis: Any) -> None:
         self.receiver, self.tenant, self.keys, self.redis = receiver, tenant, keys, redis
         self.redis_url = ""
+        self.redis_server: RedisServer
         found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
         assert found
         self.url = found[1]
@@ -111,7 +112,7 @@ def account_scene(
         look = redis.client()
         try:
             scene = AccountScene(receiver, tenant, keys, look)
-            scene.redis_url = redis_url
+            scene.redis_url, scene.redis_server = redis_url, redis
             yield scene
         finally:
             look.close()

@@ -8,7 +8,8 @@
    Property    getToken  an async function: an access token, where no cookie of this origin does
    Events      sessions-loaded, session-ended (detail.id), sign-in-needed: cancel it to stay
    Style       --as-accent, --as-danger, --as-surface, --as-line, --as-ink, --as-quiet, --as-radius,
-               --as-font; ::part(card), ::part(button) */
+               --as-font; ::part(card), ::part(button). Dark where the page's color-scheme is:
+               one that stays light when the system is dark has a component that does */
 
 const TEXTS = {
   loading: "Loading your sessions",
@@ -41,6 +42,7 @@ const TEXTS = {
   "error-signed-out": "Your sign-in has ended. Sign in again to see your sessions.",
   "error-limited": "Too many requests. Try again in {seconds} s.",
   "error-provider": "Your provider does not answer right now. Nothing was changed.",
+  "error-service": "This does not work right now. Nothing was changed.",
   "error-offline": "You seem to be offline. Nothing was changed.",
   "error-gone": "This session had already ended.",
   "error-current": "This session is not known to your provider. Sign in again first.",
@@ -48,17 +50,21 @@ const TEXTS = {
 };
 
 const STYLE = `
-:host { display: block; color-scheme: light dark; color: var(--_ink); font: var(--as-font, inherit);
+:host { display: block; color: var(--_ink); font: var(--as-font, inherit);
   --_accent: var(--as-accent, #2456d6); --_danger: var(--as-danger, #b3261e);
   --_surface: var(--as-surface, #fff); --_line: var(--as-line, #d9dee7);
   --_ink: var(--as-ink, #1a1f29); --_quiet: var(--as-quiet, #596273);
   --_tint: var(--as-tint, #eaf0ff); --_good: var(--as-good, #17663a);
   --_radius: var(--as-radius, 14px); }
-@media (prefers-color-scheme: dark) { :host {
-  --_accent: var(--as-accent, #8fb0ff); --_danger: var(--as-danger, #ff9d94);
-  --_surface: var(--as-surface, #1a1f28); --_line: var(--as-line, #343c4a);
-  --_ink: var(--as-ink, #e8ebf1); --_quiet: var(--as-quiet, #a9b3c3);
-  --_tint: var(--as-tint, #22304f); --_good: var(--as-good, #7fd6a3); } }
+@supports (color: light-dark(#000, #fff)) { :host {
+  --_accent: var(--as-accent, light-dark(#2456d6, #8fb0ff));
+  --_danger: var(--as-danger, light-dark(#b3261e, #ff9d94));
+  --_surface: var(--as-surface, light-dark(#fff, #1a1f28));
+  --_line: var(--as-line, light-dark(#d9dee7, #343c4a));
+  --_ink: var(--as-ink, light-dark(#1a1f29, #e8ebf1));
+  --_quiet: var(--as-quiet, light-dark(#596273, #a9b3c3));
+  --_tint: var(--as-tint, light-dark(#eaf0ff, #22304f));
+  --_good: var(--as-good, light-dark(#17663a, #7fd6a3)); } }
 :host([hidden]), [hidden] { display: none !important; }
 * { box-sizing: border-box; }
 ul { list-style: none; margin: 0; padding: 0; border: 1px solid var(--_line);
@@ -200,7 +206,7 @@ class ActiveSessions extends HTMLElement {
       answer = await fetch(this.#src + path,
         { method, headers, cache: "no-store", credentials: "same-origin", redirect: "error" });
     } catch {
-      throw new Failure(navigator.onLine ? "error-provider" : "error-offline");
+      throw new Failure(navigator.onLine ? "error-service" : "error-offline");
     }
     if (answer.ok) return answer;
     const seconds = Number(answer.headers.get("Retry-After")) || 5;
@@ -209,7 +215,8 @@ class ActiveSessions extends HTMLElement {
     if (answer.status === 429 || said.error === "provider_limits") throw new Failure("error-limited", { seconds });
     if (answer.status === 404 && method === "DELETE") throw new Failure("error-gone");
     if (answer.status === 409) throw new Failure("error-current");
-    throw new Failure(answer.status >= 500 ? "error-provider" : "error-other");
+    if (String(said.error).startsWith("provider_")) throw new Failure("error-provider");
+    throw new Failure(answer.status >= 500 ? "error-service" : "error-other");
   }
 
   async load() {
