@@ -1,10 +1,14 @@
-"""One browser for all tests of a file, and contexts of it: each is a person's own."""
+"""One browser for all tests of a file, and contexts of it: each is a person's own.
+
+The receiver, the provider's API and the app are the same for all files.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser
 
+from tests.account.app_process import running_apps
 from tests.account.stage import AccountScene, account_scene
 from tests.console.browser import chromium
 
@@ -15,7 +19,14 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountScene]:
     with account_scene(tmp_path_factory.mktemp("account")) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def app(scene: AccountScene) -> Iterator[str]:
+    """The address of an app that shows its users their sessions."""
+    with running_apps(scene, "starlette") as running:
+        yield running["starlette"]

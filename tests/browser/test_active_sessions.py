@@ -184,7 +184,7 @@ def test_a_session_that_is_ended_meanwhile_is_said_and_leads_to_the_login(people
     expect(own.page.get_by_role("alert")).to_contain_text("Your sign-in has ended")
     expect(own.rows).to_have_count(0)
     own.page.get_by_role("button", name="Sign in again").click()
-    expect(own.page.get_by_text("You are not signed in")).to_be_visible()
+    expect(own.page.get_by_text("Choose who signs in")).to_be_visible(timeout=PATIENCE)
 
 
 def test_a_page_of_another_site_can_not_end_anything(people: People) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.account.app_process import running_apps
 from tests.account.stage import AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.support.auth0_api import fault, limited
@@ -14,12 +13,6 @@ from tests.support.receiver import wait_for
 pytestmark = pytest.mark.slow
 
 BROKEN = fault(500, "Internal Server Error", "broken")
-
-
-@pytest.fixture(scope="module")
-def app(scene: AccountScene) -> Iterator[str]:
-    with running_apps(scene, "starlette") as running:
-        yield running["starlette"]
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """`<active-sessions>` and its page in each state: without barriers, and never too wide."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.account.app_process import running_apps
 from tests.account.stage import AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.console.browser import DESKTOP, PHONE, barriers, keep_picture, overflows
@@ -18,12 +16,6 @@ LOOKS = {
     "desk": (DESKTOP, "light"), "desk-dark": (DESKTOP, "dark"),
     "phone": (PHONE, "light"), "phone-dark": (PHONE, "dark"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def app(scene: AccountScene) -> Iterator[str]:
-    with running_apps(scene, "starlette") as running:
-        yield running["starlette"]
 
 
 class Gallery:
