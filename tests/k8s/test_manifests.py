@@ -176,6 +176,7 @@ def test_users_own_sessions_have_a_service_and_their_secrets_are_files(tmp_path)
     assert all(one.startswith(mount["mountPath"] + "/") for one in named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", ["stateless", "sentinel", "dev"])
 def test_users_own_sessions_go_with_every_other_overlay(overlay, tmp_path):
     text = f"""
