@@ -50,7 +50,7 @@ const TEXTS = {
 };
 
 const STYLE = `
-:host { display: block; color: var(--_ink); font: var(--as-font, inherit);
+:host { display: block; position: relative; color: var(--_ink); font: var(--as-font, inherit);
   --_accent: var(--as-accent, #2456d6); --_danger: var(--as-danger, #b3261e);
   --_surface: var(--as-surface, #fff); --_line: var(--as-line, #d9dee7);
   --_ink: var(--as-ink, #1a1f29); --_quiet: var(--as-quiet, #596273);
@@ -107,6 +107,8 @@ li.over .icon { opacity: .55; }
   border: 1px solid var(--_danger); background: var(--_surface); display: flex; flex-wrap: wrap;
   gap: .625rem 1rem; align-items: center; }
 .notice p { margin: 0; flex: 1 1 14rem; }
+.said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }
 .wait { color: var(--_quiet); padding: 1.5rem 0; }
 .none { color: var(--_quiet); margin: 0; }
 @media (max-width: 30rem) {
@@ -149,6 +151,8 @@ function make(tag, options = {}, ...children) {
 
 class ActiveSessions extends HTMLElement {
   #root = this.attachShadow({ mode: "open" });
+  #shown = make("div");
+  #said = make("div", { class: "said", role: "status" });      // stays, so that changes are read out
   #sessions = null;
   #ends = new Map();      // id -> how far its end is
   #asking = null;         // the id, or "others", that is to be confirmed
@@ -161,6 +165,7 @@ class ActiveSessions extends HTMLElement {
 
   connectedCallback() {
     if (sheet) this.#root.adoptedStyleSheets = [sheet];
+    this.#root.append(this.#shown, this.#said);
     this.#alive = true;
     this.load();
     this.#timer = setInterval(() => { if (!this.#busy && !this.#asking) this.#draw(); }, 30000);
@@ -333,7 +338,13 @@ class ActiveSessions extends HTMLElement {
     if (state.final && !before?.final && state.gone) {
       this.dispatchEvent(new CustomEvent("session-ended", { detail: { id } }));
     }
+    const session = this.#sessions?.find((one) => one.id === id);
+    if (session) this.#say(`${this.#device(session)}: ${this.#told(state)}`);
     if (!this.#asking) this.#draw();
+  }
+
+  #say(text) {
+    if (this.#said.textContent !== text) this.#said.textContent = text;
   }
 
   /* -- showing ------------------------------------------------------------------------------ */
@@ -352,8 +363,8 @@ class ActiveSessions extends HTMLElement {
       parts.push(this.#foot());
     }
     this.setAttribute("aria-busy", String(this.#busy || (this.#sessions === null && !this.#failure)));
-    this.#root.replaceChildren(...parts);
-    if (!sheet) this.#root.append(make("style", {}, STYLE));
+    this.#shown.replaceChildren(...parts);
+    if (!sheet) this.#shown.append(make("style", {}, STYLE));
     if (focused) this.#root.querySelector(`[data-key="${escaped(focused)}"]`)?.focus();
   }
 
@@ -415,14 +426,21 @@ class ActiveSessions extends HTMLElement {
     return facts;
   }
 
+  /* How far an end is, in words. */
+  #told(end) {
+    const { total = 0, let_go: done = 0 } = end.apps ?? {};
+    if (end.state === "unconfirmed") return this.#text("unconfirmed");
+    if (!end.final || !end.gone) {
+      return total > 0 ? this.#text("progress", { done, total }) : `${this.#text("ending")} …`;
+    }
+    if (total === 0) return this.#text("done-quietly");
+    return done >= total ? this.#text("done") : this.#text("done-partly", { done, total });
+  }
+
   #progress(end) {
     const { total = 0, let_go: done = 0 } = end.apps ?? {};
-    let text = total > 0 ? this.#text("progress", { done, total }) : `${this.#text("ending")} …`;
     const over = end.final && end.gone;
-    if (end.state === "unconfirmed") text = this.#text("unconfirmed");
-    else if (over && total === 0) text = this.#text("done-quietly");
-    else if (over) text = done >= total ? this.#text("done") : this.#text("done-partly", { done, total });
-    const shown = make("div", { class: over ? "progress good" : "progress", role: "status" }, text);
+    const shown = make("div", { class: over ? "progress good" : "progress" }, this.#told(end));
     if (!end.final && total > 0) {
       const filled = make("i");
       filled.style.transform = `scaleX(${done / total})`;
