@@ -5,7 +5,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from app.account_service import running_account
 from app.admin.health import Body
 from app.admin.provider_sessions import running_sessions
 from app.listeners import Server, account_server
@@ -40,6 +39,9 @@ async def running_apis(
         )
         servers = []
         for listener in users:
+            # What knows user agents takes its time to load: only where the listener is on.
+            from app.account_service import running_account  # noqa: PLC0415
+
             app = await stack.enter_async_context(
                 running_account(settings, publisher, sessions, stopping=stopping)
             )
