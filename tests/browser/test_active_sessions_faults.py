@@ -65,7 +65,7 @@ def test_a_provider_that_takes_its_time_is_waited_for(alice: Visit) -> None:
     expect(row).to_contain_text("1 of 2 apps have let go", timeout=PATIENCE)
     # Read out by who does not see the row: an element that stays, and says whose progress it is.
     expect(alice.page.get_by_role("status")).to_contain_text(
-        "on Android 14: Signed out. 1 of 2 apps"
+        "on Android 14: 1 of 2 apps have let go"
     )
     assert alice.is_alive(alice.own)
     assert not alice.is_alive(alice.others[0])
