@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from app.account_service import running_account
+from app.admin.gauges import of_publisher
 from app.admin.health import HealthOfAll
 from app.admin.metrics import Metrics
 from app.canary.issuer import with_canary
@@ -24,6 +25,7 @@ from app.service import (
 )
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.tally import Tally
 from app.workers import Workers, share_of
 
 log = new_log(__name__)
@@ -44,7 +46,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         health.stopping = stop.is_set
         metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))
         with_api, users = await stack.enter_async_context(
-            running_apis(own, redis_url, health, stop, announce, account)
+            running_apis(own, redis_url, workers, health, stop, announce, account)
         )
         # Left last: while the workers end, /readyz says that we are about to.
         routes = [*health.routes, metrics.route]
@@ -70,19 +72,23 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
 async def running_apis(
     settings: Settings,
     redis_url: str,
+    workers: Workers,
     health: HealthOfAll,
     stop: asyncio.Event,
     announce: Callable[[str], None],
     account: Sequence[socket.socket],
 ) -> AsyncIterator[tuple[Wrap, list[Server]]]:
     """`/api` and the users' listener, where they are to be. The parent has for them what a worker
-    has: connections to Redis, a journal file. Raises `StartFault`."""
+    has: connections to Redis, a journal file, its numbers. Raises `StartFault`."""
     if not settings.has_console and not account:
         yield (lambda app: app), []
         return
     share = share_of(settings, settings.workers)
     async with contextlib.AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(running_publisher(share, redis_url))
+        tally = Tally(settings, workers.own_cells)
+        publisher = await stack.enter_async_context(running_publisher(share, redis_url, tally))
+        health.publisher = publisher
+        workers.own_gauges = lambda: of_publisher(share, publisher)
         with_api = await stack.enter_async_context(
             running_api(
                 settings, publisher, health=health.now, stopping=stop.is_set, announce=announce
