@@ -34,6 +34,7 @@ from .overview import OverviewRoutes
 from .records import Records
 from .resource import resource
 from .revocations import RevocationRoutes
+from .session_acts import SessionActs
 from .sessions import SessionRoutes
 
 
@@ -70,11 +71,12 @@ class AdminApi:
             on_over=self._note_end,
             clock=clock,
         )
+        self.session_acts = SessionActs(providers, self.endings, history, self.records)
         parts = (
-            SessionRoutes(providers, self.endings, history, self.records),
+            SessionRoutes(self.session_acts, history, self.records),
             RevocationRoutes(history, publisher.writer, self.records),
             OverviewRoutes(history, providers, health),
-            FeedRoutes(history, reading, self.records, stopping),
+            FeedRoutes(history, self.records, stopping),
         )
         routes = [route for part in parts for route in part.routes]
         routes.append(resource("/api/openapi.json", GET=_openapi))

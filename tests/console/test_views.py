@@ -69,7 +69,7 @@ def last_step(one: Told) -> tuple[str, str, bool]:
 def test_replicas_that_are_behind_are_counted() -> None:
     said, tone, complete = last_step(told(Standing.WAITING, seen=2, readers=3))
     assert "Not yet" in said
-    assert "1 of 3 behind" in said
+    assert "1 of 3 replicas behind" in said
     assert (tone, complete) == ("bad", False)
 
 

@@ -1,4 +1,7 @@
-"""Every English text of the templates, by the name that they use; verdicts, too."""
+"""Every English text of the console, by the name that templates, script and views use.
+
+What the API says as well (faults, what mends a refusal) is said where the API has it.
+"""
 
 from backchannel_logout import Standing
 
@@ -32,7 +35,8 @@ TEXTS = {
     "text": "Text",
     "text_hint": "session, user, client …",
     "all": "All",
-    "refusal": "refusal",
+    "everybody": "Everybody",
+    "what_to_do": "What to do",
     "filter": "Filter",
     "no_filter": "Clear",
     "pause": "Pause",
@@ -54,6 +58,8 @@ TEXTS = {
     "ended_all": "everybody signed out",
     "refused": "refused",
     "missed": "Some entries may be missing here: the stream was trimmed.",
+    "newest_only": "Here are the newest {most}. Older ones: by the filter, or by search.",
+    "unreadable": "event of another release",
     "search_lead": "Is this session dead? Since when, by which token, and which apps have acted?",
     "sid": "Session id (sid)",
     "user": "User (sub)",
@@ -83,6 +89,16 @@ TEXTS = {
     "written": "Written",
     "acted": "App has acted",
     "not_yet": "Not yet",
+    "not_told_yet": "The app has not been told",
+    "dead": "Dead: it was ended, at {at}",
+    "dead_up_to": "Dead is what logged in up to {at}",
+    "dead_by_age": "Dead: older than max_session_age",
+    "alive": "Alive: no marker covers it",
+    "no_verdict": "Unknown: a marker can not be read, and the app answers 503",
+    "replicas_behind": ": {behind} of {all} replicas behind",
+    "replicas_done": " ({done} of {all} replicas)",
+    "failing": "; listener {listener} failing with {error}",
+    "failing_after": "; listener {listener} failing after {tries} tries with {error}",
     "after": "after",
     "event": "Event",
     "refusals_lead": "Tokens that were refused: what was there, what is configured, what to do.",
@@ -92,7 +108,9 @@ TEXTS = {
     "configured": "Configured",
     "mend": "To mend it",
     "no_refusals": "No token was refused, as far back as the stream goes.",
-    "unknown_issuer": "no issuer of this name",
+    "unknown_issuer": "no issuer of this name; there are: {names}",
+    "there_and_known": "{name} is {there}; configured: {known}",
+    "iss_not_known": "iss is {iss}; no issuer of this name is configured",
     "explain_lead": "A logout token, rule by rule. It stays in this process: not stored, not"
     " logged.",
     "token": "Logout token",
@@ -107,6 +125,7 @@ TEXTS = {
     "skipped": "skipped",
     "age": "Fetched",
     "ago": "ago",
+    "parked": "Tokens waiting for keys",
     "never": "never",
     "last_token": "Last logout",
     "none": "none",
@@ -154,6 +173,17 @@ TEXTS = {
     "ending": "Ending",
     "why": "Reason for the audit",
     "no_ending": "Nobody has ended a session of this id here.",
+    "refresh_only": "refresh tokens alone",
+    "trouble": "Not done yet: {sentence}{detail}. It is tried again; tries so far: {tries}.",
+    "trouble_over": "What was in the way: {sentence}{detail}.",
+    "still_there": "the provider has taken the request and still knows the session",
+    "which_session": "say which session",
+    "tick_the_box": "tick the box to sign the user out everywhere",
+    "active": "active",
+    "ended": "ended",
+    "idle": "unused for too long",
+    "expired": "expired",
+    "all_done": "Over: nothing more is to come.",
     "health_lead": "The service, Redis, what waits on disk, and what administrators did.",
     "service": "Service",
     "ready": "ready",
