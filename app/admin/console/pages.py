@@ -140,7 +140,7 @@ class Pages:
         tales = [views.tale(question, one) for one in stories]
         return self._rendering.page(
             request, "story", question=question, tales=tales, unverified="unverified" in found,
-            complete=all(one.complete for one in tales),
+            complete=all(one.complete for one in tales), told=any(one.chapters for one in tales),
         )  # fmt: skip
 
     async def refusals(self, request: Request) -> Response:

@@ -63,6 +63,7 @@ TEXTS = {
     "search_lead": "Is this session dead? Since when, by which token, and which apps have acted?",
     "sid": "Session id (sid)",
     "user": "User (sub)",
+    "login": "Login",
     "login_at": "Login at (epoch seconds)",
     "optional": "optional",
     "find": "Find",
@@ -80,12 +81,14 @@ TEXTS = {
     "kept_for": "kept for",
     "complete": "Complete: every app that was told has acted.",
     "refreshing": "Not complete; this page looks again by itself.",
+    "nothing_told": "No app was told anything about it.",
     "no_event": "No event in the app's stream is about it.",
     "lost": "An event says that it was ended, and its marker is gone: Redis has lost data.",
     "received": "Received",
     "verified": "Verified",
     "verified_said": "Signature and every rule",
     "by_admin": "Asked for by an administrator, or written by the receiver",
+    "by_receiver": "by the receiver itself, for {provider}",
     "written": "Written",
     "acted": "App has acted",
     "not_yet": "Not yet",
@@ -122,6 +125,7 @@ TEXTS = {
     "verdict": "Verdict",
     "issuers_lead": "Who sends logout tokens, and the keys that prove them.",
     "key_count": "Keys",
+    "fetch_failed": "The last fetch of the keys failed",
     "skipped": "skipped",
     "age": "Fetched",
     "ago": "ago",
@@ -142,6 +146,8 @@ TEXTS = {
     "silent": "silent",
     "behind": "Behind",
     "events": "Events",
+    "the_last": "the last",
+    "receipts": "receipts",
     "group": "Group",
     "lag": "Lag",
     "pending": "Pending",
@@ -208,6 +214,31 @@ TEXTS = {
     "wrong": "This did not work",
     "back": "Back to the feed",
 }  # fmt: skip
+
+ACTS = {
+    "console.sign_in": "signed in to the console",
+    "console.sign_out": "signed out of the console",
+    "console.feed": "looked at the feed",
+    "console.story": "looked at a story",
+    "console.refusals": "looked at refusals",
+    "console.explain": "had a token explained",
+    "feed.listen": "listened to the feed",
+    "sessions.list": "listed a user's sessions",
+    "session.read": "looked at a session",
+    "session.state": "watched the end of a session",
+    "session.end": "ended a session",
+    "session.ended": "the end of a session is over",
+    "revocation.read": "looked at a history",
+    "revocation.write": "wrote a revocation",
+    "revoke": "revoked from the command line",
+}
+"""What is in the audit; an act that is not here is shown by its name."""
+
+SOURCES = {
+    "backchannel-logout": "by logout token",
+    "admin": "from an administrator",
+}
+"""Who asked for an end; else the receiver itself did, for a provider."""
 
 PROOFS = {
     Standing.TORN_DOWN: "A listener has handled it",

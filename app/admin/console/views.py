@@ -15,7 +15,7 @@ from app.settings import IssuerSettings
 from app.words import length, moment, shown
 from backchannel_logout import Standing
 
-from .texts import PROOFS, TEXTS
+from .texts import PROOFS, SOURCES, TEXTS
 
 _DONE = (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
 
@@ -139,9 +139,11 @@ def _chapter(told: Told) -> Chapter:
     if event is None:
         return Chapter(title, [Step(TEXTS["written"], TEXTS["unknown"], "wait", told.at)], True)
     token = event.source == "backchannel-logout"
+    by_us = TEXTS["by_receiver"].format(provider=event.source)
+    source = SOURCES.get(event.source, by_us)
     proof_step, complete = _proof(told)
     steps = [
-        Step(TEXTS["received"], event.source, "good", event.received_at),
+        Step(TEXTS["received"], source, "good", event.received_at),
         Step(TEXTS["verified"], TEXTS["verified_said" if token else "by_admin"], "good"),
         Step(
             TEXTS["written"],
