@@ -53,10 +53,11 @@ def test_the_feed_with_rows_without_and_paused(scene: ApiScene, page: Page) -> N
     page.keyboard.press("p")
     scene.receiver.post(scene.keys.token(sid="held"))
     expect(page.locator("#feed-state")).to_contain_text("1 waiting")
-    scene.redis.xadd(AppKeys("shop").events, {"v": "9"})
+    unreadable = scene.redis.xadd(AppKeys("shop").events, {"v": "9"})
     page.keyboard.press("p")
     expect(page.locator("#rows")).to_contain_text("event of another release")
     faults += found(page, "feed-live-rows")
+    scene.redis.xdel(AppKeys("shop").events, unreadable)
     assert not faults, json.dumps(faults, indent=1)
 
 
