@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.admin.api_stage import ApiScene
 from tests.support.api_server import Response
-from tests.support.auth0_api import ALL_SCOPES, fault, limited
+from tests.support.auth0_api import fault, limited
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
@@ -23,13 +23,8 @@ DOWN = fault(503, "Service Unavailable", "words of theirs")
 
 @pytest.fixture(autouse=True)
 def _well(scene: ApiScene) -> Iterator[None]:
-    """The tenant as it is when all is well, whatever the test before has done to it."""
     yield
-    tenant = scene.tenant
-    tenant.faults.clear()
-    tenant.sessions.clear()
-    tenant.scopes = set(ALL_SCOPES)
-    tenant.lag, tenant.sends = 0.0, True
+    scene.tenant.get_well()
 
 
 def end(page: Page, session: str) -> None:
