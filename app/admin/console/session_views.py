@@ -54,6 +54,7 @@ def ending(found: Mapping[str, Any]) -> EndingShown:
         for at, name in _STEP_TIMES.items()
         if found[at] is not None
     ]
+    steps.sort(key=lambda one: one.at or 0.0)
     for app in found["apps"]:
         proof, standing = app.get("proof"), TEXTS["not_told_yet"]
         if proof is not None:

@@ -47,6 +47,7 @@ TEXTS = {
     "away": "no connection; trying again",
     "paused": "paused",
     "held": "waiting",
+    "nothing_at_all": "Nothing has come yet.",
     "nothing_yet": "Nothing has come yet that the filter lets by.",
     "keys_hint": "Keys: / filter, p pause, j and k rows, Enter opens the story.",
     "time": "Time",
