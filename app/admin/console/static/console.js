@@ -4,6 +4,8 @@
 const MOST_ROWS = 300;
 const SIGN_IN = "/console/sign-in";
 const RETRY_MS = 3000;
+// In a burst the table is laid out so seldom that keys and scrolling come in between.
+const DRAW_MS = 250;
 // Whoever was away for longer begins anew, and is not sent all that has come meanwhile.
 const LONG_MS = 600_000;
 
@@ -178,7 +180,7 @@ function feed(body) {
     if (paused) return tell();
     if (!planned) {
       planned = true;
-      requestAnimationFrame(draw);
+      setTimeout(draw, DRAW_MS);
     }
   };
 
