@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from app.addresses import bound, bound_for_users, tell_addresses
+from app.admin.gauges import of_publisher
 from app.admin.health import HealthOfAll
 from app.admin.metrics import Metrics
 from app.apis import running_apis
@@ -17,6 +18,7 @@ from app.parts import new_app, running_publisher
 from app.service import new_canary, running_redis
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.tally import Tally
 from app.workers import Workers, share_of
 
 log = new_log(__name__)
@@ -70,19 +72,20 @@ async def running_apis_of_parent(
     account: Sequence[socket.socket],
 ) -> AsyncIterator[tuple[Wrap, list[Server]]]:
     """`/api` and the users' listener, where they are to be. The parent has for them what a worker
-    has: connections to Redis, a journal file. Raises `StartFault`."""
+    has: connections to Redis, a journal file, its numbers. Raises `StartFault`."""
     if not settings.has_console and not account:
         yield (lambda app: app), []
         return
     share = share_of(settings, settings.workers)
-    async with (
-        running_publisher(share, redis_url) as publisher,
-        running_apis(
+    tally = Tally(settings, workers.own_cells)
+    async with running_publisher(share, redis_url, tally) as publisher:
+        health.publisher = publisher
+        workers.own_gauges = lambda: of_publisher(share, publisher)
+        async with running_apis(
             settings, publisher, account, cells=workers.cells,
             health=health.now, stopping=stop.is_set, announce=announce,
-        ) as apis,
-    ):  # fmt: skip
-        yield apis
+        ) as apis:  # fmt: skip
+            yield apis
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from app.history import History
-from app.history.reading import Reading
 from app.publish.publisher import Publisher
 from app.settings import Settings
 
@@ -25,6 +24,7 @@ from .overview import OverviewRoutes
 from .provider_sessions import ProviderSessions
 from .resource import resource
 from .revocations import RevocationRoutes
+from .session_acts import SessionActs
 from .sessions import SessionRoutes
 
 
@@ -43,19 +43,19 @@ class AdminApi:
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        link = publisher.link
-        history, reading = History(settings, link, clock=clock), Reading(link)
+        history = History(settings, publisher.link, clock=clock)
         self.access = Access(token, settings.admin_hosts)
         self.history = history
         self.providers, self.endings = sessions.providers, sessions.endings
         self.records = sessions.records
         self.health = health
         self.stopping = stopping
+        self.session_acts = SessionActs(self.providers, self.endings, history, self.records)
         parts = (
-            SessionRoutes(self.providers, self.endings, history, self.records),
+            SessionRoutes(self.session_acts, history, self.records),
             RevocationRoutes(history, publisher.writer, self.records),
             OverviewRoutes(history, self.providers, health),
-            FeedRoutes(history, reading, self.records, stopping),
+            FeedRoutes(history, self.records, stopping),
         )
         routes = [route for part in parts for route in part.routes]
         routes.append(resource("/api/openapi.json", GET=_openapi))
