@@ -27,7 +27,8 @@ Around it:
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
     admin        the operators' listener: health, metrics, API and console
-    operating    API and console, built and kept running
+    apis         what operators and users may ask, where they may
+    operating    the operators' API and console, built and kept running
     sessions     the providers' own sessions, through their APIs
     account      the users' listener: their own sessions
     embedded     a Redis of our own, for trying things out

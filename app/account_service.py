@@ -7,9 +7,8 @@ from starlette.types import ASGIApp
 
 from app.account.access_token import AccessTokens
 from app.account.api import AccountApi
+from app.admin.provider_sessions import ProviderSessions
 from app.publish.publisher import Publisher
-from app.sessions.calls import new_client
-from app.sessions.providers import session_provider
 from app.settings import Settings
 from app.tasks import background
 from app.tokens import fetch
@@ -18,17 +17,15 @@ from app.tokens.provider_keys import ProviderKeys
 
 @contextlib.asynccontextmanager
 async def running_account(
-    settings: Settings, publisher: Publisher, *, stopping: Callable[[], bool]
+    settings: Settings,
+    publisher: Publisher,
+    sessions: ProviderSessions,
+    *,
+    stopping: Callable[[], bool],
 ) -> AsyncIterator[ASGIApp]:
     """What the listener serves."""
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(new_client())
-        found = {one.issuer: session_provider(one, client) for one in settings.issuers}
-        providers = {name: one for name, one in found.items() if one is not None}
-        tokens = await stack.enter_async_context(_access_tokens(settings))
-        api = AccountApi(settings, publisher, providers, tokens, stopping=stopping)
-        await stack.enter_async_context(api.running())
-        yield api.app
+    async with _access_tokens(settings) as tokens:
+        yield AccountApi(settings, publisher, sessions, tokens, stopping=stopping).app
 
 
 @contextlib.asynccontextmanager

@@ -29,12 +29,14 @@ def revocations(
     *,
     jti: str,
     now: float,
+    since: float | None = None,
     sid: str | None = None,
     sub: str | None = None,
     source: str = SOURCE,
 ) -> list[Revocation]:
-    """End what logged in up to ``now`` (epoch seconds): the session ``sid``, else all sessions of
-    the user ``sub``, else everything of the issuer. One for each app, in their order.
+    """End what logged in up to ``since``, which is ``now`` unless it is said (epoch seconds): the
+    session ``sid``, else all sessions of the user ``sub``, else everything of the issuer. One for
+    each app, in their order.
 
     Raises ``ValueError`` for an app that is none of the issuer's.
     """
@@ -47,7 +49,7 @@ def revocations(
             app=app,
             kind=kind,
             issuer_names=issuer.names,
-            since=now,
+            since=now if since is None else since,
             source=source,
             received_at=now,
             max_session_age=max(client.max_session_age for client in found),

@@ -6,16 +6,19 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from app.addresses import bound, bound_for_users, tell_addresses
+from app.admin.gauges import of_publisher
 from app.admin.health import HealthOfAll
 from app.admin.metrics import Metrics
+from app.apis import running_apis
 from app.canary.issuer import with_canary
-from app.listeners import Server, account_server, admin_server, serve_all, stop_on_signal
+from app.listeners import Server, admin_server, serve_all, stop_on_signal
 from app.log import new_log
-from app.operating import Wrap, running_api
+from app.operating import Wrap
 from app.parts import new_app, running_publisher
 from app.service import new_canary, running_redis
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.tally import Tally
 from app.workers import Workers, share_of
 
 log = new_log(__name__)
@@ -36,7 +39,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         health.stopping = stop.is_set
         metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))
         with_api, users = await stack.enter_async_context(
-            running_apis(own, redis_url, health, stop, announce, account)
+            running_apis_of_parent(own, redis_url, workers, health, stop, announce, account)
         )
         # Left last: while the workers end, /readyz says that we are about to.
         routes = [*health.routes, metrics.route]
@@ -59,36 +62,30 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
 
 
 @contextlib.asynccontextmanager
-async def running_apis(
+async def running_apis_of_parent(
     settings: Settings,
     redis_url: str,
+    workers: Workers,
     health: HealthOfAll,
     stop: asyncio.Event,
     announce: Callable[[str], None],
     account: Sequence[socket.socket],
 ) -> AsyncIterator[tuple[Wrap, list[Server]]]:
     """`/api` and the users' listener, where they are to be. The parent has for them what a worker
-    has: connections to Redis, a journal file. Raises `StartFault`."""
+    has: connections to Redis, a journal file, its numbers. Raises `StartFault`."""
     if not settings.has_console and not account:
         yield (lambda app: app), []
         return
     share = share_of(settings, settings.workers)
-    async with contextlib.AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(running_publisher(share, redis_url))
-        with_api = await stack.enter_async_context(
-            running_api(
-                settings, publisher, health=health.now, stopping=stop.is_set, announce=announce
-            )
-        )
-        users = []
-        for listener in account:
-            from app.account_service import running_account  # noqa: PLC0415  only where it is on
-
-            app = await stack.enter_async_context(
-                running_account(settings, publisher, stopping=stop.is_set)
-            )
-            users.append(account_server(settings, listener, app))
-        yield with_api, users
+    tally = Tally(settings, workers.own_cells)
+    async with running_publisher(share, redis_url, tally) as publisher:
+        health.publisher = publisher
+        workers.own_gauges = lambda: of_publisher(share, publisher)
+        async with running_apis(
+            settings, publisher, account, cells=workers.cells,
+            health=health.now, stopping=stop.is_set, announce=announce,
+        ) as apis:  # fmt: skip
+            yield apis
 
 
 @contextlib.contextmanager

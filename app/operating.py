@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from starlette.types import ASGIApp
 
 from app.admin.health import Body
+from app.admin.provider_sessions import ProviderSessions
 from app.publish.publisher import Publisher
 from app.settings import Settings
 from app.settings_values import GENERATE
@@ -18,6 +19,7 @@ Wrap = Callable[[ASGIApp], ASGIApp]
 async def running_api(
     settings: Settings,
     publisher: Publisher,
+    sessions: ProviderSessions,
     *,
     health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
@@ -35,25 +37,11 @@ async def running_api(
     from app.admin.access import new_token  # noqa: PLC0415
     from app.admin.api import AdminApi  # noqa: PLC0415
     from app.admin.console.console import running_console, with_console  # noqa: PLC0415
-    from app.sessions.calls import new_client  # noqa: PLC0415
-    from app.sessions.providers import session_provider  # noqa: PLC0415
 
     token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
     if token == GENERATE:
         token = new_token()
         announce(f"admin token for this run: {token}")
-    async with new_client() as client:
-        found = {one.issuer: session_provider(one, client) for one in settings.issuers}
-        api = AdminApi(
-            settings,
-            token,
-            publisher,
-            {name: provider for name, provider in found.items() if provider is not None},
-            health=health,
-            stopping=stopping,
-        )
-        async with (
-            api.running(),
-            running_console(settings, api, publisher.link.client) as console,
-        ):
-            yield lambda app: with_console(app, console)
+    api = AdminApi(settings, token, publisher, sessions, health=health, stopping=stopping)
+    async with running_console(settings, api, publisher.link.client) as console:
+        yield lambda app: with_console(app, console)

@@ -125,7 +125,7 @@ class Parts:
         # A span lasts for as long as a task: traced requests have one.
         self.hot = hot if traces is None else None
         self.publisher = publisher
-        self.health = Health(self.keys, publisher)
+        self.health = Health(self.keys, publisher, self.parking)
         self.readings = Readings(settings, publisher.link, tally, clock=clock)
         self.gauges = Gauges(
             settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,

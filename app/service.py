@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from app.addresses import PATH, bound, bound_for_users, reached_at, tell_addresses
+from app.apis import running_apis
 from app.canary.issuer import Signer, with_canary
 from app.embedded import EmbeddedServer
-from app.listeners import account_server, admin_server, public_server, serve_all, stop_on_signal
+from app.listeners import admin_server, public_server, serve_all, stop_on_signal
 from app.log import new_log
-from app.operating import running_api
 from app.parts import running_parts
 from app.settings import Settings
 from app.tasks import background
@@ -39,10 +39,12 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             listener.listen()  # who comes from here on waits in line, and is not turned away
         tell_addresses(public, admin, announce, account)
         parts.health.stopping = stop.is_set
-        with_api = await stack.enter_async_context(
-            running_api(
+        with_api, users = await stack.enter_async_context(
+            running_apis(
                 own,
                 parts.publisher,
+                account,
+                cells=[cells],
                 health=parts.health.now,
                 stopping=stop.is_set,
                 announce=announce,
@@ -51,14 +53,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         servers = [
             public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, with_api(parts.admin_app)),
+            *users,
         ]
-        for listener in account:
-            from app.account_service import running_account  # noqa: PLC0415  only where it is on
-
-            app = await stack.enter_async_context(
-                running_account(own, parts.publisher, stopping=stop.is_set)
-            )
-            servers.append(account_server(settings, listener, app))
         parts.gauges.connections = servers[0].connections
         canary = new_canary(settings, signer, redis_url, public, cells)
         parts.health.canary = canary.state if canary else None

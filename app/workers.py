@@ -36,6 +36,10 @@ LONG_LIFE = 30.0
 # A worker whose event loop turns answers in milliseconds.
 ANSWER_SECONDS = 1.0
 
+# So often it is asked, and so often in a row it may be silent: half a minute. Then nothing but its
+# end helps, for the kernel goes on giving it its share of the connections.
+LOOK_SECONDS, MOST_SILENT = 2.0, 10
+
 # Beyond its drain and its grace: what a stop may take before a worker is killed.
 STOP_SECONDS = 10.0
 
@@ -116,6 +120,22 @@ class Worker:
             except (WorkerFault, OSError) as fault:
                 log.error("worker", outcome="failed", index=self.index, error=str(fault))
 
+    async def keep_answering(self) -> None:
+        """End it when it hangs; `keep_running` starts it again. Never returns."""
+        silent = 0
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            channel = self._channel
+            if channel is None or await channel.ask(ANSWER_SECONDS) is not None:
+                silent = 0
+                continue
+            silent += 1
+            if silent >= MOST_SILENT and self._process is not None:
+                silent = 0
+                log.error("worker", outcome="hangs", index=self.index, action="kill")
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+
     def _leave(self) -> None:
         if self._channel is not None:
             self._channel.close()
@@ -158,6 +178,8 @@ class Workers:
             Worker(index, share, redis_url, listener, restarted)
             for index, listener in enumerate(listeners)
         ]
+        self.own_gauges: Callable[[], list[Gauge]] = list
+        """Those of the parent."""
         self.cells = [self.own_cells, *(worker.cells for worker in self._workers)]
         """The counters of all of them, and of those that are gone."""
 
@@ -171,7 +193,9 @@ class Workers:
         try:
             await self._start(stop)
             if not stop.is_set():
-                watches += [asyncio.create_task(worker.keep_running()) for worker in self._workers]
+                for worker in self._workers:
+                    watches.append(asyncio.create_task(worker.keep_running()))
+                    watches.append(asyncio.create_task(worker.keep_answering()))
             yield
         except BaseException:
             await self._stop(watches)
@@ -214,7 +238,7 @@ class Workers:
         whole = of_service(
             ready=ready and not stopping, configured=len(states), answering=len(answers)
         )
-        return [*(one["gauges"] for one in answers), whole]
+        return [*(one["gauges"] for one in answers), self.own_gauges(), whole]
 
 
 def share_of(settings: Settings, workers: int) -> Settings:

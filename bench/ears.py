@@ -1,4 +1,4 @@
-"""Who is told, in a process of its own: a listener of the client package, or a bare subscriber.
+"""Who is told, in a process of its own: a listener of the client package, or a bare reader.
 
 It notes what it hears, and when, by ``time.perf_counter``, which all processes of a machine share.
 """
@@ -6,29 +6,30 @@ It notes what it hears, and when, by ``time.perf_counter``, which all processes 
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import Any, Literal
 
 from backchannel_logout import AsyncListener, Event, Gap
 from backchannel_logout.connection import connect_async
 from backchannel_logout.event import stream_id
 
 ListenerMode = Literal["group", "broadcast"]
-Mode = ListenerMode | Literal["subscriber"]
-
-CHANNEL = "bench:hop"
+Mode = ListenerMode | Literal["subscriber", "reader"]
+"""``subscriber`` and ``reader`` are the library alone: ``SUBSCRIBE``, and ``XREAD BLOCK``."""
 
 _PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One item: a session's id or a message, and the moment. Of an event also the seconds since the
-    receiver had its request (``received_at``), and since it was in the stream (by the entry's id,
-    which has whole milliseconds: half of one is taken off)."""
+    """One item: a session's id, or what a bare reader was sent, and the moment.
+
+    Of an event also the seconds since the receiver had its request (``received_at``), and since it
+    was in the stream (by the entry's id, which has whole milliseconds: half of one is taken off).
+    """
 
     what: str
     at: float
@@ -52,11 +53,14 @@ class Ears:
 
 
 @contextmanager
-def hearing(mode: Mode, url: str, app: str) -> Iterator[Ears]:
-    """One that hears from now on, on the core of this thread. A subscriber has no ``app``."""
+def hearing(mode: Mode, url: str, of: str) -> Iterator[Ears]:
+    """One that hears from now on, on the core of this thread.
+
+    ``of`` is a listener's app, a subscriber's channel, or a reader's stream.
+    """
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_main, args=(mode, url, app, theirs), daemon=True)
+    process = spawn.Process(target=_main, args=(mode, url, of, theirs), daemon=True)
     process.start()
     assert process.pid is not None
     try:
@@ -73,8 +77,13 @@ def hearing(mode: Mode, url: str, app: str) -> Iterator[Ears]:
 # -- in the other process -------------------------------------------------------------------
 
 
-def _main(mode: Mode, url: str, app: str, pipe: Connection) -> None:
-    asyncio.run(_subscribe(url, pipe) if mode == "subscriber" else _listen(mode, url, app, pipe))
+def _main(mode: Mode, url: str, of: str, pipe: Connection) -> None:
+    if mode == "subscriber":
+        asyncio.run(_subscribe(url, of, pipe))
+    elif mode == "reader":
+        asyncio.run(_read(url, of, pipe))
+    else:
+        asyncio.run(_listen(mode, url, of, pipe))
 
 
 async def _listen(
@@ -99,11 +108,11 @@ async def _listen(
         listener.stop()
 
 
-async def _subscribe(url: str, pipe: Connection) -> None:
+async def _subscribe(url: str, channel: str, pipe: Connection) -> None:
     heard: list[Heard] = []
     client = connect_async(url, timeout=_PATIENCE)
     async with client.pubsub() as pubsub:
-        await pubsub.subscribe(CHANNEL)
+        await pubsub.subscribe(channel)
 
         async def listen() -> None:
             async for message in pubsub.listen():
@@ -112,11 +121,34 @@ async def _subscribe(url: str, pipe: Connection) -> None:
                 else:
                     heard.append(Heard(message["data"].decode(), time.perf_counter()))
 
-        listening = asyncio.create_task(listen())
-        await _give(heard, pipe)
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        await _give_while(listen(), heard, pipe)
     await client.aclose()
+
+
+async def _read(url: str, stream: str, pipe: Connection) -> None:
+    heard: list[Heard] = []
+    client: Any = connect_async(url, timeout=_PATIENCE, protocol=2)
+
+    async def read() -> None:
+        last = "0-0"
+        pipe.send("it has begun")
+        while True:
+            for _, entries in await client.xread({stream: last}, block=1000, count=256):
+                at = time.perf_counter()
+                heard.extend(Heard(fields[b"what"].decode(), at) for _, fields in entries)
+                last = entries[-1][0]
+
+    await _give_while(read(), heard, pipe)
+    await client.aclose()
+
+
+async def _give_while(
+    hear: Coroutine[Any, Any, None], heard: list[Heard], pipe: Connection
+) -> None:
+    hearing = asyncio.create_task(hear)
+    await _give(heard, pipe)
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
 
 
 async def _give(heard: list[Heard], pipe: Connection) -> None:

@@ -37,7 +37,8 @@ class Outcome:
     """From the moment that a request was due to its whole answer: at a fixed rate also what it
     waited for a free connection."""
     sent: list[float] = field(default_factory=list)
-    """When each request was sent, in their order, by ``time.perf_counter``."""
+    """When each request was sent, in their order, by ``time.perf_counter``; of one that had to wait
+    for a free connection, when it was due: the server is what it waited for."""
     statuses: Counter[int] = field(default_factory=Counter)
     refusal: bytes = b""
     """The newest answer that was no success."""
@@ -140,6 +141,7 @@ class _Run:
         self._since: dict[int, float] = {}  # of each busy connection: when its request was due
         self._unfinished: dict[int, bytes] = {}
         self._sent = 0
+        self._none_free_until = 0.0
 
     def run(self, began: float) -> None:
         every = list(self._links)
@@ -161,7 +163,8 @@ class _Run:
                 return due - now
             number, request = self._free.pop(), self._requests[self._sent]
             self._since[number] = due
-            self._outcome.sent.append(time.perf_counter())
+            kept_waiting = due < self._none_free_until
+            self._outcome.sent.append(due if kept_waiting else time.perf_counter())
             if self._links[number].send(request) != len(request):
                 raise LoadFault("a request did not fit into the socket's buffer")
             self._sent += 1
@@ -183,6 +186,8 @@ class _Run:
             self._outcome.refusal = answer
         if _is_last(answer):
             _reconnect(self._links[number])
+        if not self._free:
+            self._none_free_until = time.perf_counter()
         self._free.append(number)
 
 

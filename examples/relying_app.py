@@ -32,13 +32,16 @@ from backchannel_logout.asgi import BackchannelLogoutMiddleware
 NO_STORE = {"Cache-Control": "no-store"}
 STYLE = "body{font:18px/1.6 system-ui,sans-serif;max-width:38rem;margin:12vh auto;padding:0 1rem}"
 SIGN_IN = '<p><a href="/login">Sign in</a></p>'
+SESSIONS = """
+<script type="module" src="/account/active-sessions.js"></script>
+<active-sessions sign-in-url="/login"></active-sessions>"""
 SIGN_OUT = '<form method="post" action="/logout"><button>Sign out</button></form>'
 
 
 def create_app(environ: Mapping[str, str]) -> Starlette:
     """The app, with the settings that the module's docstring names."""
     issuer, here = environ["ISSUER"], f"http://127.0.0.1:{environ['PORT']}"
-    sessions_url = "/account" if "ACCOUNT_URL" in environ else f"{issuer}/sessions"
+    sessions_url = "/sessions" if "ACCOUNT_URL" in environ else f"{issuer}/sessions"
     guard = AsyncSessionGuard(environ["REDIS_URL"], app=environ["APP"])
     provider = OAuth().register(
         "provider",
@@ -105,10 +108,13 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
 
 
 def account_routes(environ: Mapping[str, str]) -> list[BaseRoute]:
-    """The page of the user's own sessions and what it asks, behind the app's own cookie."""
+    """A page of the user's own sessions, and what it asks, behind the app's own cookie."""
     if "ACCOUNT_URL" not in environ:
         return []
-    return [Mount("/account", account_app(environ["ACCOUNT_URL"], environ["ACCOUNT_TOKEN"]))]
+    return [
+        Mount("/account", account_app(environ["ACCOUNT_URL"], environ["ACCOUNT_TOKEN"])),
+        Route("/sessions", lambda _: page("Where you are signed in.", SESSIONS)),
+    ]
 
 
 def closing(guard: AsyncSessionGuard) -> Lifespan[Starlette]:

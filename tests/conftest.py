@@ -1,5 +1,6 @@
 """Shared fixtures. Each test that changes a server gets one of its own."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"fail when a test was skipped for another reason than '{OUT_OF_REACH}'",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is not looked at after each of them."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_open() -> Iterator[None]:
+    """What a test does not close is its own fault: without this, it fails whichever test runs when
+    the garbage collector comes by."""
+    yield
+    gc.collect()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -34,7 +34,9 @@ def state(**changes: object) -> Body:
         "ready": True,
         "stopping": False,
         "redis": {"writable": True, "error": None, "durability_error": None},
-        "issuers": {"op": {"attempted": True, "keys": 2, "age_seconds": 1.0, "error": None}},
+        "issuers": {
+            "op": {"attempted": True, "keys": 2, "age_seconds": 1.0, "error": None, "parked": 1}
+        },
         "journal": {"writable": True, "error": None, "waiting": 1, "set_aside": 2},
     } | changes
 
@@ -59,12 +61,21 @@ def test_the_first_error_of_any_is_shown() -> None:
 
 
 def test_of_the_keys_the_worker_that_is_worst_off_is_shown() -> None:
-    old = {"attempted": True, "keys": 2, "age_seconds": 99.0, "error": "timeout"}
-    none = {"attempted": True, "keys": 0, "age_seconds": None, "error": "timeout"}
-    assert merged([state(issuers={"op": old}), state()])["issuers"] == {"op": old}
+    old = {"attempted": True, "keys": 2, "age_seconds": 99.0, "error": "timeout", "parked": 0}
+    none = {"attempted": True, "keys": 0, "age_seconds": None, "error": "timeout", "parked": 3}
+    assert merged([state(issuers={"op": old}), state()])["issuers"] == {"op": old | {"parked": 1}}
     assert merged([state(issuers={"op": none}), state(issuers={"op": old})])["issuers"] == {
         "op": none
     }
+
+
+def test_what_is_wrong_with_the_parent_is_shown_and_takes_nobody_out_of_service() -> None:
+    redis = {"writable": False, "error": "timeout", "durability_error": None}
+    journal = {"writable": False, "error": "full", "waiting": 5, "set_aside": 0}
+    body = merged([state(), state()], {"redis": redis, "journal": journal})
+    assert body["ready"]
+    assert body["redis"] == redis
+    assert body["journal"] == {"writable": False, "error": "full", "waiting": 7, "set_aside": 4}
 
 
 def test_when_nobody_answers_there_is_still_a_body() -> None:
@@ -181,6 +192,16 @@ def test_a_worker_that_hangs_makes_the_service_unready(receiver: Receiver) -> No
     finally:
         os.kill(victim, signal.SIGCONT)
     wait_for(lambda: receiver.readyz().status_code == 200, "it answers again", receiver)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_for_long_is_replaced(receiver: Receiver) -> None:
+    victim, other = workers_of(receiver)
+    os.kill(victim, signal.SIGSTOP)
+    wait_for(lambda: not is_alive(victim), "it was ended", receiver, within=90)
+    assert receiver.told("worker", index=0, outcome="hangs", action="kill")
+    wait_for(lambda: receiver.readyz().status_code == 200, "all are ready again", receiver)
+    assert other in workers_of(receiver)
 
 
 @pytest.mark.parametrize(

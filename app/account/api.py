@@ -1,29 +1,19 @@
 """The users' listener, put together: each call is proven, counted, and asked about its session."""
 
-import contextlib
-import os
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.access import Operator
 from app.admin.faults import ApiFault
-from app.admin.records import Records
-from app.audit import Act
+from app.admin.json_api import json_api
+from app.admin.provider_sessions import ProviderSessions
 from app.history import History
 from app.history.reading import Reading
 from app.publish.publisher import Publisher
-from app.sessions.ending import Ending
-from app.sessions.endings import Endings
-from app.sessions.interface import SessionProvider
 from app.settings import Settings
 
 from . import web
@@ -44,33 +34,21 @@ class AccountApi:
         self,
         settings: Settings,
         publisher: Publisher,
-        providers: Mapping[str, SessionProvider],
+        sessions: ProviderSessions,
         tokens: AccessTokens | None,
         *,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        link = publisher.link
-        history, reading = History(settings, link, clock=clock), Reading(link)
-        self._records = Records(settings, link.client, clock)
+        link, endings = publisher.link, sessions.endings
         self._callers = Callers(settings, tokens)
         self._limits = Limits()
-        self._liveness = Liveness(reading, clock)
-        self.endings = Endings(
-            reading,
-            publisher.writer,
-            providers,
-            {issuer.issuer: issuer for issuer in settings.issuers},
-            confirm_within=settings.confirm_within,
-            # The operators' API follows its own, under a name of its own.
-            me=f"{socket.gethostname()}-{os.getpid()}-account",
-            on_over=self._note_end,
-            clock=clock,
-        )
-        progress = Progress(self.endings, history, self._liveness, stopping, clock)
-        sessions = SessionRoutes(
-            providers, self.endings, progress, self._limits, self._records, clock
-        )
+        self._liveness = Liveness(Reading(link), clock)
+        history = History(settings, link, clock=clock)
+        progress = Progress(endings, history, self._liveness, stopping, clock)
+        routes = SessionRoutes(
+            sessions.providers, endings, progress, self._limits, sessions.records, clock
+        ).routes
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.account_origins,
@@ -78,22 +56,9 @@ class AccountApi:
             allow_headers=["Authorization", "X-Requested-With"],
             expose_headers=["Retry-After"],
         )
-        app = Starlette(
-            routes=[*web.routes(), *sessions.routes, *progress.routes],
-            exception_handlers={
-                ApiFault: _refused, HTTPException: _http_error, Exception: _internal,
-            },
-            # Inside of it is who may ask: a preflight carries no proof.
-            middleware=[*([cors] if settings.account_origins else []), Middleware(_Gate, api=self)],
-        )  # fmt: skip
-        app.router.redirect_slashes = False
-        self.app: ASGIApp = _by_sent_path(app)
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Follow the endings that were begun."""
-        async with self.endings.running():
-            yield
+        # Inside of it is who may ask: a preflight carries no proof.
+        middleware = [*([cors] if settings.account_origins else []), Middleware(_Gate, api=self)]
+        self.app: ASGIApp = json_api([*web.routes(), *routes, *progress.routes], middleware)
 
     async def admit(self, scope: Scope) -> None:
         """Note in the scope who asks. Raises `ApiFault`."""
@@ -101,19 +66,6 @@ class AccountApi:
         self._limits.ask(caller.who, (caller.issuer.issuer, caller.sub))
         await self._liveness.check(caller)
         scope["caller"], scope["operator"] = caller, Operator(caller.who, caller.peer)
-
-    async def _note_end(self, ending: Ending) -> None:
-        await self._records.note(
-            Act(
-                act="session.ended",
-                who=ending.who,
-                outcome=ending.step.value,
-                iss=ending.issuer,
-                apps=ending.apps,
-                sid=ending.session,
-                sub=ending.user,
-            )
-        )
 
 
 class _Gate:
@@ -132,35 +84,3 @@ class _Gate:
                 await fault.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def _by_sent_path(app: ASGIApp) -> ASGIApp:
-    """The routes see the path as it was sent: a decoded ``%2F`` would be a slash of theirs."""
-
-    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["raw_path"].decode("ascii", "replace")
-        await app({**scope, "path": path}, receive, send)
-
-    return routed
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiFault):
-        raise error
-    return error.response()
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    """404 and 405 of the router, in the form of the other answers."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    code, sentence = {
-        404: ("not_found", "there is no such path"),
-        405: ("method_not_allowed", "this path does not know the method"),
-    }.get(status, ("invalid_request", "the request can not be answered"))
-    fault = ApiFault(status, code, sentence)
-    fault.headers |= getattr(error, "headers", None) or {}
-    return fault.response()
-
-
-async def _internal(_: Request, __: Exception) -> Response:
-    return ApiFault(500, "internal", "an unexpected fault; the log says more").response()

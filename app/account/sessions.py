@@ -72,7 +72,7 @@ class SessionRoutes:
         found = await self._active(caller, self._provider(caller))
         found.sort(key=lambda one: (one.id != caller.session.sid, -(_last(one))))
         return JSONResponse(
-            {"sessions": [shown_session(o, current=o.id == caller.session.sid) for o in found]}
+            [shown_session(one, current=one.id == caller.session.sid) for one in found]
         )
 
     async def end(self, request: Request) -> Response:

@@ -6,8 +6,10 @@
     access       the gate: Host, origin, token (failures: who was wrong too often)
     asked        what a request says: path, query, body
     faults       what is refused, in one shape (provider_faults: what a provider's fault is to us)
+    json_api     routes and faults put together, for the users' listener, too
     records      acts and looks, in the audit
     sessions     the providers' sessions: listed, ended, followed (showing: as JSON)
+    provider_sessions   what follows their ends, for the users' listener, too
     revocations  end by hand, and the history of one
     overview     issuers and apps
     feed         logouts and refusals as they happen

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from app.tokens.strict_json import NotStrictJson, strict_json
+
 from .access import Operator
 from .faults import ApiFault, bad_request
 
@@ -89,11 +91,13 @@ async def body(request: Request, model: type[_Model]) -> _Model:
         if len(data) > LARGEST_BODY:
             raise ApiFault(413, "too_large", "the body is larger than 16 KiB")
     try:
-        return model.model_validate_json(data)
+        found = strict_json(data)
+    except NotStrictJson:
+        raise bad_request("the body is not well-formed JSON with each member said once") from None
+    try:
+        return model.model_validate(found)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        if any(fault["type"] == "json_invalid" for fault in faults):
-            raise bad_request("the body is not well-formed JSON") from None
         raise ApiFault(422, "invalid_body", _sentence(faults)) from None
 
 

@@ -13,7 +13,7 @@ lives.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -21,10 +21,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from app.history import Cursor, Feed, History, Missed, Refusal, Told, Unreadable, as_json
-from app.history.feed import REFUSALS
-from app.history.notes import REFUSED
-from app.history.reading import Reading, needed
-from app.sessions.evidence import newest_id
 from app.tasks import end
 
 from . import asked
@@ -51,12 +47,10 @@ class FeedRoutes:
     def __init__(
         self,
         history: History,
-        reading: Reading,
         records: Records,
         stopping: Callable[[], bool],
     ) -> None:
         self._history = history
-        self._reading = reading
         self._records = records
         self._stopping = stopping
         self._listeners = 0
@@ -81,24 +75,14 @@ class FeedRoutes:
             raise bad_request("Last-Event-ID is none that this feed has given") from None
         if self._listeners >= MOST_LISTENERS:
             raise ApiFault(503, "too_many_listeners", "too many listen to the feed", retry_after=10)
-        await self._records.look("feed.listen", request, apps=apps if "app" in found else ())
+        # Who comes back goes on with the same look.
+        await self._records.look_again("feed.listen", request, apps=apps if "app" in found else ())
         try:
-            now = await self._now(apps, refusals=refusals)
+            now = await self._history.ends(apps, refusals=refusals)
         except Unreadable as fault:
             raise redis_away() from fault
         feed = self._history.feed(apps, refusals=refusals, cursor=now | cursor)
         return StreamingResponse(self._sent(feed), headers=_HEADERS, media_type="text/event-stream")
-
-    async def _now(self, apps: Sequence[str], *, refusals: bool) -> dict[str, str]:
-        """Where each stream ends: what comes after the answer has begun is in it."""
-        newest = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
-        found = dict(zip(apps, newest, strict=True))
-        if refusals:
-            command = ("XREVRANGE", REFUSED, "+", "-", "COUNT", 1)
-            (answer,) = await self._reading.of_key(REFUSED, [command])
-            last = needed(answer)
-            found[REFUSALS] = last[0][0].decode() if last else "0-0"
-        return found
 
     async def _sent(self, feed: Feed) -> AsyncIterator[str]:
         self._listeners += 1

@@ -1,5 +1,7 @@
 """What can be looked at when it is asked for: every gauge of ``/metrics``, of one process.
 
+The parent of workers has those of its own publisher alone.
+
 From memory alone: nothing here waits, for Redis or for anybody else.
 """
 
@@ -22,6 +24,13 @@ from app.tokens.provider_keys import ProviderKeys
 
 _ONLY = "primary"
 """The label of the one primary there is outside of a Cluster."""
+
+
+def of_publisher(
+    settings: Settings, publisher: Publisher, clock: Callable[[], float] = time.time
+) -> list[Gauge]:
+    """Those of one process's journal and of Redis, as it sees it."""
+    return _listed(_journal(settings, publisher, clock), _redis(publisher))
 
 
 class Gauges:
@@ -51,11 +60,9 @@ class Gauges:
 
     def look(self) -> list[Gauge]:
         """All of them, now."""
-        parts = (self._load, self._journal, self._parked, self._providers, self._redis, self._apps)
         return [
-            (metric.name, list(labels), float(value))
-            for part in parts
-            for metric, labels, value in part()
+            *_listed(self._load(), self._parked(), self._providers(), self._apps()),
+            *of_publisher(self._settings, self._publisher, self._clock),
         ]
 
     def _load(self) -> "_Found":
@@ -65,20 +72,6 @@ class Gauges:
         if self.connections is not None:
             yield metrics.CONNECTIONS, (), len(self.connections)
             yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections
-
-    def _journal(self) -> "_Found":
-        journal = self._publisher.journal
-        if journal is None:
-            return
-        depth = journal.depth
-        waits = depth.waiting and depth.oldest_at is not None
-        yield metrics.JOURNAL, ("waiting",), depth.waiting
-        yield metrics.JOURNAL, ("set_aside",), depth.set_aside
-        age = self._clock() - depth.oldest_at if waits and depth.oldest_at is not None else 0
-        yield metrics.JOURNAL_OLDEST, (), max(0.0, age)
-        yield metrics.JOURNAL_BYTES, (), depth.bytes
-        yield metrics.JOURNAL_MOST, (), self._settings.journal_max_bytes
-        yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
 
     def _parked(self) -> "_Found":
         for issuer, tokens, size, seconds in self._parking.depths():
@@ -102,30 +95,6 @@ class Gauges:
             if (gap := silence.longest_gap(now)) is not None:
                 yield metrics.LONGEST_GAP, (issuer,), gap
 
-    def _redis(self) -> "_Found":
-        watch = self._publisher.watch
-        for place, fault in watch.faults.items():
-            yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
-        yield metrics.REDIS_DURABLE, (), watch.level_error is None
-        for place, info in watch.infos.items():
-            server = (place or _ONLY,)
-            risks: dict[str, bool] = {"memory": False, "replication": False}
-            risks |= {
-                fact.what or "version": fact.fault
-                for fact in facts_of(info)
-                if fact.fault is not None
-            }
-            for risk, there in risks.items():
-                yield metrics.REDIS_RISK, (*server, risk), there
-            used, most = info.get("used_memory"), info.get("maxmemory")
-            if isinstance(used, int) and isinstance(most, int):
-                yield metrics.REDIS_USED, server, used
-                yield metrics.REDIS_MOST, server, most
-                if most:
-                    yield metrics.REDIS_RATIO, server, used / most
-            if isinstance(evicted := info.get("evicted_keys"), int):
-                yield metrics.REDIS_EVICTED, server, evicted
-
     def _apps(self) -> "_Found":
         now = self._clock()
         for app, read in self._readings.apps.items():
@@ -146,6 +115,52 @@ class Gauges:
             for metric, value in known.items():
                 if value is not None:
                     yield metric, (app,), value
+
+
+def _journal(settings: Settings, publisher: Publisher, clock: Callable[[], float]) -> "_Found":
+    journal = publisher.journal
+    if journal is None:
+        return
+    depth = journal.depth
+    waits = depth.waiting and depth.oldest_at is not None
+    yield metrics.JOURNAL, ("waiting",), depth.waiting
+    yield metrics.JOURNAL, ("set_aside",), depth.set_aside
+    age = clock() - depth.oldest_at if waits and depth.oldest_at is not None else 0
+    yield metrics.JOURNAL_OLDEST, (), max(0.0, age)
+    yield metrics.JOURNAL_BYTES, (), depth.bytes
+    yield metrics.JOURNAL_MOST, (), settings.journal_max_bytes
+    yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
+
+
+def _redis(publisher: Publisher) -> "_Found":
+    watch = publisher.watch
+    for place, fault in watch.faults.items():
+        yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
+    yield metrics.REDIS_DURABLE, (), watch.level_error is None
+    for place, info in watch.infos.items():
+        server = (place or _ONLY,)
+        risks: dict[str, bool] = {"memory": False, "replication": False}
+        risks |= {
+            fact.what or "version": fact.fault for fact in facts_of(info) if fact.fault is not None
+        }
+        for risk, there in risks.items():
+            yield metrics.REDIS_RISK, (*server, risk), there
+        used, most = info.get("used_memory"), info.get("maxmemory")
+        if isinstance(used, int) and isinstance(most, int):
+            yield metrics.REDIS_USED, server, used
+            yield metrics.REDIS_MOST, server, most
+            if most:
+                yield metrics.REDIS_RATIO, server, used / most
+        if isinstance(evicted := info.get("evicted_keys"), int):
+            yield metrics.REDIS_EVICTED, server, evicted
+
+
+def _listed(*parts: "_Found") -> list[Gauge]:
+    return [
+        (metric.name, list(labels), float(value))
+        for part in parts
+        for metric, labels, value in part
+    ]
 
 
 _Found = Iterator[tuple[Metric, tuple[str, ...], float]]

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from app.inbound.parking import Parking
 from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
 
@@ -20,9 +21,12 @@ Body = dict[str, Any]
 class Health:
     """`/livez` and `/readyz`. ``keys`` holds each issuer's key cache by its name."""
 
-    def __init__(self, keys: Mapping[str, ProviderKeys], publisher: Publisher) -> None:
+    def __init__(
+        self, keys: Mapping[str, ProviderKeys], publisher: Publisher, parking: Parking
+    ) -> None:
         self._keys = keys
         self._publisher = publisher
+        self._parking = parking
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the service has been told to stop: it still serves, and takes its leave."""
         self.canary: Callable[[], Body] | None = None
@@ -58,6 +62,7 @@ class Health:
         the moment of a stop on, so that nobody new is sent here.
         """
         issuers = {}
+        parked = {name: tokens for name, tokens, _, _ in self._parking.depths()}
         for name, keys in self._keys.items():
             state = keys.state()
             issuers[name] = {
@@ -66,30 +71,37 @@ class Health:
                 "skipped_keys": state.skipped,
                 "age_seconds": None if state.age is None else round(state.age, 1),
                 "error": state.last_error,
+                "parked": parked.get(name, 0),
             }
         asked = all(issuer["attempted"] for issuer in issuers.values())
         asked = asked and self._publisher.watch.looked
-        redis, journal = self._publisher.watch.last_error, self._publisher.journal
         durable = self._publisher.takes_writes
         stopping = self.stopping()
-        body: Body = {
+        return {
             "ready": asked and durable and not stopping,
             "stopping": stopping,
-            "redis": {
-                "writable": redis is None,
-                "error": redis,
-                "durability_error": self._publisher.watch.level_error,
-            },
             "issuers": issuers,
+        } | of_publisher(self._publisher)
+
+
+def of_publisher(publisher: Publisher) -> Body:
+    """How one process's way to Redis is, and its journal where it has one."""
+    redis, journal = publisher.watch.last_error, publisher.journal
+    body: Body = {
+        "redis": {
+            "writable": redis is None,
+            "error": redis,
+            "durability_error": publisher.watch.level_error,
+        },
+    }
+    if journal is not None:
+        body["journal"] = {
+            "writable": journal.fault is None,
+            "error": journal.fault,
+            "waiting": journal.depth.waiting,
+            "set_aside": journal.depth.set_aside,
         }
-        if journal is not None:
-            body["journal"] = {
-                "writable": journal.fault is None,
-                "error": journal.fault,
-                "waiting": journal.depth.waiting,
-                "set_aside": journal.depth.set_aside,
-            }
-        return body
+    return body
 
 
 class HealthOfAll:
@@ -97,6 +109,8 @@ class HealthOfAll:
 
     def __init__(self, states: Callable[[], Awaitable[Sequence[Body | None]]]) -> None:
         self._states = states
+        self.publisher: Publisher | None = None
+        """The parent's own, where it has one: what the API writes goes there."""
         self.stopping: Callable[[], bool] = lambda: False
         self.canary: Callable[[], Body] | None = None
 
@@ -118,7 +132,8 @@ class HealthOfAll:
 
     async def now(self) -> Body:
         """What `/readyz` says."""
-        body = merged(await self._states())
+        own = None if self.publisher is None else of_publisher(self.publisher)
+        body = merged(await self._states(), own)
         stopping = self.stopping()
         body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
         if self.canary is not None:
@@ -126,23 +141,26 @@ class HealthOfAll:
         return body
 
 
-def merged(states: Sequence[Body | None]) -> Body:
+def merged(states: Sequence[Body | None], own: Body | None = None) -> Body:
     """One body for all workers: ready only if each of them is, and the first error of any.
 
-    Of an issuer's keys, what the worker with the oldest has. Journal entries are summed up.
+    Of an issuer's keys, what the worker with the oldest has. Journal entries and parked tokens are
+    summed up. ``own`` is `of_publisher` of the parent: what is wrong there is shown, and takes
+    nobody out of service, for no provider's logout goes there.
     """
     answers = [state for state in states if state is not None]
+    writers = [*answers, *([own] if own is not None else [])]
     body: Body = {
         "ready": len(answers) == len(states) and all(one["ready"] for one in answers),
         "stopping": any(one["stopping"] for one in answers),
         "workers": {"all": len(states), "answering": len(answers)},
-        "redis": _all_of([one["redis"] for one in answers]),
+        "redis": _all_of([one["redis"] for one in writers]),
         "issuers": {
             name: _oldest([one["issuers"][name] for one in answers])
             for name in (answers[0]["issuers"] if answers else ())
         },
     }
-    if journals := [one["journal"] for one in answers if "journal" in one]:
+    if journals := [one["journal"] for one in writers if "journal" in one]:
         body["journal"] = _all_of(journals)
     return body
 
@@ -166,4 +184,4 @@ def _oldest(parts: Sequence[Body]) -> Body:
         age = part["age_seconds"]
         return not part["attempted"], age is None, age or 0.0
 
-    return max(parts, key=worst)
+    return max(parts, key=worst) | {"parked": sum(part["parked"] for part in parts)}

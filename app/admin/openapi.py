@@ -13,6 +13,7 @@ _ID = r"^(?!\.{1,2}$)(?!.*%[0-9A-Fa-f]{2})[^\u0000-\u001f\u007f-\u009f/\\]+$"
 _VALUE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 
 _ISSUER = "Which issuer, by any of its names; needed where several have a session API."
+_USER = "Its user; spares a provider that finds sessions by user (Keycloak) a search."
 
 
 @cache
@@ -69,7 +70,7 @@ def _paths() -> Json:
                 "One session: what the provider says of it, and how it is in each app.",
                 [
                     _query("issuer", _ISSUER),
-                    _query("user", "Its user; spares some providers a search."),
+                    _query("user", _USER, maxLength=255, pattern=_ID),
                 ],
                 {200: "SessionAndApps"},
                 _PROVIDER,
@@ -79,6 +80,7 @@ def _paths() -> Json:
                 "End a session, and follow that to its end. 200: it is gone, as ended before.",
                 [
                     _query("issuer", _ISSUER),
+                    _query("user", _USER, maxLength=255, pattern=_ID),
                     _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
                     *_WHO_AND_WHY,
                 ],

@@ -7,6 +7,7 @@ away would protect the wrong one; the line of the log has it.
 
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,12 @@ from .faults import ApiFault
 
 log = new_log(__name__)
 
+# Who watches something looks again each second: of the same look an entry each ten minutes.
+_NOTED_SECONDS = 600.0
+
+# Looks that are remembered; some hundred bytes each.
+_MOST_NOTED = 2000
+
 
 class Records:
     """Writes to Redis by ``client``. ``clock`` is epoch seconds."""
@@ -35,6 +42,7 @@ class Records:
         self._settings = settings
         self._client = client
         self._hashed: KeyedHash | None = None
+        self._looked: OrderedDict[str, float] = OrderedDict()
 
     async def look(self, act: str, request: Request, **members: Any) -> None:
         """Note that somebody looks. Raises `ApiFault` where that can not be noted."""
@@ -45,6 +53,18 @@ class Records:
                 503, "audit_unavailable", "the audit can not be written now, so nothing is shown",
                 retry_after=5,
             ) from error  # fmt: skip
+
+    async def look_again(self, act: str, request: Request, **members: Any) -> None:
+        """`look`, for what pages and scripts look at again and again: noted once in ten minutes for
+        who looks and at what."""
+        key, now = repr(_act(act, request, members)), time.monotonic()
+        if now - self._looked.get(key, -_NOTED_SECONDS) < _NOTED_SECONDS:
+            return
+        await self.look(act, request, **members)
+        self._looked.pop(key, None)
+        self._looked[key] = now
+        if len(self._looked) > _MOST_NOTED:
+            self._looked.popitem(last=False)
 
     async def act(self, act: str, request: Request, **members: Any) -> None:
         """Note what was done. Never fails."""

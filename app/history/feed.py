@@ -36,6 +36,10 @@ _BEGINNING = "0-0"
 class Cursor(dict[str, str]):
     """How far each stream has been read: its last id, by the app's name, or `REFUSALS`."""
 
+    def reaches(self, name: str, entry_id: str) -> bool:
+        """Whether the entry is not after it."""
+        return name in self and stream_id(entry_id) <= stream_id(self[name])
+
     def __str__(self) -> str:
         """One line of ASCII without blanks, for a ``Last-Event-ID``."""
         return json.dumps(self, separators=(",", ":"))
@@ -157,8 +161,17 @@ class Feed:
         if name in self._unchecked:
             missed = await self._is_broken(name, key)
             self._unchecked.discard(name)
-        command = ("XRANGE", key, f"({self.cursor[name]}", "+", "COUNT", PAGE)
-        (found,) = await self._ask(name, [command])
+        # The oldest is asked for behind the page: what is trimmed in between may have been in it.
+        at = self.cursor[name]
+        found, oldest = await self._ask(
+            name,
+            [
+                ("XRANGE", key, f"({at}", "+", "COUNT", PAGE),
+                ("XRANGE", key, "-", "+", "COUNT", 1),
+            ],
+        )
+        if found and not missed:
+            missed = _is_trimmed(at, oldest)
         return [*([(name, Missed(app=name))] if missed else []), *((name, one) for one in found)]
 
     async def _is_broken(self, name: str, key: str) -> bool:
@@ -177,7 +190,7 @@ class Feed:
         if last < at:
             self.cursor[name] = newest[0][0] if newest else _BEGINNING
             return True
-        return bool(oldest) and at != (0, 0) and stream_id(oldest[0][0]) > at
+        return _is_trimmed(self.cursor[name], oldest)
 
     async def _ask(self, name: str, commands: Sequence[tuple[str | int, ...]]) -> list[list[Entry]]:
         if name == REFUSALS:
@@ -185,6 +198,28 @@ class Feed:
         else:
             answers = await self._reading.of_app(name, commands)
         return [entries(needed(answer)) for answer in answers]
+
+
+async def ends(reading: Reading, apps: Sequence[str], *, refusals: bool) -> Cursor:
+    """Where each stream ends now: what comes from here on is after it. Raises `Unreadable`."""
+
+    async def end(name: str) -> str:
+        key = REFUSED if name == REFUSALS else AppKeys(name).events
+        command = ("XREVRANGE", key, "+", "-", "COUNT", 1)
+        (answer,) = await reading.of_key(key, [command])
+        newest = entries(needed(answer))
+        return newest[0][0] if newest else _BEGINNING
+
+    names = [*apps, *([REFUSALS] if refusals else [])]
+    return Cursor(zip(names, await asyncio.gather(*map(end, names)), strict=True))
+
+
+def _is_trimmed(position: str, oldest: Sequence[Entry]) -> bool:
+    """Whether entries after this position may have been trimmed."""
+    at = stream_id(position)
+    if at == (0, 0) or at[1] == _LAST:
+        return False
+    return bool(oldest) and stream_id(oldest[0][0]) > at
 
 
 def _time(found: tuple[str, Entry | Missed]) -> float:

@@ -23,12 +23,14 @@ class Filter:
     reason: str | None = None
     sid_hash: str | None = None
     sub_hash: str | None = None
+    text: str | None = None
+    """Is to be in what the item names, in whatever case; see `text_of`."""
 
     def lets(self, item: Told | Refusal) -> bool:
         """Whether it may pass. An event that can not be read passes: it may be the one."""
         if isinstance(item, Told):
             return self._lets_event(item)
-        if self.kind is not None:
+        if self.kind is not None or not self._lets_text(item):
             return False
         return (
             self.iss in (None, item.iss)
@@ -46,7 +48,25 @@ class Filter:
             and self.kind in (None, event.kind)
             and self.sid in (None, event.sid)
             and self.sub in (None, event.sub)
+            and self._lets_text(told)
         )
+
+    def _lets_text(self, item: Told | Refusal) -> bool:
+        return self.text is None or self.text.lower() in text_of(item)
+
+
+def text_of(item: Told | Refusal) -> str:
+    """What a text is looked for in, in lower case: whom it is about, who sent it, and why."""
+    words: tuple[str | None, ...]
+    if isinstance(item, Refusal):
+        words = (item.iss, item.aud, item.reason, item.rule, item.kid)
+    elif (event := item.event) is None:
+        words = (item.app,)
+    else:
+        words = (
+            item.app, event.iss, event.sid, event.sub, event.source, *(event.client_ids or ()),
+        )  # fmt: skip
+    return " ".join(one for one in words if one).lower()
 
 
 EVERYTHING = Filter()

@@ -11,7 +11,7 @@ from backchannel_logout import AppKeys, Outcome
 from backchannel_logout.event import stream_id
 
 from .facts import AppOverview, AppStory, Question, Told
-from .feed import Feed, OnAway
+from .feed import Cursor, Feed, OnAway, ends
 from .filters import EVERYTHING, Filter
 from .notes import AUDIT, REFUSED, AuditEntry, Refusal
 from .overview import overview
@@ -149,6 +149,10 @@ class History:
             since=since,
             on_away=on_away,
         )
+
+    async def ends(self, apps: Sequence[str] | None = None, *, refusals: bool = True) -> Cursor:
+        """Where these apps (None: all) and the refusals end now. Raises `Unreadable`."""
+        return await ends(self._reading, self.apps if apps is None else apps, refusals=refusals)
 
     def _of_key(self, key: str) -> Ask:
         return lambda commands: self._reading.of_key(key, commands)

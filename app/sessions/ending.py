@@ -75,11 +75,18 @@ class Ending:
     created_at: float | None
     """Of the session, as the provider told: its id may be given to another one later."""
     began_at: float
+    used_at: float | None = None
+    """The newest moment that the provider told of the session, by its own clock: what is to end may
+    have logged in at any time up to then."""
     refresh_tokens: bool = False
     who: str = "-"
     why: str | None = None
     asked_at: float | None = None
     gone_at: float | None = None
+    ended_by: float | None = None
+    """Known with ``gone_at``: what logged in later was never of this session."""
+    hindered: str | None = None
+    """Why a logout token may have come that we could not take: a key of `HINDRANCES`."""
     over_at: float | None = None
     outcome: Step | None = None
     """`CONFIRMED` or `UNCONFIRMED`, when it is over."""
@@ -147,6 +154,8 @@ class Ending:
             "refresh_tokens": json.dumps(self.refresh_tokens),
             "who": self.who,
         }
+        if self.used_at is not None:
+            fields["used_at"] = repr(self.used_at)
         if self.why is not None:
             fields["why"] = self.why
         return fields
@@ -173,6 +182,9 @@ class Ending:
                 why=texts.get("why"),
                 asked_at=_time(texts, "asked_at"),
                 gone_at=_time(texts, "gone_at"),
+                used_at=_time(texts, "used_at"),
+                ended_by=_time(texts, "ended_by"),
+                hindered=texts.get("hindered"),
                 over_at=_time(texts, "over_at"),
                 outcome=Step(texts["outcome"]) if "outcome" in texts else None,
                 trouble=Trouble(**json.loads(texts["trouble"])) if "trouble" in texts else None,
@@ -206,6 +218,13 @@ def _time(texts: Mapping[str, str], name: str) -> float | None:
 
 # -- why no token came ----------------------------------------------------------------------
 
+HINDRANCES = {
+    "started": "was started only after the provider had been asked",
+    "redis": "did not reach Redis for some of that time",
+    "unavailable": "answered logout tokens with 503 in that time",
+}
+"""What may have kept us from taking a token, as far as the process knows that followed the end."""
+
 _LIKELY_CAUSES = {
     "auth0": "the session-revoked initiator is off for this application (set"
     " oidc_logout.backchannel_logout_initiators to mode all, or add session-revoked), or the"
@@ -226,11 +245,14 @@ def explanation(ending: Ending, confirm_within: float) -> str | None:
         return None
     if not ending.awaits_token:
         return f"{ending.provider} sends no logout token for it; the receiver told the apps itself."
-    cause = _LIKELY_CAUSES.get(ending.provider, "back-channel logout is off for this client")
-    return (
+    what = (
         f"No logout token came within {confirm_within:g} s for {', '.join(ours)}; the receiver"
-        f" wrote the revocation itself. The likely cause: {cause}."
+        " wrote the revocation itself."
     )
+    if (hindrance := HINDRANCES.get(ending.hindered or "")) is not None:
+        return f"{what} It {hindrance}, so the provider may have sent one that was not taken."
+    cause = _LIKELY_CAUSES.get(ending.provider, "back-channel logout is off for this client")
+    return f"{what} The likely cause: {cause}."
 
 
 def as_json(ending: Ending, confirm_within: float) -> dict[str, Any]:

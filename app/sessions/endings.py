@@ -37,7 +37,8 @@ MOST_FOLLOWED = 200
 
 class Endings:
     """For every issuer whose provider has a session API. ``providers`` and ``issuers`` are by the
-    issuer's configured name; ``clock`` is epoch seconds, ``confirm_within`` seconds."""
+    issuer's configured name; ``unavailable`` says how many logout tokens the service has answered
+    with 503; ``clock`` is epoch seconds, ``confirm_within`` seconds."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Endings:
         me: str,
         give_up: float = GIVE_UP_SECONDS,
         on_over: Callable[[Ending], Awaitable[None]] | None = None,
+        unavailable: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.confirm_within = confirm_within
@@ -60,7 +62,9 @@ class Endings:
         self._writer = writer
         self._give_up = give_up
         self._on_over = on_over
+        self._unavailable = unavailable
         self._clock = clock
+        self._started_at = clock()
         self._followed: dict[str, asyncio.Task[None]] = {}
 
     async def begin(
@@ -130,6 +134,8 @@ class Endings:
             clock=self._clock,
             confirm_within=self.confirm_within,
             give_up=self._give_up,
+            started_at=self._started_at,
+            unavailable=self._unavailable,
         )
         task = asyncio.create_task(self._followed_to_its_end(Follower(world, ending)))
         self._followed[ending.id] = task
@@ -187,6 +193,7 @@ class Endings:
     ) -> Ending:
         issuer = self._issuers[session.issuer]
         apps, told = concerned(issuer, session)
+        now = round(self._clock(), 3)
         positions = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
         return Ending(
             issuer=session.issuer,
@@ -197,11 +204,19 @@ class Endings:
             awaits_token=provider.sends_logout_tokens and told,
             positions=dict(zip(apps, positions, strict=True)),
             created_at=session.created_at,
-            began_at=round(self._clock(), 3),
+            used_at=_used_at(session, at_most=now + issuer.leeway),
+            began_at=now,
             refresh_tokens=refresh_tokens,
             who=who,
             why=why,
         )
+
+
+def _used_at(session: ProviderSession, *, at_most: float) -> float | None:
+    """`Ending.used_at`; ``at_most``: no cutoff is later, so nothing later can be asked of one."""
+    told = (session.created_at, session.authenticated_at, session.last_seen_at)
+    newest = max((at for at in told if at is not None), default=None)
+    return None if newest is None else min(newest, at_most)
 
 
 def concerned(issuer: IssuerSettings, session: ProviderSession) -> tuple[Sequence[str], bool]:

@@ -1,5 +1,6 @@
 """Whether an app has been told of an ending: its marker and its event in Redis."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from backchannel_logout.event import stream_id
 from .ending import Ending, Telling
 
 # How far the provider's clock may be behind ours: a token that says the user was signed out before
-# that is about an earlier logout, and sessions that began since are not dead.
+# that is about an earlier logout, and sessions that began since are not dead. When the session was
+# used last, by the provider's own clock, says it better.
 _CLOCKS = 5
 
 # Events of one app between the beginning and now: a storm of some minutes.
@@ -66,6 +68,9 @@ def _read(entry: Entry, ending: Ending, names: Sequence[str], leeway: float) -> 
     of_session = event.kind is EventKind.SESSION and event.sid == ending.session
     of_user = event.kind is EventKind.USER and event.sub == ending.user
     if event.iss not in names or not (of_session or of_user or event.kind is EventKind.ALL):
+        return None
+    # What ends less than all of the session is about one before it, under the same id.
+    if ending.used_at is not None and event.cutoff < math.floor(ending.used_at):
         return None
     # Of the session itself an earlier token is as good, as far as the clocks may differ.
     if event.cutoff < ending.began_at - (leeway if of_session else _CLOCKS) - 1:

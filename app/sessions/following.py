@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,10 @@ class World:
     clock: Callable[[], float]
     confirm_within: float
     give_up: float
+    started_at: float
+    """Epoch seconds, of this process."""
+    unavailable: Callable[[], float]
+    """How many logout tokens the service has answered with 503."""
 
 
 class Follower:
@@ -66,6 +71,8 @@ class Follower:
         self._pause = _FIRST_PAUSE
         self._next_question = now
         self._look = _FIRST_LOOK
+        self._unavailable_before = world.unavailable()
+        self._redis_was_away = False
 
     async def follow(self) -> Ending:
         """Return when it is over."""
@@ -79,7 +86,7 @@ class Follower:
         try:
             await self._step()
         except Unreadable:
-            pass  # the writer's watch says in the log that Redis is away
+            self._redis_was_away = True  # the writer's watch says so in the log
         except Exception:
             # It is tried again, up to the same bound.
             log.exception("ending", outcome="failed", error="internal")
@@ -111,15 +118,17 @@ class Follower:
                     ending.session, refresh_tokens=ending.refresh_tokens
                 )
                 await self._note(asked_at=world.clock())
-                gone = not known
+                gone, later = not known, None
             else:
                 found = await world.provider.read(ending.session, user_id=ending.user)
-                gone = self._is_gone(found)
+                later = self._later(found)
+                gone = later is not None or has_ended(found, refresh_tokens=ending.refresh_tokens)
         except ProviderFault as fault:
             await self._note_fault(fault)
             return
         if gone:
-            await self._note(gone_at=world.clock())
+            now = world.clock()
+            await self._note(gone_at=now, ended_by=self._ended_by(now, later))
             await self._note_trouble(None)
             return
         if ending.asked_at is not None and self._waited_for_tokens():
@@ -128,15 +137,23 @@ class Follower:
             await self._note_trouble(None)
         self._wait_for_provider(0.0)
 
-    def _is_gone(self, found: ProviderSession | None) -> bool:
-        if has_ended(found, refresh_tokens=self.ending.refresh_tokens):
-            return True
-        # The provider has given the id to another session since (Keycloak does).
+    def _later(self, found: ProviderSession | None) -> float | None:
+        """When the session began that has got the id since (Keycloak does that); None: it is none.
+
+        By the provider's clock, as the beginning of the one before is. What lives in refresh tokens
+        has a beginning of its own, and is no later login.
+        """
         before = self.ending.created_at
-        after = found.created_at if found is not None else None
-        return (
-            before is not None and after is not None and after > max(before, self.ending.began_at)
-        )
+        after = found.created_at if found is not None and not found.offline else None
+        return after if before is not None and after is not None and after > before else None
+
+    def _ended_by(self, now: float, later: float | None) -> float:
+        """Until when the session that is gone can have been signed in with: docs/decisions/0027."""
+        used = self.ending.used_at or 0.0
+        if later is not None:
+            # Cutoffs are whole seconds, and what logged in at one is dead.
+            return max(used, math.floor(later) - 1.0)
+        return max(used, now)
 
     async def _note_fault(self, fault: ProviderFault) -> None:
         """It has no answer: nothing is known of the session, and it is asked again."""
@@ -172,16 +189,32 @@ class Follower:
     async def _write(self) -> None:
         """Tell the apps ourselves: the provider has said that the session is gone."""
         ending = self.ending
+        if ending.hindered is None and (hindrance := self._hindrance()) is not None:
+            await self._world.notes.note(ending.id, hindered=hindrance)
+            self.ending = ending = replace(ending, hindered=hindrance)
         found = revocations(
             self._world.issuer, ending.untold,
             jti=f"ending-{ending.id}-{ending.began_at:.3f}",  # should two followers write it
-            now=self._world.clock(), sid=ending.session, sub=ending.user, source=ending.provider,
+            now=self._world.clock(), since=ending.ended_by or ending.gone_at,
+            sid=ending.session, sub=ending.user, source=ending.provider,
         )  # fmt: skip
         until = asyncio.get_running_loop().time() + _WRITE_SECONDS
         try:
             await self._world.writer.write(found, until=until)
         except DependencyUnavailable as fault:
+            self._redis_was_away = True
             await self._note_trouble(fault.outage.value, "")
+
+    def _hindrance(self) -> str | None:
+        """What may have kept us from taking a token since the question; one of `HINDRANCES`."""
+        asked_at = self.ending.asked_at
+        if asked_at is not None and self._world.started_at > asked_at:
+            return "started"
+        if self._redis_was_away:
+            return "redis"
+        if self._world.unavailable() > self._unavailable_before:
+            return "unavailable"
+        return None
 
     # -- what is noted ---------------------------------------------------------------------
 

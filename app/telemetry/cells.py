@@ -163,11 +163,27 @@ class Cells:
 
         return observe
 
+    def sum_of(self, metric: Metric, chosen: Callable[[Labels], bool]) -> Callable[[], float]:
+        """Says what the chosen counters of the metric have counted together, until it is asked."""
+        numbers = self._numbers
+        places = [
+            place
+            for (name, labels), place in self._places.items()
+            if name == metric.name and chosen(labels)
+        ]
+        return lambda: sum(numbers[place] for place in places)
+
     def values(self) -> Iterable[tuple[Metric, Labels, Sequence[float]]]:
         """What was counted: one number, or those of a histogram."""
         for metric, labels, place in self._series:
             width = len(metric.buckets) + 2 if metric.buckets else 1
             yield metric, labels, self._numbers[place : place + width].tolist()
+
+
+def unavailable_in(cells: Iterable[Cells]) -> Callable[[], float]:
+    """Says how many logout tokens these processes have answered with 503, until it is asked."""
+    counters = [one.sum_of(TOKENS, lambda labels: labels[2] == "unavailable") for one in cells]
+    return lambda: sum(counter() for counter in counters)
 
 
 def new_memory() -> int:

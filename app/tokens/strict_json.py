@@ -10,11 +10,19 @@ from typing import Any, NoReturn
 
 
 class NotStrictJson(ValueError):
-    """Not a JSON object that every parser reads alike."""
+    """Not JSON that every parser reads alike."""
 
 
 def strict_object(raw: bytes) -> dict[str, Any]:
     """Parse one JSON object from UTF-8. Raises `NotStrictJson`."""
+    parsed = strict_json(raw)
+    if not isinstance(parsed, dict):
+        raise NotStrictJson
+    return parsed
+
+
+def strict_json(raw: bytes) -> Any:
+    """Parse one JSON value from UTF-8. Raises `NotStrictJson`."""
     try:
         # decode() first: json.loads would also take UTF-16 and UTF-32 bytes.
         parsed = _parsed(raw.decode("utf-8"))
@@ -24,8 +32,6 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         # ValueError: not UTF-8, not JSON, an integer of thousands of digits, and our own.
         raise NotStrictJson from None
-    if not isinstance(parsed, dict):
-        raise NotStrictJson
     return parsed
 
 

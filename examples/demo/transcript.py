@@ -51,7 +51,7 @@ def invitation(stage: Stage) -> None:
         f"""\
   1. Open {stage.shop_url} in two browsers (a private window is another one),
      and sign in as Bob in both.
-  2. In one of them, open {stage.shop_url}/account and sign out the other.
+  2. In one of them, open {stage.shop_url}/sessions and sign out the other.
   3. Reload the shop in both.
 
   Or end all of Bob's sessions through the provider's API, which is shaped like Auth0's:

@@ -41,6 +41,8 @@ class AccountScene:
 
     def __init__(self, receiver: Receiver, tenant: Tenant, keys: Provider, redis: Any) -> None:
         self.receiver, self.tenant, self.keys, self.redis = receiver, tenant, keys, redis
+        self.redis_url = ""
+        self.redis_server: RedisServer
         found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
         assert found
         self.url = found[1]
@@ -71,7 +73,7 @@ class AccountScene:
         )
 
     def ids(self, session: dict[str, Any]) -> list[str]:
-        return [one["id"] for one in self.ask("GET", "", session).json()["sessions"]]
+        return [one["id"] for one in self.ask("GET", "", session).json()]
 
     def until_final(self, sid: str, session: dict[str, Any]) -> dict[str, Any]:
         def state() -> dict[str, Any]:
@@ -96,15 +98,22 @@ def now() -> int:
 
 
 @contextlib.contextmanager
-def account_scene(tmp_path: Path, top: str = "") -> Iterator[AccountScene]:
-    redis = RedisServer(tmp_path / "redis").start()
+def account_scene(
+    tmp_path: Path, top: str = "", redis_url: str | None = None
+) -> Iterator[AccountScene]:
+    """``redis_url`` is of a server that the test has started; else there is one of its own."""
+    redis = RedisServer(tmp_path / "own-redis")
+    if redis_url is None:
+        redis_url = redis.start().url
     with Provider() as keys, Tenant(keys) as tenant:
-        text = settings(redis.url, tenant, keys, TOP + top)
+        text = settings(redis_url, tenant, keys, TOP + top)
         receiver = Receiver(tmp_path / "receiver", text).start()
         tenant.receiver = receiver
         look = redis.client()
         try:
-            yield AccountScene(receiver, tenant, keys, look)
+            scene = AccountScene(receiver, tenant, keys, look)
+            scene.redis_url, scene.redis_server = redis_url, redis
+            yield scene
         finally:
             look.close()
             receiver.stop()

@@ -13,7 +13,7 @@ def test_an_access_token_of_ours_lists_and_ends(alice: AccountScene) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     token = alice.access_token(own)
 
-    listed = alice.ask("GET", "", None, token).json()["sessions"]
+    listed = alice.ask("GET", "", None, token).json()
     assert [(one["id"], one["current"]) for one in listed] == [(own, True), (other, False)]
     assert alice.ask("DELETE", f"/{other}", None, token).json()["id"] == other
 

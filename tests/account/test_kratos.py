@@ -45,7 +45,7 @@ admin_url = "{kratos.origin}"
             return receiver.http.request(method, url + path, headers=headers)
 
         try:
-            listed = ask("GET").json()["sessions"]
+            listed = ask("GET").json()
             assert {one["id"] for one in listed} == {own, other}
             assert listed[0]["current"]
             assert listed[0]["device"]["last_ip"] == "192.0.2.2"

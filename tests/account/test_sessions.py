@@ -42,7 +42,7 @@ def test_the_list_has_auth0s_names_and_the_current_one_first(alice: AccountScene
 
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
-    first, second = answer.json()["sessions"]
+    first, second = answer.json()
     assert (first["id"], first["current"]) == (own, True)
     assert (second["id"], second["current"]) == (other, False)
     theirs = alice.tenant.sessions[own]

@@ -29,6 +29,13 @@ class Tenant(Auth0Api):
         self.sends = True
         self.receiver: Receiver | None = None
 
+    def get_well(self) -> None:
+        """Be as it is when all is well, without sessions, whatever a test has done to it."""
+        self.faults.clear()
+        self.sessions.clear()
+        self.scopes = set(auth0_api.ALL_SCOPES)
+        self.lag, self.sends = 0.0, True
+
     def carry_out(self, now: float) -> None:
         before = dict(self.sessions)
         super().carry_out(now)

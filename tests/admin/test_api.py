@@ -178,6 +178,25 @@ def test_a_body_is_json_small_and_well_formed(scene: ApiScene) -> None:
     assert code_of(nothing) == (400, "invalid_request")
     binary = scene.ask("POST", "/revocations", content=b"\xff\xfe", headers=as_json)
     assert code_of(binary) == (400, "invalid_request")
+    twice = b'{"sid": "a", "reason": "x", "sid": "b"}'
+    answer = scene.ask("POST", "/revocations", content=twice, headers=as_json)
+    assert code_of(answer) == (400, "invalid_request")
+    assert "each member said once" in answer.json()["error_description"]
+
+
+@pytest.mark.parametrize("member", ["sid", "sub", "app", "issuer", "reason", "by"])
+def test_half_a_character_is_refused_at_the_door(scene: ApiScene, member: str) -> None:
+    """A lone surrogate: no key in Redis and no line of the log can hold it."""
+    as_json = {"content-type": "application/json"}
+    body = json.dumps({"sid": "s", "reason": "a test", member: "\ud800"})
+    answer = scene.ask("POST", "/revocations", content=body, headers=as_json)
+    assert code_of(answer) == (400, "invalid_request")
+    for path in ("/sessions/%ED%A0%80", "/users/%ED%A0%80/sessions"):
+        assert code_of(scene.get(path)) == (400, "invalid_request")
+        assert code_of(scene.delete(path)) == (400, "invalid_request")
+    for name in ("sid", "sub", "issuer"):
+        assert scene.get(f"/revocations?{name}=%ED%A0%80").status_code in (200, 400, 404)
+    assert "internal" not in scene.receiver.log
 
 
 # -- revocations -----------------------------------------------------------------------------
@@ -258,13 +277,15 @@ def test_every_act_and_every_look_is_in_the_audit_with_nobodys_id(tmp_path: Path
         own.get("/revocations", params={"sub": "auth0|dora"})
         entries = own.audit()
         assert [one["act"] for one in entries] == [
-            "sessions.list", "session.read", "session.end", "session.ended", "revocation.write",
-            "revocation.read",
+            "sessions.list", "session.read", "session.end", "session.state", "session.ended",
+            "revocation.write", "revocation.read",
         ]  # fmt: skip
-        assert [one["who"] for one in entries] == ["admin-api"] * 2 + ["ada"] * 3 + ["admin-api"]
+        assert [one["who"] for one in entries] == [
+            "admin-api", "admin-api", "ada", "admin-api", "ada", "ada", "admin-api",
+        ], "who watches the end asks often, and is noted once"  # fmt: skip
         assert entries[2]["why"] == "stolen"
-        assert entries[3]["outcome"] == "confirmed"
-        assert entries[4]["outcome"] == "done"
+        assert entries[4]["outcome"] == "confirmed"
+        assert entries[5]["outcome"] == "done"
         assert {one["sub_hash"] for one in entries if "sub_hash" in one} == {entries[0]["sub_hash"]}
         assert all(one["peer"] == "127.0.0.1" for one in entries if one["act"] != "session.ended")
         everything = json.dumps(entries) + own.receiver.log

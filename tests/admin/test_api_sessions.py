@@ -25,13 +25,8 @@ BOB = "auth0|bob"
 
 @pytest.fixture(autouse=True)
 def _well(scene: ApiScene) -> Iterator[None]:
-    """The tenant as it is when all is well, whatever the test before has done to it."""
     yield
-    tenant = scene.tenant
-    tenant.faults.clear()
-    tenant.sessions.clear()
-    tenant.scopes = set(ALL_SCOPES)
-    tenant.lag, tenant.sends = 0.0, True
+    scene.tenant.get_well()
 
 
 def marker(scene: ApiScene, app: str, session: str) -> str | None:

@@ -49,7 +49,30 @@ def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: 
         over = scene.over(session)
         assert over["state"] == "confirmed"
         assert {one["source"] for one in over["apps"]} == {"auth0"}
+        # Nobody was there to take a token: that says nothing of the provider's settings.
+        assert "was started only after" in over["explanation"]
+        assert "initiator" not in over["explanation"]
         assert (over["began_at"], over["asked_at"]) == (before["began_at"], before["asked_at"])
         assert len(scene.tenant.asked("DELETE")) == 1
         (ended,) = [one for one in scene.audit() if one["act"] == "session.ended"]
         assert (ended["who"], ended["outcome"]) == ("ada", "confirmed")
+
+
+def test_what_workers_answered_with_503_is_known_to_who_explains_a_missing_token(
+    tmp_path: Path,
+) -> None:
+    with api_scene(tmp_path, top="workers = 2") as scene:
+        scene.tenant.sends = False
+        before = scene.tenant.add(ALICE)
+        assert scene.delete(f"/sessions/{before}").status_code == 202
+        assert "initiator" in scene.over(before)["explanation"]
+
+        session = scene.tenant.add(ALICE)
+        scene.tenant.lag = 2.0
+        assert scene.delete(f"/sessions/{session}").status_code == 202
+        scene.keys.mode = "500"
+        token = scene.keys.token(sid=session, sub=ALICE, header={"kid": "not-fetched-yet"})
+        assert scene.receiver.post(token).status_code == 503
+        explanation = scene.over(session)["explanation"]
+        assert "answered logout tokens with 503 in that time" in explanation
+        assert "initiator" not in explanation

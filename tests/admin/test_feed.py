@@ -7,6 +7,7 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.admin.api_stage import ApiScene, Listener, api_scene
+from tests.support.listening import event
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
@@ -85,6 +86,29 @@ def test_a_stream_that_was_trimmed_past_the_reader_says_that_entries_are_missing
         assert feed.next()[0] == "ready"
         assert feed.next() == ("missed", {"app": "shop"})
         assert feed.next()[1]["sid"] == "c-3"
+
+
+def test_a_reader_that_is_slower_than_the_trimming_is_told_and_goes_on(tmp_path: Path) -> None:
+    """What it has not read when the stream is trimmed past it is gone, also while it listens."""
+    with api_scene(tmp_path) as own, Listener(own, "/feed?app=shop&refusals=false") as feed:
+        assert feed.next()[0] == "ready"
+        send(own, "the-first")
+        assert feed.next()[1]["sid"] == "the-first"
+        pipeline = own.redis.pipeline(transaction=False)
+        # More than every buffer on the way takes: the receiver stops, and waits for the reader.
+        padding = "x" * 20_000
+        for n in range(3000):
+            fields = event("shop", f"{n}-{padding}").to_fields()
+            pipeline.xadd(AppKeys("shop").events, fields, maxlen=1000, approximate=False)
+        pipeline.execute()
+        send(own, "the-last")
+        names, sid = [], ""
+        while sid != "the-last":
+            name, found = feed.next()
+            names.append(name)
+            sid = found.get("sid", "")
+        assert len(names) < 3000
+        assert "missed" in names
 
 
 def test_listeners_are_few_and_their_places_are_given_back(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_at_a_fixed_rate_nothing_is_sent_before_it_is_due(stage: Stage) -> None:
     assert outcome.seconds > 0.3  # half a second on average, and the draw is always the same
 
 
+def test_who_waits_for_a_connection_counts_from_when_it_was_due(stage: Stage) -> None:
+    with asgi.running(stage, "bare") as server:
+        outcome = send(server.port, [ASK] * 100, rate=100_000, connections=1)
+    assert len(outcome.sent) == 100
+    assert outcome.sent == sorted(outcome.sent)
+    assert outcome.sent[-1] - outcome.sent[0] < outcome.seconds / 2  # due within a millisecond
+
+
 def test_a_connection_that_the_server_closes_after_an_answer_is_opened_again() -> None:
     with _answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as port:
         assert send(port, [ASK] * 5, connections=1).statuses == {200: 5}

@@ -1,23 +1,32 @@
-"""A browser for each test, and contexts of it: each is a person's own, with its own cookies."""
+"""One browser for all tests of a file, and contexts of it: each is a person's own.
 
-import shutil
+The receiver, the provider's API and the app are the same for all files.
+"""
+
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+from tests.account.app_process import running_apps
+from tests.account.stage import AccountScene, account_scene
+from tests.console.browser import chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium here (Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with chromium() as running:
         yield running
-        running.close()
+
+
+@pytest.fixture(scope="package")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountScene]:
+    with account_scene(tmp_path_factory.mktemp("account")) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def app(scene: AccountScene) -> Iterator[str]:
+    """The address of an app that shows its users their sessions."""
+    with running_apps(scene, "starlette") as running:
+        yield running["starlette"]

@@ -26,7 +26,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 import backchannel_logout.django
-from backchannel_logout import AppKeys, AsyncSessionGuard, SessionNotIdentified
+from backchannel_logout import AppKeys, AsyncSessionGuard, SessionGuard, SessionNotIdentified
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
 from backchannel_logout.session import SESSION_MEMBERS
@@ -161,12 +161,18 @@ def new_browser(
 ) -> Iterator[NewBrowser]:
     """A browser of an app with these options, each with a middleware of its own."""
     guards: list[AsyncSessionGuard] = []
+    of_threads: list[SessionGuard] = []
 
     def new_guard(**options: Any) -> AsyncSessionGuard:
         guards.append(AsyncSessionGuard(**options))
         return guards[-1]
 
+    def new_guard_of_threads(**options: Any) -> SessionGuard:
+        of_threads.append(SessionGuard(**options))
+        return of_threads[-1]
+
     monkeypatch.setattr(backchannel_logout.django, "AsyncSessionGuard", new_guard)
+    monkeypatch.setattr(backchannel_logout.django, "SessionGuard", new_guard_of_threads)
     if request.param == "WSGI":
         runner = None
     else:
@@ -175,15 +181,24 @@ def new_browser(
         monkeypatch.setattr(backchannel_logout.django, "SessionGuard", None)
     overrides: list[Any] = []
 
-    def new(middleware: tuple[str, ...] = (SESSIONS, OURS), **options: Any) -> Browser:
-        given = {"redis": shared_redis.url, "app": app} | options
-        overrides.append(override_settings(BACKCHANNEL_LOGOUT=given, MIDDLEWARE=list(middleware)))
+    def new(
+        middleware: tuple[str, ...] = (SESSIONS, OURS), *, engine: str = "db", **options: Any
+    ) -> Browser:
+        overrides.append(
+            override_settings(
+                BACKCHANNEL_LOGOUT={"redis": shared_redis.url, "app": app} | options,
+                MIDDLEWARE=list(middleware),
+                SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}",
+            )
+        )
         overrides[-1].enable()
         return Browser(runner)
 
     yield new
     for override in reversed(overrides):
         override.disable()
+    for one in of_threads:
+        one.close()
     if runner:
         for guard in guards:
             runner.run(guard.aclose())
@@ -301,29 +316,24 @@ def test_every_kind_of_session_can_end(
     engine: str, new_browser: NewBrowser, app: str, store: redis.Redis
 ) -> None:
     """Those in the database are in all the other tests."""
-    with override_settings(SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}"):
-        browser = new_browser()
-        browser.sign_in("alice")
-        assert browser.get("/me").json()["sub"] == "alice"
-        copied = browser.cookies["sessionid"].value
-        store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
-        assert browser.get("/me").status_code == 401
-        assert browser.get("/me").json()["user"] is None
-        browser.cookies["sessionid"] = copied
-        assert browser.get("/me").status_code == (401 if engine == "signed_cookies" else 200)
-        assert browser.get("/me").json()["user"] is None
+    browser = new_browser(engine=engine)
+    browser.sign_in("alice")
+    assert browser.get("/me").json()["sub"] == "alice"
+    copied = browser.cookies["sessionid"].value
+    store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
+    assert browser.get("/me").status_code == 401
+    assert browser.get("/me").json()["user"] is None
+    browser.cookies["sessionid"] = copied
+    assert browser.get("/me").status_code == (401 if engine == "signed_cookies" else 200)
+    assert browser.get("/me").json()["user"] is None
 
 
 @pytest.mark.usefixtures("store")
-def test_the_middleware_asks_no_database(app: str, shared_redis: RedisServer) -> None:
-    with override_settings(
-        SESSION_ENGINE="django.contrib.sessions.backends.cache",
-        BACKCHANNEL_LOGOUT={"redis": shared_redis.url, "app": app},
-    ):
-        browser = Browser(None)
-        browser.sign_in("alice")
-        with CaptureQueriesContext(connections["default"]) as queries:
-            assert browser.get("/me").json()["sub"] == "alice"
+def test_the_middleware_asks_no_database(new_browser: NewBrowser) -> None:
+    browser = new_browser(engine="cache")
+    browser.sign_in("alice")
+    with CaptureQueriesContext(connections["default"]) as queries:
+        assert browser.get("/me").json()["sub"] == "alice"
     assert len(queries) == 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backchannel_logout import AsyncListener, Event, Gap, GapReason
+from backchannel_logout.listening import reading
 from backchannel_logout.readers import Reader, ReaderKind
 from backchannel_logout.receipts import Outcome, Receipt
 from tests.support.listening import QUICK, Child, Hearing, Stream, event, until
@@ -180,6 +181,57 @@ async def test_the_handler_in_work_is_waited_for_when_it_closes(
     await listener.aclose()
     assert ended.is_set()
     await running
+    assert stream.pending() == 0
+
+
+async def test_events_wait_for_a_telling_that_is_refused_and_none_is_lost(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    """What was handled is told with the next read: that read may have brought the next events."""
+    async with Hearing(listen(shared_redis, stream)) as hearing:
+        await hearing.began()
+        stream.redis.set(stream.keys.receipts, "not a stream")
+        stream.add("s1")
+        await hearing.has("s1")
+        for n in range(2, 20):
+            stream.add(f"s{n}")
+            await asyncio.sleep(0.005)
+        stream.redis.delete(stream.keys.receipts)
+        await hearing.has(*(f"s{n}" for n in range(1, 20)))
+        await until(lambda: stream.pending() == 0, "all are acknowledged")
+    assert sorted(hearing.tried, key=str) == sorted({f"s{n}" for n in range(1, 20)})
+    assert {one["event"] for one in stream.receipts()} == {
+        entry_id for entry_id, _ in stream.redis.xrange(stream.keys.events)
+    }
+
+
+async def test_what_was_handled_is_told_while_the_next_read_waits(
+    shared_redis: RedisServer, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go out together, and the answer of the read may take long."""
+    monkeypatch.setattr(reading, "BLOCK_SECONDS", 60.0)
+    monkeypatch.setattr(reading, "TIMEOUT", 70.0)
+    async with Hearing(listen(shared_redis, stream)) as hearing:
+        await hearing.began()
+        stream.add("s1")
+        await hearing.has("s1")
+        await until(lambda: stream.receipts() and stream.pending() == 0, "Redis knows it")
+        await until(lambda: not hearing.listener._reading._settled, "we know that it does")
+
+
+@pytest.mark.slow
+async def test_a_listener_that_closes_while_it_tells_does_not_tell_twice(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    for n in range(20):
+        async with Hearing(listen(shared_redis, stream)) as hearing:
+            stream.add(f"s{n}")
+            while f"s{n}" not in hearing.sids:
+                await asyncio.sleep(0)
+            for _ in range(n % 5):
+                await asyncio.sleep(0)
+    told = [one["event"] for one in stream.receipts()]
+    assert len(told) == len(set(told)) == 20
     assert stream.pending() == 0
 
 

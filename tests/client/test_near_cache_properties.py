@@ -53,6 +53,8 @@ class Server:
     primary_since: float = START
     behind: float = 0.0
     """How far its clock is, by which it gives ids."""
+    losses: int = 0
+    """How often it has lost everything."""
 
     def write(self, key: str, event: dict[str, str], cutoff: int, now: float) -> None:
         old = self.markers.get(key)
@@ -103,11 +105,12 @@ class World(RuleBasedStateMachine):
         self.following = Following(KEYS, self.reading, self.cache)
         self.sessions: set[Session] = set()
         self.asked: list[Asked] = []
-        self.delivered: list[tuple[Server, Event]] = []
+        self.delivered: list[tuple[Server, int, Event]] = []
+        """By whom, after how many of its losses it was read there, and what."""
         # The tail: its server, what it has asked there, and what was answered.
         self.link: Server | None = None
         self.looked_up_at = START
-        self.read: tuple[float, list[Any]] | None = None
+        self.read: tuple[float, int, list[Any]] | None = None
         self.guards_server = self.primary
 
     @initialize()
@@ -188,7 +191,7 @@ class World(RuleBasedStateMachine):
         server.behind = behind
         self.now += 0.001  # an id is not given twice
         server.markers, server.stream, server.last_id, server.meta = {}, [], "0-0", meta
-        self.delivered = [one for one in self.delivered if one[0] is not server]
+        server.losses += 1
 
     @precondition(lambda self: not self.primary.meta)
     @rule()
@@ -281,14 +284,14 @@ class World(RuleBasedStateMachine):
         """Sent and executed now; delivered later."""
         assert self.link is not None
         commands = self.following.next(0)
-        self.read = (self.now, [self.link.run(command) for command in commands])
+        self.read = (self.now, self.link.losses, [self.link.run(one) for one in commands])
 
     @precondition(lambda self: self.read is not None)
     @rule()
     def a_read_is_delivered(self) -> None:
         assert self.read is not None
         assert self.link is not None
-        sent_at, answers = self.read
+        sent_at, losses, answers = self.read
         self.read = None
         try:
             more = self.following.take(answers, min(sent_at, self.looked_up_at))
@@ -297,7 +300,7 @@ class World(RuleBasedStateMachine):
             return
         for _, fields in answers[0][0][1] if answers[0] else []:
             if fields["kind"] != "another" and fields["v"] == "1" and fields["cutoff"] != "another":
-                self.delivered.append((self.link, Event.from_fields(fields)))
+                self.delivered.append((self.link, losses, Event.from_fields(fields)))
         if not more:
             self.nothing_is_kept_that_this_server_calls_dead(sent_at)
 
@@ -353,8 +356,11 @@ class World(RuleBasedStateMachine):
     @invariant()
     def nothing_contradicts_an_event_that_was_delivered(self) -> None:
         for session in self.kept():
-            for server, event in self.delivered:
-                if self.link is server and names(event, session) and in_force(server, session):
+            for server, losses, event in self.delivered:
+                # What it has lost since, also while the answer was on its way, it may write anew.
+                if self.link is not server or losses != server.losses:
+                    continue
+                if names(event, session) and in_force(server, session):
                     assert session.login_at > event.cutoff, (session, event)
 
     @invariant()

@@ -19,6 +19,13 @@ SCREENSHOTS = ROOT / "dist/screenshots"
 
 DESKTOP, PHONE = (1280, 860), (375, 760)
 
+LOOKS = (
+    ("desk", DESKTOP, "light"),
+    ("desk-dark", DESKTOP, "dark"),
+    ("phone", PHONE, "light"),
+    ("phone-dark", PHONE, "dark"),
+)
+
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
@@ -83,6 +90,21 @@ def keep_picture(page: Page, name: str) -> Path:
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path)
     return path
+
+
+def faults_of_looks(page: Page, name: str) -> list[str]:
+    """What is wrong with the page as it stands, on a desk and a phone, by day and by night; a
+    picture of each is kept."""
+    found = []
+    for look, (width, height), scheme in LOOKS:
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        keep_picture(page, f"{name}.{look}")
+        wide = ["wider than the window"] if overflows(page) else []
+        found += [f"{name}, {look}: {one}" for one in [*barriers(page), *wide]]
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    return found
 
 
 def overflows(page: Page) -> bool:

@@ -1,12 +1,13 @@
 """One receiver and one browser for all tests of a file."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.admin.api_stage import ApiScene, api_scene
-from tests.console.browser import chromium
+from tests.admin.api_stage import TOKEN, ApiScene, api_scene
+from tests.console.browser import chromium, open_page, sign_in
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +20,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiScene]:
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
+
+
+@pytest.fixture
+def page(scene: ApiScene, browser: Browser) -> Any:
+    with open_page(browser, scene.receiver.admin_url) as opened:
+        sign_in(opened, TOKEN)
+        yield opened

@@ -1,88 +1,20 @@
-"""The console in a real browser: each view and its states, on a desk and on a phone."""
+"""The console in a real browser: what its pages do."""
 
-import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backchannel_logout import AppKeys, Outcome, Receipt
-from tests.admin.api_stage import ALICE, TOKEN, ApiScene
-from tests.console.browser import (
-    DESKTOP,
-    PHONE,
-    barriers,
-    keep_picture,
-    open_page,
-    overflows,
-    sign_in,
-)
+from backchannel_logout import AppKeys
+from tests.admin.api_stage import TOKEN, ApiScene, Listener, api_scene
+from tests.console.browser import open_page, sign_in
+from tests.console.filled import add_receipt, fill
 from tests.support.listening import event
-from tests.support.receiver import wait_for
+from tests.support.provider import ABSENT
 
 pytestmark = pytest.mark.slow
-
-VIEWS = ["", "/search", "/refusals", "/explain", "/issuers", "/apps", "/sessions", "/health"]
-
-LOOKS = [("desk", DESKTOP, "light"), ("dark", DESKTOP, "dark"), ("phone", PHONE, "light")]
-
-
-def add_receipt(scene: ApiScene, app: str, entry: str, seconds: float) -> None:
-    """What a listener says when it has handled an event."""
-    receipt = Receipt(
-        event=entry, listener="web", reader="web-1", seconds=seconds, outcome=Outcome.DONE
-    )
-    scene.redis.xadd(AppKeys(app).receipts, receipt.to_fields())
-
-
-def fill(scene: ApiScene) -> None:
-    """Something of everything: logouts, refusals, receipts, a dead letter, sessions."""
-    keys = AppKeys("shop")
-    if scene.redis.xlen(keys.receipts):
-        return
-    assert scene.receiver.post(scene.keys.token()).status_code == 200
-    assert scene.receiver.post(scene.keys.token(aud="shop-web-2")).status_code == 400
-    assert scene.receiver.post(scene.keys.token(iss="https://other.example/")).status_code == 400
-    assert scene.receiver.post(scene.keys.token(exp=100)).status_code == 400
-    entry = scene.redis.xrevrange(keys.events, count=1)[0][0]
-    for n in range(30):
-        add_receipt(scene, "shop", entry, 0.05 + n % 7 / 20)
-    wait_for(lambda: scene.redis.xlen("bcl:v1:refused") >= 3, "refusals are written")
-
-
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look[0])
-def test_each_view_is_without_barriers_and_fits(
-    scene: ApiScene, browser: Browser, look: tuple[str, tuple[int, int], str]
-) -> None:
-    name, size, scheme = look
-    fill(scene)
-    scene.tenant.add(ALICE, f"session-{name}")
-    with open_page(browser, scene.receiver.admin_url, size, scheme) as page:
-        page.goto("/console")
-        found = {"sign-in": barriers(page)}
-        keep_picture(page, f"{name}-sign-in")
-        sign_in(page, TOKEN)
-        views = [
-            *VIEWS,
-            f"/story?sid=sid-1&sub=alice&iss={scene.issuer}",
-            f"/sessions?user={ALICE}",
-        ]
-        for view in views:
-            page.goto("/console" + view)
-            if not view:
-                expect(page.locator("#feed-state")).to_have_text("live")
-            shown = view.strip("/").partition("?")[0] or "feed"
-            shown += "-user" if "user=" in view else ""
-            keep_picture(page, f"{name}-{shown}")
-            found[shown] = [*barriers(page), *(["too wide"] if overflows(page) else [])]
-    assert not any(found.values()), json.dumps(found, indent=1)
-
-
-@pytest.fixture
-def page(scene: ApiScene, browser: Browser) -> Any:
-    with open_page(browser, scene.receiver.admin_url) as opened:
-        sign_in(opened, TOKEN)
-        yield opened
 
 
 def test_the_first_view_is_under_a_hundred_kilobytes(scene: ApiScene, page: Page) -> None:
@@ -95,6 +27,122 @@ def test_the_first_view_is_under_a_hundred_kilobytes(scene: ApiScene, page: Page
     expect(page.locator("#feed-state")).to_have_text("live")
     assert len(sizes) >= 3
     assert sum(sizes) < 100_000
+
+
+def test_the_first_view_is_four_small_requests_and_no_script_stops_it(
+    scene: ApiScene, page: Page
+) -> None:
+    """The page, its style, its script and its icon: two round trips, and rows before any script."""
+    fill(scene)
+    seen: list[str] = []
+    page.on("request", lambda one: seen.append(urlsplit(one.url).path))
+    page.goto("/console")
+    expect(page.locator("#feed-state")).to_have_text("live")
+    files = [one for one in seen if one.startswith("/console/static/")]
+    assert seen[0] == "/console"
+    assert "/api/feed" in seen
+    assert {one.rpartition(".")[2] for one in files} <= {"css", "js", "svg"}
+    assert len(set(files)) == 3
+    assert set(seen) - set(files) == {"/console", "/api/feed"}
+    assert page.locator("script:not([type=module]):not([async]):not([defer])").count() == 0
+    sizes = page.evaluate("""performance.getEntriesByType("resource").map((one) =>
+        [one.initiatorType, one.renderBlockingStatus])""")
+    assert [one for one, blocks in sizes if blocks == "blocking"] == ["link"], "the style alone"
+
+
+def test_rows_that_came_live_are_the_same_after_a_reload(scene: ApiScene, page: Page) -> None:
+    page.goto("/console")
+    expect(page.locator("#feed-state")).to_have_text("live")
+    before = page.locator("#rows tr").count()
+    scene.receiver.post(scene.keys.token(sid="the-same"))
+    scene.receiver.post(scene.keys.token(sid=ABSENT, sub="a-user"))
+    scene.receiver.post(scene.keys.token(nonce="n"))
+    scene.post("/revocations", {"all": True, "app": "news", "reason": "a test"})
+    unreadable = scene.redis.xadd(AppKeys("shop").events, {"v": "9"})
+    expect(page.locator("#rows tr")).to_have_count(before + 5)
+
+    def shown() -> list[list[str]]:
+        rows = page.locator("#rows tr").all()
+        return sorted([cell.inner_text() for cell in one.locator("td").all()] for one in rows[:5])
+
+    live = shown()
+    page.reload()
+    assert shown() == live
+    assert "Everybody" in str(live)
+    scene.redis.xdel(AppKeys("shop").events, unreadable)  # it passes every filter
+
+
+def test_what_comes_between_the_page_and_its_stream_is_not_lost(
+    scene: ApiScene, page: Page
+) -> None:
+    def then_more(route: Any) -> None:
+        """The page is here, and its script is not yet."""
+        scene.receiver.post(scene.keys.token(sid="in-between"))
+        route.continue_()
+
+    page.route("**/console.*.js", then_more)
+    page.goto("/console?text=in-between")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    page.unroute_all()
+    page.reload()
+    expect(page.locator("#feed-state")).to_have_text("live")
+    assert page.locator("#rows tr").count() == 1, "and nothing comes twice"
+
+
+HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_tabs_that_nobody_sees_leave_the_browsers_connections_to_the_one_that_is_seen(
+    scene: ApiScene, page: Page
+) -> None:
+    """Six to one origin are all that there are. Chromium without a window shows every tab, so
+    each is told that it is hidden; that it listens no more, and what it shows, is real."""
+    tabs = [page, *(page.context.new_page() for _ in range(8))]
+    for tab in tabs:
+        tab.goto("/console?text=for-tabs")
+        expect(tab.locator("#feed-state")).to_have_text("live")
+        tab.evaluate(HIDDEN, True)
+    for n in range(70):
+        scene.receiver.post(scene.keys.token(sid=f"for-tabs-{n}"))
+    first = tabs[0]
+    assert first.locator("#rows tr").count() == 0
+    first.evaluate(HIDDEN, False)
+    expect(first.locator("#rows tr")).to_have_count(70)
+    expect(first.locator("#rows tr").first).to_contain_text("for-tabs-69")
+    scene.receiver.post(scene.keys.token(sid="for-tabs-last"))
+    expect(first.locator("#rows tr").first).to_contain_text("for-tabs-last")
+
+
+def test_a_feed_comes_back_by_itself_when_there_is_room(tmp_path: Path, browser: Browser) -> None:
+    """Also through answers that an EventSource would give up at."""
+    with api_scene(tmp_path) as own, open_page(browser, own.receiver.admin_url) as page:
+        feeds = [Listener(own) for _ in range(32)]
+        for one in feeds:
+            one.next()
+        sign_in(page, TOKEN)
+        expect(page.locator("#feed-state")).to_contain_text("trying again")
+        own.receiver.post(own.keys.token(sid="meanwhile"))
+        for one in feeds:
+            one.__exit__(None, None, None)
+        expect(page.locator("#feed-state")).to_have_text("live", timeout=30_000)
+        expect(page.locator("#rows")).to_contain_text("meanwhile")
+
+
+def test_an_old_event_is_found_by_its_text_behind_ten_thousand_others(
+    scene: ApiScene, page: Page
+) -> None:
+    keys = AppKeys("news")
+    scene.redis.xadd(keys.events, event("news", "the-needle").to_fields())
+    pipeline = scene.redis.pipeline(transaction=False)
+    for n in range(10_000):
+        pipeline.xadd(keys.events, event("news", f"hay-{n}").to_fields())
+    pipeline.execute()
+    page.goto("/console?text=The-Needle")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    scene.redis.xtrim(keys.events, maxlen=100, approximate=False)
 
 
 def test_a_logout_and_a_refusal_come_into_the_feed_by_themselves(
@@ -150,7 +198,6 @@ def test_a_story_says_not_yet_and_completes_by_itself(scene: ApiScene, page: Pag
     page.goto(f"/console/story?sid=story-1&sub=alice&iss={scene.issuer}")
     expect(page.locator("#live")).to_contain_text("Not yet")
     expect(page.locator("#live")).to_contain_text("Nobody reads")
-    keep_picture(page, "desk-story-not-yet")
     keys = AppKeys("news")
     entry = scene.redis.xrevrange(keys.events, count=1)[0][0]
     add_receipt(scene, "news", entry, 0.1)
@@ -163,8 +210,6 @@ def test_a_pasted_token_is_judged_and_stays_nowhere(scene: ApiScene, page: Page)
     page.fill("#token", token)
     page.click("main button")
     expect(page.locator("main")).to_contain_text("aud_unknown")
-    keep_picture(page, "desk-explain-refused")
-    assert not barriers(page)
     assert token not in page.content()
     assert "token" not in page.url
     assert token not in scene.receiver.log
@@ -176,26 +221,6 @@ def test_a_pasted_token_is_judged_and_stays_nowhere(scene: ApiScene, page: Page)
     page.click("text=Read and find")
     page.wait_for_url("**/console/story?**")
     expect(page.locator("main")).to_contain_text("nobody has verified")
-
-
-def test_a_session_is_ended_and_its_states_move(scene: ApiScene, page: Page) -> None:
-    scene.tenant.add("auth0|bob", "bobs-phone")
-    scene.tenant.add("auth0|bob", "bobs-desk")
-    page.goto("/console/sessions?user=auth0|bob")
-    expect(page.locator("tbody tr")).to_have_count(2)
-    page.click("[aria-label='End bobs-phone']")
-    page.wait_for_url("**/console/sessions/ending?**")
-    expect(page.locator("#live")).to_contain_text("confirmed")
-    keep_picture(page, "desk-ending")
-    assert not barriers(page)
-    assert "bobs-desk" in scene.tenant.sessions
-    (done,) = [one for one in scene.audit() if one["act"] == "session.end"]
-    assert done["who"] == "admin_token"
-    page.goto("/console/sessions?user=auth0|bob")
-    page.check("[name=sure]")
-    page.click("text=End all sessions >> nth=-1")
-    page.wait_for_url("**/console/sessions/ending?**")
-    wait_for(lambda: "bobs-desk" not in scene.tenant.sessions, "the other one has ended")
 
 
 def test_who_signs_out_elsewhere_is_signed_out_here(page: Page) -> None:

@@ -2,13 +2,16 @@
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
 from app.admin.console.plot import HEIGHT, WIDTH, plot
-from app.admin.console.texts import PROOFS, TEXTS
+from app.admin.console.texts import ACTS, PROOFS, STEPS, TEXTS
 from app.admin.console.views import refused, tale
 from app.errors import Reason
 from app.history import AppStory, DeadLetter, Question, Refusal, State, Told
 from app.mending import MENDING
+from app.sessions.ending import Step
+from app.sessions.lifecycle import State as Lifecycle
 from app.settings import IssuerSettings
 from backchannel_logout import Event, EventKind, Proof, Standing
 
@@ -31,6 +34,33 @@ def test_the_templates_use_texts_that_are_there() -> None:
     assert used
     assert used <= TEXTS.keys()
     assert not [name for name in TEXTS if hasattr(dict, name)], "the page would show the method"
+
+
+def test_every_act_of_the_audit_has_words() -> None:
+    folder = files("app")
+    code = "".join(one.read_text() for one in Path(str(folder)).rglob("*.py"))
+    acts = set(re.findall(r'"((?:console|feed|sessions?|revocation)\.[a-z_]+)"', code))
+    assert len(acts) > 10
+    assert acts <= ACTS.keys()
+
+
+def test_every_step_and_state_of_a_session_has_words() -> None:
+    assert STEPS.keys() == {one.value for one in Step} | {"proven"}
+    assert {one.value for one in Lifecycle} <= TEXTS.keys()
+
+
+def test_the_script_has_no_words_of_its_own() -> None:
+    """What it puts into the page as text comes with the page; the rest are names and addresses."""
+    script = files("app.admin.console").joinpath("static", "console.js").read_text()
+    code = re.sub(r"/\*.*?\*/|(?m:^\s*//.*$)|(?m:\s// .*$)", "", script, flags=re.DOTALL)
+    spoken = re.findall(r"""["'`]([A-Z]?[a-z]+(?: [a-z]+)+)["'`]""", code)
+    assert not spoken
+    used = set(re.findall(r"\b(?:text|dataset)\.(\w+)", code)) - {"name", "refresh", "text"}
+    page = files("app.admin.console").joinpath("templates", "feed.html").read_text()
+    given = {
+        re.sub("-(.)", lambda m: m[1].upper(), one) for one in re.findall(r"data-([a-z-]+)=", page)
+    }
+    assert used <= given, used - given
 
 
 def test_a_refused_audience_is_shown_beside_the_configured_ones() -> None:
@@ -69,7 +99,7 @@ def last_step(one: Told) -> tuple[str, str, bool]:
 def test_replicas_that_are_behind_are_counted() -> None:
     said, tone, complete = last_step(told(Standing.WAITING, seen=2, readers=3))
     assert "Not yet" in said
-    assert "1 of 3 behind" in said
+    assert "1 of 3 replicas behind" in said
     assert (tone, complete) == ("bad", False)
 
 

@@ -16,12 +16,13 @@ from tests.support.redis_server import RedisServer
 ISSUER = "http://op.example"
 SECRET = "only of this test"
 KEYS = AppKeys("shop")
+LOGIN = int(time.time())
 
 
 def session_cookie() -> str:
     """What the browser holds after Alice's login, as Starlette writes it."""
     session: dict[str, object] = {"name": "Alice"}
-    claims = {"iss": ISSUER, "sub": "alice", "sid": "sid-1", "iat": int(time.time())}
+    claims = {"iss": ISSUER, "sub": "alice", "sid": "sid-1", "iat": LOGIN}
     remember(session, claims)
     return TimestampSigner(SECRET).sign(base64.b64encode(json.dumps(session).encode())).decode()
 

@@ -1,13 +1,19 @@
 """What the manifests promise, added up from what they and the settings say."""
 
+import os
+import re
+
 import pytest
+import yaml
 
 from tests.support.manifests import (
     OVERLAYS,
+    ROOT,
     find,
     manifests,
     pod_of,
     receiver,
+    render,
     settings,
     workloads,
 )
@@ -41,7 +47,9 @@ def test_probes_ask_the_admin_listener_and_liveness_never_asks_for_readiness(ove
     (container,) = pod_of(receiver(overlay))["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     told = settings(overlay, tmp_path)
-    assert ports == {"public": told.listen[1], "admin": told.admin_listen[1]}
+    ours = {"public": told.listen, "admin": told.admin_listen, "account": told.account_listen}
+    assert ports == {name: at[1] for name, at in ours.items() if at is not None}
+    assert ("account" in ports) == (overlay == "account")
     assert told.listen[0] == told.admin_listen[0] == "0.0.0.0"  # noqa: S104  the pod's address
     for probe, path in [("startupProbe", "/livez"), ("livenessProbe", "/livez"),
                         ("readinessProbe", "/readyz")]:  # fmt: skip
@@ -121,7 +129,8 @@ def test_nothing_in_the_namespace_talks_unless_a_policy_says_so(overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_public_port_is_the_ingress_controllers_and_the_admin_port_prometheus(overlay):
+def test_each_port_is_open_to_its_own_namespaces_alone(overlay):
+    """The ingress controller's, Prometheus', and where there is one, the apps'."""
     (policy,) = find(overlay, "NetworkPolicy", "receiver")
     opened = {
         port["port"]: [
@@ -133,7 +142,7 @@ def test_the_public_port_is_the_ingress_controllers_and_the_admin_port_prometheu
     assert opened == {
         "public": ["backchannel-logout/ingress"],
         "admin": ["backchannel-logout/monitoring"],
-    }
+    } | ({"account": ["backchannel-logout/apps"]} if overlay == "account" else {})
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -146,6 +155,42 @@ def test_the_receiver_reaches_names_redis_its_sentinels_and_providers_and_nobody
             block = peer.get("ipBlock", {})
             if block.get("cidr") == "0.0.0.0/0":
                 assert "169.254.0.0/16" in block["except"], "the cloud's metadata service"
+
+
+def test_users_own_sessions_have_a_service_and_their_secrets_are_files(tmp_path):
+    (service,) = find("account", "Service", "receiver-account")
+    pod = pod_of(receiver("account"))
+    (container,) = pod["containers"]
+    told = settings("account", tmp_path)
+    assert told.account_listen == ("0.0.0.0", 9100)  # noqa: S104  the pod's address
+    assert service["spec"]["ports"] == [{"name": "account", "port": 9100, "targetPort": "account"}]
+    assert service["spec"]["selector"].items() <= (
+        receiver("account")["spec"]["template"]["metadata"]["labels"].items()
+    )
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "account"]
+    assert volume["secret"] == {"secretName": "receiver-account", "defaultMode": 0o440}
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "account"]
+    (config,) = find("account", "ConfigMap", "receiver-config")
+    named = re.findall(r'_file = "([^"]+)"', config["data"]["receiver.toml"])
+    assert named
+    assert all(one.startswith(mount["mountPath"] + "/") for one in named)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlay", ["stateless", "sentinel", "dev"])
+def test_users_own_sessions_go_with_every_other_overlay(overlay, tmp_path):
+    text = f"""
+resources: [{os.path.relpath(ROOT / "k8s/overlays" / overlay, tmp_path)}]
+components: [{os.path.relpath(ROOT / "k8s/components/account", tmp_path)}]
+"""
+    (tmp_path / "kustomization.yaml").write_text(text)
+    found = {one["kind"]: one for one in yaml.safe_load_all(render(tmp_path))
+             if one["metadata"]["name"] == "receiver"}  # fmt: skip
+    (workload,) = [found[kind] for kind in ("StatefulSet", "Deployment") if kind in found]
+    ports = [one["name"] for one in pod_of(workload)["containers"][0]["ports"]]
+    assert ports == ["public", "admin", "account"]
+    assert "account" in [one["port"] for rule in found["NetworkPolicy"]["spec"]["ingress"]
+                         for one in rule["ports"]]  # fmt: skip
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -165,7 +210,7 @@ def test_production_is_pinned_spread_and_has_no_secret_in_it():
         "DoNotSchedule",
         3,
     )
-    for overlay in ("production", "stateless", "sentinel"):
+    for overlay in ("production", "stateless", "sentinel", "account"):
         assert not find(overlay, "Secret")
 
 

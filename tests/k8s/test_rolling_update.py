@@ -4,8 +4,11 @@ Real receivers as three replicas of the production overlay, a real HAProxy, a re
 providers that go on sending. The waits are the manifests', so this takes minutes.
 """
 
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +23,21 @@ pytestmark = pytest.mark.slow
 
 RATE = 60.0
 NAMES = [f"receiver-{n}" for n in range(3)]
+
+
+MEMORY = Path("/dev/shm")  # noqa: S108
+NEEDED_BYTES = 1 << 30
+
+
+@pytest.fixture
+def tmp_path(tmp_path) -> Iterator[Path]:
+    """In memory, where there is room: on a disk that hangs for two seconds, because others build
+    images on it, Redis and journal hang too, and an honest answer is 503."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
+        with tempfile.TemporaryDirectory(dir=MEMORY, prefix="pytest-") as directory:
+            yield Path(directory)
+    else:
+        yield tmp_path
 
 
 @pytest.fixture(params=["endpoints", "health checks"])
@@ -73,7 +91,7 @@ def test_no_honest_request_fails_while_every_replica_is_replaced(
     record_property("tokens", len(load.sent))
     assert by == set(NAMES), "the load was spread"
     assert len(load.sent) > 1000
-    assert load.failed == []
+    assert load.failed == [], platform.complaints()
     assert lost(load.accepted, provider, redis_server) == []
 
 

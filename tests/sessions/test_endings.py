@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.history import Unreadable
-from app.sessions.ending import Step
+from app.sessions.ending import Step, explanation
 from app.tasks import end
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.ending_stage import (
@@ -24,6 +24,7 @@ from tests.sessions.ending_stage import (
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api, limited, stamp
 from tests.support.auth0_api import fault as auth0_fault
+from tests.support.keycloak_api import KeycloakApi
 from tests.support.kratos_api import KratosApi
 from tests.support.redis_server import RedisServer
 
@@ -207,6 +208,60 @@ async def test_a_new_session_under_the_same_id_means_that_the_old_one_is_gone(
 
 
 @pytest.mark.slow
+async def test_a_later_login_under_the_same_id_lives_and_the_one_before_it_is_dead(
+    shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    """No token comes, so the receiver writes it itself: seconds after the session was gone."""
+    with KeycloakApi() as api:
+        async with running(Scene(api, shared_redis, tmp_path), confirm_within=2.5) as scene:
+            login_at = int(time.time())
+            session = api.add(ALICE_OF_KRATOS, start=login_at * 1000, lastAccess=login_at * 1000)
+            ending = await scene.begin(session)
+            await scene.until(ending, lambda one: one.gone_at is not None)
+            await asyncio.sleep(1.1)
+            later = int(time.time())
+            api.add(ALICE_OF_KRATOS, session, start=later * 1000, lastAccess=later * 1000)
+            over = await scene.over(ending)
+            assert over.told[scene.shop].at > later
+            assert login_at <= int(scene.marker(scene.shop, session)) < later
+
+
+@pytest.mark.slow
+async def test_a_provider_that_tells_of_a_later_session_of_that_id_says_which_logins_are_dead(
+    shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    """It could not be asked before, and its clock is ahead of ours."""
+    ahead = int(time.time()) + 20
+    with KeycloakApi() as api:
+        async with running(Scene(api, shared_redis, tmp_path)) as scene:
+            session = api.add(ALICE_OF_KRATOS, start=ahead * 1000, lastAccess=ahead * 1000)
+            found = await scene.provider.read(session)
+            ending = await scene.begin(session)
+            await scene.until(ending, lambda one: one.asked_at is not None)
+            api.add(ALICE_OF_KRATOS, session, start=(ahead + 9) * 1000)
+            over = await scene.over(ending)
+            assert found is not None
+            assert over.used_at == found.created_at
+            assert ahead <= int(scene.marker(scene.shop, session)) < ahead + 9
+
+
+@pytest.mark.slow
+async def test_a_late_token_of_an_earlier_login_under_the_same_id_is_no_evidence(
+    scene: Scene,
+) -> None:
+    """It ends nothing that logged in after it."""
+    now = time.time()
+    used = {"created_at": stamp(now - 20), "authenticated_at": stamp(now - 20)}
+    session = scene.api.add(ALICE, last_interacted_at=stamp(now - 10), **used)
+    ending = await scene.begin(session)
+    await scene.send_token(scene.shop, session, since=now - 30)
+    await scene.send_token(scene.news, session, since=now - 5)
+    over = await scene.over(ending)
+    assert over.told_by_us == (scene.shop,)
+    assert int(scene.marker(scene.shop, session)) >= int(now)
+
+
+@pytest.mark.slow
 async def test_refresh_tokens_end_as_well_also_where_that_is_asked_for_later(scene: Scene) -> None:
     one, two = scene.api.add(ALICE), scene.api.add(ALICE)
     scene.api.lag = 2.0
@@ -271,6 +326,23 @@ async def test_another_process_goes_on_where_one_has_died(scene: Scene) -> None:
     assert scene.look.sismember("bcl:v1:endings", ending.id) == 0
 
 
+@pytest.mark.slow
+async def test_answers_of_503_in_that_time_are_said_and_earlier_ones_are_not(
+    shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    with Auth0Api() as api:
+        refused = [3.0]
+        scene = Scene(api, shared_redis, tmp_path)
+        async with running(scene, unavailable=lambda: refused[0]):
+            before = await scene.over(await scene.begin(api.add(ALICE)))
+            assert "initiator" in (explanation(before, 0.3) or "")
+            ending = await scene.begin(api.add(ALICE))
+            refused[0] += 1
+            said = explanation(await scene.over(ending), 0.3) or ""
+            assert "503" in said
+            assert "initiator" not in said
+
+
 async def test_two_followers_write_one_event(scene: Scene) -> None:
     """A lease that ran out while Redis was away may be followed twice."""
     session = scene.api.add(ALICE)
@@ -305,5 +377,7 @@ async def test_a_redis_that_was_away_for_a_while_holds_it_up_and_no_more(
             redis_server.stop()
             await asyncio.sleep(0.5)
             redis_server.start()
-            await scene.over(ending)
+            over = await scene.over(ending)
             assert scene.look.get(AppKeys(scene.shop).sid(scene.issuer, session)) is not None
+            assert over.hindered == "redis"
+            assert "did not reach Redis" in (explanation(over, 0.3) or "")

@@ -1,6 +1,7 @@
 """The Kubernetes manifests as an operator's kubectl renders them."""
 
 import functools
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -26,6 +27,11 @@ Manifest = dict[str, Any]
 @functools.cache
 def rendered(overlay: str) -> str:
     """Everything of an overlay, as YAML; skips the test where nothing can render it."""
+    return render(ROOT / "k8s/overlays" / overlay)
+
+
+def render(directory: Path) -> str:
+    """What a directory with a ``kustomization.yaml`` makes; skips as `rendered`."""
     if shutil.which("kustomize"):
         command = ["kustomize", "build"]
     elif shutil.which("kubectl"):
@@ -33,9 +39,8 @@ def rendered(overlay: str) -> str:
     else:
         pytest.skip("neither kustomize nor kubectl is installed")
     done = subprocess.run(
-        [*command, str(ROOT / "k8s/overlays" / overlay)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        [*command, str(directory)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -74,7 +79,11 @@ def settings(overlay: str, directory: Path) -> Settings:
     environment. Of secrets, something of the right form."""
     (config,) = find(overlay, "ConfigMap", "receiver-config")
     path = directory / "receiver.toml"
-    path.write_text(config["data"]["receiver.toml"])
+    text: str = config["data"]["receiver.toml"]
+    for place in re.findall(r'_file = "([^"]+)"', text):
+        (directory / place.rpartition("/")[2]).write_text("a-secret-of-the-right-form-" * 2)
+        text = text.replace(place, str(directory / place.rpartition("/")[2]))
+    path.write_text(text)
     environ = image_environment()
     for one in pod_of(receiver(overlay))["containers"][0]["env"]:
         environ[one["name"]] = one.get("value", "redis://receiver:secret@redis:6379/0")

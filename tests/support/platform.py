@@ -146,6 +146,15 @@ class StatefulSet:
             pod.until_ready()
             self._added(pod)
 
+    def complaints(self) -> str:
+        """What the pods' logs say beyond the ordinary, for whoever reads a failure."""
+        return "\n".join(
+            f"{pod.name}: {line}"
+            for pod in self.pods
+            for line in pod.log.splitlines()
+            if '"level":"info"' not in line
+        )
+
     def stop(self) -> None:
         for pod in self.pods:
             if pod.process is not None and pod.process.poll() is None:

@@ -8,7 +8,8 @@
    Property    getToken  an async function: an access token, where no cookie of this origin does
    Events      sessions-loaded, session-ended (detail.id), sign-in-needed: cancel it to stay
    Style       --as-accent, --as-danger, --as-surface, --as-line, --as-ink, --as-quiet, --as-radius,
-               --as-font; ::part(card), ::part(button) */
+               --as-font; ::part(card), ::part(button). Dark where the page's color-scheme is:
+               one that stays light when the system is dark has a component that does */
 
 const TEXTS = {
   loading: "Loading your sessions",
@@ -41,6 +42,7 @@ const TEXTS = {
   "error-signed-out": "Your sign-in has ended. Sign in again to see your sessions.",
   "error-limited": "Too many requests. Try again in {seconds} s.",
   "error-provider": "Your provider does not answer right now. Nothing was changed.",
+  "error-service": "This does not work right now. Nothing was changed.",
   "error-offline": "You seem to be offline. Nothing was changed.",
   "error-gone": "This session had already ended.",
   "error-current": "This session is not known to your provider. Sign in again first.",
@@ -48,17 +50,21 @@ const TEXTS = {
 };
 
 const STYLE = `
-:host { display: block; color-scheme: light dark; color: var(--_ink); font: var(--as-font, inherit);
+:host { display: block; position: relative; color: var(--_ink); font: var(--as-font, inherit);
   --_accent: var(--as-accent, #2456d6); --_danger: var(--as-danger, #b3261e);
   --_surface: var(--as-surface, #fff); --_line: var(--as-line, #d9dee7);
   --_ink: var(--as-ink, #1a1f29); --_quiet: var(--as-quiet, #596273);
   --_tint: var(--as-tint, #eaf0ff); --_good: var(--as-good, #17663a);
   --_radius: var(--as-radius, 14px); }
-@media (prefers-color-scheme: dark) { :host {
-  --_accent: var(--as-accent, #8fb0ff); --_danger: var(--as-danger, #ff9d94);
-  --_surface: var(--as-surface, #1a1f28); --_line: var(--as-line, #343c4a);
-  --_ink: var(--as-ink, #e8ebf1); --_quiet: var(--as-quiet, #a9b3c3);
-  --_tint: var(--as-tint, #22304f); --_good: var(--as-good, #7fd6a3); } }
+@supports (color: light-dark(#000, #fff)) { :host {
+  --_accent: var(--as-accent, light-dark(#2456d6, #8fb0ff));
+  --_danger: var(--as-danger, light-dark(#b3261e, #ff9d94));
+  --_surface: var(--as-surface, light-dark(#fff, #1a1f28));
+  --_line: var(--as-line, light-dark(#d9dee7, #343c4a));
+  --_ink: var(--as-ink, light-dark(#1a1f29, #e8ebf1));
+  --_quiet: var(--as-quiet, light-dark(#596273, #a9b3c3));
+  --_tint: var(--as-tint, light-dark(#eaf0ff, #22304f));
+  --_good: var(--as-good, light-dark(#17663a, #7fd6a3)); } }
 :host([hidden]), [hidden] { display: none !important; }
 * { box-sizing: border-box; }
 ul { list-style: none; margin: 0; padding: 0; border: 1px solid var(--_line);
@@ -101,6 +107,8 @@ li.over .icon { opacity: .55; }
   border: 1px solid var(--_danger); background: var(--_surface); display: flex; flex-wrap: wrap;
   gap: .625rem 1rem; align-items: center; }
 .notice p { margin: 0; flex: 1 1 14rem; }
+.said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }
 .wait { color: var(--_quiet); padding: 1.5rem 0; }
 .none { color: var(--_quiet); margin: 0; }
 @media (max-width: 30rem) {
@@ -143,6 +151,8 @@ function make(tag, options = {}, ...children) {
 
 class ActiveSessions extends HTMLElement {
   #root = this.attachShadow({ mode: "open" });
+  #shown = make("div");
+  #said = make("div", { class: "said", role: "status" });      // stays, so that changes are read out
   #sessions = null;
   #ends = new Map();      // id -> how far its end is
   #asking = null;         // the id, or "others", that is to be confirmed
@@ -155,6 +165,7 @@ class ActiveSessions extends HTMLElement {
 
   connectedCallback() {
     if (sheet) this.#root.adoptedStyleSheets = [sheet];
+    this.#root.append(this.#shown, this.#said);
     this.#alive = true;
     this.load();
     this.#timer = setInterval(() => { if (!this.#busy && !this.#asking) this.#draw(); }, 30000);
@@ -200,7 +211,7 @@ class ActiveSessions extends HTMLElement {
       answer = await fetch(this.#src + path,
         { method, headers, cache: "no-store", credentials: "same-origin", redirect: "error" });
     } catch {
-      throw new Failure(navigator.onLine ? "error-provider" : "error-offline");
+      throw new Failure(navigator.onLine ? "error-service" : "error-offline");
     }
     if (answer.ok) return answer;
     const seconds = Number(answer.headers.get("Retry-After")) || 5;
@@ -209,14 +220,15 @@ class ActiveSessions extends HTMLElement {
     if (answer.status === 429 || said.error === "provider_limits") throw new Failure("error-limited", { seconds });
     if (answer.status === 404 && method === "DELETE") throw new Failure("error-gone");
     if (answer.status === 409) throw new Failure("error-current");
-    throw new Failure(answer.status >= 500 ? "error-provider" : "error-other");
+    if (String(said.error).startsWith("provider_")) throw new Failure("error-provider");
+    throw new Failure(answer.status >= 500 ? "error-service" : "error-other");
   }
 
   async load() {
     const mine = ++this.#loads;
     this.#draw();
     try {
-      const { sessions } = await (await this.#ask("GET")).json();
+      const sessions = await (await this.#ask("GET")).json();
       if (mine !== this.#loads) return;
       // What is ending stays until it is seen to have ended.
       const kept = (this.#sessions ?? []).filter(
@@ -326,7 +338,13 @@ class ActiveSessions extends HTMLElement {
     if (state.final && !before?.final && state.gone) {
       this.dispatchEvent(new CustomEvent("session-ended", { detail: { id } }));
     }
+    const session = this.#sessions?.find((one) => one.id === id);
+    if (session) this.#say(`${this.#device(session)}: ${this.#told(state)}`);
     if (!this.#asking) this.#draw();
+  }
+
+  #say(text) {
+    if (this.#said.textContent !== text) this.#said.textContent = text;
   }
 
   /* -- showing ------------------------------------------------------------------------------ */
@@ -345,8 +363,8 @@ class ActiveSessions extends HTMLElement {
       parts.push(this.#foot());
     }
     this.setAttribute("aria-busy", String(this.#busy || (this.#sessions === null && !this.#failure)));
-    this.#root.replaceChildren(...parts);
-    if (!sheet) this.#root.append(make("style", {}, STYLE));
+    this.#shown.replaceChildren(...parts);
+    if (!sheet) this.#shown.append(make("style", {}, STYLE));
     if (focused) this.#root.querySelector(`[data-key="${escaped(focused)}"]`)?.focus();
   }
 
@@ -408,14 +426,21 @@ class ActiveSessions extends HTMLElement {
     return facts;
   }
 
+  /* How far an end is, in words. */
+  #told(end) {
+    const { total = 0, let_go: done = 0 } = end.apps ?? {};
+    if (end.state === "unconfirmed") return this.#text("unconfirmed");
+    if (!end.final || !end.gone) {
+      return total > 0 ? this.#text("progress", { done, total }) : `${this.#text("ending")} …`;
+    }
+    if (total === 0) return this.#text("done-quietly");
+    return done >= total ? this.#text("done") : this.#text("done-partly", { done, total });
+  }
+
   #progress(end) {
     const { total = 0, let_go: done = 0 } = end.apps ?? {};
-    let text = total > 0 ? this.#text("progress", { done, total }) : `${this.#text("ending")} …`;
     const over = end.final && end.gone;
-    if (end.state === "unconfirmed") text = this.#text("unconfirmed");
-    else if (over && total === 0) text = this.#text("done-quietly");
-    else if (over) text = done >= total ? this.#text("done") : this.#text("done-partly", { done, total });
-    const shown = make("div", { class: over ? "progress good" : "progress", role: "status" }, text);
+    const shown = make("div", { class: over ? "progress good" : "progress" }, this.#told(end));
     if (!end.final && total > 0) {
       const filled = make("i");
       filled.style.transform = `scaleX(${done / total})`;

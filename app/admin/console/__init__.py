@@ -8,6 +8,7 @@ pages       what can be looked at
 sessions    a user's sessions at the provider; ends them
 pasted      tokens that somebody pastes: judged, and forgotten
 views       what pages show, from what history tells                  (pure)
+session_views  what pages of sessions show                            (pure)
 plot        times of teardown as a small picture                      (pure)
 rendering   templates, and the files they name
 texts       every English text of the templates

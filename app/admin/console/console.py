@@ -73,9 +73,7 @@ class _Console:
                 settings, api.history, dict(api.providers), api.records, self._rendering,
                 health=api.health, stopping=api.stopping,
             ),
-            SessionPages(
-                api.providers, api.endings, api.history, api.records, self._rendering
-            ),
+            SessionPages(api.session_acts, api.records, self._rendering),
             PastedRoutes(settings, api.history, api.records, self._rendering),
         )  # fmt: skip
         routes = [route for part in parts for route in part.routes]

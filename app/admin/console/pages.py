@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -15,7 +14,8 @@ from app.admin.feed import HEARTBEAT_SECONDS
 from app.admin.health import Body
 from app.admin.records import Records
 from app.errors import Reason
-from app.history import Filter, History, Question, Unreadable
+from app.history import Cursor, Filter, History, Question, Unreadable
+from app.history.feed import REFUSALS
 from app.presets import presets
 from app.sessions.interface import SessionProvider
 from app.settings import Settings
@@ -30,10 +30,6 @@ from .rendering import Rendering
 FIRST_ROWS = 60
 
 MOST_REFUSALS = 100
-
-# The same look again is not noted again for so long: pages look anew by themselves.
-_NOTED_SECONDS = 600.0
-_MOST_NOTED = 200
 
 _STOP_SECONDS = 0.25
 
@@ -92,28 +88,31 @@ class Pages:
 
     async def feed(self, request: Request) -> Response:
         found = query(request, "app", "issuer", "kind", "reason", "text")
-        await self._note("console.feed", request)
+        await self._records.look_again("console.feed", request)
         apps = [found["app"]] if found.get("app") in self._history.apps else None
         kind = found.get("kind")
         wanted = Filter(
-            iss=found.get("issuer"), reason=found.get("reason"),
+            iss=found.get("issuer"), reason=found.get("reason"), text=found.get("text"),
             kind=EventKind(kind) if kind in set(EventKind) else None,
         )  # fmt: skip
-        fault = None
+        fault, cursor = None, Cursor()
         rows: list[views.Row] = []
         try:
+            # First: what comes while the rows are read is left to the script, which goes on here.
+            cursor = await self._history.ends(apps)
             if kind != "refusal" and "reason" not in found:
                 told = await self._history.recent(wanted, apps, most=FIRST_ROWS)
-                rows += map(views.of_told, told)
+                rows += [views.of_told(one) for one in told if cursor.reaches(one.app, one.id)]
             if kind in (None, "refusal") and "app" not in found:
                 refusals = await self._history.refusals(wanted, most=FIRST_ROWS)
-                rows += map(views.of_refusal, refusals)
+                rows += [
+                    views.of_refusal(one) for one in refusals if cursor.reaches(REFUSALS, one.id)
+                ]
         except Unreadable as error:
             fault = str(error)
-        text = found.get("text", "").lower()
-        rows = sorted((one for one in rows if text in one.text), key=lambda one: -one.at)
+        rows.sort(key=lambda one: -one.at)
         return self._rendering.page(
-            request, "feed", rows=rows[:FIRST_ROWS], chosen=found, fault=fault,
+            request, "feed", rows=rows[:FIRST_ROWS], chosen=found, fault=fault, cursor=cursor or "",
             all_apps=self._history.apps, all_issuers=self._issuer_names(),
             all_kinds=[*(one.value for one in EventKind), "refusal"],
             all_reasons=[one.value for one in Reason],
@@ -134,17 +133,19 @@ class Pages:
             iss=iss, sid=found.get("sid"), sub=found.get("sub"),
             login_at=whole_number(found, "login_at"),
         )  # fmt: skip
-        await self._note("console.story", request, iss=iss, sid=question.sid, sub=question.sub)
+        await self._records.look_again(
+            "console.story", request, iss=iss, sid=question.sid, sub=question.sub
+        )
         stories = await self._history.story(question)
         tales = [views.tale(question, one) for one in stories]
         return self._rendering.page(
             request, "story", question=question, tales=tales, unverified="unverified" in found,
-            complete=all(one.complete for one in tales),
+            complete=all(one.complete for one in tales), told=any(one.chapters for one in tales),
         )  # fmt: skip
 
     async def refusals(self, request: Request) -> Response:
         found = query(request, "issuer", "reason")
-        await self._note("console.refusals", request)
+        await self._records.look_again("console.refusals", request)
         wanted = Filter(iss=found.get("issuer"), reason=found.get("reason"))
         try:
             refusals = await self._history.refusals(wanted, most=MOST_REFUSALS)
@@ -223,14 +224,3 @@ class Pages:
 
     def _issuer_names(self) -> list[str]:
         return [one.issuer for one in self._settings.issuers]
-
-    async def _note(self, act: str, request: Request, **members: Any) -> None:
-        """Note a look once. Raises `ApiFault` where that can not be noted."""
-        looked, now = request.scope["session"]["looked"], time.monotonic()
-        key = str(request.url)
-        if now - looked.get(key, -_NOTED_SECONDS) < _NOTED_SECONDS:
-            return
-        await self._records.look(act, request, **members)
-        if len(looked) >= _MOST_NOTED:
-            looked.clear()
-        looked[key] = now

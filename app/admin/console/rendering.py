@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.words import ago, length, moment
 
-from .texts import PROOFS, STEPS, TEXTS
+from .texts import ACTS, STEPS, TEXTS
 
 STATIC = "/console/static/"
 
@@ -31,7 +31,7 @@ class Rendering:
             lstrip_blocks=True,
         )
         self._environment.globals |= {
-            "t": TEXTS, "proofs": PROOFS, "steps": STEPS, "static": self._read_static(),
+            "t": TEXTS, "steps": STEPS, "acts": ACTS, "static": self._read_static(),
             "has_token": token, "has_oidc": oidc,
         }  # fmt: skip
         self._environment.filters |= {"moment": moment, "duration": length, "ago": ago}

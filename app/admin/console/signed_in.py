@@ -48,7 +48,7 @@ class SignedIn:
         """A new session; returns its secret name, for the cookie."""
         name, now = secrets.token_urlsafe(32), self._clock()
         self._sessions[name] = {
-            "who": who, "csrf": secrets.token_urlsafe(32), "began": now, "seen": now, "looked": {},
+            "who": who, "csrf": secrets.token_urlsafe(32), "began": now, "seen": now,
         } | members  # fmt: skip
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)[1].clear()

@@ -1,4 +1,7 @@
-"""Every English text of the templates, by the name that they use; verdicts, too."""
+"""Every English text of the console, by the name that templates, script and views use.
+
+What the API says as well (faults, what mends a refusal) is said where the API has it.
+"""
 
 from backchannel_logout import Standing
 
@@ -32,7 +35,8 @@ TEXTS = {
     "text": "Text",
     "text_hint": "session, user, client …",
     "all": "All",
-    "refusal": "refusal",
+    "everybody": "Everybody",
+    "what_to_do": "What to do",
     "filter": "Filter",
     "no_filter": "Clear",
     "pause": "Pause",
@@ -43,6 +47,7 @@ TEXTS = {
     "away": "no connection; trying again",
     "paused": "paused",
     "held": "waiting",
+    "nothing_at_all": "Nothing has come yet.",
     "nothing_yet": "Nothing has come yet that the filter lets by.",
     "keys_hint": "Keys: / filter, p pause, j and k rows, Enter opens the story.",
     "time": "Time",
@@ -54,9 +59,12 @@ TEXTS = {
     "ended_all": "everybody signed out",
     "refused": "refused",
     "missed": "Some entries may be missing here: the stream was trimmed.",
+    "newest_only": "Here are the newest {most}. Older ones: by the filter, or by search.",
+    "unreadable": "event of another release",
     "search_lead": "Is this session dead? Since when, by which token, and which apps have acted?",
     "sid": "Session id (sid)",
     "user": "User (sub)",
+    "login": "Login",
     "login_at": "Login at (epoch seconds)",
     "optional": "optional",
     "find": "Find",
@@ -74,15 +82,27 @@ TEXTS = {
     "kept_for": "kept for",
     "complete": "Complete: every app that was told has acted.",
     "refreshing": "Not complete; this page looks again by itself.",
+    "nothing_told": "No app was told anything about it.",
     "no_event": "No event in the app's stream is about it.",
     "lost": "An event says that it was ended, and its marker is gone: Redis has lost data.",
     "received": "Received",
     "verified": "Verified",
     "verified_said": "Signature and every rule",
     "by_admin": "Asked for by an administrator, or written by the receiver",
+    "by_receiver": "by the receiver itself, for {provider}",
     "written": "Written",
     "acted": "App has acted",
     "not_yet": "Not yet",
+    "not_told_yet": "The app has not been told",
+    "dead": "Dead: it was ended, at {at}",
+    "dead_up_to": "Dead is what logged in up to {at}",
+    "dead_by_age": "Dead: older than max_session_age",
+    "alive": "Alive: no marker covers it",
+    "no_verdict": "Unknown: a marker can not be read, and the app answers 503",
+    "replicas_behind": ": {behind} of {all} replicas behind",
+    "replicas_done": " ({done} of {all} replicas)",
+    "failing": "; listener {listener} failing with {error}",
+    "failing_after": "; listener {listener} failing after {tries} tries with {error}",
     "after": "after",
     "event": "Event",
     "refusals_lead": "Tokens that were refused: what was there, what is configured, what to do.",
@@ -92,7 +112,9 @@ TEXTS = {
     "configured": "Configured",
     "mend": "To mend it",
     "no_refusals": "No token was refused, as far back as the stream goes.",
-    "unknown_issuer": "no issuer of this name",
+    "unknown_issuer": "no issuer of this name; there are: {names}",
+    "there_and_known": "{name} is {there}; configured: {known}",
+    "iss_not_known": "iss is {iss}; no issuer of this name is configured",
     "explain_lead": "A logout token, rule by rule. It stays in this process: not stored, not"
     " logged.",
     "token": "Logout token",
@@ -104,9 +126,11 @@ TEXTS = {
     "verdict": "Verdict",
     "issuers_lead": "Who sends logout tokens, and the keys that prove them.",
     "key_count": "Keys",
+    "fetch_failed": "The last fetch of the keys failed",
     "skipped": "skipped",
     "age": "Fetched",
     "ago": "ago",
+    "parked": "Tokens waiting for keys",
     "never": "never",
     "last_token": "Last logout",
     "none": "none",
@@ -123,6 +147,8 @@ TEXTS = {
     "silent": "silent",
     "behind": "Behind",
     "events": "Events",
+    "the_last": "the last",
+    "receipts": "receipts",
     "group": "Group",
     "lag": "Lag",
     "pending": "Pending",
@@ -154,6 +180,17 @@ TEXTS = {
     "ending": "Ending",
     "why": "Reason for the audit",
     "no_ending": "Nobody has ended a session of this id here.",
+    "refresh_only": "refresh tokens alone",
+    "trouble": "Not done yet: {sentence}{detail}. It is tried again; tries so far: {tries}.",
+    "trouble_over": "What was in the way: {sentence}{detail}.",
+    "still_there": "the provider has taken the request and still knows the session",
+    "which_session": "say which session",
+    "tick_the_box": "tick the box to sign the user out everywhere",
+    "active": "active",
+    "ended": "ended",
+    "idle": "unused for too long",
+    "expired": "expired",
+    "all_done": "Over: nothing more is to come.",
     "health_lead": "The service, Redis, what waits on disk, and what administrators did.",
     "service": "Service",
     "ready": "ready",
@@ -178,6 +215,31 @@ TEXTS = {
     "wrong": "This did not work",
     "back": "Back to the feed",
 }  # fmt: skip
+
+ACTS = {
+    "console.sign_in": "signed in to the console",
+    "console.sign_out": "signed out of the console",
+    "console.feed": "looked at the feed",
+    "console.story": "looked at a story",
+    "console.refusals": "looked at refusals",
+    "console.explain": "had a token explained",
+    "feed.listen": "listened to the feed",
+    "sessions.list": "listed a user's sessions",
+    "session.read": "looked at a session",
+    "session.state": "watched the end of a session",
+    "session.end": "ended a session",
+    "session.ended": "the end of a session is over",
+    "revocation.read": "looked at a history",
+    "revocation.write": "wrote a revocation",
+    "revoke": "revoked from the command line",
+}
+"""What is in the audit; an act that is not here is shown by its name."""
+
+SOURCES = {
+    "backchannel-logout": "by logout token",
+    "admin": "from an administrator",
+}
+"""Who asked for an end; else the receiver itself did, for a provider."""
 
 PROOFS = {
     Standing.TORN_DOWN: "A listener has handled it",

@@ -6,7 +6,6 @@ A tone is how a thing is to be looked at: ``good``, ``bad``, ``wait`` or ``plain
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlencode
 
 from app.errors import Reason
@@ -16,7 +15,7 @@ from app.settings import IssuerSettings
 from app.words import length, moment, shown
 from backchannel_logout import Standing
 
-from .texts import PROOFS, TEXTS
+from .texts import PROOFS, SOURCES, TEXTS
 
 _DONE = (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
 
@@ -28,42 +27,30 @@ class Row:
     """One line of the feed."""
 
     at: float
-    type: str
-    """``logout`` or ``refusal``."""
     app: str
-    kind: str
     iss: str
     whom: str
     what: str
     tone: str
     href: str | None
-    text: str
-    """What a text filter looks at, in lower case."""
 
 
 def of_told(told: Told) -> Row:
     event = told.event
     if event is None:
-        return Row(
-            told.at, "logout", told.app, "", "", "", TEXTS["unknown"], "wait", None, told.app
-        )
-    whom = event.sid or event.sub or ""
-    words = (told.app, event.iss, event.sid, event.sub, event.source, *(event.client_ids or ()))
+        return Row(told.at, told.app, "", "", TEXTS["unreadable"], "wait", None)
     return Row(
-        at=told.at, type="logout", app=told.app, kind=event.kind.value, iss=event.iss, whom=whom,
+        at=told.at, app=told.app, iss=event.iss, whom=event.sid or event.sub or TEXTS["everybody"],
         what=TEXTS[f"ended_{event.kind.value}"], tone="good",
         href=story_href(event.iss, event.sid, event.sub),
-        text=" ".join(one for one in words if one).lower(),
     )  # fmt: skip
 
 
 def of_refusal(refusal: Refusal) -> Row:
-    words = (refusal.iss, refusal.aud, refusal.reason, refusal.rule, refusal.kid)
     return Row(
-        at=refusal.at or 0.0, type="refusal", app="", kind="refusal", iss=refusal.iss or "",
-        whom=refusal.sid_hash or "", what=refusal.reason, tone="bad",
+        at=refusal.at or 0.0, app="", iss=refusal.iss or "", whom=TEXTS["what_to_do"],
+        what=f"{TEXTS['refused']}: {refusal.reason}", tone="bad",
         href=f"/console/refusals?{urlencode({'reason': refusal.reason})}",
-        text=" ".join(one for one in words if one).lower(),
     )  # fmt: skip
 
 
@@ -133,17 +120,17 @@ def _verdict(question: Question, story: AppStory) -> tuple[str, str]:
         return f"{TEXTS['fault']} ({story.fault})", "bad"
     match story.state:
         case State.REVOKED if question.login_at is not None:
-            return f"Dead: it was ended, at {moment(story.cutoff or 0)}", "good"
+            return TEXTS["dead"].format(at=moment(story.cutoff or 0)), "good"
         case State.REVOKED:
-            return f"Dead is what logged in up to {moment(story.cutoff or 0)}", "good"
+            return TEXTS["dead_up_to"].format(at=moment(story.cutoff or 0)), "good"
         case State.EXPIRED:
-            return "Dead: older than max_session_age", "good"
+            return TEXTS["dead_by_age"], "good"
         case State.ALIVE:
-            return "Alive: no marker covers it", "plain"
+            return TEXTS["alive"], "plain"
         case _ if story.max_session_age is None:
             return TEXTS["never_served"], "bad"
         case _:
-            return "Unknown: a marker can not be read, and the app answers 503", "bad"
+            return TEXTS["no_verdict"], "bad"
 
 
 def _chapter(told: Told) -> Chapter:
@@ -152,9 +139,11 @@ def _chapter(told: Told) -> Chapter:
     if event is None:
         return Chapter(title, [Step(TEXTS["written"], TEXTS["unknown"], "wait", told.at)], True)
     token = event.source == "backchannel-logout"
+    by_us = TEXTS["by_receiver"].format(provider=event.source)
+    source = SOURCES.get(event.source, by_us)
     proof_step, complete = _proof(told)
     steps = [
-        Step(TEXTS["received"], event.source, "good", event.received_at),
+        Step(TEXTS["received"], source, "good", event.received_at),
         Step(TEXTS["verified"], TEXTS["verified_said" if token else "by_admin"], "good"),
         Step(
             TEXTS["written"],
@@ -174,15 +163,14 @@ def _proof(told: Told) -> tuple[Step, bool]:
     done = proof.standing in _DONE
     said = PROOFS[proof.standing]
     if behind := proof.readers - proof.seen:
-        number = f"{behind} of {proof.readers}"
-        said += f": replica{'s' if proof.readers > 1 else ''} {number} behind"
+        said += TEXTS["replicas_behind"].format(behind=behind, all=proof.readers)
     elif proof.readers:
-        said += f" ({proof.seen} of {proof.readers} replicas)"
+        said += TEXTS["replicas_done"].format(done=proof.seen, all=proof.readers)
     if proof.seconds is not None:
         said += f", {TEXTS['after']} {length(proof.seconds)}"
     for letter in told.dead_letters:
-        tries = f" after {letter.tries} tries" if letter.tries is not None else ""
-        said += f"; listener {letter.listener} failing{tries} with {letter.error}"
+        name = "failing" if letter.tries is None else "failing_after"
+        said += TEXTS[name].format(listener=letter.listener, tries=letter.tries, error=letter.error)
     if done:
         return Step(TEXTS["acted"], said, "good"), True
     over = proof.standing is Standing.FAILED
@@ -200,10 +188,6 @@ class Refused:
     mend: str
 
 
-# What decides, by reason: a claim or header member, and the setting that it is held against.
-_TIMES = {"iat": ("iat",), "iat_future": ("iat",), "iat_old": ("iat",), "exp_past": ("exp",)}
-
-
 def refused(refusal: Refusal, issuers: Mapping[str, IssuerSettings]) -> Refused:
     issuer = issuers.get(refusal.iss or "")
     there: list[tuple[str, str]] = []
@@ -214,7 +198,7 @@ def refused(refusal: Refusal, issuers: Mapping[str, IssuerSettings]) -> Refused:
     configured: list[tuple[str, str]] = []
     if issuer is None:
         names = ", ".join(sorted({one.issuer for one in issuers.values()}))
-        configured.append(("issuer", f"{TEXTS['unknown_issuer']}; there are: {names}"))
+        configured.append(("issuer", TEXTS["unknown_issuer"].format(names=names)))
     else:
         clients = ", ".join(one.client_id for one in issuer.clients)
         configured = [
@@ -249,11 +233,13 @@ def _compared(refusal: Refusal, issuer: IssuerSettings | None) -> str:
     """What was there beside what is configured, in a sentence; else the rule's own."""
     if issuer is not None and refusal.reason == Reason.AUD_UNKNOWN and refusal.aud:
         there = ", ".join(_audiences(refusal.aud))
-        return f"aud is {there}; configured: {', '.join(c.client_id for c in issuer.clients)}"
+        known = ", ".join(one.client_id for one in issuer.clients)
+        return TEXTS["there_and_known"].format(name="aud", there=there, known=known)
     if issuer is not None and refusal.reason == Reason.ALG and refusal.alg:
-        return f"alg is {refusal.alg}; configured: {', '.join(issuer.algorithms)}"
+        known = ", ".join(issuer.algorithms)
+        return TEXTS["there_and_known"].format(name="alg", there=refusal.alg, known=known)
     if refusal.reason == Reason.ISS_UNKNOWN and refusal.iss:
-        return f"iss is {refusal.iss}; no issuer of this name is configured"
+        return TEXTS["iss_not_known"].format(iss=refusal.iss)
     return refusal.rule or refusal.reason
 
 
@@ -262,8 +248,3 @@ def _mend(reason: str) -> str:
         return MENDING[Reason(reason)]
     except ValueError:
         return ""
-
-
-def device(found: Any) -> str:
-    """A device of `ProviderSession`, as people know it."""
-    return " · ".join(one for one in (found.user_agent, found.ip) if one) or TEXTS["unknown"]

@@ -22,7 +22,8 @@ PREFIX = "/account"
 """Where the receiver has it, and where an app has it unless it says otherwise."""
 
 DELETE_HEADER = "X-Requested-With"
-"""What a DELETE must carry: no page of another site can send it without asking first (CORS)."""
+"""What a DELETE must carry where the browser does not say whose page sends it: no page of another
+site can send this without asking first (CORS)."""
 
 # An end is asked of the provider, and of Redis, before it is answered.
 _TIMEOUT = 15.0
@@ -137,9 +138,13 @@ def _said(session: Session) -> str:
 
 
 def _is_foreign(headers: Mapping[str, str]) -> bool:
-    """Whether a page of another origin may have made the browser send this."""
-    site = headers.get("sec-fetch-site", "same-origin")
-    return not headers.get(DELETE_HEADER.lower()) or site != "same-origin"
+    """Whether a page of another origin may have made the browser send this.
+
+    Browsers say whose page it is (Fetch Metadata, which no page can set) to https and to loopback;
+    to plain http elsewhere they do not.
+    """
+    site = headers.get("sec-fetch-site")
+    return site != "same-origin" if site else not headers.get(DELETE_HEADER.lower())
 
 
 def _refusal(status: int, code: str) -> Answer:

@@ -10,4 +10,6 @@ broadcast     each replica sees each event
 deliveries    what is in hand: fresh, tried again, dealt with
 dead_letters  what could not be handled                                   (pure)
 primary       the server that has the stream, as it is now
+line          the connection that says what was handled, and waits for more
+waits         ... for so long, or until another task ends it
 """

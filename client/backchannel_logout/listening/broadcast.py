@@ -1,6 +1,5 @@
 """A listener in broadcast mode: it sees each event, from a position that may be remembered."""
 
-import asyncio
 import random
 import time
 from collections import deque
@@ -11,8 +10,9 @@ from backchannel_logout.gap import Gap, GapReason
 from backchannel_logout.readers import HASH_SECONDS, ReaderKind
 
 from .deliveries import Delivery
+from .line import Command
 from .options import Options
-from .primary import Command, Primary
+from .primary import Primary, without_errors
 from .reading import Reading
 
 _BATCH = 256
@@ -75,39 +75,42 @@ class BroadcastReading(Reading):
         (self.hand.gaps if isinstance(delivery.item, Gap) else self.hand.fresh).append(delivery)
 
     async def read(self) -> None:
-        await self.tell()
-        batch, there, newest = await self.wait(self._read())
+        position, events = self._read_to or _START, self.keys.events
+        wait: Command = ()
+        if self.options.poll_every is None:
+            wait = ("BLOCK", max(1, int(self.patience * 1000)))
+        elif not self._more:
+            await self._pace(self.options.poll_every)
+        batch, there = without_errors(
+            await self.converse(
+                [
+                    ("XREAD", "COUNT", _BATCH, *wait, "STREAMS", events, position),
+                    ("XRANGE", events, position, position, "COUNT", 1),
+                ]
+            )
+        )
         entries: list[Any] = batch[0][1] if batch else []
-        self._more = len(entries) == _BATCH
-        position = self._read_to or _START
         if not there and position != _START:
-            self._miss(position, bool(entries), newest)
+            await self._miss(position, bool(entries))
+        self._more = len(entries) == _BATCH
         for entry_id, fields in entries:
             self._read_to = entry_id.decode()
             delivery = Delivery.of_entry(self._read_to, fields)
             self._order.append((delivery, self._read_to))
             self.hand.fresh.append(delivery)
 
-    async def _read(self) -> list[Any]:
-        position, pace = self._read_to or _START, self.options.poll_every
-        wait: Command = ()
-        if pace is None:
-            wait = ("BLOCK", max(1, int(self.patience * 1000)))
-        elif not self._more:
-            pause = pace * random.uniform(0.8, 1.2)  # noqa: S311  # only spreads load
-            await asyncio.sleep(self.hand.patience(time.monotonic(), pause))
-        events = self.keys.events
-        return await self.primary.ask(
-            ("XREAD", "COUNT", _BATCH, *wait, "STREAMS", events, position),
-            ("XRANGE", events, position, position, "COUNT", 1),
-            ("XREVRANGE", events, "+", "-", "COUNT", 1),
-        )
+    async def _pace(self, pace: float) -> None:
+        """Wait in place of Redis; what was handled is told before that."""
+        await self.tell()
+        pause = pace * random.uniform(0.8, 1.2)  # noqa: S311  # only spreads load
+        await self.pause(self.hand.patience(time.monotonic(), pause))
 
-    def _miss(self, position: str, read_on: bool, newest: Any) -> None:
+    async def _miss(self, position: str, read_on: bool) -> None:
         """The entry of the position is not there any more: read on behind a gap."""
         reason = GapReason.TRIMMED
         after = position
         if not read_on:
+            [newest] = await self.primary.ask(("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1))
             after = newest[0][0].decode() if newest else _START
             if stream_id(after) > stream_id(position):
                 return  # added since, and read with the next command

@@ -21,8 +21,9 @@ from backchannel_logout.gap import Gap, GapReason
 from backchannel_logout.readers import HASH_SECONDS, ReaderKind
 
 from .deliveries import Delivery
+from .line import Command
 from .options import Options
-from .primary import Command, Primary, without_errors
+from .primary import Primary, without_errors
 from .reading import Reading
 from .takeover import Left, Takeover, claimed_entries, no_group, pairs
 
@@ -73,7 +74,6 @@ class GroupReading(Reading):
 
     async def read(self) -> None:
         self._adapt()
-        await self.tell()
         block = max(1, int(self.patience * 1000))
         commands: list[Command] = [
             ("XINFO", "GROUPS", self.keys.events),
@@ -84,7 +84,7 @@ class GroupReading(Reading):
             ("XINFO", "STREAM", self.keys.events),
         ]  # fmt: skip
         try:
-            groups, batch, stream = await self.wait(self.primary.run(commands))
+            groups, batch, stream = await self.converse(commands)
             if not no_group(batch):
                 without_errors([groups, batch, stream])
         except BaseException:

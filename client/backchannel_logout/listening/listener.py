@@ -33,7 +33,7 @@ from .deliveries import Delivery
 from .group import GroupReading
 from .options import Options
 from .primary import FAULTS, Primary
-from .reading import BLOCK_SECONDS, Reading
+from .reading import TIMEOUT, Reading
 
 log = logging.getLogger("backchannel_logout")
 
@@ -42,10 +42,6 @@ Mode = Literal["group", "broadcast"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a listener's name may look like: it is part of a key."""
-
-# A read that waits is answered within `BLOCK_SECONDS`; a server that needs this much longer is
-# taken for dead.
-_TIMEOUT = BLOCK_SECONDS + 2.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
 
@@ -116,7 +112,7 @@ class AsyncListener:
             poll_every=poll_every,
             receipts=receipts,
         )
-        self._primary = Primary(redis, keys.events, timeout=_TIMEOUT)
+        self._primary = Primary(redis, keys.events, timeout=TIMEOUT)
         kind = GroupReading if mode == "group" else BroadcastReading
         self._reading: Reading = kind(self._primary, options)
         self._tick = min(1.0, take_over_after / 4)
@@ -224,7 +220,7 @@ class AsyncListener:
                 await self._reading.upkeep()
             except FAULTS:
                 # The read that waits may be on a connection that nothing comes from any more.
-                self._reading.interrupt()
+                self._reading.waits.interrupt()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._tick)
 
@@ -242,14 +238,14 @@ class AsyncListener:
             # Not cancelled: it ends by itself, and a command in work is brought to its end.
             await asyncio.gather(self._upkeep, return_exceptions=True)
             with contextlib.suppress(*FAULTS):
-                async with asyncio.timeout(_TIMEOUT):
+                async with asyncio.timeout(TIMEOUT):
                     await self._reading.close()
         await self._primary.aclose()
 
     def stop(self) -> None:
         """End the loop at its next item, without waiting for it."""
         self._closing.set()
-        self._reading.end()
+        self._reading.waits.end()
 
     async def _wait_for_loop(self) -> None:
         loop_of = self._loop_of

@@ -18,7 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from backchannel_logout.cancellation import end_if_cancelled
 from backchannel_logout.connection import AsyncClient, aclose, check_url, connect_async
 
-Command = tuple[str | bytes | int | float, ...]
+from .line import Command, Line
 
 # What Redis and the way to it can do to a command; time-outs of asyncio are an OSError, too.
 FAULTS = (RedisError, RedisClusterException, OSError)
@@ -41,6 +41,7 @@ class Primary:
         self._cluster: redis.asyncio.RedisCluster | None = None
         self._plain: redis.asyncio.Redis | None = None
         self._address: object = None
+        self._line: Line | None = None
         self._ours = isinstance(given, str)
         if isinstance(given, str):
             check_url(given)
@@ -69,6 +70,20 @@ class Primary:
         """As `run`; raises the first error of the server, too."""
         return without_errors(await self.run(commands))
 
+    async def line(self) -> Line:
+        """The connection for reads that wait; another one where that has ended, or where another
+        server has the key now. Raises one of `FAULTS`."""
+        pool = (await self._client()).connection_pool
+        if self._line is None or not self._line.is_open:
+            self._line = await Line.open(pool)
+        return self._line
+
+    async def hang_up(self) -> None:
+        """Close that connection, whatever is on the way; `line` opens another one."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
     async def look_up(self) -> None:
         """Ask who is primary, and leave one that is none any more.
 
@@ -82,6 +97,7 @@ class Primary:
         if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
             before, self._address = self._address, await pool.get_master_address()
             if before not in (None, self._address):
+                await self.hang_up()
                 await pool.disconnect(inuse_connections=True)
 
     @property
@@ -92,11 +108,13 @@ class Primary:
 
     async def leave(self) -> None:
         """Close the connections; the next command opens another one."""
+        await self.hang_up()
         if self._plain is not None:
             await self._plain.connection_pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         """Close what is our own."""
+        await self.hang_up()
         if self._plain is not None:
             if self._ours and self._cluster is None:
                 await aclose(self._plain)
@@ -114,6 +132,7 @@ class Primary:
             raise SlotNotCoveredError("no primary")
         address = (node.host, int(node.port))
         if self._plain is not None and self._address != address:
+            await self.hang_up()
             await self._plain.aclose()
             self._plain = None
         if self._plain is None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from itertools import chain
 from typing import Any
 
 import redis
@@ -23,8 +23,10 @@ from backchannel_logout.receipts import MOST_RECEIPTS, Outcome, Receipt
 
 from .dead_letters import dead_letter
 from .deliveries import Deliveries, Delivery
+from .line import Command
 from .options import Options
-from .primary import Command, Primary, without_errors
+from .primary import Primary, without_errors
+from .waits import Waits
 
 log = logging.getLogger("backchannel_logout")
 
@@ -32,7 +34,10 @@ log = logging.getLogger("backchannel_logout")
 # after so many seconds, so that a dead connection and a lost stream are noticed.
 BLOCK_SECONDS = 1.0
 
-# What was handled is told to Redis before the next read, and while a batch is being worked off at
+# A read that is not answered this long after it should have been: the server is taken for dead.
+TIMEOUT = BLOCK_SECONDS + 2.0
+
+# What was handled is told to Redis with the next read, and while a batch is being worked off at
 # least this often: a crash repeats what was not told.
 _TELL_SECONDS = 0.1
 
@@ -44,6 +49,9 @@ _REPORT_PAUSE = 2.0
 
 # Readers that have been silent for an hour are looked for this often.
 _CLEAN_SECONDS = 600.0
+
+
+_Settled = tuple[Delivery | None, list[Command]]
 
 
 class Reading(ABC):
@@ -63,11 +71,10 @@ class Reading(ABC):
         self._dead: list[Delivery] = []
         self._bury_at = float("-inf")
         # Settled and not yet told to Redis, each with the commands that tell it.
-        self._settled: list[tuple[Delivery | None, list[Command]]] = []
+        self._settled: list[_Settled] = []
         self._told_at = time.monotonic()
         self._tell_at_once = False
-        self._waiting_read: asyncio.Task[list[Any]] | None = None
-        self._interrupted = self._ending = False
+        self.waits = Waits()
         self._looked_at_meta = False
         self._reported: tuple[float, str | None] = (float("-inf"), None)
         self._cleaned_at = time.monotonic()
@@ -125,7 +132,7 @@ class Reading(ABC):
             elif self.hand.fresh:
                 return self.hand.fresh.popleft()
             elif self.hand.full:
-                await self.wait(asyncio.sleep(self.patience, []))
+                await self.pause(self.patience)
             else:
                 await self.read()
 
@@ -134,33 +141,34 @@ class Reading(ABC):
         """For how long a read may wait, in seconds."""
         return self.hand.patience(time.monotonic(), BLOCK_SECONDS)
 
-    async def wait(self, what: Coroutine[Any, Any, list[Any]]) -> list[Any]:
-        """Run what may take long, so that `interrupt` can end it: then raises a fault."""
-        if self._ending:
-            what.close()
-            raise redis.ConnectionError("closing")
-        self._interrupted = False
-        task = self._waiting_read = asyncio.create_task(what)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            this = asyncio.current_task()
-            if self._interrupted and not (this and this.cancelling()):
-                raise redis.ConnectionError("broken off") from None
-            raise
-        finally:
-            self._waiting_read = None
+    async def converse(self, commands: list[Command]) -> list[Any]:
+        """Tell what has been settled, and run commands of which one may wait, in one go: no round
+        trip of the telling is in the way of the next event. `interrupt` ends the wait.
 
-    def interrupt(self) -> None:
-        """End the read that waits now."""
-        self._interrupted = True
-        if self._waiting_read is not None:
-            self._waiting_read.cancel()
+        Errors of the server are among the answers. Raises a fault as `tell` does; then what the
+        commands have brought is lost.
+        """
+        settled = list(self._settled)
+        telling = [one for _, more in settled for one in more]
+        async with self.waits.at_most(TIMEOUT) as may_be_interrupted:
+            line = await self.primary.line()
+            try:
+                await line.send([*telling, *commands])
+                if settled:
+                    self._told(settled, await line.receive(len(telling)))
+                # Not before: what was told and not heard to be, is told twice.
+                may_be_interrupted()
+                return await line.receive(len(commands))
+            except BaseException:
+                self._tell_at_once = True  # alone: a refusal must not cost a read each time
+                await self.primary.hang_up()
+                raise
 
-    def end(self) -> None:
-        """Wait no more, from now on."""
-        self._ending = True
-        self.interrupt()
+    async def pause(self, seconds: float) -> None:
+        """Do nothing, for so many seconds at most."""
+        async with self.waits.at_most(seconds + 1) as may_be_interrupted:
+            may_be_interrupted()
+            await asyncio.sleep(seconds)
 
     # -- how items fare --------------------------------------------------------------------
 
@@ -232,7 +240,7 @@ class Reading(ABC):
             seconds=time.time() - since,
             outcome=outcome,
         )
-        fields = (text for pair in receipt.to_fields().items() for text in pair)
+        fields = chain.from_iterable(receipt.to_fields().items())
         return ("XADD", self.keys.receipts, "MAXLEN", "~", MOST_RECEIPTS, "*", *fields)
 
     # -- telling Redis ---------------------------------------------------------------------
@@ -244,6 +252,9 @@ class Reading(ABC):
         if not settled:
             return
         answers = await self.primary.run([one for _, commands in settled for one in commands])
+        self._told(settled, answers)
+
+    def _told(self, settled: list[_Settled], answers: list[Any]) -> None:
         without_errors([one for one in answers if not isinstance(one, _NO_MEMORY)])
         del self._settled[: len(settled)]
         for delivery, _ in settled:

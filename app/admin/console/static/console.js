@@ -1,8 +1,13 @@
 // The console's script: the feed, parts that look anew by themselves, and the end of the session.
-// Everything it shows is put in as text.
+// Everything it shows is put in as text; every word of it comes with the page.
 
 const MOST_ROWS = 300;
 const SIGN_IN = "/console/sign-in";
+const RETRY_MS = 3000;
+// In a burst the table is laid out so seldom that keys and scrolling come in between.
+const DRAW_MS = 250;
+// Whoever was away for longer begins anew, and is not sent all that has come meanwhile.
+const LONG_MS = 600_000;
 
 /** An open page learns that its session is over: ask once, and leave if so. */
 async function stillIn() {
@@ -14,19 +19,69 @@ async function stillIn() {
   }
 }
 
-function stayPresent() {
-  let stream = null;
-  const open = () => {
-    if (stream || document.hidden) return;
-    stream = new EventSource("/console/presence");
-    stream.onerror = () => stillIn();
+/** The events of a stream, as they come. */
+async function* eventsOf(body) {
+  let rest = "";
+  for await (const chunk of chunksOf(body.pipeThrough(new TextDecoderStream()))) {
+    const blocks = (rest + chunk).split("\n\n");
+    rest = blocks.pop();
+    const events = blocks.map((block) => Object.fromEntries(block.split("\n").map((line) => {
+      const at = line.indexOf(": ");
+      return [line.slice(0, at), line.slice(at + 2)];
+    })));
+    yield events.filter((one) => one.event);
+  }
+}
+
+async function* chunksOf(stream) {
+  const reader = stream.getReader();
+  for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+}
+
+/**
+ * Listens to server-sent events while the page can be seen: a browser has six connections for all
+ * tabs together. Shown again, it goes on behind `cursor`. By fetch, for EventSource can not be told
+ * where to begin, and does not come back after a 503.
+ */
+function listen(url, { cursor = "", hear = () => {}, state = () => {}, late = () => false }) {
+  let stop = null;
+  let timer = 0;
+  let heardAt = Date.now();
+  const open = async () => {
+    clearTimeout(timer);
+    if (stop || document.hidden) return;
+    const mine = new AbortController();
+    stop = mine;
+    try {
+      const headers = { Accept: "text/event-stream" };
+      if (cursor) headers["Last-Event-ID"] = cursor;
+      const answer = await fetch(url, { headers, redirect: "error", signal: mine.signal });
+      if (answer.status === 400) cursor = ""; // of apps that are configured no more, say
+      if (answer.ok) {
+        if (Date.now() - heardAt > LONG_MS && late()) return;
+        state(true);
+        for await (const events of eventsOf(answer.body)) {
+          heardAt = Date.now();
+          for (const one of events) {
+            cursor = one.id;
+            hear(one.event, JSON.parse(one.data));
+          }
+        }
+      }
+    } catch {
+      // Aborted, or away: below.
+    }
+    if (mine.signal.aborted) return;
+    stop = null;
+    state(false);
+    stillIn();
+    timer = setTimeout(open, RETRY_MS);
   };
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
-      stream?.close();
-      stream = null;
+      stop?.abort();
+      stop = null;
     } else {
-      stillIn();
       open();
     }
   });
@@ -64,21 +119,22 @@ function moment(seconds) {
 function feed(body) {
   const said = document.getElementById("feed-state");
   const nothing = document.getElementById("nothing");
+  const newestOnly = document.getElementById("newest-only");
   const pause = document.getElementById("pause");
   const wanted = new URLSearchParams(location.search);
   const names = [...document.querySelectorAll("thead th")].map((one) => one.textContent);
+  const text = body.dataset;
   let held = [];
   let paused = false;
   let planned = false;
-  let state = "wait";
+  let connected = null;
 
-  const show = (tone, text) => {
-    state = tone;
-    said.className = `pill ${tone}`;
-    said.textContent = text;
-  };
   const tell = () => {
-    if (paused) show("wait", held.length ? `${said.dataset.paused}, ${held.length} ${said.dataset.held}` : said.dataset.paused);
+    const waiting = held.length ? `, ${held.length} ${said.dataset.held}` : "";
+    const [tone, words] = connected === false ? ["bad", said.dataset.away]
+      : paused ? ["wait", said.dataset.paused + waiting] : ["good", said.dataset.live];
+    said.className = `pill ${tone}`;
+    said.textContent = words;
   };
 
   const lets = (one) =>
@@ -91,30 +147,15 @@ function feed(body) {
     td.dataset.name = names[index];
     if (style) td.className = style;
     td.append(content);
-    return td;
   };
-  const pill = (tone, text) => {
-    const span = document.createElement("span");
-    span.className = `pill ${tone}`;
-    span.textContent = text;
-    return span;
-  };
+  const element = (name, words, members = {}) =>
+    Object.assign(document.createElement(name), { textContent: words }, members);
 
   const rowOf = (one) => {
-    const row = document.createElement("tr");
-    row.className = "new";
-    const time = document.createElement("time");
-    time.textContent = one.at ? moment(one.at) : "";
-    cell(row, 0, time);
-    cell(row, 1, pill(one.tone, one.what));
-    if (one.href) {
-      const link = document.createElement("a");
-      link.href = one.href;
-      link.textContent = one.whom || "all";
-      cell(row, 2, link, "id");
-    } else {
-      cell(row, 2, one.whom, "id");
-    }
+    const row = element("tr", "", { className: "new" });
+    cell(row, 0, element("time", one.at ? moment(one.at) : "–"));
+    cell(row, 1, element("span", one.what, { className: `pill ${one.tone}` }));
+    cell(row, 2, one.href ? element("a", one.whom, { href: one.href }) : one.whom || "–", "id");
     cell(row, 3, one.app || "–");
     cell(row, 4, one.iss || "–", "id");
     return row;
@@ -129,16 +170,17 @@ function feed(body) {
     body.prepend(rows);
     while (body.rows.length > MOST_ROWS) body.deleteRow(-1);
     nothing.hidden = true;
+    newestOnly.hidden = body.rows.length < MOST_ROWS;
   };
   const add = (one) => {
-    if (!lets(one)) return;
+    if (!one || !(one.always || lets(one))) return;
     held.push(one);
     // Older ones would fall out of the table at once.
     if (held.length > MOST_ROWS) held = held.slice(-MOST_ROWS);
     if (paused) return tell();
     if (!planned) {
       planned = true;
-      requestAnimationFrame(draw);
+      setTimeout(draw, DRAW_MS);
     }
   };
 
@@ -148,58 +190,58 @@ function feed(body) {
     return `/console/story?${query}`;
   };
   const words = (...found) => found.flat().filter(Boolean).join(" ").toLowerCase();
+  const refusalsOnly = wanted.get("reason") || wanted.get("kind") === "refusal";
+  const at = (id) => Number(String(id).split("-")[0]) / 1000;
 
-  const app = wanted.get("app");
-  const stream = new EventSource(app ? `/api/feed?app=${encodeURIComponent(app)}` : "/api/feed");
-  stream.addEventListener("ready", () => {
-    if (!paused) show("good", said.dataset.live);
-  });
-  stream.addEventListener("logout", (message) => {
-    const event = JSON.parse(message.data);
-    add({
-      at: Number(String(event.id).split("-")[0]) / 1000, app: event.app, kind: event.kind, reason: "", iss: event.iss,
-      whom: event.sid || event.sub || "", what: body.dataset[event.kind] || event.kind || "?", tone: "good",
-      href: event.iss ? href(event) : null,
-      text: words(event.app, event.iss, event.sid, event.sub, event.source, event.client_ids || []),
-    });
-  });
-  stream.addEventListener("refusal", (message) => {
-    const one = JSON.parse(message.data);
-    add({
-      at: one.at, app: "", kind: "refusal", reason: one.reason, iss: one.iss, whom: one.sid_hash || "",
-      what: `${body.dataset.refusal}: ${one.reason}`, tone: "bad",
+  const rows = {
+    // What can not be read may be the one that is looked for.
+    logout: (one) => one.unreadable
+      ? { at: at(one.id), app: one.app, what: text.unreadable, tone: "wait", always: !refusalsOnly, text: "" }
+      : {
+          at: at(one.id), app: one.app, kind: one.kind, iss: one.iss, whom: one.sid || one.sub || text.everybody,
+          what: text[one.kind], tone: "good", href: href(one),
+          text: words(one.app, one.iss, one.sid, one.sub, one.source, one.client_ids || []),
+        },
+    refusal: (one) => ({
+      at: one.at, kind: "refusal", reason: one.reason, iss: one.iss, whom: text.toDo,
+      what: `${text.refused}: ${one.reason}`, tone: "bad",
       href: `/console/refusals?reason=${encodeURIComponent(one.reason)}`,
       text: words(one.iss, one.aud, one.reason, one.rule, one.kid),
-    });
-  });
-  stream.addEventListener("missed", (message) => {
-    const one = JSON.parse(message.data);
-    add({ at: 0, app: one.app, kind: "", reason: "", iss: "", whom: "", what: body.dataset.missed, tone: "wait", href: null, text: "" });
-  });
-  stream.onerror = () => {
-    show("bad", said.dataset.away);
-    stillIn();
+    }),
+    missed: (one) => ({ at: 0, app: one.app === "!refusals" ? "" : one.app, what: text.missed, tone: "wait", always: true }),
   };
-  stream.onopen = () => {
-    if (state === "bad") paused ? tell() : show("good", said.dataset.live);
-  };
+
+  const app = wanted.get("app");
+  listen(app ? `/api/feed?app=${encodeURIComponent(app)}` : "/api/feed", {
+    cursor: text.cursor,
+    hear: (name, one) => rows[name] && add(rows[name](one)),
+    state: (on) => {
+      connected = on;
+      tell();
+    },
+    late: () => {
+      if (paused) return false; // somebody reads what is there
+      location.reload();
+      return true;
+    },
+  });
 
   const turn = () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
-    if (paused) return tell();
-    show("good", said.dataset.live);
+    tell();
     draw();
   };
   pause.addEventListener("click", turn);
   document.getElementById("announce").addEventListener("change", (change) => {
     body.setAttribute("aria-live", change.target.checked ? "polite" : "off");
   });
+  newestOnly.textContent = newestOnly.dataset.text.replace("{most}", MOST_ROWS);
 
   const move = (by) => {
     const links = [...body.querySelectorAll("a")];
-    const at = links.indexOf(document.activeElement);
-    links[Math.min(Math.max(at + by, 0), links.length - 1)]?.focus();
+    const now = links.indexOf(document.activeElement);
+    links[Math.min(Math.max(now + by, 0), links.length - 1)]?.focus();
   };
   document.addEventListener("keydown", (key) => {
     if (key.ctrlKey || key.metaKey || key.altKey || key.target.closest("input, select, textarea")) return;
@@ -213,6 +255,6 @@ function feed(body) {
 
 const rows = document.getElementById("rows");
 if (rows) feed(rows);
-else stayPresent();
+else listen("/console/presence", {});
 const live = document.getElementById("live");
 if (live) refresh(live);

@@ -1,0 +1,42 @@
+"""Users' own sessions work with the Redis rights that the contract's page gives to the receiver."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.account.stage import AccountScene, account_scene
+from tests.support.rights import documented_rights
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("rules", ["acl", "acl-6.2"])
+def test_sessions_are_listed_and_ended_with_the_documented_rights_alone(
+    tmp_path: Path, rules: str
+) -> None:
+    with (
+        documented_rights(tmp_path, rules) as (url, look),
+        account_scene(tmp_path, redis_url=url) as scene,
+    ):
+        scene.user = "auth0|alice"
+        for sends in (True, False):
+            scene.tenant.sends = sends
+            own, other, third = (scene.tenant.add(scene.user) for _ in range(3))
+            session = scene.session(own)
+            assert set(scene.ids(session)) == {own, other, third}
+            assert scene.ask("DELETE", f"/{other}", session).json()["id"] == other
+            assert scene.until_final(other, session)["gone"]
+            answer = scene.ask("DELETE", "", session)
+            assert [one["id"] for one in answer.json()["sessions"]] == [third]
+            assert scene.until_final(third, session)["gone"]
+            _end_itself(scene, own)
+            assert scene.ask("GET", "", session).json()["error"] == "session_ended"
+        acts = [one["act"] for _, one in look.xrange("bcl:v1:audit")]
+        assert acts.count("account.session.end") == 4
+        assert look.smembers("bcl:v1:endings") == set()
+
+
+def _end_itself(scene: AccountScene, own: str) -> None:
+    """A logout of the caller's own session."""
+    del scene.tenant.sessions[own]
+    assert scene.receiver.post(scene.keys.token(sid=own, sub=scene.user)).status_code == 200

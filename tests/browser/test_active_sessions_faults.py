@@ -1,0 +1,177 @@
+"""`<active-sessions>` while something is wrong: a provider's API is slow, down or limiting."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.account.stage import AccountScene
+from tests.browser.visit import PATIENCE, Visit, visit
+from tests.support.auth0_api import fault, limited
+from tests.support.receiver import wait_for
+
+pytestmark = pytest.mark.slow
+
+BROKEN = fault(500, "Internal Server Error", "broken")
+
+
+@pytest.fixture
+def alice(scene: AccountScene, browser: Browser, app: str) -> Iterator[Visit]:
+    with visit(scene, browser, app) as found:
+        yield found
+
+
+def test_a_provider_that_is_down_is_said_and_then_tried_again(alice: Visit) -> None:
+    alice.scene.tenant.faults.append(BROKEN)
+    alice.show()
+    expect(alice.alert).to_contain_text("provider does not answer", timeout=PATIENCE)
+    expect(alice.rows).to_have_count(0)
+    alice.press("Try again")
+    expect(alice.rows).to_have_count(2, timeout=PATIENCE)
+    expect(alice.alert).to_have_count(0)
+
+
+def test_a_provider_that_is_down_at_the_sign_out_has_changed_nothing(alice: Visit) -> None:
+    alice.listed()
+    alice.ask(alice.others[0])
+    alice.scene.tenant.faults.append(BROKEN)
+    alice.sure()
+    expect(alice.alert).to_contain_text("provider does not answer", timeout=PATIENCE)
+    expect(alice.alert).to_contain_text("Nothing was changed")
+    assert alice.is_alive(alice.others[0])
+    alice.ask(alice.others[0])
+    alice.sure()
+    expect(alice.row(alice.others[0])).to_contain_text("let go", timeout=PATIENCE)
+    assert not alice.is_alive(alice.others[0])
+
+
+def test_a_provider_that_never_answers_is_given_up(alice: Visit) -> None:
+    alice.scene.tenant.faults.append("hang")
+    alice.show()
+    expect(alice.page.get_by_text("Loading your sessions")).to_be_visible()
+    expect(alice.alert).to_contain_text("provider does not answer", timeout=PATIENCE)
+    alice.press("Try again")
+    expect(alice.rows).to_have_count(2, timeout=PATIENCE)
+
+
+def test_a_provider_that_takes_its_time_is_waited_for(alice: Visit) -> None:
+    alice.listed()
+    alice.scene.tenant.lag = 2.0
+    alice.ask(alice.others[0])
+    alice.sure()
+    row = alice.row(alice.others[0])
+    expect(row).to_contain_text("0 of 2 apps have let go", timeout=PATIENCE)
+    # The shop asks at each request and has let go; the news is an app that nobody runs here.
+    expect(row).to_contain_text("1 of 2 apps have let go", timeout=PATIENCE)
+    # Read out by who does not see the row: an element that stays, and says whose progress it is.
+    expect(alice.page.get_by_role("status")).to_contain_text(
+        "on Android 14: 1 of 2 apps have let go"
+    )
+    assert alice.is_alive(alice.own)
+    assert not alice.is_alive(alice.others[0])
+
+
+@pytest.mark.parametrize("when", ["list", "end"])
+def test_a_provider_that_limits_is_said_with_when_to_come_back(alice: Visit, when: str) -> None:
+    if when == "end":
+        alice.listed()
+        alice.ask(alice.others[0])
+    alice.scene.tenant.faults.append(limited(4))
+    alice.sure() if when == "end" else alice.show()
+    expect(alice.alert).to_contain_text("Too many requests. Try again in ", timeout=PATIENCE)
+    assert alice.is_alive(alice.others[0])
+    alice.page.wait_for_timeout(4000)
+    alice.press("Try again")
+    expect(alice.rows).to_have_count(2, timeout=PATIENCE)
+    expect(alice.alert).to_have_count(0)
+
+
+def test_who_asks_too_often_is_told_to_wait(alice: Visit) -> None:
+    alice.listed()
+    session = alice.scene.session(alice.own)
+    for _ in range(30):
+        alice.scene.ask("DELETE", "/nothing", session)
+    alice.ask(alice.others[0])
+    alice.sure()
+    expect(alice.alert).to_contain_text("Too many requests. Try again in ")
+    assert alice.is_alive(alice.others[0])
+
+
+def test_a_session_that_had_ended_already_is_said_and_leaves_the_list(alice: Visit) -> None:
+    alice.listed()
+    del alice.scene.tenant.sessions[alice.others[0]]
+    alice.ask(alice.others[0])
+    alice.sure()
+    expect(alice.alert).to_contain_text("had already ended", timeout=PATIENCE)
+    expect(alice.rows).to_have_count(1)
+
+
+def test_where_the_provider_does_not_know_this_session_no_other_is_ended(alice: Visit) -> None:
+    alice.listed()
+    del alice.scene.tenant.sessions[alice.own]
+    alice.press("Sign out everywhere else")
+    alice.sure()
+    expect(alice.alert).to_contain_text("not known to your provider", timeout=PATIENCE)
+    assert alice.is_alive(alice.others[0])
+
+
+def test_a_sign_in_that_ends_while_another_one_does_is_said(alice: Visit) -> None:
+    alice.listed()
+    alice.scene.tenant.lag = 3600
+    alice.ask(alice.others[0])
+    alice.sure()
+    expect(alice.row(alice.others[0])).to_contain_text("apps have let go", timeout=PATIENCE)
+    scene = alice.scene
+    assert scene.receiver.post(scene.keys.token(sid=alice.own, sub=scene.user)).status_code == 200
+    expect(alice.alert).to_contain_text("Your sign-in has ended", timeout=PATIENCE)
+    expect(alice.rows).to_have_count(0)
+
+
+def test_being_offline_is_said(alice: Visit) -> None:
+    alice.listed()
+    alice.page.context.set_offline(True)
+    alice.ask(alice.others[0])
+    alice.sure()
+    expect(alice.alert).to_contain_text("offline")
+
+
+def test_while_redis_is_away_nothing_is_blamed_on_the_provider(alice: Visit) -> None:
+    alice.listed()
+    alice.ask(alice.others[0])
+    scene, session = alice.scene, alice.scene.session(alice.own)
+    scene.redis_server.stop()
+    alice.sure()
+    expect(alice.alert).to_contain_text("does not work right now", timeout=PATIENCE)
+    scene.redis_server.start()
+    wait_for(lambda: scene.ask("GET", "", session).status_code == 200, "Redis is back")
+    alice.press("Try again")
+    expect(alice.rows).to_have_count(2, timeout=PATIENCE)
+
+
+# -- the front end of Auth0's sample ---------------------------------------------------------
+
+ON_FETCH = """async () => {
+  const answer = await fetch("/api/auth/user/sessions",
+    { method: "GET", headers: { "Content-Type": "application/json" } });
+  if (answer.status === 429) return { status: 429 };
+  return { sessions: await answer.json(), status: answer.status };
+}"""
+ON_DELETE = """async (id) => {
+  const answer = await fetch(`/api/auth/user/sessions/${id}`, { method: "DELETE" });
+  if (answer.status === 429) return { status: 429 };
+  return { id: (await answer.json()).id, status: answer.status };
+}"""
+
+
+def test_a_front_end_that_was_made_for_auth0_works_as_it_is(alice: Visit) -> None:
+    """It wants a list, 200 with an id, and understands 429; it knows no header of ours."""
+    alice.page.goto("/embedded")
+    found = alice.page.evaluate(ON_FETCH)
+    assert found["status"] == 200
+    assert [one["id"] for one in found["sessions"]] == [alice.own, *alice.others]
+    assert found["sessions"][1]["device"]["last_ip"] == "203.0.113.7"
+    other = alice.others[0]
+    assert alice.page.evaluate(ON_DELETE, other) == {"id": other, "status": 200}
+    assert [one["id"] for one in alice.page.evaluate(ON_FETCH)["sessions"]] == [alice.own]
+    answers = [alice.page.evaluate(ON_DELETE, "nothing")["status"] for _ in range(25)]
+    assert set(answers) == {404, 429}

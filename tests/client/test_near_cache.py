@@ -1,0 +1,39 @@
+"""How many sessions a near cache keeps, and which of them go."""
+
+from backchannel_logout import Session
+from backchannel_logout.near.cache import NearCache
+
+ISS = "https://op.example"
+
+
+def session(number: int) -> Session:
+    return Session(ISS, 1_000, sid=f"s{number}", sub="alice")
+
+
+def filled(most: int, count: int) -> NearCache:
+    cache = NearCache(most, max_stale=5, clock=lambda: 0.0)
+    cache.contact(0.0)
+    for number in range(count):
+        cache.put(session(number), cache.fence(), 60)
+    return cache
+
+
+def test_one_more_than_it_may_keep_is_one_less_of_the_others() -> None:
+    cache = filled(most=4, count=5)
+    assert cache.size == 4
+    assert [cache.alive(session(number)) for number in range(5)] == [False, *[True] * 4]
+
+
+def test_who_was_used_last_stays() -> None:
+    cache = filled(most=4, count=4)
+    assert cache.alive(session(0))
+    cache.put(session(4), cache.fence(), 60)
+    assert [cache.alive(session(number)) for number in range(5)] == [True, False, True, True, True]
+
+
+def test_who_is_used_stays_also_where_others_came_since_it_was_half_full() -> None:
+    cache = filled(most=8, count=1)
+    for number in range(1, 100):
+        assert cache.alive(session(0)), f"gone when {number} had come"
+        cache.put(session(number), cache.fence(), 60)
+    assert cache.size == 8

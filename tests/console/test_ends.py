@@ -1,0 +1,147 @@
+"""A user's sessions in the browser, while the provider is well, down, limiting, slow, or lying.
+
+The neighbour survives: whatever is ended, another session of the user is not.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.admin.api_stage import ApiScene
+from tests.support.api_server import Response
+from tests.support.auth0_api import fault, limited
+from tests.support.receiver import wait_for
+
+pytestmark = pytest.mark.slow
+
+BOB, EVE = "auth0|bob", "auth0|eve"
+
+DOWN = fault(503, "Service Unavailable", "words of theirs")
+
+
+@pytest.fixture(autouse=True)
+def _well(scene: ApiScene) -> Iterator[None]:
+    yield
+    scene.tenant.get_well()
+
+
+def end(page: Page, session: str) -> None:
+    page.goto(f"/console/sessions?user={BOB}")
+    page.click(f"[aria-label='End {session}']")
+    page.wait_for_url("**/console/sessions/ending?**")
+
+
+def becomes(page: Page, state: str) -> None:
+    expect(page.locator("#live h2 .pill")).to_have_text(state, timeout=60_000)
+
+
+def acts(scene: ApiScene, act: str) -> list[dict[str, Any]]:
+    return [one for one in scene.audit() if one["act"] == act]
+
+
+def test_one_session_ends_and_its_neighbour_lives_and_then_all_end(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.tenant.add(BOB, "phone")
+    scene.tenant.add(BOB, "desk")
+    scene.tenant.add(EVE, "eves")
+    end(page, "phone")
+    becomes(page, "confirmed")
+    assert scene.tenant.alive() == {"desk", "eves"}
+    assert acts(scene, "session.end")[-1]["who"] == "admin_token"
+    page.goto(f"/console/sessions?user={BOB}")
+    page.fill("#why", "left the company")
+    page.check("[name=sure]")
+    page.click("button:has-text('End all sessions')")
+    page.wait_for_url("**/console/sessions/ending?**")
+    becomes(page, "confirmed")
+    assert scene.tenant.alive() == {"eves"}
+    assert acts(scene, "session.end")[-1]["why"] == "left the company"
+
+
+def test_the_states_move_on_the_page_while_the_provider_takes_its_time(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.tenant.add(BOB, "slow")
+    scene.tenant.lag = 4.0
+    end(page, "slow")
+    becomes(page, "provider asked")
+    becomes(page, "confirmed")
+    expect(page.locator("#live")).to_contain_text("logout token received")
+
+
+def test_a_provider_that_is_down_shows_and_the_end_comes_when_it_is_back(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.tenant.add(BOB, "patient")
+    page.goto(f"/console/sessions?user={BOB}")
+    scene.tenant.faults.extend([DOWN] * 4)
+    page.click("[aria-label='End patient']")
+    expect(page.locator("[role=alert]")).to_contain_text("can not be reached")
+    assert "words of theirs" not in page.content()
+    assert acts(scene, "session.end")[-1]["outcome"] == "provider_unavailable"
+    assert "patient" in scene.tenant.alive()
+    scene.tenant.faults.clear()
+    scene.tenant.lag = 3.0  # asked, and then it goes away
+    end(page, "patient")
+    becomes(page, "provider asked")
+    scene.tenant.faults.extend([DOWN] * 6)
+    expect(page.locator("#live")).to_contain_text("Not done yet", timeout=30_000)
+    scene.tenant.faults.clear()
+    becomes(page, "confirmed")
+
+
+def test_a_provider_that_goes_on_telling_of_the_session_is_not_believed_to_have_ended_it(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.tenant.add(BOB, "undead")
+    scene.tenant.lag, scene.tenant.sends = 3600.0, False
+    end(page, "undead")
+    expect(page.locator("#live")).to_contain_text("still knows the session", timeout=30_000)
+    becomes(page, "provider asked")
+    expect(page.locator("#live")).to_contain_text("Not yet")
+
+
+def test_without_a_logout_token_the_page_says_who_told_the_apps_and_why(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.tenant.add(BOB, "silent")
+    scene.tenant.sends = False
+    end(page, "silent")
+    becomes(page, "confirmed")
+    expect(page.locator("#live")).to_contain_text("No logout token came within")
+
+
+def test_another_users_sessions_are_neither_shown_nor_ended(scene: ApiScene, page: Page) -> None:
+    scene.tenant.add(EVE, "eves")
+    scene.tenant.faults.append(Response(200, {"sessions": [scene.tenant.sessions["eves"]]}))
+    page.goto(f"/console/sessions?user={BOB}")
+    expect(page.locator("[role=alert]")).to_contain_text("can not be used")
+    assert "eves" not in page.content()
+    assert scene.tenant.alive() == {"eves"}
+
+
+def test_a_limit_of_the_provider_is_said(scene: ApiScene, page: Page) -> None:
+    """And it is over when the provider says so."""
+    scene.tenant.add(BOB, "limited")
+    scene.tenant.faults.append(limited(8))
+    page.goto(f"/console/sessions?user={BOB}")
+    expect(page.locator("[role=alert]")).to_contain_text("limits how often")
+
+    def listed() -> bool:
+        page.goto(f"/console/sessions?user={BOB}")
+        return page.locator("[aria-label='End limited']").count() == 1
+
+    wait_for(listed, "it is listed again", scene.receiver, within=60)
+
+
+def test_a_session_that_somebody_else_has_ended_is_said_to_be_gone(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.tenant.add(BOB, "taken")
+    page.goto(f"/console/sessions?user={BOB}")
+    scene.tenant.sessions.clear()
+    page.click("[aria-label='End taken']")
+    expect(page.locator("[role=alert]")).to_contain_text("knows no session of this id")

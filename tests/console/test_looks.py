@@ -1,0 +1,158 @@
+"""Each view in each of its states, on a desk and a phone, by day and by night: no barrier for who
+sees, reads or clicks otherwise, and nothing beside the window."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from backchannel_logout import AppKeys
+from tests.admin.api_stage import ALICE, TOKEN, ApiScene
+from tests.console.browser import faults_of_looks
+from tests.console.filled import add_receipt, fill
+
+pytestmark = pytest.mark.slow
+
+# What a page shows people that only programs should see.
+INTERNAL = re.compile(r"\bNone\b|\bundefined\b|\[object|NaN|<class|\{'|Standing\.|\bnull\b|\{\w+\}")
+
+
+def found(page: Page, name: str) -> list[str]:
+    said = page.locator("body").inner_text()
+    return [
+        *faults_of_looks(page, name),
+        *[f"{name} shows {one.group()}" for one in INTERNAL.finditer(said)],
+    ]
+
+
+def test_the_sign_in(page: Page) -> None:
+    page.context.clear_cookies()
+    page.goto("/console")
+    faults = found(page, "sign-in")
+    page.fill("#token", "not the token")
+    page.click("main button")
+    expect(page.locator("[role=alert]")).to_be_visible()
+    faults += found(page, "sign-in-wrong")
+    page.fill("#token", TOKEN)
+    page.click("main button")
+    page.wait_for_url("**/console")
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_the_feed_with_rows_without_and_paused(scene: ApiScene, page: Page) -> None:
+    fill(scene)
+    page.goto("/console")
+    expect(page.locator("#feed-state")).to_have_text("live")
+    faults = found(page, "feed")
+    page.goto("/console?text=nothing-has-this")
+    expect(page.locator("#nothing")).to_be_visible()
+    faults += found(page, "feed-empty")
+    page.goto("/console")
+    expect(page.locator("#feed-state")).to_have_text("live")
+    page.keyboard.press("p")
+    scene.receiver.post(scene.keys.token(sid="held"))
+    expect(page.locator("#feed-state")).to_contain_text("1 waiting")
+    unreadable = scene.redis.xadd(AppKeys("shop").events, {"v": "9"})
+    page.keyboard.press("p")
+    expect(page.locator("#rows")).to_contain_text("event of another release")
+    faults += found(page, "feed-live-rows")
+    scene.redis.xdel(AppKeys("shop").events, unreadable)
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_stories(scene: ApiScene, page: Page) -> None:
+    fill(scene)
+    scene.receiver.post(scene.keys.token(sid="not-yet", aud=["shop-web", "news-web"]))
+    who = f"sub=alice&iss={scene.issuer}"
+    page.goto(f"/console/story?sid=not-yet&{who}")
+    expect(page.locator("#live")).to_contain_text("Not yet")
+    faults = found(page, "story-not-yet")
+    for app in ("shop", "news"):
+        entry = scene.redis.xrevrange(AppKeys(app).events, count=1)[0][0]
+        add_receipt(scene, app, entry, 0.125)
+    expect(page.locator("#live")).to_contain_text("Complete")
+    faults += found(page, "story-complete")
+    page.goto(f"/console/story?sid=never-ended&{who}&login_at=1795283041")
+    faults += found(page, "story-alive")
+    page.goto("/console/search")
+    faults += found(page, "search")
+    page.fill("#token", scene.keys.token(sid="not-yet", events={}))
+    page.click("text=Read and find")
+    page.wait_for_url("**/console/story?**")
+    faults += found(page, "story-unverified")
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_refusals_and_explain(scene: ApiScene, page: Page) -> None:
+    fill(scene)
+    page.goto("/console/refusals")
+    faults = found(page, "refusals")
+    for one in page.locator("summary").all():
+        one.click()
+    faults += found(page, "refusals-open")
+    page.goto("/console/refusals?reason=nonce&issuer=https://nobody.example")
+    faults += found(page, "refusals-empty")
+    page.goto("/console/explain")
+    faults += found(page, "explain")
+    for name, token in [
+        ("refused", scene.keys.token(aud="shop-web-2")),
+        ("accepted", scene.keys.token()),
+        ("rubbish", "rubbish"),
+    ]:
+        page.fill("#token", token)
+        page.click("main button")
+        expect(page.locator("#verdict")).to_be_visible()
+        faults += found(page, f"explain-{name}")
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_issuers_apps_and_health(scene: ApiScene, page: Page) -> None:
+    fill(scene)
+    keys = AppKeys("shop")
+    entry = scene.redis.xrevrange(keys.events, count=1)[0][0]
+    letter = {"dl_event": entry, "dl_listener": "web", "dl_tries": "5", "dl_error": "KeyError"}
+    scene.redis.xadd(keys.dead_letters, letter)
+    scene.redis.xgroup_create(keys.events, "a-group", "0")
+    faults = []
+    for view in ("issuers", "apps", "health"):
+        page.goto(f"/console/{view}")
+        faults += found(page, view)
+    scene.keys.mode = "500"
+    scene.receiver.post(scene.keys.token(header={"kid": "unknown"}))
+    page.goto("/console/issuers")
+    expect(page.locator("#live")).to_contain_text("http_500")
+    expect(page.locator("#live")).to_contain_text("Tokens waiting for keys")
+    faults += found(page, "issuers-away")
+    scene.keys.mode = "ok"
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_what_is_not_there_and_what_nobody_can_mean(page: Page) -> None:
+    page.goto("/console/nothing")
+    faults = found(page, "fault-404")
+    page.goto("/console/sessions?user=../x")
+    faults += found(page, "fault-400")
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_sessions_and_their_ends(scene: ApiScene, page: Page) -> None:
+    page.goto("/console/sessions")
+    faults = found(page, "sessions")
+    page.goto("/console/sessions?user=nobody")
+    faults += found(page, "sessions-none")
+    scene.tenant.add(ALICE, "a-phone", device={"last_user_agent": "Mozilla/5.0 " + "x" * 150})
+    scene.tenant.add(ALICE, "a-desk")
+    page.goto(f"/console/sessions?user={ALICE}")
+    faults += found(page, "sessions-user")
+    scene.tenant.scopes = {"read:sessions"}
+    page.click("[aria-label='End a-phone']")
+    page.wait_for_url("**/console/sessions/ending?**")
+    expect(page.locator("#live")).to_contain_text("Not done yet")
+    faults += found(page, "ending-trouble")
+    scene.tenant.scopes = {"read:sessions", "delete:sessions"}
+    expect(page.locator("#live h2 .pill")).to_have_text("confirmed", timeout=60_000)
+    faults += found(page, "ending-confirmed")
+    page.goto("/console/sessions/ending?session=nobody-ended-this")
+    faults += found(page, "ending-none")
+    assert not faults, json.dumps(faults, indent=1)

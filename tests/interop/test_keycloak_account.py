@@ -1,0 +1,140 @@
+"""Users' own sessions at Keycloak: two browsers of one user, and the app's route between.
+
+Keycloak gives a browser that signs in anew the id of the session before: that login must live.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backchannel_logout.account import AccountProxy
+from tests.interop.keycloak import Keycloak, Realm
+from tests.interop.relying_app import RelyingApp
+from tests.interop.stage import Stage
+from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
+from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.interop
+
+TOKEN = "the-token-of-the-shop-backend-000000"
+SAME = {"sec-fetch-site": "same-origin"}
+
+
+class AccountStage(Stage[Realm]):
+    """With the users' listener, and the realm's session API."""
+
+    def _start_receiver(self, apps: list[RelyingApp], accepts: tuple[str, ...]) -> Receiver:
+        [app] = apps
+        top = f"""
+account_listen = "127.0.0.1:0"
+account_apps = [{{app = "{app.name}", token = "{TOKEN}"}}]
+"""
+        issuer = f'issuer = "{self.op.issuer}"\nalgorithms = {list(accepts)}'
+        clients = f'[{{client_id = "{app.client_id}", app = "{app.name}"}}]'
+        sessions = f"""
+[issuers.sessions]
+kind = "keycloak"
+client_id = "bcl-receiver"
+secret = "{SECRET}"
+"""
+        text = config(self.redis.url, issuer, top=top, clients=clients) + sessions
+        receiver = Receiver(self._directory, text)
+        self.callback(receiver.stop)
+        receiver.start()
+        found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
+        assert found
+        self.proxy = AccountProxy(found[1], TOKEN)
+        return receiver
+
+    def ask(self, method: str, path: str, session: dict[str, Any]) -> Any:
+        """What the app's route answers in this session; a busy Keycloak is asked again."""
+        for _ in range(10):
+            answer = self.proxy.answer(method, path, session, SAME)
+            if answer.status not in (502, 504):
+                assert answer.status == 200, answer
+                return json.loads(answer.body)
+            time.sleep(1)
+        raise AssertionError(answer)
+
+
+@pytest.fixture
+def stage(keycloak: Keycloak, shared_redis: RedisServer, tmp_path: Path) -> Iterator[AccountStage]:
+    realm = keycloak.realm("alice", "bob")
+    new_account(realm, "bcl-receiver", *ROLES)
+    with AccountStage(realm, shared_redis, tmp_path) as parts:
+        yield parts
+
+
+def test_ending_one_signs_that_browser_out_alone_and_it_may_sign_in_anew(
+    stage: AccountStage,
+) -> None:
+    [shop] = stage.open("shop")
+    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
+    here, there = desk.sign_in(shop), phone.sign_in(shop)
+    bobs = bob.sign_in(shop)
+
+    listed = stage.ask("GET", "/sessions", here)
+    assert [one["id"] for one in listed] == [here["sid"], there["sid"]]
+    assert [one["current"] for one in listed] == [True, False]
+    assert listed[0]["device"]["last_ip"] == "127.0.0.1"
+    assert stage.proxy.answer("DELETE", f"/sessions/{bobs['sid']}", here, SAME).status == 404
+
+    assert stage.ask("DELETE", f"/sessions/{there['sid']}", here)["id"] == there["sid"]
+
+    assert phone.is_signed_out(shop)
+    assert desk.is_signed_in(shop)
+    assert bob.is_signed_in(shop)
+    state = f"/sessions/{there['sid']}/state"
+    wait_for(lambda: stage.ask("GET", state, here)["gone"], "Keycloak has said so", stage.receiver)
+    assert {event.source for event in stage.events(shop)} == {"backchannel-logout"}
+
+    time.sleep(1.01 - time.time() % 1)  # what begins in the second of a logout is dead with it
+    phone.sign_in(shop)
+    wait_for(lambda: stage.ask("GET", state, here)["final"], "nothing more comes", stage.receiver)
+    assert phone.is_signed_in(shop)
+
+
+def test_everywhere_else_leaves_this_browser_and_other_users(stage: AccountStage) -> None:
+    [shop] = stage.open("shop")
+    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
+    here, there = desk.sign_in(shop), phone.sign_in(shop)
+    bob.sign_in(shop)
+
+    ended = stage.ask("DELETE", "/sessions", here)["sessions"]
+
+    assert [one["id"] for one in ended] == [there["sid"]]
+    assert phone.is_signed_out(shop)
+    assert desk.is_signed_in(shop)
+    assert bob.is_signed_in(shop)
+
+
+def test_without_a_logout_token_a_new_login_under_the_same_id_lives(stage: AccountStage) -> None:
+    """The receiver tells the app by itself, ten seconds after the session was gone."""
+    [shop] = stage.open("shop")
+    [client] = stage.op.admin("GET", f"/clients?clientId={shop.client_id}")
+    client["attributes"]["backchannel.logout.url"] = ""
+    stage.op.admin("PUT", f"/clients/{client['id']}", client)
+    desk, phone = stage.visitor("alice"), stage.visitor("alice")
+    here, there = dict(desk.sign_in(shop)), dict(phone.sign_in(shop))
+
+    stage.ask("DELETE", f"/sessions/{there['sid']}", here)
+    wait_for(
+        lambda: there["sid"] not in {one["id"] for one in stage.op.sessions("alice")}, "it is gone"
+    )
+    time.sleep(1.5)  # beyond the second in which it ended
+    anew = phone.sign_in(shop)
+    [event] = _until_told(stage, shop)
+    assert event.source == "keycloak"
+    assert there["login_at"] <= event.cutoff < anew["login_at"]
+    assert phone.is_signed_in(shop)
+
+
+def _until_told(stage: AccountStage, shop: RelyingApp) -> Any:
+    wait_for(lambda: stage.events(shop), "the receiver tells the app", stage.receiver, within=60)
+    return stage.events(shop)
