@@ -37,7 +37,6 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         parts = await stack.enter_async_context(running_parts(settings, redis_url, cells))
         for listener in (public, admin, *account):
             listener.listen()  # who comes from here on waits in line, and is not turned away
-        tell_addresses(public, admin, announce, account)
         parts.health.stopping = stop.is_set
         with_api, users = await stack.enter_async_context(
             running_apis(
@@ -50,6 +49,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
                 announce=announce,
             )
         )
+        # Last of what is told, behind a token that was made: who waits for it has read everything.
+        tell_addresses(public, admin, announce, account)
         servers = [
             public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, with_api(parts.admin_app)),

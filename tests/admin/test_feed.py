@@ -115,6 +115,7 @@ def test_listeners_are_few_and_their_places_are_given_back(tmp_path: Path) -> No
     with api_scene(tmp_path) as own:
         feeds = [Listener(own) for _ in range(32)]
         for feed in feeds:
+            assert feed.response.status_code == 200, own.receiver.log
             feed.next()
         answer = own.get("/feed")
         assert (answer.status_code, answer.json()["error"]) == (503, "too_many_listeners")

@@ -47,8 +47,7 @@ def test_who_waits_for_a_connection_counts_from_when_it_was_due(stage: Stage) ->
     with asgi.running(stage, "bare") as server:
         outcome = send(server.port, [ASK] * 100, rate=100_000, connections=1)
     assert len(outcome.sent) == 100
-    assert outcome.sent == sorted(outcome.sent)
-    assert outcome.sent[-1] - outcome.sent[0] < outcome.seconds / 2  # due within a millisecond
+    assert max(outcome.sent) - min(outcome.sent) < outcome.seconds / 2  # due within a millisecond
 
 
 def test_a_connection_that_the_server_closes_after_an_answer_is_opened_again() -> None:

@@ -77,6 +77,8 @@ class Receiver:
         """Start it; wait until it answers, and with ``ready`` until it is ready."""
         self.log_path.touch()
         self._log_begins = self.log_path.stat().st_size
+        if hasattr(self, "http"):
+            self.http.close()
         # Loopback only: no proxy of the environment, no certificates to load.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.http = httpx.Client(timeout=10, trust_env=False, verify=context)
@@ -113,9 +115,10 @@ class Receiver:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit status; SIGKILL for a crash."""
+        if hasattr(self, "http"):
+            self.http.close()
         if self.process is None:
             return 0
-        self.http.close()
         self.process.send_signal(number)
         status = self.process.wait(30)
         self.process = None
