@@ -40,6 +40,9 @@ ANSWER_SECONDS = 1.0
 # end helps, for the kernel goes on giving it its share of the connections.
 LOOK_SECONDS, MOST_SILENT = 2.0, 10
 
+# A start takes a second or two and waits for nobody; this is for one that hangs in it.
+START_SECONDS = 60.0
+
 # Beyond its drain and its grace: what a stop may take before a worker is killed.
 STOP_SECONDS = 10.0
 
@@ -72,7 +75,8 @@ class Worker:
         self._channel: Channel | None = None
 
     async def start(self) -> None:
-        """Start the process, and wait until it serves. Raises `WorkerFault` when it ends first."""
+        """Start the process, and wait until it serves. Raises `WorkerFault` when it ends first, or
+        does not get there within `START_SECONDS`; then it is killed."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -91,7 +95,13 @@ class Worker:
         # What it says of a fault of its own is in the log already.
         with contextlib.suppress(ConnectionError):
             channel.hand_over(Assignment(self.index, self._settings, self._redis_url))
-            if await channel.serving():
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    serving = await channel.serving()
+            except TimeoutError:
+                serving = False
+                self._process.kill()
+            if serving:
                 self._channel = channel
                 return
         channel.close()
@@ -122,10 +132,11 @@ class Worker:
 
     async def keep_answering(self) -> None:
         """End it when it hangs; `keep_running` starts it again. Never returns."""
-        silent = 0
+        silent, channel = 0, self._channel
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            channel = self._channel
+            if channel is not self._channel:
+                silent, channel = 0, self._channel  # the silence was its predecessor's
             if channel is None or await channel.ask(ANSWER_SECONDS) is not None:
                 silent = 0
                 continue

@@ -131,7 +131,7 @@ class DirectHttp(LimitedHttp):
             return
         super().data_received(data)
         if self._taken is not None:
-            if rests:
+            if rests and self._between:
                 self._learn(data, self._taken)
             self._taken = None
         if self._held is None:
@@ -148,6 +148,7 @@ class DirectHttp(LimitedHttp):
         """Whether all that came has been answered, and the next byte begins a request."""
         return (
             self._between
+            and not self._head_bytes  # an empty line before a request is of its head
             and (self.cycle is None or self.cycle.response_complete)
             and not self._all.stopping
             and not self._half_closed

@@ -55,6 +55,20 @@ async def test_a_line_that_was_closed_is_not_opened_again_behind_our_back(
             await line.send([("PING",)])
 
 
+async def test_a_line_that_the_server_has_ended_is_known_as_such(shared_redis: RedisServer) -> None:
+    async with line_to(shared_redis) as line:
+        await line.send([("CLIENT", "ID")])
+        [number] = await line.receive(1)
+        assert await line.is_fit()
+        with shared_redis.client() as client:
+            client.client_kill_filter(_id=str(number))
+        async with asyncio.timeout(10):
+            while await line.is_fit():
+                await asyncio.sleep(0.01)
+        assert line.is_open
+    assert not await line.is_fit()
+
+
 async def test_a_server_that_refuses_the_connection_leaves_none_open(
     shared_redis: RedisServer,
 ) -> None:

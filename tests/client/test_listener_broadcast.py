@@ -162,6 +162,39 @@ async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> N
             await hearing.has("s1")
 
 
+async def test_a_connection_that_redis_ends_between_two_questions_is_no_outage(
+    shared_redis: RedisServer, stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers, and what is on the way to them, end what has been silent for some time."""
+    listener = listen(shared_redis, stream, poll_every=0.5)
+    async with Hearing(listener) as hearing:
+        await hearing.began()
+        for number in range(3):
+            await asyncio.sleep(0.1)
+            for one in stream.redis.client_list():
+                if one["cmd"] == "xrange":
+                    stream.redis.client_kill_filter(_id=one["id"])
+            stream.add(f"s{number}")
+            await hearing.has(f"s{number}")
+    assert "has no Redis" not in caplog.text
+
+
+async def test_a_loop_that_is_cancelled_while_it_connects_ends(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    """With a database or a password the library waits in ways that can swallow that."""
+    url = shared_redis.url.removesuffix("0") + "1"
+    for moment in range(12):
+        async with AsyncListener(url, app=stream.app, mode="broadcast") as listener:
+            assert isinstance(await anext(listener), Gap)
+            loop: asyncio.Task[object] = asyncio.ensure_future(anext(listener))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            loop.cancel()
+            assert (await asyncio.wait({loop}, timeout=10))[0]
+            assert loop.cancelled()
+
+
 async def test_a_listener_may_ask_now_and_then(shared_redis: RedisServer, stream: Stream) -> None:
     """In place of waiting in Redis."""
     async with Hearing(listen(shared_redis, stream, poll_every=0.1)) as hearing:

@@ -44,6 +44,11 @@ class Line:
         """Whether nothing has ended it, as far as is known."""
         return bool(self._connection.is_connected)
 
+    async def is_fit(self) -> bool:
+        """Whether it can take the next commands: a server, or something on the way to it, ends what
+        has been silent for long, such as while a handler works."""
+        return self.is_open and not await self._connection.can_read()  # the end can be read, too
+
     async def send(self, commands: Sequence[Command]) -> None:
         """Send them in one go."""
         if not self._connection.is_connected:  # the library would make another one

@@ -74,8 +74,10 @@ class Primary:
         """The connection for reads that wait; another one where that has ended, or where another
         server has the key now. Raises one of `FAULTS`."""
         pool = (await self._client()).connection_pool
-        if self._line is None or not self._line.is_open:
+        if self._line is None or not await self._line.is_fit():
+            await self.hang_up()
             self._line = await Line.open(pool)
+        end_if_cancelled()
         return self._line
 
     async def hang_up(self) -> None:
