@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from app.admin.health import Body
-from app.admin.provider_sessions import running_sessions
 from app.listeners import Server, account_server
 from app.operating import Wrap, running_api
 from app.publish.publisher import Publisher
@@ -30,6 +29,9 @@ async def running_apis(
     if not settings.has_console and not users:
         yield (lambda app: app), []
         return
+    # Only where it is on, for it brings much along.
+    from app.admin.provider_sessions import running_sessions  # noqa: PLC0415
+
     async with contextlib.AsyncExitStack() as stack:
         sessions = await stack.enter_async_context(running_sessions(settings, publisher, cells))
         with_api = await stack.enter_async_context(

@@ -2,14 +2,17 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
 from app.admin.health import Body
-from app.admin.provider_sessions import ProviderSessions
 from app.publish.publisher import Publisher
 from app.settings import Settings
 from app.settings_values import GENERATE
+
+if TYPE_CHECKING:
+    from app.admin.provider_sessions import ProviderSessions
 
 Wrap = Callable[[ASGIApp], ASGIApp]
 """Puts something before an application of the operators' listener."""
@@ -19,7 +22,7 @@ Wrap = Callable[[ASGIApp], ASGIApp]
 async def running_api(
     settings: Settings,
     publisher: Publisher,
-    sessions: ProviderSessions,
+    sessions: "ProviderSessions",
     *,
     health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
