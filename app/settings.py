@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .presets import presets
-from .settings_account import account_faults
+from .settings_account import account_faults, shared_tokens
 from .settings_admin import admin_faults
 from .settings_canary import canary_faults
 from .settings_issuers import (
@@ -82,7 +82,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         *faults_across(raw), *session_faults(raw), *canary_faults(raw), *account_faults(raw),
         *admin_faults(raw),
     )  # fmt: skip
-    faults += [_line(loc, sentence, shown) for loc, sentence in across]
+    shared = shared_tokens(settings.account_apps) if settings is not None else ()
+    faults += [_line(loc, sentence, shown) for loc, sentence in (*across, *shared)]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
     return _resolve(settings)

@@ -4,7 +4,7 @@ Nobody may ask anything by default: the listener is off, no app has a credential
 token is for it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -89,6 +89,16 @@ def _app_faults(raw: Mapping[str, Any], known: set[str]) -> Iterator[Fault]:
             if token in taken:
                 yield ("account_apps", i, "token"), "is that of another app"
             taken.add(token)
+
+
+def shared_tokens(apps: Sequence[AccountApp]) -> Iterator[Fault]:
+    """Tokens that are another's, too; also those of files, known once they have been read."""
+    taken = set()
+    for i, one in enumerate(apps):
+        if one.the_token in taken:
+            name = "token" if one.token is not None else "token_file"
+            yield ("account_apps", i, name), "is that of another app"
+        taken.add(one.the_token)
 
 
 def _apps_and_clients(raw: Mapping[str, Any]) -> tuple[set[str], set[str]]:

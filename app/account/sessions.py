@@ -4,6 +4,7 @@ Whose session it is, the provider says, before anything is written: what is not 
 what is not there have one answer.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 
@@ -18,7 +19,7 @@ from app.admin.records import Records
 from app.admin.resource import resource
 from app.history.reading import Unreadable
 from app.sessions.bulk import sessions_of
-from app.sessions.ending import Ending
+from app.sessions.ending import Ending, Step
 from app.sessions.endings import Endings
 from app.sessions.interface import SessionProvider
 from app.sessions.lifecycle import is_active
@@ -71,8 +72,13 @@ class SessionRoutes:
         caller: Caller = request.scope["caller"]
         found = await self._active(caller, self._provider(caller))
         found.sort(key=lambda one: (one.id != caller.session.sid, -(_last(one))))
+        own = caller.session.sid
+        # In a thread: the rules for a user agent take some 10 ms for each that is new, and anybody
+        # may have as many as they like. The logouts of all others go on meanwhile.
         return JSONResponse(
-            [shown_session(one, current=one.id == caller.session.sid) for one in found]
+            await asyncio.to_thread(
+                lambda: [shown_session(one, current=one.id == own) for one in found]
+            )
         )
 
     async def end(self, request: Request) -> Response:
@@ -88,7 +94,7 @@ class SessionRoutes:
             raise no_such_session()
         if caller.by_token and session_id != caller.session.sid:
             await self._current(caller, provider)
-        if session is None:
+        if session is None or await self._is_left(caller, session):
             ending = await self._progress.of(caller, session_id)
         else:
             ending = await self._begin(caller, provider, session, request, known_at)
@@ -107,12 +113,16 @@ class SessionRoutes:
                 "the provider does not know the session that asks, so none was ended",
             )  # fmt: skip
         others = [one for one in sessions if one.id != caller.session.sid]
-        endings = [
-            await self._begin(caller, provider, one, request, known_at)
-            for one in others[:MOST_AT_ONCE]
-        ]
+        endings: list[Ending] = []
+        for one in others[:MOST_AT_ONCE]:
+            try:
+                endings.append(await self._begin(caller, provider, one, request, known_at))
+            except ApiFault:
+                if not endings:
+                    raise
+                break  # what has begun goes on, and is said; for the rest it is asked again
         shown: list[Json] = [await self._progress.shown(one) for one in endings]
-        return JSONResponse({"sessions": shown, "more": len(others) > MOST_AT_ONCE})
+        return JSONResponse({"sessions": shown, "more": len(others) > len(endings)})
 
     # -- parts -----------------------------------------------------------------------------
 
@@ -129,7 +139,23 @@ class SessionRoutes:
         active = [one for one in found if one.user_id == caller.sub and is_active(one, now)]
         if caller.by_token and caller.session.sid not in [one.id for one in active]:
             raise unauthorized("this session has ended; sign in again", "session_ended")
-        return active
+        return [one for one in active if not await self._is_left(caller, one)]
+
+    async def _is_left(self, caller: Caller, session: ProviderSession) -> bool:
+        """Whether this is what an end has spared: refresh tokens, under the id of a session that is
+        gone (Keycloak). To the user it has ended, and to end it again spares them again."""
+        if not session.offline:
+            return False
+        try:
+            ending = await self._endings.find(caller.issuer.issuer, session.id)
+        except Unreadable as fault:
+            raise redis_away() from fault
+        return (
+            ending is not None
+            and ending.user == caller.sub
+            and not ending.refresh_tokens
+            and ending.step is not Step.UNCONFIRMED
+        )
 
     async def _current(self, caller: Caller, provider: SessionProvider) -> None:
         """An access token outlives its session; nothing in an app does here. Raises `ApiFault`."""

@@ -158,10 +158,18 @@ class SessionActs:
                     " was ended",
                 )  # fmt: skip
             ended = [one for one in sessions if one.id != keep]
-            endings = [
-                await self._begin(request, provider, one, order, known_at)
-                for one in ended[:MOST_AT_ONCE]
-            ]
+            endings: list[Ending] = []
+            for one in ended[:MOST_AT_ONCE]:
+                try:
+                    endings.append(await self._begin(request, provider, one, order, known_at))
+                except ApiFault as fault:
+                    if endings:
+                        # What is said of one alone, that nothing was done, is not true of all.
+                        fault.sentence = (
+                            f"{len(endings)} of {len(ended)} sessions end, and are followed; then"
+                            " it failed: ask again for the others"
+                        )
+                    raise
             if not endings:
                 await self._records.act(
                     "session.end", request, outcome="nothing", who=order.who, why=order.why,

@@ -7,6 +7,7 @@ before it answers the receiver.
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -25,6 +26,9 @@ PAUSE = 0.5
 
 REFUSALS = "!refusals"
 """The name of the refusals in a cursor: no app can have it."""
+
+# No stream's entries are too old so soon; a reader that was kept waiting for longer looks closely.
+_LATELY_SECONDS = 5.0
 
 # The highest number within a millisecond: no entry has it, but a time that somebody begins from.
 _LAST = 2**64 - 1
@@ -77,7 +81,8 @@ class Feed:
 
     ``apps`` are followed, and with ``refusals`` those; from ``cursor`` where it knows the stream,
     else from ``since`` (epoch seconds), else from now. While a stream can not be read the others
-    are handed out, and it is tried again; ``on_away`` is told.
+    are handed out, and it is tried again; ``on_away`` is told. A stream that is cut for its length
+    has ``fewest`` entries left, or more.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Feed:
         since: float | None = None,
         on_away: OnAway = lambda _: None,
         pause: float = PAUSE,
+        fewest: int = PAGE,
     ) -> None:
         self._reading = reading
         self._streams = {app: AppKeys(app).events for app in apps}
@@ -104,6 +110,8 @@ class Feed:
         self.cursor = Cursor(begins)
         self._on_away = on_away
         self._pause = pause
+        self._fewest = min(PAGE, fewest)
+        self._looked_at: dict[str, float] = {}
         self._away: set[str] = set()
 
     async def __aiter__(self) -> AsyncIterator[Item]:
@@ -170,7 +178,12 @@ class Feed:
                 ("XRANGE", key, "-", "+", "COUNT", 1),
             ],
         )
-        if found and not missed:
+        # Of what has come since a moment ago nothing is too old: only the length can have cut it.
+        # Else the entry that was read before a long silence has gone for its age.
+        now = time.monotonic()
+        lately = now - self._looked_at.get(name, now) < _LATELY_SECONDS
+        self._looked_at[name] = now
+        if found and not missed and (len(found) >= self._fewest or not lately):
             missed = _is_trimmed(at, oldest)
         return [*([(name, Missed(app=name))] if missed else []), *((name, one) for one in found)]
 

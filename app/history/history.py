@@ -37,6 +37,7 @@ class History:
     ) -> None:
         self._reading = Reading(link)
         self._clock = clock
+        self._fewest = min(settings.event_max_len, settings.refused_max_len)
         self.issuers: Mapping[str, IssuerSettings] = {
             name: issuer for issuer in settings.issuers for name in issuer.names
         }
@@ -148,6 +149,7 @@ class History:
             cursor=cursor,
             since=since,
             on_away=on_away,
+            fewest=self._fewest,
         )
 
     async def ends(self, apps: Sequence[str] | None = None, *, refusals: bool = True) -> Cursor:

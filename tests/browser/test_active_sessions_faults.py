@@ -175,3 +175,43 @@ def test_a_front_end_that_was_made_for_auth0_works_as_it_is(alice: Visit) -> Non
     assert [one["id"] for one in alice.page.evaluate(ON_FETCH)["sessions"]] == [alice.own]
     answers = [alice.page.evaluate(ON_DELETE, "nothing")["status"] for _ in range(25)]
     assert set(answers) == {404, 429}
+
+
+def test_many_ends_are_followed_by_a_few_streams(
+    scene: AccountScene, browser: Browser, app: str
+) -> None:
+    """A browser has six connections to one origin: the page can still ask, and is not limited."""
+    with visit(scene, browser, app, others=9) as alice:
+        alice.listed()
+        alice.scene.tenant.lag = 6.0
+        asked: list[str] = []
+        alice.page.on("request", lambda one: asked.append(one.url))
+        alice.press("Sign out everywhere else")
+        alice.sure()
+        expect(alice.page.locator("active-sessions li .progress")).to_have_count(
+            9, timeout=PATIENCE
+        )
+        alice.page.wait_for_timeout(4000)
+        assert 1 <= len([one for one in asked if one.endswith("/events")]) <= 3
+        assert [one for one in asked if one.endswith("/state")]
+        listed = alice.page.evaluate("fetch('/account/sessions').then((one) => one.status)")
+        assert listed == 200
+        expect(alice.page.locator("active-sessions li .progress.good")).to_have_count(
+            9, timeout=60_000
+        )
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_token_may_be_given_before_and_after_the_script_has_come(alice: Visit, when: str) -> None:
+    tokens: list[str | None] = []
+    alice.page.on("request", lambda one: tokens.append(one.headers.get("authorization"))
+                  if one.url.endswith("/account/sessions") else None)  # fmt: skip
+    tag = "<!doctype html><active-sessions></active-sessions>"
+    alice.page.route("**/bare", lambda one: one.fulfill(content_type="text/html", body=tag))
+    alice.show("/bare")
+    give = "document.querySelector('active-sessions').getToken = async () => 'abc'"
+    script = "import('/account/active-sessions.js').then(() => 1)"
+    for step in (give, script) if when == "before" else (script, give):
+        alice.page.evaluate(step)
+    expect(alice.rows).to_have_count(2, timeout=PATIENCE)
+    assert tokens[-1] == "Bearer abc"

@@ -39,7 +39,7 @@ def test_the_templates_use_texts_that_are_there() -> None:
 def test_every_act_of_the_audit_has_words() -> None:
     folder = files("app")
     code = "".join(one.read_text() for one in Path(str(folder)).rglob("*.py"))
-    acts = set(re.findall(r'"((?:console|feed|sessions?|revocation)\.[a-z_]+)"', code))
+    acts = set(re.findall(r'"((?:console|feed|sessions?|account|revocation)\.[a-z_.]+)"', code))
     assert len(acts) > 10
     assert acts <= ACTS.keys()
 

@@ -187,3 +187,21 @@ async def test_recent_events_are_the_newest_that_the_filter_lets_by(
     assert [one.event and one.event.sid for one in older] == ["s0"]
     assert await history.recent(Filter(reason="iat_old")) == []
     assert await history.recent(Filter(iss=ISS + "/")) == []
+
+
+async def test_what_grew_too_old_while_an_app_was_quiet_is_not_missing(
+    follow: Any, history: History, shelf: Shelf
+) -> None:
+    """The first logout after a long silence takes away the one before it, which was read."""
+    reader = follow(history, refusals=False)
+    await reader.until(lambda: reader.feed.cursor)
+    await shelf.write(sid="s1", once=None)
+    await reader.until(lambda: reader.sids == ["s1"])
+    look: Any = shelf.look
+    pipeline = look.pipeline()
+    fields = look.xrange(shelf.keys.events)[-1][1]
+    pipeline.xadd(shelf.keys.events, fields)
+    pipeline.xtrim(shelf.keys.events, maxlen=1, approximate=False)
+    pipeline.execute()
+    await reader.until(lambda: len(reader.sids) == 2)
+    assert not any(isinstance(one, Missed) for one in reader.found)

@@ -43,6 +43,7 @@ const TEXTS = {
   "error-limited": "Too many requests. Try again in {seconds} s.",
   "error-provider": "Your provider does not answer right now. Nothing was changed.",
   "error-service": "This does not work right now. Nothing was changed.",
+  "error-lost": "No answer came, so this may have been done or not. Look again.",
   "error-offline": "You seem to be offline. Nothing was changed.",
   "error-gone": "This session had already ended.",
   "error-current": "This session is not known to your provider. Sign in again first.",
@@ -134,6 +135,11 @@ class Failure extends Error {
   constructor(kind, values = {}) { super(kind); this.kind = kind; this.values = values; }
 }
 
+/* A browser has six connections to one origin, an app a thread for each stream: a few ends are
+   listened to, the others asked for in turn, at a pace that leaves room within a user's limit. */
+const MOST_STREAMS = 3;
+const POLL_MS = 700;
+
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /* Texts are set as text, never as markup: a user agent is whatever somebody has sent. */
@@ -161,7 +167,24 @@ class ActiveSessions extends HTMLElement {
   #loads = 0;
   #timer = null;
   #alive = false;
-  getToken = null;
+  #getToken = null;
+  #followed = 0;
+  #streams = 0;
+
+  constructor() {
+    super();
+    // Set on the element before this script has come, it would hide the accessor below.
+    if (Object.hasOwn(this, "getToken")) {
+      this.#getToken = this.getToken;
+      delete this.getToken;
+    }
+  }
+
+  get getToken() { return this.#getToken; }
+  set getToken(value) {
+    this.#getToken = value;
+    if (this.#alive) this.load();      // what was asked without it was refused
+  }
 
   connectedCallback() {
     if (sheet) this.#root.adoptedStyleSheets = [sheet];
@@ -211,7 +234,8 @@ class ActiveSessions extends HTMLElement {
       answer = await fetch(this.#src + path,
         { method, headers, cache: "no-store", credentials: "same-origin", redirect: "error" });
     } catch {
-      throw new Failure(navigator.onLine ? "error-service" : "error-offline");
+      if (!navigator.onLine) throw new Failure("error-offline");
+      throw new Failure(method === "DELETE" ? "error-lost" : "error-service");
     }
     if (answer.ok) return answer;
     const seconds = Number(answer.headers.get("Retry-After")) || 5;
@@ -220,6 +244,8 @@ class ActiveSessions extends HTMLElement {
     if (answer.status === 429 || said.error === "provider_limits") throw new Failure("error-limited", { seconds });
     if (answer.status === 404 && method === "DELETE") throw new Failure("error-gone");
     if (answer.status === 409) throw new Failure("error-current");
+    // The app's own word: of the receiver it knows nothing, or no answer in time.
+    if (said.error === "temporarily_unavailable" && method === "DELETE") throw new Failure("error-lost");
     if (String(said.error).startsWith("provider_")) throw new Failure("error-provider");
     throw new Failure(answer.status >= 500 ? "error-service" : "error-other");
   }
@@ -230,6 +256,8 @@ class ActiveSessions extends HTMLElement {
     try {
       const sessions = await (await this.#ask("GET")).json();
       if (mine !== this.#loads) return;
+      // What was given up and is still there can be tried again.
+      for (const { id } of sessions) if (this.#ends.get(id)?.state === "unconfirmed") this.#ends.delete(id);
       // What is ending stays until it is seen to have ended.
       const kept = (this.#sessions ?? []).filter(
         (old) => this.#ends.has(old.id) && !sessions.some((one) => one.id === old.id));
@@ -290,15 +318,28 @@ class ActiveSessions extends HTMLElement {
     this.#focusFirst();
   }
 
-  /* Until every app has let go: by events where they come, else by asking each second. */
+  /* Until every app has let go: by events where they come, else by asking each second, or, of
+     many, each in its turn. */
   async #follow(id, state) {
     this.#ends.set(id, state);
     this.#draw();
+    this.#followed += 1;
+    try {
+      await this.#toItsEnd(id);
+    } finally {
+      this.#followed -= 1;
+    }
+  }
+
+  async #toItsEnd(id) {
     let events = true;
     for (let tries = 0; this.#alive && !this.#ends.get(id)?.final && tries < 180; tries += 1) {
+      const streams = events && this.#streams < MOST_STREAMS;
+      if (streams) this.#streams += 1;
+      else if (tries === 0) await wait(this.#pause);
       try {
         const path = `/${encodeURIComponent(id)}`;
-        if (events) {
+        if (streams) {
           await this.#listen(id, await this.#ask("GET", `${path}/events`, "text/event-stream"));
         } else {
           this.#progressed(id, await (await this.#ask("GET", `${path}/state`)).json());
@@ -308,11 +349,15 @@ class ActiveSessions extends HTMLElement {
           this.#failed(failure);
           return this.#draw();
         }
-        events = false;      // this app's server streams nothing, or the line broke
+        if (streams) events = false;      // this app's server streams nothing, or the line broke
+      } finally {
+        if (streams) this.#streams -= 1;
       }
-      if (!this.#ends.get(id)?.final) await wait(1000);
+      if (!this.#ends.get(id)?.final) await wait(this.#pause);
     }
   }
+
+  get #pause() { return Math.max(1000, POLL_MS * (this.#followed - this.#streams)); }
 
   async #listen(id, answer) {
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -421,7 +466,7 @@ class ActiveSessions extends HTMLElement {
       shown.textContent = this.#text(ip ? `${text}-from` : text, { when: this.#when(time), ip });
       facts.append(shown);
     };
-    line("last-active", session.last_interacted_at ?? session.updated_at, lastIp);
+    line("last-active", session.last_interacted_at, lastIp);
     line("first-seen", session.created_at ?? session.authenticated_at, firstIp);
     return facts;
   }

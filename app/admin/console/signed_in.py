@@ -29,6 +29,9 @@ IDLE_SECONDS = 3600.0
 # Operators, not users: the oldest makes room.
 MOST_SESSIONS = 500
 
+# What has no end of its own.
+_STREAMS = frozenset({"/api/feed", "/console/presence"})
+
 # How soon an open stream learns that its session is over.
 _LOOK_SECONDS = 0.25
 
@@ -101,7 +104,8 @@ class WithOperator:
         if session and looks and "authorization" not in Headers(scope=scope):
             peer = scope["client"][0] if scope.get("client") else "-"
             scope = {**scope, "signed_in": Operator(session["who"], peer)}
-            if "text/event-stream" in Headers(scope=scope).get("accept", ""):
+            # Whatever it says that it accepts: who asks is not always a browser.
+            if scope["path"] in _STREAMS:
                 await self._while_alive(session, scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -228,6 +228,7 @@ ACTS = {
     "session.read": "looked at a session",
     "session.state": "watched the end of a session",
     "session.end": "ended a session",
+    "account.session.end": "ended a session of their own",
     "session.ended": "the end of a session is over",
     "revocation.read": "looked at a history",
     "revocation.write": "wrote a revocation",

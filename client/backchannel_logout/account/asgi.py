@@ -24,7 +24,7 @@ def account_app(url: str, token: str) -> Callable[[Scope, Receive, Send], Awaita
     proxy = AccountProxy(url, token)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="account")
 
-    async def app(scope: Scope, _: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError("the users' own sessions are asked for by HTTP")
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
@@ -37,23 +37,31 @@ def account_app(url: str, token: str) -> Callable[[Scope, Receive, Send], Awaita
         sent = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
         if answer.stream is not None:
-            await _stream(answer.stream, threads, send)
+            await _stream(answer.stream, threads, receive, send)
         await send({"type": "http.response.body", "body": answer.body})
 
     return app
 
 
-async def _stream(parts: Iterator[bytes], threads: ThreadPoolExecutor, send: Send) -> None:
+async def _stream(
+    parts: Iterator[bytes], threads: ThreadPoolExecutor, receive: Receive, send: Send
+) -> None:
+    """Until it ends, or the browser has left: servers only say so to who asks, and a thread for
+    nobody is one less for the others."""
     loop = asyncio.get_running_loop()
     coming: asyncio.Future[bytes] | None = None
+    leaving = asyncio.ensure_future(_left(receive))
     try:
         while True:
             coming = loop.run_in_executor(threads, next, parts, b"")
-            part = await asyncio.shield(coming)
-            if not part:
+            either: set[asyncio.Future[Any]] = {coming, leaving}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            part = coming.result() if coming.done() else b""
+            if leaving.done() or not part:
                 return
             await send({"type": "http.response.body", "body": part, "more_body": True})
     finally:
+        leaving.cancel()
         # The thread may still read; the connection closes when it has.
         close = getattr(parts, "close", None)
         if close is not None and coming is not None:
@@ -61,6 +69,11 @@ async def _stream(parts: Iterator[bytes], threads: ThreadPoolExecutor, send: Sen
                 close()
             else:
                 coming.add_done_callback(lambda _: close())
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _behind(scope: Scope) -> str:
