@@ -6,6 +6,7 @@ const SIGN_IN = "/console/sign-in";
 const RETRY_MS = 3000;
 // In a burst the table is laid out so seldom that keys and scrolling come in between.
 const DRAW_MS = 250;
+const MOST_NEW = 20;
 // Whoever was away for longer begins anew, and is not sent all that has come meanwhile.
 const LONG_MS = 600_000;
 
@@ -151,8 +152,8 @@ function feed(body) {
   const element = (name, words, members = {}) =>
     Object.assign(document.createElement(name), { textContent: words }, members);
 
-  const rowOf = (one) => {
-    const row = element("tr", "", { className: "new" });
+  const rowOf = (one, className) => {
+    const row = element("tr", "", { className });
     cell(row, 0, element("time", one.at ? moment(one.at) : "–"));
     cell(row, 1, element("span", one.what, { className: `pill ${one.tone}` }));
     cell(row, 2, one.href ? element("a", one.whom, { href: one.href }) : one.whom || "–", "id");
@@ -165,7 +166,9 @@ function feed(body) {
     planned = false;
     if (paused || !held.length) return;
     const rows = document.createDocumentFragment();
-    for (const one of held.reverse()) rows.append(rowOf(one));
+    // In a burst nobody sees which ones are new, and hundreds of rows that fade are slow.
+    const name = held.length > MOST_NEW ? "" : "new";
+    for (const one of held.reverse()) rows.append(rowOf(one, name));
     held = [];
     body.prepend(rows);
     while (body.rows.length > MOST_ROWS) body.deleteRow(-1);
