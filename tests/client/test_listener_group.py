@@ -594,13 +594,13 @@ async def test_it_reads_on_after_a_restart_of_redis(redis_server: RedisServer) -
 async def test_it_starts_while_redis_is_away(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         stream = Stream(client)
-    redis_server.stop()
-    async with Hearing(listen(redis_server, stream)) as hearing:
-        await asyncio.sleep(0.2)
-        redis_server.start()
-        await hearing.began()
-        stream.add("s1")
-        await hearing.has("s1")
+        redis_server.stop()
+        async with Hearing(listen(redis_server, stream)) as hearing:
+            await asyncio.sleep(0.2)
+            redis_server.start()
+            await hearing.began()
+            stream.add("s1")
+            await hearing.has("s1")
 
 
 # -- what it tells -------------------------------------------------------------------------
