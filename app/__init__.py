@@ -41,6 +41,7 @@ Around it:
     log, spans   how a module says that something happens, and how long it takes
     tasks        work in the background
     lifeline     a child process that ends with us
+    lean         imported first: without what libraries bring along unasked
     cli          a file for each command
     acts         an administrator's act, as revocations                    (pure)
     audit        who did what to whose sessions, and who looked

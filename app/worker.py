@@ -7,6 +7,7 @@ import sys
 
 import uvloop
 
+import app.lean  # noqa: F401  before everything else of ours
 from app.addresses import StartFault
 from app.channel import Channel
 from app.listeners import begin_again, public_server, serve_all, stop_on_signal
