@@ -85,6 +85,7 @@ def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds
         assert not (tmp_path / "r" / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_without_redis_the_journal_takes_it_and_redis_has_it_when_it_is_back(
     how: str, receiver: Receiver, redis_server: RedisServer, provider: Provider
@@ -149,6 +150,7 @@ def test_without_the_key_the_answer_is_503_and_the_same_token_succeeds_later(
     assert post(receiver, token).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_provider_that_hangs_is_answered_in_time(receiver: Receiver, provider: Provider) -> None:
     provider.mode = "hang"
     provider.rotate("k2")
@@ -195,6 +197,7 @@ def test_redis_away_at_the_start_is_no_reason_not_to_start(
                 wait_for(lambda: client.exists(marker), "it was applied", receiver)
 
 
+@pytest.mark.slow
 def test_a_redis_that_came_back_empty_gets_its_meta_again(
     receiver: Receiver, redis_server: RedisServer
 ) -> None:

@@ -78,6 +78,7 @@ def test_any_segments(bench: Bench, parts: list[bytes]) -> None:
     assert bench.post(b"logout_token=" + b".".join(parts)) in ANSWERS
 
 
+@pytest.mark.slow
 @relaxed
 @given(header=st.binary(max_size=300), payload=st.binary(max_size=300))
 def test_any_bytes_as_header_and_payload(bench: Bench, header: bytes, payload: bytes) -> None:
@@ -107,6 +108,7 @@ def test_any_value_of_any_claim_well_signed(bench: Bench, changes: dict[str, Any
         )
 
 
+@pytest.mark.slow
 @relaxed
 @given(event=anything)
 def test_any_value_of_the_event(bench: Bench, event: Any) -> None:
@@ -117,6 +119,7 @@ def test_any_value_of_the_event(bench: Bench, event: Any) -> None:
     assert status in ANSWERS
 
 
+@pytest.mark.slow
 @relaxed
 @given(
     header=st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "jwk"]), anything)

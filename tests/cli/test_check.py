@@ -218,6 +218,7 @@ def test_a_redis_that_is_down_has_a_row(run: Run, provider: Provider) -> None:
     assert SECRET not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_frozen_has_a_row(
     run: Run, provider: Provider, redis_server: RedisServer
 ) -> None:
@@ -315,6 +316,7 @@ def test_bad_settings_have_a_row_each_and_nothing_is_asked(run: Run, provider: P
     assert not provider.requests
 
 
+@pytest.mark.slow
 def test_as_operators_run_it(provider: Provider, shared_redis: RedisServer, tmp_path: Path) -> None:
     """A process, settings from the environment alone; the exit status is the process's."""
     provider.mode = "500"

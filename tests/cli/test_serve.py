@@ -84,6 +84,7 @@ def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str])
     assert project["version"] == __version__
 
 
+@pytest.mark.slow
 def test_what_the_terminal_can_not_show_is_spelled_out(tmp_path: Path) -> None:
     """A file name of bytes that are not UTF-8, and a terminal that knows ASCII only."""
     environ = {"PYTHONIOENCODING": "ascii:strict"}
@@ -140,6 +141,7 @@ def receiver_for(provider: Provider, server: RedisServer, directory: Path) -> Re
     return Receiver(directory, config(server.url, f'issuer = "{provider.issuer}"'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
     number: signal.Signals, provider: Provider, shared_redis: RedisServer, tmp_path: Path

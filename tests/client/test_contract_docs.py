@@ -301,6 +301,7 @@ NEWEST = pytest.mark.parametrize("guarded", ["acl"], indirect=True)
 """Starting a receiver takes its time; its rule is the same in both."""
 
 
+@pytest.mark.slow
 @NEWEST
 def test_the_happy_path_runs_as_the_users_of_the_contract(
     guarded: Guarded, provider: Provider, tmp_path: Path
@@ -345,6 +346,7 @@ def test_the_happy_path_runs_as_the_users_of_the_contract(
         assert admin.acl_log() == []
 
 
+@pytest.mark.slow
 @NEWEST
 def test_check_finds_nothing_that_it_may_not_see(
     guarded: Guarded, provider: Provider, tmp_path: Path
@@ -501,6 +503,7 @@ def test_a_listener_neither_adds_nor_removes_an_event(guarded: Guarded) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["group", "broadcast"])
 async def test_a_listener_runs_as_the_user_of_the_contract(
     mode: Literal["group", "broadcast"], guarded: Guarded, tmp_path: Path

@@ -331,6 +331,7 @@ OUTAGES: dict[str, Callable[[RedisServer], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", OUTAGES.values(), ids=OUTAGES)
 def test_an_outage_is_unknown_or_allowed_and_ends_with_redis_back(
     begin: Callable[[RedisServer], None], new_guard: NewGuard, app: str, redis_server: RedisServer

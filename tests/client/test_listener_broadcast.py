@@ -103,6 +103,7 @@ async def test_trimming_behind_the_position_is_no_gap(
     assert hearing.reasons == [GapReason.BEGAN]
 
 
+@pytest.mark.slow
 async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -120,6 +121,7 @@ async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
         await hearing.has("s3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pace", [None, 0.05])
 async def test_a_stream_that_is_gone_is_one_gap(
     pace: float | None, shared_redis: RedisServer, stream: Stream
@@ -149,6 +151,7 @@ async def test_it_reads_on_after_a_restart_of_redis(redis_server: RedisServer) -
     assert hearing.reasons == [GapReason.BEGAN]
 
 
+@pytest.mark.slow
 async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> None:
     """A connection that nothing comes from is not waited for without end."""
     with redis_server.client() as client:
@@ -162,6 +165,7 @@ async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> N
             await hearing.has("s1")
 
 
+@pytest.mark.slow
 async def test_a_connection_that_redis_ends_between_two_questions_is_no_outage(
     shared_redis: RedisServer, stream: Stream, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -104,6 +104,7 @@ async def test_a_group_that_starts_now_leaves_out_what_was(
     assert hearing.reasons == [GapReason.BEGAN]
 
 
+@pytest.mark.slow
 async def test_an_event_in_work_when_the_listener_closes_is_handled_by_another(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -238,6 +239,7 @@ async def test_a_listener_that_closes_while_it_tells_does_not_tell_twice(
 # -- crashes -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_a_killed_process_had_in_hand_is_taken_over(
     tmp_path: Path, shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -271,6 +273,7 @@ async def test_an_event_that_kills_each_process_ends_among_the_dead_letters(
     }
 
 
+@pytest.mark.slow
 async def test_a_handler_may_take_longer_than_a_takeover(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -326,6 +329,7 @@ async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memo
         await asyncio.gather(*running)
 
 
+@pytest.mark.slow
 async def test_a_gap_that_a_dead_process_had_in_hand_is_told_by_another(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -442,6 +446,7 @@ async def test_a_gap_may_fail_a_thousand_times(shared_redis: RedisServer, stream
     await running
 
 
+@pytest.mark.slow
 async def test_a_consumer_of_any_name_harms_nobody(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -495,6 +500,7 @@ async def test_trimming_behind_the_group_is_no_gap(
     assert hearing.reasons == [GapReason.BEGAN]
 
 
+@pytest.mark.slow
 async def test_a_stream_that_was_emptied_is_a_gap(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -510,6 +516,7 @@ async def test_a_stream_that_was_emptied_is_a_gap(
         await hearing.has("s3")
 
 
+@pytest.mark.slow
 async def test_events_that_were_trimmed_in_a_dead_process_hand_are_a_gap(
     tmp_path: Path, shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -626,6 +633,7 @@ async def test_receipts_can_be_left_out(shared_redis: RedisServer, stream: Strea
     assert stream.receipts() == []
 
 
+@pytest.mark.slow
 async def test_a_listener_reports_how_far_it_has_read_until_it_closes(
     shared_redis: RedisServer, stream: Stream
 ) -> None:

@@ -203,6 +203,7 @@ async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first
     await guard.sees_the_end_of(ALICE)
 
 
+@pytest.mark.slow
 async def test_a_session_ends_with_its_age_while_it_is_kept(
     kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
 ) -> None:
@@ -261,6 +262,7 @@ def reader(shelf: Shelf) -> Reader | None:
     return Reader.from_json(name, text)
 
 
+@pytest.mark.slow
 async def test_a_guard_reports_how_far_it_has_read_until_it_is_closed(
     guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +297,7 @@ async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_
     assert await guard.is_revoked(ALICE)
 
 
+@pytest.mark.slow
 async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
     guard: WarmGuard, shelf: Shelf
 ) -> None:

@@ -54,6 +54,7 @@ async def test_a_user_who_may_not_read_the_stream_gets_right_answers_and_one_war
     assert "sesame" not in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_user_who_may_not_report_is_told_of_logouts_and_refused_once(
     kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer,
     caplog: pytest.LogCaptureFixture,

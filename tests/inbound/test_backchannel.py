@@ -232,6 +232,7 @@ def test_a_client_that_hangs_up_leaves_no_trace(bench: Bench) -> None:
     assert "Traceback" not in bench.receiver.log
 
 
+@pytest.mark.slow
 def test_a_body_that_never_ends_is_answered_503(bench: Bench) -> None:
     """The request's time is over before the body is there: our side gives up, not the token."""
     host, port = bench.receiver.url.removeprefix("http://").split(":")
@@ -251,6 +252,7 @@ def multi_app(redis_url: str, provider: Provider, options: str = "") -> str:
     return config(redis_url, f'issuer = "{provider.issuer}"', clients=clients)
 
 
+@pytest.mark.slow
 def test_an_aud_with_several_clients_revokes_for_the_app_of_each(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
@@ -270,6 +272,7 @@ def test_an_aud_with_several_clients_revokes_for_the_app_of_each(
             assert life - 60 < client.ttl(keys.sid(provider.issuer, "s")) <= life
 
 
+@pytest.mark.slow
 def test_both_claims_user_widens_to_the_user_where_the_client_says_so(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
@@ -286,6 +289,7 @@ def test_both_claims_user_widens_to_the_user_where_the_client_says_so(
         assert client.exists(shop.sub(iss, "alice"), forum.sid(iss, "sid-1")) == 0
 
 
+@pytest.mark.slow
 def test_an_alias_is_the_same_issuer_and_every_name_gets_its_marker(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:

@@ -232,6 +232,7 @@ def test_a_query_is_no_other_path(receiver: Receiver, provider: Provider) -> Non
         assert connection.send(data).answer()[9:12] == b"200"
 
 
+@pytest.mark.slow
 def test_a_body_that_never_comes_is_no_work(receiver: Receiver, provider: Provider) -> None:
     """Its application waits for it, and tells the sender in time."""
     data = request(provider.token())

@@ -167,6 +167,7 @@ def test_a_client_that_never_reads_its_answers_is_cut_off(new_receiver: NewRecei
     assert receiver.post(provider.token()).status_code == 200
 
 
+@pytest.mark.slow
 def test_newcomers_get_in_whoever_holds_connections(new_receiver: NewReceiver) -> None:
     """The connection that waits for longest makes room: idle, or with half a request."""
     receiver, provider = new_receiver("max_connections = 16")
@@ -181,6 +182,7 @@ def test_newcomers_get_in_whoever_holds_connections(new_receiver: NewReceiver) -
         assert all(cut_off(one, b"", 0) for one in held[:80])
 
 
+@pytest.mark.slow
 def test_the_operators_listener_has_connections_of_its_own(new_receiver: NewReceiver) -> None:
     """One that is kept open there is not closed by those who come to the public one."""
     receiver, _ = new_receiver("max_connections = 16")
@@ -192,6 +194,7 @@ def test_the_operators_listener_has_connections_of_its_own(new_receiver: NewRece
         assert probe.recv(1000).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
 def test_work_has_places_with_a_share_for_each_issuer(new_receiver: NewReceiver) -> None:
     """A provider that hangs fills its own; above it 503 at once, and others are served."""
     receiver, provider, other = new_receiver("max_in_flight = 16", issuers=2)

@@ -257,6 +257,7 @@ async def test_the_end_tells_how_many_remain(yard: Yard, caplog: pytest.LogCaptu
 # -- with a real receiver --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:

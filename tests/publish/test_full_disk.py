@@ -132,6 +132,7 @@ def run_on_small_disk(script: str, disk: Path, size: str) -> None:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system of its own")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", [DELETES, OPENS, COPY],
     ids=["what was applied can be deleted", "it opens after a kill", "the copy goes on"],

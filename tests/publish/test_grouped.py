@@ -125,6 +125,7 @@ async def test_a_write_is_tried_again_until_redis_is_back_or_its_time_is_over(
     assert await task == NEW_MARKER
 
 
+@pytest.mark.slow
 async def test_a_redis_that_hangs_fills_no_queue(own_line: Line, redis_server: RedisServer) -> None:
     """Who has given up is dropped, and the next one after the outage is written at once."""
     await own_line.write(own_line.shelf.numbered(0))

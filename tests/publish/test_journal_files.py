@@ -83,6 +83,7 @@ class Process:
         self.files.release()
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_once(
     tmp_path: Path,
 ) -> None:

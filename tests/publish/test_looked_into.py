@@ -42,6 +42,7 @@ def appending(path: Path, first: int, last: int, end: int = 0) -> subprocess.Pop
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unclean", [True, False], ids=["after a kill", "after a stop"])
 def test_looks_from_outside_harm_neither_the_process_nor_an_entry(
     unclean: bool,

@@ -55,6 +55,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,6 +73,7 @@ async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
         await until(lambda: site.written(*range(5)))
 
 
+@pytest.mark.slow
 async def test_a_stop_brings_what_waits_where_redis_is_back(site: Site) -> None:
     publisher = site.publisher(shutdown_grace="20")
     async with publisher.running():
@@ -95,6 +97,7 @@ async def test_what_was_acknowledged_in_the_last_moment_is_in_the_copy(site: Sit
         await until(lambda: site.written(1, 2))
 
 
+@pytest.mark.slow
 async def test_an_empty_redis_is_filled_again_while_the_service_runs(site: Site) -> None:
     publisher = site.publisher()
     async with publisher.running():

@@ -229,6 +229,7 @@ async def test_a_restart_of_redis_loses_no_acknowledged_write_and_needs_no_recon
     assert [event.sid for event in shelf.events()] == ["s1", "s3"]
 
 
+@pytest.mark.slow
 async def test_a_redis_that_hangs_is_given_up_and_no_late_answer_is_misread(
     new_shelf: NewShelf, redis_server: RedisServer
 ) -> None:

@@ -108,6 +108,7 @@ async def test_a_restart_between_two_looks_is_told(
     assert (await watched.look())[2] == 1
 
 
+@pytest.mark.slow
 async def test_a_frozen_redis_ends_the_look_in_time_and_is_down(
     watched: Watched, redis_server: RedisServer
 ) -> None:

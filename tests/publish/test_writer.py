@@ -76,6 +76,7 @@ async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(de
     assert desk.journal.depth.waiting == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 async def test_without_redis_the_journal_has_it(
     how: str, desk: Desk, redis_server: RedisServer
@@ -94,6 +95,7 @@ async def test_without_redis_the_journal_has_it(
     assert desk.remembered() == [], "Redis has acknowledged nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "replica", "killed"])
 async def test_without_redis_and_journal_it_is_our_outage(
     how: str, bare: Desk, redis_server: RedisServer
@@ -115,6 +117,7 @@ async def test_without_redis_and_journal_it_is_our_outage(
     assert await bare.write() is Written.ACCEPTED, "the watch's word keeps nobody from asking"
 
 
+@pytest.mark.slow
 async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
     desk: Desk, redis_server: RedisServer
 ) -> None:

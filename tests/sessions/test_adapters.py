@@ -43,6 +43,7 @@ async def test_the_sessions_of_a_user_are_listed_and_no_neighbour_s(stage: Stage
     assert {session.issuer for session in found} == {stage.adapter.issuer}
 
 
+@pytest.mark.slow
 async def test_a_user_who_is_unknown_has_no_sessions(stage: Stage) -> None:
     stage.api.add(stage.bob)
     assert await sessions_of(stage.adapter, NOBODY) == ()

@@ -69,6 +69,7 @@ def test_the_librarys_own_message_quotes_no_value_either() -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "case"),
     [("serve", "taken for a port"), ("check", "in a line that is no TOML")],

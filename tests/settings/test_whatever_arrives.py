@@ -68,6 +68,7 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+@pytest.mark.slow
 @given(document=documents, environ=environments)
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_any_settings_load_or_are_faults(

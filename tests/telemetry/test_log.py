@@ -121,6 +121,7 @@ def test_an_error_of_the_system_keeps_its_reason(lines: dict[str, dict[str, Any]
     assert (first["type"], first["reason"]) == ("OSError", "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_log_that_takes_nothing_stops_nobody() -> None:
     said = 'log.warning("keys", outcome="failed")\nprint("went on")'

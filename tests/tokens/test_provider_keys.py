@@ -133,6 +133,7 @@ async def test_a_provider_that_misbehaves_is_our_outage_and_mends_itself(
     assert await verify(keys, token)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hang", "drip"])
 async def test_a_provider_that_hangs_is_given_up_in_time(
     mode: str, provider: Provider, new_keys: NewKeys
@@ -261,6 +262,7 @@ async def test_the_last_good_keys_serve_while_the_provider_is_down(
     assert await verify(keys, provider.token())
 
 
+@pytest.mark.slow
 async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: NewKeys) -> None:
     """The new key is there before its first token, and a failure is tried again sooner."""
     keys = new_keys(provider, 'jwks_refresh = "1s"')
@@ -298,6 +300,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_fetch_for_a_token_that_failed_is_tried_again_in_seconds(
     provider: Provider, new_keys: NewKeys
 ) -> None:
@@ -328,6 +331,7 @@ async def test_tries_after_failures_become_rarer(provider: Provider, new_keys: N
     assert round(keys._due_at() - clock()) == 600
 
 
+@pytest.mark.slow
 async def test_a_waiting_token_has_the_keys_fetched_once_in_thirty_seconds(
     provider: Provider, new_keys: NewKeys
 ) -> None:
@@ -392,6 +396,7 @@ async def test_moved_keys_are_found_by_discovery_again(
         assert await verify(keys, provider.token(header={"kid": "moved"}))
 
 
+@pytest.mark.slow
 async def test_one_broken_issuer_does_not_delay_another(
     provider: Provider, new_keys: NewKeys
 ) -> None:
