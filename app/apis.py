@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from app.admin.health import Body
+from app.admin.probes import Body
 from app.listeners import Server, account_server
 from app.operating import Wrap, running_api
 from app.publish.publisher import Publisher

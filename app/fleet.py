@@ -55,6 +55,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
                 health.canary = canary.state if canary else None
                 async with background([canary.keep_trying] if canary else []):
                     await stop.wait()
+                if health.watched():  # as in `serve_all`; the workers know of no `/readyz`
+                    await asyncio.sleep(settings.drain)
         finally:
             ended.set()
             await serving

@@ -1,7 +1,7 @@
 """The HTTP listeners: served together, and stopped so that nobody honest sees a reset.
 
 1  for at most ``drain`` seconds everything is served, each answer the last one of its
-   connection; it ends when nothing comes any more
+   connection; it ends when nothing comes any more, except where a load balancer asks `/readyz`
 2  no new connection is begun; those that are in the kernel's queue are taken
 3  what still comes on the open ones is served, until nothing comes any more
 4  idle connections get a FIN, requests at work their answer
@@ -63,11 +63,18 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: float) -> None:
+async def serve_all(
+    servers: Sequence["Server"],
+    stop: asyncio.Event,
+    *,
+    drain: float,
+    watched: Callable[[], bool] = lambda: False,
+) -> None:
     """Serve until ``stop`` is set, then end in the order above.
 
     What comes to the first of them counts for ``drain``, in seconds: the operators' connections do
-    not, for a probe now and then is no reason to wait.
+    not, for a probe now and then is no reason to wait. Where there is one regularly, ``watched``,
+    nothing ends before all of ``drain`` is over.
     """
     # What is here stays: to look for garbage in it, too, now and then, held up every request for
     # tens of milliseconds (docs/performance.md).
@@ -78,7 +85,8 @@ async def serve_all(servers: Sequence["Server"], stop: asyncio.Event, *, drain: 
         await stop.wait()
         for server in servers:
             server.connections.stop()
-        await servers[0].connections.quiet(QUIET, at_most=drain)
+        quiet = drain if watched() else QUIET
+        await servers[0].connections.quiet(quiet, at_most=drain)
         for server in servers:
             server.should_exit = True
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from app.admin.health import Body
+from app.admin.probes import Body
 from app.publish.publisher import Publisher
 from app.settings import Settings
 from app.settings_values import GENERATE

@@ -60,7 +60,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         canary = new_canary(settings, signer, redis_url, public, cells)
         parts.health.canary = canary.state if canary else None
         async with background([canary.keep_trying] if canary else []):
-            await serve_all(servers, stop, drain=settings.drain)
+            await serve_all(servers, stop, drain=settings.drain, watched=parts.health.watched)
     log.info("service", outcome="stopped")
 
 

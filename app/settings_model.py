@@ -69,7 +69,7 @@ class Settings(IssuerOptions, ClientOptions):
     that closes first must be the one that sends next, or an honest POST dies on the way."""
     drain: Annotated[Seconds, Field(le=600)] = 5
     """How long a stop still takes new requests, so that who is on the way meets nobody's back.
-    It ends sooner when nothing comes any more."""
+    It ends sooner when nothing comes any more and no load balancer asks `/readyz` regularly."""
     shutdown_grace: Annotated[Seconds, Field(ge=1)] = 10
     """How long a stop waits for requests in flight (each has 1.8 s in all), and for the journal
     to drain into Redis."""

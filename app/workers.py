@@ -15,8 +15,9 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from app.admin.health import Body, merged
+from app.admin.health import merged
 from app.admin.metrics import of_service
+from app.admin.probes import Body
 from app.channel import Assignment, Channel, State
 from app.log import new_log
 from app.settings import Settings

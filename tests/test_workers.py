@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.admin.health import Body, merged
+from app.admin.health import merged
+from app.admin.probes import Body
 from app.channel import Channel
 from app.settings import Settings, load
 from app.workers import share_of

@@ -1,6 +1,7 @@
 """The operators' listener.
 
-    health       `/livez`, `/readyz`
+    probes       `/livez`, `/readyz`: how they are asked
+    health       what they say, of one process and of several
 
     api          `/api`, put together; not there without an ``admin_token``
     access       the gate: Host, origin, token (failures: who was wrong too often)

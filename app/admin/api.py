@@ -17,10 +17,10 @@ from app.settings import Settings
 from . import asked
 from .access import Access, Gate
 from .feed import FeedRoutes
-from .health import Body
 from .json_api import json_api
 from .openapi import document
 from .overview import OverviewRoutes
+from .probes import Body
 from .provider_sessions import ProviderSessions
 from .resource import resource
 from .revocations import RevocationRoutes

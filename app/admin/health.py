@@ -4,51 +4,25 @@ Never for providers or users: what it says helps an attacker.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-
+from app.admin.probes import Body, Probes
 from app.inbound.parking import Parking
 from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
 
-Body = dict[str, Any]
-"""What `/readyz` says, as JSON values."""
 
-
-class Health:
+class Health(Probes):
     """`/livez` and `/readyz`. ``keys`` holds each issuer's key cache by its name."""
 
     def __init__(
         self, keys: Mapping[str, ProviderKeys], publisher: Publisher, parking: Parking
     ) -> None:
+        super().__init__()
         self._keys = keys
         self._publisher = publisher
         self._parking = parking
-        self.stopping: Callable[[], bool] = lambda: False
-        """Whether the service has been told to stop: it still serves, and takes its leave."""
-        self.canary: Callable[[], Body] | None = None
-        """How the canary goes, where there is one. It makes nobody ready, and nobody not."""
-
-    @property
-    def routes(self) -> list[Route]:
-        return [
-            Route("/livez", self.live, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
-        ]
-
-    async def live(self, _: Request) -> Response:
-        """The event loop turns. Nothing else: a restart mends no Redis and no provider."""
-        return PlainTextResponse("ok\n")
-
-    async def ready(self, _: Request) -> Response:
-        body = await self.now()
-        return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
     async def now(self) -> Body:
-        """`body` and the canary, for whoever asks one process or several alike."""
         body = self.body()
         if self.canary is not None:
             body["canary"] = self.canary()
@@ -104,34 +78,16 @@ def of_publisher(publisher: Publisher) -> Body:
     return body
 
 
-class HealthOfAll:
+class HealthOfAll(Probes):
     """`/livez` and `/readyz` of several workers; ``states`` asks each, and None is no answer."""
 
     def __init__(self, states: Callable[[], Awaitable[Sequence[Body | None]]]) -> None:
+        super().__init__()
         self._states = states
         self.publisher: Publisher | None = None
         """The parent's own, where it has one: what the API writes goes there."""
-        self.stopping: Callable[[], bool] = lambda: False
-        self.canary: Callable[[], Body] | None = None
-
-    @property
-    def routes(self) -> list[Route]:
-        return [
-            Route("/livez", self.live, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
-        ]
-
-    async def live(self, _: Request) -> Response:
-        """The parent's event loop turns. It is the parent that starts a dead worker again; to end
-        the others for that would lose their requests."""
-        return PlainTextResponse("ok\n")
-
-    async def ready(self, _: Request) -> Response:
-        body = await self.now()
-        return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
     async def now(self) -> Body:
-        """What `/readyz` says."""
         own = None if self.publisher is None else of_publisher(self.publisher)
         body = merged(await self._states(), own)
         stopping = self.stopping()

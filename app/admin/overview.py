@@ -12,7 +12,7 @@ from app.sessions.interface import SessionProvider
 from app.settings import IssuerSettings
 
 from . import asked
-from .health import Body
+from .probes import Body
 from .resource import resource
 
 

@@ -151,7 +151,7 @@ class Listener:
     def next(self) -> tuple[str, dict[str, Any]]:
         """The name and data of the next event; its id is in `last`."""
         fields: dict[str, str] = {}
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         for line in self._lines:
             assert time.monotonic() < deadline
             if line.startswith(":"):

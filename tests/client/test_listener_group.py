@@ -29,7 +29,7 @@ def listen(server: RedisServer, stream: Stream, **options: Any) -> AsyncListener
 async def items(listener: AsyncListener, count: int) -> list[Event | Gap]:
     """The next items, all but the last of them handled."""
     found = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for item in listener:
             found.append(item)
             if len(found) == count:
@@ -144,7 +144,7 @@ async def test_a_wait_that_is_broken_off_loses_nothing(
             except TimeoutError:
                 continue
         while len(set(found)) < 20:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 item = await anext(listener)
                 found.append(item.sid if isinstance(item, Event) else item.reason)
     assert set(found) == {f"s{n}" for n in range(1, 40, 2)}
@@ -158,7 +158,7 @@ async def test_a_listener_that_waits_is_closed_by_another_task(
     async with hearing:
         await hearing.began()
         await asyncio.sleep(0.1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await listener.aclose()
 
 

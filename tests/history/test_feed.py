@@ -38,7 +38,7 @@ class Reader:
         return [one.event.sid for one in self.found if isinstance(one, Told) and one.event]
 
     async def until(self, condition: Any) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, self.found
             assert not self._task.done(), self._task.result()

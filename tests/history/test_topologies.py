@@ -37,7 +37,7 @@ async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
         assert await history.refusals() == []
         assert [one.who for one in await history.audit()] == ["anna"]
         followed = set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for item in feed:
                 if isinstance(item, Told):
                     followed.add(item.app)
@@ -81,7 +81,7 @@ def hash_of(value: str) -> str:
 
 async def _written(shelf: Shelf) -> None:
     """At the new primary, as soon as the link has found it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             await shelf.link.look_up()
             (result,) = await shelf.store.write([shelf.revocation(sid="s2", once=None)])
@@ -91,6 +91,6 @@ async def _written(shelf: Shelf) -> None:
 
 
 async def _until(found: list[str | None], sid: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sid not in found:
             await asyncio.sleep(0.02)

@@ -99,7 +99,7 @@ def yard(new_yard: Callable[..., Yard]) -> Yard:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

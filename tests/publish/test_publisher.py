@@ -50,7 +50,7 @@ def site(redis_server: RedisServer, tmp_path: Path) -> Site:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

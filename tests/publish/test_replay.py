@@ -176,7 +176,7 @@ async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
     await asyncio.to_thread(redis_server.stop)
     await mine.watch.look()
     task = asyncio.create_task(mine.replay.keep_replaying())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while mine.depth != (3, 0):
             await asyncio.sleep(0.01)
         await asyncio.to_thread(redis_server.start)

@@ -94,7 +94,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         return found
 
     async def until(self, ending: Ending, condition: Any) -> Ending:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             found = await self.endings.find(self.issuer, ending.session)
             assert found is not None

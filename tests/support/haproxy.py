@@ -74,7 +74,7 @@ class Haproxy:
         with self._log.open("wb") as log:
             command = [*_COMMAND, str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._socket.exists():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline

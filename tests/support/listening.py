@@ -57,7 +57,7 @@ def event(app: str, sid: str) -> Event:
 
 async def until(condition: Callable[[], Any], what: str) -> None:
     """Wait until it holds, with the event loop running; fail after 20 seconds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"in 20 s not true: {what}"
         await asyncio.sleep(0.01)

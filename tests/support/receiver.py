@@ -88,9 +88,14 @@ class Receiver:
                 cwd=self.directory, stdout=log, stderr=log,
                 env=clean_environment() | {"PYTHONPATH": str(ROOT)} | self.env,
             )  # fmt: skip
-        wait_for(self._announced, "the receiver says where it listens", self)
-        if ready:
-            wait_for(lambda: self.readyz().status_code == 200, "the receiver is ready", self)
+        try:
+            wait_for(self._announced, "the receiver says where it listens", self)
+            if ready:
+                wait_for(lambda: self.readyz().status_code == 200, "the receiver is ready", self)
+        except BaseException:  # or it would disturb the tests after this one
+            if self.process.poll() is None:
+                self.stop(signal.SIGKILL)
+            raise
         return self
 
     def _announced(self) -> bool:
@@ -149,7 +154,7 @@ def _plain(value: object) -> bool:
 
 
 def wait_for(
-    condition: Any, what: str, receiver: Receiver | None = None, *, within: float = 20
+    condition: Any, what: str, receiver: Receiver | None = None, *, within: float = 60
 ) -> None:
     """Poll until the condition holds; fail with ``what`` after so many seconds."""
     deadline = time.monotonic() + within

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from app.admin.asked import LONGEST_VALUE, whole_number
 from app.admin.faults import bad_request, redis_away
 from app.admin.feed import HEARTBEAT_SECONDS
-from app.admin.health import Body
+from app.admin.probes import Body
 from app.admin.records import Records
 from app.errors import Reason
 from app.history import Cursor, Filter, History, Question, Unreadable
