@@ -35,7 +35,7 @@ OLD_SECONDS = 60.0
 # In one round trip, each of them a millisecond or less of the event loop's time: a request that
 # comes meanwhile waits for it.
 _APPS_AT_ONCE = 5
-_PAGE = 100
+_PAGE = 50
 _REPORTS_AT_ONCE = 100
 
 # Of one stream in one reading. More than that since the last one are busy enough.
