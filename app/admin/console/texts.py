@@ -49,6 +49,7 @@ TEXTS = {
     "held": "waiting",
     "nothing_at_all": "Nothing has come yet.",
     "nothing_yet": "Nothing has come yet that the filter lets by.",
+    "unknown_app": "No app of this name is configured.",
     "keys_hint": "Keys: / filter, p pause, j and k rows, Enter opens the story.",
     "time": "Time",
     "whom": "Whom",
