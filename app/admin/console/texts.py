@@ -180,6 +180,8 @@ TEXTS = {
     "session": "Session",
     "ending": "Ending",
     "why": "Reason for the audit",
+    "sessions_left": "This user has more sessions than are ended at once: some are left.",
+    "end_the_others": "List them, and go on",
     "no_ending": "Nobody has ended a session of this id here.",
     "refresh_only": "refresh tokens alone",
     "trouble": "Not done yet: {sentence}{detail}. It is tried again; tries so far: {tries}.",
