@@ -113,6 +113,7 @@ TEXTS = {
     "configured": "Configured",
     "mend": "To mend it",
     "no_refusals": "No token was refused, as far back as the stream goes.",
+    "not_shown": "({what}, not shown)",
     "unknown_issuer": "no issuer of this name; there are: {names}",
     "there_and_known": "{name} is {there}; configured: {known}",
     "iss_not_known": "iss is {iss}; no issuer of this name is configured",
