@@ -6,7 +6,7 @@ costs neither of them anything. Reads alone, bounded in number and in time.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,20 +32,26 @@ READ_SECONDS = 5.0
 OLD_SECONDS = 60.0
 """What was read longer ago is not shown any more."""
 
-# Apps in one round trip; requests get in between.
-_APPS_AT_ONCE = 20
+# In one round trip, each of them a millisecond or less of the event loop's time: a request that
+# comes meanwhile waits for it.
+_APPS_AT_ONCE = 5
+_PAGE = 100
+_REPORTS_AT_ONCE = 100
 
 # Of one stream in one reading. More than that since the last one are busy enough.
 _ENTRIES = 500
 _RECEIPTS = 2000
 
 # How much of the stream's past is read at the start, for what is usual.
-_PAST_PAGES = 10
+_PAST = 5500
 
-# A reader's report costs some 5 us; then others get a turn.
-_REPORTS_AT_ONCE = 200
+# Groups of one app, of which each is looked at.
+_GROUPS = 20
 
 _PROVIDERS = b"backchannel-logout"
+
+_Entry = tuple[bytes, Mapping[Any, Any]]
+_Page = Sequence[_Entry]
 
 
 @dataclass(slots=True)
@@ -97,8 +103,7 @@ class Readings:
             for start in range(0, len(apps), _APPS_AT_ONCE):
                 some = apps[start : start + _APPS_AT_ONCE]
                 try:
-                    async with asyncio.timeout(REDIS_SECONDS):
-                        await self._read_some(server, some, heard)
+                    await self._read_some(server, some, heard)
                 except EXCHANGE_FAULTS as error:
                     self._tell("failed", str(fault_of(error)))
                     break
@@ -127,10 +132,11 @@ class Readings:
             pipeline.xlen(keys.dead_letters)
             pipeline.xinfo_groups(keys.events)
             pipeline.hgetall(keys.readers)
-            _newer(pipeline, keys.events, reading.last_event, _ENTRIES)
-            most = 1 if reading.last_receipt is None else _RECEIPTS
+            _newer(pipeline, keys.events, reading.last_event, _PAGE)
+            most = 1 if reading.last_receipt is None else _PAGE
             _newer(pipeline, keys.receipts, reading.last_receipt, most)
-        answers = await pipeline.execute(raise_on_error=False)
+        async with asyncio.timeout(REDIS_SECONDS):
+            answers = await pipeline.execute(raise_on_error=False)
         for app, own in zip(apps, zip(*[iter(answers)] * 6, strict=True), strict=True):
             self._tell_refused(app, own)
             events, dead, groups, readers, entries, receipts = (
@@ -138,27 +144,21 @@ class Readings:
             )
             reading = self.apps[app]
             await self._take_readers(reading, readers)
-            self._take_receipts(app, reading, receipts)
-            first = reading.last_event is None
+            await self._take_receipts(server, app, receipts)
             if entries:
-                heard += map(_heard, filter(_is_providers, entries))
-                reading.last_event = entries[0][0]
-                if first and len(entries) == _ENTRIES:
-                    heard += await self._past(server, keys_of(app).events, entries[-1][0])
+                await self._take_events(server, app, entries, heard)
             reading.events, reading.dead_letters = events, dead
             await self._take_groups(server, app, groups)
             reading.at = self._clock()
 
-    async def _past(self, server: Redis, key: str, before: bytes) -> list[tuple[float, bytes]]:
-        """Once, at the start: what came before the newest entries, as far as is worth it."""
-        heard: list[tuple[float, bytes]] = []
-        for _ in range(_PAST_PAGES):
-            page: Any = await server.xrevrange(key, b"(" + before, "-", count=_ENTRIES)
+    async def _take_events(
+        self, server: Redis, app: str, first: _Page, heard: list[tuple[float, bytes]]
+    ) -> None:
+        reading = self.apps[app]
+        last, reading.last_event = reading.last_event, first[0][0]
+        most = _PAST if last is None else _ENTRIES
+        async for page in _pages(server, keys_of(app).events, first, last, most):
             heard += map(_heard, filter(_is_providers, page))
-            if len(page) < _ENTRIES:
-                break
-            before = page[-1][0]
-        return heard
 
     async def _take_readers(self, reading: AppReading, found: Mapping[bytes, bytes] | None) -> None:
         if found is None:
@@ -177,18 +177,20 @@ class Readings:
                 counts[reader.kind] += 1
         reading.readers, reading.last_report = counts, last
 
-    def _take_receipts(self, app: str, reading: AppReading, found: Any) -> None:
-        """Newest first. What was there before the first reading is not counted."""
-        if found is None:
+    async def _take_receipts(self, server: Redis, app: str, first: _Page | None) -> None:
+        """What was there before the first reading is not counted."""
+        if first is None:
             return
-        if reading.last_receipt is not None:
-            for _, fields in found:
+        reading = self.apps[app]
+        last = reading.last_receipt
+        # Before they are counted: what a fault leaves out is never counted twice.
+        reading.last_receipt = first[0][0] if first else last or b"0-0"
+        if last is None:
+            return
+        async for page in _pages(server, keys_of(app).receipts, first, last, _RECEIPTS):
+            for _, fields in page:
                 if (receipt := Receipt.from_fields(fields)) is not None:
                     self._tally.receipt(app, receipt)
-        if found:
-            reading.last_receipt = found[0][0]
-        elif reading.last_receipt is None:
-            reading.last_receipt = b"0-0"
 
     async def _take_groups(self, server: Redis, app: str, groups: Any) -> None:
         reading = self.apps[app]
@@ -197,11 +199,12 @@ class Readings:
             return
         reading.pending = sum(group["pending"] for group in groups)
         reading.lag = 0
-        for group in groups[:_APPS_AT_ONCE]:
+        for group in groups[:_GROUPS]:
             lag = group.get("lag")
             if lag is None:  # before Redis 7, and after entries were deleted, it can not say
                 after = b"(" + group["last-delivered-id"]
-                left: Any = await server.xrange(keys_of(app).events, after, "+", count=_ENTRIES)
+                async with asyncio.timeout(REDIS_SECONDS):
+                    left: Any = await server.xrange(keys_of(app).events, after, "+", count=_ENTRIES)
                 lag = len(left)
             reading.lag = max(reading.lag, lag)
 
@@ -218,14 +221,33 @@ class Readings:
 
 def _newer(pipeline: Any, key: str, last: bytes | None, most: int) -> None:
     """What came after ``last``, newest first."""
-    pipeline.xrevrange(key, "+", "-" if last is None else b"(" + last, count=most)
+    pipeline.xrevrange(key, "+", _after(last), count=most)
 
 
-def _is_providers(entry: tuple[bytes, Mapping[bytes, bytes]]) -> bool:
+def _after(last: bytes | None) -> bytes:
+    return b"-" if last is None else b"(" + last
+
+
+async def _pages(
+    server: Redis, key: str, first: _Page, last: bytes | None, most: int
+) -> AsyncIterator[_Page]:
+    """``first``, and the pages between it and ``last``, newest first; ``most`` entries in all."""
+    page, count = first, 0
+    while page:
+        yield page
+        count += len(page)
+        if len(page) < _PAGE or count >= most:
+            return
+        async with asyncio.timeout(REDIS_SECONDS):
+            answer: Any = await server.xrevrange(key, b"(" + page[-1][0], _after(last), count=_PAGE)
+        page = answer
+
+
+def _is_providers(entry: _Entry) -> bool:
     return entry[1].get(b"source") == _PROVIDERS and b"iss" in entry[1]
 
 
-def _heard(entry: tuple[bytes, Mapping[bytes, bytes]]) -> tuple[float, bytes]:
+def _heard(entry: _Entry) -> tuple[float, bytes]:
     """When it was written, by Redis' clock, and whose it is."""
     entry_id, fields = entry
     return int(entry_id.partition(b"-")[0]) / 1000, fields[b"iss"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
+from backchannel_logout.receipts import Outcome, Receipt
 from tests.support.listening import Child
 from tests.support.promtool import promtool
 from tests.support.provider import Provider
@@ -164,14 +165,31 @@ def test_an_apps_readers_and_receipts_are_seen(
         listener.kill()
 
 
+def test_receipts_of_many_pages_are_counted_once(
+    receiver: Receiver, redis_server: RedisServer
+) -> None:
+    until(receiver, "bcl_app_events", 0, app="shop")
+    receipt = Receipt(event="1-0", listener="l", reader="r", seconds=0.01, outcome=Outcome.DONE)
+    with redis_server.client() as client:
+        for more, all_of_them in ((350, 350), (200, 550), (1, 551)):
+            with client.pipeline(transaction=True) as pipe:
+                for _ in range(more):
+                    pipe.xadd(KEYS.receipts, dict(receipt.to_fields()))
+                pipe.execute()
+            until(receiver, "bcl_app_receipts_total", all_of_them, app="shop", outcome="done")
+
+
+@pytest.mark.parametrize("more", [0, 350], ids=["few", "many since"])
 def test_what_is_usual_of_a_provider_is_read_from_redis_at_the_start(
-    provider: Provider, redis_server: RedisServer, tmp_path: Path
+    more: int, provider: Provider, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     now = time.time()
     with redis_server.client() as client:
         for hours in (50, 40, 10, 9):
             fields = {"v": "1", "source": "backchannel-logout", "iss": provider.issuer}
             client.xadd(KEYS.events, fields, id=f"{int((now - hours * 3600) * 1000)}-0")
+        for n in range(more):
+            client.xadd(KEYS.events, fields, id=f"{int((now - 9 * 3600) * 1000)}-{n + 1}")
         client.xadd(KEYS.events, {"v": "1", "source": "admin", "iss": provider.issuer})
     receiver = Receiver(
         tmp_path / "receiver", config(redis_server.url, f'issuer = "{provider.issuer}"')
