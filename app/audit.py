@@ -7,7 +7,7 @@ stream ``bcl:v1:audit``. All values are strings, absent when unknown:
     act       what was done: a word such as ``session.end``
     who       who did it: a name that the person gave, or how they came in
     why       the reason that the person gave
-    outcome   ``done``, ``partly``, ``failed``, ``not_known``, ... of an act
+    outcome   of an act: a word of `outcome_of`, a step of an end, or the code of a fault
     iss       the issuer
     apps      the relying apps concerned, as a JSON array
     kind      ``session``, ``user`` or ``all``
@@ -23,7 +23,7 @@ whoever has the key and the id can tell that an entry is of that user.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from app.log import new_log
@@ -39,6 +39,21 @@ MOST_ENTRIES = 100_000
 
 # What a person writes: a sentence, not a document.
 LONGEST_TEXT = 500
+
+
+def outcome_of(written: Iterable[bool | None]) -> str:
+    """A revocation's outcome, from what became of it in each app; None: Redis has not answered, so
+    it may have been written or not.
+
+    ``done`` in every app, ``failed`` in every app, ``partly``: written in some and not in others;
+    ``not_known`` where the answers that are missing decide which of these it is.
+    """
+    found = set(written)
+    if {True, False} <= found:
+        return "partly"
+    if None in found:
+        return "not_known"
+    return "done" if True in found else "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

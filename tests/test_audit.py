@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.audit import AUDIT_KEY, LONGEST_TEXT, Act, Audit
+from app.audit import AUDIT_KEY, LONGEST_TEXT, Act, Audit, outcome_of
 from app.publish.redis_link import connect
 from tests.support.redis_server import RedisServer
 
@@ -55,3 +55,23 @@ async def test_without_redis_the_line_of_the_log_is_written_all_the_same(
         await Audit(client, hashed).write(ACT)
     await client.aclose()
     assert "'who': 'ada'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "outcome"),
+    [
+        ([True], "done"),
+        ([True, True], "done"),
+        ([False], "failed"),
+        ([False, False], "failed"),
+        ([None], "not_known"),
+        ([None, True], "not_known"),  # done, or in part
+        ([None, False], "not_known"),  # failed, or in part
+        ([True, False], "partly"),
+        ([True, None, False], "partly"),  # whatever the answer would have been
+    ],
+)
+def test_the_outcome_is_what_is_true_whatever_was_not_answered(
+    written: list[bool | None], outcome: str
+) -> None:
+    assert outcome_of(written) == outcome

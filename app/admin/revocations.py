@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.acts import new_act, revocations
+from app.audit import outcome_of
 from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
 from app.history import History, Question, as_json
 from app.publish.writer import Writer
@@ -104,7 +105,7 @@ class RevocationRoutes:
         )
         results = await asyncio.gather(*(self._write_one(one) for one in found))
         failed = [one for one in results if "error" in one]
-        outcome = "done" if not failed else "failed" if len(failed) == len(found) else "partly"
+        outcome = outcome_of("error" not in one for one in results)
         event, who = found[0].event, new.by or asked.operator(request).who
         await self._records.act(
             "revocation.write", request, outcome=outcome, who=who, why=new.reason, iss=event.iss,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.acts import SOURCE, new_act, revocations
-from app.audit import Act, Audit
+from app.audit import Act, Audit, outcome_of
 from app.history import History, Told, Unreadable, as_json
 from app.publish.publisher import new_store
 from app.publish.redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault
@@ -209,8 +209,9 @@ async def _find(history: History, done: _Done, jti: str) -> None:
 async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[_Done]) -> bool:
     event = order.revocations[0].event
     act = Act(
-        act="revoke", who=order.by, why=order.reason, outcome=_outcome(done), iss=event.iss,
-        apps=order.apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
+        act="revoke", who=order.by, why=order.reason,
+        outcome=outcome_of(one.written for one in done), iss=event.iss, apps=order.apps,
+        kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
     )  # fmt: skip
     try:
         hashed: Callable[[str], str] = await keyed_hash(settings, link.client)
@@ -223,14 +224,6 @@ async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[
         print(f"the audit entry was not written: {type(error).__name__}", file=sys.stderr)
         return False
     return True
-
-
-def _outcome(done: list[_Done]) -> str:
-    """In a word, for the audit."""
-    if all(one.fault is None for one in done):
-        return "done"
-    written = {one.written for one in done}
-    return "failed" if written == {False} else "not_known" if written == {None} else "partly"
 
 
 def _not_known(_: str) -> str:

@@ -1,7 +1,7 @@
 """What somebody has put into a token, as text that can be shown: bounded, and on one line.
 
 Every value is an attacker's. Nothing that a terminal or a log would obey is left, nothing is long;
-what is cut ends in ``…``. What is no text is shown as JSON, so that ``"5"`` can be told from ``5``.
+what is cut ends in ``…``. What is no text is shown as JSON.
 """
 
 import json

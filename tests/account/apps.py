@@ -3,6 +3,8 @@ KIND PORT``. They read ACCOUNT_URL, ACCOUNT_TOKEN, REDIS_URL and APP from the en
 
 GET  /sign-in?...   remembers the login that the query tells of, as a callback does
 GET  /me            200, or 401 where the app's session has ended
+GET  /me/security   the account's page once more, as /account
+
 GET  /embedded      a page of the app's own with the component in it, under a strict policy
 """
 
@@ -64,6 +66,7 @@ def starlette_app() -> Any:
     return Starlette(
         routes=[
             Mount("/account", account_app(URL, TOKEN)),
+            Mount("/me/security", account_app(URL, TOKEN)),
             # Where the front end of Auth0's own sample asks.
             Mount("/api/auth/user", account_app(URL, TOKEN)),
             Route("/sign-in", sign_in),
@@ -82,6 +85,7 @@ def flask_app() -> Any:
     app = flask.Flask("shop")
     app.secret_key = "of this test"
     app.register_blueprint(account_blueprint(URL, TOKEN))
+    app.register_blueprint(account_blueprint(URL, TOKEN, prefix="/me/security"), name="below")
 
     @app.get("/sign-in")
     def sign_in() -> dict[str, Any]:
@@ -109,6 +113,7 @@ def django_app(*, asgi: bool) -> Any:
     view = account_view(URL, TOKEN)
     settings.ROOT_URLCONF.urlpatterns = [
         path("account", view), path("account/<path:rest>", view), path("sign-in", sign_in),
+        path("me/security", view), path("me/security/<path:rest>", view),
     ]  # fmt: skip
     return get_asgi_application() if asgi else get_wsgi_application()
 

@@ -1,5 +1,6 @@
 """What an app's route passes on, and what not."""
 
+import re
 from typing import Any
 
 import pytest
@@ -49,6 +50,22 @@ def test_who_is_not_signed_in_is_not_passed_on(
     alice: AccountScene, session: dict[str, Any]
 ) -> None:
     assert proxy(alice).answer("GET", "/sessions", session, SAME).status == 401
+
+
+@pytest.mark.parametrize(
+    ("mounted", "address"),
+    [("/account", "/account/"), ("/me/security", "/me/security/"), ("/me/", "/me/"), ("", "/"),
+     ("/i/me & <b>", "/i/me%20%26%20%3Cb%3E/"), ("//elsewhere.example", "/elsewhere.example/")],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["", "/"])
+def test_the_page_names_its_files_below_where_it_is_mounted(
+    alice: AccountScene, mounted: str, address: str, path: str
+) -> None:
+    page = proxy(alice).answer("GET", path, {}, {}, mounted=mounted)
+    named = re.findall(r'(?:href|src)="(/[^"]*)"', page.body.decode())
+    assert named == [f"{address}page.css", f"{address}active-sessions.js"]
+    lengths = [value for name, value in page.headers if name.lower() == "content-length"]
+    assert lengths == [str(len(page.body))]
 
 
 def test_a_receiver_that_is_away_is_503_with_when_to_come_back(alice: AccountScene) -> None:

@@ -1,12 +1,14 @@
 """The feed: every logout and refusal as it happens, resumed where a client left off."""
 
+import contextlib
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import ApiScene, Listener, api_scene
+from tests.admin.api_stage import TOKEN, ApiScene, Listener, api_scene
 from tests.support.listening import event
 from tests.support.receiver import wait_for
 
@@ -128,6 +130,40 @@ def test_listeners_are_few_and_their_places_are_given_back(tmp_path: Path) -> No
                 return feed.response.status_code == 200
 
         wait_for(has_place, "a place is free again", own.receiver)
+
+
+def test_a_client_that_never_reads_keeps_no_place(tmp_path: Path) -> None:
+    with (
+        api_scene(tmp_path, top='body_timeout = "1s"') as own,
+        contextlib.ExitStack() as others,
+        socket.socket() as silent,
+    ):
+        for _ in range(31):
+            others.enter_context(Listener(own, "/feed?app=news&refusals=false")).next()
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.connect(("127.0.0.1", int(own.receiver.admin_url.rpartition(":")[2])))
+        silent.sendall(
+            b"GET /api/feed?app=shop HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
+        )
+
+        def status() -> int:
+            with Listener(own, "/feed?app=news") as feed:
+                return feed.response.status_code
+
+        silent.settimeout(20)
+        came = b""
+        while b"event: ready" not in came:
+            part = silent.recv(1)
+            assert part, came
+            came += part
+        assert status() == 503, "every place is taken"
+        pipeline = own.redis.pipeline(transaction=False)
+        padding = "x" * 20_000
+        for n in range(1000):
+            pipeline.xadd(AppKeys("shop").events, event("shop", f"{n}-{padding}").to_fields())
+        pipeline.execute()
+        wait_for(lambda: status() == 200, "its place is free again", own.receiver)
 
 
 def test_a_stop_ends_the_feed_at_once(tmp_path: Path) -> None:

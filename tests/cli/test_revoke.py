@@ -46,7 +46,7 @@ class Apps:
         return [Event.from_fields(fields, entry_id) for entry_id, fields in found]
 
     def audit(self, jti: str | None) -> dict[str, str]:
-        (found,) = [one for _, one in self.look.xrange(AUDIT) if one["jti"] == jti]
+        (found,) = [one for _, one in self.look.xrange(AUDIT) if one.get("jti") == jti]
         return dict(found)
 
     def dead(self, app: str, sid: str, sub: str = "alice") -> bool:
@@ -193,6 +193,8 @@ def test_what_redis_does_not_make_durable_is_written_all_the_same(run: Run, apps
     assert f"{apps.shop}: written, but not as durably as the settings demand: " in ended.out
     assert f"ended, and may be lost again, in: {apps.shop}; say it again" in ended.err
     assert apps.dead(apps.shop, "s1")
+    (event, _) = apps.events(apps.shop)
+    assert apps.audit(event.jti)["outcome"] == "done"
 
 
 @pytest.mark.parametrize(

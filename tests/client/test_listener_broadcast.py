@@ -210,6 +210,21 @@ async def test_a_listener_may_ask_now_and_then(shared_redis: RedisServer, stream
     assert hearing.tried == ["s1", "s2"]
 
 
+async def test_a_listener_that_asks_now_and_then_has_one_connection(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    url = f"{shared_redis.url}?client_name={stream.app}"
+    async with Hearing(AsyncListener(url, app=stream.app, mode="broadcast", poll_every=0.02)) as it:
+        await it.began()
+        for number in range(5):
+            stream.add(f"s{number}")
+            await it.has(f"s{number}")
+        # Its report is another task's, beside the reads.
+        await until(lambda: stream.redis.hlen(stream.keys.readers), "it has reported")
+        ours = [one for one in stream.redis.client_list() if one["name"] == stream.app]
+        assert len(ours) == 1
+
+
 async def test_an_event_that_can_not_be_read_is_a_gap(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
@@ -283,17 +298,27 @@ async def test_a_storm_is_caught_up_with_without_loss(
 
 
 @pytest.mark.slow
+async def test_a_storm_is_caught_up_with_by_one_that_asks_now_and_then(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    await storm(shared_redis, stream, 5_000, poll_every=0.05)
+
+
+@pytest.mark.slow
 async def test_a_large_storm_is_caught_up_with_in_flat_memory(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     await storm(shared_redis, stream, 100_000)
 
 
-async def storm(server: RedisServer, stream: Stream, count: int) -> None:
+async def storm(
+    server: RedisServer, stream: Stream, count: int, *, poll_every: float | None = None
+) -> None:
     """A group and a broadcast listener; neither has more than a batch in hand."""
     sids = [f"s{n}" for n in range(count)]
     group = AsyncListener(server.url, app=stream.app, mode="group")
-    async with Hearing(group) as shared, Hearing(listen(server, stream)) as each:
+    broadcast = listen(server, stream, poll_every=poll_every)
+    async with Hearing(group) as shared, Hearing(broadcast) as each:
         await shared.began()
         await each.began()
         most = held = 0

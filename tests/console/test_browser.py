@@ -131,6 +131,23 @@ def test_a_feed_comes_back_by_itself_when_there_is_room(tmp_path: Path, browser:
         expect(page.locator("#rows")).to_contain_text("meanwhile")
 
 
+def test_a_filter_for_an_app_that_is_not_configured_says_so_and_asks_for_no_feed(
+    scene: ApiScene, page: Page
+) -> None:
+    scene.receiver.post(scene.keys.token())
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(urlsplit(one.url).path))
+    with page.expect_request("**/console/presence"):  # the script runs
+        page.goto("/console?app=nobodys")
+    expect(page.get_by_role("alert")).to_have_text("No app of this name is configured.")
+    assert "/api/feed" not in asked
+    assert page.locator("tbody tr").count() == 0
+    page.select_option("#f-app", "shop")
+    page.click("button:has-text('Filter')")
+    expect(page.locator("#feed-state")).to_have_text("live")
+    assert page.locator("#rows tr").count() > 0
+
+
 def test_an_old_event_is_found_by_its_text_behind_ten_thousand_others(
     scene: ApiScene, page: Page
 ) -> None:

@@ -61,6 +61,28 @@ def test_one_session_ends_and_its_neighbour_lives_and_then_all_end(
     assert acts(scene, "session.end")[-1]["why"] == "left the company"
 
 
+def test_who_has_more_sessions_than_are_ended_at_once_is_said_to_have_some_left(
+    scene: ApiScene, page: Page
+) -> None:
+    for _ in range(201):
+        scene.tenant.add(BOB)
+    scene.tenant.add(EVE, "eves")
+
+    def end_all() -> None:
+        page.check("[name=sure]")
+        page.click("button:has-text('End all sessions')")
+        page.wait_for_url("**/console/sessions/ending?**", timeout=60_000)
+
+    page.goto(f"/console/sessions?user={BOB}")
+    end_all()
+    expect(page.locator("main")).to_contain_text("some are left")
+    assert len(scene.tenant.alive()) == 2
+    page.click("text=List them, and go on")
+    end_all()
+    expect(page.locator("main")).not_to_contain_text("some are left")
+    wait_for(lambda: scene.tenant.alive() == {"eves"}, "all of this user's have ended")
+
+
 def test_the_states_move_on_the_page_while_the_provider_takes_its_time(
     scene: ApiScene, page: Page
 ) -> None:

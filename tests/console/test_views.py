@@ -4,6 +4,8 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
+
 from app.admin.console.plot import HEIGHT, WIDTH, plot
 from app.admin.console.texts import ACTS, PROOFS, STEPS, TEXTS
 from app.admin.console.views import refused, tale
@@ -13,6 +15,7 @@ from app.mending import MENDING
 from app.sessions.ending import Step
 from app.sessions.lifecycle import State as Lifecycle
 from app.settings import IssuerSettings
+from app.telemetry.shown import audiences, number, text
 from backchannel_logout import Event, EventKind, Proof, Standing
 
 ISSUER = IssuerSettings.model_validate(
@@ -70,6 +73,52 @@ def test_a_refused_audience_is_shown_beside_the_configured_ones() -> None:
     found = refused(refusal, {"https://op.example": ISSUER})
     assert found.sentence == "aud is shop-web-2; configured: shop-web"
     assert "[[issuers.clients]]" in found.mend
+
+
+@pytest.mark.parametrize(
+    ("claim", "shown"),
+    [
+        ("1795283041", "(string of 10, not shown)"),
+        ({"name": "anna"}, "(object of 1, not shown)"),
+        ([], "(array of 0, not shown)"),
+        (True, "(boolean, not shown)"),
+        (None, "null"),
+        (1795283041, "1795283041 (2026-11-21 17:44:01 UTC)"),
+        (1e300, "1e+300 (not a time)"),
+    ],
+)
+def test_a_claim_that_is_only_described_does_not_look_like_its_value(
+    claim: object, shown: str
+) -> None:
+    said = number({"iat": claim}, "iat")
+    found = refused(Refusal(id="1-0", reason="iat", iss="https://op.example", iat=said), {})
+    assert dict(found.there)["iat"] == shown
+
+
+@pytest.mark.parametrize(
+    ("alg", "shown"),
+    [
+        ("HS256", "HS256"),
+        (5, "5"),
+        ({"a": 1}, "({…}, not shown)"),
+        (["RS256"], "([…], not shown)"),
+        ("string of 10", "string of 10"),
+    ],
+)
+def test_a_refused_algorithm_is_told_from_one_that_is_only_described(
+    alg: object, shown: str
+) -> None:
+    said = text({"alg": alg}, "alg", 40)
+    refusal = Refusal(id="1-0", reason="alg", iss="https://op.example", alg=said)
+    found = refused(refusal, {"https://op.example": ISSUER})
+    assert found.sentence == f"alg is {shown}; configured: RS256"
+    assert ("alg", shown) in found.there
+
+
+def test_an_audience_that_is_only_described_does_not_look_like_its_value() -> None:
+    said = audiences({"aud": ["shop-web", {"a": 1}, "{…"]}, 600)
+    found = refused(Refusal(id="1-0", reason="aud", iss="https://op.example", aud=said), {})
+    assert dict(found.there)["aud"] == "shop-web, ({…}, not shown), {…"
 
 
 def test_a_refusal_of_a_newer_release_is_shown_all_the_same() -> None:

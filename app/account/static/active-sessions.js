@@ -1,6 +1,7 @@
 /* <active-sessions>: a user's own sessions; sign out one, or all others, and see it done.
 
-   Attributes  src       where the sessions are (default /account/sessions)
+   Attributes  src       where the sessions are (default: beside this file, as the app's route has
+                         both; a copy elsewhere or in a bundle has to be told)
                sign-in-url  where to sign in again (default /)
                lang      for times and numbers (default: the page's)
                text-...  any text of TEXTS below, such as text-sign-out="Abmelden";
@@ -140,6 +141,9 @@ class Failure extends Error {
 const MOST_STREAMS = 3;
 const POLL_MS = 700;
 
+/* Of this page's origin, wherever the file comes from. */
+const BESIDE = new URL("sessions", import.meta.url).pathname;
+
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /* Texts are set as text, never as markup: a user agent is whatever somebody has sent. */
@@ -203,7 +207,7 @@ class ActiveSessions extends HTMLElement {
 
   #seen = () => { if (document.visibilityState === "visible" && !this.#asking) this.load(); };
 
-  get #src() { return (this.getAttribute("src") || "/account/sessions").replace(/\/$/, ""); }
+  get #src() { return (this.getAttribute("src") || BESIDE).replace(/\/$/, ""); }
 
   #text(name, values = {}) {
     const text = this.getAttribute(`text-${name}`) ?? TEXTS[name];

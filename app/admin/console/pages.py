@@ -89,7 +89,9 @@ class Pages:
     async def feed(self, request: Request) -> Response:
         found = query(request, "app", "issuer", "kind", "reason", "text")
         await self._records.look_again("console.feed", request)
-        apps = [found["app"]] if found.get("app") in self._history.apps else None
+        apps = None  # all of them
+        if "app" in found:
+            apps = [one for one in self._history.apps if one == found["app"]]
         kind = found.get("kind")
         wanted = Filter(
             iss=found.get("issuer"), reason=found.get("reason"), text=found.get("text"),
@@ -113,7 +115,7 @@ class Pages:
         rows.sort(key=lambda one: -one.at)
         return self._rendering.page(
             request, "feed", rows=rows[:FIRST_ROWS], chosen=found, fault=fault, cursor=cursor or "",
-            all_apps=self._history.apps, all_issuers=self._issuer_names(),
+            all_apps=self._history.apps, all_issuers=self._issuer_names(), unknown_app=apps == [],
             all_kinds=[*(one.value for one in EventKind), "refusal"],
             all_reasons=[one.value for one in Reason],
         )  # fmt: skip

@@ -73,7 +73,7 @@ class SessionPages:
         shown = [ending(await self._acts.shown_ending(one)) for one in found if one is not None]
         return self._rendering.page(
             request, "ending", endings=shown, complete=all(one.complete for one in shown),
-            issuer=provider.issuer,
+            issuer=provider.issuer, left_of=members.get("left_of"),
         )  # fmt: skip
 
     async def end(self, request: Request) -> Response:
@@ -90,11 +90,12 @@ class SessionPages:
             raise bad_request(TEXTS["tick_the_box"])
         provider = self._provider(str(fields.get("issuer", "")))
         user = provider_id(str(fields.get("user", "")))
-        endings, _ = await self._acts.end_all(request, provider, user, _order(request, fields))
+        endings, more = await self._acts.end_all(request, provider, user, _order(request, fields))
         if not endings:
             back = urlencode({"issuer": provider.issuer, "user": user})
             return RedirectResponse(f"{_LIST}?{back}", 303)
-        return _to_endings(provider, (one.session for one in endings[:_MOST_SHOWN]))
+        ids = [one.session for one in endings[:_MOST_SHOWN]]
+        return _to_endings(provider, ids, left_of=user if more else None)
 
     def _provider(self, name: str | None) -> SessionProvider:
         """An empty choice of a form is none."""
@@ -106,6 +107,11 @@ def _order(request: Request, fields: FormData) -> Order:
     return Order(fields.get("refresh_tokens") == "yes", operator(request).who, why or None)
 
 
-def _to_endings(provider: SessionProvider, ids: Iterable[str]) -> Response:
+def _to_endings(
+    provider: SessionProvider, ids: Iterable[str], *, left_of: str | None = None
+) -> Response:
+    """``left_of`` is a user of whom sessions are left: more than are ended at once."""
     pairs = [("issuer", provider.issuer), *(("session", one) for one in ids)]
+    if left_of is not None:
+        pairs.append(("left_of", left_of))
     return RedirectResponse(f"{_ENDING}?{urlencode(pairs)}", 303)

@@ -4,6 +4,7 @@ A tone is how a thing is to be looked at: ``good``, ``bad``, ``wait`` or ``plain
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from app.errors import Reason
 from app.history import AppStory, Question, Refusal, State, Told
 from app.mending import MENDING
 from app.settings import IssuerSettings
-from app.words import length, moment, shown
+from app.words import length, moment
 from backchannel_logout import Standing
 
 from .texts import PROOFS, SOURCES, TEXTS
@@ -20,6 +21,10 @@ from .texts import PROOFS, SOURCES, TEXTS
 _DONE = (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
 
 STORY = "/console/story"
+
+# As `app.telemetry.shown` describes what it leaves out.
+_NO_NUMBER = re.compile(r"(string|array|object) of \d+|boolean")
+_PARTS = ("{…}", "[…]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +222,17 @@ def _shown(name: str, value: str) -> str:
         try:
             return f"{value} ({moment(float(value))})"
         except ValueError:
-            return shown(value)
-    return value
+            return _not_shown(value) if _NO_NUMBER.fullmatch(value) else value
+    return _parts(value)
+
+
+def _parts(value: str) -> str:
+    return _not_shown(value) if value in _PARTS else value
+
+
+def _not_shown(described: str) -> str:
+    """It must not be taken for what was there."""
+    return TEXTS["not_shown"].format(what=described)
 
 
 def _audiences(value: str) -> list[str]:
@@ -226,7 +240,7 @@ def _audiences(value: str) -> list[str]:
         found = json.loads(value)
     except ValueError:
         return [value]
-    return [str(one) for one in found] if isinstance(found, list) else [str(found)]
+    return [_parts(str(one)) for one in (found if isinstance(found, list) else [found])]
 
 
 def _compared(refusal: Refusal, issuer: IssuerSettings | None) -> str:
@@ -237,7 +251,9 @@ def _compared(refusal: Refusal, issuer: IssuerSettings | None) -> str:
         return TEXTS["there_and_known"].format(name="aud", there=there, known=known)
     if issuer is not None and refusal.reason == Reason.ALG and refusal.alg:
         known = ", ".join(issuer.algorithms)
-        return TEXTS["there_and_known"].format(name="alg", there=refusal.alg, known=known)
+        return TEXTS["there_and_known"].format(
+            name="alg", there=_shown("alg", refusal.alg), known=known
+        )
     if refusal.reason == Reason.ISS_UNKNOWN and refusal.iss:
         return TEXTS["iss_not_known"].format(iss=refusal.iss)
     return refusal.rule or refusal.reason

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from backchannel_logout.session import SESSION_MEMBERS, Session, SessionNotIdentified
 
@@ -66,12 +66,14 @@ class AccountProxy:
         session: Mapping[str, Any],
         headers: Mapping[str, str],
         *,
+        mounted: str = PREFIX,
         streams: bool = False,
     ) -> Answer:
-        """The answer to a request for ``path``, what comes behind `PREFIX`. Blocks.
+        """The answer to a request for ``path``, what comes behind ``mounted``. Blocks.
 
-        ``headers`` are the browser's, with names in small letters; ``streams``: a body may come
-        bit by bit, which occupies a thread for as long as a page waits.
+        ``headers`` are the browser's, with names in small letters; ``mounted`` is where browsers
+        have this proxy, decoded; ``streams``: a body may come bit by bit, which occupies a thread
+        for as long as a page waits.
         """
         if method not in ("GET", "DELETE") or not _PATH.fullmatch(path) or ".." in path:
             return _refusal(404, "not_found")
@@ -88,9 +90,10 @@ class AccountProxy:
                     return _refusal(406, "no_event_stream")
                 sent["Accept"] = "text/event-stream"
         try:
-            return self._asked(method, path, sent)
+            answer = self._asked(method, path, sent)
         except (OSError, http.client.HTTPException):
             return _refusal(503, "temporarily_unavailable")
+        return answer if path.rstrip("/") else _moved(answer, mounted)
 
     def _asked(self, method: str, path: str, sent: Mapping[str, str]) -> Answer:
         host, port = self._address
@@ -115,6 +118,18 @@ class AccountProxy:
             raise
         connection.close()
         return answer
+
+
+def _moved(page: Answer, mounted: str) -> Answer:
+    """The page names its files by addresses below `PREFIX`; here they are below ``mounted``. They
+    can not be relative: browsers have the page with a slash at its end, and without one."""
+    # Never two slashes at the beginning, which would name a host.
+    place = "".join(f"/{quote(part)}" for part in mounted.split("/") if part)
+    page.body = page.body.replace(f'"{PREFIX}/'.encode(), f'"{place}/'.encode())
+    page.headers = [
+        (k, str(len(page.body)) if k.lower() == "content-length" else v) for k, v in page.headers
+    ]
+    return page
 
 
 def _parts(

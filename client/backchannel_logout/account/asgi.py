@@ -32,8 +32,11 @@ def account_app(url: str, token: str) -> Callable[[Scope, Receive, Send], Awaita
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(
             threads,
-            lambda: proxy.answer(scope["method"], path, scope["session"], headers, streams=True),
-        )
+            lambda: proxy.answer(
+                scope["method"], path, scope["session"], headers,
+                mounted=scope.get("root_path", ""), streams=True,
+            ),
+        )  # fmt: skip
         sent = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
         if answer.stream is not None:

@@ -24,7 +24,8 @@ def account_view(url: str, token: str) -> Callable[..., HttpResponse]:
     def account(request: HttpRequest, rest: str = "") -> HttpResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         behind = f"/{quote(rest)}" if rest else ""
-        answer = proxy.answer(request.method, behind, request.session, headers)
+        mounted = request.path.removesuffix(f"/{rest}")
+        answer = proxy.answer(request.method, behind, request.session, headers, mounted=mounted)
         return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
 
     return account  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 app.register_blueprint(account_blueprint("http://receiver:9100", token=...))
 """
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import flask
 
@@ -21,7 +21,10 @@ def account_blueprint(url: str, token: str, *, prefix: str = PREFIX) -> flask.Bl
     def account(path: str) -> flask.Response:
         headers = {name.lower(): value for name, value in flask.request.headers.items()}
         behind = f"/{quote(path)}" if path else ""
-        answer = proxy.answer(flask.request.method, behind, flask.session, headers)
+        answer = proxy.answer(
+            flask.request.method, behind, flask.session, headers,
+            mounted=unquote(flask.url_for(".account")),
+        )  # fmt: skip
         return flask.Response(answer.body, answer.status, answer.headers)
 
     return blueprint

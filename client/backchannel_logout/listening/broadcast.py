@@ -79,16 +79,17 @@ class BroadcastReading(Reading):
         wait: Command = ()
         if self.options.poll_every is None:
             wait = ("BLOCK", max(1, int(self.patience * 1000)))
-        elif not self._more:
-            await self._pace(self.options.poll_every)
-        batch, there = without_errors(
-            await self.converse(
-                [
-                    ("XREAD", "COUNT", _BATCH, *wait, "STREAMS", events, position),
-                    ("XRANGE", events, position, position, "COUNT", 1),
-                ]
-            )
-        )
+        else:
+            await self.tell()  # `converse` does so by itself
+            if not self._more:
+                await self._pace(self.options.poll_every)
+        commands: list[Command] = [
+            ("XREAD", "COUNT", _BATCH, *wait, "STREAMS", events, position),
+            ("XRANGE", events, position, position, "COUNT", 1),
+        ]
+        # Only what waits needs a connection of its own.
+        answers = await (self.converse(commands) if wait else self.primary.run(commands))
+        batch, there = without_errors(answers)
         entries: list[Any] = batch[0][1] if batch else []
         if not there and position != _START:
             await self._miss(position, bool(entries))
@@ -100,8 +101,7 @@ class BroadcastReading(Reading):
             self.hand.fresh.append(delivery)
 
     async def _pace(self, pace: float) -> None:
-        """Wait in place of Redis; what was handled is told before that."""
-        await self.tell()
+        """Wait in place of Redis."""
         pause = pace * random.uniform(0.8, 1.2)  # noqa: S311  # only spreads load
         await self.pause(self.hand.patience(time.monotonic(), pause))
 

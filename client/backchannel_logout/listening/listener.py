@@ -112,7 +112,10 @@ class AsyncListener:
             poll_every=poll_every,
             receipts=receipts,
         )
-        self._primary = Primary(redis, keys.events, timeout=TIMEOUT)
+        # Where nothing waits in Redis one connection does, which thousands of listeners can afford.
+        self._primary = Primary(
+            redis, keys.events, timeout=TIMEOUT, one_at_a_time=poll_every is not None
+        )
         kind = GroupReading if mode == "group" else BroadcastReading
         self._reading: Reading = kind(self._primary, options)
         self._tick = min(1.0, take_over_after / 4)

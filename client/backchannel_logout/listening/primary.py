@@ -5,6 +5,8 @@ to the one server that has the app's stream, and must be broken off when another
 Answers are as they come from the server: bytes, numbers and lists.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -32,16 +34,20 @@ class Primary:
 
     ``given`` is a URL (see `connection`) or a client of the app's, which is only copied: the
     connections are always our own, and each wait of theirs for a socket is bounded by
-    ``timeout`` (seconds). Raises ``ValueError`` for a URL of another form.
+    ``timeout`` (seconds). Commands run side by side, on a connection each, unless
+    ``one_at_a_time``. Raises ``ValueError`` for a URL of another form.
     """
 
-    def __init__(self, given: str | AsyncClient, key: str, *, timeout: float) -> None:
+    def __init__(
+        self, given: str | AsyncClient, key: str, *, timeout: float, one_at_a_time: bool = False
+    ) -> None:
         self._key = key
         self._timeout = timeout
         self._cluster: redis.asyncio.RedisCluster | None = None
         self._plain: redis.asyncio.Redis | None = None
         self._address: object = None
         self._line: Line | None = None
+        self._turn = asyncio.Lock() if one_at_a_time else contextlib.nullcontext()
         self._ours = isinstance(given, str)
         if isinstance(given, str):
             check_url(given)
@@ -56,14 +62,15 @@ class Primary:
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Send the commands in one go and return their answers, errors of the server among
         them. Raises one of `FAULTS` where there is no answer."""
-        client = await self._client()
-        pipeline = client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        try:
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        finally:
-            end_if_cancelled()
+        async with self._turn:
+            client = await self._client()
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            try:
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            finally:
+                end_if_cancelled()
         return answers
 
     async def ask(self, *commands: Command) -> list[Any]:
