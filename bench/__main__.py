@@ -11,6 +11,7 @@ import time
 
 from bench import report
 from bench.machine import busy_seconds, cores, cpu_seconds
+from tests.support.memory import work_in_memory
 
 PARTS = (
     "throughput", "algorithms", "latency", "workers", "storm", "memory", "startup", "growth",
@@ -31,6 +32,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if len(set(cores())) < 2:
         parser.error("two cores are needed: one for a server, one for its load")
+    work_in_memory()
     for part in () if options.report else options.parts or PARTS:
         _run(part, quick=options.quick)
     if not options.quick:

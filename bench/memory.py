@@ -46,6 +46,12 @@ _JTI_SECONDS = 360
 
 _BATCH = 500
 
+_REHASHING_SECONDS = 60.0
+
+# A machine that others share stands still for a second now and then; what is written twice is one
+# marker, and the stream has a limit.
+_TRIES = 5
+
 
 class _Redis7(RedisServer):
     """Debian's package instead of what the tests find."""
@@ -124,10 +130,16 @@ def _bytes(
 
 
 def _used(server: RedisServer) -> int:
-    """Without what clients that have just gone still hold."""
+    """Without what clients that have just gone still hold, and without the smaller table from which
+    keys are still being moved, for which a server that has nothing else to do takes seconds."""
     time.sleep(0.5)
+    deadline = time.monotonic() + _REHASHING_SECONDS
     with server.client() as client:
-        return int(client.info("memory")["used_memory"])
+        while (told := client.info("memory")).get("mem_overhead_db_hashtable_rehashing"):
+            if time.monotonic() > deadline:
+                raise NotMeasured("a hash table is being moved for too long")
+            time.sleep(0.1)
+        return int(told["used_memory"])
 
 
 def _day(costs: Mapping[str, float]) -> tuple[str, str]:
@@ -187,8 +199,12 @@ async def _write(url: str, count: int, most_events: int, *, once: bool) -> None:
     )
     for first in range(0, count, _BATCH):
         some = [_revocation(once=once) for _ in range(min(_BATCH, count - first))]
-        results = await store.write(some)
-        assert all(isinstance(result, int) for result in results), results
+        for _ in range(_TRIES):
+            results = await store.write(some)
+            if all(isinstance(result, int) for result in results):
+                break
+        else:
+            raise NotMeasured(f"Redis does not take it: {results[0]}")
     await client.aclose()
 
 

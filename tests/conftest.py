@@ -1,15 +1,13 @@
 """Shared fixtures. Each test that changes a server gets one of its own."""
 
 import gc
-import os
-import shutil
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.memory import work_in_memory
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
@@ -18,9 +16,6 @@ pytest_plugins = ["tests.faults.report"]
 
 OUT_OF_REACH = "registry out of reach"
 """How the reason of a skip begins that even `.ci/run` allows."""
-
-MEMORY = Path("/dev/shm")  # noqa: S108
-NEEDED_BYTES = 4 << 30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,14 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Work in memory, where there is room: on a disk that hangs for two seconds, because somebody
-    builds images on it, Redis and journal hang too, and the honest answer is 503. TMPDIR decides
-    where it is set."""
-    if "TMPDIR" in os.environ or not MEMORY.is_dir():
-        return
-    runs_programs = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
-    if runs_programs and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+    work_in_memory()
 
 
 def pytest_collection_finish() -> None:
