@@ -1,11 +1,12 @@
-"""Apps that a receiver serves, and guards with a near cache."""
+"""Apps that a receiver serves, guards with a near cache, and streams for listeners."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.guards import KINDS, WarmGuard
+from tests.support.listening import Stream
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import Shelf
 
@@ -51,3 +52,10 @@ async def new_warm_guard() -> AsyncIterator[NewWarmGuard]:
     yield make
     for guard in guards:
         await guard.aclose()
+
+
+@pytest.fixture
+def stream(shared_redis: RedisServer) -> Iterator[Stream]:
+    """The stream of an app of the test's own."""
+    with shared_redis.client() as client:
+        yield Stream(client)

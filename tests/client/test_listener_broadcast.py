@@ -1,7 +1,6 @@
 """A listener in broadcast mode: each replica sees each event, and is told where some may lack."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +9,6 @@ import redis.asyncio
 from backchannel_logout import AsyncListener, Gap, GapReason
 from tests.support.listening import QUICK, Hearing, Stream, event, until
 from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-def stream(shared_redis: RedisServer) -> Iterator[Stream]:
-    with shared_redis.client() as client:
-        yield Stream(client)
 
 
 def listen(server: RedisServer, stream: Stream, **options: Any) -> AsyncListener:

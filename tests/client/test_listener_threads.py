@@ -1,7 +1,6 @@
 """A listener for threads: the same, and closed from any of them."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def stream(shared_redis: RedisServer) -> Iterator[Stream]:
-    with shared_redis.client() as client:
-        yield Stream(client)
 
 
 def listen(server: RedisServer, stream: Stream, **options: Any) -> Listener:

@@ -13,6 +13,7 @@ import redis
 
 from backchannel_logout import AppKeys, AsyncListener, Event, EventKind, Gap, GapReason
 from tests.support.receiver import ROOT, clean_environment
+from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
 
 QUICK: dict[str, Any] = {"retry_after": 0.02, "take_over_after": 1.0}
@@ -61,6 +62,22 @@ async def until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"in 20 s not true: {what}"
         await asyncio.sleep(0.01)
+
+
+def in_group(server: RedisServer, stream: Stream, **options: Any) -> AsyncListener:
+    """A listener in group mode."""
+    return AsyncListener(server.url, app=stream.app, mode="group", **(QUICK | options))
+
+
+async def items(listener: AsyncListener, count: int) -> list[Event | Gap]:
+    """The next items, all but the last of them handled."""
+    found = []
+    async with asyncio.timeout(60):
+        async for item in listener:
+            found.append(item)
+            if len(found) == count:
+                break
+    return found
 
 
 class Hearing:

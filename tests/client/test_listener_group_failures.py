@@ -1,0 +1,243 @@
+"""A listener in group mode whose replicas die or whose handlers fail: no event is lost."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from backchannel_logout import Event, Gap, GapReason
+from tests.support.listening import QUICK, Child, Hearing, Stream, event, in_group, items, until
+from tests.support.redis_server import RedisServer
+
+# -- crashes -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_what_a_killed_process_had_in_hand_is_taken_over(
+    tmp_path: Path, shared_redis: RedisServer, stream: Stream
+) -> None:
+    child = Child(tmp_path, shared_redis.url, stream.app, mode="group", **QUICK)
+    stream.add("s1", "hang", "s2", "s3")
+    await until(lambda: "hang" in child.heard, "the child has it in hand")
+    child.kill()
+    async with Hearing(in_group(shared_redis, stream)) as hearing:
+        await hearing.has("hang", "s2", "s3")
+        await until(lambda: stream.pending() == 0, "all are acknowledged")
+
+
+@pytest.mark.slow
+async def test_an_event_that_kills_each_process_ends_among_the_dead_letters(
+    tmp_path: Path, shared_redis: RedisServer, stream: Stream
+) -> None:
+    """And what was delivered beside it does not."""
+    stream.add("s1", "pill", "s2", "s3", "s4")
+    options = QUICK | {"tries": 2, "take_over_after": 0.4}
+    for _ in range(2):
+        child = Child(tmp_path, shared_redis.url, stream.app, mode="group", **options)
+        await until(lambda child=child: child.process.poll() is not None, "it has died of it")
+        assert "pill" in child.heard
+    async with Hearing(in_group(shared_redis, stream, **options)) as hearing:
+        await until(stream.dead, "there is a dead letter")
+        await until(lambda: stream.pending() == 0, "all are acknowledged")
+    assert [(one["sid"], one["dl_tries"]) for one in stream.dead()] == [("pill", "2")]
+    assert "pill" not in hearing.tried
+    assert {one["event"]: one["outcome"] for one in stream.receipts()}.keys() == {
+        entry_id for entry_id, _ in stream.redis.xrange(stream.keys.events)
+    }
+
+
+@pytest.mark.slow
+async def test_a_handler_may_take_longer_than_a_takeover(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    begun: list[str | None] = []
+
+    async def slow(item: Event) -> None:
+        begun.append(item.sid)
+        await asyncio.sleep(2)
+
+    async def nothing(_: Gap) -> None:
+        pass
+
+    quick = {"take_over_after": 0.5}
+    listener = in_group(shared_redis, stream, **quick)
+    running = asyncio.create_task(listener.run(slow, on_gap=nothing))
+    stream.add("s1")
+    await until(lambda: begun, "one has begun")
+    async with Hearing(in_group(shared_redis, stream, **quick)) as other:
+        await until(lambda: stream.pending() == 0, "it is acknowledged")
+    await listener.aclose()
+    await running
+    assert (begun, other.tried) == (["s1"], [])
+
+
+@pytest.mark.slow
+async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memory(
+    redis_server: RedisServer,
+) -> None:
+    """It can not report how far it is; that it lives, it can show."""
+    with redis_server.client() as client:
+        stream = Stream(client)
+        begun: list[str | None] = []
+
+        async def work(item: Event) -> None:
+            begun.append(item.sid)
+            if len(begun) == 1:
+                client.config_set("maxmemory", "1")
+                [me] = [one for one in both if one._current is not None]
+                me._reading._reported = (float("-inf"), None)  # as after fifteen seconds
+            await asyncio.sleep(4)
+
+        async def nothing(_: Gap) -> None:
+            pass
+
+        stream.add("s1")
+        both = [in_group(redis_server, stream) for _ in range(2)]
+        running = [asyncio.create_task(one.run(work, on_gap=nothing)) for one in both]
+        await until(lambda: begun, "one has begun")
+        await asyncio.sleep(5)
+        assert begun == ["s1"], "only one has"
+        for one in both:
+            await one.aclose()
+        await asyncio.gather(*running)
+
+
+@pytest.mark.slow
+async def test_a_gap_that_a_dead_process_had_in_hand_is_told_by_another(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with in_group(shared_redis, stream) as listener:
+        assert await items(listener, 1) == [Gap(GapReason.BEGAN)]
+    assert stream.redis.hlen(stream.keys.gaps("default")) == 1
+    async with Hearing(in_group(shared_redis, stream)) as other:
+        await until(lambda: other.reasons == [GapReason.BEGAN], "the gap is told")
+        await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
+
+
+# -- handlers that fail --------------------------------------------------------------------
+
+
+async def test_a_handler_that_fails_is_tried_again_while_others_go_on(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    async with Hearing(in_group(shared_redis, stream, retry_after=0.3), fails=["bad"]) as hearing:
+        stream.add("bad", "s1", "s2")
+        await hearing.has("s1", "s2")
+        assert hearing.tried == ["bad", "s1", "s2"]
+        hearing.fails.clear()
+        await hearing.has("bad")
+        await until(lambda: stream.pending() == 0, "all are acknowledged")
+    assert stream.dead() == []
+    assert [one["outcome"] for one in stream.receipts()] == ["failed", "done", "done", "done"]
+
+
+async def test_a_poisoned_event_is_a_dead_letter_after_its_tries(
+    shared_redis: RedisServer, stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Hearing(in_group(shared_redis, stream, tries=3), fails=["bad"]) as hearing:
+        [entry_id, _] = stream.add("bad", "s1")
+        await until(stream.dead, "there is a dead letter")
+        await until(lambda: stream.pending() == 0, "it is acknowledged")
+    assert hearing.tried.count("bad") == 3
+    [letter] = stream.dead()
+    own = {name: value for name, value in letter.items() if name.startswith("dl_")}
+    assert own == {
+        "dl_event": entry_id, "dl_listener": "default", "dl_tries": "3",
+        "dl_error": "RuntimeError",
+    }  # fmt: skip
+    assert Event.from_fields(letter, entry_id).sid == "bad"  # type: ignore[arg-type]
+    [error] = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert entry_id in error
+    assert "own words" not in caplog.text
+
+
+async def test_an_event_is_acknowledged_only_after_its_dead_letter_is_stored(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    stream.redis.set(stream.keys.dead_letters, "not a stream")
+    async with Hearing(in_group(shared_redis, stream, tries=1), fails=["bad"]) as hearing:
+        stream.add("bad")
+        await until(lambda: hearing.tried, "it was tried")
+        await asyncio.sleep(0.5)
+        assert stream.pending() == 1
+        stream.redis.delete(stream.keys.dead_letters)
+        await until(stream.dead, "there is a dead letter")
+        await until(lambda: stream.pending() == 0, "it is acknowledged")
+    assert hearing.tried == ["bad"]
+
+
+@pytest.mark.parametrize("change", [{"v": "2"}, {"kind": "galaxy"}, {"cutoff": "soon"}])
+async def test_an_event_that_can_not_be_read_is_a_gap_and_a_dead_letter(
+    change: dict[str, str], shared_redis: RedisServer, stream: Stream
+) -> None:
+    fields = event(stream.app, "s1").to_fields() | change
+    entry_id = stream.redis.xadd(stream.keys.events, fields)
+    async with Hearing(in_group(shared_redis, stream)) as hearing:
+        stream.add("s2")
+        await hearing.has("s2")
+        await until(lambda: stream.pending() == 0, "all are acknowledged")
+    assert hearing.gaps == [Gap(GapReason.BEGAN), Gap(GapReason.UNKNOWN, entry_id)]
+    [letter] = stream.dead()
+    assert fields.items() <= letter.items()
+
+
+async def test_a_gap_that_fails_is_told_again(shared_redis: RedisServer, stream: Stream) -> None:
+    told: list[Gap] = []
+
+    async def fail_twice(gap: Gap) -> None:
+        told.append(gap)
+        if len(told) < 3:
+            raise RuntimeError("not now")
+
+    async def nothing(_: Event) -> None:
+        pass
+
+    listener = in_group(shared_redis, stream, tries=1)
+    running = asyncio.create_task(listener.run(nothing, on_gap=fail_twice))
+    await until(lambda: len(told) == 3, "the gap is told three times")
+    await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
+    await listener.aclose()
+    await running
+
+
+async def test_a_gap_may_fail_a_thousand_times(shared_redis: RedisServer, stream: Stream) -> None:
+    """It is tried for ever; the pause does not grow for ever."""
+    told: list[Gap] = []
+
+    async def fail_long(gap: Gap) -> None:
+        told.append(gap)
+        if len(told) < 1000:
+            raise RuntimeError("not now")
+
+    async def nothing(_: Event) -> None:
+        pass
+
+    listener = in_group(shared_redis, stream, retry_after=0)
+    running = asyncio.create_task(listener.run(nothing, on_gap=fail_long))
+    await until(lambda: len(told) == 1000 or running.done(), "it has been told a thousand times")
+    await listener.aclose()
+    await running
+
+
+@pytest.mark.slow
+async def test_a_consumer_of_any_name_harms_nobody(
+    shared_redis: RedisServer, stream: Stream
+) -> None:
+    """Names are bytes in Redis. What such a one left behind is taken over, too."""
+    [first] = stream.add("s1")
+    stream.redis.xgroup_create(stream.keys.events, "default", "0")
+    stream.redis.xreadgroup("default", b"\xff", {stream.keys.events: ">"}, count=1)
+    stream.redis.hset(stream.keys.gaps("default"), b"\xff/0", Gap(GapReason.LOST, first).to_json())
+    listener = in_group(shared_redis, stream)
+    async with Hearing(listener) as hearing:
+        await hearing.has("s1")
+        await until(lambda: GapReason.LOST in hearing.reasons, "its gap is told")
+        await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
+        stream.add("s2")
+        await hearing.has("s2")
+
+
+async def test_without_on_gap_nothing_runs(shared_redis: RedisServer, stream: Stream) -> None:
+    async with in_group(shared_redis, stream) as listener:
+        with pytest.raises(TypeError, match="on_gap"):
+            listener.run(asyncio.sleep)  # type: ignore[call-arg,arg-type]
