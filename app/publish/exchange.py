@@ -4,30 +4,58 @@ The library's own pipeline does the same at four times the cost for each command
 of a logout (docs/performance.md): it packs in Python, and sets up a deadline for each answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
 
 
-async def exchange(server: Redis, commands: Sequence[bytes]) -> list[Any]:
-    """Send packed commands on one connection and read the answer to each; an error is an answer.
+class Exchanges:
+    """Round trips that follow one another, each with a server on the connection of the one before.
 
-    Sets no deadline: the caller has one for all. Raises what the library raises when there is no
-    connection, or it breaks; then each command may have been executed or not.
+    The pool takes as long to give one out, and to take it back, as a dozen commands to be packed.
+    One task's at a time. `exchanges` makes them.
     """
-    pool = server.connection_pool
-    connection: Any = await pool.get_connection()
+
+    def __init__(self) -> None:
+        self._taken: dict[Redis, Any] = {}
+
+    async def exchange(self, server: Redis, commands: Sequence[bytes]) -> list[Any]:
+        """Send packed commands and read the answer to each; an error is an answer.
+
+        Sets no deadline: the caller has one for all. Raises what the library raises when there is
+        no connection, or it breaks; then each command may have been executed or not.
+        """
+        connection = self._taken.get(server)
+        if connection is None:
+            connection = self._taken[server] = await server.connection_pool.get_connection()
+        try:
+            # Past `send_packed_command`, whose deadline is a task of its own, and which in Python
+            # 3.11 can lose a cancellation (asyncio.wait_for); the pool has connected it.
+            await connection._send_packed_command([b"".join(commands)])  # noqa: SLF001
+            # Past `read_response` of the connection, which has a deadline for each.
+            read = connection._parser.read_response  # noqa: SLF001
+            return [await read() for _ in commands]
+        except BaseException:
+            # An answer that is still on the way must never be read as another command's.
+            del self._taken[server]
+            await connection.disconnect(nowait=True)
+            await server.connection_pool.release(connection)
+            raise
+
+    async def give_back(self) -> None:
+        """Leave the connections to others."""
+        while self._taken:
+            server, connection = self._taken.popitem()
+            await server.connection_pool.release(connection)
+
+
+@asynccontextmanager
+async def exchanges() -> AsyncIterator[Exchanges]:
+    """`Exchanges`, for as long as they follow one another."""
+    following = Exchanges()
     try:
-        # Past `send_packed_command`, whose deadline is a task of its own, and which in Python 3.11
-        # can lose a cancellation (asyncio.wait_for); the pool has connected it.
-        await connection._send_packed_command([b"".join(commands)])  # noqa: SLF001
-        # Past `read_response` of the connection, which has a deadline for each.
-        read = connection._parser.read_response  # noqa: SLF001
-        return [await read() for _ in commands]
-    except BaseException:
-        # An answer that is still on the way must never be read as another command's.
-        await connection.disconnect(nowait=True)
-        raise
+        yield following
     finally:
-        await pool.release(connection)
+        await following.give_back()

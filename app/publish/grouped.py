@@ -16,14 +16,15 @@ from typing import Protocol, cast
 from app.log import new_log
 from app.revocation import Revocation
 
+from .exchange import Exchanges
 from .redis_fault import RedisAway, RedisFault, RedisUnwilling
 from .store import Result, Store
 
 log = new_log(__name__)
 
-# Round trips under way to one server. More only make the groups smaller; a level of durability
-# that is waited for holds each of them for longer.
-LANES = 2
+# Round trips under way to one server. More only make the groups smaller, and each logout dearer
+# (docs/performance.md); a level of durability that is waited for holds each of them for longer.
+LANES = 1
 WAITING_LANES = 8
 
 # One group's script runs hold up every other client of that server for some 10 ms.
@@ -161,20 +162,30 @@ class GroupedWrites:
 
     async def _run(self, line: _Line) -> None:
         """One lane: group after group, until nothing waits."""
+        following = Exchanges()
         try:
-            while group := self._next_group(line):
-                results = await self._exchange(group)
-                if any(isinstance(result, RedisAway) for result in results):
+            while group := self._next_group(line) or await self._last_look(line, following):
+                results = await self._exchange(group, following)
+                if RedisAway in map(type, results):
                     await self._store.link.look_up_soon()
                 self._tell(group, results)
+                # What has come meanwhile is read first: it goes with the next group.
+                await asyncio.sleep(0)
         finally:
             # In the same step as the last look at what waits: a lane that has ended must not
             # keep the next one from beginning.
             line.lanes.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            await following.give_back()
 
-    async def _exchange(self, group: list[_Waiting]) -> list[Result]:
+    async def _last_look(self, line: _Line, following: Exchanges) -> list[_Waiting]:
+        """Nothing waits: what does when others can have the connection."""
+        await following.give_back()
+        return self._next_group(line)
+
+    async def _exchange(self, group: list[_Waiting], following: Exchanges) -> list[Result]:
         try:
-            return await self._store.write([waiting.revocation for waiting in group])
+            revocations = [waiting.revocation for waiting in group]
+            return await self._store.write(revocations, following=following)
         except Exception:
             # A fault of ours must not leave those who wait without an answer.
             log.exception("redis", outcome="failed", error="internal")
@@ -185,10 +196,25 @@ class GroupedWrites:
             gathering.hold()
         try:
             for waiting, result in zip(group, results, strict=True):
-                self._settle(waiting, result)
+                if waiting.done is None or (
+                    isinstance(result, RedisAway) and self._tries_again(waiting)
+                ):
+                    continue
+                self._deadlines.remove(waiting)
+                # Seen before, and tried before: by all appearance in the try whose answer was lost.
+                waiting.settle(1 if result == 0 and waiting.tried else result)
         finally:
             for gathering in self.gatherings:
                 gathering.release()
+
+    def _tries_again(self, waiting: _Waiting) -> bool:
+        """Whether there is time for it."""
+        loop = asyncio.get_running_loop()
+        if loop.time() + RETRY_PAUSE >= waiting.until:
+            return False
+        waiting.tried = True
+        loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
+        return True
 
     @staticmethod
     def _next_group(line: _Line) -> list[_Waiting]:
@@ -198,19 +224,6 @@ class GroupedWrites:
             if waiting.done is not None:  # else its request has given up
                 group.append(waiting)
         return group
-
-    def _settle(self, waiting: _Waiting, result: Result) -> None:
-        if waiting.done is None:
-            return
-        if isinstance(result, RedisAway):
-            loop = asyncio.get_running_loop()
-            if loop.time() + RETRY_PAUSE < waiting.until:
-                waiting.tried = True
-                loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
-                return
-        self._deadlines.remove(waiting)
-        # Seen before, and tried before: by all appearance in the try whose answer was lost.
-        waiting.settle(1 if result == 0 and waiting.tried else result)
 
     async def aclose(self) -> None:
         """Wait for the exchanges under way."""

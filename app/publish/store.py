@@ -22,7 +22,7 @@ from backchannel_logout import AppKeys
 from backchannel_logout.keys import VERSION
 
 from .command import Commands, packed
-from .exchange import exchange
+from .exchange import Exchanges, exchanges
 from .redis_fault import (
     EXCHANGE_FAULTS,
     LevelNotReached,
@@ -80,19 +80,32 @@ class Store:
         return self._durability.level
 
     async def write(
-        self, revocations: Sequence[Revocation], *, again: Sequence[bool] = ()
+        self,
+        revocations: Sequence[Revocation],
+        *,
+        again: Sequence[bool] = (),
+        following: Exchanges | None = None,
     ) -> list[Result]:
         """Write markers, events and jti of each, in one round trip to each server concerned.
 
         A result that is no number is the fault: then that revocation may have been written or
         not, and writing it again is harmless. ``again`` tells which of them were acknowledged
         before and may have been lost since: those are left alone where their markers are still
-        there, and, while it is remembered, their ``jti``.
+        there, and, while it is remembered, their ``jti``. ``following``: the writes that this one
+        follows at once.
         """
         if not revocations:
             return []
+        if following is None:
+            async with exchanges() as alone:
+                return await self._write(revocations, again, alone)
+        return await self._write(revocations, again, following)
+
+    async def _write(
+        self, revocations: Sequence[Revocation], again: Sequence[bool], following: Exchanges
+    ) -> list[Result]:
         if (only := self.link.only) is not None:
-            return await self._write_to(only, revocations, again)
+            return await self._write_to(only, revocations, again, following)
         results: list[Result] = [RedisAway("not asked")] * len(revocations)
         by_server: dict[Redis | RedisFault, list[int]] = {}
         servers = await self._servers({revocation.app for revocation in revocations})
@@ -101,7 +114,10 @@ class Store:
         answers = await asyncio.gather(
             *(
                 self._write_to(
-                    server, [revocations[i] for i in indexes], [again[i] for i in indexes if again]
+                    server,
+                    [revocations[i] for i in indexes],
+                    [again[i] for i in indexes if again],
+                    following,
                 )
                 for server, indexes in by_server.items()
             )
@@ -125,18 +141,27 @@ class Store:
         return found
 
     async def _write_to(
-        self, server: Redis | RedisFault, revocations: Sequence[Revocation], again: Sequence[bool]
+        self,
+        server: Redis | RedisFault,
+        revocations: Sequence[Revocation],
+        again: Sequence[bool],
+        following: Exchanges,
     ) -> list[Result]:
         """One server's share of `write`."""
         if isinstance(server, RedisFault):
             return [server] * len(revocations)
         try:
-            return await self._exchange(server, revocations, again or [False] * len(revocations))
+            again = again or [False] * len(revocations)
+            return await self._exchange(server, revocations, again, following)
         except EXCHANGE_FAULTS as error:
             return [fault_of_exchange(error)] * len(revocations)
 
     async def _exchange(
-        self, server: Redis, revocations: Sequence[Revocation], again: Sequence[bool]
+        self,
+        server: Redis,
+        revocations: Sequence[Revocation],
+        again: Sequence[bool],
+        following: Exchanges,
     ) -> list[Result]:
         def script(i: int) -> bytes:
             return packed("EVAL", _SCRIPT, *self._commands.arguments(revocations[i], again[i]))
@@ -148,12 +173,14 @@ class Store:
             commands[0] = script(0)
             # Of apps that are on this server: a Cluster's other nodes would refuse them.
             touched = sorted({revocation.heading.keys.meta for revocation in revocations})
-        answers = await self._pipelined(server, commands, touched)
+        answers = await self._pipelined(server, commands, touched, following)
+        if {*map(type, answers)} == {int}:  # as nearly always: each is a result as it stands
+            return answers
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             # The server is new. The first brings the script along, the others find it there.
             repeated = [script(missing[0]), *(commands[i] for i in missing[1:])]
-            later = await self._pipelined(server, repeated, touched)
+            later = await self._pipelined(server, repeated, touched, following)
             for i, answer in zip(missing, later, strict=True):
                 answers[i] = answer
         for i, answer in enumerate(answers):
@@ -176,7 +203,11 @@ class Store:
         return LevelNotReached("slot_moving", answer)
 
     async def _pipelined(
-        self, server: Redis, commands: Sequence[bytes], touched: Sequence[str]
+        self,
+        server: Redis,
+        commands: Sequence[bytes],
+        touched: Sequence[str],
+        following: Exchanges,
     ) -> list[Any]:
         """Run the commands on one connection, and wait there for the level of durability.
 
@@ -189,9 +220,11 @@ class Store:
             meaningless = [packed("HSET", key, "v", str(VERSION)) for key in touched]
             commands = [*commands, *meaningless, self._wait_command()]
         async with asyncio.timeout(REDIS_SECONDS):
-            answers = await exchange(server, commands)
+            answers = await following.exchange(server, commands)
+        if not waits:
+            return answers
         of_commands, rest = answers[:asked], answers[asked:]
-        if waits and (word := self._missed_level(rest[:-1], rest[-1])) is not None:
+        if (word := self._missed_level(rest[:-1], rest[-1])) is not None:
             return [
                 LevelNotReached(word, answer) if isinstance(answer, int) else answer
                 for answer in of_commands

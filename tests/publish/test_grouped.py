@@ -35,9 +35,9 @@ class Line:
     def _counted(self, store: Store) -> Store:
         whole = store.write
 
-        async def write(revocations: Sequence[Revocation], *, again: bool = False) -> list[Result]:
+        async def write(revocations: Sequence[Revocation], **others: Any) -> list[Result]:
             self.groups.append(len(revocations))
-            return await whole(revocations, again=again)
+            return await whole(revocations, **others)
 
         store.write = write  # type: ignore[method-assign]
         return store
