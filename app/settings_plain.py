@@ -20,9 +20,12 @@ class PlainClient:
     both_claims: Literal["session", "user"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PlainIssuer:
-    """What its members mean is said at `IssuerSettings`."""
+    """What its members mean is said at `IssuerSettings`.
+
+    Equal to itself alone, so that it is a quick key of what is derived from it.
+    """
 
     issuer: str
     names: tuple[str, ...]

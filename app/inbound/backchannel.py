@@ -156,13 +156,14 @@ class BackchannelLogout:
         jwt, issuer = self._opened(unverified_token, story)
         name = issuer.issuer
         keys = self._providers[name].keys
-        if not signed_jwt.key_is_at_hand(jwt, keys):
+        key_set = signed_jwt.keys_at_hand(jwt, keys)
+        if key_set is None:
             spawn(self._answer_later(unverified_token, story, respond))
             return None
         self.places.take(name)
         waits = False
         try:
-            signed = signed_jwt.verify_at_hand(jwt, issuer, keys, arrived_at=arrived_at)
+            signed = signed_jwt.verify_by(jwt, issuer, key_set)
             revocations = self._judged(signed, story, arrived_at)
             one = revocations[0]
             finish = _Finish(self, story, name, one, until, respond, spawn)

@@ -190,13 +190,25 @@ async def verify(
     return _concluded(proof, jwt, issuer, keys, arrived_at)
 
 
-def key_is_at_hand(jwt: UnverifiedJwt, keys: ProviderKeys) -> bool:
-    """Whether the key that the token names is cached: then no fetch can change what `verify` says.
+def keys_at_hand(jwt: UnverifiedJwt, keys: ProviderKeys) -> KeySet | None:
+    """The cached keys, if the one that the token names is among them: then no fetch can change what
+    `verify` says.
 
     The header must have been checked.
     """
     key_set, kid = keys.current(), jwt.unverified_header.get("kid")
-    return key_set is not None and kid is not None and key_set.has(kid)
+    return key_set if key_set is not None and kid is not None and key_set.has(kid) else None
+
+
+def verify_by(jwt: UnverifiedJwt, issuer: PlainIssuer, key_set: KeySet) -> SignedClaims:
+    """`verify` with `keys_at_hand`."""
+    header = jwt.unverified_header
+    if header["alg"] == SHARED_SECRET:
+        return _verify_by_secret(jwt, issuer)
+    proof = key_set.prove(header["alg"], header["kid"], jwt.signing_input, jwt.signature)
+    if proof is not Proof.VERIFIED:
+        raise TokenRefused(_REFUSALS[proof])
+    return SignedClaims(jwt.unverified_claims, header, issuer)
 
 
 def verify_at_hand(
@@ -226,13 +238,14 @@ def _concluded(
 ) -> SignedClaims:
     if proof is Proof.VERIFIED:
         return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)
-    if proof is Proof.KEY_MISMATCH:
-        raise TokenRefused(Reason.KEY_MISMATCH)
-    if proof is Proof.WRONG:
-        raise TokenRefused(Reason.SIGNATURE)
+    if proof in _REFUSALS:
+        raise TokenRefused(_REFUSALS[proof])
     if keys.fetched_since_signing(jwt.unverified_claims.get("iat"), arrived_at):
         raise TokenRefused(Reason.KEY_UNKNOWN)
     raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
+
+
+_REFUSALS = {Proof.WRONG: Reason.SIGNATURE, Proof.KEY_MISMATCH: Reason.KEY_MISMATCH}
 
 
 def _prove(jwt: UnverifiedJwt, key_set: KeySet | None) -> Proof:
