@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring
+from typing import Any
 
 from app.revocation import Heading, Once, Revocation, spelled
 from backchannel_logout import Event
@@ -31,7 +32,9 @@ def encode(revocation: Revocation) -> bytes:
     message = "null"
     if once is not None:
         jti, sid, sub, until = once
-        message = f"[{encode_basestring(jti)},{_text(sid)},{_text(sub)},{spelled(until)}]"
+        message = spelled(until)
+        if (jti, sid, sub) != (revocation.jti, revocation.sid, revocation.sub):
+            message = f"[{encode_basestring(jti)},{_text(sid)},{_text(sub)},{message}]"
     body = f'{{"event":{revocation.json}{_shared(revocation.heading)}{message}}}'.encode(
         "utf-8", "surrogatepass"
     )
@@ -58,15 +61,22 @@ def decode(record: bytes) -> Revocation:
         raise DamagedRecord("not whole")
     try:
         members = json.loads(body)
-        once = members["once"]
+        event = Event.from_json(json.dumps(members["event"]))
         return Revocation.of(
-            Event.from_json(json.dumps(members["event"])),
+            event,
             issuer_names=tuple(members["names"]),
             life=int(members["life"]),
-            once=Once(*once) if once is not None else None,
+            once=_once(members["once"], event),
         )
     except (KeyError, TypeError, ValueError, MalformedEvent, UnknownEvent):
         raise DamagedRecord("of another release") from None
+
+
+def _once(spelled_: list[Any] | float | None, event: Event) -> Once | None:
+    """A number where the message names whom the event does, as it mostly is."""
+    if isinstance(spelled_, int | float):
+        return Once(event.jti or "", event.sid, event.sub, spelled_)
+    return None if spelled_ is None else Once(*spelled_)
 
 
 def records_in(data: bytes | mmap.mmap) -> Iterator[bytes]:

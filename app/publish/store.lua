@@ -44,9 +44,7 @@ for i = 1, count do
   if not json or json:sub(1, 1) ~= '{' or #ARGV < at + 1 + pairs_ then
     return redis.error_reply('ERR bcl event')
   end
-  local fields = {}
-  for j = 1, pairs_ do fields[j] = ARGV[at + 1 + j] end
-  events[i] = {json = json, fields = fields}
+  events[i] = {json = json, first = at + 2, last = at + 1 + pairs_}
   at = at + 2 + pairs_
 end
 
@@ -65,31 +63,36 @@ elseif once and redis.call('EXISTS', once) == 1 then
 end
 
 -- Markers: never a lower cutoff, never a shorter life.
-local written = 1
+local written, whole_life = 1, string.format('%d', life * 1000)
 for i = 1, count do
   local key = KEYS[1 + i]
-  local value, ttl = ARGV[1], life * 1000
-  local old = redis.call('GET', key)
-  if not old then
+  if redis.call('SET', key, ARGV[1], 'PX', whole_life, 'NX') then
     written = 2
   else
-    local old_cutoff = tonumber(old)
+    local value, ttl = ARGV[1], life * 1000
+    local old = redis.call('GET', key)
+    local old_cutoff = tonumber(old or '')
     if old_cutoff and old_cutoff > cutoff then value = old end
     local old_ttl = redis.call('PTTL', key)
     if old_ttl == -1 then ttl = nil elseif old_ttl > ttl then ttl = old_ttl end
-  end
-  if ttl then
-    redis.call('SET', key, value, 'PX', string.format('%d', ttl))
-  else
-    redis.call('SET', key, value)
+    if ttl then
+      redis.call('SET', key, value, 'PX', string.format('%d', ttl))
+    else
+      redis.call('SET', key, value)
+    end
   end
 end
 
 for i = 1, count do
   local event = events[i]
-  event.id = redis.call('XADD', KEYS[1], 'MAXLEN', '=', max_len, '*', unpack(event.fields))
-  local added_ms = tonumber(event.id:match('^%d+'))
-  redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%d', math.max(0, added_ms - max_age_ms)))
+  event.id = redis.call(
+    'XADD', KEYS[1], 'MAXLEN', '=', max_len, '*', unpack(ARGV, event.first, event.last)
+  )
+  -- By age: of those that came in one millisecond the first has done it.
+  local added_ms = tonumber(event.id:match('^(%d+)-0$'))
+  if added_ms then
+    redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%d', math.max(0, added_ms - max_age_ms)))
+  end
 end
 
 if once then

@@ -38,6 +38,22 @@ def test_a_revocation_is_read_back_as_it_was(
     assert decode(encode(one)) == one
 
 
+@pytest.mark.parametrize(
+    ("kind", "sid", "sub"),
+    [
+        (EventKind.SESSION, "s1", "alice"),
+        (EventKind.USER, None, "alice"),
+        (EventKind.USER, "s1", "alice"),  # of whom the event names no session
+    ],
+)
+def test_a_message_is_read_back_whether_it_names_whom_the_event_does_or_more(
+    kind: EventKind, sid: str | None, sub: str
+) -> None:
+    one = revocation(kind=kind, sid=sid, sub=sub, once=Once("j1", sid, sub, 1.5))
+    assert decode(encode(one)) == one
+    assert decode(encode(one)).once == Once("j1", sid, sub, 1.5)
+
+
 def test_half_a_character_is_no_reason_to_lose_it() -> None:
     """No logout token brings one; other sources may."""
     one = revocation(sid="\ud800")
