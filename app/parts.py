@@ -20,6 +20,7 @@ from app.inbound.backchannel import BackchannelLogout, Provider
 from app.inbound.direct import HotRoute
 from app.inbound.load import Places
 from app.inbound.parking import Parking
+from app.inbound.whole import WholeRequests
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import connect
 from app.settings import Settings
@@ -121,7 +122,7 @@ class Parts:
             clock=clock,
         )
         self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
-        hot = HotRoute(PATH.encode(), endpoint.answer_whole, settings.trust_request_id)
+        hot = HotRoute(PATH.encode(), WholeRequests(endpoint).answer, settings.trust_request_id)
         # A span lasts for as long as a task: traced requests have one.
         self.hot = hot if traces is None else None
         self.publisher = publisher

@@ -3,7 +3,8 @@
     backchannel    the provider's POST, and its answer
     form           its one field
     revocations    what its token revokes
-    direct         the short way of a request that comes whole
+    direct         the short way of a request that comes whole, past ASGI
+    whole          those that came together, step by step
     limits         what a client may take of us before its request is understood
     load           how much is at work at once, with a share for each issuer
     parking        tokens that wait for a key that can not be had now

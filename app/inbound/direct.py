@@ -36,13 +36,12 @@ Spawn = Callable[[Coroutine[Any, Any, None]], None]
 class HotRoute:
     """``answer`` takes the media type and the whole body of a `POST` to ``path``; never fails.
 
-    It gives the response, or None and hands it to the first function later. What has to be
-    waited for in a task it gives to the second one. Last comes the header `X-Request-Id`, where
-    ``trusts_request_id``.
+    It hands the response to the first function, later. What has to be waited for in a task it
+    gives to the second one. Last comes the header `X-Request-Id`, where ``trusts_request_id``.
     """
 
     path: bytes
-    answer: Callable[[str, bytes, Callable[[Response], None], Spawn, str | None], Response | None]
+    answer: Callable[[str, bytes, Callable[[Response], None], Spawn, str | None], None]
     trusts_request_id: bool = False
 
 
@@ -239,10 +238,7 @@ class DirectHttp(LimitedHttp):
         self.cycle = cycle
         self.is_at_work()
         respond = functools.partial(self._respond, cycle)
-        response = self._hot.answer(media_type, body, respond, self._spawn, request_id)
-        if response is not None:
-            # Not before the parser is through with what has come.
-            self.loop.call_soon(respond, response)
+        self._hot.answer(media_type, body, respond, self._spawn, request_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)

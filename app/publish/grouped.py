@@ -22,9 +22,9 @@ from .store import Result, Store
 
 log = new_log(__name__)
 
-# Round trips under way to one server. More only make the groups smaller, and each logout dearer
-# (docs/performance.md); a level of durability that is waited for holds each of them for longer.
-LANES = 1
+# Round trips under way to one server: while Redis works on one, the next one is made. More only
+# make the groups smaller; a level of durability that is waited for holds each of them for longer.
+LANES = 2
 WAITING_LANES = 8
 
 # One group's script runs hold up every other client of that server for some 10 ms.

@@ -1,0 +1,208 @@
+"""The short way of `POST /backchannel-logout`: requests that are here whole, worked off together.
+
+Where nothing but Redis has to be waited for, a request needs no task, no deadline and no future of
+its own. And those that came in one turn of the event loop take each step one behind the other: the
+processor has it at hand then, which saves a seventh of its time (docs/performance.md). The rules
+and their order are those of `BackchannelLogout`, to which goes whatever has to wait for more.
+
+    open -> prove -> judge -> write          each for all, then the next one
+    (Redis answers the group)
+    written -> copy -> told -> log -> answer
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from app.inbound.backchannel import REQUEST_SECONDS, BackchannelLogout
+from app.inbound.form import read_whole
+from app.log import new_log
+from app.publish.redis_fault import RedisFault
+from app.publish.store import Result
+from app.publish.writer import Written
+from app.revocation import Revocation
+from app.settings_plain import PlainIssuer
+from app.telemetry.output import LINES
+from app.telemetry.story import Story
+from app.tokens import signed_jwt
+from app.tokens.jwks import KeySet
+from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
+
+log = new_log(__name__)
+
+Respond = Callable[[Response], None]
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs it in a task that a stop waits for."""
+
+# As many as are taken step by step together: what they hold fits into a core's own cache.
+_TOGETHER = 32
+
+
+class WholeRequests:
+    """Those of one process, for ``endpoint``."""
+
+    def __init__(self, endpoint: BackchannelLogout) -> None:
+        self.endpoint = endpoint
+        self._arrived: list[_Request] = []
+        """In this turn of the event loop."""
+        self.written: list[_Request] = []
+        """Those whose results are being told together."""
+        endpoint.writer.gather(self)
+
+    def answer(
+        self,
+        media_type: str,
+        body: bytes,
+        respond: Respond,
+        spawn: Spawn,
+        request_id: str | None = None,
+    ) -> None:
+        """Answer a POST, by ``respond``, later. ``spawn`` runs what has to wait for more than
+        Redis. Never fails."""
+        endpoint = self.endpoint
+        story = endpoint.new_story(request_id)
+        loop = asyncio.get_running_loop()
+        if not self._arrived:
+            loop.call_soon(self._work_off)
+        self._arrived.append(
+            _Request(
+                self, story, respond, spawn, media_type, body, endpoint.clock(),
+                loop.time() + REQUEST_SECONDS,
+            )
+        )  # fmt: skip
+
+    def _work_off(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for first in range(0, len(arrived), _TOGETHER):
+            at_work = arrived[first : first + _TOGETHER]
+            for step in _STEPS:
+                going_on = []
+                for one in at_work:
+                    try:
+                        if step(one):
+                            going_on.append(one)
+                    except Exception as error:  # noqa: BLE001  it is logged there
+                        one.failed(error)
+                at_work = going_on
+
+    def hold(self) -> None:
+        """Results are told: see `app.publish.grouped.Gathering`."""
+
+    def release(self) -> None:
+        """All of them are told, and in the copy. Log lines first: who has an answer is in there."""
+        written, self.written = self.written, []
+        LINES.hold()
+        answers = [(one.respond, one.told()) for one in written]
+        LINES.release()
+        for respond, response in answers:
+            try:
+                respond(response)
+            except Exception:
+                log.exception("logout", outcome="failed", error="internal")
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One of them. A step says whether the next one follows, or raises what refuses the token."""
+
+    whole: WholeRequests
+    story: Story
+    respond: Respond
+    spawn: Spawn
+    media_type: str
+    body: bytes
+    arrived_at: float
+    """Epoch seconds."""
+    until: float
+    """When it must be answered, in the event loop's time."""
+    has_place: bool = False
+    """One of its issuer's."""
+    jwt: UnverifiedJwt = field(init=False)
+    issuer: PlainIssuer = field(init=False)
+    key_set: KeySet = field(init=False)
+    signed: SignedClaims = field(init=False)
+    revocation: Revocation = field(init=False)
+
+    def open(self) -> bool:
+        """All that can be asked before the signature, and whether its key is there."""
+        endpoint, unverified_token = self.whole.endpoint, read_whole(self.media_type, self.body)
+        if not endpoint.is_encrypted(unverified_token):
+            self.jwt, self.issuer = endpoint.opened(unverified_token, self.story)
+            key_set = signed_jwt.keys_at_hand(self.jwt, endpoint.keys_of(self.issuer))
+            if key_set is not None:
+                self.key_set = key_set
+                endpoint.places.take(self.issuer.issuer)
+                self.has_place = True
+                return True
+        self.spawn(endpoint.answer_later(unverified_token, self.story, self.respond))
+        return False
+
+    def prove(self) -> bool:
+        self.signed = signed_jwt.verify_by(self.jwt, self.issuer, self.key_set)
+        return True
+
+    def judge(self) -> bool:
+        revocations = self.whole.endpoint.judged(self.signed, self.story, self.arrived_at)
+        self.revocation = revocations[0]
+        if len(revocations) == 1:
+            return True
+        self._wait_for(self.whole.endpoint.writer.write(revocations, until=self.until))
+        return False
+
+    def write(self) -> bool:
+        writer, one = self.whole.endpoint.writer, self.revocation
+        if not writer.begin(one, until=self.until, done=self._written):
+            self._wait_for(writer.write([one], until=self.until))
+        return False
+
+    def _written(self, result: Result) -> None:
+        """Redis has answered, or has not in time."""
+        writer = self.whole.endpoint.writer
+        if isinstance(result, RedisFault):
+            self._wait_for(writer.write_failed(self.revocation, result, given=REQUEST_SECONDS))
+            return
+        try:
+            self.story.outcome = writer.written(self.revocation, result)
+        except Exception as error:  # noqa: BLE001  it is logged there
+            self.failed(error)
+            return
+        self._give_place_back()
+        self.whole.written.append(self)
+
+    def told(self) -> Response:
+        """Its answer, now that it is told what has become of it."""
+        try:
+            return self.whole.endpoint.done(self.story)
+        except Exception as error:  # noqa: BLE001  it is logged there
+            return self.whole.endpoint.failed(self.story, error)
+
+    def failed(self, error: Exception) -> None:
+        """Answer to a fault. Call it where the fault is handled."""
+        self._give_place_back()
+        self.respond(self.whole.endpoint.failed(self.story, error))
+
+    def _give_place_back(self) -> None:
+        if self.has_place:
+            self.has_place = False
+            self.whole.endpoint.places.give_back(self.issuer.issuer)
+
+    def _wait_for(self, writing: Coroutine[Any, Any, Written]) -> None:
+        """Answer when ``writing`` has ended, or the request's time has."""
+        self.spawn(self._waiting_for(writing))
+
+    async def _waiting_for(self, writing: Coroutine[Any, Any, Written]) -> None:
+        try:
+            async with asyncio.timeout_at(self.until):
+                self.story.outcome = await writing
+        except Exception as error:  # noqa: BLE001  it is logged there
+            self.failed(error)
+            return
+        finally:
+            self._give_place_back()
+        self.respond(self.told())
+
+
+_STEPS = (_Request.open, _Request.prove, _Request.judge, _Request.write)
