@@ -5,8 +5,8 @@ from bench.report import Result
 from bench.throughput import CEILING, RECEIVER, ROWS, measure, ratios
 from bench.tokens import ALGORITHMS
 
-ROUNDS = 3
-TOKENS = 3000
+ROUNDS = 12
+TOKENS = 750
 
 
 def run(*, quick: bool) -> Result:

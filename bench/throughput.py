@@ -37,9 +37,16 @@ ROWS: Mapping[str, Row] = {
 # They answer 200 to anything.
 _VERIFY_NOTHING = (NO_OP, BARE)
 
-ROUNDS = 5
-TOKENS = 4000
-"""Of a batch; the warm-up is twice as long, for compilers that wait and see."""
+ROUNDS = 20
+TOKENS = 1000
+"""Of a batch: a fraction of a second, so that what others do to the machine in bursts of seconds
+meets all rows of a round."""
+
+_WARM_UP = 8
+"""Batches before the first round, for compilers that wait and see."""
+
+_HALF_LOAD_EVERY = 4
+"""Rounds: it takes several times as long as the batch."""
 
 _HALF_LOAD_SECONDS = 2.0
 
@@ -74,14 +81,15 @@ def measure(
     *,
     rounds: int = ROUNDS,
     tokens: int = TOKENS,
+    warm_up: int = 2,
     half_load: bool = True,
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """The rows that there are, and of the others why not."""
+    """The rows that there are, and of the others why not. ``warm_up`` is in batches."""
     measured: dict[str, Measured] = {}
     missing: dict[str, str] = {}
     with stage(algorithm) as (where, mint), ExitStack() as stack:
         servers: dict[str, Server] = {}
-        few, warm = mint.sign(40), mint.sign(2 * tokens)
+        few, warm = mint.sign(40), mint.sign(warm_up * tokens)
         for name, row in rows.items():
             try:
                 server = stack.enter_context(row(where))
@@ -95,7 +103,8 @@ def measure(
             servers[name], measured[name] = server, Measured()
         for n in range(rounds):
             print(f"  {algorithm} round {n + 1} of {rounds}", flush=True)
-            batch, second = mint.sign(tokens), mint.sign(tokens) if half_load else []
+            waits = half_load and n % _HALF_LOAD_EVERY == 0
+            batch, second = mint.sign(tokens), mint.sign(4 * tokens) if waits else []
             for name, server in list(servers.items()):
                 try:
                     _measure_one(server, measured[name], batch, second)
@@ -139,8 +148,8 @@ def ratios(measured: Mapping[str, Measured], one: str, other: str) -> list[float
 
 
 def run(*, quick: bool) -> Result:
-    rounds, tokens = (2, 600) if quick else (ROUNDS, TOKENS)
-    measured, missing = measure(ROWS, rounds=rounds, tokens=tokens)
+    rounds, tokens, warm_up = (2, 600, 2) if quick else (ROUNDS, TOKENS, _WARM_UP)
+    measured, missing = measure(ROWS, rounds=rounds, tokens=tokens, warm_up=warm_up)
     head = (
         "", "logouts/s", "receiver / it", "p50, ms", "p99, ms", "CPU, µs", "Redis' CPU, µs",
         "RSS, MB", "load busy",

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ async def test_each_has_its_own_answer_whoever_comes_with_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with Provider() as provider:
-        kinds = [
+        kinds: list[tuple[Callable[[int], str], tuple[int, str]]] = [
             (lambda n: provider.token(sid=f"{sid}{n}"), (200, "")),
             (lambda n: provider.token(sid=f"{sid}{n}", nonce="n"), (400, "nonce")),
             (lambda n: forged(provider.token(sid=f"{sid}{n}")), (400, "signature")),
