@@ -28,6 +28,12 @@ class Exchanges:
         no connection, or it breaks; then each command may have been executed or not.
         """
         connection = self._taken.get(server)
+        if connection is not None and (
+            not connection.is_connected or connection.should_reconnect()
+        ):  # somebody has ended it meanwhile, as after a failover
+            del self._taken[server]
+            await server.connection_pool.release(connection)
+            connection = None
         if connection is None:
             connection = self._taken[server] = await server.connection_pool.get_connection()
         try:
