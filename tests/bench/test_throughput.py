@@ -33,5 +33,6 @@ def test_a_row_that_fails_or_is_absent_is_named_and_the_others_are_measured() ->
     assert list(measured) == ["first"]
     assert missing["absent"] == "not installed"
     assert "answered {200: 40}" in missing["failing"]
-    assert len(measured["first"].rates) == len(measured["first"].p99) == 2
+    assert len(measured["first"].rates) == 2
+    assert len(measured["first"].p99) == 1, "latency is measured in one round of several"
     assert ratios(measured, "first", "first") == [1.0, 1.0]
