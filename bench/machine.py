@@ -44,8 +44,9 @@ def family(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found = [pid]
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            found += family(int(child))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            for child in (thread / "children").read_text().split():
+                found += family(int(child))
     return found
 
 
