@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 class Exchanges:
     """Round trips that follow one another, each with a server on the connection of the one before.
 
-    The pool takes as long to give one out, and to take it back, as a dozen commands to be packed.
-    One task's at a time. `exchanges` makes them.
+    For the pool to give one out, and to take it back, costs as much as the commands of two logouts
+    (docs/performance.md). One task's at a time. `exchanges` makes them.
     """
 
     def __init__(self) -> None:

@@ -15,10 +15,12 @@ from app.inbound.whole import _TOGETHER
 from app.parts import Parts, running_parts
 from app.settings import load
 from app.telemetry.cells import Cells
+from app.telemetry.story import Story
 from app.tokens import logout_token
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import SignedClaims
 from backchannel_logout import AppKeys
+from tests.support.listening import until
 from tests.support.provider import Provider
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer
@@ -33,9 +35,7 @@ async def running(provider: Provider, redis: RedisServer, path: Path) -> AsyncIt
     file.write_text(config(redis.url, f'issuer = "{provider.issuer}"', top="max_in_flight = 2000"))
     settings = load(file, {})
     async with running_parts(settings, redis.url, Cells(settings)) as parts:
-        async with asyncio.timeout(60):
-            while parts.keys[provider.issuer].current() is None:
-                await asyncio.sleep(0.01)
+        await until(parts.keys[provider.issuer].current, "the keys are there")
         yield parts
 
 
@@ -116,3 +116,23 @@ async def test_a_fault_of_ours_with_one_of_them_is_no_fault_of_the_others(
             monkeypatch.undo()
             again = await answered(parts, [tokens[3]])
             assert again == [(200, "")], "it may come again"
+
+
+async def test_who_can_not_even_be_told_of_is_answered_and_so_are_the_others(
+    shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tell = Story.tell
+
+    def broken(story: Story, outcome: str, reason: str | None = None) -> None:
+        if story.jwt is not None and story.jwt.unverified_claims["sid"] in (f"{sid}2", f"{sid}5"):
+            raise ZeroDivisionError
+        tell(story, outcome, reason)
+
+    monkeypatch.setattr(Story, "tell", broken)
+    with Provider() as provider:
+        async with running(provider, shared_redis, tmp_path) as parts:
+            tokens = [provider.token(sid=f"{sid}{n}") for n in range(8)]
+            tokens[5:7] = map(forged, tokens[5:7])
+            statuses = [status for status, _ in await answered(parts, tokens)]
+    assert statuses == [200, 200, 503, 200, 200, 503, 400, 200]
