@@ -1,6 +1,7 @@
 """Round trips that follow one another on one connection."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +9,7 @@ from redis.asyncio import Redis
 
 from app.publish.command import packed
 from app.publish.exchange import exchanges
+from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 
 
@@ -45,12 +47,19 @@ async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Re
         assert await following.exchange(server, [packed("CLIENT", "ID")]) not in (first, second)
 
 
-async def test_who_gives_up_leaves_no_answer_to_the_next(server: Redis) -> None:
+def blocked(redis: RedisServer) -> bool:
+    """Whether the server keeps somebody waiting for a list."""
+    with redis.client() as look:
+        return any(one["cmd"] == "blpop" for one in look.client_list())
+
+
+async def test_who_gives_up_leaves_no_answer_to_the_next(
+    server: Redis, shared_redis: RedisServer
+) -> None:
+    key = f"nothing-comes-{secrets.token_hex(4)}"
     async with exchanges() as following:
-        slow = asyncio.create_task(
-            following.exchange(server, [packed("BLPOP", "nothing-comes", 5)])
-        )
-        await asyncio.sleep(0.1)
+        slow = asyncio.create_task(following.exchange(server, [packed("BLPOP", key, 60)]))
+        await until(lambda: blocked(shared_redis), "it waits for its answer")
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
         assert await following.exchange(server, [packed("ECHO", "mine")]) == [b"mine"]

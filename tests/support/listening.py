@@ -57,10 +57,10 @@ def event(app: str, sid: str) -> Event:
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
-    """Wait until it holds, with the event loop running; fail after 20 seconds."""
+    """Wait until it holds, with the event loop running; fail after a minute."""
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"in 20 s not true: {what}"
+        assert time.monotonic() < deadline, f"in a minute not true: {what}"
         await asyncio.sleep(0.01)
 
 
