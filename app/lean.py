@@ -1,12 +1,14 @@
 """Imported first by each process: what our libraries would bring along where it happens to be
 installed, and nothing here uses.
 
-structlog takes rich for tracebacks in a terminal, httpx for a command of its own, redis-py the SDK
-of OpenTelemetry for metrics of its own. Where both are there, as in a development environment, they
-take an eighth of a start or more, and 5 MB of each process (docs/performance.md). What traces need
-of OpenTelemetry is imported later, as ever.
+structlog takes rich for tracebacks in a terminal, httpx rich and pygments for a command of its own,
+redis-py the SDK of OpenTelemetry for metrics of its own; pydantic looks for plugins in all that is
+installed. Where they are there, as in a development environment, they take a sixth of a start or
+more, and 5 MB of each process (docs/performance.md). What traces need of OpenTelemetry is imported
+later, as ever.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,9 @@ def _without(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
-with _without("rich"):
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+with _without("rich"), _without("pygments"):
     import httpx  # noqa: F401
     import structlog  # noqa: F401
 with _without("opentelemetry"):

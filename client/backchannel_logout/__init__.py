@@ -23,18 +23,23 @@
 The receiver imports the pure parts from here, so that the contract is written once.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .decision import Verdict, decide, marker_keys
 from .event import Event, EventKind, MalformedEvent, UnknownEvent
 from .gap import Gap, GapReason
-from .guard import AsyncSessionGuard, SessionGuard
 from .keys import AppKeys, digest
-from .listening.listener import AsyncListener
-from .listening.threads import Listener
 from .proof import Proof, Standing, prove
 from .question import GuardMisconfigured, RevocationUnknown
 from .readers import Reader, ReaderKind
 from .receipts import Outcome, Receipt
 from .session import Session, SessionNotIdentified, remember
+
+if TYPE_CHECKING:
+    from .guard import AsyncSessionGuard, SessionGuard
+    from .listening.listener import AsyncListener
+    from .listening.threads import Listener
 
 __all__ = [
     "AppKeys",
@@ -65,3 +70,18 @@ __all__ = [
     "prove",
     "remember",
 ]
+
+# What many processes never use, such as the receiver: imported when first asked for (PEP 562).
+_LATER = {
+    "AsyncListener": ".listening.listener",
+    "AsyncSessionGuard": ".guard",
+    "Listener": ".listening.threads",
+    "SessionGuard": ".guard",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LATER[name], __name__), name)
+    return found

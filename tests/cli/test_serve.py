@@ -23,7 +23,7 @@ from .conftest import Run
 NOT_AT_START = (
     "jinja2", "ua_parser", "joserfc", "app.fleet", "app.admin.api", "app.account.api",
     "app.sessions", "app.canary.canary", "app.history", "app.cli.check", "app.telemetry.otel",
-    "rich", "opentelemetry",
+    "rich", "pygments", "opentelemetry", "backchannel_logout.guard", "backchannel_logout.listening",
 )  # fmt: skip
 
 

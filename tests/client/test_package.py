@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import backchannel_logout
 
 CLIENT = Path(__file__).parents[2] / "client"
@@ -44,6 +46,8 @@ def test_the_public_names_are_these() -> None:
     """A name that disappears breaks relying apps; one that is added is a promise."""
     assert set(backchannel_logout.__all__) == PUBLIC
     assert all(getattr(backchannel_logout, name).__doc__ for name in PUBLIC)
+    with pytest.raises(AttributeError, match="nope"):
+        backchannel_logout.nope  # noqa: B018
 
 
 def test_it_depends_on_redis_alone() -> None:
