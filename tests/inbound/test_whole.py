@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from app.inbound.whole import _TOGETHER
 from app.parts import Parts, running_parts
+from app.publish.store import Result, Store
 from app.settings import load
 from app.telemetry.cells import Cells
 from app.telemetry.story import Story
@@ -136,3 +137,29 @@ async def test_who_can_not_even_be_told_of_is_answered_and_so_are_the_others(
             tokens[5:7] = map(forged, tokens[5:7])
             statuses = [status for status, _ in await answered(parts, tokens)]
     assert statuses == [200, 200, 503, 200, 200, 503, 400, 200]
+
+
+async def test_of_many_a_part_is_on_its_way_to_redis_before_the_next_is_begun(
+    shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
+) -> None:
+    """Else nothing is left to do while Redis works, and the event loop hears nobody meanwhile."""
+    monkeypatch.chdir(tmp_path)
+    judge, write, judged, begun = logout_token.judge, Store.write, list[str](), list[int]()
+
+    def counted(signed: SignedClaims, *, now: float) -> LogoutToken:
+        judged.append(signed.claims["sid"])
+        return judge(signed, now=now)
+
+    async def seen(store: Store, *given: Any, **options: Any) -> list[Result]:
+        begun.append(len(judged))
+        return await write(store, *given, **options)
+
+    monkeypatch.setattr(logout_token, "judge", counted)
+    monkeypatch.setattr(Store, "write", seen)
+    with Provider() as provider:
+        async with running(provider, shared_redis, tmp_path) as parts:
+            tokens = [provider.token(sid=f"{sid}{n}") for n in range(2 * _TOGETHER + 5)]
+            answers = await answered(parts, tokens)
+    assert answers == [(200, "")] * len(tokens)
+    assert judged == [f"{sid}{n}" for n in range(len(tokens))], "in the order of their coming"
+    assert begun[0] == _TOGETHER
