@@ -6,8 +6,12 @@ redis-py the SDK of OpenTelemetry for metrics of its own; pydantic looks for plu
 installed. Where they are there, as in a development environment, they take a sixth of a start or
 more, and 5 MB of each process (docs/performance.md). What traces need of OpenTelemetry is imported
 later, as ever.
+
+Nothing of what is imported is garbage, and to look for some among it takes an eighth of a start:
+who imports this calls ``gc.enable`` once all is there.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +31,7 @@ def _without(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
+gc.disable()
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 with _without("rich"), _without("pygments"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import sys
 
@@ -17,6 +18,8 @@ from app.telemetry.cells import Cells
 from app.telemetry.log import set_up_log
 
 log = new_log(__name__)
+
+gc.enable()  # see `app.lean`
 
 
 async def work(channel_end: socket.socket, listener: socket.socket, memory: int) -> None:

@@ -1,6 +1,7 @@
 """The command line: a file for each command, of which only the one that is named is imported."""
 
 import argparse
+import gc
 import io
 import logging
 import sys
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
+    gc.enable()  # see `app.lean`
     arguments = parser.parse_args(given)
     _prepare_output()
     if arguments.command in _ASK_REDIS and not all(map(_is_text, _texts(arguments))):

@@ -38,6 +38,23 @@ def test_what_is_not_switched_on_is_not_imported_at_a_start() -> None:
     assert set(NOT_AT_START).isdisjoint(imported)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from app.cli import main; assert not gc.isenabled(); main(['serve', '--config', 'none'])",
+        "import app.worker",
+    ],
+    ids=["command", "worker"],
+)
+def test_garbage_is_collected_once_all_is_imported(code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import app.lean, gc; {code}; print(gc.isenabled())"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[-1] == "True"
+
+
 # -- usage ---------------------------------------------------------------------------------
 
 
