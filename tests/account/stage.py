@@ -22,6 +22,9 @@ NEWS_TOKEN = "the-token-of-the-news-backend-000000"
 AUDIENCE, SCOPE = "https://account.example", "sessions"
 ORIGIN = "https://www.example"
 
+USER_PACE = 0.5
+"""Seconds between two looks, for a test that looks as a user: these may ask twice a second."""
+
 TOP = f"""
 account_listen = "127.0.0.1:0"
 account_audience = "{AUDIENCE}"
@@ -78,10 +81,13 @@ class AccountScene:
     def until_final(self, sid: str, session: dict[str, Any]) -> dict[str, Any]:
         def state() -> dict[str, Any]:
             found: dict[str, Any] = self.ask("GET", f"/{sid}/state", session).json()
-            time.sleep(0.2)  # a user may ask twice a second
             return found
 
-        wait_for(lambda: state()["gone"] and state()["apps"]["told"] == 2, "told", self.receiver)
+        def told() -> bool:
+            found = state()
+            return bool(found["gone"] and found["apps"]["told"] == 2)
+
+        wait_for(told, "told", self.receiver, every=USER_PACE)
         return state()
 
     def access_token(self, own: str, **changes: Any) -> str:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.account.app_process import running_apps, sign_in_query
-from tests.account.stage import AccountScene
+from tests.account.stage import USER_PACE, AccountScene
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def test_each_framework_lists_ends_and_follows(app: httpx.Client, alice: Account
     assert (ended.status_code, ended.json()["id"]) == (200, other)
 
     state = f"/account/sessions/{other}/state"
-    wait_for(lambda: app.get(state).json()["apps"]["told"] == 2, "both apps were told", within=30)
+    wait_for(lambda: app.get(state).json()["apps"]["told"] == 2, "both were told", every=USER_PACE)
     assert [one["id"] for one in app.get("/account/sessions").json()] == [own]
     assert alice.tenant.alive() == {own}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.account.stage import SHOP_TOKEN, now, said
+from tests.account.stage import SHOP_TOKEN, USER_PACE, now, said
 from tests.support.kratos_api import KratosApi
 from tests.support.receiver import Receiver, wait_for
 from tests.support.redis_server import RedisServer
@@ -51,7 +51,10 @@ admin_url = "{kratos.origin}"
             assert listed[0]["device"]["last_ip"] == "192.0.2.2"
             assert ask("DELETE", f"/{bobs}").status_code == 404
             assert ask("DELETE", f"/{other}").json()["id"] == other
-            wait_for(lambda: ask("GET", f"/{other}/state").json().get("gone"), "gone", receiver)
+            state = f"/{other}/state"
+            wait_for(
+                lambda: ask("GET", state).json().get("gone"), "gone", receiver, every=USER_PACE
+            )
             assert kratos.alive() == {own, bobs}
             with redis.client() as look:
                 wait_for(

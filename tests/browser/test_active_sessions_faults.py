@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.account.stage import AccountScene
+from tests.account.stage import USER_PACE, AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.support.auth0_api import fault, limited
 from tests.support.receiver import wait_for
@@ -143,7 +143,9 @@ def test_while_redis_is_away_nothing_is_blamed_on_the_provider(alice: Visit) -> 
     alice.sure()
     expect(alice.alert).to_contain_text("does not work right now", timeout=PATIENCE)
     scene.redis_server.start()
-    wait_for(lambda: scene.ask("GET", "", session).status_code == 200, "Redis is back")
+    wait_for(
+        lambda: scene.ask("GET", "", session).status_code == 200, "Redis is back", every=USER_PACE
+    )
     alice.press("Try again")
     expect(alice.rows).to_have_count(2, timeout=PATIENCE)
 

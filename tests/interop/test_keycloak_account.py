@@ -6,13 +6,14 @@ Keycloak gives a browser that signs in anew the id of the session before: that l
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backchannel_logout.account import AccountProxy
+from tests.account.stage import USER_PACE
 from tests.interop.keycloak import Keycloak, Realm
 from tests.interop.relying_app import RelyingApp
 from tests.interop.stage import Stage
@@ -62,6 +63,10 @@ secret = "{SECRET}"
             time.sleep(1)
         raise AssertionError(answer)
 
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for what a user asks for."""
+        wait_for(condition, what, self.receiver, every=USER_PACE)
+
 
 @pytest.fixture
 def stage(keycloak: Keycloak, shared_redis: RedisServer, tmp_path: Path) -> Iterator[AccountStage]:
@@ -91,12 +96,12 @@ def test_ending_one_signs_that_browser_out_alone_and_it_may_sign_in_anew(
     assert desk.is_signed_in(shop)
     assert bob.is_signed_in(shop)
     state = f"/sessions/{there['sid']}/state"
-    wait_for(lambda: stage.ask("GET", state, here)["gone"], "Keycloak has said so", stage.receiver)
+    stage.until(lambda: stage.ask("GET", state, here)["gone"], "Keycloak has said so")
     assert {event.source for event in stage.events(shop)} == {"backchannel-logout"}
 
     time.sleep(1.01 - time.time() % 1)  # what begins in the second of a logout is dead with it
     phone.sign_in(shop)
-    wait_for(lambda: stage.ask("GET", state, here)["final"], "nothing more comes", stage.receiver)
+    stage.until(lambda: stage.ask("GET", state, here)["final"], "nothing more comes")
     assert phone.is_signed_in(shop)
 
 

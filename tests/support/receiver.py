@@ -154,16 +154,22 @@ def _plain(value: object) -> bool:
 
 
 def wait_for(
-    condition: Any, what: str, receiver: Receiver | None = None, *, within: float = 60
+    condition: Any,
+    what: str,
+    receiver: Receiver | None = None,
+    *,
+    within: float = 60,
+    every: float = 0.02,
 ) -> None:
-    """Poll until the condition holds; fail with ``what`` after so many seconds."""
+    """Poll until the condition holds; fail with ``what`` after so many seconds. ``every`` is the
+    pause between two looks, for where it is limited how often one may ask."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(
                 f"in {within} s not true: {what}\n{receiver.log if receiver else ''}"
             )
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 SHOP = '[{client_id = "shop-web", app = "shop"}]'
