@@ -66,23 +66,34 @@ def saved(directory: Path = RESULTS) -> dict[str, Result]:
 def between(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the markers of ``name``. Raises ``ValueError`` where
     the markers are not there exactly once."""
+    before, _, after = _parted(text, name)
+    return f"{before}\n{content.strip()}\n{after}"
+
+
+def inside(text: str, name: str) -> str:
+    """What is between the markers of ``name``; raises as `between` does."""
+    return _parted(text, name)[1]
+
+
+def _parted(text: str, name: str) -> tuple[str, str, str]:
     begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
         raise ValueError(f"the text must have {begin} and {end} once each, in this order")
     before, _, rest = text.partition(begin)
-    return f"{before}{begin}\n{content.strip()}\n{end}{rest.partition(end)[2]}"
+    content, _, after = rest.partition(end)
+    return before + begin, content, end + after
 
 
-def claims_table(results: Mapping[str, Result], parts: Sequence[str]) -> str:
-    """Every claim, in the order of ``parts``."""
+def claims_table(results: Mapping[str, Result], parts: Sequence[str], before: str = "") -> str:
+    """Every claim, in the order of ``parts``. While a part has no result here, a row of the table
+    ``before`` stays where none of the new ones takes its place."""
     verdicts = {True: "yes", False: "**no**", None: "not measured"}
-    rows = [
-        (claim.what, claim.goal, claim.measured, verdicts[claim.held])
-        for part in parts
-        if part in results
-        for claim in results[part].claims
-    ]
-    return table(("claim", "goal", "measured", "held"), rows)
+    claims = [claim for part in parts if part in results for claim in results[part].claims]
+    rows = [(one.what, one.goal, one.measured, verdicts[one.held]) for one in claims]
+    head, marks, *new = table(("claim", "goal", "measured", "held"), rows).splitlines()
+    old = [] if set(parts) <= set(results) else before.strip().splitlines()[2:]
+    by_claim = {line.split(" | ")[0]: line for line in (*old, *new)}
+    return "\n".join((head, marks, *by_claim.values()))
 
 
 def machine() -> str:
@@ -109,14 +120,15 @@ def sentence(facts: Mapping[str, Any]) -> str:
 
 
 def write(parts: Sequence[str], root: Path = ROOT) -> None:
-    """Write what there is into the documents and draw the plots."""
+    """Write what there is into the documents and draw the plots. What was not measured here stays
+    as it is there."""
     results = saved()
     page = root / "docs/performance.md"
-    text = between(page.read_text(), "claims", claims_table(results, parts))
+    text = page.read_text()
+    text = between(text, "claims", claims_table(results, parts, inside(text, "claims")))
     for part in parts:
-        if f"<!-- bench:{part} -->" in text:
-            told = results[part].table if part in results else "Not measured yet."
-            text = between(text, part, told)
+        if part in results and f"<!-- bench:{part} -->" in text:
+            text = between(text, part, results[part].table)
     page.write_text(text)
     if "throughput" in results and (facts := results["throughput"].facts):
         readme = root / "README.md"

@@ -58,6 +58,22 @@ def test_a_claim_that_does_not_hold_is_told() -> None:
     ]
 
 
+def test_what_was_not_measured_here_stays_until_all_of_it_is() -> None:
+    before = claims_table({"memory": Result("", [Claim("bytes", "9", "8", held=True)]),
+                           "storm": Result("", [Claim("lost", "0", "3", held=False)])},
+                          ["memory", "storm"])  # fmt: skip
+    storm = {
+        "storm": Result("", [Claim("lost", "0", "0", held=True), Claim("RSS", "1", "1", held=True)])
+    }
+    lines = claims_table(storm, ["memory", "storm"], before).splitlines()
+    assert lines[2:] == [
+        "| bytes | 9 | 8 | yes |",
+        "| lost | 0 | 0 | yes |",
+        "| RSS | 1 | 1 | yes |",
+    ]
+    assert "bytes" not in claims_table(storm, ["storm"], before)
+
+
 def test_plots_are_valid_and_name_every_value() -> None:
     for plot in (bars("rates & ratios", {"a<b": 10, "c": 5}), stack("parts", {"a<b": 1, "c": 3})):
         texts = [text.strip() for text in ElementTree.fromstring(plot).itertext()]  # noqa: S314
