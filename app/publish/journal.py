@@ -18,7 +18,17 @@ from app.log import new_log
 from app.revocation import Revocation
 
 from .journal_append import Append
-from .journal_rows import PUT_BACK, SCHEMA, Depth, Entry, delete, depth_of, oldest, select
+from .journal_rows import (
+    PUT_BACK,
+    SCHEMA,
+    Depth,
+    Entry,
+    delete,
+    depth_of,
+    oldest,
+    see_that_all_are_whole,
+    select,
+)
 from .record import DamagedRecord, decode, encode
 from .reserve import Reserve
 from .salvage import is_damaged, left_in_log, log_of, move_aside, read_damaged, take_rescued
@@ -63,6 +73,7 @@ class Journal:
         try:
             wal = await asyncio.to_thread(log_of, self.path)
             await self._open_file()
+            await self._file.run(see_that_all_are_whole)
             rescued = await asyncio.to_thread(left_in_log, self.path, wal, self._file.frames_read)
             await self.refresh()
         except sqlite3.DatabaseError as error:

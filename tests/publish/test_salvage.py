@@ -154,6 +154,25 @@ async def test_after_a_kill_every_whole_record_is_kept(damage: Damage, tmp_path:
     await damage_often(tmp_path, damage, 4, 5, cleanly=False)
 
 
+@pytest.mark.parametrize(
+    ("before_its_key", "byte"),
+    [(3, 0x5B), (1, 0x08), (1, 0x0D)],
+    ids=["the length of the record", "a number as the reason", "an empty reason"],
+)
+async def test_a_byte_in_the_head_of_a_row_loses_no_record(
+    before_its_key: int, byte: int, tmp_path: Path
+) -> None:
+    """Which SQLite takes for another row, and for whole (https://sqlite.org/fileformat.html)."""
+    path = tmp_path / "journal.db"
+    await written(path, 20, cleanly=True)
+    data = bytearray(path.read_bytes())
+    begins = data.index(b"bcl:v1:{shop}:jti:", data.index(b"bcl1:") - 100) - before_its_key
+    assert data[begins] in (0x84, 0x00)
+    data[begins] = byte
+    path.write_bytes(data)
+    await see_that_all_that_is_whole_is_kept(path)
+
+
 FILE_ONLY = {name: damage for name, damage in DAMAGES.items() if "log" not in name} | {}
 del FILE_ONLY["another frame in its place"]
 
