@@ -13,7 +13,7 @@ import pytest
 from app import __version__
 from app.cli import main
 from tests.support.provider import Provider
-from tests.support.receiver import ROOT, Receiver, config, crashes, run_app
+from tests.support.receiver import ROOT, Receiver, config, crashes, run_app, wait_for
 from tests.support.redis_server import RedisServer, free_port
 
 from .conftest import Run
@@ -185,14 +185,19 @@ def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
 
 def test_it_starts_and_stops_without_provider_and_redis(tmp_path: Path) -> None:
     """It says what is wrong, and works as soon as they are there."""
-    text = config(
-        f"redis://127.0.0.1:{free_port()}/0", f'issuer = "http://127.0.0.1:{free_port()}"'
-    )
+    issuer = f"http://127.0.0.1:{free_port()}"
+    text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{issuer}"')
     receiver = Receiver(tmp_path, text).start(ready=False)
+
+    def both_are_asked() -> bool:
+        state = receiver.readyz().json()
+        return bool(state["issuers"][issuer]["attempted"] and state["redis"]["error"])
+
     try:
-        ready = receiver.readyz()
-        assert ready.status_code == 503
-        assert ready.json()["ready"] is False
+        wait_for(both_are_asked, "it says what is wrong", receiver)
+        state = receiver.readyz().json()
+        assert state["issuers"][issuer]["error"] == "connection"
+        assert (state["redis"]["writable"], state["journal"]["writable"]) == (False, True)
         assert receiver.stop() == 0
     finally:
         receiver.stop(signal.SIGKILL)
