@@ -48,6 +48,8 @@ class WholeRequests:
 
     def __init__(self, endpoint: BackchannelLogout) -> None:
         self.endpoint = endpoint
+        self.loop: asyncio.AbstractEventLoop
+        """In which the requests arrive."""
         self._arrived: list[_Request] = []
         """In this turn of the event loop."""
         self.written: list[_Request] = []
@@ -66,13 +68,14 @@ class WholeRequests:
         Redis. Never fails."""
         endpoint = self.endpoint
         story = endpoint.new_story(request_id)
-        loop = asyncio.get_running_loop()
         if not self._arrived:
-            loop.call_soon(self._work_off)
+            # Once for all of them: in Python 3.11 it asks the kernel for the process, each time.
+            self.loop = asyncio.get_running_loop()
+            self.loop.call_soon(self._work_off)
         self._arrived.append(
             _Request(
                 self, story, respond, spawn, media_type, body, endpoint.clock(),
-                loop.time() + REQUEST_SECONDS,
+                self.loop.time() + REQUEST_SECONDS,
             )
         )  # fmt: skip
 
@@ -89,7 +92,7 @@ class WholeRequests:
             at_work = going_on
         if self._arrived:
             # Behind the lane that takes these to Redis, which works on them meanwhile.
-            asyncio.get_running_loop().call_soon(self._work_off)
+            self.loop.call_soon(self._work_off)
 
     def hold(self) -> None:
         """Results are told: see `app.publish.grouped.Gathering`."""
@@ -154,7 +157,8 @@ class _Request:
 
     def write(self) -> bool:
         writer, one = self.whole.endpoint.writer, self.revocation
-        if not writer.begin(one, until=self.until, done=self._written):
+        now = self.whole.loop.time()
+        if not writer.begin(one, now=now, until=self.until, done=self._written):
             self._wait_for(writer.write([one], until=self.until))
         return False
 

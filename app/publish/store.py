@@ -219,8 +219,7 @@ class Store:
         if waits:
             meaningless = [packed("HSET", key, "v", str(VERSION)) for key in touched]
             commands = [*commands, *meaningless, self._wait_command()]
-        async with asyncio.timeout(REDIS_SECONDS):
-            answers = await following.exchange(server, commands)
+        answers = await following.exchange(server, commands, within=REDIS_SECONDS)
         if not waits:
             return answers
         of_commands, rest = answers[:asked], answers[asked:]

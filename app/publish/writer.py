@@ -98,18 +98,18 @@ class Writer:
         return self.written(revocation, answer)
 
     def begin(
-        self, revocation: Revocation, *, until: float, done: Callable[[Result], None]
+        self, revocation: Revocation, *, now: float, until: float, done: Callable[[Result], None]
     ) -> bool:
         """`write` of one revocation to Redis alone, without a task.
 
-        ``done`` is told later, once, what is for `written` or `write_failed`. False where Redis is
-        known to be away: then nothing has begun. Raises `DependencyUnavailable` with `QUOTA`.
+        ``now`` and ``until`` are in the event loop's time. ``done`` is told later, once, what is
+        for `written` or `write_failed`. False where Redis is known to be away: then nothing has
+        begun. Raises `DependencyUnavailable` with `QUOTA`.
         """
         app = revocation.heading.app
         if self._journal is not None and self._watch.down(app):
             return False
         self._quota.spend(app)
-        now = asyncio.get_running_loop().time()
         self._writes.begin(revocation, until=self._until(until, now), done=done)
         return True
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from app.publish import grouped
 from app.publish.grouped import LANES, LARGEST_GROUP, GroupedWrites
 from app.publish.redis_fault import RedisAway, RevocationRefused
 from app.publish.store import NEW_MARKER, Result, Store
 from app.revocation import Once, Revocation
 from backchannel_logout import AppKeys
+from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import Shelf, numbered
 
@@ -62,13 +64,58 @@ async def test_without_load_each_write_goes_at_once_and_alone(line: Line) -> Non
     assert line.groups == [1, 1, 1]
 
 
+async def test_a_lane_keeps_its_connection_for_a_while_and_then_leaves_it_to_others(
+    line: Line,
+) -> None:
+    taken: list[object] = []
+    pool = line.shelf.link.client.connection_pool
+    take = pool.get_connection
+
+    async def counted() -> Any:
+        taken.append(None)
+        return await take()
+
+    pool.get_connection = counted
+    for n in range(20):
+        assert await line.write(line.shelf.numbered(n)) == NEW_MARKER
+    assert len(taken) < 20
+    [of_server] = line.writes._lines.values()
+    await until(lambda: not of_server.lanes, "the lane has ended")
+    assert not of_server.idle
+    again = len(taken)
+    assert await line.write(line.shelf.numbered(20)) == NEW_MARKER
+    assert len(taken) == again + 1
+
+
+async def test_a_close_waits_for_no_lane_that_has_nothing_to_do(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouped, "LINGER_SECONDS", 3600)
+    assert await line.write(line.shelf.numbered(0)) == NEW_MARKER
+    [of_server] = line.writes._lines.values()
+    await until(lambda: of_server.idle, "the lane waits")
+    async with asyncio.timeout(60):
+        await line.writes.aclose()
+    assert not of_server.lanes
+    assert await line.write(line.shelf.numbered(1)) == NEW_MARKER
+    async with asyncio.timeout(60):
+        await line.writes.aclose()
+
+
+async def test_what_is_too_much_for_one_group_has_another_lane_at_once(line: Line) -> None:
+    ones = [line.shelf.numbered(n) for n in range(2 * LARGEST_GROUP)]
+    await asyncio.gather(*(line.write(one) for one in ones))
+    assert line.groups == [LARGEST_GROUP] * 2
+
+
 async def test_what_comes_together_goes_together_and_each_has_its_own_answer(line: Line) -> None:
     await line.write(line.shelf.numbered(0))
     ones = [line.shelf.numbered(n % 600) for n in range(1000)]
     results = await asyncio.gather(*(line.write(one) for one in ones))
-    assert results[0] == 0
-    assert results[1:600] == [NEW_MARKER] * 599
-    assert results[600:] == [0] * 400
+    assert (results[0], results[600]) == (0, 0)
+    # Of two in different groups either may be first: lanes do not wait for each other.
+    assert all({results[n], results[n + 600]} == {NEW_MARKER, 0} for n in range(1, 400))
+    assert results[400:600] == [NEW_MARKER] * 200
     assert len(line.groups) <= LANES + 1 + 1000 / LARGEST_GROUP + 1
     assert len(line.shelf.events()) == 600
 
