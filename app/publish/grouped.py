@@ -210,8 +210,9 @@ class GroupedWrites:
         idle: asyncio.Future[bool] = loop.create_future()
 
         def end() -> None:
-            line.idle.remove(idle)
-            idle.set_result(False)
+            if idle in line.idle:  # else it has been called in the same turn
+                line.idle.remove(idle)
+                idle.set_result(False)
 
         timer = loop.call_later(LINGER_SECONDS, end)
         line.idle.append(idle)

@@ -241,6 +241,25 @@ async def test_who_comes_in_the_moment_when_a_round_trip_ends_is_not_forgotten(l
     await asyncio.gather(*(one_after_the_other(1000 * k) for k in range(LANES + 2)))
 
 
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.002])
+async def test_who_comes_in_the_moment_when_a_lane_ends_is_not_forgotten(
+    line: Line, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouped, "LINGER_SECONDS", seconds)
+    faults: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+
+    async def now_and_then(first: int) -> None:
+        for n in range(first, first + 150):
+            await asyncio.sleep(seconds * (n % 4) / 2)
+            assert await line.write(line.shelf.numbered(n), seconds=5) == NEW_MARKER
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(now_and_then(1000 * k) for k in range(LANES + 2)))
+    assert not faults
+
+
 async def test_each_gives_up_at_its_own_time_whoever_was_first(
     own_line: Line, redis_server: RedisServer
 ) -> None:
