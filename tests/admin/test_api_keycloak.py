@@ -8,7 +8,7 @@ import pytest
 from tests.admin.api_stage import TOKEN
 from tests.support import keycloak_api
 from tests.support.keycloak_api import KeycloakApi
-from tests.support.receiver import Receiver, config
+from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ secret = "{keycloak_api.CLIENT_SECRET}"
             assert delete("?user=somebody-7").status_code == 404, "it is not theirs"
             assert session in api.alive()
             assert delete(f"?user={ALICE}").status_code == 202
-            assert session not in api.alive()
+            wait_for(lambda: session not in api.alive(), "it is deleted", receiver)
             assert neighbour in api.alive()
         finally:
             receiver.stop()
