@@ -12,8 +12,8 @@ from bench.report import Claim, Result
 from bench.servers import NotMeasured, check, receiver
 from bench.throughput import stage
 
-ROUNDS = 4
-TOKENS = 5000
+ROUNDS = 12
+TOKENS = 2500
 GOAL = 1.7
 
 # The kernel deals connections out to the workers at random: of few, one may get most.
