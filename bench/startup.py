@@ -7,10 +7,9 @@ import time
 from bench import load
 from bench.figures import median, spread, table
 from bench.machine import resident_bytes
-from bench.report import Claim, Result
+from bench.report import ROOT, Claim, Result
 from bench.servers import receiver
 from bench.throughput import stage
-from tests.support.receiver import ROOT
 
 STARTS = 10
 TOKENS = 5000

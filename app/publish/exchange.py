@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 class Exchanges:
     """Round trips that follow one another, each with a server on the connection of the one before.
 
-    For the pool to give one out, and to take it back, costs as much as the commands of two logouts
-    (docs/performance.md). One task's at a time. `exchanges` makes them.
+    Of the pool each time, it would take a fortieth of each logout (docs/performance.md). One task's at
+    a time. `exchanges` makes them.
     """
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class Exchanges:
         if connection is None:
             async with asyncio.timeout_at(until):
                 connection = self._taken[server] = await server.connection_pool.get_connection()
-        # Ends the connection, so that what waits for it fails: at a third of the price of
-        # `asyncio.timeout`, a fiftieth of a logout.
+        # Ends the connection, so that what waits for it fails. `asyncio.timeout` in its place takes a
+        # fiftieth of each logout (docs/performance.md).
         deadline = loop.call_at(until, connection._writer.transport.abort)  # noqa: SLF001
         try:
             # Past `send_packed_command`, whose deadline is a task of its own, and which in Python
