@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 class Exchanges:
     """Round trips that follow one another, each with a server on the connection of the one before.
 
-    Of the pool each time, it would take a fortieth of each logout (docs/performance.md). One task's at
-    a time. `exchanges` makes them.
+    To have it of the pool each time takes a fortieth of a logout (docs/performance.md). One task's
+    at a time. `exchanges` makes them.
     """
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class Exchanges:
         if connection is None:
             async with asyncio.timeout_at(until):
                 connection = self._taken[server] = await server.connection_pool.get_connection()
-        # Ends the connection, so that what waits for it fails. `asyncio.timeout` in its place takes a
-        # fiftieth of each logout (docs/performance.md).
+        # Ends the connection, so that what waits for it fails: `asyncio.timeout` in its place takes
+        # a fiftieth of a logout (docs/performance.md).
         deadline = loop.call_at(until, connection._writer.transport.abort)  # noqa: SLF001
         try:
             # Past `send_packed_command`, whose deadline is a task of its own, and which in Python

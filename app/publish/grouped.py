@@ -31,7 +31,7 @@ WAITING_LANES = 8
 LARGEST_GROUP = 256
 
 # A lane that has nothing to do waits for this long, with its connection, before it ends: under load
-# the next group comes within milliseconds, and to begin anew each time is a fortieth of each logout.
+# the next group comes within milliseconds, and to begin anew for each takes a fortieth of a logout.
 LINGER_SECONDS = 0.1
 
 # A restart or a failover refuses connections for a moment; the script may run twice.
