@@ -1,63 +1,16 @@
 """The key cache against a real HTTP server that counts, fails, hangs, redirects and rotates."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
-import httpx
 import pytest
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
-from app.settings import IssuerSettings, load
-from app.tokens import provider_keys, signed_jwt
-from app.tokens.fetch import new_client
-from app.tokens.provider_keys import BUDGET_BURST, BUDGET_INTERVAL, ProviderKeys
-from app.tokens.signed_jwt import SignedClaims
+from app.tokens import provider_keys
+from app.tokens.provider_keys import BUDGET_BURST, BUDGET_INTERVAL
 from tests.support.provider import ABSENT, Provider, private_key
-from tests.support.receiver import config
 
-NewKeys = Callable[..., ProviderKeys]
-
-
-class Clock:
-    """A clock that a test moves: for epoch seconds and for ages alike."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with new_client() as one:
-        yield one
-
-
-@pytest.fixture
-async def new_keys(tmp_path: Path, client: httpx.AsyncClient) -> AsyncIterator[NewKeys]:
-    """Makes the key cache of a provider, with issuer options and clocks of the test's own."""
-    made: list[ProviderKeys] = []
-
-    def make(provider: Provider, options: str = "", clock: Clock | None = None) -> ProviderKeys:
-        path = tmp_path / f"settings-{len(made)}.toml"
-        path.write_text(config("redis://127.0.0.1", f'issuer = "{provider.issuer}"\n{options}'))
-        issuer: IssuerSettings = load(path, {}).issuers[0]
-        clock = clock or Clock()
-        made.append(ProviderKeys(issuer, client, clock=clock, monotonic=clock))
-        return made[-1]
-
-    yield make
-    for keys in made:
-        await keys.aclose()
-
-
-async def verify(keys: ProviderKeys, token: str) -> SignedClaims:
-    jwt = signed_jwt.parse(token.encode())
-    return await signed_jwt.verify(jwt, keys.issuer.plain, keys, arrived_at=time.time())
+from .conftest import Clock, NewKeys, until, verify
 
 
 async def test_the_first_token_brings_the_keys_and_the_next_costs_no_fetch(
@@ -242,128 +195,6 @@ async def test_an_unknown_key_is_final_only_after_a_fetch_that_is_newer_than_the
     assert refusal.value.reason is Reason.KEY_UNKNOWN
 
 
-async def test_the_last_good_keys_serve_while_the_provider_is_down(
-    provider: Provider, new_keys: NewKeys
-) -> None:
-    """A failed refresh empties nothing; after jwks_max_stale the keys serve no more."""
-    clock = Clock()
-    keys = new_keys(provider, 'jwks_max_stale = "1h"', clock)
-    await keys.refresh()
-    provider.mode = "500"
-    clock.ahead += 3500
-    await keys.refresh()
-    assert keys.state().last_error == "http_500"
-    assert await verify(keys, provider.token())
-    clock.ahead += 200
-    with pytest.raises(DependencyUnavailable):
-        await verify(keys, provider.token())
-    provider.mode = "ok"
-    clock.ahead += BUDGET_INTERVAL
-    assert await verify(keys, provider.token())
-
-
-@pytest.mark.slow
-async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: NewKeys) -> None:
-    """The new key is there before its first token, and a failure is tried again sooner."""
-    keys = new_keys(provider, 'jwks_refresh = "1s"')
-    task = asyncio.create_task(keys.keep_fresh())
-    try:
-        async with asyncio.timeout(60):
-            while provider.key_fetches < 2:
-                await asyncio.sleep(0.02)
-            provider.mode = "500"
-            while keys.state().last_error is None:
-                await asyncio.sleep(0.02)
-            provider.mode = "ok"
-            while keys.state().last_error is not None:
-                await asyncio.sleep(0.02)
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-
-
-@contextlib.asynccontextmanager
-async def kept_fresh(keys: ProviderKeys) -> AsyncIterator[None]:
-    """With the background task, whose first fetch is over."""
-    task = asyncio.create_task(keys.keep_fresh())
-    try:
-        await until(lambda: keys.state().attempted)
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.slow
-async def test_a_fetch_for_a_token_that_failed_is_tried_again_in_seconds(
-    provider: Provider, new_keys: NewKeys
-) -> None:
-    """And not only after ``jwks_refresh``: the token may be waiting for it."""
-    keys = new_keys(provider)
-    async with kept_fresh(keys):
-        provider.mode = "500"
-        provider.rotate("k2")
-        with pytest.raises(DependencyUnavailable):
-            await verify(keys, provider.token())
-        provider.mode = "ok"
-        await until(lambda: keys.state().last_error is None)
-    assert provider.key_fetches == 3
-
-
-async def test_tries_after_failures_become_rarer(provider: Provider, new_keys: NewKeys) -> None:
-    """1, 2, 4, ... and then 30 seconds: a provider that is down is not hammered."""
-    clock = Clock()
-    provider.mode = "500"
-    keys = new_keys(provider, f'jwks_uri = "{provider.origin}/jwks"', clock)
-    pauses = []
-    for _ in range(8):
-        await keys.refresh()
-        pauses.append(round(keys._due_at() - clock()))
-    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
-    provider.mode = "ok"
-    await keys.refresh()
-    assert round(keys._due_at() - clock()) == 600
-
-
-@pytest.mark.slow
-async def test_a_waiting_token_has_the_keys_fetched_once_in_thirty_seconds(
-    provider: Provider, new_keys: NewKeys
-) -> None:
-    """However many wait, and however often they say so."""
-    clock = Clock()
-    keys = new_keys(provider, clock=clock)
-    async with kept_fresh(keys):
-        for ahead in (0, BUDGET_INTERVAL - 5):
-            clock.ahead = ahead
-            for _ in range(100):
-                keys.want()
-                await asyncio.sleep(0)
-            assert provider.key_fetches == 1
-        clock.ahead = BUDGET_INTERVAL + 1
-        keys.want()
-        await until(lambda: provider.key_fetches == 2)
-        await until(lambda: round(keys._due_at() - clock()) == 600)
-
-
-async def test_a_key_set_that_arrives_is_told(provider: Provider, new_keys: NewKeys) -> None:
-    """A fetch that failed is not; the new keys are there already when it is told."""
-    keys = new_keys(provider)
-    seen: list[bool] = []
-    keys.on_arrival(lambda: seen.append(keys.current() is not None))
-    provider.mode = "500"
-    await keys.refresh()
-    assert seen == []
-    provider.mode = "ok"
-    await keys.refresh()
-    assert seen == [True]
-
-
 async def test_a_flood_of_unknown_keys_waits_in_bounded_number(
     provider: Provider, new_keys: NewKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,19 +212,6 @@ async def test_a_flood_of_unknown_keys_waits_in_bounded_number(
     provider.released.set()
     provider.mode = "ok"
     await asyncio.gather(*flood, return_exceptions=True)
-
-
-async def test_moved_keys_are_found_by_discovery_again(
-    provider: Provider, new_keys: NewKeys
-) -> None:
-    keys = new_keys(provider)
-    await keys.refresh()
-    with Provider() as other:
-        other.keys = {"moved": provider.keys["k1"]}
-        provider.discovery = {"jwks_uri": other.origin + "/jwks"}
-        provider.mode = "500"
-        await keys.refresh()
-        assert await verify(keys, provider.token(header={"kid": "moved"}))
 
 
 @pytest.mark.slow

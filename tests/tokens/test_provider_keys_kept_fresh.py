@@ -1,0 +1,142 @@
+"""The key cache while time passes: renewed beforehand, tried again, and the last good keys kept."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.errors import DependencyUnavailable
+from app.tokens.provider_keys import BUDGET_INTERVAL, ProviderKeys
+from tests.support.provider import Provider
+
+from .conftest import Clock, NewKeys, until, verify
+
+
+async def test_the_last_good_keys_serve_while_the_provider_is_down(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """A failed refresh empties nothing; after jwks_max_stale the keys serve no more."""
+    clock = Clock()
+    keys = new_keys(provider, 'jwks_max_stale = "1h"', clock)
+    await keys.refresh()
+    provider.mode = "500"
+    clock.ahead += 3500
+    await keys.refresh()
+    assert keys.state().last_error == "http_500"
+    assert await verify(keys, provider.token())
+    clock.ahead += 200
+    with pytest.raises(DependencyUnavailable):
+        await verify(keys, provider.token())
+    provider.mode = "ok"
+    clock.ahead += BUDGET_INTERVAL
+    assert await verify(keys, provider.token())
+
+
+@pytest.mark.slow
+async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: NewKeys) -> None:
+    """The new key is there before its first token, and a failure is tried again sooner."""
+    keys = new_keys(provider, 'jwks_refresh = "1s"')
+    task = asyncio.create_task(keys.keep_fresh())
+    try:
+        async with asyncio.timeout(60):
+            while provider.key_fetches < 2:
+                await asyncio.sleep(0.02)
+            provider.mode = "500"
+            while keys.state().last_error is None:
+                await asyncio.sleep(0.02)
+            provider.mode = "ok"
+            while keys.state().last_error is not None:
+                await asyncio.sleep(0.02)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@contextlib.asynccontextmanager
+async def kept_fresh(keys: ProviderKeys) -> AsyncIterator[None]:
+    """With the background task, whose first fetch is over."""
+    task = asyncio.create_task(keys.keep_fresh())
+    try:
+        await until(lambda: keys.state().attempted)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.slow
+async def test_a_fetch_for_a_token_that_failed_is_tried_again_in_seconds(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """And not only after ``jwks_refresh``: the token may be waiting for it."""
+    keys = new_keys(provider)
+    async with kept_fresh(keys):
+        provider.mode = "500"
+        provider.rotate("k2")
+        with pytest.raises(DependencyUnavailable):
+            await verify(keys, provider.token())
+        provider.mode = "ok"
+        await until(lambda: keys.state().last_error is None)
+    assert provider.key_fetches == 3
+
+
+async def test_tries_after_failures_become_rarer(provider: Provider, new_keys: NewKeys) -> None:
+    """1, 2, 4, ... and then 30 seconds: a provider that is down is not hammered."""
+    clock = Clock()
+    provider.mode = "500"
+    keys = new_keys(provider, f'jwks_uri = "{provider.origin}/jwks"', clock)
+    pauses = []
+    for _ in range(8):
+        await keys.refresh()
+        pauses.append(round(keys._due_at() - clock()))
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    provider.mode = "ok"
+    await keys.refresh()
+    assert round(keys._due_at() - clock()) == 600
+
+
+@pytest.mark.slow
+async def test_a_waiting_token_has_the_keys_fetched_once_in_thirty_seconds(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """However many wait, and however often they say so."""
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+    async with kept_fresh(keys):
+        for ahead in (0, BUDGET_INTERVAL - 5):
+            clock.ahead = ahead
+            for _ in range(100):
+                keys.want()
+                await asyncio.sleep(0)
+            assert provider.key_fetches == 1
+        clock.ahead = BUDGET_INTERVAL + 1
+        keys.want()
+        await until(lambda: provider.key_fetches == 2)
+        await until(lambda: round(keys._due_at() - clock()) == 600)
+
+
+async def test_a_key_set_that_arrives_is_told(provider: Provider, new_keys: NewKeys) -> None:
+    """A fetch that failed is not; the new keys are there already when it is told."""
+    keys = new_keys(provider)
+    seen: list[bool] = []
+    keys.on_arrival(lambda: seen.append(keys.current() is not None))
+    provider.mode = "500"
+    await keys.refresh()
+    assert seen == []
+    provider.mode = "ok"
+    await keys.refresh()
+    assert seen == [True]
+
+
+async def test_moved_keys_are_found_by_discovery_again(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    await keys.refresh()
+    with Provider() as other:
+        other.keys = {"moved": provider.keys["k1"]}
+        provider.discovery = {"jwks_uri": other.origin + "/jwks"}
+        provider.mode = "500"
+        await keys.refresh()
+        assert await verify(keys, provider.token(header={"kid": "moved"}))
