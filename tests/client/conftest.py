@@ -10,6 +10,8 @@ from tests.support.listening import Stream
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import Shelf
 
+from .asgi_site import NewSite, sites
+
 NewShelf = Callable[[RedisServer], Awaitable[Shelf]]
 NewWarmGuard = Callable[..., WarmGuard]
 
@@ -59,3 +61,10 @@ def stream(shared_redis: RedisServer) -> Iterator[Stream]:
     """The stream of an app of the test's own."""
     with shared_redis.client() as client:
         yield Stream(client)
+
+
+@pytest.fixture
+async def new_site(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
+    """Real ASGI apps with the middleware, with options of the test's own."""
+    async with sites(shared_redis) as new:
+        yield new

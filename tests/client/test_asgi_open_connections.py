@@ -1,0 +1,146 @@
+"""The ASGI middleware where a connection stays open: WebSockets and server-sent events."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+
+from backchannel_logout import asgi
+from backchannel_logout.asgi import SESSION_ENDED, TRY_AGAIN_LATER
+from tests.support.redis_server import RedisServer
+
+from .asgi_site import NewSite, Site
+
+# A logout closes what is open within a second; one that no event tells, within three. The rest is
+# for a busy machine.
+CLOSES_WITHIN = 15
+
+
+async def test_a_websocket_is_refused_when_its_session_is_dead(new_site: NewSite) -> None:
+    site = await new_site()
+    async with site.browser("one") as browser:
+        site.end("one")
+        with pytest.raises(websockets.InvalidStatus):
+            await open_socket(site, browser)
+
+
+async def open_socket(site: Site, browser: httpx.AsyncClient) -> Any:
+    url = site.url.replace("http", "ws") + "/chat"
+    return await websockets.connect(url, additional_headers=site.cookies(browser), proxy=None)
+
+
+@pytest.fixture
+def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked at but when the guard's tail has brought something: what closes within
+    seconds was told."""
+    monkeypatch.setattr(asgi, "RECHECK", 3600.0)
+
+
+@pytest.mark.usefixtures("told_only")
+async def test_a_logout_closes_its_open_websocket_at_once_and_the_others_stay(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with site.browser("one") as one, site.browser("two") as two:
+        dying, living = await open_socket(site, one), await open_socket(site, two)
+        await dying.send("hello")
+        assert await dying.recv() == "hello"
+        await site.log_out("one")
+        async with asyncio.timeout(5):
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await dying.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == SESSION_ENDED
+        await living.send("still here")
+        assert await living.recv() == "still here"
+        await living.close()
+
+
+@pytest.mark.usefixtures("told_only")
+async def test_a_logout_ends_its_open_event_stream_at_once_and_the_others_stay(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with (
+        site.browser("one") as one,
+        site.browser("two") as two,
+        one.stream("GET", "/events") as dying,
+        two.stream("GET", "/events") as living,
+    ):
+        dying_chunks, living_chunks = dying.aiter_bytes(), living.aiter_bytes()
+        assert await anext(dying_chunks) == await anext(living_chunks) == b"data: hello\n\n"
+        await site.log_out("one")
+        async with asyncio.timeout(5):
+            assert [chunk async for chunk in dying_chunks] == []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await anext(living_chunks)
+
+
+@pytest.mark.slow
+async def test_open_websockets_close_with_their_session_and_the_others_stay(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with site.browser("one") as one, site.browser("two") as two:
+        dying, living = await open_socket(site, one), await open_socket(site, two)
+        await dying.send("hello")
+        assert await dying.recv() == "hello"
+        site.end("one")
+        async with asyncio.timeout(CLOSES_WITHIN):
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await dying.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == SESSION_ENDED
+        await living.send("still here")
+        assert await living.recv() == "still here"
+        await living.close()
+
+
+@pytest.mark.slow
+async def test_open_websockets_close_while_nobody_can_tell(
+    new_site: NewSite, redis_server: RedisServer
+) -> None:
+    site = await new_site(redis_server)
+    async with site.browser("one") as browser:
+        socket = await open_socket(site, browser)
+        await asyncio.to_thread(redis_server.stop)
+        async with asyncio.timeout(CLOSES_WITHIN):
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == TRY_AGAIN_LATER
+
+
+@pytest.mark.slow
+async def test_open_event_streams_end_with_their_session_and_the_others_stay(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with (
+        site.browser("one") as one,
+        site.browser("two") as two,
+        one.stream("GET", "/events") as dying,
+        two.stream("GET", "/events") as living,
+    ):
+        dying_chunks, living_chunks = dying.aiter_bytes(), living.aiter_bytes()
+        assert await anext(dying_chunks) == await anext(living_chunks) == b"data: hello\n\n"
+        site.end("one")
+        async with asyncio.timeout(CLOSES_WITHIN):
+            assert [chunk async for chunk in dying_chunks] == []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await anext(living_chunks)
+
+
+@pytest.mark.slow
+async def test_an_ordinary_answer_is_never_cut_off(new_site: NewSite) -> None:
+    """Work that has begun is finished, whatever happens to the session meanwhile."""
+    site = await new_site()
+    async with site.browser("one") as browser:
+        request = asyncio.create_task(browser.get("/slow", timeout=20))
+        await site.begun.wait()
+        site.end("one")
+        assert (await request).text == "done"
