@@ -36,6 +36,7 @@ Around it:
     errors       theirs, ours, and the table to HTTP (mending: what to do about each refusal)
     explanation  a token, rule by rule, for people
     words        times and values as people write them
+    verdict      rows with a verdict: what `check`, `status` and the console show
     history      reads back: is this session dead, by which token, who has acted
     telemetry    what operators read of what happened: the log, the metrics
     log, spans   how a module says that something happens, and how long it takes

@@ -1,31 +1,8 @@
-"""Rows with a verdict, for people."""
+"""Rows with a verdict, on a terminal."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from app.verdict import Row, Verdict, count
 
-
-class Verdict(StrEnum):
-    """The first column."""
-
-    RIGHT = "ok"
-    WRONG = "WRONG"
-    WARNING = "warn"
-    UNKNOWN = "?"
-    NOTE = "note"
-    """Neither right nor wrong: what a person has to know, or to do elsewhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    verdict: Verdict
-    what: str
-    detail: str
-
-
-def count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+__all__ = ["Row", "Verdict", "count", "print_table"]
 
 
 def print_table(rows: list[Row]) -> int:

@@ -7,6 +7,7 @@
     story        one session or user in one app: markers, events
     proofs       what an app has done about one event
     overview     an app at a glance: readers, groups, lag, dead letters
+    status       the service and its apps as rows with a verdict             (pure)
     notes        entries of the refusals stream and of the audit stream
     filters      which of them somebody wants to see                      (pure)
     feed         what comes from now on, of all apps and the refusals

@@ -1,0 +1,105 @@
+"""How the service and its apps are, as rows with a verdict: for `status` and for the console.
+
+From what `/readyz` says and from each app at a glance, so that both show the same. Pure.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.verdict import Row, Verdict, count
+from app.words import ago, fetch_fault, length
+
+from .facts import AppOverview, Group
+
+# Listeners acknowledge within moments; one that fails is given up after a minute and a half.
+_MUCH_PENDING = 100
+
+
+def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
+    """What the service says of itself; ``ready`` is the body of `/readyz`."""
+    verdict = Verdict.RIGHT if ready["ready"] else Verdict.WRONG
+    said = "ready" if ready["ready"] else "stopping" if ready.get("stopping") else "not ready"
+    if workers := ready.get("workers"):
+        said += f"; {workers['answering']} of {count(workers['all'], 'worker')} answer"
+    yield Row(verdict, "service", said)
+    redis = ready.get("redis", {})
+    if redis.get("error") is not None:
+        yield Row(Verdict.WRONG, "service's redis", f"takes no writes: {redis['error']}")
+    elif redis.get("durability_error") is not None:
+        said = f"written, but less durably than demanded: {redis['durability_error']}"
+        yield Row(Verdict.WRONG, "service's redis", said)
+    else:
+        yield Row(Verdict.RIGHT, "service's redis", "takes writes")
+    for name, keys in ready.get("issuers", {}).items():
+        yield _issuer_row(name, keys)
+    if journal := ready.get("journal"):
+        yield _journal_row(journal)
+    if canary := ready.get("canary"):
+        yield _canary_row(canary, now)
+
+
+def _issuer_row(name: str, keys: Mapping[str, Any]) -> Row:
+    what, age = f"issuer {name}", keys.get("age_seconds")
+    said = count(keys["keys"], "key")
+    if age is not None:
+        said += f", fetched {length(age)} ago"
+    if keys.get("error") is not None:
+        # The last good keys serve on, so that nothing is refused yet.
+        verdict = Verdict.WRONG if not keys["keys"] else Verdict.WARNING
+        return Row(verdict, what, f"{said}; {fetch_fault(keys['error'])}")
+    return Row(Verdict.RIGHT if keys["attempted"] else Verdict.UNKNOWN, what, said)
+
+
+def _canary_row(canary: Mapping[str, Any], now: float) -> Row:
+    last, failures = canary["last"], canary["failures"]
+    if last is None:
+        return Row(Verdict.UNKNOWN, "canary", "has not tried yet")
+    said = f"{last['outcome']}, {ago(last['at'], now)}"
+    if last["to_marker"] is not None:
+        said += f"; marker after {last['to_marker']:.3f} s"
+    if last["to_receipt"] is not None:
+        said += f", receipt after {last['to_receipt']:.3f} s"
+    said += f"; failed {failures} of {count(canary['tries'], 'time')}"
+    return Row(Verdict.RIGHT if last["outcome"] == "ok" else Verdict.WRONG, "canary", said)
+
+
+def _journal_row(journal: Mapping[str, Any]) -> Row:
+    said = f"{journal['waiting']} waiting, {journal['set_aside']} set aside"
+    if journal.get("error") is not None:
+        return Row(Verdict.WRONG, "journal", f"{said}; takes nothing: {journal['error']}")
+    verdict = Verdict.WARNING if journal["waiting"] else Verdict.RIGHT
+    return Row(Verdict.WRONG if journal["set_aside"] else verdict, "journal", said)
+
+
+def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
+    """What Redis holds of an app."""
+    what = f"app {app.app}"
+    if app.fault is not None:
+        yield Row(Verdict.WRONG, what, f"Redis does not say it: {app.fault}")
+        return
+    if app.max_session_age is None:
+        yield Row(Verdict.WRONG, what, "no receiver has served it in this Redis: it answers 503")
+        return
+    last = f", the last {ago(app.last_event.at, now)}" if app.last_event is not None else ""
+    readers = ", ".join(f"{number} {kind}" for kind, number in app.readers) or "nobody"
+    said = f"{count(app.events, 'event')}{last}; reads: {readers}"
+    if app.teardown_median is not None and app.teardown_slowest is not None:
+        said += f"; handled in {app.teardown_median:.3f} s, at most {app.teardown_slowest:.3f} s"
+    yield Row(Verdict.RIGHT, what, said)
+    if app.silent and not app.active:
+        yield Row(Verdict.WARNING, what, f"{count(app.silent, 'reader')} silent, and no other one")
+    if app.behind:
+        yield Row(Verdict.WARNING, what, f"a reader is {count(app.behind, 'event')} behind")
+    for group in app.groups:
+        yield _group_row(what, group)
+    if app.dead_letters:
+        when = f", the last {ago(app.last_dead_letter, now)}" if app.last_dead_letter else ""
+        said = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that nobody handled"
+        yield Row(Verdict.WARNING, what, said)
+
+
+def _group_row(what: str, group: Group) -> Row:
+    lag = "unknown" if group.lag is None else str(group.lag)
+    said = f"group {group.name}: lag {lag}, {group.pending} pending, {group.consumers} consumers"
+    late = (group.lag or 0) + group.pending >= _MUCH_PENDING
+    return Row(Verdict.WARNING if late else Verdict.RIGHT, what, said)
