@@ -18,6 +18,9 @@ from app.parts import new_app, running_publisher
 from app.service import new_canary, running_redis
 from app.settings import Settings
 from app.tasks import background
+from app.telemetry.cells import UNREAD
+from app.telemetry.metrics import LOG_LINES
+from app.telemetry.output import LINES
 from app.telemetry.tally import Tally
 from app.workers import Workers, share_of
 
@@ -35,6 +38,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         own = settings
         settings, signer = with_canary(settings)
         workers = Workers(settings, redis_url, listeners)
+        LINES.on_dropped = workers.own_cells.counter(LOG_LINES, UNREAD)
         health = HealthOfAll(workers.health)
         health.stopping = stop.is_set
         metrics = Metrics(workers.cells, lambda: workers.gauges(stop.is_set()))

@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.tasks import background
 from app.telemetry.cells import Cells
 from app.telemetry.exposition import Gauge
+from app.telemetry.output import LINES
 from app.telemetry.readings import Readings
 from app.telemetry.tally import Tally
 from app.telemetry.telling import Telling
@@ -46,6 +47,7 @@ async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> Asy
             raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
         tally = Tally(settings, cells)
+        LINES.on_dropped = tally.log_unread
         publisher = await stack.enter_async_context(running_publisher(settings, redis_url, tally))
         # Ends before the publisher, which closes the way to Redis.
         telling = Telling(settings, publisher.link.client, tally)

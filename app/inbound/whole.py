@@ -28,7 +28,6 @@ from app.publish.store import Result
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.settings_plain import PlainIssuer
-from app.telemetry.output import LINES
 from app.telemetry.story import Story
 from app.tokens import signed_jwt
 from app.tokens.jwks import KeySet
@@ -98,11 +97,9 @@ class WholeRequests:
         """Results are told: see `app.publish.grouped.Gathering`."""
 
     def release(self) -> None:
-        """All of them are told, and in the copy. Log lines first: who has an answer is in there."""
+        """All of them are told, and in the copy. Log lines first, then the answers."""
         written, self.written = self.written, []
-        LINES.hold()
         answers = [(one, one.told()) for one in written]
-        LINES.release()
         for one, response in answers:
             one.answer(response)
 

@@ -27,6 +27,7 @@ from .metrics import (
     CANARY_SECONDS,
     CANARY_TRIES,
     JWKS_FETCHES,
+    LOG_LINES,
     MADE_ROOM,
     MARKERS,
     NOTHING,
@@ -53,6 +54,7 @@ NEW, KNOWN = "new", "known"
 VERIFY, STORE = "verify", "store"
 ANSWER, MARKER, RECEIPT = "answer", "marker", "receipt"
 KEPT, LEFT_OUT = "kept", "left_out"
+UNREAD, LIMITED = "unread", "limited"
 
 
 def series_of(settings: Settings) -> Iterator[Series]:
@@ -68,6 +70,7 @@ def series_of(settings: Settings) -> Iterator[Series]:
     yield RECOVERED, ()
     yield RESTARTS, ()
     yield from ((REFUSALS, (outcome,)) for outcome in (KEPT, LEFT_OUT))
+    yield from ((LOG_LINES, (cause,)) for cause in (UNREAD, LIMITED))
     if settings.canary is not None:
         yield from ((CANARY_TRIES, (found,)) for found in Found)
         yield CANARY_ROW, ()

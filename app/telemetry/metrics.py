@@ -143,6 +143,12 @@ REFUSALS = Metric(
     "Refusals told of in the stream bcl:v1:refused: kept there, or left out",
     ("outcome",),
 )  # fmt: skip
+LOG_LINES = Metric(
+    "bcl_log_lines_dropped_total", "counter",
+    "Lines that are not in the log: unread, because standard error took no more, or limited, "
+    "because too many refusals came",
+    ("cause",),
+)  # fmt: skip
 
 # -- providers -------------------------------------------------------------------------------
 

@@ -1,50 +1,144 @@
-"""Where the lines of the log go: standard error, in as few calls as there are answers."""
+"""Standard error, written by a thread of its own: a log that nobody reads delays no answer.
 
-import contextlib
+A write to a pipe or a terminal waits for its reader. Lines are therefore put in a queue of bounded
+size, and a thread writes them, many in one call. When the queue is full, lines are dropped and
+counted; the count is logged as soon as lines flow again.
+
+A line is normally written within milliseconds. It does not promise that a line is written before
+the answer it is about: a process that is killed loses what is in the queue.
+"""
+
+import atexit
+import os
 import select
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from app.log import new_log
+
+log = new_log(__name__)
+
+MAX_CHARACTERS = 1 << 20
+"""Size of the queue, with the lines that are being written: a second of logouts at full speed."""
+
+FLUSH_SECONDS = 1.0
+"""How long the end of the process waits for the queue to be written."""
+
+# Longer writes may be mixed with those of other processes that share the pipe.
+_MAX_WRITE = select.PIPE_BUF
+
+# How long the thread gathers lines: it wakes up at most two hundred times a second.
+_GATHER_SECONDS = 0.005
 
 
 class Lines:
-    """Standard error: one write for each line, before its answer: who was told 200 is in the log.
-
-    Where many answers go out together, one for all of their lines, or a few: `hold`, `release`.
-    """
-
-    # What is longer may be mixed with what other processes write into the same pipe.
-    _most = select.PIPE_BUF
+    """The queue and its thread, which starts with the first line. All methods are thread-safe."""
 
     def __init__(self) -> None:
-        self._held: list[str] | None = None
+        self._changed = threading.Condition(threading.Lock())
+        self._lines: list[str] = []
+        self._size = 0
+        self._dropped = 0
+        self._idle = True
+        """Nothing is queued, and nothing is being written."""
+        self._thread: threading.Thread | None = None
+        self.on_dropped: Callable[[int], None] = lambda _: None
+        """Counts dropped lines; called with the lock held, from any thread."""
 
     def write(self, line: str) -> None:
-        """Write a line that has no end yet. Never fails."""
-        if self._held is not None:
-            self._held.append(line)
-            return
-        with contextlib.suppress(OSError, ValueError):
-            # With its end in one call: standard error hands each line on by itself.
-            sys.stderr.write(line + "\n")
+        """Put a line, without its newline, in the queue. Never waits, never fails."""
+        size = len(line) + 1
+        with self._changed:
+            if self._thread is None:
+                self._start()
+            if self._size + size > MAX_CHARACTERS and threading.current_thread() != self._thread:
+                self._drop(1)
+                return
+            self._lines.append(line)
+            self._size += size
+            if self._idle:
+                self._idle = False
+                self._changed.notify_all()
 
-    def hold(self) -> None:
-        """Gather what is written from here on."""
-        self._held = []
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Wait until everything is written, at most this long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle, seconds)
 
-    def release(self) -> None:
-        """Write what was gathered, in its order."""
-        held, self._held = self._held or [], None
-        together: list[str] = []
-        size = 0
-        for line in held:
-            own = 1 + (len(line) if line.isascii() else len(line.encode("utf-8", "replace")))
-            if size + own > self._most and together:
-                self.write("\n".join(together))
-                together, size = [], 0
-            together.append(line)
-            size += own
-        if together:
-            self.write("\n".join(together))
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        self.on_dropped(count)
+
+    def _start(self) -> None:
+        try:
+            fd = sys.stderr.fileno() if sys.stderr is not None else None
+        except (OSError, ValueError):  # it is closed, or no file
+            fd = None
+        self._thread = threading.Thread(
+            target=self._keep_writing, args=(fd,), name="log", daemon=True
+        )
+        self._thread.start()
+        atexit.register(self.flush)
+
+    def _keep_writing(self, fd: int | None) -> None:
+        while True:
+            with self._changed:
+                if not self._lines:
+                    self._idle = True
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._lines)
+                lines, self._lines = self._lines, []
+            written = [self._write_part(fd, part) for part in parts(lines)]
+            if written[-1]:
+                self._tell_dropped()
+            time.sleep(_GATHER_SECONDS)
+
+    def _write_part(self, fd: int | None, part: list[str]) -> bool:
+        data = ("\n".join(part) + "\n").encode("utf-8", "replace")
+        written = fd is not None and _write(fd, data)
+        with self._changed:
+            self._size -= sum(map(len, part)) + len(part)
+            if not written:
+                self._drop(len(part))
+        return written
+
+    def _tell_dropped(self) -> None:
+        with self._changed:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            log.warning("log", outcome="dropped", lines=dropped)
+
+
+def parts(lines: list[str]) -> Iterator[list[str]]:
+    """The lines, in their order, as many together as one write takes."""
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        own = 1 + (len(line) if line.isascii() else len(line.encode("utf-8", "replace")))
+        if size + own > _MAX_WRITE and part:
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += own
+    if part:
+        yield part
+
+
+def _write(fd: int, data: bytes) -> bool:
+    """Whether the file took it. Waits for as long as it takes nothing."""
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:  # another process that shares it has set O_NONBLOCK
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+        except (OSError, ValueError):
+            return False
+    return True
 
 
 LINES = Lines()
-"""Those of this process."""
+"""The queue of this process."""

@@ -50,12 +50,20 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _TRIM_SECONDS = 60.0
 
 # From here on in the order of the checks the signature has been found good.
-_PROVEN = frozenset(list(Reason)[list(Reason).index(Reason.SIGNATURE) + 1 :])
+PROVEN = frozenset(list(Reason)[list(Reason).index(Reason.SIGNATURE) + 1 :])
 
 # How much of the stream one process may fill in a time of `event_retention`, whoever sends what:
 # refusals of tokens that an issuer has signed matter most, and what names no issuer of ours least.
 # Three processes together leave a quarter of it to the first.
-_SHARES = {"proven": 1 / 2, "claimed": 1 / 6, "unknown": 1 / 12}
+SHARES = {"proven": 1 / 2, "claimed": 1 / 6, "unknown": 1 / 12}
+
+
+def share_of(issuer: str | None, *, verified: bool) -> str:
+    """Which of `SHARES` a refusal belongs to: its signature was good, it names an issuer of the
+    settings, or neither."""
+    if verified:
+        return "proven"
+    return "unknown" if issuer is None else "claimed"
 
 
 class Refusal(NamedTuple):
@@ -72,7 +80,7 @@ class Refusal(NamedTuple):
     @property
     def verified(self) -> bool:
         """Whether the issuer had signed it."""
-        return self.reason in _PROVEN
+        return self.reason in PROVEN
 
 
 def entry_of(refusal: Refusal, hashed: KeyedHash | None) -> dict[str, str]:
@@ -122,9 +130,7 @@ class Refusals:
         # A seventh: after a burst, what comes evenly for the rest fills seven times as much.
         seconds = settings.event_retention / 7
         own = self._max_len / settings.workers / 8
-        self._fair = {
-            kind: Fair(own * share, seconds, monotonic) for kind, share in _SHARES.items()
-        }
+        self._fair = {kind: Fair(own * share, seconds, monotonic) for kind, share in SHARES.items()}
         self._waiting: deque[dict[str, str]] = deque()
         self._arrived = asyncio.Event()
         self._trimmed_at = float("-inf")
@@ -135,9 +141,8 @@ class Refusals:
 
     def add(self, refusal: Refusal, hashed: KeyedHash | None) -> None:
         """Put it in line, if its kind is within its share. Never waits, never fails."""
-        kind = "unknown" if refusal.issuer is None else "claimed"
-        kind = "proven" if refusal.verified else kind
-        fair = self._fair[kind].takes((refusal.reason, refusal.issuer))
+        share = share_of(refusal.issuer, verified=refusal.verified)
+        fair = self._fair[share].takes((refusal.reason, refusal.issuer))
         if not fair or len(self._waiting) >= MOST_WAITING:
             self._leave_out(1)
             return

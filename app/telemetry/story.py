@@ -20,8 +20,9 @@ from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import UnverifiedJwt
 
 from .hashes import KeyedHash
+from .line_limit import LineLimit
 from .log import JsonLine, json_line
-from .refusals import Refusal, Refusals
+from .refusals import PROVEN, Refusal, Refusals
 from .tally import Tally
 
 LOGGER = "app.backchannel"  # as it has always been found
@@ -46,12 +47,14 @@ class Teller:
         subjects: bool = False,
         refusals: Refusals | None = None,
         tally: Tally | None = None,
+        line_limit: LineLimit | None = None,
     ) -> None:
         self.tally = tally
         self.hashed = hashed
         self.subjects = subjects
         """Tell users and sessions themselves."""
         self.refusals = refusals
+        self.line_limit = line_limit
 
 
 # Different in each process, so that no two share an id; the rest counts, which is cheapest.
@@ -147,6 +150,8 @@ class Story:
         ms = seconds * 1000
         if self._teller.tally is not None:
             self._count(self._teller.tally, outcome, reason, seconds)
+        if level != logging.INFO and not self._may_be_logged(outcome, reason):
+            return
         line = json_line()
         if line is None:
             log.log(level, EVENT, **self._fields(outcome, reason, ms))
@@ -155,6 +160,13 @@ class Story:
         else:
             members = self._fields(outcome, reason, ms).items()
             line.tell(level, LOGGER, EVENT, "".join([_member(*one) for one in members]))
+
+    def _may_be_logged(self, outcome: str, reason: str | None) -> bool:
+        limit = self._teller.line_limit
+        if limit is None or (self.token is not None and outcome != "refused"):
+            return True
+        verified = self.token is not None or reason in PROVEN
+        return limit.takes(outcome, reason, self.issuer, verified=verified)
 
     def _count(self, tally: Tally, outcome: str, reason: str | None, seconds: float) -> None:
         if self.parked is None:

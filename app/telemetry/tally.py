@@ -11,11 +11,12 @@ from app.revocation import Revocation
 from app.settings import Settings
 from backchannel_logout.receipts import Receipt
 
-from .cells import FAILED, GOOD, KEPT, KNOWN, LEFT_OUT, NEW, STORE, VERIFY, Cells
+from .cells import FAILED, GOOD, KEPT, KNOWN, LEFT_OUT, LIMITED, NEW, STORE, UNREAD, VERIFY, Cells
 from .metrics import (
     ANSWERS,
     APP_RECEIPTS,
     JWKS_FETCHES,
+    LOG_LINES,
     MADE_ROOM,
     MARKERS,
     NOTHING,
@@ -82,6 +83,8 @@ class Tally:
         self.recovered = cells.counter(RECOVERED)
         self.refusals_kept = cells.counter(REFUSALS, KEPT)
         self.refusals_left_out = cells.counter(REFUSALS, LEFT_OUT)
+        self.log_unread = cells.counter(LOG_LINES, UNREAD)
+        self.log_limited = cells.counter(LOG_LINES, LIMITED)
         names = [issuer.issuer for issuer in settings.issuers]
         self._turned_away = {name: cells.counter(TURNED_AWAY, name) for name in names}
         self._to_marker = {name: cells.histogram(TO_MARKER, name) for name in names}

@@ -13,6 +13,7 @@ from app.tasks import background
 from backchannel_logout.connection import AsyncClient
 
 from .hashes import KeyedHash, configured, shared_key
+from .line_limit import LineLimit
 from .log import repetitions
 from .refusals import Refusals
 from .story import Teller
@@ -36,18 +37,22 @@ class Telling:
             else {}
         )
         self.refusals = Refusals(settings, client, **counted)
+        self.line_limit = LineLimit(settings.workers)
+        if tally is not None:
+            self.line_limit.on_left_out = tally.log_limited
         self.teller = Teller(
             hashed=configured(settings),
             subjects=settings.log_subjects,
             refusals=self.refusals,
             tally=tally,
+            line_limit=self.line_limit,
         )
         self._client = client
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write refusals, tell of repetitions, and agree with the others on the hashes' key."""
-        work = [self.refusals.keep_writing, repetitions.keep_telling]
+        work = [self.refusals.keep_writing, repetitions.keep_telling, self.line_limit.keep_telling]
         if self.teller.hashed is None:
             work.append(self._keep_key)
         async with background(work):

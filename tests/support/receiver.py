@@ -54,6 +54,8 @@ class Receiver:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "settings.toml").write_text(config)
         self.env = env or {}
+        self.stderr: int | None = None
+        """Where its standard error goes, in place of the log."""
         self.process: subprocess.Popen[bytes] | None = None
         self.url = self.admin_url = self.redis_url = ""
         self.http: httpx.Client
@@ -85,7 +87,7 @@ class Receiver:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.program, "serve", "--config", "settings.toml"],
-                cwd=self.directory, stdout=log, stderr=log,
+                cwd=self.directory, stdout=log, stderr=log if self.stderr is None else self.stderr,
                 env=clean_environment() | {"PYTHONPATH": str(ROOT)} | self.env,
             )  # fmt: skip
         try:

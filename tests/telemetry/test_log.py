@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from app.telemetry.output import parts
+
 ROOT = Path(__file__).parents[2]
 
 # What a program does before it says anything: `said` is put behind it.
@@ -180,29 +182,29 @@ def test_people_can_be_served_where_there_is_no_terminal(tmp_path: Path) -> None
     assert "\x1b" not in line
 
 
-HELD = """
+MANY = """
 from app.telemetry.output import LINES
-LINES.hold()
 for n in range(100):
-    LINES.write(f"{n:03d}" + "é" * 60)
-LINES.release()
-LINES.write("after")
+    LINES.write(f"{n:03d}" + "\u00e9" * 60)
 """
+MANY_LINES = [f"{n:03d}" + "é" * 60 for n in range(100)]
 
 
-def test_lines_that_are_told_together_are_few_writes_and_each_stays_whole() -> None:
-    """A socket that keeps apart what was written apart, in place of a pipe."""
+def test_each_line_stays_whole_however_many_are_written_in_one_call() -> None:
+    """A socket that keeps apart what was written apart, in place of a pipe. The end of the process
+    waits for the last line."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         subprocess.run(
-            [sys.executable, "-c", HELD], cwd=ROOT, stderr=theirs, check=True, timeout=60
+            [sys.executable, "-c", MANY], cwd=ROOT, stderr=theirs, check=True, timeout=60
         )
         theirs.close()
         writes = list(iter(lambda: ours.recv(1 << 16), b""))
-    *together, after = writes
-    assert after == b"after\n"
-    assert b"".join(together).decode().split("\n")[:-1] == [
-        f"{n:03d}" + "é" * 60 for n in range(100)
-    ]
-    assert len(together) == 4  # 12,400 bytes
-    assert all(len(one) <= select.PIPE_BUF and one.endswith(b"\n") for one in together)
+    assert b"".join(writes).decode().splitlines() == MANY_LINES
+    assert all(len(one) <= select.PIPE_BUF and one.endswith(b"\n") for one in writes)
+
+
+def test_lines_are_written_with_as_few_calls_as_a_pipe_allows() -> None:
+    together = list(parts([*MANY_LINES, "x" * 2 * select.PIPE_BUF, "end"]))
+    assert [line for part in together for line in part][:100] == MANY_LINES
+    assert len(together) == 4 + 2  # 12,400 bytes, and the long one alone

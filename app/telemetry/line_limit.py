@@ -1,0 +1,72 @@
+"""Which lines of refused tokens are logged: so many a minute, and a count of the rest.
+
+Anybody can send a token that is refused, thousands of times a second. A line for each would push
+honest lines out of a log that is rotated by size. The limit is fair in the way of the stream of
+refusals: tokens that an issuer has signed have the largest share, and within a share each pair of
+reason and issuer gets more only while it has less than is left.
+
+Lines of logouts, and of tokens with a good signature that could not be taken now, have no limit.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from app.log import new_log
+
+from .fairness import Fair
+from .refusals import SHARES, share_of
+
+log = new_log("app.backchannel")
+
+MAX_LINES = 600
+"""Lines of one service that a flood can add at once, and then in each `WINDOW_SECONDS`."""
+
+WINDOW_SECONDS = 60.0
+
+SUMMARY_SECONDS = 10.0
+"""How long lines are counted before the count is logged."""
+
+_Kind = tuple[str, str | None, str | None]
+"""Outcome, reason and issuer."""
+
+
+class LineLimit:
+    """For one of ``workers`` processes."""
+
+    def __init__(self, workers: int = 1, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.on_left_out: Callable[[int], None] = lambda _: None
+        """Counts lines that are not logged."""
+        self._fair = {
+            name: Fair(MAX_LINES / workers * share, WINDOW_SECONDS, monotonic)
+            for name, share in SHARES.items()
+        }
+        self._left_out: Counter[_Kind] = Counter()
+
+    def takes(
+        self, outcome: str, reason: str | None, issuer: str | None, *, verified: bool
+    ) -> bool:
+        """Whether the line of this token is to be logged. ``verified``: its signature was good."""
+        if self._fair[share_of(issuer, verified=verified)].takes((reason, issuer)):
+            return True
+        self._left_out[outcome, reason, issuer] += 1
+        self.on_left_out(1)
+        return False
+
+    def tell(self) -> None:
+        """Log how many lines were left out since the last call, a line for each kind."""
+        left_out, self._left_out = self._left_out, Counter()
+        for (outcome, reason, issuer), count in left_out.items():
+            log.warning(
+                "logouts", outcome=outcome, reason=reason, issuer=issuer, lines_left_out=count
+            )
+
+    async def keep_telling(self) -> None:
+        """`tell` every `SUMMARY_SECONDS`, and at the end. Never returns."""
+        try:
+            while True:
+                await asyncio.sleep(SUMMARY_SECONDS)
+                self.tell()
+        finally:
+            self.tell()
