@@ -5,26 +5,18 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import expect
 
 from app.settings import SettingsFault, load
 from tests.console.browser import chromium, open_page
+from tests.console.oidc_browser import OIDC, OidcBrowser
 from tests.support.provider import ABSENT
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.sign_in import SignInProvider
 
 pytestmark = pytest.mark.slow
-
-OIDC = """
-[admin_oidc]
-issuer = "{issuer}"
-client_id = "console"
-client_secret = "the console's secret: %"
-required_group = "oncall"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,38 +46,10 @@ def receiver(
     running.stop()
 
 
-class Browser:
-    """Cookies by hand: httpx takes no secure one over http."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self.receiver = receiver
-        self.cookies: dict[str, str] = {}
-
-    def ask(self, method: str, path: str, **options: object) -> httpx.Response:
-        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        headers = {"cookie": cookie, "accept": "text/html"}
-        answer = self.receiver.http.request(
-            method,
-            self.receiver.admin_url + path,
-            headers=headers,
-            **options,  # type: ignore[arg-type]
-        )
-        for line in answer.headers.get_list("set-cookie"):
-            name, _, value = line.partition(";")[0].partition("=")
-            self.cookies[name] = value
-        return answer
-
-    def sign_in(self) -> httpx.Response:
-        page = self.ask("POST", "/console/sign-in/oidc", data={})
-        url = page.text.partition('content="0;url=')[2].partition('"')[0].replace("&amp;", "&")
-        back = self.receiver.http.get(url).headers["location"]
-        return self.ask("GET", back.removeprefix(self.receiver.admin_url))
-
-
 def test_who_has_the_group_comes_in_and_a_logout_token_ends_it_within_a_second(
     receiver: Receiver, op: SignInProvider
 ) -> None:
-    browser = Browser(receiver)
+    browser = OidcBrowser(receiver)
     assert browser.sign_in().status_code == 200
     assert "ada" in browser.ask("GET", "/console").text
     assert receiver.post(op.token(aud="console", sid="another")).status_code == 200
@@ -129,7 +93,7 @@ def test_an_id_token_that_does_not_fit_signs_nobody_in(
     receiver: Receiver, op: SignInProvider, claims: dict[str, object], said: str
 ) -> None:
     op.claims_of_user = claims
-    browser = Browser(receiver)
+    browser = OidcBrowser(receiver)
     answer = browser.sign_in()
     assert answer.status_code == 403
     assert said in answer.text
@@ -138,7 +102,7 @@ def test_an_id_token_that_does_not_fit_signs_nobody_in(
 
 
 def test_an_answer_for_another_browser_or_a_second_time_is_refused(receiver: Receiver) -> None:
-    browser, stranger = Browser(receiver), Browser(receiver)
+    browser, stranger = OidcBrowser(receiver), OidcBrowser(receiver)
     page = browser.ask("POST", "/console/sign-in/oidc", data={})
     url = page.text.partition('content="0;url=')[2].partition('"')[0].replace("&amp;", "&")
     back = receiver.http.get(url).headers["location"].removeprefix(receiver.admin_url)

@@ -15,8 +15,11 @@ CONTRACT = (ROOT / "docs/contract.md").read_text()
 
 
 @contextlib.contextmanager
-def documented_rights(tmp_path: Path, rules: str) -> Iterator[tuple[str, Any]]:
-    """The URL of a receiver's user for ``shop`` and ``news``, and an administrator's client.
+def documented_rights(
+    tmp_path: Path, rules: str, other: str = "news", *, console: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """The URL of a receiver's user for ``shop`` and ``other``, and an administrator's client. With
+    ``console`` it has what the page adds for the console's guard of the app ``other``.
 
     ``rules`` names the block of the page. At the end, nothing that it asked for was denied;
     with Redis 6.2's rules it can not read the apps' own keys.
@@ -24,11 +27,15 @@ def documented_rights(tmp_path: Path, rules: str) -> Iterator[tuple[str, Any]]:
     found = re.search(rf"```{re.escape(rules)}\n(.*?)```", CONTRACT, re.DOTALL)
     assert found is not None
     users = tmp_path / "users.acl"
-    text = found[1].replace("wiki", "news")
+    text = found[1].replace("wiki", other)
     if rules == "acl-6.2":
         # As the page says: what the API needs, without the parentheses.
         (api,) = re.findall(r"\((~bcl:v1:ending:\*.*?)\)", CONTRACT)
         text = re.sub(r"(?m)^(user receiver .*)$", rf"\1 {api}", text)
+    if console:
+        (own,) = re.findall(r"The console with `\[admin_oidc\]`.*?`(\(.*?\))`", CONTRACT, re.DOTALL)
+        own = own.replace("console", other)
+        text = re.sub(r"(?m)^(user receiver .*)$", rf"\1 {own}", text)
     users.write_text(text)
     server = RedisServer(tmp_path / "redis", "--aclfile", str(users)).start()
     look = redis.Redis(
