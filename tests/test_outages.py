@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.publish.redis_fault import WAITAOF_MISSING
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, crashes, wait_for
@@ -195,6 +196,20 @@ def test_redis_away_at_the_start_is_no_reason_not_to_start(
             if status == 200:
                 marker = KEYS.sid(provider.issuer, "s")
                 wait_for(lambda: client.exists(marker), "it was applied", receiver)
+
+
+def test_a_level_that_the_server_cannot_reach_is_reported_before_the_first_logout(
+    tmp_path: Path, provider: Provider, without_waitaof: RedisServer
+) -> None:
+    """And each logout stays in the journal, where the answer is 200."""
+    fsync = 'durability = "fsync"'
+    with receiving(tmp_path / "receiver", without_waitaof, provider, fsync) as receiver:
+        said = receiver.readyz().json()["redis"]
+        assert said == {"writable": True, "error": None, "durability_error": WAITAOF_MISSING}
+        (warning,) = receiver.told("redis", what="durability")
+        assert warning["detail"] == WAITAOF_MISSING
+        assert post(receiver, provider.token()).status_code == 200
+        assert receiver.readyz().json()["journal"]["waiting"] == 1
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.embedded import EmbeddedFault, find_server
 from app.publish.redis_facts import facts_of
-from app.publish.redis_fault import fault_of
+from app.publish.redis_fault import level_fault
 from app.publish.redis_link import REDIS_SECONDS, connect
 from app.settings import Settings
 from app.settings_values import Durability
@@ -107,7 +107,7 @@ async def _durability_row(redis: AsyncClient, durability: Durability) -> Row:
             return Row(Verdict.RIGHT, what, "fsync: the server knows WAITAOF")
         found = await redis.execute_command("WAIT", durability.replicas, 1)
     except ResponseError as error:
-        return Row(Verdict.WRONG, what, f"{level} can not be reached here: {fault_of(error)}")
+        return Row(Verdict.WRONG, what, f"{level} cannot be reached here: {level_fault(error)}")
     wanted = f"replicas:{durability.replicas}"
     if found >= durability.replicas:
         return Row(Verdict.RIGHT, what, f"{wanted}: {count(found, 'replica')} up to date")

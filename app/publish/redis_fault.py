@@ -53,6 +53,10 @@ class LevelNotReached(RedisFault):
         self.answer = answer
 
 
+WAITAOF_MISSING = "WAITAOF needs Redis 7.2 or later, or Valkey"
+NO_FILE_TO_SYNC = "WAITAOF needs an append-only file; set appendonly yes"
+
+
 class RevocationRefused(RedisFault):
     """This one can not be written, for its own sake: a key of the app has a wrong type, say."""
 
@@ -97,6 +101,16 @@ def fault_of(error: BaseException) -> RedisFault:
         known = first.isalpha() and first.isupper()
         return RevocationRefused(first if known else type(error).__name__)
     return RedisAway(type(error).__name__)
+
+
+def level_fault(error: BaseException) -> str:
+    """Why Redis refused ``WAIT`` or ``WAITAOF``, in words for operators where we have them."""
+    text = str(error).lower()
+    if "unknown command" in text:
+        return WAITAOF_MISSING
+    if "appendonly is disabled" in text:
+        return NO_FILE_TO_SYNC
+    return str(fault_of(error))
 
 
 def fault_of_exchange(error: BaseException) -> RedisFault:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
 from app.log import new_log
 from app.revocation import Revocation
@@ -31,6 +31,7 @@ from .redis_fault import (
     RevocationRefused,
     fault_of,
     fault_of_exchange,
+    level_fault,
 )
 from .redis_link import REDIS_SECONDS, RedisLink
 
@@ -242,12 +243,25 @@ class Store:
         if len(refused) == len(touched):
             return str(fault_of(refused[0]))
         if isinstance(waited, RedisError):
-            return str(fault_of(waited))
+            return level_fault(waited)
         reached = waited[0] if isinstance(waited, list) else waited
         wanted = 1 if self._durability.level == "fsync" else self._durability.replicas
         if isinstance(reached, int) and reached >= wanted:
             return None
         return f"{self._durability.level}_{reached}_of_{wanted}"
+
+    async def level_fault(self, server: Redis) -> str | None:
+        """Why no write to this server can reach the level of durability; None where one may.
+
+        Raises what the library raises where the server does not answer.
+        """
+        if self._durability.level != "fsync":
+            return None  # replicas come and go: each write finds out
+        try:
+            await server.execute_command("WAITAOF", 1, 0, 1)
+        except ResponseError as error:
+            return level_fault(error)
+        return None
 
     @property
     def apps(self) -> Sequence[str]:

@@ -51,6 +51,7 @@ class Watch:
         self._faults: dict[str, str] = {"": "not asked yet"}
         self.level_error: str | None = None
         """Why the last write has not reached its level of durability; None when it has."""
+        self._level_faults: dict[str, str] = {}
         self.looked = False
         """Whether Redis has been asked at all, with whatever result."""
         self._told: set[tuple[str, str, str]] = set()
@@ -138,9 +139,25 @@ class Watch:
             return False
         self._say(place, None)
         before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
+        if before != self._run_ids[place]:
+            await self._look_at_level(place, server)
         # After an outage too, where the run id can not be read; and where nobody restarted but
         # everything is gone.
         return before != self._run_ids[place] or was_down or missing
+
+    async def _look_at_level(self, place: str, server: Redis) -> None:
+        """Report a server that can never be durable enough before a logout has to wait for it."""
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                fault = await self._store.level_fault(server)
+        except EXCHANGE_FAULTS:
+            return  # the next look finds it away
+        before = self._level_faults.pop(place, None)
+        if fault is not None:
+            self._warn(place, "durability", fault)
+            self.level_error = self._level_faults[place] = fault
+        elif before is not None and self.level_error == before:
+            self.level_error = None
 
     async def _last_is_gone(self, server: Redis, apps: list[str]) -> bool:
         last = self._last()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from app.embedded import path_with_wheel_first
+
 from .orphan import end_orphan
 from .ports import Ports, url
 from .processes import Child, ChildFault, running
@@ -178,6 +180,11 @@ def _http() -> httpx.AsyncClient:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without settings for another receiver, and without a proxy for loopback."""
+    """Ours, without settings for another receiver or a proxy for loopback, with the wheel's Valkey."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BCL_")}
-    return kept | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    return kept | {
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+        "PYTHONUNBUFFERED": "1",
+        "PATH": path_with_wheel_first(),
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.publish.redis_fault import WAITAOF_MISSING
 from app.tokens import fetch, provider_keys
 from app.words import FETCH_FAULTS
 from tests.support.provider import Provider
@@ -180,6 +181,18 @@ REDIS: dict[str, tuple[dict[str, str], str, str]] = {
     ),
     "a replica": ({"replicaof": "127.0.0.1 1"}, "redis role", "a replica takes no writes"),
 }  # fmt: skip
+
+
+def test_a_redis_without_waitaof_cannot_be_asked_for_fsync(
+    run: Run, provider: Provider, without_waitaof: RedisServer
+) -> None:
+    text = 'durability = "fsync"\n' + config(without_waitaof.url, issuer(provider))
+    ended = run("check", text)
+    assert ended.status == 1
+    assert rows(ended)["durability"] == (
+        "WRONG",
+        f"fsync cannot be reached here: {WAITAOF_MISSING}",
+    )
 
 
 @pytest.mark.parametrize(("options", "what", "detail"), REDIS.values(), ids=REDIS)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.publish.redis_fault import LevelNotReached
+from app.publish import store as store_module
+from app.publish.redis_fault import NO_FILE_TO_SYNC, WAITAOF_MISSING, LevelNotReached
 from app.publish.store import NEW_MARKER
+from app.publish.watch import Watch
 from app.settings_values import Durability
 from backchannel_logout import AppKeys
 from tests.support.receiver import wait_for
@@ -23,11 +25,19 @@ ONE_REPLICA = Durability("replicas", 1)
 Answers = Callable[[str], object]
 
 
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stalled machine must not turn a level that was missed, or reached, into a time-out."""
+    monkeypatch.setattr(store_module, "_LEVEL_SECONDS", 2.0)
+    monkeypatch.setattr(store_module, "REDIS_SECONDS", 30.0)
+
+
 @contextmanager
 def replica_of(primary: RedisServer, directory: Path) -> Iterator[RedisServer]:
     replica = RedisServer(directory, "--replicaof", "127.0.0.1", str(primary.port)).start()
     try:
         with primary.client() as client:
+            client.config_set("repl-diskless-sync-delay", 0)  # five seconds for nothing
             wait_for(lambda: client.info("replication").get("slave0"), "it is connected")
             wait_for(lambda: client.wait(1, 100) == 1, "the replica follows")
         yield replica
@@ -63,8 +73,9 @@ async def test_a_replica_that_has_it_counts_and_one_that_is_frozen_does_not(
 
 
 async def test_without_a_replica_the_level_is_not_reached(
-    new_shelf: NewShelf, shared_redis: RedisServer
+    new_shelf: NewShelf, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store_module, "_LEVEL_SECONDS", 0.05)
     shelf = new_shelf(shared_redis, durability=ONE_REPLICA)
     with pytest.raises(LevelNotReached, match="replicas_0_of_1"):
         await shelf.write()
@@ -74,6 +85,7 @@ async def test_without_a_replica_the_level_is_not_reached(
 async def test_a_file_that_was_synced_counts(
     new_shelf: NewShelf, shared_redis: RedisServer
 ) -> None:
+    shared_redis.require("WAITAOF")
     shelf = new_shelf(shared_redis, durability=FSYNC)
     assert await shelf.write() == NEW_MARKER
     assert await shelf.write() == 0
@@ -84,16 +96,48 @@ async def test_a_file_that_was_synced_counts(
 async def test_without_a_file_the_level_is_not_reached(new_shelf: NewShelf, tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis", "--appendonly", "no").start()
     try:
+        server.require("WAITAOF")
         shelf = new_shelf(server, durability=FSYNC)
-        with pytest.raises(LevelNotReached):
+        with pytest.raises(LevelNotReached, match=NO_FILE_TO_SYNC):
             await shelf.write()
     finally:
         server.stop()
 
 
+async def test_a_server_without_waitaof_is_named_before_and_at_a_write(
+    new_shelf: NewShelf, without_waitaof: RedisServer
+) -> None:
+    server = without_waitaof
+    shelf = new_shelf(server, durability=FSYNC)
+    watch = Watch(shelf.store, shelf.link, on_change=lambda: None)
+    await watch.look()
+    assert (watch.last_error, watch.level_error) == (None, WAITAOF_MISSING)
+    with pytest.raises(LevelNotReached, match=WAITAOF_MISSING):
+        await shelf.write()
+    assert shelf.look.exists(shelf.marker), "written, but not as durably"
+
+
+async def test_a_server_that_is_replaced_by_a_newer_one_is_no_longer_named(
+    new_shelf: NewShelf, shared_redis: RedisServer, without_waitaof: RedisServer
+) -> None:
+    shared_redis.require("WAITAOF")
+    server = without_waitaof
+    shelf = new_shelf(server, durability=FSYNC)
+    watch = Watch(shelf.store, shelf.link, on_change=lambda: None)
+    await watch.look()
+    assert watch.level_error == WAITAOF_MISSING
+    server.stop()
+    server.options = ()
+    server.start()
+    await watch.look()  # finds that its connection has ended
+    await watch.look()
+    assert (watch.last_error, watch.level_error) == (None, None)
+
+
 async def test_one_that_is_refused_is_refused_at_every_level(
     new_shelf: NewShelf, shared_redis: RedisServer
 ) -> None:
+    shared_redis.require("WAITAOF")
     shelf = new_shelf(shared_redis, durability=FSYNC)
     other = f"{shelf.app}-other"
     shelf.look.set(AppKeys(other).events, "not a stream")

@@ -151,6 +151,8 @@ async def test_a_redis_that_was_flushed_gets_everything(
 ) -> None:
     """Nobody restarted: what tells is the missing ``meta``, also where a write at a level of
     durability has left a part of it there."""
+    if level == "fsync":
+        redis_server.require("WAITAOF")
     shelf = new_shelf(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
     desk = Desk(shelf, accepted)
     await desk.look()

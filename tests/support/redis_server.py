@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+import pytest
 import redis
 
 from app.embedded import find_server
@@ -89,6 +90,22 @@ class RedisServer:
             self.process.send_signal(number)
             self.process.wait(20)
             self.process = None
+
+    def require(self, command: str) -> None:
+        """Skip the test where this server is too old to know a command."""
+        if not self.knows(command):
+            with self.client() as client:
+                version = client.info("server")["redis_version"]
+            pytest.skip(f"Redis {version} has no {command}")
+
+    def knows(self, command: str) -> bool:
+        """Whether this server has a command that wants arguments."""
+        with self.client() as client:
+            try:
+                client.execute_command(command)
+            except redis.ResponseError as error:
+                return "unknown command" not in str(error)
+        return True
 
     def freeze(self) -> None:
         """Stop answering without closing a connection."""
