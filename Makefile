@@ -31,7 +31,7 @@ setup: $(READY)
 # uv where it is, else venv and pip. Installs go by the hashes of requirements-dev.lock. Compiled at
 # once: where Python is told to write no bytecode, each start would do it again, for a sixth of it.
 $(READY): requirements-dev.lock pyproject.toml client/pyproject.toml
-	@echo "Setting up $(VENV); the first time this takes half a minute."
+	@echo "Setting up $(VENV); the first time this takes a minute or two."
 	@set -e; \
 	if command -v uv >/dev/null && uv venv -q --clear --python '>=3.11' $(VENV); then \
 		install="uv pip install -q --compile-bytecode --python $(PYTHON)"; \

@@ -26,7 +26,7 @@ from .settings_issuers import (
     Model,
 )
 from .settings_model import Settings
-from .settings_rules import faults_across
+from .settings_rules import Fault, address_faults, faults_across
 from .settings_sessions import Secret, SessionsSettings, session_faults, with_clients_of_kratos
 
 __all__ = [
@@ -47,6 +47,10 @@ _SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
 _SHORT_CLIENT = ("client_id", "app")
 _TOP_LEVEL = frozenset(Settings.model_fields) | {*_SHORT_ISSUER, *_SHORT_CLIENT}
 _IN_ENVIRONMENT = _TOP_LEVEL - {"issuers", "canary", "account_apps", "admin_oidc"}
+
+
+# Of the TOML parser's messages those that hold nothing of the file.
+_QUOTES_NOTHING = re.compile(r"[A-Za-z /-]+|Expected '=' after a key in a key/value pair")
 
 
 class SettingsFault(Exception):
@@ -76,14 +80,15 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         for detail in details:
             if detail["type"] == "too_short" and _is_echo(detail["loc"], details):
                 continue
-            sentence = _plain(detail["loc"], detail["type"], detail["msg"])
+            sentence = _plain(raw, detail["loc"], detail["type"], detail["msg"])
             faults.append(_line(detail["loc"], sentence, shown))
-    across = (
+    across: tuple[Fault, ...] = (
         *faults_across(raw), *session_faults(raw), *canary_faults(raw), *account_faults(raw),
         *admin_faults(raw),
     )  # fmt: skip
-    shared = shared_tokens(settings.account_apps) if settings is not None else ()
-    faults += [_line(loc, sentence, shown) for loc, sentence in (*across, *shared)]
+    if settings is not None:
+        across += (*shared_tokens(settings.account_apps), *address_faults(settings.addresses))
+    faults += [_line(loc, sentence, shown) for loc, sentence in across]
     if faults or settings is None:
         raise SettingsFault(sorted(set(faults)))
     return _resolve(settings)
@@ -99,10 +104,12 @@ def _read_file(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise SettingsFault([f"{path}: not TOML (nested too deeply)"]) from None
     except ValueError as error:
-        # The parser's message may quote the text at the fault; its end only says where. Plain
+        # The parser's message may quote the text at the fault, which may be a secret. Plain
         # ValueErrors: a NUL in the path, an integer of thousands of digits.
-        where = re.search(r"\(at (line \d+, column \d+|end of document)\)$", str(error))
-        raise SettingsFault([f"{path}: not TOML {where[0] if where else ''}".rstrip()]) from None
+        said = re.fullmatch(r"(.*?) ?(\(at (?:line \d+, column \d+|end of document)\))", str(error))
+        where = f" {said[2]}" if said else ""
+        why = f": {said[1]}" if said and _QUOTES_NOTHING.fullmatch(said[1]) else ""
+        raise SettingsFault([f"{path}: not TOML{where}{why}"]) from None
 
 
 def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -149,15 +156,29 @@ def _line(loc: tuple[int | str, ...], sentence: str, shown: Mapping[str, str]) -
     return f"{shown.get(name, name)}: {sentence}"
 
 
-def _plain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
-    """The library's message without its jargon."""
+def _plain(raw: Mapping[str, Any], loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    """The library's message without its jargon, and the mistake that TOML makes easy."""
     match kind:
         case "missing":
             return f"is required{_HINTS.get(loc[-1], '')}"
+        case "extra_forbidden" if len(loc) > 1 and loc[-1] in _TOP_LEVEL:
+            return "unknown setting here; put it above the first table"
         case "extra_forbidden":
             return "unknown setting"
+        case "tuple_type" if isinstance(_value_at(raw, loc), dict):
+            name = ".".join(part for part in loc if isinstance(part, str))
+            return f"write [[{name}]], not [{name}]: there may be several"
         case _:
             return message.removeprefix("Value error, ")
+
+
+def _value_at(raw: Any, loc: tuple[int | str, ...]) -> Any:
+    try:
+        for part in loc:
+            raw = raw[part]
+    except (KeyError, IndexError, TypeError):
+        return None  # the library's own name for an alternative stands in the place
+    return raw
 
 
 def _is_echo(loc: tuple[int | str, ...], details: list[Any]) -> bool:

@@ -133,6 +133,16 @@ class Settings(IssuerOptions, ClientOptions):
         return None if self.journal == Path(OFF) else self.journal
 
     @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """What this process and its embedded server listen on, by the names of the settings."""
+        found = {"listen": self.listen, "admin_listen": self.admin_listen}
+        if self.account_listen is not None:
+            found["account_listen"] = self.account_listen
+        if self.embedded:
+            found["embedded_port"] = ("127.0.0.1", self.embedded_port)
+        return found
+
+    @property
     def signing_issuers(self) -> tuple[IssuerSettings, ...]:
         """Those that send logout tokens."""
         return tuple(issuer for issuer in self.issuers if issuer.signs)

@@ -19,6 +19,9 @@ Fault = tuple[Loc, str]
 DEFAULT_MAX_SESSION_AGE = 30 * 86400
 
 
+_EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  compared, not listened on
+
+
 class _Use(NamedTuple):
     """One client's claim to a relying app."""
 
@@ -44,6 +47,18 @@ def faults_across(raw: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _client_faults(raw, issuer, i, uses)
     for of_one_app in uses.values():
         yield from _app_faults(of_one_app)
+
+
+def address_faults(addresses: Mapping[str, tuple[str, int]]) -> Iterator[Fault]:
+    """Listeners that would take each other's port, by the names of their settings."""
+    taken: list[tuple[str, str, int]] = []
+    for name, (named, port) in addresses.items():
+        host = "127.0.0.1" if named == "localhost" else named
+        for other, other_host, other_port in taken:
+            meet = host == other_host or not {host, other_host}.isdisjoint(_EVERYWHERE)
+            if meet and port == other_port != 0:
+                yield (name,), f"is the address of {other} too; give each its own port"
+        taken.append((name, host, port))
 
 
 def _issuer_faults(

@@ -180,7 +180,7 @@ def _http() -> httpx.AsyncClient:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without settings for another receiver or a proxy for loopback, with the wheel's Valkey."""
+    """Ours, without settings and proxy of somebody else, and with the wheel's Valkey."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BCL_")}
     return kept | {
         "NO_PROXY": "127.0.0.1",

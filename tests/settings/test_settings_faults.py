@@ -10,6 +10,7 @@ from app.settings import SettingsFault, load
 from app.settings_values import seconds
 
 from .conftest import Faults
+from .documents import document
 from .fault_cases import FAULTS
 
 
@@ -126,7 +127,10 @@ BAD_FILES: dict[str, tuple[bytes | None, str]] = {
     "missing": (None, "can not be read (No such file or directory)"),
     "not UTF-8": (b'issuer = "\xff"', "not UTF-8"),
     "UTF-16": ("listen = 1".encode("utf-16"), "not UTF-8"),
-    "not TOML": (b"listen: 1\n", "not TOML (at line 1, column 7)"),
+    "not TOML": (
+        b"listen: 1\n",
+        "not TOML (at line 1, column 7): Expected '=' after a key in a key/value pair",
+    ),
     "cut off": (b"[[issuers", "not TOML"),
     "nested without end": (b"a = " + b"[" * 10_000, "not TOML"),
     "an integer of 5000 digits": (b"a = " + b"9" * 5000, "not TOML"),
@@ -150,3 +154,55 @@ def test_bad_file(content: bytes | None, sentence: str, tmp_path: Path) -> None:
 def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsFault, match="can not be read"):
         load(tmp_path, {})
+
+
+MISTAKES: dict[str, tuple[str, str]] = {
+    "one bracket for issuers": (
+        document().replace("[[issuers]]", "[issuers]"),
+        "issuers: write [[issuers]], not [issuers]: there may be several",
+    ),
+    "one bracket for clients": (
+        document().replace("[[issuers.clients]]", "[issuers.clients]"),
+        "issuers[0].clients: write [[issuers.clients]], not [issuers.clients]: "
+        "there may be several",
+    ),
+    "a setting below the last table": (
+        document(rest='data_dir = "data"'),
+        "issuers[0].clients[0].data_dir: unknown setting here; put it above the first table",
+    ),
+    "two listeners at one address": (
+        document(top='listen = "127.0.0.1:9000"'),
+        "admin_listen: is the address of listen too; give each its own port",
+    ),
+    "one listener everywhere": (
+        document(top='listen = "0.0.0.0:9000"'),
+        "admin_listen: is the address of listen too; give each its own port",
+    ),
+    "the users' listener at the operators' address": (
+        document(top='account_listen = "localhost:9000"'),
+        "account_listen: is the address of admin_listen too; give each its own port",
+    ),
+    "the embedded server at the providers' address": (
+        document().replace('"redis://127.0.0.1:6379/0"', '"embedded"\nembedded_port = 8000'),
+        "embedded_port: is the address of listen too; give each its own port",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_that_is_easily_made_is_named(text: str, line: str, faults: Faults) -> None:
+    assert line in faults(text)
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        'listen = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"',
+        'listen = "127.0.0.1:8000"\nadmin_listen = "127.0.0.2:8000"',
+    ],
+    ids=["any free port", "two addresses of one machine"],
+)
+def test_addresses_that_do_not_meet_are_no_mistake(top: str, tmp_path: Path) -> None:
+    file = tmp_path / "receiver.toml"
+    file.write_text(document(top=top))
+    assert load(file, {}).addresses.keys() == {"listen", "admin_listen"}
