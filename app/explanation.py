@@ -145,10 +145,11 @@ async def _explain_signature(
         try:
             await signed_jwt.verify(jwt, issuer.plain, keys, arrived_at=time.time())
         except (TokenRefused, DependencyUnavailable) as fault:
-            error, current = keys.state().last_error, keys.current()
+            state, current = keys.state(), keys.current()
             report.fail("signature", fault)
-            if error is not None:
-                report.note("the issuer's keys", fetch_fault(error))
+            if state.last_error is not None:
+                said = fetch_fault(state.last_error, state.last_detail)
+                report.note("the issuer's keys", said)
             elif current is not None:
                 report.note("the issuer's keys", _listed(key.kid for key in current.keys))
         else:

@@ -60,12 +60,13 @@ FETCH_FAULTS = {
     "too_large": "larger than 512 KiB",
     "not_a_key_set": "the keys are no JSON Web Key Set with a key that can be used",
     "discovery_not_json": "the document is not JSON",
-    "discovery_issuer": "the document names another issuer; compare them character by character",
+    "discovery_issuer": "the document names another issuer than the settings",
     "discovery_jwks_uri": "the document names no jwks_uri",
 }
 """A sentence for each code of a failed fetch; ``http_404`` and the like speak for themselves."""
 
 
-def fetch_fault(code: str) -> str:
-    """A failed fetch for people: the code, and what it means."""
-    return f"{code}: {FETCH_FAULTS[code]}" if code in FETCH_FAULTS else code
+def fetch_fault(code: str, detail: str = "") -> str:
+    """A failed fetch for people: the code, and what it means or, where it is known, the detail."""
+    sentence = detail or FETCH_FAULTS.get(code)
+    return f"{code}: {sentence}" if sentence else code

@@ -72,7 +72,9 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     if not wanted:
         return Row(Verdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
     if state.last_error is not None:
-        return Row(Verdict.WRONG, what, f"{source}: {fetch_fault(state.last_error)}")
+        return Row(
+            Verdict.WRONG, what, f"{source}: {fetch_fault(state.last_error, state.last_detail)}"
+        )
     usable = keys.current()
     fitting = [key for key in (usable.keys if usable else ()) if key.algorithms & set(wanted)]
     algorithms = ", ".join(wanted)

@@ -8,7 +8,8 @@ import httpx
 
 from app.settings import IssuerSettings, Settings
 from app.settings_values import is_loopback
-from app.tokens.fetch import FETCH_SECONDS, FetchFailed, fetch_document
+from app.tokens.fetch import FETCH_SECONDS, FetchFailed, fetch_document, other_issuer
+from app.words import fetch_fault
 
 from .table import Row, Verdict
 
@@ -24,7 +25,7 @@ async def discovery_rows(issuer: IssuerSettings, client: httpx.AsyncClient) -> l
         found = await _discovery(issuer, client)
     except FetchFailed as fault:
         # Without jwks_uri the row of its keys has said it already.
-        said = f"what it supports is not known: discovery: {fault.code}"
+        said = f"what it supports is not known: discovery: {fetch_fault(fault.code, fault.detail)}"
         return [Row(Verdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
     return [Row(verdict, what, said) for verdict, said in _said(issuer, found)]
 
@@ -36,8 +37,10 @@ async def _discovery(issuer: IssuerSettings, client: httpx.AsyncClient) -> dict[
         found = json.loads(document)
     except (ValueError, RecursionError):
         raise FetchFailed("discovery_not_json") from None
-    if not isinstance(found, dict) or found.get("issuer") != issuer.issuer:
-        raise FetchFailed("discovery_issuer")
+    if not isinstance(found, dict):
+        raise other_issuer(None, issuer.issuer)
+    if found.get("issuer") != issuer.issuer:
+        raise other_issuer(found.get("issuer"), issuer.issuer)
     return found
 
 

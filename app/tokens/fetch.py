@@ -5,6 +5,7 @@ import asyncio
 import httpx
 
 from app.settings_values import may_fetch
+from app.words import shown
 
 # A provider that needs longer is down; the keys that are cached serve meanwhile.
 FETCH_SECONDS = 5.0
@@ -14,11 +15,22 @@ LARGEST_DOCUMENT = 512 * 1024
 
 
 class FetchFailed(Exception):
-    """The document could not be had. ``code`` is stable and holds nothing of the answer."""
+    """The document could not be fetched, or is not the one that was asked for.
 
-    def __init__(self, code: str) -> None:
+    ``code`` is stable and holds nothing of the answer. ``detail``, for operators alone, may quote
+    a short and escaped part of it.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.detail = detail
+
+
+def other_issuer(found: object, configured: str) -> FetchFailed:
+    """The fault of a discovery document that names another issuer than the settings."""
+    named = shown(found) if isinstance(found, str) else "no issuer"
+    return FetchFailed("discovery_issuer", f"it names {named}, the settings {shown(configured)}")
 
 
 def new_client() -> httpx.AsyncClient:

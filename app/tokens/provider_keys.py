@@ -17,7 +17,7 @@ from app.log import new_log
 from app.settings import IssuerSettings
 from app.spans import span
 
-from .fetch import FetchFailed, fetch_document
+from .fetch import FetchFailed, fetch_document, other_issuer
 from .jwks import KeySet, NotAKeySet, read_key_set
 
 log = new_log(__name__)
@@ -48,6 +48,8 @@ class KeyState:
     age: float | None
     """Seconds since the fetch that brought the keys began."""
     last_error: str | None
+    last_detail: str = ""
+    """What an operator has to know beside ``last_error``."""
 
 
 class _Budget:
@@ -97,6 +99,7 @@ class ProviderKeys:
         self._waiting = 0
         self._attempted = False
         self._last_error: str | None = None
+        self._last_detail = ""
         self._failures = 0
         """Fetches that failed since the last good one."""
         self._ended_at = float("-inf")
@@ -192,6 +195,7 @@ class ProviderKeys:
             skipped=key_set.skipped if key_set else 0,
             age=self._monotonic() - self._began_monotonic if key_set else None,
             last_error=self._last_error,
+            last_detail=self._last_detail,
         )
 
     async def aclose(self) -> None:
@@ -232,11 +236,12 @@ class ProviderKeys:
             with span("keys.fetch", issuer=name):
                 key_set = await self._fetch_key_set()
         except FetchFailed as error:
-            self._last_error = error.code
+            self._last_error, self._last_detail = error.code, error.detail
             self._failures += 1
             # The provider may have moved its keys: look them up anew next time.
             self._discovered_uri = None
-            log.warning("keys", outcome="failed", issuer=name, error=error.code)
+            detail = {"detail": error.detail} if error.detail else {}
+            log.warning("keys", outcome="failed", issuer=name, error=error.code, **detail)
         except Exception:
             # A fault of ours in this task must not end the renewal of the keys.
             self._last_error = "internal"
@@ -273,9 +278,11 @@ class ProviderKeys:
             metadata = json.loads(document)
         except (ValueError, RecursionError):
             raise FetchFailed("discovery_not_json") from None
-        if not isinstance(metadata, dict) or metadata.get("issuer") != self.issuer.issuer:
+        if not isinstance(metadata, dict):
+            raise other_issuer(None, self.issuer.issuer)
+        if metadata.get("issuer") != self.issuer.issuer:
             # Section 4.3: otherwise one tenant could hand out its keys for another.
-            raise FetchFailed("discovery_issuer")
+            raise other_issuer(metadata.get("issuer"), self.issuer.issuer)
         uri = metadata.get("jwks_uri")
         if not isinstance(uri, str):
             raise FetchFailed("discovery_jwks_uri")

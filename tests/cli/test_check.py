@@ -79,7 +79,7 @@ def _broken(**changes: object) -> Callable[[Provider], None]:
 PROVIDERS: dict[str, tuple[Callable[[Provider], None], str]] = {
     "discovery names another issuer": (
         _broken(discovery={"issuer": "https://other.example/"}),
-        "discovery: discovery_issuer: the document names another issuer",
+        'discovery: discovery_issuer: it names "https://other.example/", the settings "http://127',
     ),
     "discovery names no keys": (
         _broken(discovery={"jwks_uri": None}),
@@ -161,7 +161,7 @@ def test_a_jwks_uri_is_asked_without_discovery(
 def test_each_fault_of_a_fetch_has_a_sentence() -> None:
     """Those that the sources name, but for HTTP statuses and faults of our own."""
     sources = "".join(Path(module.__file__).read_text() for module in (fetch, provider_keys))
-    raised = set(re.findall(r'FetchFailed\("(\w+)"\)', sources))
+    raised = set(re.findall(r'FetchFailed\("(\w+)"[,)]', sources))
     assert len(raised) > 5
     assert raised == FETCH_FAULTS.keys()
 

@@ -156,15 +156,16 @@ def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
         load(tmp_path, {})
 
 
+_TWO_BRACKETS = "write [[{0}]], not [{0}]: there may be several"
+
 MISTAKES: dict[str, tuple[str, str]] = {
     "one bracket for issuers": (
         document().replace("[[issuers]]", "[issuers]"),
-        "issuers: write [[issuers]], not [issuers]: there may be several",
+        f"issuers: {_TWO_BRACKETS.format('issuers')}",
     ),
     "one bracket for clients": (
         document().replace("[[issuers.clients]]", "[issuers.clients]"),
-        "issuers[0].clients: write [[issuers.clients]], not [issuers.clients]: "
-        "there may be several",
+        f"issuers[0].clients: {_TWO_BRACKETS.format('issuers.clients')}",
     ),
     "a setting below the last table": (
         document(rest='data_dir = "data"'),
