@@ -18,7 +18,7 @@ from app.admin.provider_faults import as_answers
 from app.admin.records import Records
 from app.admin.resource import resource
 from app.history.reading import Unreadable
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import ROUNDS, sessions_of
 from app.sessions.ending import Ending, Step
 from app.sessions.endings import Endings
 from app.sessions.interface import SessionProvider
@@ -112,17 +112,27 @@ class SessionRoutes:
                 409, "current_session_unknown",
                 "the provider does not know the session that asks, so none was ended",
             )  # fmt: skip
-        others = [one for one in sessions if one.id != caller.session.sid]
-        endings: list[Ending] = []
-        for one in others[:MOST_AT_ONCE]:
-            try:
-                endings.append(await self._begin(caller, provider, one, request, known_at))
-            except ApiFault:
-                if not endings:
-                    raise
-                break  # what has begun goes on, and is said; for the rest it is asked again
-        shown: list[Json] = [await self._progress.shown(one) for one in endings]
-        return JSONResponse({"sessions": shown, "more": len(others) > len(endings)})
+        endings: dict[str, Ending] = {}
+        more = False
+        try:
+            for _ in range(ROUNDS):  # what begins while the others are ended ends, too
+                others = [
+                    one
+                    for one in sessions
+                    if one.id != caller.session.sid and one.id not in endings
+                ]
+                more = bool(others)
+                if not others or len(endings) >= MOST_AT_ONCE:
+                    break
+                for one in others[: MOST_AT_ONCE - len(endings)]:
+                    endings[one.id] = await self._begin(caller, provider, one, request, known_at)
+                known_at, sessions = self._clock(), await self._active(caller, provider)
+        except ApiFault:
+            if not endings:
+                raise
+            more = True  # what has begun goes on, and is said; for the rest it is asked again
+        shown: list[Json] = [await self._progress.shown(one) for one in endings.values()]
+        return JSONResponse({"sessions": shown, "more": more})
 
     # -- parts -----------------------------------------------------------------------------
 

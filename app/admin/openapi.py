@@ -63,6 +63,16 @@ def _paths() -> Json:
                 [*_PROVIDER, 409],
             ),
         },
+        user + "/state": {
+            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {ids}")],
+            "get": _operation(
+                "readEndingOfUser",
+                "How far the end of all sessions of a user is: the newest such end.",
+                [_query("issuer", _ISSUER)],
+                {200: "Ending"},
+                [400, 404, 503],
+            ),
+        },
         session: {
             "parameters": [_in_path("session", f"The session's id, its `sid`. {ids}")],
             "get": _operation(

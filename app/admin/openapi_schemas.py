@@ -108,7 +108,7 @@ SCHEMAS: dict[str, Json] = {
     "Ending": _object(
         {
             "issuer": _TEXT,
-            "session": _TEXT,
+            "session": _or_null(_TEXT),
             "user": _TEXT,
             "provider": _TEXT,
             "state": {
@@ -136,11 +136,13 @@ SCHEMAS: dict[str, Json] = {
             ),
             "explanation": _or_null(_TEXT),
             "apps": _list(_ref("AppEnding")),
-        }
+        },
+        description="`session` null: all sessions of the user, ended with one call.",
     ),
     "Endings": _object(
-        {"endings": _list(_ref("Ending")), "more": _FLAG},
-        description="`more`: there are further sessions; ask again.",
+        {"endings": _list(_ref("Ending")), "of_user": _or_null(_ref("Ending")), "more": _FLAG},
+        description="`of_user`: of all sessions, where they end with one call of the provider's."
+        " `more`: there are further sessions; ask again.",
     ),
     "Story": _object(
         {

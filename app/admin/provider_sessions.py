@@ -57,7 +57,7 @@ class ProviderSessions:
                 outcome=ending.step.value,
                 iss=ending.issuer,
                 apps=ending.apps,
-                sid=ending.session,
+                sid=ending.session or None,
                 sub=ending.user,
             )
         )

@@ -6,12 +6,12 @@ Everything here raises `ApiFault`.
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from app.history import History, Unreadable
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import ROUNDS, sessions_of
 from app.sessions.ending import Ending
 from app.sessions.endings import Endings
 from app.sessions.interface import SessionProvider
@@ -34,6 +34,17 @@ class Order:
     refresh_tokens: bool
     who: str
     why: str | None
+
+
+@dataclass(slots=True)
+class UserEndings:
+    """The end of a user's sessions, of each and of all."""
+
+    endings: list[Ending] = field(default_factory=list)
+    of_user: Ending | None = None
+    """Of all of them, where the provider ends them with one call."""
+    more: bool = False
+    """Whether there are more than are ended at once."""
 
 
 class SessionActs:
@@ -97,6 +108,14 @@ class SessionActs:
         """How far it is, with each app's proof as of now."""
         return await shown_ending(ending, self._history, self._endings.confirm_within)
 
+    async def watch_of_user(
+        self, request: Request, provider: SessionProvider, user: str
+    ) -> Ending | None:
+        """The newest end of all sessions of a user, as `watch` shows that of one session."""
+        await self._records.look_again("session.state", request, iss=provider.issuer, sub=user)
+        with _readable():
+            return await self._endings.find_of_user(provider.issuer, user)
+
     # -- acts ------------------------------------------------------------------------------
 
     async def end(
@@ -145,9 +164,13 @@ class SessionActs:
         order: Order,
         *,
         keep: str | None = None,
-    ) -> tuple[Sequence[Ending], bool]:
-        """End all sessions of a user, or all but ``keep``: their endings, and whether there are
-        more than are ended at once."""
+    ) -> UserEndings:
+        """End all sessions of a user, or all but ``keep``.
+
+        All of them end with the provider's one call, which also ends a session that begins while
+        they are listed. No provider has such a call for all but one: those are listed again until
+        no other one is there. Where there are more than `MOST_AT_ONCE`, the first of them end.
+        """
         async with self._audited(request, order, iss=provider.issuer, sub=user):
             known_at = self._records.clock()
             with as_answers():
@@ -157,25 +180,80 @@ class SessionActs:
                     409, "unknown_session", "the session of `except` is none of this user's; none"
                     " was ended",
                 )  # fmt: skip
+            found = UserEndings()
             ended = [one for one in sessions if one.id != keep]
-            endings: list[Ending] = []
-            for one in ended[:MOST_AT_ONCE]:
-                try:
-                    endings.append(await self._begin(request, provider, one, order, known_at))
-                except ApiFault as fault:
-                    if endings:
-                        # What is said of one alone, that nothing was done, is not true of all.
-                        fault.sentence = (
-                            f"{len(endings)} of {len(ended)} sessions end, and are followed; then"
-                            " it failed: ask again for the others"
-                        )
-                    raise
-            if not endings:
+            if not ended:
                 await self._records.act(
                     "session.end", request, outcome="nothing", who=order.who, why=order.why,
                     iss=provider.issuer, sub=user,
                 )  # fmt: skip
-            return endings, len(ended) > MOST_AT_ONCE
+            elif keep is None and len(ended) <= MOST_AT_ONCE:
+                with _readable():
+                    async with self._endings.all_of_user(
+                        provider, user,
+                        refresh_tokens=order.refresh_tokens, who=order.who, why=order.why,
+                    ) as found.of_user:  # fmt: skip
+                        await self._begin_each(request, provider, ended, order, known_at, found)
+            else:
+                await self._begin_each(request, provider, ended, order, known_at, found)
+                await self._begin_new(request, provider, user, order, keep, found)
+            return found
+
+    async def _begin_new(
+        self,
+        request: Request,
+        provider: SessionProvider,
+        user: str,
+        order: Order,
+        keep: str | None,
+        found: UserEndings,
+    ) -> None:
+        """End the sessions as well that began while the others were listed and ended."""
+        for _ in range(ROUNDS):
+            if found.more:
+                return
+            known_at, begun = self._records.clock(), {one.session for one in found.endings}
+            try:
+                with as_answers():
+                    listed = await sessions_of(provider, user)
+            except ApiFault:
+                found.more = True  # nobody knows
+                return
+            new = [one for one in listed if one.id != keep and one.id not in begun]
+            if not new:
+                return
+            await self._begin_each(request, provider, new, order, known_at, found)
+        found.more = True
+
+    async def _begin_each(
+        self,
+        request: Request,
+        provider: SessionProvider,
+        sessions: Sequence[ProviderSession],
+        order: Order,
+        known_at: float,
+        found: UserEndings,
+    ) -> None:
+        """Begin to end each of them, as far as there is room in ``found``."""
+        room, total = MOST_AT_ONCE - len(found.endings), len(found.endings) + len(sessions)
+        found.more = len(sessions) > room
+        for one in sessions[:room]:
+            try:
+                ending = await self._begin(request, provider, one, order, known_at, found.of_user)
+            except ApiFault as fault:
+                if found.of_user is not None:
+                    fault.sentence = (
+                        "all sessions of the user end, and are followed; then it failed: ask again"
+                        " to see how far each is"
+                    )
+                elif found.endings:
+                    # What is said of one alone, that nothing was done, is not true of all.
+                    fault.sentence = (
+                        f"{len(found.endings)} of {total} sessions end, and are followed; then"
+                        " it failed: ask again for the others"
+                    )
+                raise
+            found.endings.append(ending)
 
     async def _begin(
         self,
@@ -184,11 +262,12 @@ class SessionActs:
         session: ProviderSession,
         order: Order,
         known_at: float,
+        of_user: Ending | None = None,
     ) -> Ending:
         with _readable(), as_answers():
             ending = await self._endings.begin(
-                provider, session, known_at=known_at,
-                refresh_tokens=order.refresh_tokens, who=order.who, why=order.why,
+                provider, session, known_at=known_at, refresh_tokens=order.refresh_tokens,
+                who=order.who, why=order.why, user_ending=of_user,
             )  # fmt: skip
         await self._records.act(
             "session.end", request, outcome=ending.step.value, who=order.who, why=order.why,

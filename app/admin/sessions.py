@@ -34,6 +34,7 @@ class SessionRoutes:
         user, session = "/api/users/{user}/sessions", "/api/sessions/{session}"
         return [
             resource(user, GET=self.list_sessions, DELETE=self.end_all),
+            resource(user + "/state", GET=self.state_of_user),
             resource(session, GET=self.read, DELETE=self.end),
             resource(session + "/state", GET=self.state),
         ]
@@ -98,11 +99,27 @@ class SessionRoutes:
         found = asked.query(request, ["issuer", "except", *_ORDER])
         provider, order = self._acts.provider(found.get("issuer")), _order(request)
         user = provider_id(asked.segment(request, "user"))
-        endings, more = await self._acts.end_all(
-            request, provider, user, order, keep=found.get("except")
-        )
-        shown = [await self._acts.shown_ending(one) for one in endings]
-        return JSONResponse({"endings": shown, "more": more}, 202 if endings else 200)
+        ended = await self._acts.end_all(request, provider, user, order, keep=found.get("except"))
+        of_user = ended.of_user
+        body = {
+            "endings": [await self._acts.shown_ending(one) for one in ended.endings],
+            "of_user": None if of_user is None else await self._acts.shown_ending(of_user),
+            "more": ended.more,
+        }
+        if of_user is None:
+            return JSONResponse(body, 202 if ended.endings else 200)
+        where = f"/api/users/{quote(user, safe='')}/sessions/state"
+        return JSONResponse(body, 202, {"Location": self._at(where, provider)})
+
+    async def state_of_user(self, request: Request) -> Response:
+        """How far the end of all sessions of a user is."""
+        found = asked.query(request, ["issuer"])
+        provider = self._acts.provider(found.get("issuer"))
+        user = provider_id(asked.segment(request, "user"))
+        ending = await self._acts.watch_of_user(request, provider, user)
+        if ending is None:
+            raise not_found("nobody has ended all sessions of this user here, or it was days ago")
+        return JSONResponse(await self._acts.shown_ending(ending))
 
     # -- parts -----------------------------------------------------------------------------
 

@@ -9,6 +9,10 @@ from .model import ProviderSession
 MOST_PAGES = 50
 MOST_SESSIONS = 2000
 
+# How often the sessions of a user are listed again while they are ended one by one: after so many
+# rounds, somebody signs in all the time.
+ROUNDS = 3
+
 
 async def sessions_of(provider: SessionProvider, user_id: str) -> tuple[ProviderSession, ...]:
     """Every session of the user, each once. Raises `ProviderFault`.

@@ -1,5 +1,8 @@
 """The end of one session, from the request to the last app that has let go. Pure: a record.
 
+All sessions of a user have such a record of their own, beside one for each session: the provider
+ends them with one call, which also ends a session that began after they were listed.
+
     begun      noted in Redis: from here on it is followed to its end, whoever dies meanwhile
     asked      the provider has taken the request
     gone       the provider itself says that there is no such session any more
@@ -59,10 +62,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """One session of one issuer that is to end. Times are epoch seconds; None: not yet."""
+    """One session of one issuer that is to end, or all of a user. Times are epoch seconds; None:
+    not yet."""
 
     issuer: str
     session: str
+    """Empty: all sessions of the user."""
     user: str
     provider: str
     """The provider's kind; the ``source`` of what we write for it."""
@@ -79,6 +84,8 @@ class Ending:
     """The newest moment that the provider told of the session, by its own clock: what is to end may
     have logged in at any time up to then."""
     refresh_tokens: bool = False
+    user_ending: str | None = None
+    """The id of the record of all sessions of the user, whose call ends this session as well."""
     who: str = "-"
     why: str | None = None
     asked_at: float | None = None
@@ -95,7 +102,14 @@ class Ending:
 
     @property
     def id(self) -> str:
+        if self.of_user:
+            return user_ending_id(self.issuer, self.user, self.began_at)
         return ending_id(self.issuer, self.session)
+
+    @property
+    def of_user(self) -> bool:
+        """Whether it is all sessions of the user that are to end."""
+        return not self.session
 
     @property
     def untold(self) -> tuple[str, ...]:
@@ -141,7 +155,8 @@ class Ending:
     def to_fields(self) -> dict[str, str]:
         """What is known at its beginning, as fields of the hash."""
         fields = {
-            "v": "1",
+            # A release that does not know the second kind leaves it alone.
+            "v": "2" if self.of_user else "1",
             "issuer": self.issuer,
             "session": self.session,
             "user": self.user,
@@ -156,6 +171,8 @@ class Ending:
         }
         if self.used_at is not None:
             fields["used_at"] = repr(self.used_at)
+        if self.user_ending is not None:
+            fields["user_ending"] = self.user_ending
         if self.why is not None:
             fields["why"] = self.why
         return fields
@@ -165,7 +182,7 @@ class Ending:
         """Read the hash; None for one that this release does not understand."""
         texts = {name.decode(): value.decode() for name, value in fields.items()}
         try:
-            if texts.get("v") != "1":
+            if texts.get("v") != ("1" if texts["session"] else "2"):
                 return None
             return cls(
                 issuer=texts["issuer"],
@@ -178,6 +195,7 @@ class Ending:
                 created_at=json.loads(texts["created_at"]),
                 began_at=float(texts["began_at"]),
                 refresh_tokens=json.loads(texts["refresh_tokens"]),
+                user_ending=texts.get("user_ending"),
                 who=texts["who"],
                 why=texts.get("why"),
                 asked_at=_time(texts, "asked_at"),
@@ -205,6 +223,11 @@ TOLD = "told:"
 def ending_id(issuer: str, session: str) -> str:
     """One for each session, so that whoever ends it twice, or two at once, means the same one."""
     return digest(issuer, session)
+
+
+def user_ending_id(issuer: str, user: str, began_at: float) -> str:
+    """One for each request: a session that began after an earlier request was not part of it."""
+    return digest(issuer, f"{began_at!r}\n{user}")
 
 
 def with_told(ending: Ending, app: str, telling: Telling) -> Ending:
@@ -237,10 +260,17 @@ def explanation(ending: Ending, confirm_within: float) -> str | None:
     """A sentence for people where not everything went its normal way; None where it did."""
     if ending.step is Step.UNCONFIRMED:
         what = ending.trouble.what if ending.trouble is not None else "unknown"
+        if ending.of_user:
+            return (
+                f"The provider has not confirmed that all sessions of the user are gone ({what})."
+                " To end them in the apps all the same, write a revocation."
+            )
         return (
             f"The provider has not confirmed that the session is gone ({what})."
             " To end it in the apps all the same, write a revocation."
         )
+    if ending.of_user:
+        return None  # the receiver always writes this one itself
     if not (ours := ending.told_by_us):
         return None
     if not ending.awaits_token:
@@ -259,7 +289,7 @@ def as_json(ending: Ending, confirm_within: float) -> dict[str, Any]:
     """The record as JSON values, without the apps' proofs."""
     return {
         "issuer": ending.issuer,
-        "session": ending.session,
+        "session": ending.session or None,
         "user": ending.user,
         "provider": ending.provider,
         "state": ending.step.value,

@@ -2,6 +2,7 @@
 
     bcl:v1:ending:<id>         hash: how it began; then each fact, set once (HSETNX)
     bcl:v1:ending:<id>:lease   who follows it now; it runs out by itself
+    bcl:v1:ending:user:<h>     string: the id of the newest ending of all sessions of a user
     bcl:v1:endings             set: the ids of those that are not over
 
 Facts are set once, so two followers, which a lease that ran out can bring about, can not take back
@@ -14,7 +15,7 @@ import json
 from typing import Any
 
 from app.history.reading import Reading, needed
-from backchannel_logout.keys import VERSION
+from backchannel_logout.keys import VERSION, digest
 
 from .ending import TOLD, Ending, Telling, Trouble
 
@@ -69,6 +70,17 @@ class EndingNotes:
             return False
         await self.take(ending.id)
         return True
+
+    async def note_newest(self, ending: Ending) -> None:
+        """It is the newest of all sessions of its user."""
+        key = _newest(ending.issuer, ending.user)
+        await self._ask(key, "SET", key, ending.id, "EX", LIFE_SECONDS)
+
+    async def newest_of(self, issuer: str, user: str) -> Ending | None:
+        """The newest ending of all sessions of the user; None where there is none."""
+        key = _newest(issuer, user)
+        found = await self._ask(key, "GET", key)
+        return await self.load(found.decode()) if found else None
 
     async def load(self, ending_id: str) -> Ending | None:
         """What is known of it; None where there is none."""
@@ -143,6 +155,10 @@ class EndingNotes:
 
 def _key(ending_id: str) -> str:
     return PREFIX + ending_id
+
+
+def _newest(issuer: str, user: str) -> str:
+    return f"{PREFIX}user:{digest(issuer, user)}"
 
 
 def _lease(ending_id: str) -> str:

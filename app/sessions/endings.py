@@ -22,6 +22,7 @@ from .ending import Ending, ending_id
 from .ending_notes import LEASE_SECONDS, EndingNotes
 from .evidence import newest_id
 from .following import GIVE_UP_SECONDS, Follower, World
+from .following_user import UserFollower
 from .interface import SessionProvider
 from .model import ProviderSession
 
@@ -76,6 +77,7 @@ class Endings:
         refresh_tokens: bool = False,
         who: str = "-",
         why: str | None = None,
+        user_ending: Ending | None = None,
     ) -> Ending:
         """Have a session end that the provider has just told of; returns how far that is.
 
@@ -87,9 +89,12 @@ class Endings:
         `ProviderFault` where refresh tokens are to end as well and the provider does not take it.
 
         A session that is ``offline`` ends with its refresh tokens: there is nothing else of it.
+        ``user_ending`` is that of `all_of_user`, whose call ends this session.
         """
         refresh_tokens = refresh_tokens or session.offline
         ending = await self._new(provider, session, refresh_tokens, who, why)
+        if user_ending is not None:
+            ending = replace(ending, user_ending=user_ending.id)
         if await self._notes.create(ending, known_at):
             self._follow(ending)
             return ending
@@ -101,6 +106,52 @@ class Endings:
             await self._notes.with_refresh_tokens(ending.id)
             found = replace(found, refresh_tokens=True)
         return found
+
+    @contextlib.asynccontextmanager
+    async def all_of_user(
+        self,
+        provider: SessionProvider,
+        user: str,
+        *,
+        refresh_tokens: bool = False,
+        who: str = "-",
+        why: str | None = None,
+    ) -> AsyncIterator[Ending]:
+        """Have all sessions of a user end with the provider's one call for that.
+
+        Noted at the beginning. The call is made after the block, which begins the ending of each
+        session that is known, so that no logout token comes before its ending is there. Where the
+        block fails, or the process dies in it, the call is made all the same. Raises `Unreadable`
+        where Redis does not take the note; then nothing was done.
+        """
+        apps = sorted({client.app for client in self._issuers[provider.issuer].clients})
+        ending = Ending(
+            issuer=provider.issuer,
+            session="",
+            user=user,
+            provider=provider.kind,
+            apps=tuple(apps),
+            awaits_token=False,
+            positions=await self._positions(apps),
+            created_at=None,
+            began_at=round(self._clock(), 3),
+            refresh_tokens=refresh_tokens,
+            who=who,
+            why=why,
+        )
+        if not await self._notes.create(ending, ending.began_at):
+            yield ending  # another request of the same millisecond
+            return
+        try:
+            await self._notes.note_newest(ending)
+            yield ending
+        finally:
+            if ending.id not in self._followed:
+                self._follow(ending)
+
+    async def find_of_user(self, issuer: str, user: str) -> Ending | None:
+        """The newest ending of all sessions of a user, as `find` finds that of one session."""
+        return await self._notes.newest_of(issuer, user)
 
     async def find(self, issuer: str, session_id: str) -> Ending | None:
         """The ending of a session, under way or over; None where there is none, or it was days
@@ -136,9 +187,20 @@ class Endings:
             give_up=self._give_up,
             started_at=self._started_at,
             unavailable=self._unavailable,
+            also_end=self._also_end,
         )
-        task = asyncio.create_task(self._followed_to_its_end(Follower(world, ending)))
+        follower = (UserFollower if ending.of_user else Follower)(world, ending)
+        task = asyncio.create_task(self._followed_to_its_end(follower))
         self._followed[ending.id] = task
+
+    async def _also_end(
+        self, session: ProviderSession, ending: Ending, known_at: float, called: bool
+    ) -> None:
+        await self.begin(
+            self._providers[ending.issuer], session, known_at=known_at, who=ending.who,
+            why=ending.why, refresh_tokens=ending.refresh_tokens,
+            user_ending=ending if called else None,
+        )  # fmt: skip
 
     async def _followed_to_its_end(self, follower: Follower) -> None:
         try:
@@ -194,7 +256,6 @@ class Endings:
         issuer = self._issuers[session.issuer]
         apps, told = concerned(issuer, session)
         now = round(self._clock(), 3)
-        positions = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
         return Ending(
             issuer=session.issuer,
             session=session.id,
@@ -202,7 +263,7 @@ class Endings:
             provider=provider.kind,
             apps=tuple(apps),
             awaits_token=provider.sends_logout_tokens and told,
-            positions=dict(zip(apps, positions, strict=True)),
+            positions=await self._positions(apps),
             created_at=session.created_at,
             used_at=_used_at(session, at_most=now + issuer.leeway),
             began_at=now,
@@ -210,6 +271,10 @@ class Endings:
             who=who,
             why=why,
         )
+
+    async def _positions(self, apps: Sequence[str]) -> dict[str, str]:
+        newest = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
+        return dict(zip(apps, newest, strict=True))
 
 
 def _used_at(session: ProviderSession, *, at_most: float) -> float | None:

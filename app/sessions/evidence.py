@@ -37,7 +37,7 @@ async def telling(
     is a marker: most of the time there is none yet, and that is three keys.
     """
     keys = AppKeys(app)
-    wanted = [keys.sid(name, ending.session) for name in names]
+    wanted = [] if ending.of_user else [keys.sid(name, ending.session) for name in names]
     wanted += [keys.sub(name, ending.user) for name in names]
     wanted += [keys.all(name) for name in names]
     markers = await reading.of_app(app, [("GET", key) for key in wanted])
@@ -65,14 +65,24 @@ def _read(entry: Entry, ending: Ending, names: Sequence[str], leeway: float) -> 
         event = Event.from_fields(fields, entry_id)  # type: ignore[arg-type]
     except (MalformedEvent, UnknownEvent):
         return None
-    of_session = event.kind is EventKind.SESSION and event.sid == ending.session
+    of_session = (
+        event.kind is EventKind.SESSION and not ending.of_user and event.sid == ending.session
+    )
     of_user = event.kind is EventKind.USER and event.sub == ending.user
     if event.iss not in names or not (of_session or of_user or event.kind is EventKind.ALL):
         return None
+    if ending.of_user:
+        # Nothing less than what the provider's call ended.
+        enough = event.cutoff >= math.floor(ending.asked_at or ending.began_at)
+        return _as_telling(event, entry_id) if enough else None
     # What ends less than all of the session is about one before it, under the same id.
     if ending.used_at is not None and event.cutoff < math.floor(ending.used_at):
         return None
     # Of the session itself an earlier token is as good, as far as the clocks may differ.
     if event.cutoff < ending.began_at - (leeway if of_session else _CLOCKS) - 1:
         return None
+    return _as_telling(event, entry_id)
+
+
+def _as_telling(event: Event, entry_id: str) -> Telling:
     return Telling(event=entry_id, source=event.source, cutoff=event.cutoff, at=event.received_at)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from app.acts import revocations
@@ -57,6 +57,9 @@ class World:
     """Epoch seconds, of this process."""
     unavailable: Callable[[], float]
     """How many logout tokens the service has answered with 503."""
+    also_end: Callable[[ProviderSession, Ending, float, bool], Awaitable[object]]
+    """Begin the ending of one more session of this ending's user, unless it has begun. With
+    ``known_at`` of `Endings.begin`, and whether the call for all of them has ended it."""
 
 
 class Follower:
@@ -111,6 +114,8 @@ class Follower:
 
     async def _ask_provider(self) -> None:
         """Ask it to end the session, and once it has taken that, whether it is gone."""
+        if await self._waits_for_user_call():
+            return
         world, ending = self._world, self.ending
         try:
             if ending.asked_at is None:
@@ -131,11 +136,23 @@ class Follower:
             await self._note(gone_at=now, ended_by=self._ended_by(now, later))
             await self._note_trouble(None)
             return
-        if ending.asked_at is not None and self._waited_for_tokens():
-            await self._note_trouble(STILL_THERE, "")
-        else:
-            await self._note_trouble(None)
-        self._wait_for_provider(0.0)
+        await self._note_still_there(ending.asked_at is not None and self._waited_for_tokens())
+
+    async def _waits_for_user_call(self) -> bool:
+        """Whether one call for all sessions of the user is about to end this one.
+
+        When the provider has taken that call, it was asked for this session as well. Where the
+        call meets trouble, this session is ended by itself.
+        """
+        if self.ending.asked_at is not None or self.ending.user_ending is None:
+            return False
+        of_user = await self._world.notes.load(self.ending.user_ending)
+        if of_user is None:
+            return False
+        if of_user.asked_at is not None:
+            await self._note(asked_at=of_user.asked_at)
+            return False
+        return of_user.trouble is None and of_user.outcome is None
 
     def _later(self, found: ProviderSession | None) -> float | None:
         """When the session began that has got the id since (Keycloak does that); None: it is none.
@@ -154,6 +171,11 @@ class Follower:
             # Cutoffs are whole seconds, and what logged in at one is dead.
             return max(used, math.floor(later) - 1.0)
         return max(used, now)
+
+    async def _note_still_there(self, too_long: bool) -> None:
+        """The provider has taken the request, and goes on telling of what was to end."""
+        await self._note_trouble(STILL_THERE if too_long else None)
+        self._wait_for_provider(0.0)
 
     async def _note_fault(self, fault: ProviderFault) -> None:
         """It has no answer: nothing is known of the session, and it is asked again."""
@@ -196,7 +218,7 @@ class Follower:
             self._world.issuer, ending.untold,
             jti=f"ending-{ending.id}-{ending.began_at:.3f}",  # should two followers write it
             now=self._world.clock(), since=ending.ended_by or ending.gone_at,
-            sid=ending.session, sub=ending.user, source=ending.provider,
+            sid=ending.session or None, sub=ending.user, source=ending.provider,
         )  # fmt: skip
         until = asyncio.get_running_loop().time() + _WRITE_SECONDS
         try:

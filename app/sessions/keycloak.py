@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from .bulk import checked, others_of
+from .bulk import ROUNDS, checked, others_of
 from .calls import Answer, Calls
 from .interface import FaultKind, ProviderFault
 from .keycloak_shapes import ClientStats, Consent, NotFound, Realm, SessionShape
@@ -34,9 +34,6 @@ SEARCH_PAGE, SEARCH_PAGES = 500, 20
 
 # How long what the realm says of lifetimes is believed.
 REALM_SECONDS = 600.0
-
-# What began while the others were ended; after so many rounds somebody signs in all the time.
-ROUNDS = 3
 
 # Keycloak has had a slip of the pen in the first for years.
 _ITS_OWN = re.compile(r"(sess+ion|user) not found\b.*", re.IGNORECASE | re.DOTALL)

@@ -17,6 +17,7 @@ from tests.account.stage import (
     now,
     said,
 )  # fmt: skip
+from tests.support.api_server import Response
 from tests.support.auth0_api import fault, limited
 from tests.support.provider import ABSENT
 
@@ -286,3 +287,23 @@ def test_pages_of_configured_origins_may_ask_and_others_may_not(alice: AccountSc
     assert good.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-credentials" not in good.headers
     assert "access-control-allow-origin" not in preflight("https://evil.example").headers
+
+
+def test_one_that_begins_while_the_others_end_ends_too(
+    alice: AccountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
+    listed, late = alice.tenant._page, list[str]()
+
+    def page(user: str, query: dict[str, str]) -> Response:
+        found = listed(user, query)
+        if not late:
+            late.append(alice.tenant.add(user))
+        return found
+
+    monkeypatch.setattr(alice.tenant, "_page", page)
+    answer = alice.ask("DELETE", "", alice.session(own)).json()
+    assert [one["id"] for one in answer["sessions"]] == [other, *late]
+    assert answer["more"] is False
+    alice.until_final(late[0], alice.session(own))
+    assert own in alice.tenant.alive()

@@ -17,6 +17,7 @@ from tests.admin.api_stage import ALICE, ApiScene, api_scene, users
 from tests.support.api_server import Response
 from tests.support.auth0_api import ALL_SCOPES, limited
 from tests.support.auth0_api import fault as auth0_fault
+from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +124,65 @@ def test_all_sessions_of_a_user_end_and_no_other_user_notices(scene: ApiScene) -
     assert {scene.over(session)["state"] for session in own} == {"confirmed"}
     assert scene.tenant.alive() == {other}
     assert marker(scene, "shop", other) is None
+
+
+def test_all_end_with_the_providers_one_call_and_its_own_state_says_how_far_it_is(
+    scene: ApiScene,
+) -> None:
+    own = {scene.tenant.add(ALICE) for _ in range(3)}
+    before = len(scene.tenant.asked("DELETE"))
+    answer = scene.delete(users(ALICE), params={"by": "ada"})
+    where = users(ALICE).removeprefix("/") + "/state"
+    assert answer.headers["location"] == f"/api/{where}"
+    assert (answer.json()["of_user"]["session"], answer.json()["of_user"]["user"]) == (None, ALICE)
+    wait_for(lambda: scene.get(f"/{where}").json()["over"], "all of it is over", scene.receiver)
+    over = scene.get(f"/{where}").json()
+    assert over["state"] == "confirmed"
+    assert [one["source"] for one in over["apps"]] == ["auth0", "auth0"]
+    for session in own:
+        scene.over(session)
+    assert scene.tenant.asked("DELETE")[before:] == [f"/api/v2{users(ALICE)}"]
+    said = [one for one in scene.audit() if one["act"] == "session.ended" and one["who"] == "ada"]
+    assert len(said) == 4
+    assert fault_of(scene.get("/users/auth0%7Cnobody/sessions/state")) == (404, "not_found")
+
+
+def test_what_begins_while_the_others_are_ended_ends_too(
+    scene: ApiScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all but one, which no provider has a call for."""
+    mine, keep, late = scene.tenant.add(ALICE), scene.tenant.add(ALICE), list[str]()
+    listed = scene.tenant._page
+
+    def page(user: str, query: dict[str, str]) -> Response:
+        found = listed(user, query)
+        if not late:
+            late.append(scene.tenant.add(ALICE))
+        return found
+
+    monkeypatch.setattr(scene.tenant, "_page", page)
+    answer = scene.delete(users(ALICE), params={"except": keep}).json()
+    assert [one["session"] for one in answer["endings"]] == [mine, *late]
+    assert (answer["more"], answer["of_user"]) == (False, None)
+    for session in (mine, *late):
+        assert scene.over(session)["state"] == "confirmed"
+    assert scene.tenant.alive() == {keep}
+
+
+def test_where_somebody_signs_in_all_the_time_more_are_said_to_be_left(
+    scene: ApiScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, listed = scene.tenant.add(ALICE), scene.tenant._page
+    scene.tenant.add(ALICE)
+
+    def page(user: str, query: dict[str, str]) -> Response:
+        found = listed(user, query)
+        scene.tenant.add(ALICE)
+        return found
+
+    monkeypatch.setattr(scene.tenant, "_page", page)
+    assert scene.delete(users(ALICE), params={"except": keep}).json()["more"] is True
+    assert keep in scene.tenant.alive()
 
 
 def test_all_but_one_end(scene: ApiScene) -> None:

@@ -103,6 +103,22 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.02)
 
+    async def over_of_user(
+        self, user: str, step: Step = Step.CONFIRMED, at: str = "outcome"
+    ) -> Ending:
+        """`over`, of all sessions of the user; or when the fact ``at`` is known."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = await self.endings.find_of_user(self.issuer, user)
+            assert found is not None
+            if getattr(found, at) is not None:
+                break
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.02)
+        if at == "outcome":
+            assert found.outcome is step, found
+        return found
+
     async def send_token(self, app: str, session_id: str, **changes: Any) -> None:
         """What the receiver writes for a logout token."""
         members = {

@@ -65,8 +65,9 @@ def ending(found: Mapping[str, Any]) -> EndingShown:
         steps.append(Step(app["app"], said, "good" if app["proven"] else "bad"))
     over = found["over"] and state in ("proven", "unconfirmed")
     tone = {"proven": "good", "confirmed": "good", "unconfirmed": "bad"}.get(state, "wait")
+    whose = found["session"] or TEXTS["all_sessions"].format(user=found["user"])
     return EndingShown(
-        session=found["session"], state=STEPS[state], tone=tone, steps=steps,
+        session=whose, state=STEPS[state], tone=tone, steps=steps,
         trouble=_trouble(found["trouble"], over=found["over"]),
         explanation=found["explanation"], complete=over,
     )  # fmt: skip

@@ -70,6 +70,9 @@ class SessionPages:
         if not ids:
             raise bad_request(TEXTS["which_session"])
         found = [await self._acts.watch(request, provider, one) for one in ids]
+        if "all_of" in members:
+            user = provider_id(members["all_of"])
+            found.insert(0, await self._acts.watch_of_user(request, provider, user))
         shown = [ending(await self._acts.shown_ending(one)) for one in found if one is not None]
         return self._rendering.page(
             request, "ending", endings=shown, complete=all(one.complete for one in shown),
@@ -90,12 +93,15 @@ class SessionPages:
             raise bad_request(TEXTS["tick_the_box"])
         provider = self._provider(str(fields.get("issuer", "")))
         user = provider_id(str(fields.get("user", "")))
-        endings, more = await self._acts.end_all(request, provider, user, _order(request, fields))
-        if not endings:
+        ended = await self._acts.end_all(request, provider, user, _order(request, fields))
+        if not ended.endings:
             back = urlencode({"issuer": provider.issuer, "user": user})
             return RedirectResponse(f"{_LIST}?{back}", 303)
-        ids = [one.session for one in endings[:_MOST_SHOWN]]
-        return _to_endings(provider, ids, left_of=user if more else None)
+        ids = [one.session for one in ended.endings[:_MOST_SHOWN]]
+        return _to_endings(
+            provider, ids, left_of=user if ended.more else None,
+            all_of=user if ended.of_user is not None else None,
+        )  # fmt: skip
 
     def _provider(self, name: str | None) -> SessionProvider:
         """An empty choice of a form is none."""
@@ -108,10 +114,17 @@ def _order(request: Request, fields: FormData) -> Order:
 
 
 def _to_endings(
-    provider: SessionProvider, ids: Iterable[str], *, left_of: str | None = None
+    provider: SessionProvider,
+    ids: Iterable[str],
+    *,
+    left_of: str | None = None,
+    all_of: str | None = None,
 ) -> Response:
-    """``left_of`` is a user of whom sessions are left: more than are ended at once."""
+    """``left_of`` is a user of whom sessions are left: more than are ended at once. ``all_of`` is
+    one whose sessions all end with one call."""
     pairs = [("issuer", provider.issuer), *(("session", one) for one in ids)]
     if left_of is not None:
         pairs.append(("left_of", left_of))
+    if all_of is not None:
+        pairs.append(("all_of", all_of))
     return RedirectResponse(f"{_ENDING}?{urlencode(pairs)}", 303)

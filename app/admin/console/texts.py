@@ -169,6 +169,7 @@ TEXTS = {
     "list": "List",
     "end": "End",
     "end_all": "End all sessions",
+    "all_sessions": "All sessions of {user}",
     "end_sure": "Sign this user out everywhere",
     "refresh_tokens": "Also end refresh tokens that outlive it",
     "no_sessions": "The provider knows no session of this user.",

@@ -1,0 +1,103 @@
+"""All sessions of a user end at Keycloak and at Kratos themselves, with their own call for that."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.sessions.bulk import sessions_of
+from app.sessions.ending import Ending
+from backchannel_logout import AppKeys
+from tests.interop import kratos, kratos_dist
+from tests.interop.browser import loopback_only
+from tests.interop.keycloak import Keycloak
+from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
+from tests.interop.test_keycloak_sessions import Scene as Realm
+from tests.sessions.ending_stage import Scene, running
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.interop
+
+
+async def end_all(scene: Scene, user: str, *, refresh_tokens: bool = False) -> list[Ending]:
+    """Begin it as the admin API does; returns each session's ending when it is over."""
+    known_at, found = time.time(), await sessions_of(scene.provider, user)
+    async with scene.endings.all_of_user(
+        scene.provider, user, refresh_tokens=refresh_tokens
+    ) as of_user:
+        begun = [
+            await scene.endings.begin(
+                scene.provider, one, known_at=known_at, user_ending=of_user,
+                refresh_tokens=refresh_tokens,
+            )
+            for one in found
+        ]  # fmt: skip
+    over = [await scene.over(one) for one in begun]
+    await scene.over_of_user(user)
+    return over
+
+
+class Real(Scene):
+    """A scene whose provider is the real one; ``table`` is that of its session API."""
+
+    def __init__(self, table: str, server: RedisServer, tmp_path: Path) -> None:
+        self._own_table = table
+        super().__init__(None, server, tmp_path)  # type: ignore[arg-type]
+
+    def _table(self, _: object) -> str:  # type: ignore[override]
+        return self._own_table
+
+
+async def test_kratos_deletes_them_all(shared_redis: RedisServer, tmp_path: Path) -> None:
+    if why := kratos_dist.missing():
+        pytest.skip(why)
+    with kratos.running(tmp_path) as server:
+        user, neighbour = server.new_user(), server.new_user()
+        mine = [server.log_in(user).id for _ in range(3)]
+        theirs = server.log_in(neighbour).id
+        table = f'kind = "kratos"\nadmin_url = "{server.admin_url}"'
+        async with running(Real(table, shared_redis, tmp_path)) as scene:
+            over = await end_all(scene, user)
+            assert {one.session for one in over} == set(mine)
+            # Not only deactivated: there is nothing left to read.
+            assert [await scene.provider.read(one) for one in mine] == [None] * 3
+            assert await scene.provider.read(theirs) is not None
+            for app in (scene.shop, scene.news):
+                assert all(scene.marker(app, one) for one in mine)
+                assert scene.look.get(AppKeys(app).sub(scene.issuer, user)) is not None
+                assert scene.look.get(AppKeys(app).sub(scene.issuer, neighbour)) is None
+
+
+@pytest.fixture
+async def realm(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
+    monkeypatch.setattr("app.sessions.calls.CALL_SECONDS", 60)
+    found = keycloak.realm("alice", "bob")
+    client = {"clientId": "shop-web", "publicClient": True, "directAccessGrantsEnabled": True}
+    found.admin("POST", "/clients", client)
+    new_account(found, "bcl-receiver", *ROLES)
+    async with httpx.AsyncClient(**loopback_only() | {"timeout": 60}) as http:
+        yield Realm(found, http, None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("refresh_tokens", [False, True])
+async def test_keycloak_makes_earlier_tokens_void_where_refresh_tokens_end_too(
+    realm: Realm, shared_redis: RedisServer, tmp_path: Path, refresh_tokens: bool
+) -> None:
+    user, before = realm.realm.user_id("alice"), int(time.time())
+    mine = {await realm.sign_in("alice") for _ in range(2)}
+    mine.add(await realm.sign_in("alice", "openid offline_access"))
+    bobs = await realm.sign_in("bob")
+    table = (
+        f'kind = "keycloak"\napi_url = "{realm.realm.keycloak.url}"\nclient_id = "bcl-receiver"\n'
+        f'secret = "{SECRET}"\nrealm = "{realm.realm.issuer.rsplit("/", 1)[1]}"\n'
+        f'token_url = "{realm.realm.issuer}/protocol/openid-connect/token"'
+    )
+    async with running(Real(table, shared_redis, tmp_path), give_up=120.0) as scene:
+        over = await end_all(scene, user, refresh_tokens=refresh_tokens)
+        assert {one.session for one in over} == mine
+        assert await sessions_of(scene.provider, user) == ()
+        assert await scene.provider.read(bobs) is not None
+    not_before = realm.realm.admin("GET", f"/users/{user}")["notBefore"]
+    assert not_before >= before if refresh_tokens else not_before == 0
