@@ -75,6 +75,10 @@ def _read(entry: Entry, ending: Ending, names: Sequence[str], leeway: float) -> 
         # Nothing less than what the provider's call ended.
         enough = event.cutoff >= math.floor(ending.asked_at or ending.began_at)
         return _as_telling(event, entry_id) if enough else None
+    # Ours, of all the user's sessions, ends what logged in until the provider was asked. This
+    # session may have opened an app's later, until it was gone.
+    if event.kind is EventKind.USER and event.source == ending.provider:
+        return None
     # What ends less than all of the session is about one before it, under the same id.
     if ending.used_at is not None and event.cutoff < math.floor(ending.used_at):
         return None

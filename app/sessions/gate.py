@@ -35,12 +35,14 @@ class Gate:
 
     async def wait(self) -> None:
         """Return when the gate is open. Raises `ProviderFault` (limited) when that takes long."""
-        if (left := self.left()) > LONGEST_WAIT:
+        opens_at = self._opens_at
+        if self.left() > LONGEST_WAIT:
             raise self.fault()
-        if left > 0:
-            await asyncio.sleep(left)
-            if self.left() > 0:  # closed anew meanwhile: somebody else was told so
+        # More than once: uvloop counts whole milliseconds, so that a sleep ends up to one early.
+        while (left := self.left()) > 0:
+            if self._opens_at != opens_at:  # closed anew meanwhile: somebody else was told so
                 raise self.fault()
+            await asyncio.sleep(left)
 
     def close(self, headers: Mapping[str, str]) -> None:
         """Close for as long as the headers of a 429 say. Never opens a closed gate earlier."""

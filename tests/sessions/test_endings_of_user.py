@@ -145,6 +145,17 @@ async def test_a_login_after_the_call_lives_and_holds_nothing_up(scene: Scene) -
     assert scene.marker(scene.shop, again) is None
 
 
+async def test_a_login_by_a_session_that_was_not_gone_yet_is_dead(scene: Scene) -> None:
+    session = scene.api.add(ALICE)
+    scene.api.lag = 2.5
+    _, each = await begin_all(scene)
+    await scene.over_of_user(ALICE)
+    over = await scene.over(each[0])
+    assert over.gone_at > over.asked_at + 2
+    for app in (scene.shop, scene.news):
+        assert int(scene.marker(app, session) or 0) >= int(over.gone_at)
+
+
 async def test_while_the_call_meets_trouble_each_session_is_ended_by_itself(scene: Scene) -> None:
     mine = {scene.api.add(ALICE) for _ in range(2)}
     real, refuses = scene.api._end_all, [True]

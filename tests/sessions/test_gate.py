@@ -1,10 +1,12 @@
 """How long a provider that limits is left alone."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate
 
 import pytest
+import uvloop
 
 from app.sessions.gate import LONGEST_PAUSE, SHORTEST_PAUSE, UNKNOWN_PAUSE, Gate
 from app.sessions.interface import FaultKind, ProviderFault
@@ -70,6 +72,37 @@ async def test_it_opens_again() -> None:
     clock.passed = 60
     async with asyncio.timeout(1):
         await gate.wait()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_short_limit_is_waited_for_whichever_loop_it_is(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """uvloop, which the receiver runs on, ends a sleep up to a millisecond early."""
+
+    async def waits(number: int) -> None:
+        await asyncio.sleep(number / 1700)  # at any part of a millisecond
+        gate = Gate()
+        gate.close({"retry-after": "1"})
+        await gate.wait()
+        assert gate.left() == 0
+
+    async def wait_often() -> None:
+        await asyncio.gather(*(waits(number) for number in range(200)))
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(wait_often())
+
+
+async def test_who_waits_is_sent_away_when_it_closes_anew() -> None:
+    gate = Gate()
+    gate.close({"retry-after": "1"})
+    waiting = asyncio.create_task(gate.wait())
+    await asyncio.sleep(0)
+    gate.close({"retry-after": "60"})
+    with pytest.raises(ProviderFault) as caught:
+        await waiting
+    assert caught.value.kind is FaultKind.LIMITED
 
 
 def test_a_second_429_never_opens_it_earlier() -> None:
