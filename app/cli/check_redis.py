@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.settings_values import Durability
 from backchannel_logout.connection import AsyncClient, aclose
 
+from .check_redis_access import access_rows
 from .table import Row, Verdict, count
 
 
@@ -39,6 +40,7 @@ async def redis_rows(settings: Settings) -> list[Row]:
         async with asyncio.timeout(REDIS_SECONDS * 3):
             infos = await _infos(redis, what)
             durability = await _durability_row(redis, settings.durability)
+            access = await access_rows(redis, url)
     except AuthenticationError:
         return [Row(Verdict.WRONG, what, "refuses this user or password")]
     except ResponseError:
@@ -50,7 +52,8 @@ async def redis_rows(settings: Settings) -> list[Row]:
     finally:
         with contextlib.suppress(RedisError, RedisClusterException, OSError):
             await aclose(redis)
-    return [*(row for server, info in infos for row in _info_rows(server, info)), durability]
+    said = (row for server, info in infos for row in _info_rows(server, info))
+    return [*said, *access, durability]
 
 
 async def _infos(redis: AsyncClient, what: str) -> list[tuple[str, dict[str, Any]]]:

@@ -22,9 +22,12 @@ from .check import journal_row
 from .parts import add_json, opened
 from .table import Row, Verdict, print_table
 
-HELP = "the running service, issuers, apps and journal; exit 1 if something is wrong"
+HELP = "the running service, issuers, apps and journal; exit 1: a fault, 3: warnings only"
 
 _READYZ_SECONDS = 5.0
+
+# Exit status: warnings, and nothing that is wrong. 1 and 2 are taken, by faults and by argparse.
+_WARNED = 3
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where we ask, not where we listen
 
@@ -42,15 +45,17 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     ]
     if ready is None or "journal" not in ready:
         rows.append(journal_row(settings))
+    verdicts = {row.verdict for row in rows}
+    warned = _WARNED if Verdict.WARNING in verdicts else 0
     if arguments.json:
-        wrong = any(row.verdict is Verdict.WRONG for row in rows)
+        wrong = Verdict.WRONG in verdicts
         found = {"healthy": not wrong, "service": ready, "apps": as_json(apps)}
         found["rows"] = [
             {"verdict": row.verdict.value, "what": row.what, "detail": row.detail} for row in rows
         ]
         print(json.dumps(found))
-        return 1 if wrong else 0
-    return print_table(rows)
+        return 1 if wrong else warned
+    return print_table(rows) or warned
 
 
 async def _look(settings: Settings) -> tuple[dict[str, Any] | None, list[AppOverview]]:

@@ -6,10 +6,14 @@ __all__ = ["Row", "Verdict", "count", "print_table"]
 
 
 def print_table(rows: list[Row]) -> int:
-    """Print the table and what follows from it; returns the exit status."""
+    """Print the table and its result; returns 1 where something is wrong, else 0."""
     width = max(len(row.what) for row in rows)
     for row in rows:
         print(f"{row.verdict:<5}  {row.what:<{width}}  {row.detail}")
-    wrong = sum(row.verdict is Verdict.WRONG for row in rows)
-    print(f"\n{count(wrong, 'fault')}" if wrong else "\nnothing is wrong")
+    wrong, warnings = (
+        sum(row.verdict is verdict for row in rows) for verdict in (Verdict.WRONG, Verdict.WARNING)
+    )
+    found = [count(wrong, "fault")] if wrong else []
+    found += [count(warnings, "warning")] if warnings else []
+    print("\n" + (", ".join(found) or "nothing is wrong"))
     return 1 if wrong else 0

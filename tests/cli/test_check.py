@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.check_redis_access import encryption_rows
 from app.publish.redis_fault import WAITAOF_MISSING
 from app.tokens import fetch, provider_keys
 from app.words import FETCH_FAULTS
@@ -277,6 +278,65 @@ def test_a_user_who_may_not_run_info_is_no_fault(
     what = f"redis 127.0.0.1:{guarded_redis.port}/0"
     assert rows(ended)[what] == ("?", "answers, but this user may not run INFO")
     assert SECRET not in ended.out + ended.err
+
+
+# An address that is not this machine's: nothing listens there, which its dash allows.
+ELSEWHERE = {"bind": "127.0.0.1 -192.0.2.1"}
+
+ACCESS: dict[str, tuple[dict[str, str], str, str]] = {
+    "on loopback alone": ({"bind": "127.0.0.1"}, "ok", "no password is needed, and only"),
+    "elsewhere, in protected mode": (ELSEWHERE, "ok", "no password is needed, and only"),
+    "elsewhere": (ELSEWHERE | {"protected-mode": "no"}, "WRONG", "no password is needed: anybody"),
+    "elsewhere, with a password": (
+        ELSEWHERE | {"protected-mode": "no", "requirepass": SECRET}, "ok", "a password is needed",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "verdict", "detail"), ACCESS.values(), ids=ACCESS)
+def test_a_redis_that_is_open_to_others_is_a_fault(
+    options: dict[str, str],
+    verdict: str,
+    detail: str,
+    run: Run,
+    provider: Provider,
+    redis_server: RedisServer,
+) -> None:
+    url = redis_server.url
+    with redis_server.client() as client:
+        client.config_set(*(word for option in options.items() for word in option))
+    if "requirepass" in options:
+        url = url.replace("//", f"//:{SECRET}@")
+    ended = run("check", config(url, issuer(provider)))
+    found, said = rows(ended)["redis access"]
+    assert (found, said[: len(detail)]) == (verdict, detail)
+    assert ended.status == (1 if verdict == "WRONG" else 0)
+    assert SECRET not in ended.out + ended.err
+
+
+def test_a_default_user_without_a_password_is_a_fault_beside_others_with_one(
+    run: Run, provider: Provider, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "writer", "on", f">{SECRET}", "~*", "&*", "+@all")
+        client.config_set("bind", ELSEWHERE["bind"], "protected-mode", "no")
+    url = redis_server.url.replace("//", f"//writer:{SECRET}@")
+    assert rows(run("check", config(url, issuer(provider))))["redis access"][0] == "WRONG"
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("redis://10.0.0.7:6379", True),
+        ("redis+sentinel://127.0.0.1,10.0.0.7/main", True),
+        ("rediss://10.0.0.7:6379", False),
+        ("redis://user:secret@localhost:6379/0", False),
+        ("redis://[::1]:6379", False),
+        ("unix:///run/redis.sock", False),
+    ],
+)
+def test_what_crosses_a_network_is_encrypted(url: str, warned: bool) -> None:
+    assert bool([*encryption_rows(url)]) is warned
 
 
 def test_an_embedded_server_is_looked_for_and_not_started(

@@ -90,7 +90,7 @@ def test_what_an_app_has_not_dealt_with_is_a_warning(
         reader = Reader(name="web", kind=ReaderKind.CACHE, at=time.time(), position="0-0")
         look.hset(keys.readers, "web", reader.to_json())
     ended = run("status", settings(shared_redis, app, tmp_path), "--json")
-    assert ended.status == 0
+    assert ended.status == 3, "warnings, and nothing worse"
     said = " | ".join(details(ended, f"app {app}"))
     assert "reads: 1 cache" in said
     assert "a reader is 101 events behind" in said

@@ -1,0 +1,111 @@
+"""`check`'s look at who else reaches Redis: without a password, or on the way there.
+
+Whoever writes to it ends sessions and brings ended ones back to life, so a server that is open to
+others is a fault, and not only advice.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import RedisClusterException, RedisError
+
+from app.publish.redis_link import RedisLink
+from app.settings_values import is_loopback
+from backchannel_logout.connection import AsyncClient
+
+from .table import Row, Verdict
+
+_WHAT = "redis access"
+_OPEN = "no password is needed: anybody who reaches it ends sessions, and brings ended ones back"
+_CURE = "set requirepass, or ACL users and `ACL SETUSER default off`"
+_CREDENTIALS = ("username", "password", "credential_provider", "connection_pool")
+_LOOPBACK = ("127.", "::1", "localhost")
+
+_WORST_FIRST = (Verdict.WRONG, Verdict.UNKNOWN, Verdict.RIGHT)
+
+# Before it, an address to bind to switched protected mode off.
+_STRICT_PROTECTED_MODE = 7
+
+
+async def access_rows(redis: AsyncClient, url: str) -> list[Row]:
+    """A row about passwords, and one where the connection is not encrypted."""
+    try:
+        servers = await RedisLink(redis).primaries()
+        found = [await _open_to(server, url) for server in servers.values()]
+    except (RedisError, RedisClusterException, OSError):
+        return []  # it does not answer, which has a row of its own
+    worst = min(found, key=lambda row: _WORST_FIRST.index(row.verdict))
+    return [worst, *encryption_rows(url)]
+
+
+def encryption_rows(url: str) -> Iterator[Row]:
+    """A row where what crosses a network can be read there."""
+    scheme = url.partition("://")[0]
+    if scheme.startswith(("rediss", "unix")) or _is_local(url):
+        return
+    said = "not encrypted: a password, and every session id, can be read on the way; use rediss"
+    yield Row(Verdict.WARNING, _WHAT, said)
+
+
+async def _open_to(server: Redis, url: str) -> Row:
+    """Whether one server lets in somebody without a password, and from where."""
+    stranger = await _without_credentials(server)
+    try:
+        # Harmless, and answered to nobody who must sign in first.
+        await stranger.exists("bcl:v1:hash_key")
+        reached = await _reached_by_others(stranger)
+    except (RedisError, OSError):
+        return Row(Verdict.RIGHT, _WHAT, "a password is needed")
+    finally:
+        with contextlib.suppress(RedisError, OSError):
+            await stranger.aclose()
+    if reached is False:
+        return Row(Verdict.RIGHT, _WHAT, "no password is needed, and only this machine reaches it")
+    if reached is None and _is_local(url):
+        return Row(Verdict.UNKNOWN, _WHAT, f"{_OPEN}; whether others do, it does not say; {_CURE}")
+    return Row(Verdict.WRONG, _WHAT, f"{_OPEN}; {_CURE}")
+
+
+async def _without_credentials(server: Redis) -> Redis:
+    """A client of the same server that says nobody's name."""
+    pool = server.connection_pool
+    options: dict[str, Any] = {
+        name: value for name, value in pool.connection_kwargs.items() if name not in _CREDENTIALS
+    }
+    kind = pool.connection_class
+    if isinstance(pool, SentinelConnectionPool):
+        options["host"], options["port"] = await pool.get_master_address()
+        kind = SSLConnection if issubclass(kind, SSLConnection) else Connection
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **options))
+
+
+async def _reached_by_others(stranger: Redis) -> bool | None:
+    """Whether it listens to other machines; None where it does not say."""
+    try:
+        answer: dict[Any, Any] = await stranger.config_get("bind", "protected-mode")
+        version = (await stranger.info("server"))["redis_version"]
+    except (RedisError, KeyError):
+        return None
+    said = {_text(name): _text(value) for name, value in answer.items()}
+    places = [one.removeprefix("-") for one in said.get("bind", "").split()]
+    if places and all(one.startswith(_LOOPBACK) for one in places):
+        return False
+    strict = int(str(version).partition(".")[0]) >= _STRICT_PROTECTED_MODE
+    return not (said.get("protected-mode") == "yes" and (strict or not places))
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _is_local(url: str) -> bool:
+    """Whether every host that the URL names is this machine."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix":
+        return True
+    hosts = rest.partition("?")[0].partition("/")[0].rpartition("@")[2].split(",")
+    return all(is_loopback(f"http://{urlsplit('//' + host).netloc}") for host in hosts)
