@@ -10,9 +10,11 @@ The standard way of a record takes as long as half a signature: it looks for the
 thread and the process. Nobody sees those here, so they are not found out.
 """
 
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 
 from app.settings import Settings
@@ -33,13 +35,14 @@ _json_line: "JsonLine | None" = None
 def set_up_log(settings: Settings | None = None, *, least: str | None = None) -> None:
     """Send the log of this process to standard error, as the settings say.
 
-    ``least`` is the level from which on lines are told, in place of ``log_level``.
+    ``least``, for commands, is the lowest level that is logged, in place of ``log_level``; their
+    lines are written at once, among what they print.
     """
     global _json_line  # noqa: PLW0603  like the logging that it stands beside: one for the process
     wanted = settings.log_format if settings else "auto"
     level = getattr(logging, (least or (settings.log_level if settings else "info")).upper())
     as_json = wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
-    handler = LineHandler()
+    handler = LineHandler(LINES.write if least is None else _print)
     handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -59,18 +62,23 @@ def json_line() -> "JsonLine | None":
     return _json_line
 
 
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a full disk, a closed terminal
+        print(line, file=sys.stderr)
+
+
 class LineHandler(logging.Handler):
-    """Hands each line to `LINES`."""
+    """Hands each line to ``write``, which never fails: a full disk must cost no logout."""
+
+    def __init__(self, write: Callable[[str], None] = LINES.write) -> None:
+        super().__init__()
+        self.write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.write(self.format(record))
         except (TypeError, ValueError):  # arguments that do not fit their text
             self.handleError(record)
-
-    def write(self, line: str) -> None:
-        """Write a line that has no end yet. Never fails: a full disk must cost no logout."""
-        LINES.write(line)
 
 
 class JsonLine:
