@@ -82,7 +82,10 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     if others := state.keys - len(fitting):
         detail += f", {others} for other algorithms"
     if state.skipped:
-        detail += f", {state.skipped} passed over (not for signatures, too small, or unreadable)"
+        detail += (
+            f", {state.skipped} passed over (not for signatures, too small, too large,"
+            " unreadable, or one of too many)"
+        )
     if not fitting:
         return Row(Verdict.WRONG, what, f"{detail}; compare algorithms with the provider's")
     return Row(Verdict.RIGHT, what, detail)

@@ -8,12 +8,13 @@ the moment when it was received, and written like any other. Nothing here surviv
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.inbound.backchannel import REQUEST_SECONDS, Provider
+from app.inbound.parked_tokens import ENTRY_BYTES, Parked, ParkedTokens
 from app.inbound.revocations import revocations_for
 from app.log import new_log
 from app.publish.writer import Writer
@@ -30,9 +31,9 @@ LONGEST_STAY = 600.0
 # Over all issuers, however many there are.
 MOST_BYTES = 64 << 20
 
-# What an entry takes beside the token's own bytes: object heads, the time, the request's id, a
-# place in the table.
-ENTRY_BYTES = 384
+# Real ones have 600 to 2,000 bytes. A body may have thirty times as many, so that seventy forgeries
+# would fill an issuer's places.
+LONGEST_TOKEN = 8 << 10
 
 # How often tokens that could not be written are tried again, and old ones are let go.
 TRY_SECONDS = 5.0
@@ -41,35 +42,26 @@ TRY_SECONDS = 5.0
 TELL_SECONDS = 60.0
 
 
-class _Parked(NamedTuple):
-    """A token that waits: since when, in epoch seconds, and by which request it came."""
-
-    arrived_at: float
-    request_id: str
-
-
 class _Row:
-    """The tokens of one issuer, in the order of their arrival."""
+    """The tokens of one issuer."""
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self.issuer = provider.issuer.plain
-        self.tokens: dict[bytes, _Parked] = {}
-        """Only the bytes of each: what was parsed is larger."""
-        self.bytes = 0
+        self.tokens = ParkedTokens()
         self.due = asyncio.Event()
         """A key set has arrived."""
         self.unwritten = False
         """A token with a good signature could not be written."""
-        self.turned_away = 0
-        self.told_at = float("-inf")
+        self.turned_away: Counter[str] = Counter()
+        self.told_at: dict[str, float] = {}
 
 
 class Parking:
     """Keeps tokens without a key, and settles them when a key set arrives.
 
-    ``most_tokens`` and ``most_bytes`` are for each issuer; 0 turns it off. When it is full,
-    who came first keeps the place. ``clock`` is epoch seconds.
+    ``most_tokens`` and ``most_bytes`` are for each issuer; 0 turns it off. When it is full, one
+    that is drawn at random loses its place (`ParkedTokens`). ``clock`` is epoch seconds.
     """
 
     def __init__(
@@ -100,9 +92,9 @@ class Parking:
         oldest has been here."""
         now = self._clock()
         for issuer, row in self._rows.items():
-            oldest = next(iter(row.tokens.values()), None)
-            seconds = 0.0 if oldest is None else max(0.0, now - oldest.arrived_at)
-            yield issuer, len(row.tokens), row.bytes, seconds
+            oldest = row.tokens.oldest()
+            seconds = 0.0 if oldest is None else max(0.0, now - oldest[1].arrived_at)
+            yield issuer, len(row.tokens), row.tokens.bytes, seconds
 
     def park(
         self, token: bytes, jwt: UnverifiedJwt, issuer: str, arrived_at: float, request_id: str
@@ -110,7 +102,7 @@ class Parking:
         """Keep ``token``, which is ``jwt``, for the keys of ``issuer``.
 
         Does nothing for a token that is there already, or would be refused with any key, and
-        where there is no room. The header must have been checked.
+        where it is too large. The header must have been checked.
         """
         row = self._rows[issuer]
         if not self._most_tokens or not self._most_bytes or token in row.tokens:
@@ -119,32 +111,51 @@ class Parking:
             logout_token.check_claims(jwt.unverified_claims, row.issuer, now=arrived_at)
         except TokenRefused:
             return
-        size = len(token) + ENTRY_BYTES
-        if (
-            len(row.tokens) >= self._most_tokens
-            or row.bytes + size > self._most_bytes
-            or self._bytes + size > MOST_BYTES
-        ):
-            self._tell_full(row, arrived_at)
+        if len(token) > min(LONGEST_TOKEN, self._most_bytes - ENTRY_BYTES):
+            self._turn_away(row, "too_large", arrived_at)
             return
-        row.tokens[token] = _Parked(arrived_at, request_id)
-        row.bytes += size
-        self._bytes += size
-        row.provider.keys.want()
+        if self._make_room(row, len(token) + ENTRY_BYTES, arrived_at):
+            row.tokens.add(token, Parked(arrived_at, request_id))
+            self._bytes += len(token) + ENTRY_BYTES
+            row.provider.keys.want()
 
-    def _tell_full(self, row: _Row, now: float) -> None:
-        row.turned_away += 1
+    def _make_room(self, row: _Row, size: int, now: float) -> bool:
+        """Whether there is room for a token of this ``size``. Others may lose their places."""
+        while len(row.tokens) >= self._most_tokens or row.tokens.bytes + size > self._most_bytes:
+            if not self._let_one_go(row, now):
+                return False
+        while self._bytes + size > MOST_BYTES:
+            # So that an issuer whose tokens are many never takes the places of the others.
+            fullest = max(self._rows.values(), key=lambda one: one.tokens.bytes)
+            if not self._let_one_go(fullest, now):
+                return False
+        return True
+
+    def _let_one_go(self, row: _Row, now: float) -> bool:
+        drawn = row.tokens.draw()
+        if drawn is not None:
+            self._remove(row, drawn)
+        self._turn_away(row, "full", now)
+        return drawn is not None
+
+    def _remove(self, row: _Row, token: bytes) -> Parked:
+        self._bytes -= len(token) + ENTRY_BYTES
+        return row.tokens.remove(token)
+
+    def _turn_away(self, row: _Row, outcome: str, now: float) -> None:
+        """Count it, and tell it once a minute: a flood would fill the log."""
+        row.turned_away[outcome] += 1
         if self._teller.tally is not None:
             self._teller.tally.parked_turned_away(row.issuer.issuer)
-        if abs(now - row.told_at) >= TELL_SECONDS:
+        if abs(now - row.told_at.get(outcome, float("-inf"))) >= TELL_SECONDS:
             log.error(
                 "parking",
-                outcome="full",
+                outcome=outcome,
                 issuer=row.issuer.issuer,
                 parked=len(row.tokens),
-                turned_away=row.turned_away,
+                turned_away=row.turned_away.pop(outcome),
             )
-            row.told_at, row.turned_away = now, 0
+            row.told_at[outcome] = now
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -165,20 +176,21 @@ class Parking:
             if row.due.is_set() or row.unwritten:
                 row.due.clear()
                 row.unwritten = False
-                for token in list(row.tokens):
-                    await self._settle(row, token)
-                    await asyncio.sleep(0)  # requests come first
+                for token in row.tokens:
+                    if token in row.tokens:  # it may have lost its place meanwhile
+                        await self._settle(row, token)
+                        await asyncio.sleep(0)  # requests come first
 
     def _let_go(self, row: _Row) -> None:
         """Drop what has waited for too long: from the front, for it is in order."""
         now = self._clock()
-        while row.tokens:
-            token, parked = next(iter(row.tokens.items()))
+        while (oldest := row.tokens.oldest()) is not None:
+            token, parked = oldest
             if now - parked.arrived_at <= LONGEST_STAY:
                 return
             self._end(row, token, self._story(row, parked), "given_up")
 
-    def _story(self, row: _Row, parked: _Parked) -> Story:
+    def _story(self, row: _Row, parked: Parked) -> Story:
         story = Story(self._teller, time.perf_counter(), parked.request_id)
         story.issuer = row.issuer.issuer
         return story
@@ -186,6 +198,7 @@ class Parking:
     async def _settle(self, row: _Row, token: bytes) -> None:
         parked = row.tokens[token]
         arrived_at, story = parked.arrived_at, self._story(row, parked)
+        row.tokens.held = token
         try:
             jwt = story.jwt = signed_jwt.parse(token)
             signed = signed_jwt.verify_at_hand(
@@ -210,6 +223,8 @@ class Parking:
             self._end(row, token, story, "failed", Outage.INTERNAL)
         else:
             self._end(row, token, story, written)
+        finally:
+            row.tokens.held = None
 
     def _end(
         self,
@@ -220,10 +235,7 @@ class Parking:
         reason: Reason | Outage | None = None,
     ) -> None:
         """Give the place back, and tell the outcome in one line, as for every token."""
-        parked = row.tokens.pop(token)
-        size = len(token) + ENTRY_BYTES
-        row.bytes -= size
-        self._bytes -= size
+        parked = self._remove(row, token)
         story.parked = self._clock() - parked.arrived_at
         if isinstance(reason, Reason):
             story.refused(reason)

@@ -134,7 +134,7 @@ SETTLED = Metric(
 )  # fmt: skip
 TURNED_AWAY = Metric(
     "bcl_parked_turned_away_total", "counter",
-    "Tokens not parked because there was no room",
+    "Tokens that got no place to wait, or lost it: all were taken, or it was too large",
     ("issuer",),
 )  # fmt: skip
 

@@ -25,9 +25,9 @@ class FixedKeys(ProviderKeys):
     async def fetched(self, until: float) -> None:
         del until
 
-    def fetched_since_signing(self, unverified_iat: object, arrived_at: float) -> bool:
+    def fetched_since(self, arrived_at: float) -> bool:
         """There are no other keys: an unknown one is nobody's."""
-        del unverified_iat, arrived_at
+        del arrived_at
         return True
 
     async def keep_fresh(self) -> None:

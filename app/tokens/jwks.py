@@ -1,6 +1,12 @@
-"""One JSON Web Key Set (RFC 7517) of an issuer: which of its keys can prove a signature."""
+"""One JSON Web Key Set (RFC 7517) of an issuer: which of its keys can prove a signature.
+
+What a token can cost is bounded, whatever the issuer publishes: keys that are too large are passed
+over, and of the keys that fit a token only a few are tried. All issuers share one event loop.
+"""
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -20,8 +26,21 @@ from jwt.exceptions import InvalidKeyError
 # RFC 7518 section 3.3: a key of 2048 bits or larger must be used.
 _SMALLEST_RSA_BITS = 2048
 
-# No provider publishes more; without a kid each fitting key costs one verification.
+# OpenSSL verifies larger ones up to 16,384 bits, but no provider publishes any; a verification
+# takes four times as long for twice the bits.
+_LARGEST_RSA_BITS = 8192
+
+# Nearly all keys have 65537. A verification takes one multiplication for each bit, so an exponent
+# as long as the modulus costs as much as a signature.
+_LARGEST_RSA_EXPONENT_BITS = 32
+
+# No provider publishes more.
 MOST_KEYS = 64
+
+# How many keys are tried for one token. Names are unique at nearly all providers (RFC 7517, 4.5:
+# SHOULD); a rotation that reuses a name has two keys for a while.
+MOST_TRIED_OF_ONE_KID = 4
+MOST_TRIED_WITHOUT_KID = 16
 
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
@@ -84,36 +103,65 @@ class VerificationKey:
     key: Any
 
 
+_ByAlgorithm = dict[str, list[VerificationKey]]
+
+
 @dataclass(frozen=True, slots=True)
 class KeySet:
     """The usable keys of one fetched set, and how many were passed over."""
 
     keys: tuple[VerificationKey, ...]
     skipped: int
-    _named: dict[str | None, list[VerificationKey]] = field(
+    unproved: list[tuple[VerificationKey, Callable[[], None]]] = field(
+        repr=False, compare=False, default_factory=list
+    )
+    """Keys that have verified no token yet, each with what is called when it does."""
+    _by_kid: dict[str | None, _ByAlgorithm] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _all: _ByAlgorithm = field(init=False, repr=False, compare=False, default_factory=dict)
+    """The keys that are tried for a token without a ``kid``."""
 
     def __post_init__(self) -> None:
         for key in self.keys:
-            self._named.setdefault(key.kid, []).append(key)
+            named = self._by_kid.setdefault(key.kid, {})
+            for alg in key.algorithms:
+                named.setdefault(alg, []).append(key)
+        # A provider that names no key in its tokens has mostly not named its keys either.
+        for key in sorted(self.keys, key=lambda key: key.kid is not None):
+            for alg in key.algorithms:
+                tried = self._all.setdefault(alg, [])
+                if len(tried) < MOST_TRIED_WITHOUT_KID:
+                    tried.append(key)
 
     def has(self, kid: str) -> bool:
         """Whether a key of this name is there: then `prove` is final."""
-        return kid in self._named
+        return kid in self._by_kid
 
     def prove(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> Proof:
         """Check a signature. ``alg`` must have been compared with the issuer's list before."""
-        named = self.keys if kid is None else self._named.get(kid, ())
-        fits = False
-        for key in named:
-            if alg in key.algorithms:
-                if _verifies(alg, key.key, signing_input, signature):
-                    return Proof.VERIFIED
-                fits = True
-        if kid is None or not named:
+        named = self._all if kid is None else self._by_kid.get(kid)
+        if named is None:
             return Proof.NO_KEY
-        return Proof.WRONG if fits else Proof.KEY_MISMATCH
+        fitting = named.get(alg, ())
+        for key in fitting:
+            if _verifies(alg, key.key, signing_input, signature):
+                if self.unproved:
+                    self._proved(key)
+                return Proof.VERIFIED
+        if kid is None:
+            return Proof.NO_KEY
+        return Proof.WRONG if fitting else Proof.KEY_MISMATCH
+
+    def _proved(self, key: VerificationKey) -> None:
+        calls = [call for one, call in self.unproved if one == key]
+        for call in calls:
+            call()
+        self.unproved[:] = [one for one in self.unproved if one[1] not in calls]
+
+    def replaces(self, former: "KeySet") -> None:
+        """Go on waiting for the first proof of keys that ``former`` had too."""
+        self.unproved.extend(one for one in former.unproved if one[0] in self.keys)
 
 
 def _verifies(alg: str, key: Any, signing_input: bytes, signature: bytes) -> bool:
@@ -140,14 +188,31 @@ def read_key_set(document: bytes) -> KeySet:
     entries = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(entries, list):
         raise NotAKeySet("no member keys")
-    usable = [key for entry in entries if (key := _read_key(entry)) is not None][:MOST_KEYS]
+    usable: list[VerificationKey] = []
+    tried: Counter[tuple[str | None, str]] = Counter()
+    for entry in entries:
+        if len(usable) == MOST_KEYS:
+            break
+        if (key := _read_key(entry)) is not None and _is_tried(key, tried):
+            usable.append(key)
     if not usable:
         raise NotAKeySet("no usable key")
     return KeySet(keys=tuple(usable), skipped=len(entries) - len(usable))
 
 
+def _is_tried(key: VerificationKey, tried: Counter[tuple[str | None, str]]) -> bool:
+    """Whether there is room for a further key of this name. Counts it for each algorithm."""
+    most = MOST_TRIED_WITHOUT_KID if key.kid is None else MOST_TRIED_OF_ONE_KID
+    names = [(key.kid, alg) for alg in key.algorithms]
+    if any(tried[name] >= most for name in names):
+        return False
+    tried.update(names)
+    return True
+
+
 def _read_key(entry: object) -> VerificationKey | None:
-    """A key for signatures, or None: unreadable, for another use, symmetric or too small."""
+    """A key for signatures, or None: unreadable, for another use, symmetric, too small or too
+    large."""
     if not isinstance(entry, dict):
         return None
     kty, crv, kid = entry.get("kty"), entry.get("crv"), entry.get("kid")
@@ -170,6 +235,15 @@ def _read_key(entry: object) -> VerificationKey | None:
     except (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         # The library raises all of these for members that are missing or of a wrong type.
         return None
-    if kty == "RSA" and key.key_size < _SMALLEST_RSA_BITS:  # type: ignore[union-attr]
+    if kty == "RSA" and not _fits_in_size(key):
         return None
     return VerificationKey(kid=kid, algorithms=fits, key=key)
+
+
+def _fits_in_size(key: Any) -> bool:
+    """Whether an RSA key is neither too weak nor too slow."""
+    exponent: int = key.public_numbers().e
+    if exponent.bit_length() > _LARGEST_RSA_EXPONENT_BITS:
+        return False
+    bits: int = key.key_size
+    return _SMALLEST_RSA_BITS <= bits <= _LARGEST_RSA_BITS

@@ -18,16 +18,13 @@ from app.settings import IssuerSettings
 from app.spans import span
 
 from .fetch import FetchFailed, fetch_document, other_issuer
+from .fetch_budget import BUDGET_INTERVAL, Charge, FetchBudget
 from .jwks import KeySet, NotAKeySet, read_key_set
 
 log = new_log(__name__)
 
 # A request has 1.8 s in all; what is left after this is for Redis.
 LONGEST_WAIT = 1.5
-
-# What tokens with unknown keys may cost the provider: three fetches at once, then one in 30 s.
-BUDGET_BURST = 3
-BUDGET_INTERVAL = 30.0
 
 # After a failed fetch the background task tries again after 1, 2, 4, ... 30 s.
 FIRST_RETRY = 1.0
@@ -52,24 +49,6 @@ class KeyState:
     """What an operator has to know beside ``last_error``."""
 
 
-class _Budget:
-    """Three attempts at once, then one in thirty seconds; counted from the attempt."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._left = float(BUDGET_BURST)
-        self._at = monotonic()
-
-    def take(self) -> bool:
-        now = self._monotonic()
-        self._left = min(BUDGET_BURST, self._left + (now - self._at) / BUDGET_INTERVAL)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class ProviderKeys:
     """The key cache of one issuer. ``clock`` is epoch seconds, ``monotonic`` measures ages."""
 
@@ -88,7 +67,7 @@ class ProviderKeys:
         self._client = client
         self._clock = clock
         self._monotonic = monotonic
-        self._budget = _Budget(monotonic)
+        self._budget = FetchBudget(monotonic)
         self._key_set: KeySet | None = None
         self._began_at = float("-inf")
         """Epoch seconds at which the last successful fetch began."""
@@ -126,21 +105,22 @@ class ProviderKeys:
 
     async def fetched(self, until: float) -> KeySet | None:
         """The keys after a fetch of our own; None where the budget does not allow one."""
-        if self._in_flight is None and not self._budget.take():
-            return None
+        if self._in_flight is None:
+            charge = self._budget.take()
+            if charge is None:
+                return None
+            self._start(charge)
         return await self._after(self._start(), until)
 
-    def fetched_since_signing(self, unverified_iat: object, arrived_at: float) -> bool:
-        """Whether a key set is known that was fetched after the token was signed.
+    def fetched_since(self, arrived_at: float) -> bool:
+        """Whether the key set was fetched after a token had arrived, in epoch seconds.
 
-        Only then is an unknown key a final answer. ``iat`` counts whole seconds: a token may
-        have been signed up to a second after it, but never after its arrival. Without a
-        numeric ``iat`` the token can never be valid, and any fetch will do.
+        Only then is an unknown key a final answer: the provider had published the key by then.
+        The token's own ``iat`` decides nothing. Anybody can write one that lies ahead, for which
+        every fetch would be too early; and by a provider's clock that is slow, a key set from
+        before the rotation would count as one from after it.
         """
-        if isinstance(unverified_iat, bool) or not isinstance(unverified_iat, int | float):
-            return self._key_set is not None
-        began = self._began_at
-        return began > unverified_iat and (began >= arrived_at or began >= unverified_iat + 1)
+        return self._began_at >= arrived_at
 
     # -- for tokens that can wait -----------------------------------------------------------
 
@@ -215,10 +195,10 @@ class ProviderKeys:
                 self._waiting -= 1
         return self.current()
 
-    def _start(self) -> asyncio.Task[None]:
+    def _start(self, charge: Charge | None = None) -> asyncio.Task[None]:
         """The fetch under way, or a new one: never two at once for one issuer."""
         if self._in_flight is None:
-            self._in_flight = asyncio.create_task(self._fetch())
+            self._in_flight = asyncio.create_task(self._fetch(charge))
             self._in_flight.add_done_callback(self._landed)
         return self._in_flight
 
@@ -228,7 +208,7 @@ class ProviderKeys:
             self._on_fetched(self.issuer.issuer, self._last_error)
         self._rescheduled.set()
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, charge: Charge | None) -> None:
         began_at, began_monotonic = self._clock(), self._monotonic()
         self._wanted = False
         name = self.issuer.issuer
@@ -248,6 +228,10 @@ class ProviderKeys:
             self._failures += 1
             log.exception("keys", outcome="failed", issuer=name, error="internal")
         else:
+            if self._key_set is not None:
+                key_set.replaces(self._key_set)
+            if charge is not None:
+                charge.await_proof(key_set, self._key_set)
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
             self._last_error = None

@@ -240,7 +240,7 @@ def _concluded(
         return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)
     if proof in _REFUSALS:
         raise TokenRefused(_REFUSALS[proof])
-    if keys.fetched_since_signing(jwt.unverified_claims.get("iat"), arrived_at):
+    if keys.fetched_since(arrived_at):
         raise TokenRefused(Reason.KEY_UNKNOWN)
     raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
 

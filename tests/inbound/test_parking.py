@@ -14,7 +14,8 @@ import pytest
 from app.errors import DependencyUnavailable, Outage
 from app.inbound import parking
 from app.inbound.backchannel import Provider as Issuer
-from app.inbound.parking import ENTRY_BYTES, LONGEST_STAY, Parking
+from app.inbound.parked_tokens import ENTRY_BYTES
+from app.inbound.parking import LONGEST_STAY, LONGEST_TOKEN, Parking
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.settings import load
@@ -98,6 +99,16 @@ def yard(new_yard: Callable[..., Yard]) -> Yard:
     return new_yard()
 
 
+def around(provider: Provider, size: int) -> tuple[str, str]:
+    """A good token of so many bytes or a few less, and one of a few more."""
+    length = (size - len(provider.token(x=""))) * 3 // 4 - 8
+    token = longer = provider.token(x="x" * length)
+    while len(longer) <= size:
+        token, length = longer, length + 1
+        longer = provider.token(x="x" * length)
+    return token, longer
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():
@@ -144,9 +155,10 @@ async def test_a_token_whose_key_is_not_in_a_later_set_is_refused(
     assert yard.sids == []
 
 
-async def test_a_token_signed_after_the_set_was_fetched_waits_for_the_next(yard: Yard) -> None:
-    soon = int(time.time()) + 30
-    yard.park(yard.provider.token(header={"kid": "next"}, iat=soon))
+async def test_a_token_that_came_after_the_fetch_began_waits_for_the_next(yard: Yard) -> None:
+    later = int(time.time()) + 3600
+    claims = {"iat": later, "exp": later + 120}
+    yard.park(yard.provider.token(header={"kid": "next"}, **claims), arrived_at=later)
     async with yard.parking.running():
         await yard.keys.refresh()
         await yard.keys.refresh()
@@ -155,6 +167,17 @@ async def test_a_token_signed_after_the_set_was_fetched_waits_for_the_next(yard:
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
     assert yard.sids == ["sid-1"]
+
+
+async def test_a_token_from_the_future_waits_no_longer_than_others(
+    yard: Yard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can write an ``iat`` that no fetch has come after yet."""
+    yard.park(yard.provider.token(header={"kid": "nobody"}, iat=int(time.time()) + 55))
+    async with yard.parking.running():
+        await yard.keys.refresh()
+        await until(lambda: len(yard.parking) == 0)
+    assert told(caplog, "logout", outcome="refused", reason="key_unknown")
 
 
 async def test_what_can_not_be_written_stays_and_is_tried_again(
@@ -200,26 +223,77 @@ def test_the_same_token_takes_no_second_place(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize("bound", ["most_tokens", "most_bytes"])
-async def test_who_came_first_keeps_the_place(
+async def test_a_newcomer_takes_the_place_of_one_that_is_drawn(
     bound: str, new_yard: Callable[..., Yard], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A flood is turned away, with one line for all of it."""
+    """There are never more than the bound, and one line tells of the whole flood."""
     one = new_yard().provider.token(sid="0")
     size = 3 if bound == "most_tokens" else 3 * (len(one) + ENTRY_BYTES) + 100
     yard = new_yard(**{bound: size})
-    yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
+    for n in range(9):
+        yard.park(yard.provider.token(sid=str(n)))
+        assert len(yard.parking) == min(n + 1, 3)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert told(caplog, "parking", outcome="full", parked=3, turned_away=1)
+    assert told(caplog, "parking", outcome="full", parked=2, turned_away=1)
     async with yard.parking.running():
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["0", "1", "2"]
+    assert len(yard.sids) == 3
+    assert "8" in yard.sids
     yard.park(yard.provider.token(sid="later"))
     assert len(yard.parking) == 1, "places that are given back are there again"
 
 
+async def test_what_came_first_can_not_hold_the_places(new_yard: Callable[..., Yard]) -> None:
+    """Forgeries fill them, and the honest token that comes then is applied."""
+    yard = new_yard(most_tokens=40)
+    for n in range(116):
+        yard.park(yard.provider.token(header={"kid": f"x{n}"}, sid=f"forged-{n}"))
+    yard.park(yard.provider.token(sid="honest"))
+    assert len(yard.parking) == 40
+    async with yard.parking.running():
+        await yard.keys.refresh()
+        await until(lambda: len(yard.parking) == 0)
+    assert yard.sids == ["honest"]
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_token_that_is_much_larger_than_real_ones_gets_no_place(
+    over: int, yard: Yard, caplog: pytest.LogCaptureFixture
+) -> None:
+    yard.park(around(yard.provider, LONGEST_TOKEN)[over])
+    assert len(yard.parking) == (0 if over else 1)
+    assert bool(told(caplog, "parking", outcome="too_large", turned_away=1)) == bool(over)
+
+
+async def test_a_token_that_is_being_written_keeps_its_place(
+    new_yard: Callable[..., Yard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood comes meanwhile. Nothing fails, and it is told once what has become of it."""
+    yard = new_yard(most_tokens=1)
+    writing, go_on = asyncio.Event(), asyncio.Event()
+    write = yard.writer.write
+
+    async def slow(revocations: Sequence[Revocation], *, until: float) -> Written:
+        writing.set()
+        await go_on.wait()
+        return await write(revocations, until=until)
+
+    monkeypatch.setattr(yard.writer, "write", slow)
+    yard.park(yard.provider.token(sid="s"))
+    async with yard.parking.running():
+        await yard.keys.refresh()
+        await writing.wait()
+        yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
+        assert len(yard.parking) == 1
+        go_on.set()
+        await until(lambda: len(yard.parking) == 0)
+    assert yard.sids == ["s"]
+
+
 def test_all_issuers_together_have_a_bound(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parking, "MOST_BYTES", 2400)
+    size = len(yard.provider.token(sid="0")) + ENTRY_BYTES
+    monkeypatch.setattr(parking, "MOST_BYTES", 2 * size + 100)
     yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
     assert len(yard.parking) == 2
 

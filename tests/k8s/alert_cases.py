@@ -162,14 +162,15 @@ CASES: dict[str, Case] = {
         quiet={'bcl_parked_oldest_seconds{issuer="op"}': "20x60"},
     ),
     "LogoutTokensGivenUp": Case(
-        fires=[
-            {'bcl_parked_settled_total{issuer="op",outcome="given_up"}': "0x20 1x60"},
-            {'bcl_parked_turned_away_total{issuer="op"}': "0x20 3x60"},
-        ],
+        fires={'bcl_parked_settled_total{issuer="op",outcome="given_up"}': "0x20 1x60"},
         quiet=[
             {'bcl_parked_settled_total{issuer="op",outcome="accepted"}': "0+1x60"},
-            {'bcl_parked_turned_away_total{issuer="op"}': "3x60"},
+            {'bcl_parked_turned_away_total{issuer="op"}': "0x20 3x60"},
         ],
+    ),
+    "LogoutTokensTurnedAway": Case(
+        fires={'bcl_parked_turned_away_total{issuer="op"}': "0x20 3x60"},
+        quiet={'bcl_parked_turned_away_total{issuer="op"}': "3x60"},
     ),
     "LogoutJournalWaiting": Case(
         fires={"bcl_journal_oldest_seconds": "400x60"}, quiet={"bcl_journal_oldest_seconds": "9x60"}

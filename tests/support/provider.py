@@ -40,7 +40,7 @@ def private_key(alg: str, which: int = 0) -> Any:
     return rsa.generate_private_key(65537, 2048)
 
 
-def public_jwk(key: Any, kid: str | None, **members: Any) -> dict[str, Any]:
+def public_jwk(key: Any, kid: Any, **members: Any) -> dict[str, Any]:
     """The JSON Web Key of a private key's public half."""
     name = {"R": "RS256", "E": "ES256"}.get(type(key).__name__[0], "RS256")
     if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
@@ -99,7 +99,9 @@ class Provider:
         self.keys = {kid: private_key(self.alg, which=sum(map(ord, kid)))}
 
     def jwks(self) -> dict[str, Any]:
-        own = [public_jwk(key, kid, **self.jwk_members) for kid, key in self.keys.items()]
+        own = [
+            public_jwk(key, **({"kid": kid} | self.jwk_members)) for kid, key in self.keys.items()
+        ]
         return {"keys": own + self.extra_jwks}
 
     # -- tokens ---------------------------------------------------------------------------

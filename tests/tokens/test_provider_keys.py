@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.tokens import provider_keys
-from app.tokens.provider_keys import BUDGET_BURST, BUDGET_INTERVAL
+from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from tests.support.provider import ABSENT, Provider, private_key
 
 from .conftest import Clock, NewKeys, until, verify
@@ -139,12 +139,12 @@ async def test_unknown_kids_have_a_budget(provider: Provider, new_keys: NewKeys)
     keys = new_keys(provider, clock=clock)
     await keys.refresh()
     for n in range(20):
-        with pytest.raises(TokenRefused):
-            await verify(keys, provider.token(header={"kid": f"x{n}"}, iat=int(time.time()) - 5))
+        with pytest.raises((TokenRefused, DependencyUnavailable)):
+            await verify(keys, provider.token(header={"kid": f"x{n}"}))
     assert provider.key_fetches == 1 + BUDGET_BURST
     clock.ahead += BUDGET_INTERVAL + 1
     for n in range(20):
-        with pytest.raises(TokenRefused):
+        with pytest.raises((TokenRefused, DependencyUnavailable)):
             await verify(keys, provider.token(header={"kid": f"y{n}"}))
     assert provider.key_fetches == 1 + BUDGET_BURST + 1
 
@@ -179,19 +179,21 @@ async def test_a_request_that_gives_up_does_not_take_the_fetch_with_it(
     assert provider.key_fetches == 1
 
 
-async def test_an_unknown_key_is_final_only_after_a_fetch_that_is_newer_than_the_token(
-    provider: Provider, new_keys: NewKeys
+@pytest.mark.parametrize("iat", [-60, 0, 50])
+async def test_an_unknown_key_is_final_only_after_a_fetch_that_is_newer_than_the_arrival(
+    iat: int, provider: Provider, new_keys: NewKeys
 ) -> None:
-    """Until then the token may be signed with a key that we have not seen yet."""
+    """Until then the token may be signed with a key that we have not seen yet, whenever it says
+    that it was signed."""
     keys = new_keys(provider)
     await keys.refresh()
+    token = provider.token(header={"kid": "new"}, iat=int(time.time()) + iat)
     provider.mode = "500"
-    new = provider.token(header={"kid": "new"}, iat=int(time.time()) + 2)
     with pytest.raises(DependencyUnavailable):
-        await verify(keys, new)
-    old = provider.token(header={"kid": "new"}, iat=int(time.time()) - 60)
+        await verify(keys, token)
+    provider.mode = "ok"
     with pytest.raises(TokenRefused) as refusal:
-        await verify(keys, old)
+        await verify(keys, token)
     assert refusal.value.reason is Reason.KEY_UNKNOWN
 
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import DependencyUnavailable
-from app.tokens.provider_keys import BUDGET_INTERVAL, ProviderKeys
+from app.tokens.fetch_budget import BUDGET_INTERVAL
+from app.tokens.provider_keys import ProviderKeys
 from tests.support.provider import Provider
 
 from .conftest import Clock, NewKeys, until, verify

@@ -1,0 +1,98 @@
+"""A provider that changes its keys again and again, as the OpenID Foundation's suite does: each of
+its modules has keys of its own. A real receiver, over HTTP."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.tokens.fetch_budget import BUDGET_BURST
+from backchannel_logout import AppKeys
+from tests.support.provider import ABSENT, EVENT, Provider, encode_parts, private_key
+from tests.support.receiver import Receiver, config
+from tests.support.redis_server import RedisServer
+
+KEYS = AppKeys("shop")
+
+Build = Callable[[Provider, str], str]
+"""Makes a logout token for this session."""
+
+
+def unsigned(provider: Provider, sid: str) -> str:
+    signed = encode_parts({"alg": "none"}, provider.claims(sid=sid), lambda _: b"x")
+    return signed.rpartition(".")[0] + "."
+
+
+def other_algorithm(provider: Provider, sid: str) -> str:
+    alg = "RS256" if provider.alg == "ES256" else "ES256"
+    return provider.token(sid=sid, alg=alg, key=private_key(alg))
+
+
+MODULES: tuple[tuple[Build, int], ...] = (
+    (lambda p, sid: p.token(sid=sid), 200),
+    (unsigned, 400),
+    (lambda p, sid: p.token(sid=sid, events=ABSENT), 400),
+    (lambda p, sid: p.token(sid=sid, nonce="n"), 400),
+    (other_algorithm, 400),
+    (lambda p, sid: p.token(sid=sid, aud="invalid"), 400),
+    (lambda p, sid: p.token(sid=sid, events={EVENT + "/": {}}), 400),
+    (lambda p, sid: p.token(sid=sid, iss=p.issuer + "invalid"), 400),
+)
+"""What the eight modules of the suite's plan send, and what they want to see."""
+
+PLANS = 6
+"""Basic, hybrid and implicit, with two response types each: 48 modules."""
+
+
+@pytest.fixture
+def running(tmp_path: Path, shared_redis: RedisServer) -> Iterator[Callable[[Provider], Receiver]]:
+    """Starts a receiver for a provider."""
+    started: list[Receiver] = []
+
+    def start(provider: Provider) -> Receiver:
+        issuer = f'issuer = "{provider.issuer}"\nalgorithms = ["{provider.alg}"]'
+        started.append(Receiver(tmp_path, config(shared_redis.url, issuer)).start())
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.mark.parametrize(
+    "alg",
+    [
+        pytest.param("RS256", marks=pytest.mark.slow),
+        pytest.param("PS256", marks=pytest.mark.slow),
+        "ES256",
+        "EdDSA",
+    ],
+)
+def test_every_module_may_have_keys_of_its_own(
+    alg: str, running: Callable[[Provider], Receiver], shared_redis: RedisServer
+) -> None:
+    """48 of them, one behind the other without a pause."""
+    with Provider(alg=alg) as provider, shared_redis.client() as client:
+        receiver = running(provider)
+        for n in range(PLANS * len(MODULES)):
+            build, status = MODULES[n % len(MODULES)]
+            # A key of 2048 bits for both: 48 of them take some seconds.
+            name = "RS256" if alg == "PS256" else alg
+            provider.keys = {f"module-{n}": private_key(name, which=100 + n)}
+            token = build(provider, f"sid-{n}")
+            answer = receiver.post(token)
+            assert (n, answer.status_code, answer.text) == (n, status, answer.text)
+            marker = KEYS.sid(provider.issuer, f"sid-{n}")
+            assert bool(client.exists(marker)) == (status == 200)
+
+
+def test_strangers_have_no_more_than_a_few_fetches(
+    running: Callable[[Provider], Receiver], provider: Provider
+) -> None:
+    """Also where honest tokens come in between, which are answered 200."""
+    receiver = running(provider)
+    for n in range(60):
+        answer = receiver.post(provider.token(header={"kid": f"nobody-{n}"}))
+        assert answer.status_code in {400, 503}
+        assert receiver.post(provider.token(sid=f"sid-{n}")).status_code == 200
+    assert provider.key_fetches == 1 + BUDGET_BURST

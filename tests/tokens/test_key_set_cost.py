@@ -1,0 +1,155 @@
+"""What one token can cost, whatever its issuer publishes. Verifications are counted, not timed."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from app.errors import DependencyUnavailable, TokenRefused
+from app.tokens import jwks
+from app.tokens.jwks import (
+    MOST_KEYS,
+    MOST_TRIED_OF_ONE_KID,
+    MOST_TRIED_WITHOUT_KID,
+    KeySet,
+    NotAKeySet,
+    Proof,
+    read_key_set,
+)
+from tests.support.provider import ABSENT, Provider, private_key, public_jwk
+
+from .conftest import NewKeys, verify
+
+Verifications = list[str]
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
+    """The algorithm of each signature that was verified."""
+    done: Verifications = []
+    verifies: Callable[..., bool] = jwks._verifies
+
+    def counted(alg: str, *rest: Any) -> bool:
+        done.append(alg)
+        return verifies(alg, *rest)
+
+    monkeypatch.setattr(jwks, "_verifies", counted)
+    return done
+
+
+def key_set(*entries: dict[str, Any]) -> KeySet:
+    return read_key_set(json.dumps({"keys": entries}).encode())
+
+
+def new_keys_of(kid: str | None, how_many: int) -> list[dict[str, Any]]:
+    """As many different keys of one name."""
+    return [
+        public_jwk(ec.generate_private_key(ec.SECP256R1()), kid, alg="ES256")
+        for _ in range(how_many)
+    ]
+
+
+def rsa_jwk(modulus: int, exponent: int, kid: str = "k") -> dict[str, Any]:
+    n, e = (jwt.utils.to_base64url_uint(number).decode() for number in (modulus, exponent))
+    return {"kty": "RSA", "use": "sig", "kid": kid, "n": n, "e": e}
+
+
+def modulus(bits: int) -> int:
+    return (1 << (bits - 1)) | 1
+
+
+@pytest.mark.parametrize(
+    ("kid", "tried"), [("same", MOST_TRIED_OF_ONE_KID), (None, MOST_TRIED_WITHOUT_KID)]
+)
+def test_only_a_few_keys_of_one_name_are_tried(
+    kid: str | None, tried: int, verifications: Verifications
+) -> None:
+    """The others are passed over, and `check` counts them."""
+    keys = key_set(*new_keys_of(kid, MOST_KEYS))
+    assert (len(keys.keys), keys.skipped) == (tried, MOST_KEYS - tried)
+    assert keys.prove("ES256", kid, b"input", b"x" * 64) in {Proof.WRONG, Proof.NO_KEY}
+    assert len(verifications) == tried
+
+
+def test_only_a_few_keys_are_tried_for_a_token_without_a_name(
+    verifications: Verifications,
+) -> None:
+    """All of them are there for tokens that name one."""
+    entries = [key for n in range(MOST_KEYS) for key in new_keys_of(f"k{n}", 1)]
+    keys = key_set(*entries)
+    assert (len(keys.keys), keys.skipped) == (MOST_KEYS, 0)
+    assert keys.prove("ES256", None, b"input", b"x" * 64) is Proof.NO_KEY
+    assert len(verifications) == MOST_TRIED_WITHOUT_KID
+    assert keys.prove("ES256", f"k{MOST_KEYS - 1}", b"input", b"x" * 64) is Proof.WRONG
+    assert len(verifications) == MOST_TRIED_WITHOUT_KID + 1
+
+
+def test_a_key_without_a_name_is_tried_before_those_that_have_one(
+    verifications: Verifications,
+) -> None:
+    """A token that names no key is from a provider that has not named its keys."""
+    own = ec.generate_private_key(ec.SECP256R1())
+    others = [key for n in range(40) for key in new_keys_of(f"k{n}", 1)]
+    keys = key_set(*others, public_jwk(own, None))
+    signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(b"input", own)
+    assert keys.prove("ES256", None, b"input", signature) is Proof.VERIFIED
+    assert len(verifications) == 1
+
+
+def test_keys_for_other_algorithms_take_no_place(verifications: Verifications) -> None:
+    """One name for keys of each type, as some providers have it."""
+    rsa = public_jwk(private_key("RS256"), "same", alg="RS256")
+    keys = key_set(*new_keys_of("same", MOST_TRIED_OF_ONE_KID), rsa)
+    assert keys.skipped == 0
+    assert keys.prove("RS256", "same", b"input", b"x" * 256) is Proof.WRONG
+    assert verifications == ["RS256"]
+
+
+@pytest.mark.parametrize(
+    ("bits", "exponent", "taken"),
+    [
+        (2047, 65537, False),
+        (2048, 65537, True),
+        (8192, 65537, True),
+        (8193, 65537, False),
+        (16384, 65537, False),
+        (2048, 3, True),
+        (2048, 2**32 - 1, True),
+        (2048, 2**32 + 1, False),
+        (3072, modulus(3072) - 2, False),
+    ],
+)
+def test_an_rsa_key_that_is_too_weak_or_too_slow_is_passed_over(
+    bits: int, exponent: int, taken: bool
+) -> None:
+    entry = rsa_jwk(modulus(bits), exponent)
+    beside = public_jwk(private_key("ES256"), "good")
+    assert len(key_set(entry, beside).keys) == 1 + taken
+    if not taken:
+        with pytest.raises(NotAKeySet):
+            key_set(entry)
+
+
+@pytest.mark.parametrize(
+    ("kid", "most"), [("same", MOST_TRIED_OF_ONE_KID), (ABSENT, MOST_TRIED_WITHOUT_KID)]
+)
+async def test_a_forged_token_costs_no_more_than_these_verifications(
+    kid: Any, most: int, provider: Provider, new_keys: NewKeys, verifications: Verifications
+) -> None:
+    """With the budget of fetches used up, as in a flood, and a key set made to be slow."""
+    provider.alg, provider.keys = "ES256", {"own": private_key("ES256")}
+    slow = [rsa_jwk(modulus(3072), modulus(3072) - 2, "same") for _ in range(MOST_KEYS)]
+    provider.extra_jwks = [*slow, *new_keys_of("same" if kid == "same" else None, MOST_KEYS)]
+    keys = new_keys(provider, 'algorithms = ["RS256", "ES256"]')
+    await keys.refresh()
+    forged = provider.token(header={"kid": kid}, key=private_key("ES256", 9))
+    for _ in range(4):
+        with pytest.raises((TokenRefused, DependencyUnavailable)):
+            await verify(keys, forged)
+    verifications.clear()
+    with pytest.raises((TokenRefused, DependencyUnavailable)):
+        await verify(keys, forged)
+    assert verifications == ["ES256"] * most
