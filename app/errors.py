@@ -70,9 +70,11 @@ SENTENCES: dict[Reason, str] = {
     Reason.FORM: "the body is not a form that can be read",
     Reason.LOGOUT_TOKEN_MISSING: "the form has no logout_token",
     Reason.LOGOUT_TOKEN_REPEATED: "the form has more than one logout_token",
-    Reason.SHAPE: "the token is not three base64url segments, or five where it is encrypted",
+    Reason.SHAPE: "the token is not three base64url segments (five where it is encrypted), or one"
+    " of them is empty: without a signature (alg none) it is never taken",
     Reason.ENCRYPTED: "the token is encrypted, and no decryption key is configured",
-    Reason.ENCRYPTION_HEADER: "the encryption's header is malformed, or has zip or crit",
+    Reason.ENCRYPTION_HEADER: "the encryption's header is malformed, has zip or crit, or its cty"
+    " is not JWT",
     Reason.ENCRYPTION_ALG: "alg or enc of the encryption is not one that this receiver takes",
     Reason.DECRYPTION: "no decryption key that is configured for the issuer opens the token",
     Reason.HEADER_JSON: "the token's header is not a well-formed JSON object",

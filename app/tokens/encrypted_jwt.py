@@ -61,6 +61,11 @@ class Opener:
             raise TokenRefused(Reason.ENCRYPTION_ALG)
         if "zip" in header or "crit" in header or not isinstance(kid, str | None):
             raise TokenRefused(Reason.ENCRYPTION_HEADER)
+        # RFC 7519 section 5.2: a token that holds another one MUST say so, and every provider
+        # that is known to encrypt logout tokens does.
+        cty = header.get("cty")
+        if not isinstance(cty, str) or cty.lower() not in signed_jwt.ANY_JWT:
+            raise TokenRefused(Reason.ENCRYPTION_HEADER)
         signed_jwt.check_segments(others)  # the library would skip foreign characters
         return [key for key in self.keys if key.alg == alg and kid in (None, key.kid)]
 

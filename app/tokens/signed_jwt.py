@@ -140,8 +140,9 @@ def issuer_of(jwt: UnverifiedJwt, issuers: Mapping[str, _Issuer]) -> _Issuer:
 
 # A token without typ, or with the general one, is what Auth0, Hydra and others send; the
 # specification only recommends logout+jwt (section 2.4). Any other typ (at+jwt, ...) says
-# that this is another kind of token.
-_ANY_JWT = frozenset({"jwt"})
+# that this is another kind of token. RFC 7515 section 4.1.9: application/ may be left out, or not.
+ANY_JWT = frozenset({"jwt", "application/jwt"})
+"""What a signed token may be called where its kind is not said, in lower case."""
 
 
 def check_header(jwt: UnverifiedJwt, issuer: PlainIssuer, typs: frozenset[str]) -> None:
@@ -153,7 +154,7 @@ def check_header(jwt: UnverifiedJwt, issuer: PlainIssuer, typs: frozenset[str]) 
     if "typ" in header or issuer.strict:
         typ = header.get("typ")
         named = typ.lower() if isinstance(typ, str) else ""
-        if named not in typs and (issuer.strict or named not in _ANY_JWT):
+        if named not in typs and (issuer.strict or named not in ANY_JWT):
             raise TokenRefused(Reason.TYP)
     if "crit" in header:
         # RFC 7515 section 4.1.11: an extension that is not understood must refuse the token.

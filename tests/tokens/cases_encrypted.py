@@ -92,7 +92,8 @@ def _plain_claims(scene: Scene) -> str:
     return json.dumps(scene.provider.claims())
 
 
-HEAD = {"alg": EC, "enc": "A256GCM", "kid": EC_KID}
+BARE = {"alg": EC, "enc": "A256GCM", "kid": EC_KID}
+HEAD = BARE | {"cty": "JWT"}
 X25519 = {"kty": "OKP", "crv": "X25519", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
 OFF_CURVE = {"kty": "EC", "crv": "P-256", "x": "AQ" + "A" * 41, "y": "AQ" + "A" * 41}
 
@@ -108,7 +109,12 @@ ENCRYPTED = (
     Case("jku, jwk and x5c are not looked at", to(
         jku="https://x.example/", jwk=FOREIGN_KEY.as_dict(private=False), x5c=["x"])),
     Case("with apu and apv", to(EC_KEY, kid=EC_KID, apu="QQ", apv="Qg")),
-    Case("cty absent", lambda s: encrypt(s.provider.token(), EC_KEY, cty="")),
+    Case("cty in another case", to(EC_KEY, kid=EC_KID, cty="jwt")),
+    Case("cty with application/", to(EC_KEY, kid=EC_KID, cty="application/JWT")),
+    Case("cty absent", under(BARE), Reason.ENCRYPTION_HEADER),
+    Case("cty empty", to(EC_KEY, kid=EC_KID, cty=""), Reason.ENCRYPTION_HEADER),
+    Case("cty of something else", to(EC_KEY, kid=EC_KID, cty="JWE"), Reason.ENCRYPTION_HEADER),
+    Case("cty a number", under(HEAD | {"cty": 1}), Reason.ENCRYPTION_HEADER),
     Case("not encrypted, where it need not be", claims()),
     Case("required", lambda s: encrypt(s.required.token(), REQUIRED_KEY, kid=REQUIRED_KID)),
     Case("a client's secret inside", lambda s: encrypt(shared(s, "hs-web"), EC_KEY)),
@@ -148,7 +154,7 @@ ENCRYPTED = (
     Case("epk not an object", under(HEAD | {"epk": "x"}), Reason.DECRYPTION),
     Case("epk of another kind", under(HEAD | {"epk": X25519}), Reason.DECRYPTION),
     Case("epk not on its curve", under(HEAD | {"epk": OFF_CURVE}), Reason.DECRYPTION),
-    Case("another header", under({"alg": RSA, "enc": "A256GCM", "x": 1}, RSA_KEY),
+    Case("another header", under({"alg": RSA, "enc": "A256GCM", "cty": "JWT", "x": 1}, RSA_KEY),
          Reason.DECRYPTION),
     Case("key tampered with", segment(1, _flipped), Reason.DECRYPTION),
     Case("key absent", segment(1, lambda _: ""), Reason.DECRYPTION),
