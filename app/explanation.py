@@ -94,8 +94,7 @@ async def explain(
         if inner is None:
             return report.fault
         token = inner
-    shape = f"{len(token)} bytes, {len(token.split(b'.'))} segments"
-    jwt = report.rule("shape", partial(signed_jwt.parse, token), shape)
+    jwt = report.rule("shape", partial(signed_jwt.parse, token), _segments(token))
     if jwt is None:
         return report.fault
     header, claims = jwt.unverified_header, jwt.unverified_claims
@@ -123,13 +122,27 @@ async def explain(
     return report.fault
 
 
+def _segments(token: bytes) -> str:
+    """How many there are, and what an unsigned token says of itself."""
+    segments = token.split(b".")
+    found = f"{len(token)} bytes, {len(segments)} segments"
+    if len(segments) != 3 or segments[2]:
+        return found
+    found += "; the third, the signature, is empty"
+    try:
+        alg = signed_jwt.strict_header(segments[0]).get("alg")
+    except TokenRefused:
+        return found
+    return f"{found}; alg {shown(alg)}"
+
+
 def _explain_encryption(report: _Report, token: bytes, opener: Opener) -> bytes | None:
     """The signed token inside; None where it can not be had."""
     try:
         header = signed_jwt.strict_header(token.partition(b".")[0])
     except TokenRefused:
         header = {}
-    found = _members(header, ["alg", "enc", "kid", "zip", "crit"])
+    found = _members(header, ["alg", "enc", "kid", "cty", "zip", "crit"])
     inner: bytes | None = report.rule("encrypted", partial(opener.open, token), found)
     if inner is None and opener.keys:
         report.note("configured", _listed(f"{key.kid} ({key.alg})" for key in opener.keys))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.errors import Outage, Reason
-from tests.support.provider import ABSENT, EVENT, Provider, private_key
+from tests.support.provider import ABSENT, EVENT, Provider, encode_parts, private_key
 from tests.support.receiver import config, run_app
 from tests.support.redis_server import free_port
 
@@ -131,6 +131,19 @@ def test_garbage_is_refused(text: str, reason: Reason, explain: Explain) -> None
     ended = explain(text)
     assert (ended.status, ended.err) == (1, "")
     assert ended.out.endswith(f"\nrefused (400): {reason}\n")
+
+
+@pytest.mark.parametrize("names", [{}, {"kid": "k1", "typ": "logout+jwt"}], ids=["bare", "named"])
+def test_of_an_unsigned_token_it_says_that_the_signature_is_empty(
+    names: dict[str, str], explain: Explain, provider: Provider
+) -> None:
+    """It has three segments; nobody must be told to look for one that is lost."""
+    token = encode_parts({"alg": "none"} | names, provider.claims(), lambda _: b"x")
+    ended = explain(token.rpartition(".")[0] + ".")
+    assert ended.status == 1
+    assert '3 segments; the third, the signature, is empty; alg "none"' in ended.out
+    assert "without a signature (alg none) it is never taken" in ended.out
+    assert ended.out.endswith("\nrefused (400): shape\n")
 
 
 def test_several_faults_are_all_shown_and_the_first_one_is_the_answer(

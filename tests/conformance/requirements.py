@@ -79,6 +79,8 @@ BY_REASON = {
 """Of a token that is to be refused."""
 
 BY_NAME = {
+    "alg none, unsigned": _ALG,
+    "alg none, unsigned, with kid and typ": _ALG,
     "padding": advice("RFC 7515 2", "base64url has no padding"),
     "white space": advice("RFC 7515 2", "base64url has no white space"),
     "standard base64": advice("RFC 7515 2", "base64url is not standard base64"),
@@ -103,10 +105,13 @@ BY_NAME = {
     "the event a string": _MEMBER,
     # Accepted:
     "as the specification's example": _KNOWN,
+    "as the OpenID Foundation's suite sends it": _KNOWN,
     "typ absent": must("2.4", "typ is recommended, and may be absent"),
     "typ JWT": advice("none", "Auth0, Hydra and others send typ JWT"),
     "typ in another case": advice("RFC 7515 4.1.9", "media types are compared in any case"),
     "typ with application/": advice("RFC 7515 4.1.9", "application/ may be left out, or not"),
+    "typ application/jwt": advice("RFC 7515 4.1.9", "application/ may be left out, or not"),
+    "typ application/JWT": advice("RFC 7515 4.1.9", "application/ may be left out, or not"),
     "kid absent": advice("Core 10.1", "one key fits the alg, so that kid may be absent"),
     "aud an array": must("RFC 7519 4.1.3", "aud is a string, or an array of strings"),
     "aud an array with foreign audiences": advice("none", "LemonLDAP::NG adds audiences"),
@@ -124,14 +129,14 @@ BY_NAME = {
 
 CERTIFICATION = "oidcc-client-test-rp-backchannel-rpinitlogout"
 PLAN = {
-    "as the specification's example": CERTIFICATION,
-    "alg none": CERTIFICATION + "-alg-none",
+    "as the OpenID Foundation's suite sends it": CERTIFICATION,
+    "alg none, unsigned": CERTIFICATION + "-alg-none",
     "events absent": CERTIFICATION + "-no-event",
     "nonce": CERTIFICATION + "-with-nonce",
     "alg of another key of the issuer": CERTIFICATION + "-wrong-alg",
-    "aud another client": CERTIFICATION + "-wrong-aud",
+    "aud holds ours only as a part": CERTIFICATION + "-wrong-aud",
     "events of another kind": CERTIFICATION + "-wrong-event",
-    "iss unknown": CERTIFICATION + "-wrong-iss",
+    "iss with text appended": CERTIFICATION + "-wrong-iss",
 }
 """The modules of the OpenID Foundation's plan oidcc-client-back-channel-logout-rp-basic."""
 

@@ -4,10 +4,12 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
+import jwt
 import pytest
 
 from tests.conformance import report
@@ -38,13 +40,14 @@ def test_the_receiver_passes_every_case(provider: Provider, receiver: Receiver) 
 
 
 @contextlib.contextmanager
-def answering(status: int) -> Iterator[str]:
-    """The URL of a receiver that answers every request with one status."""
+def answering(status: int | Callable[[bytes], int]) -> Iterator[str]:
+    """The URL of a receiver that answers every request with one status, or with one that it finds
+    for the body."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status if isinstance(status, int) else status(body))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -73,8 +76,9 @@ def conformance(target: str, directory: Path) -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     ("status", "fails", "holds"),
     [
-        (200, "alg none", "as the specification's example"),
-        (400, "as the specification's example", "alg none"),
+        (200, "alg none, unsigned", "as the specification's example"),
+        (400, "as the specification's example", "alg none, unsigned"),
+        (204, "as the specification's example", None),
         (500, "nonce", None),
     ],
 )
@@ -89,6 +93,36 @@ def test_a_receiver_that_says_the_same_to_everything_fails(
     assert [line[:4] for line in lines if f"] {fails}  " in line] == ["FAIL"]
     assert [line[:4] for line in lines if f"] {holds}  " in line] == (["ok  "] if holds else [])
     assert "**fails**" in (tmp_path / "report.md").read_text()
+
+
+UNSIGNED = {"alg none, unsigned", "alg none, unsigned, with kid and typ"}
+
+
+def test_a_receiver_that_takes_unsigned_tokens_fails(
+    provider: Provider, receiver: Receiver
+) -> None:
+    """The classic attack, against a receiver that is right in all else: it passes on what has a
+    signature to ours, and believes what says that it has none."""
+
+    def status(body: bytes) -> int:
+        token = parse_qs(body.decode()).get("logout_token", [""])[0]
+        with contextlib.suppress(ValueError):
+            unverified = jwt.PyJWS().decode_complete(token, options={"verify_signature": False})
+            if (unverified["header"].get("alg"), unverified["signature"]) == ("none", b""):
+                return 200
+        sent = receiver.http.post(
+            receiver.url + "/backchannel-logout", content=body,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )  # fmt: skip
+        return sent.status_code
+
+    publish_another_key(provider)
+    with answering(status) as target:
+        failed = [result for result in run(target, provider) if result.failed]
+    assert {result.name for result in failed if result.answer == "200"} == UNSIGNED
+    assert "oidcc-client-test-rp-backchannel-rpinitlogout-alg-none" in {
+        result.module for result in failed
+    }
 
 
 def test_a_target_that_nobody_serves_fails(tmp_path: Path) -> None:
