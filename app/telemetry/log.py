@@ -14,7 +14,6 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 
 from app.settings import Settings
@@ -42,7 +41,7 @@ def set_up_log(settings: Settings | None = None, *, least: str | None = None) ->
     wanted = settings.log_format if settings else "auto"
     level = getattr(logging, (least or (settings.log_level if settings else "info")).upper())
     as_json = wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
-    handler = LineHandler(LINES.write if least is None else _print)
+    handler = LineHandler() if least is None else PrintingHandler()
     handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -62,23 +61,26 @@ def json_line() -> "JsonLine | None":
     return _json_line
 
 
-def _print(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a full disk, a closed terminal
-        print(line, file=sys.stderr)
-
-
 class LineHandler(logging.Handler):
-    """Hands each line to ``write``, which never fails: a full disk must cost no logout."""
-
-    def __init__(self, write: Callable[[str], None] = LINES.write) -> None:
-        super().__init__()
-        self.write = write
+    """Hands each line to `LINES`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.write(self.format(record))
         except (TypeError, ValueError):  # arguments that do not fit their text
             self.handleError(record)
+
+    def write(self, line: str) -> None:
+        """Write a line that has no end yet. Never fails: a full disk must cost no logout."""
+        LINES.write(line)
+
+
+class PrintingHandler(LineHandler):
+    """Prints each line at once."""
+
+    def write(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed terminal
+            print(line, file=sys.stderr)
 
 
 class JsonLine:
