@@ -123,7 +123,7 @@ class Access:
         if origin == "null" and site == "same-origin":
             return  # a form of a page that sends no referrer: the browser hides the origin, too
         if origin is not None:
-            foreign = foreign or urlsplit(origin).netloc.lower() != headers["host"].lower()
+            foreign = foreign or _authority(origin) != headers["host"].lower()
         if foreign:
             raise ApiFault(403, "foreign_origin", "a page of another origin may not ask this")
 
@@ -142,6 +142,14 @@ class Gate:
             await fault.response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _authority(origin: str) -> str | None:
+    """Host and port of an origin; None where it is malformed, which is foreign."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _peer(scope: Scope) -> str:

@@ -109,6 +109,8 @@ def test_a_request_without_a_host_or_with_two_is_refused() -> None:
         ({"origin": "http://localhost:8000"}, False),
         ({"origin": "http://evil.example"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
+        ({"origin": "http://[localhost]:9000"}, False),
         ({"sec-fetch-site": "same-origin"}, True),
         ({"sec-fetch-site": "none"}, True),
         ({"sec-fetch-site": "same-site"}, False),
