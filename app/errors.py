@@ -66,7 +66,7 @@ class Reason(StrEnum):
 
 SENTENCES: dict[Reason, str] = {
     Reason.CONTENT_TYPE: "the body must be application/x-www-form-urlencoded",
-    Reason.BODY_TOO_LARGE: "the body is larger than 64 KiB",
+    Reason.BODY_TOO_LARGE: "the body is larger than 16 KiB",
     Reason.FORM: "the body is not a form that can be read",
     Reason.LOGOUT_TOKEN_MISSING: "the form has no logout_token",
     Reason.LOGOUT_TOKEN_REPEATED: "the form has more than one logout_token",

@@ -59,7 +59,7 @@ class Places:
 # the number of connections.
 OWN_BODY_BYTES = 8 * 1024
 
-# What larger bodies share: 1170 of the largest at once.
+# What larger bodies share: 8192 of the largest at once.
 SHARED_BODY_BYTES = 64 << 20
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from app.errors import Reason, TokenRefused
-from app.inbound.form import read_whole
+from app.inbound.form import LARGEST_BODY, read_whole
+from tests.support.encryption import RSA, decryption_key, encrypt
+from tests.support.provider import Provider
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -39,3 +41,35 @@ def test_a_field_alone_is_read_as_it_is_beside_another(
     assert outcome(body) == expected
     assert outcome(body + b"&other=1") == expected
     assert outcome(b"other=1&" + body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"logout_token=" + b"%41" * 512, b"A" * 512),
+        (b"logout_token=" + b"%41" * 513, Reason.FORM),
+        (b"a=" + b"%41" * 5000 + b"&logout_token=x", b"x"),
+        (b"%" * 600 + b"=1&logout_token=x", Reason.FORM),
+        (b"a&" * 99 + b"logout_token=x", b"x"),
+        (b"a&" * 100 + b"logout_token=x", Reason.FORM),
+        (b"%6Cogout%5ftoken=x", b"x"),
+        (b"logout_token=x&logout%5ftoken=y", Reason.LOGOUT_TOKEN_REPEATED),
+        (b"logout%token=x", Reason.LOGOUT_TOKEN_MISSING),
+        (b"logout_token=%41=%3d", b"A=="),
+        (b"logout_token=" + b"x" * (16 * 1024 - 13), b"x" * (16 * 1024 - 13)),
+        (b"logout_token=" + b"x" * (16 * 1024 - 12), Reason.BODY_TOO_LARGE),
+    ],
+)
+def test_what_costs_much_is_refused_before_it_is_unquoted(
+    body: bytes, expected: bytes | Reason
+) -> None:
+    assert outcome(body) == expected
+
+
+def test_a_token_with_very_many_claims_fits_encrypted_too() -> None:
+    """Real ones have less than 1 KiB of them."""
+    key = decryption_key(RSA)
+    with Provider() as provider:
+        token = encrypt(provider.token(roles=["role-of-the-user"] * 300), key, enc="A128CBC-HS256")
+    assert 10_000 < len(token) < LARGEST_BODY
+    assert outcome(b"logout_token=" + token.encode()) == token.encode()
