@@ -71,6 +71,7 @@ class _Cycle:
 
     __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
     message_event = _NoEvent()
+    response_started = False
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
@@ -150,7 +151,7 @@ class DirectHttp(LimitedHttp):
             and not self._head_bytes  # an empty line before a request is of its head
             and (self.cycle is None or self.cycle.response_complete)
             and not self._all.stopping
-            and not self._half_closed
+            and not self._deaf
             and self.timeout_keep_alive_task is None  # uvicorn's own, which it stops
             and not self.transport.is_closing()
         )
@@ -171,8 +172,9 @@ class DirectHttp(LimitedHttp):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._hosts = 0
 
-    def on_headers_complete(self) -> None:
+    def request_head(self) -> None:
         if self._is_hot():
             self.head_complete()
             self._stop_timer()
@@ -190,7 +192,7 @@ class DirectHttp(LimitedHttp):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers += headers  # which are the scope's
-        super().on_headers_complete()
+        super().request_head()
 
     def _is_hot(self) -> bool:
         parser = self.parser
@@ -199,7 +201,6 @@ class DirectHttp(LimitedHttp):
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
             and not self.expect_100_continue
             and not self._all.stopping
             and (self.cycle is None or self.cycle.response_complete)
@@ -225,10 +226,10 @@ class DirectHttp(LimitedHttp):
         else:
             self._held += body  # mostly to nothing, and then it is not copied
 
-    def on_message_complete(self) -> None:
+    def request_end(self) -> None:
         body = self._stop_waiting()
         if body is None:
-            super().on_message_complete()
+            super().request_end()
             return
         self._taken, self._between = body, True
         self._begin(self._media_type, body, self._request_id)

@@ -10,13 +10,16 @@ for without end, and connections that say nothing use up the process's files.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.settings import Settings
+
+from .lingering import LingeringTransport
+from .strict_http import BrokenRequest, StrictHttp
 
 # Real requests have 10 to 30; each costs a hundred bytes here, however short it is.
 MOST_HEADERS = 200
@@ -26,8 +29,15 @@ MOST_HEADERS = 200
 OWN_HEAD_BYTES = 8 * 1024
 SHARED_HEAD_BYTES = 16 << 20
 
-# From our FIN to the end: what a client sent before it saw the FIN is read and thrown away,
-# for data that nobody reads turns a close into a reset.
+# What one request may have behind its head, chunk sizes and trailers included. Each application
+# takes much less; nothing of a trailer is given to one, and the parser keeps a whole line of it.
+LARGEST_BODY = 1 << 20
+
+# Requests of one connection that wait for the answers to those before them. Real ones are larger
+# than what is read at once divided by this.
+MOST_PIPELINED = 1000
+
+# At a stop, from our FIN to the end: what a client sent before it saw the FIN.
 LINGER = 0.05
 
 
@@ -112,20 +122,33 @@ class Connections:
             await asyncio.sleep(seconds - still)
 
 
-class TooManyHeaders(Exception):
-    """More than `MOST_HEADERS` in one request."""
+class _Flow(FlowControl):
+    """uvicorn's, which reads on with each answer: here, with the answer to all that was read. Else
+    requests come faster than they are answered, and each holds memory."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
 
 
-class LimitedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP, with limits in bytes and time for each part of a request.
+class LimitedHttp(StrictHttp):
+    """`StrictHttp`, with limits in bytes and time for each part of a request.
 
     A connection is in one of these states, each with its own end:
 
         idle        keep_alive; or it makes room for a newcomer     FIN
         head        head_timeout, largest_head                      cut off
-        body        body_timeout, also after an early answer        cut off
+        body        body_timeout                                    cut off
+                    `LARGEST_BODY`                                  400, lingering
         at work     the application's deadline
         answering   body_timeout where the client does not read     cut off
+        lingering   the client's FIN, body_timeout, `LARGEST_BODY`  closed
+
+    It lingers after an answer that came before the end of its request: the client can read it.
     """
 
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
@@ -135,7 +158,10 @@ class LimitedHttp(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._shared_head_bytes = 0
-        self._half_closed = False
+        self._body_bytes = 0
+        """Of this request; or what was thrown away since nothing is parsed any more."""
+        self._client_is_done = False
+        self._lingering: LingeringTransport
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
         self._due = math.inf
@@ -147,26 +173,49 @@ class LimitedHttp(HttpToolsProtocol):
     # -- what comes -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, self._close)
+        super().connection_made(cast("asyncio.Transport", self._lingering))
+        self.flow = _Flow(transport, self.pipeline)
         self._all.arrived_at = self.loop.time()
         self._end_in(self.timeout_keep_alive, politely=True)
         self._all.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._all.arrived_at = self.loop.time()
-        if self._half_closed:
-            return
         begins = self._in_head and self._head_bytes == 0
-        if self._in_head and not self._take_head(len(data)):
-            self.transport.abort()
-            return
-        super().data_received(data)
-        if begins and self._head_bytes:  # else it is complete: most come in one piece
+        while data and not self._deaf:
+            piece, data = data, b""
+            if self._in_head:
+                room = self._limits.head_bytes - self._head_bytes
+                if len(piece) > room:
+                    # The rest may be a body: that is known when this much has been parsed.
+                    piece, data = piece[:room], piece[room:]
+                if not piece or not self._take_head(len(piece)):
+                    self.transport.abort()
+                    return
+            elif not self._take_body(len(piece)):
+                self.refuse_broken()
+                return
+            self.feed(piece)
+        if data:
+            self._throw_away(len(data))
+        elif begins and self._head_bytes and not self._deaf:  # most are complete at once
             self._end_in(self._limits.head_seconds)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client has sent all that it will; true keeps our side open for the answer."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.response_started or not self._in_head:
+            return None
+        self._deaf = self._client_is_done = True
+        cycle.keep_alive = False
+        return True
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: no part of the head (RFC 9110, 6.5.1)
         if len(self.headers) >= MOST_HEADERS:
-            raise TooManyHeaders  # the parser's fault for uvicorn: 400, and the end
+            raise BrokenRequest
         super().on_header(name, value)
 
     def _take_head(self, size: int) -> bool:
@@ -187,26 +236,30 @@ class LimitedHttp(HttpToolsProtocol):
         self._all.shared_head_bytes -= self._shared_head_bytes
         self._head_bytes = self._shared_head_bytes = 0
 
+    def _take_body(self, size: int) -> bool:
+        """Count ``size`` bytes to the body; whether it may be that large."""
+        self._body_bytes += size
+        return self._body_bytes <= LARGEST_BODY
+
     def head_complete(self) -> None:
         self._in_head = False
+        self._body_bytes = 0
         self._forget_head()
 
-    def on_headers_complete(self) -> None:
+    def request_head(self) -> None:
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise BrokenRequest
         self.head_complete()
         self._end_in(self._limits.body_seconds)
         self._all.waits(self)
-        super().on_headers_complete()
+        super().request_head()
+
+    def request_end(self) -> None:
+        super().request_end()
         if self._all.stopping:
             self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        if self.cycle.response_complete:
-            # Answered before its end; uvicorn's own timer for that has been stopped meanwhile.
-            self._in_head = True
-            self.is_idle()
-        else:
-            self.is_at_work()
+        self._body_bytes = 0
+        self.is_at_work()
 
     def is_at_work(self) -> None:
         """A request is complete, and has no answer yet."""
@@ -235,6 +288,28 @@ class LimitedHttp(HttpToolsProtocol):
         self._all.remove(self)
         super().connection_lost(exc)
 
+    def _close(self) -> None:
+        """The last answer is written. Close at once where the client has sent nothing else."""
+        complete = self._in_head and not self._broken and not (self._deaf and self._body_bytes)
+        if complete or self._client_is_done:
+            self._lingering.close_now()
+            self._end_in(self._limits.body_seconds)  # where the client does not read
+        else:
+            self._linger(LINGER if self._all.stopping else self._limits.body_seconds)
+
+    def _linger(self, seconds: float) -> None:
+        if not self.transport.is_closing():
+            self._deaf, self._body_bytes = True, 0
+            self._lingering.linger()
+            self.pipeline.clear()
+            self.flow.resume_reading()
+            self._all.waits(self)
+        self._end_in(seconds, politely=True)
+
+    def _throw_away(self, size: int) -> None:
+        if not self._take_body(size) and self.transport.is_closing():
+            self.transport.close()
+
     def make_room(self) -> None:
         """Give the place to a newcomer."""
         if self.transport.is_closing() or self._head_bytes or not self._in_head:
@@ -252,10 +327,8 @@ class LimitedHttp(HttpToolsProtocol):
         """uvicorn's word for the end: at once where no request is at work."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-        elif not self.transport.is_closing():
-            self._half_closed = True
-            self.transport.write_eof()
-            self.loop.call_later(LINGER, self.transport.close)
+        else:
+            self._linger(LINGER)
 
     def pause_writing(self) -> None:
         """The client does not read our answers."""
