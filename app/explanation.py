@@ -22,6 +22,9 @@ from app.words import YEAR_9999, fetch_fault, moment, shown
 
 Fault = TokenRefused | DependencyUnavailable
 
+WAS_VALID = "it was valid at"
+"""The note of a token that only its age refuses now: when it was made, it would have been taken."""
+
 
 class Mark(StrEnum):
     """What a line is."""
@@ -82,7 +85,7 @@ async def explain(
     tell: Callable[[Line], None],
     at: float | None = None,
 ) -> Fault | None:
-    """Tell every rule; returns the first fault. ``at``: see `explain`'s ``--at``.
+    """Tell every rule as of ``at``, else as of now; returns the first fault.
 
     Fetches the issuer's keys anew. Never tells the signature.
     """
@@ -174,18 +177,17 @@ async def _explain_signature(
 def _explain_claims(
     report: _Report, claims: dict[str, Any], issuer: IssuerSettings, at: float | None
 ) -> None:
-    now, whose = (at, "--at") if at is not None else _own_time(claims.get("iat"))
-    judging = Judging(claims, issuer.plain, now)
+    now, whose = (at, "--at") if at is not None else (time.time(), "now")
+    judging, so_far = Judging(claims, issuer.plain, now), report.fault
     for name, check in logout_token.RULES:
         judged = report.rule(name, partial(check, judging), _members(claims, name.split(", ")))
         if name == "aud" and not judged:
             report.note("configured", _listed(one.client_id for one in issuer.clients))
     report.note("times", f"judged as of {moment(now)}, {whose}")
-    if (
-        at is None
-        and (late := _first_refusal(Judging(claims, issuer.plain, time.time()))) is not None
-    ):
-        report.note("arriving now", f"the claims would be refused: {late}")
+    if at is None and so_far is None and report.fault is not None:
+        made = _own_time(claims.get("iat"))
+        if made is not None and _first_refusal(Judging(claims, issuer.plain, made)) is None:
+            report.note(WAS_VALID, moment(made))
 
 
 def _first_refusal(judging: Judging) -> TokenRefused | None:
@@ -197,11 +199,11 @@ def _first_refusal(judging: Judging) -> TokenRefused | None:
     return None
 
 
-def _own_time(iat: object) -> tuple[float, str]:
-    """The time at which the token was made, so that an old one can be explained too."""
+def _own_time(iat: object) -> float | None:
+    """The time at which the token was made; None where it does not say it."""
     if isinstance(iat, int | float) and not isinstance(iat, bool) and abs(iat) < YEAR_9999:
-        return float(iat), "the token's own iat"
-    return time.time(), "now, for the token has no usable iat"
+        return float(iat)
+    return None
 
 
 _TIMES = frozenset({"iat", "exp", "nbf"})

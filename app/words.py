@@ -14,6 +14,29 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~:/?#@!$&'*+;=%|,-]+")
 _LONGEST = 120
 
 
+TIME_FORMS = "epoch seconds or milliseconds, or ISO 8601 such as 2026-11-21T18:44:01Z"
+"""What `read_time` reads, for people."""
+
+# As seconds it is the year 5138, as milliseconds 1973: nobody means the former.
+_SMALLEST_MILLISECONDS = 1e11
+
+
+def read_time(text: str) -> float:
+    """A time as people and logs write it, in epoch seconds: see `TIME_FORMS`. Also as `moment`
+    shows it. Raises ``ValueError``."""
+    text = text.strip()
+    try:
+        when = float(text)
+    except ValueError:
+        found = datetime.fromisoformat(text.removesuffix(" UTC"))
+        when = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    else:
+        when = when / 1000 if abs(when) >= _SMALLEST_MILLISECONDS else when
+    if not 0 <= when < _SMALLEST_MILLISECONDS:
+        raise ValueError(text)  # microseconds, say; NaN, too
+    return when
+
+
 def moment(when: float) -> str:
     """An epoch time as people write it."""
     if not -YEAR_9999 / 10 < when < YEAR_9999:

@@ -3,6 +3,7 @@
 A query that nobody knows is a fault: a misspelled ``except`` must not end everything.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from typing import TypeVar
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.tokens.strict_json import NotStrictJson, strict_json
+from app.words import TIME_FORMS, read_time
 
 from .access import Operator
 from .faults import ApiFault, bad_request
@@ -70,14 +72,15 @@ def flag(found: dict[str, str], name: str) -> bool:
     return value == "true"
 
 
-def whole_number(found: dict[str, str], name: str) -> int | None:
-    """A whole number of the query that is not negative; None where it is absent."""
+def login_time(found: dict[str, str], name: str) -> int | None:
+    """The time of a login, in whole epoch seconds; None where it is absent. Raises `ApiFault`."""
     value = found.get(name)
     if value is None:
         return None
-    if not (value.isascii() and value.isdecimal() and len(value) <= 15):
-        raise bad_request(f"{name} is a whole number")
-    return int(value)
+    try:
+        return math.floor(read_time(value))
+    except ValueError:
+        raise bad_request(f"{name} is not a time: {TIME_FORMS}") from None
 
 
 async def body(request: Request, model: type[_Model]) -> _Model:

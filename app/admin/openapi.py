@@ -3,6 +3,8 @@
 from functools import cache
 from typing import Any
 
+from app.words import TIME_FORMS
+
 from .openapi_schemas import SCHEMAS
 from .revocations import NewRevocation
 
@@ -117,7 +119,7 @@ def _paths() -> Json:
                     _query("issuer", "Needed where there are several."),
                     _query("sid", "The session."),
                     _query("sub", "The user."),
-                    _query("login_at", "`iat` of the login's ID token.", pattern="^[0-9]{1,15}$"),
+                    _query("login_at", f"`iat` of the login's ID token: {TIME_FORMS}."),
                     _query("app", "This app alone."),
                 ],
                 {200: "Stories"},

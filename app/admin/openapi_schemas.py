@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from app.history import Conclusion
+
 Json = dict[str, Any]
 
 
@@ -158,7 +160,19 @@ SCHEMAS: dict[str, Json] = {
             "fault": _or_null(_TEXT),
         }
     ),
-    "Stories": _object({"question": {"type": "object"}, "apps": _list(_ref("Story"))}),
+    "Stories": _object(
+        {
+            "question": {"type": "object"},
+            "conclusion": {"enum": [one.value for one in Conclusion]},
+            "apps": _list(_ref("Story")),
+            "refusals": _list({"type": "object"}),
+            "refusals_read": _FLAG,
+            "elsewhere": _list(_TEXT),
+        },
+        description="`conclusion` is the worst of all that is known. `refusals`: tokens about it"
+        " that were refused or wait for keys, newest first, where no end of it is newer."
+        " `elsewhere`: other issuers that know the id, where this one does not.",
+    ),
     "SessionAndApps": _object(
         {
             "session": _or_null(_ref("Session")),

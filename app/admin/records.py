@@ -77,12 +77,16 @@ class Records:
         except EXCHANGE_FAULTS as error:
             log.error("audit", outcome="not_written", act=act.act, error=type(error).__name__)
 
-    async def _write(self, act: Act) -> None:
+    async def hashed(self) -> KeyedHash | None:
+        """The keyed hash of users' and sessions' ids; None while its key can not be had."""
         if self._hashed is None:
             with contextlib.suppress(*EXCHANGE_FAULTS):
                 self._hashed = await keyed_hash(self._settings, self._client)
+        return self._hashed
+
+    async def _write(self, act: Act) -> None:
         # Without the key nobody's name is written; the line of the log still is.
-        hashed: Callable[[str], str] = self._hashed or (lambda _: "unknown")
+        hashed: Callable[[str], str] = await self.hashed() or (lambda _: "unknown")
         await Audit(self._client, hashed, self.clock).write(act)
 
 

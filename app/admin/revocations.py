@@ -144,13 +144,16 @@ class RevocationRoutes:
             raise not_found("the issuer has no app of this name here")
         question = Question(
             iss=iss, sid=found.get("sid"), sub=found.get("sub"),
-            login_at=asked.whole_number(found, "login_at"),
+            login_at=asked.login_time(found, "login_at"),
         )  # fmt: skip
         await self._records.look(
             "revocation.read", request, iss=iss, sid=question.sid, sub=question.sub
         )
-        stories = await self._history.story(question, [found["app"]] if "app" in found else None)
-        return JSONResponse({"question": as_json(question), "apps": as_json(stories)})
+        story = await self._history.session(
+            question, [found["app"]] if "app" in found else None,
+            hashed=await self._records.hashed(),
+        )  # fmt: skip
+        return JSONResponse(as_json(story))
 
     def _issuer(self, name: str | None, *, missing: int) -> IssuerSettings:
         """The one that is meant: by name where there are several."""

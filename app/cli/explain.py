@@ -9,8 +9,9 @@ import asyncio
 import sys
 
 from app.errors import TokenRefused, to_http
-from app.explanation import Line, Mark, explain
+from app.explanation import WAS_VALID, Line, Mark, explain
 from app.settings import Settings
+from app.words import TIME_FORMS
 
 from .words import time_argument
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at",
         type=time_argument,
         metavar="TIME",
-        help="judge the times as of then: epoch seconds or ISO 8601 (else the token's own iat)",
+        help=f"judge the times as of then, in place of now: {TIME_FORMS}",
     )
     parser.add_argument(
         "token",
@@ -35,12 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     token = _read_stdin() if arguments.token == "-" else arguments.token.encode("utf-8", "replace")
-    fault = asyncio.run(explain(settings, token.strip(), _print, arguments.at))
+    told: list[Line] = []
+
+    def tell(line: Line) -> None:
+        told.append(line)
+        _print(line)
+
+    fault = asyncio.run(explain(settings, token.strip(), tell, arguments.at))
     if fault is None:
         print("\naccepted")
         return 0
+    then = next((f"; {one.name} {one.said}" for one in told if one.name == WAS_VALID), "")
     verdict = "refused" if isinstance(fault, TokenRefused) else "not accepted now"
-    print(f"\n{verdict} ({to_http(fault)[0]}): {fault}")
+    print(f"\n{'would be refused now' if then else verdict} ({to_http(fault)[0]}): {fault}{then}")
     return 1
 
 
@@ -55,8 +63,8 @@ def _print(line: Line) -> None:
     match line.mark, line.name:
         case Mark.NOTE, "times":
             print(f"\ntimes are {line.said}")
-        case Mark.NOTE, "arriving now":
-            print(f"arriving now, {line.said}")
+        case Mark.NOTE, name if name == WAS_VALID:
+            pass  # it is in the last line
         case Mark.NOTE, _:
             print(f"{'':<17}{line.name}: {line.said}")
         case _:

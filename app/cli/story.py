@@ -2,18 +2,35 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.errors import TokenRefused
-from app.history import AppStory, History, Question, Search, State, Told, as_json
+from app.history import (
+    AppStory,
+    Conclusion,
+    History,
+    Question,
+    Refusal,
+    Search,
+    SessionStory,
+    State,
+    Told,
+    Unreadable,
+    as_json,
+)
+from app.history.conclusion import SENTENCES, concluded
+from app.publish.redis_fault import EXCHANGE_FAULTS
 from app.settings import Settings
+from app.telemetry.hashes import keyed_hash
 from app.tokens import signed_jwt
-from app.words import ago, bare, length, moment
+from app.words import TIME_FORMS, ago, bare, length, moment
 from backchannel_logout import Proof, Standing
 
 from .parts import (
@@ -50,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sub", help="the user; with --sid, the session's user")
     parser.add_argument(
         "--login-at", type=time_argument, metavar="TIME",
-        help="the iat of the login's ID token: epoch seconds or ISO 8601",
+        help=f"the iat of the login's ID token: {TIME_FORMS}",
     )  # fmt: skip
     parser.add_argument(
         "--id-token-stdin", action="store_true",
@@ -60,25 +77,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    question = _pasted(arguments) if arguments.id_token_stdin else _question(settings, arguments)
-    issuer, _ = issuer_of(settings, question.iss, issuers_to_read(settings))
-    stories = asyncio.run(_ask(settings, question, apps_of([issuer], arguments.app)))
+    question = _pasted(arguments) if arguments.id_token_stdin else _question(arguments)
+    issuers, named = issuers_to_read(settings), arguments.issuer or question.iss
+    if named:
+        issuer_of(settings, named, issuers)  # it is one of the settings
+    stories = asyncio.run(_ask(settings, question, arguments.app))
+    if len(stories) > 1:
+        names = ", ".join(one.question.iss for one in stories)
+        raise WrongUsage(f"several issuers know it; name one with --issuer: {names}")
+    (story,) = stories
     if arguments.json:
-        print(json.dumps(_json(question, stories, unverified=arguments.id_token_stdin)))
+        print(json.dumps(_json(story, unverified=arguments.id_token_stdin)))
     else:
-        _print(question, stories, time.time())
-    return 1 if any(one.fault for one in stories) else 0
+        _print(story, time.time())
+    return 1 if story.conclusion is Conclusion.UNREADABLE else 0
 
 
-def _question(settings: Settings, arguments: argparse.Namespace) -> Question:
-    if arguments.sid is None and arguments.sub is None:
+def _question(arguments: argparse.Namespace) -> Question:
+    """An issuer that is not named is empty."""
+    if not arguments.sid and not arguments.sub:
         raise WrongUsage("say whom it is about: --sid, --sub, or --id-token-stdin")
-    _, iss = issuer_of(settings, arguments.issuer, issuers_to_read(settings))
     login_at = arguments.login_at
     return Question(
-        iss=iss,
-        sid=arguments.sid,
-        sub=arguments.sub,
+        iss=arguments.issuer or "",
+        sid=arguments.sid or None,
+        sub=arguments.sub or None,
         login_at=math.floor(login_at) if login_at is not None else None,
     )
 
@@ -103,35 +126,77 @@ def _pasted(arguments: argparse.Namespace) -> Question:
     return Question(iss=str(iss), sid=sid, sub=sub, login_at=math.floor(iat))
 
 
-async def _ask(settings: Settings, question: Question, apps: list[str]) -> list[AppStory]:
+async def _ask(
+    settings: Settings, question: Question, wanted: Sequence[str] | None
+) -> list[SessionStory]:
+    """The story at the issuer that is named, else at each that knows the id; where none does, what
+    follows from that."""
+    readable = issuers_to_read(settings)
     async with opened(settings) as link:
-        return await History(settings, link).story(question, apps)
+        history = History(settings, link)
+        hashed = None
+        with contextlib.suppress(*EXCHANGE_FAULTS):
+            hashed = await keyed_hash(settings, link.client)
+        if question.iss:
+            names = [question.iss]
+        elif len(settings.issuers) == 1:
+            names = [settings.issuers[0].issuer]
+        else:
+            try:
+                names = await history.issuers_knowing(question, hashed)
+            except Unreadable:
+                return [SessionStory(question=question, conclusion=Conclusion.UNREADABLE, apps=())]
+        found = []
+        for iss in names:
+            issuer, _ = issuer_of(settings, iss, readable)
+            asked = replace(question, iss=iss)
+            found.append(await history.session(asked, apps_of([issuer], wanted), hashed=hashed))
+        return found or [concluded(question, [], None if hashed is None else [], now=time.time())]
 
 
-def _json(question: Question, stories: list[AppStory], *, unverified: bool) -> dict[str, Any]:
-    return {"question": as_json(question), "unverified": unverified, "apps": as_json(stories)}
+def _json(story: SessionStory, *, unverified: bool) -> dict[str, Any]:
+    members: dict[str, Any] = as_json(story)
+    return {"question": members.pop("question"), "unverified": unverified} | members
 
 
 # -- for people ----------------------------------------------------------------------------
 
 
-def _print(question: Question, stories: list[AppStory], now: float) -> None:
-    print(_heading(question))
-    for story in stories:
+def _print(story: SessionStory, now: float) -> None:
+    print(_heading(story.question))
+    print(SENTENCES[story.conclusion])
+    for iss in story.elsewhere:
+        print(f"another issuer knows it: {bare(iss)}")
+    for refusal in story.refusals:
+        print(_not_applied(refusal, now))
+    if not story.refusals_read:
+        print("refused tokens can not be looked for")
+    for app in story.apps:
         print()
-        print(f"{story.app}: {_verdict(question, story)}")
-        for name, said in _lines(question, story, now):
+        print(f"{app.app}: {_verdict(story, app)}")
+        for name, said in _lines(story.question, app, now):
             print(f"  {name:<9}  {said}")
+
+
+def _not_applied(refusal: Refusal, now: float) -> str:
+    when = f"{moment(refusal.at)}, {ago(refusal.at, now)}" if refusal.at is not None else "once"
+    what = "answered 503" if refusal.waits else "refused"
+    signed = "signed by the issuer" if refusal.verified else "anybody may have sent it"
+    request = f"; request {refusal.request_id}" if refusal.request_id else ""
+    rule = f": {refusal.rule}" if refusal.rule else ""
+    return f"{what}: a token, {when}, {refusal.reason}{rule} ({signed}{request})"
 
 
 def _heading(question: Question) -> str:
     whom = [f"session {bare(question.sid)}"] if question.sid is not None else []
     whom += [f"user {bare(question.sub)}"] if question.sub is not None else []
     login = f", login {moment(question.login_at)}" if question.login_at is not None else ""
-    return f"{', '.join(whom)}, of {bare(question.iss)}{login}"
+    iss = bare(question.iss) if question.iss else "any issuer"
+    return f"{', '.join(whom)}, of {iss}{login}"
 
 
-def _verdict(question: Question, story: AppStory) -> str:
+def _verdict(whole: SessionStory, story: AppStory) -> str:
+    question = whole.question
     if story.fault is not None:
         return f"Redis does not say it ({story.fault})"
     match story.state:
@@ -141,8 +206,12 @@ def _verdict(question: Question, story: AppStory) -> str:
             return f"{_DEAD} is what logged in at or before {moment(story.cutoff)}"
         case State.EXPIRED:
             return f"{_DEAD}, it is older than max_session_age"
+        case State.ALIVE if story.markers:
+            return "alive, its login is later than every marker"
+        case State.ALIVE if whole.conclusion is Conclusion.NOTHING_KNOWN:
+            return "nothing is known of it here: no marker, no event"
         case State.ALIVE:
-            return "alive, no marker covers it"
+            return "not ended here: no marker covers it"
         case _ if story.max_session_age is None:
             return "unknown: no receiver has served this app in this Redis"
         case _:

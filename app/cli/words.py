@@ -1,26 +1,17 @@
 """Times and lengths of time, as arguments of a command."""
 
 import argparse
-import math
-from datetime import UTC, datetime
 
 from app.settings_values import seconds
+from app.words import TIME_FORMS, read_time
 
 
 def time_argument(text: str) -> float:
-    """Epoch seconds, or ISO 8601; for argparse."""
+    """A time, in epoch seconds; for argparse."""
     try:
-        when = float(text)
+        return read_time(text)
     except ValueError:
-        try:
-            found = datetime.fromisoformat(text)
-        except ValueError:
-            when = math.nan
-        else:
-            when = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    if not math.isfinite(when):
-        raise argparse.ArgumentTypeError("epoch seconds, or ISO 8601 such as 2026-11-21T18:44:01Z")
-    return when
+        raise argparse.ArgumentTypeError(TIME_FORMS) from None
 
 
 def duration_argument(text: str) -> float:

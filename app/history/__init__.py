@@ -5,6 +5,8 @@
     reading      one round trip to the server of an app, or of a key
     streams      a bounded walk back, or on, through a stream
     story        one session or user in one app: markers, events
+    conclusion   what follows from all of a session's story: one verdict     (pure)
+    search       tokens about an id that were not applied; who knows an id
     proofs       what an app has done about one event
     overview     an app at a glance: readers, groups, lag, dead letters
     status       the service and its apps as rows with a verdict             (pure)
@@ -18,11 +20,13 @@ Writes nothing. What it reads, the receiver's ACL user must be allowed (docs/con
 from .facts import (
     AppOverview,
     AppStory,
+    Conclusion,
     DeadLetter,
     Group,
     Marker,
     Question,
     Search,
+    SessionStory,
     State,
     Told,
     as_json,
@@ -38,6 +42,7 @@ __all__ = [
     "AppOverview",
     "AppStory",
     "AuditEntry",
+    "Conclusion",
     "Cursor",
     "DeadLetter",
     "Feed",
@@ -49,6 +54,7 @@ __all__ = [
     "Question",
     "Refusal",
     "Search",
+    "SessionStory",
     "State",
     "Told",
     "Unreadable",

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from backchannel_logout import Event, EventKind, MalformedEvent, Proof, UnknownEvent
 
+from .notes import Refusal
+
 
 class State(StrEnum):
     """What an app's check says of a session."""
@@ -24,6 +26,33 @@ class State(StrEnum):
     UNKNOWN = "unknown"
     """A marker can not be read, or no receiver has served the app in this Redis: the app's check
     says 503."""
+
+
+class Conclusion(StrEnum):
+    """What follows from all that is known, the worst first; see `app.history.conclusion`."""
+
+    UNREADABLE = "unreadable"
+    """Redis does not say it of every app."""
+    REFUSED = "refused"
+    """A token about it was refused, and no end of it is newer."""
+    WAITING = "waiting_for_keys"
+    """A token about it was answered 503 and waits for the provider's keys."""
+    NOT_APPLIED = "not_applied"
+    """A token about it was answered 503 long ago, and no end of it is newer."""
+    GIVEN_UP = "given_up"
+    """A listener has given it up: a dead letter."""
+    NOT_YET = "not_yet"
+    """Somebody reads and has not come to it."""
+    NOT_READ = "not_read"
+    """An app was told, and nobody reads there now."""
+    ENDED = "ended"
+    """A marker ends it; the event is older than the stream holds."""
+    COMPLETE = "complete"
+    """Every app that was told has acted."""
+    LATER_LOGIN = "later_login"
+    """The login is later than every marker."""
+    NOTHING_KNOWN = "nothing_known"
+    """No marker, no event and no refused token is about it; this is not "alive"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +154,23 @@ class AppStory:
     search: Search | None = None
     lost: bool = False
     fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStory:
+    """One session or user, in every app of its issuer.
+
+    ``refusals``: tokens about it that were refused or wait for keys, newest first, where no end of
+    it is newer; ``refusals_read``: whether they could be looked for. ``elsewhere``: other issuers
+    that know the id, where this one does not.
+    """
+
+    question: Question
+    conclusion: Conclusion
+    apps: tuple[AppStory, ...]
+    refusals: tuple[Refusal, ...] = ()
+    refusals_read: bool = True
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """Every question to what Redis holds, in one place."""
 
 import asyncio
+import contextlib
+import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from app.publish.redis_link import RedisLink
@@ -10,13 +12,15 @@ from app.settings import IssuerSettings, Settings
 from backchannel_logout import AppKeys, Outcome
 from backchannel_logout.event import stream_id
 
-from .facts import AppOverview, AppStory, Question, Told
+from .conclusion import concluded
+from .facts import AppOverview, AppStory, Conclusion, Question, SessionStory, Told
 from .feed import Cursor, Feed, OnAway, ends
 from .filters import EVERYTHING, Filter
 from .notes import AUDIT, REFUSED, AuditEntry, Refusal
 from .overview import overview
 from .proofs import proven_told, receipts_of
-from .reading import Reading, optional
+from .reading import Reading, Unreadable, needed, optional
+from .search import Hashed, issuers_knowing, refusals_about
 from .story import MOST_ENTRIES, story
 from .streams import Ask, Fields, entries, newest_first
 
@@ -69,6 +73,45 @@ class History:
             )
 
         return await _few_at_once(of, asked)
+
+    async def session(
+        self,
+        question: Question,
+        apps: Sequence[str] | None = None,
+        *,
+        hashed: Hashed | None = None,
+        most: int = MOST_ENTRIES,
+    ) -> SessionStory:
+        """`story`, the tokens about it that were not applied, and what follows from all of it.
+
+        ``hashed`` None: refused tokens can not be looked for.
+        """
+        stories = await self.story(question, apps, most=most)
+        refusals: list[Refusal] | None = None
+        with contextlib.suppress(Unreadable):
+            if hashed is not None:
+                found = await refusals_about(self._reading, question, hashed, self.issuers)
+                # Sent again after it was applied, or applied when the keys came.
+                done = {hashed(jti) for jti in _applied(stories)}
+                refusals = [one for one in found if one.jti_hash not in done]
+        now = self._clock()
+        found_here = concluded(question, stories, refusals, now=now)
+        if found_here.conclusion is not Conclusion.NOTHING_KNOWN:
+            return found_here
+        with contextlib.suppress(Unreadable):
+            others = await self.issuers_knowing(question, hashed)
+            elsewhere = [name for name in others if name != question.iss]
+            return dataclasses.replace(found_here, elsewhere=tuple(elsewhere))
+        return found_here
+
+    async def issuers_knowing(self, question: Question, hashed: Hashed | None = None) -> list[str]:
+        """The issuers, by name, that know the question's ids; its own issuer does not matter.
+        Raises `Unreadable`."""
+        names: dict[str, set[str]] = {}
+        for name in self.issuers:
+            for app in self.apps_of(name):
+                names.setdefault(app, set()).add(name)
+        return await issuers_knowing(self._reading, names, question, hashed)
 
     async def overviews(self, apps: Sequence[str] | None = None) -> list[AppOverview]:
         """Each app at a glance; Redis' faults are in each app's ``fault``."""
@@ -124,6 +167,12 @@ class History:
             REFUSED, self._of_key(REFUSED), Refusal.from_fields, wanted.lets,
             most=most, before=before,
         )  # fmt: skip
+
+    async def refusal(self, entry_id: str) -> Refusal | None:
+        """One refused token; None where the stream holds it no more. Raises `Unreadable`."""
+        (answer,) = await self._reading.of_key(REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)])
+        found = entries(needed(answer))
+        return Refusal.from_fields(*found[0]) if found else None
 
     async def audit(self, *, most: int = 100, before: str = "+") -> list[AuditEntry]:
         """The newest acts of administrators, newest first. Raises `Unreadable`."""
@@ -186,6 +235,14 @@ async def _few_at_once(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -
             return await of(app)
 
     return await asyncio.gather(*(one(app) for app in apps))
+
+
+def _applied(stories: Iterable[AppStory]) -> Iterator[str]:
+    """The ids of the tokens that have ended it."""
+    for one in stories:
+        for told in one.events:
+            if told.event is not None and told.event.jti is not None:
+                yield told.event.jti
 
 
 def _when(told: Told) -> tuple[int, int]:

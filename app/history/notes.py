@@ -5,10 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from app.errors import Outage
+
 from .reading import text
 
 REFUSED = "bcl:v1:refused"
 """The stream of refused tokens; capped by who writes it."""
+
+WAITS = Outage.KEYS_UNAVAILABLE.value
+"""The reason of a token that was not refused: it was answered 503, for want of the issuer's keys,
+and waits for them where there is room."""
 
 AUDIT = "bcl:v1:audit"
 """The stream of what administrators did, and at whose sessions they looked (`app.audit`)."""
@@ -16,9 +22,10 @@ AUDIT = "bcl:v1:audit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A token that was refused; what it did not hold, or is not known, is None.
+    """A token that was refused, or `waits`; what it did not hold, or is not known, is None.
 
-    ``reason`` is the code of `app.errors.Reason`, ``rule`` its sentence; ``aud`` is JSON.
+    ``reason`` is the code of `app.errors.Reason`, or `WAITS`; ``rule`` its sentence; ``aud`` is
+    JSON.
     Users and sessions only as keyed hashes. ``verified``: the issuer had signed it; else all of
     it is what anybody may have written.
     """
@@ -39,6 +46,11 @@ class Refusal:
     sub_hash: str | None = None
     request_id: str | None = None
     verified: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it was answered 503 and may yet be applied."""
+        return self.reason == WAITS
 
     @classmethod
     def from_fields(cls, entry_id: str, fields: Mapping[bytes, bytes]) -> Self:

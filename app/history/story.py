@@ -55,8 +55,7 @@ async def _story(
     told, search = await _events(
         reading, keys, question, floor=_floor(question, markers, leeway), most=most
     )
-    proven = [await proven_told(reading, one, now) for one in told[:_MOST_PROVEN]]
-    told = [*proven, *told[_MOST_PROVEN:]]
+    told = await _proven(reading, told, cutoff, now)
     covering = [one for one in told if one.covers and one.event is not None]
     return AppStory(
         app=app,
@@ -69,6 +68,15 @@ async def _story(
         search=search,
         lost=_is_lost(covering, cutoff, max_age, now),
     )
+
+
+async def _proven(reading: Reading, told: list[Told], cutoff: int | None, now: float) -> list[Told]:
+    """The newest events with their proof, and the one that ended it, however old."""
+    cause = _cause([one for one in told if one.covers and one.event is not None], cutoff)
+    return [
+        await proven_told(reading, one, now) if n < _MOST_PROVEN or one is cause else one
+        for n, one in enumerate(told)
+    ]
 
 
 def _markers(

@@ -197,7 +197,7 @@ class BackchannelLogout:
         if isinstance(error, TokenRefused):
             story.refused(error.reason)
         else:
-            story.tell("unavailable", error.outage)
+            story.unavailable(error.outage)
         # By which the provider's operators and ours find that they speak of the same.
         headers["X-Request-Id"] = story.request_id
         return JSONResponse(body, status_code=status, headers=headers)

@@ -3,7 +3,8 @@
 "The provider says delivered, the app is still signed in": here an operator sees what came instead
 of a valid token. An entry says the reason, the rule that failed, and of the token what helps to
 find the cause. ``verified`` is ``1`` where the signature held; elsewhere all of it is what anybody
-may have written. Users and sessions are keyed hashes.
+may have written. Users and sessions are keyed hashes. A token that is answered 503 for want of the
+issuer's keys is noted as well, with that reason: else nobody could see that it waits.
 
 It never delays an answer, and never fails one: what is refused is put in line, and a task writes.
 Where Redis is away for longer than the line, entries are lost, and counted. Where the answer to a
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from app.errors import SENTENCES, Reason
+from app.errors import OUTAGE_SENTENCES, SENTENCES, Outage, Reason
 from app.log import new_log
 from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
 from app.publish.redis_link import REDIS_SECONDS
@@ -67,10 +68,11 @@ def share_of(issuer: str | None, *, verified: bool) -> str:
 
 
 class Refusal(NamedTuple):
-    """A token that was refused. ``at`` is epoch seconds."""
+    """A token that was refused, or answered 503 for want of the issuer's keys. ``at`` is epoch
+    seconds."""
 
     at: float
-    reason: Reason
+    reason: Reason | Outage
     request_id: str
     issuer: str | None
     """The configured issuer that it names, if it does."""
@@ -89,7 +91,9 @@ def entry_of(refusal: Refusal, hashed: KeyedHash | None) -> dict[str, str]:
     fields: dict[str, str | None] = {
         "at": f"{refusal.at:.3f}",
         "reason": refusal.reason.value,
-        "rule": SENTENCES[refusal.reason],
+        "rule": SENTENCES[refusal.reason]
+        if isinstance(refusal.reason, Reason)
+        else OUTAGE_SENTENCES[refusal.reason],
         "verified": "1" if refusal.verified else None,
         "request_id": refusal.request_id,
         "iss": text(claims, "iss", 400),

@@ -12,7 +12,7 @@ from itertools import count
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from app.errors import Reason
+from app.errors import Outage, Reason
 from app.log import new_log
 from app.publish.writer import Written
 from app.revocation import Revocation
@@ -138,6 +138,15 @@ class Story:
     def refused(self, reason: Reason) -> None:
         """Tell that it can never be valid."""
         self.tell("refused", reason)
+        self._note(reason)
+
+    def unavailable(self, outage: Outage) -> None:
+        """Tell that it could not be taken now. One that waits for keys is noted for operators."""
+        self.tell("unavailable", outage)
+        if outage is Outage.KEYS_UNAVAILABLE:
+            self._note(outage)
+
+    def _note(self, reason: Reason | Outage) -> None:
         if self._teller.refusals is not None:
             refusal = Refusal(time.time(), reason, self.request_id, self.issuer, self.jwt)
             self._teller.refusals.add(refusal, self._teller.hashed)

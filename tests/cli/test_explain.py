@@ -202,14 +202,26 @@ def test_an_unknown_issuer_is_not_asked_for_its_keys(explain: Explain) -> None:
 # -- time ----------------------------------------------------------------------------------
 
 
-def test_an_old_token_is_judged_at_its_own_iat(explain: Explain, provider: Provider) -> None:
-    """A token from the log of yesterday: was it good then? That it is late is said beside it."""
+def test_an_old_token_would_be_refused_now_and_was_valid_when_it_was_made(
+    explain: Explain, provider: Provider
+) -> None:
+    """A token from the log of yesterday: the answer is of now, and says that it was good then."""
     ended = explain(provider.token(iat=OLD, exp=OLD + 120))
-    assert ended.status == 0
-    assert outcomes(ended) == dict.fromkeys(RULES, "pass")
+    assert ended.status == 1
+    failed = [rule for rule, outcome in outcomes(ended).items() if outcome == "FAIL"]
+    assert failed == ["iat", "exp"]
     then = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(OLD))
-    assert f"times are judged as of {then}, the token's own iat\n" in ended.out
-    assert "arriving now, the claims would be refused: iat_old\n" in ended.out
+    last = f"would be refused now (400): iat_old; it was valid at {then}"
+    assert ended.out.endswith(f"\n{last}\n")
+
+
+def test_an_old_token_that_was_never_valid_is_not_said_to_have_been(
+    explain: Explain, provider: Provider
+) -> None:
+    for changes in ({"nonce": "n"}, {"key": private_key("RS256", which=99)}):
+        ended = explain(provider.token(iat=OLD, exp=OLD + 120, **changes))
+        assert ended.status == 1
+        assert "was valid" not in ended.out
 
 
 @pytest.mark.parametrize(
@@ -233,7 +245,7 @@ def test_at_judges_the_times_as_of_then(
     found = [rule for rule, outcome in outcomes(ended).items() if outcome == "FAIL"]
     assert found == failed
     assert ended.status == (1 if failed else 0)
-    assert "arriving now" not in ended.out
+    assert "was valid" not in ended.out
 
 
 @pytest.mark.parametrize("iat", [1e300, -1e300, 10**30, -(10**12), 0, -1, 0.5, True, None, "x"])

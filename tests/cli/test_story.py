@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from io import BytesIO, TextIOWrapper
 from typing import Any
 
@@ -62,7 +63,8 @@ def test_an_ended_session_is_dead_since_by_which_and_who_has_acted(run: Run, app
     app.look.xadd(app.keys.receipts, receipt.to_fields())
     ended = run("story", app.config, "--sid", "s1", "--sub", "alice")
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out.startswith(f"session s1, user alice, of {ISS}\n\n")
+    complete = "Complete: every app that was told has acted."
+    assert ended.out.startswith(f"session s1, user alice, of {ISS}\n{complete}\n\n")
     assert f"{app.name}: DEAD is what logged in at or before 20" in ended.out
     assert "  marker     session, up to 20" in ended.out
     assert "  ended by   session  sid s1  sub alice  iss https://op.example  source " in ended.out
@@ -88,10 +90,13 @@ def test_one_of_the_canary_s_sessions_has_its_story_and_can_not_be_ended_by_hand
     assert run("story", app.config, "--issuer", CANARY, "--sid", "c1").status == 2
 
 
-def test_a_living_session_is_alive(run: Run, app: App) -> None:
-    ended = run("story", app.config, "--sid", "s1", "--sub", "alice")
+def test_an_id_that_nothing_is_known_of_is_not_called_alive(run: Run, app: App) -> None:
+    app.end(sid="s1", sub=None)
+    ended = run("story", app.config, "--sid", "S1", "--sub", "alice")
     assert ended.status == 0
-    assert ended.out.endswith(f"\n{app.name}: alive, no marker covers it\n")
+    assert "\nNothing is known of this id: " in ended.out
+    assert ended.out.endswith(f"\n{app.name}: nothing is known of it here: no marker, no event\n")
+    assert "alive" not in ended.out.replace("user alice", "")
 
 
 def test_a_session_without_its_user_is_said_to_be_half_the_story(run: Run, app: App) -> None:
@@ -176,15 +181,54 @@ def test_what_does_not_fit_ends_with_2(arguments: list[str], run: Run, app: App)
     assert ended.err.startswith("python -m app story: ")
 
 
-def test_of_several_issuers_one_must_be_named(run: Run, shared_redis: RedisServer) -> None:
-    clients = f'[{{client_id = "shop-web", app = "{new_app()}"}}]'
-    text = config(
-        shared_redis.url, f'issuer = "{ISS}"', 'issuer = "https://b.example"', clients=clients
-    )
+def test_without_an_issuer_those_that_know_the_id_are_found(run: Run, app: App) -> None:
+    """One of them is meant; of several, one must be named; of none, nothing is known."""
+    clients = f'[{{client_id = "shop-web", app = "{app.name}"}}]'
+    names = (ISS, "https://b.example")
+    text = config(app.server.url, *(f'issuer = "{one}"' for one in names), clients=clients)
+    ended = run("story", text, "--sid", "s1")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("session s1, of any issuer\nNothing is known of this id: ")
+    app.end(issuer_names=("https://b.example",), sid="s1", sub=None)
+    ended = run("story", text, "--sid", "s1")
+    assert (ended.status, ended.err) == (0, "")
+    assert f"{app.name}: DEAD is what logged in at or before 20" in ended.out
+    ended = run("story", text, "--sid", "s1", "--issuer", ISS)
+    assert "\nanother issuer knows it: https://b.example\n" in ended.out
+    app.end(sid="s1", sub=None)
     ended = run("story", text, "--sid", "s1")
     assert (ended.status, ended.out) == (2, "")
-    assert "--issuer is needed" in ended.err
+    assert "several issuers know it" in ended.err
     assert run("story", text, "--sid", "s1", "--issuer", "https://b.example").status == 0
+
+
+def test_where_redis_is_away_no_issuer_is_said_to_know_nothing(run: Run) -> None:
+    text = config(
+        f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"', 'issuer = "https://b.example"'
+    )
+    ended = run("story", text, "--sid", "s1")
+    assert ended.status == 1
+    assert "Unknown: Redis does not say it" in ended.out
+
+
+@pytest.mark.parametrize("form", ["{0}", "{0}123", "{1}", "{2}"])
+def test_a_login_is_said_in_seconds_milliseconds_or_as_a_date(
+    form: str, run: Run, app: App
+) -> None:
+    app.end(sid="s1")
+    login = int(time.time()) - 60
+    when = datetime.fromtimestamp(login, UTC)
+    said = form.format(login, when.isoformat(), when.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    ended = run("story", app.config, "--sid", "s1", "--login-at", said, "--json")
+    answer = json.loads(ended.out)
+    assert answer["question"]["login_at"] == login
+    assert answer["apps"][0]["state"] == "revoked"
+
+
+@pytest.mark.parametrize("said", ["soon", "-5", "1796056750123456", "nan", "inf", ""])
+def test_what_is_no_time_of_a_login_is_refused_with_what_is(said: str, run: Run, app: App) -> None:
+    with pytest.raises(SystemExit):
+        run("story", app.config, "--sid", "s1", f"--login-at={said}")
 
 
 def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
@@ -210,7 +254,8 @@ def test_a_login_after_the_logout_is_alive_and_was_ended_by_nothing(run: Run, ap
     app.end(sid="s1")
     later = str(int(time.time()) + 3600)
     ended = run("story", app.config, "--sid", "s1", "--login-at", later)
-    assert "alive, no marker covers it" in ended.out
+    assert "alive, its login is later than every marker" in ended.out
+    assert "Not ended: this login is later than every logout of it." in ended.out
     assert "  marker     session, up to " in ended.out
     assert "ended by" not in ended.out
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from app.admin.console.plot import HEIGHT, WIDTH, plot
+from app.admin.console.rendering import ident
+from app.admin.console.story_views import tale, whole
 from app.admin.console.texts import ACTS, PROOFS, STEPS, TEXTS
-from app.admin.console.views import refused, tale
+from app.admin.console.views import refused
 from app.errors import Reason
 from app.history import AppStory, DeadLetter, Question, Refusal, State, Told
+from app.history.conclusion import concluded
 from app.mending import MENDING
 from app.sessions.ending import Step
 from app.sessions.lifecycle import State as Lifecycle
@@ -138,30 +141,62 @@ def told(standing: Standing, **members: object) -> Told:
     return Told(app="shop", id="2000-0", event=event, proof=proof, dead_letters=letters)
 
 
-def last_step(one: Told) -> tuple[str, str, bool]:
+def last_step(one: Told) -> tuple[str, str, str]:
     question = Question(iss="https://op.example", sid="a")
-    found = tale(question, AppStory(app="shop", state=State.REVOKED, cutoff=1, events=(one,)))
-    step = found.chapters[0].steps[-1]
-    return f"{step.name}: {step.said}", step.tone, found.complete
+    story = AppStory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
+    found = whole(concluded(question, [story], [], now=3.0))
+    step = found.tales[0].chapters[0].steps[-1]
+    return f"{step.name}: {step.said}", step.tone, found.sentence
 
 
 def test_replicas_that_are_behind_are_counted() -> None:
-    said, tone, complete = last_step(told(Standing.WAITING, seen=2, readers=3))
+    said, tone, sentence = last_step(told(Standing.WAITING, seen=2, readers=3))
     assert "Not yet" in said
     assert "1 of 3 replicas behind" in said
-    assert (tone, complete) == ("bad", False)
+    assert tone == "bad"
+    assert sentence.startswith("Not complete: ")
 
 
-def test_a_listener_that_fails_is_named_with_its_error() -> None:
-    said, tone, _ = last_step(told(Standing.FAILED))
+def test_a_listener_that_fails_is_named_with_its_error_and_completes_nothing() -> None:
+    said, tone, sentence = last_step(told(Standing.FAILED))
     assert "listener web failing after 9 tries with KeyError" in said
     assert tone == "bad"
+    assert "given it up" in sentence
 
 
 def test_an_app_that_has_acted_completes_the_story_with_its_delay() -> None:
-    said, tone, complete = last_step(told(Standing.TORN_DOWN, seconds=0.25))
+    said, tone, sentence = last_step(told(Standing.TORN_DOWN, seconds=0.25))
     assert "after 0.25 s" in said
-    assert (tone, complete) == ("good", True)
+    assert (tone, sentence) == ("good", "Complete: every app that was told has acted.")
+
+
+@pytest.mark.parametrize("standing", list(Standing))
+def test_dead_is_green_only_where_the_app_has_acted(standing: Standing) -> None:
+    question, one = Question(iss="https://op.example", sid="a"), told(standing)
+    story = AppStory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
+    found = tale(concluded(question, [story], [], now=3.0), story)
+    acted = standing in (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
+    assert (found.tone == "good") == acted
+    later = Refusal(id="9-0", at=9.0, reason="iat_old")
+    found = tale(concluded(question, [story], [later], now=10.0), story)
+    assert found.tone == "wait"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("auth0|alice", "<bdi>auth0|alice</bdi>"),
+        ("<b>&", "<bdi>&lt;b&gt;&amp;</bdi>"),
+        ("a b", "<bdi>a b</bdi>"),
+        ("a\u202eb", '<bdi>a<bdi class="ctl" data-name="U+202E">\u202e</bdi>b</bdi>'),
+        ("a\nb", '<bdi>a<bdi class="ctl" data-name="U+000A">\n</bdi>b</bdi>'),
+        ("a\x00", '<bdi>a<bdi class="ctl" data-name="U+0000"></bdi></bdi>'),
+        ("\ud800", '<bdi><bdi class="ctl" data-name="U+D800"></bdi></bdi>'),
+        ("مرحبا", "<bdi>مرحبا</bdi>"),
+    ],
+)
+def test_an_id_is_shown_apart_and_what_nobody_sees_in_it_is_named(value: str, shown: str) -> None:
+    assert str(ident(value)) == shown
 
 
 def test_the_plot_stays_within_its_picture() -> None:

@@ -324,6 +324,10 @@ def test_a_parked_token_that_is_refused_later_is_in_the_stream(
     answer = receiver.post(provider.token(sid="s", key=private_key("RS256", 9)))
     assert answer.status_code == 503
     provider.mode = "ok"
-    wait_for(lambda: entries_of(redis_server), "it is settled", receiver)
-    (entry,) = entries_of(redis_server)
-    assert (entry["reason"], entry["request_id"]) == ("signature", answer.headers["x-request-id"])
+    wait_for(lambda: len(entries_of(redis_server)) == 2, "it is settled", receiver)
+    waited, refused = entries_of(redis_server)
+    request_id = answer.headers["x-request-id"]
+    assert (refused["reason"], refused["request_id"]) == ("signature", request_id)
+    assert (waited["reason"], waited["request_id"]) == ("keys_unavailable", request_id)
+    assert waited["sid_hash"] == refused["sid_hash"]
+    assert "verified" not in waited

@@ -1,50 +1,87 @@
 """What can be looked at: a page each. A look at people's sessions is noted in the audit."""
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.admin.asked import LONGEST_VALUE, whole_number
+from app.admin.asked import LONGEST_VALUE, login_time
 from app.admin.faults import bad_request, redis_away
 from app.admin.feed import HEARTBEAT_SECONDS
 from app.admin.probes import Body
 from app.admin.records import Records
 from app.errors import Reason
-from app.history import Cursor, Filter, History, Question, Unreadable
+from app.history import (
+    Conclusion,
+    Cursor,
+    Filter,
+    History,
+    Question,
+    Refusal,
+    SessionStory,
+    Unreadable,
+)
+from app.history.conclusion import concluded
 from app.history.feed import REFUSALS
+from app.history.notes import WAITS
+from app.history.status import app_rows, service_rows
 from app.presets import presets
 from app.sessions.interface import SessionProvider
 from app.settings import Settings
+from app.telemetry.hashes import KeyedHash
 from app.words import fetch_fault
 from backchannel_logout import EventKind
+from backchannel_logout.event import stream_id
 
 from . import views
 from .plot import plot
 from .rendering import Rendering
+from .story_views import whole
+from .texts import TEXTS
 
 # Rows of the feed's first view; the script keeps some hundreds.
 FIRST_ROWS = 60
 
 MOST_REFUSALS = 100
 
+MOST_ACTS = 50
+
+ALL_KINDS = [*(one.value for one in EventKind), "refusal"]
+ALL_REASONS = [*(one.value for one in Reason), WAITS]
+
+_ENTRY = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+
 _STOP_SECONDS = 0.25
+
+
+# Ids that anybody may have chosen: taken as they are, whatever characters they have.
+_IDS = ("sid", "sub", "user")
 
 
 def query(request: Request, *known: str) -> dict[str, str]:
     """What the address says, without what is empty, as forms send it. Raises `ApiFault`."""
-    found = {}
+    found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known or name in found:
             raise bad_request(f"the address may have {', '.join(known) or 'nothing'}, each once")
-        if len(value) > LONGEST_VALUE or not (value.isprintable()):
-            raise bad_request(f"{name} is too long, or not printable")
-        if value.strip():
-            found[name] = value.strip()
+        if len(value) > LONGEST_VALUE:
+            raise bad_request(f"{name} is too long")
+        if text := value if name in _IDS else value.strip():
+            found[name] = text
     return found
+
+
+def before_of(found: Mapping[str, str], name: str = "before") -> str:
+    """The id of a stream's entry, before which a list goes on. Raises `ApiFault`."""
+    value = found.get(name, "+")
+    if value != "+" and not _ENTRY.fullmatch(value):
+        raise bad_request(f"{name} is the id of an entry, such as 1795283041207-0")
+    return value
 
 
 class Pages:
@@ -87,12 +124,18 @@ class Pages:
         ]
 
     async def feed(self, request: Request) -> Response:
-        found = query(request, "app", "issuer", "kind", "reason", "text")
+        found = query(request, "app", "issuer", "kind", "reason", "text", "before")
+        before = before_of(found)
         await self._records.look_again("console.feed", request)
         apps = None  # all of them
         if "app" in found:
             apps = [one for one in self._history.apps if one == found["app"]]
         kind = found.get("kind")
+        unknown = [
+            TEXTS[f"unknown_{name}"]
+            for name, values in (("app", self._history.apps), ("kind", ALL_KINDS))
+            if name in found and found[name] not in values
+        ]
         wanted = Filter(
             iss=found.get("issuer"), reason=found.get("reason"), text=found.get("text"),
             kind=EventKind(kind) if kind in set(EventKind) else None,
@@ -102,67 +145,125 @@ class Pages:
         try:
             # First: what comes while the rows are read is left to the script, which goes on here.
             cursor = await self._history.ends(apps)
-            if kind != "refusal" and "reason" not in found:
-                told = await self._history.recent(wanted, apps, most=FIRST_ROWS)
+            if not unknown and kind != "refusal" and "reason" not in found:
+                told = await self._history.recent(wanted, apps, most=FIRST_ROWS + 1, before=before)
                 rows += [views.of_told(one) for one in told if cursor.reaches(one.app, one.id)]
-            if kind in (None, "refusal") and "app" not in found:
-                refusals = await self._history.refusals(wanted, most=FIRST_ROWS)
+            if not unknown and kind in (None, "refusal") and "app" not in found:
+                refusals = await self._history.refusals(wanted, most=FIRST_ROWS + 1, before=before)
                 rows += [
                     views.of_refusal(one) for one in refusals if cursor.reaches(REFUSALS, one.id)
                 ]
         except Unreadable as error:
             fault = str(error)
-        rows.sort(key=lambda one: -one.at)
+        rows.sort(key=lambda one: stream_id(one.id), reverse=True)
+        shown = rows[:FIRST_ROWS]
+        # One logout has the same id in the streams of several apps: they are not parted.
+        shown += [one for one in rows[FIRST_ROWS:] if one.id == shown[-1].id]
+        older = {**found, "before": shown[-1].id} if len(rows) > len(shown) else None
         return self._rendering.page(
-            request, "feed", rows=rows[:FIRST_ROWS], chosen=found, fault=fault, cursor=cursor or "",
-            all_apps=self._history.apps, all_issuers=self._issuer_names(), unknown_app=apps == [],
-            all_kinds=[*(one.value for one in EventKind), "refusal"],
-            all_reasons=[one.value for one in Reason],
+            request, "feed", rows=shown, chosen=found, past="before" in found,
+            older=older and f"/console?{urlencode(older)}", newest=_newest(found),
+            fault=fault, cursor=cursor or "", unknown=unknown,
+            all_apps=self._history.apps, all_issuers=self._issuer_names(), all_kinds=ALL_KINDS,
+            all_reasons=ALL_REASONS,
         )  # fmt: skip
 
     async def search(self, request: Request) -> Response:
         query(request)
-        return self._rendering.page(request, "search", all_issuers=self._issuer_names())
+        return self._search_page(request, {}, 200)
+
+    def _search_page(self, request: Request, asked: Mapping[str, str], status: int) -> Response:
+        return self._rendering.page(
+            request, "search", status, all_issuers=self._issuer_names(), asked=asked,
+            ask_id=bool(status != 200),
+        )  # fmt: skip
 
     async def story(self, request: Request) -> Response:
-        found = query(request, "iss", "sid", "sub", "login_at", "unverified")
-        iss = found.get("iss") or self._issuer_names()[0]
-        if iss not in self._history.issuers:
-            raise bad_request("no issuer of this name is configured")
-        if "sid" not in found and "sub" not in found and "iss" not in found:
-            raise bad_request("say whom it is about: a session id, or a user")
+        found = query(request, "iss", "sid", "sub", "login_at", "unverified", "everybody")
+        if not found.keys() & {"sid", "sub"} and not {"iss", "everybody"} <= found.keys():
+            return self._search_page(request, found, 400)
         question = Question(
-            iss=iss, sid=found.get("sid"), sub=found.get("sub"),
-            login_at=whole_number(found, "login_at"),
+            iss=found.get("iss", ""), sid=found.get("sid"), sub=found.get("sub"),
+            login_at=login_time(found, "login_at"),
         )  # fmt: skip
+        if question.iss and question.iss not in self._history.issuers:
+            raise bad_request("no issuer of this name is configured")
         await self._records.look_again(
-            "console.story", request, iss=iss, sid=question.sid, sub=question.sub
+            "console.story", request, iss=question.iss or None, sid=question.sid, sub=question.sub
         )
-        stories = await self._history.story(question)
-        tales = [views.tale(question, one) for one in stories]
+        hashed = await self._records.hashed()
+        if not question.iss:
+            return await self._story_anywhere(request, found, question, hashed)
+        story = await self._history.session(question, hashed=hashed)
+        if story.conclusion is Conclusion.NOTHING_KNOWN and (again := _trimmed(found)):
+            return RedirectResponse(f"{views.STORY}?{urlencode(again)}", 303)
+        return self._story_page(request, found, story)
+
+    def _story_page(
+        self, request: Request, found: Mapping[str, str], story: SessionStory
+    ) -> Response:
+        issuers = self._history.issuers
+        elsewhere = {
+            iss: f"{views.STORY}?{urlencode({**found, 'iss': iss})}" for iss in story.elsewhere
+        }
         return self._rendering.page(
-            request, "story", question=question, tales=tales, unverified="unverified" in found,
-            complete=all(one.complete for one in tales), told=any(one.chapters for one in tales),
+            request, "story", question=story.question, unverified="unverified" in found,
+            whole=whole(story), elsewhere=elsewhere, refusals_read=story.refusals_read,
+            refusals=[(views.refused(one, issuers), views.of_refusal(one))
+                      for one in story.refusals],
         )  # fmt: skip
 
+    async def _story_anywhere(
+        self,
+        request: Request,
+        found: Mapping[str, str],
+        question: Question,
+        hashed: KeyedHash | None,
+    ) -> Response:
+        """Without an issuer: to the one that knows the id; of several, a choice."""
+        try:
+            names = await self._history.issuers_knowing(question, hashed)
+        except Unreadable as error:
+            raise redis_away() from error
+        if not names and (again := _trimmed(found)):
+            return RedirectResponse(f"{views.STORY}?{urlencode(again)}", 303)
+        if len(self._issuer_names()) == 1:
+            names = names or self._issuer_names()
+        if len(names) == 1:
+            to = {**found, "iss": names[0]}
+            return RedirectResponse(f"{views.STORY}?{urlencode(to)}", 303)
+        refusals: list[Refusal] | None = None if hashed is None else []
+        story = concluded(question, [], refusals, now=self._records.clock(), elsewhere=names)
+        return self._story_page(request, found, story)
+
     async def refusals(self, request: Request) -> Response:
-        found = query(request, "issuer", "reason")
+        found = query(request, "issuer", "reason", "before", "id")
         await self._records.look_again("console.refusals", request)
         wanted = Filter(iss=found.get("issuer"), reason=found.get("reason"))
+        before, one_alone = before_of(found), before_of(found, "id")
         try:
-            refusals = await self._history.refusals(wanted, most=MOST_REFUSALS)
+            if one_alone != "+":
+                single = await self._history.refusal(one_alone)
+                refusals = [] if single is None else [single]
+            else:
+                refusals = await self._history.refusals(
+                    wanted, most=MOST_REFUSALS + 1, before=before
+                )
         except Unreadable as error:
             raise redis_away() from error
         issuers = self._history.issuers
+        shown = refusals[:MOST_REFUSALS]
+        older = {**found, "before": shown[-1].id} if len(refusals) > len(shown) else None
         return self._rendering.page(
-            request, "refusals", refusals=[views.refused(one, issuers) for one in refusals],
-            chosen=found, all_issuers=self._issuer_names(),
-            all_reasons=[one.value for one in Reason],
+            request, "refusals", refusals=[views.refused(one, issuers) for one in shown],
+            chosen=found, all_issuers=self._issuer_names(), all_reasons=ALL_REASONS,
+            newest=_newest(found),
+            older=older and f"{views.REFUSALS}?{urlencode(older)}", most=MOST_REFUSALS,
         )  # fmt: skip
 
     async def explain(self, request: Request) -> Response:
         query(request)
-        return self._rendering.page(request, "explain", lines=None, fault=None, refused=False)
+        return self._rendering.page(request, "explain", lines=None, fault=None)
 
     async def issuers(self, request: Request) -> Response:
         query(request)
@@ -200,14 +301,20 @@ class Pages:
         )
 
     async def health(self, request: Request) -> Response:
-        query(request)
+        found = query(request, "before")
         try:
-            audit = await self._history.audit(most=50)
+            audit = await self._history.audit(most=MOST_ACTS + 1, before=before_of(found))
         except Unreadable:
-            audit = []
+            audit = None
+        state, now = await self._health(), self._records.clock()
+        rows = list(service_rows(state, now))
+        for one in await self._history.overviews():
+            rows += app_rows(one, now)
+        older = audit[MOST_ACTS - 1].id if audit and len(audit) > MOST_ACTS else None
         return self._rendering.page(
-            request, "health", state=await self._health(), audit=audit, now=self._records.clock()
-        )
+            request, "health", state=state, audit=audit and audit[:MOST_ACTS], now=now,
+            older=older, past="before" in found, trouble=views.trouble(rows),
+        )  # fmt: skip
 
     async def presence(self, request: Request) -> Response:
         """Says nothing, and ends when the session does: so an open page learns of it."""
@@ -226,3 +333,15 @@ class Pages:
 
     def _issuer_names(self) -> list[str]:
         return [one.issuer for one in self._settings.issuers]
+
+
+def _trimmed(found: Mapping[str, str]) -> dict[str, str] | None:
+    """The same question without blanks around the ids, as they are pasted; None where there are
+    none. Asked second: an id may have them."""
+    again = {name: value.strip() if name in _IDS else value for name, value in found.items()}
+    return None if again == found else {name: value for name, value in again.items() if value}
+
+
+def _newest(found: Mapping[str, str]) -> str:
+    """The same filter, at the newest entry."""
+    return urlencode({name: value for name, value in found.items() if name != "before"})

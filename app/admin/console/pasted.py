@@ -10,7 +10,7 @@ from starlette.routing import Route
 from app.admin.faults import ApiFault
 from app.admin.records import Records
 from app.errors import TokenRefused, to_http
-from app.explanation import Line, explain
+from app.explanation import WAS_VALID, Line, explain
 from app.history import History
 from app.settings import Settings
 from app.tokens import signed_jwt
@@ -43,9 +43,11 @@ class PastedRoutes:
         lines: list[Line] = []
         fault = await explain(self._settings, token, lines.append)
         answer = f"{to_http(fault)[0]}: {fault}" if fault is not None else None
+        valid_at = next((one.said for one in lines if one.name == WAS_VALID), None)
         return self._rendering.page(
-            request, "explain", lines=lines, fault=answer, refused=isinstance(fault, TokenRefused)
-        )
+            request, "explain", lines=[one for one in lines if one.name != WAS_VALID],
+            fault=answer, refused=isinstance(fault, TokenRefused), valid_at=valid_at,
+        )  # fmt: skip
 
     async def search(self, request: Request) -> Response:
         """To the story of the session that an ID token says it is of."""

@@ -2,10 +2,12 @@
 
 import hashlib
 import mimetypes
+import unicodedata
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -16,6 +18,24 @@ from .texts import ACTS, STEPS, TEXTS
 STATIC = "/console/static/"
 
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+def ident(value: str) -> Markup:
+    """An id that anybody may have chosen: apart from the text around it (bidirectional marks reach
+    no further), and with each character that nobody would see named. Copied, it is what it was."""
+    shown = "".join(escape(one) if _is_seen(one) else _named(one) for one in value)
+    return Markup(f"<bdi>{shown}</bdi>")  # noqa: S704  every character is escaped or named
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable()
+
+
+def _named(character: str) -> str:
+    code = f"U+{ord(character):04X}"
+    # HTML can hold no other control characters, and UTF-8 no half of a pair.
+    kept = character in "\t\n" or unicodedata.category(character) not in ("Cc", "Cs")
+    return f'<bdi class="ctl" data-name="{code}">{character if kept else ""}</bdi>'
 
 
 class Rendering:
@@ -34,7 +54,9 @@ class Rendering:
             "t": TEXTS, "steps": STEPS, "acts": ACTS, "static": self._read_static(),
             "has_token": token, "has_oidc": oidc,
         }  # fmt: skip
-        self._environment.filters |= {"moment": moment, "duration": length, "ago": ago}
+        self._environment.filters |= {
+            "moment": moment, "duration": length, "ago": ago, "ident": ident,
+        }  # fmt: skip
 
     def page(self, request: Request, name: str, status: int = 200, **context: Any) -> Response:
         """The template ``name`` as an answer."""

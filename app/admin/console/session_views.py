@@ -10,8 +10,8 @@ from app.sessions.model import ProviderSession
 from app.words import length
 from backchannel_logout import Standing
 
+from .story_views import Step
 from .texts import PROOFS, STEPS, TEXTS
-from .views import Step
 
 
 def device(session: ProviderSession) -> str:

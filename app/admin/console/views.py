@@ -5,22 +5,23 @@ A tone is how a thing is to be looked at: ``good``, ``bad``, ``wait`` or ``plain
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from app import verdict
 from app.errors import Reason
-from app.history import AppStory, Question, Refusal, State, Told
+from app.history import Refusal, Told
+from app.history.notes import WAITS
 from app.mending import MENDING
 from app.settings import IssuerSettings
+from app.verdict import Verdict
 from app.words import length, moment
-from backchannel_logout import Standing
 
-from .texts import PROOFS, SOURCES, TEXTS
-
-_DONE = (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
+from .texts import TEXTS
 
 STORY = "/console/story"
+REFUSALS = "/console/refusals"
 
 # As `app.telemetry.shown` describes what it leaves out.
 _NO_NUMBER = re.compile(r"(string|array|object) of \d+|boolean")
@@ -38,148 +39,43 @@ class Row:
     what: str
     tone: str
     href: str | None
+    id: str
+    """Of the entry in its stream."""
 
 
 def of_told(told: Told) -> Row:
     event = told.event
     if event is None:
-        return Row(told.at, told.app, "", "", TEXTS["unreadable"], "wait", None)
+        return Row(told.at, told.app, "", "", TEXTS["unreadable"], "wait", None, told.id)
     return Row(
         at=told.at, app=told.app, iss=event.iss, whom=event.sid or event.sub or TEXTS["everybody"],
         what=TEXTS[f"ended_{event.kind.value}"], tone="good",
-        href=story_href(event.iss, event.sid, event.sub),
+        href=story_href(event.iss, event.sid, event.sub), id=told.id,
     )  # fmt: skip
 
 
 def of_refusal(refusal: Refusal) -> Row:
+    word, tone = (TEXTS["waits"], "wait") if refusal.waits else (TEXTS["refused"], "bad")
     return Row(
         at=refusal.at or 0.0, app="", iss=refusal.iss or "", whom=TEXTS["what_to_do"],
-        what=f"{TEXTS['refused']}: {refusal.reason}", tone="bad",
-        href=f"/console/refusals?{urlencode({'reason': refusal.reason})}",
+        what=f"{word}: {refusal.reason}", tone=tone, href=refusal_href(refusal),
+        id=refusal.id,
     )  # fmt: skip
+
+
+def refusal_href(refusal: Refusal) -> str:
+    """The page of this one alone."""
+    return f"{REFUSALS}?{urlencode({'id': refusal.id})}"
 
 
 def story_href(iss: str, sid: str | None, sub: str | None, login_at: int | None = None) -> str:
-    members = {"iss": iss, "sid": sid, "sub": sub, "login_at": login_at}
+    """``everybody`` stands for the ids where there are none: an empty form must not mean all."""
+    everybody = "1" if sid is None and sub is None else None
+    members = {
+        "iss": iss, "sid": sid, "sub": sub, "login_at": login_at, "everybody": everybody,
+    }  # fmt: skip
     known = {name: value for name, value in members.items() if value is not None}
     return f"{STORY}?{urlencode(known)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A line of a timeline."""
-
-    name: str
-    said: str
-    tone: str
-    at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Chapter:
-    """One event of an app, from its arrival to what the app did."""
-
-    title: str
-    steps: Sequence[Step]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Tale:
-    """One app's part of a story."""
-
-    app: str
-    verdict: str
-    tone: str
-    markers: Sequence[str] = ()
-    chapters: Sequence[Chapter] = field(default=())
-    lost: bool = False
-    complete: bool = True
-
-
-def tale(question: Question, story: AppStory) -> Tale:
-    verdict, tone = _verdict(question, story)
-    chapters = [_chapter(one) for one in story.events if one.covers or question.sid is None]
-    first = story.cause or (story.events[0] if story.events else None)
-    waited_for = [
-        chapter
-        for chapter, told in zip(
-            chapters, [o for o in story.events if o.covers or question.sid is None], strict=True
-        )
-        if first is not None and told.id == first.id
-    ]
-    return Tale(
-        app=story.app, verdict=verdict, tone=tone, lost=story.lost,
-        markers=[
-            f"{one.kind}: {TEXTS['up_to']}"
-            f" {'?' if one.cutoff is None else moment(one.cutoff)}"
-            + (f", {TEXTS['kept_for']} {length(one.expires_in)}" if one.expires_in else "")
-            for one in story.markers
-        ],
-        chapters=chapters, complete=all(one.complete for one in waited_for),
-    )  # fmt: skip
-
-
-def _verdict(question: Question, story: AppStory) -> tuple[str, str]:
-    if story.fault is not None:
-        return f"{TEXTS['fault']} ({story.fault})", "bad"
-    match story.state:
-        case State.REVOKED if question.login_at is not None:
-            return TEXTS["dead"].format(at=moment(story.cutoff or 0)), "good"
-        case State.REVOKED:
-            return TEXTS["dead_up_to"].format(at=moment(story.cutoff or 0)), "good"
-        case State.EXPIRED:
-            return TEXTS["dead_by_age"], "good"
-        case State.ALIVE:
-            return TEXTS["alive"], "plain"
-        case _ if story.max_session_age is None:
-            return TEXTS["never_served"], "bad"
-        case _:
-            return TEXTS["no_verdict"], "bad"
-
-
-def _chapter(told: Told) -> Chapter:
-    event = told.event
-    title = f"{TEXTS['event']} {told.id}"
-    if event is None:
-        return Chapter(title, [Step(TEXTS["written"], TEXTS["unknown"], "wait", told.at)], True)
-    token = event.source == "backchannel-logout"
-    by_us = TEXTS["by_receiver"].format(provider=event.source)
-    source = SOURCES.get(event.source, by_us)
-    proof_step, complete = _proof(told)
-    steps = [
-        Step(TEXTS["received"], source, "good", event.received_at),
-        Step(TEXTS["verified"], TEXTS["verified_said" if token else "by_admin"], "good"),
-        Step(
-            TEXTS["written"],
-            f"{TEXTS['after']} {length(max(0.0, told.at - event.received_at))}",
-            "good", told.at,
-        ),
-        proof_step,
-    ]  # fmt: skip
-    return Chapter(f"{TEXTS['ended_' + event.kind.value]} · {title}", steps, complete)
-
-
-def _proof(told: Told) -> tuple[Step, bool]:
-    """What the app did; "not yet" with its reason. Complete: nothing more is to come."""
-    proof = told.proof
-    if proof is None:
-        return Step(TEXTS["acted"], TEXTS["unknown"], "wait"), True
-    done = proof.standing in _DONE
-    said = PROOFS[proof.standing]
-    if behind := proof.readers - proof.seen:
-        said += TEXTS["replicas_behind"].format(behind=behind, all=proof.readers)
-    elif proof.readers:
-        said += TEXTS["replicas_done"].format(done=proof.seen, all=proof.readers)
-    if proof.seconds is not None:
-        said += f", {TEXTS['after']} {length(proof.seconds)}"
-    for letter in told.dead_letters:
-        name = "failing" if letter.tries is None else "failing_after"
-        said += TEXTS[name].format(listener=letter.listener, tries=letter.tries, error=letter.error)
-    if done:
-        return Step(TEXTS["acted"], said, "good"), True
-    over = proof.standing is Standing.FAILED
-    return Step(TEXTS["not_yet"], said, "bad"), over
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +156,18 @@ def _compared(refusal: Refusal, issuer: IssuerSettings | None) -> str:
 
 
 def _mend(reason: str) -> str:
+    if reason == WAITS:
+        return TEXTS["mend_keys"]
     try:
         return MENDING[Reason(reason)]
     except ValueError:
         return ""
+
+
+_WORST = {Verdict.WRONG: "bad", Verdict.WARNING: "wait"}
+
+
+def trouble(rows: Iterable[verdict.Row]) -> list[tuple[str, verdict.Row]]:
+    """What is wrong or needs a look, with its tone: the worst first."""
+    found = [(_WORST[one.verdict], one) for one in rows if one.verdict in _WORST]
+    return sorted(found, key=lambda one: one[0])

@@ -3,12 +3,19 @@
 
 const MOST_ROWS = 300;
 const SIGN_IN = "/console/sign-in";
+const WAITS = "keys_unavailable";
 const RETRY_MS = 3000;
 // In a burst the table is laid out so seldom that keys and scrolling come in between.
 const DRAW_MS = 250;
 const MOST_NEW = 20;
 // Whoever was away for longer begins anew, and is not sent all that has come meanwhile.
 const LONG_MS = 600_000;
+// A page that looks again: how fast it slows down, to what, and when it stops.
+const SLOWER = 1.5;
+const SLOWEST_MS = 30_000;
+const STOP_MS = 600_000;
+// Controls, formats and blanks but the plain one.
+const UNSEEN = /(?! )[\p{C}\p{Z}]/u;
 
 /** An open page learns that its session is over: ask once, and leave if so. */
 async function stillIn() {
@@ -89,28 +96,90 @@ function listen(url, { cursor = "", hear = () => {}, state = () => {}, late = ()
   open();
 }
 
-/** Fetches the page again and takes over the part that changes, until the page says it is done. */
+/**
+ * Fetches the page again and patches the part that changes, until the page says it is done. What is
+ * the same stays as it is: a selection, the focus, what somebody has opened. Where `data-key` stays
+ * the same it asks ever more seldom, and in the end no more: it may never change.
+ */
 function refresh(part) {
-  const seconds = Number(part.dataset.refresh);
-  if (!seconds) return;
-  setTimeout(async () => {
-    let next = part;
-    if (!document.hidden && !part.contains(document.activeElement)) {
+  const stopped = document.getElementById("stopped");
+  let pause = 0;
+  let changedAt = Date.now();
+  const plan = () => {
+    const first = Number(part.dataset.refresh) * 1000;
+    if (!first) return;
+    const settled = "key" in part.dataset;
+    if (settled && Date.now() - changedAt > STOP_MS) {
+      stopped.hidden = false;
+      return;
+    }
+    pause = settled && pause ? Math.min(pause * SLOWER, Math.max(first, SLOWEST_MS)) : first;
+    setTimeout(look, pause);
+  };
+  const look = async () => {
+    if (!document.hidden) {
       try {
         const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-        if (answer.redirected) return location.assign(SIGN_IN);
+        if (answer.redirected && new URL(answer.url).pathname === SIGN_IN) return location.assign(SIGN_IN);
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const found = answer.ok ? page.getElementById("live") : null;
         if (found) {
-          next = document.importNode(found, true);
-          part.replaceWith(next);
+          if (found.dataset.key !== part.dataset.key || found.dataset.refresh !== part.dataset.refresh) {
+            pause = 0;
+            changedAt = Date.now();
+          }
+          patch(part, found);
         }
       } catch {
         // Away: again after the same time.
       }
     }
-    refresh(next);
-  }, seconds * 1000);
+    plan();
+  };
+  plan();
+}
+
+/** Makes `old` the same as `fresh`, and touches only what differs. */
+function patch(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  if (old.nodeType !== Node.ELEMENT_NODE || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+    if (old.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) old.data = fresh.data;
+    else old.replaceWith(document.importNode(fresh, true));
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const [mine, others] = [[...old.childNodes], [...fresh.childNodes]];
+  others.forEach((one, index) => {
+    if (index < mine.length) patch(mine[index], one);
+    else old.append(document.importNode(one, true));
+  });
+  for (const one of mine.slice(others.length)) one.remove();
+}
+
+function element(name, words, members = {}) {
+  return Object.assign(document.createElement(name), { textContent: words }, members);
+}
+
+/** An id, apart from what stands around it, with each character that nobody would see named: as `ident`. */
+function ident(text) {
+  const whole = element("bdi", "");
+  if (!UNSEEN.test(text)) whole.textContent = text;
+  else for (const one of text) {
+    if (!UNSEEN.test(one)) {
+      whole.append(one);
+      continue;
+    }
+    const named = element("bdi", one, { className: "ctl" });
+    named.dataset.name = `U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+    whole.append(named);
+  }
+  whole.normalize();
+  return whole;
 }
 
 function moment(seconds) {
@@ -149,16 +218,15 @@ function feed(body) {
     if (style) td.className = style;
     td.append(content);
   };
-  const element = (name, words, members = {}) =>
-    Object.assign(document.createElement(name), { textContent: words }, members);
-
   const rowOf = (one, className) => {
     const row = element("tr", "", { className });
     cell(row, 0, element("time", one.at ? moment(one.at) : "–"));
     cell(row, 1, element("span", one.what, { className: `pill ${one.tone}` }));
-    cell(row, 2, one.href ? element("a", one.whom, { href: one.href }) : one.whom || "–", "id");
+    const link = one.href && element("a", "", { href: one.href });
+    link?.append(ident(one.whom));
+    cell(row, 2, link || one.whom || "–", "id");
     cell(row, 3, one.app || "–");
-    cell(row, 4, one.iss || "–", "id");
+    cell(row, 4, one.iss ? ident(one.iss) : "–", "id");
     return row;
   };
 
@@ -190,6 +258,7 @@ function feed(body) {
   const href = (event) => {
     const query = new URLSearchParams();
     for (const name of ["iss", "sid", "sub"]) if (event[name]) query.set(name, event[name]);
+    if (!event.sid && !event.sub) query.set("everybody", "1");
     return `/console/story?${query}`;
   };
   const words = (...found) => found.flat().filter(Boolean).join(" ").toLowerCase();
@@ -207,8 +276,8 @@ function feed(body) {
         },
     refusal: (one) => ({
       at: one.at, kind: "refusal", reason: one.reason, iss: one.iss, whom: text.toDo,
-      what: `${text.refused}: ${one.reason}`, tone: "bad",
-      href: `/console/refusals?reason=${encodeURIComponent(one.reason)}`,
+      what: `${one.reason === WAITS ? text.waits : text.refused}: ${one.reason}`, tone: one.reason === WAITS ? "wait" : "bad",
+      href: `/console/refusals?id=${encodeURIComponent(one.id)}`,
       text: words(one.iss, one.aud, one.reason, one.rule, one.kid),
     }),
     missed: (one) => ({ at: 0, app: one.app === "!refusals" ? "" : one.app, what: text.missed, tone: "wait", always: true }),

@@ -1,0 +1,196 @@
+"""What follows from a session's story: no false "complete", no false "alive"."""
+
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from app.history import Conclusion, History, Question, SessionStory
+from app.history.conclusion import SENTENCES, WAITS_SECONDS
+from app.history.notes import REFUSED, WAITS
+from app.inbound.parking import LONGEST_STAY
+from app.revocation import Once
+from app.telemetry.hashes import KeyedHash
+from backchannel_logout import EventKind, Outcome, Reader, ReaderKind, Receipt
+from tests.support.revocations import ISS, Shelf
+
+from .conftest import NewHistory
+
+HASHED = KeyedHash(b"the key of this test")
+
+
+@pytest.fixture
+def sid() -> str:
+    """Of this test alone: refusals of all apps are in one stream."""
+    return f"s-{uuid.uuid4().hex}"
+
+
+async def ask(history: History, sid: str, **changes: Any) -> SessionStory:
+    question = Question(**({"iss": ISS, "sid": sid} | changes))
+    return await history.session(question, hashed=HASHED)
+
+
+async def end(shelf: Shelf, sid: str, *, jti: str = "j", since: float | None = None) -> str:
+    """End the session; returns the event's id."""
+    cutoff = int(time.time()) if since is None else int(since)
+    once = Once(f"{jti}-{sid}", sid, None, time.time() + 300)
+    await shelf.write(sid=sid, sub=None, since=cutoff, once=once)
+    event = shelf.events()[-1].id
+    assert event is not None
+    return event
+
+
+def receipt(shelf: Shelf, event: str, outcome: Outcome) -> None:
+    one = Receipt(event=event, listener="mail", reader="r1", seconds=0.25, outcome=outcome)
+    shelf.look.xadd(shelf.keys.receipts, one.to_fields())  # type: ignore[arg-type]
+
+
+def refuse(shelf: Shelf, sid: str, reason: str = "iat_old", **changes: str) -> None:
+    fields = {"at": f"{time.time():.3f}", "reason": reason, "iss": ISS, "sid_hash": HASHED(sid)}
+    shelf.look.xadd(REFUSED, fields | changes)  # type: ignore[arg-type]
+
+
+def test_every_conclusion_has_a_sentence_and_tokens_wait_as_long_as_receivers_keep_them() -> None:
+    assert SENTENCES.keys() == set(Conclusion)
+    assert WAITS_SECONDS == LONGEST_STAY
+
+
+async def test_of_an_id_that_nobody_has_ended_nothing_is_known(history: History, sid: str) -> None:
+    story = await ask(history, sid)
+    assert (story.conclusion, story.refusals) == (Conclusion.NOTHING_KNOWN, ())
+
+
+async def test_an_app_that_has_acted_completes_it(history: History, shelf: Shelf, sid: str) -> None:
+    event = await end(shelf, sid)
+    assert (await ask(history, sid)).conclusion is Conclusion.NOT_READ
+    reader = Reader(name="web", kind=ReaderKind.CACHE, at=time.time(), position="0-0")
+    shelf.look.hset(shelf.keys.readers, "web", reader.to_json())
+    assert (await ask(history, sid)).conclusion is Conclusion.NOT_YET
+    shelf.look.hdel(shelf.keys.readers, "web")
+    receipt(shelf, event, Outcome.DONE)
+    assert (await ask(history, sid)).conclusion is Conclusion.COMPLETE
+    assert (await ask(history, f"{sid}-")).conclusion is Conclusion.NOTHING_KNOWN
+
+
+async def test_a_listener_that_gave_it_up_does_not_complete_it(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    event = await end(shelf, sid)
+    receipt(shelf, event, Outcome.DEAD)
+    assert (await ask(history, sid)).conclusion is Conclusion.GIVEN_UP
+
+
+async def test_a_dead_letter_counts_also_where_its_receipt_was_trimmed(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    event = await end(shelf, sid)
+    letter = {"dl_event": event, "dl_listener": "mail", "dl_tries": "5", "dl_error": "KeyError"}
+    shelf.look.xadd(shelf.keys.dead_letters, letter)  # type: ignore[arg-type]
+    assert (await ask(history, sid)).conclusion is Conclusion.GIVEN_UP
+
+
+async def test_a_token_that_waits_for_keys_is_worse_than_an_older_logout_that_is_complete(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    receipt(shelf, await end(shelf, sid, since=time.time() - 30), Outcome.DONE)
+    refuse(shelf, sid, WAITS, at=f"{time.time() + 1:.3f}", jti_hash=HASHED(f"k-{sid}"))
+    story = await ask(history, sid)
+    assert story.conclusion is Conclusion.WAITING
+    assert [one.reason for one in story.refusals] == [WAITS]
+    receipt(shelf, await end(shelf, sid, jti="k"), Outcome.DONE)
+    story = await ask(history, sid)
+    assert (story.conclusion, story.refusals) == (Conclusion.COMPLETE, ())
+
+
+async def test_a_token_that_waited_too_long_was_not_applied(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    refuse(shelf, sid, WAITS, at=f"{time.time() - WAITS_SECONDS - 1:.3f}")
+    assert (await ask(history, sid)).conclusion is Conclusion.NOT_APPLIED
+
+
+async def test_a_refusal_that_is_newer_than_the_logout_is_said(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    long_ago = time.time() - 1800
+    await end(shelf, sid, since=long_ago)
+    shelf.look.delete(shelf.keys.events)
+    refuse(shelf, sid)
+    story = await ask(history, sid)
+    assert story.conclusion is Conclusion.REFUSED
+    assert [one.reason for one in story.refusals] == ["iat_old"]
+    # A login before the marker is dead, whatever was refused since; one after it is not.
+    assert (await ask(history, sid, login_at=int(long_ago))).conclusion is Conclusion.ENDED
+    later = await ask(history, sid, login_at=int(long_ago) + 5)
+    assert later.conclusion is Conclusion.REFUSED
+
+
+async def test_a_refusal_before_the_logout_or_of_others_is_not_the_state(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    refuse(shelf, sid, at=f"{time.time() - 5:.3f}")
+    refuse(shelf, "another")
+    refuse(shelf, sid, iss="https://b.example")
+    event = await end(shelf, sid)
+    receipt(shelf, event, Outcome.DONE)
+    # Sent again, after it was applied.
+    refuse(shelf, sid, at=f"{time.time() + 5:.3f}", jti_hash=HASHED(f"j-{sid}"))
+    story = await ask(history, sid)
+    assert (story.conclusion, story.refusals) == (Conclusion.COMPLETE, ())
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_token_of_the_user_concerns_a_session_only_where_it_names_no_other(
+    named: bool, history: History, shelf: Shelf, sid: str
+) -> None:
+    sub = f"user-{sid}"
+    other = {"sid_hash": HASHED("another")} if named else {}
+    fields = {"at": f"{time.time():.3f}", "reason": "nonce", "iss": ISS, "sub_hash": HASHED(sub)}
+    shelf.look.xadd(REFUSED, fields | other)  # type: ignore[arg-type]
+    story = await ask(history, sid, sub=sub)
+    expected = Conclusion.NOTHING_KNOWN if named else Conclusion.REFUSED
+    assert story.conclusion is expected
+    assert (await ask(history, None, sub=sub)).conclusion is Conclusion.REFUSED  # type: ignore[arg-type]
+
+
+async def test_a_misspelled_issuer_that_nobody_has_does_not_hide_the_refusal(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    refuse(shelf, sid, "iss_unknown", iss=ISS + "/")
+    assert (await ask(history, sid)).conclusion is Conclusion.REFUSED
+
+
+async def test_a_login_after_every_logout_is_said_to_be_later(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    await end(shelf, sid, since=time.time() - 100)
+    found = await ask(history, sid, login_at=int(time.time()) - 10)
+    assert found.conclusion is Conclusion.LATER_LOGIN
+
+
+async def test_without_the_hash_s_key_refusals_are_said_not_to_be_read(
+    history: History, sid: str
+) -> None:
+    story = await history.session(Question(iss=ISS, sid=sid))
+    assert (story.refusals, story.refusals_read) == ((), False)
+
+
+async def test_a_redis_that_is_away_is_no_conclusion(new_history: NewHistory) -> None:
+    history = new_history("redis://127.0.0.1:1/0", "shop")
+    assert (await ask(history, "s")).conclusion is Conclusion.UNREADABLE
+
+
+async def test_the_cause_is_proven_however_many_newer_events_there_are(
+    history: History, shelf: Shelf, sid: str
+) -> None:
+    """A user who was signed out, and then had 25 sessions end one by one."""
+    sub = f"user-{sid}"
+    await shelf.write(kind=EventKind.USER, sid=None, sub=sub, since=int(time.time()), once=None)
+    event = shelf.events()[-1].id
+    assert event is not None
+    receipt(shelf, event, Outcome.DONE)
+    for n in range(25):
+        await shelf.write(sid=f"{sid}-{n}", sub=sub, since=int(time.time()), once=None)
+    story = await ask(history, None, sub=sub)  # type: ignore[arg-type]
+    assert story.conclusion is Conclusion.COMPLETE
