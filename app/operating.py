@@ -46,5 +46,5 @@ async def running_api(
         token = new_token()
         announce(f"admin token for this run: {token}")
     api = AdminApi(settings, token, publisher, sessions, health=health, stopping=stopping)
-    async with running_console(settings, api, publisher.link.client) as console:
+    async with running_console(settings, api, publisher.reads.client) as console:
         yield lambda app: with_console(app, console)

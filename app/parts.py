@@ -22,7 +22,7 @@ from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.inbound.whole import WholeRequests
 from app.publish.publisher import JournalUnusable, Publisher
-from app.publish.redis_link import connect
+from app.publish.redis_link import MOST_OTHER_CONNECTIONS, connect
 from app.settings import Settings
 from app.tasks import background
 from app.telemetry.cells import Cells
@@ -50,7 +50,7 @@ async def running_parts(settings: Settings, redis_url: str, cells: Cells) -> Asy
         LINES.on_dropped = tally.log_unread
         publisher = await stack.enter_async_context(running_publisher(settings, redis_url, tally))
         # Ends before the publisher, which closes the way to Redis.
-        telling = Telling(settings, publisher.link.client, tally)
+        telling = Telling(settings, publisher.reads.client, tally)
         await stack.enter_async_context(telling.running())
         parts = Parts(settings, publisher, client, cells, tally, telling, traces)
         await stack.enter_async_context(parts.running())
@@ -67,6 +67,7 @@ async def running_publisher(
             publisher = Publisher(
                 settings,
                 connect(redis_url),
+                reads=connect(redis_url, max_connections=MOST_OTHER_CONNECTIONS),
                 on_written=tally.written if tally else lambda _, __: None,
                 on_lost=tally.recovered if tally else lambda _: None,
             )
@@ -129,7 +130,7 @@ class Parts:
         self.hot = hot if traces is None else None
         self.publisher = publisher
         self.health = Health(self.keys, publisher, self.parking)
-        self.readings = Readings(settings, publisher.link, tally, clock=clock)
+        self.readings = Readings(settings, publisher.reads, tally, clock=clock)
         self.gauges = Gauges(
             settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
             readings=self.readings, tally=tally, clock=clock,

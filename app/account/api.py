@@ -40,7 +40,7 @@ class AccountApi:
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        link, endings = publisher.link, sessions.endings
+        link, endings = publisher.reads, sessions.endings
         self._callers = Callers(settings, tokens)
         self._limits = Limits()
         self._liveness = Liveness(Reading(link), clock)

@@ -43,7 +43,7 @@ class AdminApi:
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        history = History(settings, publisher.link, clock=clock)
+        history = History(settings, publisher.reads, clock=clock)
         self.access = Access(token, settings.admin_hosts)
         self.history = history
         self.providers, self.endings = sessions.providers, sessions.endings

@@ -36,9 +36,9 @@ class ProviderSessions:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.providers = providers
-        self.records = Records(settings, publisher.link.client, clock)
+        self.records = Records(settings, publisher.reads.client, clock)
         self.endings = Endings(
-            Reading(publisher.link),
+            Reading(publisher.reads),
             publisher.writer,
             providers,
             {issuer.issuer: issuer for issuer in settings.issuers},

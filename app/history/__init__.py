@@ -10,13 +10,18 @@
     proofs       what an app has done about one event
     overview     an app at a glance: readers, groups, lag, dead letters
     status       the service and its apps as rows with a verdict             (pure)
+    newest       the newest entries that a filter lets by, a page of them
     notes        entries of the refusals stream and of the audit stream
     filters      which of them somebody wants to see                      (pure)
     feed         what comes from now on, of all apps and the refusals
+    live         the one reader behind all feeds
+    positions    what is new in many streams, in few round trips
+    cursor       how far a feed has come, as one line                     (pure)
 
 Writes nothing. What it reads, the receiver's ACL user must be allowed (docs/contract.md).
 """
 
+from .cursor import REFUSALS, Cursor
 from .facts import (
     AppOverview,
     AppStory,
@@ -31,14 +36,16 @@ from .facts import (
     Told,
     as_json,
 )
-from .feed import Cursor, Feed, Missed
+from .feed import Feed, Missed
 from .filters import EVERYTHING, Filter
 from .history import History
+from .newest import Page
 from .notes import AuditEntry, Refusal
 from .reading import Unreadable
 
 __all__ = [
     "EVERYTHING",
+    "REFUSALS",
     "AppOverview",
     "AppStory",
     "AuditEntry",
@@ -51,6 +58,7 @@ __all__ = [
     "History",
     "Marker",
     "Missed",
+    "Page",
     "Question",
     "Refusal",
     "Search",

@@ -10,27 +10,27 @@ from typing import TypeVar
 from app.publish.redis_link import RedisLink
 from app.settings import IssuerSettings, Settings
 from backchannel_logout import AppKeys, Outcome
-from backchannel_logout.event import stream_id
 
 from .conclusion import concluded
+from .cursor import Cursor
 from .facts import AppOverview, AppStory, Conclusion, Question, SessionStory, Told
-from .feed import Cursor, Feed, OnAway, ends
+from .feed import Feed, OnAway, keys_of_feed
 from .filters import EVERYTHING, Filter
+from .live import Live
+from .newest import Page, newest_of_many, newest_of_one
 from .notes import AUDIT, REFUSED, AuditEntry, Refusal
 from .overview import overview
+from .positions import ends_of
 from .proofs import proven_told, receipts_of
 from .reading import Reading, Unreadable, needed, optional
 from .search import Hashed, issuers_knowing, refusals_about
 from .story import MOST_ENTRIES, story
-from .streams import Ask, Fields, entries, newest_first
+from .streams import Ask, entries
 
 T = TypeVar("T")
 
 # Questions at once: a Redis with a hundred apps is not asked a hundred things in one moment.
 _AT_ONCE = 8
-
-# What a filter may look through to find what it lets by.
-_MOST_LOOKED_AT = 20_000
 
 
 class History:
@@ -42,6 +42,7 @@ class History:
         self._reading = Reading(link)
         self._clock = clock
         self._fewest = min(settings.event_max_len, settings.refused_max_len)
+        self.live = Live(self._reading, fewest=self._fewest)
         self.issuers: Mapping[str, IssuerSettings] = {
             name: issuer for issuer in settings.issuers for name in issuer.names
         }
@@ -140,31 +141,24 @@ class History:
         *,
         most: int = 100,
         before: str = "+",
-    ) -> list[Told]:
+    ) -> Page[Told]:
         """The newest events of these apps (None: of all) that the filter lets by, newest first.
 
-        ``before``: only those older than this entry's id; of each app a bounded number of entries
-        is looked at. Raises `Unreadable`.
+        ``before``: only those older than this id, such as the page's ``more``. A bounded number of
+        entries is looked at. Raises `Unreadable`.
         """
-
-        async def of(app: str) -> list[Told]:
-            return await self._newest(
-                AppKeys(app).events,
-                lambda commands: self._reading.of_app(app, commands),
-                lambda entry_id, fields: Told.read(app, entry_id, fields),
-                wanted.lets, most=most, before=before,
-            )  # fmt: skip
-
-        found = await _few_at_once(of, self.apps if apps is None else apps)
-        newest = sorted((one for some in found for one in some), key=_when, reverse=True)
-        return newest[:most]
+        return await newest_of_many(
+            self._reading,
+            {app: AppKeys(app).events for app in (self.apps if apps is None else apps)},
+            Told.read, wanted.lets, most=most, before=before,
+        )  # fmt: skip
 
     async def refusals(
         self, wanted: Filter = EVERYTHING, *, most: int = 100, before: str = "+"
-    ) -> list[Refusal]:
+    ) -> Page[Refusal]:
         """The newest refused tokens that the filter lets by, newest first. Raises `Unreadable`."""
-        return await self._newest(
-            REFUSED, self._of_key(REFUSED), Refusal.from_fields, wanted.lets,
+        return await newest_of_one(
+            self._of_key(REFUSED), REFUSED, Refusal.from_fields, wanted.lets,
             most=most, before=before,
         )  # fmt: skip
 
@@ -174,10 +168,10 @@ class History:
         found = entries(needed(answer))
         return Refusal.from_fields(*found[0]) if found else None
 
-    async def audit(self, *, most: int = 100, before: str = "+") -> list[AuditEntry]:
+    async def audit(self, *, most: int = 100, before: str = "+") -> Page[AuditEntry]:
         """The newest acts of administrators, newest first. Raises `Unreadable`."""
-        return await self._newest(
-            AUDIT, self._of_key(AUDIT), AuditEntry.from_fields, lambda _: True,
+        return await newest_of_one(
+            self._of_key(AUDIT), AUDIT, AuditEntry.from_fields, lambda _: True,
             most=most, before=before,
         )  # fmt: skip
 
@@ -189,41 +183,34 @@ class History:
         cursor: Mapping[str, str] | None = None,
         since: float | None = None,
         on_away: OnAway = lambda _: None,
+        fresh: bool = False,
     ) -> Feed:
         """What comes from now on in these apps (None: all), and refusals: see `Feed`."""
         return Feed(
             self._reading,
+            self.live,
             self.apps if apps is None else apps,
             refusals=refusals,
             cursor=cursor,
             since=since,
             on_away=on_away,
+            fresh=fresh,
             fewest=self._fewest,
         )
 
     async def ends(self, apps: Sequence[str] | None = None, *, refusals: bool = True) -> Cursor:
         """Where these apps (None: all) and the refusals end now. Raises `Unreadable`."""
-        return await ends(self._reading, self.apps if apps is None else apps, refusals=refusals)
+        keys = keys_of_feed(self.apps if apps is None else apps, refusals=refusals)
+        began = self._clock()
+        found = await self._reading.of_keys(
+            {key: [("XREVRANGE", key, "+", "-", "COUNT", 1)] for key in keys.values()}
+        )
+        cursor = ends_of(found, keys)
+        cursor.settle(began)
+        return cursor
 
     def _of_key(self, key: str) -> Ask:
         return lambda commands: self._reading.of_key(key, commands)
-
-    @staticmethod
-    async def _newest(
-        key: str,
-        ask: Ask,
-        read: Callable[[str, Fields], T],
-        lets: Callable[[T], bool],
-        *,
-        most: int,
-        before: str,
-    ) -> list[T]:
-        found: list[T] = []
-        async for page in newest_first(ask, key, before=before, most=_MOST_LOOKED_AT):
-            found += [one for one in (read(*entry) for entry in page) if lets(one)]
-            if len(found) >= most:
-                break
-        return found[:most]
 
 
 async def _few_at_once(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:
@@ -243,7 +230,3 @@ def _applied(stories: Iterable[AppStory]) -> Iterator[str]:
         for told in one.events:
             if told.event is not None and told.event.jti is not None:
                 yield told.event.jti
-
-
-def _when(told: Told) -> tuple[int, int]:
-    return stream_id(told.id)

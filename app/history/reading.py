@@ -1,16 +1,25 @@
-"""One round trip to the server that holds an app, or a key outside any app's slot."""
+"""Reads from the server that holds an app, or a key outside any app's slot.
+
+Reads take turns, so that however many people look, they never need more connections than the pool
+of their link has.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, ResponseError
 
+from app.publish.command import packed
+from app.publish.exchange import exchanges
 from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of_exchange
 from app.publish.redis_link import REDIS_SECONDS, RedisLink
 
 Command = tuple[str | int, ...]
+
+# In one round trip of `of_keys`: a millisecond or two of the event loop.
+_COMMANDS_AT_ONCE = 100
 
 
 class Unreadable(Exception):
@@ -34,23 +43,86 @@ class Reading:
         """`of_app`, where this key is."""
         return await self._ask(lambda: self.link.holder(key), commands)
 
+    async def of_keys(
+        self, asked: Mapping[str, Sequence[Command]]
+    ) -> dict[str, "list[Any] | Unreadable"]:
+        """For each key the answers to its commands, as Redis spells them, or why there are none.
+
+        A few round trips for each server, however many keys it holds. Never raises for Redis.
+        """
+        found = await self._exchanged(asked)
+        moved = {key: asked[key] for key, answers in found.items() if _moved(answers) is not None}
+        if moved:  # a slot that has moved is elsewhere at the second try
+            await self.link.look_up_soon()
+            found |= await self._exchanged(moved)
+            for key in moved:
+                if (word := _moved(found[key])) is not None:
+                    found[key] = Unreadable(word)
+        return found
+
+    async def _exchanged(
+        self, asked: Mapping[str, Sequence[Command]]
+    ) -> dict[str, list[Any] | Unreadable]:
+        if self.link.only is not None:
+            return await self._of_server(self.link.only, list(asked), asked)
+        found: dict[str, list[Any] | Unreadable] = {}
+        servers: dict[Redis, list[str]] = {}
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                for number, key in enumerate(asked):
+                    if number % _COMMANDS_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                    servers.setdefault(await self.link.holder(key), []).append(key)
+        except EXCHANGE_FAULTS as error:  # of a slot that no server holds, or nobody answers
+            fault = Unreadable(str(fault_of_exchange(error)))
+            known = {key for keys in servers.values() for key in keys}
+            found = {key: fault for key in asked if key not in known}
+        for server, keys in servers.items():
+            found |= await self._of_server(server, keys, asked)
+        return found
+
+    async def _of_server(
+        self, server: Redis, keys: Sequence[str], asked: Mapping[str, Sequence[Command]]
+    ) -> dict[str, list[Any] | Unreadable]:
+        found: dict[str, list[Any] | Unreadable] = {}
+        async with self.link.turns, exchanges() as following:
+            for start in range(0, len(keys), _COMMANDS_AT_ONCE):
+                some = keys[start : start + _COMMANDS_AT_ONCE]
+                commands = [packed(*command) for key in some for command in asked[key]]
+                try:
+                    answers = iter(await following.exchange(server, commands, within=REDIS_SECONDS))
+                except EXCHANGE_FAULTS as error:
+                    fault = Unreadable(str(fault_of_exchange(error)))
+                    return found | dict.fromkeys(keys[start:], fault)
+                found |= {key: [next(answers) for _ in asked[key]] for key in some}
+                await asyncio.sleep(0)
+        return found
+
     async def _ask(
         self, server: Callable[[], Awaitable[Redis]], commands: Sequence[Command]
     ) -> list[Any]:
         for _ in range(2):  # a slot that has moved is elsewhere at the second try
             try:
-                async with asyncio.timeout(REDIS_SECONDS):
+                async with self.link.turns, asyncio.timeout(REDIS_SECONDS):
                     pipeline = (await server()).pipeline(transaction=False)
                     for command in commands:
                         pipeline.execute_command(*command)
                     answers: list[Any] = await pipeline.execute(raise_on_error=False)
             except EXCHANGE_FAULTS as error:
                 raise Unreadable(str(fault_of_exchange(error))) from error
-            moved = [one for one in answers if isinstance(one, MovedError | AskError)]
-            if not moved:
+            word = _moved(answers)
+            if word is None:
                 return answers
             await self.link.look_up_soon()
-        raise Unreadable(type(moved[0]).__name__)
+        raise Unreadable(word or "MovedError")
+
+
+def _moved(answers: "list[Any] | Unreadable") -> str | None:
+    """The word for a slot that is elsewhere, where one of the answers says so."""
+    if isinstance(answers, Unreadable):
+        return None
+    found = (one for one in answers if isinstance(one, MovedError | AskError))
+    return next((type(one).__name__ for one in found), None)
 
 
 def needed(answer: Any) -> Any:

@@ -46,6 +46,14 @@ def entries(answer: Any) -> list[Entry]:
     return [(text(entry_id), fields) for entry_id, fields in answer or [] if fields]
 
 
+def entries_as_sent(answer: Any) -> list[Entry]:
+    """`entries` of an answer that the library has left as Redis spells it."""
+    return entries(
+        (entry_id, dict(zip(fields[::2], fields[1::2], strict=True)) if fields else None)
+        for entry_id, fields in answer or []
+    )
+
+
 def seconds_of(entry_id: str) -> float:
     """When Redis took the entry, in epoch seconds."""
     return int(entry_id.partition("-")[0]) / 1000

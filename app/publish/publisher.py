@@ -1,5 +1,6 @@
 """Everything between a revocation and Redis, put together and kept running."""
 
+import asyncio
 import contextlib
 import sqlite3
 import time
@@ -17,11 +18,15 @@ from .journal import Journal
 from .journal_files import JournalFiles, copy_of
 from .quota import Quota
 from .recovery import Recovery
-from .redis_link import RedisLink
+from .redis_fault import EXCHANGE_FAULTS
+from .redis_link import REDIS_SECONDS, RedisLink
 from .replay import Replay
 from .store import Store
 from .watch import Watch
 from .writer import Writer
+
+# How long what is read may come from a primary that was deposed and does not know it.
+_LOOK_UP_SECONDS = 2.0
 
 
 class JournalUnusable(Exception):
@@ -36,11 +41,13 @@ class Publisher:
         settings: Settings,
         client: AsyncClient,
         *,
+        reads: AsyncClient | None = None,
         clock: Callable[[], float] = time.time,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
         on_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``on_written`` is told of each revocation that Redis has taken for the first time, with
+        """``client`` is for logouts alone where there is another one for `reads`. ``on_written`` is
+        told of each revocation that Redis has taken for the first time, with
         the script's answer; ``on_lost``: see `Recovery`."""
         self._settings = settings
         self._on_written = on_written
@@ -49,6 +56,9 @@ class Publisher:
         self.store = new_store(settings, link, clock=clock)
         path = settings.journal_path
         self.link = link
+        self.reads = RedisLink(reads) if reads is not None else link
+        """For all that writes no logout: what people look at, and what is noted for operators. With
+        connections of its own, so that no number of them keeps a logout waiting."""
         self._files = JournalFiles(path) if path is not None else None
         own = self._claim()
         self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
@@ -104,6 +114,7 @@ class Publisher:
         work = [
             self._recovery.keep_recovering,
             self.watch.keep_looking,
+            self._keep_looking_up,
         ]
         replay: Replay | None = None
         if self.journal is not None and self._files is not None:
@@ -131,12 +142,22 @@ class Publisher:
             await self._close()
             raise self._unusable(error) from None
 
+    async def _keep_looking_up(self) -> None:
+        """Leave a primary that is none any more, for `reads` as `Watch` does for logouts."""
+        while self.reads is not self.link:
+            with contextlib.suppress(*EXCHANGE_FAULTS):
+                async with asyncio.timeout(REDIS_SECONDS):
+                    await self.reads.look_up()
+            await asyncio.sleep(_LOOK_UP_SECONDS)
+
     async def _close(self) -> None:
         if self.journal is not None:
             await self.journal.close()
         self._accepted.close()
         if self._files is not None:
             self._files.release()
+        if self.reads is not self.link:
+            await self.reads.aclose()
         await self.link.aclose()
 
 

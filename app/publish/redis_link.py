@@ -24,18 +24,22 @@ REDIS_SECONDS = 1.0
 # Writes are grouped, so that a few connections carry any load.
 MOST_CONNECTIONS = 32
 
+# For everything else: reads, which take turns (`app.history.reading`), and notes for operators.
+MOST_OTHER_CONNECTIONS = 128
+_READS_AT_ONCE = 16
+
 # While a failover is under way every write fails; the nodes need not be asked for each.
 _LOOK_UP_PAUSE = 0.2
 _LOOK_UP_SECONDS = 0.2
 _MOST_LOOK_UPS = 3
 
 
-def connect(url: str) -> AsyncClient:
+def connect(url: str, *, max_connections: int = MOST_CONNECTIONS) -> AsyncClient:
     """A client for ``url`` (forms: `backchannel_logout.connection`); connects when first used."""
     return connect_async(
         url,
         timeout=REDIS_SECONDS,
-        max_connections=MOST_CONNECTIONS,
+        max_connections=max_connections,
         client_name="backchannel-logout-receiver",
     )
 
@@ -54,6 +58,8 @@ class RedisLink:
         self._nodes: dict[str, Redis] = {}
         self._primary: object = None
         self._looked_up = float("-inf")
+        self.turns = asyncio.Semaphore(_READS_AT_ONCE)
+        """Whoever reads for people takes one for each exchange."""
 
     @property
     def client(self) -> AsyncClient:

@@ -160,7 +160,7 @@ class Listener:
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif fields:
-                self.last = fields["id"]
+                self.last = fields.get("id", self.last)
                 return fields["event"], json.loads(fields["data"])
         raise AssertionError("the feed has ended")
 

@@ -183,3 +183,20 @@ def test_whoever_reads_may_have_enough(
 
 def test_an_app_of_nobody_ends_it_with_2(run: Run, text: str) -> None:
     assert run("watch", text, "--app", "another").status == 2
+
+
+def test_forty_apps_are_all_watched(
+    watches: list[Watch], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    apps = [f"app-{n}" for n in range(40)]
+    clients = ", ".join(f'{{client_id = "{app}-web", app = "{app}"}}' for app in apps)
+    text = config(redis_server.url, f'issuer = "{ISS}"', clients=f"[{clients}]")
+    for app in apps:
+        add(redis_server, app, f"of-{app}")
+    refuse(redis_server)
+    watches.append(watch := Watch(tmp_path, text, "--since", "1h", "--json"))
+    wait_for(lambda: len(watch.lines) >= 41, f"every app and the refusal: {watch.said}")
+    found = [json.loads(line) for line in watch.lines]
+    assert {one["app"] for one in found if one["type"] == "event"} == set(apps)
+    assert [one["type"] for one in found].count("refusal") == 1
+    assert watch.said == ""

@@ -55,7 +55,7 @@ async def follow() -> AsyncIterator[Any]:
 
     def begin(history: History, **options: Any) -> Reader:
         feed = history.feed(**options)
-        feed._pause = 0.02
+        history.live.pause = 0.02
         readers.append(Reader(feed))
         return readers[-1]
 

@@ -54,8 +54,9 @@ async def test_behind_sentinels_the_feed_goes_on_at_the_new_primary(
         shelf = Shelf(sentinels.primary, sentinels.url)
         await shelf.write_meta()
         await shelf.write(sid="s1", once=None)
-        feed = new_history(sentinels.url, shelf.app).feed(refusals=False, since=0)
-        feed._pause = 0.05
+        history = new_history(sentinels.url, shelf.app)
+        history.live.pause = 0.05
+        feed = history.feed(refusals=False, since=0)
         found: list[str | None] = []
 
         async def follow() -> None:

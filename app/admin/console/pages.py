@@ -17,17 +17,18 @@ from app.admin.probes import Body
 from app.admin.records import Records
 from app.errors import Reason
 from app.history import (
+    REFUSALS,
     Conclusion,
     Cursor,
     Filter,
     History,
+    Page,
     Question,
     Refusal,
     SessionStory,
     Unreadable,
 )
 from app.history.conclusion import concluded
-from app.history.feed import REFUSALS
 from app.history.notes import WAITS
 from app.history.status import app_rows, service_rows
 from app.presets import presets
@@ -277,7 +278,7 @@ class Pages:
                     Filter(iss=issuer.issuer), self._history.apps_of(issuer.issuer), most=1
                 )
             except Unreadable:
-                last = []
+                last = Page([])
             provider = self._providers.get(issuer.issuer)
             shown.append({
                 "issuer": issuer, "keys": state,

@@ -71,7 +71,7 @@ function listen(url, { cursor = "", hear = () => {}, state = () => {}, late = ()
         for await (const events of eventsOf(answer.body)) {
           heardAt = Date.now();
           for (const one of events) {
-            cursor = one.id;
+            if (one.id) cursor = one.id; // of a busy moment not each event has one
             hear(one.event, JSON.parse(one.data));
           }
         }

@@ -1,0 +1,144 @@
+"""The newest entries that a filter lets by: of one stream, or of many as if they were one."""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from backchannel_logout.event import stream_id
+
+from .reading import Command, Reading, Unreadable, needed
+from .streams import PAGE, Ask, Entry, Fields, entries, entries_as_sent, newest_first
+
+T = TypeVar("T")
+
+# What a filter may look through to find what it lets by: of one stream, and of many.
+_MOST_LOOKED_AT = 20_000
+_MOST_OF_ALL = 100_000
+
+# Of each of many streams at first: most have nothing among the newest of all.
+_FEWEST = 4
+
+
+class Page(list[T], Generic[T]):
+    """The newest first. ``more``: what to pass as ``before`` for the older ones; None: there are
+    none."""
+
+    def __init__(self, found: list[T], more: str | None = None) -> None:
+        super().__init__(found)
+        self.more = more
+
+
+async def newest_of_one(
+    ask: Ask,
+    key: str,
+    read: Callable[[str, Fields], T],
+    lets: Callable[[T], bool],
+    *,
+    most: int,
+    before: str,
+) -> Page[T]:
+    """Of one stream; ``before`` is an id, or ``+``. Raises `Unreadable`."""
+    found: list[tuple[str, T]] = []
+    looked, last = 0, ""
+    async for page in newest_first(ask, key, before=before, most=_MOST_LOOKED_AT):
+        for entry_id, fields in page:
+            if lets(one := read(entry_id, fields)):
+                found.append((entry_id, one))
+        looked, last = looked + len(page), page[-1][0]
+        if len(found) > most:
+            return Page([one for _, one in found[:most]], found[most - 1][0])
+    more = last if looked >= _MOST_LOOKED_AT else None
+    return Page([one for _, one in found], more)
+
+
+class _Stream:
+    """A walk back through one of many streams."""
+
+    def __init__(self, app: str, key: str) -> None:
+        self.app, self.key = app, key
+        self.waiting: deque[Entry] = deque()
+        self.last = ""
+        self.ended = False
+        self.looked = 0
+
+    def take(self, page: list[Entry], asked: int) -> None:
+        self.waiting.extend(page)
+        self.looked += len(page)
+        self.ended = len(page) < asked
+        if page:
+            self.last = page[-1][0]
+
+
+async def newest_of_many(
+    reading: Reading,
+    keys: Mapping[str, str],
+    read: Callable[[str, str, Fields], T],
+    lets: Callable[[T], bool],
+    *,
+    most: int,
+    before: str,
+) -> Page[T]:
+    """Of the streams of these apps, with those of the last one's moment, which ``before`` would
+    leave out. ``read`` is told the app. Raises `Unreadable`."""
+    streams = await _begun(reading, keys, most, before)
+    heads = [(_back(one.waiting[0][0]), app) for app, one in streams.items() if one.waiting]
+    heapq.heapify(heads)
+    found: list[T] = []
+    looked, cut = 0, None
+    while heads:
+        at, app = heapq.heappop(heads)
+        if cut is not None and at != cut:
+            return Page(found, f"{-cut[0]}-{-cut[1]}")
+        stream = streams[app]
+        entry_id, fields = stream.waiting.popleft()
+        looked += 1
+        if lets(one := read(app, entry_id, fields)):
+            found.append(one)
+        if not stream.waiting and not stream.ended and stream.looked < _MOST_LOOKED_AT:
+            await _go_on(reading, stream)
+        if stream.waiting:
+            heapq.heappush(heads, (_back(stream.waiting[0][0]), app))
+        elif not stream.ended and cut is None:
+            cut = at  # what is older of this app is not known
+        if cut is None and (len(found) >= most or looked >= _MOST_OF_ALL):
+            cut = at
+        if looked % PAGE == 0:
+            await asyncio.sleep(0)
+    return Page(found, None if cut is None or _is_at_the_end(streams) else f"{-cut[0]}-{-cut[1]}")
+
+
+async def _begun(
+    reading: Reading, keys: Mapping[str, str], most: int, before: str
+) -> dict[str, _Stream]:
+    count = min(PAGE, max(_FEWEST, 2 * most // max(1, len(keys))))
+    last = before if before == "+" else f"({before}"
+    asked: dict[str, list[Command]] = {
+        key: [("XREVRANGE", key, last, "-", "COUNT", count)] for key in keys.values()
+    }
+    found = await reading.of_keys(asked)
+    streams = {}
+    for app, key in keys.items():
+        answers = found[key]
+        if isinstance(answers, Unreadable):
+            raise answers
+        streams[app] = _Stream(app, key)
+        streams[app].take(entries_as_sent(needed(answers[0])), count)
+    return streams
+
+
+async def _go_on(reading: Reading, stream: _Stream) -> None:
+    command = ("XREVRANGE", stream.key, f"({stream.last}", "-", "COUNT", PAGE)
+    (answer,) = await reading.of_app(stream.app, [command])
+    stream.take(entries(needed(answer)), PAGE)
+
+
+def _is_at_the_end(streams: Mapping[str, _Stream]) -> bool:
+    return all(one.ended and not one.waiting for one in streams.values())
+
+
+def _back(entry_id: str) -> tuple[int, int]:
+    """An id as numbers that sort the newest first."""
+    ms, number = stream_id(entry_id)
+    return -ms, -number
