@@ -37,12 +37,19 @@ class Preset(BaseModel):
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256",)
     """What an issuer with this preset takes, unless its settings say otherwise."""
     algorithms_note: str = ""
+    mixes_algorithms: bool = False
+    """Whether it may sign a client's tokens with the algorithm of another client."""
+    never_encrypts: bool = False
+    """Whether no release encrypts logout tokens, whatever the client asks for."""
 
     typ: str = ""
     kid: str = ""
     aud: str = ""
     sub: str = ""
     sid: str = ""
+    both_claims: Literal["session", "user"] = "session"
+    """What its clients need: ``user`` where a logout token has a ``sid`` and the ID token has none,
+    so that no app can know the session."""
     token_life: Seconds | None = None
     """From ``iat`` to ``exp``; 0 where there is no ``exp``, None where it is not known."""
     beside: str = ""

@@ -20,8 +20,8 @@ in its source or in its makers' documentation. Each shape of a token is a test
 ([captures.json](../tests/tokens/captures.json)). Click paths and calls were not run, unless it says
 *tested*: compare them with your release.
 
-Any other provider that follows the specification works without a preset. Connect2id, rodauth-oauth,
-Open Liberty and SAP Cloud Identity are known to send logout tokens.
+Any other provider that follows the specification works without a preset. Connect2id, rodauth-oauth
+and SAP Cloud Identity are known to send logout tokens.
 """
 
 TESTED = {
@@ -70,7 +70,10 @@ def _seconds(length: float | None) -> str:
 def _sender(name: str, one: Preset) -> Iterator[str]:
     yield f"## {name}\n"
     yield f"**{one.name}.** Tested: {TESTED[one.evidence].format(one.release)}.\n"
-    yield f'```toml\n[[issuers]]\nissuer = "..."\npreset = "{name}"\n```\n'
+    yield f'```toml\n[[issuers]]\nissuer = "..."\npreset = "{name}"'
+    if one.both_claims == "user":
+        yield '\n  [[issuers.clients]]\n  client_id = "..."\n  both_claims = "user"'
+    yield "```\n"
     yield from _facts({"`issuer`": one.issuer, "`aliases`": one.aliases})
     if one.click or one.call:
         yield "\n**Switch it on.**\n"
@@ -83,7 +86,8 @@ def _sender(name: str, one: Preset) -> Iterator[str]:
     yield from _facts(
         {
             "`alg`": algorithms + note, "`typ`": one.typ, "`kid`": one.kid, "`aud`": one.aud,
-            "`sub`": one.sub, "`sid`": one.sid, "`exp` after `iat`": _life(one),
+            "`sub`": one.sub, "`sid`": one.sid,
+            "encryption": "never" if one.never_encrypts else "", "`exp` after `iat`": _life(one),
             "beside": one.beside, "delivery": one.delivery,
             "waits for the answer": _seconds(one.answer_within),
             "takes for success": one.success, "retries": one.retries,

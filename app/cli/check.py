@@ -42,7 +42,7 @@ async def _all_rows(settings: Settings) -> list[Row]:
         asked = (discovery_rows(one, client) for one in settings.signing_issuers)
         said = await asyncio.gather(*asked)
         for one, found in zip(keys, said, strict=True):
-            rows += [_issuer_row(one.issuer, one), *found, *preset_rows(one.issuer)]
+            rows += [_issuer_row(one.issuer, one), *found, *preset_rows(one.issuer, one.current())]
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
     rows += [*await redis_rows(settings), journal_row(settings)]

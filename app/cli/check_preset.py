@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 from app.presets import Preset, presets
 from app.settings import IssuerSettings
+from app.tokens.jwks import KeySet
 
 from .table import Row, Verdict
 
 
-def preset_rows(issuer: IssuerSettings) -> Iterator[Row]:
-    """Nothing for an issuer without a preset."""
+def preset_rows(issuer: IssuerSettings, keys: KeySet | None = None) -> Iterator[Row]:
+    """Nothing for an issuer without a preset. ``keys`` are those that it publishes."""
     if issuer.preset is None:
         return
     name, preset = issuer.preset, presets()[issuer.preset]
@@ -21,6 +22,9 @@ def preset_rows(issuer: IssuerSettings) -> Iterator[Row]:
         yield Row(Verdict.WARNING, name, f"sends no logout tokens. {_plain(preset.instead)}")
         return
     yield _algorithms_row(issuer, name, preset)
+    if preset.mixes_algorithms:
+        yield from _mixed_algorithms_rows(issuer, name, keys)
+    yield from _lost_logouts_rows(issuer, name, preset)
     if preset.aliases and not issuer.aliases:
         yield Row(Verdict.WARNING, f"{name} aliases", f"none. {_plain(preset.aliases)}")
     if preset.same_token_for > issuer.max_token_age + issuer.leeway:
@@ -44,6 +48,51 @@ def _algorithms_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
     if issuer.algorithms == preset.algorithms:
         return Row(Verdict.RIGHT, name, f"{facts}; algorithms {ours}")
     return Row(Verdict.NOTE, name, f"{facts}; algorithms {ours} by your settings, {theirs} by it")
+
+
+def _lost_logouts_rows(issuer: IssuerSettings, name: str, preset: Preset) -> Iterator[Row]:
+    """Settings with which this provider's logouts are refused, or end nothing."""
+    if preset.never_encrypts and issuer.encryption == "required":
+        said = "required, but it never encrypts logout tokens: all of them are refused"
+        yield Row(Verdict.WARNING, f"{name} encryption", said)
+    if issuer.strict and _lacks_what_strict_demands(preset):
+        said = "its tokens lack the typ logout+jwt or exp: all of them are refused"
+        yield Row(Verdict.WARNING, f"{name} strict", said)
+    if apps := _apps_without_sid(issuer, preset):
+        said = (
+            f"its ID tokens have no sid, its logout tokens may: a logout ends nothing in"
+            f' {", ".join(apps)}; set both_claims = "user" at the client'
+        )
+        yield Row(Verdict.WARNING, f"{name} both_claims", said)
+
+
+def _lacks_what_strict_demands(preset: Preset) -> bool:
+    known = preset.typ != "not known"
+    return preset.token_life == 0 or (known and "logout+jwt" not in preset.typ)
+
+
+def _mixed_algorithms_rows(issuer: IssuerSettings, name: str, keys: KeySet | None) -> Iterator[Row]:
+    """What is refused where a client's token is signed with the algorithm of another client."""
+    own = sorted({one.client_id for one in issuer.clients if one.algorithms})
+    if own:
+        said = (
+            f"{', '.join(own)}: algorithms at a client refuse what is signed with another client's;"
+            " set all of the provider's algorithms at the issuer, and none at clients"
+        )
+        yield Row(Verdict.WARNING, f"{name} client algorithms", said)
+    taken = {*issuer.algorithms, *(alg for one in issuer.clients for alg in one.algorithms or ())}
+    others = [key for key in (keys.keys if keys else ()) if not key.algorithms & taken]
+    if others:
+        listed = ", ".join(sorted({alg for key in others for alg in key.algorithms}))
+        said = f"it has keys for {listed} too, and may sign any client's token with them; add them"
+        yield Row(Verdict.WARNING, f"{name} other algorithms", said)
+
+
+def _apps_without_sid(issuer: IssuerSettings, preset: Preset) -> list[str]:
+    """The apps whose sessions a logout of this provider would not find."""
+    if preset.both_claims == "session":
+        return []
+    return sorted({one.app for one in issuer.clients if one.both_claims == "session"})
 
 
 def _sessions_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:

@@ -1,24 +1,31 @@
 """What `check` says of an issuer with a preset."""
 
+import json
 from pathlib import Path
+
+import pytest
 
 from app.cli.check_preset import duration, preset_rows
 from app.cli.table import Row, Verdict
 from app.settings import load
-from tests.support.provider import Provider
+from app.tokens.jwks import KeySet, read_key_set
+from tests.support.encryption import EC, decryption_key, write_pem
+from tests.support.provider import Provider, private_key, public_jwk
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer
 
 from .conftest import Run
 
 
-def rows(directory: Path, *lines: str, age: str = "30d") -> dict[str, Row]:
+def rows(
+    directory: Path, *lines: str, age: str = "30d", clients: str = "", keys: KeySet | None = None
+) -> dict[str, Row]:
     path = directory / "settings.toml"
-    clients = f'[{{client_id = "shop-web", app = "shop", max_session_age = "{age}"}}]'
+    clients = clients or f'[{{client_id = "shop-web", app = "shop", max_session_age = "{age}"}}]'
     issuer = "\n".join(['issuer = "https://op.example"', *lines])
     path.write_text(config("embedded", issuer, clients=clients))
     (settings,) = load(path, {}).issuers
-    return {row.what: row for row in preset_rows(settings)}
+    return {row.what: row for row in preset_rows(settings, keys)}
 
 
 def test_an_issuer_without_a_preset_has_no_rows(tmp_path: Path) -> None:
@@ -46,6 +53,75 @@ def test_algorithms_of_the_operators_own_are_told_beside_the_presets(tmp_path: P
     row = rows(tmp_path, 'preset = "better-auth"', 'algorithms = ["RS256"]')["better-auth"]
     assert row.verdict is Verdict.NOTE
     assert row.detail.endswith("algorithms RS256 by your settings, EdDSA by it")
+
+
+def test_keycloak_with_algorithms_at_a_client_is_warned_of(tmp_path: Path) -> None:
+    """Before 26.7 it signs with those of another client, which a client's own refuse."""
+    clients = '[{client_id = "es", app = "shop", algorithms = ["ES256"]}, {client_id = "rs"}]'
+    row = rows(tmp_path, 'preset = "keycloak"', clients=clients)["keycloak client algorithms"]
+    assert row.verdict is Verdict.WARNING
+    assert row.detail.startswith("es: algorithms at a client refuse")
+    both = 'algorithms = ["RS256", "ES256"]'
+    assert "keycloak client algorithms" not in rows(tmp_path, 'preset = "keycloak"', both)
+    assert "better-auth client algorithms" not in rows(
+        tmp_path, 'preset = "better-auth"', clients=clients
+    )
+
+
+def test_keys_of_keycloak_for_an_algorithm_that_is_not_taken_are_warned_of(tmp_path: Path) -> None:
+    keys = read_key_set(
+        json.dumps(
+            {
+                "keys": [
+                    public_jwk(private_key("RS256"), "rs", alg="RS256"),
+                    public_jwk(private_key("ES256"), "es", alg="ES256"),
+                ]
+            }
+        ).encode()
+    )
+    row = rows(tmp_path, 'preset = "keycloak"', keys=keys)["keycloak other algorithms"]
+    assert row.verdict is Verdict.WARNING
+    assert row.detail.startswith("it has keys for ES256 too")
+    both = 'algorithms = ["RS256", "ES256"]'
+    for lines in (('preset = "keycloak"', both), ('preset = "hydra"',)):
+        found = rows(tmp_path, *lines, keys=keys)
+        assert not any(what.endswith("other algorithms") for what in found)
+
+
+def test_encryption_that_keycloak_never_does_is_warned_of(tmp_path: Path) -> None:
+    key = write_pem(tmp_path, "key.pem", decryption_key(EC))
+    lines = (f'decryption_keys = ["{key}"]', 'encryption = "required"')
+    row = rows(tmp_path, 'preset = "keycloak"', *lines)["keycloak encryption"]
+    assert row.verdict is Verdict.WARNING
+    assert "oidc-provider encryption" not in rows(tmp_path, 'preset = "oidc-provider"', *lines)
+    assert "keycloak encryption" not in rows(tmp_path, 'preset = "keycloak"', lines[0])
+
+
+def test_the_sign_out_of_a_user_that_keycloak_tells_by_halves_is_said(tmp_path: Path) -> None:
+    assert (
+        "before 26.7, Sign out of a user"
+        in rows(tmp_path, 'preset = "keycloak"')["keycloak never sends"].detail
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "warned"),
+    [("dex", True), ("rauthy", True), ("hydra", True), ("keycloak", False), ("cas", False)],
+)
+def test_strict_where_no_token_could_pass_is_warned_of(
+    preset: str, warned: bool, tmp_path: Path
+) -> None:
+    lines = (f'preset = "{preset}"', "strict = true")
+    assert (f"{preset} strict" in rows(tmp_path, *lines)) == warned
+    assert f"{preset} strict" not in rows(tmp_path, lines[0])
+
+
+def test_an_app_that_no_logout_of_casdoor_would_find_is_warned_of(tmp_path: Path) -> None:
+    row = rows(tmp_path, 'preset = "casdoor"')["casdoor both_claims"]
+    assert row.verdict is Verdict.WARNING
+    assert row.detail.endswith('in shop; set both_claims = "user" at the client')
+    clients = '[{client_id = "shop-web", app = "shop", both_claims = "user"}]'
+    assert "casdoor both_claims" not in rows(tmp_path, 'preset = "casdoor"', clients=clients)
 
 
 def test_zitadel_without_aliases_is_warned_of(tmp_path: Path) -> None:

@@ -74,10 +74,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -
         provider.keys = {of_one[0]["header"].get("kid", "unnamed"): key_of(of_one[0])}
         providers.append(provider)
         lines = [f'issuer = "{name}"', f'jwks_uri = "{provider.origin}/jwks"']
+        both = "session"
         if preset := of_one[0]["preset"]:
             lines.append(f'preset = "{preset}"')
+            both = presets()[preset].both_claims
         clients = sorted({ours(capture) for capture in of_one})
-        tables = ", ".join(f'{{client_id = "{one}", app = "{app}"}}' for one in clients)
+        tables = ", ".join(
+            f'{{client_id = "{one}", app = "{app}", both_claims = "{both}"}}' for one in clients
+        )
         issuers.append("\n".join(["[[issuers]]", *lines, f"clients = [{tables}]"]))
     settings = config(shared_redis.url) + "\n".join(issuers)
     receiver = Receiver(tmp_path_factory.mktemp("receiver"), settings).start()
