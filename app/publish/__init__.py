@@ -7,6 +7,7 @@ On the way:
     quota          new markers for each app and minute
     grouped        concurrent writes in few round trips
     store          store.lua, many at once, and the wait for the level of durability
+    app_meta       that an app is served, for which issuers and client ids, and until when
     command        the script's arguments, as the bytes that are sent
     exchange       many commands in one round trip
     redis_link     which server takes an app's writes now

@@ -13,6 +13,7 @@ from app.tasks import background
 from backchannel_logout.connection import AsyncClient
 
 from .accepted import Accepted
+from .app_meta import AppNames
 from .grouped import GroupedWrites
 from .journal import Journal
 from .journal_files import JournalFiles, copy_of
@@ -175,5 +176,17 @@ def new_store(
         event_retention=settings.event_retention,
         event_max_len=settings.event_max_len,
         durability=settings.durability,
+        names=names_of_apps(settings),
         clock=clock,
     )
+
+
+def names_of_apps(settings: Settings) -> dict[str, AppNames]:
+    """For each app, every name of the issuers whose sessions it has, and its client ids."""
+    issuers: dict[str, list[str]] = {}
+    client_ids: dict[str, list[str]] = {}
+    for issuer in settings.issuers:
+        for client in issuer.clients:
+            issuers.setdefault(client.app, []).extend(issuer.names)
+            client_ids.setdefault(client.app, []).append(client.client_id)
+    return {app: AppNames(tuple(issuers[app]), tuple(client_ids[app])) for app in issuers}

@@ -15,12 +15,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
-from app.log import new_log
 from app.revocation import Revocation
 from app.settings_values import MEMORY, Durability
-from backchannel_logout import AppKeys
 from backchannel_logout.keys import VERSION
 
+from .app_meta import AppMetas, AppNames
 from .command import Commands, packed
 from .exchange import Exchanges, exchanges
 from .redis_fault import (
@@ -28,14 +27,11 @@ from .redis_fault import (
     LevelNotReached,
     RedisAway,
     RedisFault,
-    RevocationRefused,
     fault_of,
     fault_of_exchange,
     level_fault,
 )
 from .redis_link import REDIS_SECONDS, RedisLink
-
-log = new_log(__name__)
 
 _SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
 _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -51,7 +47,8 @@ Result = int | RedisFault
 
 
 class Store:
-    """Writes revocations. ``apps`` maps each relying app to its ``max_session_age``, seconds."""
+    """Writes revocations. ``apps`` maps each relying app to its ``max_session_age``, in seconds;
+    ``names`` to the issuers and client ids that its guards find in ``meta``."""
 
     def __init__(
         self,
@@ -62,9 +59,11 @@ class Store:
         event_max_len: int,
         clock: Callable[[], float],
         durability: Durability = MEMORY,
+        names: Mapping[str, AppNames] | None = None,
     ) -> None:
         self.link = link
         self._apps = dict(apps)
+        self._metas = AppMetas(apps, names or {}, clock=clock)
         self._commands = Commands(
             _SCRIPT_SHA,
             max_len=event_max_len,
@@ -72,8 +71,6 @@ class Store:
             clock=clock,
         )
         self._durability = durability
-        self._told: set[str] = set()
-        """The apps of which the log says that their ``meta`` is refused."""
 
     @property
     def level(self) -> str:
@@ -269,41 +266,5 @@ class Store:
         return list(self._apps)
 
     async def write_meta(self, server: Redis, apps: Sequence[str]) -> bool:
-        """Write the ``meta`` of these apps where it is missing or differs, and one of them always.
-
-        So a Redis that came back empty is served again, and whoever asks learns whether it
-        takes writes. True when one was missing. Raises what the library raises.
-        """
-        metas: dict[str, dict[Any, Any]] = {
-            app: {"v": str(VERSION), "max_session_age": str(self._apps[app])} for app in apps
-        }
-        pipeline = server.pipeline(transaction=False)
-        for app in apps:
-            pipeline.hgetall(AppKeys(app).meta)
-        found = dict(zip(apps, await pipeline.execute(raise_on_error=False), strict=True))
-        for app in self._refused_meta(found):
-            del found[app]
-        stale = [
-            app
-            for app, old in found.items()
-            if {name.encode(): value.encode() for name, value in metas[app].items()} != old
-        ]
-        pipeline = server.pipeline(transaction=False)
-        for app in stale or list(found)[:1] or apps[:1]:
-            pipeline.hset(AppKeys(app).meta, mapping=metas[app])
-        await pipeline.execute()
-        # Its version alone is what a write at a level of durability leaves there.
-        return any(b"max_session_age" not in old for old in found.values())
-
-    def _refused_meta(self, found: Mapping[str, Any]) -> set[str]:
-        """The apps whose ``meta`` Redis refuses for its own sake: no reason to write nobody's."""
-        refused = set()
-        for app, old in found.items():
-            if isinstance(old, RedisError):
-                if not isinstance(fault_of(old), RevocationRefused):
-                    raise old
-                refused.add(app)
-                if app not in self._told:
-                    log.error("redis", outcome="meta_refused", app=app, error=str(fault_of(old)))
-        self._told = self._told - found.keys() | refused
-        return refused
+        """Write or renew the ``meta`` of these apps: see `AppMetas.write`."""
+        return await self._metas.write(server, apps)

@@ -1,0 +1,207 @@
+"""The hash ``meta`` of an app: who is in it, how long it lives, and who renews it."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import redis
+
+from app.publish.app_meta import META_SECONDS, RENEW_SECONDS, AppMetas, AppNames
+from app.publish.publisher import names_of_apps
+from app.publish.redis_link import connect
+from app.settings import Settings
+from backchannel_logout import AppKeys
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import new_app
+
+OURS = AppNames(issuers=("https://op.example/", "https://alias.example/"), client_ids=("shop-web",))
+
+
+class Receiver:
+    """One receiver's ``meta`` of one app, with a clock that a test moves."""
+
+    def __init__(self, url: str, app: str, names: AppNames = OURS, age: int = 3600) -> None:
+        self.url, self.app = url, app
+        self.now = time.time()
+        self.metas = AppMetas(
+            {app: age}, {app: names}, clock=lambda: self.now, monotonic=lambda: self.now
+        )
+
+    async def look(self) -> bool:
+        client: Any = connect(self.url)
+        try:
+            return await self.metas.write(client, [self.app])
+        finally:
+            await client.aclose()
+
+
+class Meta:
+    """What an app finds."""
+
+    def __init__(self, client: redis.Redis, app: str) -> None:
+        self.client, self.key = client, AppKeys(app).meta
+
+    def fields(self) -> dict[str, str]:
+        found: Any = self.client.hgetall(self.key)
+        return dict(found)
+
+    def names(self, kind: str) -> list[str]:
+        found: list[str] = json.loads(self.fields()[kind])
+        return found
+
+    def seconds_left(self) -> int:
+        found: Any = self.client.ttl(self.key)
+        return int(found)
+
+
+@pytest.fixture
+def app() -> str:
+    return new_app()
+
+
+@pytest.fixture
+def url(shared_redis: RedisServer) -> str:
+    return shared_redis.url
+
+
+@pytest.fixture
+def meta(shared_redis: RedisServer, app: str) -> Iterator[Meta]:
+    with shared_redis.client() as client:
+        yield Meta(client, app)
+
+
+async def test_it_names_every_issuer_and_client_and_lives_for_a_day(
+    url: str, app: str, meta: Meta
+) -> None:
+    assert await Receiver(url, app).look() is True
+    assert meta.fields() | {"named_at": ""} == {
+        "v": "1",
+        "max_session_age": "3600",
+        "issuers": '["https://alias.example/","https://op.example/"]',
+        "client_ids": '["shop-web"]',
+        "named_at": "",
+    }
+    assert META_SECONDS - 10 < meta.seconds_left() <= META_SECONDS
+
+
+async def test_it_is_renewed_once_a_minute_and_not_at_each_look(
+    url: str, app: str, meta: Meta
+) -> None:
+    receiver = Receiver(url, app)
+    await receiver.look()
+    for seconds, renewed in ((1.0, False), (RENEW_SECONDS, True), (1.0, False)):
+        receiver.now += seconds
+        meta.client.expire(meta.key, 100)
+        assert await receiver.look() is False
+        assert (meta.seconds_left() > 100) is renewed, seconds
+
+
+async def test_one_of_an_earlier_release_that_lives_for_ever_gets_a_limit(
+    url: str, app: str, meta: Meta
+) -> None:
+    meta.client.hset(meta.key, mapping={"v": "1", "max_session_age": "3600"})
+    assert await Receiver(url, app).look() is False, "it was there"
+    assert meta.seconds_left() > 0
+    assert meta.names("client_ids") == ["shop-web"]
+
+
+@pytest.mark.parametrize("first", ["old", "new"])
+async def test_receivers_with_other_settings_leave_each_others_names_alone(
+    first: str, url: str, app: str, meta: Meta
+) -> None:
+    """As in a rolling update: neither takes from the lists what the other serves, whoever looks
+    last, and whatever recovers from an outage."""
+    old = Receiver(url, app)
+    new = Receiver(url, app, AppNames(("https://op.example/", "https://two.example"), ("two",)))
+    for one in (old, new) if first == "old" else (new, old):
+        await one.look()
+    seen = []
+    for _ in range(3):
+        for one in (old, new):
+            one.now += RENEW_SECONDS
+            await one.look()
+            seen.append((meta.fields()["issuers"], meta.fields()["client_ids"]))
+    assert set(seen) == {
+        (
+            '["https://alias.example/","https://op.example/","https://two.example"]',
+            '["shop-web","two"]',
+        )
+    }
+
+
+async def test_a_name_that_nobody_renews_goes_after_a_day(url: str, app: str, meta: Meta) -> None:
+    await Receiver(url, app).look()
+    left = Receiver(url, app, AppNames(("https://op.example/",), ("shop-web",)))
+    left.now += META_SECONDS - 60
+    await left.look()
+    assert meta.names("issuers") == ["https://alias.example/", "https://op.example/"]
+    left.now += 120
+    await left.look()
+    assert meta.names("issuers") == ["https://op.example/"]
+
+
+LOST: Mapping[str, Any] = {
+    "everything": lambda meta: meta.client.delete(meta.key),
+    "the issuers": lambda meta: meta.client.hdel(meta.key, "issuers"),
+    "a client id": lambda meta: meta.client.hset(meta.key, "client_ids", "[]"),
+    "what cannot be read": lambda meta: meta.client.hset(meta.key, "issuers", "[1"),
+    "the age": lambda meta: meta.client.hset(meta.key, "max_session_age", "60"),
+    "the times": lambda meta: (
+        meta.client.hset(meta.key, "named_at", '{"issuers": [], "client_ids": 3}'),
+        meta.client.hdel(meta.key, "issuers"),
+    ),
+}
+
+
+@pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
+async def test_what_is_lost_is_there_again_after_one_look(
+    lose: Any, url: str, app: str, meta: Meta
+) -> None:
+    receiver = Receiver(url, app)
+    await receiver.look()
+    before = meta.fields()
+    lose(meta)
+    await receiver.look()
+    assert meta.fields() == before
+    assert meta.seconds_left() > 0
+
+
+async def test_a_user_who_may_not_expire_it_serves_the_app_and_says_so_once(
+    shared_redis: RedisServer, app: str, meta: Meta, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ACL rule of an earlier release lacks that right."""
+    name = f"old-{app}"
+    meta.client.execute_command("ACL", "SETUSER", name, "on", ">pw", "~*", "&*", "+@all", "-expire")
+    receiver = Receiver(shared_redis.url.replace("//", f"//{name}:pw@"), app)
+    try:
+        for _ in range(3):
+            await receiver.look()
+            receiver.now += RENEW_SECONDS
+    finally:
+        meta.client.execute_command("ACL", "DELUSER", name)
+    assert meta.names("client_ids") == ["shop-web"]
+    assert caplog.text.count("meta_expiry") == 1
+
+
+def test_the_names_are_those_of_every_issuer_and_client_of_the_app() -> None:
+    def issuer(name: str, *clients: tuple[str, str], **more: object) -> dict[str, object]:
+        of = [{"client_id": client_id, "app": app} for client_id, app in clients]
+        return {"issuer": name, "clients": of} | more
+
+    settings = Settings.model_validate(
+        {
+            "redis_url": "redis://localhost",
+            "issuers": [
+                issuer("https://a.example", ("web", "shop"), ("job", "shop"), ("w", "wiki")),
+                issuer("https://b.example", ("app", "shop"), aliases=["https://c.example"]),
+            ],
+        }
+    )
+    found = names_of_apps(settings)
+    assert {*found["shop"].issuers} == {
+        "https://a.example", "https://b.example", "https://c.example",
+    }  # fmt: skip
+    assert found["shop"].client_ids == ("web", "job", "app")
+    assert found["wiki"] == AppNames(("https://a.example",), ("w",))
