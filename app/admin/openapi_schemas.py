@@ -234,6 +234,7 @@ SCHEMAS: dict[str, Json] = {
                         "last_event": _or_null(_ref("Told")),
                         "readers": {"type": "array"},
                         "silent": _WHOLE,
+                        "asked_at": _or_null(_NUMBER),
                         "behind": _or_null(_WHOLE),
                         "groups": _list({"type": "object"}),
                         "receipts": _WHOLE,

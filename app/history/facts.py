@@ -190,7 +190,8 @@ class AppOverview:
     """An app at a glance.
 
     ``readers`` counts, by kind, those that have reported within a minute, ``silent`` those that
-    have not. ``behind`` is how many entries the active reader that is furthest back has not read,
+    have not. An app that asks at each check reports beside one, last ``asked_at``, and counts while
+    it is idle. ``behind`` is how many entries the active reader that is furthest back has not read,
     counted up to a thousand. ``teardown_median`` and ``teardown_slowest`` are of the last receipts.
     """
 
@@ -200,6 +201,7 @@ class AppOverview:
     last_event: Told | None = None
     readers: tuple[tuple[str, int], ...] = ()
     silent: int = 0
+    asked_at: float | None = None
     behind: int | None = None
     groups: tuple[Group, ...] = ()
     receipts: int = 0
@@ -211,7 +213,7 @@ class AppOverview:
 
     @property
     def active(self) -> int:
-        """Readers of any kind that have reported within a minute."""
+        """Readers of any kind whose report stands."""
         return sum(number for _, number in self.readers)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
 from backchannel_logout.event import stream_id
-from backchannel_logout.readers import SILENT_SECONDS
+from backchannel_logout.readers import is_active
 
 from .facts import AppOverview, Group, Told
 from .proofs import readers_of, receipts_of
@@ -47,7 +47,7 @@ async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
     meta, length, last = (needed(answer) for answer in answers[:3])
     groups, found, receipts, latest, dead, last_dead = (optional(one) for one in answers[3:])
     readers = readers_of(found)
-    active = [one for one in readers if one.at >= now - SILENT_SECONDS]
+    active = [one for one in readers if is_active(one, now)]
     done = [one.seconds for one in receipts_of(entries(latest)) if one.outcome is Outcome.DONE]
     newest, dead_letter = entries(last), entries(last_dead)
     return AppOverview(
@@ -57,6 +57,7 @@ async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
         last_event=Told.read(app, *newest[0]) if newest else None,
         readers=_by_kind(active),
         silent=sum(1 for one in readers if one.kind is not ReaderKind.ENDED) - len(active),
+        asked_at=max((one.at for one in active if one.kind is ReaderKind.ASKS), default=None),
         behind=await _behind(reading, keys, active, bool(newest)),
         groups=tuple(_group(one) for one in groups or ()),
         receipts=receipts or 0,

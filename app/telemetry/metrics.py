@@ -230,7 +230,8 @@ APP_EVENTS = Metric(
 )
 APP_READERS = Metric(
     "bcl_app_readers", "gauge",
-    "Processes of the app that have reported within a minute how far they have read",
+    "Processes of the app that have reported within a minute how far they have read; of kind asks:"
+    " 1 where the app has asked Redis within seven days",
     ("app", "kind"), merge="max",
 )  # fmt: skip
 APP_REPORT = Metric(

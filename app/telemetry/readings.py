@@ -18,7 +18,7 @@ from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
 from app.publish.redis_link import REDIS_SECONDS, RedisLink
 from app.revocation import keys_of
 from app.settings import Settings
-from backchannel_logout.readers import SILENT_SECONDS, Reader, ReaderKind
+from backchannel_logout.readers import Reader, ReaderKind, is_active
 from backchannel_logout.receipts import Receipt
 
 from .silence import Silence
@@ -173,7 +173,7 @@ class Readings:
             if reader is None:
                 continue
             last = max(last or 0.0, min(reader.at, now))  # their clocks are theirs
-            if reader.kind in counts and reader.at > now - SILENT_SECONDS:
+            if reader.kind in counts and is_active(reader, now):
                 counts[reader.kind] += 1
         reading.readers, reading.last_report = counts, last
 

@@ -133,11 +133,8 @@ class SessionGuard:
     def _ask(self, question: Question) -> Sequence[bytes | str | None]:
         client = self._redis
         single = self._single
-        if not single and not self._reading.meta_is_old:
-            warm: Sequence[bytes | str | None] = client.mget(question.keys)
-            return warm
         pipeline = client.pipeline(transaction=False)
-        for command in self._reading.with_meta(question, single=single, note=self._near is None):
+        for command in self._reading.commands(question, single=single, note=self._near is None):
             pipeline.execute_command(*command)
         answers = pipeline.execute(raise_on_error=False)
         return self._reading.markers(answers, question, single=single)
@@ -228,11 +225,8 @@ class AsyncSessionGuard:
 
     async def _ask(self, question: Question) -> Sequence[bytes | str | None]:
         single = self._single
-        if not single and not self._reading.meta_is_old:
-            warm: Sequence[bytes | str | None] = await self._redis.mget(question.keys)
-            return warm
         pipeline = self._redis.pipeline(transaction=False)
-        for command in self._reading.with_meta(question, single=single, note=self._near is None):
+        for command in self._reading.commands(question, single=single, note=self._near is None):
             pipeline.execute_command(*command)
         answers = await pipeline.execute(raise_on_error=False)
         return self._reading.markers(answers, question, single=single)

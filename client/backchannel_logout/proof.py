@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .event import stream_id
-from .readers import SILENT_SECONDS, Reader, ReaderKind
+from .readers import Reader, ReaderKind, is_active
 from .receipts import Outcome, Receipt
 
 
@@ -20,7 +20,8 @@ class Standing(StrEnum):
     SEEN = "seen"
     """Every guard that keeps answers knows it; whoever has kept none asks Redis."""
     ASKS = "asks"
-    """The app asks Redis at each check, and that is all it does."""
+    """The app asks Redis at each check, and that is all it does: it cannot be behind, and stays so
+    while it has no requests."""
     WAITING = "waiting"
     """Somebody reads and has not come to it, or tries again: not yet."""
     FAILED = "failed"
@@ -28,7 +29,7 @@ class Standing(StrEnum):
     SILENT = "silent"
     """Somebody has read once, and nobody does now."""
     NOBODY = "nobody"
-    """Nobody has ever read, nor asked in a way that shows."""
+    """Nobody has ever reported: nobody reads, or it is an app that may not report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def prove(
     """
     at = stream_id(event)
     all_readers, all_receipts = list(readers), list(receipts)
-    active = [one for one in all_readers if one.at >= now - SILENT_SECONDS]
+    active = [one for one in all_readers if is_active(one, now)]
     own = [one for one in all_receipts if one.event == event]
     done = [one for one in own if one.outcome is Outcome.DONE]
 

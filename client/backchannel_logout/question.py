@@ -3,6 +3,7 @@
 Both guards share it, so that threads and asyncio can not come to different decisions.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,14 +30,17 @@ from .connection import Command
 from .decision import Verdict, decide, marker_keys, whole_number
 from .keys import AppKeys
 from .near.cache import NearCache
-from .readers import HASH_SECONDS, Reader, ReaderKind
+from .readers import ASKS_EVERY, MOST_ISSUERS, asks
 from .session import Session
 
 log = logging.getLogger("backchannel_logout")
 
-# How long the app's max_session_age is believed before it is read again, in seconds. It
-# changes when an operator changes the receiver's settings.
-META_LIFE = 60.0
+# How long it is believed for which issuers the app is served before it is read again, in seconds.
+# Beside it, each check that meets another issuer asks.
+ISSUERS_SECONDS = 60.0
+
+# Seconds between two lines of the log about an outage that is allowed.
+_TELL_EVERY = 60.0
 
 # About 500 bytes each.
 _CACHED_KEYS = 8192
@@ -57,19 +61,24 @@ class RevocationUnknown(Exception):
 class GuardMisconfigured(RevocationUnknown):
     """No answer can come until somebody acts; raised with ``on_outage="allow"`` too.
 
-    Redis refuses the check; or no receiver has served this app in this Redis (a wrong URL,
-    password, database, ACL rule or app name, or a Redis that has lost its data); or this guard
-    was given a larger ``max_session_age`` than the receiver keeps markers for.
+    Redis refuses the check; or no receiver serves this app in this Redis (a wrong URL, password,
+    database, ACL rule or app name, or a Redis that has lost its data); or no receiver serves it for
+    the session's issuer (another app's name, or an issuer that the settings do not have under this
+    app); or this guard was given a larger ``max_session_age`` than the receiver keeps markers for.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The sessions of one check, and the marker keys of all of them in a row."""
+    """The sessions of one check, and the marker keys of all of them in a row.
+
+    ``asks_issuers``: whether it also asks for which issuers the app is served.
+    """
 
     sessions: list[Session]
     keys: list[str]
     counts: list[int]
+    asks_issuers: bool = False
 
 
 class Reading:
@@ -91,67 +100,117 @@ class Reading:
         self._own_age = max_session_age
         self._clock = clock
         self._max_session_age = 0
-        self._meta_until = float("-inf")
+        self._issuers: frozenset[str] | None = None
+        self._issuers_until = float("-inf")
+        self._age_read: bytes | str | None = None
+        self._issuers_read: bytes | str | None = None
         self._tell_from = float("-inf")
         self._may_note = True
-
-    @property
-    def meta_is_old(self) -> bool:
-        return time.monotonic() >= self._meta_until
+        self._note_from = float("-inf")
+        self.sid: dict[str, bool] = {}
+        """For each issuer of a session that was asked about: whether one of them had a ``sid``."""
+        self.meta_commands: list[Command] = [
+            # Not one HMGET: guards have no right to it in the ACL rules of earlier releases.
+            ("HGET", self.keys.meta, "max_session_age"),
+            ("HGET", self.keys.meta, "issuers"),
+        ]
 
     def question(self, sessions: Iterable[AnySession]) -> Question:
         asked = [one if isinstance(one, Session) else Session.from_mapping(one) for one in sessions]
         wanted = [self._marker_keys(one) for one in asked]
-        return Question(asked, [key for keys in wanted for key in keys], [*map(len, wanted)])
+        for one in asked:
+            if one.sid is not None or one.iss not in self.sid:
+                self._note_sid(one)
+        keys = [key for some in wanted for key in some]
+        return Question(asked, keys, [*map(len, wanted)], self._must_ask_issuers(asked))
 
-    def with_meta(self, question: Question, *, single: bool, note: bool) -> list[Command]:
-        """What to send when the app's age is to be read, too; ``single``: a marker a command.
+    def _must_ask_issuers(self, sessions: Sequence[Session]) -> bool:
+        """Once a minute, and where one is not known to be served: it may have been added."""
+        if time.monotonic() >= self._issuers_until:
+            return True
+        served = self._issuers
+        return served is not None and any(one.iss not in served for one in sessions)
 
-        ``note`` adds the report that somebody asks Redis at each check, for who wants to know
-        how this app learns of logouts.
+    def _note_sid(self, session: Session) -> None:
+        if session.iss in self.sid or len(self.sid) < MOST_ISSUERS:
+            self.sid[session.iss] = session.sid is not None
+
+    def commands(self, question: Question, *, single: bool, note: bool) -> list[Command]:
+        """What to send; ``single``: a marker a command.
+
+        ``meta`` goes with each check: a Redis that came back without its data has lost markers,
+        too, and must not make anybody alive. ``note`` adds, once a minute, the report that this app
+        asks Redis at each check.
         """
         commands: list[Command] = [("MGET", *question.keys)]
         if single:
             commands = [("GET", key) for key in question.keys]
-        commands.append(("HGET", self.keys.meta, "max_session_age"))
-        if note and self._may_note:
-            reader = Reader(name=ReaderKind.ASKS, kind=ReaderKind.ASKS, at=self._clock())
-            commands.append(("HSET", self.keys.readers, reader.name, reader.to_json()))
-            commands.append(("EXPIRE", self.keys.readers, HASH_SECONDS))
+        commands += self.meta_commands if question.asks_issuers else self.meta_commands[:1]
+        if note and self._may_note and time.monotonic() >= self._note_from:
+            commands += asks(self.keys.readers, self._clock(), self.sid)
         return commands
 
     def markers(
         self, answers: Sequence[Any], question: Question, *, single: bool
     ) -> Sequence[bytes | str | None]:
-        """The markers' values of the answers to `with_meta`, whose age is taken over.
+        """The markers' values of the answers to `commands`, whose ``meta`` is taken over.
 
-        Raises what Redis refused, but not that the note was.
+        Raises what Redis refused, but not that the note was; `GuardMisconfigured` where no receiver
+        serves the app for the issuer of one of the sessions.
         """
         count = len(question.keys) if single else 1
-        for answer in answers[: count + 1]:
+        end = count + (2 if question.asks_issuers else 1)
+        needed, noted = answers[:end], answers[end:]
+        for answer in needed:
             if isinstance(answer, Exception):
                 raise answer
-        if any(isinstance(answer, NoPermissionError) for answer in answers[count + 1 :]):
-            self._may_note = False
-        self.read_meta(answers[count])
+        if noted:
+            self._note_from = time.monotonic() + ASKS_EVERY
+            self._may_note = not any(isinstance(one, NoPermissionError) for one in noted)
+        self._read_age(answers[count])
+        if question.asks_issuers:
+            self._read_issuers(answers[count + 1])
+        if self._issuers is not None:
+            for session in question.sessions:
+                if session.iss not in self._issuers:
+                    self._refuse(session)
         markers: Sequence[bytes | str | None] = answers[:count] if single else answers[0]
         return markers
+
+    def _refuse(self, session: Session) -> NoReturn:
+        """No logout will ever reach this session: it must not be taken for alive."""
+        served = ", ".join(map(repr, sorted(self._issuers or ())[:MOST_ISSUERS]))
+        raise GuardMisconfigured(
+            f"the session is of {session.iss!r}, and the receiver serves the app {self.keys.app!r} "
+            f"for: {served or 'nobody'}. Is {self.keys.app!r} this app's own name, and do the "
+            "receiver's settings have this issuer with it?"
+        )
 
     @property
     def max_session_age(self) -> int:
         """In seconds, as it was read last."""
         return self._max_session_age
 
-    def read_meta(self, max_session_age: bytes | str | None) -> None:
-        """Take over the ``max_session_age`` of the app's ``meta``."""
-        self._meta_until = float("-inf")  # what can not be taken over is asked for at each check
-        if max_session_age is None:
+    @property
+    def meta(self) -> tuple[object, object]:
+        """The answers to `meta_commands` that hold now, to be compared."""
+        return self._age_read, self._issuers_read
+
+    def read_meta(self, max_session_age: bytes | str | None, issuers: bytes | str | None) -> None:
+        """Take over what the app's ``meta`` holds: the answers to `meta_commands`."""
+        self._read_age(max_session_age)
+        self._read_issuers(issuers)
+
+    def _read_age(self, found: bytes | str | None) -> None:
+        if found is None:
             raise GuardMisconfigured(
                 f"no receiver has written {self.keys.meta}: "
                 "is this the receiver's Redis, and does it serve this app?"
             )
+        if found == self._age_read:  # as nearly always; only what is right is noted there
+            return
         try:
-            age = whole_number(max_session_age)
+            age = whole_number(found)
         except ValueError:
             _unreadable()
         if self._own_age is not None and self._own_age > age:
@@ -160,7 +219,23 @@ class Reading:
                 "settings: markers would go before the sessions that they end"
             )
         self._max_session_age = age if self._own_age is None else self._own_age
-        self._meta_until = time.monotonic() + META_LIFE
+        self._age_read = found
+
+    def _read_issuers(self, found: bytes | str | None) -> None:
+        """Receivers of earlier releases write none: then every issuer is served."""
+        if found != self._issuers_read:
+            self._issuers = None if found is None else self._names(found)
+            self._issuers_read = found
+        self._issuers_until = time.monotonic() + ISSUERS_SECONDS
+
+    def _names(self, value: bytes | str) -> frozenset[str]:
+        try:
+            names = json.loads(value)
+        except (ValueError, RecursionError):
+            names = None
+        if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+            raise RevocationUnknown(f"{self.keys.meta} holds issuers that are not a list of names")
+        return frozenset(names)
 
     def keep(self, question: Question, dead: Sequence[bool], cache: NearCache, fence: int) -> None:
         """Keep who is alive; ``fence`` is the cache's from before the question was sent."""
@@ -201,7 +276,7 @@ class Reading:
     def _tell_outage(self, error: Exception) -> None:
         now = time.monotonic()
         if now >= self._tell_from:
-            self._tell_from = now + META_LIFE
+            self._tell_from = now + _TELL_EVERY
             log.error("no answer of Redis (%s): sessions count as alive", type(error).__name__)
 
 

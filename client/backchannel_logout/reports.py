@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
@@ -31,9 +31,16 @@ class Reports:
     """What one reader of the hash ``key`` writes there, beside its reads."""
 
     def __init__(
-        self, key: str, kind: ReaderKind, *, clock: Callable[[], float] = time.time
+        self,
+        key: str,
+        kind: ReaderKind,
+        *,
+        clock: Callable[[], float] = time.time,
+        sid: Mapping[str, bool] | None = None,
     ) -> None:
+        """``sid`` is read at each report: see `Reader.sid`."""
         self.key = key
+        self._sid = {} if sid is None else sid
         self.name = process_name()
         self._kind = kind
         self._clock = clock
@@ -55,7 +62,7 @@ class Reports:
         if since < _PAUSE or (position == self._position and since < REPORT_SECONDS):
             return [count]
         self._position, self._at = position, now
-        reader = Reader(name=self.name, kind=self._kind, at=now, position=position)
+        reader = Reader(name=self.name, kind=self._kind, at=now, position=position, sid=self._sid)
         commands: list[Command] = [
             count,
             ("HSET", self.key, self.name, reader.to_json()),

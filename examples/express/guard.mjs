@@ -2,7 +2,9 @@
 
 import { createHash } from 'node:crypto';
 
-const META_LIFE_MS = 60_000; // max_session_age changes only with the receiver's settings
+const REPORT_EVERY_MS = 60_000;
+const HASH_SECONDS = 30 * 86_400;
+const MOST_ISSUERS = 8; // in a report: it stays small
 
 // Nobody knows whether the session is dead: answer 503 and keep it.
 export class RevocationUnknown extends Error {}
@@ -21,6 +23,7 @@ export function appKeys(app) {
     events: `${prefix}events`,
     feed: `${prefix}feed`,
     meta: `${prefix}meta`,
+    readers: `${prefix}app:readers`,
   };
 }
 
@@ -58,10 +61,47 @@ export function decide({ login_at }, markers, { maxSessionAge, now }) {
   return login_at + maxSessionAge < now ? 'expired' : 'alive';
 }
 
+// Throws for a session of an issuer that the receiver does not serve the app for: no logout would
+// ever reach it. `issuers` is that field of `meta`; receivers of earlier releases write none.
+export function checkServed({ iss }, issuers, { meta }) {
+  if (issuers == null) return;
+  let served;
+  try {
+    served = JSON.parse(issuers);
+  } catch {
+    served = undefined;
+  }
+  if (!Array.isArray(served) || !served.every((one) => typeof one === 'string')) {
+    throw new RevocationUnknown(`${meta} holds issuers that are not a list of names`);
+  }
+  if (!served.includes(iss)) {
+    throw new NotServed(`the session is of ${iss}, and ${meta} is of ${served.join(', ')}`);
+  }
+}
+
+// This app's name is another app's, or the receiver's settings lack the issuer under it.
+export class NotServed extends RevocationUnknown {}
+
+// Notes for the report whether sessions of an issuer have a `sid`: some providers send it in the
+// logout token alone, and then nobody's session would end.
+export function noteSid(sids, { iss, sid }) {
+  if (sids.has(iss) || sids.size < MOST_ISSUERS) sids.set(iss, sids.get(iss) || sid != null);
+}
+
+// What an app that asks at each check reports, at most once a minute; `at` in epoch seconds.
+export function reportCommands({ readers }, at, sids) {
+  const report = { v: 1, kind: 'asks', at };
+  if (sids.size > 0) report.sid = Object.fromEntries(sids);
+  return [
+    ['HSET', readers, 'asks', JSON.stringify(report)],
+    ['EXPIRE', readers, HASH_SECONDS],
+  ];
+}
+
 export class SessionGuard {
   #keys;
-  #maxSessionAge;
-  #readAt = -Infinity;
+  #sids = new Map();
+  #reportAt = -Infinity;
 
   constructor(redis, app, { timeout = 500, clock = Date.now } = {}) {
     this.#keys = appKeys(app);
@@ -71,27 +111,40 @@ export class SessionGuard {
   // Whether the session that `remember` filled is dead. Throws RevocationUnknown.
   async isRevoked(session) {
     check(session);
-    const markers = await this.#inTime(this.#ask(markerKeys(this.#keys, session)));
+    noteSid(this.#sids, session);
+    const asked = this.#ask(markerKeys(this.#keys, session));
+    const [markers, age, issuers] = await this.#inTime(asked);
+    const maxSessionAge = wholeNumber(age ?? '');
+    if (Number.isNaN(maxSessionAge)) {
+      throw new RevocationUnknown(`no receiver has written ${this.#keys.meta}`);
+    }
+    checkServed(session, issuers, this.#keys);
     const now = this.clock() / 1000;
-    return decide(session, markers, { maxSessionAge: this.#maxSessionAge, now }) !== 'alive';
+    return decide(session, markers, { maxSessionAge, now }) !== 'alive';
   }
 
-  // One round trip: the client sends both commands together.
-  async #ask(keys) {
-    const asksMeta = performance.now() - this.#readAt > META_LIFE_MS;
-    const [markers, age] = await Promise.all([
+  // One round trip: the client sends all commands together. `meta` goes with each check: a Redis
+  // that came back without its data has lost markers, too.
+  #ask(keys) {
+    const { meta } = this.#keys;
+    const asked = Promise.all([
       this.redis.mGet(keys),
-      asksMeta ? this.redis.hGet(this.#keys.meta, 'max_session_age') : undefined,
+      this.redis.hGet(meta, 'max_session_age'),
+      this.redis.hGet(meta, 'issuers'),
     ]);
-    if (asksMeta) {
-      const seconds = wholeNumber(age ?? '');
-      if (Number.isNaN(seconds)) {
-        throw new RevocationUnknown(`no receiver has written ${this.#keys.meta}`);
-      }
-      this.#maxSessionAge = seconds;
-      this.#readAt = performance.now();
+    if (performance.now() >= this.#reportAt) this.#report();
+    return asked;
+  }
+
+  // Nobody waits for it, and no check fails with it: without the right to write, operators see
+  // that this app does not report, and all else works.
+  #report() {
+    this.#reportAt = performance.now() + REPORT_EVERY_MS;
+    for (const command of reportCommands(this.#keys, this.clock() / 1000, this.#sids)) {
+      this.redis.sendCommand(command.map(String)).catch((error) => {
+        if (/^NOPERM/.test(error.message)) this.#reportAt = Infinity;
+      });
     }
-    return markers;
   }
 
   async #inTime(answer) {

@@ -4,7 +4,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { UnreadableEvent, fromFields, fromJson } from './events.mjs';
-import { RevocationUnknown, appKeys, decide, h, markerKeys, remember } from './guard.mjs';
+import {
+  NotServed, RevocationUnknown, appKeys, checkServed, decide, h, markerKeys, noteSid, remember,
+  reportCommands,
+} from './guard.mjs';
 
 const file = new URL('../../client/contract/vectors.json', import.meta.url);
 const vectors = JSON.parse(readFileSync(file, 'utf8'));
@@ -74,4 +77,21 @@ each('stories', vectors.stories.cases, ({ steps }) => {
     else if (write) Object.assign(redis, write);
     else assert.equal(decide(session, asked(redis, session), { maxSessionAge, now }), check);
   }
+});
+
+each('issuers', vectors.issuers.cases, ({ issuers, iss, expect }) => {
+  const checked = () => checkServed({ iss }, issuers, appKeys(app));
+  const isExpected = (error) =>
+    error instanceof RevocationUnknown && error instanceof NotServed === (expect === 'not_served');
+  if (expect === 'served') checked();
+  else assert.throws(checked, isExpected);
+});
+
+each('reports', vectors.reports.cases, ({ at, sessions, commands }) => {
+  const sids = new Map();
+  for (const session of sessions) noteSid(sids, session);
+  const parsed = ([[command, key, field, text], expire]) =>
+    [[command, key, field, JSON.parse(text)], expire];
+  const made = reportCommands(appKeys(vectors.reports.app), at, sids);
+  assert.deepEqual(parsed(made), parsed(commands));
 });

@@ -24,6 +24,7 @@ from backchannel_logout import (
     digest,
     marker_keys,
 )
+from backchannel_logout.question import Reading
 from tests.support.contract import CONTRACT, block
 from tests.support.redis_server import RedisServer
 
@@ -184,7 +185,12 @@ def test_the_worked_example_is_right() -> None:
     assert rows["h(iss, sub)"] == digest(rows["iss"], rows["sub"])
     assert rows['h(iss, "")'] == digest(rows["iss"], "")
     session = Session(rows["iss"], login_at=0, sid=rows["sid"], sub=rows["sub"])
-    assert block("text", "MGET").split() == ["MGET", *marker_keys(AppKeys("shop"), session)]
+    commands = [line.split() for line in block("text", "MGET").splitlines()]
+    assert commands[0] == ["MGET", *marker_keys(AppKeys("shop"), session)]
+    reading = Reading("shop", "deny", None, lambda: 1795283041)
+    question = reading.question([session])
+    sent = reading.commands(question, single=False, note=True)
+    assert commands == [[*map(str, command)] for command in [("MGET", *question.keys), *sent[1:]]]
 
 
 def test_the_event_in_the_contract_is_one_and_every_member_is_explained() -> None:

@@ -1,5 +1,6 @@
 """The ACL rules of `docs/contract.md`: each user may do all that it needs, and nothing else."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import redis
 
 from app.history import History, Question
+from app.publish.app_meta import AppMetas, AppNames
 from app.publish.redis_link import RedisLink, connect
 from app.settings import Settings
 from backchannel_logout import (
@@ -18,6 +20,8 @@ from backchannel_logout import (
     AsyncListener,
     Event,
     EventKind,
+    Reader,
+    ReaderKind,
     Session,
     SessionGuard,
     connection,
@@ -201,8 +205,8 @@ async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded
     """Nothing is refused; a Redis 6.2 refuses its report, once."""
     shop = AppKeys("shop")
     with guarded.client("admin") as admin:
+        admin.delete(shop.readers, shop.meta)
         admin.hset(shop.meta, mapping={"v": "1", "max_session_age": "3600"})
-        admin.delete(shop.readers)
         admin.acl_log_reset()
         guard = WarmGuard(kind, guarded.url("shop-guard"), "shop")
         try:
@@ -225,6 +229,48 @@ async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded
             assert (reported, refused) == (1, set())
         assert admin.hkeys(shop.readers) == ([] if guarded.old else ["ended"])
         admin.delete(shop.readers)
+
+
+def test_a_guard_that_asks_at_each_check_reports_it_where_it_may(guarded: Guarded) -> None:
+    """By the rules for Redis 6.2 it may not: it checks all the same, and tries once."""
+    shop = AppKeys("shop")
+    with guarded.client("admin") as admin:
+        admin.hset(
+            shop.meta,
+            mapping={
+                "v": "1",
+                "max_session_age": "99999999999",
+                "issuers": json.dumps([ALICE.iss]),
+            },
+        )
+        admin.delete(shop.readers)
+        admin.acl_log_reset()
+        with SessionGuard(guarded.url("shop-guard"), app="shop") as guard:
+            for _ in range(3):
+                assert guard.is_revoked(ALICE) is False
+        reported: Any = admin.hgetall(shop.readers)
+        refused = {entry["object"] for entry in admin.acl_log()}
+        admin.delete(shop.readers, shop.meta)
+    if guarded.old:
+        assert (reported, refused) == ({}, {"hset", "expire"})
+        return
+    report = Reader.from_json("asks", reported["asks"])
+    assert report is not None
+    assert (report.kind, report.sid) == (ReaderKind.ASKS, {ALICE.iss: True})
+    assert refused == set()
+
+
+async def test_the_receiver_renews_the_life_of_meta_with_these_rights(guarded: Guarded) -> None:
+    shop = AppKeys("shop")
+    client: Any = connect(guarded.url("receiver"))
+    names = AppNames(("https://op.example",), ("shop-web",))
+    with guarded.client("admin") as admin:
+        admin.acl_log_reset()
+        await AppMetas({"shop": 60}, {"shop": names}, clock=time.time).write(client, ["shop"])
+        await client.aclose()
+        assert admin.ttl(shop.meta) > 0
+        assert admin.acl_log() == []
+        admin.delete(shop.meta)
 
 
 def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:

@@ -16,6 +16,8 @@ from backchannel_logout import (
     AppKeys,
     AsyncSessionGuard,
     GuardMisconfigured,
+    Reader,
+    ReaderKind,
     RevocationUnknown,
     Session,
     SessionGuard,
@@ -28,6 +30,7 @@ OP = "https://op.example/"
 LOGIN = int(time.time()) - 600
 AGE = 30 * 86400
 ALICE = Session(OP, LOGIN, sid="sid-1", sub="alice")
+NEIGHBOUR = Session(OP, LOGIN, sid="sid-2", sub="bob")
 # Short, because the tests wait for it; a Redis of this machine answers a thousand times faster.
 TIMEOUT = 0.25
 
@@ -48,9 +51,9 @@ class Asker:
         answer = self.guard.is_revoked(session)
         return self._runner.run(answer) if self._runner else answer
 
-    def forget_meta(self) -> None:
-        """As if `META_LIFE` had passed."""
-        self.guard._reading._meta_until = float("-inf")
+    def report_is_due(self) -> None:
+        """As if a minute had passed."""
+        self.guard._reading._note_from = float("-inf")
 
     def close(self) -> None:
         if self._runner:
@@ -189,7 +192,6 @@ def test_a_new_max_session_age_is_taken_over(
     guard = new_guard(shared_redis.url)
     assert guard.is_revoked(ALICE) is False
     store.hset(AppKeys(app).meta, "max_session_age", "60")
-    guard.forget_meta()
     assert guard.is_revoked(ALICE) is True
 
 
@@ -217,30 +219,149 @@ def commands_run(client: redis.Redis) -> dict[str, int]:
     }
 
 
-def test_a_warm_check_is_one_command_in_one_round_trip(
+def test_every_check_asks_for_markers_and_meta_in_one_round_trip(
     new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     guard = new_guard(shared_redis.url, near_cache=0)
     guard.is_revoked(ALICE)
     store.config_resetstat()
+    before = store.info("stats")["total_reads_processed"]
     for session in (ALICE, Session(OP, LOGIN), Session(OP, LOGIN, sid="sid-9")):
         guard.is_revoked(session)
-    assert commands_run(store) == {"mget": 3}
+    after = store.info("stats")["total_reads_processed"]
+    assert commands_run(store) == {"mget": 3, "hget": 3}
+    assert after - before == 4  # the checks, and the second INFO itself
 
 
-def test_the_first_check_adds_meta_and_a_note_to_the_same_round_trip(
+def test_a_redis_that_came_back_empty_makes_nobody_alive(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    """It has lost the marker too; a check a moment ago found everything as it should be."""
+    guard = new_guard(shared_redis.url, near_cache=0, on_outage="allow")
+    assert guard.is_revoked(NEIGHBOUR) is False
+    store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
+    assert guard.is_revoked(ALICE) is True
+    store.delete(AppKeys(app).meta, AppKeys(app).sid(OP, "sid-1"))
+    for session in (ALICE, NEIGHBOUR):
+        with pytest.raises(GuardMisconfigured, match="no receiver has written"):
+            guard.is_revoked(session)
+    serve_app(shared_redis, app).close()
+    assert guard.is_revoked(NEIGHBOUR) is False
+
+
+def test_the_first_check_reports_in_the_same_round_trip_that_somebody_asks(
     new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
-    """The note says that somebody asks."""
+    """And then once a minute."""
     guard = new_guard(shared_redis.url, near_cache=0)
     guard.is_revoked(ALICE)
-    guard.forget_meta()
+    guard.report_is_due()
     store.config_resetstat()
     before = store.info("stats")["total_reads_processed"]
     guard.is_revoked(ALICE)
     after = store.info("stats")["total_reads_processed"]
     assert commands_run(store) == {"mget": 1, "hget": 1, "hset": 1, "expire": 1}
     assert after - before == 2  # the check, and the second INFO itself
+
+
+SIDS: dict[str, tuple[list[Session], dict[str, bool]]] = {
+    "all have one": ([ALICE], {OP: True}),
+    "one of them has one": ([Session(OP, LOGIN, sub="a"), ALICE], {OP: True}),
+    "the last one has none": ([ALICE, Session(OP, LOGIN, sub="a")], {OP: True}),
+    "none has one": ([Session(OP, LOGIN, sub="a"), Session(OP, LOGIN, sub="b")], {OP: False}),
+    "two issuers": ([ALICE, Session("two", LOGIN, sub="a")], {OP: True, "two": False}),
+    "many issuers": (
+        [Session(f"op-{n}", LOGIN, sid="s") for n in range(20)],
+        {f"op-{n}": True for n in range(8)},
+    ),
+}
+
+
+@pytest.mark.parametrize(("sessions", "reported"), SIDS.values(), ids=SIDS)
+def test_the_report_says_of_each_issuer_whether_its_sessions_have_a_sid(
+    sessions: list[Session],
+    reported: dict[str, bool],
+    new_guard: NewGuard,
+    app: str,
+    shared_redis: RedisServer,
+    store: redis.Redis,
+) -> None:
+    guard = new_guard(shared_redis.url, near_cache=0)
+    for session in sessions:
+        guard.report_is_due()
+        guard.is_revoked(session)
+    report = Reader.from_json("asks", str(store.hget(AppKeys(app).readers, "asks")))
+    assert report is not None
+    assert (report.kind, report.sid) == (ReaderKind.ASKS, reported)
+
+
+# -- whose app it is -----------------------------------------------------------------------
+
+SERVED = '["https://alias.example/", "https://op.example/"]'
+
+
+def test_the_sessions_of_an_issuer_that_the_receiver_serves_the_app_for_are_asked_about(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    """Under any of its names."""
+    store.hset(AppKeys(app).meta, "issuers", SERVED)
+    guard = new_guard(shared_redis.url, near_cache=0)
+    for iss in (OP, "https://alias.example/"):
+        assert guard.is_revoked(Session(iss, LOGIN, sid="sid-1")) is False
+        store.set(AppKeys(app).sid(iss, "sid-1"), LOGIN)
+        assert guard.is_revoked(Session(iss, LOGIN, sid="sid-1")) is True
+
+
+@pytest.mark.parametrize("near_cache", [0, 100])
+@pytest.mark.parametrize("on_outage", ["deny", "allow"])
+def test_a_session_of_another_issuer_is_nobodys_and_never_alive(
+    on_outage: str,
+    near_cache: int,
+    new_guard: NewGuard,
+    app: str,
+    shared_redis: RedisServer,
+    store: redis.Redis,
+) -> None:
+    """As where a guard was given another app's name: no logout would ever reach the session."""
+    store.hset(AppKeys(app).meta, "issuers", SERVED)
+    guard = new_guard(shared_redis.url, near_cache=near_cache, on_outage=on_outage)
+    with pytest.raises(GuardMisconfigured) as raised:
+        guard.is_revoked(Session("https://op.example", LOGIN, sid="sid-1"))
+    for named in ("'https://op.example'", "'https://op.example/'", repr(app)):
+        assert named in str(raised.value)
+    assert guard.is_revoked(ALICE) is False, "the others are asked about as before"
+
+
+def test_an_issuer_that_is_added_is_served_at_the_next_check(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    store.hset(AppKeys(app).meta, "issuers", "[]")
+    guard = new_guard(shared_redis.url, near_cache=0)
+    with pytest.raises(GuardMisconfigured, match="nobody"):
+        guard.is_revoked(ALICE)
+    store.hset(AppKeys(app).meta, "issuers", SERVED)
+    assert guard.is_revoked(ALICE) is False
+
+
+def test_an_issuer_that_is_removed_is_noticed_within_a_minute(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    store.hset(AppKeys(app).meta, "issuers", SERVED)
+    guard = new_guard(shared_redis.url, near_cache=0)
+    assert guard.is_revoked(ALICE) is False
+    store.hset(AppKeys(app).meta, "issuers", '["https://other.example"]')
+    guard.guard._reading._issuers_until = float("-inf")  # as if the minute had passed
+    with pytest.raises(GuardMisconfigured, match=r"other\.example"):
+        guard.is_revoked(ALICE)
+
+
+@pytest.mark.parametrize("value", ["", "{}", "[1]", "nobody", '"x"', "[" * 100_000])
+def test_issuers_that_cannot_be_read_make_nobody_alive(
+    value: str, new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    store.hset(AppKeys(app).meta, "issuers", value)
+    with pytest.raises(RevocationUnknown, match="issuers"):
+        new_guard(shared_redis.url, on_outage="allow").is_revoked(ALICE)
 
 
 def test_a_new_connection_costs_one_more_command(
@@ -250,7 +371,7 @@ def test_a_new_connection_costs_one_more_command(
     store.config_resetstat()
     new_guard(shared_redis.url, near_cache=0).is_revoked(ALICE)
     ran = commands_run(store)
-    assert ran == {"hello": 1, "mget": 1, "hget": 1, "hset": 1, "expire": 1}
+    assert ran == {"hello": 1, "mget": 1, "hget": 2, "hset": 1, "expire": 1}
 
 
 def test_threads_share_a_guard(shared_redis: RedisServer, app: str, store: redis.Redis) -> None:

@@ -78,8 +78,8 @@ class Server:
                 return self.stream[:1]
             case ("XREVRANGE", *_):
                 return self.stream[-1:]
-            case ("HGET", *_):
-                return str(AGE) if self.meta else None
+            case ("HGET", _, field):
+                return {"max_session_age": str(AGE)}.get(field) if self.meta else None
             case ("ROLE",):
                 return ["master" if self.master else "slave"]
         raise AssertionError(command)

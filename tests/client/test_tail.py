@@ -6,6 +6,7 @@ in `test_tail_threads`.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -199,8 +200,32 @@ async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first
     """In a Cluster each question reads it, before the tail does."""
     await guard.warm(ALICE)
     shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
-    guard.guard._reading.read_meta(b"5")
+    guard.guard._reading.read_meta(b"5", None)
     await guard.sees_the_end_of(ALICE)
+
+
+async def test_an_issuer_that_the_app_is_no_longer_served_for_drops_what_is_kept(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    await guard.warm(ALICE)
+    shelf.look.hset(shelf.keys.meta, "issuers", '["https://other.example"]')
+    await until(lambda: not guard.is_warm(ALICE), "nothing is kept")
+    with pytest.raises(GuardMisconfigured, match=r"other\.example"):
+        await guard.is_revoked(ALICE)
+
+
+async def test_a_guard_that_keeps_answers_reports_whether_its_sessions_have_a_sid(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    without = Session(ISS, NOW - 10, sub="carol")
+    await guard.warm(without)
+
+    def reported() -> list[Mapping[str, bool]]:
+        found: Any = shelf.look.hgetall(shelf.keys.readers)
+        readers = [Reader.from_json(name, text) for name, text in found.items()]
+        return [one.sid for one in readers if one is not None]
+
+    await until(lambda: {ISS: False} in reported(), "the report says that they have none")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from backchannel_logout import (
     AppKeys,
     Event,
+    GuardMisconfigured,
     MalformedEvent,
     Reader,
     Receipt,
+    RevocationUnknown,
     Session,
     SessionNotIdentified,
     Standing,
@@ -27,6 +30,7 @@ from backchannel_logout import (
     remember,
 )
 from backchannel_logout.keys import VERSION
+from backchannel_logout.question import Reading
 
 VECTORS: dict[str, Any] = json.loads(
     Path(__file__).parents[2].joinpath("client/contract/vectors.json").read_text("utf-8")
@@ -57,6 +61,8 @@ def test_the_vectors_are_of_this_version_and_no_two_cases_have_one_name() -> Non
         VECTORS["events"]["readable"] + VECTORS["events"]["refused"],
         VECTORS["decisions"]["cases"],
         VECTORS["stories"]["cases"],
+        VECTORS["issuers"]["cases"],
+        VECTORS["reports"]["cases"],
         VECTORS["proofs"]["cases"],
     ):
         names = [case["name"] for case in part]
@@ -266,6 +272,36 @@ def test_story(case: dict[str, Any]) -> None:
 
 
 # -- has it arrived? ------------------------------------------------------------------------
+
+
+@cases(VECTORS["issuers"]["cases"])
+def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
+    """Also where an outage is allowed: nobody is alive who cannot be ended."""
+    reading = Reading("shop", "allow", None, time.time)
+    question = reading.question([Session(case["iss"], login_at=1795283041, sub="alice")])
+    answers = [[None, None], "3600", case["issuers"]]
+    if case["expect"] == "served":
+        assert reading.markers(answers, question, single=False) == [None, None]
+        return
+    expected = {"not_served": GuardMisconfigured, "unreadable": RevocationUnknown}[case["expect"]]
+    with pytest.raises(RevocationUnknown) as raised:
+        reading.markers(answers, question, single=False)
+    assert type(raised.value) is expected
+
+
+@cases(VECTORS["reports"]["cases"])
+def test_an_app_that_asks_reports_it(case: dict[str, Any]) -> None:
+    """Beside its check, and what it reports can be read again."""
+    reading = Reading(VECTORS["reports"]["app"], "deny", None, lambda: case["at"])
+    sessions = [Session(**one, login_at=1795283041) for one in case["sessions"]]
+    question = [reading.question([one]) for one in sessions][-1]
+    hset, expire = reading.commands(question, single=False, note=True)[-2:]
+    wanted = case["commands"][0][3]
+    assert [[*hset[:3], wanted], [*expire]] == case["commands"]
+    assert json.loads(str(hset[3])) == json.loads(wanted)
+    report = Reader.from_json("asks", wanted)
+    assert report is not None
+    assert json.loads(report.to_json()) == json.loads(wanted)
 
 
 @cases(VECTORS["proofs"]["cases"])

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backchannel_logout import AppKeys, Reader, Standing, prove
 from examples.demo.browser import Browser
 from examples.demo.ports import Ports, url
 from tests.support.receiver import Receiver, config
@@ -288,6 +289,31 @@ async def test_a_session_that_is_written_back_after_the_logout_stays_dead(
         assert answer.status_code == 401
         assert answer.json() == {"error": "session_ended" if is_back else "not_signed_in"}
         assert stage.stored_sessions() == stored - 1
+
+
+@pytest.mark.interop
+async def test_the_app_reports_that_it_asks_and_stands_so_while_it_is_idle(
+    stage: Stage, desk: Visitor
+) -> None:
+    """Also as the user of the contract. So it is told to whoever ended the session."""
+    ended = await desk.sign_in()
+    await desk.end(ended["sid"])
+    assert (await desk.me()).status_code == 401
+
+    keys = AppKeys(stage.app)
+    with stage.markers.client() as redis:
+        async with asyncio.timeout(60):
+            while not (text := redis.hget(keys.readers, "asks")):
+                await asyncio.sleep(0.01)
+        newest: Any = redis.xrevrange(keys.events, count=1)
+        assert 0 < redis.ttl(keys.readers) <= 30 * 86400  # type: ignore[operator]
+        assert redis.hlen(keys.readers) == 1
+    report = Reader.from_json("asks", str(text))
+    assert report is not None
+    assert report.sid == {stage.provider: True}
+    for later in (0, 3600, 86400):  # seconds without a request
+        proof = prove(newest[0][0], [report], [], now=report.at + later)
+        assert proof.standing is Standing.ASKS
 
 
 ONLY_SHOP = pytest.mark.parametrize("stage", ["shop"], indirect=True)

@@ -1,13 +1,24 @@
 """Apps at a glance, and the audit."""
 
+import asyncio
 import time
+
+import pytest
 
 from app.audit import Act, Audit
 from app.history import History
 from app.publish.redis_link import connect
-from backchannel_logout import Outcome, Reader, ReaderKind, Receipt
+from backchannel_logout import (
+    Outcome,
+    Reader,
+    ReaderKind,
+    Receipt,
+    Session,
+    SessionGuard,
+    Standing,
+)
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.revocations import Shelf
+from tests.support.revocations import ISS, Shelf
 
 from .conftest import NewHistory
 
@@ -58,6 +69,33 @@ async def test_readers_groups_receipts_and_dead_letters_are_counted(
     assert app.dead_letters == 1
     assert app.last_dead_letter is not None
     assert abs(app.last_dead_letter - now) < 60
+
+
+@pytest.mark.parametrize("idle", [1, 61, 3600, 3 * 86400])
+async def test_an_app_that_asks_and_has_no_requests_is_neither_silent_nor_behind(
+    idle: float, history: History, shelf: Shelf, shared_redis: RedisServer
+) -> None:
+    """A real guard has asked; then nothing but time passes, and a logout comes."""
+    with SessionGuard(shared_redis.url, app=shelf.app) as guard:
+        await asyncio.to_thread(guard.is_revoked, Session(ISS, int(time.time()), sub="alice"))
+    await shelf.write(once=None)
+    history._clock = lambda: time.time() + idle
+    (app,) = await history.overviews()
+    assert (app.readers, app.active, app.silent, app.behind) == ((("asks", 1),), 1, 0, None)
+    assert app.asked_at is not None
+    (told,) = await history.recent()
+    proof = (await history.proven(told)).proof
+    assert proof is not None
+    assert proof.standing is Standing.ASKS
+
+
+async def test_an_app_that_has_not_asked_for_more_than_a_week_is_silent(
+    history: History, shelf: Shelf
+) -> None:
+    old = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time() - 8 * 86400)
+    shelf.look.hset(shelf.keys.readers, old.name, old.to_json())
+    (app,) = await history.overviews()
+    assert (app.active, app.silent, app.asked_at) == (0, 1, None)
 
 
 async def test_one_app_s_fault_leaves_the_others_alone(

@@ -214,8 +214,21 @@ CASES: dict[str, Case] = {
         quiet={"bcl_recovered_revocations_total": "9x60"},
     ),
     "LogoutAppNotReading": Case(
-        fires={'bcl_app_last_report_timestamp_seconds{app="shop"}': "0x60"},
-        quiet={'bcl_app_last_report_timestamp_seconds{app="shop"}': "0+60x60"},
+        fires=[
+            {'bcl_app_last_report_timestamp_seconds{app="shop"}': "0x60"},
+            {
+                'bcl_app_last_report_timestamp_seconds{app="shop"}': "0x60",
+                'bcl_app_readers{app="shop",kind="asks"}': "0x60",
+                'bcl_app_readers{app="wiki",kind="asks"}': "1x60",
+            },
+        ],
+        quiet=[
+            {'bcl_app_last_report_timestamp_seconds{app="shop"}': "0+60x60"},
+            {  # it asks at each request and has none
+                'bcl_app_last_report_timestamp_seconds{app="shop"}': "0x60",
+                'bcl_app_readers{app="shop",kind="asks"}': "1x60",
+            },
+        ],
     ),
     "LogoutAppBehind": Case(
         fires={'bcl_app_group_lag_events{app="shop"}': "50x60"},

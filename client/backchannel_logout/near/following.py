@@ -39,13 +39,13 @@ class Following:
         self._cache = cache
         self.position = START
         """The id of the last entry that the cache has dealt with."""
-        self._age = 0  # the max_session_age that holds for what is kept
+        self._meta = reading.meta  # what holds for what is kept
 
     def first(self) -> list[Command]:
         """What to send on a new connection."""
         return [
             ("XREVRANGE", self._keys.events, "+", "-", "COUNT", 1),
-            ("HGET", self._keys.meta, "max_session_age"),
+            *self._reading.meta_commands,
             ("ROLE",),
         ]
 
@@ -54,10 +54,10 @@ class Following:
 
         Raises what Redis answered, `NotThePrimary`, or `GuardMisconfigured`.
         """
-        newest, meta, role = _all_good(answers)
+        newest, age, issuers, role = _all_good(answers)
         _see_that_it_is_primary(role)
-        self._reading.read_meta(meta)
-        self._age = self._reading.max_session_age
+        self._reading.read_meta(age, issuers)
+        self._meta = self._reading.meta
         self.position = _newest(newest)
 
     def next(self, wait: float) -> list[Command]:
@@ -73,7 +73,7 @@ class Following:
             ("XREAD", "COUNT", MOST_EVENTS, *block, "STREAMS", events, self.position),
             ("XRANGE", events, "-", "+", "COUNT", 1),
             ("XREVRANGE", events, "+", "-", "COUNT", 1),
-            ("HGET", self._keys.meta, "max_session_age"),
+            *self._reading.meta_commands,
             ("ROLE",),
         ]
 
@@ -84,12 +84,12 @@ class Following:
 
         Raises as `begin` does.
         """
-        read, first, last, meta, role = _all_good(answers)
+        read, first, last, age, issuers, role = _all_good(answers)
         _see_that_it_is_primary(role)
-        self._reading.read_meta(meta)
+        self._reading.read_meta(age, issuers)
         # Not "was another before": a question may have read it first.
-        if self._reading.max_session_age != self._age:
-            self._age = self._reading.max_session_age
+        if self._reading.meta != self._meta:
+            self._meta = self._reading.meta
             self._cache.clear()
         entries = _entries(read)
         oldest, newest = _newest(first), _newest(last)

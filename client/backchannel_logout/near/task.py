@@ -31,7 +31,7 @@ class TaskNearCache:
             client,
             Following(self._reading.keys, self._reading, self.cache),
             self.cache,
-            Reports(self._reading.keys.readers, ReaderKind.CACHE),
+            Reports(self._reading.keys.readers, ReaderKind.CACHE, sid=self._reading.sid),
             timeout=self._timeout,
             connected=lambda: connection.renew_async(client),
             changed=self._tell,

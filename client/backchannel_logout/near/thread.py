@@ -80,7 +80,7 @@ class ThreadedNearCache:
             client,
             Following(self._reading.keys, self._reading, cache),
             cache,
-            Reports(self._reading.keys.readers, ReaderKind.CACHE),
+            Reports(self._reading.keys.readers, ReaderKind.CACHE, sid=self._reading.sid),
             timeout=self._timeout,
             connected=self._connected,
             changed=lambda: None,
