@@ -16,6 +16,7 @@ from app.log import new_log
 from app.parts import Parts, running_parts
 from app.telemetry.cells import Cells
 from app.telemetry.log import set_up_log
+from app.telemetry.output import LINES
 
 log = new_log(__name__)
 
@@ -61,6 +62,7 @@ async def _tell(channel: Channel, parts: Parts, stop: asyncio.Event) -> None:
 
 def main() -> int:
     set_up_log()
+    LINES.start()
     channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     try:
         uvloop.run(work(channel, listener, int(sys.argv[3])))

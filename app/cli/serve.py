@@ -10,6 +10,7 @@ from app.embedded import EmbeddedFault
 from app.service import serve
 from app.settings import Settings
 from app.telemetry.log import set_up_log
+from app.telemetry.output import LINES
 from app.workers import WorkerFault
 
 HELP = "receive logouts until SIGTERM or Ctrl-C"
@@ -21,6 +22,7 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     set_up_log(settings)
+    LINES.start()
     run_service = serve
     if settings.workers > 1:
         from app.fleet import serve as run_service  # noqa: PLC0415  only where there are several

@@ -9,6 +9,7 @@ the answer it is about: a process that is killed loses what is in the queue.
 """
 
 import atexit
+import contextlib
 import os
 import select
 import sys
@@ -34,7 +35,8 @@ _GATHER_SECONDS = 0.005
 
 
 class Lines:
-    """The queue and its thread, which starts with the first line. All methods are thread-safe."""
+    """Writes lines: after `start`, which the service calls, by queue and thread. A command, which
+    has nobody to answer, writes each line itself. All methods are thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
@@ -48,11 +50,13 @@ class Lines:
         """Counts dropped lines; called with the lock held, from any thread."""
 
     def write(self, line: str) -> None:
-        """Put a line, without its newline, in the queue. Never waits, never fails."""
+        """Write a line, without its newline. Never fails; in the service, never waits."""
+        if self._thread is None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write(line + "\n")
+            return
         size = len(line) + 1
         with self._changed:
-            if self._thread is None:
-                self._start()
             if self._size + size > MAX_CHARACTERS and threading.current_thread() != self._thread:
                 self._drop(1)
                 return
@@ -71,7 +75,10 @@ class Lines:
         self._dropped += count
         self.on_dropped(count)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to write by the thread; once for a process."""
+        if self._thread is not None:
+            return
         try:
             fd = sys.stderr.fileno() if sys.stderr is not None else None
         except (OSError, ValueError):  # it is closed, or no file

@@ -184,6 +184,7 @@ def test_people_can_be_served_where_there_is_no_terminal(tmp_path: Path) -> None
 
 MANY = """
 from app.telemetry.output import LINES
+LINES.start()
 for n in range(100):
     LINES.write(f"{n:03d}" + "\u00e9" * 60)
 """
