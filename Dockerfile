@@ -10,10 +10,11 @@
 #
 # With traces (OpenTelemetry, `otel = true`): --build-arg LOCK=requirements-otel.lock
 
-# The newest Python that the tests run on (.github/workflows/ci.yml).
-ARG PYTHON=3.14
+# The newest Python that the tests run on (.github/workflows/ci.yml), by its digest: a tag can move.
+# A newer one: `docker buildx imagetools inspect python:3.14-slim` prints it.
+ARG BASE=python:3.14-slim@sha256:ce40764625a4ff50df3548277632e7f96c4e77fe75fa848aae9885476e7df5a4
 
-FROM python:${PYTHON}-slim AS build
+FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
 ARG PIP_CERT
 ARG LOCK=requirements.lock
@@ -33,7 +34,7 @@ RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /wheel
     && /opt/build/bin/pip --python /opt/receiver install --no-index --no-deps /wheels/*.whl \
     && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/receiver/lib
 
-FROM python:${PYTHON}-slim
+FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="backchannel-logout-receiver" \

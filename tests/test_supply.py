@@ -1,6 +1,7 @@
 """What is shipped is known: pinned, licensed, and from no address of somebody's machine."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,20 +34,75 @@ def test_the_licence_of_every_dependency_in_the_image_is_listed():
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_has_few_rights_and_pinned_actions(workflow):
+def test_a_workflow_has_few_rights_and_runs_nothing_that_a_tag_can_change(workflow):
     told = yaml.safe_load(workflow.read_text())
     assert told["permissions"] == {"contents": "read"}
     for job in told["jobs"].values():
         assert "timeout-minutes" in job
         for step in job["steps"]:
-            if "uses" in step:
-                assert re.fullmatch(r"[\w.-]+/[\w.-]+@(v\d+|[0-9a-f]{40})", step["uses"])
+            # Somebody else's action: by its commit alone.
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step.get("uses", f"x@{'0' * 40}"))
             # What anybody can name (a branch, a title) never becomes a script's text.
             assert "${{" not in step.get("run", "")
 
 
+def test_the_job_that_signs_runs_nothing_of_ours_and_no_other_job_can_sign():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    may_sign = {name for name, job in jobs.items() if "id-token" in job.get("permissions", {})}
+    assert may_sign == {"sign"}
+    commands = "\n".join(step["run"] for step in jobs["sign"]["steps"])
+    assert not re.search(r"\b(make|pip|npm|apt-get|buildah|docker|git fetch)\b", commands)
+    assert re.search(r"go install \S+/cosign@v\d+\.\d+\.\d+$", commands, re.MULTILINE)
+
+
+def test_a_release_needs_tests_and_an_audit_that_took_place():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    assert set(jobs["image"]["needs"]) == {"checks", "supply"}
+    assert "REQUIRE_AUDIT=1" in str(jobs["supply"]["steps"])
+    for name in ("checks", "supply"):
+        assert "secrets." not in str(jobs[name])
+
+
 def test_a_release_is_signed_attested_and_named_by_its_digest():
     text = (ROOT / ".github/workflows/release.yml").read_text()
-    for part in ("cosign sign --yes", "cosign attest --yes", "attest-build-provenance",
-                 "steps.build.outputs.digest"):  # fmt: skip
+    for part in ('cosign sign --yes "$IMAGE@$DIGEST"', "cosign attest --yes --type slsaprovenance1",
+                 "cosign attest --yes --type cyclonedx", "--digestfile"):  # fmt: skip
         assert part in text
+
+
+def test_every_image_of_somebody_else_is_named_by_its_digest():
+    dockerfiles = [ROOT / "Dockerfile", ROOT / "examples/Dockerfile"]
+    files = [*dockerfiles, ROOT / "compose.yaml", *(ROOT / "k8s").rglob("*.yaml")]
+    named = [
+        (path.relative_to(ROOT), found)
+        for path in files
+        for found in re.findall(
+            r"^(?:ARG BASE=|FROM |\s*image: (?:&\w+ )?)([\w./:@-]+)", path.read_text(), re.MULTILINE
+        )
+    ]
+    ours = ("backchannel-logout-", "${BASE}")
+    others = [(path, name) for path, name in named if not name.startswith(ours)]
+    assert len(others) >= 5
+    for path, name in others:
+        assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name), path
+
+
+def test_an_audit_that_could_not_take_place_fails_where_it_is_required(tmp_path):
+    """Without a way to the database, as with one that is out of reach."""
+    supply = tmp_path / ".cache/supply/bin"
+    supply.mkdir(parents=True)
+    (supply / "pip-audit").write_text("#!/bin/sh\necho unreachable >&2\nexit 1\n")
+    (supply / "pip-audit").chmod(0o755)
+    (tmp_path / ".cache/supply/.ready").touch()
+    command = ["make", "-f", str(ROOT / "Makefile"), "-o", ".cache/supply/.ready", "audit"]
+
+    def audit(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    assert audit().returncode == 0
+    assert "nothing was checked" in audit().stdout
+    required = audit("REQUIRE_AUDIT=1")
+    assert required.returncode != 0
+    assert "nothing was checked" in required.stdout

@@ -1,7 +1,7 @@
 """The Dockerfile, really built, without a container engine: buildah, and Debian as the base.
 
-The base is this machine's distribution with its Python, under the name in FROM: the registry of
-the real one may be out of reach, and what the Dockerfile does on top of it is the same.
+The base is this machine's distribution with its Python, in place of the one in the Dockerfile: the
+registry of that one may be out of reach, and what the Dockerfile does on top of it is the same.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def check_tools() -> None:
 def built() -> Iterator[Image]:
     """The image, built unless there is one of exactly these files. The base is kept, too."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    base, name = f"localhost/python:{_python()}-slim", f"{NAME}:{_digest()}"
+    base, name = "localhost/python:slim", f"{NAME}:{_digest()}"
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _exists(base):
@@ -60,7 +60,8 @@ def built() -> Iterator[Image]:
             _remove_images()
             with tempfile.TemporaryDirectory() as directory:
                 _buildah("bud", "--isolation", "chroot", "--format", "docker", "--pull-never",
-                         *_secrets(Path(directory)), "-t", name, str(ROOT))  # fmt: skip
+                         "--build-arg", f"BASE={base}", *_secrets(Path(directory)),
+                         "-t", name, str(ROOT))  # fmt: skip
     with _mounted(base) as base_tree, _mounted(name) as tree:
         config = json.loads(_buildah("inspect", "--type", "image", name))
         yield Image(config["Docker"]["config"], tree, _size(base_tree), _size(tree))
@@ -107,12 +108,6 @@ def _make_base(name: str) -> None:
         _buildah("add", container, str(packed), "/")
         _buildah("config", "--env", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", container)
         _buildah("commit", "--rm", container, name)
-
-
-def _python() -> str:
-    found = re.search(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert found is not None
-    return found[1]
 
 
 def _secrets(directory: Path) -> list[str]:
