@@ -70,9 +70,13 @@ def tell_addresses(
     admin: socket.socket,
     announce: Callable[[str], None],
     account: Sequence[socket.socket] = (),
+    *,
+    console: bool = False,
 ) -> None:
     """For the person at the terminal."""
     announce(f"back-channel logout:      http://{_shown(public)}{PATH}")
     announce(f"health and operations:    http://{_shown(admin)}/readyz")
+    if console:
+        announce(f"console:                  {reached_at(admin)}/console")
     for listener in account:
         announce(f"users' own sessions:      http://{_shown(listener)}/account")

@@ -54,7 +54,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         serving = asyncio.create_task(serve_all(servers, ended, drain=0))
         try:
             async with workers.running(stop):
-                tell_addresses(listeners[0], admin, announce, account)
+                tell_addresses(listeners[0], admin, announce, account, console=own.has_console)
                 canary = new_canary(settings, signer, redis_url, listeners[0], workers.own_cells)
                 health.canary = canary.state if canary else None
                 async with background([canary.keep_trying] if canary else []):

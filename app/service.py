@@ -50,7 +50,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             )
         )
         # Last of what is told, behind a token that was made: who waits for it has read everything.
-        tell_addresses(public, admin, announce, account)
+        tell_addresses(public, admin, announce, account, console=own.has_console)
         servers = [
             public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
             admin_server(settings, admin, with_api(parts.admin_app)),

@@ -164,7 +164,8 @@ def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
     number: signal.Signals, provider: Provider, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     """A provider's idle connection lives for 75 s; a stop does not wait for it."""
-    text = config(shared_redis.url, f'issuer = "{provider.issuer}"')
+    top = 'admin_token = "open-sesame"'
+    text = config(shared_redis.url, f'issuer = "{provider.issuer}"', top=top)
     receiver = Receiver(tmp_path, text).start()
     said = [line for line in receiver.log.splitlines() if "http://" in line]
     try:
@@ -179,6 +180,7 @@ def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
     # The addresses that people need, in full.
     assert f"back-channel logout:      {receiver.url}/backchannel-logout" in said
     assert f"health and operations:    {receiver.admin_url}/readyz" in said
+    assert f"console:                  {receiver.admin_url}/console" in said
     assert receiver.told("service", outcome="stopped")
     assert not crashes(receiver.log)
 
