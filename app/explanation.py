@@ -18,6 +18,7 @@ from app.tokens.encrypted_jwt import Opener, is_encrypted
 from app.tokens.fetch import new_client
 from app.tokens.logout_token import Judging
 from app.tokens.provider_keys import ProviderKeys
+from app.tokens.token_kind import other_kind
 from app.words import YEAR_9999, fetch_fault, moment, shown
 
 Fault = TokenRefused | DependencyUnavailable
@@ -101,6 +102,8 @@ async def explain(
     if jwt is None:
         return report.fault
     header, claims = jwt.unverified_header, jwt.unverified_claims
+    if (kind := other_kind(header, claims)) is not None:
+        report.note("this seems to be", f"{kind}, not the logout token that a provider POSTs")
     issuer = report.rule(
         "iss", lambda: signed_jwt.issuer_of(jwt, issuers), _members(claims, ["iss"])
     )

@@ -335,3 +335,12 @@ def test_standard_input_is_not_read_when_the_token_is_an_argument(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert explain(provider.token()).status == 0
+
+
+def test_an_id_token_is_recognized_as_one(explain: Explain, provider: Provider) -> None:
+    """The one token that everybody has at hand when a logout does not work."""
+    ended = explain(provider.token(events=ABSENT, nonce="n-0S6"))
+    assert ended.status == 1
+    assert "this seems to be" in ended.out
+    assert "an ID token, not the logout token that a provider POSTs" in ended.out
+    assert "this seems to be" not in explain(provider.token()).out
