@@ -10,7 +10,6 @@ The standard way of a record takes as long as half a signature: it looks for the
 thread and the process. Nobody sees those here, so they are not found out.
 """
 
-import contextlib
 import logging
 import sys
 import time
@@ -34,14 +33,13 @@ _json_line: "JsonLine | None" = None
 def set_up_log(settings: Settings | None = None, *, least: str | None = None) -> None:
     """Send the log of this process to standard error, as the settings say.
 
-    ``least``, for commands, is the lowest level that is logged, in place of ``log_level``; their
-    lines are written at once, among what they print.
+    ``least``, for commands, is the lowest level that is logged, in place of ``log_level``.
     """
     global _json_line  # noqa: PLW0603  like the logging that it stands beside: one for the process
     wanted = settings.log_format if settings else "auto"
     level = getattr(logging, (least or (settings.log_level if settings else "info")).upper())
     as_json = wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
-    handler = LineHandler() if least is None else PrintingHandler()
+    handler = LineHandler()
     handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -73,14 +71,6 @@ class LineHandler(logging.Handler):
     def write(self, line: str) -> None:
         """Write a line that has no end yet. Never fails: a full disk must cost no logout."""
         LINES.write(line)
-
-
-class PrintingHandler(LineHandler):
-    """Prints each line at once."""
-
-    def write(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed terminal
-            print(line, file=sys.stderr)
 
 
 class JsonLine:
