@@ -12,6 +12,10 @@ WINDOW_SECONDS = 60.0
 # A person who mistypes, or a job with yesterday's token, each minute.
 MOST_BY_PEER = 10
 
+# From an address that was right before: people behind a proxy share one, and ten wrong tokens of
+# one of them must not shut out the others.
+MOST_BY_KNOWN_PEER = 100
+
 # Of everybody, each minute: so many peers with a wrong token are no accident.
 MOST_OF_ALL = 100
 
@@ -28,13 +32,15 @@ class _Window:
 class Failures:
     """Counts in windows of a minute. ``clock`` is a monotonic one, in seconds.
 
-    Above `MOST_BY_PEER` a peer waits for the next window, also with the right token: else the
-    answer would tell which one it is. Above `MOST_OF_ALL` everybody waits but those who have been
-    right before, so that an attacker with many addresses does not shut the operators out.
+    Above ``by_peer``, or `MOST_BY_KNOWN_PEER` where it has been right before, a peer waits for
+    the next window, also with the right token: else the answer would tell which one it is. Above
+    `MOST_OF_ALL` everybody waits but those who have been right before, so that an attacker with
+    many addresses does not shut the operators out.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], by_peer: int = MOST_BY_PEER) -> None:
         self._clock = clock
+        self._by_peer = by_peer
         self._all = _Window(clock())
         self._wrong: OrderedDict[str, _Window] = OrderedDict()
         self._right: OrderedDict[str, None] = OrderedDict()
@@ -43,7 +49,8 @@ class Failures:
         """How many seconds this peer has to wait before its token is looked at; 0: none."""
         now = self._clock()
         own = self._wrong.get(peer)
-        if own is not None and own.count >= MOST_BY_PEER:
+        most = MOST_BY_KNOWN_PEER if peer in self._right else self._by_peer
+        if own is not None and own.count >= most:
             return max(0.0, own.began + WINDOW_SECONDS - now)
         if self._all.count >= MOST_OF_ALL and peer not in self._right:
             return max(0.0, self._all.began + WINDOW_SECONDS - now)

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from app.admin.access import Access, new_token
-from app.admin.failures import MOST_BY_PEER, MOST_OF_ALL, MOST_PEERS, WINDOW_SECONDS, Failures
+from app.admin.failures import (
+    MOST_BY_KNOWN_PEER,
+    MOST_BY_PEER,
+    MOST_OF_ALL,
+    MOST_PEERS,
+    WINDOW_SECONDS,
+    Failures,
+)
 from app.admin.faults import ApiFault
 
 TOKEN = "the-admin-token-of-this-test"
@@ -124,6 +131,19 @@ def test_a_page_of_another_origin_is_refused(headers: dict[str, str], let_in: bo
         assert access.identify(request(GOOD | headers))
     else:
         assert refused(access, GOOD | headers).code == "foreign_origin"
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(MOST_BY_PEER, 200), (MOST_BY_KNOWN_PEER, 429)])
+def test_an_address_that_was_right_before_may_be_wrong_more_often(wrong: int, status: int) -> None:
+    """People behind one proxy: ten wrong tokens of one must not shut out the others."""
+    access = Access(TOKEN, clock=Clock())
+    assert access.identify(request(GOOD))
+    for _ in range(wrong):
+        assert refused(access, WRONG).status == 401
+    if status == 200:
+        assert access.identify(request(GOOD))
+    else:
+        assert refused(access, GOOD).status == status
 
 
 WRONG = GOOD | {"authorization": "Bearer wrong"}
