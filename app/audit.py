@@ -5,7 +5,11 @@ stream ``bcl:v1:audit``. All values are strings, absent when unknown:
 
     at        epoch seconds, with three decimals
     act       what was done: a word such as ``session.end``
-    who       who did it: a name that the person gave, or how they came in
+    who       who did it: ``oidc:<sub> (<name>)`` of a person who signed in at a provider (the
+              person chose the name, the provider the rest), ``account:<app>`` of a user,
+              ``admin_token`` or ``admin-api`` of somebody who has shown the token, or the name that
+              such a person gave, which cannot look like one of these
+    who_iss   the provider that says who it is, of ``oidc:``
     why       the reason that the person gave
     outcome   of an act: a word of `outcome_of`, a step of an end, or the code of a fault
     iss       the issuer
@@ -25,8 +29,10 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from app.log import new_log
+from app.telemetry.shown import bounded
 from backchannel_logout.connection import AsyncClient
 from backchannel_logout.keys import VERSION
 
@@ -39,6 +45,44 @@ MOST_ENTRIES = 100_000
 
 # What a person writes: a sentence, not a document.
 LONGEST_TEXT = 500
+
+
+TOKEN_NAME = "admin_token"
+"""``who`` of somebody who has signed in with the token: there is one, so nobody knows more."""
+
+API_NAME = "admin-api"
+"""``who`` of somebody who uses the API with the token and gives no name."""
+
+RESERVED_NAME = (
+    "a name may not look like one that was proven: oidc:, account:, admin_token, admin-api"
+)
+
+_PREFIXES = ("oidc:", "account:")
+
+# Of a subject: 255 characters in OpenID Connect Core 1.0, section 2.
+_LONGEST_SUBJECT = 255
+_LONGEST_NAME = 100
+
+
+def person(sub: str, name: str | None) -> str:
+    """``who`` of a person of a provider. ``sub`` is the provider's word, ``name`` the person's: it
+    can neither end the parentheses nor hide behind characters that are not seen."""
+    # Without blanks and parentheses the subject ends where the name begins.
+    spelled = quote(sub[:_LONGEST_SUBJECT], safe="!#$&'*+,/:;=?@[]|~")
+    shown = printable_name(name)
+    return f"oidc:{spelled} ({shown})" if shown else f"oidc:{spelled}"
+
+
+def printable_name(name: str | None) -> str:
+    """A name that a person chose, without what is not seen, and without parentheses."""
+    seen = "".join(char for char in name or "" if char.isprintable() and char not in "()")
+    return " ".join(seen.split())[:_LONGEST_NAME]
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name that somebody gives would look like one that was proven."""
+    plain = "".join(char for char in name if char.isprintable()).strip().casefold()
+    return plain in (TOKEN_NAME, API_NAME) or plain.startswith(_PREFIXES)
 
 
 def outcome_of(written: Iterable[bool | None]) -> str:
@@ -62,6 +106,7 @@ class Act:
 
     act: str
     who: str
+    who_iss: str | None = None
     why: str | None = None
     outcome: str | None = None
     iss: str | None = None
@@ -99,7 +144,8 @@ class Audit:
         found = {
             "at": f"{self._clock():.3f}",
             "act": act.act,
-            "who": act.who,
+            "who": bounded(act.who, LONGEST_TEXT),
+            "who_iss": act.who_iss,
             "why": act.why,
             "outcome": act.outcome,
             "iss": act.iss,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.audit import AUDIT_KEY, LONGEST_TEXT, Act, Audit, outcome_of
+from app.audit import AUDIT_KEY, LONGEST_TEXT, Act, Audit, is_reserved, outcome_of, person
 from app.publish.redis_link import connect
 from tests.support.redis_server import RedisServer
 
@@ -45,6 +45,21 @@ async def test_an_entry_says_who_did_what_and_names_the_user_by_a_hash_alone(
 def test_what_a_person_writes_is_bounded() -> None:
     audit = Audit(connect("redis://127.0.0.1:1/0"), hashed)
     assert len(audit.fields(Act(act="a", who="b", why="x" * 10_000))["why"]) == LONGEST_TEXT
+
+
+def test_a_person_is_named_by_the_provider_and_then_by_the_name_that_was_chosen() -> None:
+    assert person("auth0|42", "Ada Lovelace") == "oidc:auth0|42 (Ada Lovelace)"
+    assert person("42", None) == "oidc:42"
+    assert person("42", "\u202e\u200b\n") == "oidc:42"
+    assert person("42 (Boss)", "x) oidc:1 (Boss") == "oidc:42%20%28Boss%29 (x oidc:1 Boss)"
+    assert len(person("s" * 9999, "n" * 9999)) <= LONGEST_TEXT
+
+
+@pytest.mark.parametrize("name", ["admin_token", " Admin-API ", "oidc:1 (Ada)", "\u200bOIDC:1"])
+def test_a_name_that_looks_proven_is_reserved(name: str) -> None:
+    assert is_reserved(name)
+    assert not is_reserved("ada")
+    assert not is_reserved("")
 
 
 async def test_without_redis_the_line_of_the_log_is_written_all_the_same(

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.audit import API_NAME
 from app.log import new_log
 
 from .failures import Failures
@@ -41,11 +42,13 @@ _BEARER = {"WWW-Authenticate": 'Bearer realm="backchannel-logout admin"'}
 class Operator:
     """Somebody who has shown the token. ``peer`` is the address that they come from.
 
-    There is one token, so who the person is nobody knows; `who` says how they came in.
+    There is one token, so who the person is nobody knows; `who` says how they came in. Of a person
+    who signed in at a provider, `who` is `app.audit.person` and ``iss`` that provider.
     """
 
     who: str
     peer: str
+    iss: str | None = None
 
 
 def new_token() -> str:
@@ -78,7 +81,7 @@ class Access:
             self._check_wait(_peer(scope))
             # Nothing was guessed, so nothing is counted.
             raise _unauthorized("send the admin token: Authorization: Bearer <token>")
-        return self.check_token(scope, shown, "admin-api")
+        return self.check_token(scope, shown, API_NAME)
 
     def check_page(self, scope: Scope) -> None:
         """Whether the request is for us, and from no other page than ours. Raises `ApiFault`."""

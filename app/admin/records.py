@@ -92,4 +92,5 @@ class Records:
 
 def _act(act: str, request: Request, members: dict[str, Any]) -> Act:
     operator = asked.operator(request)
-    return Act(**{"act": act, "who": operator.who, "peer": operator.peer} | members)
+    own = {"who": operator.who, "who_iss": operator.iss, "peer": operator.peer}
+    return Act(**{"act": act} | own | members)

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.acts import new_act, revocations
-from app.audit import outcome_of
+from app.audit import RESERVED_NAME, is_reserved, outcome_of
 from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
 from app.history import History, Question, as_json
 from app.publish.writer import Writer
@@ -72,6 +72,8 @@ class NewRevocation(BaseModel):
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
+        if self.by is not None and is_reserved(self.by):
+            raise ValueError(RESERVED_NAME)
         if self.all == (self.sid is not None or self.sub is not None):
             raise ValueError("say whom to end: sid, sub, or all")
         if self.all and self.app is None:

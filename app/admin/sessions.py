@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.audit import RESERVED_NAME, is_reserved
 from app.history import History, Question, as_json
 from app.sessions.interface import SessionProvider
 
 from . import asked
-from .faults import not_found
+from .faults import bad_request, not_found
 from .provider_faults import as_answers
 from .records import Records
 from .resource import resource
@@ -141,6 +142,8 @@ class SessionRoutes:
 def _order(request: Request) -> Order:
     """Raises `ApiFault`."""
     found = dict(request.query_params)
+    if is_reserved(found.get("by", "")):
+        raise bad_request(RESERVED_NAME)
     return Order(
         asked.flag(found, "refresh_tokens"),
         found.get("by", asked.operator(request).who),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.acts import SOURCE, new_act, revocations
-from app.audit import Act, Audit, outcome_of
+from app.audit import RESERVED_NAME, Act, Audit, is_reserved, outcome_of
 from app.history import History, Told, Unreadable, as_json
 from app.publish.publisher import new_store
 from app.publish.redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault
@@ -143,6 +143,8 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
     by = arguments.by or _own_name()
     if not arguments.reason.strip() or not by.strip():
         raise WrongUsage("--reason and --by are not empty")
+    if is_reserved(by):
+        raise WrongUsage(f"--by: {RESERVED_NAME}")
     issuer, _ = issuer_of(settings, arguments.issuer)
     jti = new_act()
     found = revocations(

@@ -68,6 +68,7 @@ class AuditEntry:
     at: float | None = None
     act: str = ""
     who: str = ""
+    who_iss: str | None = None
     why: str | None = None
     outcome: str | None = None
     iss: str | None = None

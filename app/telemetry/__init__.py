@@ -4,7 +4,7 @@
     refusals      those entries, in a stream of Redis; `fairness` shares it out, `shown` bounds them
     hashes        users and sessions, as they may be told
     log           where the lines go; `lines` what they look like, `repetitions` what comes again,
-                  `output` in how many calls
+                  `output` the thread that writes, `line_limit` how many of refused tokens
     traces        spans to OpenTelemetry, where that is switched on (`otel`)
     telling       all of it, put together and kept running
 

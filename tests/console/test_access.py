@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -42,9 +43,14 @@ def test_without_a_way_to_sign_in_there_is_no_console(
 
 
 def test_who_has_not_signed_in_sees_the_sign_in_and_nothing_else(scene: ApiScene) -> None:
-    for path in ("", "/story?sid=x", "/health", "/nothing"):
+    for path, back in (
+        ("", ""),
+        ("/story?sid=x%26y", "?next=%2Fconsole%2Fstory%3Fsid%3Dx%2526y"),
+        ("/health", "?next=%2Fconsole%2Fhealth"),
+        ("/nothing", "?next=%2Fconsole%2Fnothing"),
+    ):
         answer = ask(scene, "GET", "/console" + path, headers=PAGE)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in" + back)
         assert ask(scene, "GET", "/console" + path).status_code == 401
     assert ask(scene, "POST", "/console/sessions/end", data={}).status_code == 401
     stale = {"cookie": "__Host-bcl_console=guessed"}
@@ -62,6 +68,42 @@ def test_the_token_opens_a_session_whose_cookie_is_strict(scene: ApiScene) -> No
     assert "set-cookie" not in wrong.headers
     assert "wrong" not in wrong.text.replace("wrong tokens", "")
     signed_in(scene)  # forgives
+
+
+def test_the_sign_in_leads_to_the_page_that_was_asked_for_and_never_elsewhere(
+    scene: ApiScene,
+) -> None:
+    page = "/console/story?sid=x%26y"
+    shown = ask(scene, "GET", "/console/sign-in", params={"next": page}, headers=PAGE).text
+    assert f'name="next" value="{page}"' in shown
+    wrong = ask(scene, "POST", "/console/sign-in", data={"token": "wrong", "next": page})
+    assert f'name="next" value="{page}"' in wrong.text, "also after a mistake"
+    answer = ask(scene, "POST", "/console/sign-in", data={"token": TOKEN, "next": page})
+    assert f'content="0;url={page}"' in answer.text
+    cookie = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    again = ask(scene, "GET", "/console/sign-in", params={"next": page}, headers=cookie)
+    assert (again.status_code, again.headers["location"]) == (303, page)
+    for evil in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:1"):
+        answer = ask(scene, "POST", "/console/sign-in", data={"token": TOKEN, "next": evil})
+        assert 'content="0;url=/console"' in answer.text
+        again = ask(scene, "GET", "/console/sign-in", params={"next": evil}, headers=cookie)
+        assert again.headers["location"] == "/console"
+
+
+def test_a_wrong_token_is_in_the_audit_without_a_word_of_it(scene: ApiScene) -> None:
+    ask(scene, "POST", "/console/sign-in", data={"token": "a-wrong-token"})
+    entry = scene.audit()[-1]
+    assert (entry["act"], entry["outcome"], entry["why"]) == ("console.sign_in", "refused", "token")
+    assert (entry["who"], entry["peer"]) == ("-", "127.0.0.1")
+    assert "a-wrong-token" not in str(scene.audit())
+    signed_in(scene)  # forgives
+
+
+def test_a_name_that_somebody_gives_looks_like_no_proven_one(scene: ApiScene) -> None:
+    for name in ("admin_token", " Admin-API", "oidc:42 (Ada)", "account:shop", "\u200boidc:42"):
+        body = {"sub": "nobody", "reason": "a test", "by": name}
+        assert scene.post("/revocations", body).status_code == 422
+        assert scene.delete(f"/sessions/x?by={quote(name)}").status_code == 400
 
 
 def test_every_page_has_the_policy_and_is_not_stored_and_files_are_kept(scene: ApiScene) -> None:
@@ -150,6 +192,6 @@ def test_looks_and_acts_are_in_the_audit_with_who_it_was(scene: ApiScene) -> Non
 )  # fmt: skip
 def test_what_nobody_can_mean_is_said_and_breaks_nothing(scene: ApiScene, path: str) -> None:
     answer = ask(scene, "GET", path, headers=signed_in(scene))
-    assert answer.status_code in (200, 400, 404)
+    assert answer.status_code in (200, 303, 400, 404)
     assert "<script>" not in answer.text
     assert not scene.receiver.told("Exception in ASGI application\n")

@@ -18,6 +18,8 @@ class SignInProvider(Provider):
         self.claims_of_user: dict[str, Any] = {}
         self.sid = "console-session"
         self.codes: dict[str, dict[str, str]] = {}
+        self.asked: dict[str, str] = {}
+        """The query of the last sign-in or sign-out."""
         self.discovery = {
             "authorization_endpoint": self.origin + "/authorize",
             "token_endpoint": self.origin + "/token",
@@ -31,10 +33,14 @@ class _SignInHandler(_Handler):
 
     def do_GET(self) -> None:  # noqa: N802  as the base class names it
         parts = urlsplit(self.path)
-        if parts.path != "/authorize":
+        if parts.path not in ("/authorize", "/sign-out"):
             super().do_GET()
             return
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self.provider.asked = asked
+        if parts.path == "/sign-out":
+            self._send(b'"You are signed out of everything."')
+            return
         assert asked["code_challenge_method"] == "S256"
         code = secrets.token_urlsafe(8)
         self.provider.codes[code] = asked

@@ -2,7 +2,7 @@
 
 import hmac
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -13,18 +13,17 @@ from app.admin.access import Access, Operator
 from app.admin.asked import LARGEST_BODY
 from app.admin.faults import ApiFault, bad_request
 from app.admin.records import Records
+from app.audit import TOKEN_NAME
 
-from .oidc import CALLBACK, OidcSignIn, SignInRefused
+from .next_page import HOME, SIGN_IN, local_page
+from .oidc import CALLBACK, NOT_ALLOWED, OidcSignIn, Person, SignInRefused
+from .refused_sign_ins import ACT, THROTTLED, RefusedSignIns
 from .rendering import Rendering
-from .signed_in import COOKIE, SignedIn, set_cookie
+from .signed_in import COOKIE, SignedIn, cookie, set_cookie
+from .texts import SESSION_OVER, SIGN_IN_FAULTS
 
 # A pasted token is a few KiB, one with many groups some more.
 LARGEST_FORM = 4 * LARGEST_BODY
-
-SIGN_IN = "/console/sign-in"
-
-TOKEN_NAME = "admin_token"
-"""``who`` of somebody who has shown the token: there is one, so nobody knows more."""
 
 
 async def form(request: Request) -> FormData:
@@ -67,6 +66,7 @@ class AccessRoutes:
         self._signed_in = signed_in
         self._oidc = oidc
         self._records = records
+        self._refused = RefusedSignIns(records)
         self._rendering = rendering
 
     @property
@@ -84,27 +84,38 @@ class AccessRoutes:
         return routes
 
     async def show(self, request: Request) -> Response:
+        page = local_page(request.query_params.get("next"))
         if request.scope["session"]:
-            return RedirectResponse("/console", 303)
-        return self._rendering.page(request, "sign_in", fault=None)
+            return RedirectResponse(page, 303)
+        return self._sign_in_page(request, page, code=request.query_params.get("fault"))
 
     async def sign_in(self, request: Request) -> Response:
         """With the token. A wrong one counts as a wrong one of the API does."""
-        shown = str((await form(request)).get("token", "")).strip()
+        found = await form(request)
+        page = local_page(str(found.get("next", "")))
         try:
-            operator = self._access.check_token(request.scope, shown, TOKEN_NAME)
+            operator = self._access.check_token(
+                request.scope, str(found.get("token", "")).strip(), TOKEN_NAME
+            )
         except ApiFault as fault:
-            answer = self._rendering.page(request, "sign_in", fault.status, fault=fault.sentence)
-            answer.headers.update({k: v for k, v in fault.headers.items() if k == "Retry-After"})
+            wait = fault.headers.get("Retry-After")
+            await self._refused.note(request, THROTTLED if wait else "token", wait=float(wait or 0))
+            answer = self._sign_in_page(request, page, fault.status, fault=fault.sentence)
+            if wait:
+                answer.headers["Retry-After"] = wait
             return answer
-        return await self._begin(request, operator.who)
+        return await self._begin(request, page, operator)
 
     async def sign_out(self, request: Request) -> Response:
+        """Here, and where the session came from: else the next click would sign in again."""
         await own_form(request)
+        session = request.scope["session"]
+        id_token = session.get("id_token")
         request.scope["operator"] = request.scope["signed_in"]
         await self._records.act("console.sign_out", request)
-        request.scope["session"].clear()
-        answer = RedirectResponse(SIGN_IN, 303)
+        self._signed_in.end(session)
+        url = await self._oidc.sign_out_url(id_token) if self._oidc and id_token else None
+        answer = self._leave(request, url) if url else RedirectResponse(SIGN_IN, 303)
         answer.headers.append("Set-Cookie", set_cookie("", life=0))
         return answer
 
@@ -113,35 +124,90 @@ class AccessRoutes:
     async def go(self, request: Request) -> Response:
         """To the provider."""
         assert self._oidc is not None  # noqa: S101  the route is not there without it
+        found = await form(request) if "content-type" in request.headers else FormData()
+        page = local_page(str(found.get("next", "")))
         try:
-            url, pending = await self._oidc.begin(_origin(request))
+            url, pending = await self._oidc.begin(
+                _origin(request), page, another_account=found.get("account") == "another"
+            )
         except SignInRefused as fault:
-            return self._rendering.page(request, "sign_in", 502, fault=str(fault))
-        # A page of its own, for `form-action` would forbid the redirect of a form.
-        answer = self._rendering.page(request, "leave", url=url)
+            return self._sign_in_page(request, page, 502, code=fault.code)
+        answer = self._leave(request, url)
         answer.headers.append("Set-Cookie", pending)
         return answer
 
     async def come_back(self, request: Request) -> Response:
-        """From the provider."""
+        """From the provider. Whoever is refused goes on to the sign-in: the address of this answer
+        holds a code."""
         assert self._oidc is not None  # noqa: S101
         try:
-            claims, who = await self._oidc.finish(request, _origin(request))
+            person, page = await self._oidc.finish(request, _origin(request))
         except SignInRefused as fault:
-            return self._rendering.page(request, "sign_in", 403, fault=str(fault))
-        answer = await self._begin(request, who, oidc=True, **claims)
+            return await self._turned_away(request, fault)
+        operator = Operator(person.who, _peer(request), person.iss)
+        answer = await self._begin(request, page, operator, person)
         answer.headers.append("Set-Cookie", self._oidc.forget())
         return answer
 
-    async def _begin(self, request: Request, who: str, **members: Any) -> Response:
-        peer = request.client.host if request.client else "-"
-        request.scope["operator"] = Operator(who, peer)
-        await self._records.act("console.sign_in", request)
-        name = self._signed_in.begin(who, **members)
+    async def _turned_away(self, request: Request, fault: SignInRefused) -> Response:
+        assert self._oidc is not None  # noqa: S101
+        whose: dict[str, Any] = {}
+        if fault.person is not None:
+            whose = {"who": fault.person.who, "iss": fault.person.iss, "sub": fault.person.sub}
+        await self._refused.note(request, fault.code, wait=fault.wait, **whose)
+        query = {"fault": fault.code} | ({"next": fault.page} if fault.page else {})
+        answer = RedirectResponse(f"{SIGN_IN}?{urlencode(query)}", 303)
+        if fault.over:
+            answer.headers.append("Set-Cookie", self._oidc.forget())
+        return answer
+
+    # -- answers -----------------------------------------------------------------------------
+
+    def _sign_in_page(
+        self,
+        request: Request,
+        page: str,
+        status: int = 200,
+        *,
+        code: str | None = None,
+        fault: str | None = None,
+    ) -> Response:
+        """``code`` and ``fault`` say why somebody was refused; without, the cookie may say why a
+        session is over."""
+        fault = fault or SIGN_IN_FAULTS.get(code or "")
+        why = self._signed_in.why_over(cookie(request.headers, COOKIE))
+        return self._rendering.page(
+            request, "sign_in", status, fault=fault, next_page="" if page == HOME else page,
+            over=SESSION_OVER[why] if why and not fault else None,
+            another_account=code == NOT_ALLOWED,
+        )  # fmt: skip
+
+    def _leave(self, request: Request, url: str) -> Response:
+        # A page of its own, for `form-action` would forbid the redirect of a form.
+        return self._rendering.page(request, "leave", url=url)
+
+    async def _begin(
+        self, request: Request, page: str, operator: Operator, person: Person | None = None
+    ) -> Response:
+        request.scope["operator"] = operator
+        members: dict[str, Any] = {}
+        if person is None:
+            await self._records.act(ACT, request)
+        else:
+            await self._records.act(ACT, request, iss=person.iss, sub=person.sub)
+            members = {
+                "oidc": True, "who_iss": person.iss, "shown": person.shown,
+                "id_token": person.id_token, **person.members,
+            }  # fmt: skip
+        name = self._signed_in.begin(operator.who, **members)
         # The strict cookie is not sent in what follows from another site's page; from ours, it is.
-        answer = self._rendering.page(request, "enter", to="/console")
+        answer = self._rendering.page(request, "enter", to=page)
         answer.headers.append("Set-Cookie", set_cookie(name, name=COOKIE))
         return answer
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else "-"
 
 
 def _origin(request: Request) -> str:

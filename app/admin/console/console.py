@@ -19,7 +19,8 @@ from backchannel_logout import AsyncSessionGuard
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.connection import AsyncClient
 
-from .access import SIGN_IN, AccessRoutes
+from .access import AccessRoutes
+from .next_page import SIGN_IN, sign_in_for
 from .oidc import CALLBACK, OidcSignIn
 from .pages import Pages
 from .pasted import PastedRoutes
@@ -91,7 +92,7 @@ class _Console:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
-            send = _with_headers(send)
+            send = _with_headers(_leading_back(send, Request(scope)))
         await self._with_session(scope, receive, send)
 
     async def _chosen(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +123,7 @@ class _Console:
         if scope.get("signed_in") or path.startswith((SIGN_IN, STATIC)) or path == CALLBACK:
             return None
         if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse(SIGN_IN, 303)
+            return RedirectResponse(sign_in_for(request), 303)
         return PlainTextResponse("sign in first\n", 401)
 
     async def _fault(self, request: Request, error: Exception) -> Response:
@@ -163,6 +164,20 @@ def _is_followed_link(request: Request) -> bool:
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest") == "document"
     )
+
+
+def _leading_back(send: Send, request: Request) -> Send:
+    """The middleware sends those whose session was ended to the sign-in: from there they come back
+    to the page that they asked for."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if headers.get("location") == SIGN_IN:
+                headers["location"] = sign_in_for(request)
+        await send(message)
+
+    return sending
 
 
 def _with_headers(send: Send) -> Send:

@@ -1,59 +1,83 @@
 """Sign-in at a configured provider: OpenID Connect's authorization code flow.
 
 With PKCE (RFC 7636), state and nonce. The ID token is proven by the same code as a logout token;
-the library for the rest is httpx. What is under way is in memory, tied to the browser by a cookie
-that, unlike the session's, comes along from the provider's page.
+the library for the rest is httpx. What is under way is in a cookie of the browser (`pending`).
 """
 
 import asyncio
 import base64
 import contextlib
 import hashlib
-import json
-import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import httpx
 from starlette.requests import Request
 
+from app.admin.failures import Failures
+from app.audit import person, printable_name
 from app.errors import DependencyUnavailable, TokenRefused
 from app.log import new_log
 from app.settings import IssuerSettings, Settings
-from app.settings_admin import AdminOidcSettings, RequiredClaim
-from app.settings_values import may_fetch
+from app.settings_admin import AdminOidcSettings
 from app.tokens import signed_jwt
-from app.tokens.fetch import FETCH_SECONDS, LARGEST_DOCUMENT, FetchFailed, fetch_document
+from app.tokens.fetch import FETCH_SECONDS, LARGEST_DOCUMENT, FetchFailed
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import SessionNotIdentified, remember
 
-from .signed_in import cookie, set_cookie
+from .discovery import Discovery
+from .id_token import has, is_for_us
+from .pending import PendingSignIn, PendingSignIns
+from .refused_sign_ins import THROTTLED
 
 log = new_log(__name__)
 
 CALLBACK = "/console/callback"
 
-_PENDING_COOKIE = "__Host-bcl_sign_in"
+# Of one address, each minute.
+_MOST_FAILURES = 30
 
-# Time for a password and a second factor.
-_PENDING_SECONDS = 600
-_MOST_PENDING = 200
-
-
-class SignInRefused(Exception):
-    """A sentence for the person who signs in; the log says more."""
+NOT_ALLOWED = "not_allowed"
+"""Proven, and without what the settings require."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Pending:
-    began: float
-    nonce: str
-    verifier: str
-    browser: str
+class Person:
+    """Somebody whom the provider has signed in. ``members`` is what `remember` stores."""
+
+    who: str
+    shown: str
+    iss: str
+    sub: str
+    id_token: str
+    members: Mapping[str, Any]
+
+
+class SignInRefused(Exception):
+    """``code`` is a key of `texts.SIGN_IN_FAULTS`; the log says more.
+
+    ``person`` is who it is, where that was proven. ``over``: this sign-in can not be finished any
+    more. ``wait`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        person: Person | None = None,
+        over: bool = True,
+        page: str | None = None,
+        wait: float = 0.0,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.person = person
+        self.over = over
+        self.page = page
+        self.wait = wait
 
 
 class OidcSignIn:
@@ -74,81 +98,105 @@ class OidcSignIn:
         """The console's own relying app: its marker ends the console's sessions."""
         self._client = client
         self._keys = ProviderKeys(self._issuer, client, clock=clock)
+        self._discovery = Discovery(self._issuer, client)
         self._clock = clock
-        self._pending: OrderedDict[str, _Pending] = OrderedDict()
+        self._pending = PendingSignIns(clock)
+        # Of answers that do not hold: each has cost a request to the provider.
+        self._failures = Failures(time.monotonic, by_peer=_MOST_FAILURES)
 
-    async def begin(self, origin: str) -> tuple[str, str]:
-        """Where to send the browser, and the cookie that ties it. Raises `SignInRefused`."""
-        endpoint = (await self._discovered())["authorization_endpoint"]
-        state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        pending = _Pending(
-            self._clock(), secrets.token_urlsafe(32), secrets.token_urlsafe(48), browser
-        )
-        self._pending[state] = pending
-        if len(self._pending) > _MOST_PENDING:
-            self._pending.popitem(last=False)
+    async def begin(
+        self, origin: str, page: str, *, another_account: bool = False
+    ) -> tuple[str, str]:
+        """Where to send the browser, and the cookie that holds what is under way. ``page`` comes
+        after the sign-in. Raises `SignInRefused`."""
+        endpoint = await self._endpoint("authorization_endpoint")
+        pending, header = self._pending.begin(page)
         query = {
             "response_type": "code",
             "client_id": self._oidc.client_id,
             "redirect_uri": origin + CALLBACK,
             "scope": " ".join(self._oidc.scopes),
-            "state": state,
+            "state": pending.state,
             "nonce": pending.nonce,
             "code_challenge": _challenge(pending.verifier),
             "code_challenge_method": "S256",
         }
-        tie = set_cookie(browser, name=_PENDING_COOKIE, same_site="Lax", life=_PENDING_SECONDS)
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", tie
+        if another_account:
+            # Every provider knows `login` (OpenID Connect Core 1.0, section 15.1).
+            selects = await self._discovery.lists("prompt_values_supported", "select_account")
+            query["prompt"] = "select_account" if selects else "login"
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", header
 
     def forget(self) -> str:
         """The header that removes the cookie of `begin`."""
-        return set_cookie("", name=_PENDING_COOKIE, same_site="Lax", life=0)
+        return self._pending.forget()
 
-    async def finish(self, request: Request, origin: str) -> tuple[dict[str, Any], str]:
-        """What `remember` stores of the login, and who it is. Raises `SignInRefused`."""
+    async def finish(self, request: Request, origin: str) -> tuple[Person, str]:
+        """Who it is, and the page to go to. Raises `SignInRefused`."""
         found = dict(request.query_params)
-        pending = self._pending.pop(found.get("state", ""), None)
-        browser = cookie(request.headers, _PENDING_COOKIE) or ""
-        if pending is None or not secrets.compare_digest(
-            browser.encode(), pending.browser.encode()
-        ):
-            raise SignInRefused("This sign-in was not begun in this browser; begin it again.")
-        if pending.began + _PENDING_SECONDS < self._clock():
-            raise SignInRefused("This sign-in took too long; begin it again.")
+        pending = self._pending.find(request.headers, found.get("state", ""))
+        if pending is None:
+            # Whatever is under way in this browser is another sign-in, and goes on.
+            raise SignInRefused("not_begun", over=False)
+        try:
+            return await self._person(request, found, pending, origin), pending.page
+        except SignInRefused as fault:
+            fault.page = pending.page
+            raise
+
+    async def _person(
+        self, request: Request, found: Mapping[str, str], pending: PendingSignIn, origin: str
+    ) -> Person:
+        if self._pending.is_late(pending):
+            raise SignInRefused("late")
         if found.get("iss", self._oidc.issuer) != self._oidc.issuer:
-            raise SignInRefused("The answer is of another provider.")  # RFC 9207
+            raise SignInRefused("other_provider")  # RFC 9207
         if "code" not in found:
-            raise SignInRefused("The provider did not sign you in.")
-        token = await self._exchanged(found["code"], pending.verifier, origin)
-        claims = await self._proven(token, pending.nonce)
-        if not _has(claims, self._oidc.required):
-            log.warning("admin", outcome="refused", reason="claim")
-            raise SignInRefused("You are signed in there, and may not use this console.")
+            raise SignInRefused("provider_refused")
+        peer = request.client.host if request.client else "-"
+        if (wait := self._failures.wait(peer)) > 0:
+            raise SignInRefused(THROTTLED, wait=wait)
+        try:
+            token = await self._exchanged(found["code"], pending.verifier, origin)
+            claims = await self._proven(token, pending.nonce)
+        except SignInRefused:
+            self._failures.wrong(peer)
+            raise
+        self._failures.right(peer)
         stored: dict[str, Any] = {}
         try:
             remember(stored, claims)
         except SessionNotIdentified:
-            raise SignInRefused("The provider's ID token can not be used.") from None
-        who = claims.get("preferred_username") or claims.get("sub")
-        return stored, str(who)[:200]
+            raise SignInRefused("unusable") from None
+        name, sub = claims.get("preferred_username") or claims.get("name"), str(claims["sub"])
+        name = name if isinstance(name, str) else None
+        signed_in = Person(
+            who=person(sub, name), shown=printable_name(name) or sub, iss=self._oidc.issuer,
+            sub=sub, id_token=token, members=stored,
+        )  # fmt: skip
+        if not has(claims, self._oidc.required):
+            log.warning("admin", outcome="refused", reason="claim")
+            raise SignInRefused(NOT_ALLOWED, person=signed_in)
+        return signed_in
 
-    async def _discovered(self) -> dict[str, Any]:
-        url = self._oidc.issuer.rstrip("/") + "/.well-known/openid-configuration"
-        allow_http = self._issuer.allow_http
+    async def sign_out_url(self, id_token: str) -> str | None:
+        """Where the provider ends its own session (OpenID Connect RP-Initiated Logout 1.0); None
+        where it says no such address."""
         try:
-            found = json.loads(await fetch_document(self._client, url, allow_http=allow_http))
-        except (FetchFailed, ValueError, RecursionError) as error:
-            raise self._failed("discovery", error) from None
-        if not isinstance(found, dict) or found.get("issuer") != self._oidc.issuer:
-            raise self._failed("discovery", None)
-        for name in ("authorization_endpoint", "token_endpoint"):
-            value = found.get(name)
-            if not isinstance(value, str) or not may_fetch(value, allow_http=allow_http):
-                raise self._failed(name, None)
-        return found
+            endpoint = await self._discovery.endpoint("end_session_endpoint")
+        except FetchFailed:
+            return None
+        query = urlencode({"id_token_hint": id_token, "client_id": self._oidc.client_id})
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
+
+    async def _endpoint(self, name: str) -> str:
+        try:
+            return await self._discovery.endpoint(name)
+        except FetchFailed as error:
+            raise self._failed(error.code, None) from None
 
     async def _exchanged(self, code: str, verifier: str, origin: str) -> str:
-        endpoint = (await self._discovered())["token_endpoint"]
+        endpoint = await self._endpoint("token_endpoint")
         secret = self._oidc.client_secret.get_secret_value()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
@@ -180,23 +228,10 @@ class OidcSignIn:
             signed = await signed_jwt.verify(jwt, issuer, self._keys, arrived_at=self._clock())
         except (TokenRefused, DependencyUnavailable, UnicodeEncodeError) as error:
             raise self._failed("id_token", error) from None
-        claims, now, leeway = signed.claims, self._clock(), self._issuer.leeway
-        aud = claims.get("aud")
-        audiences = aud if isinstance(aud, list) else [aud]
-        azp = claims.get("azp", self._oidc.client_id)
-        exp, iat = claims.get("exp"), claims.get("iat")
-        good = (
-            claims.get("iss") == self._oidc.issuer
-            and self._oidc.client_id in audiences
-            and azp == self._oidc.client_id
-            and _is_number(exp) and exp > now - leeway
-            and _is_number(iat) and iat < now + leeway
-            and claims.get("nonce") == nonce
-            and isinstance(claims.get("sub"), str) and claims["sub"]
-        )  # fmt: skip
-        if not good:
+        now, leeway = self._clock(), self._issuer.leeway
+        if not is_for_us(signed.claims, self._oidc, nonce, now=now, leeway=leeway):
             raise self._failed("id_token_claims", None)
-        return claims
+        return signed.claims
 
     @staticmethod
     def _failed(what: str, error: Exception | None) -> SignInRefused:
@@ -204,20 +239,11 @@ class OidcSignIn:
             "admin", outcome="sign_in_failed", reason=what,
             error=None if error is None else type(error).__name__,
         )  # fmt: skip
-        return SignInRefused("The sign-in at the provider failed; the receiver's log says where.")
+        return SignInRefused("failed")
 
     async def aclose(self) -> None:
         with contextlib.suppress(Exception):
             await self._keys.aclose()
-
-
-def _has(claims: Mapping[str, Any], required: RequiredClaim) -> bool:
-    found = claims.get(required.name)
-    return found == required.value or (isinstance(found, list) and required.value in found)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _challenge(verifier: str) -> str:

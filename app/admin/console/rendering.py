@@ -62,7 +62,7 @@ class Rendering:
         """The template ``name`` as an answer."""
         session = request.scope.get("session") or {}
         text = self._environment.get_template(f"{name}.html").render(
-            view=name, path=request.url.path, who=session.get("who"),
+            view=name, path=request.url.path, who=session.get("shown") or session.get("who"),
             csrf=session.get("csrf", ""), **context,
         )  # fmt: skip
         return HTMLResponse(text, status)

@@ -36,8 +36,13 @@ _STREAMS = frozenset({"/api/feed", "/console/presence"})
 _LOOK_SECONDS = 0.25
 
 Session = dict[str, Any]
-"""``who``, ``csrf``, ``began``, ``seen``; of OpenID Connect also ``oidc`` and what
-`remember` stores. Empty: it has ended."""
+"""``name`` of the session, ``who``, ``csrf``, ``began``, ``seen``; of OpenID Connect also ``oidc``,
+``who_iss``, ``shown`` (the person's name), ``id_token`` and what `remember` stores. Empty: it has
+ended."""
+
+ENDED, EXPIRED, RESTARTED = "ended", "expired", "restarted"
+"""Why a cookie names no session: its provider has ended it, its time is over, or it is one of
+another process."""
 
 
 class SignedIn:
@@ -46,12 +51,15 @@ class SignedIn:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._process = secrets.token_urlsafe(6)
+        """In the name of each session: that of another process is known by it."""
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
     def begin(self, who: str, **members: Any) -> str:
         """A new session; returns its secret name, for the cookie."""
-        name, now = secrets.token_urlsafe(32), self._clock()
+        name, now = f"{self._process}.{secrets.token_urlsafe(32)}", self._clock()
         self._sessions[name] = {
-            "who": who, "csrf": secrets.token_urlsafe(32), "began": now, "seen": now,
+            "name": name, "who": who, "csrf": secrets.token_urlsafe(32), "began": now, "seen": now,
         } | members  # fmt: skip
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)[1].clear()
@@ -60,6 +68,8 @@ class SignedIn:
     def find(self, name: str | None) -> Session:
         """The session; empty where there is none, or it is over. Keeps it from being idle."""
         session = self._sessions.get(name or "", {})
+        if name is not None and name in self._sessions and not session:
+            self._note_ended(name)
         if session and not self.is_alive(session):
             session.clear()
         if session:
@@ -67,6 +77,25 @@ class SignedIn:
         elif name is not None:
             self._sessions.pop(name, None)
         return session
+
+    def end(self, session: Session) -> None:
+        """Sign out."""
+        self._sessions.pop(session["name"], None)
+        session.clear()
+
+    def why_over(self, name: str | None) -> str | None:
+        """Why this cookie names no session; None where it does, or there is none."""
+        if name is None or self._sessions.get(name):
+            return None
+        if not name.startswith(f"{self._process}."):
+            return RESTARTED
+        return ENDED if name in self._ended else EXPIRED
+
+    def _note_ended(self, name: str) -> None:
+        """The guard has emptied it: a logout token of its provider has come."""
+        self._ended[name] = None
+        if len(self._ended) > MOST_SESSIONS:
+            self._ended.popitem(last=False)
 
     def is_alive(self, session: Session) -> bool:
         """Whether somebody is still signed in with it."""
@@ -103,7 +132,8 @@ class WithOperator:
         looks = scope["method"] == "GET" or not scope["path"].startswith("/api/")
         if session and looks and "authorization" not in Headers(scope=scope):
             peer = scope["client"][0] if scope.get("client") else "-"
-            scope = {**scope, "signed_in": Operator(session["who"], peer)}
+            operator = Operator(session["who"], peer, session.get("who_iss"))
+            scope = {**scope, "signed_in": operator}
             # Whatever it says that it accepts: who asks is not always a browser.
             if scope["path"] in _STREAMS:
                 await self._while_alive(session, scope, receive, send)

@@ -25,6 +25,7 @@ TEXTS = {
     "admin_token": "Admin token",
     "with_token": "Sign in with the token",
     "with_oidc": "Sign in with your provider",
+    "another_account": "Sign in with another account",
     "or": "or",
     "entering": "Opening the console",
     "enter": "Go on",
@@ -273,6 +274,26 @@ ACTS = {
     "revoke": "revoked from the command line",
 }
 """What is in the audit; an act that is not here is shown by its name."""
+
+SIGN_IN_FAULTS = {
+    "not_begun": "This sign-in was not begun in this browser, or the receiver was restarted"
+    " meanwhile. Please sign in again.",
+    "late": "This sign-in took longer than ten minutes. Please sign in again.",
+    "other_provider": "The answer came from another provider.",
+    "provider_refused": "The provider did not sign you in.",
+    "not_allowed": "You are signed in at the provider, but this account may not use the console.",
+    "unusable": "The provider's ID token cannot be used.",
+    "failed": "The sign-in at the provider failed; the receiver's log says where.",
+    "throttled": "Too many sign-ins have failed from this address. Please wait a minute.",
+}
+"""Why a sign-in was refused."""
+
+SESSION_OVER = {
+    "ended": "Your provider has ended your session. Please sign in again.",
+    "expired": "Your session is over: it was idle for an hour, or began eight hours ago.",
+    "restarted": "The receiver was restarted, which ends all sessions. Please sign in again.",
+}
+"""Why a session of the console is over."""
 
 SOURCES = {
     "backchannel-logout": "by logout token",

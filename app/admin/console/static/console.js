@@ -17,11 +17,16 @@ const STOP_MS = 600_000;
 // Controls, formats and blanks but the plain one.
 const UNSEEN = /(?! )[\p{C}\p{Z}]/u;
 
+/** To the sign-in, which leads back to this page. */
+function signIn() {
+  location.assign(`${SIGN_IN}?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
 /** An open page learns that its session is over: ask once, and leave if so. */
 async function stillIn() {
   try {
     const answer = await fetch("/console/search", { redirect: "manual", headers: { Accept: "application/json" } });
-    if (answer.status === 401) location.assign(SIGN_IN);
+    if (answer.status === 401) signIn();
   } catch {
     // The service is away; whoever asks tries again.
   }
@@ -120,7 +125,7 @@ function refresh(part) {
     if (!document.hidden) {
       try {
         const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-        if (answer.redirected && new URL(answer.url).pathname === SIGN_IN) return location.assign(SIGN_IN);
+        if (answer.redirected && new URL(answer.url).pathname === SIGN_IN) return signIn();
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const found = answer.ok ? page.getElementById("live") : null;
         if (found) {

@@ -1,0 +1,77 @@
+"""Refused sign-ins in the audit: there, and never so many that they push others out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from app.admin.console.refused_sign_ins import MAX_AT_ONCE, THROTTLED, RefusedSignIns
+from app.admin.records import Records
+from app.audit import AUDIT_KEY
+from app.publish.redis_link import connect
+from app.settings import load
+from backchannel_logout.connection import aclose
+from tests.support.receiver import config
+from tests.support.redis_server import RedisServer
+
+
+def from_peer(peer: str) -> Request:
+    return Request({"type": "http", "headers": [], "client": (peer, 40000)})
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def refused(redis_server: RedisServer, tmp_path: Path, clock: Clock) -> Any:
+    path = tmp_path / "settings.toml"
+    path.write_text(config(redis_server.url, 'issuer = "https://op.example"'))
+    client = connect(redis_server.url)
+    yield RefusedSignIns(Records(load(path, {}), client), clock)
+    await aclose(client)
+
+
+def entries(redis_server: RedisServer) -> list[dict[str, str]]:
+    client: Any = redis_server.client()
+    with client:
+        return [fields for _, fields in client.xrange(AUDIT_KEY)]
+
+
+async def test_a_flood_is_bounded_and_leaves_room_for_another_reason(
+    refused: RefusedSignIns, redis_server: RedisServer, clock: Clock
+) -> None:
+    for n in range(3000):
+        await refused.note(from_peer(f"192.0.2.{n % 250}"), "token")
+        clock.now += 1
+    await refused.note(
+        from_peer("192.0.2.1"), "not_allowed", who="oidc:1 (Ada)", iss="https://op.example", sub="1"
+    )
+    found = entries(redis_server)
+    assert MAX_AT_ONCE / 4 < len(found) <= MAX_AT_ONCE
+    last = found[-1]
+    assert (last["act"], last["outcome"], last["why"]) == (
+        "console.sign_in", "refused", "not_allowed",
+    )  # fmt: skip
+    assert (last["who"], last["who_iss"]) == ("oidc:1 (Ada)", "https://op.example")
+
+
+async def test_an_address_that_waits_is_noted_once_for_each_wait(
+    refused: RefusedSignIns, redis_server: RedisServer, clock: Clock
+) -> None:
+    for _ in range(5):
+        await refused.note(from_peer("192.0.2.1"), THROTTLED, wait=60)
+        await refused.note(from_peer("192.0.2.2"), THROTTLED, wait=60)
+    assert [one["peer"] for one in entries(redis_server)] == ["192.0.2.1", "192.0.2.2"]
+    clock.now += 61
+    await refused.note(from_peer("192.0.2.1"), THROTTLED, wait=60)
+    assert len(entries(redis_server)) == 3
