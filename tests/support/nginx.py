@@ -1,0 +1,78 @@
+"""A real nginx in front of a listener, as ingress controllers configure it: an offered upgrade is
+passed on, and connections to the upstream are kept and shared among clients."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.support.receiver import wait_for
+from tests.support.redis_server import free_port
+
+_CONFIG = """\
+daemon off;
+{user}
+error_log {directory}/error.log;
+pid {directory}/pid;
+worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    upstream listener {{ server {upstream}; keepalive 320; }}
+    server {{
+        listen 127.0.0.1:{port};
+        client_max_body_size 64k;
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection $connection_upgrade;
+        proxy_next_upstream off;
+        location / {{ proxy_pass http://listener; }}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """``upstream`` is a listener's URL."""
+
+    def __init__(self, directory: Path, upstream: str) -> None:
+        if not shutil.which("nginx"):
+            pytest.skip("not installed: nginx (.ci/run installs it)")
+        directory.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._directory = directory
+        (directory / "nginx.conf").write_text(
+            _CONFIG.format(
+                directory=directory,
+                port=port,
+                upstream=upstream.removeprefix("http://"),
+                # Else its workers are nobody, who may not write here.
+                user="user root;" if os.geteuid() == 0 else "",
+            )
+        )
+        self._process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Self:
+        directory = str(self._directory)
+        with (self._directory / "log").open("wb") as log:
+            command = ["nginx", "-p", directory, "-e", f"{directory}/error.log"]
+            self._process = subprocess.Popen(
+                [*command, "-c", f"{directory}/nginx.conf"], stdout=log, stderr=log
+            )
+        wait_for((self._directory / "pid").exists, "nginx runs")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
