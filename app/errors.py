@@ -11,6 +11,7 @@ A `Reason` and an `Outage` are stable: response, log field, metric label and tes
 sentences are fixed: nothing from a request or a token is ever echoed.
 """
 
+import asyncio
 from enum import StrEnum
 
 
@@ -165,3 +166,21 @@ def to_http(
         {"error": "temporarily_unavailable", "error_description": description},
         {"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
+
+
+class LibraryPanic(Exception):
+    """A library written in Rust has given up on what it was called with; the process goes on."""
+
+
+def fault_of(error: BaseException) -> Exception:
+    """The fault of one request or key that ``error`` is, to be caught beside `Exception`.
+
+    A panic in Rust comes as a `BaseException`. What ends a task or the process is raised again.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
+        raise error
+    fault = LibraryPanic(type(error).__name__)
+    fault.__cause__ = error
+    return fault

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, to_http
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, fault_of, to_http
 from app.inbound.decrypting import Decrypting
 from app.inbound.form import read_form
 from app.inbound.load import BodyBytes, Places
@@ -114,8 +114,8 @@ class BackchannelLogout:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._receive(reading, story)
-        except Exception as error:  # noqa: BLE001  it is logged there
-            return self.failed(story, error)
+        except BaseException as error:  # noqa: BLE001  it is logged there
+            return self.failed(story, fault_of(error))
         return self.done(story)
 
     async def _receive(self, reading: Awaitable[bytes], story: Story) -> None:

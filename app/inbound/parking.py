@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 
-from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, fault_of
 from app.inbound.backchannel import REQUEST_SECONDS, Provider
 from app.inbound.parked_tokens import ENTRY_BYTES, Parked, ParkedTokens
 from app.inbound.revocations import revocations_for
@@ -217,9 +217,10 @@ class Parking:
                 row.provider.keys.want()
             else:
                 row.unwritten = True
-        except Exception:
+        except BaseException as error:
             # A fault of ours, which would only come again.
-            log.exception("logout", outcome="failed", request_id=story.request_id)
+            fault = fault_of(error)
+            log.error("logout", outcome="failed", request_id=story.request_id, exc_info=fault)
             self._end(row, token, story, "failed", Outage.INTERNAL)
         else:
             self._end(row, token, story, written)

@@ -18,7 +18,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from app.errors import DependencyUnavailable, Outage, to_http
+from app.errors import DependencyUnavailable, Outage, fault_of, to_http
 from app.inbound.backchannel import REQUEST_SECONDS, BackchannelLogout
 from app.inbound.direct import Spawn
 from app.inbound.form import read_whole
@@ -86,8 +86,8 @@ class WholeRequests:
                 try:
                     if step(one):
                         going_on.append(one)
-                except Exception as error:  # noqa: BLE001  it is logged there
-                    one.failed(error)
+                except BaseException as error:  # noqa: BLE001  it is logged there
+                    one.failed(fault_of(error))
             at_work = going_on
         if self._arrived:
             # Behind the lane that takes these to Redis, which works on them meanwhile.
@@ -167,8 +167,8 @@ class _Request:
             return
         try:
             self.story.outcome = writer.written(self.revocation, result)
-        except Exception as error:  # noqa: BLE001  it is logged there
-            self.failed(error)
+        except BaseException as error:  # noqa: BLE001  it is logged there
+            self.failed(fault_of(error))
             return
         self._give_place_back()
         self.whole.written.append(self)
@@ -214,8 +214,8 @@ class _Request:
         try:
             async with asyncio.timeout_at(self.until):
                 self.story.outcome = await writing
-        except Exception as error:  # noqa: BLE001  it is logged there
-            self.failed(error)
+        except BaseException as error:  # noqa: BLE001  it is logged there
+            self.failed(fault_of(error))
             return
         finally:
             self._give_place_back()

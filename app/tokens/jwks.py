@@ -23,6 +23,8 @@ from jwt.algorithms import (
 )
 from jwt.exceptions import InvalidKeyError
 
+from app.errors import LibraryPanic, fault_of
+
 # RFC 7518 section 3.3: a key of 2048 bits or larger must be used.
 _SMALLEST_RSA_BITS = 2048
 
@@ -230,14 +232,23 @@ def _read_key(entry: object) -> VerificationKey | None:
         fits = frozenset(name for name in fits if name == alg)
     if not fits:
         return None
+    key = _public_key(kty, entry)
+    if key is None or (kty == "RSA" and not _fits_in_size(key)):
+        return None
+    return VerificationKey(kid=kid, algorithms=fits, key=key)
+
+
+def _public_key(kty: str, entry: dict[str, Any]) -> Any:
+    """What the library reads of it, None where it cannot."""
     try:
-        key = _READERS[kty].from_jwk({m: entry[m] for m in _PUBLIC_MEMBERS if m in entry})
+        return _READERS[kty].from_jwk({m: entry[m] for m in _PUBLIC_MEMBERS if m in entry})
     except (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         # The library raises all of these for members that are missing or of a wrong type.
         return None
-    if kty == "RSA" and not _fits_in_size(key):
-        return None
-    return VerificationKey(kid=kid, algorithms=fits, key=key)
+    except BaseException as error:
+        if isinstance(fault_of(error), LibraryPanic):
+            return None
+        raise
 
 
 def _fits_in_size(key: Any) -> bool:

@@ -3,6 +3,8 @@
 from joserfc.jwe import JWERegistry, decrypt_compact
 from joserfc.jwk import ECKey, RSAKey
 
+from app.errors import fault_of
+
 from .encrypted_jwt import ALGORITHMS, METHODS
 
 # Unknown members are ignored (RFC 7516 section 4), for the names of claims may be repeated there.
@@ -21,6 +23,7 @@ class PrivateKey:
         """What is in an encrypted token; None where this key does not open it."""
         try:
             opened = decrypt_compact(token, self._key, registry=_REGISTRY)
-        except Exception:  # noqa: BLE001  for what the library meets it raises what it likes
+        except BaseException as error:  # noqa: BLE001  the library raises what it likes
+            fault_of(error)
             return None
         return opened.plaintext or b""

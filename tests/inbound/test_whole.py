@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from app.inbound.backchannel import BackchannelLogout
 from app.inbound.whole import _TOGETHER
 from app.parts import Parts, running_parts
 from app.publish.store import Result, Store
@@ -97,15 +98,24 @@ async def test_each_has_its_own_answer_whoever_comes_with_it(
                 assert bool(marked) == (status == 200), n
 
 
+class Panic(BaseException):
+    """As libraries in Rust raise it: no `Exception`."""
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError, Panic])
 async def test_a_fault_of_ours_with_one_of_them_is_no_fault_of_the_others(
-    shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
+    fault: type[BaseException],
+    shared_redis: RedisServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sid: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     judge = logout_token.judge
 
     def broken(signed: SignedClaims, *, now: float) -> LogoutToken:
         if signed.claims["sid"] == f"{sid}3":
-            raise ZeroDivisionError
+            raise fault
         return judge(signed, now=now)
 
     monkeypatch.setattr(logout_token, "judge", broken)
@@ -117,6 +127,22 @@ async def test_a_fault_of_ours_with_one_of_them_is_no_fault_of_the_others(
             monkeypatch.undo()
             again = await answered(parts, [tokens[3]])
             assert again == [(200, "")], "it may come again"
+
+
+async def test_a_panic_while_it_waits_for_more_than_redis_is_answered(
+    shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise Panic
+
+    monkeypatch.setattr(BackchannelLogout, "_receive", broken)
+    with Provider() as provider:
+        async with running(provider, shared_redis, tmp_path) as parts:
+            unknown = provider.token(sid=sid, header={"kid": "unknown"})
+            answers = await answered(parts, [unknown, provider.token(sid=sid)])
+    assert answers == [(503, "internal"), (200, "")]
 
 
 async def test_who_can_not_even_be_told_of_is_answered_and_so_are_the_others(
