@@ -7,8 +7,8 @@ import os
 import re
 import time
 from binascii import b2a_hex
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import count
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -57,14 +57,20 @@ class Teller:
         self.line_limit = line_limit
 
 
-# Different in each process, so that no two share an id; the rest counts, which is cheapest.
-_PROCESS = b2a_hex(os.urandom(5)).decode()
-_NUMBERS = count(1)
+def _drawn_ids() -> Iterator[str]:
+    """16 random characters each. An answer has one, so a count would tell strangers how many
+    requests come. Many are drawn at once: a call to the kernel for each costs more than the id."""
+    while True:
+        drawn = b2a_hex(os.urandom(4096)).decode()
+        for at in range(0, len(drawn), 16):
+            yield drawn[at : at + 16]
+
+
+_IDS = _drawn_ids()
 
 
 def new_request_id() -> str:
-    """Of 12 characters or a few more."""
-    return f"{_PROCESS}-{next(_NUMBERS):x}"
+    return next(_IDS)
 
 
 # Of a proxy's id: long enough for any, and nothing that a log or a header could trip over.

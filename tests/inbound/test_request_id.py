@@ -1,5 +1,6 @@
 """By which an answer, its line and its refusal are found together: ours, or a trusted proxy's."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.provider import Provider
-from tests.support.receiver import Receiver, config
+from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
@@ -47,6 +48,7 @@ def refused_as(receiver: Receiver, given: str, *, whole: bool = True) -> str:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_proxys_id_is_taken_over_where_it_is_trusted(trusting: Receiver, whole: bool) -> None:
     assert refused_as(trusting, GIVEN, whole=whole) == GIVEN
+    wait_for(lambda: trusting.told("logout", request_id=GIVEN), "its line", trusting)
     (line,) = trusting.told("logout", request_id=GIVEN)
     assert line["reason"] == "shape"
     # On the same connection: the next request has no id from the one before.
@@ -63,3 +65,9 @@ def test_nobodys_id_is_taken_over_where_that_was_not_said(receiver: Receiver) ->
     assert refused_as(receiver, GIVEN) != GIVEN
     assert refused_as(receiver, GIVEN, whole=False) != GIVEN
     assert GIVEN not in receiver.log
+
+
+def test_ids_of_answers_do_not_tell_how_many_requests_came_between(receiver: Receiver) -> None:
+    ids = [refused_as(receiver, "") for _ in range(8)]
+    assert len({one[:8] for one in ids}) == len({one[8:] for one in ids}) == 8
+    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in ids)

@@ -153,4 +153,4 @@ def test_a_refused_one_tells_whom_it_named_and_nothing_else_of_it(
 def test_each_request_has_an_id_of_its_own() -> None:
     ids = {new_request_id() for _ in range(100)}
     assert len(ids) == 100
-    assert all(re.fullmatch(r"[0-9a-f]{10}-[0-9a-f]+", one) for one in ids)
+    assert all(re.fullmatch(r"[0-9a-f]{16}", one) for one in ids)
