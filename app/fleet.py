@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from app.addresses import bound, bound_for_users, tell_addresses
 from app.admin.gauges import of_publisher
 from app.admin.health import HealthOfAll
+from app.admin.hosts import KnownHosts
 from app.admin.metrics import Metrics
 from app.apis import running_apis
 from app.canary.issuer import with_canary
@@ -47,7 +48,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         )
         # Left last: while the workers end, /readyz says that we are about to.
         routes = [*health.routes, metrics.route]
-        servers = [admin_server(settings, admin, with_api(new_app(routes))), *users]
+        operators = KnownHosts(new_app(routes), settings.admin_hosts)
+        servers = [admin_server(settings, admin, with_api(operators)), *users]
         ended = asyncio.Event()
         for listener in (admin, *account):
             listener.listen()

@@ -124,7 +124,14 @@ class Parts:
             trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
-        self.public_app = new_app([Route(PATH, endpoint.answer, methods=["POST"])])
+
+        async def answer(request: Request) -> Response:
+            # A proxy in front limits what it sees: another spelling of the path is another path.
+            if request.scope["raw_path"] != PATH.encode():
+                raise HTTPException(404)
+            return await endpoint.answer(request)
+
+        self.public_app = new_app([Route(PATH, answer, methods=["POST"])])
         hot = HotRoute(PATH.encode(), WholeRequests(endpoint).answer, settings.trust_request_id)
         # A span lasts for as long as a task: traced requests have one.
         self.hot = hot if traces is None else None

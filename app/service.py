@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from app.addresses import PATH, bound, bound_for_users, reached_at, tell_addresses
+from app.admin.hosts import KnownHosts
 from app.apis import running_apis
 from app.canary.issuer import Signer, with_canary
 from app.embedded import EmbeddedServer
@@ -51,9 +52,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         )
         # Last of what is told, behind a token that was made: who waits for it has read everything.
         tell_addresses(public, admin, announce, account, console=own.has_console)
+        operators = KnownHosts(parts.admin_app, settings.admin_hosts)
         servers = [
             public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
-            admin_server(settings, admin, with_api(parts.admin_app)),
+            admin_server(settings, admin, with_api(operators)),
             *users,
         ]
         parts.gauges.connections = servers[0].connections

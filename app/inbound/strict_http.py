@@ -7,6 +7,7 @@ taken for the request of another (request smuggling).
     Upgrade       ignored: the request is read as if it had offered none (RFC 9110, 7.8)
     CONNECT       400: there is no body, and what follows is no HTTP
     Host          exactly one; HTTP/1.0 may have none (RFC 9112, 3.2)
+    #fragment     400: no part of a request's target (RFC 9112, 3.2)
     after close   nothing is read behind a request that ends its connection (RFC 9112, 9.6)
     broken        400, after the answers to the requests before it
 """
@@ -101,6 +102,8 @@ class StrictHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
+            raise BrokenRequest
+        if b"#" in self.url:
             raise BrokenRequest
         if not self.parser.should_upgrade():
             self.request_head()

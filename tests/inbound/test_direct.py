@@ -172,6 +172,29 @@ def test_a_query_is_no_other_path(receiver: Receiver, provider: Provider) -> Non
         assert connection.send(data).answer()[9:12] == b"200"
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/%62ackchannel-logout", b"404"),
+        ("/backchannel-logout%0a", b"404"),
+        ("/backchannel%2Dlogout", b"404"),
+        ("//backchannel-logout", b"404"),
+        ("/backchannel-logout/", b"404"),
+        ("/./backchannel-logout", b"404"),
+        ("/backchannel-logout#x", b"400"),
+        ("/backchannel-logout?#x", b"400"),
+        ("http://x/backchannel-logout", b"200"),
+    ],
+)
+def test_another_spelling_of_the_path_is_another_path(
+    path: str, status: bytes, receiver: Receiver, provider: Provider
+) -> None:
+    """A proxy that limits what comes to this path must see all of it."""
+    with RawConnection(receiver.url) as connection:
+        data = request(provider.token(), path=path)
+        assert connection.send(data).answer()[9:12] == status
+
+
 @pytest.mark.slow
 def test_a_body_that_never_comes_is_no_work(receiver: Receiver, provider: Provider) -> None:
     """Its application waits for it, and tells the sender in time."""
