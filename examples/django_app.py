@@ -8,6 +8,7 @@ environment. It runs under ASGI; with the arguments ``runserver PORT --noreload`
 import os
 import secrets
 import sys
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -52,7 +53,7 @@ def login(request: HttpRequest) -> HttpResponse:
 def callback(request: HttpRequest) -> HttpResponse:
     try:
         sign_in(request)
-    except (KeyError, oauth.OAuthError, jwt.PyJWTError):
+    except (KeyError, oauth.OAuthError, jwt.PyJWTError, httpx.HTTPError):
         return HttpResponse('The sign-in did not work. <a href="/login">Sign in</a>', status=400)
     return redirect("/")
 
@@ -71,6 +72,7 @@ def sign_in(request: HttpRequest) -> None:
     user, _ = auth.get_user_model().objects.get_or_create(username=claims["sub"])
     remember(request, claims)
     auth.login(request, user)
+    request.session["id_token"] = token
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -85,8 +87,14 @@ def me(request: HttpRequest) -> HttpResponse:
 
 
 def logout(request: HttpRequest) -> HttpResponse:
+    token = request.session.get("id_token")
     auth.logout(request)
-    return redirect(PROVIDER["end_session_endpoint"])
+    if "end_session_endpoint" not in PROVIDER:
+        return redirect("/")
+    # Nothing at "/" depends on its having been asked for, so there is no state to compare.
+    asked = {"client_id": CLIENT_ID, "post_logout_redirect_uri": f"http://127.0.0.1:{PORT}/"}
+    asked |= {"id_token_hint": token} if token else {}
+    return redirect(f"{PROVIDER['end_session_endpoint']}?{urlencode(asked)}")
 
 
 urlpatterns = [urls.path("", home), urls.path("logout", require_POST(logout))]

@@ -10,10 +10,12 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import httpx
 import uvicorn
 from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
+from joserfc.errors import JoseError
 from starlette.middleware.sessions import SessionMiddleware
 
 from backchannel_logout import AsyncSessionGuard, remember
@@ -46,12 +48,17 @@ def create_app(environ: Mapping[str, str]) -> FastAPI:
     @app.get("/callback")
     async def callback(request: Request) -> Response:
         try:
-            claims = (await provider.authorize_access_token(request))["userinfo"]
-        except OAuthError:
+            token = await provider.authorize_access_token(
+                request, claims_options={"iss": {"essential": True, "value": environ["ISSUER"]}}
+            )
+            claims = token["userinfo"]
+        except (OAuthError, JoseError, httpx.HTTPError, KeyError, ValueError):
             return HTMLResponse("The sign-in did not work.", 400)
         request.session.clear()
         remember(request.session, claims)
-        request.session["name"] = claims.get("name", claims["sub"])
+        request.session["name"] = str(claims.get("name") or claims["sub"])
+        if len(token["id_token"]) <= 2048:  # browsers drop a cookie of more than 4,096 bytes
+            request.session["id_token"] = token["id_token"]
         return RedirectResponse("/", 303)
 
     @app.get("/")
@@ -61,7 +68,9 @@ def create_app(environ: Mapping[str, str]) -> FastAPI:
 
     @app.get("/me", dependencies=[Depends(signed_in)])
     async def me(request: Request) -> Response:
-        return JSONResponse(request.session, headers={"Cache-Control": "no-store"})
+        return JSONResponse(
+            {"name": request.session["name"]}, headers={"Cache-Control": "no-store"}
+        )
 
     @app.get("/events", dependencies=[Depends(signed_in)])
     async def events() -> Response:
@@ -69,8 +78,17 @@ def create_app(environ: Mapping[str, str]) -> FastAPI:
 
     @app.post("/logout")
     async def logout(request: Request) -> Any:
+        id_token = request.session.get("id_token")
         request.session.clear()
-        return await provider.logout_redirect(request)
+        try:
+            return await provider.logout_redirect(
+                request,
+                f"http://127.0.0.1:{environ['PORT']}/",
+                id_token_hint=id_token,
+                client_id=environ["CLIENT_ID"],
+            )
+        except (RuntimeError, httpx.HTTPError):  # it has no such endpoint, or is away
+            return RedirectResponse("/", 303)
 
     return app
 

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -33,9 +34,10 @@ def create_app(environ: Mapping[str, str]) -> Flask:
 
     provider = httpx.get(f"{issuer}/.well-known/openid-configuration").raise_for_status().json()
     jwks = jwt.PyJWKClient(provider["jwks_uri"])
+    here = f"http://127.0.0.1:{environ['PORT']}/"
     client = {
         "client_id": environ["CLIENT_ID"], "client_secret": environ["CLIENT_SECRET"],
-        "redirect_uri": f"http://127.0.0.1:{environ['PORT']}/callback",
+        "redirect_uri": f"{here}callback",
         "scope": "openid profile", "code_challenge_method": "S256",
     }  # fmt: skip
 
@@ -47,23 +49,25 @@ def create_app(environ: Mapping[str, str]) -> Flask:
 
     @app.get("/callback")
     def callback() -> Answer:
-        began, claims = session.pop("login", {}), {}
+        began, claims, token = session.pop("login", {}), {}, ""
         if request.args.get("state", "") != began.get("state"):
             return "This sign-in was not begun here.", 400
-        with contextlib.suppress(authlib.OAuthError, jwt.PyJWTError):
+        with contextlib.suppress(authlib.OAuthError, jwt.PyJWTError, httpx.HTTPError, KeyError):
             token = authlib.OAuth2Client(**client).fetch_token(
                 provider["token_endpoint"],
                 code=request.args.get("code", ""), code_verifier=began["code_verifier"],
             )["id_token"]  # fmt: skip
             claims = jwt.decode(
                 token, jwks.get_signing_key_from_jwt(token), ["RS256"], leeway=60,
-                issuer=issuer, audience=client["client_id"], options={"require": ["exp", "iat"]},
+                issuer=issuer, audience=client["client_id"],
+                options={"require": ["exp", "iat", "sub"]},
             )  # fmt: skip
         if claims.get("nonce") != began["nonce"]:
             return "The sign-in did not work.", 400
         session.clear()
         remember(session, claims)
-        session["name"] = claims.get("name", claims["sub"])
+        session["name"] = str(claims.get("name") or claims["sub"])
+        session["id_token"] = token
         # Flask-Session keeps the session's id, which somebody may have planted, unless it is told.
         app.session_interface.regenerate(session)  # type: ignore[attr-defined]
         return redirect("/")
@@ -78,12 +82,17 @@ def create_app(environ: Mapping[str, str]) -> Flask:
     def me() -> Answer:
         if "name" not in session:
             return {"error": "not_signed_in"}, 401, {"Cache-Control": "no-store"}
-        return dict(session), 200, {"Cache-Control": "no-store"}
+        return {"name": session["name"]}, 200, {"Cache-Control": "no-store"}
 
     @app.post("/logout")
     def logout() -> Answer:
+        id_token = session.get("id_token")
         session.clear()
-        return redirect(provider["end_session_endpoint"])
+        # Nothing at "/" depends on its having been asked for, so there is no state to compare.
+        asked = {"client_id": client["client_id"], "post_logout_redirect_uri": here}
+        asked |= {"id_token_hint": id_token} if id_token else {}
+        endpoint = provider.get("end_session_endpoint")
+        return redirect(f"{endpoint}?{urlencode(asked)}" if endpoint else here)
 
     return app
 

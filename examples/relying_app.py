@@ -5,18 +5,21 @@ session is a signed cookie, so nothing else could end it: whoever has a copy has
 
 ``python -m examples.relying_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its
 name in the receiver's settings), SESSION_SECRET, PORT and HOST (loopback unless in a container)
-from the environment. With ACCOUNT_URL (the receiver's ``account_listen``) and ACCOUNT_TOKEN it
-also shows its users their own sessions.
+from the environment; PUBLIC_URL where browsers do not reach it at ``http://127.0.0.1:PORT``. With
+ACCOUNT_URL (the receiver's ``account_listen``) and ACCOUNT_TOKEN it also shows its users their own
+sessions.
 """
 
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from html import escape
-from typing import cast
+from typing import Any, cast
 
+import httpx
 import uvicorn
 from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
+from joserfc.errors import JoseError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -30,22 +33,39 @@ from backchannel_logout.account.asgi import account_app
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 
 NO_STORE = {"Cache-Control": "no-store"}
-STYLE = "body{font:18px/1.6 system-ui,sans-serif;max-width:38rem;margin:12vh auto;padding:0 1rem}"
 SIGN_IN = '<p><a href="/login">Sign in</a></p>'
 SESSIONS = """
 <script type="module" src="/account/active-sessions.js"></script>
-<active-sessions sign-in-url="/login"></active-sessions>"""
+<active-sessions sign-in-url="/login"></active-sessions>
+<p><a href="/">Back to the shop</a></p>"""
 SIGN_OUT = '<form method="post" action="/logout"><button>Sign out</button></form>'
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Shop</title>
+<link rel="icon" href="data:,">
+<style>
+body { font: 18px/1.6 system-ui, sans-serif; max-width: 38rem; margin: 12vh auto; padding: 0 1rem }
+</style>
+</head>
+<body><main><h1>Shop</h1>"""
+
+# Browsers drop a cookie of more than 4,096 bytes, and with it the sign-in.
+MAX_HINT = 2048
 
 
 def create_app(environ: Mapping[str, str]) -> Starlette:
     """The app, with the settings that the module's docstring names."""
-    issuer, here = environ["ISSUER"], f"http://127.0.0.1:{environ['PORT']}"
+    issuer = environ["ISSUER"]
+    here = environ.get("PUBLIC_URL", f"http://127.0.0.1:{environ['PORT']}").rstrip("/")
     sessions_url = "/sessions" if "ACCOUNT_URL" in environ else f"{issuer}/sessions"
     guard = AsyncSessionGuard(environ["REDIS_URL"], app=environ["APP"])
     provider = OAuth().register(
         "provider",
-        server_metadata_url=f"{issuer}/.well-known/openid-configuration",
+        server_metadata_url=f"{issuer.rstrip('/')}/.well-known/openid-configuration",
         client_id=environ["CLIENT_ID"],
         client_secret=environ["CLIENT_SECRET"],
         client_kwargs={"scope": "openid profile", "code_challenge_method": "S256"},
@@ -55,13 +75,14 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
         return cast("Response", await provider.authorize_redirect(request, f"{here}/callback"))
 
     async def callback(request: Request) -> Response:
+        """State, PKCE and nonce are Authlib's, and so are the claims of the verified ID token."""
         try:
-            claims = (await provider.authorize_access_token(request))["userinfo"]
-        except OAuthError:
+            token = await provider.authorize_access_token(
+                request, claims_options={"iss": {"essential": True, "value": issuer}}
+            )
+            signed_in(request.session, token)
+        except (OAuthError, JoseError, httpx.HTTPError, KeyError, ValueError):
             return page("The sign-in did not work.", SIGN_IN, 400)
-        request.session.clear()
-        remember(request.session, claims)
-        request.session["name"] = claims["name"]
         return RedirectResponse("/", 303, NO_STORE)
 
     async def home(request: Request) -> Response:
@@ -76,14 +97,10 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
     async def me(request: Request) -> Response:
         if "name" not in request.session:
             return JSONResponse({"error": "not_signed_in"}, 401, NO_STORE)
-        return JSONResponse(request.session, 200, NO_STORE)
+        return JSONResponse({"name": request.session["name"]}, 200, NO_STORE)
 
     async def logout(request: Request) -> Response:
-        """Sign out here, and let the provider end its own session."""
-        client_id = environ["CLIENT_ID"]
-        answer = await provider.logout_redirect(request, f"{here}/", client_id=client_id)
-        request.session.clear()
-        return cast("Response", answer)
+        return await signed_out(request, provider, environ["CLIENT_ID"], f"{here}/")
 
     return Starlette(
         lifespan=closing(guard),
@@ -98,13 +115,44 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
         ],
         middleware=[
             Middleware(
-                SessionMiddleware, secret_key=environ["SESSION_SECRET"], session_cookie="shop"
+                SessionMiddleware,
+                secret_key=environ["SESSION_SECRET"],
+                session_cookie="shop",
+                https_only=here.startswith("https:"),
             ),
             Middleware(
                 BackchannelLogoutMiddleware, guard=guard, signed_in="name", login_url="/ended"
             ),
         ],
     )
+
+
+def signed_in(session: dict[str, Any], token: Mapping[str, Any]) -> None:
+    """Open the app's own session, with what the answer of the token endpoint says."""
+    claims = token["userinfo"]
+    session.clear()
+    remember(session, claims)
+    # A provider need not send more than iss, sub, aud, exp, iat and nonce.
+    session["name"] = str(claims.get("name") or claims["sub"])
+    if len(token["id_token"]) <= MAX_HINT:
+        session["id_token"] = token["id_token"]
+
+
+async def signed_out(request: Request, provider: Any, client_id: str, back: str) -> Response:
+    """Sign out here, and let the provider end its own session.
+
+    It brings the browser to ``back``, whatever has come of that, and with whichever ``state``:
+    nothing there depends on it.
+    """
+    id_token = request.session.get("id_token")
+    request.session.clear()
+    try:
+        answer = await provider.logout_redirect(
+            request, back, id_token_hint=id_token, client_id=client_id
+        )
+    except (RuntimeError, httpx.HTTPError):  # it has no such endpoint, or is away
+        return RedirectResponse(back, 303, NO_STORE)
+    return cast("Response", answer)
 
 
 def account_routes(environ: Mapping[str, str]) -> list[BaseRoute]:
@@ -130,8 +178,8 @@ def closing(guard: AsyncSessionGuard) -> Lifespan[Starlette]:
 
 def page(sentence: str, body: str, status: int = 200) -> HTMLResponse:
     """A page for people; ``sentence`` is escaped here, ``body`` by its writer."""
-    html = f"<!doctype html><title>Shop</title><style>{STYLE}</style><h1>Shop</h1>"
-    return HTMLResponse(f"{html}<p>{escape(sentence)}</p>{body}", status, NO_STORE)
+    html = f"{PAGE}<p>{escape(sentence)}</p>{body}</main></body></html>"
+    return HTMLResponse(html, status, NO_STORE)
 
 
 if __name__ == "__main__":

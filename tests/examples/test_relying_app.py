@@ -61,7 +61,7 @@ def end_the_session(redis_server: RedisServer) -> None:
 async def test_a_living_session_is_answered(browser: httpx.AsyncClient) -> None:
     answer = await browser.get("/me")
     assert answer.status_code == 200
-    assert answer.json()["sub"] == "alice"
+    assert answer.json() == {"name": "Alice"}
     assert answer.headers["cache-control"] == "no-store"
     assert "signed in as Alice" in (await browser.get("/")).text
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import astuple, dataclass
 
 import httpx
+import jwt
 import pytest
 import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
@@ -94,6 +96,7 @@ def _provider_settings(port: int, apps: dict[str, int], secret: str, receiver: R
             f'client_secret = "{secret}"',
             f'redirect_uri = "{url(app_port)}/callback"',
             f'backchannel_logout_uri = "{receiver.url}/backchannel-logout"',
+            f'post_logout_redirect_uri = "{url(app_port)}/"',
         ]
     return "\n".join(lines) + "\n"
 
@@ -130,9 +133,16 @@ class Visitor:
     async def me(self) -> httpx.Response:
         return await self.browser.fetch(f"{self.app_url}/me")
 
+    async def sid(self) -> str:
+        """This browser's session, as the provider's page shows it."""
+        shown = (await self.browser.fetch(f"{self.stage.provider_url}/sessions")).text
+        found = re.search(r'this browser.*?name="session_id" value="([^"]+)"', shown, re.DOTALL)
+        assert found, shown
+        return found[1]
+
     async def end(self, other: "Visitor") -> None:
         """End the other's session on the provider's page, which waits until the app was told."""
-        sid = (await other.me()).json()["sid"]
+        sid = await other.sid()
         await self.browser.open(f"{self.stage.provider_url}/sessions")
         await self.browser.submit_with("session_id", sid)
 
@@ -152,7 +162,7 @@ async def test_the_session_that_is_ended_dies_and_the_other_one_lives(
     app: str, stage: Stage
 ) -> None:
     async with two_visitors(stage, app) as (phone, laptop):
-        session = (await phone.me()).json()
+        sid = await phone.sid()
         copy = {"Cookie": phone.cookies}
 
         await laptop.end(phone)
@@ -162,7 +172,7 @@ async def test_the_session_that_is_ended_dies_and_the_other_one_lives(
         assert answer.headers["cache-control"] == "no-store"
         assert (await laptop.me()).status_code == 200
         with stage.redis.client() as redis:
-            assert redis.get(AppKeys(app).sid(session["iss"], session["sid"])) is not None
+            assert redis.get(AppKeys(app).sid(stage.provider_url, sid)) is not None
         assert (await stage.http.get(f"{phone.app_url}/me", headers=copy)).status_code == 401
 
 
@@ -183,6 +193,9 @@ async def test_who_signs_out_at_the_app_is_signed_out_there(app: str, stage: Sta
     async with two_visitors(stage, app) as (phone, laptop):
         page = await phone.http.post(f"{phone.app_url}/logout")
         assert str(page.url).startswith(f"{stage.provider_url}/end-session")
+        asked = page.url.params
+        assert asked["post_logout_redirect_uri"] == f"{phone.app_url}/"
+        assert jwt.decode(asked["id_token_hint"], options={"verify_signature": False})["sid"]
         assert (await phone.me()).status_code == 401
         assert (await laptop.me()).status_code == 200
 
