@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,11 +83,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A browser, and the session as the app remembers it."""
+    """A browser, and the id of its session."""
 
     name: str
     browser: Browser
-    session: dict[str, Any]
+    sid: str
 
 
 async def sign_in(stage: Stage, name: str, browser: Browser) -> SignedIn:
@@ -97,14 +98,22 @@ async def sign_in(stage: Stage, name: str, browser: Browser) -> SignedIn:
     answer = await _get_me(stage, browser)
     if answer.status_code != 200:
         raise SceneFault(f"after the sign-in, the {name}'s GET /me is {answer.status_code}")
-    return SignedIn(name, browser, answer.json())
+    return SignedIn(name, browser, await _sid(stage, browser))
+
+
+async def _sid(stage: Stage, browser: Browser) -> str:
+    """The browser's session, as the provider's page shows it. Raises `SceneFault`."""
+    page = await browser.fetch(f"{stage.provider_url}/sessions")
+    found = re.search(r'this browser.*?name="session_id" value="([^"]+)"', page.text, re.DOTALL)
+    if found is None:
+        raise SceneFault("the provider's page does not show the session of this browser")
+    return found[1]
 
 
 async def end_session(stage: Stage, ended: SignedIn, by: SignedIn) -> Outcome:
     """End one session on the provider's page, in the other's browser, and watch."""
-    iss, sid = ended.session["iss"], ended.session["sid"]
-    keys = AppKeys(APP)
-    marker = keys.sid(iss, sid)
+    sid, keys = ended.sid, AppKeys(APP)
+    marker = keys.sid(stage.provider_url, sid)
     await by.browser.open(f"{stage.provider_url}/sessions")
     clicked = _now()
     click = asyncio.create_task(by.browser.submit_with("session_id", sid))

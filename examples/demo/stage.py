@@ -21,6 +21,7 @@ from .processes import Child, ChildFault, running
 
 CLIENT_ID = "shop-web"
 APP = "shop"
+RECEIVER_FILE = "receiver.toml"
 
 Tell = Callable[[str, str, float], None]
 """Gets the name and the address of a child that is ready, and how many seconds it took."""
@@ -40,6 +41,7 @@ post_logout_redirect_uri = "http://127.0.0.1:{shop}/"
 _RECEIVER_SETTINGS = """\
 listen = "127.0.0.1:{receiver}"
 admin_listen = "127.0.0.1:{admin}"
+admin_token = {admin_token}
 account_listen = "127.0.0.1:{account}"
 account_apps = [{{app = {app}, token = {account_token}}}]
 redis_url = "embedded"
@@ -71,10 +73,17 @@ class Stage:
     redis_url: str
     api_token: str
     """Opens the provider's session API."""
+    admin_token: str
+    """Opens the receiver's console and API."""
 
     @property
     def provider_url(self) -> str:
         return url(self.ports.provider)
+
+    @property
+    def receiver_file(self) -> Path:
+        """The receiver's settings."""
+        return self.receiver.log_path.parent / RECEIVER_FILE
 
     @property
     def shop_url(self) -> str:
@@ -100,11 +109,12 @@ async def set_up(
     address. Raises `ChildFault` when something does not start.
     """
     client_secret, api_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    account_token = secrets.token_urlsafe(32)
+    account_token, admin_token = secrets.token_urlsafe(32), secrets.token_urlsafe(12)
     data_dir = directory / "data"
     strings = {
         "api_token": api_token,
         "account_token": account_token,
+        "admin_token": admin_token,
         "client_id": CLIENT_ID,
         "client_secret": client_secret,
         "app": APP,
@@ -113,7 +123,7 @@ async def set_up(
     }
     # A string of JSON is one of TOML, too.
     values = asdict(ports) | {name: json.dumps(value) for name, value in strings.items()}
-    provider_file, receiver_file = directory / "provider.toml", directory / "receiver.toml"
+    provider_file, receiver_file = directory / "provider.toml", directory / RECEIVER_FILE
     provider_file.write_text(_PROVIDER_SETTINGS.format_map(values), "utf-8")
     receiver_file.write_text(_RECEIVER_SETTINGS.format_map(values), "utf-8")
 
@@ -138,7 +148,7 @@ async def set_up(
             SESSION_SECRET=secrets.token_urlsafe(24),
             ACCOUNT_URL=url(ports.account), ACCOUNT_TOKEN=account_token,
         )  # fmt: skip
-        yield Stage(ports, provider, receiver, shop, announced[1], api_token)
+        yield Stage(ports, provider, receiver, shop, announced[1], api_token, admin_token)
 
 
 @dataclass(frozen=True, slots=True)

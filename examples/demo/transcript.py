@@ -1,6 +1,8 @@
 """What the person at the terminal reads."""
 
+import sys
 from operator import itemgetter
+from pathlib import Path
 
 from .scene import Answer, Outcome, SignedIn
 from .stage import Stage
@@ -13,7 +15,7 @@ def started(name: str, address: str, seconds: float) -> None:
 def signed_in(everyone: list[SignedIn]) -> None:
     _headline("Alice signs in to the shop, from two browsers")
     for one in everyone:
-        print(f"  {one.name:<7} GET /me -> 200   session {one.session['sid']}", flush=True)
+        print(f"  {one.name:<7} GET /me -> 200   session {one.sid}", flush=True)
 
 
 def outcome(what: Outcome, ended: SignedIn, neighbour: SignedIn) -> None:
@@ -46,6 +48,8 @@ def verdict(what: Outcome, ended: SignedIn, neighbour: SignedIn) -> None:
 
 def invitation(stage: Stage) -> None:
     """What to do by hand, while everything stays up."""
+    admin = f"http://127.0.0.1:{stage.ports.admin}"
+    command, config = f"{_here(sys.executable)} -m app", f"--config {stage.receiver_file}"
     _headline("Now you")
     print(
         f"""\
@@ -58,13 +62,27 @@ def invitation(stage: Stage) -> None:
   curl -X DELETE -H 'Authorization: Bearer {stage.api_token}' \\
     {stage.provider_url}/api/v2/users/demo%7Cbob/sessions
 
-  Health:  http://127.0.0.1:{stage.ports.admin}/readyz
+  What the receiver knows of it, in its console:
+  {admin}/console   token: {stage.admin_token}
+
+  And by its commands, in another terminal:
+  {command} status {config}
+  {command} story --sub 'demo|bob' {config}
+  {command} watch {config}
+
+  Health:  {admin}/readyz
   Redis:   {stage.redis_url}
   Logs:    {stage.receiver.log_path.parent}
 
 Ctrl-C ends everything and leaves nothing behind.""",
         flush=True,
     )
+
+
+def _here(path: str) -> str:
+    """The path, shorter where it is below the working directory."""
+    place = Path.cwd()
+    return str(Path(path).relative_to(place)) if Path(path).is_relative_to(place) else path
 
 
 def _me(who: SignedIn, answer: Answer) -> tuple[str, str]:

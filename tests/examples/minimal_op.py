@@ -1,7 +1,7 @@
 """A provider that sends what OpenID Connect requires, and nothing else.
 
-Its ID tokens have `iss`, `sub`, `aud`, `exp`, `iat` and `nonce`: no `name`, no `sid`. It checks what
-the OpenID Foundation's plans for relying parties check of a request: state, PKCE, the client's
+Its ID tokens have `iss`, `sub`, `aud`, `exp`, `iat` and `nonce`: no `name`, no `sid`. It checks
+what the OpenID Foundation's plans for relying parties check of a request: state, PKCE, the client's
 secret, and at the end of a session `id_token_hint` and `post_logout_redirect_uri`.
 """
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from examples.demo.__main__ import run
@@ -86,8 +88,25 @@ def test_it_stays_up_until_a_signal_and_leaves_nothing_behind(
 ) -> None:
     out = Path(f"{tmp_path}.out")
     wait_for(lambda: "Ctrl-C ends everything" in out.read_text(), "the demo invites")
+    said = out.read_text()
     # Receiver, its admin listener, Redis, provider, shop.
-    assert len(listeners(out.read_text())) == 5
+    assert len(listeners(said)) == 5
+    console, token = re.findall(r"(http://\S+/console)   token: (\S+)", said)[0]
+    with httpx.Client(trust_env=False) as browser:
+        page = browser.get(console, headers={"Accept": "text/html"}, follow_redirects=True)
+        assert page.status_code == 200  # it asks for the token
+        api = browser.get(
+            console.removesuffix("/console") + "/api/overview",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert api.status_code == 200
+    commands = re.findall(r"^  (\S+ -m app (?:status|story) .*)$", said, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        done = subprocess.run(
+            shlex.split(command), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert "shop" in done.stdout, done
 
     demo.send_signal(signal.SIGTERM)
 

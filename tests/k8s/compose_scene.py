@@ -116,6 +116,7 @@ def main() -> None:
                 Stage(
                     Ports(redis=6379), nobody, nobody, nobody,
                     "redis://shop-listener:dev-shop-listener@valkey:6379/0", "demo-api-token",
+                    "unused",
                 )
             )
         )  # fmt: skip
