@@ -29,6 +29,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     try:
         uvloop.run(run_service(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:
+        LINES.flush()  # what has led to it stands before it
         print(f"can not start: {fault}", file=sys.stderr)
         return 1
     except WorkerFault as fault:
