@@ -209,3 +209,29 @@ def test_lines_are_written_with_as_few_calls_as_a_pipe_allows() -> None:
     together = list(parts([*MANY_LINES, "x" * 2 * select.PIPE_BUF, "end"]))
     assert [line for part in together for line in part][:100] == MANY_LINES
     assert len(together) == 4 + 2  # 12,400 bytes, and the long one alone
+
+
+MUCH = """
+from app.telemetry.output import LINES
+LINES.start()
+for n in range(5000):
+    LINES.write(f"{n:04d}" + "x" * 96)
+print("went on", flush=True)
+LINES.flush(30)
+"""
+
+
+@pytest.mark.slow
+def test_a_pipe_that_somebody_has_made_non_blocking_loses_no_line() -> None:
+    """The flag is one for all processes that share the pipe, and each may set it."""
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+    with subprocess.Popen(
+        [sys.executable, "-c", MUCH], cwd=ROOT, stdout=subprocess.PIPE, stderr=into, text=True
+    ) as process:
+        os.close(into)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "went on\n"
+        with os.fdopen(out) as pipe:
+            lines = pipe.read().splitlines()
+    assert lines == [f"{n:04d}" + "x" * 96 for n in range(5000)]
