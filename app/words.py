@@ -75,6 +75,14 @@ def bare(value: str) -> str:
     return value if len(value) <= _LONGEST and _PLAIN.fullmatch(value) else shown(value)
 
 
+def one_line(text: str) -> str:
+    """A sentence for a terminal: what is not printable is spelled out, so that no control character
+    and no mark of direction in it does anything; blanks stay."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 FETCH_FAULTS = {
     "connection": "can not be reached",
     "timeout": "does not answer in time",

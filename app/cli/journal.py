@@ -71,7 +71,7 @@ def _list(files: list[Path]) -> int:
 def _export(files: list[Path]) -> int:
     for file in files:
         for entry in read_entries(file):
-            print(json.dumps(_exported(file, entry), ensure_ascii=False))
+            print(json.dumps(_exported(file, entry)))
     return 0
 
 

@@ -30,7 +30,7 @@ from app.publish.redis_fault import EXCHANGE_FAULTS
 from app.settings import Settings
 from app.telemetry.hashes import keyed_hash
 from app.tokens import signed_jwt
-from app.words import TIME_FORMS, ago, bare, length, moment
+from app.words import TIME_FORMS, ago, bare, length, moment, one_line
 from backchannel_logout import Proof, Standing
 
 from .parts import (
@@ -184,7 +184,7 @@ def _not_applied(refusal: Refusal, now: float) -> str:
     signed = "signed by the issuer" if refusal.verified else "anybody may have sent it"
     request = f"; request {refusal.request_id}" if refusal.request_id else ""
     rule = f": {refusal.rule}" if refusal.rule else ""
-    return f"{what}: a token, {when}, {refusal.reason}{rule} ({signed}{request})"
+    return one_line(f"{what}: a token, {when}, {refusal.reason}{rule} ({signed}{request})")
 
 
 def _heading(question: Question) -> str:

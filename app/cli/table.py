@@ -1,6 +1,7 @@
 """Rows with a verdict, on a terminal."""
 
 from app.verdict import Row, Verdict, count
+from app.words import one_line
 
 __all__ = ["Row", "Verdict", "count", "print_table"]
 
@@ -9,7 +10,8 @@ def print_table(rows: list[Row]) -> int:
     """Print the table and its result; returns 1 where something is wrong, else 0."""
     width = max(len(row.what) for row in rows)
     for row in rows:
-        print(f"{row.verdict:<5}  {row.what:<{width}}  {row.detail}")
+        # Parts of it may come from Redis or from a provider.
+        print(f"{row.verdict:<5}  {one_line(f'{row.what:<{width}}  {row.detail}')}")
     wrong, warnings = (
         sum(row.verdict is verdict for row in rows) for verdict in (Verdict.WRONG, Verdict.WARNING)
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.verdict import Row, Verdict, count
-from app.words import ago, fetch_fault, length
+from app.words import ago, bare, fetch_fault, length
 
 from .facts import AppOverview, Group
 
@@ -100,6 +100,8 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
 
 def _group_row(what: str, group: Group) -> Row:
     lag = "unknown" if group.lag is None else str(group.lag)
-    said = f"group {group.name}: lag {lag}, {group.pending} pending, {group.consumers} consumers"
+    said = (
+        f"group {bare(group.name)}: lag {lag}, {group.pending} pending, {group.consumers} consumers"
+    )
     late = (group.lag or 0) + group.pending >= _MUCH_PENDING
     return Row(Verdict.WARNING if late else Verdict.RIGHT, what, said)

@@ -103,3 +103,32 @@ def test_an_embedded_server_that_never_ran_is_one_sentence(run: Run, tmp_path: P
     ended = run("status", config("embedded", f'issuer = "{ISS}"', top=top))
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith("no embedded server has been started in ")
+
+
+HOSTILE = {
+    "title": "\x1b]0;nothing is wrong\x07",
+    "clear": "\x1b[2J\x1b[H",
+    "a line of its own": "mail\nok     service  ready",
+    "overwritten": "mail\rok     service",
+    "backwards": "\u202egnorw si gnihton",
+    "c1": "\x9b2J",
+    "invisible": "ma\u200bil",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=list(HOSTILE))
+def test_a_group_s_name_does_nothing_to_the_terminal(
+    name: str, run: Run, shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    app = new_app()
+    keys = AppKeys(app)
+    with shared_redis.client() as look:
+        look.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
+        look.xadd(keys.events, revocation(app).event.to_fields())  # type: ignore[arg-type]
+        look.xgroup_create(keys.events, name, "0")
+    ended = run("status", settings(shared_redis, app, tmp_path))
+    assert all(char.isprintable() or char == "\n" for char in ended.out), ended.out
+    (row,) = [line for line in ended.out.splitlines() if "group " in line]
+    assert row.startswith("ok     app ")
+    assert "lag 1" in row
+    assert sum("service" in line.split()[1:2] for line in ended.out.splitlines()) == 1
