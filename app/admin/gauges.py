@@ -103,6 +103,10 @@ class Gauges:
             yield metrics.APP_READ, (app,), max(0.0, now - read.at)
             if now - read.at > OLD_SECONDS:
                 continue
+            yield metrics.APP_UNREAD, (app,), read.beyond is not None
+            for part, size in (("events", read.events_bytes), ("written", read.written_bytes)):
+                if size is not None:
+                    yield metrics.APP_BYTES, (app, part), size
             for kind, count in read.readers.items():
                 yield metrics.APP_READERS, (app, kind), count
             known: dict[Metric, float | None] = {

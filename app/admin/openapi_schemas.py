@@ -242,6 +242,7 @@ SCHEMAS: dict[str, Json] = {
                         "teardown_slowest": _or_null(_NUMBER),
                         "dead_letters": _WHOLE,
                         "last_dead_letter": _or_null(_NUMBER),
+                        "beyond": _or_null(_TEXT),
                         "fault": _or_null(_TEXT),
                     }
                 )

@@ -84,7 +84,7 @@ class Canary:
 
     async def keep_trying(self) -> None:
         """Try, pause, try again. Never returns, whatever fails."""
-        link = RedisLink(connect(self._redis_url))
+        link = RedisLink(connect(self._redis_url), bounded=True)
         # Plain HTTP to our own listener: no proxy of the environment, no certificates to load.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:

@@ -25,7 +25,7 @@ async def opened(settings: Settings) -> AsyncIterator[RedisLink]:
         url = running_url(settings.data_dir, settings.embedded_port)
     else:
         url = settings.redis_url.get_secret_value()
-    link = RedisLink(connect(url))
+    link = RedisLink(connect(url), bounded=True)
     try:
         yield link
     finally:

@@ -193,6 +193,8 @@ class AppOverview:
     have not. An app that asks at each check reports beside one, last ``asked_at``, and counts while
     it is idle. ``behind`` is how many entries the active reader that is furthest back has not read,
     counted up to a thousand. ``teardown_median`` and ``teardown_slowest`` are of the last receipts.
+    ``beyond``: the app has written more than anybody reads, and this is what; so nothing of it is
+    known.
     """
 
     app: str
@@ -209,6 +211,7 @@ class AppOverview:
     teardown_slowest: float | None = None
     dead_letters: int = 0
     last_dead_letter: float | None = None
+    beyond: str | None = None
     fault: str | None = None
 
     @property

@@ -126,7 +126,7 @@ class History:
         """Seconds from arrival to teardown of the last receipts, the oldest first. Raises
         `Unreadable`."""
         command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", most)
-        (answer,) = await self._reading.of_app(app, [command])
+        (answer,) = await self._reading.of_written(app, [command])
         found = receipts_of(entries(optional(answer)))
         return [one.seconds for one in reversed(found) if one.outcome is Outcome.DONE]
 

@@ -1,7 +1,8 @@
-"""An app at a glance, in two round trips."""
+"""An app at a glance, in a few round trips."""
 
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
@@ -10,11 +11,14 @@ from backchannel_logout.readers import is_active
 
 from .facts import AppOverview, Group, Told
 from .proofs import readers_of, receipts_of
-from .reading import Reading, Unreadable, needed, optional, text
+from .reading import Reading, TooLarge, Unreadable, needed, optional, text
 from .streams import entries, seconds_of
 
 # Receipts that the times of teardown are taken from: the last few minutes of a busy app.
 _RECEIPTS = 200
+
+# Groups of one app that are described.
+_GROUPS = 100
 
 # Beyond it the number does not matter any more.
 _MOST_BEHIND = 1000
@@ -30,40 +34,53 @@ async def overview(reading: Reading, app: str, now: float) -> AppOverview:
 
 async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
     keys = AppKeys(app)
-    answers = await reading.of_app(
+    own = await reading.of_app(
         app,
         [
             ("HGET", keys.meta, "max_session_age"),
             ("XLEN", keys.events),
             ("XREVRANGE", keys.events, "+", "-", "COUNT", 1),
-            ("XINFO GROUPS", keys.events),
-            ("HGETALL", keys.readers),
             ("XLEN", keys.receipts),
-            ("XREVRANGE", keys.receipts, "+", "-", "COUNT", _RECEIPTS),
             ("XLEN", keys.dead_letters),
-            ("XREVRANGE", keys.dead_letters, "+", "-", "COUNT", 1),
         ],
     )
-    meta, length, last = (needed(answer) for answer in answers[:3])
-    groups, found, receipts, latest, dead, last_dead = (optional(one) for one in answers[3:])
-    readers = readers_of(found)
-    active = [one for one in readers if is_active(one, now)]
-    done = [one.seconds for one in receipts_of(entries(latest)) if one.outcome is Outcome.DONE]
-    newest, dead_letter = entries(last), entries(last_dead)
-    return AppOverview(
+    meta, length, last = (needed(answer) for answer in own[:3])
+    number, dead = (optional(one) for one in own[3:])
+    newest = entries(last)
+    seen = AppOverview(
         app=app,
         max_session_age=_whole(meta),
         events=length,
         last_event=Told.read(app, *newest[0]) if newest else None,
+        receipts=number or 0,
+        dead_letters=dead or 0,
+    )
+    try:
+        written = await reading.of_written(
+            app,
+            [
+                ("XINFO GROUPS", keys.events),
+                ("HGETALL", keys.readers),
+                ("XREVRANGE", keys.receipts, "+", "-", "COUNT", _RECEIPTS),
+                ("XREVRANGE", keys.dead_letters, "+", "-", "COUNT", 1),
+            ],
+        )
+    except TooLarge as fault:
+        return replace(seen, beyond=str(fault))
+    groups, found, latest, last_dead = (optional(one) for one in written)
+    readers = readers_of(found)
+    active = [one for one in readers if is_active(one, now)]
+    done = [one.seconds for one in receipts_of(entries(latest)) if one.outcome is Outcome.DONE]
+    dead_letter = entries(last_dead)
+    return replace(
+        seen,
         readers=_by_kind(active),
         silent=sum(1 for one in readers if one.kind is not ReaderKind.ENDED) - len(active),
         asked_at=max((one.at for one in active if one.kind is ReaderKind.ASKS), default=None),
         behind=await _behind(reading, keys, active, bool(newest)),
-        groups=tuple(_group(one) for one in groups or ()),
-        receipts=receipts or 0,
+        groups=tuple(_group(one) for one in (groups or ())[:_GROUPS]),
         teardown_median=statistics.median(done) if done else None,
         teardown_slowest=max(done, default=None),
-        dead_letters=dead or 0,
         last_dead_letter=seconds_of(dead_letter[0][0]) if dead_letter else None,
     )
 

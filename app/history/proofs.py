@@ -7,7 +7,7 @@ from typing import Any
 from backchannel_logout import AppKeys, Reader, Receipt, prove
 
 from .facts import DeadLetter, Told
-from .reading import Command, Reading, optional, text
+from .reading import Command, Reading, TooLarge, optional, text
 from .streams import Fields, entries, oldest_first
 
 # How far on from its event a receipt is looked for: a busy app's next few minutes. A handler that
@@ -19,10 +19,18 @@ _MOST_DEAD_LETTERS = 500
 async def proven_told(reading: Reading, told: Told, now: float) -> Told:
     """The same event, with what the app's readers and listeners say of it.
 
-    A part that the user of Redis may not read counts as empty. Raises `Unreadable`.
+    A part that the user of Redis may not read counts as empty. Of an app that has written too much
+    the proof stays None. Raises `Unreadable`.
     """
+    try:
+        return await _proven(reading, told, now)
+    except TooLarge:
+        return told
+
+
+async def _proven(reading: Reading, told: Told, now: float) -> Told:
     keys = AppKeys(told.app)
-    readers, newest, letters = await reading.of_app(
+    readers, newest, letters = await reading.of_written(
         told.app,
         [
             ("HGETALL", keys.readers),
@@ -35,7 +43,7 @@ async def proven_told(reading: Reading, told: Told, now: float) -> Told:
     if receipts:
 
         async def ask(commands: Sequence[Command]) -> list[Any]:
-            return await reading.of_app(told.app, commands)
+            return await reading.of_written(told.app, commands)
 
         # One server numbers both streams: no receipt is older than its event.
         async for page in oldest_first(ask, keys.receipts, since=told.id, most=_MOST_RECEIPTS):

@@ -5,16 +5,20 @@ of their link has.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, ResponseError
 
+from app.publish.app_sizes import BEYOND_ANSWER, size_commands, sizes_of
+from app.publish.bounded import AnswerTooLarge
 from app.publish.command import packed
 from app.publish.exchange import exchanges
 from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of_exchange
 from app.publish.redis_link import REDIS_SECONDS, RedisLink
+from backchannel_logout import AppKeys
 
 Command = tuple[str | int, ...]
 
@@ -22,8 +26,18 @@ Command = tuple[str | int, ...]
 _COMMANDS_AT_ONCE = 100
 
 
+# How long the sizes of an app are taken for what they were, in seconds; and for how long an app is
+# left alone of which one answer was too large.
+_SIZES_HOLD = 1.0
+_TOO_LARGE_HOLDS = 60.0
+
+
 class Unreadable(Exception):
     """Redis has not answered, or refuses; the text is one word, such as ``timeout``."""
+
+
+class TooLarge(Unreadable):
+    """The app has written more than anybody reads; the text says what."""
 
 
 class Reading:
@@ -31,6 +45,28 @@ class Reading:
 
     def __init__(self, link: RedisLink) -> None:
         self.link = link
+        self._beyond: dict[str, tuple[float, str | None]] = {}
+
+    async def of_written(self, app: str, commands: Sequence[Command]) -> list[Any]:
+        """`of_app`, for what the app itself writes, which may be of any size.
+
+        Raises `TooLarge` for an app that is beyond every bound, and asks for nothing of it.
+        """
+        now = time.monotonic()
+        until, beyond = self._beyond.get(app, (now, None))
+        if until <= now:
+            found = await self.of_app(app, size_commands(AppKeys(app)))
+            beyond = sizes_of(found).beyond
+            self._beyond[app] = (now + _SIZES_HOLD, beyond)
+        if beyond is not None:
+            raise TooLarge(beyond)
+        try:
+            return await self.of_app(app, commands)
+        except Unreadable as fault:
+            if isinstance(fault.__cause__, AnswerTooLarge):
+                self._beyond[app] = (now + _TOO_LARGE_HOLDS, BEYOND_ANSWER)
+                raise TooLarge(BEYOND_ANSWER) from fault
+            raise
 
     async def of_app(self, app: str, commands: Sequence[Command]) -> list[Any]:
         """The answer to each, where the app is; an answer may be a ``ResponseError``.

@@ -81,6 +81,10 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
         yield Row(Verdict.WRONG, what, "no receiver has served it in this Redis: it answers 503")
         return
     last = f", the last {ago(app.last_event.at, now)}" if app.last_event is not None else ""
+    if app.beyond is not None:
+        said = f"{count(app.events, 'event')}{last}; what the app has written is not read"
+        yield Row(Verdict.WRONG, what, f"{said}: {app.beyond}")
+        return
     readers = ", ".join(f"{number} {kind}" for kind, number in app.readers) or "nobody"
     said = f"{count(app.events, 'event')}{last}; reads: {readers}"
     if app.teardown_median is not None and app.teardown_slowest is not None:

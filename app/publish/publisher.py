@@ -57,7 +57,7 @@ class Publisher:
         self.store = new_store(settings, link, clock=clock)
         path = settings.journal_path
         self.link = link
-        self.reads = RedisLink(reads) if reads is not None else link
+        self.reads = RedisLink(reads, bounded=True) if reads is not None else link
         """For all that writes no logout: what people look at, and what is noted for operators. With
         connections of its own, so that no number of them keeps a logout waiting."""
         self._files = JournalFiles(path) if path is not None else None

@@ -17,6 +17,8 @@ from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredEr
 from backchannel_logout import AppKeys
 from backchannel_logout.connection import AsyncClient, aclose, connect_async
 
+from .bounded import BoundedParser
+
 # A write that takes longer than this has failed. It leaves the rest of a request's 1.8 s for
 # the journal and the answer.
 REDIS_SECONDS = 1.0
@@ -51,8 +53,12 @@ class RedisLink:
     connection that wrote, and the library's Cluster client chooses one for each command.
     """
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, *, bounded: bool = False) -> None:
+        """``bounded``: answers that are too large end their connection; see `bounded`."""
         self._client = client
+        self._options: dict[str, Any] = {"parser_class": BoundedParser} if bounded else {}
+        if not isinstance(client, RedisCluster):
+            client.connection_pool.connection_kwargs.update(self._options)
         # Asked once: the library's classes answer `isinstance` slowly, and each write would ask.
         self._cluster = client if isinstance(client, RedisCluster) else None
         self._nodes: dict[str, Redis] = {}
@@ -165,6 +171,7 @@ class RedisLink:
     def _node(self, name: str, host: str, port: str | int) -> Redis:
         if name not in self._nodes:
             options: dict[str, Any] = dict(cast("RedisCluster", self._client).connection_kwargs)
+            options |= self._options
             options.pop("response_callbacks", None)  # the client's, not the connection's
             pool = ConnectionPool(host=host, port=int(port), retry=Retry(NoBackoff(), 0), **options)
             self._nodes[name] = Redis.from_pool(pool)

@@ -254,6 +254,17 @@ APP_DEAD = Metric(
     "Events that no handler of the app could take",
     ("app",), merge="max",
 )  # fmt: skip
+APP_BYTES = Metric(
+    "bcl_app_memory_bytes", "gauge",
+    "Memory in Redis of the app's event stream, and of what the app writes under names of the "
+    "contract: readers, receipts, dead letters; streams are estimated from a part",
+    ("app", "part"), merge="max",
+)  # fmt: skip
+APP_UNREAD = Metric(
+    "bcl_app_unread", "gauge",
+    "Whether the app has written so much that it is not read; then the rest about it is missing",
+    ("app",), merge="max",
+)  # fmt: skip
 APP_RECEIPTS = Metric(
     "bcl_app_receipts_total", "counter",
     "Receipts of the app's listeners; each receiver counts all of them",

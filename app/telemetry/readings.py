@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from app.log import new_log
+from app.publish.app_sizes import BEYOND_ANSWER, COMMANDS, size_commands, sizes_of
+from app.publish.bounded import AnswerTooLarge
 from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
 from app.publish.redis_link import REDIS_SECONDS, RedisLink
 from app.revocation import keys_of
@@ -48,6 +50,9 @@ _PAST = 5500
 # Groups of one app, of which each is looked at.
 _GROUPS = 20
 
+# For how long an app is left alone of which an answer was too large although its sizes looked well.
+_TOO_LARGE_HOLDS = 60.0
+
 _PROVIDERS = b"backchannel-logout"
 
 _Entry = tuple[bytes, Mapping[Any, Any]]
@@ -56,7 +61,8 @@ _Page = Sequence[_Entry]
 
 @dataclass(slots=True)
 class AppReading:
-    """One app. None: Redis does not say. ``at`` is epoch seconds."""
+    """One app. None: Redis does not say. ``at`` is epoch seconds; ``beyond``: what the app has
+    written is too large to be read."""
 
     at: float | None = None
     events: int | None = None
@@ -67,6 +73,10 @@ class AppReading:
     dead_letters: int | None = None
     last_event: bytes | None = None
     last_receipt: bytes | None = None
+    written_bytes: int | None = None
+    events_bytes: int | None = None
+    beyond: str | None = None
+    beyond_until: float = 0.0
 
 
 class Readings:
@@ -125,24 +135,42 @@ class Readings:
     async def _read_some(
         self, server: Redis, apps: Sequence[str], heard: list[tuple[float, bytes]]
     ) -> None:
+        """What an app writes is read if it is small enough; of an app that writes too much only
+        what the receivers have written is."""
+        written = await self._small_enough(server, apps)
         pipeline = server.pipeline(transaction=False)
         for app in apps:
             keys, reading = keys_of(app), self.apps[app]
             pipeline.xlen(keys.events)
             pipeline.xlen(keys.dead_letters)
+            _newer(pipeline, keys.events, reading.last_event, _PAGE)
+        for app in written:
+            keys, reading = keys_of(app), self.apps[app]
             pipeline.xinfo_groups(keys.events)
             pipeline.hgetall(keys.readers)
-            _newer(pipeline, keys.events, reading.last_event, _PAGE)
             most = 1 if reading.last_receipt is None else _PAGE
             _newer(pipeline, keys.receipts, reading.last_receipt, most)
-        async with asyncio.timeout(REDIS_SECONDS):
-            answers = await pipeline.execute(raise_on_error=False)
-        for app, own in zip(apps, zip(*[iter(answers)] * 6, strict=True), strict=True):
-            self._tell_refused(app, own)
-            events, dead, groups, readers, entries, receipts = (
-                None if isinstance(one, RedisError) else one for one in own
-            )
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                answers = iter(await pipeline.execute(raise_on_error=False))
+        except AnswerTooLarge:
+            # Which of them it is shows where each is asked for alone.
+            for app in apps if len(apps) > 1 else ():
+                await self._read_some(server, [app], heard)
+            if len(apps) == 1:
+                self._set_beyond(apps[0], BEYOND_ANSWER, hold=_TOO_LARGE_HOLDS)
+            return
+        own = {app: [next(answers) for _ in range(3)] for app in apps}
+        theirs = {app: [next(answers) for _ in range(3)] for app in written}
+        for app in apps:
+            self._tell_refused(app, [*own[app], *theirs.get(app, ())])
+            events, dead, entries = map(_unless_refused, own[app])
+            groups, readers, receipts = map(_unless_refused, theirs.get(app, (None,) * 3))
             reading = self.apps[app]
+            if app in theirs:
+                self._set_beyond(app, None)
+            else:
+                reading.readers, reading.last_report = {}, None
             await self._take_readers(reading, readers)
             await self._take_receipts(server, app, receipts)
             if entries:
@@ -150,6 +178,36 @@ class Readings:
             reading.events, reading.dead_letters = events, dead
             await self._take_groups(server, app, groups)
             reading.at = self._clock()
+
+    async def _small_enough(self, server: Redis, apps: Sequence[str]) -> list[str]:
+        """Those that have not written too much; without those that are left alone for a while."""
+        now = time.monotonic()
+        asked = [app for app in apps if self.apps[app].beyond_until <= now]
+        pipeline = server.pipeline(transaction=False)
+        for app in asked:
+            for command in size_commands(keys_of(app)):
+                pipeline.execute_command(*command)
+        async with asyncio.timeout(REDIS_SECONDS):
+            answers = await pipeline.execute(raise_on_error=False)
+        found = []
+        for app, own in zip(asked, zip(*[iter(answers)] * COMMANDS, strict=True), strict=True):
+            reading, sizes = self.apps[app], sizes_of(own)
+            reading.written_bytes, reading.events_bytes = sizes.written, sizes.events
+            if sizes.beyond is None:
+                found.append(app)
+            else:
+                self._set_beyond(app, sizes.beyond)
+        return found
+
+    def _set_beyond(self, app: str, beyond: str | None, *, hold: float = 0.0) -> None:
+        """Told once, and once more where it is over."""
+        reading = self.apps[app]
+        if (beyond is None) != (reading.beyond is None):
+            if beyond is not None:
+                log.warning("app", outcome="not_read", app=app, error=beyond)
+            else:
+                log.info("app", outcome="read_again", app=app)
+        reading.beyond, reading.beyond_until = beyond, time.monotonic() + hold
 
     async def _take_events(
         self, server: Redis, app: str, first: _Page, heard: list[tuple[float, bytes]]
@@ -217,6 +275,10 @@ class Readings:
         if (outcome, error, app) not in self._told:
             self._told.add((outcome, error, app))
             log.warning("metrics", outcome=outcome, error=error, app=app)
+
+
+def _unless_refused(answer: Any) -> Any:
+    return None if isinstance(answer, RedisError) else answer
 
 
 def _newer(pipeline: Any, key: str, last: bytes | None, most: int) -> None:

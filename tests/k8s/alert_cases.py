@@ -242,6 +242,17 @@ CASES: dict[str, Case] = {
         fires={'bcl_app_dead_letters{app="shop"}': "1x60"},
         quiet={'bcl_app_dead_letters{app="shop"}': "0x60"},
     ),
+    "LogoutAppWritesTooMuch": Case(
+        fires=[
+            {'bcl_app_memory_bytes{app="shop",part="written"}': "70000000x60"},
+            {'bcl_app_unread{app="shop"}': "1x60"},
+        ],
+        quiet=[
+            {'bcl_app_memory_bytes{app="shop",part="written"}': "20000000x60"},
+            {'bcl_app_memory_bytes{app="shop",part="events"}': "400000000x60"},
+            {'bcl_app_unread{app="shop"}': "0x60"},
+        ],
+    ),
     "LogoutAppSlow": Case(
         fires=teardown("0+90x60", "0+100x60"), quiet=teardown("0+100x60", "0+100x60")
     ),

@@ -189,6 +189,7 @@ TEXTS = {
     "no_receipts": "No listener has reported yet.",
     "never_served": "No receiver has served this app in this Redis.",
     "fault": "Redis does not say it",
+    "beyond": "The app has written more than is read; nothing else is known of it",
     "unknown": "unknown",
     "sessions_lead": "A user's sessions at the provider. Ending one is followed until every app"
     " has let go.",
