@@ -12,7 +12,6 @@ Always the primary: a replica may not have the marker yet.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,12 +22,9 @@ import redis.asyncio.cluster
 import redis.asyncio.sentinel
 import redis.cluster
 import redis.sentinel
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.connection import SSLConnection, parse_url
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
 
+from . import redis_py
 from .sentinels import NewestPrimary, NewestPrimaryAsync
 
 SyncClient = redis.Redis | redis.RedisCluster
@@ -56,12 +52,13 @@ def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
 
     Raises ``ValueError`` for a URL of another form.
     """
-    waits = _waits(timeout, Retry(NoBackoff(), 0)) | options
+    waits = redis_py.options(timeout) | options
     many = _parse_many(url)
     if many is None:
         return redis.Redis.from_url(url, **waits)
     if many.mode == "cluster":
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in many.hosts]
+        waits = redis_py.cluster_options(timeout) | options
         return redis.RedisCluster(startup_nodes=nodes, **(waits | many.options))
     sentinel = NewestPrimary(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
@@ -72,7 +69,7 @@ def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
 
 def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
     """A client for asyncio; see `connect`."""
-    waits = _waits(timeout, AsyncRetry(NoBackoff(), 0)) | options
+    waits = redis_py.async_options(timeout) | options
     many = _parse_many(url)
     if many is None:
         client = redis.asyncio.Redis.from_url(url, **waits)
@@ -81,6 +78,7 @@ def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
         return client
     if many.mode == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in many.hosts]
+        waits = redis_py.async_cluster_options(timeout) | options
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **(waits | many.options))
     sentinel = NewestPrimaryAsync(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
@@ -124,16 +122,8 @@ def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
     """
     if isinstance(client, redis.RedisCluster):
         return client
-    pool = client.connection_pool
-    options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
-    options |= _waits(timeout, Retry(NoBackoff(), 0)) | {"connection_class": pool.connection_class}
-    if isinstance(pool, redis.sentinel.SentinelConnectionPool):
-        return redis.Redis.from_pool(
-            redis.sentinel.SentinelConnectionPool(
-                pool.service_name, pool.sentinel_manager, **options
-            )
-        )
-    return redis.Redis.from_pool(redis.ConnectionPool(**options))
+    pool = redis_py.pool_like(client.connection_pool, **redis_py.options(timeout))
+    return redis.Redis.from_pool(pool)
 
 
 def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
@@ -144,19 +134,8 @@ def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
     """
     if isinstance(client, redis.asyncio.RedisCluster):
         return client
-    pool = client.connection_pool
-    options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
-    options |= _waits(timeout, AsyncRetry(NoBackoff(), 0)) | {
-        "connection_class": pool.connection_class,
-        "decode_responses": False,
-    }
-    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
-        return redis.asyncio.Redis.from_pool(
-            redis.asyncio.sentinel.SentinelConnectionPool(
-                pool.service_name, pool.sentinel_manager, **options
-            )
-        )
-    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+    options = redis_py.async_options(timeout) | {"decode_responses": False}
+    return redis.asyncio.Redis.from_pool(redis_py.pool_like(client.connection_pool, **options))
 
 
 def renew(client: SyncClient) -> None:
@@ -164,30 +143,13 @@ def renew(client: SyncClient) -> None:
     if isinstance(client, redis.RedisCluster):
         client.nodes_manager.initialize()
     else:
-        pool: Any = client.connection_pool
-        pool.update_active_connections_for_reconnect()
-        for idle in list(_taken_out(pool)):
-            idle.disconnect()
-            pool._available_connections.append(idle)  # noqa: SLF001  the pool counts what it made
+        redis_py.renew(client.connection_pool)
 
 
 async def renew_async(client: AsyncClient) -> None:
     """`renew`, for asyncio. A Cluster client finds the primary by itself."""
     if not isinstance(client, redis.asyncio.RedisCluster):
-        pool: Any = client.connection_pool
-        await pool.update_active_connections_for_reconnect()
-        for idle in _taken_out(pool):
-            await idle.disconnect()
-
-
-def _taken_out(pool: Any) -> Iterator[Any]:
-    """The pool's idle connections. Its own ``disconnect`` leaves them there, where somebody takes
-    one that is about to close."""
-    while True:
-        try:
-            yield pool._available_connections.pop()  # noqa: SLF001
-        except IndexError:
-            return
+        await redis_py.renew_async(client.connection_pool)
 
 
 def close(client: SyncClient) -> None:
@@ -207,18 +169,6 @@ async def aclose(client: AsyncClient) -> None:
 def _sentinels(client: Any) -> list[Any]:
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return list(manager.sentinels) if manager is not None else []
-
-
-def _waits(timeout: float, retry: Any) -> dict[str, Any]:
-    """No retries of the library's own: its default of ten turns a second into fourteen."""
-    return {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": retry,
-        # Both cost commands for each connection, which an ACL user may not be allowed.
-        "driver_info": None,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
 
 
 def _parse_many(url: str) -> _Many | None:

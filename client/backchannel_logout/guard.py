@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import redis
 import redis.asyncio
+from redis import exceptions
 
 from . import connection
 from .near.cache import NearCache
@@ -107,7 +108,13 @@ class SessionGuard:
         try:
             # Before the question is sent; and before its connection is chosen.
             fence = 0 if self._near is None else self._near.cache.fence()
-            dead = self._reading.dead(question, self._ask(question))
+            try:
+                markers = self._ask(question)
+            except exceptions.ConnectionError:
+                if not self._single:
+                    raise
+                markers = self._ask(question)
+            dead = self._reading.dead(question, markers)
             if self._near is not None:
                 self._reading.keep(question, dead, self._near.cache, fence)
         except NO_ANSWER as error:
@@ -206,7 +213,12 @@ class AsyncSessionGuard:
             async with asyncio.timeout(self._timeout), self._turns:
                 # Before the question is sent; and before its connection is chosen.
                 fence = 0 if self._near is None else self._near.cache.fence()
-                markers = await self._ask(question)
+                try:
+                    markers = await self._ask(question)
+                except exceptions.ConnectionError:
+                    if not self._single:
+                        raise
+                    markers = await self._ask(question)
             dead = self._reading.dead(question, markers)
             if self._near is not None:
                 self._reading.keep(question, dead, self._near.cache, fence)
@@ -280,5 +292,9 @@ def cold(sessions: Iterable[S], cache: NearCache | None) -> list[S]:
 
 
 def _is_cluster(client: object) -> bool:
-    """A Cluster that is moving the slot refuses ``MGET``: there, each marker by itself."""
+    """A Cluster that is moving the slot refuses ``MGET``: there, each marker by itself.
+
+    And a client of redis-py before 8 breaks off what is under way when it looks up the nodes, as
+    the tail has it do: there, a question is sent once more.
+    """
     return isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)

@@ -13,6 +13,8 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from backchannel_logout import redis_py
+
 Command = tuple[str | bytes | int | float, ...]
 
 
@@ -47,7 +49,7 @@ class Line:
     async def is_fit(self) -> bool:
         """Whether it can take the next commands: a server, or something on the way to it, ends what
         has been silent for long, such as while a handler works."""
-        return self.is_open and not await self._connection.can_read()  # the end can be read, too
+        return self.is_open and not await redis_py.has_something_to_read(self._connection)
 
     async def send(self, commands: Sequence[Command]) -> None:
         """Send them in one go."""

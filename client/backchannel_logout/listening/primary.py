@@ -12,11 +12,9 @@ from typing import Any, cast
 
 import redis.asyncio
 import redis.asyncio.sentinel
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
-from redis.maint_notifications import MaintNotificationsConfig
 
+from backchannel_logout import redis_py
 from backchannel_logout.cancellation import end_if_cancelled
 from backchannel_logout.connection import AsyncClient, aclose, check_url, connect_async
 
@@ -166,27 +164,12 @@ def without_errors(answers: list[Any]) -> list[Any]:
 
 
 def _waits(timeout: float) -> dict[str, Any]:
-    return _PLAIN | {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        # It costs a command for each connection, which an ACL user may not be allowed.
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
+    return redis_py.async_options(timeout) | _PLAIN
 
 
 def _copy(client: redis.asyncio.Redis, timeout: float) -> redis.asyncio.Redis:
     """A client of the same servers, with connections of its own."""
-    pool = client.connection_pool
-    options = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
-    options |= _waits(timeout) | {"connection_class": pool.connection_class}
-    own: redis.asyncio.ConnectionPool
-    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
-        own = redis.asyncio.sentinel.SentinelConnectionPool(
-            pool.service_name, pool.sentinel_manager, **options
-        )
-    else:
-        own = redis.asyncio.ConnectionPool(**options)
+    own = redis_py.pool_like(client.connection_pool, **_waits(timeout))
     return _raw(redis.asyncio.Redis.from_pool(own))
 
 
