@@ -2,11 +2,12 @@
 
 A decryption holds the event loop for about a millisecond, thirty times as long as a signature, and
 anybody can ask for one. So each is followed by a pause as long as it took: however many come, half
-of the time is left. Those in line hold a place each, and together have the share of one issuer;
-more than that are told at once to come back.
+of the time is left. Those in line hold a place for each key that must be tried, and together have
+the share of one issuer; more than that are answered with 503 at once.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Self
@@ -16,6 +17,10 @@ from app.inbound.load import Places
 from app.settings import IssuerSettings
 from app.settings_secrets import DecryptionKey
 from app.tokens.encrypted_jwt import Opener, is_encrypted
+
+# A token without a ``kid`` needs no more of the places than this part of all, however many keys
+# there are: else it could not be admitted where there are few.
+_LARGEST_PART = 16
 
 # A name that no issuer has.
 SHARE = "encrypted"
@@ -44,7 +49,10 @@ class Decrypting:
         if not is_encrypted(token):
             return token
         keys = self._opener.fitting(token)
-        with self._places.taken(SHARE):
+        most = max(1, self._places.most // _LARGEST_PART)
+        with contextlib.ExitStack() as places:
+            for _ in keys[:most]:
+                places.enter_context(self._places.taken(SHARE))
             for key in keys:
                 if (inner := await self._opened_by(key, token)) is not None:
                     return inner

@@ -49,8 +49,8 @@ class Opener:
     def fitting(self, token: bytes) -> Sequence[DecryptionKey]:
         """The keys that can be meant: all that can be asked without a private key.
 
-        The one that the token names; without a ``kid``, each of its algorithm. Raises
-        `TokenRefused`.
+        The one that the token names; without a ``kid``, each of its algorithm and its size or
+        curve, the one that opened the last of these first. Raises `TokenRefused`.
         """
         if not self.keys:
             raise TokenRefused(Reason.ENCRYPTED)
@@ -67,7 +67,13 @@ class Opener:
         if not isinstance(cty, str) or cty.lower() not in signed_jwt.ANY_JWT:
             raise TokenRefused(Reason.ENCRYPTION_HEADER)
         signed_jwt.check_segments(others)  # the library would skip foreign characters
-        return [key for key in self.keys if key.alg == alg and kid in (None, key.kid)]
+        return [
+            key
+            for key in self.keys
+            if key.alg == alg
+            and kid in (None, key.kid)
+            and self._private[key].can_open(header, others[0])
+        ]
 
     def opened_by(self, key: DecryptionKey, token: bytes) -> bytes | None:
         """What is in ``token``; None where this key does not open it. Raises `TokenRefused`.
@@ -77,6 +83,9 @@ class Opener:
         inner = self._private[key].opened(token)
         if inner is not None:
             self._check_inner(inner, key)
+            if key is not self.keys[0]:
+                self.keys.remove(key)
+                self.keys.insert(0, key)
         return inner
 
     def _check_inner(self, inner: bytes, key: DecryptionKey) -> None:

@@ -12,6 +12,8 @@ from app.errors import DependencyUnavailable, Outage, TokenRefused
 from app.inbound.decrypting import Decrypting
 from app.inbound.load import Places
 from app.settings import load
+from app.settings_secrets import DecryptionKey
+from app.tokens.encrypted_jwt import Opener
 from tests.support.encryption import EC, RSA, decryption_key, encrypt, write_jwk, write_pem
 from tests.support.receiver import config
 
@@ -85,6 +87,59 @@ async def test_without_a_kid_each_key_is_a_turn_of_its_own(tmp_path: Path) -> No
         with pytest.raises(TokenRefused, match=r"^decryption$"):
             await opener.opened(token)
     assert next(turns) >= len(keys)
+
+
+async def test_without_a_kid_a_token_holds_a_place_for_each_key(tmp_path: Path) -> None:
+    """Noise that asks for eight operations leaves as many places to others as eight tokens do."""
+    keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 28)]
+    file = write_jwk(tmp_path, "keys.json", *keys)
+    places = Places(128)
+    opener = decrypting(tmp_path, places, f'decryption_keys = ["{file}"]')
+    assert opener is not None
+    noise = encrypt(b"e30.e30.AA", decryption_key(EC, 9)).encode()
+    results = await asyncio.gather(
+        *(opener.opened(noise) for _ in range(20)), return_exceptions=True
+    )
+    assert [type(one) for one in results] == [TokenRefused] * 8 + [DependencyUnavailable] * 12
+    assert places.in_use == 0
+    named = encrypt(b"e30.e30.AA", keys[0][0], kid="20").encode()
+    results = await asyncio.gather(
+        *(opener.opened(named) for _ in range(20)), return_exceptions=True
+    )
+    assert results == [b"e30.e30.AA"] * 20
+
+
+async def test_where_there_are_few_places_a_token_that_needs_many_is_admitted(
+    tmp_path: Path,
+) -> None:
+    keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 28)]
+    file = write_jwk(tmp_path, "keys.json", *keys)
+    opener = decrypting(tmp_path, Places(2), f'decryption_keys = ["{file}"]')
+    assert opener is not None
+    assert await opener.opened(encrypt(b"e30.e30.AA", keys[7][0]).encode()) == b"e30.e30.AA"
+
+
+async def test_without_a_kid_the_key_that_opened_the_last_token_is_tried_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none whose size or curve is another than the token's."""
+    keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 24)]
+    others = [(decryption_key(EC, n, curve="P-384"), {"kid": str(n)}) for n in range(30, 34)]
+    file = write_jwk(tmp_path, "keys.json", *others, *keys)
+    opener = decrypting(tmp_path, Places(64), f'decryption_keys = ["{file}"]')
+    assert opener is not None
+    tried = list[str]()
+    opened_by = Opener.opened_by
+
+    def counted(self: Opener, key: DecryptionKey, token: bytes) -> bytes | None:
+        tried.append(key.kid)
+        return opened_by(self, key, token)
+
+    monkeypatch.setattr(Opener, "opened_by", counted)
+    for _ in range(2):
+        await opener.opened(encrypt(b"e30.e30.AA", keys[3][0]).encode())
+    await opener.opened(encrypt(b"e30.e30.AA", others[1][0]).encode())
+    assert tried == ["20", "21", "22", "23", "23", "30", "31"]
 
 
 async def test_a_place_is_given_back_when_a_token_is_refused(tmp_path: Path) -> None:
