@@ -31,8 +31,8 @@ LONGEST_STAY = 600.0
 # Over all issuers, however many there are.
 MOST_BYTES = 64 << 20
 
-# Real ones have 600 to 2,000 bytes. A body may have thirty times as many, so that seventy forgeries
-# would fill an issuer's places.
+# Real ones have 600 to 2,000 bytes. A body may have eight times as many, with which a few hundred
+# forgeries would fill an issuer's places.
 LONGEST_TOKEN = 8 << 10
 
 # How often tokens that could not be written are tried again, and old ones are let go.
