@@ -118,7 +118,7 @@ def test_it_is_accepted_and_ends_what_it_names_and_nothing_else(
     alive = [
         Session(iss, login, "another-sid", "another-sub"),
         Session(iss, claims["iat"] + 1, sid, sub),
-        Session("https://another.example", login, sid, sub),
+        Session(next(one["issuer"] for one in CAPTURES if one["issuer"] != iss), login, sid, sub),
     ]
     before = stage.markers()
     answer = stage.receiver.post(signed(capture, claims), **capture.get("fields", {}))
