@@ -40,6 +40,9 @@ CALLBACK = "/console/callback"
 # Of one address, each minute.
 _MOST_FAILURES = 30
 
+# Servers take addresses of 8 KiB.
+_LONGEST_HINT = 6000
+
 NOT_ALLOWED = "not_allowed"
 """Proven, and without what the settings require."""
 
@@ -52,7 +55,8 @@ class Person:
     shown: str
     iss: str
     sub: str
-    id_token: str
+    id_token: str | None
+    """For the sign-out at the provider; None where it is too long for an address."""
     members: Mapping[str, Any]
 
 
@@ -172,7 +176,7 @@ class OidcSignIn:
         name = name if isinstance(name, str) else None
         signed_in = Person(
             who=person(sub, name), shown=printable_name(name) or sub, iss=self._oidc.issuer,
-            sub=sub, id_token=token, members=stored,
+            sub=sub, id_token=token if len(token) <= _LONGEST_HINT else None, members=stored,
         )  # fmt: skip
         if not has(claims, self._oidc.required):
             log.warning("admin", outcome="refused", reason="claim")
