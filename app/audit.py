@@ -59,6 +59,18 @@ RESERVED_NAME = (
 
 _PREFIXES = ("oidc:", "account:")
 
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{char}{char.upper()}]" if char.isalpha() else char for char in word)
+
+
+FREE_NAME = "^(?!{blank}(?:{prefixes}|(?:{names}){blank}$))".format(
+    blank=r"\s*",
+    prefixes="|".join(map(_any_case, _PREFIXES)),
+    names="|".join(map(_any_case, (TOKEN_NAME, API_NAME))),
+)
+"""`is_reserved`, the other way round, as a pattern of JSON Schema for text that is printable."""
+
 # Of a subject: 255 characters in OpenID Connect Core 1.0, section 2.
 _LONGEST_SUBJECT = 255
 _LONGEST_NAME = 100

@@ -1,12 +1,22 @@
 """The audit: who did what, in the log and in Redis, with nobody's id in the clear."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
 import redis
 
-from app.audit import AUDIT_KEY, LONGEST_TEXT, Act, Audit, is_reserved, outcome_of, person
+from app.audit import (
+    AUDIT_KEY,
+    FREE_NAME,
+    LONGEST_TEXT,
+    Act,
+    Audit,
+    is_reserved,
+    outcome_of,
+    person,
+)
 from app.publish.redis_link import connect
 from tests.support.redis_server import RedisServer
 
@@ -58,6 +68,8 @@ def test_a_person_is_named_by_the_provider_and_then_by_the_name_that_was_chosen(
 @pytest.mark.parametrize("name", ["admin_token", " Admin-API ", "oidc:1 (Ada)", "\u200bOIDC:1"])
 def test_a_name_that_looks_proven_is_reserved(name: str) -> None:
     assert is_reserved(name)
+    assert "\u200b" in name or not re.search(FREE_NAME, name)
+    assert re.search(FREE_NAME, "ada, on behalf of oidc:1")
     assert not is_reserved("ada")
     assert not is_reserved("")
 

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+from app.audit import FREE_NAME
 from app.words import TIME_FORMS
 
 from .openapi_schemas import SCHEMAS
@@ -243,7 +244,7 @@ def _flag(name: str, text: str) -> Json:
 
 
 _WHO_AND_WHY = [
-    _query("by", "Who asks; for the audit."),
+    _query("by", "Who asks; for the audit.", allOf=[{"pattern": FREE_NAME}]),
     _query("reason", "Why; for the audit."),
 ]
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.acts import new_act, revocations
-from app.audit import RESERVED_NAME, is_reserved, outcome_of
+from app.audit import FREE_NAME, RESERVED_NAME, is_reserved, outcome_of
 from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
 from app.history import History, Question, as_json
 from app.publish.writer import Writer
@@ -28,6 +28,7 @@ from .resource import resource
 _WRITE_SECONDS = 1.8
 
 _Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+_Name = Annotated[_Text, Field(json_schema_extra={"allOf": [{"pattern": FREE_NAME}]})]
 _Id = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -68,7 +69,7 @@ class NewRevocation(BaseModel):
     app: Annotated[str, Field(min_length=1, max_length=63)] | None = None
     """This app alone; else every app of the issuer. Needed with ``all``."""
     reason: _Text
-    by: _Text | None = None
+    by: _Name | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

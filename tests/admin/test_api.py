@@ -11,7 +11,7 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.admin.api_stage import TOKEN, ApiScene, api_scene, users
-from tests.support.receiver import Receiver, config
+from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
@@ -307,7 +307,7 @@ def test_while_redis_is_away_a_look_is_refused_and_an_act_goes_into_the_journal(
         written = own.post("/revocations", {"sid": session, "reason": "a test"})
         assert written.status_code == 201
         assert {one["written"] for one in written.json()["apps"]} == {"journaled"}
-        assert "revocation.write" in own.receiver.log
+        wait_for(lambda: "revocation.write" in own.receiver.log, "the act is in the log")
 
 
 def test_a_connection_that_sends_half_a_request_gets_no_answer_for_ever(scene: ApiScene) -> None:

@@ -19,7 +19,8 @@ const UNSEEN = /(?! )[\p{C}\p{Z}]/u;
 
 /** To the sign-in, which leads back to this page. */
 function signIn() {
-  location.assign(`${SIGN_IN}?next=${encodeURIComponent(location.pathname + location.search)}`);
+  const page = location.pathname + location.search;
+  location.assign(page === "/console" ? SIGN_IN : `${SIGN_IN}?next=${encodeURIComponent(page)}`);
 }
 
 /** An open page learns that its session is over: ask once, and leave if so. */
