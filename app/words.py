@@ -21,19 +21,21 @@ TIME_FORMS = "epoch seconds or milliseconds, or ISO 8601 such as 2026-11-21T18:4
 _SMALLEST_MILLISECONDS = 1e11
 
 
+_NUMBER = re.compile(r"[0-9]{1,17}(\.[0-9]{1,9})?")
+
+
 def read_time(text: str) -> float:
     """A time as people and logs write it, in epoch seconds: see `TIME_FORMS`. Also as `moment`
     shows it. Raises ``ValueError``."""
     text = text.strip()
-    try:
+    if _NUMBER.fullmatch(text):
         when = float(text)
-    except ValueError:
+        when = when / 1000 if when >= _SMALLEST_MILLISECONDS else when
+    else:
         found = datetime.fromisoformat(text.removesuffix(" UTC"))
         when = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    else:
-        when = when / 1000 if abs(when) >= _SMALLEST_MILLISECONDS else when
     if not 0 <= when < _SMALLEST_MILLISECONDS:
-        raise ValueError(text)  # microseconds, say; NaN, too
+        raise ValueError(text)  # microseconds, say
     return when
 
 
@@ -61,7 +63,12 @@ def length(duration: float) -> str:
 
 def ago(when: float, now: float) -> str:
     """How long it is since then."""
-    return f"{length(now - when)} ago" if when <= now else f"in {length(when - now)}"
+    return f"{_whole(now - when)} ago" if when <= now else f"in {_whole(when - now)}"
+
+
+def _whole(duration: float) -> str:
+    """`length`, without fractions of a second: of an age they are noise."""
+    return length(duration) if duration >= 10 else f"{duration:.0f} s"
 
 
 def shown(value: Any) -> str:

@@ -15,6 +15,11 @@ Json = dict[str, Any]
 _ID = r"^(?!\.{1,2}$)(?!.*%[0-9A-Fa-f]{2})[^\u0000-\u001f\u007f-\u009f/\\]+$"
 _VALUE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 
+_TIME = (
+    r"^([0-9]{1,14}(\.[0-9]{1,9})?|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$"
+)
+
 _ISSUER = "Which issuer, by any of its names; needed where several have a session API."
 _USER = "Its user; spares a provider that finds sessions by user (Keycloak) a search."
 
@@ -120,7 +125,9 @@ def _paths() -> Json:
                     _query("issuer", "Needed where there are several."),
                     _query("sid", "The session."),
                     _query("sub", "The user."),
-                    _query("login_at", f"`iat` of the login's ID token: {TIME_FORMS}."),
+                    _query(
+                        "login_at", f"`iat` of the login's ID token: {TIME_FORMS}.", pattern=_TIME
+                    ),
                     _query("app", "This app alone."),
                 ],
                 {200: "Stories"},

@@ -122,7 +122,8 @@ def _line(item: Told | Refusal | Missed, width: int) -> str:
             "kid": item.kid,
         }
         rest = {"request": item.request_id, "sid hash": item.sid_hash, "sub hash": item.sub_hash}
-        return f"{when:23}  {'refused':<{width}}  {bare(item.reason)}: {_members(members | rest)}"
+        word = "waits" if item.waits else "refused"
+        return f"{when:23}  {word:<{width}}  {bare(item.reason)}: {_members(members | rest)}"
     return f"{precisely(item.at):23}  {item.app:<{width}}  {event_words(item)}"
 
 

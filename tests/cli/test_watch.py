@@ -89,6 +89,16 @@ def test_events_and_refusals_are_lines_and_ctrl_c_ends_it_quietly(
     assert r"refused  iat_old: verified no  iss https://op.example  alg RS256  request " in second
     assert "\x1b" not in second
     assert "  wiki     session  sid s2 " in third
+
+
+def test_a_token_that_waits_for_keys_is_not_said_to_be_refused(
+    watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    refuse(redis_server, reason="keys_unavailable")
+    watches.append(watch := Watch(tmp_path, text, "--since", "1h"))
+    wait_for(lambda: watch.lines, "it is shown")
+    assert "waits    keys_unavailable: " in watch.lines[0]
+    assert "refused" not in watch.lines[0]
     assert watch.said == ""
 
 

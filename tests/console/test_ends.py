@@ -29,8 +29,14 @@ def _well(scene: ApiScene) -> Iterator[None]:
 
 def end(page: Page, session: str) -> None:
     page.goto(f"/console/sessions?user={BOB}")
-    page.click(f"[aria-label='End {session}']")
+    confirm(page, session)
     page.wait_for_url("**/console/sessions/ending?**")
+
+
+def confirm(page: Page, session: str) -> None:
+    """Nothing ends at one click."""
+    page.click(f"[aria-label='End {session}']")
+    page.click("details[open] >> text=End this session")
 
 
 def becomes(page: Page, state: str) -> None:
@@ -101,7 +107,7 @@ def test_a_provider_that_is_down_shows_and_the_end_comes_when_it_is_back(
     scene.tenant.add(BOB, "patient")
     page.goto(f"/console/sessions?user={BOB}")
     scene.tenant.faults.extend([DOWN] * 4)
-    page.click("[aria-label='End patient']")
+    confirm(page, "patient")
     expect(page.locator("[role=alert]")).to_contain_text("can not be reached")
     assert "words of theirs" not in page.content()
     assert acts(scene, "session.end")[-1]["outcome"] == "provider_unavailable"
@@ -166,5 +172,5 @@ def test_a_session_that_somebody_else_has_ended_is_said_to_be_gone(
     scene.tenant.add(BOB, "taken")
     page.goto(f"/console/sessions?user={BOB}")
     scene.tenant.sessions.clear()
-    page.click("[aria-label='End taken']")
+    confirm(page, "taken")
     expect(page.locator("[role=alert]")).to_contain_text("knows no session of this id")

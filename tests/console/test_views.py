@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.admin.console.plot import HEIGHT, WIDTH, plot
-from app.admin.console.rendering import ident
+from app.admin.console.rendering import ident, inline
 from app.admin.console.story_views import tale, whole
 from app.admin.console.texts import ACTS, PROOFS, STEPS, TEXTS
 from app.admin.console.views import refused
@@ -208,3 +208,23 @@ def test_the_plot_stays_within_its_picture() -> None:
             x, y = map(float, point.split(","))
             assert 0 <= x <= WIDTH
             assert 0 <= y <= HEIGHT
+
+
+def test_the_caption_is_of_the_times_that_are_drawn() -> None:
+    found = plot([0.1, 5.0, 0.2])
+    assert found is not None
+    assert (found.median, found.slowest, found.count) == (0.2, 5.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("*Sign out* of `a_b*c`", "<em>Sign out</em> of <code>a_b*c</code>"),
+        ("**never** <b>", "<strong>never</strong> &lt;b&gt;"),
+        ("see [the docs](https://x.example/?a=*b*)", "see the docs"),
+        ("2 * 3 * 4 `", "2 * 3 * 4 `"),
+        ("plain", "plain"),
+    ],
+)
+def test_what_a_preset_says_is_formatted_within_its_line(text: str, shown: str) -> None:
+    assert str(inline(text)) == shown

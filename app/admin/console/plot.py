@@ -1,5 +1,6 @@
 """Times of teardown as the points of a small picture. Pure."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,12 @@ WIDTH, HEIGHT = 240, 48
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """``points`` are for an SVG polyline in `WIDTH` times `HEIGHT`; ``top`` is in seconds."""
+    """``points`` are for an SVG polyline in `WIDTH` times `HEIGHT`, of ``count`` times; the others
+    are of the same times, in seconds."""
 
     points: str
-    top: float
+    median: float
+    slowest: float
     count: int
 
 
@@ -26,4 +29,4 @@ def plot(seconds: Sequence[float]) -> Plot | None:
         f"{min(i * step, WIDTH):.1f},{HEIGHT - 2 - one / top * (HEIGHT - 4):.1f}"
         for i, one in enumerate(shown)
     )
-    return Plot(" ".join(places), top, len(seconds))
+    return Plot(" ".join(places), statistics.median(seconds), max(seconds), len(seconds))

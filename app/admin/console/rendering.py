@@ -2,6 +2,7 @@
 
 import hashlib
 import mimetypes
+import re
 import unicodedata
 from importlib.resources import files
 from typing import Any
@@ -38,6 +39,23 @@ def _named(character: str) -> str:
     return f'<bdi class="ctl" data-name="{code}">{character if kept else ""}</bdi>'
 
 
+_INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\*(\S(?:[^*]*\S)?)\*|\[([^]]+)\]\([^)]*\)")
+
+
+def inline(value: str) -> Markup:
+    """Markdown within a line: code, emphasis, and of a link its text."""
+
+    def marked(found: re.Match[str]) -> str:
+        code, strong, emphasis, link = found.groups()
+        if code is not None:
+            return f"<code>{code}</code>"
+        if strong is not None:
+            return f"<strong>{strong}</strong>"
+        return link if emphasis is None else f"<em>{emphasis}</em>"
+
+    return Markup(_INLINE.sub(marked, str(escape(value))))  # noqa: S704  escaped before
+
+
 class Rendering:
     """``signs_in_with`` says whether there is a token, and a provider, to sign in with."""
 
@@ -55,7 +73,7 @@ class Rendering:
             "has_token": token, "has_oidc": oidc,
         }  # fmt: skip
         self._environment.filters |= {
-            "moment": moment, "duration": length, "ago": ago, "ident": ident,
+            "moment": moment, "duration": length, "ago": ago, "ident": ident, "inline": inline,
         }  # fmt: skip
 
     def page(self, request: Request, name: str, status: int = 200, **context: Any) -> Response:

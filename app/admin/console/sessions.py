@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.admin.asked import operator
-from app.admin.faults import bad_request
+from app.admin.faults import ApiFault, bad_request
 from app.admin.records import Records
 from app.admin.session_acts import Order, SessionActs, provider_id
 from app.sessions.interface import SessionProvider
@@ -49,18 +49,26 @@ class SessionPages:
 
     async def list_sessions(self, request: Request) -> Response:
         found = query(request, "issuer", "user", "page")
-        shown, following, provider = None, None, None
+        shown, following, provider, fault = None, None, None, None
         if self._acts.providers and "user" in found:
-            provider = self._provider(found.get("issuer"))
-            user = provider_id(found["user"])
-            page = await self._acts.page(request, provider, user, found.get("page"))
-            shown = [self._acts.shown(one) | {"device": device(one)} for one in page.sessions]
-            following = page.next
-        return self._rendering.page(
-            request, "sessions", providers=sorted(self._acts.providers), chosen=found, shown=shown,
+            try:
+                provider = self._provider(found.get("issuer"))
+                user = provider_id(found["user"])
+                page = await self._acts.page(request, provider, user, found.get("page"))
+            except ApiFault as error:
+                fault = error  # beside the form, which keeps what was typed
+            else:
+                shown = [self._acts.shown(one) | {"device": device(one)} for one in page.sessions]
+                following = page.next
+        answer = self._rendering.page(
+            request, "sessions", fault.status if fault else 200,
+            fault=fault.sentence if fault else None,
+            providers=sorted(self._acts.providers), chosen=found, shown=shown,
             issuer=provider.issuer if provider else None, following=following,
             now=self._records.clock(),
         )  # fmt: skip
+        answer.headers.update(fault.headers if fault else {})
+        return answer
 
     async def show_ending(self, request: Request) -> Response:
         """How far some ends are; looks again by itself."""
@@ -84,7 +92,11 @@ class SessionPages:
         provider = self._provider(str(fields.get("issuer", "")))
         session_id = provider_id(str(fields.get("session", "")))
         user = provider_id(str(fields.get("user", "")))
-        await self._acts.end(request, provider, session_id, _order(request, fields), user=user)
+        order = _order(request, fields)
+        try:
+            await self._acts.end(request, provider, session_id, order, user=user)
+        except ApiFault as fault:
+            return self._not_done(request, provider, user, fault)
         return _to_endings(provider, [session_id])
 
     async def end_all(self, request: Request) -> Response:
@@ -93,19 +105,37 @@ class SessionPages:
             raise bad_request(TEXTS["tick_the_box"])
         provider = self._provider(str(fields.get("issuer", "")))
         user = provider_id(str(fields.get("user", "")))
-        ended = await self._acts.end_all(request, provider, user, _order(request, fields))
+        order = _order(request, fields)
+        try:
+            ended = await self._acts.end_all(request, provider, user, order)
+        except ApiFault as fault:
+            return self._not_done(request, provider, user, fault)
         if not ended.endings:
-            back = urlencode({"issuer": provider.issuer, "user": user})
-            return RedirectResponse(f"{_LIST}?{back}", 303)
+            return RedirectResponse(_list_of(provider, user), 303)
         ids = [one.session for one in ended.endings[:_MOST_SHOWN]]
         return _to_endings(
             provider, ids, left_of=user if ended.more else None,
             all_of=user if ended.of_user is not None else None,
         )  # fmt: skip
 
+    def _not_done(
+        self, request: Request, provider: SessionProvider, user: str, fault: ApiFault
+    ) -> Response:
+        """Says why, with the way back to the user's list."""
+        back = _list_of(provider, user)
+        answer = self._rendering.page(
+            request, "fault", fault.status, sentence=fault.sentence, back=back
+        )
+        answer.headers.update(fault.headers)
+        return answer
+
     def _provider(self, name: str | None) -> SessionProvider:
         """An empty choice of a form is none."""
         return self._acts.provider(name or None)
+
+
+def _list_of(provider: SessionProvider, user: str) -> str:
+    return f"{_LIST}?{urlencode({'issuer': provider.issuer, 'user': user})}"
 
 
 def _order(request: Request, fields: FormData) -> Order:

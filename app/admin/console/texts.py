@@ -177,7 +177,6 @@ TEXTS = {
     "behind": "Behind",
     "events": "Events",
     "the_last": "the last",
-    "receipts": "receipts",
     "group": "Group",
     "lag": "Lag",
     "pending": "Pending",
@@ -186,6 +185,7 @@ TEXTS = {
     "teardown": "Time to teardown",
     "median": "median",
     "slowest": "slowest",
+    "of_the_last": "of the last {count}; receipts in all: {all}",
     "no_receipts": "No listener has reported yet.",
     "never_served": "No receiver has served this app in this Redis.",
     "fault": "Redis does not say it",
@@ -196,6 +196,7 @@ TEXTS = {
     "no_api": "No issuer has a session API in the settings: see docs/sessions.md.",
     "list": "List",
     "end": "End",
+    "end_one": "End this session",
     "end_all": "End all sessions",
     "all_sessions": "All sessions of {user}",
     "end_sure": "Sign this user out everywhere",
@@ -241,7 +242,7 @@ TEXTS = {
     "canary": "Canary",
     "no_canary": "off",
     "trouble_now": "What needs attention",
-    "no_trouble": "Nothing: the service, Redis, every provider's keys and every app are well.",
+    "no_trouble": "No fault and no warning.",
     "wrong_now": "wrong",
     "warning": "warning",
     "sid_hash": "session",
@@ -254,6 +255,7 @@ TEXTS = {
     "audit_empty": "Nothing was done yet.",
     "wrong": "This did not work",
     "back": "Back to the feed",
+    "back_to_list": "Back to the list",
 }  # fmt: skip
 
 ACTS = {
