@@ -206,7 +206,7 @@ def test_a_level_that_the_server_cannot_reach_is_reported_before_the_first_logou
     with receiving(tmp_path / "receiver", without_waitaof, provider, fsync) as receiver:
         said = receiver.readyz().json()["redis"]
         assert said == {"writable": True, "error": None, "durability_error": WAITAOF_MISSING}
-        (warning,) = receiver.told("redis", what="durability")
+        (warning,) = receiver.soon_told("redis", what="durability")
         assert warning["detail"] == WAITAOF_MISSING
         assert post(receiver, provider.token()).status_code == 200
         assert receiver.readyz().json()["journal"]["waiting"] == 1

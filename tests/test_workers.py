@@ -179,7 +179,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_connections_wait_for_that(
     assert other in successors
     assert victim not in successors
     assert len(successors) == 2
-    assert receiver.told("worker", index=0, outcome="died", status=-9)
+    assert receiver.soon_told("worker", index=0, outcome="died", status=-9)
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_a_worker_that_hangs_for_long_is_replaced(receiver: Receiver) -> None:
     victim, other = workers_of(receiver)
     os.kill(victim, signal.SIGSTOP)
     wait_for(lambda: not is_alive(victim), "it was ended", receiver, within=90)
-    assert receiver.told("worker", index=0, outcome="hangs", action="kill")
+    assert receiver.soon_told("worker", index=0, outcome="hangs", action="kill")
     wait_for(lambda: receiver.readyz().status_code == 200, "all are ready again", receiver)
     assert other in workers_of(receiver)
 

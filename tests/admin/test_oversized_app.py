@@ -111,7 +111,7 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             assert shop["beyond"] in page.text
             # Sixteen of one answer at once, and what is usual for two pages.
             assert memory(receiver) - before < 48 * MIB
-            said = receiver.told("app", outcome="not_read", app="shop")
+            said = receiver.soon_told("app", outcome="not_read", app="shop")
             assert len(said) == 1
             ended = run_app("status", "--config", "settings.toml", cwd=receiver.directory)
             assert "app shop" in ended.stdout
@@ -130,7 +130,7 @@ def test_it_is_read_again_once_it_has_cleaned_up(provider: Provider, tmp_path: P
             look.delete(READERS)
             until(receiver, "bcl_app_unread", 0, app="shop")
             until(receiver, "bcl_app_memory_bytes", 0, app="shop", part="written")
-            assert len(receiver.told("app", outcome="read_again", app="shop")) == 1
+            assert len(receiver.soon_told("app", outcome="read_again", app="shop")) == 1
         finally:
             receiver.stop()
 

@@ -80,7 +80,7 @@ def test_a_redis_that_refuses_writes(refusal: Refusal, stage: Stage) -> None:
         load.more(100)
         end(redis)
         stage.settle(load, redis.url)
-    assert word in receiver.log
+    wait_for(lambda: word in receiver.log, f"the log has {word}", receiver)
     verdict = stage.judge(f"Redis refuses: {word}", redis.url)
     assert verdict.unavailable == 0
 

@@ -70,6 +70,11 @@ class Receiver:
         lines = (line for line in self.log.splitlines() if line.startswith("{"))
         return matching((json.loads(line) for line in lines), event, fields)
 
+    def soon_told(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """`told`, once there is one: a thread writes the log, perhaps after the answer."""
+        wait_for(lambda: self.told(event, **fields), f"the log has {event} {fields}", self)
+        return self.told(event, **fields)
+
     @property
     def whole_log(self) -> str:
         """What it wrote since its first start."""

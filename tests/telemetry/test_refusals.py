@@ -262,7 +262,7 @@ def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
     for entry in entries_of(redis_server):
         reason = entry["reason"]
         assert entry["request_id"] == answers[reason].headers["x-request-id"]
-        (line,) = receiver.told("logout", outcome="refused", request_id=entry["request_id"])
+        (line,) = receiver.soon_told("logout", outcome="refused", request_id=entry["request_id"])
         assert line["reason"] == reason
         assert entry.get("sid_hash") == line.get("sid_hash")
         assert entry.get("verified") == ("1" if reason == "aud_unknown" else None)
@@ -297,8 +297,8 @@ def test_without_the_right_to_it_everything_else_goes_on(
         assert guarded.post("nonsense").status_code == 400
     assert guarded.post(provider.token(sid="s")).status_code == 200
     wait_for(lambda: guarded.told("refusals", error="NOPERM"), "it is said", guarded)
-    assert guarded.told("hash_key", error="NOPERM")
-    (line,) = guarded.told("logout", outcome="accepted")
+    assert guarded.soon_told("hash_key", error="NOPERM")
+    (line,) = guarded.soon_told("logout", outcome="accepted")
     assert "sid_hash" not in line, "by no key of its own, which nobody else has"
     assert "sesame" not in guarded.log
 
