@@ -1,6 +1,7 @@
 """Ends a session of its own, and measures how long marker and receipt take."""
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 import time
@@ -25,6 +26,7 @@ from .issuer import ISSUER, Signer
 log = new_log(__name__)
 
 _LOOK_SECONDS = 0.02
+_SERVED_SECONDS = 0.1
 
 # After the start: the listeners must be up, and the first look at Redis done.
 _FIRST_PAUSE = 1.0
@@ -85,16 +87,22 @@ class Canary:
     async def keep_trying(self) -> None:
         """Try, pause, try again. Never returns, whatever fails."""
         link = RedisLink(connect(self._redis_url), bounded=True)
+        reading = Reading(link)
+
+        async def listen() -> None:
+            await self._until_served(reading)
+            await self._listen()
+
         # Plain HTTP to our own listener: no proxy of the environment, no certificates to load.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             async with (
                 httpx.AsyncClient(trust_env=False, verify=context) as http,
-                background([self._listen]),
+                background([listen]),
             ):
                 await asyncio.sleep(_FIRST_PAUSE)
                 while True:
-                    self._note(await self._try(http, Reading(link)))
+                    self._note(await self._try(http, reading))
                     await asyncio.sleep(self._settings.interval)
         finally:
             await link.aclose()
@@ -106,6 +114,18 @@ class Canary:
             self.failures += 1
             log.warning("canary", outcome=done.outcome.value)
         self._on_try(done)
+
+    async def _until_served(self, reading: Reading) -> None:
+        """Wait for the app's ``meta``: at its first start the receiver has yet to write it, and a
+        listener would report an app that nobody serves."""
+        while True:
+            with contextlib.suppress(Unreadable):
+                (age,) = await reading.of_app(
+                    self._keys.app, [("HGET", self._keys.meta, "max_session_age")]
+                )
+                if needed(age) is not None:
+                    return
+            await asyncio.sleep(_SERVED_SECONDS)
 
     async def _listen(self) -> None:
         """The relying app's side: as any app listens, with receipts."""

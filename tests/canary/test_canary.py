@@ -96,9 +96,26 @@ def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
     )
     assert counted.one("bcl_canary_duration_seconds_count", stage="receipt") >= 2
     assert counted.one("bcl_canary_failures_in_a_row") == 0
+    assert "no receiver has written" not in service.log
     # And it ends like every service.
     assert service.post(provider.token()).status_code == 200
     assert service.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_redis_that_comes_later_and_empty_is_no_wrong_address(
+    provider: Provider, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.stop()
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"')
+    service = Receiver(tmp_path / "receiver", text + CANARY).start(ready=False)
+    try:
+        wait_for(lambda: canary_of(service)["tries"] >= 1, "it has tried", service)
+        redis_server.start()
+        wait_for(lambda: canary_of(service)["last"]["outcome"] == Found.OK, "all is well", service)
+        assert "no receiver has written" not in service.log
+    finally:
+        service.stop()
 
 
 @pytest.mark.slow
