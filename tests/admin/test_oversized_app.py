@@ -86,6 +86,7 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             )
             until(receiver, "bcl_app_unread", 0, app="shop")
             send(receiver, provider, "shop", "first")
+            until(receiver, "bcl_app_events", 1, app="shop")
             headers = {"authorization": f"Bearer {TOKEN}"}
             assert receiver.http.get(receiver.admin_url + "/api/apps", headers=headers).is_success
             before = memory(receiver)
