@@ -14,8 +14,10 @@ from tests.console.filled import add_receipt, fill
 
 pytestmark = pytest.mark.slow
 
-# What a page shows people that only programs should see.
-INTERNAL = re.compile(r"\bNone\b|\bundefined\b|\[object|NaN|<class|\{'|Standing\.|\bnull\b|\{\w+\}")
+# What a page shows people that only programs should see, or that is Markdown.
+INTERNAL = re.compile(
+    r"`|\bNone\b|\bundefined\b|\[object|NaN|<class|\{'|Standing\.|\bnull\b|\{\w+\}"
+)
 
 
 def found(page: Page, name: str) -> list[str]:
