@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from .keys import AppKeys
-from .session import Session
+from .session import MAX_AHEAD, Session
 
 
 class Verdict(Enum):
@@ -15,7 +15,8 @@ class Verdict(Enum):
     REVOKED = "revoked"
     """A marker of its session id, its user or its issuer covers its login."""
     EXPIRED = "expired"
-    """Older than ``max_session_age``: no marker can speak for it any more, so it is dead."""
+    """Older than ``max_session_age``, or its login lies more than a day ahead: no marker can speak
+    for it, so it is dead."""
 
 
 def marker_keys(keys: AppKeys, session: Session) -> list[str]:
@@ -53,7 +54,7 @@ def decide(
         return Verdict.REVOKED
     if unreadable is not None:
         raise unreadable
-    if session.login_at + max_session_age < now:
+    if session.login_at + max_session_age < now or session.login_at > now + MAX_AHEAD:
         return Verdict.EXPIRED
     return Verdict.ALIVE
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from .session import SESSION_MEMBERS, Session, SessionNotIdentified
+from .session import Session, SessionNotIdentified
 
 log = logging.getLogger("backchannel_logout")
 
@@ -91,7 +91,8 @@ class Gate:
 
     def examine(self, session: Mapping[str, Any]) -> Session | bool:
         """Whom to ask the guard about; or True: let the request through, False: end it."""
-        if any(session.get(member) is not None for member in SESSION_MEMBERS):
+        # Both: an app may have a `sid` of its own, for visitors who are not signed in, too.
+        if session.get("iss") is not None and session.get("login_at") is not None:
             try:
                 return Session.from_mapping(session)
             except SessionNotIdentified:
@@ -130,7 +131,7 @@ class Gate:
         """The answer while nobody knows: the session stays, its user was not signed out."""
         log.error("can not tell whether a session was ended: %s", error)
         if seen.wants_page:
-            return _page(503, "We can not check your session now. Please try again.")
+            return _page(503, "We cannot check your session now. Please try again.")
         return _json(503, "temporarily_unavailable")
 
 
@@ -139,7 +140,8 @@ def _json(status: int, code: str) -> Answer:
 
 
 def _page(status: int, sentence: str, more: str = "") -> Answer:
-    html = f"<!doctype html><meta charset=utf-8><title>Signed out</title><p>{sentence}</p>{more}"
+    title = "Try again" if status == 503 else "Signed out"
+    html = f"<!doctype html><meta charset=utf-8><title>{title}</title><p>{sentence}</p>{more}"
     return _answer(status, "text/html; charset=utf-8", html)
 
 

@@ -2,11 +2,16 @@
 
 import logging
 import math
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 log = logging.getLogger("backchannel_logout")
+
+MAX_AHEAD = 86_400
+"""Seconds by which a login may lie ahead of our clock. No marker reaches one that lies years ahead,
+as a time in milliseconds does."""
 
 SESSION_MEMBERS = ("iss", "sub", "sid", "login_at")
 """The four members that `remember` stores in the app's session."""
@@ -45,39 +50,76 @@ class Session:
         return cls(iss=iss, login_at=login_at, sid=sid, sub=sub)
 
 
-def remember(session: MutableMapping[str, Any], id_token_claims: Mapping[str, Any]) -> None:
+def remember(
+    session: MutableMapping[str, Any],
+    id_token_claims: Mapping[str, Any],
+    *,
+    clock: Callable[[], float] = time.time,
+) -> None:
     """Store in the app's session which login it belongs to.
 
     Call it once, at the login, with the claims of the **verified** ID token; never at a
     refresh, whose newer ``iat`` would bring a session back to life that was ended in between.
     Called again for the same login it changes nothing; a new login replaces all four members.
     A refresh is told from a login by ``auth_time`` where the provider sends it (OpenID Connect
-    Core 1.0, section 12.2): it is then refused, and logged. Without it, nothing can tell.
-    Raises `SessionNotIdentified` when the claims are not those of an ID token.
+    Core 1.0, section 12.2): it is then refused, and logged. Without it, nothing can tell: clear
+    the session at each login, or the log has a warning for a newer ``iat`` of the same login.
+    Raises `SessionNotIdentified` when the claims are not those of an ID token, or its ``iat`` is
+    more than a day after ``clock`` (epoch seconds).
     """
+    _see_that_these_are_claims(id_token_claims)
     members = {
         "iss": id_token_claims.get("iss"),
         "sub": id_token_claims.get("sub"),
         "sid": id_token_claims.get("sid"),
         "login_at": _rounded_down(id_token_claims.get("iat")),
     }
-    Session.from_mapping(members)
-    if _is_refresh(session, members, id_token_claims.get("auth_time")):
-        log.warning("remember() was called for a login that is known; login_at stays as it is")
-        return
+    login = Session.from_mapping(members)
+    if login.login_at > clock() + MAX_AHEAD:
+        raise SessionNotIdentified(
+            "the ID token's iat is more than a day ahead: is it in milliseconds, or a clock wrong?"
+        )
+    if _is_newer_token_of_same_login(session, members):
+        if _is_refresh(session, id_token_claims.get("auth_time")):
+            log.warning("remember() was called for a login that is known; login_at stays as it is")
+            return
+        log.warning(
+            "remember() was called again for the same iss, sub and sid in a session that was not "
+            "cleared. If this was a login, clear the session before it; at a refresh, do not call "
+            "remember(): it would bring a session back to life that was ended in between"
+        )
     session.update(members)
 
 
-def _is_refresh(session: Mapping[str, Any], members: Mapping[str, Any], auth_time: object) -> bool:
-    """Whether these claims are of the login that the session knows: the user has signed in at
-    the provider no later than that."""
+def _see_that_these_are_claims(claims: object) -> None:
+    """Say what was passed in place of the claims of an ID token."""
+    if isinstance(claims, str | bytes):
+        raise SessionNotIdentified(
+            "this is a token, not its claims: verify the ID token, and pass the claims that your "
+            "OpenID Connect library returns"
+        )
+    if not isinstance(claims, Mapping):
+        raise SessionNotIdentified("the claims of an ID token are a mapping (a dict)")
+    missing = [name for name in ("iss", "iat") if claims.get(name) is None]
+    if missing:
+        raise SessionNotIdentified(
+            f"these claims have no {' and no '.join(missing)}: pass those of the verified ID "
+            "token, not those of the userinfo endpoint"
+        )
+
+
+def _is_newer_token_of_same_login(session: Mapping[str, Any], members: Mapping[str, Any]) -> bool:
     known = session.get("login_at")
     if isinstance(known, bool) or not isinstance(known, int) or members["login_at"] <= known:
         return False
+    return all(session.get(name) == members[name] for name in ("iss", "sub", "sid"))
+
+
+def _is_refresh(session: Mapping[str, Any], auth_time: object) -> bool:
+    """Whether the user has signed in at the provider no later than the session knows."""
     if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
         return False
-    same = all(session.get(name) == members[name] for name in ("iss", "sub", "sid"))
-    return same and auth_time <= known
+    return bool(auth_time <= session["login_at"])
 
 
 def _rounded_down(iat: object) -> int:

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 
+const MAX_AHEAD = 86_400; // seconds; no marker reaches a login that lies years ahead
 const REPORT_EVERY_MS = 60_000;
 const HASH_SECONDS = 30 * 86_400;
 const MOST_ISSUERS = 8; // in a report: it stays small
@@ -29,10 +30,13 @@ export function appKeys(app) {
 
 // Store in the app's session which login it belongs to. At the login only, with the claims of
 // the verified ID token: those of a refresh would bring an ended session back to life.
-export function remember(session, { iss, sub, sid, iat }) {
+export function remember(session, { iss, sub, sid, iat }, { clock = Date.now } = {}) {
   const login_at = typeof iat === 'number' ? Math.floor(iat) : NaN;
   const login = { iss, sub: sub ?? null, sid: sid ?? null, login_at };
   check(login);
+  if (login_at > clock() / 1000 + MAX_AHEAD) {
+    throw new TypeError("the ID token's iat is more than a day ahead: is it in milliseconds?");
+  }
   Object.assign(session, login);
 }
 
@@ -58,7 +62,8 @@ export function decide({ login_at }, markers, { maxSessionAge, now }) {
   const cutoffs = markers.filter((one) => one !== null).map(wholeNumber);
   if (cutoffs.some((cutoff) => login_at <= cutoff)) return 'revoked';
   if (cutoffs.some(Number.isNaN)) throw new RevocationUnknown('a marker is not a number');
-  return login_at + maxSessionAge < now ? 'expired' : 'alive';
+  const outlived = login_at + maxSessionAge < now || login_at > now + MAX_AHEAD;
+  return outlived ? 'expired' : 'alive';
 }
 
 // Throws for a session of an issuer that the receiver does not serve the app for: no logout would

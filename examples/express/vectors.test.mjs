@@ -40,8 +40,9 @@ each('app names', vectors.app_names.cases, ({ app, valid }) => {
 
 each('remember', vectors.remember.cases, ({ claims, remembered }) => {
   const session = { cart: 3 };
-  if (remembered === null) assert.throws(() => remember(session, claims), TypeError);
-  else remember(session, claims);
+  const clock = () => vectors.remember.now * 1000;
+  if (remembered === null) assert.throws(() => remember(session, claims, { clock }), TypeError);
+  else remember(session, claims, { clock });
   assert.deepEqual(session, { cart: 3, ...remembered });
 });
 
@@ -72,7 +73,7 @@ each('decisions', vectors.decisions.cases, ({ session, redis, now, verdict }) =>
 each('stories', vectors.stories.cases, ({ steps }) => {
   const [session, redis] = [{}, {}];
   for (const { login, refresh, write, check, now } of steps) {
-    if (login) remember(session, login);
+    if (login) remember(session, login, { clock: () => login.iat * 1000 });
     else if (refresh) assert.ok(refresh.iat > session.login_at); // nothing of it is remembered
     else if (write) Object.assign(redis, write);
     else assert.equal(decide(session, asked(redis, session), { maxSessionAge, now }), check);

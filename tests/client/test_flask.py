@@ -160,6 +160,17 @@ def test_who_is_not_signed_in_is_not_asked_for(new_shop: NewShop) -> None:
     assert browser.get("/me").status_code == 503
 
 
+@pytest.mark.parametrize("own", ["sid", "sub", "iss", "login_at"])
+def test_a_visitor_whose_session_has_a_member_of_the_apps_own_is_not_locked_out(
+    own: str, new_shop: NewShop
+) -> None:
+    shop = new_shop(f"redis://127.0.0.1:{free_port()}/0")
+    browser = shop.browser()
+    with browser.session_transaction() as session:
+        session[own] = "cart-17"
+    assert is_signed_out(browser.get("/me"))
+
+
 MARKERS: dict[str, tuple[Callable[[AppKeys], str], dict[str, Any]]] = {
     "its session id": (lambda keys: keys.sid(OP, "sid-1"), ALICE_ELSEWHERE),
     "its user": (lambda keys: keys.sub(OP, "alice"), BOB),
@@ -366,6 +377,7 @@ def test_without_redis_it_is_503_and_the_session_stays(
     assert answer.headers["Cache-Control"] == "no-store"
     assert int(answer.headers["Retry-After"]) > 0
     assert (page.status_code, page.mimetype) == (503, "text/html")
+    assert "<title>Try again</title>" in page.text, "nobody was signed out"
     assert dead.get("/me").status_code == 503
 
     redis_server.start()

@@ -106,6 +106,8 @@ def test_a_fraction_of_iat_is_rounded_down(iat: float, login_at: int) -> None:
     assert type(session["login_at"]) is int
 
 
+NOW = 1_795_300_000
+
 ABSENT = object()
 
 BAD_CLAIMS = {
@@ -141,10 +143,45 @@ def test_bad_claims_are_refused_and_the_session_stays_as_it_was(claim: str, valu
     assert session == {"cart": 1, **REMEMBERED}
 
 
-def test_an_iat_of_400_digits_is_a_number_and_does_no_harm() -> None:
+@pytest.mark.parametrize("iat", [NOW + 86_401, NOW * 1000, 10**30, 10**400, NOW * 1000.0])
+def test_a_login_more_than_a_day_ahead_is_refused(iat: float) -> None:
+    """No logout would ever reach it; a clock that is wrong by hours is another matter."""
+    session: dict[str, Any] = {"cart": 1}
+    with pytest.raises(SessionNotIdentified, match="milliseconds"):
+        remember(session, CLAIMS | {"iat": iat}, clock=lambda: NOW)
+    assert session == {"cart": 1}
+    remember(session, CLAIMS | {"iat": NOW + 86_400}, clock=lambda: NOW)
+    assert session["login_at"] == NOW + 86_400
+
+
+WRONG_INPUTS = {
+    "userinfo": ({"sub": "alice", "name": "Alice"}, "no iss and no iat.*userinfo"),
+    "a token": ("eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "this is a token, not its claims"),
+    "bytes": (b"eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "this is a token, not its claims"),
+    "nothing": (None, "are a mapping"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG_INPUTS.values(), ids=WRONG_INPUTS)
+def test_what_is_not_the_claims_of_an_id_token_is_named(given: Any, message: str) -> None:
     session: dict[str, Any] = {}
-    remember(session, CLAIMS | {"iat": 10**400})
-    assert session["login_at"] == 10**400
+    with pytest.raises(SessionNotIdentified, match=message):
+        remember(session, given)
+    assert session == {}
+
+
+def test_a_newer_token_of_the_same_login_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A refresh cannot be told from a login that did not clear the session: the log says so."""
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS)
+    remember(session, CLAIMS)
+    assert caplog.text == ""
+    remember(session, CLAIMS | {"iat": CLAIMS["iat"] + 3600})
+    assert "in a session that was not cleared" in caplog.text
+    cleared: dict[str, Any] = {}
+    caplog.clear()
+    remember(cleared, CLAIMS | {"iat": CLAIMS["iat"] + 7200})
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

@@ -134,10 +134,10 @@ def test_remember(case: dict[str, Any]) -> None:
     session: dict[str, Any] = {"cart": 3}
     if case["remembered"] is None:
         with pytest.raises(SessionNotIdentified):
-            remember(session, case["claims"])
+            remember(session, case["claims"], clock=lambda: VECTORS["remember"]["now"])
         assert session == {"cart": 3}
     else:
-        remember(session, case["claims"])
+        remember(session, case["claims"], clock=lambda: VECTORS["remember"]["now"])
         assert session == {"cart": 3, **case["remembered"]}
 
 
@@ -254,7 +254,7 @@ def test_story(case: dict[str, Any]) -> None:
     for step in case["steps"]:
         match step:
             case {"login": claims}:
-                remember(session, claims)
+                remember(session, claims, clock=lambda: claims["iat"])
             case {"refresh": claims}:
                 assert claims["iat"] > session["login_at"]
             case {"write": markers}:
