@@ -14,8 +14,12 @@ and, in the view that signs users in:
 
 Options of ``BACKCHANNEL_LOGOUT``, the first two required: ``redis`` (URL), ``app`` (its name in
 the receiver's settings), ``login_url`` (default ``LOGIN_URL``; ``None``: a 401 page),
-``on_unidentified``, and the guard's ``on_outage``, ``timeout``, ``max_session_age``, ``near_cache``
-and ``max_stale``.
+``on_unidentified``, ``backends`` or ``signed_in``, and the guard's ``on_outage``, ``timeout``,
+``max_session_age``, ``near_cache`` and ``max_stale``.
+
+``backends`` are the authentication backends whose sign-ins are OpenID Connect's, by their dotted
+names: sessions of others, as of a password for ``/admin``, are left alone. ``signed_in`` says it in
+another way: the name of a member of the session that only those have, or a function of the session.
 
 Django 5.1 or later: only since then is a session read under ASGI without blocking.
 """
@@ -31,7 +35,11 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 # Django comes without types.
 from django.conf import settings  # type: ignore[import-untyped]
-from django.contrib.auth import SESSION_KEY, user_logged_in  # type: ignore[import-untyped]
+from django.contrib.auth import (  # type: ignore[import-untyped]
+    BACKEND_SESSION_KEY,
+    SESSION_KEY,
+    user_logged_in,
+)
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
 from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
 from django.shortcuts import resolve_url  # type: ignore[import-untyped]
@@ -39,7 +47,7 @@ from django.urls import NoReverseMatch  # type: ignore[import-untyped]
 
 from . import session
 from .django_options import read_options
-from .gate import Answer, Gate, NoSession, Seen, log
+from .gate import Answer, Gate, NoSession, Seen, SignedIn, log
 from .guard import AsyncSessionGuard, SessionGuard
 from .question import RevocationUnknown
 
@@ -113,7 +121,8 @@ class BackchannelLogoutMiddleware:
         self.get_response = get_response
         options = read_options(getattr(settings, "BACKCHANNEL_LOGOUT", None))
         self._login_url: object = options.pop("login_url", settings.LOGIN_URL)
-        self._gate = _gate(self._login_url, options.pop("on_unidentified", "end"))
+        signed_in = _signed_in(options)
+        self._gate = _gate(self._login_url, options.pop("on_unidentified", "end"), signed_in)
         self._options = options
         self._guards: dict[asyncio.AbstractEventLoop, AsyncSessionGuard] = {}
         self._is_async = iscoroutinefunction(get_response)
@@ -171,7 +180,7 @@ class BackchannelLogoutMiddleware:
 
     def _ended(self, request: HttpRequest) -> HttpResponse:
         # Resolved anew: a URL can depend on the request's language and script name.
-        gate = _gate(self._login_url, "end")
+        gate = _gate(self._login_url, "end", SESSION_KEY)
         return _response(gate.ended(_seen(request)))
 
 
@@ -223,12 +232,24 @@ def _response(answer: Answer) -> HttpResponse:
 # -- the settings --------------------------------------------------------------------------
 
 
-def _gate(login_url: object, on_unidentified: Any) -> Gate:
+def _signed_in(options: dict[str, Any]) -> SignedIn:
+    """What says that a session was signed in with OpenID Connect; by default, any sign-in does."""
+    backends = frozenset(options.pop("backends", ()))
+    if not backends:
+        return options.pop("signed_in", SESSION_KEY)  # type: ignore[no-any-return]
+    if unknown := backends - set(settings.AUTHENTICATION_BACKENDS):
+        raise ImproperlyConfigured(
+            f"BACKCHANNEL_LOGOUT: AUTHENTICATION_BACKENDS does not have {sorted(unknown)}"
+        )
+    return lambda store: store.get(BACKEND_SESSION_KEY) in backends
+
+
+def _gate(login_url: object, on_unidentified: Any, signed_in: SignedIn) -> Gate:
     try:
         url = None if login_url is None else str(login_url)
         if url is not None and "/" not in url:  # a name; to look it up loads the URLconf
             url = str(resolve_url(url))
-        return Gate(signed_in=SESSION_KEY, login_url=url, on_unidentified=on_unidentified)
+        return Gate(signed_in=signed_in, login_url=url, on_unidentified=on_unidentified)
     except (NoReverseMatch, ValueError) as error:
         raise ImproperlyConfigured(
             f"BACKCHANNEL_LOGOUT: the login ('login_url', else LOGIN_URL) is not a URL: {error}"

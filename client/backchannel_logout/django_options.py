@@ -35,6 +35,14 @@ def _is_app_name(value: object) -> bool:
     return _is_text(value)
 
 
+def _are_names(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple | set | frozenset)
+        and bool(value)
+        and all(map(_is_text, value))
+    )
+
+
 # Values are never shown: a URL can hold a password.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "redis": (_is_redis_url, "must be the URL of the receiver's Redis"),
@@ -42,6 +50,14 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "login_url": (
         lambda value: value is None or isinstance(value, str | Promise),
         "must be a path, a URL, or the name of one",
+    ),
+    "signed_in": (
+        lambda value: _is_text(value) or callable(value),
+        "must be the name of a member of the session, or a function of the session",
+    ),
+    "backends": (
+        _are_names,
+        "must be a list of authentication backends, as AUTHENTICATION_BACKENDS has them",
     ),
     "on_unidentified": (lambda value: value in ("end", "allow"), 'must be "end" or "allow"'),
     "on_outage": (lambda value: value in ("deny", "allow"), 'must be "deny" or "allow"'),
@@ -66,6 +82,8 @@ def read_options(given: object) -> dict[str, Any]:
         )
     faults = [f"{name!r} is no option" for name in given if name not in _RULES]
     faults += [f"{name!r} is missing" for name in ("redis", "app") if name not in given]
+    if "signed_in" in given and "backends" in given:
+        faults.append("'signed_in' and 'backends' say the same: take one of them")
     faults += [
         f"{name!r} {sentence}"
         for name, (is_right, sentence) in _RULES.items()

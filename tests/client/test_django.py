@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import django
 import pytest
 import redis
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.cache import SessionStore
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client, override_settings
@@ -30,6 +27,7 @@ from backchannel_logout import AppKeys, AsyncSessionGuard, SessionGuard, Session
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
 from backchannel_logout.session import SESSION_MEMBERS
+from tests.support.django_project import django_project
 from tests.support.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
@@ -105,26 +103,11 @@ class Urls:
 @pytest.fixture(scope="module", autouse=True)
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Django, with a database in a file."""
-    file = tmp_path_factory.mktemp("django") / "db.sqlite3"
-    settings.configure(
-        SECRET_KEY="only of this module",
-        ROOT_URLCONF=Urls,
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(file),
-                "OPTIONS": {"init_command": "PRAGMA synchronous=OFF"},  # nothing is to last
-            }
-        },
-        INSTALLED_APPS=[f"django.contrib.{one}" for one in ("auth", "contenttypes", "sessions")],
-        SESSION_ENGINE="django.contrib.sessions.backends.db",
-        LOGIN_URL="/login",
-        MIDDLEWARE=[SESSIONS, OURS],
-    )
-    django.setup()
-    call_command("migrate", verbosity=0)
-    yield
-    connections.close_all()
+    with (
+        django_project(tmp_path_factory.mktemp("django")),
+        override_settings(ROOT_URLCONF=Urls, MIDDLEWARE=[SESSIONS, OURS]),
+    ):
+        yield
 
 
 class Browser:
