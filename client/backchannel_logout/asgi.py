@@ -17,7 +17,7 @@ from typing import Any
 
 from .gate import Answer, Gate, NoSession, OnUnidentified, Seen, SignedIn
 from .guard import AsyncSessionGuard
-from .question import RevocationUnknown
+from .question import NO_ANSWER, RevocationUnknown
 from .session import Session
 
 Scope = MutableMapping[str, Any]
@@ -45,7 +45,8 @@ class BackchannelLogoutMiddleware:
 
     A dead session is cleared and answered 401, or sent to ``login_url`` where a page was asked
     for; where the guard can not tell, 503. WebSockets and server-sent events that are open when
-    the logout comes are closed within a second.
+    the logout comes are closed within a second. The guard is closed at the end of the app's
+    lifespan, so that an app that was stopped does not count as one that has not read.
     """
 
     def __init__(
@@ -63,6 +64,9 @@ class BackchannelLogoutMiddleware:
         self._watch = _Watch(guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._through_lifespan(scope, receive, send)
+            return
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -88,29 +92,50 @@ class BackchannelLogoutMiddleware:
             return
         await self._while_alive(finding, scope, receive, send)
 
+    async def _through_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close the guard before the server is told that the app has shut down, and may end."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                with suppress(*NO_ANSWER):
+                    await self._guard.aclose()
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
     async def _while_alive(
         self, session: Session, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Run the app; a connection that stays open ends when the session does."""
+        """Run the app; a connection that stays open ends when the session does.
+
+        The end is sent from here as soon as it is known: the app may take its time, or swallow its
+        cancellation, and what it sends after that reaches nobody.
+        """
         with self._watch.over(session) as watched:
-            if scope["type"] == "websocket":
-                watched.begin()
+
+            async def end() -> None:
+                await send(_end_of(scope, watched.code))
 
             async def sending(message: Message) -> None:
-                if _is_event_stream(message):
-                    watched.begin()
+                if watched.has_ended:
+                    return
                 await send(message)
+                if _is_event_stream(message):
+                    watched.begin(end)
 
+            async def receiving() -> Message:
+                return _gone(scope, watched.code) if watched.has_ended else await receive()
+
+            if scope["type"] == "websocket":
+                watched.begin(end)
             try:
                 async with watched.limit:
-                    await self.app(scope, receive, sending)
+                    await self.app(scope, receiving, sending)
             except TimeoutError:
                 if not watched.limit.expired():
                     raise
-                if scope["type"] == "websocket":
-                    await send({"type": "websocket.close", "code": watched.code})
-                else:
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            finally:
+                await watched.wait_for_end()
 
 
 class _Watched:
@@ -122,8 +147,16 @@ class _Watched:
         self.code = SESSION_ENDED
         self._connections = connections
         self._wake = wake
+        self._send_end: Callable[[], Awaitable[None]] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end was sent, or is about to be: nothing may follow it."""
+        return self._ending is not None
+
+    def begin(self, send_end: Callable[[], Awaitable[None]]) -> None:
+        self._send_end = send_end
         self._connections.add(self)
         self._wake()
 
@@ -131,6 +164,18 @@ class _Watched:
         self.code = code
         self._connections.discard(self)
         self.limit.reschedule(asyncio.get_running_loop().time())
+        # Not awaited here: a client that reads nothing must not keep the others open.
+        self._ending = asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        if self._send_end is not None:
+            with suppress(OSError, RuntimeError):  # it has closed just now
+                await self._send_end()
+
+    async def wait_for_end(self) -> None:
+        """The server must not be told that the app is done before the end was sent."""
+        if self._ending is not None:
+            await self._ending
 
 
 class _Watch:
@@ -181,6 +226,20 @@ class _Watch:
             for one in connections:
                 if one.session in dead:
                     one.end(SESSION_ENDED)
+
+
+def _end_of(scope: Scope, code: int) -> Message:
+    """What ends a connection that is open."""
+    if scope["type"] == "websocket":
+        return {"type": "websocket.close", "code": code}
+    return {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+def _gone(scope: Scope, code: int) -> Message:
+    """What an app receives whose connection was ended."""
+    if scope["type"] == "websocket":
+        return {"type": "websocket.disconnect", "code": code}
+    return {"type": "http.disconnect"}
 
 
 def _is_event_stream(message: Message) -> bool:

@@ -92,3 +92,8 @@ class Reports:
     def last(self) -> list[Command]:
         """What to send at a clean end."""
         return farewell(self.key, self.name, self._clock()) if self._allowed else []
+
+    def leave(self) -> list[Command]:
+        """`last`, and nothing is to be sent after it."""
+        commands, self._allowed = self.last(), False
+        return commands

@@ -106,6 +106,45 @@ async def chat(socket: WebSocket) -> None:
         await socket.send_text(text)
 
 
+async def stubborn_chat(socket: WebSocket) -> None:
+    """Swallows its cancellation, and goes on sending."""
+    await socket.accept()
+    sent = 0
+    while not socket.app.state.over.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await socket.send_text("more")
+            sent += 1
+            await asyncio.sleep(0.02)
+    socket.app.state.sent = sent
+
+
+async def deaf_chat(socket: WebSocket) -> None:
+    """Swallows its cancellation, and sends nothing."""
+    await socket.accept()
+    while not socket.app.state.over.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await socket.app.state.over.wait()
+
+
+class StubbornEvents:
+    """An endpoint that swallows its cancellation, and goes on sending."""
+
+    def __init__(self, scope: Any, _receive: Any, send: Any) -> None:
+        self.app, self.send = scope["app"], send
+
+    def __await__(self) -> Any:
+        return self.run().__await__()
+
+    async def run(self) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = {"type": "http.response.body", "body": b"data: more\n\n", "more_body": True}
+        while not self.app.state.over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.send(body)
+                await asyncio.sleep(0.02)
+
+
 NewSite = Callable[..., Any]
 
 
@@ -130,7 +169,10 @@ async def sites(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
                     Route("/signed-out", lambda _: PlainTextResponse("please sign in")),
                     Route("/events", events),
                     Route("/slow", slow),
+                    Route("/stubborn-events", StubbornEvents),
                     WebSocketRoute("/chat", chat),
+                    WebSocketRoute("/stubborn", stubborn_chat),
+                    WebSocketRoute("/deaf", deaf_chat),
                 ],
                 middleware=[
                     Middleware(SessionMiddleware, secret_key="of this test"),
@@ -138,7 +180,9 @@ async def sites(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
                 ],
             )
             app.state.begun = asyncio.Event()
+            app.state.over = asyncio.Event()
             url = await stack.enter_async_context(serving(app))
+            stack.callback(app.state.over.set)  # before the server ends
             return Site(server, url, keys, app.state.begun)
 
         yield make

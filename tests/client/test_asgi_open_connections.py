@@ -26,8 +26,8 @@ async def test_a_websocket_is_refused_when_its_session_is_dead(new_site: NewSite
             await open_socket(site, browser)
 
 
-async def open_socket(site: Site, browser: httpx.AsyncClient) -> Any:
-    url = site.url.replace("http", "ws") + "/chat"
+async def open_socket(site: Site, browser: httpx.AsyncClient, path: str = "/chat") -> Any:
+    url = site.url.replace("http", "ws") + path
     return await websockets.connect(url, additional_headers=site.cookies(browser), proxy=None)
 
 
@@ -77,6 +77,37 @@ async def test_a_logout_ends_its_open_event_stream_at_once_and_the_others_stay(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await anext(living_chunks)
+
+
+@pytest.mark.usefixtures("told_only")
+@pytest.mark.parametrize("path", ["/stubborn", "/deaf"])
+async def test_a_websocket_closes_though_its_app_swallows_its_cancellation(
+    path: str, new_site: NewSite
+) -> None:
+    site = await new_site()
+    async with site.browser("one") as one, site.browser("two") as two:
+        dying, living = await open_socket(site, one, path), await open_socket(site, two)
+        await site.log_out("one")
+        async with asyncio.timeout(5):
+            await dying.wait_closed()
+        assert dying.close_code == SESSION_ENDED
+        await living.send("still here")
+        assert await living.recv() == "still here"
+        await living.close()
+
+
+@pytest.mark.usefixtures("told_only")
+async def test_an_event_stream_ends_though_its_app_swallows_its_cancellation(
+    new_site: NewSite,
+) -> None:
+    site = await new_site()
+    async with site.browser("one") as one, one.stream("GET", "/stubborn-events") as dying:
+        chunks = dying.aiter_bytes()
+        assert await anext(chunks)
+        await site.log_out("one")
+        async with asyncio.timeout(5):
+            async for _ in chunks:
+                pass
 
 
 @pytest.mark.slow

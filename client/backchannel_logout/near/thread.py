@@ -1,14 +1,16 @@
 """A near cache for threads: its tail runs on an event loop in a thread of its own."""
 
 import asyncio
+import atexit
 import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from backchannel_logout import connection
-from backchannel_logout.question import Reading
+from backchannel_logout.question import NO_ANSWER, Reading
 from backchannel_logout.readers import ReaderKind
 from backchannel_logout.reports import Reports
 
@@ -50,6 +52,7 @@ class ThreadedNearCache:
         self._thread: threading.Thread | None = None
         self._end: Callable[[], object] = _nothing
         self._stopped = False
+        self._reports: Reports | None = None
 
     def start(self) -> None:
         """Have the thread run."""
@@ -75,12 +78,13 @@ class ThreadedNearCache:
 
     async def _run(self) -> None:
         cache = self.cache
+        reports = Reports(self._reading.keys.readers, ReaderKind.CACHE, sid=self._reading.sid)
         client = connection.connect_async(self._url, timeout=self._timeout)
         tail = Tail(
             client,
             Following(self._reading.keys, self._reading, cache),
             cache,
-            Reports(self._reading.keys.readers, ReaderKind.CACHE, sid=self._reading.sid),
+            reports,
             timeout=self._timeout,
             connected=self._connected,
             changed=lambda: None,
@@ -89,14 +93,29 @@ class ThreadedNearCache:
         self._end = lambda: loop.call_soon_threadsafe(following.cancel)
         if self._stopped:  # before there was anything to end
             following.cancel()
+        self._reports = reports
         try:
             await asyncio.gather(following, return_exceptions=True)
         finally:
             self._end = _nothing
+            self._reports = None
             await connection.aclose(client)
 
     async def _connected(self) -> None:
         self._renew()
+
+    def say_farewell(self) -> None:
+        """Remove the report of a thread that runs until the interpreter ends."""
+        if self._reports is None:
+            return
+        with contextlib.suppress(*NO_ANSWER):
+            # Not on the thread's event loop: at this point no address can be looked up there.
+            client: Any = connection.connect(self._url, timeout=self._timeout)
+            try:
+                for command in self._reports.leave():
+                    client.execute_command(*command)
+            finally:
+                connection.close(client)
 
 
 def _nothing() -> None:
@@ -109,6 +128,14 @@ _ALL: "weakref.WeakSet[ThreadedNearCache]" = weakref.WeakSet()
 def _after_fork() -> None:
     for one in list(_ALL):
         one._begin_anew()  # noqa: SLF001  its own module
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Nobody has closed these guards. Without a farewell their process counts for a minute as one
+    that has not read."""
+    for one in list(_ALL):
+        one.say_farewell()
 
 
 if hasattr(os, "register_at_fork"):
