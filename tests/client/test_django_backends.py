@@ -13,7 +13,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import Client, override_settings
 from django.urls import path
 
-from backchannel_logout import AppKeys
+import backchannel_logout.django
+from backchannel_logout import AppKeys, SessionGuard
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from tests.support.django_project import django_project
 from tests.support.redis_server import RedisServer
@@ -79,7 +80,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def browsers(app: str, shared_redis: RedisServer) -> Iterator[Any]:
+def browsers(app: str, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    guards: list[SessionGuard] = []
+
+    def new_guard(**options: Any) -> SessionGuard:
+        guards.append(SessionGuard(**options))
+        return guards[-1]
+
+    monkeypatch.setattr(backchannel_logout.django, "SessionGuard", new_guard)
     with override_settings(
         ROOT_URLCONF=Urls,
         AUTHENTICATION_BACKENDS=[OIDC_BACKEND, PASSWORD_BACKEND],
@@ -103,6 +111,8 @@ def browsers(app: str, shared_redis: RedisServer) -> Iterator[Any]:
         yield new
         for one in reversed(stack):
             one.disable()
+    for guard in guards:
+        guard.close()
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
