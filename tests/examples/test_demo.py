@@ -96,7 +96,7 @@ def test_it_stays_up_until_a_signal_and_leaves_nothing_behind(
         page = browser.get(console, headers={"Accept": "text/html"}, follow_redirects=True)
         assert page.status_code == 200  # it asks for the token
         api = browser.get(
-            console.removesuffix("/console") + "/api/overview",
+            console.removesuffix("/console") + "/api/issuers",
             headers={"Authorization": f"Bearer {token}"},
         )
         assert api.status_code == 200
