@@ -54,11 +54,12 @@ class AccountApi:
             allow_origins=settings.account_origins,
             allow_methods=["GET", "DELETE"],
             allow_headers=["Authorization", "X-Requested-With"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", "Date"],
         )
         # Inside of it is who may ask: a preflight carries no proof.
         middleware = [*([cors] if settings.account_origins else []), Middleware(_Gate, api=self)]
-        self.app: ASGIApp = json_api([*web.routes(), *routes, *progress.routes], middleware)
+        # The state of all others comes before a session that is named so: that is never read.
+        self.app: ASGIApp = json_api([*web.routes(), *progress.routes, *routes], middleware)
 
     async def admit(self, scope: Scope) -> None:
         """Note in the scope who asks. Raises `ApiFault`."""

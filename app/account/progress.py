@@ -60,6 +60,7 @@ class Progress:
     def routes(self) -> list[Route]:
         one = "/account/sessions/{session}"
         return [
+            resource("/account/sessions/state", GET=self.state_of_others),
             resource(one + "/state", GET=self.state),
             resource(one + "/events", GET=self.events),
         ]
@@ -86,6 +87,16 @@ class Progress:
         caller: Caller = request.scope["caller"]
         ending = await self.of(caller, asked.segment(request, "session"))
         return JSONResponse(await self.shown(ending))
+
+    async def state_of_others(self, request: Request) -> Response:
+        """As `state`, of all sessions that the user ended last with one request."""
+        asked.query(request, [])
+        caller: Caller = request.scope["caller"]
+        try:
+            endings = await self._endings.find_others(caller.issuer.issuer, caller.sub)
+        except Unreadable as fault:
+            raise redis_away() from fault
+        return JSONResponse({"sessions": [await self.shown(one) for one in endings]})
 
     async def events(self, request: Request) -> Response:
         """Until it is final, or for as long as a page may wait."""

@@ -5,6 +5,7 @@ what is not there have one answer.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 
@@ -131,6 +132,9 @@ class SessionRoutes:
             if not endings:
                 raise
             more = True  # what has begun goes on, and is said; for the rest it is asked again
+        # Without it the page asks for each of them.
+        with contextlib.suppress(Unreadable):
+            await self._endings.note_others(caller.issuer.issuer, caller.sub, list(endings))
         shown: list[Json] = [await self._progress.shown(one) for one in endings.values()]
         return JSONResponse({"sessions": shown, "more": more})
 

@@ -3,6 +3,7 @@
     bcl:v1:ending:<id>         hash: how it began; then each fact, set once (HSETNX)
     bcl:v1:ending:<id>:lease   who follows it now; it runs out by itself
     bcl:v1:ending:user:<h>     string: the id of the newest ending of all sessions of a user
+    bcl:v1:ending:others:<h>   string: the sessions that a user ended last with one request, as JSON
     bcl:v1:endings             set: the ids of those that are not over
 
 Facts are set once, so two followers, which a lease that ran out can bring about, can not take back
@@ -12,6 +13,7 @@ an id without a hash, which is thrown away, and never an ending that nobody foll
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from app.history.reading import Reading, needed
@@ -81,6 +83,17 @@ class EndingNotes:
         key = _newest(issuer, user)
         found = await self._ask(key, "GET", key)
         return await self.load(found.decode()) if found else None
+
+    async def note_others(self, issuer: str, user: str, sessions: Sequence[str]) -> None:
+        """These sessions of the user's end by one request."""
+        key = _others(issuer, user)
+        await self._ask(key, "SET", key, json.dumps(sessions), "EX", LIFE_SECONDS)
+
+    async def others_of(self, issuer: str, user: str) -> list[str]:
+        """The sessions that `note_others` was last told of."""
+        key = _others(issuer, user)
+        found = await self._ask(key, "GET", key)
+        return [str(one) for one in json.loads(found)] if found else []
 
     async def load(self, ending_id: str) -> Ending | None:
         """What is known of it; None where there is none."""
@@ -159,6 +172,10 @@ def _key(ending_id: str) -> str:
 
 def _newest(issuer: str, user: str) -> str:
     return f"{PREFIX}user:{digest(issuer, user)}"
+
+
+def _others(issuer: str, user: str) -> str:
+    return f"{PREFIX}others:{digest(issuer, user)}"
 
 
 def _lease(ending_id: str) -> str:

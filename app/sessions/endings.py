@@ -153,6 +153,17 @@ class Endings:
         """The newest ending of all sessions of a user, as `find` finds that of one session."""
         return await self._notes.newest_of(issuer, user)
 
+    async def note_others(self, issuer: str, user: str, sessions: Sequence[str]) -> None:
+        """Remember that these sessions of the user's were ended with one request, so that one
+        question is enough for all of them. Raises `Unreadable`."""
+        await self._notes.note_others(issuer, user, sessions)
+
+    async def find_others(self, issuer: str, user: str) -> list[Ending]:
+        """The endings of the sessions that the user ended last with one request."""
+        ids = await self._notes.others_of(issuer, user)
+        found = [await self.find(issuer, one) for one in ids]
+        return [one for one in found if one is not None and one.user == user]
+
     async def find(self, issuer: str, session_id: str) -> Ending | None:
         """The ending of a session, under way or over; None where there is none, or it was days
         ago. Raises `Unreadable`."""

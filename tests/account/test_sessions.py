@@ -3,6 +3,7 @@
 import json
 import secrets
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from tests.account.stage import (
     NEWS_TOKEN,
     ORIGIN,
     SHOP_TOKEN,
+    USER_PACE,
     AccountScene,
     account_scene,
     now,
@@ -20,6 +22,7 @@ from tests.account.stage import (
 from tests.support.api_server import Response
 from tests.support.auth0_api import fault, limited
 from tests.support.provider import ABSENT
+from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -307,3 +310,24 @@ def test_one_that_begins_while_the_others_end_ends_too(
     assert answer["more"] is False
     alice.until_final(late[0], alice.session(own))
     assert own in alice.tenant.alive()
+
+
+def test_all_that_ended_with_one_request_are_asked_for_with_one(alice: AccountScene) -> None:
+    own, *others = (alice.tenant.add(alice.user) for _ in range(4))
+    session = alice.session(own)
+    assert alice.ask("GET", "/state", session).json() == {"sessions": []}
+    alice.ask("DELETE", "", session)
+
+    def state() -> dict[str, dict[str, Any]]:
+        return {one["id"]: one for one in alice.ask("GET", "/state", session).json()["sessions"]}
+
+    wait_for(lambda: all(one["gone"] for one in state().values()), "gone", every=USER_PACE)
+    assert set(state()) == set(others)
+    elsewhere = alice.tenant.add(BOB)
+    answer = alice.ask("GET", "/state", alice.session(elsewhere, BOB))
+    assert not {one["id"] for one in answer.json()["sessions"]} & set(others)
+    assert alice.ask("GET", "/state", None).status_code == 400
+    # A session may be called so: it is ended by its name all the same.
+    assert alice.ask("DELETE", "/state", session).status_code == 404
+    named = alice.tenant.add(alice.user, "state")
+    assert alice.ask("DELETE", f"/{named}", session).json()["id"] == named

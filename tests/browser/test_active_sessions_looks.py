@@ -48,7 +48,7 @@ def test_each_state_is_without_barriers_and_fits(
         gallery.see("asking-others", "Sign out of all other sessions (2)?")
         alice.press("Cancel")
         alice.ask(alice.others[0])
-        gallery.see("asking", "Sign out this device?")
+        gallery.see("asking", "Sign out Chrome Mobile 126 on Android 14?")
         tenant.faults.append(fault(500, "Internal Server Error", "broken"))
         alice.sure()
         gallery.see("error", "does not answer")

@@ -3,7 +3,8 @@
    Attributes  src       where the sessions are (default: beside this file, as the app's route has
                          both; a copy elsewhere or in a bundle has to be told)
                sign-in-url  where to sign in again (default /)
-               lang      for times and numbers (default: the page's)
+               lang      for times and numbers (default: the page's). Without any text-..., which
+                         are in English, it has to be English, too
                text-...  any text of TEXTS below, such as text-sign-out="Abmelden";
                          {names} in braces are filled in
    Property    getToken  an async function: an access token, where no cookie of this origin does
@@ -18,7 +19,7 @@ const TEXTS = {
   "sign-out": "Sign out",
   "sign-out-of": "Sign out {device}",
   "sign-out-others": "Sign out everywhere else",
-  "confirm-one": "Sign out this device?",
+  "confirm-one": "Sign out {device}?",
   "confirm-others": "Sign out of all other sessions ({count})?",
   yes: "Sign out",
   no: "Cancel",
@@ -35,6 +36,10 @@ const TEXTS = {
   done: "Signed out. All apps have let go.",
   "done-partly": "Signed out. {done} of {total} apps have let go; the others will when they are used.",
   "done-quietly": "Signed out.",
+  "others-ending": "{done} of {count} sessions signed out",
+  "others-done": "{count} sessions signed out. All apps have let go.",
+  "others-later": "{count} sessions signed out. Some apps will let go when they are used.",
+  "others-partly": "{done} of {count} sessions signed out. Your provider has not confirmed the others yet.",
   unconfirmed: "Your provider has not confirmed this yet. Look again in a few minutes.",
   "only-this": "You are signed in nowhere else.",
   none: "No active sessions.",
@@ -73,6 +78,7 @@ ul { list-style: none; margin: 0; padding: 0; border: 1px solid var(--_line);
   border-radius: var(--_radius); background: var(--_surface); overflow: hidden; }
 li { display: grid; grid-template-columns: 2.75rem 1fr auto; gap: .25rem 1rem; padding: 1rem 1.125rem;
   align-items: center; }
+li:focus-visible, .sum:focus-visible { outline: 3px solid var(--_accent); outline-offset: -3px; }
 li + li { border-top: 1px solid var(--_line); }
 .icon { width: 2.75rem; height: 2.75rem; border-radius: 12px; display: grid; place-items: center;
   background: var(--_tint); color: var(--_accent); align-self: start; }
@@ -141,6 +147,9 @@ class Failure extends Error {
 const MOST_STREAMS = 3;
 const POLL_MS = 700;
 
+/* All that end with one request are asked for with one. */
+const GROUP_POLL_MS = 1000;
+
 /* Of this page's origin, wherever the file comes from. */
 const BESIDE = new URL("sessions", import.meta.url).pathname;
 
@@ -167,7 +176,9 @@ class ActiveSessions extends HTMLElement {
   #ends = new Map();      // id -> how far its end is
   #asking = null;         // the id, or "others", that is to be confirmed
   #failure = null;
-  #busy = false;
+  #group = null;          // the ids that end with one request; what is said of them, in the end
+  #pending = new Set();   // what is being asked for: ids, and "others"
+  #offset = 0;            // milliseconds that the server's clock is ahead of the browser's
   #loads = 0;
   #timer = null;
   #alive = false;
@@ -195,7 +206,7 @@ class ActiveSessions extends HTMLElement {
     this.#root.append(this.#shown, this.#said);
     this.#alive = true;
     this.load();
-    this.#timer = setInterval(() => { if (!this.#busy && !this.#asking) this.#draw(); }, 30000);
+    this.#timer = setInterval(() => { if (!this.#pending.size && !this.#asking) this.#draw(); }, 30000);
     document.addEventListener("visibilitychange", this.#seen);
   }
 
@@ -214,10 +225,16 @@ class ActiveSessions extends HTMLElement {
     return text.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
   }
 
-  get #language() { return this.lang || document.documentElement.lang || undefined; }
+  /* Texts and times in one language: the texts are in English unless the page has its own. */
+  get #language() {
+    const wanted = this.lang || document.documentElement.lang || undefined;
+    const translated = this.getAttributeNames().some((name) => name.startsWith("text-"));
+    return translated || /^en\b/i.test(wanted ?? "") ? wanted : "en";
+  }
 
   #when(time) {
-    const seconds = (Date.parse(time) - Date.now()) / 1000;
+    // None of these times is still to come, whatever the clocks say.
+    const seconds = Math.min(0, (Date.parse(time) - Date.now() - this.#offset) / 1000);
     if (Math.abs(seconds) < 60) return this.#text("just-now");
     const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
     const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= length);
@@ -241,6 +258,9 @@ class ActiveSessions extends HTMLElement {
       if (!navigator.onLine) throw new Failure("error-offline");
       throw new Failure(method === "DELETE" ? "error-lost" : "error-service");
     }
+    const date = Date.parse(answer.headers.get("Date") ?? "");
+    // It has whole seconds, and may have been on its way for some: only a wrong clock counts.
+    if (Math.abs(date - Date.now()) > 30000) this.#offset = date - Date.now();
     if (answer.ok) return answer;
     const seconds = Number(answer.headers.get("Retry-After")) || 5;
     const said = await answer.json().catch(() => ({}));
@@ -262,6 +282,7 @@ class ActiveSessions extends HTMLElement {
       if (mine !== this.#loads) return;
       // What was given up and is still there can be tried again.
       for (const { id } of sessions) if (this.#ends.get(id)?.state === "unconfirmed") this.#ends.delete(id);
+      if (this.#group?.some((id) => !this.#ends.has(id))) this.#group = null;
       // What is ending stays until it is seen to have ended.
       const kept = (this.#sessions ?? []).filter(
         (old) => this.#ends.has(old.id) && !sessions.some((one) => one.id === old.id));
@@ -277,18 +298,19 @@ class ActiveSessions extends HTMLElement {
   #failed(failure) {
     this.#failure = failure instanceof Failure ? failure : new Failure("error-other");
     if (this.#failure.kind === "error-signed-out") {
-      this.#sessions = null;
+      this.#sessions = this.#group = null;
       this.#ends.clear();
     }
   }
 
   async #end(id) {
-    if (this.#busy) return;      // a double click
-    this.#busy = true;
+    if (this.#pending.has(id)) return;      // a double click
+    this.#pending.add(id);
     this.#asking = null;
     this.#failure = null;
     this.#ends.set(id, { state: "begun", final: false, apps: { total: 0, let_go: 0 } });
     this.#draw();
+    this.#focus(`row-${id}`);      // not another device's button
     try {
       const state = await (await this.#ask("DELETE", `/${encodeURIComponent(id)}`)).json();
       this.#follow(id, state);
@@ -299,27 +321,73 @@ class ActiveSessions extends HTMLElement {
         this.#sessions = this.#sessions?.filter((one) => one.id !== id) ?? null;
       }
     }
-    this.#busy = false;
+    this.#pending.delete(id);
     this.#draw();
-    this.#focusFirst();
+    this.#focusAgain(id);
   }
 
   async #endOthers() {
-    if (this.#busy) return;
-    this.#busy = true;
+    if (this.#pending.has("others")) return;
+    this.#pending.add("others");
     this.#asking = null;
     this.#failure = null;
+    this.#group = null;
     this.#draw();
+    this.#focus("sum");
     try {
       const { sessions, more } = await (await this.#ask("DELETE")).json();
-      for (const state of sessions) this.#follow(state.id, state);
+      this.#followGroup(sessions);
       if (more) setTimeout(() => this.load(), 2000);
     } catch (failure) {
       this.#failed(failure);
     }
-    this.#busy = false;
+    this.#pending.delete("others");
     this.#draw();
-    this.#focusFirst();
+    this.#focusAgain("others");
+  }
+
+  /* All that end together: one question for all of them each second, and one sentence. */
+  async #followGroup(states) {
+    const ids = states.map((state) => state.id);
+    this.#group = ids;
+    for (const state of states) this.#ends.set(state.id, state);
+    this.#draw();
+    for (let tries = 0; this.#alive && this.#group === ids && tries < 180; tries += 1) {
+      if (ids.every((id) => this.#ends.get(id)?.final)) break;
+      // The first time soon: where the provider is quick, everything is done by then.
+      await wait(tries ? GROUP_POLL_MS : GROUP_POLL_MS / 4);
+      let found;
+      try {
+        found = (await (await this.#ask("GET", "/state")).json()).sessions;
+      } catch (failure) {
+        if (failure instanceof Failure && failure.kind === "error-signed-out") {
+          this.#failed(failure);
+          return this.#draw();
+        }
+        if (failure.kind !== "error-other") continue;
+        for (const id of ids) this.#follow(id, this.#ends.get(id));      // an older receiver
+        return;
+      }
+      for (const state of found) if (ids.includes(state.id)) this.#noted(state.id, state);
+      if (!this.#asking) this.#draw();
+      const missing = ids.filter((id) => !found.some((state) => state.id === id));
+      // Another tab has ended others since: these are asked for one by one.
+      for (const id of missing) this.#follow(id, this.#ends.get(id));
+      if (missing.length) return;
+    }
+    if (this.#group === ids) this.#say(this.#sum());
+  }
+
+  /* One sentence of all that end together. */
+  #sum() {
+    const ends = this.#group.map((id) => this.#ends.get(id));
+    const number = (value) => new Intl.NumberFormat(this.#language).format(value);
+    const gone = ends.filter((end) => end?.gone);
+    const values = { done: number(gone.length), count: number(ends.length) };
+    if (!ends.every((end) => end?.final)) return this.#text("others-ending", values);
+    if (gone.length < ends.length) return this.#text("others-partly", values);
+    const all = gone.every(({ apps }) => (apps?.let_go ?? 0) >= (apps?.total ?? 0));
+    return this.#text(all ? "others-done" : "others-later", values);
   }
 
   /* Until every app has let go: by events where they come, else by asking each second, or, of
@@ -381,12 +449,16 @@ class ActiveSessions extends HTMLElement {
     }
   }
 
-  #progressed(id, state) {
+  #noted(id, state) {
     const before = this.#ends.get(id);
     this.#ends.set(id, state);
     if (state.final && !before?.final && state.gone) {
       this.dispatchEvent(new CustomEvent("session-ended", { detail: { id } }));
     }
+  }
+
+  #progressed(id, state) {
+    this.#noted(id, state);
     const session = this.#sessions?.find((one) => one.id === id);
     if (session) this.#say(`${this.#device(session)}: ${this.#told(state)}`);
     if (!this.#asking) this.#draw();
@@ -411,7 +483,8 @@ class ActiveSessions extends HTMLElement {
       parts.push(make("ul", { part: "list" }, ...this.#sessions.map((one) => this.#row(one))));
       parts.push(this.#foot());
     }
-    this.setAttribute("aria-busy", String(this.#busy || (this.#sessions === null && !this.#failure)));
+    this.#shown.lang = this.#language ?? "";
+    this.setAttribute("aria-busy", String(this.#pending.size > 0 || (this.#sessions === null && !this.#failure)));
     this.#shown.replaceChildren(...parts);
     if (!sheet) this.#shown.append(make("style", {}, STYLE));
     if (focused) this.#root.querySelector(`[data-key="${escaped(focused)}"]`)?.focus();
@@ -444,7 +517,8 @@ class ActiveSessions extends HTMLElement {
     const name = this.#device(session);
     const end = this.#ends.get(session.id);
     const label = `s-${session.id}`;
-    const row = make("li", { part: "card", class: end?.gone ? "over" : null, "data-id": session.id },
+    const row = make("li", { part: "card", class: end?.gone ? "over" : null, "data-id": session.id,
+      "data-key": `row-${session.id}`, tabindex: end ? "-1" : null },
       this.#icon(session.device?.kind),
       make("div", { class: "what" },
         make("div", { class: "name" }, make("span", { id: label }, name),
@@ -453,17 +527,18 @@ class ActiveSessions extends HTMLElement {
     if (end) {
       row.append(this.#progress(end));
     } else if (this.#asking === session.id) {
-      row.append(this.#confirm("confirm-one", {}, () => this.#end(session.id)));
+      row.append(this.#confirm("confirm-one", { device: name }, () => this.#end(session.id)));
     } else if (!session.current) {
       row.append(this.#button(session.id, "sign-out", () => this.#confirmFor(session.id),
-        { class: "danger", disabled: this.#busy, "aria-label": this.#text("sign-out-of", { device: name }) }));
+        { class: "danger", disabled: this.#pending.has("others"), "aria-describedby": `f-${session.id}`,
+          "aria-label": this.#text("sign-out-of", { device: name }) }));
     }
     return row;
   }
 
   #facts(session) {
     const { last_ip: lastIp, initial_ip: firstIp } = session.device ?? {};
-    const facts = make("div", { class: "facts" });
+    const facts = make("div", { class: "facts", id: `f-${session.id}` });
     const line = (text, time, ip) => {
       if (!time) return;
       const shown = make("span", { title: new Date(time).toLocaleString(this.#language) });
@@ -523,6 +598,10 @@ class ActiveSessions extends HTMLElement {
   #foot() {
     const others = this.#sessions.filter((one) => !one.current && !this.#ends.has(one.id));
     const foot = make("div", { class: "foot" });
+    if (this.#pending.has("others") || this.#group) {
+      const said = this.#group ? this.#sum() : `${this.#text("ending")} …`;
+      foot.append(make("p", { class: "sum", "data-key": "sum", tabindex: "-1" }, said));
+    }
     if (this.#asking === "others") {
       const count = new Intl.NumberFormat(this.#language).format(others.length);
       const ask = this.#confirm("confirm-others", { count }, () => this.#endOthers());
@@ -531,7 +610,7 @@ class ActiveSessions extends HTMLElement {
     }
     if (others.length && this.#sessions.some((one) => one.current)) {
       foot.append(this.#button("others", "sign-out-others", () => this.#confirmFor("others"),
-        { class: "danger", disabled: this.#busy }));
+        { class: "danger", disabled: this.#pending.has("others") }));
     } else if (!others.length && !this.#ends.size) {
       foot.append(make("p", { class: "none" }, this.#text("only-this")));
     }
@@ -550,9 +629,15 @@ class ActiveSessions extends HTMLElement {
     return make("div", { class: "icon", "aria-hidden": "true" }, svg);
   }
 
-  #focusFirst() {
+  #focus(key) {
+    this.#root.querySelector(`[data-key="${escaped(key)}"]`)?.focus({ preventScroll: true });
+  }
+
+  /* What was asked for did not work: back to its button, or to what is said of it. */
+  #focusAgain(key) {
     if (this.#root.activeElement) return;
-    this.#root.querySelector("button:not(:disabled)")?.focus({ preventScroll: true });
+    this.#focus(key);
+    if (!this.#root.activeElement) this.#root.querySelector(".notice button")?.focus({ preventScroll: true });
   }
 }
 
