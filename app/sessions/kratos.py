@@ -31,6 +31,8 @@ DEFAULT_LIFESPAN = 86400.0
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+_WITH_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?")
+
 _LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?(\w+)')
 
 
@@ -155,7 +157,13 @@ class _Device(Shape):
     user_agent: str | None = None
 
     def device(self) -> Device:
-        return Device(user_agent=self.user_agent or None, ip=self.ip_address or None)
+        return Device(user_agent=self.user_agent or None, ip=_without_port(self.ip_address) or None)
+
+
+def _without_port(address: str | None) -> str | None:
+    """Kratos 1.3 tells the port as well: ``192.0.2.1:33308``, ``[2001:db8::1]:33308``."""
+    found = _WITH_PORT.fullmatch(address or "")
+    return found["v6"] or found["v4"] if found else address
 
 
 class _Method(Shape):

@@ -111,6 +111,10 @@ class SessionApi:
         return guarded
 
 
+ASN = "64496"
+"""Of no network: kept for documentation (RFC 5398)."""
+
+
 def _place(session: Session) -> tuple[float, str]:
     """Where it stands in the list; so a page goes on rightly when its last one has ended."""
     return session.created_at, session.id
@@ -130,12 +134,15 @@ def _as_auth0(session: Session) -> dict[str, Any]:
         "device": {
             "initial_user_agent": session.first_device.user_agent,
             "initial_ip": session.first_device.ip,
+            "initial_asn": ASN,
             "last_user_agent": session.last_device.user_agent,
             "last_ip": session.last_device.ip,
+            "last_asn": ASN,
         },
         "clients": [{"client_id": client_id} for client_id in session.client_ids],
-        # Of Auth0's names for methods, the one for "something else".
-        "authentication": {"methods": [{"name": "custom", "timestamp": created_at}]},
+        # Of Auth0's names for methods, the one for a login that proves nothing.
+        "authentication": {"methods": [{"name": "mock", "timestamp": created_at}]},
+        "cookie": {"mode": "non-persistent"},
     }
 
 

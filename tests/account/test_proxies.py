@@ -19,7 +19,15 @@ def proxy(scene: AccountScene) -> AccountProxy:
 @pytest.mark.parametrize(
     "headers", [{}, {"x-requested-with": "x", "sec-fetch-site": "cross-site"},
                 {"x-requested-with": "x", "sec-fetch-site": "same-site"},
-                {"x-requested-with": "x", "sec-fetch-site": "none"}, {"x-requested-with": ""}],
+                {"x-requested-with": "x", "sec-fetch-site": "none"}, {"x-requested-with": ""},
+                {"host": "shop.example", "origin": "http://other.example"},
+                {"host": "shop.example", "origin": "http://shop.example:8080"},
+                {"host": "shop.example:8080", "origin": "http://shop.example"},
+                {"host": "shop.example", "origin": "null"}, {"host": "shop.example", "origin": ""},
+                {"host": "shop.example", "origin": "shop.example"}, {"origin": "http://"},
+                {"host": "shop.example", "origin": "http://shop.example.other.example"},
+                {"host": "shop.example", "origin": "http://shop.example", "sec-fetch-site": "none"},
+                {"host": "shop.example", "origin": "http://shop.example@other.example"}],
 )  # fmt: skip
 def test_a_delete_of_another_site_is_not_passed_on(
     alice: AccountScene, headers: dict[str, str]
@@ -31,7 +39,14 @@ def test_a_delete_of_another_site_is_not_passed_on(
     assert other in alice.tenant.alive()
 
 
-@pytest.mark.parametrize("headers", [{"sec-fetch-site": "same-origin"}, {"x-requested-with": "x"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec-fetch-site": "same-origin"}, {"x-requested-with": "x"},
+     {"host": "shop.example", "origin": "http://shop.example"},
+     {"host": "Shop.example:8080", "origin": "http://shop.example:8080"},
+     {"host": "shop.example:443", "origin": "https://shop.example"},
+     {"host": "[::1]:8000", "origin": "http://[::1]:8000"}],
+)  # fmt: skip
 def test_a_delete_of_the_apps_own_page_is_passed_on(
     alice: AccountScene, headers: dict[str, str]
 ) -> None:

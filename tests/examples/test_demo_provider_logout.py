@@ -180,11 +180,14 @@ async def test_a_session_has_the_names_of_auth0(op: Op) -> None:
         "device": {
             "initial_user_agent": "Firefox/1",
             "initial_ip": "127.0.0.1",
+            "initial_asn": "64496",
             "last_user_agent": "Firefox/2",
             "last_ip": "127.0.0.1",
+            "last_asn": "64496",
         },
         "clients": [{"client_id": "shop-web"}],
-        "authentication": {"methods": [{"name": "custom", "timestamp": signed_in}]},
+        "authentication": {"methods": [{"name": "mock", "timestamp": signed_in}]},
+        "cookie": {"mode": "non-persistent"},
     }
 
 

@@ -46,6 +46,23 @@ async def test_everything_that_kratos_tells_of_a_session_is_kept(stage: Stage) -
     assert session.created_at == session.authenticated_at
 
 
+@pytest.mark.parametrize(
+    ("told", "ip"),
+    [
+        ("192.0.2.1", "192.0.2.1"), ("192.0.2.1:33308", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::1]:33308", "2001:db8::1"), ("[::1]", "::1"), ("[::1]:123", "::1"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1"), ("", None), (None, None),
+    ],
+)  # fmt: skip
+async def test_an_address_is_told_without_its_port(
+    stage: Stage, told: str | None, ip: str | None
+) -> None:
+    stage.api.add(stage.alice, devices=[{"ip_address": told, "user_agent": "Firefox/1"}])
+    (session,) = (await stage.adapter.list(stage.alice)).sessions
+    assert session.last_device.ip == ip
+
+
 async def test_one_session_is_deactivated_and_still_known(stage: Stage) -> None:
     one = stage.api.add(stage.alice)
     assert await stage.adapter.end(one)

@@ -22,8 +22,8 @@ PREFIX = "/account"
 """Where the receiver has it, and where an app has it unless it says otherwise."""
 
 DELETE_HEADER = "X-Requested-With"
-"""What a DELETE must carry where the browser does not say whose page sends it: no page of another
-site can send this without asking first (CORS)."""
+"""What a DELETE must carry where the browser says neither whose page sends it nor the app's own
+origin: no page of another site can send this without asking first (CORS)."""
 
 # An end is asked of the provider, and of Redis, before it is answered.
 _TIMEOUT = 15.0
@@ -156,10 +156,17 @@ def _is_foreign(headers: Mapping[str, str]) -> bool:
     """Whether a page of another origin may have made the browser send this.
 
     Browsers say whose page it is (Fetch Metadata, which no page can set) to https and to loopback;
-    to plain http elsewhere they do not.
+    to plain http elsewhere, and before Safari 16.4, they do not. Then the page's origin tells,
+    which no page can set either.
     """
-    site = headers.get("sec-fetch-site")
-    return site != "same-origin" if site else not headers.get(DELETE_HEADER.lower())
+    if site := headers.get("sec-fetch-site"):
+        return site != "same-origin"
+    if headers.get(DELETE_HEADER.lower()):
+        return False
+    scheme, _, place = headers.get("origin", "").partition("://")
+    host = headers.get("host", "")
+    port = {"http": ":80", "https": ":443"}.get(scheme)
+    return port is None or not host or place.lower() != host.lower().removesuffix(port)
 
 
 def _refusal(status: int, code: str) -> Answer:
