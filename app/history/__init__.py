@@ -14,6 +14,7 @@
     notes        entries of the refusals stream and of the audit stream
     filters      which of them somebody wants to see                      (pure)
     feed         what comes from now on, of all apps and the refusals
+    shared       one answer for all who ask the same at the same time
     live         the one reader behind all feeds
     positions    what is new in many streams, in few round trips
     cursor       how far a feed has come, as one line                     (pure)

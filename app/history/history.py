@@ -19,11 +19,12 @@ from .filters import EVERYTHING, Filter
 from .live import Live
 from .newest import Page, newest_of_many, newest_of_one
 from .notes import AUDIT, REFUSED, AuditEntry, Refusal
-from .overview import overview
+from .overview import RECEIPTS, overview
 from .positions import ends_of
 from .proofs import proven_told, receipts_of
 from .reading import Reading, Unreadable, needed, optional
 from .search import Hashed, issuers_knowing, refusals_about
+from .shared import Shared
 from .story import MOST_ENTRIES, story
 from .streams import Ask, entries
 
@@ -47,6 +48,7 @@ class History:
             name: issuer for issuer in settings.issuers for name in issuer.names
         }
         """Every issuer, by each of its names."""
+        self._ends_of_all = Shared(lambda: self._ends(keys_of_feed(self.apps, refusals=True)))
         self.apps: Sequence[str] = sorted(
             {one.app for issuer in settings.issuers for one in issuer.clients}
         )
@@ -122,9 +124,9 @@ class History:
 
         return await _few_at_once(of, self.apps if apps is None else apps)
 
-    async def teardowns(self, app: str, *, most: int = 100) -> list[float]:
-        """Seconds from arrival to teardown of the last receipts, the oldest first. Raises
-        `Unreadable`."""
+    async def teardowns(self, app: str, *, most: int = RECEIPTS) -> list[float]:
+        """Seconds from arrival to teardown of the last receipts, those of `AppOverview`, the oldest
+        first. Raises `Unreadable`."""
         command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", most)
         (answer,) = await self._reading.of_written(app, [command])
         found = receipts_of(entries(optional(answer)))
@@ -201,6 +203,11 @@ class History:
     async def ends(self, apps: Sequence[str] | None = None, *, refusals: bool = True) -> Cursor:
         """Where these apps (None: all) and the refusals end now. Raises `Unreadable`."""
         keys = keys_of_feed(self.apps if apps is None else apps, refusals=refusals)
+        if len(keys) == len(self.apps) + 1:
+            return await self._ends_of_all.get()
+        return await self._ends(keys)
+
+    async def _ends(self, keys: Mapping[str, str]) -> Cursor:
         began = self._clock()
         found = await self._reading.of_keys(
             {key: [("XREVRANGE", key, "+", "-", "COUNT", 1)] for key in keys.values()}

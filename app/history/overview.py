@@ -15,7 +15,7 @@ from .reading import Reading, TooLarge, Unreadable, needed, optional, text
 from .streams import entries, seconds_of
 
 # Receipts that the times of teardown are taken from: the last few minutes of a busy app.
-_RECEIPTS = 200
+RECEIPTS = 200
 
 # Groups of one app that are described.
 _GROUPS = 100
@@ -61,7 +61,7 @@ async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
             [
                 ("XINFO GROUPS", keys.events),
                 ("HGETALL", keys.readers),
-                ("XREVRANGE", keys.receipts, "+", "-", "COUNT", _RECEIPTS),
+                ("XREVRANGE", keys.receipts, "+", "-", "COUNT", RECEIPTS),
                 ("XREVRANGE", keys.dead_letters, "+", "-", "COUNT", 1),
             ],
         )

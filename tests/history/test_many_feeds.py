@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.history import Cursor, Feed, History, Missed, Told
+from app.history import Cursor, Feed, History, Missed, Told, Unreadable
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import Shelf, revocation
@@ -139,6 +139,25 @@ async def test_a_feed_that_is_slower_than_what_comes_misses_nothing(
             take(await anext(batches))
         assert found == quick.sids == sids
     await batches.aclose()
+
+
+async def test_many_who_come_at_once_are_told_the_ends_of_one_look(
+    new_history: NewHistory, redis_server: RedisServer
+) -> None:
+    apps = apps_of("shop", 40)
+    history = new_history(redis_server.url, *apps)
+    with redis_server.client() as look:
+        look.config_resetstat()
+        found = await asyncio.gather(*(history.ends() for _ in range(32)))
+        calls = look.info("commandstats")["cmdstat_xrevrange"]["calls"]
+        assert calls <= 2 * 41
+        assert all(one == found[0] for one in found)
+        # Whoever comes after something was written knows of it.
+        write(redis_server, apps, 1)
+        assert (await history.ends())[apps[0]] != found[0][apps[0]]
+        redis_server.stop()
+        answers = await asyncio.gather(*(history.ends() for _ in range(32)), return_exceptions=True)
+    assert {type(one) for one in answers} == {Unreadable}
 
 
 async def test_reading_ends_with_the_last_feed(
