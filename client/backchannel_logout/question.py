@@ -105,6 +105,7 @@ class Reading:
         self._age_read: bytes | str | None = None
         self._issuers_read: bytes | str | None = None
         self._tell_from = float("-inf")
+        self._told_missing_sid = False
         self._may_note = True
         self._note_from = float("-inf")
         self.sid: dict[str, bool] = {}
@@ -121,6 +122,8 @@ class Reading:
         for one in asked:
             if one.sid is not None or one.iss not in self.sid:
                 self._note_sid(one)
+            elif self.sid[one.iss]:
+                self._tell_missing_sid(one.iss)
         keys = [key for some in wanted for key in some]
         return Question(asked, keys, [*map(len, wanted)], self._must_ask_issuers(asked))
 
@@ -134,6 +137,17 @@ class Reading:
     def _note_sid(self, session: Session) -> None:
         if session.iss in self.sid or len(self.sid) < MOST_ISSUERS:
             self.sid[session.iss] = session.sid is not None
+
+    def _tell_missing_sid(self, iss: str) -> None:
+        """Once: claims that were put together by hand, or another token's, often lack it."""
+        if not self._told_missing_sid:
+            self._told_missing_sid = True
+            log.warning(
+                "a session of %s has no sid, and others of it have one: a logout of that session "
+                "alone will not end it. Pass all claims of the ID token to remember(); this is "
+                "said once",
+                iss,
+            )
 
     def commands(self, question: Question, *, single: bool, note: bool) -> list[Command]:
         """What to send; ``single``: a marker a command.

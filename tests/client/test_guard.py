@@ -177,6 +177,20 @@ def test_what_remember_stored_can_be_asked_for(
 
 
 @pytest.mark.usefixtures("store")
+def test_a_session_without_a_sid_beside_others_that_have_one_is_told_once(
+    new_guard: NewGuard, shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = new_guard(shared_redis.url)
+    without = Session(ALICE.iss, ALICE.login_at, sub="bob")
+    assert guard.is_revoked(without) is False
+    assert "has no sid" not in caplog.text, "as with a provider that never sends one"
+    assert guard.is_revoked(ALICE) is False
+    for _ in range(2):
+        assert guard.is_revoked(without) is False
+    assert caplog.text.count("has no sid") == 1
+
+
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(("past", "dead"), [(0, False), (1, True)])
 def test_a_session_is_dead_past_max_session_age(
     past: int, dead: bool, new_guard: NewGuard, shared_redis: RedisServer
