@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from backchannel_logout import AppKeys
 from tests.admin.api_stage import ApiScene
+from tests.console.browser import faults_of_looks
 from tests.console.filled import add_receipt
 from tests.support.listening import event
 from tests.support.provider import ABSENT
@@ -123,6 +124,7 @@ def test_what_nobody_would_see_in_an_id_is_named(scene: ApiScene, page: Page) ->
     assert named.get_attribute("data-name") == "U+202E"
     before: Any = named.evaluate("(one) => getComputedStyle(one, '::before').content")
     assert before == '"U+202E"'
+    assert not faults_of_looks(page, "story-marks")
 
 
 def every_whom(page: Page) -> list[str]:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind, Receipt
 from tests.admin.api_stage import TOKEN, ApiScene, api_scene
-from tests.console.browser import open_page, sign_in
+from tests.console.browser import faults_of_looks, open_page, sign_in
 from tests.console.filled import add_receipt
 from tests.support.provider import ABSENT
 from tests.support.receiver import wait_for
@@ -83,6 +83,7 @@ def test_a_session_whose_token_waits_for_keys_says_so_and_completes_when_they_co
     page.reload()
     expect(page.locator(SENTENCE)).to_contain_text("waits for the provider's keys")
     expect(page.locator("#not-applied")).to_be_visible()
+    assert not faults_of_looks(page, "story-waits")
     assert api(scene, "waits") == "waiting_for_keys"
 
 
@@ -125,6 +126,7 @@ def test_an_empty_form_asks_for_an_id(page: Page) -> None:
     page.goto("/console/search")
     page.click("text=Find")
     expect(page.get_by_role("alert")).to_contain_text("Type a session id or a user")
+    assert not faults_of_looks(page, "search-empty")
     page.goto("/console/story?sid=&sub=")
     expect(page.get_by_role("alert")).to_contain_text("Type a session id or a user")
 
@@ -217,6 +219,7 @@ def test_an_id_that_several_issuers_know_is_a_choice(two_issuers: ApiScene, othe
         two_issuers.redis.set(AppKeys(app).sid(iss, "both"), int(time.time()), ex=3600)
     story(other, sid="both")
     expect(other.locator("main")).to_contain_text("Several issuers know this id")
+    assert not faults_of_looks(other, "story-several")
     other.click(f"main >> text={OTHER}")
     expect(other.locator("#app-1")).to_have_text("mail")
 
