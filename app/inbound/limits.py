@@ -363,6 +363,7 @@ class LimitedHttp(StrictHttp):
                 self._ring_at(self._due)
         elif self._politely:
             self.transport.close()
+            self._end_in(self._limits.body_seconds)  # where the client does not read
         else:
             self.transport.abort()
 

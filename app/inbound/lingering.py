@@ -28,7 +28,7 @@ class LingeringTransport:
     def close(self) -> None:
         """The protocol's end of the connection."""
         if self._lingers:
-            self._transport.abort()  # what is still unsent, the client does not read
+            self.close_now()
         elif not self._transport.is_closing():
             self._closing()
 
