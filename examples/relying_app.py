@@ -48,6 +48,8 @@ PAGE = """<!doctype html>
 <title>Shop</title>
 <link rel="icon" href="data:,">
 <style>
+html { background: Canvas; color: CanvasText }
+button { font: inherit }
 body { font: 18px/1.6 system-ui, sans-serif; max-width: 38rem; margin: 12vh auto; padding: 0 1rem }
 </style>
 </head>

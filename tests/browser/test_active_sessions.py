@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from examples.demo.ports import Ports
 from examples.demo.stage import Stage, set_up
 from tests.browser.visit import MAC, PATIENCE, PHONE
-from tests.console.browser import keep_picture
+from tests.console.browser import barriers, keep_picture, overflows
 
 pytestmark = pytest.mark.slow
 
@@ -185,6 +185,22 @@ def test_a_session_that_is_ended_meanwhile_is_said_and_leads_to_the_login(people
     expect(own.rows).to_have_count(0)
     own.page.get_by_role("button", name="Sign in again").click()
     expect(own.page.get_by_text("Choose who signs in")).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_shops_pages_are_without_barriers(people: People, scheme: str) -> None:
+    size = {"width": 375, "height": 760}
+    own = people.signed_in(BOB, PHONE, color_scheme=scheme, viewport=size)
+    missing: list[str] = []
+    own.page.on("response", lambda one: missing.append(one.url) if one.status == 404 else None)
+    for path in ("/", "/ended", "/callback"):
+        own.page.goto(f"{own.stage.shop_url}{path}")
+        assert (barriers(own.page), overflows(own.page)) == ([], False), path
+    own.sessions()
+    assert (barriers(own.page), overflows(own.page)) == ([], False)
+    own.page.get_by_role("link", name="Back to the shop").click()
+    expect(own.page.get_by_text("You are signed in")).to_be_visible()
+    assert missing == []
 
 
 def test_a_page_of_another_site_can_not_end_anything(people: People) -> None:
