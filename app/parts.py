@@ -23,6 +23,7 @@ from app.inbound.parking import Parking
 from app.inbound.whole import WholeRequests
 from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.redis_link import MOST_OTHER_CONNECTIONS, connect
+from app.publish.unserved import UnservedApps, UnservedWatch, apps_of_settings
 from app.settings import Settings
 from app.tasks import background
 from app.telemetry.cells import Cells
@@ -138,9 +139,10 @@ class Parts:
         self.publisher = publisher
         self.health = Health(self.keys, publisher, self.parking)
         self.readings = Readings(settings, publisher.reads, tally, clock=clock)
+        self.unserved = UnservedWatch(UnservedApps(publisher.reads, apps_of_settings(settings)))
         self.gauges = Gauges(
             settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
-            readings=self.readings, tally=tally, clock=clock,
+            readings=self.readings, unserved=self.unserved, tally=tally, clock=clock,
         )  # fmt: skip
         self.admin_app = new_app([*self.health.routes, Metrics([cells], self._gauges).route])
 
@@ -157,6 +159,7 @@ class Parts:
                     [
                         *(keys.keep_fresh for keys in self.keys.values()),
                         self.readings.keep_reading,
+                        self.unserved.keep_looking,
                     ]
                 ),
                 self.parking.running(),

@@ -14,6 +14,7 @@ from app.inbound.load import Places
 from app.inbound.parking import Parking
 from app.publish.publisher import Publisher
 from app.publish.redis_facts import facts_of
+from app.publish.unserved import UnservedWatch
 from app.settings import Settings
 from app.telemetry import metrics
 from app.telemetry.exposition import Gauge
@@ -45,6 +46,7 @@ class Gauges:
         places: Places,
         parking: Parking,
         readings: Readings,
+        unserved: UnservedWatch,
         tally: Tally,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -54,6 +56,7 @@ class Gauges:
         self._places = places
         self._parking = parking
         self._readings = readings
+        self._unserved = unserved
         self._tally = tally
         self._clock = clock
         self.connections: Connections | None = None
@@ -61,7 +64,9 @@ class Gauges:
     def look(self) -> list[Gauge]:
         """All of them, now."""
         return [
-            *_listed(self._load(), self._parked(), self._providers(), self._apps()),
+            *_listed(
+                self._load(), self._parked(), self._providers(), self._apps(), self._unserved_apps()
+            ),
             *of_publisher(self._settings, self._publisher, self._clock),
         ]
 
@@ -94,6 +99,11 @@ class Gauges:
                 yield metrics.LAST_LOGOUT, (issuer,), silence.last
             if (gap := silence.longest_gap(now)) is not None:
                 yield metrics.LONGEST_GAP, (issuer,), gap
+
+    def _unserved_apps(self) -> "_Found":
+        for one in self._unserved.found.apps:
+            if not one.elsewhere:
+                yield metrics.APP_UNSERVED, (one.app,), 1
 
     def _apps(self) -> "_Found":
         now = self._clock()

@@ -235,6 +235,8 @@ SCHEMAS: dict[str, Json] = {
                         "readers": {"type": "array"},
                         "silent": _WHOLE,
                         "asked_at": _or_null(_NUMBER),
+                        "reported": _FLAG,
+                        "without_sid": _TEXTS,
                         "behind": _or_null(_WHOLE),
                         "groups": _list({"type": "object"}),
                         "receipts": _WHOLE,

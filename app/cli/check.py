@@ -15,6 +15,7 @@ from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from app.words import fetch_fault, length
 
+from .check_apps import app_rows
 from .check_discovery import address_row, discovery_rows
 from .check_preset import preset_rows
 from .check_redis import redis_rows
@@ -45,7 +46,7 @@ async def _all_rows(settings: Settings) -> list[Row]:
             rows += [_issuer_row(one.issuer, one), *found, *preset_rows(one.issuer, one.current())]
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
-    rows += [*await redis_rows(settings), journal_row(settings)]
+    rows += [*await redis_rows(settings), *await app_rows(settings), journal_row(settings)]
     if settings.canary is not None:
         rows.append(_canary_row(settings.canary))
     return [*rows, _traces_row()] if settings.otel else rows

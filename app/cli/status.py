@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 
 from app.history import AppOverview, History, as_json
-from app.history.status import app_rows, service_rows
+from app.history.status import app_rows, service_rows, unserved_rows
+from app.publish.unserved import Unserved
 from app.settings import Settings
 
 from .check import journal_row
@@ -37,11 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    ready, apps = asyncio.run(_look(settings))
+    ready, apps, unserved = asyncio.run(_look(settings))
     now = time.time()
     rows = [
         *_service_rows(settings, ready, now),
         *(row for app in apps for row in app_rows(app, now)),
+        *unserved_rows(unserved),
     ]
     if ready is None or "journal" not in ready:
         rows.append(journal_row(settings))
@@ -50,6 +52,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.json:
         wrong = Verdict.WRONG in verdicts
         found = {"healthy": not wrong, "service": ready, "apps": as_json(apps)}
+        found["unserved"] = as_json(unserved)
         found["rows"] = [
             {"verdict": row.verdict.value, "what": row.what, "detail": row.detail} for row in rows
         ]
@@ -58,10 +61,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     return print_table(rows) or warned
 
 
-async def _look(settings: Settings) -> tuple[dict[str, Any] | None, list[AppOverview]]:
+async def _look(settings: Settings) -> tuple[dict[str, Any] | None, list[AppOverview], Unserved]:
     async with opened(settings) as link:
-        ready = await _readyz(settings)
-        return ready, await History(settings, link).overviews()
+        ready, history = await _readyz(settings), History(settings, link)
+        return ready, await history.overviews(), await history.unserved()
 
 
 async def _readyz(settings: Settings) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ STANDINGS = {
     Standing.WAITING: "somebody reads and has not come to it yet",
     Standing.FAILED: "a listener has given it up",
     Standing.SILENT: "somebody has read once, and nobody does now",
-    Standing.NOBODY: "nobody has ever read, nor asked in a way that shows",
+    Standing.NOBODY: "not reporting: no guard or listener of the app ever has",
 }
 """What an app has done about a logout, in a sentence for each standing."""
 

@@ -9,6 +9,7 @@
     search       tokens about an id that were not applied; who knows an id
     proofs       what an app has done about one event
     overview     an app at a glance: readers, groups, lag, dead letters
+    sid_mismatch sessions without the sid that their provider's logout tokens name
     status       the service and its apps as rows with a verdict             (pure)
     newest       the newest entries that a filter lets by, a page of them
     notes        entries of the refusals stream and of the audit stream

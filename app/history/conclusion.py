@@ -23,7 +23,8 @@ SENTENCES = {
     " and has not been applied since.",
     Conclusion.GIVEN_UP: "Not complete: a listener has given it up; it is among the dead letters.",
     Conclusion.NOT_YET: "Not complete: somebody reads and has not come to it yet.",
-    Conclusion.NOT_READ: "Not complete: an app that was told is read by nobody now.",
+    Conclusion.NOT_READ: "Not complete: an app that was told is read by nobody now, or does not"
+    " report it.",
     Conclusion.COMPLETE: "Complete: every app that was told has acted.",
     Conclusion.LATER_LOGIN: "Not ended: this login is later than every logout of it.",
     Conclusion.ENDED: "Ended, by an event that the stream no longer holds: what the apps did is"

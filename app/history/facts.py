@@ -191,8 +191,10 @@ class AppOverview:
 
     ``readers`` counts, by kind, those that have reported within a minute, ``silent`` those that
     have not. An app that asks at each check reports beside one, last ``asked_at``, and counts while
-    it is idle. ``behind`` is how many entries the active reader that is furthest back has not read,
-    counted up to a thousand. ``teardown_median`` and ``teardown_slowest`` are of the last receipts.
+    it is idle. ``reported``: somebody has, ever. ``without_sid``: issuers whose logout tokens name
+    a ``sid`` that no session of the app has. ``behind`` is how many entries the active reader that
+    is furthest back has not read, counted up to a thousand. ``teardown_median`` and
+    ``teardown_slowest`` are of the last receipts.
     ``beyond``: the app has written more than anybody reads, and this is what; so nothing of it is
     known.
     """
@@ -204,6 +206,8 @@ class AppOverview:
     readers: tuple[tuple[str, int], ...] = ()
     silent: int = 0
     asked_at: float | None = None
+    reported: bool = False
+    without_sid: tuple[str, ...] = ()
     behind: int | None = None
     groups: tuple[Group, ...] = ()
     receipts: int = 0

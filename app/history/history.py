@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import TypeVar
 
 from app.publish.redis_link import RedisLink
+from app.publish.unserved import Unserved, UnservedApps, apps_of_settings
 from app.settings import IssuerSettings, Settings
 from backchannel_logout import AppKeys, Outcome
 
@@ -52,6 +53,13 @@ class History:
         self.apps: Sequence[str] = sorted(
             {one.app for issuer in settings.issuers for one in issuer.clients}
         )
+        self._by_session: dict[str, set[str]] = {}
+        """For each app, the names of the issuers whose tokens with ``sid`` end one session."""
+        for issuer in settings.issuers:
+            for client in issuer.clients:
+                if client.both_claims == "session":
+                    self._by_session.setdefault(client.app, set()).update(issuer.names)
+        self._unserved = UnservedApps(link, apps_of_settings(settings))
 
     def apps_of(self, iss: str) -> Sequence[str]:
         """The apps whose sessions this issuer, by any of its names, can end."""
@@ -120,9 +128,14 @@ class History:
         """Each app at a glance; Redis' faults are in each app's ``fault``."""
 
         async def of(app: str) -> AppOverview:
-            return await overview(self._reading, app, self._clock())
+            by_session = self._by_session.get(app, ())
+            return await overview(self._reading, app, self._clock(), by_session)
 
         return await _few_at_once(of, self.apps if apps is None else apps)
+
+    async def unserved(self) -> Unserved:
+        """Apps that Redis holds and no client of the settings leads to; looks through all keys."""
+        return await self._unserved.find()
 
     async def teardowns(self, app: str, *, most: int = RECEIPTS) -> list[float]:
         """Seconds from arrival to teardown of the last receipts, those of `AppOverview`, the oldest

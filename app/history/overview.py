@@ -1,7 +1,7 @@
 """An app at a glance, in a few round trips."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from backchannel_logout.readers import is_active
 from .facts import AppOverview, Group, Told
 from .proofs import readers_of, receipts_of
 from .reading import Reading, TooLarge, Unreadable, needed, optional, text
+from .sid_mismatch import sid_mismatches
 from .streams import entries, seconds_of
 
 # Receipts that the times of teardown are taken from: the last few minutes of a busy app.
@@ -24,15 +25,22 @@ _GROUPS = 100
 _MOST_BEHIND = 1000
 
 
-async def overview(reading: Reading, app: str, now: float) -> AppOverview:
-    """Never raises for Redis: what is wrong is in ``fault``."""
+async def overview(
+    reading: Reading, app: str, now: float, by_session: Collection[str] = ()
+) -> AppOverview:
+    """Never raises for Redis: what is wrong is in ``fault``.
+
+    ``by_session``: the names of the app's issuers whose tokens end one session, not its user's.
+    """
     try:
-        return await _overview(reading, app, now)
+        return await _overview(reading, app, now, by_session)
     except Unreadable as fault:
         return AppOverview(app=app, fault=str(fault))
 
 
-async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
+async def _overview(
+    reading: Reading, app: str, now: float, by_session: Collection[str]
+) -> AppOverview:
     keys = AppKeys(app)
     own = await reading.of_app(
         app,
@@ -75,8 +83,10 @@ async def _overview(reading: Reading, app: str, now: float) -> AppOverview:
     return replace(
         seen,
         readers=_by_kind(active),
-        silent=sum(1 for one in readers if one.kind is not ReaderKind.ENDED) - len(active),
+        silent=sum(one not in active and one.kind is not ReaderKind.ENDED for one in readers),
         asked_at=max((one.at for one in active if one.kind is ReaderKind.ASKS), default=None),
+        reported=bool(readers or number),
+        without_sid=await sid_mismatches(reading, keys, active, by_session),
         behind=await _behind(reading, keys, active, bool(newest)),
         groups=tuple(_group(one) for one in (groups or ())[:_GROUPS]),
         teardown_median=statistics.median(done) if done else None,

@@ -6,8 +6,10 @@ From what `/readyz` says and from each app at a glance, so that both show the sa
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.publish.unserved import Unserved, UnservedApp
 from app.verdict import Row, Verdict, count
 from app.words import ago, bare, fetch_fault, length
+from backchannel_logout import AppKeys
 
 from .facts import AppOverview, Group
 
@@ -85,11 +87,11 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
         said = f"{count(app.events, 'event')}{last}; what the app has written is not read"
         yield Row(Verdict.WRONG, what, f"{said}: {app.beyond}")
         return
-    readers = ", ".join(f"{number} {kind}" for kind, number in app.readers) or "nobody"
-    said = f"{count(app.events, 'event')}{last}; reads: {readers}"
+    said = f"{count(app.events, 'event')}{last}; {_readers(app, now)}"
     if app.teardown_median is not None and app.teardown_slowest is not None:
         said += f"; handled in {app.teardown_median:.3f} s, at most {app.teardown_slowest:.3f} s"
     yield Row(Verdict.RIGHT, what, said)
+    yield from unread_rows(app)
     if app.silent and not app.active:
         yield Row(Verdict.WARNING, what, f"{count(app.silent, 'reader')} silent, and no other one")
     if app.behind:
@@ -100,6 +102,65 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
         when = f", the last {ago(app.last_dead_letter, now)}" if app.last_dead_letter else ""
         said = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that nobody handled"
         yield Row(Verdict.WARNING, what, said)
+
+
+def unread_rows(app: AppOverview) -> Iterator[Row]:
+    """Logouts that end no session of the app, as far as Redis shows; for `check`, too."""
+    what = f"app {app.app}"
+    if app.events and not app.reported and app.beyond is None and app.fault is None:
+        yield Row(
+            Verdict.WARNING,
+            what,
+            "nobody has ever reported to read its events: no guard or listener has run under this "
+            "name, or its Redis user may not write its report (docs/contract.md, ACL rules)",
+        )
+    for iss in app.without_sid:
+        yield Row(
+            Verdict.WARNING,
+            what,
+            f"its sessions of {iss} have no sid, and the logout tokens name one: they end nobody. "
+            'Set both_claims = "user" at this client, unless the app forgot the sid at the login',
+        )
+
+
+def unserved_rows(found: Unserved) -> Iterator[Row]:
+    """Apps that Redis holds and no client of the settings leads to."""
+    if found.fault is not None:
+        said = "this user may not SCAN" if found.fault == "NOPERM" else found.fault
+        yield Row(Verdict.UNKNOWN, "other apps", f"not looked for: {said}")
+        return
+    for app in found.apps:
+        yield Row(*_unserved(app))
+    if not found.complete:
+        yield Row(Verdict.UNKNOWN, "other apps", "not all of Redis was looked through")
+
+
+def _unserved(app: UnservedApp) -> tuple[Verdict, str, str]:
+    what, no_client = f"app {app.app}", "no client of these settings leads to it"
+    if not app.has_meta:
+        said = f"{no_client}, and somebody reads under this name: is it misspelled? It answers 503"
+        return Verdict.WARNING, what, said
+    if app.elsewhere:
+        said = f"{no_client}: another receiver serves it, or one did until a moment ago"
+        return Verdict.UNKNOWN, what, said
+    if app.for_ever:
+        until = "its guards take every session for alive, for ever"
+    elif app.expires_in is not None:
+        until = f"its guards take every session for alive for {length(app.expires_in)} more"
+    else:
+        until = "its guards may take every session for alive"
+    reads = "; somebody reads it" if app.reads else ""
+    remove = f"if it is not needed: redis-cli DEL '{AppKeys(app.app).meta}'"
+    return Verdict.WARNING, what, f"{no_client}: {until}{reads}; {remove}"
+
+
+def _readers(app: AppOverview, now: float) -> str:
+    if not app.readers:
+        return "not reporting"
+    said = ", ".join(f"{number} {kind}" for kind, number in app.readers)
+    if app.asked_at is not None:
+        said += f" (asked {ago(app.asked_at, now)})"
+    return f"reads: {said}"
 
 
 def _group_row(what: str, group: Group) -> Row:

@@ -8,6 +8,7 @@ On the way:
     grouped        concurrent writes in few round trips
     store          store.lua, many at once, and the wait for the level of durability
     app_meta       that an app is served, for which issuers and client ids, and until when
+    unserved       apps in Redis that no client of the settings leads to
     command        the script's arguments, as the bytes that are sent
     exchange       many commands in one round trip
     redis_link     which server takes an app's writes now

@@ -239,6 +239,12 @@ APP_REPORT = Metric(
     "When a process of the app has last reported; absent where none ever has",
     ("app",), merge="max",
 )  # fmt: skip
+APP_UNSERVED = Metric(
+    "bcl_app_unserved", "gauge",
+    "Always 1: an app that Redis holds and no client of the settings leads to, whose meta no "
+    "receiver has renewed for three minutes",
+    ("app",), merge="max",
+)  # fmt: skip
 APP_LAG = Metric(
     "bcl_app_group_lag_events", "gauge",
     "Events that the slowest consumer group of the app has not fetched yet",

@@ -165,6 +165,18 @@ def test_an_apps_readers_and_receipts_are_seen(
         listener.kill()
 
 
+def test_an_app_that_no_client_leads_to_is_named(
+    receiver: Receiver, redis_server: RedisServer
+) -> None:
+    """After a rename and a restart: the old name, and none that the receiver serves."""
+    receiver.stop()
+    with redis_server.client() as look:
+        look.hset(AppKeys("old").meta, "max_session_age", "60")
+    receiver.start()
+    until(receiver, "bcl_app_unserved", 1, app="old")
+    assert len(Scrape(receiver).all("bcl_app_unserved")) == 1
+
+
 def test_receipts_of_many_pages_are_counted_once(
     receiver: Receiver, redis_server: RedisServer
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from app.cli import main
 from app.telemetry import log
+from tests.support.redis_server import RedisServer
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,15 @@ class Ended:
 
 
 Run = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One for each file: `check` and `status` name every app that no client leads to, such as
+    those of other tests."""
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(autouse=True)

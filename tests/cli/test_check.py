@@ -34,9 +34,9 @@ def issuer(provider: Provider, *lines: str) -> str:
 
 
 def test_when_all_is_right_every_row_is_ok_and_the_exit_status_0(
-    run: Run, provider: Provider, shared_redis: RedisServer
+    run: Run, provider: Provider, redis_server: RedisServer
 ) -> None:
-    ended = run("check", config(shared_redis.url, issuer(provider)))
+    ended = run("check", config(redis_server.url, issuer(provider)))
     assert ended.status == 0
     assert ended.err == ""
     assert {verdict for verdict, _ in rows(ended).values()} == {"ok"}
@@ -44,7 +44,7 @@ def test_when_all_is_right_every_row_is_ok_and_the_exit_status_0(
     table = rows(ended)
     assert table["settings"] == ("ok", "1 issuer; apps: shop")
     assert table[f"issuer {provider.issuer}"] == ("ok", "discovery: 1 key for RS256")
-    assert f"redis 127.0.0.1:{shared_redis.port}/0" in table
+    assert f"redis 127.0.0.1:{redis_server.port}/0" in table
     assert table["redis role"] == ("ok", "primary")
     assert table["redis persistence"] == ("ok", "append-only file")
     assert table["redis eviction"] == ("ok", "noeviction")
@@ -59,8 +59,8 @@ def test_a_canary_is_named_with_its_app_and_its_pause(
     assert table["canary"] == ("ok", "app bird, each 5 min; how it goes, status says")
 
 
-def test_the_columns_are_in_line(run: Run, provider: Provider, shared_redis: RedisServer) -> None:
-    ended = run("check", config(shared_redis.url, issuer(provider)))
+def test_the_columns_are_in_line(run: Run, provider: Provider, redis_server: RedisServer) -> None:
+    ended = run("check", config(redis_server.url, issuer(provider)))
     details = [detail for _, detail in rows(ended).values()]
     lines = ended.out.splitlines()[: len(details)]
     assert len({len(line) - len(detail) for line, detail in zip(lines, details, strict=True)}) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backchannel_logout import AppKeys, Reader, ReaderKind
+from backchannel_logout import AppKeys, Reader, ReaderKind, Session, SessionGuard
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer, free_port
@@ -42,7 +42,12 @@ def test_a_running_service_is_healthy_until_its_redis_is_gone(
     try:
         assert receiver.post(provider.token()).status_code == 200
         ended = run("status", text)
+        assert (ended.status, "nobody has ever reported" in ended.out) == (3, True)
+        with SessionGuard(redis_server.url, app="shop") as guard:
+            guard.is_revoked(Session(provider.issuer, int(time.time()), sid="s9"))
+        ended = run("status", text)
         assert ended.status == 0
+        assert "reads: 1 asks (asked " in ended.out
         assert ended.out.endswith("\nnothing is wrong\n")
         assert "ok     service" in ended.out
         assert "1 event, the last" in ended.out
@@ -62,18 +67,60 @@ def test_a_running_service_is_healthy_until_its_redis_is_gone(
 
 
 def test_without_a_service_here_it_says_so_and_looks_at_redis(
-    run: Run, shared_redis: RedisServer, tmp_path: Path
+    run: Run, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     app = new_app()
-    text = settings(shared_redis, app, tmp_path)
+    text = settings(redis_server, app, tmp_path)
     ended = run("status", text, "--json")
     assert ended.status == 1
     assert verdicts(ended) == {"service": "?", f"app {app}": "WRONG", "journal": "ok"}
-    with shared_redis.client() as look:
+    with redis_server.client() as look:
         look.hset(AppKeys(app).meta, mapping={"v": "1", "max_session_age": "3600"})
     ended = run("status", text)
     assert ended.status == 0
-    assert "0 events; reads: nobody" in ended.out
+    assert "0 events; not reporting" in ended.out
+
+
+def test_an_app_that_was_renamed_is_named_until_its_meta_is_gone(
+    run: Run, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """By `status` and `check`, with the command that removes it; a control sequence is nobody's."""
+    new, old = AppKeys("node2"), AppKeys("node")
+    text = settings(redis_server, "node2", tmp_path)
+    with redis_server.client() as look:
+        for keys in (new, old):
+            look.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
+        look.hset("bcl:v1:{\x1b[2J}:meta", "v", "1")
+        look.hset(AppKeys("typo").readers, "asks", "{}")
+        for command in ("status", "check"):
+            ended = run(command, text)
+            assert "app node  " in ended.out, command
+            assert f"redis-cli DEL '{old.meta}'" in ended.out
+            assert "app typo  " in ended.out
+            assert "\x1b" not in ended.out
+        found = json.loads(run("status", text, "--json").out)
+        assert [one["app"] for one in found["unserved"]["apps"]] == ["node", "typo"]
+        assert {row["verdict"] for row in found["rows"] if row["what"] == "app node"} == {"warn"}
+        look.expire(old.meta, 86400)
+        assert "another receiver serves it" in run("status", text).out
+        look.delete(old.meta, AppKeys("typo").readers)
+        assert "no client of these settings" not in run("status", text).out
+
+
+@pytest.mark.parametrize("command", ["status", "check"])
+def test_sessions_without_the_sid_of_the_logout_tokens_name_the_setting_to_change(
+    command: str, run: Run, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    text = settings(redis_server, "shop", tmp_path)
+    keys = AppKeys("shop")
+    with redis_server.client() as look:
+        look.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
+        look.xadd(keys.events, revocation("shop").event.to_fields())  # type: ignore[arg-type]
+        with SessionGuard(redis_server.url, app="shop") as guard:
+            guard.is_revoked(Session(ISS, int(time.time()), sub="alice"))
+    assert 'Set both_claims = "user"' in run(command, text).out
+    mended = text.replace('"shop-web"', '"shop-web", both_claims = "user"')
+    assert "both_claims" not in run(command, mended).out
 
 
 def test_what_an_app_has_not_dealt_with_is_a_warning(

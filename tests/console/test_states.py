@@ -249,3 +249,22 @@ def test_an_app_that_nobody_reads_is_not_complete(scene: ApiScene, page: Page) -
     story(page, sid="unread")
     expect(page.locator(SENTENCE)).to_contain_text("is read by nobody now")
     assert api(scene, "unread") == "not_read"
+
+
+def test_an_app_that_never_reported_is_not_wrong_and_one_without_sids_is_told_what_to_change(
+    scene: ApiScene, page: Page
+) -> None:
+    assert scene.receiver.post(scene.keys.token(sid="gone", aud="news-web")).status_code == 200
+    page.goto("/console/apps")
+    news = page.locator("section", has=page.locator("h2", has_text="news"))
+    expect(news.locator(".pill.wait")).to_have_text("not reporting")
+    expect(news.locator(".pill.bad")).to_have_count(0)
+    expect(news.locator(".note.wait")).to_contain_text("may not write its report")
+    iss = scene.keys.issuer
+    report = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time() - 7200, sid={iss: False})
+    scene.redis.hset(AppKeys("news").readers, report.name, report.to_json())
+    page.reload()
+    expect(news.locator(".pill.good")).to_have_text("1 asks")
+    expect(news).to_contain_text("asked 2 h ago")
+    expect(news.locator(".note.wait")).to_contain_text('Set both_claims = "user"')
+    scene.redis.delete(AppKeys("news").readers)

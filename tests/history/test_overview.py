@@ -98,6 +98,15 @@ async def test_an_app_that_has_not_asked_for_more_than_a_week_is_silent(
     assert (app.active, app.silent, app.asked_at) == (0, 1, None)
 
 
+async def test_a_reader_that_has_just_ended_is_nobody_that_is_silent(
+    history: History, shelf: Shelf
+) -> None:
+    ended = Reader(name="ended", kind=ReaderKind.ENDED, at=time.time())
+    shelf.look.hset(shelf.keys.readers, ended.name, ended.to_json())
+    (app,) = await history.overviews()
+    assert (app.active, app.silent, app.reported) == (0, 0, True)
+
+
 async def test_one_app_s_fault_leaves_the_others_alone(
     new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer
 ) -> None:

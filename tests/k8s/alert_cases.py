@@ -230,6 +230,13 @@ CASES: dict[str, Case] = {
             },
         ],
     ),
+    "LogoutAppUnserved": Case(
+        fires={'bcl_app_unserved{app="old"}': "1x60"},
+        quiet=[
+            {'bcl_app_unserved{app="old"}': "1x10 stale"},
+            {'bcl_app_readers{app="shop",kind="cache"}': "1x60"},
+        ],
+    ),
     "LogoutAppBehind": Case(
         fires={'bcl_app_group_lag_events{app="shop"}': "50x60"},
         quiet={'bcl_app_group_lag_events{app="shop"}': "50x25 0x60"},

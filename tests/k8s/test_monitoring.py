@@ -148,6 +148,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
                 )  # fmt: skip
                 fields: Any = event.to_fields()
                 client.xadd(AppKeys("shop").events, fields, id=f"{at * 1000}-0")
+            client.hset(AppKeys("old").meta, "max_session_age", "60")
         receiver = Receiver(
             directory / "receiver",
             config(server.url, f'issuer = "{provider.issuer}"') + "\n[canary]\ninterval = 1\n",

@@ -30,7 +30,7 @@ from app.history import (
 )
 from app.history.conclusion import concluded
 from app.history.notes import WAITS
-from app.history.status import app_rows, service_rows
+from app.history.status import app_rows, service_rows, unread_rows
 from app.presets import presets
 from app.sessions.interface import SessionProvider
 from app.settings import Settings
@@ -298,8 +298,9 @@ class Pages:
             except Unreadable:
                 plots[one.app] = None
         return self._rendering.page(
-            request, "apps", apps=overviews, plots=plots, now=self._records.clock()
-        )
+            request, "apps", apps=overviews, plots=plots, now=self._records.clock(),
+            notes={one.app: [row.detail for row in unread_rows(one)] for one in overviews},
+        )  # fmt: skip
 
     async def health(self, request: Request) -> Response:
         found = query(request, "before")

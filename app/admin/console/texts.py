@@ -173,6 +173,8 @@ TEXTS = {
     "apps_lead": "Who reads, how far they are, and how soon they let go.",
     "readers": "Readers",
     "nobody": "nobody reads now",
+    "not_reporting": "not reporting",
+    "asked": "asked",
     "silent": "silent",
     "behind": "Behind",
     "events": "Events",
@@ -311,7 +313,7 @@ PROOFS = {
     Standing.WAITING: "Somebody reads and has not come to it",
     Standing.FAILED: "A listener has given it up",
     Standing.SILENT: "Somebody has read once, and nobody reads now",
-    Standing.NOBODY: "Nobody reads, and nobody ever has",
+    Standing.NOBODY: "Not reporting: no guard or listener of the app ever has",
 }
 
 STEPS = {

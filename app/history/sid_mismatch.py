@@ -1,0 +1,49 @@
+"""Sessions that no logout token ends: the token names a ``sid``, and the sessions have none.
+
+Some providers send ``sid`` in the logout token and not in the ID token. With the default
+``both_claims = "session"`` such a token ends that session alone, which no app session is.
+"""
+
+from collections.abc import Collection, Iterable
+
+from backchannel_logout import AppKeys, Reader
+
+from .reading import Reading, needed, text
+from .streams import Fields, entries
+
+# The newest events, which are looked through for one of the issuer.
+_EVENTS = 100
+
+
+def issuers_without_sid(readers: Iterable[Reader], by_session: Collection[str]) -> set[str]:
+    """The issuers of ``by_session`` of whose sessions none has a ``sid``, as the guards report."""
+    has_sid: dict[str, bool] = {}
+    for reader in readers:
+        for iss, has in reader.sid.items():
+            has_sid[iss] = has_sid.get(iss, False) or has
+    return {iss for iss, has in has_sid.items() if not has and iss in by_session}
+
+
+async def sid_mismatches(
+    reading: Reading, keys: AppKeys, readers: Iterable[Reader], by_session: Collection[str]
+) -> tuple[str, ...]:
+    """Those of the issuers whose logout tokens name a ``sid`` and a ``sub``, for sessions of this
+    app that have no ``sid``.
+
+    ``by_session``: the names of the issuers whose tokens end one session. Raises `Unreadable`.
+    """
+    suspects = issuers_without_sid(readers, by_session)
+    if not suspects:
+        return ()
+    command = ("XREVRANGE", keys.events, "+", "-", "COUNT", _EVENTS)
+    (answer,) = await reading.of_app(keys.app, [command])
+    named = {_by_sid_and_sub(fields) for _, fields in entries(needed(answer))}
+    return tuple(sorted(suspects & named))
+
+
+def _by_sid_and_sub(fields: Fields) -> str:
+    """The issuer of such an event, or nothing."""
+    both = b"sid" in fields and b"sub" in fields
+    if fields.get(b"kind") != b"session" or fields.get(b"source") != b"backchannel-logout":
+        return ""
+    return text(fields.get(b"iss", b"")) if both else ""
