@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from app.publish.redis_fault import WAITAOF_MISSING
-from backchannel_logout import AppKeys
+from backchannel_logout import AppKeys, RevocationUnknown, SessionGuard
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, crashes, wait_for
 from tests.support.redis_server import RedisServer
@@ -220,6 +220,36 @@ def test_a_redis_that_came_back_empty_gets_its_meta_again(
     with redis_server.client() as client:
         client.flushall()
         wait_for(lambda: client.exists(KEYS.meta), "meta is written again", receiver)
+
+
+@pytest.mark.slow
+def test_no_ended_session_passes_while_an_emptied_redis_is_restored(
+    receiver: Receiver, provider: Provider, redis_server: RedisServer
+) -> None:
+    """A guard that checks without pause sees no answer, and then the end, never "alive"."""
+    ended = 500
+    for n in range(ended):
+        assert post(receiver, provider.token(sid=f"s{n}", jti=f"j{n}")).status_code == 200
+    session = {"iss": provider.issuer, "sid": "s0", "sub": None, "login_at": int(time.time()) - 60}
+    guard = SessionGuard(redis_server.url, app="shop")
+    verdicts: list[bool | None] = []
+
+    def check() -> bool:
+        try:
+            verdicts.append(guard.is_revoked(session))
+        except RevocationUnknown:
+            verdicts.append(None)
+        return verdicts[-1] is True
+
+    try:
+        assert check()
+        verdicts.clear()
+        with redis_server.client() as client:
+            client.flushall()
+        wait_for(check, "the session is known as ended again", receiver, every=0)
+    finally:
+        guard.close()
+    assert set(verdicts[:-1]) <= {None}
 
 
 def test_sigterm_lets_the_requests_in_flight_finish(

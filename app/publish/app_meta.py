@@ -55,16 +55,25 @@ class AppMetas:
         self._renew_at: dict[str, float] = {}
         self._complete: dict[str, tuple[bytes | None, bytes | None]] = {}
         """The lists of each app, as they last held all of our names."""
+        self._held: set[str] = set()
+        """Apps whose ``meta`` was lost and stays incomplete until their markers are restored."""
         self._refused: set[str] = set()
         """The apps of which the log says that their ``meta`` is refused."""
         self._may_expire = True
 
-    async def write(self, server: Redis, apps: Sequence[str]) -> bool:
+    async def write(
+        self,
+        server: Redis,
+        apps: Sequence[str],
+        holds: Callable[[str, bool], bool] = lambda _, __: False,
+    ) -> bool:
         """Write the ``meta`` of these apps where it is missing, differs or is due for renewal, and
         one of them always.
 
-        So a Redis that came back empty is served again, and whoever asks learns whether it takes
-        writes. True when one was missing. Raises what the library raises.
+        So a Redis that came back empty is served again, and the caller learns whether it takes
+        writes. ``holds`` gets an app and whether its ``meta`` has just been found missing; while it
+        is true only ``v`` is written, and guards do not answer. True when one was just found
+        missing. Raises what the library raises.
         """
         pipeline = server.pipeline(transaction=False)
         for app in apps:
@@ -72,22 +81,28 @@ class AppMetas:
         found = dict(zip(apps, await pipeline.execute(raise_on_error=False), strict=True))
         for app in self._find_refused(found):
             del found[app]
-        due = [app for app, old in found.items() if self._is_due(app, old)]
+        # Its version alone is what a write at a level of durability leaves there, and we ourselves.
+        incomplete = {app: old for app, old in found.items() if b"max_session_age" not in old}
+        lost = {app for app, old in incomplete.items() if app not in self._held or not old}
+        held = [app for app in incomplete if holds(app, app in lost)]
+        self._held = self._held - found.keys() | set(held)
+        due = [app for app in found if app not in self._held and self._is_due(app, found[app])]
         pipeline = server.pipeline(transaction=False)
-        if due:
+        if held or due:
+            for app in held:
+                pipeline.hset(AppKeys(app).meta, mapping={"v": str(VERSION)})
             for app in due:
                 pipeline.hset(AppKeys(app).meta, mapping=self._wanted(app, found[app]))
-            for app in due:
+            for app in (*held, *due):
                 pipeline.expire(AppKeys(app).meta, META_SECONDS)
         else:
             for app in [*found, *apps][:1]:
                 pipeline.hset(AppKeys(app).meta, mapping=self._core(app))
         answers = await pipeline.execute(raise_on_error=False)
-        self._see_that_all_was_written(answers, len(due))
+        self._see_that_all_was_written(answers, len(held) + len(due))
         for app in due:
             self._renew_at[app] = self._monotonic() + RENEW_SECONDS
-        # Its version alone is what a write at a level of durability leaves there.
-        return any(b"max_session_age" not in old for old in found.values())
+        return bool(lost)
 
     def _core(self, app: str) -> dict[Any, Any]:
         return {"v": str(VERSION), "max_session_age": str(self._apps[app])}
@@ -139,12 +154,12 @@ class AppMetas:
         self._refused = self._refused - found.keys() | refused
         return refused
 
-    def _see_that_all_was_written(self, answers: Sequence[Any], due: int) -> None:
+    def _see_that_all_was_written(self, answers: Sequence[Any], written: int) -> None:
         """Raises the first refusal. A user from before ``meta`` expired lacks one right."""
         for index, answer in enumerate(answers):
             if not isinstance(answer, Exception):
                 continue
-            if due and index >= due and isinstance(answer, NoPermissionError):
+            if written and index >= written and isinstance(answer, NoPermissionError):
                 if self._may_expire:
                     log.warning("redis", outcome="warned", what="meta_expiry", detail=str(answer))
                 self._may_expire = False

@@ -69,12 +69,19 @@ class Publisher:
             most_bytes=settings.recovery_max_bytes,
             clock=clock,
         )
-        self._recovery = Recovery(self.store, self._accepted, clock=clock, on_lost=on_lost)
+        self._recovery = Recovery(
+            self.store,
+            self._accepted,
+            clock=clock,
+            on_lost=on_lost,
+            on_restored=lambda: self.watch.look_soon(),  # noqa: PLW0108  it is made below
+        )
         self.watch = Watch(
             self.store,
             link,
             on_change=self._recovery.primary_changed,
             last=lambda: self._accepted.last,
+            holds=self._recovery.holds,
             clock=clock,
         )
         self._writes = GroupedWrites(self.store, [self._accepted])

@@ -48,9 +48,12 @@ class Recovery:
         *,
         clock: Callable[[], float] = time.time,
         on_lost: Callable[[int], None] = lambda _: None,
+        on_restored: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_lost`` is told how many were missing, when all of them have been written again."""
+        """``on_lost`` gets how many were missing, when all of them have been written again;
+        ``on_restored`` is called whenever apps may be served again: see `holds`."""
         self._on_lost = on_lost
+        self._on_restored = on_restored
         self._store = store
         self._accepted = accepted
         self._clock = clock
@@ -59,6 +62,10 @@ class Recovery:
         """What was missing, until everything was compared: also when a fault comes between."""
         self._stuck: set[str] = set()
         """The apps that take no writes now: their server is away, or their keys are forbidden."""
+        self._changes = self._compared = 0
+        """Changes that were reported, and those of them since which everything was compared."""
+        self._unrestored: set[str] = set()
+        """The apps that took no writes when everything else was compared."""
         self._written: set[int] = set()
         """The markers that this comparison has written: they do not say that an older logout of
         the same user is there."""
@@ -67,7 +74,17 @@ class Recovery:
 
     def primary_changed(self) -> None:
         """What was acknowledged may be lost."""
+        self._changes += 1
         self._changed.set()
+
+    def holds(self, app: str, lost: bool) -> bool:
+        """Whether markers of this app may still be missing in Redis that our copy holds.
+
+        ``lost``: its ``meta`` has just been found missing, so that a comparison is about to begin.
+        """
+        if not self._accepted.end:
+            return False
+        return lost or self._changes != self._compared or app in self._unrestored
 
     async def keep_recovering(self) -> None:
         """Compare after each change. Never returns."""
@@ -79,6 +96,8 @@ class Recovery:
             except Exception:
                 log.exception("recovery", outcome="failed", error="internal")
                 self._changed.set()
+                self._compared = self._changes  # a fault of ours must not end all service
+                self._on_restored()
                 await asyncio.sleep(_FIRST_PAUSE)
 
     async def recover(self) -> int:
@@ -105,12 +124,15 @@ class Recovery:
         return lost
 
     async def _compare_all(self) -> None:
+        changes = self._changes
         lately = self._accepted.since(LATELY_SECONDS, at_least=LATELY_BYTES)
         await self._compare(lately, None)
         if self._lost:
             # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
             log.error("recovery", outcome="older", lost=self._lost, action="compare_all")
             await self._compare(0, lately)
+        self._compared, self._unrestored = changes, set(self._stuck)
+        self._on_restored()
 
     async def _compare(self, after: int, last: int | None) -> None:
         """Entries behind the position ``after`` and up to ``last``; counts what was missing.

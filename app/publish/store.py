@@ -265,6 +265,11 @@ class Store:
         """The relying apps that it writes for."""
         return list(self._apps)
 
-    async def write_meta(self, server: Redis, apps: Sequence[str]) -> bool:
+    async def write_meta(
+        self,
+        server: Redis,
+        apps: Sequence[str],
+        holds: Callable[[str, bool], bool] = lambda _, __: False,
+    ) -> bool:
         """Write or renew the ``meta`` of these apps: see `AppMetas.write`."""
-        return await self._metas.write(server, apps)
+        return await self._metas.write(server, apps, holds)

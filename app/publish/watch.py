@@ -5,6 +5,7 @@ asynchronous, a snapshot is older, an empty disk has nothing): whoever is told w
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,8 @@ PULSE_SECONDS = 1.0
 class Watch:
     """``on_change`` is called when what was acknowledged may be lost.
 
-    ``last`` is what was acknowledged last: if its marker is gone, so may be others. Where several
+    ``holds`` says of which apps the markers are not yet restored: see `AppMetas.write`. ``last`` is
+    what was acknowledged last: if its marker is gone, so may be others. Where several
     processes watch one Redis that was flushed, only the first finds ``meta`` missing.
     """
 
@@ -40,12 +42,15 @@ class Watch:
         link: RedisLink,
         on_change: Callable[[], None],
         last: Callable[[], Revocation | None] = lambda: None,
+        holds: Callable[[str, bool], bool] = lambda _, __: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._link = link
         self._on_change = on_change
         self._last = last
+        self._holds = holds
+        self._look_now = asyncio.Event()
         self._clock = clock
         self._run_ids: dict[str, str] = {}
         self._faults: dict[str, str] = {"": "not asked yet"}
@@ -86,7 +91,14 @@ class Watch:
                 await self.look()
             except Exception:
                 log.exception("redis", outcome="failed", error="internal")
-            await asyncio.sleep(PULSE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PULSE_SECONDS):
+                    await self._look_now.wait()
+            self._look_now.clear()
+
+    def look_soon(self) -> None:
+        """Look before the next second: an app may be served again."""
+        self._look_now.set()
 
     async def look(self) -> None:
         """One look at every server; `last_error` and `down` tell."""
@@ -130,7 +142,7 @@ class Watch:
                 # Before the write: what a server says explains why it takes none.
                 self._tell_facts(place, info)
                 self.infos[place] = info
-                missing = bool(apps) and await self._store.write_meta(server, apps)
+                missing = bool(apps) and await self._store.write_meta(server, apps, self._holds)
                 missing = missing or await self._last_is_gone(server, apps)
         except EXCHANGE_FAULTS as error:
             if isinstance(fault := fault_of(error), RedisAway):

@@ -18,7 +18,7 @@ from app.settings_values import Durability
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Sentinels
-from tests.support.revocations import ISS, Shelf, numbered
+from tests.support.revocations import ISS, Shelf, new_app, numbered
 
 from .conftest import NewShelf
 
@@ -162,6 +162,62 @@ async def test_a_redis_that_was_flushed_gets_everything(
     assert await desk.look() == 1
     assert await desk.recovery.recover() == 2
     assert desk.missing(1, 2, 3) == []
+
+
+async def test_an_app_is_served_again_only_when_its_markers_are_back(
+    new_shelf: NewShelf, redis_server: RedisServer, accepted: Accepted
+) -> None:
+    """Guards take a missing ``max_session_age`` for "no answer", and never for "alive"."""
+    shelf = new_shelf(redis_server)
+    desk = Desk(shelf, accepted)
+    desk.watch = Watch(
+        shelf.store, shelf.link, desk.recovery.primary_changed, holds=desk.recovery.holds
+    )
+    meta = AppKeys(shelf.app).meta
+
+    async def served() -> bool:
+        await desk.watch.look()
+        return bool(shelf.look.hexists(meta, "max_session_age"))
+
+    assert await served(), "nothing was ever accepted: there is nothing to wait for"
+    await desk.recovery.recover()
+    await desk.accept(1, 2)
+    for _ in range(2):
+        shelf.look.flushall()
+        assert not await served()
+        assert not await served(), "a second look changes nothing"
+        assert shelf.look.hget(meta, "v") == "1"
+        assert shelf.look.ttl(meta) > 0
+        assert desk.missing(1, 2) == [1, 2]
+        assert await desk.recovery.recover() == 2
+        assert await served()
+        assert desk.missing(1, 2) == []
+
+
+async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
+    new_shelf: NewShelf, redis_server: RedisServer, accepted: Accepted
+) -> None:
+    other = new_app()
+    shelf = new_shelf(redis_server)
+    shelf = new_shelf(redis_server, apps={shelf.app: 3600, other: 3600})
+    shelf.app = next(app for app in shelf.store.apps if app != other)
+    recovery = Recovery(shelf.store, accepted)
+    for one in (numbered(1, shelf.app), numbered(2, other)):
+        await shelf.store.write([one])
+        accepted.remember(one)
+    shelf.look.flushall()
+    user = ("ACL", "SETUSER", "default")
+    shelf.look.execute_command(*user, "resetkeys", f"~bcl:v1:{{{shelf.app}}}:*")
+    recovery.primary_changed()
+    assert recovery.holds(shelf.app, lost=False)
+    task = asyncio.create_task(recovery.recover())
+    while recovery.holds(shelf.app, lost=False):
+        await asyncio.sleep(0.01)
+    assert recovery.holds(other, lost=False)
+    shelf.look.execute_command(*user, "allkeys")
+    recovery.primary_changed()
+    assert await task == 2
+    assert not recovery.holds(other, lost=False)
 
 
 async def test_what_is_older_than_the_last_minutes_is_written_again_too(
