@@ -3,7 +3,7 @@
 An app's backend shows its credential, and says in a header which of its sessions asks:
 
     Authorization: Bearer <the app's token in the settings>
-    Bcl-Session:   base64url of {"iss": ..., "sub": ..., "sid": ..., "login_at": ...}
+    Bcl-Session:   base64url of what `remember` stores: {"iss": ..., "login_at": ..., ...}
 
 A browser shows an access token that was made for this: see `access_token`.
 """
@@ -28,7 +28,7 @@ from .access_token import AccessTokens
 
 SESSION_HEADER = "bcl-session"
 
-# Four members, of which the longest has 1,024 characters.
+# Five members, of which the longest has 1,024 characters.
 _LONGEST_HEADER = 8192
 
 

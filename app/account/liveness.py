@@ -10,7 +10,7 @@ from collections.abc import Callable
 from app.admin.faults import redis_away
 from app.history.reading import Reading, Unreadable, needed
 from backchannel_logout import AppKeys, Verdict, decide, marker_keys
-from backchannel_logout.decision import whole_number
+from backchannel_logout.decision import sid_marker, whole_number
 
 from .caller import Caller, unauthorized
 
@@ -50,5 +50,7 @@ class Liveness:
             # A refreshed access token is younger than the logout that ended its session, so that
             # any marker of the session itself ends it, whatever its cutoff.
             return False
-        verdict = decide(caller.session, found.values(), max_session_age=age, now=now)
+        values = list(found.values())
+        own = sid_marker(caller.session, values)
+        verdict = decide(caller.session, values, max_session_age=age, now=now, sid_marker=own)
         return verdict is Verdict.ALIVE

@@ -32,6 +32,7 @@ from app.telemetry.hashes import keyed_hash
 from app.tokens import signed_jwt
 from app.words import TIME_FORMS, ago, bare, length, moment, one_line
 from backchannel_logout import Proof, Standing
+from backchannel_logout.session import whole_seconds
 
 from .parts import (
     WrongUsage,
@@ -123,7 +124,10 @@ def _pasted(arguments: argparse.Namespace) -> Question:
     if isinstance(iat, bool) or not isinstance(iat, int | float) or not math.isfinite(iat):
         raise WrongUsage("the token has no iat")
     print("the token was not verified: its claims are taken as they stand", file=sys.stderr)
-    return Question(iss=str(iss), sid=sid, sub=sub, login_at=math.floor(iat))
+    return Question(
+        iss=str(iss), sid=sid, sub=sub, login_at=math.floor(iat),
+        auth_time=whole_seconds(claims.get("auth_time")),
+    )  # fmt: skip
 
 
 async def _ask(

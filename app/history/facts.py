@@ -60,13 +60,15 @@ class Question:
     """Whom it is about: a session of ``iss`` (``sid``, with its user's ``sub`` where known), or a
     user (``sub`` alone), or whatever is the issuer's (neither).
 
-    ``login_at`` is the ``iat`` of the login's ID token, in whole seconds.
+    ``login_at`` is the ``iat`` of the login's ID token, in whole seconds, and ``auth_time`` when
+    the user had signed in at the provider; both are known where the token was pasted.
     """
 
     iss: str
     sid: str | None = None
     sub: str | None = None
     login_at: int | None = None
+    auth_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

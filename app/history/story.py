@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
-from backchannel_logout.decision import whole_number
+from backchannel_logout.decision import CODE_SECONDS, sid_marker, whole_number
 
 from .facts import AppStory, Marker, Question, Search, State, Told
 from .proofs import proven_told
@@ -44,7 +44,10 @@ async def _story(
     reading: Reading, app: str, question: Question, *, now: float, leeway: float, most: int
 ) -> AppStory:
     keys = AppKeys(app)
-    session = Session(question.iss, question.login_at or 0, sid=question.sid, sub=question.sub)
+    session = Session(
+        question.iss, question.login_at or 0, sid=question.sid, sub=question.sub,
+        auth_time=question.auth_time,
+    )  # fmt: skip
     wanted = marker_keys(keys, session)
     commands = [command for key in wanted for command in (("GET", key), ("PTTL", key))]
     meta, *found = await reading.of_app(app, [("HGET", keys.meta, "max_session_age"), *commands])
@@ -115,7 +118,9 @@ def _state(
     # Without a login its age says nothing.
     age = int(max_age) if question.login_at is not None else int(now) + 1
     try:
-        verdict = decide(session, values, max_session_age=age, now=now)
+        verdict = decide(
+            session, values, max_session_age=age, now=now, sid_marker=sid_marker(session, values)
+        )
     except ValueError:
         return State.UNKNOWN
     return {
@@ -129,7 +134,9 @@ def _floor(question: Question, markers: tuple[Marker, ...], leeway: float) -> fl
     """Before it no event matters, in epoch seconds: an event is written at its cutoff or later,
     as far as the clocks agree."""
     if question.login_at is not None:
-        return question.login_at - leeway - _CLOCKS
+        # A code that was redeemed after the logout: the login is the later of the two.
+        code = CODE_SECONDS if question.auth_time is not None else 0
+        return question.login_at - code - leeway - _CLOCKS
     cutoffs = [one.cutoff for one in markers if one.cutoff is not None]
     if question.sid is None or not cutoffs:
         return 0.0  # a user's sessions end at any time

@@ -79,7 +79,7 @@ def remember(request: HttpRequest, id_token_claims: Mapping[str, Any]) -> None:
     store = _session_of(request)
     login = _login_of(store)
     if login.happened:
-        store.update(members)
+        _replace(store, members)
     else:
         login.members = members
 
@@ -95,11 +95,13 @@ def _on_login(request: HttpRequest | None = None, **_: object) -> None:
         return  # a login without a session, as with a token
     login = _login_of(store)
     members, login.happened, login.members = login.members, True, None
-    if members is not None:
-        store.update(members)
-    else:
-        for member in session.SESSION_MEMBERS:
-            store.pop(member, None)
+    _replace(store, members or {})
+
+
+def _replace(store: Any, members: Mapping[str, Any]) -> None:
+    for member in session.SESSION_MEMBERS:
+        store.pop(member, None)
+    store.update(members)
 
 
 user_logged_in.connect(_on_login, dispatch_uid="backchannel_logout")

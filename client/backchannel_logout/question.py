@@ -27,7 +27,7 @@ from redis.exceptions import (
 )
 
 from .connection import Command
-from .decision import Verdict, decide, marker_keys, whole_number
+from .decision import Verdict, decide, marker_keys, sid_marker, whole_number
 from .keys import AppKeys
 from .near.cache import NearCache
 from .readers import ASKS_EVERY, MOST_ISSUERS, asks
@@ -262,19 +262,21 @@ class Reading:
     def dead(self, question: Question, markers: Sequence[bytes | str | None]) -> list[bool]:
         """Judge each session by its share of the answer."""
         rest, now = iter(markers), self._clock()
+        dead = []
         try:
-            return [
-                decide(
+            for session, count in zip(question.sessions, question.counts, strict=True):
+                own = list(islice(rest, count))
+                verdict = decide(
                     session,
-                    list(islice(rest, count)),
+                    own,
                     max_session_age=self._max_session_age,
                     now=now,
+                    sid_marker=sid_marker(session, own),
                 )
-                is not Verdict.ALIVE
-                for session, count in zip(question.sessions, question.counts, strict=True)
-            ]
+                dead.append(verdict is not Verdict.ALIVE)
         except ValueError:
             _unreadable()
+        return dead
 
     def without_answer(self, question: Question, error: Exception) -> list[bool]:
         """The verdicts where Redis gave none. A wrong setting is never taken for an outage."""

@@ -13,8 +13,8 @@ MAX_AHEAD = 86_400
 """Seconds by which a login may lie ahead of our clock. No marker reaches one that lies years ahead,
 as a time in milliseconds does."""
 
-SESSION_MEMBERS = ("iss", "sub", "sid", "login_at")
-"""The four members that `remember` stores in the app's session."""
+SESSION_MEMBERS = ("iss", "sub", "sid", "login_at", "auth_time")
+"""What `remember` stores of a login; ``auth_time`` only where the ID token has it."""
 
 
 class SessionNotIdentified(ValueError):
@@ -27,27 +27,34 @@ class Session:
 
     ``login_at`` is the ``iat`` of the ID token of the login that opened it, in whole epoch
     seconds. A refreshed ID token has a newer ``iat`` and never changes it: otherwise a
-    refresh after the logout would bring the session back to life.
+    refresh after the logout would bring the session back to life. ``auth_time`` is when the user
+    signed in at the provider, in whole epoch seconds, where the ID token says it.
     """
 
     iss: str
     login_at: int
     sid: str | None = None
     sub: str | None = None
+    auth_time: int | None = None
 
     @classmethod
     def from_mapping(cls, session: Mapping[str, Any]) -> Self:
         """Read what `remember` stored. Raises `SessionNotIdentified` where it is not there."""
-        iss, login_at = session.get("iss"), session.get("login_at")
-        sid, sub = session.get("sid"), session.get("sub")
-        if not _is_text(iss) or not iss:
+        # Every request of a middleware comes here.
+        get = session.get
+        iss, login_at, auth_time = get("iss"), get("login_at"), get("auth_time")
+        sid, sub = get("sid"), get("sub")
+        if not iss or not _is_text(iss):
             raise SessionNotIdentified("the session has no issuer (iss); call remember() at login")
         if isinstance(login_at, bool) or not isinstance(login_at, int):
             raise SessionNotIdentified("the session has no login_at; call remember() at login")
-        for name, value in (("sid", sid), ("sub", sub)):
-            if value is not None and not _is_text(value):
-                raise SessionNotIdentified(f"the session's {name} is not a string")
-        return cls(iss=iss, login_at=login_at, sid=sid, sub=sub)
+        if sid is not None and not _is_text(sid):
+            raise SessionNotIdentified("the session's sid is not a string")
+        if sub is not None and not _is_text(sub):
+            raise SessionNotIdentified("the session's sub is not a string")
+        if auth_time is not None:
+            auth_time = whole_seconds(auth_time)
+        return cls(iss, login_at, sid, sub, auth_time)
 
 
 def remember(
@@ -60,7 +67,7 @@ def remember(
 
     Call it once, at the login, with the claims of the **verified** ID token; never at a
     refresh, whose newer ``iat`` would bring a session back to life that was ended in between.
-    Called again for the same login it changes nothing; a new login replaces all four members.
+    Called again for the same login it changes nothing; a new login replaces all members.
     A refresh is told from a login by ``auth_time`` where the provider sends it (OpenID Connect
     Core 1.0, section 12.2): it is then refused, and logged. Without it, nothing can tell: clear
     the session at each login, or the log has a warning for a newer ``iat`` of the same login.
@@ -72,8 +79,11 @@ def remember(
         "iss": id_token_claims.get("iss"),
         "sub": id_token_claims.get("sub"),
         "sid": id_token_claims.get("sid"),
-        "login_at": _rounded_down(id_token_claims.get("iat")),
+        "login_at": _login_at(id_token_claims.get("iat")),
     }
+    auth_time = whole_seconds(id_token_claims.get("auth_time"))
+    if auth_time is not None:
+        members["auth_time"] = auth_time
     login = Session.from_mapping(members)
     if login.login_at > clock() + MAX_AHEAD:
         raise SessionNotIdentified(
@@ -88,6 +98,7 @@ def remember(
             "cleared. If this was a login, clear the session before it; at a refresh, do not call "
             "remember(): it would bring a session back to life that was ended in between"
         )
+    session.pop("auth_time", None)  # an earlier login's
     session.update(members)
 
 
@@ -122,19 +133,32 @@ def _is_refresh(session: Mapping[str, Any], auth_time: object) -> bool:
     return bool(auth_time <= session["login_at"])
 
 
-def _rounded_down(iat: object) -> int:
-    """An ``iat`` in whole seconds, as the receiver rounds its cutoffs. ``True`` is no number."""
-    if isinstance(iat, int) and not isinstance(iat, bool):
-        return iat
-    if isinstance(iat, float) and math.isfinite(iat):
-        return math.floor(iat)
-    raise SessionNotIdentified("the ID token's iat is not a number")
+def _login_at(iat: object) -> int:
+    """An ``iat`` in whole seconds. Raises `SessionNotIdentified`."""
+    seconds = whole_seconds(iat)
+    if seconds is None:
+        raise SessionNotIdentified("the ID token's iat is not a number")
+    return seconds
+
+
+def whole_seconds(time_of_claim: object) -> int | None:
+    """A time of a token, rounded down as the receiver rounds its cutoffs; None: it is no number.
+
+    ``True`` is no number either.
+    """
+    if isinstance(time_of_claim, int) and not isinstance(time_of_claim, bool):
+        return time_of_claim
+    if isinstance(time_of_claim, float) and math.isfinite(time_of_claim):
+        return math.floor(time_of_claim)
+    return None
 
 
 def _is_text(value: object) -> bool:
     """Whether it is a string that has a UTF-8 form; one with a lone surrogate has none."""
     if not isinstance(value, str):
         return False
+    if value.isascii():  # as nearly always
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 
 const MAX_AHEAD = 86_400; // seconds; no marker reaches a login that lies years ahead
+const CODE_SECONDS = 60; // by then, a code that was issued before a logout has been redeemed
 const REPORT_EVERY_MS = 60_000;
 const HASH_SECONDS = 30 * 86_400;
 const MOST_ISSUERS = 8; // in a report: it stays small
@@ -30,13 +31,15 @@ export function appKeys(app) {
 
 // Store in the app's session which login it belongs to. At the login only, with the claims of
 // the verified ID token: those of a refresh would bring an ended session back to life.
-export function remember(session, { iss, sub, sid, iat }, { clock = Date.now } = {}) {
+export function remember(session, { iss, sub, sid, iat, auth_time }, { clock = Date.now } = {}) {
   const login_at = typeof iat === 'number' ? Math.floor(iat) : NaN;
   const login = { iss, sub: sub ?? null, sid: sid ?? null, login_at };
   check(login);
   if (login_at > clock() / 1000 + MAX_AHEAD) {
     throw new TypeError("the ID token's iat is more than a day ahead: is it in milliseconds?");
   }
+  delete session.auth_time; // an earlier login's
+  if (Number.isFinite(auth_time)) login.auth_time = Math.floor(auth_time);
   Object.assign(session, login);
 }
 
@@ -57,10 +60,16 @@ export const markerKeys = (keys, { iss, sid, sub }) => [
 
 const wholeNumber = (text) => (/^-?[0-9]{1,18}$/.test(text) ? Number(text) : NaN);
 
-// 'revoked', 'expired' or 'alive', by the markers' values (null: no such key).
-export function decide({ login_at }, markers, { maxSessionAge, now }) {
+// The marker of the session's own id, out of the values of `markerKeys` in their order.
+export const sidMarkerOf = ({ sid }, markers) => (sid == null ? null : markers[1]);
+
+// 'revoked', 'expired' or 'alive', by the markers' values (null: no such key) in any order.
+export function decide({ login_at, auth_time }, markers, { sidMarker, maxSessionAge, now }) {
   const cutoffs = markers.filter((one) => one !== null).map(wholeNumber);
   if (cutoffs.some((cutoff) => login_at <= cutoff)) return 'revoked';
+  // Of a code that was issued before the logout of this session, and redeemed after it.
+  const ended = wholeNumber(sidMarker ?? '');
+  if (auth_time != null && auth_time <= ended && login_at <= ended + CODE_SECONDS) return 'revoked';
   if (cutoffs.some(Number.isNaN)) throw new RevocationUnknown('a marker is not a number');
   const outlived = login_at + maxSessionAge < now || login_at > now + MAX_AHEAD;
   return outlived ? 'expired' : 'alive';
@@ -125,7 +134,8 @@ export class SessionGuard {
     }
     checkServed(session, issuers, this.#keys);
     const now = this.clock() / 1000;
-    return decide(session, markers, { maxSessionAge, now }) !== 'alive';
+    const sidMarker = sidMarkerOf(session, markers);
+    return decide(session, markers, { sidMarker, maxSessionAge, now }) !== 'alive';
   }
 
   // One round trip: the client sends all commands together. `meta` goes with each check: a Redis

@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { UnreadableEvent, fromFields, fromJson } from './events.mjs';
 import {
   NotServed, RevocationUnknown, appKeys, checkServed, decide, h, markerKeys, noteSid, remember,
-  reportCommands,
+  reportCommands, sidMarkerOf,
 } from './guard.mjs';
 
 const file = new URL('../../client/contract/vectors.json', import.meta.url);
@@ -64,7 +64,8 @@ const asked = (redis, session) =>
 each('decisions', vectors.decisions.cases, ({ session, redis, now, verdict }) => {
   const markers = asked(redis, session);
   for (const found of [markers, markers.toReversed()]) {
-    const decided = () => decide(session, found, { maxSessionAge, now });
+    const sidMarker = sidMarkerOf(session, markers);
+    const decided = () => decide(session, found, { sidMarker, maxSessionAge, now });
     if (verdict === 'unreadable') assert.throws(decided, RevocationUnknown);
     else assert.equal(decided(), verdict);
   }
@@ -76,7 +77,11 @@ each('stories', vectors.stories.cases, ({ steps }) => {
     if (login) remember(session, login, { clock: () => login.iat * 1000 });
     else if (refresh) assert.ok(refresh.iat > session.login_at); // nothing of it is remembered
     else if (write) Object.assign(redis, write);
-    else assert.equal(decide(session, asked(redis, session), { maxSessionAge, now }), check);
+    else {
+      const markers = asked(redis, session);
+      const sidMarker = sidMarkerOf(session, markers);
+      assert.equal(decide(session, markers, { sidMarker, maxSessionAge, now }), check);
+    }
   }
 });
 

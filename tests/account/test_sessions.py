@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backchannel_logout.account import AccountProxy
 from tests.account.stage import (
     BOB,
     NEWS_TOKEN,
@@ -161,6 +162,17 @@ def test_a_later_login_of_the_same_session_id_lives(alice: AccountScene) -> None
     own = alice.tenant.add(user)
     alice.receiver.post(alice.keys.token(sid=own, sub=user))
     assert alice.ids(alice.session(own, user, login_at=now() + 5)) == [own]
+
+
+def test_a_code_from_before_the_logout_lets_nobody_in(alice: AccountScene) -> None:
+    """What the app remembers of the user's sign-in reaches the receiver through the app's proxy."""
+    user = f"auth0|{secrets.token_hex(4)}"
+    own = alice.tenant.add(user)
+    alice.receiver.post(alice.keys.token(sid=own, sub=user))
+    proxy = AccountProxy(alice.url, SHOP_TOKEN)
+    for auth_time, status in ((now() - 600, 401), (now() + 4, 200)):
+        session = alice.session(own, user, login_at=now() + 5, auth_time=auth_time)
+        assert proxy.answer("GET", "/sessions", session, {}).status == status
 
 
 @pytest.mark.parametrize(

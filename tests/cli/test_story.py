@@ -118,7 +118,9 @@ def test_json_has_the_question_and_each_app_s_answer(run: Run, app: App) -> None
     login_at = int(time.time()) - 60
     ended = run("story", app.config, "--sub", "alice", "--login-at", str(login_at), "--json")
     answer = json.loads(ended.out)
-    assert answer["question"] == {"iss": ISS, "sid": None, "sub": "alice", "login_at": login_at}
+    assert answer["question"] == {
+        "iss": ISS, "sid": None, "sub": "alice", "login_at": login_at, "auth_time": None,
+    }  # fmt: skip
     assert answer["unverified"] is False
     (story,) = answer["apps"]
     assert (story["app"], story["state"], story["cause"]) == (app.name, "alive", None)
@@ -138,6 +140,21 @@ def test_a_pasted_id_token_says_whom_it_is_about_and_is_not_believed(
     assert answer["unverified"] is True
     assert answer["question"]["login_at"] == int(iat)
     assert answer["apps"][0]["state"] == "revoked"
+
+
+@pytest.mark.parametrize(("signed_in", "state"), [(-600, "revoked"), (30, "alive")])
+def test_a_pasted_id_token_says_when_the_user_signed_in(
+    signed_in: int, state: str, run: Run, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a code from before the logout is dead, as it is in the app."""
+    app.end()
+    (marker,) = revocation(app.name).marker_keys
+    cutoff = int(app.look.get(marker))
+    claims = {"iss": ISS, "sid": "s1", "sub": "alice", "iat": cutoff + 30}
+    paste(monkeypatch, id_token(**claims, auth_time=cutoff + signed_in))
+    answer = json.loads(run("story", app.config, "--id-token-stdin", "--json").out)
+    assert answer["question"]["auth_time"] == cutoff + signed_in
+    assert answer["apps"][0]["state"] == state
 
 
 GOOD = {"iss": ISS, "sid": "s1", "sub": "alice", "iat": 1}

@@ -26,10 +26,10 @@ import backchannel_logout.django
 from backchannel_logout import AppKeys, AsyncSessionGuard, SessionGuard, SessionNotIdentified
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
-from backchannel_logout.session import SESSION_MEMBERS
 from tests.support.django_project import django_project
 from tests.support.redis_server import RedisServer, free_port
 
+FOUR = ("iss", "sub", "sid", "login_at")
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -46,7 +46,7 @@ def claims(user: str, sid: str | None = "sid-1", iat: int = LOGIN) -> dict[str, 
 
 
 def me(request: HttpRequest) -> HttpResponse:
-    members = {name: request.session.get(name, "absent") for name in SESSION_MEMBERS}
+    members = {name: request.session.get(name, "absent") for name in FOUR}
     return JsonResponse({"user": request.session.get(auth.SESSION_KEY), **members})
 
 
@@ -209,7 +209,7 @@ def remembered(user: str, sid: str | None = "sid-1") -> dict[str, Any]:
     return {"iss": OP, "sub": user, "sid": sid, "login_at": LOGIN}
 
 
-FORGOTTEN = dict.fromkeys(SESSION_MEMBERS, "absent")
+FORGOTTEN = dict.fromkeys(FOUR, "absent")
 
 
 # -- alive and dead ------------------------------------------------------------------------

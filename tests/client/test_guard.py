@@ -176,6 +176,29 @@ def test_what_remember_stored_can_be_asked_for(
     assert guard.is_revoked(session) is True
 
 
+def test_a_code_from_before_the_logout_opens_no_session_after_it(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    """Where the ID token says when the user signed in, it is told from a new login."""
+    logout = LOGIN + 300
+    store.set(AppKeys(app).sid(OP, "sid-1"), logout)
+    guard = new_guard(shared_redis.url)
+
+    def login(iat: int, **claims: int) -> dict[str, Any]:
+        session: dict[str, Any] = {}
+        remember(session, {"iss": OP, "sub": "alice", "sid": "sid-1", "iat": iat, **claims})
+        return session
+
+    assert guard.is_revoked(login(logout + 20, auth_time=LOGIN)) is True
+    assert guard.is_revoked(login(logout + 61, auth_time=LOGIN)) is False
+    assert guard.is_revoked(login(logout + 2, auth_time=logout + 1)) is False
+    assert guard.is_revoked(login(logout + 20)) is False, "nothing tells it from a new login"
+    both = [login(logout + 20, auth_time=LOGIN), login(logout + 20, auth_time=logout + 1)]
+    found = guard.guard.which_revoked(map(Session.from_mapping, both))
+    dead = guard._runner.run(found) if guard._runner else found
+    assert dead == [Session.from_mapping(both[0])]
+
+
 @pytest.mark.usefixtures("store")
 def test_a_session_without_a_sid_beside_others_that_have_one_is_told_once(
     new_guard: NewGuard, shared_redis: RedisServer, caplog: pytest.LogCaptureFixture

@@ -1,7 +1,8 @@
 """How many sessions a near cache keeps, and which of them go."""
 
-from backchannel_logout import Session
+from backchannel_logout import Event, EventKind, Session
 from backchannel_logout.near.cache import NearCache
+from backchannel_logout.session import SESSION_MEMBERS
 
 ISS = "https://op.example"
 
@@ -37,3 +38,26 @@ def test_who_is_used_stays_also_where_others_came_since_it_was_half_full() -> No
         assert cache.alive(session(0)), f"gone when {number} had come"
         cache.put(session(number), cache.fence(), 60)
     assert cache.size == 8
+
+
+def test_the_answer_is_for_this_time_of_sign_in_alone() -> None:
+    """Of two sessions of one login, the one of an earlier sign-in may be dead."""
+    cache = filled(most=4, count=0)
+    later, earlier = (
+        Session(ISS, 1_000, sid="s1", sub="alice", auth_time=auth_time) for auth_time in (990, 400)
+    )
+    cache.put(later, cache.fence(), 60)
+    assert cache.alive(later)
+    for other in (earlier, session(1)):
+        assert not cache.alive(other)
+        assert not cache.alive({name: getattr(other, name) for name in SESSION_MEMBERS})
+    stored = {name: getattr(later, name) for name in SESSION_MEMBERS}
+    assert cache.alive(stored)
+    cache.put(session(1), cache.fence(), 60)
+    assert cache.alive({"iss": ISS, "sid": "s1", "sub": "alice", "login_at": 1_000})
+    logout = Event(
+        kind=EventKind.SESSION, iss=ISS, sid="s1", cutoff=900, app="shop", source="admin",
+        received_at=900.0,
+    )  # fmt: skip
+    cache.apply([logout])
+    assert cache.size == 0

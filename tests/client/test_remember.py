@@ -27,7 +27,36 @@ def test_a_login_is_remembered_in_four_members_and_nothing_else_is_touched() -> 
     session = {"cart": [1, 2]}
     remember(session, CLAIMS)
     assert session == {"cart": [1, 2], **REMEMBERED}
-    assert tuple(REMEMBERED) == SESSION_MEMBERS
+    assert (*REMEMBERED, "auth_time") == SESSION_MEMBERS
+
+
+@pytest.mark.parametrize(
+    ("auth_time", "remembered"), [(1795282441, 1795282441), (1795282441.9, 1795282441), (-0.5, -1)]
+)
+def test_when_the_user_signed_in_is_remembered_too(auth_time: float, remembered: int) -> None:
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS | {"auth_time": auth_time})
+    assert session == REMEMBERED | {"auth_time": remembered}
+    assert type(session["auth_time"]) is int
+    assert Session.from_mapping(session).auth_time == remembered
+
+
+@pytest.mark.parametrize(
+    "auth_time", [None, True, "1795282441", float("nan"), float("inf"), [1795282441], {}]
+)
+def test_an_auth_time_that_is_no_number_is_ignored(auth_time: Any) -> None:
+    """It is optional: a login is not refused for it, also where an app put it there itself."""
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS | {"auth_time": auth_time})
+    assert session == REMEMBERED
+    assert Session.from_mapping(session | {"auth_time": auth_time}).auth_time is None
+
+
+def test_a_new_login_without_auth_time_leaves_none_of_the_earlier_one() -> None:
+    session: dict[str, Any] = {}
+    remember(session, CLAIMS | {"auth_time": CLAIMS["iat"] - 5})
+    remember(session, CLAIMS | {"iat": CLAIMS["iat"] + 3600})
+    assert session == REMEMBERED | {"login_at": CLAIMS["iat"] + 3600}
 
 
 def test_what_was_remembered_is_a_session() -> None:

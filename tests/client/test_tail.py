@@ -118,6 +118,21 @@ async def test_a_login_after_the_logout_is_kept_and_the_one_before_is_not(
     assert await guard.which_revoked(ALICE, later) == [ALICE]
 
 
+async def test_a_login_by_a_code_from_before_the_logout_is_never_kept(
+    guard: WarmGuard, shelf: Shelf
+) -> None:
+    """Beside one of the same second whose user has signed in anew."""
+    anew, of_the_code = (
+        Session(ISS, NOW + 1, sid="s1", sub="alice", auth_time=NOW + when) for when in (1, -600)
+    )
+    await guard.warm(anew, of_the_code)
+    await shelf.write()
+    await guard.sees_the_end_of(of_the_code)
+    await guard.warm(anew)
+    assert not guard.is_warm(of_the_code)
+    assert await guard.which_revoked(anew, of_the_code) == [of_the_code]
+
+
 async def test_a_storm_of_logouts_ends_each_one(
     guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

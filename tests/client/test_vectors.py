@@ -29,6 +29,7 @@ from backchannel_logout import (
     prove,
     remember,
 )
+from backchannel_logout.decision import sid_marker
 from backchannel_logout.keys import VERSION
 from backchannel_logout.question import Reading
 
@@ -130,7 +131,7 @@ def test_app_name(case: dict[str, Any]) -> None:
 
 @cases(VECTORS["remember"]["cases"])
 def test_remember(case: dict[str, Any]) -> None:
-    """The four members, beside what the app's session already holds; or nothing at all."""
+    """The members, beside what the app's session already holds; or nothing at all."""
     session: dict[str, Any] = {"cart": 3}
     if case["remembered"] is None:
         with pytest.raises(SessionNotIdentified):
@@ -230,12 +231,14 @@ def test_decision(case: dict[str, Any]) -> None:
     found = [case["redis"].get(key) for key in wanted]
     as_bytes = [None if value is None else value.encode() for value in found]
     limits = {"max_session_age": VECTORS["decisions"]["max_session_age"], "now": case["now"]}
-    for markers in (found, found[::-1], as_bytes):
+    own = sid_marker(session, found)
+    own_as_bytes = sid_marker(session, as_bytes)
+    for markers, sid in ((found, own), (found[::-1], own), (as_bytes, own_as_bytes)):
         if case["verdict"] == "unreadable":
             with pytest.raises(ValueError, match="not a whole number"):
-                decide(session, markers, **limits)
+                decide(session, markers, sid_marker=sid, **limits)
         else:
-            assert decide(session, markers, **limits).value == case["verdict"]
+            assert decide(session, markers, sid_marker=sid, **limits).value == case["verdict"]
 
 
 def test_every_verdict_has_a_vector() -> None:
@@ -266,7 +269,10 @@ def test_story(case: dict[str, Any]) -> None:
                     for key in marker_keys(AppKeys(VECTORS["decisions"]["app"]), asked)
                 ]
                 age = VECTORS["decisions"]["max_session_age"]
-                assert decide(asked, found, max_session_age=age, now=now).value == verdict
+                decided = decide(
+                    asked, found, max_session_age=age, now=now, sid_marker=sid_marker(asked, found)
+                )
+                assert decided.value == verdict
             case _:
                 raise AssertionError(f"not a step: {step}")
 

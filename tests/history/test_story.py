@@ -74,6 +74,18 @@ async def test_the_login_decides_as_it_does_in_the_app(
     assert (await ask(history, question)).state is state
 
 
+async def test_a_code_from_before_the_logout_decides_as_it_does_in_the_app(
+    history: History, shelf: Shelf
+) -> None:
+    """Its event is found although it was written before the login."""
+    cutoff = await end(shelf)
+    question = Question(
+        iss=ISS, sid="s1", sub="alice", login_at=cutoff + 60, auth_time=cutoff - 600
+    )
+    story = await ask(history, question)
+    assert (story.state, story.cause and story.cause.event) == (State.REVOKED, shelf.events()[0])
+
+
 async def test_a_login_longer_ago_than_sessions_live_is_expired(history: History) -> None:
     question = Question(iss=ISS, sid="s1", login_at=int(time.time()) - 3602)
     assert (await ask(history, question)).state is State.EXPIRED

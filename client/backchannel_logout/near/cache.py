@@ -29,8 +29,8 @@ now: Callable[[], float] = (
     else time.monotonic
 )
 
-Key = tuple[str, str | None, str | None, int]
-"""A session: issuer, session id, user, login."""
+Key = tuple[str, str | None, str | None, int, int | None]
+"""A session: issuer, session id, user, login, and when the user signed in at the provider."""
 
 _NEVER = float("-inf")
 
@@ -68,11 +68,14 @@ class NearCache:
         """Whether the session is known to be alive now. False: ask Redis."""
         try:
             if type(session) is Session:
-                key: Any = (session.iss, session.sid, session.sub, session.login_at)
+                key: Any = (
+                    session.iss, session.sid, session.sub, session.login_at, session.auth_time
+                )  # fmt: skip
             else:
-                # Not `get`, for speed: `remember` stores all four.
+                # Not `get`, for speed: `remember` stores these four always.
                 one: Any = session
-                key = (one["iss"], one["sid"], one["sub"], one["login_at"])
+                auth_time = one.get("auth_time")
+                key = (one["iss"], one["sid"], one["sub"], one["login_at"], auth_time)
             at = self._clock()
             if at >= self._serves_until or at >= self._alive[key]:
                 return False
@@ -103,7 +106,7 @@ class NearCache:
             if fence != self._generation:
                 return
             iss = self._issuers.setdefault(session.iss, session.iss)
-            key = (iss, session.sid, session.sub, session.login_at)
+            key = (iss, session.sid, session.sub, session.login_at, session.auth_time)
             if key not in self._alive:
                 while len(self._alive) >= self._most:
                     self._unlist(self._alive.popitem(last=False)[0])
@@ -159,7 +162,7 @@ class NearCache:
             self._unlist(key)
 
     def _unlist(self, key: Key) -> None:
-        iss, sid, sub, _ = key
+        iss, sid, sub, *_ = key
         self._by_sid.discard((iss, sid), key)
         self._by_sub.discard((iss, sub), key)
 
