@@ -83,7 +83,8 @@ def home(request: HttpRequest) -> HttpResponse:
 def me(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return JsonResponse({"error": "not_signed_in"}, status=401)
-    return JsonResponse({name: request.session[name] for name in ("iss", "sub", "sid")})
+    login = request.session["backchannel_logout"]
+    return JsonResponse({name: login[name] for name in ("iss", "sub", "sid")})
 
 
 def logout(request: HttpRequest) -> HttpResponse:

@@ -99,8 +99,7 @@ def _on_login(request: HttpRequest | None = None, **_: object) -> None:
 
 
 def _replace(store: Any, members: Mapping[str, Any]) -> None:
-    for member in session.SESSION_MEMBERS:
-        store.pop(member, None)
+    session.forget(store)
     store.update(members)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from .session import Session, SessionNotIdentified
+from .session import Session, SessionNotIdentified, holds_login
 
 log = logging.getLogger("backchannel_logout")
 
@@ -91,8 +91,7 @@ class Gate:
 
     def examine(self, session: Mapping[str, Any]) -> Session | bool:
         """Whom to ask the guard about; or True: let the request through, False: end it."""
-        # Both: an app may have a `sid` of its own, for visitors who are not signed in, too.
-        if session.get("iss") is not None and session.get("login_at") is not None:
+        if holds_login(session):
             try:
                 return Session.from_mapping(session)
             except SessionNotIdentified:

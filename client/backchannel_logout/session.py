@@ -4,8 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 log = logging.getLogger("backchannel_logout")
 
@@ -13,22 +12,30 @@ MAX_AHEAD = 86_400
 """Seconds by which a login may lie ahead of our clock. No marker reaches one that lies years ahead,
 as a time in milliseconds does."""
 
+MEMBER = "backchannel_logout"
+"""The member of the app's session that `remember` fills."""
+
 SESSION_MEMBERS = ("iss", "sub", "sid", "login_at", "auth_time")
 """What `remember` stores of a login; ``auth_time`` only where the ID token has it."""
+
+# Earlier releases stored these at the top of the app's session, always all of them. Sessions live
+# for weeks, so they are still read there.
+_OLD_MEMBERS = ("iss", "sub", "sid", "login_at")
 
 
 class SessionNotIdentified(ValueError):
     """The mapping does not say which login it belongs to; see `remember`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """A session of the app, as its provider knows it.
 
     ``login_at`` is the ``iat`` of the ID token of the login that opened it, in whole epoch
     seconds. A refreshed ID token has a newer ``iat`` and never changes it: otherwise a
     refresh after the logout would bring the session back to life. ``auth_time`` is when the user
     signed in at the provider, in whole epoch seconds, where the ID token says it.
+
+    A tuple, so that it is the near cache's key as it is, and cheap to make for each request.
     """
 
     iss: str
@@ -39,9 +46,16 @@ class Session:
 
     @classmethod
     def from_mapping(cls, session: Mapping[str, Any]) -> Self:
-        """Read what `remember` stored. Raises `SessionNotIdentified` where it is not there."""
+        """Read what `remember` stored, out of the app's session or by itself.
+
+        Raises `SessionNotIdentified` where it is not there.
+        """
         # Every request of a middleware comes here.
         get = session.get
+        if (stored := get(MEMBER)) is not None:
+            if type(stored) is not dict and not isinstance(stored, Mapping):
+                raise SessionNotIdentified(f"{MEMBER} in the session is not what remember() stores")
+            get = stored.get
         iss, login_at, auth_time = get("iss"), get("login_at"), get("auth_time")
         sid, sub = get("sid"), get("sub")
         if not iss or not _is_text(iss):
@@ -63,11 +77,11 @@ def remember(
     *,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Store in the app's session which login it belongs to.
+    """Store in the app's session which login it belongs to, as one member, `MEMBER`.
 
     Call it once, at the login, with the claims of the **verified** ID token; never at a
     refresh, whose newer ``iat`` would bring a session back to life that was ended in between.
-    Called again for the same login it changes nothing; a new login replaces all members.
+    Called again for the same login it changes nothing; a new login replaces it.
     A refresh is told from a login by ``auth_time`` where the provider sends it (OpenID Connect
     Core 1.0, section 12.2): it is then refused, and logged. Without it, nothing can tell: clear
     the session at each login, or the log has a warning for a newer ``iat`` of the same login.
@@ -81,16 +95,17 @@ def remember(
         "sid": id_token_claims.get("sid"),
         "login_at": _login_at(id_token_claims.get("iat")),
     }
-    auth_time = whole_seconds(id_token_claims.get("auth_time"))
-    if auth_time is not None:
+    signed_in_at: Any = id_token_claims.get("auth_time")
+    if (auth_time := whole_seconds(signed_in_at)) is not None:
         members["auth_time"] = auth_time
     login = Session.from_mapping(members)
     if login.login_at > clock() + MAX_AHEAD:
         raise SessionNotIdentified(
             "the ID token's iat is more than a day ahead: is it in milliseconds, or a clock wrong?"
         )
-    if _is_newer_token_of_same_login(session, members):
-        if _is_refresh(session, id_token_claims.get("auth_time")):
+    known = _known(session)
+    if known is not None and _is_newer_token_of_same_login(known, login):
+        if auth_time is not None and signed_in_at <= known.login_at:
             log.warning("remember() was called for a login that is known; login_at stays as it is")
             return
         log.warning(
@@ -98,8 +113,26 @@ def remember(
             "cleared. If this was a login, clear the session before it; at a refresh, do not call "
             "remember(): it would bring a session back to life that was ended in between"
         )
-    session.pop("auth_time", None)  # an earlier login's
-    session.update(members)
+    forget(session)
+    # Not changed in place: frameworks save a session to which something was assigned.
+    session[MEMBER] = members
+
+
+def forget(session: MutableMapping[str, Any]) -> None:
+    """Remove what `remember` stored, and nothing of the app's own."""
+    if session.pop(MEMBER, None) is not None:
+        return
+    if all(name in session for name in _OLD_MEMBERS) and _known(session) is not None:
+        for name in _OLD_MEMBERS:
+            session.pop(name, None)
+
+
+def holds_login(session: Mapping[str, Any]) -> bool:
+    """Whether `remember` was called for the session, as far as can be seen."""
+    if session.get(MEMBER) is not None:
+        return True
+    # Both: an app may have a `sid` of its own, for visitors who are not signed in, too.
+    return session.get("iss") is not None and session.get("login_at") is not None
 
 
 def _see_that_these_are_claims(claims: object) -> None:
@@ -119,18 +152,16 @@ def _see_that_these_are_claims(claims: object) -> None:
         )
 
 
-def _is_newer_token_of_same_login(session: Mapping[str, Any], members: Mapping[str, Any]) -> bool:
-    known = session.get("login_at")
-    if isinstance(known, bool) or not isinstance(known, int) or members["login_at"] <= known:
-        return False
-    return all(session.get(name) == members[name] for name in ("iss", "sub", "sid"))
+def _known(session: Mapping[str, Any]) -> Session | None:
+    try:
+        return Session.from_mapping(session)
+    except SessionNotIdentified:
+        return None
 
 
-def _is_refresh(session: Mapping[str, Any], auth_time: object) -> bool:
-    """Whether the user has signed in at the provider no later than the session knows."""
-    if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
-        return False
-    return bool(auth_time <= session["login_at"])
+def _is_newer_token_of_same_login(known: Session, login: Session) -> bool:
+    same = (known.iss, known.sub, known.sid) == (login.iss, login.sub, login.sid)
+    return same and login.login_at > known.login_at
 
 
 def _login_at(iat: object) -> int:

@@ -10,7 +10,7 @@ import express from 'express';
 import session from 'express-session';
 import * as oidc from 'openid-client';
 import { createClient } from 'redis';
-import { SessionGuard, remember } from './guard.mjs';
+import { SessionGuard, remember, remembered } from './guard.mjs';
 
 const { ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP, SESSION_SECRET, PORT } = process.env;
 const { SESSION_REDIS_URL = REDIS_URL, RESAVE } = process.env;
@@ -45,9 +45,9 @@ app.use(session({
 // After the session, before everything that needs one. A session from before this was installed
 // does not say whose it is: it ends, too.
 app.use(async (req, res, next) => {
-  const { user, login_at } = req.session;
+  const { user } = req.session;
   if (user === undefined) return next();
-  if (login_at !== undefined && !(await guard.isRevoked(req.session))) return next();
+  if (remembered(req.session).login_at !== undefined && !(await guard.isRevoked(req.session))) return next();
   await promisify(req.session.destroy).call(req.session);
   res.clearCookie('shop').status(401);
   if (req.accepts('json', 'html') === 'json') return res.json({ error: 'session_ended' });
@@ -58,8 +58,10 @@ app.get('/', ({ session: { user } }, res) => {
   res.send(user === undefined ? SIGN_IN : 'You are signed in.');
 });
 
-app.get('/me', ({ session: { user, iss, sub, sid, login_at } }, res) => {
+app.get('/me', ({ session }, res) => {
+  const { user } = session;
   if (user === undefined) return res.status(401).json({ error: 'not_signed_in' });
+  const { iss, sub, sid, login_at } = remembered(session);
   return res.json({ user, iss, sub, sid, login_at });
 });
 

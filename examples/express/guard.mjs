@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 
+const MEMBER = 'backchannel_logout'; // of the app's session
 const MAX_AHEAD = 86_400; // seconds; no marker reaches a login that lies years ahead
 const CODE_SECONDS = 60; // by then, a code that was issued before a logout has been redeemed
 const REPORT_EVERY_MS = 60_000;
@@ -29,7 +30,7 @@ export function appKeys(app) {
   };
 }
 
-// Store in the app's session which login it belongs to. At the login only, with the claims of
+// Store in the app's session, as one member, which login it belongs to. At the login only, with the claims of
 // the verified ID token: those of a refresh would bring an ended session back to life.
 export function remember(session, { iss, sub, sid, iat, auth_time }, { clock = Date.now } = {}) {
   const login_at = typeof iat === 'number' ? Math.floor(iat) : NaN;
@@ -38,10 +39,16 @@ export function remember(session, { iss, sub, sid, iat, auth_time }, { clock = D
   if (login_at > clock() / 1000 + MAX_AHEAD) {
     throw new TypeError("the ID token's iat is more than a day ahead: is it in milliseconds?");
   }
-  delete session.auth_time; // an earlier login's
   if (Number.isFinite(auth_time)) login.auth_time = Math.floor(auth_time);
-  Object.assign(session, login);
+  const old = ['iss', 'sub', 'sid', 'login_at']; // at the top, by earlier releases, always all four
+  if (!(MEMBER in session) && old.every((name) => name in session)) {
+    for (const name of old) delete session[name];
+  }
+  session[MEMBER] = login;
 }
+
+// What `remember` stored; earlier releases did so at the top of the session.
+export const remembered = (session) => session[MEMBER] ?? session;
 
 function check({ iss, sub, sid, login_at }) {
   // Lone surrogates have no UTF-8: all of them would share one key.
@@ -124,18 +131,19 @@ export class SessionGuard {
 
   // Whether the session that `remember` filled is dead. Throws RevocationUnknown.
   async isRevoked(session) {
-    check(session);
-    noteSid(this.#sids, session);
-    const asked = this.#ask(markerKeys(this.#keys, session));
+    const login = remembered(session);
+    check(login);
+    noteSid(this.#sids, login);
+    const asked = this.#ask(markerKeys(this.#keys, login));
     const [markers, age, issuers] = await this.#inTime(asked);
     const maxSessionAge = wholeNumber(age ?? '');
     if (Number.isNaN(maxSessionAge)) {
       throw new RevocationUnknown(`no receiver has written ${this.#keys.meta}`);
     }
-    checkServed(session, issuers, this.#keys);
+    checkServed(login, issuers, this.#keys);
     const now = this.clock() / 1000;
-    const sidMarker = sidMarkerOf(session, markers);
-    return decide(session, markers, { sidMarker, maxSessionAge, now }) !== 'alive';
+    const sidMarker = sidMarkerOf(login, markers);
+    return decide(login, markers, { sidMarker, maxSessionAge, now }) !== 'alive';
   }
 
   // One round trip: the client sends all commands together. `meta` goes with each check: a Redis

@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { UnreadableEvent, fromFields, fromJson } from './events.mjs';
 import {
   NotServed, RevocationUnknown, appKeys, checkServed, decide, h, markerKeys, noteSid, remember,
-  reportCommands, sidMarkerOf,
+  remembered, reportCommands, sidMarkerOf,
 } from './guard.mjs';
 
 const file = new URL('../../client/contract/vectors.json', import.meta.url);
@@ -43,7 +43,30 @@ each('remember', vectors.remember.cases, ({ claims, remembered }) => {
   const clock = () => vectors.remember.now * 1000;
   if (remembered === null) assert.throws(() => remember(session, claims, { clock }), TypeError);
   else remember(session, claims, { clock });
-  assert.deepEqual(session, { cart: 3, ...remembered });
+  const stored = remembered && { backchannel_logout: remembered };
+  assert.deepEqual(session, { cart: 3, ...stored });
+});
+
+describe('the session of the app', () => {
+  const claims = { iss: 'https://op.example/', sub: 'alice', sid: 's1', iat: 1795283041 };
+  const { iat: login_at, ...names } = claims;
+  const login = { ...names, login_at };
+  const clock = () => claims.iat * 1000;
+
+  it('keeps what it has under the same names', () => {
+    const own = { iss: 'newsletter', sid: 'cart-17', login_at: 'today' };
+    const session = { ...own };
+    remember(session, claims, { clock });
+    assert.deepEqual(session, { ...own, backchannel_logout: login });
+    assert.deepEqual(remembered(session), login);
+  });
+
+  it('is read where an earlier release has stored the login, until the next one', () => {
+    const session = { cart: 3, ...login };
+    assert.equal(remembered(session).sid, 's1');
+    remember(session, { ...claims, sid: 's2' }, { clock });
+    assert.deepEqual(session, { cart: 3, backchannel_logout: { ...login, sid: 's2' } });
+  });
 });
 
 each('events that can be read', vectors.events.readable, ({ members, fields, json }) => {
@@ -75,12 +98,13 @@ each('stories', vectors.stories.cases, ({ steps }) => {
   const [session, redis] = [{}, {}];
   for (const { login, refresh, write, check, now } of steps) {
     if (login) remember(session, login, { clock: () => login.iat * 1000 });
-    else if (refresh) assert.ok(refresh.iat > session.login_at); // nothing of it is remembered
+    else if (refresh) assert.ok(refresh.iat > remembered(session).login_at); // and not remembered
     else if (write) Object.assign(redis, write);
     else {
-      const markers = asked(redis, session);
-      const sidMarker = sidMarkerOf(session, markers);
-      assert.equal(decide(session, markers, { sidMarker, maxSessionAge, now }), check);
+      const login = remembered(session);
+      const markers = asked(redis, login);
+      const sidMarker = sidMarkerOf(login, markers);
+      assert.equal(decide(login, markers, { sidMarker, maxSessionAge, now }), check);
     }
   }
 });

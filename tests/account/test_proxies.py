@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backchannel_logout.account import AccountProxy
+from backchannel_logout.session import MEMBER
 from tests.account.stage import SHOP_TOKEN, AccountScene
 from tests.support.redis_server import free_port
 
@@ -60,11 +61,24 @@ def test_a_path_that_is_none_of_these_is_not_passed_on(alice: AccountScene, path
     assert proxy(alice).answer("GET", path, {}, {}).status == 404
 
 
-@pytest.mark.parametrize("session", [{}, {"name": "Alice"}, {"iss": "x", "login_at": "y"}])
+@pytest.mark.parametrize(
+    "session", [{}, {"name": "Alice"}, {"iss": "x", "login_at": "y"}, {MEMBER: "x"}]
+)
 def test_who_is_not_signed_in_is_not_passed_on(
     alice: AccountScene, session: dict[str, Any]
 ) -> None:
     assert proxy(alice).answer("GET", "/sessions", session, SAME).status == 401
+
+
+@pytest.mark.parametrize("form", ["remembered", "of an earlier release"])
+def test_the_login_is_found_in_the_apps_session(alice: AccountScene, form: str) -> None:
+    """What the app has under the same names is not taken for it."""
+    own = alice.tenant.add(alice.user)
+    login = alice.session(own)
+    session = login if form != "remembered" else {MEMBER: login, "sid": "cart", "sub": "x"}
+    answer = proxy(alice).answer("GET", "/sessions", session | {"cart": 1}, SAME)
+    assert answer.status == 200
+    assert own in answer.body.decode()
 
 
 @pytest.mark.parametrize(

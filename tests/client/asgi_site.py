@@ -72,6 +72,7 @@ async def login(request: Request) -> Response:
     body = await request.json()
     request.session.clear()
     request.session["user"] = "alice"
+    request.session.update(body.get("members", {}))
     if body.get("remember", True):
         iat = body.get("iat", int(time.time()) - 2)
         remember(

@@ -16,7 +16,7 @@ from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
 from tests.support.redis_server import RedisServer
 
-from .asgi_site import NewSite, me
+from .asgi_site import ISS, NewSite, me
 
 PAGE = {"Accept": "text/html,*/*"}
 
@@ -107,6 +107,17 @@ async def test_a_session_from_before_the_installation(
         async with site.browser(None, remember=False) as browser:
             assert (await browser.get("/me")).status_code == status
     assert caplog.text.count("remember() was not called") == 1
+
+
+async def test_a_session_of_an_earlier_release_ends(new_site: NewSite) -> None:
+    """It has its login at the top of the session."""
+    site = await new_site()
+    old = {"iss": ISS, "sub": "alice", "sid": "one", "login_at": int(time.time()) - 2}
+    async with site.browser(None, remember=False, members=old) as browser:
+        assert (await browser.get("/me")).json() == {"user": "alice"}
+        site.end("one")
+        assert (await browser.get("/me")).json() == {"error": "session_ended"}
+        assert (await browser.get("/me")).json() == {"user": None}
 
 
 async def test_the_wrong_order_of_the_middlewares_is_loud(shared_redis: RedisServer) -> None:

@@ -26,10 +26,11 @@ import backchannel_logout.django
 from backchannel_logout import AppKeys, AsyncSessionGuard, SessionGuard, SessionNotIdentified
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
+from backchannel_logout.session import MEMBER
 from tests.support.django_project import django_project
 from tests.support.redis_server import RedisServer, free_port
 
-FOUR = ("iss", "sub", "sid", "login_at")
+FORGOTTEN = dict.fromkeys(("iss", "sub", "sid", "login_at"), "absent")
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -46,8 +47,9 @@ def claims(user: str, sid: str | None = "sid-1", iat: int = LOGIN) -> dict[str, 
 
 
 def me(request: HttpRequest) -> HttpResponse:
-    members = {name: request.session.get(name, "absent") for name in FOUR}
-    return JsonResponse({"user": request.session.get(auth.SESSION_KEY), **members})
+    old = {name: request.session.get(name, "absent") for name in FORGOTTEN}
+    remembered = request.session.get(MEMBER, old)
+    return JsonResponse({"user": request.session.get(auth.SESSION_KEY), **remembered})
 
 
 def user_of(request: HttpRequest) -> tuple[Any, dict[str, Any]]:
@@ -90,12 +92,22 @@ def wrapped_login(request: HttpRequest) -> HttpResponse:
     return me(request)
 
 
+def of_earlier_release(request: HttpRequest) -> HttpResponse:
+    """Signed in, with the login where earlier releases stored it."""
+    user, known = user_of(request)
+    auth.login(request, user)
+    request.session.update({name: known[name] for name in ("iss", "sub", "sid")})
+    request.session["login_at"] = known["iat"]
+    return HttpResponse()
+
+
 class Urls:
     urlpatterns = [  # noqa: RUF012  Django's name
         path("me", me),
         path("login/<order>", login),
         path("alogin/<order>", alogin),
         path("wrapped-login", wrapped_login),
+        path("of-earlier-release", of_earlier_release),
         path("sign-in", me, name="sign-in-page"),
     ]
 
@@ -207,9 +219,6 @@ def store(shared_redis: RedisServer, app: str) -> Iterator[redis.Redis]:
 
 def remembered(user: str, sid: str | None = "sid-1") -> dict[str, Any]:
     return {"iss": OP, "sub": user, "sid": sid, "login_at": LOGIN}
-
-
-FORGOTTEN = dict.fromkeys(FOUR, "absent")
 
 
 # -- alive and dead ------------------------------------------------------------------------
@@ -399,7 +408,7 @@ def test_a_login_over_that_of_another_user_is_remembered(
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_another_login_of_the_same_user_replaces_all_four(
+def test_another_login_of_the_same_user_replaces_the_one_before(
     order: str, new_browser: NewBrowser
 ) -> None:
     browser = new_browser()
@@ -416,6 +425,27 @@ def test_a_login_with_a_password_forgets_the_login_before_it(
     browser = new_browser(on_unidentified="allow")
     browser.sign_in("alice")
     assert browser.sign_in(user, order="without") | {"user": ""} == {"user": "", **FORGOTTEN}
+    answer = browser.get("/me").json()
+    assert answer.pop("user") is not None
+    assert answer == FORGOTTEN
+
+
+def test_a_session_of_an_earlier_release_ends(
+    new_browser: NewBrowser, app: str, store: redis.Redis
+) -> None:
+    browser = new_browser()
+    browser.get("/of-earlier-release?user=alice&sid=sid-1")
+    assert browser.get("/me").json() | {"user": ""} == {"user": "", **remembered("alice")}
+    store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
+    assert browser.get("/me").json() == {"error": "session_ended"}
+    assert browser.get("/me").json() == {"user": None, **FORGOTTEN}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_login_with_a_password_forgets_one_of_an_earlier_release(new_browser: NewBrowser) -> None:
+    browser = new_browser(on_unidentified="allow")
+    browser.get("/of-earlier-release?user=alice&sid=sid-1")
+    browser.sign_in("alice", order="without")
     answer = browser.get("/me").json()
     assert answer.pop("user") is not None
     assert answer == FORGOTTEN

@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 from backchannel_logout import AppKeys, SessionGuard, remember
 from backchannel_logout.flask import BackchannelLogout
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
+from backchannel_logout.session import MEMBER
 from tests.support.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
@@ -145,9 +146,7 @@ def test_a_living_session_reaches_the_app(shop: Shop) -> None:
     answer = browser.get("/me")
     assert answer.status_code == 200
     assert answer.json
-    assert {"iss": OP, "sub": "alice", "sid": "sid-1", "login_at": LOGIN}.items() <= (
-        answer.json.items()
-    )
+    assert answer.json[MEMBER] == {"iss": OP, "sub": "alice", "sid": "sid-1", "login_at": LOGIN}
     assert shop.hook_saw == ["/login", "/me"]
 
 
@@ -169,6 +168,40 @@ def test_a_visitor_whose_session_has_a_member_of_the_apps_own_is_not_locked_out(
     with browser.session_transaction() as session:
         session[own] = "cart-17"
     assert is_signed_out(browser.get("/me"))
+
+
+@pytest.mark.parametrize("own", ["cart-17", 17])
+def test_what_the_app_has_under_those_names_is_its_own(
+    own: object, shop: Shop, store: redis.Redis
+) -> None:
+    """The user is not locked out, and the logout still finds the session."""
+    alice = shop.browser(ALICE)
+    mine = dict.fromkeys(("iss", "sub", "sid", "login_at"), own)
+    with alice.session_transaction() as session:
+        session.update(mine)
+    answer = alice.get("/me")
+    assert answer.status_code == 200
+    assert answer.json
+    assert mine.items() <= answer.json.items()
+    store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
+    assert alice.get("/me").json == SESSION_ENDED
+
+
+def test_a_session_of_an_earlier_release_ends_and_its_neighbour_lives(
+    shop: Shop, store: redis.Redis
+) -> None:
+    """It has its login at the top. An upgrade signs nobody out, and leaves nobody signed in."""
+    alice, bob = shop.browser(), shop.browser()
+    for browser, user, sid in ((alice, "alice", "sid-1"), (bob, "bob", "sid-2")):
+        with browser.session_transaction() as session:
+            session |= {"user": user, "iss": OP, "sub": user, "sid": sid, "login_at": LOGIN}
+    assert alice.get("/me").status_code == 200
+    store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
+    assert alice.get("/me").json == SESSION_ENDED
+    assert is_signed_out(alice.get("/me"))
+    assert bob.get("/me").status_code == 200
+    assert bob.post("/login", json=ALICE | {"sid": "sid-3"}).status_code == 204
+    assert {"iss", "sub", "sid", "login_at"}.isdisjoint(bob.get("/me").json or {})
 
 
 MARKERS: dict[str, tuple[Callable[[AppKeys], str], dict[str, Any]]] = {

@@ -170,10 +170,14 @@ def test_what_remember_stored_can_be_asked_for(
 ) -> None:
     session: dict[str, Any] = {"cart": 1}
     remember(session, {"iss": OP, "sub": "alice", "sid": "sid-1", "iat": LOGIN + 0.9})
-    guard = new_guard(shared_redis.url)
-    assert guard.is_revoked(session) is False
+    by_itself = {"iss": OP, "sub": "alice", "sid": "sid-1", "login_at": LOGIN}
+    of_an_earlier_release = {"cart": 1, **by_itself}
+    guard = new_guard(shared_redis.url, near_cache=0)
+    for one in (session, by_itself, of_an_earlier_release):
+        assert guard.is_revoked(one) is False
     store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
-    assert guard.is_revoked(session) is True
+    for one in (session, by_itself, of_an_earlier_release):
+        assert guard.is_revoked(one) is True
 
 
 def test_a_code_from_before_the_logout_opens_no_session_after_it(

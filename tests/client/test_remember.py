@@ -1,11 +1,12 @@
 """`remember` and `Session`: which login an app's session belongs to."""
 
+import json
 from typing import Any
 
 import pytest
 
 from backchannel_logout import Session, SessionNotIdentified, remember
-from backchannel_logout.session import SESSION_MEMBERS
+from backchannel_logout.session import MEMBER, SESSION_MEMBERS, forget
 
 CLAIMS = {
     "iss": "https://op.example/",
@@ -23,10 +24,19 @@ REMEMBERED = {
 }
 
 
-def test_a_login_is_remembered_in_four_members_and_nothing_else_is_touched() -> None:
-    session = {"cart": [1, 2]}
+def stored(**changes: Any) -> dict[str, Any]:
+    """A session of the app, as `remember` leaves it."""
+    return {MEMBER: REMEMBERED | changes}
+
+
+def test_a_login_is_remembered_in_one_member_and_nothing_else_is_touched() -> None:
+    """An app's own sid, sub, iss and login_at are its own."""
+    own = {"cart": [1, 2], "sid": "cart-17", "sub": 5, "iss": "newsletter", "login_at": "today"}
+    session = dict(own)
     remember(session, CLAIMS)
-    assert session == {"cart": [1, 2], **REMEMBERED}
+    assert session == own | stored()
+    assert json.loads(json.dumps(session)) == session
+    assert Session.from_mapping(session) == Session.from_mapping(REMEMBERED)
     assert (*REMEMBERED, "auth_time") == SESSION_MEMBERS
 
 
@@ -36,8 +46,8 @@ def test_a_login_is_remembered_in_four_members_and_nothing_else_is_touched() -> 
 def test_when_the_user_signed_in_is_remembered_too(auth_time: float, remembered: int) -> None:
     session: dict[str, Any] = {}
     remember(session, CLAIMS | {"auth_time": auth_time})
-    assert session == REMEMBERED | {"auth_time": remembered}
-    assert type(session["auth_time"]) is int
+    assert session == stored(auth_time=remembered)
+    assert type(session[MEMBER]["auth_time"]) is int
     assert Session.from_mapping(session).auth_time == remembered
 
 
@@ -48,15 +58,15 @@ def test_an_auth_time_that_is_no_number_is_ignored(auth_time: Any) -> None:
     """It is optional: a login is not refused for it, also where an app put it there itself."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS | {"auth_time": auth_time})
-    assert session == REMEMBERED
-    assert Session.from_mapping(session | {"auth_time": auth_time}).auth_time is None
+    assert session == stored()
+    assert Session.from_mapping(stored(auth_time=auth_time)).auth_time is None
 
 
 def test_a_new_login_without_auth_time_leaves_none_of_the_earlier_one() -> None:
     session: dict[str, Any] = {}
     remember(session, CLAIMS | {"auth_time": CLAIMS["iat"] - 5})
     remember(session, CLAIMS | {"iat": CLAIMS["iat"] + 3600})
-    assert session == REMEMBERED | {"login_at": CLAIMS["iat"] + 3600}
+    assert session == stored(login_at=CLAIMS["iat"] + 3600)
 
 
 def test_what_was_remembered_is_a_session() -> None:
@@ -102,20 +112,91 @@ def test_a_new_login_may_have_the_same_sid(auth_time: dict[str, int]) -> None:
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     remember(session, CLAIMS | {"iat": CLAIMS["iat"] + 3600} | auth_time)
-    assert session["login_at"] == CLAIMS["iat"] + 3600
+    assert session[MEMBER]["login_at"] == CLAIMS["iat"] + 3600
 
 
-def test_a_new_login_replaces_all_four_members() -> None:
+def test_a_new_login_replaces_the_one_before() -> None:
     """Also where the new claims have no sid: the old one would name another session."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     remember(session, {"iss": "https://other.example", "sub": "bob", "iat": 1795289999})
     assert session == {
-        "iss": "https://other.example",
-        "sub": "bob",
-        "sid": None,
-        "login_at": 1795289999,
+        MEMBER: {
+            "iss": "https://other.example",
+            "sub": "bob",
+            "sid": None,
+            "login_at": 1795289999,
+        }
     }
+
+
+class Noting(dict[str, Any]):
+    """As frameworks' sessions, which are saved when something was assigned to them."""
+
+    assigned = 0
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.assigned += 1
+        super().__setitem__(key, value)
+
+
+def test_each_login_is_assigned_anew_so_that_the_session_is_saved() -> None:
+    session = Noting()
+    remember(session, CLAIMS)
+    first = session[MEMBER]
+    remember(session, CLAIMS | {"sid": "sid-2"})
+    assert session.assigned == 2
+    assert first == REMEMBERED, "the one before was not changed in place"
+
+
+def test_a_login_of_an_earlier_release_is_read_at_the_top_of_the_session() -> None:
+    """Sessions live for weeks: an upgrade must not leave them without protection."""
+    session = {"cart": 1, **REMEMBERED}
+    assert Session.from_mapping(session) == Session.from_mapping(stored())
+    remember(session, CLAIMS | {"sub": "bob"})
+    assert session == {"cart": 1} | stored(sub="bob")
+
+
+def test_a_refresh_of_a_login_of_an_earlier_release_is_refused_too() -> None:
+    session = {"cart": 1, **REMEMBERED}
+    newer = {"iat": CLAIMS["iat"] + 3600, "auth_time": CLAIMS["iat"] - 5}
+    remember(session, CLAIMS | newer)
+    assert session == {"cart": 1, **REMEMBERED}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"iss": "newsletter", "login_at": 17},
+        {"sid": "cart-17", "sub": "alice"},
+        REMEMBERED | {"login_at": "yesterday"},
+        {"iss": None, "sid": None, "sub": None, "login_at": 5},
+    ],
+)
+def test_members_of_the_apps_own_stay_at_a_login(own: dict[str, Any]) -> None:
+    """What an earlier release stored has all four, and names a login."""
+    session = dict(own)
+    remember(session, CLAIMS)
+    assert session == own | stored()
+    forget(session)
+    assert session == own
+
+
+def test_what_was_remembered_last_counts() -> None:
+    session = stored(sid="sid-2") | REMEMBERED
+    assert Session.from_mapping(session).sid == "sid-2"
+    remember(session, CLAIMS)
+    assert session == stored() | REMEMBERED
+
+
+@pytest.mark.parametrize("wrong", ["sid-1", 5, [REMEMBERED], True, {}, {"iss": "x"}])
+def test_a_member_that_is_not_ours_names_no_login(wrong: Any) -> None:
+    """Also beside a login of an earlier release: nothing is guessed."""
+    session = {MEMBER: wrong, **REMEMBERED}
+    with pytest.raises(SessionNotIdentified):
+        Session.from_mapping(session)
+    remember(session, CLAIMS)
+    assert session[MEMBER] == REMEMBERED
 
 
 @pytest.mark.parametrize(
@@ -131,8 +212,8 @@ def test_a_fraction_of_iat_is_rounded_down(iat: float, login_at: int) -> None:
     """As the receiver rounds the cutoff: otherwise the same second would compare unlike."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS | {"iat": iat})
-    assert session["login_at"] == login_at
-    assert type(session["login_at"]) is int
+    assert session[MEMBER]["login_at"] == login_at
+    assert type(session[MEMBER]["login_at"]) is int
 
 
 NOW = 1_795_300_000
@@ -180,7 +261,7 @@ def test_a_login_more_than_a_day_ahead_is_refused(iat: float) -> None:
         remember(session, CLAIMS | {"iat": iat}, clock=lambda: NOW)
     assert session == {"cart": 1}
     remember(session, CLAIMS | {"iat": NOW + 86_400}, clock=lambda: NOW)
-    assert session["login_at"] == NOW + 86_400
+    assert session[MEMBER]["login_at"] == NOW + 86_400
 
 
 WRONG_INPUTS = {
@@ -233,5 +314,6 @@ def test_a_newer_token_of_the_same_login_is_told(caplog: pytest.LogCaptureFixtur
 )  # fmt: skip
 def test_a_mapping_without_a_login_is_no_session(session: dict[str, Any]) -> None:
     """It is a mistake of the app, and must be neither alive nor dead."""
-    with pytest.raises(SessionNotIdentified):
-        Session.from_mapping(session)
+    for one in (session, {MEMBER: session}):
+        with pytest.raises(SessionNotIdentified):
+            Session.from_mapping(one)

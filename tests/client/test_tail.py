@@ -17,6 +17,7 @@ from backchannel_logout import EventKind, GuardMisconfigured, Session, reports
 from backchannel_logout.near import following
 from backchannel_logout.near.tail import FEW
 from backchannel_logout.readers import Reader, ReaderKind
+from backchannel_logout.session import MEMBER
 from tests.client.conftest import NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
 from tests.support.listening import until
@@ -57,10 +58,12 @@ async def test_a_warm_check_does_not_give_way_to_another_task(
     """It is done when it is first run: it waits for nothing."""
     guard = new_warm_guard("async", shared_redis.url, shelf.app)
     await guard.warm(ALICE)
-    check = guard.guard.is_revoked({"iss": ISS, "sid": "s1", "sub": "alice", "login_at": NOW - 10})
-    with pytest.raises(StopIteration) as done:
-        check.send(None)
-    assert done.value.value is False
+    login = {"iss": ISS, "sid": "s1", "sub": "alice", "login_at": NOW - 10}
+    for session in (ALICE, login, {"cart": 1, MEMBER: login}, {"cart": 1, **login}):
+        check = guard.guard.is_revoked(session)
+        with pytest.raises(StopIteration) as done:
+            check.send(None)
+        assert done.value.value is False
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

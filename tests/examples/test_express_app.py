@@ -344,18 +344,38 @@ async def test_while_redis_is_silent_it_is_503_and_the_session_stays(
 @pytest.mark.interop
 @ONLY_SHOP
 async def test_a_session_that_does_not_say_whose_it_is_ends(stage: Stage, desk: Visitor) -> None:
-    """One from before the guard was installed has no `login_at`."""
+    """One from before the guard was installed has no login."""
     await desk.sign_in()
     with stage.sessions.client() as redis:
         found: Any = redis.keys("sessions:*")
         for key in found:
             stored: Any = redis.get(key)
             members = json.loads(stored)
-            members.pop("login_at", None)
+            members.pop("backchannel_logout", None)
             redis.set(key, json.dumps(members))
     answer = await desk.me()
     assert answer.status_code == 401
     assert answer.json() == {"error": "session_ended"}
+
+
+@pytest.mark.interop
+@ONLY_SHOP
+async def test_a_session_of_an_earlier_release_lives_and_ends(
+    stage: Stage, desk: Visitor, phone: Visitor
+) -> None:
+    """It has its login at the top."""
+    lives = await desk.sign_in()
+    with stage.sessions.client() as redis:
+        found: Any = redis.keys("sessions:*")
+        for key in found:
+            stored: Any = redis.get(key)
+            members = json.loads(stored)
+            members |= members.pop("backchannel_logout", {})
+            redis.set(key, json.dumps(members))
+    assert (await desk.me()).json() == lives
+    await phone.sign_in()
+    await phone.end(lives["sid"])
+    assert (await desk.me()).json() == {"error": "session_ended"}
 
 
 @pytest.mark.interop

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from backchannel_logout import AsyncSessionGuard, remember
+from backchannel_logout.session import MEMBER
 from tests.interop.browser import loopback_only
 from tests.interop.oidc_client import Attempt, OidcClient, Tokens
 
@@ -107,7 +108,7 @@ class RelyingApp:
         session = self.sessions[request.cookies[self.cookie]]
         if await self._guard.is_revoked(session):
             return JSONResponse({"error": "signed_out"}, status_code=401)
-        return JSONResponse({"user": session["sub"]})
+        return JSONResponse({"user": session[MEMBER]["sub"]})
 
     async def _refresh(self, request: Request) -> Response:
         key = request.cookies[self.cookie]

@@ -100,7 +100,7 @@ def test_neither_a_refresh_nor_another_login_brings_the_session_back(
     next_second()
     [event] = stage.events(shop)
     assert desk.refresh(shop) > event.cutoff
-    assert before["login_at"] == login_at
+    assert desk.remembered(shop)["login_at"] == login_at
     assert not desk.is_signed_in(shop)
 
     after = desk.sign_in(shop)

@@ -152,7 +152,7 @@ def test_an_offline_refresh_after_the_logout_does_not_bring_the_session_back(
     next_second()
     [event] = stage.events(shop)
     assert alice.refresh(shop) > event.cutoff
-    assert session["login_at"] == login_at
+    assert alice.remembered(shop)["login_at"] == login_at
     assert not alice.is_signed_in(shop)
     assert bob.is_signed_in(shop)
 

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from backchannel_logout.session import MEMBER
 from tests.interop.browser import Browser
 from tests.interop.relying_app import RelyingApp
 from tests.support.receiver import wait_for
@@ -30,16 +31,21 @@ class Visitor:
     def sign_in(self, app: RelyingApp) -> dict[str, Any]:
         """Sign in at the provider for the app; returns what the app remembers."""
         self._op.sign_in(self.browser, self.browser.open(app.url + "/login"), self.login)
-        return self._session(app)
+        return self._signed_in(app)
 
     def sign_in_without_password(self, app: RelyingApp) -> dict[str, Any]:
         """Sign in to another app within the session that the provider already has."""
         self._op.continue_session(self.browser, self.browser.open(app.url + "/login"))
-        return self._session(app)
+        return self._signed_in(app)
 
-    def _session(self, app: RelyingApp) -> dict[str, Any]:
+    def _signed_in(self, app: RelyingApp) -> dict[str, Any]:
         assert self.is_signed_in(app)
-        return app.sessions[self._key(app)]
+        return self.remembered(app)
+
+    def remembered(self, app: RelyingApp) -> dict[str, Any]:
+        """What the app remembers of the login now, also where the session is dead."""
+        login: dict[str, Any] = app.sessions[self._key(app)][MEMBER]
+        return login
 
     def refresh(self, app: RelyingApp) -> int:
         """Have the app refresh its tokens; returns the ``iat`` of the new ID token."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from backchannel_logout.event import Event, EventKind
-from backchannel_logout.session import Session
+from backchannel_logout.session import MEMBER, Session
 
 ANSWER_SECONDS = 60.0
 """An answer is asked for again after so long, whatever the tail says: what nobody has thought of
@@ -28,9 +28,6 @@ now: Callable[[], float] = (
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
-
-Key = tuple[str, str | None, str | None, int, int | None]
-"""A session: issuer, session id, user, login, and when the user signed in at the provider."""
 
 _NEVER = float("-inf")
 
@@ -49,7 +46,7 @@ class NearCache:
         self.max_stale = max_stale
         self._clock = clock
         self._lock = threading.Lock()  # of writers; `alive` makes do without
-        self._alive: OrderedDict[Key, float] = OrderedDict()
+        self._alive: OrderedDict[Session, float] = OrderedDict()
         self._by_sid = _Index()
         self._by_sub = _Index()
         self._issuers: dict[str, str] = {}
@@ -67,15 +64,13 @@ class NearCache:
     def alive(self, session: Session | Mapping[str, Any]) -> bool:
         """Whether the session is known to be alive now. False: ask Redis."""
         try:
-            if type(session) is Session:
-                key: Any = (
-                    session.iss, session.sid, session.sub, session.login_at, session.auth_time
-                )  # fmt: skip
-            else:
-                # Not `get`, for speed: `remember` stores these four always.
+            key: Any = session
+            if type(session) is not Session:
                 one: Any = session
-                auth_time = one.get("auth_time")
-                key = (one["iss"], one["sid"], one["sub"], one["login_at"], auth_time)
+                if MEMBER in one:
+                    one = one[MEMBER]
+                # Not `get`, for speed: `remember` stores four of them always.
+                key = (one["iss"], one["login_at"], one["sid"], one["sub"], one.get("auth_time"))
             at = self._clock()
             if at >= self._serves_until or at >= self._alive[key]:
                 return False
@@ -106,7 +101,7 @@ class NearCache:
             if fence != self._generation:
                 return
             iss = self._issuers.setdefault(session.iss, session.iss)
-            key = (iss, session.sid, session.sub, session.login_at, session.auth_time)
+            key = session._replace(iss=iss)
             if key not in self._alive:
                 while len(self._alive) >= self._most:
                     self._unlist(self._alive.popitem(last=False)[0])
@@ -157,30 +152,29 @@ class NearCache:
         self._by_sub.clear()
         self._issuers.clear()
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: Session) -> None:
         if self._alive.pop(key, None) is not None:
             self._unlist(key)
 
-    def _unlist(self, key: Key) -> None:
-        iss, sid, sub, *_ = key
-        self._by_sid.discard((iss, sid), key)
-        self._by_sub.discard((iss, sub), key)
+    def _unlist(self, key: Session) -> None:
+        self._by_sid.discard((key.iss, key.sid), key)
+        self._by_sub.discard((key.iss, key.sub), key)
 
 
 class _Index:
     """From a session id, or a user, to the sessions. Most have one, and a set costs 200 bytes."""
 
     def __init__(self) -> None:
-        self._keys: dict[tuple[str, str | None], Key | set[Key]] = {}
+        self._keys: dict[tuple[str, str | None], Session | set[Session]] = {}
 
-    def add(self, name: tuple[str, str | None], key: Key) -> None:
+    def add(self, name: tuple[str, str | None], key: Session) -> None:
         have = self._keys.setdefault(name, key)
         if isinstance(have, set):
             have.add(key)
         elif have != key:
             self._keys[name] = {have, key}
 
-    def discard(self, name: tuple[str, str | None], key: Key) -> None:
+    def discard(self, name: tuple[str, str | None], key: Session) -> None:
         have = self._keys.get(name)
         if isinstance(have, set):
             have.discard(key)
@@ -189,7 +183,7 @@ class _Index:
         elif have == key:
             del self._keys[name]
 
-    def pop(self, name: tuple[str, str | None]) -> tuple[Key, ...]:
+    def pop(self, name: tuple[str, str | None]) -> tuple[Session, ...]:
         have = self._keys.pop(name, ())
         return tuple(have) if isinstance(have, set) else (have,) if have else ()
 
