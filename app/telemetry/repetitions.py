@@ -21,6 +21,9 @@ PAUSE = 10.0
 # Lines of other failures than these are all told: what is alike has been found by then.
 MOST_KINDS = 1000
 
+# Each request has its own id. Of an exception the line has no words, which may quote a request.
+_OWN = frozenset({"request_id", "exc_info"})
+
 
 @dataclass(slots=True)
 class _Kind:
@@ -35,8 +38,8 @@ class _Kind:
 class Repetitions(logging.Filter):
     """Filter of a handler: lets a warning or an error pass that is not alike to one just told.
 
-    Alike: the same logger, level and event with the same fields. Of a library's records the text
-    with its arguments counts.
+    Alike: the same logger, level and event with the same fields, but for ``request_id``. Of a
+    library's records the text with its arguments counts.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -85,7 +88,8 @@ class Repetitions(logging.Filter):
 
 def _text(record: logging.LogRecord) -> str:
     if isinstance(record.msg, dict):
-        text, error = str(record.msg), error_of(record.msg.get("exc_info"))
+        text = str({name: value for name, value in record.msg.items() if name not in _OWN})
+        error = error_of(record.msg.get("exc_info"))
     else:
         text, error = record.getMessage(), error_of(record.exc_info)
     if error is not None:  # another one, or from elsewhere, is another failure

@@ -75,6 +75,18 @@ def test_an_announced_body_that_is_too_large_is_not_waited_for(receiver: Receive
         assert connection.has_ended()
 
 
+def test_a_length_with_leading_zeros_is_a_length(receiver: Receiver, provider: Provider) -> None:
+    """RFC 9110, 8.6: any number of digits. Python reads no more than 4,300."""
+    for body, status in (
+        (b"logout_token=" + provider.token().encode(), b"200"),
+        (b"logout_token=" + b"x" * LARGEST_BODY, b"400"),
+    ):
+        expecting = HEAD + b"Expect: 100-continue\r\nConnection: close\r\n"
+        with RawConnection(receiver.url) as connection:
+            connection.send(expecting + b"Content-Length: %05000d\r\n\r\n" % len(body), body)
+            assert connection.answers_until_end()[-1:] == [status]
+
+
 def test_broken_http_is_answered_however_much_comes_behind_it(receiver: Receiver) -> None:
     for url in (receiver.url, receiver.admin_url):
         for _ in range(10):
@@ -100,8 +112,8 @@ def test_who_sends_on_after_the_answer_is_cut_off(receiver: Receiver) -> None:
         assert cut_off(connection, b"x" * 65536) < 64 << 20
     with RawConnection(receiver.url) as connection:
         connection.send(HEAD + b"Content-Length: 99999999\r\n\r\n")
-        connection.socket.settimeout(0.05)
         connection.answers_until_end()
+        connection.socket.settimeout(0.05)
         with contextlib.suppress(ConnectionError):
             for _ in range(1200):
                 connection.send(b"x", pause=0.05)

@@ -57,6 +57,21 @@ def test_what_is_alike_is_told_once(scene: Scene) -> None:
     assert scene.kept.left_out == [None]
 
 
+def test_the_same_failure_of_another_request_is_alike(scene: Scene) -> None:
+    for request_id in ("a", "b", "c"):
+        scene.log.error("logout", outcome="failed", request_id=request_id)
+    assert scene.kept.left_out == [None]
+
+
+def test_an_exception_which_quotes_what_came_is_alike(scene: Scene) -> None:
+    for given in ("a", "b", "c"):
+        try:
+            int(given)
+        except ValueError:
+            scene.log.exception("logout", outcome="failed")
+    assert scene.kept.left_out == [None]
+
+
 def test_another_failure_is_told_at_once(scene: Scene) -> None:
     scene.fail()
     scene.fail("OOM")
