@@ -11,7 +11,13 @@ from urllib.parse import urlsplit
 
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from app.publish.redis_link import RedisLink
 from app.settings_values import is_loopback
@@ -22,6 +28,7 @@ from .table import Row, Verdict
 _WHAT = "redis access"
 _OPEN = "no password is needed: anybody who reaches it ends sessions, and brings ended ones back"
 _CURE = "set requirepass, or ACL users and `ACL SETUSER default off`"
+_NOT_KNOWN = "whether a password is needed could not be found out"
 _CREDENTIALS = ("username", "password", "credential_provider", "connection_pool")
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -58,8 +65,14 @@ async def _open_to(server: Redis, url: str) -> Row:
         # Harmless, and answered to nobody who must sign in first.
         await stranger.exists("bcl:v1:hash_key")
         reached = await _reached_by_others(stranger)
-    except (RedisError, OSError):
+    except (AuthenticationError, NoPermissionError):
         return Row(Verdict.RIGHT, _WHAT, "a password is needed")
+    except ResponseError as error:
+        if str(error).startswith("DENIED"):
+            return Row(Verdict.RIGHT, _WHAT, "protected mode lets no other machine in")
+        return Row(Verdict.UNKNOWN, _WHAT, _NOT_KNOWN)
+    except (RedisError, OSError):
+        return Row(Verdict.UNKNOWN, _WHAT, _NOT_KNOWN)
     finally:
         with contextlib.suppress(RedisError, OSError):
             await stranger.aclose()

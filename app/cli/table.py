@@ -17,5 +17,8 @@ def print_table(rows: list[Row]) -> int:
     )
     found = [count(wrong, "fault")] if wrong else []
     found += [count(warnings, "warning")] if warnings else []
-    print("\n" + (", ".join(found) or "nothing is wrong"))
+    unknown = sum(row.verdict is Verdict.UNKNOWN for row in rows)
+    if not found:
+        found = ["nothing is wrong"] + ([f"{unknown} not known"] if unknown else [])
+    print("\n" + ", ".join(found))
     return 1 if wrong else 0

@@ -1,5 +1,6 @@
 """``python -m app check``: a row for each thing that is right or wrong, and the exit status."""
 
+import asyncio
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.check_redis_access import encryption_rows
+from app.cli.check_redis_access import access_rows, encryption_rows
+from app.cli.table import Verdict
 from app.publish.redis_fault import WAITAOF_MISSING
+from app.publish.redis_link import connect
 from app.tokens import fetch, provider_keys
 from app.words import FETCH_FAULTS
+from backchannel_logout.connection import aclose
 from tests.support.provider import Provider
 from tests.support.receiver import config, run_app
 from tests.support.redis_server import RedisServer, free_port
@@ -312,6 +316,20 @@ def test_a_redis_that_is_open_to_others_is_a_fault(
     assert (found, said[: len(detail)]) == (verdict, detail)
     assert ended.status == (1 if verdict == "WRONG" else 0)
     assert SECRET not in ended.out + ended.err
+
+
+async def test_a_server_that_does_not_answer_strangers_is_not_called_protected(
+    redis_server: RedisServer,
+) -> None:
+    redis = connect(redis_server.url)
+    try:
+        await redis.ping()
+        await asyncio.to_thread(redis_server.freeze)
+        (row,) = await access_rows(redis, redis_server.url)
+    finally:
+        await asyncio.to_thread(redis_server.thaw)
+        await aclose(redis)
+    assert row.verdict is Verdict.UNKNOWN
 
 
 def test_a_default_user_without_a_password_is_a_fault_beside_others_with_one(
