@@ -32,15 +32,14 @@ class _Window:
 class Failures:
     """Counts in windows of a minute. ``clock`` is a monotonic one, in seconds.
 
-    Above ``by_peer``, or `MOST_BY_KNOWN_PEER` where it has been right before, a peer waits for
+    Above `MOST_BY_PEER`, or `MOST_BY_KNOWN_PEER` where it has been right before, a peer waits for
     the next window, also with the right token: else the answer would tell which one it is. Above
     `MOST_OF_ALL` everybody waits but those who have been right before, so that an attacker with
     many addresses does not shut the operators out.
     """
 
-    def __init__(self, clock: Callable[[], float], by_peer: int = MOST_BY_PEER) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._by_peer = by_peer
         self._all = _Window(clock())
         self._wrong: OrderedDict[str, _Window] = OrderedDict()
         self._right: OrderedDict[str, None] = OrderedDict()
@@ -49,7 +48,7 @@ class Failures:
         """How many seconds this peer has to wait before its token is looked at; 0: none."""
         now = self._clock()
         own = self._wrong.get(peer)
-        most = MOST_BY_KNOWN_PEER if peer in self._right else self._by_peer
+        most = MOST_BY_KNOWN_PEER if peer in self._right else MOST_BY_PEER
         if own is not None and own.count >= most:
             return max(0.0, own.began + WINDOW_SECONDS - now)
         if self._all.count >= MOST_OF_ALL and peer not in self._right:

@@ -19,14 +19,15 @@ required_group = "oncall"
 class OidcBrowser:
     """Cookies by hand: httpx takes no secure one over http."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, http: httpx.Client | None = None) -> None:
         self.receiver = receiver
+        self._http = http
         self.cookies: dict[str, str] = {}
 
     def ask(self, method: str, path: str, **options: object) -> httpx.Response:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         headers = {"cookie": cookie, "accept": "text/html"}
-        answer = self.receiver.http.request(
+        answer = (self._http or self.receiver.http).request(
             method,
             self.receiver.admin_url + path,
             headers=headers,

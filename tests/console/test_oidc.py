@@ -3,13 +3,17 @@
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import jwt
 import pytest
 from playwright.sync_api import expect
 
+from app.admin.console.exchanges import MAX_OF_ONE
 from app.admin.console.pending import PENDING_COOKIE
 from app.settings import SettingsFault, load
 from tests.console.browser import chromium, keep_picture, open_page
@@ -138,7 +142,49 @@ def test_an_answer_is_taken_once(receiver: Receiver) -> None:
     assert browser.ask("GET", back).status_code == 200
     assert "fault=not_begun" in browser.ask("GET", back).headers["location"]
     browser.cookies = cookies  # one that keeps the cookie although it was told to forget it
-    assert "fault=failed" in browser.ask("GET", back).headers["location"]
+    assert "fault=used" in browser.ask("GET", back).headers["location"]
+
+
+def test_answers_with_guessed_codes_lock_nobody_out(receiver: Receiver, op: SignInProvider) -> None:
+    """One sign-in that was begun costs the provider one request, however often it is answered."""
+    before = op.token_requests
+    flood = OidcBrowser(receiver)
+    state = parse_qs(urlsplit(flood.leave()).query)["state"][0]
+    cookies = dict(flood.cookies)
+    for n in range(40):
+        flood.cookies = dict(cookies)
+        answer = flood.ask("GET", f"/console/callback?code=guess-{n}&state={state}")
+        assert "fault=throttled" not in answer.headers["location"]
+    assert op.token_requests == before + 1
+    for _ in range(110):
+        state = parse_qs(urlsplit(flood.leave()).query)["state"][0]
+        answer = flood.ask("GET", f"/console/callback?code=guess&state={state}")
+        assert "fault=failed" in answer.headers["location"]
+    assert OidcBrowser(receiver).sign_in().status_code == 200
+
+
+def test_an_address_that_keeps_the_provider_busy_leaves_room_for_others(
+    receiver: Receiver, op: SignInProvider
+) -> None:
+    op.hanging_code, held = "hang", 2 * MAX_OF_ONE
+    pending = []
+    for _ in range(held):
+        browser = OidcBrowser(receiver)
+        state = parse_qs(urlsplit(browser.leave()).query)["state"][0]
+        pending.append((browser, f"/console/callback?code=hang&state={state}"))
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(transport=elsewhere) as http, ThreadPoolExecutor(held) as pool:
+        other = OidcBrowser(receiver, http)
+        back = other.back_from(other.leave())
+        answers = [pool.submit(browser.ask, "GET", path) for browser, path in pending]
+        try:
+            wait_for(lambda: op.hanging >= MAX_OF_ONE, "the provider hangs")
+            assert other.ask("GET", back).status_code == 200
+        finally:
+            op.let_go.set()
+        for one in answers:
+            assert one.result().status_code == 303
+    assert OidcBrowser(receiver).sign_in().status_code == 200
 
 
 def test_sign_ins_that_others_begin_cancel_nobodys_and_ask_the_provider_nothing(

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
+import threading
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -20,6 +21,13 @@ class SignInProvider(Provider):
         self.codes: dict[str, dict[str, str]] = {}
         self.asked: dict[str, str] = {}
         """The query of the last sign-in or sign-out."""
+        self.token_requests = 0
+        self.hanging_code = ""
+        """A code that is answered only when ``let_go`` is set."""
+        self.let_go = threading.Event()
+        self.hanging = 0
+        """Requests that hang now."""
+        self.counting = threading.Lock()
         self.discovery = {
             "authorization_endpoint": self.origin + "/authorize",
             "token_endpoint": self.origin + "/token",
@@ -50,7 +58,14 @@ class _SignInHandler(_Handler):
     def do_POST(self) -> None:  # noqa: N802
         length = int(self.headers["content-length"])
         form = {k: v[0] for k, v in parse_qs(self.rfile.read(length).decode()).items()}
-        asked = self.provider.codes.pop(form["code"])
+        with self.provider.counting:
+            self.provider.token_requests += 1
+        if form["code"] == self.provider.hanging_code:
+            self._hang()
+        asked = self.provider.codes.pop(form["code"], None)
+        if asked is None:
+            self._send(b'{"error": "invalid_grant"}', 400)
+            return
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         fits = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
         if not fits or form["redirect_uri"] != asked["redirect_uri"]:
@@ -63,3 +78,11 @@ class _SignInHandler(_Handler):
         } | self.provider.claims_of_user  # fmt: skip
         token = self.provider.token(header={"typ": "JWT"}, **members)
         self._send(json.dumps({"id_token": token, "token_type": "Bearer"}).encode())
+
+    def _hang(self) -> None:
+        provider = self.provider
+        with provider.counting:
+            provider.hanging += 1
+        provider.let_go.wait()
+        with provider.counting:
+            provider.hanging -= 1

@@ -17,7 +17,6 @@ from urllib.parse import quote_plus, urlencode
 import httpx
 from starlette.requests import Request
 
-from app.admin.failures import Failures
 from app.audit import person, printable_name
 from app.errors import DependencyUnavailable, TokenRefused
 from app.log import new_log
@@ -29,6 +28,7 @@ from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import SessionNotIdentified, remember
 
 from .discovery import Discovery
+from .exchanges import WAIT_SECONDS, AlreadyUsed, Busy, Exchanges
 from .id_token import has, is_for_us
 from .pending import PendingSignIn, PendingSignIns
 from .refused_sign_ins import THROTTLED
@@ -36,9 +36,6 @@ from .refused_sign_ins import THROTTLED
 log = new_log(__name__)
 
 CALLBACK = "/console/callback"
-
-# Of one address, each minute.
-_MOST_FAILURES = 30
 
 # Servers take addresses of 8 KiB.
 _LONGEST_HINT = 6000
@@ -63,7 +60,7 @@ class Person:
 class SignInRefused(Exception):
     """``code`` is a key of `texts.SIGN_IN_FAULTS`; the log says more.
 
-    ``person`` is who it is, where that was proven. ``over``: this sign-in can not be finished any
+    ``person`` is who it is, where that was proven. ``over``: this sign-in cannot be finished any
     more. ``wait`` is in seconds.
     """
 
@@ -105,8 +102,7 @@ class OidcSignIn:
         self._discovery = Discovery(self._issuer, client)
         self._clock = clock
         self._pending = PendingSignIns(clock)
-        # Of answers that do not hold: each has cost a request to the provider.
-        self._failures = Failures(time.monotonic, by_peer=_MOST_FAILURES)
+        self._exchanges = Exchanges()
 
     async def begin(
         self, origin: str, page: str, *, another_account: bool = False
@@ -158,15 +154,14 @@ class OidcSignIn:
         if "code" not in found:
             raise SignInRefused("provider_refused")
         peer = request.client.host if request.client else "-"
-        if (wait := self._failures.wait(peer)) > 0:
-            raise SignInRefused(THROTTLED, wait=wait)
         try:
-            token = await self._exchanged(found["code"], pending.verifier, origin)
-            claims = await self._proven(token, pending.nonce)
-        except SignInRefused:
-            self._failures.wrong(peer)
-            raise
-        self._failures.right(peer)
+            async with self._exchanges.one(pending.state, peer):
+                token = await self._exchanged(found["code"], pending.verifier, origin)
+                claims = await self._proven(token, pending.nonce)
+        except AlreadyUsed:
+            raise SignInRefused("used") from None
+        except Busy:
+            raise SignInRefused(THROTTLED, over=False, wait=WAIT_SECONDS) from None
         stored: dict[str, Any] = {}
         try:
             remember(stored, claims)

@@ -289,7 +289,8 @@ SIGN_IN_FAULTS = {
     "not_allowed": "You are signed in at the provider, but this account may not use the console.",
     "unusable": "The provider's ID token cannot be used.",
     "failed": "The sign-in at the provider failed; the receiver's log says where.",
-    "throttled": "Too many sign-ins have failed from this address. Please wait a minute.",
+    "used": "The provider's answer to this sign-in was used before. Please sign in again.",
+    "throttled": "Too many sign-ins are under way. Please sign in again in a moment.",
 }
 """Why a sign-in was refused."""
 

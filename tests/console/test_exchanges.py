@@ -1,0 +1,106 @@
+"""How many answers of the provider are redeemed at once, and each of them once."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from app.admin.console.exchanges import (
+    MAX_AT_ONCE,
+    MAX_OF_ONE,
+    MAX_USED,
+    AlreadyUsed,
+    Busy,
+    Exchanges,
+)
+
+HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def hold(
+    exchanges: Exchanges, peers: list[str]
+) -> tuple[asyncio.Event, list[asyncio.Task[None]]]:
+    """Exchanges that are under way until the event is set, one for each of ``peers``."""
+    let_go = asyncio.Event()
+    begun: list[str] = []
+
+    async def one(state: str, peer: str) -> None:
+        async with exchanges.one(state, peer):
+            begun.append(state)
+            await let_go.wait()
+
+    tasks = [asyncio.create_task(one(f"held-{n}", peer)) for n, peer in enumerate(peers)]
+    while len(begun) < len(peers):
+        await asyncio.sleep(0)
+    return let_go, tasks
+
+
+async def test_a_state_is_taken_once_also_where_the_exchange_fails(clock: Clock) -> None:
+    exchanges = Exchanges(clock)
+    with contextlib.suppress(RuntimeError):
+        async with exchanges.one("a", HERE):
+            with pytest.raises(AlreadyUsed):
+                async with exchanges.one("a", ELSEWHERE):
+                    pass
+            raise RuntimeError
+    with pytest.raises(AlreadyUsed):
+        async with exchanges.one("a", HERE):
+            pass
+    async with exchanges.one("b", HERE):
+        pass
+
+
+async def test_one_address_leaves_room_for_others(clock: Clock) -> None:
+    exchanges = Exchanges(clock, wait=0.01)
+    let_go, held = await hold(exchanges, [HERE] * MAX_OF_ONE)
+    with pytest.raises(Busy):
+        async with exchanges.one("late", HERE):
+            pass
+    async with exchanges.one("other", ELSEWHERE):
+        pass
+    let_go.set()
+    await asyncio.gather(*held)
+    async with exchanges.one("late", HERE):
+        pass  # that there was no room has not used it
+
+
+async def test_all_addresses_together_are_bounded_and_wait_for_room(clock: Clock) -> None:
+    exchanges = Exchanges(clock, wait=0.01)
+    peers = [f"192.0.2.{n}" for n in range(MAX_AT_ONCE)]
+    let_go, held = await hold(exchanges, peers)
+    with pytest.raises(Busy):
+        async with exchanges.one("late", "198.51.100.1"):
+            pass
+    patient = Exchanges(clock, wait=60.0)
+    let_go_later, held_later = await hold(patient, peers)
+    waiting = asyncio.create_task(patient.one("late", "198.51.100.1").__aenter__())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    for event in (let_go, let_go_later):
+        event.set()
+    await asyncio.gather(*held, *held_later)
+    await waiting
+
+
+async def test_what_is_remembered_is_bounded_by_time_and_number(clock: Clock) -> None:
+    exchanges = Exchanges(clock)
+    for n in range(MAX_USED + 1):
+        async with exchanges.one(f"s{n}", f"peer-{n}"):
+            pass
+    assert exchanges.remembered == (MAX_USED, 0)
+    clock.now += 601
+    async with exchanges.one("fresh", HERE):
+        pass
+    assert exchanges.remembered == (1, 0)
