@@ -1,12 +1,13 @@
 """A provider that changes its keys again and again, as the OpenID Foundation's suite does: each of
 its modules has keys of its own. A real receiver, over HTTP."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from app.tokens.fetch_budget import BUDGET_BURST
+from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from backchannel_logout import AppKeys
 from tests.support.provider import ABSENT, EVENT, Provider, encode_parts, private_key
 from tests.support.receiver import Receiver, config
@@ -91,8 +92,12 @@ def test_strangers_have_no_more_than_a_few_fetches(
 ) -> None:
     """Also where honest tokens come in between, which are answered 200."""
     receiver = running(provider)
+    began = time.monotonic()
     for n in range(60):
         answer = receiver.post(provider.token(header={"kid": f"nobody-{n}"}))
         assert answer.status_code in {400, 503}
         assert receiver.post(provider.token(sid=f"sid-{n}")).status_code == 200
-    assert provider.key_fetches == 1 + BUDGET_BURST
+    # Mostly none. A machine that stands still lets one pass, which allows one fetch for a token,
+    # and one for those that are parked.
+    intervals = int((time.monotonic() - began) / BUDGET_INTERVAL)
+    assert 0 <= provider.key_fetches - (1 + BUDGET_BURST) <= 2 * intervals

@@ -99,7 +99,8 @@ def test_a_log_that_nobody_reads_delays_neither_logouts_nor_probes(
         pipe.read()
         wait_for(
             lambda: (
-                sum(one["lines"] for one in pipe.lines("log", outcome="dropped")) == unread_lines
+                # A further one may have been dropped behind the scrape.
+                sum(one["lines"] for one in pipe.lines("log", outcome="dropped")) >= unread_lines
             ),
             "the log says how many lines were dropped",
         )
