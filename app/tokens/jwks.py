@@ -5,7 +5,6 @@ over, and of the keys that fit a token only a few are tried. All issuers share o
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,6 +24,8 @@ from jwt.exceptions import InvalidKeyError
 
 from app.errors import LibraryPanic, fault_of
 
+from .verification_cost import TriedKeys, cost_of_curve, cost_of_rsa
+
 # RFC 7518 section 3.3: a key of 2048 bits or larger must be used.
 _SMALLEST_RSA_BITS = 2048
 
@@ -39,10 +40,8 @@ _LARGEST_RSA_EXPONENT_BITS = 32
 # No provider publishes more.
 MOST_KEYS = 64
 
-# How many keys are tried for one token. Names are unique at nearly all providers (RFC 7517, 4.5:
-# SHOULD); a rotation that reuses a name has two keys for a while.
-MOST_TRIED_OF_ONE_KID = 4
-MOST_TRIED_WITHOUT_KID = 16
+# Looked at, whether they can be used or not: the largest document holds thousands.
+MAX_ENTRIES = 4 * MOST_KEYS
 
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
@@ -103,6 +102,8 @@ class VerificationKey:
     kid: str | None
     algorithms: frozenset[str]
     key: Any
+    cost: int
+    """Of one verification (`verification_cost`)."""
 
 
 _ByAlgorithm = dict[str, list[VerificationKey]]
@@ -130,11 +131,11 @@ class KeySet:
             for alg in key.algorithms:
                 named.setdefault(alg, []).append(key)
         # A provider that names no key in its tokens has mostly not named its keys either.
+        tried = TriedKeys()
         for key in sorted(self.keys, key=lambda key: key.kid is not None):
             for alg in key.algorithms:
-                tried = self._all.setdefault(alg, [])
-                if len(tried) < MOST_TRIED_WITHOUT_KID:
-                    tried.append(key)
+                if tried.take(None, (alg,), key.cost):
+                    self._all.setdefault(alg, []).append(key)
 
     def has(self, kid: str) -> bool:
         """Whether a key of this name is there: then `prove` is final."""
@@ -191,51 +192,52 @@ def read_key_set(document: bytes) -> KeySet:
     if not isinstance(entries, list):
         raise NotAKeySet("no member keys")
     usable: list[VerificationKey] = []
-    tried: Counter[tuple[str | None, str]] = Counter()
-    for entry in entries:
+    tried = TriedKeys()
+    for entry in entries[:MAX_ENTRIES]:
         if len(usable) == MOST_KEYS:
             break
-        if (key := _read_key(entry)) is not None and _is_tried(key, tried):
+        # What would not be tried is not parsed: that takes as long as a verification.
+        algorithms = _algorithms_of(entry)
+        if not algorithms or not tried.have_room(entry.get("kid"), algorithms):
+            continue
+        key = _read_key(entry, algorithms)
+        if key is not None and tried.take(key.kid, algorithms, key.cost):
             usable.append(key)
     if not usable:
         raise NotAKeySet("no usable key")
     return KeySet(keys=tuple(usable), skipped=len(entries) - len(usable))
 
 
-def _is_tried(key: VerificationKey, tried: Counter[tuple[str | None, str]]) -> bool:
-    """Whether there is room for a further key of this name. Counts it for each algorithm."""
-    most = MOST_TRIED_WITHOUT_KID if key.kid is None else MOST_TRIED_OF_ONE_KID
-    names = [(key.kid, alg) for alg in key.algorithms]
-    if any(tried[name] >= most for name in names):
-        return False
-    tried.update(names)
-    return True
-
-
-def _read_key(entry: object) -> VerificationKey | None:
-    """A key for signatures, or None: unreadable, for another use, symmetric, too small or too
-    large."""
+def _algorithms_of(entry: Any) -> frozenset[str]:
+    """What a key may verify by its description; nothing for one that is of no use here:
+    unreadable, for another use, or symmetric."""
+    none = frozenset[str]()
     if not isinstance(entry, dict):
-        return None
+        return none
     kty, crv, kid = entry.get("kty"), entry.get("crv"), entry.get("kid")
     if not isinstance(kty, str) or kty not in _READERS or not isinstance(kid, str | None):
-        return None
+        return none
     fits = _FITS.get((kty, None if kty == "RSA" else crv if isinstance(crv, str) else ""))
     if fits is None or entry.get("use", "sig") != "sig":
-        return None
+        return none
     key_ops = entry.get("key_ops", ["verify"])
     if not isinstance(key_ops, list) or "verify" not in key_ops:
-        return None
+        return none
     if kty != "OKP" and (alg := entry.get("alg")) is not None:
         # RFC 7517 section 4.4: the key says what it is for. It can only narrow, never widen.
         # An OKP key is for its curve alone, whichever of the two names it gives.
         fits = frozenset(name for name in fits if name == alg)
-    if not fits:
-        return None
+    return fits
+
+
+def _read_key(entry: dict[str, Any], algorithms: frozenset[str]) -> VerificationKey | None:
+    """The key of an entry, or None: unreadable, too small or too large."""
+    kty = entry["kty"]
     key = _public_key(kty, entry)
     if key is None or (kty == "RSA" and not _fits_in_size(key)):
         return None
-    return VerificationKey(kid=kid, algorithms=fits, key=key)
+    cost = cost_of_rsa(key.public_numbers()) if kty == "RSA" else cost_of_curve(entry["crv"])
+    return VerificationKey(kid=entry.get("kid"), algorithms=algorithms, key=key, cost=cost)
 
 
 def _public_key(kty: str, entry: dict[str, Any]) -> Any:

@@ -34,6 +34,13 @@ FIRST_RETRY = 1.0
 # no key now, so that those whose keys are known find places.
 MOST_WAITING = 256
 
+# A fetch for a token begins no sooner after the last one than this many times what reading that
+# key set took: else one issuer, whose large set is fetched again and again, slows all others.
+READING_PAUSE = 10
+
+# Reading takes milliseconds. Where the machine stood still meanwhile, a token is still in time.
+MAX_READING_PAUSE = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
@@ -68,6 +75,8 @@ class ProviderKeys:
         self._clock = clock
         self._monotonic = monotonic
         self._budget = FetchBudget(monotonic)
+        self._lines = FetchBudget(monotonic)
+        """Of the log: fetches that are given back have no limit of their own."""
         self._key_set: KeySet | None = None
         self._began_at = float("-inf")
         """Epoch seconds at which the last successful fetch began."""
@@ -83,6 +92,8 @@ class ProviderKeys:
         """Fetches that failed since the last good one."""
         self._ended_at = float("-inf")
         """When the last fetch ended, on ``monotonic``."""
+        self._next_at = float("-inf")
+        """When the next fetch for a token may begin, on ``monotonic``."""
         self._wanted = False
         self._rescheduled = asyncio.Event()
         self._on_arrival: list[Callable[[], None]] = []
@@ -209,6 +220,8 @@ class ProviderKeys:
         self._rescheduled.set()
 
     async def _fetch(self, charge: Charge | None) -> None:
+        if charge is not None and (pause := self._next_at - self._monotonic()) > 0:
+            await asyncio.sleep(pause)
         began_at, began_monotonic = self._clock(), self._monotonic()
         self._wanted = False
         name = self.issuer.issuer
@@ -234,10 +247,11 @@ class ProviderKeys:
                 charge.await_proof(key_set, self._key_set)
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
+            usable, skipped = len(key_set.keys), key_set.skipped
+            if self._failures or self._lines.take() is not None:
+                log.info("keys", outcome="fetched", issuer=name, keys=usable, skipped=skipped)
             self._last_error = None
             self._failures = 0
-            usable, skipped = len(key_set.keys), key_set.skipped
-            log.info("keys", outcome="fetched", issuer=name, keys=usable, skipped=skipped)
             for call in self._on_arrival:
                 call()
         finally:
@@ -249,10 +263,14 @@ class ProviderKeys:
         if uri is None:
             uri = self._discovered_uri = await self._discover()
         document = await fetch_document(self._client, uri, allow_http=self.issuer.allow_http)
+        began = self._monotonic()
         try:
             return read_key_set(document)
         except NotAKeySet:
             raise FetchFailed("not_a_key_set") from None
+        finally:
+            ended = self._monotonic()
+            self._next_at = ended + min(MAX_READING_PAUSE, READING_PAUSE * (ended - began))
 
     async def _discover(self) -> str:
         """``jwks_uri`` of the provider's metadata (OpenID Connect Discovery 1.0, section 4)."""

@@ -1,11 +1,16 @@
 """What fetches cost: those that brought the key of a verified token nothing, all others a part of
 the small budget. Against a real HTTP server that counts."""
 
+import logging
+from typing import Any
+
 import pytest
 
 from app.errors import DependencyUnavailable, TokenRefused
+from app.tokens import provider_keys
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
-from app.tokens.provider_keys import ProviderKeys
+from app.tokens.jwks import KeySet, read_key_set
+from app.tokens.provider_keys import READING_PAUSE, ProviderKeys
 from tests.support.provider import ABSENT, Provider, private_key
 
 from .conftest import Clock, NewKeys, verify
@@ -123,3 +128,56 @@ async def test_a_key_that_is_published_beside_the_one_in_use_keeps_nothing_owed(
     assert key_set.unproved == []
     await strangers(keys, provider, 20, "x")
     assert provider.key_fetches == 2 + BUDGET_BURST
+
+
+@pytest.mark.parametrize("mode", ["ok", "rubbish"])
+async def test_a_key_set_that_is_slow_to_read_is_not_fetched_again_at_once(
+    mode: str, provider: Provider, new_keys: NewKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop stands still while it is read, for the tokens of every other issuer, too."""
+    clock, reading = Clock(), 0.02
+    began: list[float] = []
+    ended: list[float] = []
+    fetch = provider_keys.fetch_document
+
+    async def fetched(*args: Any, **options: Any) -> bytes:
+        began.append(clock())
+        return await fetch(*args, **options)
+
+    def slow(document: bytes) -> KeySet:
+        clock.ahead += reading
+        ended.append(clock())
+        return read_key_set(document)
+
+    monkeypatch.setattr(provider_keys, "fetch_document", fetched)
+    monkeypatch.setattr(provider_keys, "read_key_set", slow)
+    keys = new_keys(provider, f'jwks_uri = "{provider.origin}/jwks"', clock=clock)
+    provider.mode = mode
+    for n in range(3):
+        provider.rotate(f"k{n}")
+        if mode == "ok":
+            assert await verify(keys, provider.token()), "it waits, and is not refused"
+        else:
+            await refused(keys, provider.token())
+    assert len(began) == 3
+    for before, after in zip(ended, began[1:], strict=False):
+        assert after - before > READING_PAUSE * reading
+
+
+async def test_fetches_that_are_given_back_do_not_fill_the_log(
+    provider: Provider, new_keys: NewKeys, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A provider that signs with ever new keys has as many as it likes."""
+    caplog.set_level(logging.INFO, "app.tokens.provider_keys")
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+
+    async def change_keys(name: str) -> int:
+        for n in range(12):
+            provider.rotate(f"{name}{n}")
+            assert await verify(keys, provider.token())
+        return sum("fetched" in str(one.msg) for one in caplog.records)
+
+    assert await change_keys("a") == BUDGET_BURST
+    clock.ahead += BUDGET_INTERVAL + 1
+    assert await change_keys("b") == BUDGET_BURST + 1

@@ -11,13 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from app.errors import DependencyUnavailable, TokenRefused
 from app.tokens import jwks
 from app.tokens.jwks import (
+    MAX_ENTRIES,
     MOST_KEYS,
-    MOST_TRIED_OF_ONE_KID,
-    MOST_TRIED_WITHOUT_KID,
     KeySet,
     NotAKeySet,
     Proof,
     read_key_set,
+)
+from app.tokens.verification_cost import (
+    MAX_COST,
+    MOST_TRIED_OF_ONE_KID,
+    MOST_TRIED_WITHOUT_KID,
 )
 from tests.support.provider import ABSENT, Provider, private_key, public_jwk
 
@@ -37,6 +41,20 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
         return verifies(alg, *rest)
 
     monkeypatch.setattr(jwks, "_verifies", counted)
+    return done
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The entries that the library has parsed."""
+    done: list[object] = []
+    from_jwk = jwt.algorithms.ECAlgorithm.from_jwk
+
+    def counted(entry: Any) -> Any:
+        done.append(entry)
+        return from_jwk(entry)
+
+    monkeypatch.setattr(jwt.algorithms.ECAlgorithm, "from_jwk", staticmethod(counted))
     return done
 
 
@@ -131,6 +149,53 @@ def test_an_rsa_key_that_is_too_weak_or_too_slow_is_passed_over(
     if not taken:
         with pytest.raises(NotAKeySet):
             key_set(entry)
+
+
+@pytest.mark.parametrize(
+    ("kid", "tried"), [("same", MOST_TRIED_OF_ONE_KID), (None, MOST_TRIED_WITHOUT_KID)]
+)
+def test_a_key_that_would_not_be_tried_is_not_parsed(
+    kid: str | None, tried: int, parsed: list[object]
+) -> None:
+    """Parsing thousands takes a tenth of a second, in which no other issuer is served."""
+    keys = key_set(*new_keys_of(kid, 1) * 4000)
+    assert len(parsed) == len(keys.keys) == tried
+    assert keys.skipped == 4000 - tried
+
+
+def test_keys_that_cannot_be_read_are_not_all_parsed(parsed: list[object]) -> None:
+    """A point beside the curve is found out by arithmetic alone."""
+    (entry,) = new_keys_of(None, 1)
+    with pytest.raises(NotAKeySet):
+        key_set(*[{**entry, "x": entry["y"]}] * 4000)
+    assert len(parsed) == MAX_ENTRIES
+
+
+@pytest.mark.parametrize("kid", [None, "same"])
+@pytest.mark.parametrize(
+    ("name", "cost"), [("e is long", 54), ("8192 bits", 16), ("P-521", 28), ("P-384", 14)]
+)
+def test_what_is_tried_is_bounded_by_its_time_too(
+    name: str, cost: int, kid: str | None, verifications: Verifications
+) -> None:
+    """Also of keys that each have a name of their own, for a token without."""
+    most = MOST_TRIED_WITHOUT_KID if kid is None else MOST_TRIED_OF_ONE_KID
+    if name in {"P-521", "P-384"}:
+        curve, alg = (ec.SECP521R1(), "ES512") if name == "P-521" else (ec.SECP384R1(), "ES384")
+        entries = [public_jwk(ec.generate_private_key(curve), kid, alg=alg) for _ in range(20)]
+    else:
+        exponent = 2**32 - 1 if name == "e is long" else 65537
+        entry = {**rsa_jwk(modulus(8192), exponent), "kid": kid}
+        alg, entries = "RS256", [{k: v for k, v in entry.items() if v is not None}] * 20
+    keys = key_set(*entries)
+    assert len(keys.keys) == min(most, MAX_COST // cost)
+    assert sum(key.cost for key in keys.keys) <= MAX_COST
+    for key in keys.keys:
+        assert key.cost == cost
+    named = key_set(*({**one, "kid": f"k{n}"} for n, one in enumerate(entries)))
+    assert len(named.keys) == len(entries)
+    named.prove(alg, None, b"input", b"x" * 64)
+    assert len(verifications) == min(MOST_TRIED_WITHOUT_KID, MAX_COST // cost)
 
 
 @pytest.mark.parametrize(
