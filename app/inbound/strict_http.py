@@ -7,15 +7,19 @@ taken for the request of another (request smuggling).
     Upgrade       ignored: the request is read as if it had offered none (RFC 9110, 7.8)
     CONNECT       400: there is no body, and what follows is no HTTP
     Host          exactly one; HTTP/1.0 may have none (RFC 9112, 3.2)
+    HTTP/2.0      400, as every version that is not written this way
     #fragment     400: no part of a request's target (RFC 9112, 3.2)
     after close   nothing is read behind a request that ends its connection (RFC 9112, 9.6)
-    broken        400, after the answers to the requests before it
+    broken        400; where a request before it is at work, only that one is answered
 """
 
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# 0.9 has no headers, and so no body: nothing of it can be taken for another request.
+_VERSIONS = frozenset({"0.9", "1.0", "1.1"})
 
 # Hop-by-hop, and only about the upgrade that is not made.
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
@@ -59,7 +63,8 @@ class StrictHttp(HttpToolsProtocol):
                 self.refuse_broken()
 
     def refuse_broken(self) -> None:
-        """Answer what cannot be parsed, when the requests before it have their answers."""
+        """Answer what cannot be parsed with 400, and end the connection. Where requests before it
+        are at work, they are answered, and then it ends without a 400."""
         self._deaf = self._broken = True
         latest = self.cycle
         if latest is None or latest.response_complete:
@@ -101,7 +106,8 @@ class StrictHttp(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS or (self._hosts != 1 and (self._hosts or version == "1.1")):
             raise BrokenRequest
         if b"#" in self.url:
             raise BrokenRequest

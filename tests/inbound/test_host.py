@@ -31,3 +31,14 @@ def test_http_1_0_has_no_host(receiver: Receiver, provider: Provider) -> None:
     with RawConnection(receiver.url) as connection:
         data = data.replace(b"HTTP/1.1", b"HTTP/1.0")
         assert connection.send(data).answers_until_end() == [b"200"]
+
+
+@pytest.mark.parametrize("host", [b"", b"Host: x\r\n"])
+def test_another_version_of_http_is_refused(
+    host: bytes, receiver: Receiver, provider: Provider
+) -> None:
+    """HTTP/2 has another form, and needs no Host: no proxy means this."""
+    data = logout_request(provider.token()).replace(b"Host: x\r\n", host)
+    with RawConnection(receiver.url) as connection:
+        data = data.replace(b"HTTP/1.1", b"HTTP/2.0")
+        assert connection.send(data).answers_until_end() == [b"400"]
