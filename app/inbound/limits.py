@@ -287,6 +287,7 @@ class LimitedHttp(StrictHttp):
         self._forget_head()
         self._all.remove(self)
         super().connection_lost(exc)
+        self._lingering.lost()
 
     def _close(self) -> None:
         """The last answer is written. Close at once where the client has sent nothing else."""

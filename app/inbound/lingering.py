@@ -10,6 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 
+def _nothing() -> None:
+    """What is left to do at the end of a connection that is lost."""
+
+
 class LingeringTransport:
     """``transport`` for a protocol. `close` calls ``closing``, which decides between `linger` and
     `close_now`. While it lingers `is_closing` is true: nothing more is to be written."""
@@ -35,6 +39,11 @@ class LingeringTransport:
     def close_now(self) -> None:
         """Close both directions, when all is sent that was written."""
         self._transport.close()
+
+    def lost(self) -> None:
+        """The connection has ended. Let go of the protocol, which holds this transport: else the
+        two stay in memory until the garbage collector finds them."""
+        self._closing = _nothing
 
     def linger(self) -> None:
         """Close the sending side, when all is sent that was written."""
