@@ -104,9 +104,12 @@ class Live:
         """Pause between two looks; after a fault not in step with others, and with a look at which
         server is the primary now."""
         if faults:
-            with contextlib.suppress(*EXCHANGE_FAULTS):
-                async with asyncio.timeout(self.pause):
-                    await self._reading.link.look_up()
+            try:
+                with contextlib.suppress(*EXCHANGE_FAULTS):
+                    async with asyncio.timeout(self.pause):
+                        await self._reading.link.look_up()
+            except Exception:
+                log.exception("feed", outcome="failed", error="internal")
         await asyncio.sleep(self.pause * (0.8 + random.random() * (1.2 if faults else 0.4)))  # noqa: S311
 
     async def _read(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from app.log import new_log
 from app.revocation import Revocation
 from app.settings import Settings
 from app.tasks import background
@@ -25,6 +26,8 @@ from .replay import Replay
 from .store import Store
 from .watch import Watch
 from .writer import Writer
+
+log = new_log(__name__)
 
 # How long what is read may come from a primary that was deposed and does not know it.
 _LOOK_UP_SECONDS = 2.0
@@ -153,9 +156,12 @@ class Publisher:
     async def _keep_looking_up(self) -> None:
         """Leave a primary that is none any more, for `reads` as `Watch` does for logouts."""
         while self.reads is not self.link:
-            with contextlib.suppress(*EXCHANGE_FAULTS):
-                async with asyncio.timeout(REDIS_SECONDS):
-                    await self.reads.look_up()
+            try:
+                with contextlib.suppress(*EXCHANGE_FAULTS):
+                    async with asyncio.timeout(REDIS_SECONDS):
+                        await self.reads.look_up()
+            except Exception:
+                log.exception("redis", outcome="failed", error="internal")
             await asyncio.sleep(_LOOK_UP_SECONDS)
 
     async def _close(self) -> None:

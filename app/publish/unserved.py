@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from app.log import new_log
 from app.settings import Settings
 from backchannel_logout import AppKeys
 from backchannel_logout.keys import APP_NAME
@@ -20,6 +21,8 @@ from backchannel_logout.keys import APP_NAME
 from .app_meta import META_SECONDS, RENEW_SECONDS
 from .redis_fault import EXCHANGE_FAULTS, fault_of_exchange
 from .redis_link import REDIS_SECONDS, RedisLink
+
+log = new_log(__name__)
 
 # Looked at in one step: less than a millisecond of Redis.
 _KEYS_AT_ONCE = 1000
@@ -138,7 +141,12 @@ class UnservedWatch:
     async def keep_looking(self) -> None:
         """A pass every ``every`` seconds, with pauses in between. Never returns."""
         while True:
-            self.found = await self._unserved.find(pause=self._pause)
+            try:
+                self.found = await self._unserved.find(pause=self._pause)
+            except Exception:
+                # Of ours: a fault of Redis is in what is found.
+                log.exception("unserved", outcome="failed", error="internal")
+                self.found = Unserved(complete=False, fault="internal")
             await asyncio.sleep(self._every)
 
 

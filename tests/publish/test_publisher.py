@@ -130,3 +130,21 @@ async def test_a_directory_in_the_journals_place_is_said_and_closes_everything(
     with pytest.raises(JournalUnusable, match=r"journal\.db"):
         async with publisher.running():
             pass
+
+
+async def test_a_fault_of_ours_does_not_end_the_look_for_the_primary(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = Publisher(site.settings(), connect(site.server.url), reads=connect(site.server.url))
+    looks = 0
+
+    async def broken() -> None:
+        nonlocal looks
+        looks += 1
+        raise KeyError("unexpected")
+
+    monkeypatch.setattr("app.publish.publisher._LOOK_UP_SECONDS", 0.01)
+    monkeypatch.setattr(publisher.reads, "look_up", broken)
+    async with publisher.running():
+        await until(lambda: looks > 2)
+    assert told(caplog, "redis", outcome="failed", error="internal")

@@ -1,5 +1,6 @@
 """Apps that Redis holds and no client of the settings leads to."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -9,7 +10,8 @@ import redis
 from app.publish import unserved
 from app.publish.app_meta import META_SECONDS, AppMetas, AppNames
 from app.publish.redis_link import RedisLink, connect
-from app.publish.unserved import Unserved, UnservedApp, UnservedApps
+from app.publish.unserved import Unserved, UnservedApp, UnservedApps, UnservedWatch
+from app.tasks import end
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 
@@ -106,3 +108,21 @@ async def test_a_user_who_may_not_scan_and_a_redis_that_is_away_are_faults(
     redis_server.stop()
     assert (await UnservedApps(one, []).find()).fault is not None
     await one.aclose()
+
+
+async def test_a_fault_of_ours_does_not_end_the_watch(
+    link: RedisLink, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(look, "old")
+    with monkeypatch.context() as broken:
+        broken.setattr(unserved, "_app_of", lambda _: 1 / 0)
+        watch = UnservedWatch(UnservedApps(link, ["shop"]), every=0.01, pause=0)
+        task = asyncio.create_task(watch.keep_looking())
+        async with asyncio.timeout(30):
+            while watch.found.fault != "internal":
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while not watch.found.apps:
+            await asyncio.sleep(0.01)
+    assert [one.app for one in watch.found.apps] == ["old"]
+    await end([task])
