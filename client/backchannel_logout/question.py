@@ -35,9 +35,9 @@ from .session import Session
 
 log = logging.getLogger("backchannel_logout")
 
-# How long it is believed for which issuers the app is served before it is read again, in seconds.
+# How long it is believed for which issuers and clients the app is served before it is read again.
 # Beside it, each check that meets another issuer asks.
-ISSUERS_SECONDS = 60.0
+NAMES_SECONDS = 60.0
 
 # Seconds between two lines of the log about an outage that is allowed.
 _TELL_EVERY = 60.0
@@ -72,13 +72,13 @@ class GuardMisconfigured(RevocationUnknown):
 class Question:
     """The sessions of one check, and the marker keys of all of them in a row.
 
-    ``asks_issuers``: whether it also asks for which issuers the app is served.
+    ``asks_names``: whether it also asks for which issuers and clients the app is served.
     """
 
     sessions: list[Session]
     keys: list[str]
     counts: list[int]
-    asks_issuers: bool = False
+    asks_names: bool = False
 
 
 class Reading:
@@ -101,9 +101,11 @@ class Reading:
         self._clock = clock
         self._max_session_age = 0
         self._issuers: frozenset[str] | None = None
-        self._issuers_until = float("-inf")
+        self._names_until = float("-inf")
         self._age_read: bytes | str | None = None
         self._issuers_read: bytes | str | None = None
+        self._client_ids: frozenset[str] | None = None
+        self._client_ids_read: bytes | str | None = None
         self._tell_from = float("-inf")
         self._told_missing_sid = False
         self._may_note = True
@@ -114,6 +116,7 @@ class Reading:
             # Not one HMGET: guards have no right to it in the ACL rules of earlier releases.
             ("HGET", self.keys.meta, "max_session_age"),
             ("HGET", self.keys.meta, "issuers"),
+            ("HGET", self.keys.meta, "client_ids"),
         ]
 
     def question(self, sessions: Iterable[AnySession]) -> Question:
@@ -125,14 +128,23 @@ class Reading:
             elif self.sid[one.iss]:
                 self._tell_missing_sid(one.iss)
         keys = [key for some in wanted for key in some]
-        return Question(asked, keys, [*map(len, wanted)], self._must_ask_issuers(asked))
+        return Question(asked, keys, [*map(len, wanted)], self._must_ask_names(asked))
 
-    def _must_ask_issuers(self, sessions: Sequence[Session]) -> bool:
+    def _must_ask_names(self, sessions: Sequence[Session]) -> bool:
         """Once a minute, and where one is not known to be served: it may have been added."""
-        if time.monotonic() >= self._issuers_until:
+        if time.monotonic() >= self._names_until:
             return True
-        served = self._issuers
-        return served is not None and any(one.iss not in served for one in sessions)
+        return not all(map(self._is_served, sessions))
+
+    def _is_served(self, session: Session) -> bool:
+        """Whether logouts of this issuer and client reach the app, by what was read last."""
+        if self._issuers is not None and session.iss not in self._issuers:
+            return False
+        return (
+            session.client_id is None
+            or self._client_ids is None
+            or session.client_id in self._client_ids
+        )
 
     def _note_sid(self, session: Session) -> None:
         if session.iss in self.sid or len(self.sid) < MOST_ISSUERS:
@@ -159,7 +171,7 @@ class Reading:
         commands: list[Command] = [("MGET", *question.keys)]
         if single:
             commands = [("GET", key) for key in question.keys]
-        commands += self.meta_commands if question.asks_issuers else self.meta_commands[:1]
+        commands += self.meta_commands if question.asks_names else self.meta_commands[:1]
         if note and self._may_note and time.monotonic() >= self._note_from:
             commands += asks(self.keys.readers, self._clock(), self.sid)
         return commands
@@ -173,7 +185,7 @@ class Reading:
         serves the app for the issuer of one of the sessions.
         """
         count = len(question.keys) if single else 1
-        end = count + (2 if question.asks_issuers else 1)
+        end = count + (len(self.meta_commands) if question.asks_names else 1)
         needed, noted = answers[:end], answers[end:]
         for answer in needed:
             if isinstance(answer, Exception):
@@ -182,22 +194,24 @@ class Reading:
             self._note_from = time.monotonic() + ASKS_EVERY
             self._may_note = not any(isinstance(one, NoPermissionError) for one in noted)
         self._read_age(answers[count])
-        if question.asks_issuers:
-            self._read_issuers(answers[count + 1])
-        if self._issuers is not None:
-            for session in question.sessions:
-                if session.iss not in self._issuers:
-                    self._refuse(session)
+        if question.asks_names:
+            self._read_served(answers[count + 1], answers[count + 2])
+        for session in question.sessions:
+            if not self._is_served(session):
+                self._refuse(session)
         markers: Sequence[bytes | str | None] = answers[:count] if single else answers[0]
         return markers
 
     def _refuse(self, session: Session) -> NoReturn:
         """No logout will ever reach this session: it must not be taken for alive."""
-        served = ", ".join(map(repr, sorted(self._issuers or ())[:MOST_ISSUERS]))
+        whose, served, what = session.iss, self._issuers, "issuer"
+        if served is None or session.iss in served:
+            whose, served, what = str(session.client_id), self._client_ids, "client"
+        named = ", ".join(map(repr, sorted(served or ())[:MOST_ISSUERS]))
         raise GuardMisconfigured(
-            f"the session is of {session.iss!r}, and the receiver serves the app {self.keys.app!r} "
-            f"for: {served or 'nobody'}. Is {self.keys.app!r} this app's own name, and do the "
-            "receiver's settings have this issuer with it?"
+            f"the session is of {whose!r}, and the receiver serves the app {self.keys.app!r} "
+            f"for: {named or 'nobody'}. Is {self.keys.app!r} this app's own name, and do the "
+            f"receiver's settings have this {what} with it?"
         )
 
     @property
@@ -206,14 +220,19 @@ class Reading:
         return self._max_session_age
 
     @property
-    def meta(self) -> tuple[object, object]:
+    def meta(self) -> tuple[object, object, object]:
         """The answers to `meta_commands` that hold now, to be compared."""
-        return self._age_read, self._issuers_read
+        return self._age_read, self._issuers_read, self._client_ids_read
 
-    def read_meta(self, max_session_age: bytes | str | None, issuers: bytes | str | None) -> None:
+    def read_meta(
+        self,
+        max_session_age: bytes | str | None,
+        issuers: bytes | str | None,
+        client_ids: bytes | str | None,
+    ) -> None:
         """Take over what the app's ``meta`` holds: the answers to `meta_commands`."""
         self._read_age(max_session_age)
-        self._read_issuers(issuers)
+        self._read_served(issuers, client_ids)
 
     def _read_age(self, found: bytes | str | None) -> None:
         if found is None:
@@ -235,20 +254,23 @@ class Reading:
         self._max_session_age = age if self._own_age is None else self._own_age
         self._age_read = found
 
-    def _read_issuers(self, found: bytes | str | None) -> None:
-        """Receivers of earlier releases write none: then every issuer is served."""
-        if found != self._issuers_read:
-            self._issuers = None if found is None else self._names(found)
-            self._issuers_read = found
-        self._issuers_until = time.monotonic() + ISSUERS_SECONDS
+    def _read_served(self, issuers: bytes | str | None, client_ids: bytes | str | None) -> None:
+        """Receivers of earlier releases write neither: then every issuer and client is served."""
+        if issuers != self._issuers_read:
+            self._issuers = None if issuers is None else self._names(issuers, "issuers")
+            self._issuers_read = issuers
+        if client_ids != self._client_ids_read:
+            self._client_ids = None if client_ids is None else self._names(client_ids, "client_ids")
+            self._client_ids_read = client_ids
+        self._names_until = time.monotonic() + NAMES_SECONDS
 
-    def _names(self, value: bytes | str) -> frozenset[str]:
+    def _names(self, value: bytes | str, field: str) -> frozenset[str]:
         try:
             names = json.loads(value)
         except (ValueError, RecursionError):
             names = None
         if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
-            raise RevocationUnknown(f"{self.keys.meta} holds issuers that are not a list of names")
+            raise RevocationUnknown(f"{self.keys.meta} holds {field} that are not a list of names")
         return frozenset(names)
 
     def keep(self, question: Question, dead: Sequence[bool], cache: NearCache, fence: int) -> None:

@@ -15,8 +15,8 @@ as a time in milliseconds does."""
 MEMBER = "backchannel_logout"
 """The member of the app's session that `remember` fills."""
 
-SESSION_MEMBERS = ("iss", "sub", "sid", "login_at", "auth_time")
-"""What `remember` stores of a login; ``auth_time`` only where the ID token has it."""
+SESSION_MEMBERS = ("iss", "sub", "sid", "login_at", "auth_time", "client_id")
+"""What `remember` stores of a login; the last two only where the ID token has them."""
 
 # Earlier releases stored these at the top of the app's session, always all of them. Sessions live
 # for weeks, so they are still read there.
@@ -33,7 +33,8 @@ class Session(NamedTuple):
     ``login_at`` is the ``iat`` of the ID token of the login that opened it, in whole epoch
     seconds. A refreshed ID token has a newer ``iat`` and never changes it: otherwise a
     refresh after the logout would bring the session back to life. ``auth_time`` is when the user
-    signed in at the provider, in whole epoch seconds, where the ID token says it.
+    signed in at the provider, in whole epoch seconds, where the ID token says it. ``client_id`` is
+    the OAuth client that the ID token was issued to.
 
     A tuple, so that it is the near cache's key as it is, and cheap to make for each request.
     """
@@ -43,6 +44,7 @@ class Session(NamedTuple):
     sid: str | None = None
     sub: str | None = None
     auth_time: int | None = None
+    client_id: str | None = None
 
     @classmethod
     def from_mapping(cls, session: Mapping[str, Any]) -> Self:
@@ -52,10 +54,12 @@ class Session(NamedTuple):
         """
         # Every request of a middleware comes here.
         get = session.get
+        client_id = None  # what stands under this name at the top is the app's own
         if (stored := get(MEMBER)) is not None:
             if type(stored) is not dict and not isinstance(stored, Mapping):
                 raise SessionNotIdentified(f"{MEMBER} in the session is not what remember() stores")
             get = stored.get
+            client_id = get("client_id")
         iss, login_at, auth_time = get("iss"), get("login_at"), get("auth_time")
         sid, sub = get("sid"), get("sub")
         if not iss or not _is_text(iss):
@@ -68,7 +72,9 @@ class Session(NamedTuple):
             raise SessionNotIdentified("the session's sub is not a string")
         if auth_time is not None:
             auth_time = whole_seconds(auth_time)
-        return cls(iss, login_at, sid, sub, auth_time)
+        if client_id is not None and not isinstance(client_id, str):
+            client_id = None
+        return cls(iss, login_at, sid, sub, auth_time, client_id)
 
 
 def remember(
@@ -98,6 +104,8 @@ def remember(
     signed_in_at: Any = id_token_claims.get("auth_time")
     if (auth_time := whole_seconds(signed_in_at)) is not None:
         members["auth_time"] = auth_time
+    if (client_id := _client_id(id_token_claims)) is not None:
+        members["client_id"] = client_id
     login = Session.from_mapping(members)
     if login.login_at > clock() + MAX_AHEAD:
         raise SessionNotIdentified(
@@ -150,6 +158,15 @@ def _see_that_these_are_claims(claims: object) -> None:
             f"these claims have no {' and no '.join(missing)}: pass those of the verified ID "
             "token, not those of the userinfo endpoint"
         )
+
+
+def _client_id(claims: Mapping[str, Any]) -> str | None:
+    """The client that the ID token is for: its one audience, else ``azp`` (OpenID Connect Core 1.0,
+    section 2)."""
+    aud = claims.get("aud")
+    audiences = aud if isinstance(aud, list | tuple) else [aud]
+    found = audiences[0] if len(audiences) == 1 else claims.get("azp")
+    return found if _is_text(found) else None
 
 
 def _known(session: Mapping[str, Any]) -> Session | None:

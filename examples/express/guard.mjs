@@ -32,7 +32,8 @@ export function appKeys(app) {
 
 // Store in the app's session, as one member, which login it belongs to. At the login only, with the claims of
 // the verified ID token: those of a refresh would bring an ended session back to life.
-export function remember(session, { iss, sub, sid, iat, auth_time }, { clock = Date.now } = {}) {
+export function remember(session, claims, { clock = Date.now } = {}) {
+  const { iss, sub, sid, iat, auth_time, aud, azp } = claims;
   const login_at = typeof iat === 'number' ? Math.floor(iat) : NaN;
   const login = { iss, sub: sub ?? null, sid: sid ?? null, login_at };
   check(login);
@@ -40,6 +41,8 @@ export function remember(session, { iss, sub, sid, iat, auth_time }, { clock = D
     throw new TypeError("the ID token's iat is more than a day ahead: is it in milliseconds?");
   }
   if (Number.isFinite(auth_time)) login.auth_time = Math.floor(auth_time);
+  const client = [aud].flat().length === 1 ? [aud].flat()[0] : azp;
+  if (typeof client === 'string') login.client_id = client;
   const old = ['iss', 'sub', 'sid', 'login_at']; // at the top, by earlier releases, always all four
   if (!(MEMBER in session) && old.every((name) => name in session)) {
     for (const name of old) delete session[name];
@@ -82,25 +85,30 @@ export function decide({ login_at, auth_time }, markers, { sidMarker, maxSession
   return outlived ? 'expired' : 'alive';
 }
 
-// Throws for a session of an issuer that the receiver does not serve the app for: no logout would
-// ever reach it. `issuers` is that field of `meta`; receivers of earlier releases write none.
-export function checkServed({ iss }, issuers, { meta }) {
-  if (issuers == null) return;
-  let served;
-  try {
-    served = JSON.parse(issuers);
-  } catch {
-    served = undefined;
-  }
-  if (!Array.isArray(served) || !served.every((one) => typeof one === 'string')) {
-    throw new RevocationUnknown(`${meta} holds issuers that are not a list of names`);
-  }
-  if (!served.includes(iss)) {
-    throw new NotServed(`the session is of ${iss}, and ${meta} is of ${served.join(', ')}`);
-  }
+// Throws for a session of an issuer or client that the receiver does not serve the app for: no logout
+// would ever reach it. Both are fields of `meta`; receivers of earlier releases write none, and
+// sessions of earlier releases have no `client_id`.
+export function checkServed({ iss, client_id }, { issuers, client_ids }, { meta }) {
+  const served = (field, names, one) => {
+    if (names == null || one == null) return;
+    let list;
+    try {
+      list = JSON.parse(names);
+    } catch {
+      list = undefined;
+    }
+    if (!Array.isArray(list) || !list.every((name) => typeof name === 'string')) {
+      throw new RevocationUnknown(`${meta} holds ${field} that are not a list of names`);
+    }
+    if (!list.includes(one)) {
+      throw new NotServed(`the session is of ${one}, and ${meta} is of ${list.join(', ')}`);
+    }
+  };
+  served('issuers', issuers, iss);
+  served('client_ids', client_ids, client_id);
 }
 
-// This app's name is another app's, or the receiver's settings lack the issuer under it.
+// This app's name is another app's, or the receiver's settings lack the issuer or client under it.
 export class NotServed extends RevocationUnknown {}
 
 // Notes for the report whether sessions of an issuer have a `sid`: some providers send it in the
@@ -135,12 +143,12 @@ export class SessionGuard {
     check(login);
     noteSid(this.#sids, login);
     const asked = this.#ask(markerKeys(this.#keys, login));
-    const [markers, age, issuers] = await this.#inTime(asked);
+    const [markers, age, issuers, client_ids] = await this.#inTime(asked);
     const maxSessionAge = wholeNumber(age ?? '');
     if (Number.isNaN(maxSessionAge)) {
       throw new RevocationUnknown(`no receiver has written ${this.#keys.meta}`);
     }
-    checkServed(login, issuers, this.#keys);
+    checkServed(login, { issuers, client_ids }, this.#keys);
     const now = this.clock() / 1000;
     const sidMarker = sidMarkerOf(login, markers);
     return decide(login, markers, { sidMarker, maxSessionAge, now }) !== 'alive';
@@ -154,6 +162,7 @@ export class SessionGuard {
       this.redis.mGet(keys),
       this.redis.hGet(meta, 'max_session_age'),
       this.redis.hGet(meta, 'issuers'),
+      this.redis.hGet(meta, 'client_ids'),
     ]);
     if (performance.now() >= this.#reportAt) this.#report();
     return asked;

@@ -109,8 +109,8 @@ each('stories', vectors.stories.cases, ({ steps }) => {
   }
 });
 
-each('issuers', vectors.issuers.cases, ({ issuers, iss, expect }) => {
-  const checked = () => checkServed({ iss }, issuers, appKeys(app));
+each('issuers', vectors.issuers.cases, ({ issuers, client_ids, iss, client_id, expect }) => {
+  const checked = () => checkServed({ iss, client_id }, { issuers, client_ids }, appKeys(app));
   const isExpected = (error) =>
     error instanceof RevocationUnknown && error instanceof NotServed === (expect === 'not_served');
   if (expect === 'served') checked();

@@ -391,9 +391,29 @@ def test_an_issuer_that_is_removed_is_noticed_within_a_minute(
     guard = new_guard(shared_redis.url, near_cache=0)
     assert guard.is_revoked(ALICE) is False
     store.hset(AppKeys(app).meta, "issuers", '["https://other.example"]')
-    guard.guard._reading._issuers_until = float("-inf")  # as if the minute had passed
+    guard.guard._reading._names_until = float("-inf")  # as if the minute had passed
     with pytest.raises(GuardMisconfigured, match=r"other\.example"):
         guard.is_revoked(ALICE)
+
+
+def test_a_session_of_another_apps_client_is_not_answered(
+    new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
+) -> None:
+    """A guard that was given another app's name, where both apps have one provider."""
+    names = {"issuers": SERVED, "client_ids": '["shop-web"]'}
+    store.hset(AppKeys(app).meta, mapping=names)
+    claims = {"iss": ALICE.iss, "sub": "alice", "iat": ALICE.login_at}
+    for near_cache in (0, 16):
+        guard = new_guard(shared_redis.url, near_cache=near_cache, on_outage="allow")
+        for aud, served in (("shop-web", True), (["shop-web"], True), ("wiki-web", False)):
+            session: dict[str, Any] = {}
+            remember(session, claims | {"aud": aud})
+            for _ in range(2):
+                if served:
+                    assert guard.is_revoked(session) is False
+                else:
+                    with pytest.raises(GuardMisconfigured, match=r"'wiki-web'.*'shop-web'"):
+                        guard.is_revoked(session)
 
 
 @pytest.mark.parametrize("value", ["", "{}", "[1]", "nobody", '"x"', "[" * 100_000])
@@ -412,7 +432,7 @@ def test_a_new_connection_costs_one_more_command(
     store.config_resetstat()
     new_guard(shared_redis.url, near_cache=0).is_revoked(ALICE)
     ran = commands_run(store)
-    assert ran == {"hello": 1, "mget": 1, "hget": 2, "hset": 1, "expire": 1}
+    assert ran == {"hello": 1, "mget": 1, "hget": 3, "hset": 1, "expire": 1}
 
 
 def test_threads_share_a_guard(shared_redis: RedisServer, app: str, store: redis.Redis) -> None:

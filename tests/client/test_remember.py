@@ -22,11 +22,12 @@ REMEMBERED = {
     "sid": "sid-1",
     "login_at": 1795283041,
 }
+CLIENT = {"client_id": "shop-web"}
 
 
 def stored(**changes: Any) -> dict[str, Any]:
     """A session of the app, as `remember` leaves it."""
-    return {MEMBER: REMEMBERED | changes}
+    return {MEMBER: REMEMBERED | CLIENT | changes}
 
 
 def test_a_login_is_remembered_in_one_member_and_nothing_else_is_touched() -> None:
@@ -36,8 +37,8 @@ def test_a_login_is_remembered_in_one_member_and_nothing_else_is_touched() -> No
     remember(session, CLAIMS)
     assert session == own | stored()
     assert json.loads(json.dumps(session)) == session
-    assert Session.from_mapping(session) == Session.from_mapping(REMEMBERED)
-    assert (*REMEMBERED, "auth_time") == SESSION_MEMBERS
+    assert Session.from_mapping(session) == Session(**REMEMBERED, **CLIENT)
+    assert {*REMEMBERED, *CLIENT, "auth_time"} == {*SESSION_MEMBERS}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,11 @@ def test_what_was_remembered_is_a_session() -> None:
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     assert Session.from_mapping(session) == Session(
-        iss="https://op.example/", sub="alice", sid="sid-1", login_at=1795283041
+        iss="https://op.example/",
+        sub="alice",
+        sid="sid-1",
+        login_at=1795283041,
+        client_id="shop-web",
     )
 
 
@@ -146,15 +151,15 @@ def test_each_login_is_assigned_anew_so_that_the_session_is_saved() -> None:
     first = session[MEMBER]
     remember(session, CLAIMS | {"sid": "sid-2"})
     assert session.assigned == 2
-    assert first == REMEMBERED, "the one before was not changed in place"
+    assert first == REMEMBERED | CLIENT, "the one before was not changed in place"
 
 
 def test_a_login_of_an_earlier_release_is_read_at_the_top_of_the_session() -> None:
     """Sessions live for weeks: an upgrade must not leave them without protection."""
-    session = {"cart": 1, **REMEMBERED}
-    assert Session.from_mapping(session) == Session.from_mapping(stored())
+    session = {"cart": 1, "client_id": "a customer of the app", **REMEMBERED}
+    assert Session.from_mapping(session) == Session(**REMEMBERED)
     remember(session, CLAIMS | {"sub": "bob"})
-    assert session == {"cart": 1} | stored(sub="bob")
+    assert session == {"cart": 1, "client_id": "a customer of the app"} | stored(sub="bob")
 
 
 def test_a_refresh_of_a_login_of_an_earlier_release_is_refused_too() -> None:
@@ -196,7 +201,7 @@ def test_a_member_that_is_not_ours_names_no_login(wrong: Any) -> None:
     with pytest.raises(SessionNotIdentified):
         Session.from_mapping(session)
     remember(session, CLAIMS)
-    assert session[MEMBER] == REMEMBERED
+    assert session[MEMBER] == REMEMBERED | CLIENT
 
 
 @pytest.mark.parametrize(

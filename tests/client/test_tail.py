@@ -218,7 +218,7 @@ async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first
     """In a Cluster each question reads it, before the tail does."""
     await guard.warm(ALICE)
     shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
-    guard.guard._reading.read_meta(b"5", None)
+    guard.guard._reading.read_meta(b"5", None, None)
     await guard.sees_the_end_of(ALICE)
 
 

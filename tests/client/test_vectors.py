@@ -285,8 +285,10 @@ def test_story(case: dict[str, Any]) -> None:
 def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
     """Also where an outage is allowed: nobody is alive who cannot be ended."""
     reading = Reading("shop", "allow", None, time.time)
-    question = reading.question([Session(case["iss"], login_at=1795283041, sub="alice")])
-    answers = [[None, None], "3600", case["issuers"]]
+    client_id = case.get("client_id")
+    session = Session(case["iss"], login_at=1795283041, sub="alice", client_id=client_id)
+    question = reading.question([session])
+    answers = [[None, None], "3600", case["issuers"], case.get("client_ids")]
     if case["expect"] == "served":
         assert reading.markers(answers, question, single=False) == [None, None]
         return

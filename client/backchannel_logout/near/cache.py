@@ -67,10 +67,15 @@ class NearCache:
             key: Any = session
             if type(session) is not Session:
                 one: Any = session
+                client_id = None
                 if MEMBER in one:
                     one = one[MEMBER]
+                    client_id = one.get("client_id")
                 # Not `get`, for speed: `remember` stores four of them always.
-                key = (one["iss"], one["login_at"], one["sid"], one["sub"], one.get("auth_time"))
+                key = (
+                    one["iss"], one["login_at"], one["sid"], one["sub"],
+                    one.get("auth_time"), client_id,
+                )  # fmt: skip
             at = self._clock()
             if at >= self._serves_until or at >= self._alive[key]:
                 return False

@@ -54,9 +54,9 @@ class Following:
 
         Raises what Redis answered, `NotThePrimary`, or `GuardMisconfigured`.
         """
-        newest, age, issuers, role = _all_good(answers)
+        newest, *meta, role = _all_good(answers)
         _see_that_it_is_primary(role)
-        self._reading.read_meta(age, issuers)
+        self._reading.read_meta(*meta)
         self._meta = self._reading.meta
         self.position = _newest(newest)
 
@@ -84,9 +84,9 @@ class Following:
 
         Raises as `begin` does.
         """
-        read, first, last, age, issuers, role = _all_good(answers)
+        read, first, last, *meta, role = _all_good(answers)
         _see_that_it_is_primary(role)
-        self._reading.read_meta(age, issuers)
+        self._reading.read_meta(*meta)
         # Not "was another before": a question may have read it first.
         if self._reading.meta != self._meta:
             self._meta = self._reading.meta
