@@ -23,7 +23,7 @@ _ASK_REDIS = ("watch", "status", "story", "revoke")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit status (0 good, 1 a fault, 2 wrong usage)."""
+    """Run a command; returns the exit status (0 good, 1 a fault, 2 wrong usage, 3 warnings)."""
     parser = argparse.ArgumentParser(
         prog="python -m app",
         description="Receives OpenID Connect back-channel logouts and publishes them to Redis.",

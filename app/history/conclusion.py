@@ -27,8 +27,7 @@ SENTENCES = {
     " report it.",
     Conclusion.COMPLETE: "Complete: every app that was told has acted.",
     Conclusion.LATER_LOGIN: "Not ended: this login is later than every logout of it.",
-    Conclusion.ENDED: "Ended, by an event that the stream no longer holds: what the apps did is"
-    " not known.",
+    Conclusion.ENDED: "Ended, by an event that was not found: what the apps did is not known.",
     Conclusion.NOTHING_KNOWN: "Nothing is known of this id: no marker, no event and no refused"
     " token is about it. Ids must match exactly, also in upper and lower case.",
 }

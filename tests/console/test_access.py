@@ -1,12 +1,14 @@
 """The console over plain HTTP: who comes in, and what every answer says."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from app.admin.console.signed_in import SignedIn
 from tests.admin.api_stage import TOKEN, ApiScene
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
@@ -170,6 +172,30 @@ def test_a_sign_out_ends_the_session_also_for_who_has_kept_the_cookie(scene: Api
     assert ask(scene, "POST", "/console/sign-out", headers=cookie, data=form).status_code == 303
     assert ask(scene, "GET", "/console", headers=cookie).status_code == 401
     assert ask(scene, "GET", "/api/apps", headers=cookie).status_code == 401
+
+
+def test_a_form_whose_session_ends_while_it_comes_is_refused(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    form = {"csrf": csrf_of(scene, cookie)}
+
+    def slowly() -> Iterator[bytes]:
+        yield b"csrf="
+        left = ask(scene, "POST", "/console/sign-out", headers=cookie, data=form)
+        assert left.status_code == 303
+
+    headers = cookie | {"content-type": "application/x-www-form-urlencoded"}
+    with httpx.Client(base_url=scene.receiver.admin_url) as http:
+        late = http.post("/console/sign-out", headers=headers, content=slowly())
+    assert late.status_code == 403
+
+
+def test_a_session_that_has_ended_meanwhile_can_be_ended() -> None:
+    """A logout token, or another sign-out, has emptied it."""
+    sessions = SignedIn()
+    session = sessions.find(sessions.begin("ada"))
+    sessions.end(session)
+    sessions.end(session)
+    assert session == {}
 
 
 def test_looks_and_acts_are_in_the_audit_with_who_it_was(scene: ApiScene) -> None:

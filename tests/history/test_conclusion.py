@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.history import Conclusion, History, Question, SessionStory
-from app.history.conclusion import SENTENCES, WAITS_SECONDS
+from app.history import AppStory, Conclusion, History, Question, Search, SessionStory, State
+from app.history.conclusion import SENTENCES, WAITS_SECONDS, concluded
+from app.history.facts import Marker
 from app.history.notes import REFUSED, WAITS
 from app.inbound.parking import LONGEST_STAY
 from app.revocation import Once
@@ -54,6 +55,20 @@ def refuse(shelf: Shelf, sid: str, reason: str = "iat_old", **changes: str) -> N
 def test_every_conclusion_has_a_sentence_and_tokens_wait_as_long_as_receivers_keep_them() -> None:
     assert SENTENCES.keys() == set(Conclusion)
     assert WAITS_SECONDS == LONGEST_STAY
+
+
+@pytest.mark.parametrize("ended", ["start", "cutoff", "limit"])
+def test_an_event_that_was_not_found_is_not_said_to_be_gone(ended: str) -> None:
+    """Where the search only reached its limit, the stream may hold it."""
+    app = AppStory(
+        app="shop", state=State.REVOKED, cutoff=5,
+        markers=(Marker(kind=EventKind.SESSION, key="k", cutoff=5, expires_in=60.0),),
+        search=Search(entries=100_000, ended=ended, oldest=9.0),
+    )  # fmt: skip
+    story = concluded(Question(iss=ISS, sid="s"), [app], [], now=10.0)
+    assert story.conclusion is Conclusion.ENDED
+    assert "not found" in SENTENCES[story.conclusion]
+    assert "no longer holds" not in SENTENCES[story.conclusion]
 
 
 async def test_of_an_id_that_nobody_has_ended_nothing_is_known(history: History, sid: str) -> None:

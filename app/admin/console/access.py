@@ -46,7 +46,8 @@ async def own_form(request: Request) -> FormData:
     """The fields of a form that this session was shown. Raises `ApiFault`."""
     found = await form(request)
     shown = str(found.get("csrf", ""))
-    if not hmac.compare_digest(shown.encode(), request.scope["session"]["csrf"].encode()):
+    own = request.scope["session"].get("csrf")  # it may have ended while the form came
+    if own is None or not hmac.compare_digest(shown.encode(), own.encode()):
         raise ApiFault(403, "csrf", "this form is not one of this session; go back and reload")
     return found
 

@@ -79,8 +79,8 @@ class SignedIn:
         return session
 
     def end(self, session: Session) -> None:
-        """Sign out."""
-        self._sessions.pop(session["name"], None)
+        """Sign out. The session may have ended meanwhile: then it is empty."""
+        self._sessions.pop(session.get("name", ""), None)
         session.clear()
 
     def why_over(self, name: str | None) -> str | None:
