@@ -9,6 +9,7 @@ from app.admin.probes import Body
 from app.listeners import Server, account_server
 from app.operating import Wrap, running_api
 from app.publish.publisher import Publisher
+from app.publish.unserved import Unserved
 from app.settings import Settings
 from app.telemetry.cells import Cells
 
@@ -23,9 +24,11 @@ async def running_apis(
     health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
     announce: Callable[[str], None],
+    unserved: Callable[[], Unserved],
 ) -> AsyncIterator[tuple[Wrap, list[Server]]]:
     """What goes before the operators' application, and a server for each of ``users``, the sockets
-    of their listener. ``cells`` are the counters of every process of the service."""
+    of their listener. ``cells`` are the counters of every process of the service; ``unserved`` is
+    what was found of apps that nobody serves."""
     if not settings.has_console and not users:
         yield (lambda app: app), []
         return
@@ -36,7 +39,13 @@ async def running_apis(
         sessions = await stack.enter_async_context(running_sessions(settings, publisher, cells))
         with_api = await stack.enter_async_context(
             running_api(
-                settings, publisher, sessions, health=health, stopping=stopping, announce=announce
+                settings,
+                publisher,
+                sessions,
+                health=health,
+                stopping=stopping,
+                announce=announce,
+                unserved=unserved,
             )
         )
         servers = []

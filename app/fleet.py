@@ -16,6 +16,7 @@ from app.listeners import Server, admin_server, serve_all, stop_on_signal
 from app.log import new_log
 from app.operating import Wrap
 from app.parts import new_app, running_publisher
+from app.publish.unserved import UnservedApps, UnservedWatch, apps_of_settings
 from app.service import new_canary, running_redis
 from app.settings import Settings
 from app.tasks import background
@@ -89,9 +90,10 @@ async def running_apis_of_parent(
     async with running_publisher(share, redis_url, tally) as publisher:
         health.publisher = publisher
         workers.own_gauges = lambda: of_publisher(share, publisher)
-        async with running_apis(
-            settings, publisher, account, cells=workers.cells,
-            health=health.now, stopping=stop.is_set, announce=announce,
+        watch = UnservedWatch(UnservedApps(publisher.reads, apps_of_settings(settings)))
+        async with background([watch.keep_looking]), running_apis(
+            settings, publisher, account, cells=workers.cells, health=health.now,
+            stopping=stop.is_set, announce=announce, unserved=lambda: watch.found,
         ) as apis:  # fmt: skip
             yield apis
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from app.admin.probes import Body
 from app.publish.publisher import Publisher
+from app.publish.unserved import Unserved
 from app.settings import Settings
 from app.settings_values import GENERATE
 
@@ -27,6 +28,7 @@ async def running_api(
     health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
     announce: Callable[[str], None],
+    unserved: Callable[[], Unserved],
 ) -> AsyncIterator[Wrap]:
     """Puts `/api` and `/console` before what the listener serves; nothing, where there is neither
     an ``admin_token`` nor ``admin_oidc``.
@@ -46,5 +48,5 @@ async def running_api(
         token = new_token()
         announce(f"admin token for this run: {token}")
     api = AdminApi(settings, token, publisher, sessions, health=health, stopping=stopping)
-    async with running_console(settings, api, publisher.reads.client) as console:
+    async with running_console(settings, api, publisher.reads.client, unserved) as console:
         yield lambda app: with_console(app, console)

@@ -48,6 +48,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
                 health=parts.health.now,
                 stopping=stop.is_set,
                 announce=announce,
+                unserved=lambda: parts.unserved.found,
             )
         )
         # Last of what is told, behind a token that was made: who waits for it has read everything.

@@ -23,11 +23,12 @@ _FEWEST = 4
 
 class Page(list[T], Generic[T]):
     """The newest first. ``more``: what to pass as ``before`` for the older ones; None: there are
-    none."""
+    none. ``looked``: how many entries were looked at."""
 
-    def __init__(self, found: list[T], more: str | None = None) -> None:
+    def __init__(self, found: list[T], more: str | None = None, looked: int = 0) -> None:
         super().__init__(found)
         self.more = more
+        self.looked = looked
 
 
 async def newest_of_one(
@@ -48,9 +49,9 @@ async def newest_of_one(
                 found.append((entry_id, one))
         looked, last = looked + len(page), page[-1][0]
         if len(found) > most:
-            return Page([one for _, one in found[:most]], found[most - 1][0])
+            return Page([one for _, one in found[:most]], found[most - 1][0], looked)
     more = last if looked >= _MOST_LOOKED_AT else None
-    return Page([one for _, one in found], more)
+    return Page([one for _, one in found], more, looked)
 
 
 class _Stream:
@@ -90,7 +91,7 @@ async def newest_of_many(
     while heads:
         at, app = heapq.heappop(heads)
         if cut is not None and at != cut:
-            return Page(found, f"{-cut[0]}-{-cut[1]}")
+            return Page(found, f"{-cut[0]}-{-cut[1]}", looked)
         stream = streams[app]
         entry_id, fields = stream.waiting.popleft()
         looked += 1
@@ -106,7 +107,8 @@ async def newest_of_many(
             cut = at
         if looked % PAGE == 0:
             await asyncio.sleep(0)
-    return Page(found, None if cut is None or _is_at_the_end(streams) else f"{-cut[0]}-{-cut[1]}")
+    more = None if cut is None or _is_at_the_end(streams) else f"{-cut[0]}-{-cut[1]}"
+    return Page(found, more, looked)
 
 
 async def _begun(

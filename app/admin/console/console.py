@@ -1,7 +1,7 @@
 """The console, put together: whom it lets in, and what every answer says."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admin.api import AdminApi
 from app.admin.faults import ApiFault
+from app.publish.unserved import Unserved
 from app.settings import Settings
 from app.tokens.fetch import new_client
 from backchannel_logout import AsyncSessionGuard
@@ -43,7 +44,7 @@ HEADERS: Mapping[str, str] = {
 
 @contextlib.asynccontextmanager
 async def running_console(
-    settings: Settings, api: AdminApi, redis: AsyncClient
+    settings: Settings, api: AdminApi, redis: AsyncClient, unserved: Callable[[], Unserved]
 ) -> AsyncIterator[ASGIApp]:
     """What serves `/console` and, for who has signed in there, `/api` as well."""
     async with contextlib.AsyncExitStack() as stack:
@@ -53,7 +54,7 @@ async def running_console(
             oidc = OidcSignIn(settings, settings.admin_oidc, client)
             stack.push_async_callback(oidc.aclose)
             guard = await stack.enter_async_context(AsyncSessionGuard(redis, app=oidc.app))
-        yield _Console(settings, api, oidc, guard).app
+        yield _Console(settings, api, oidc, guard, unserved).app
 
 
 class _Console:
@@ -63,6 +64,7 @@ class _Console:
         api: AdminApi,
         oidc: OidcSignIn | None,
         guard: AsyncSessionGuard | None,
+        unserved: Callable[[], Unserved],
     ) -> None:
         self._access = api.access
         token = settings.admin_token is not None
@@ -72,7 +74,7 @@ class _Console:
             AccessRoutes(api.access, signed_in, oidc, api.records, self._rendering),
             Pages(
                 settings, api.history, dict(api.providers), api.records, self._rendering,
-                health=api.health, stopping=api.stopping,
+                health=api.health, stopping=api.stopping, unserved=unserved,
             ),
             SessionPages(api.session_acts, api.records, self._rendering),
             PastedRoutes(settings, api.history, api.records, self._rendering),

@@ -30,8 +30,9 @@ from app.history import (
 )
 from app.history.conclusion import concluded
 from app.history.notes import WAITS
-from app.history.status import app_rows, service_rows, unread_rows
+from app.history.status import app_rows, service_rows, unread_rows, unserved_rows
 from app.presets import presets
+from app.publish.unserved import Unserved
 from app.sessions.interface import SessionProvider
 from app.settings import Settings
 from app.telemetry.hashes import KeyedHash
@@ -86,7 +87,8 @@ def before_of(found: Mapping[str, str], name: str = "before") -> str:
 
 
 class Pages:
-    """``health`` says what `/readyz` would; ``stopping`` whether the service is about to stop."""
+    """``health`` says what `/readyz` would; ``stopping`` whether the service is about to stop;
+    ``unserved`` is what the last search for apps that nobody serves has found."""
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class Pages:
         *,
         health: Callable[[], Awaitable[Body]],
         stopping: Callable[[], bool],
+        unserved: Callable[[], Unserved],
     ) -> None:
         self._settings = settings
         self._history = history
@@ -106,6 +109,7 @@ class Pages:
         self._rendering = rendering
         self._health = health
         self._stopping = stopping
+        self._unserved = unserved
 
     @property
     def routes(self) -> list[Route]:
@@ -143,26 +147,37 @@ class Pages:
         )  # fmt: skip
         fault, cursor = None, Cursor()
         rows: list[views.Row] = []
+        more, looked = [], 0
         try:
             # First: what comes while the rows are read is left to the script, which goes on here.
             cursor = await self._history.ends(apps)
             if not unknown and kind != "refusal" and "reason" not in found:
                 told = await self._history.recent(wanted, apps, most=FIRST_ROWS + 1, before=before)
                 rows += [views.of_told(one) for one in told if cursor.reaches(one.app, one.id)]
+                more.append(told.more)
+                looked += told.looked
             if not unknown and kind in (None, "refusal") and "app" not in found:
                 refusals = await self._history.refusals(wanted, most=FIRST_ROWS + 1, before=before)
                 rows += [
                     views.of_refusal(one) for one in refusals if cursor.reaches(REFUSALS, one.id)
                 ]
+                more.append(refusals.more)
+                looked += refusals.looked
         except Unreadable as error:
             fault = str(error)
         rows.sort(key=lambda one: stream_id(one.id), reverse=True)
-        shown = rows[:FIRST_ROWS]
+        # Below the end of one of the two lists the rows are not complete: the next page has them.
+        end = max(filter(None, more), key=stream_id, default=None)
+        known = [one for one in rows if end is None or stream_id(one.id) >= stream_id(end)]
+        shown = known[:FIRST_ROWS]
         # One logout has the same id in the streams of several apps: they are not parted.
-        shown += [one for one in rows[FIRST_ROWS:] if one.id == shown[-1].id]
-        older = {**found, "before": shown[-1].id} if len(rows) > len(shown) else None
+        shown += [one for one in known[FIRST_ROWS:] if one.id == shown[-1].id]
+        full = len(known) > len(shown)
+        last = shown[-1].id if full else end
+        older = {**found, "before": last} if last else None
         return self._rendering.page(
-            request, "feed", rows=shown, chosen=found, past="before" in found,
+            request, "feed", rows=shown, chosen=found, past="before" in found, full=full,
+            looked=f"{looked:,}",
             older=older and f"/console?{urlencode(older)}", newest=_newest(found),
             fault=fault, cursor=cursor or "", unknown=unknown,
             all_apps=self._history.apps, all_issuers=self._issuer_names(), all_kinds=ALL_KINDS,
@@ -245,7 +260,7 @@ class Pages:
         try:
             if one_alone != "+":
                 single = await self._history.refusal(one_alone)
-                refusals = [] if single is None else [single]
+                refusals = Page([] if single is None else [single])
             else:
                 refusals = await self._history.refusals(
                     wanted, most=MOST_REFUSALS + 1, before=before
@@ -254,11 +269,13 @@ class Pages:
             raise redis_away() from error
         issuers = self._history.issuers
         shown = refusals[:MOST_REFUSALS]
-        older = {**found, "before": shown[-1].id} if len(refusals) > len(shown) else None
+        full = len(refusals) > len(shown)
+        last = shown[-1].id if full else refusals.more
+        older = {**found, "before": last} if last else None
         return self._rendering.page(
             request, "refusals", refusals=[views.refused(one, issuers) for one in shown],
             chosen=found, all_issuers=self._issuer_names(), all_reasons=ALL_REASONS,
-            newest=_newest(found),
+            newest=_newest(found), full=full, looked=f"{refusals.looked:,}",
             older=older and f"{views.REFUSALS}?{urlencode(older)}", most=MOST_REFUSALS,
         )  # fmt: skip
 
@@ -312,6 +329,7 @@ class Pages:
         rows = list(service_rows(state, now))
         for one in await self._history.overviews():
             rows += app_rows(one, now)
+        rows += unserved_rows(self._unserved())
         older = audit[MOST_ACTS - 1].id if audit and len(audit) > MOST_ACTS else None
         return self._rendering.page(
             request, "health", state=state, audit=audit and audit[:MOST_ACTS], now=now,

@@ -56,6 +56,8 @@ TEXTS = {
     "older": "Older ones",
     "newest": "Back to the newest",
     "cut": "Here are {most}; there are older ones.",
+    "none_in": "None among the {looked} entries that were looked through; there may be older ones.",
+    "more_in": "{looked} entries were looked through; there may be older ones.",
     "all_refusals": "All refusals",
     "refusal_gone": "The stream holds this refusal no more.",
     "keys_hint": "Keys: / filter, p pause, j and k rows, Enter opens the story.",

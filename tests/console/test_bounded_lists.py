@@ -1,0 +1,75 @@
+"""Lists whose filter finds little: they say how far was looked, and lead to what is older."""
+
+import html
+import re
+from typing import Any
+
+import pytest
+
+from backchannel_logout import AppKeys
+from tests.admin.api_stage import ApiScene
+from tests.console.test_access import ask, signed_in
+from tests.support.listening import event
+from tests.support.receiver import wait_for
+
+pytestmark = pytest.mark.slow
+
+# More than a filter looks through.
+MANY = 20_300
+
+
+def page_and_older(scene: ApiScene, path: str, cookie: dict[str, str]) -> tuple[str, str | None]:
+    """The page's text, and the address of the older ones."""
+    text = ask(scene, "GET", path, headers=cookie).text
+    found = re.search(r'<a href="([^"]*before=[^"]*)">Older ones', text)
+    return text, html.unescape(found[1]) if found else None
+
+
+def fill(scene: ApiScene, key: str, oldest: Any, others: Any) -> None:
+    pipeline = scene.redis.pipeline(transaction=False)
+    pipeline.xadd(key, oldest)
+    for _ in range(MANY):
+        pipeline.xadd(key, others)
+    pipeline.execute()
+
+
+def test_the_feed_s_filter_leads_on_where_it_found_nothing(scene: ApiScene) -> None:
+    fields = [event("news", name).to_fields() for name in ("needle-of-old", "of-others")]
+    fill(scene, AppKeys("news").events, *fields)
+    cookie = signed_in(scene)
+    text, older = page_and_older(scene, "/console?text=needle-of-old&kind=session", cookie)
+    assert "None among the 20,0" in text
+    assert older is not None
+    text, older = page_and_older(scene, older, cookie)
+    assert text.count("needle-of-old</bdi>") == 1
+    assert older is None
+
+
+def test_a_refusal_of_long_ago_is_reached_from_the_feed_and_the_refusals(scene: ApiScene) -> None:
+    fill(
+        scene, "bcl:v1:refused", {"at": "1.0", "reason": "nonce", "iss": "https://old.example"},
+        {"at": "2.0", "reason": "alg", "iss": "https://new.example"},
+    )  # fmt: skip
+    cookie = signed_in(scene)
+    for path in (
+        "/console/refusals?reason=nonce",
+        "/console?reason=nonce&issuer=https://old.example",
+    ):
+        text, older = page_and_older(scene, path, cookie)
+        assert "None among the 20,000 entries" in text
+        assert older is not None
+        text, older = page_and_older(scene, older, cookie)
+        assert "nonce</span>" in text or "refused: nonce" in text
+        assert older is None
+
+
+def test_health_names_an_app_that_nobody_serves(scene: ApiScene) -> None:
+    scene.receiver.stop()
+    scene.redis.hset(AppKeys("renamed").meta, "max_session_age", "60")
+    scene.receiver.start()
+    cookie = signed_in(scene)
+    wait_for(
+        lambda: "app renamed" in ask(scene, "GET", "/console/health", headers=cookie).text,
+        "it is named",
+        scene.receiver,
+    )
