@@ -7,8 +7,8 @@
 
 An id says how far everything up to its event has been read: a client that comes back with the last
 one in ``Last-Event-ID`` goes on there. It is of each event; where more than 32 apps were busy
-within a minute, of one in fifty or more, so that who breaks off gets some again. A comment every
-`HEARTBEAT_SECONDS` shows that the connection lives.
+within a minute, of one in fifty or more, so a client that breaks off gets some again. A comment
+every `HEARTBEAT_SECONDS` shows that the connection lives.
 """
 
 import asyncio

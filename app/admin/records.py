@@ -78,7 +78,7 @@ class Records:
             log.error("audit", outcome="not_written", act=act.act, error=type(error).__name__)
 
     async def hashed(self) -> KeyedHash | None:
-        """The keyed hash of users' and sessions' ids; None while its key can not be had."""
+        """The keyed hash of users' and sessions' ids; None while its key cannot be had."""
         if self._hashed is None:
             with contextlib.suppress(*EXCHANGE_FAULTS):
                 self._hashed = await keyed_hash(self._settings, self._client)

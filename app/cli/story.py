@@ -46,7 +46,7 @@ from .parts import (
 from .watch import event_words
 from .words import time_argument
 
-HELP = "the history of one session or user; exit 1 if Redis does not say it"
+HELP = "the history of one session or user; exit 1 if Redis cannot be read"
 
 _DEAD = "DEAD"
 
@@ -174,7 +174,7 @@ def _print(story: SessionStory, now: float) -> None:
     for refusal in story.refusals:
         print(_not_applied(refusal, now))
     if not story.refusals_read:
-        print("refused tokens can not be looked for")
+        print("refused tokens cannot be looked for")
     for app in story.apps:
         print()
         print(f"{app.app}: {_verdict(story, app)}")
@@ -202,7 +202,7 @@ def _heading(question: Question) -> str:
 def _verdict(whole: SessionStory, story: AppStory) -> str:
     question = whole.question
     if story.fault is not None:
-        return f"Redis does not say it ({story.fault})"
+        return f"cannot be read from Redis ({story.fault})"
     match story.state:
         case State.REVOKED if question.login_at is not None:
             return f"{_DEAD}, it was ended"

@@ -11,7 +11,7 @@
     overview     an app at a glance: readers, groups, lag, dead letters
     sid_mismatch sessions without the sid that their provider's logout tokens name
     status       the service and its apps as rows with a verdict             (pure)
-    newest       the newest entries that a filter lets by, a page of them
+    newest       the newest entries that match a filter, a page of them
     notes        entries of the refusals stream and of the audit stream
     filters      which of them somebody wants to see                      (pure)
     feed         what comes from now on, of all apps and the refusals

@@ -15,7 +15,7 @@ WAITS_SECONDS = 600.0
 """How long a receiver keeps a token that waits for keys; see `app.inbound.parking`."""
 
 SENTENCES = {
-    Conclusion.UNREADABLE: "Unknown: Redis does not say it of every app.",
+    Conclusion.UNREADABLE: "Unknown: not every app can be read from Redis.",
     Conclusion.REFUSED: "A token about it was refused, and nothing has ended it since.",
     Conclusion.WAITING: "A token about it waits for the provider's keys: it was answered 503, and"
     " no app has been told.",
@@ -57,7 +57,7 @@ def concluded(
     elsewhere: Sequence[str] = (),
 ) -> SessionStory:
     """The stories of all apps as one, with its conclusion. ``refusals``: tokens about it that were
-    not applied, newest first; None where they can not be read."""
+    not applied, newest first; None where they cannot be read."""
     later = [one for one in refusals or () if _is_later(one, question, apps)]
     return SessionStory(
         question=question,

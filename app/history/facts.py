@@ -32,7 +32,7 @@ class Conclusion(StrEnum):
     """What follows from all that is known, the worst first; see `app.history.conclusion`."""
 
     UNREADABLE = "unreadable"
-    """Redis does not say it of every app."""
+    """Not every app can be read from Redis."""
     REFUSED = "refused"
     """A token about it was refused, and no end of it is newer."""
     WAITING = "waiting_for_keys"

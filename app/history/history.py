@@ -95,7 +95,7 @@ class History:
     ) -> SessionStory:
         """`story`, the tokens about it that were not applied, and what follows from all of it.
 
-        ``hashed`` None: refused tokens can not be looked for.
+        ``hashed`` None: refused tokens cannot be looked for.
         """
         stories = await self.story(question, apps, most=most)
         refusals: list[Refusal] | None = None
@@ -157,7 +157,7 @@ class History:
         most: int = 100,
         before: str = "+",
     ) -> Page[Told]:
-        """The newest events of these apps (None: of all) that the filter lets by, newest first.
+        """The newest events of these apps (None: of all) that match the filter, newest first.
 
         ``before``: only those older than this id, such as the page's ``more``. A bounded number of
         entries is looked at. Raises `Unreadable`.
@@ -171,7 +171,7 @@ class History:
     async def refusals(
         self, wanted: Filter = EVERYTHING, *, most: int = 100, before: str = "+"
     ) -> Page[Refusal]:
-        """The newest refused tokens that the filter lets by, newest first. Raises `Unreadable`."""
+        """The newest refused tokens that match the filter, newest first. Raises `Unreadable`."""
         return await newest_of_one(
             self._of_key(REFUSED), REFUSED, Refusal.from_fields, wanted.lets,
             most=most, before=before,

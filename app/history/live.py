@@ -23,7 +23,7 @@ PAUSE = 0.5
 # Between two feeds, as a part of the pause.
 _APART = 1 / 100
 
-# Of a feed that is slower than what comes. What is dropped it reads again for itself.
+# Of a feed that is slower than its streams. It reads what is dropped again for itself.
 _MOST_HELD = 2000
 
 

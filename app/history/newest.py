@@ -1,4 +1,4 @@
-"""The newest entries that a filter lets by: of one stream, or of many as if they were one."""
+"""The newest entries that match a filter: of one stream, or of many as if they were one."""
 
 import asyncio
 import heapq
@@ -13,7 +13,7 @@ from .streams import PAGE, Ask, Entry, Fields, entries, entries_as_sent, newest_
 
 T = TypeVar("T")
 
-# What a filter may look through to find what it lets by: of one stream, and of many.
+# Max entries that are looked through for matches: of one stream, and of many.
 _MOST_LOOKED_AT = 20_000
 _MOST_OF_ALL = 100_000
 

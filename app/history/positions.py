@@ -92,7 +92,7 @@ class Positions:
         self.keys = dict(keys)
 
     async def look(self) -> Look:
-        """What is new since the last look. A stream that can not be read leaves the others alone.
+        """What is new since the last look. A stream that cannot be read leaves the others alone.
 
         One that has no position is read from its end on.
         """

@@ -77,7 +77,7 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
     """What Redis holds of an app."""
     what = f"app {app.app}"
     if app.fault is not None:
-        yield Row(Verdict.WRONG, what, f"Redis does not say it: {app.fault}")
+        yield Row(Verdict.WRONG, what, f"cannot be read from Redis: {app.fault}")
         return
     if app.max_session_age is None:
         yield Row(Verdict.WRONG, what, "no receiver has served it in this Redis: it answers 503")

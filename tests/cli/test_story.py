@@ -225,7 +225,7 @@ def test_where_redis_is_away_no_issuer_is_said_to_know_nothing(run: Run) -> None
     )
     ended = run("story", text, "--sid", "s1")
     assert ended.status == 1
-    assert "Unknown: Redis does not say it" in ended.out
+    assert "Unknown: not every app can be read" in ended.out
 
 
 @pytest.mark.parametrize("form", ["{0}", "{0}123", "{1}", "{2}"])
@@ -252,7 +252,7 @@ def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
     text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"')
     ended = run("story", text, "--sid", "s1")
     assert (ended.status, ended.err) == (1, "")
-    assert "shop: Redis does not say it (ConnectionError)" in ended.out
+    assert "shop: cannot be read from Redis (ConnectionError)" in ended.out
 
 
 def test_what_a_terminal_would_obey_is_spelled_out(run: Run, app: App) -> None:

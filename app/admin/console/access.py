@@ -138,8 +138,8 @@ class AccessRoutes:
         return answer
 
     async def come_back(self, request: Request) -> Response:
-        """From the provider. Whoever is refused goes on to the sign-in: the address of this answer
-        holds a code."""
+        """From the provider. A refusal redirects to the sign-in: the address of this answer holds a
+        code."""
         assert self._oidc is not None  # noqa: S101
         try:
             person, page = await self._oidc.finish(request, _origin(request))

@@ -50,7 +50,7 @@ TEXTS = {
     "paused": "paused",
     "held": "waiting",
     "nothing_at_all": "Nothing has come yet.",
-    "nothing_yet": "Nothing has come yet that the filter lets by.",
+    "nothing_yet": "No entry matches the filter yet.",
     "unknown_app": "No app of this name is configured.",
     "unknown_kind": "There is no kind of this name.",
     "older": "Older ones",
@@ -98,7 +98,7 @@ TEXTS = {
     "ask_id": "Type a session id or a user: an empty form is about nobody.",
     "any_issuer": "Any issuer",
     "not_applied": "Tokens about it that ended nothing",
-    "refusals_unread": "Refused tokens can not be looked for now: the key of their hashes can not"
+    "refusals_unread": "Refused tokens cannot be looked for now: the key of their hashes cannot"
     " be read.",
     "elsewhere": "Another issuer knows this id",
     "several_know": "Several issuers know this id",
@@ -192,7 +192,7 @@ TEXTS = {
     "of_the_last": "of the last {count}; receipts in all: {all}",
     "no_receipts": "No listener has reported yet.",
     "never_served": "No receiver has served this app in this Redis.",
-    "fault": "Redis does not say it",
+    "fault": "This cannot be read from Redis",
     "beyond": "The app has written more than is read; nothing else is known of it",
     "unknown": "unknown",
     "sessions_lead": "A user's sessions at the provider. Ending one is followed until every app"
