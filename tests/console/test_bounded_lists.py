@@ -33,6 +33,11 @@ def fill(scene: ApiScene, key: str, oldest: Any, others: Any) -> None:
     pipeline.execute()
 
 
+@pytest.fixture(autouse=True)
+def _without_events(scene: ApiScene) -> None:
+    scene.redis.delete(AppKeys("news").events, "bcl:v1:refused")
+
+
 def test_the_feed_s_filter_leads_on_where_it_found_nothing(scene: ApiScene) -> None:
     fields = [event("news", name).to_fields() for name in ("needle-of-old", "of-others")]
     fill(scene, AppKeys("news").events, *fields)
@@ -43,6 +48,14 @@ def test_the_feed_s_filter_leads_on_where_it_found_nothing(scene: ApiScene) -> N
     text, older = page_and_older(scene, older, cookie)
     assert text.count("needle-of-old</bdi>") == 1
     assert older is None
+
+
+def test_an_issuer_whose_last_logout_is_long_ago_is_not_said_to_have_none(scene: ApiScene) -> None:
+    cookie = signed_in(scene)
+    assert "None among" not in ask(scene, "GET", "/console/issuers", headers=cookie).text
+    fill(scene, AppKeys("news").events, *[event("news", "a").to_fields()] * 2)
+    text = ask(scene, "GET", "/console/issuers", headers=cookie).text
+    assert "None among the 20,0" in text
 
 
 def test_a_refusal_of_long_ago_is_reached_from_the_feed_and_the_refusals(scene: ApiScene) -> None:

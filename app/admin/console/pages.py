@@ -300,7 +300,9 @@ class Pages:
             shown.append({
                 "issuer": issuer, "keys": state,
                 "error": fetch_fault(state["error"]) if state and state["error"] else None,
-                "last": last[0].at if last else None, "preset": known.get(issuer.preset or ""),
+                "last": last[0].at if last else None,
+                "looked": f"{last.looked:,}" if last.more else None,
+                "preset": known.get(issuer.preset or ""),
                 "api": provider.kind if provider is not None else None,
             })  # fmt: skip
         return self._rendering.page(request, "issuers", issuers=shown, now=time.time())
