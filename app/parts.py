@@ -139,7 +139,9 @@ class Parts:
         self.publisher = publisher
         self.health = Health(self.keys, publisher, self.parking)
         self.readings = Readings(settings, publisher.reads, tally, clock=clock)
-        self.unserved = UnservedWatch(UnservedApps(publisher.reads, apps_of_settings(settings)))
+        self.unserved = UnservedWatch(
+            UnservedApps(publisher.reads, apps_of_settings(settings)), self.readings.apps
+        )
         self.gauges = Gauges(
             settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
             readings=self.readings, unserved=self.unserved, tally=tally, clock=clock,

@@ -114,7 +114,11 @@ class Gauges:
             if now - read.at > OLD_SECONDS:
                 continue
             yield metrics.APP_UNREAD, (app,), read.beyond is not None
-            for part, size in (("events", read.events_bytes), ("written", read.written_bytes)):
+            for part, size in (
+                ("events", read.events_bytes),
+                ("written", read.written_bytes),
+                ("other", self._unserved.other_bytes.get(app)),
+            ):
                 if size is not None:
                     yield metrics.APP_BYTES, (app, part), size
             for kind, count in read.readers.items():

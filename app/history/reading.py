@@ -54,13 +54,13 @@ class Reading:
         """
         now = time.monotonic()
         until, beyond = self._beyond.get(app, (now, None))
-        if until <= now:
-            found = await self.of_app(app, size_commands(AppKeys(app)))
-            beyond = sizes_of(found).beyond
-            self._beyond[app] = (now + _SIZES_HOLD, beyond)
-        if beyond is not None:
-            raise TooLarge(beyond)
         try:
+            if until <= now:
+                found = await self.of_app(app, size_commands(AppKeys(app)))
+                beyond = sizes_of(found).beyond
+                self._beyond[app] = (now + _SIZES_HOLD, beyond)
+            if beyond is not None:
+                raise TooLarge(beyond)
             return await self.of_app(app, commands)
         except Unreadable as fault:
             if isinstance(fault.__cause__, AnswerTooLarge):

@@ -9,6 +9,7 @@ On the way:
     store          store.lua, many at once, and the wait for the level of durability
     app_meta       that an app is served, for which issuers and client ids, and until when
     unserved       apps in Redis that no client of the settings leads to
+    other_keys     memory of what apps write under names that nothing reads
     command        the script's arguments, as the bytes that are sent
     exchange       many commands in one round trip
     redis_link     which server takes an app's writes now

@@ -50,7 +50,7 @@ class _Heads(dict[int, str]):
 _HEADS = _Heads((length, f"${length}\r\n") for length in range(1024))
 
 
-def packed(*command: str | int) -> bytes:
+def packed(*command: str | bytes | int) -> bytes:
     """Any command, ready to be sent."""
     as_bytes: bytes = cast("Any", pack_command)(command)  # its stub knows one argument only
     return as_bytes

@@ -2,7 +2,7 @@
 
 An app that was renamed or removed leaves its ``meta``, and a guard that was given a misspelled name
 leaves its report. Both are found by ``SCAN``, on every server, in small steps: it looks at each key
-of the database, whoever's it is.
+of the database, whoever's it is. The same pass may measure what apps have under other names.
 """
 
 import asyncio
@@ -19,10 +19,15 @@ from backchannel_logout import AppKeys
 from backchannel_logout.keys import APP_NAME
 
 from .app_meta import META_SECONDS, RENEW_SECONDS
+from .bounded import AnswerTooLarge
+from .other_keys import OtherKeys
 from .redis_fault import EXCHANGE_FAULTS, fault_of_exchange
 from .redis_link import REDIS_SECONDS, RedisLink
 
 log = new_log(__name__)
+
+# Matches ``meta`` and all under ``app:``, and no marker.
+_PATTERN = "bcl:v1:{*}:[am][pe][pt][:a]*"
 
 # Looked at in one step: less than a millisecond of Redis.
 _KEYS_AT_ONCE = 1000
@@ -76,13 +81,13 @@ class UnservedApps:
         self._link = link
         self._apps = frozenset(apps)
 
-    async def find(self, *, pause: float = 0.0) -> Unserved:
-        """One pass over every server; ``pause`` is in seconds, between two steps. Never raises for
-        Redis."""
+    async def find(self, *, pause: float = 0.0, others: OtherKeys | None = None) -> Unserved:
+        """One pass over every server; ``pause`` is in seconds, between two steps. ``others``
+        measures the keys on the way. Never raises for Redis."""
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 servers = await self._link.primaries()
-            passes = [await self._pass(server, pause) for server in servers.values()]
+            passes = [await self._pass(server, pause, others) for server in servers.values()]
         except NoPermissionError:
             return Unserved(complete=False, fault="NOPERM")
         except EXCHANGE_FAULTS as error:
@@ -91,19 +96,30 @@ class UnservedApps:
         complete = all(ended for _, ended in passes) and len(found) <= MOST_APPS
         return Unserved(apps=tuple(found[:MOST_APPS]), complete=complete)
 
-    async def _pass(self, server: Redis, pause: float) -> tuple[list[UnservedApp], bool]:
+    async def _pass(
+        self, server: Redis, pause: float, others: OtherKeys | None
+    ) -> tuple[list[UnservedApp], bool]:
         """Those of one server, and whether all of its keys were looked at."""
         found: dict[str, set[str]] = {}
-        cursor, looked = 0, 0
+        cursor, looked, count = 0, 0, _KEYS_AT_ONCE
+        of_type = "HASH" if others is None else None
         while True:
-            async with asyncio.timeout(REDIS_SECONDS):
-                cursor, keys = await server.scan(
-                    cursor, match="bcl:v1:{*}:*", count=_KEYS_AT_ONCE, _type="HASH"
-                )
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    cursor, keys = await server.scan(cursor, _PATTERN, count, of_type)
+            except AnswerTooLarge:
+                # An app's names may have 512 MB: fewer at once, until it is one alone.
+                if count == 1:
+                    raise
+                count = max(1, count // 10)
+                continue
+            if others is not None:
+                await others.measure(server, keys)
             for app, what in filter(None, map(_app_of, keys)):
                 if app not in self._apps:
                     found.setdefault(app, set()).add(what)
-            looked += _KEYS_AT_ONCE
+            looked += count
+            count = min(2 * count, _KEYS_AT_ONCE)
             if cursor == 0 or looked >= MOST_KEYS or len(found) > MOST_APPS:
                 break
             await asyncio.sleep(pause)
@@ -130,23 +146,40 @@ class UnservedApps:
 
 
 class UnservedWatch:
-    """Looks for them now and then, for the metrics. ``found`` is the last pass."""
+    """Looks for them now and then, for the metrics. ``found`` is the last pass, ``other_bytes`` the
+    memory of the other keys of each app of ``served``."""
 
-    def __init__(self, apps: UnservedApps, *, every: float = 300.0, pause: float = 0.05) -> None:
+    def __init__(
+        self,
+        apps: UnservedApps,
+        served: Collection[str] = (),
+        *,
+        every: float = 300.0,
+        pause: float = 0.05,
+    ) -> None:
         self._unserved = apps
+        self._served = served
         self._every = every
         self._pause = pause
         self.found = Unserved(complete=False)
+        self.other_bytes: Mapping[str, int] = {}
 
     async def keep_looking(self) -> None:
         """A pass every ``every`` seconds, with pauses in between. Never returns."""
         while True:
+            others = OtherKeys(self._served) if self._served else None
+            last = self.found.fault
             try:
-                self.found = await self._unserved.find(pause=self._pause)
+                self.found = await self._unserved.find(pause=self._pause, others=others)
             except Exception:
                 # Of ours: a fault of Redis is in what is found.
                 log.exception("unserved", outcome="failed", error="internal")
                 self.found = Unserved(complete=False, fault="internal")
+            fault = self.found.fault
+            self.other_bytes = others.sizes() if others is not None and fault is None else {}
+            # A user that may not scan is a choice.
+            if fault not in (None, last, "NOPERM", "internal"):
+                log.warning("metrics", outcome="not_looked_through", error=fault)
             await asyncio.sleep(self._every)
 
 

@@ -262,8 +262,8 @@ APP_DEAD = Metric(
 )  # fmt: skip
 APP_BYTES = Metric(
     "bcl_app_memory_bytes", "gauge",
-    "Memory in Redis of the app's event stream, and of what the app writes under names of the "
-    "contract: readers, receipts, dead letters; streams are estimated from a part",
+    "Memory in Redis of the app's event stream with its groups, of what the app has written to "
+    "readers, receipts and dead letters, and of its other keys; large ones are estimated",
     ("app", "part"), merge="max",
 )  # fmt: skip
 APP_UNREAD = Metric(

@@ -137,22 +137,9 @@ class Readings:
     ) -> None:
         """What an app writes is read if it is small enough; of an app that writes too much only
         what the receivers have written is."""
-        written = await self._small_enough(server, apps)
-        pipeline = server.pipeline(transaction=False)
-        for app in apps:
-            keys, reading = keys_of(app), self.apps[app]
-            pipeline.xlen(keys.events)
-            pipeline.xlen(keys.dead_letters)
-            _newer(pipeline, keys.events, reading.last_event, _PAGE)
-        for app in written:
-            keys, reading = keys_of(app), self.apps[app]
-            pipeline.xinfo_groups(keys.events)
-            pipeline.hgetall(keys.readers)
-            most = 1 if reading.last_receipt is None else _PAGE
-            _newer(pipeline, keys.receipts, reading.last_receipt, most)
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                answers = iter(await pipeline.execute(raise_on_error=False))
+            written = await self._small_enough(server, apps)
+            answers = iter(await self._asked(server, apps, written))
         except AnswerTooLarge:
             # Which of them it is shows where each is asked for alone.
             for app in apps if len(apps) > 1 else ():
@@ -178,6 +165,23 @@ class Readings:
             reading.events, reading.dead_letters = events, dead
             await self._take_groups(server, app, groups)
             reading.at = self._clock()
+
+    async def _asked(self, server: Redis, apps: Sequence[str], written: Sequence[str]) -> list[Any]:
+        """Three answers for each of ``apps``, then three for each of ``written``."""
+        pipeline = server.pipeline(transaction=False)
+        for app in apps:
+            keys, reading = keys_of(app), self.apps[app]
+            pipeline.xlen(keys.events)
+            pipeline.xlen(keys.dead_letters)
+            _newer(pipeline, keys.events, reading.last_event, _PAGE)
+        for app in written:
+            keys, reading = keys_of(app), self.apps[app]
+            pipeline.xinfo_groups(keys.events)
+            pipeline.hgetall(keys.readers)
+            most = 1 if reading.last_receipt is None else _PAGE
+            _newer(pipeline, keys.receipts, reading.last_receipt, most)
+        async with asyncio.timeout(REDIS_SECONDS):
+            return await pipeline.execute(raise_on_error=False)
 
     async def _small_enough(self, server: Redis, apps: Sequence[str]) -> list[str]:
         """Those that have not written too much; without those that are left alone for a while."""

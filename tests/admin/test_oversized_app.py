@@ -44,9 +44,16 @@ def a_group_s_name(_: Any, listener: Any) -> None:
     listener.xgroup_create(EVENTS, b"x" * (100 * MIB), "0")
 
 
+def many_groups(_: Any, listener: Any) -> None:
+    pipeline = listener.pipeline(transaction=False)
+    for n in range(2000):
+        pipeline.xgroup_create(EVENTS, f"g-{n}", "0")
+    pipeline.execute()
+
+
 PASSWORDS = {"guard": "SHOP-GUARD-PASSWORD", "listener": "SHOP-LISTENER-PASSWORD"}
 
-BOMBS = [one_field, many_fields, receipts, dead_letters, a_group_s_name]
+BOMBS = [one_field, many_fields, receipts, dead_letters, a_group_s_name, many_groups]
 
 
 def memory(receiver: Receiver) -> int:
@@ -104,7 +111,7 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             ]
             (shop,) = [one for one in apps if one["app"] == "shop"]
             assert (shop["events"], shop["readers"]) == (1, [])
-            assert re.search(r"app:|answer", shop["beyond"])
+            assert re.search(r"app:|answer|groups", shop["beyond"])
             console = receiver.admin_url + "/console"
             signed_in = receiver.http.post(console + "/sign-in", data={"token": TOKEN})
             cookie = {"cookie": signed_in.headers["set-cookie"].partition(";")[0]}
@@ -121,6 +128,25 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             receiver.stop()
 
 
+def test_an_event_that_is_too_large_to_be_read_hides_no_other_app(
+    provider: Provider, tmp_path: Path
+) -> None:
+    """With Redis 6.2's rules a listener can write to its app's stream."""
+    with documented_rights(tmp_path, "acl") as (url, look):
+        receiver = Receiver(tmp_path / "receiver", settings(url, provider)).start()
+        try:
+            look.xadd(EVENTS, {"x": b"x" * (20 * MIB)})
+            until(receiver, "bcl_app_unread", 1, app="shop")
+            send(receiver, provider, "news", "first")
+            until(receiver, "bcl_app_events", 1, app="news")
+            headers = {"authorization": f"Bearer {TOKEN}"}
+            answer = receiver.http.get(receiver.admin_url + "/api/apps", headers=headers).json()
+            faults = {one["app"]: one["fault"] for one in answer["apps"]}
+            assert (faults["shop"] is not None, faults["news"]) == (True, None)
+        finally:
+            receiver.stop()
+
+
 def test_it_is_read_again_once_it_has_cleaned_up(provider: Provider, tmp_path: Path) -> None:
     with documented_rights(tmp_path, "acl") as (url, look):
         receiver = Receiver(tmp_path / "receiver", settings(url, provider)).start()
@@ -132,6 +158,30 @@ def test_it_is_read_again_once_it_has_cleaned_up(provider: Provider, tmp_path: P
             until(receiver, "bcl_app_unread", 0, app="shop")
             until(receiver, "bcl_app_memory_bytes", 0, app="shop", part="written")
             assert len(receiver.soon_told("app", outcome="read_again", app="shop")) == 1
+        finally:
+            receiver.stop()
+
+
+def test_what_an_app_has_under_other_names_and_in_groups_is_in_the_metrics(
+    provider: Provider, tmp_path: Path
+) -> None:
+    with documented_rights(tmp_path, "acl") as (url, look):
+        port = look.connection_pool.connection_kwargs["port"]
+        listener = redis.Redis(port=port, username="shop-listener", password=PASSWORDS["listener"])
+        listener.set("bcl:v1:{shop}:app:x", b"x" * (20 * MIB))
+        receiver = Receiver(tmp_path / "receiver", settings(url, provider)).start()
+        try:
+            send(receiver, provider, "shop", "first")
+            listener.xgroup_create(EVENTS, "g", "0")
+            listener.xreadgroup("g", b"x" * (20 * MIB), {EVENTS: ">"})
+
+            def size(part: str, app: str = "shop") -> float:
+                return Scrape(receiver).one("bcl_app_memory_bytes", app=app, part=part) or 0
+
+            wait_for(lambda: size("other") > 20e6, "other names are measured", receiver)
+            wait_for(lambda: size("events") > 20e6, "consumers' names are measured", receiver)
+            assert size("written") == 0
+            assert size("other", "news") == 0
         finally:
             receiver.stop()
 

@@ -252,11 +252,20 @@ CASES: dict[str, Case] = {
     "LogoutAppWritesTooMuch": Case(
         fires=[
             {'bcl_app_memory_bytes{app="shop",part="written"}': "70000000x60"},
+            {'bcl_app_memory_bytes{app="shop",part="other"}': "300000000x60"},
+            {
+                'bcl_app_memory_bytes{app="shop",part="events"}': "400000000x60",
+                'bcl_app_events{app="shop"}': "1000x60",
+            },
             {'bcl_app_unread{app="shop"}': "1x60"},
         ],
         quiet=[
             {'bcl_app_memory_bytes{app="shop",part="written"}': "20000000x60"},
-            {'bcl_app_memory_bytes{app="shop",part="events"}': "400000000x60"},
+            {'bcl_app_memory_bytes{app="shop",part="other"}': "200000000x60"},
+            {
+                'bcl_app_memory_bytes{app="shop",part="events"}': "400000000x60",
+                'bcl_app_events{app="shop"}': "1000000x60",
+            },
             {'bcl_app_unread{app="shop"}': "0x60"},
         ],
     ),

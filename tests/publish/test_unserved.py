@@ -9,6 +9,7 @@ import redis
 
 from app.publish import unserved
 from app.publish.app_meta import META_SECONDS, AppMetas, AppNames
+from app.publish.other_keys import OtherKeys
 from app.publish.redis_link import RedisLink, connect
 from app.publish.unserved import Unserved, UnservedApp, UnservedApps, UnservedWatch
 from app.tasks import end
@@ -97,6 +98,59 @@ async def test_what_is_not_looked_through_is_said(
         serve(look, f"app-{n}")
     found = await UnservedApps(link, []).find()
     assert (len(found.apps), found.complete) == (unserved.MOST_APPS, False)
+
+
+async def test_what_apps_have_under_other_names_is_measured(
+    link: RedisLink, look: redis.Redis
+) -> None:
+    serve(look, "shop")
+    serve(look, "wiki")
+    report(look, "shop")
+    look.set(AppKeys("shop").sid("i", "s"), b"x" * 10**6)
+    look.xadd(AppKeys("shop").receipts, {"v": b"x" * 10**6})
+    look.xadd(AppKeys("shop").dead_letters, {"v": b"x" * 10**6})
+    look.set("bcl:v1:{else}:app:x", b"x" * 10**6)
+    await assert_measured(link, shop=0, wiki=0)
+    look.set("bcl:v1:{shop}:app:x", b"x" * 10**6)
+    look.rpush("bcl:v1:{shop}:app:a\nlist", b"x" * 10**6)
+    look.hset(AppKeys("shop").gaps("l"), "gap", b"x" * 10**6)
+    for n in range(3000):
+        look.set(AppKeys("wiki").position(str(n)), b"x" * 1000)
+    await assert_measured(link, shop=3 * 10**6, wiki=3 * 10**6)
+
+
+async def test_other_names_of_any_length_are_measured(
+    redis_server: RedisServer, look: redis.Redis
+) -> None:
+    one = RedisLink(connect(redis_server.url, max_connections=4), bounded=True)
+    for n in range(30):
+        look.set(f"bcl:v1:{{shop}}:app:{n}" + "x" * 10**6, 1)
+    await assert_measured(one, shop=30 * 10**6, wiki=0)
+    assert (await UnservedApps(one, ["shop"]).find()).fault is None
+    look.set("bcl:v1:{shop}:app:" + "x" * (20 << 20), 1)
+    others = OtherKeys(["shop"])
+    assert (await UnservedApps(one, ["shop"]).find(others=others)).fault == "AnswerTooLarge"
+    await one.aclose()
+
+
+async def test_where_redis_does_not_say_how_large_a_key_is_nothing_is_claimed(
+    redis_server: RedisServer, look: redis.Redis
+) -> None:
+    look.set("bcl:v1:{shop}:app:x", 1)
+    user = ("r", "on", ">pw", "~*", "&*", "+@all", "-memory")
+    look.execute_command("ACL", "SETUSER", *user)
+    one = RedisLink(connect(redis_server.url.replace("//", "//r:pw@")))
+    others = OtherKeys(["shop", "wiki"])
+    await UnservedApps(one, ["shop", "wiki"]).find(others=others)
+    assert others.sizes() == {"wiki": 0}
+    await one.aclose()
+
+
+async def assert_measured(link: RedisLink, **sizes: int) -> None:
+    others = OtherKeys(["shop", "wiki"])
+    found = await UnservedApps(link, ["shop", "wiki"]).find(others=others)
+    assert (found.fault, found.complete) == (None, True)
+    assert others.sizes() == pytest.approx(sizes, rel=0.5, abs=1000)
 
 
 async def test_a_user_who_may_not_scan_and_a_redis_that_is_away_are_faults(
