@@ -12,6 +12,7 @@ from tests.console.browser import faults_of_looks
 from tests.console.filled import add_receipt
 from tests.support.listening import event
 from tests.support.provider import ABSENT
+from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def test_a_selection_survives_a_change_beside_it(scene: ApiScene, page: Page) ->
     scene.receiver.post(scene.keys.token(sid="kept-selection", aud="news-web"))
     page.goto(f"/console/story?sid=kept-selection&iss={scene.issuer}")
     page.evaluate(SELECT, "#app-1")
-    expect(page.locator("#live")).to_contain_text("Nobody reads")
+    expect(page.locator("#live")).to_contain_text("Not reporting")
     entry = scene.redis.xrevrange(AppKeys("news").events, count=1)[0][0]
     add_receipt(scene, "news", entry, 0.1)
     expect(page.locator("#live")).to_contain_text("Complete")
@@ -53,31 +54,120 @@ def test_a_selection_survives_the_refreshes_of_a_page_whose_ages_change(
     assert page.evaluate("String(getSelection())").strip() == "shop"
 
 
+# The page's own clock must be installed first.
+PAUSES = """
+    window.pauses = [];
+    const real = window.setTimeout;
+    window.setTimeout = (run, ms) => { window.pauses.push(ms); return real(run, ms); };
+"""
+
+HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+class Unchanging:
+    """The story of a session whose app nobody reads, on a page whose clock the test sets."""
+
+    def __init__(self, scene: ApiScene, page: Page, sid: str) -> None:
+        self.page = page
+        scene.receiver.post(scene.keys.token(sid=sid, aud="news-web"))
+        page.clock.install()
+        page.add_init_script(PAUSES)
+        self.seen = count_requests(page, "/console/story")
+        page.goto(f"/console/story?sid={sid}&iss={scene.issuer}")
+        expect(page.locator("#live")).to_contain_text("is read by nobody now")
+        self.stopped = page.locator("#stopped")
+        expect(self.stopped).to_be_hidden()
+
+    @property
+    def pauses(self) -> list[int]:
+        """Of the page until now, in milliseconds; the last is the one until the next look."""
+        found: list[int] = self.page.evaluate("pauses")
+        return found
+
+    def look(self, event: Any = "requestfinished") -> None:
+        """Let the time of the next look come, and wait until the page has seen its answer."""
+        pauses = self.pauses
+        with self.page.expect_event(event, lambda one: "/console/story" in one.url):
+            self.page.clock.fast_forward(pauses[-1])
+        wait_for(
+            lambda: len(self.pauses) > len(pauses) or self.stopped.is_visible(), "it has looked"
+        )
+
+    def look_until(self, seconds: float) -> None:
+        """Look for so long, by the page's clock, or until the page stops."""
+        passed = 0
+        while passed < seconds * 1000 and self.stopped.is_hidden():
+            passed += self.pauses[-1]
+            self.look()
+
+
 def test_a_story_that_does_not_change_is_asked_for_ever_more_seldom_and_then_no_more(
     scene: ApiScene, page: Page
 ) -> None:
-    scene.receiver.post(scene.keys.token(sid="never-complete", aud="news-web"))
-    page.clock.install()
-    seen = count_requests(page, "/console/story")
-    page.goto(f"/console/story?sid=never-complete&iss={scene.issuer}")
-    expect(page.locator("#live")).to_contain_text("is read by nobody now")
-    stopped = page.locator("#stopped")
-    expect(stopped).to_be_hidden()
-    # Ten minutes of the page's clock, one second at a time: each answer comes in real time.
-    for _ in range(40):
-        if stopped.is_visible():
-            break
-        page.clock.fast_forward(31_000)
-        page.wait_for_timeout(50)
-    expect(stopped).to_be_visible()
-    expect(stopped).to_contain_text("Updates have stopped")
-    asked = len(seen)
-    assert 5 < asked < 40
+    story = Unchanging(scene, page, "never-complete")
+    story.look_until(3600)
+    expect(story.stopped).to_be_visible()
+    expect(story.stopped).to_contain_text("Updates have stopped")
+    pauses, asked = story.pauses, len(story.seen)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (1000, 30_000)
     page.clock.fast_forward(120_000)
-    page.wait_for_timeout(300)
-    assert len(seen) == asked
-    stopped.get_by_role("link").click()
-    expect(stopped).to_be_hidden()
+    assert (story.pauses, len(story.seen)) == (pauses, asked)
+    story.stopped.get_by_role("link").click()
+    expect(story.stopped).to_be_hidden()
+
+
+def test_a_story_in_a_hidden_tab_does_not_stop_and_looks_when_it_is_shown_again(
+    scene: ApiScene, page: Page
+) -> None:
+    story = Unchanging(scene, page, "hidden-tab")
+    story.look_until(300)
+    page.evaluate(HIDDEN, True)
+    asked = len(story.seen)
+    for _ in range(30):
+        page.clock.fast_forward(31_000)
+    assert len(story.seen) == asked
+    expect(story.stopped).to_be_hidden()
+    entry = scene.redis.xrevrange(AppKeys("news").events, count=1)[0][0]
+    add_receipt(scene, "news", entry, 0.1)
+    page.evaluate(HIDDEN, False)
+    expect(page.locator("#live")).to_contain_text("Complete")
+    expect(story.stopped).to_be_hidden()
+
+
+def test_the_time_in_a_hidden_tab_does_not_count(scene: ApiScene, page: Page) -> None:
+    story = Unchanging(scene, page, "shown-again")
+    story.look_until(300)
+    page.evaluate(HIDDEN, True)
+    page.clock.fast_forward(3_600_000)
+    looks = len(story.pauses)
+    page.evaluate(HIDDEN, False)
+    wait_for(lambda: len(story.pauses) > looks, "it has looked at once")
+    assert story.pauses[-1] == 1000, "as often as at first"
+    story.look_until(500)
+    expect(story.stopped).to_be_hidden()
+    story.look_until(3600)
+    expect(story.stopped).to_be_visible()
+    page.evaluate(HIDDEN, True)
+    page.evaluate(HIDDEN, False)
+    expect(story.stopped).to_be_hidden()
+
+
+def test_looks_that_fail_stop_no_story(scene: ApiScene, page: Page) -> None:
+    """While the service is away nobody knows whether something has changed."""
+    story = Unchanging(scene, page, "service-away")
+    page.route("**/console/story?**", lambda route: route.abort())
+    for _ in range(35):
+        story.look("requestfailed")
+    expect(story.stopped).to_be_hidden()
+    page.unroute("**/console/story?**")
+    story.look_until(500)
+    expect(story.stopped).to_be_hidden()
+    story.look_until(3600)
+    expect(story.stopped).to_be_visible()
 
 
 IDS = {

@@ -105,43 +105,57 @@ function listen(url, { cursor = "", hear = () => {}, state = () => {}, late = ()
 /**
  * Fetches the page again and patches the part that changes, until the page says it is done. What is
  * the same stays as it is: a selection, the focus, what somebody has opened. Where `data-key` stays
- * the same it asks ever more seldom, and in the end no more: it may never change.
+ * the same it asks ever more seldom, and in the end no more: it may never change. Only the time
+ * between two successful looks counts: hidden, or while the service is away, the page knows nothing.
  */
 function refresh(part) {
   const stopped = document.getElementById("stopped");
   let pause = 0;
-  let changedAt = Date.now();
+  let timer = 0;
+  let looking = false;
+  let unchanged = 0;
+  let sawAt = Date.now();
   const plan = () => {
     const first = Number(part.dataset.refresh) * 1000;
     if (!first) return;
     const settled = "key" in part.dataset;
-    if (settled && Date.now() - changedAt > STOP_MS) {
+    if (settled && unchanged > STOP_MS) {
       stopped.hidden = false;
       return;
     }
     pause = settled && pause ? Math.min(pause * SLOWER, Math.max(first, SLOWEST_MS)) : first;
-    setTimeout(look, pause);
+    timer = setTimeout(look, pause);
   };
+  const changes = (found) =>
+    found.dataset.key !== part.dataset.key || found.dataset.refresh !== part.dataset.refresh;
   const look = async () => {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-        if (answer.redirected && new URL(answer.url).pathname === SIGN_IN) return signIn();
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const found = answer.ok ? page.getElementById("live") : null;
-        if (found) {
-          if (found.dataset.key !== part.dataset.key || found.dataset.refresh !== part.dataset.refresh) {
-            pause = 0;
-            changedAt = Date.now();
-          }
-          patch(part, found);
-        }
-      } catch {
-        // Away: again after the same time.
-      }
+    clearTimeout(timer);
+    if (looking || document.hidden) return; // shown again, it looks at once
+    looking = true;
+    let found = null;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected && new URL(answer.url).pathname === SIGN_IN) return signIn();
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      found = answer.ok ? page.getElementById("live") : null;
+    } catch {
+      // Away: it asks again.
     }
+    looking = false;
+    if (found) {
+      if (sawAt) unchanged += Date.now() - sawAt;
+      if (changes(found)) pause = unchanged = 0;
+      patch(part, found);
+    }
+    sawAt = found ? Date.now() : 0;
     plan();
   };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || !Number(part.dataset.refresh)) return;
+    pause = unchanged = sawAt = 0;
+    stopped.hidden = true;
+    look();
+  });
   plan();
 }
 
