@@ -214,7 +214,7 @@ def test_a_story_says_not_yet_and_completes_by_itself(scene: ApiScene, page: Pag
     scene.receiver.post(scene.keys.token(sid="story-1", aud="news-web"))
     page.goto(f"/console/story?sid=story-1&sub=alice&iss={scene.issuer}")
     expect(page.locator("#live")).to_contain_text("Not yet")
-    expect(page.locator("#live")).to_contain_text("Nobody reads")
+    expect(page.locator("#live")).to_contain_text("Not reporting")
     keys = AppKeys("news")
     entry = scene.redis.xrevrange(keys.events, count=1)[0][0]
     add_receipt(scene, "news", entry, 0.1)
