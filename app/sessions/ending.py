@@ -155,7 +155,7 @@ class Ending:
     def to_fields(self) -> dict[str, str]:
         """What is known at its beginning, as fields of the hash."""
         fields = {
-            # A release that does not know the second kind leaves it alone.
+            # A release that does not know the second kind cannot read it: see `EndingNotes`.
             "v": "2" if self.of_user else "1",
             "issuer": self.issuer,
             "session": self.session,

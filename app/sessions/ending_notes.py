@@ -4,25 +4,29 @@
     bcl:v1:ending:<id>:lease   who follows it now; it runs out by itself
     bcl:v1:ending:user:<h>     string: the id of the newest ending of all sessions of a user
     bcl:v1:ending:others:<h>   string: the sessions that a user ended last with one request, as JSON
-    bcl:v1:endings             set: the ids of those that are not over
+    bcl:v1:endings             set: the ids of those of one session that are not over
+    bcl:v1:ending:open-users   set: the same, of all sessions of a user. An older release removes
+                               from the first set what it cannot read, and knows nothing of this one
 
 Facts are set once, so two followers, which a lease that ran out can bring about, can not take back
 what the other has seen. The id is in the set before the hash is there: a crash in between leaves
 an id without a hash, which is thrown away, and never an ending that nobody follows.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.history.reading import Reading, needed
+from app.history.reading import Reading, Unreadable, needed
 from backchannel_logout.keys import VERSION, digest
 
 from .ending import TOLD, Ending, Telling, Trouble
 
 PREFIX = f"bcl:v{VERSION}:ending:"
 OPEN = f"bcl:v{VERSION}:endings"
+OPEN_USERS = PREFIX + "open-users"
 
 # For whoever asks later how it went; as long as the apps' streams tell of it.
 LIFE_SECONDS = 7 * 86400
@@ -64,13 +68,16 @@ class EndingNotes:
     async def create(self, ending: Ending, known_at: float) -> bool:
         """Note a new one, and take it. False: the same session's ending is under way already, or
         was confirmed after ``known_at``, when the session was still there."""
-        await self._ask(OPEN, "SADD", OPEN, ending.id)
+        open_ = _open(ending.of_user)
+        await self._ask(open_, "SADD", open_, ending.id)
         parts = [part for pair in ending.to_fields().items() for part in pair]
         key = _key(ending.id)
         life, known = LIFE_SECONDS, f"{known_at:.3f}"
         if not await self._ask(key, "EVAL", _CREATE, 1, key, life, known, *parts):
             return False
-        await self.take(ending.id)
+        # It is noted. Where only this fails, it is followed all the same, and taken later.
+        with contextlib.suppress(Unreadable):
+            await self.take(ending.id)
         return True
 
     async def note_newest(self, ending: Ending) -> None:
@@ -134,9 +141,10 @@ class EndingNotes:
 
     # -- who follows it ---------------------------------------------------------------------
 
-    async def open(self) -> list[str]:
-        """The ids of all that are not over."""
-        return [one.decode() for one in await self._ask(OPEN, "SMEMBERS", OPEN)]
+    async def open(self, *, of_user: bool) -> list[str]:
+        """The ids of all that are not over: those of all sessions of a user, or of one session."""
+        key = _open(of_user)
+        return [one.decode() for one in await self._ask(key, "SMEMBERS", key)]
 
     async def take(self, ending_id: str) -> bool:
         """Be the one that follows it. False: somebody does."""
@@ -152,9 +160,10 @@ class EndingNotes:
         """Let somebody else follow it."""
         await self._keep(ending_id, 0)
 
-    async def close(self, ending_id: str) -> None:
-        """It is over, or there is no such ending."""
-        await self._ask(OPEN, "SREM", OPEN, ending_id)
+    async def close(self, ending_id: str, *, of_user: bool) -> None:
+        """It is over, or there is no such ending among these that are open."""
+        key = _open(of_user)
+        await self._ask(key, "SREM", key, ending_id)
         await self.leave(ending_id)
 
     async def _keep(self, ending_id: str, ms: int) -> Any:
@@ -164,6 +173,10 @@ class EndingNotes:
     async def _ask(self, key: str, *command: str | int) -> Any:
         (answer,) = await self._reading.of_key(key, [command])
         return needed(answer)
+
+
+def _open(of_user: bool) -> str:
+    return OPEN_USERS if of_user else OPEN
 
 
 def _key(ending_id: str) -> str:

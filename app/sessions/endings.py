@@ -31,8 +31,9 @@ log = new_log(__name__)
 # What another process has left is found within this, after its lease has run out.
 _SCAN_SECONDS = 2.0
 
-# Followed by one process at once; the others wait for a place, in Redis. Each looks at Redis a few
-# times in its first seconds.
+# Followed by one process at once, of each kind: the sessions of a user wait for the call for all of
+# them, so they must not take its place. The others wait for a place, in Redis. Each looks at Redis
+# a few times in its first seconds.
 MOST_FOLLOWED = 200
 
 
@@ -85,8 +86,8 @@ class Endings:
         once, one may be through before the other begins. That is one end, too.
 
         From the return on it is followed to its end. Where it is under way already, that is the
-        one. Raises `Unreadable` where Redis does not take the note; then nothing was done, and
-        `ProviderFault` where refresh tokens are to end as well and the provider does not take it.
+        one. Raises `Unreadable` as `all_of_user` does, and `ProviderFault` where refresh tokens are
+        to end as well and the provider does not take it.
 
         A session that is ``offline`` ends with its refresh tokens: there is nothing else of it.
         ``user_ending`` is that of `all_of_user`, whose call ends this session.
@@ -122,7 +123,8 @@ class Endings:
         Noted at the beginning. The call is made after the block, which begins the ending of each
         session that is known, so that no logout token comes before its ending is there. Where the
         block fails, or the process dies in it, the call is made all the same. Raises `Unreadable`
-        where Redis does not take the note; then nothing was done.
+        where Redis does not take the note; then nothing is done, unless it was only Redis' answer
+        that was lost.
         """
         apps = sorted({client.app for client in self._issuers[provider.issuer].clients})
         ending = Ending(
@@ -139,11 +141,12 @@ class Endings:
             who=who,
             why=why,
         )
+        # First: where this fails, the sessions must not end.
+        await self._notes.note_newest(ending)
         if not await self._notes.create(ending, ending.began_at):
             yield ending  # another request of the same millisecond
             return
         try:
-            await self._notes.note_newest(ending)
             yield ending
         finally:
             if ending.id not in self._followed:
@@ -241,14 +244,23 @@ class Endings:
             await asyncio.sleep(_SCAN_SECONDS)
 
     async def _take_over(self) -> None:
-        waiting = [one for one in await self._notes.open() if one not in self._followed]
+        for of_user in (True, False):
+            await self._take_over_some(of_user)
+
+    async def _take_over_some(self, of_user: bool) -> None:
+        not_over = await self._notes.open(of_user=of_user)
+        waiting = [one for one in not_over if one not in self._followed]
         random.shuffle(waiting)  # several processes, each its own
-        for one in waiting[: MOST_FOLLOWED - len(self._followed)]:
+        # What begins here is followed at once, so there may be more already.
+        places = max(MOST_FOLLOWED - (len(not_over) - len(waiting)), 0)
+        for one in waiting[:places]:
             if one in self._followed or not await self._notes.take(one):
                 continue
             ending = await self._notes.load(one)
+            if one in self._followed:
+                continue  # begun here meanwhile
             if ending is None or ending.outcome is not None:
-                await self._notes.close(one)
+                await self._notes.close(one, of_user=of_user)
             elif ending.issuer in self._providers:
                 self._follow(ending)
             else:

@@ -34,6 +34,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 20.0
 # Between two looks at Redis: short while somebody watches, long when it takes its time.
 _FIRST_LOOK, _LONGEST_LOOK = 0.1, 1.0
 
+# The session of a user whose sessions end with one call is asked for by itself when nobody has made
+# that call for so long.
+USER_CALL_SECONDS = 30.0
+
 # As for any other message: see `app.inbound.backchannel`.
 _WRITE_SECONDS = 1.8
 
@@ -142,7 +146,7 @@ class Follower:
         """Whether one call for all sessions of the user is about to end this one.
 
         When the provider has taken that call, it was asked for this session as well. Where the
-        call meets trouble, this session is ended by itself.
+        call meets trouble, or is not made in time, this session is ended by itself.
         """
         if self.ending.asked_at is not None or self.ending.user_ending is None:
             return False
@@ -152,7 +156,9 @@ class Follower:
         if of_user.asked_at is not None:
             await self._note(asked_at=of_user.asked_at)
             return False
-        return of_user.trouble is None and of_user.outcome is None
+        if of_user.trouble is not None or of_user.outcome is not None:
+            return False
+        return self._world.clock() < self.ending.began_at + USER_CALL_SECONDS
 
     def _later(self, found: ProviderSession | None) -> float | None:
         """When the session began that has got the id since (Keycloak does that); None: it is none.
@@ -262,7 +268,7 @@ class Follower:
         if outcome is Step.CONFIRMED:
             await self._note_trouble(None)
         await notes.note(ending.id, over_at=over_at, outcome=outcome.value)
-        await notes.close(ending.id)
+        await notes.close(ending.id, of_user=ending.of_user)
         self.ending = replace(self.ending, over_at=over_at, outcome=outcome)
         tell = log.info if outcome is Step.CONFIRMED else log.warning
         tell(

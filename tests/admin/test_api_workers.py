@@ -1,13 +1,17 @@
 """With several workers the parent serves the API, and what was begun survives whoever dies."""
 
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import ALICE, Listener, api_scene
+from tests.admin.api_stage import ALICE, Listener, api_scene, users
+from tests.support.api_server import Response
+from tests.support.auth0_api import fault as auth0_fault
+from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +60,45 @@ def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: 
         assert len(scene.tenant.asked("DELETE")) == 1
         (ended,) = [one for one in scene.audit() if one["act"] == "session.ended"]
         assert (ended["who"], ended["outcome"]) == ("ada", "confirmed")
+
+
+def test_all_sessions_of_a_user_end_although_the_process_dies_before_the_provider_takes_the_call(
+    tmp_path: Path,
+) -> None:
+    with api_scene(tmp_path) as scene:
+        for _ in range(5):
+            scene.tenant.add(ALICE)
+        neighbour = scene.tenant.add("auth0|bob")
+        scene.tenant.sends = False
+        called, dead, take = threading.Event(), threading.Event(), scene.tenant._end_all
+
+        def hold(user: str) -> Response:
+            if dead.is_set():
+                return take(user)
+            called.set()
+            dead.wait(60)
+            return auth0_fault(500, "Internal Server Error", "")
+
+        scene.tenant._end_all = hold  # type: ignore[method-assign]
+        answer = scene.delete(users(ALICE) + "?by=ada")
+        assert answer.status_code == 202
+        assert called.wait(60)
+        scene.receiver.stop(signal.SIGKILL)
+        dead.set()
+        assert len(scene.tenant.alive()) == 6
+        scene.receiver.start()
+        over = [scene.over(one["session"]) for one in answer.json()["endings"]]
+        assert [one["state"] for one in over] == ["confirmed"] * 5
+        assert scene.tenant.alive() == {neighbour}
+        wait_for(
+            lambda: scene.get(users(ALICE) + "/state").json().get("over"),
+            "the end of all is over", scene.receiver,
+        )  # fmt: skip
+        assert scene.get(users(ALICE) + "/state").json()["state"] == "confirmed"
+        # The call that was held, and that of the successor: no session needed one of its own.
+        (call,) = set(scene.tenant.asked("DELETE"))
+        assert call.endswith("/sessions")
+        assert scene.tenant.asked("DELETE") == [call] * 2
 
 
 def test_what_workers_answered_with_503_is_known_to_who_explains_a_missing_token(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.history import Unreadable
-from app.sessions.ending import Step, explanation
+from app.sessions.ending import Step, ending_id, explanation
 from app.tasks import end
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.ending_stage import (
@@ -308,6 +308,24 @@ async def test_a_logout_of_the_user_is_evidence_too(scene: Scene) -> None:
         await scene.send_token(app, "", kind=EventKind.USER, sid=None)
     over = await scene.over(ending)
     assert over.told_by_us == ()
+
+
+async def test_who_follows_more_than_its_places_takes_over_no_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.endings.MOST_FOLLOWED", 3)
+    scene.api.lag = 600.0
+    left = [scene.api.add(ALICE) for _ in range(4)]
+    mine = [scene.api.add(ALICE) for _ in range(5)]
+    for one in mine:
+        await scene.begin(one)
+    dying = scene.new_endings()
+    dying._follow = lambda _: None  # type: ignore[method-assign]
+    for one in left:
+        found = await dying.begin(scene.provider, a_session(scene, one), known_at=time.time())
+        scene.look.delete(f"bcl:v1:ending:{found.id}:lease")
+    await scene.endings._take_over()
+    assert set(scene.endings._followed) == {ending_id(scene.issuer, one) for one in mine}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 The neighbour survives in each of them: a session of another user.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from app.history import Unreadable
 from app.sessions.bulk import sessions_of
 from app.sessions.ending import Ending, Step, explanation
+from app.sessions.ending_notes import OPEN, OPEN_USERS
 from app.tasks import end
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.ending_stage import ALICE, ALICE_OF_KRATOS, Scene, running
@@ -242,6 +244,92 @@ async def test_another_process_goes_on_where_one_has_died(scene: Scene, when: st
     assert scene.api.alive() == {bobs}
     assert not mine & scene.api.alive()
     assert scene.look.smembers("bcl:v1:endings") & {one.id for one in each} == set()
+
+
+async def begun_by_one_that_died(scene: Scene, sessions: int) -> tuple[Ending, list[Ending]]:
+    """The end of all of Alice's sessions, noted 31 seconds ago. Nobody has followed it."""
+    for _ in range(sessions):
+        scene.api.add(ALICE)
+    living, dying = scene.endings, scene.new_endings(clock=lambda: time.time() - 31)
+    dying._follow = lambda _: None  # type: ignore[method-assign]
+    scene.endings = dying
+    found = await begin_all(scene)
+    scene.endings = living
+    return found
+
+
+def run_out(scene: Scene, *endings: Ending) -> None:
+    """The lease of each runs out."""
+    scene.look.delete(*(f"bcl:v1:ending:{one.id}:lease" for one in endings))
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def test_the_call_is_made_although_sessions_fill_the_places(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.endings.MOST_FOLLOWED", 3)
+    monkeypatch.setattr("app.sessions.following.USER_CALL_SECONDS", 3600.0)
+    bobs = scene.api.add(BOB)
+    of_user, each = await begun_by_one_that_died(scene, 5)
+    run_out(scene, *each)
+    await eventually(lambda: len(scene.endings._followed) == 3)
+    run_out(scene, of_user)
+    await scene.over_of_user(ALICE)
+    for one in each:
+        # None was given up, and begun anew by the call.
+        assert (await scene.over(one)).began_at == one.began_at
+    assert scene.api.asked("DELETE") == [CALL]
+    assert scene.api.alive() == {bobs}
+
+
+async def test_a_call_that_nobody_follows_is_not_waited_for_long(scene: Scene) -> None:
+    bobs = scene.api.add(BOB)
+    of_user, each = await begun_by_one_that_died(scene, 3)
+    scene.look.srem(OPEN_USERS, of_user.id)
+    run_out(scene, of_user, *each)
+    for one in each:
+        await scene.over(one)
+    assert scene.api.alive() == {bobs}
+    assert CALL not in scene.api.asked("DELETE")
+
+
+async def test_a_release_that_does_not_know_of_all_sessions_sees_only_those_of_one(
+    scene: Scene,
+) -> None:
+    """It throws away what it finds among its own and does not understand."""
+    of_user, each = await begun_by_one_that_died(scene, 2)
+    assert scene.look.smembers(OPEN_USERS) >= {of_user.id}
+    assert scene.look.smembers(OPEN) & {of_user.id, *(one.id for one in each)} == {
+        one.id for one in each
+    }
+    run_out(scene, of_user, *each)
+    await scene.over_of_user(ALICE)
+    for one in each:
+        await scene.over(one)
+    await eventually(lambda: not scene.look.sismember(OPEN_USERS, of_user.id))
+
+
+async def test_where_redis_does_not_note_which_is_the_newest_nothing_is_done(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with Auth0Api() as api:
+        async with running(Scene(api, redis_server, tmp_path)) as scene:
+            session = api.add(ALICE)
+            newest = "bcl:v1:ending:user:*"
+            rules = ["~bcl:v1:ending:[^u]*", "~bcl:v1:endings", "~bcl:v1:{*", f"%R~{newest}"]
+            scene.look.execute_command("ACL", "SETUSER", "default", "resetkeys", *rules)
+            with pytest.raises(Unreadable):
+                await begin_all(scene)
+            assert scene.endings._followed == {}
+            scene.look.execute_command("ACL", "SETUSER", "default", "allkeys")
+            assert list(scene.look.scan_iter("bcl:v1:ending:*", _type="hash")) == []
+            assert (api.alive(), api.asked("DELETE")) == ({session}, [])
 
 
 async def test_what_fails_in_the_middle_is_ended_all_the_same(scene: Scene) -> None:
