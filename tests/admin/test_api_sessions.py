@@ -142,8 +142,14 @@ def test_all_end_with_the_providers_one_call_and_its_own_state_says_how_far_it_i
     for session in own:
         scene.over(session)
     assert scene.tenant.asked("DELETE")[before:] == [f"/api/v2{users(ALICE)}"]
-    said = [one for one in scene.audit() if one["act"] == "session.ended" and one["who"] == "ada"]
-    assert len(said) == 4
+
+    def said() -> int:
+        acts = [(one["act"], one["who"]) for one in scene.audit()]
+        return acts.count(("session.ended", "ada"))
+
+    # Each is in the audit right after it is over.
+    wait_for(lambda: said() >= 4, "all of it is in the audit", scene.receiver)
+    assert said() == 4
     assert fault_of(scene.get("/users/auth0%7Cnobody/sessions/state")) == (404, "not_found")
 
 
