@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from html import escape
 from typing import Any, cast
 
-import httpx
+import httpx2
 import uvicorn
 from authlib.integrations.starlette_client import OAuth, OAuthError  # type: ignore[import-untyped]
 from joserfc.errors import JoseError
@@ -83,7 +83,7 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
                 request, claims_options={"iss": {"essential": True, "value": issuer}}
             )
             signed_in(request.session, token)
-        except (OAuthError, JoseError, httpx.HTTPError, KeyError, ValueError):
+        except (OAuthError, JoseError, httpx2.HTTPError, KeyError, ValueError):
             return page("The sign-in did not work.", SIGN_IN, 400)
         return RedirectResponse("/", 303, NO_STORE)
 
@@ -152,7 +152,7 @@ async def signed_out(request: Request, provider: Any, client_id: str, back: str)
         answer = await provider.logout_redirect(
             request, back, id_token_hint=id_token, client_id=client_id
         )
-    except (RuntimeError, httpx.HTTPError):  # it has no such endpoint, or is away
+    except (RuntimeError, httpx2.HTTPError):  # it has no such endpoint, or is away
         return RedirectResponse(back, 303, NO_STORE)
     return cast("Response", answer)
 

@@ -33,6 +33,8 @@ class Auth0Api(ApiServer):
         self.lag = 0.0
         """How long after its 202 a deletion is carried out."""
         self.settings: dict[str, Any] = {"session_lifetime": 168, "idle_session_lifetime": 72}
+        self.faults_for: set[str] = set()
+        """Ids of users and sessions that the faults are for; empty: for anybody's."""
         self._doomed: dict[str, float] = {}
 
     def add(self, user_id: str, session_id: str | None = None, **members: Any) -> str:
@@ -70,7 +72,9 @@ class Auth0Api(ApiServer):
         return set(self.sessions)
 
     def is_misbehaving(self, request: Request) -> bool:
-        return request.path != "/oauth/token"
+        if request.path == "/oauth/token":
+            return False
+        return not self.faults_for or not self.faults_for.isdisjoint(request.segments)
 
     def answer(self, request: Request) -> Response:
         self.carry_out(time.time())
