@@ -1,7 +1,7 @@
 """`check`'s look at who else reaches Redis: without a password, or on the way there.
 
-Whoever writes to it ends sessions and brings ended ones back to life, so a server that is open to
-others is a fault, and not only advice.
+A writer can end sessions and bring ended ones back to life, so a server that is open to others is a
+fault, not advice.
 """
 
 import contextlib
