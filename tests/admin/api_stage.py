@@ -32,6 +32,7 @@ class Tenant(Auth0Api):
     def get_well(self) -> None:
         """Be as it is when all is well, without sessions, whatever a test has done to it."""
         self.faults.clear()
+        self.faults_for.clear()
         self.sessions.clear()
         self.scopes = set(auth0_api.ALL_SCOPES)
         self.lag, self.sends = 0.0, True

@@ -145,6 +145,7 @@ def test_without_a_logout_token_the_page_says_who_told_the_apps_and_why(
 
 def test_another_users_sessions_are_neither_shown_nor_ended(scene: ApiScene, page: Page) -> None:
     scene.tenant.add(EVE, "eves")
+    scene.tenant.faults_for = {BOB}
     scene.tenant.faults.append(Response(200, {"sessions": [scene.tenant.sessions["eves"]]}))
     page.goto(f"/console/sessions?user={BOB}")
     expect(page.locator("[role=alert]")).to_contain_text("can not be used")
@@ -155,6 +156,7 @@ def test_another_users_sessions_are_neither_shown_nor_ended(scene: ApiScene, pag
 def test_a_limit_of_the_provider_is_said(scene: ApiScene, page: Page) -> None:
     """And it is over when the provider says so."""
     scene.tenant.add(BOB, "limited")
+    scene.tenant.faults_for = {BOB}
     scene.tenant.faults.append(limited(8))
     page.goto(f"/console/sessions?user={BOB}")
     expect(page.locator("[role=alert]")).to_contain_text("limits how often")
