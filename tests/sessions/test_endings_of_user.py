@@ -278,7 +278,8 @@ async def test_the_call_is_made_although_sessions_fill_the_places(
     bobs = scene.api.add(BOB)
     of_user, each = await begun_by_one_that_died(scene, 5)
     run_out(scene, *each)
-    await eventually(lambda: len(scene.endings._followed) == 3)
+    # On a slow machine the lease of the user's ending has run out by itself meanwhile.
+    await eventually(lambda: len(scene.endings._followed) == 3 or bool(scene.api.asked("DELETE")))
     run_out(scene, of_user)
     await scene.over_of_user(ALICE)
     for one in each:
