@@ -48,7 +48,7 @@ LONGEST_TEXT = 500
 
 
 TOKEN_NAME = "admin_token"
-"""``who`` of somebody who has signed in with the token: there is one, so nobody knows more."""
+"""``who`` after a sign-in with the token, which all operators share."""
 
 API_NAME = "admin-api"
 """``who`` of somebody who uses the API with the token and gives no name."""

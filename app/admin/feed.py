@@ -30,7 +30,7 @@ from .faults import ApiFault, bad_request, not_found, redis_away
 from .records import Records
 from .resource import resource
 
-# One reader serves them all; each has its own copy of what comes.
+# One reader serves them all; each has its own copy of the entries.
 MOST_LISTENERS = 32
 
 # Events in one piece: about a millisecond of the event loop.

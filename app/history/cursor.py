@@ -96,7 +96,7 @@ class Cursor(dict[str, str]):
         except RecursionError:
             raise ValueError("not a cursor") from None
         if not isinstance(found, dict):
-            raise ValueError("not a cursor")  # noqa: TRY004  whoever parses expects one error
+            raise ValueError("not a cursor")  # noqa: TRY004  callers expect one kind of error
         for position in found.values():
             stream_id(position if isinstance(position, str) else "")
         until = found.pop(_UNTIL, None)

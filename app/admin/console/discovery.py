@@ -1,7 +1,7 @@
 """The provider's discovery document, cached by the rules of its keys.
 
 Anybody can ask for a sign-in: that alone must not make a request to the provider. The document is
-fetched when it is older than ``jwks_refresh``, once for everybody who waits; after a failure at
+fetched when it is older than ``jwks_refresh``, once for all waiting requests; after a failure at
 most every 1, 2, 4, ... 30 seconds; and while that fails it serves for ``jwks_max_stale``.
 """
 
