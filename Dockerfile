@@ -8,7 +8,7 @@
 #   docker build --secret id=pip.conf,src=/etc/pip.conf \
 #     --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt --build-arg PIP_CERT=/run/secrets/ca .
 #
-# With traces (OpenTelemetry, `otel = true`): --build-arg LOCK=requirements-otel.lock
+# With traces (OpenTelemetry, `otel = true`): --build-arg LOCK=requirements/otel.lock
 
 # The newest Python that the tests run on (.github/workflows/ci.yml), by its digest: a tag can move.
 # A newer one: `docker buildx imagetools inspect python:3.14-slim` prints it.
@@ -17,20 +17,20 @@ ARG BASE=python:3.14-slim@sha256:ce40764625a4ff50df3548277632e7f96c4e77fe75fa848
 FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
 ARG PIP_CERT
-ARG LOCK=requirements.lock
+ARG LOCK=requirements/runtime.lock
 WORKDIR /src
 # Two environments: what builds, and what runs. The one that runs has no pip in it.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/receiver
-COPY requirements-build.lock requirements.lock requirements-otel.lock ./
+COPY requirements/build.lock requirements/runtime.lock requirements/otel.lock requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca \
-    /opt/build/bin/pip install --require-hashes -r requirements-build.lock \
+    /opt/build/bin/pip install --require-hashes -r requirements/build.lock \
     && /opt/build/bin/pip --python /opt/receiver install --require-hashes -r "$LOCK"
 COPY pyproject.toml README.md LICENSE ./
-COPY client client
+COPY clients/python clients/python
 COPY app app
 # No network from here on. Bytecode that is never checked against its source: the tree is
 # read-only when it runs, and a start must not compile.
-RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /wheels ./client . \
+RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /wheels ./clients/python . \
     && /opt/build/bin/pip --python /opt/receiver install --no-index --no-deps /wheels/*.whl \
     && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/receiver/lib
 
@@ -47,8 +47,8 @@ COPY --from=build /opt/receiver /opt/receiver
 # library's modules in use, which the base comes without.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
        /usr/local/lib/python3*/site-packages/pip* \
-    && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check, app.fleet, app.worker, \
-       app.account_service, app.admin.console.console, app.canary.canary, sqlite3, http.client" \
+    && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check, app.runtime.supervisor, app.runtime.worker, \
+       app.runtime.account, app.console.console, app.canary.canary, sqlite3, http.client" \
     && install -d -o 65532 -g 65532 -m 0700 /data
 # The environment wins over a settings file: in a container, loopback is nobody's address.
 ENV PATH=/opt/receiver/bin:$PATH \

@@ -21,16 +21,16 @@ help:
 	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
 	@echo "make bench      throughput, latency, memory, beside others (ARGS='storm memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
-	@echo "make providers  docs/providers.md, from app/providers.toml"
+	@echo "make providers  docs/providers.md, from app/config/providers.toml"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     let ruff rewrite the code"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
 
 setup: $(READY)
 
-# uv where it is, else venv and pip. Installs go by the hashes of requirements-dev.lock. Compiled at
+# uv where it is, else venv and pip. Installs go by the hashes of requirements/dev.lock. Compiled at
 # once: where Python is told to write no bytecode, each start would do it again, for a sixth of it.
-$(READY): requirements-dev.lock pyproject.toml client/pyproject.toml
+$(READY): requirements/dev.lock pyproject.toml clients/python/pyproject.toml
 	@echo "Setting up $(VENV); the first time this takes a minute or two."
 	@set -e; \
 	if command -v uv >/dev/null && uv venv -q --clear --python '>=3.11' $(VENV); then \
@@ -48,9 +48,9 @@ $(READY): requirements-dev.lock pyproject.toml client/pyproject.toml
 		rm -rf $(VENV); $$python -m venv $(VENV); \
 		install="$(PYTHON) -m pip install -q --disable-pip-version-check"; \
 	fi; \
-	$$install --require-hashes -r requirements-dev.lock; \
-	$$install --no-deps --no-build-isolation -e ./client -e .; \
-	$(PYTHON) -m compileall -q app client; \
+	$$install --require-hashes -r requirements/dev.lock; \
+	$$install --no-deps --no-build-isolation -e ./clients/python -e .; \
+	$(PYTHON) -m compileall -q app clients/python; \
 	touch $@
 
 demo: $(READY)
@@ -100,7 +100,7 @@ lint: $(READY) lint-deploy
 	$(VENV)/bin/lint-imports
 
 # Tools with many dependencies, each group in an environment of its own, by its hashes.
-.cache/%/.ready: requirements-%.lock | $(READY)
+.cache/%/.ready: requirements/%.lock | $(READY)
 	@echo "Setting up .cache/$*; the first time this takes a minute."
 	@$(PYTHON) -m venv --clear .cache/$*
 	@.cache/$*/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
@@ -111,13 +111,13 @@ lint-deploy: .cache/deploy/.ready
 	k8s/check .cache/deploy/bin
 
 # What the image is made of: the receiver and its dependencies, without tests and tools.
-.cache/runtime/.ready: requirements.lock requirements-build.lock pyproject.toml | $(READY)
+.cache/runtime/.ready: requirements/runtime.lock requirements/build.lock pyproject.toml | $(READY)
 	@$(PYTHON) -m venv --clear .cache/runtime
 	@.cache/runtime/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
-		-r requirements.lock -r requirements-build.lock
-	@.cache/runtime/bin/python -m pip install -q --no-deps --no-build-isolation ./client .
+		-r requirements/runtime.lock -r requirements/build.lock
+	@.cache/runtime/bin/python -m pip install -q --no-deps --no-build-isolation ./clients/python .
 	@.cache/runtime/bin/python -m pip uninstall -q -y pip setuptools \
-		$$(sed -n 's/^\([a-z-]*\)==.*/\1/p' requirements-build.lock) 2>/dev/null
+		$$(sed -n 's/^\([a-z-]*\)==.*/\1/p' requirements/build.lock) 2>/dev/null
 	@touch $@
 
 supply: sbom audit licences
@@ -133,7 +133,7 @@ sbom: .cache/runtime/.ready .cache/supply/.ready
 audit: .cache/supply/.ready
 	@rm -f .cache/audit.json
 	@.cache/supply/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
-		--requirement requirements.lock --format json --output .cache/audit.json \
+		--requirement requirements/runtime.lock --format json --output .cache/audit.json \
 		2> .cache/audit.log && echo "audit: no known holes" || \
 		{ if [ -s .cache/audit.json ]; then cat .cache/audit.json; exit 1; fi; \
 		echo "audit: the database of known holes is out of reach; nothing was checked."; \
@@ -156,7 +156,7 @@ bench: $(READY) bench/peers/node_modules/.ready
 	@$(PYTHON) -m bench $(ARGS)
 
 providers: $(READY)
-	@$(PYTHON) -m app.provider_page > docs/providers.md; echo "docs/providers.md"
+	@$(PYTHON) -m app.config.provider_page > docs/providers.md; echo "docs/providers.md"
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix
@@ -166,10 +166,10 @@ format: $(READY)
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --no-emit-package backchannel-logout-client --upgrade
 lock:
-	$(LOCK) pyproject.toml -o requirements.lock
-	$(LOCK) pyproject.toml --extra otel -c requirements.lock -o requirements-otel.lock
-	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
-	for group in build deploy supply; do $(LOCK) --group $$group -o requirements-$$group.lock; done
+	$(LOCK) pyproject.toml -o requirements/runtime.lock
+	$(LOCK) pyproject.toml --extra otel -c requirements/runtime.lock -o requirements/otel.lock
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
+	for group in build deploy supply; do $(LOCK) --group $$group -o requirements/$$group.lock; done
 
 clean:
-	rm -rf $(VENV) $(NPM:%=%/node_modules) bench/peers/node_modules data dist client/dist
+	rm -rf $(VENV) $(NPM:%=%/node_modules) bench/peers/node_modules data dist clients/python/dist

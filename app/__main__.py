@@ -2,7 +2,7 @@
 
 import sys
 
-import app.lean  # noqa: F401  before everything else
+import app.runtime.import_diet  # noqa: F401  before everything else
 from app.cli import main
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from app.log import new_log
-from app.telemetry.shown import bounded
-from backchannel_logout.connection import AsyncClient
+from app.telemetry.sanitize import bounded
 from backchannel_logout.keys import VERSION
+from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
 

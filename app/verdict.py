@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     """The first column."""
 
     RIGHT = "ok"
@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 class Row:
     """One line of the table."""
 
-    verdict: Verdict
+    verdict: CheckVerdict
     what: str
     detail: str
 

@@ -20,10 +20,10 @@ import hiredis
 import uvloop
 
 from backchannel_logout import AppKeys
+from backchannel_logout.checker import RevocationChecker
 from backchannel_logout.near.cache import NearCache
 from backchannel_logout.near.following import MOST_EVENTS, Following
 from backchannel_logout.near.tail import FEW, READ_EVERY
-from backchannel_logout.question import Reading
 from backchannel_logout.readers import ReaderKind
 from backchannel_logout.reports import Reports
 
@@ -102,7 +102,7 @@ class _Tail(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, keys: AppKeys, *, waits: bool) -> None:
         self._loop = loop
         self._waits = waits
-        reading = Reading(keys.app, "deny", None, time.time)
+        reading = RevocationChecker(keys.app, "deny", None, time.time)
         self._following = Following(keys, reading, NearCache(1, max_stale=5))
         self._reports = Reports(keys.readers, ReaderKind.CACHE)
         self._answers: list[Any] = []

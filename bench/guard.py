@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from backchannel_logout import AppKeys, AsyncSessionGuard, Session, SessionGuard, marker_keys
-from backchannel_logout.connection import connect, connect_async
+from backchannel_logout.redis.connection import connect, connect_async
 from bench.figures import table
 from bench.report import Result
 from tests.support.redis_server import RedisServer

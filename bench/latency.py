@@ -13,7 +13,7 @@ from itertools import chain
 
 import uvloop
 
-from backchannel_logout.connection import connect_async
+from backchannel_logout.redis.connection import connect_async
 from bench.figures import median, percentile, spread, table
 from bench.machine import cores, on_cores
 from bench.report import Claim, Result

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from app.publish.redis_link import RedisLink, connect
-from app.publish.store import Store
 from app.revocation import Once, Revocation, revoke
+from app.store.store import Store
+from app.store.topology import RedisTopology, connect
 from backchannel_logout import EventKind
 from bench.figures import table
 from bench.report import Claim, Result
@@ -191,7 +191,7 @@ def _fill(url: str, count: int, most_events: int, *, once: bool) -> None:
 async def _write(url: str, count: int, most_events: int, *, once: bool) -> None:
     client = connect(url)
     store = Store(
-        RedisLink(client),
+        RedisTopology(client),
         apps={_APP: _MONTH},
         event_retention=7 * 86400,
         event_max_len=most_events,

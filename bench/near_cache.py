@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from backchannel_logout import AppKeys, AsyncSessionGuard, Session, SessionGuard
-from backchannel_logout.connection import connect, connect_async
 from backchannel_logout.near.cache import NearCache
+from backchannel_logout.redis.connection import connect, connect_async
 from bench.figures import median, spread, table
 from bench.machine import cores, on_cores
 from bench.report import Claim, Result

@@ -23,7 +23,7 @@ _ASK = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 def run(*, quick: bool) -> Result:
     starts, tokens = (2, 400) if quick else (STARTS, TOKENS)
     seconds: list[float] = []
-    for tree in ("app", "client"):  # as an installation does
+    for tree in ("app", "clients/python"):  # as an installation does
         compileall.compile_dir(ROOT / tree, quiet=1)
     with stage() as (where, mint), where.redis("startup") as redis:
         for _ in range(starts):

@@ -22,7 +22,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from backchannel_logout import AppKeys
-from backchannel_logout.connection import connect_async
+from backchannel_logout.redis.connection import connect_async
 from bench.ears import Ears, Heard, ListenerMode, hearing
 from bench.figures import median, percentile, spread, table
 from bench.load import moments

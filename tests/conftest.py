@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.embedded import path_with_wheel_first
+from app.devtools.embedded_redis import path_with_wheel_first
 from tests.support.memory import work_in_memory
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
 
-pytest_plugins = ["tests.faults.report"]
+pytest_plugins = ["tests.faults.report", "tests.support.store_fixtures"]
 
 OUT_OF_REACH = "registry out of reach"
 """How the reason of a skip begins that even `.ci/run` allows."""

@@ -17,7 +17,7 @@ from app.audit import (
     outcome_of,
     person,
 )
-from app.publish.redis_link import connect
+from app.store.topology import connect
 from tests.support.redis_server import RedisServer
 
 

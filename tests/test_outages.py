@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.publish.redis_fault import WAITAOF_MISSING
+from app.store.errors import WAITAOF_MISSING
 from backchannel_logout import AppKeys, RevocationUnknown, SessionGuard
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, crashes, wait_for

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-LOCKS = sorted(ROOT.glob("requirements*.lock"))
+LOCKS = sorted(ROOT.glob("requirements/*.lock"))
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
@@ -27,7 +27,7 @@ def test_every_dependency_has_a_hash_and_none_an_address(lock):
 
 def test_the_licence_of_every_dependency_in_the_image_is_listed():
     listed = (ROOT / "docs/licences.md").read_text().lower()
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / "requirements/runtime.lock").read_text().splitlines():
         # Some are only for other systems or older Pythons.
         if (found := re.match(r"([A-Za-z0-9_.-]+)==", line)) and ";" not in line:
             assert re.search(rf"\| {re.sub('[-_.]', '[-_.]', found[1].lower())} ", listed), found[1]

@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backchannel_logout import (
-    AsyncSessionGuard,
-    RevocationUnknown,
-    Session,
-    SessionGuard,
-    connection,
-)
+from backchannel_logout import AsyncSessionGuard, RevocationUnknown, Session, SessionGuard
+from backchannel_logout.redis import connection
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, crashes, run_app, wait_for
 from tests.support.redis_server import free_port

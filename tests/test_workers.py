@@ -14,9 +14,10 @@ import pytest
 
 from app.admin.health import merged
 from app.admin.probes import Body
-from app.channel import Channel
-from app.settings import Settings, load
-from app.workers import share_of
+from app.config.load import load
+from app.config.model import Settings
+from app.runtime.ipc import Channel
+from app.runtime.worker_pool import share_of
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.receiver import ROOT, Receiver, clean_environment, config, crashes, wait_for

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.config.issuers import IssuerSettings
 from app.errors import Reason, TokenRefused
-from app.settings import IssuerSettings
 from app.tokens.provider_keys import ProviderKeys
 from app.tokens.signed_jwt import check_header, issuer_of, parse, verify
 from backchannel_logout import Session

@@ -7,22 +7,21 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.access import Operator
-from app.admin.faults import ApiFault
-from app.admin.json_api import json_api
-from app.admin.provider_sessions import ProviderSessions
+from app.account import page
+from app.account.access_token import AccessTokens
+from app.account.caller import Callers
+from app.account.liveness import Liveness
+from app.account.progress import Progress
+from app.account.request_limits import RequestLimits
+from app.account.sessions import AccountSessionRoutes
+from app.config.model import Settings
 from app.history import History
-from app.history.reading import Reading
+from app.history.reading import AppReader
 from app.publish.publisher import Publisher
-from app.settings import Settings
-
-from . import web
-from .access_token import AccessTokens
-from .caller import Callers
-from .limits import Limits
-from .liveness import Liveness
-from .progress import Progress
-from .sessions import SessionRoutes
+from app.web.errors import ApiFault
+from app.web.json_api import json_api
+from app.web.operator import Operator
+from app.web.provider_sessions import ProviderSessions
 
 _SESSIONS = "/account/sessions"
 
@@ -42,11 +41,11 @@ class AccountApi:
     ) -> None:
         link, endings = publisher.reads, sessions.endings
         self._callers = Callers(settings, tokens)
-        self._limits = Limits()
-        self._liveness = Liveness(Reading(link), clock)
+        self._limits = RequestLimits()
+        self._liveness = Liveness(AppReader(link), clock)
         history = History(settings, link, clock=clock)
         progress = Progress(endings, history, self._liveness, stopping, clock)
-        routes = SessionRoutes(
+        routes = AccountSessionRoutes(
             sessions.providers, endings, progress, self._limits, sessions.records, clock
         ).routes
         cors = Middleware(
@@ -57,9 +56,12 @@ class AccountApi:
             expose_headers=["Retry-After", "Date"],
         )
         # Inside of it is who may ask: a preflight carries no proof.
-        middleware = [*([cors] if settings.account_origins else []), Middleware(_Gate, api=self)]
+        middleware = [
+            *([cors] if settings.account_origins else []),
+            Middleware(_Authenticator, api=self),
+        ]
         # The state of all others comes before a session that is named so: that is never read.
-        self.app: ASGIApp = json_api([*web.routes(), *progress.routes, *routes], middleware)
+        self.app: ASGIApp = json_api([*page.routes(), *progress.routes, *routes], middleware)
 
     async def admit(self, scope: Scope) -> None:
         """Note in the scope who asks. Raises `ApiFault`."""
@@ -69,7 +71,7 @@ class AccountApi:
         scope["caller"], scope["operator"] = caller, Operator(caller.who, caller.peer)
 
 
-class _Gate:
+class _Authenticator:
     """Lets through whoever is known. What needs no proof passes: files, and what is not there."""
 
     def __init__(self, app: ASGIApp, api: AccountApi) -> None:

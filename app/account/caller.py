@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from app.admin.faults import ApiFault, bad_request
+from app.account.access_token import AccessTokens
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
 from app.errors import DependencyUnavailable, TokenRefused
-from app.settings import IssuerSettings, Settings
+from app.web.errors import ApiFault, bad_request
 from backchannel_logout import Session, SessionNotIdentified
-
-from .access_token import AccessTokens
 
 SESSION_HEADER = "bcl-session"
 

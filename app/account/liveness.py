@@ -7,18 +7,17 @@ anything, also while its app has not noticed yet.
 import time
 from collections.abc import Callable
 
-from app.admin.faults import redis_away
-from app.history.reading import Reading, Unreadable, needed
+from app.account.caller import Caller, unauthorized
+from app.history.reading import AppReader, Unreadable, needed
+from app.web.errors import redis_away
 from backchannel_logout import AppKeys, Verdict, decide, marker_keys
 from backchannel_logout.decision import sid_marker, whole_number
-
-from .caller import Caller, unauthorized
 
 
 class Liveness:
     """Asks by ``reading``. ``clock`` is epoch seconds."""
 
-    def __init__(self, reading: Reading, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, reading: AppReader, clock: Callable[[], float] = time.time) -> None:
         self._reading = reading
         self._clock = clock
 

@@ -13,17 +13,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.admin import asked
-from app.admin.faults import ApiFault, not_found, redis_away
-from app.admin.resource import resource
-from app.admin.showing import shown_ending
+from app.account.caller import Caller
+from app.account.liveness import Liveness
+from app.account.serializers import Json, shown_progress
 from app.history import History, Unreadable
-from app.sessions.ending import Ending
-from app.sessions.endings import Endings
-
-from .caller import Caller
-from .liveness import Liveness
-from .showing import Json, shown_progress
+from app.sessions.serializers import shown_ending
+from app.sessions.termination import Termination
+from app.sessions.terminations import Terminations
+from app.web import params
+from app.web.errors import ApiFault, not_found, redis_away
+from app.web.resource import resource
 
 # Each asks Redis twice a second.
 MOST_LISTENERS = 256
@@ -43,7 +42,7 @@ class Progress:
 
     def __init__(
         self,
-        endings: Endings,
+        endings: Terminations,
         history: History,
         liveness: Liveness,
         stopping: Callable[[], bool],
@@ -65,7 +64,7 @@ class Progress:
             resource(one + "/events", GET=self.events),
         ]
 
-    async def of(self, caller: Caller, session_id: str) -> Ending:
+    async def of(self, caller: Caller, session_id: str) -> Termination:
         """The end of a session of the caller's. Raises `ApiFault`."""
         try:
             ending = await self._endings.find(caller.issuer.issuer, session_id)
@@ -75,7 +74,7 @@ class Progress:
             raise not_found("you have no session of this id")
         return ending
 
-    async def shown(self, ending: Ending) -> Json:
+    async def shown(self, ending: Termination) -> Json:
         shown = await shown_ending(ending, self._history, self._endings.confirm_within)
         return shown_progress(ending, shown, self._clock())
 
@@ -83,14 +82,14 @@ class Progress:
         """As JSON; as events for who accepts them alone."""
         if request.headers.get("accept", "").strip().lower() == "text/event-stream":
             return await self.events(request)
-        asked.query(request, [])
+        params.query(request, [])
         caller: Caller = request.scope["caller"]
-        ending = await self.of(caller, asked.segment(request, "session"))
+        ending = await self.of(caller, params.segment(request, "session"))
         return JSONResponse(await self.shown(ending))
 
     async def state_of_others(self, request: Request) -> Response:
         """As `state`, of all sessions that the user ended last with one request."""
-        asked.query(request, [])
+        params.query(request, [])
         caller: Caller = request.scope["caller"]
         try:
             endings = await self._endings.find_others(caller.issuer.issuer, caller.sub)
@@ -100,9 +99,9 @@ class Progress:
 
     async def events(self, request: Request) -> Response:
         """Until it is final, or for as long as a page may wait."""
-        asked.query(request, [])
+        params.query(request, [])
         caller: Caller = request.scope["caller"]
-        session_id = asked.segment(request, "session")
+        session_id = params.segment(request, "session")
         await self.of(caller, session_id)
         if self._listeners >= MOST_LISTENERS:
             raise ApiFault(503, "too_many_listeners", "too many listen now", retry_after=5)

@@ -13,24 +13,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.admin import asked
-from app.admin.faults import ApiFault, not_found, redis_away
-from app.admin.provider_faults import as_answers
-from app.admin.records import Records
-from app.admin.resource import resource
+from app.account.caller import Caller, unauthorized
+from app.account.progress import Progress
+from app.account.request_limits import RequestLimits
+from app.account.serializers import Json, shown_session
 from app.history.reading import Unreadable
 from app.sessions.bulk import ROUNDS, sessions_of
-from app.sessions.ending import Ending, Step
-from app.sessions.endings import Endings
 from app.sessions.interface import SessionProvider
 from app.sessions.lifecycle import is_active
 from app.sessions.model import ProviderSession
 from app.sessions.segment import NotAnId, segment
-
-from .caller import Caller, unauthorized
-from .limits import Limits
-from .progress import Progress
-from .showing import Json, shown_session
+from app.sessions.termination import Phase, Termination
+from app.sessions.terminations import Terminations
+from app.web import params
+from app.web.audit_log import AuditLog
+from app.web.errors import ApiFault, not_found, redis_away
+from app.web.provider_errors import as_answers
+from app.web.resource import resource
 
 # Sessions that one request ends; who has more asks again.
 MOST_AT_ONCE = 100
@@ -41,16 +40,16 @@ def no_such_session() -> ApiFault:
     return not_found("you have no session of this id")
 
 
-class SessionRoutes:
+class AccountSessionRoutes:
     """``providers`` are by the issuer's configured name."""
 
     def __init__(
         self,
         providers: Mapping[str, SessionProvider],
-        endings: Endings,
+        endings: Terminations,
         progress: Progress,
-        limits: Limits,
-        records: Records,
+        limits: RequestLimits,
+        records: AuditLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
@@ -69,7 +68,7 @@ class SessionRoutes:
 
     async def list_sessions(self, request: Request) -> Response:
         """Those that are active, the current one first, then the one that was used last."""
-        asked.query(request, [])
+        params.query(request, [])
         caller: Caller = request.scope["caller"]
         found = await self._active(caller, self._provider(caller))
         found.sort(key=lambda one: (one.id != caller.session.sid, -(_last(one))))
@@ -84,7 +83,7 @@ class SessionRoutes:
 
     async def end(self, request: Request) -> Response:
         """End one. Again, or from another tab: the same end, and how far it is."""
-        asked.query(request, [])
+        params.query(request, [])
         caller: Caller = request.scope["caller"]
         self._limits.end((caller.issuer.issuer, caller.sub))
         provider, session_id = self._provider(caller), session_in(request)
@@ -103,7 +102,7 @@ class SessionRoutes:
 
     async def end_others(self, request: Request) -> Response:
         """End all but the current one; nothing where that is none of the user's."""
-        asked.query(request, [])
+        params.query(request, [])
         caller: Caller = request.scope["caller"]
         self._limits.end((caller.issuer.issuer, caller.sub))
         provider, known_at = self._provider(caller), self._clock()
@@ -113,7 +112,7 @@ class SessionRoutes:
                 409, "current_session_unknown",
                 "the provider does not know the session that asks, so none was ended",
             )  # fmt: skip
-        endings: dict[str, Ending] = {}
+        endings: dict[str, Termination] = {}
         more = False
         try:
             for _ in range(ROUNDS):  # what begins while the others are ended ends, too
@@ -168,7 +167,7 @@ class SessionRoutes:
             ending is not None
             and ending.user == caller.sub
             and not ending.refresh_tokens
-            and ending.step is not Step.UNCONFIRMED
+            and ending.step is not Phase.UNCONFIRMED
         )
 
     async def _current(self, caller: Caller, provider: SessionProvider) -> None:
@@ -185,7 +184,7 @@ class SessionRoutes:
         session: ProviderSession,
         request: Request,
         known_at: float,
-    ) -> Ending:
+    ) -> Termination:
         try:
             with as_answers():
                 ending = await self._endings.begin(
@@ -202,7 +201,7 @@ class SessionRoutes:
 
 def session_in(request: Request) -> str:
     """The path's id, if it can be one. Raises `ApiFault`, as for one that is not there."""
-    value = asked.segment(request, "session")
+    value = params.segment(request, "session")
     try:
         segment(value)
     except NotAnId:

@@ -16,17 +16,16 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admin.auth_throttle import AuthThrottle
 from app.audit import API_NAME
 from app.log import new_log
-
-from .failures import Failures
-from .faults import ApiFault
+from app.web.errors import ApiFault
+from app.web.operator import Operator
 
 log = new_log(__name__)
 
@@ -36,19 +35,6 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN_BYTES = 32
 
 _BEARER = {"WWW-Authenticate": 'Bearer realm="backchannel-logout admin"'}
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """Somebody who has shown the token. ``peer`` is the address that they come from.
-
-    There is one token, so who the person is nobody knows; `who` says how they came in. Of a person
-    who signed in at a provider, `who` is `app.audit.person` and ``iss`` that provider.
-    """
-
-    who: str
-    peer: str
-    iss: str | None = None
 
 
 def new_token() -> str:
@@ -67,7 +53,7 @@ class Access:
     ) -> None:
         self._token = None if token is None else _digest(token)
         self._hosts = LOOPBACK_HOSTS | {host.lower() for host in hosts}
-        self._failures = Failures(clock)
+        self._failures = AuthThrottle(clock)
 
     def identify(self, scope: Scope) -> Operator:
         """Who sends this request. Raises `ApiFault`."""
@@ -131,7 +117,7 @@ class Access:
             raise ApiFault(403, "foreign_origin", "a page of another origin may not ask this")
 
 
-class Gate:
+class OperatorGate:
     """Lets through to ``app`` whoever is known; ``scope["operator"]`` says who it is."""
 
     def __init__(self, access: Access, app: ASGIApp) -> None:

@@ -10,22 +10,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from app.admin.access import Access, OperatorGate
+from app.admin.feed import FeedRoutes
+from app.admin.openapi import document
+from app.admin.overview import OverviewRoutes
+from app.admin.probes import Body
+from app.admin.revocations import RevocationRoutes
+from app.admin.session_service import SessionService
+from app.admin.sessions import OperatorSessionRoutes
+from app.config.model import Settings
 from app.history import History
 from app.publish.publisher import Publisher
-from app.settings import Settings
-
-from . import asked
-from .access import Access, Gate
-from .feed import FeedRoutes
-from .json_api import json_api
-from .openapi import document
-from .overview import OverviewRoutes
-from .probes import Body
-from .provider_sessions import ProviderSessions
-from .resource import resource
-from .revocations import RevocationRoutes
-from .session_acts import SessionActs
-from .sessions import SessionRoutes
+from app.web import params
+from app.web.json_api import json_api
+from app.web.provider_sessions import ProviderSessions
+from app.web.resource import resource
 
 
 class AdminApi:
@@ -50,18 +49,18 @@ class AdminApi:
         self.records = sessions.records
         self.health = health
         self.stopping = stopping
-        self.session_acts = SessionActs(self.providers, self.endings, history, self.records)
+        self.session_acts = SessionService(self.providers, self.endings, history, self.records)
         parts = (
-            SessionRoutes(self.session_acts, history, self.records),
+            OperatorSessionRoutes(self.session_acts, history, self.records),
             RevocationRoutes(history, publisher.writer, self.records),
             OverviewRoutes(history, self.providers, health),
             FeedRoutes(history, self.records, stopping),
         )
         routes = [route for part in parts for route in part.routes]
         routes.append(resource("/api/openapi.json", GET=_openapi))
-        self.app: ASGIApp = Gate(self.access, json_api(routes))
+        self.app: ASGIApp = OperatorGate(self.access, json_api(routes))
 
 
 async def _openapi(request: Request) -> Response:
-    asked.query(request, [])
+    params.query(request, [])
     return JSONResponse(document())

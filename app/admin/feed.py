@@ -22,13 +22,21 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app.history import Cursor, Feed, History, Missed, Refusal, Told, Unreadable, as_json
-from app.tasks import end
-
-from . import asked
-from .faults import ApiFault, bad_request, not_found, redis_away
-from .records import Records
-from .resource import resource
+from app.background import end
+from app.history import (
+    Cursor,
+    DeliveredEvent,
+    Feed,
+    History,
+    Missed,
+    RefusalEntry,
+    Unreadable,
+    as_json,
+)
+from app.web import params
+from app.web.audit_log import AuditLog
+from app.web.errors import ApiFault, bad_request, not_found, redis_away
+from app.web.resource import resource
 
 # One reader serves them all; each has its own copy of the entries.
 MOST_LISTENERS = 32
@@ -52,7 +60,7 @@ class FeedRoutes:
     def __init__(
         self,
         history: History,
-        records: Records,
+        records: AuditLog,
         stopping: Callable[[], bool],
     ) -> None:
         self._history = history
@@ -66,13 +74,13 @@ class FeedRoutes:
 
     async def listen(self, request: Request) -> Response:
         """Never ends by itself."""
-        found = asked.query(request, ["app", "refusals"])
+        found = params.query(request, ["app", "refusals"])
         apps = list(self._history.apps)
         if "app" in found:
             if found["app"] not in apps:
                 raise not_found("no app of this name is configured")
             apps = [found["app"]]
-        refusals = asked.flag({"refusals": "true"} | found, "refusals")
+        refusals = params.flag({"refusals": "true"} | found, "refusals")
         last = request.headers.get("last-event-id")
         try:
             cursor = Cursor.parse(last) if last else Cursor()
@@ -118,20 +126,20 @@ class FeedRoutes:
 
 
 @lru_cache(maxsize=2048)  # the same for every listener
-def _shown(item: Told | Refusal | Missed) -> tuple[str, str]:
+def _shown(item: DeliveredEvent | RefusalEntry | Missed) -> tuple[str, str]:
     """The name of the event, and its data."""
     match item:
-        case Told(event=None):
+        case DeliveredEvent(event=None):
             return "logout", json.dumps({"app": item.app, "id": item.id, "unreadable": True})
-        case Told():
+        case DeliveredEvent():
             return "logout", json.dumps(as_json(item.event))
-        case Refusal():
+        case RefusalEntry():
             return "refusal", json.dumps(as_json(item))
         case Missed():
             return "missed", json.dumps(as_json(item))
 
 
-def _piece(items: Iterator[Told | Refusal | Missed], cursor: Cursor) -> str:
+def _piece(items: Iterator[DeliveredEvent | RefusalEntry | Missed], cursor: Cursor) -> str:
     """Some events, and how far they reach: each says it, where that is short, else the last one."""
     events = [_event(*_shown(item), cursor if cursor.is_short else None) for item in items]
     if events and not cursor.is_short:

@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from app import __version__
-from app.inbound.limits import Connections
-from app.inbound.load import Places
-from app.inbound.parking import Parking
+from app.backchannel.admission import FairSemaphore
+from app.backchannel.parking import Parking
+from app.config.model import Settings
 from app.publish.publisher import Publisher
-from app.publish.redis_facts import facts_of
-from app.publish.unserved import UnservedWatch
-from app.settings import Settings
+from app.server.connection_limits import Connections
+from app.store.server_info import facts_of
+from app.store.unserved import UnservedWatch
 from app.telemetry import metrics
+from app.telemetry.counters import Counters
 from app.telemetry.exposition import Gauge
 from app.telemetry.metrics import Metric
 from app.telemetry.readings import OLD_SECONDS, Readings
-from app.telemetry.tally import Tally
 from app.tokens.provider_keys import ProviderKeys
 
 _ONLY = "primary"
@@ -43,11 +43,11 @@ class Gauges:
         *,
         keys: Mapping[str, ProviderKeys],
         publisher: Publisher,
-        places: Places,
+        places: FairSemaphore,
         parking: Parking,
         readings: Readings,
         unserved: UnservedWatch,
-        tally: Tally,
+        tally: Counters,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings

@@ -6,7 +6,7 @@ Never for providers or users: what it says helps an attacker.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from app.admin.probes import Body, Probes
-from app.inbound.parking import Parking
+from app.backchannel.parking import Parking
 from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.telemetry import metrics
-from app.telemetry.cells import Cells
 from app.telemetry.exposition import Gauge, exposed, merged
+from app.telemetry.shared_counters import Cells
 
 
 class Metrics:

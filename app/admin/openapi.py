@@ -3,11 +3,10 @@
 from functools import cache
 from typing import Any
 
+from app.admin.openapi_schemas import SCHEMAS
+from app.admin.revocations import NewRevocation
 from app.audit import FREE_NAME
-from app.words import TIME_FORMS
-
-from .openapi_schemas import SCHEMAS
-from .revocations import NewRevocation
+from app.formatting import TIME_FORMS
 
 Json = dict[str, Any]
 

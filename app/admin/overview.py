@@ -7,13 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.admin.probes import Body
+from app.config.issuers import IssuerSettings
 from app.history import History, as_json
 from app.sessions.interface import SessionProvider
-from app.settings import IssuerSettings
-
-from . import asked
-from .probes import Body
-from .resource import resource
+from app.web import params
+from app.web.resource import resource
 
 
 class OverviewRoutes:
@@ -38,7 +37,7 @@ class OverviewRoutes:
 
     async def issuers(self, request: Request) -> Response:
         """Every issuer of the settings, with the state of its keys and its session API."""
-        asked.query(request, [])
+        params.query(request, [])
         keys = (await self._health())["issuers"]
         own = {issuer.issuer: issuer for issuer in self._history.issuers.values()}
         return JSONResponse(
@@ -70,5 +69,5 @@ class OverviewRoutes:
 
     async def apps(self, request: Request) -> Response:
         """Every app at a glance: readers, lag, the last event, dead letters."""
-        asked.query(request, [])
+        params.query(request, [])
         return JSONResponse({"apps": as_json(await self._history.overviews())})

@@ -11,18 +11,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.acts import new_act, revocations
+from app.admin_revocations import new_act, revocations
 from app.audit import FREE_NAME, RESERVED_NAME, is_reserved, outcome_of
+from app.config.issuers import IssuerSettings
 from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
-from app.history import History, Question, as_json
+from app.history import History, RevocationQuery, as_json
 from app.publish.writer import Writer
 from app.revocation import Revocation
-from app.settings import IssuerSettings
-
-from . import asked
-from .faults import ApiFault, bad_request, not_found
-from .records import Records
-from .resource import resource
+from app.web import params
+from app.web.audit_log import AuditLog
+from app.web.errors import ApiFault, bad_request, not_found
+from app.web.resource import resource
 
 # The same as for a logout token: an answer comes within two seconds.
 _WRITE_SECONDS = 1.8
@@ -83,7 +82,7 @@ class NewRevocation(BaseModel):
 
 
 class RevocationRoutes:
-    def __init__(self, history: History, writer: Writer, records: Records) -> None:
+    def __init__(self, history: History, writer: Writer, records: AuditLog) -> None:
         self._history = history
         self._writer = writer
         self._records = records
@@ -94,8 +93,8 @@ class RevocationRoutes:
 
     async def write(self, request: Request) -> Response:
         """End whom the body names, up to now. 201 when all of it is durable."""
-        asked.query(request, [])
-        new = await asked.body(request, NewRevocation)
+        params.query(request, [])
+        new = await params.body(request, NewRevocation)
         issuer = self._issuer(new.issuer, missing=422)
         apps = self._history.apps_of(issuer.issuer)
         if new.app is not None:
@@ -109,7 +108,7 @@ class RevocationRoutes:
         results = await asyncio.gather(*(self._write_one(one) for one in found))
         failed = [one for one in results if "error" in one]
         outcome = outcome_of("error" not in one for one in results)
-        event, who = found[0].event, new.by or asked.operator(request).who
+        event, who = found[0].event, new.by or params.operator(request).who
         await self._records.act(
             "revocation.write", request, outcome=outcome, who=who, why=new.reason, iss=event.iss,
             apps=apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=jti,
@@ -140,14 +139,14 @@ class RevocationRoutes:
     async def read(self, request: Request) -> Response:
         """The history of one session, user, or issuer: dead or alive, since when, by which token,
         and which apps have acted."""
-        found = asked.query(request, ["issuer", "sid", "sub", "login_at", "app"])
+        found = params.query(request, ["issuer", "sid", "sub", "login_at", "app"])
         issuer = self._issuer(found.get("issuer"), missing=400)
         iss = found.get("issuer", issuer.issuer)
         if "app" in found and found["app"] not in self._history.apps_of(iss):
             raise not_found("the issuer has no app of this name here")
-        question = Question(
+        question = RevocationQuery(
             iss=iss, sid=found.get("sid"), sub=found.get("sub"),
-            login_at=asked.login_time(found, "login_at"),
+            login_at=params.login_time(found, "login_at"),
         )  # fmt: skip
         await self._records.look(
             "revocation.read", request, iss=iss, sid=question.sid, sub=question.sub

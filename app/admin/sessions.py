@@ -1,7 +1,7 @@
 """`/api/users/{user}/sessions`, `/api/sessions/{session}`: the providers' sessions.
 
 Looked at in the provider's own API, each time anew; ended there, and followed until every app has
-let go: see `app.sessions.endings`. What is asked and said is here; the acts are `session_acts`.
+let go: see `app.sessions.terminations`. The operations themselves are in `session_service`.
 """
 
 from urllib.parse import quote
@@ -10,22 +10,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.admin.session_service import SessionService, TerminationRequest, provider_id
 from app.audit import RESERVED_NAME, is_reserved
-from app.history import History, Question, as_json
+from app.history import History, RevocationQuery, as_json
 from app.sessions.interface import SessionProvider
-
-from . import asked
-from .faults import bad_request, not_found
-from .provider_faults import as_answers
-from .records import Records
-from .resource import resource
-from .session_acts import Order, SessionActs, provider_id
+from app.web import params
+from app.web.audit_log import AuditLog
+from app.web.errors import bad_request, not_found
+from app.web.provider_errors import as_answers
+from app.web.resource import resource
 
 _ORDER = ("refresh_tokens", "by", "reason")
 
 
-class SessionRoutes:
-    def __init__(self, acts: SessionActs, history: History, records: Records) -> None:
+class OperatorSessionRoutes:
+    def __init__(self, acts: SessionService, history: History, records: AuditLog) -> None:
         self._acts = acts
         self._history = history
         self._records = records
@@ -44,9 +43,9 @@ class SessionRoutes:
 
     async def list_sessions(self, request: Request) -> Response:
         """A page of a user's sessions."""
-        found = asked.query(request, ["issuer", "page"])
+        found = params.query(request, ["issuer", "page"])
         provider = self._acts.provider(found.get("issuer"))
-        user = provider_id(asked.segment(request, "user"))
+        user = provider_id(params.segment(request, "user"))
         page = await self._acts.page(request, provider, user, found.get("page"))
         shown = [self._acts.shown(one) for one in page.sessions]
         return JSONResponse({"sessions": shown, "next": page.next})
@@ -63,7 +62,7 @@ class SessionRoutes:
         if session is None and ending is None:
             raise not_found("the provider knows no session of this id")
         sub = session.user_id if session is not None else None
-        question = Question(iss=provider.issuer, sid=session_id, sub=sub)
+        question = RevocationQuery(iss=provider.issuer, sid=session_id, sub=sub)
         apps = await self._history.story(question)
         return JSONResponse(
             {
@@ -97,9 +96,9 @@ class SessionRoutes:
 
     async def end_all(self, request: Request) -> Response:
         """End all sessions of a user, or all but one."""
-        found = asked.query(request, ["issuer", "except", *_ORDER])
+        found = params.query(request, ["issuer", "except", *_ORDER])
         provider, order = self._acts.provider(found.get("issuer")), _order(request)
-        user = provider_id(asked.segment(request, "user"))
+        user = provider_id(params.segment(request, "user"))
         ended = await self._acts.end_all(request, provider, user, order, keep=found.get("except"))
         of_user = ended.of_user
         body = {
@@ -114,9 +113,9 @@ class SessionRoutes:
 
     async def state_of_user(self, request: Request) -> Response:
         """How far the end of all sessions of a user is."""
-        found = asked.query(request, ["issuer"])
+        found = params.query(request, ["issuer"])
         provider = self._acts.provider(found.get("issuer"))
-        user = provider_id(asked.segment(request, "user"))
+        user = provider_id(params.segment(request, "user"))
         ending = await self._acts.watch_of_user(request, provider, user)
         if ending is None:
             raise not_found("nobody has ended all sessions of this user here, or it was days ago")
@@ -128,9 +127,9 @@ class SessionRoutes:
         self, request: Request, allowed: list[str]
     ) -> tuple[SessionProvider, str, str | None]:
         """The provider, the session's id, and its user where that was said."""
-        found = asked.query(request, allowed)
+        found = params.query(request, allowed)
         user = provider_id(found["user"]) if "user" in found else None
-        session_id = provider_id(asked.segment(request, "session"))
+        session_id = provider_id(params.segment(request, "session"))
         return self._acts.provider(found.get("issuer")), session_id, user
 
     def _at(self, path: str, provider: SessionProvider) -> str:
@@ -139,13 +138,13 @@ class SessionRoutes:
         return f"{path}?issuer={quote(provider.issuer, safe='')}"
 
 
-def _order(request: Request) -> Order:
+def _order(request: Request) -> TerminationRequest:
     """Raises `ApiFault`."""
     found = dict(request.query_params)
     if is_reserved(found.get("by", "")):
         raise bad_request(RESERVED_NAME)
-    return Order(
-        asked.flag(found, "refresh_tokens"),
-        found.get("by", asked.operator(request).who),
+    return TerminationRequest(
+        params.flag(found, "refresh_tokens"),
+        found.get("by", params.operator(request).who),
         found.get("reason"),
     )

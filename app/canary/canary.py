@@ -11,17 +11,16 @@ from typing import Any
 
 import httpx
 
+from app.background import background
+from app.canary.issuer import ISSUER, Signer
+from app.config.canary import CanarySettings
 from app.history.proofs import receipts_of
-from app.history.reading import Reading, Unreadable, needed
+from app.history.reading import AppReader, Unreadable, needed
 from app.history.streams import entries
 from app.log import new_log
-from app.publish.redis_link import RedisLink, connect
-from app.settings_canary import CanarySettings
-from app.tasks import background
-from app.telemetry.canary_found import Found
+from app.store.topology import RedisTopology, connect
+from app.telemetry.canary_found import CanaryCheck
 from backchannel_logout import AppKeys, AsyncListener, Event, Gap, Outcome
-
-from .issuer import ISSUER, Signer
 
 log = new_log(__name__)
 
@@ -44,7 +43,7 @@ class Try:
     since then, None where it has not come to that."""
 
     at: float
-    outcome: Found
+    outcome: CanaryCheck
     to_answer: float | None = None
     to_marker: float | None = None
     to_receipt: float | None = None
@@ -86,8 +85,8 @@ class Canary:
 
     async def keep_trying(self) -> None:
         """Try, pause, try again. Never returns, whatever fails."""
-        link = RedisLink(connect(self._redis_url), bounded=True)
-        reading = Reading(link)
+        link = RedisTopology(connect(self._redis_url), bounded=True)
+        reading = AppReader(link)
 
         async def listen() -> None:
             await self._until_served(reading)
@@ -110,12 +109,12 @@ class Canary:
     def _note(self, done: Try) -> None:
         self.last = done
         self.tries += 1
-        if done.outcome is not Found.OK:
+        if done.outcome is not CanaryCheck.OK:
             self.failures += 1
             log.warning("canary", outcome=done.outcome.value)
         self._on_try(done)
 
-    async def _until_served(self, reading: Reading) -> None:
+    async def _until_served(self, reading: AppReader) -> None:
         """Wait for the app's ``meta``: at its first start the receiver has yet to write it, and a
         listener would report an app that nobody serves."""
         while True:
@@ -142,17 +141,17 @@ class Canary:
             if len(self._heard) > _MOST_HEARD:
                 del self._heard[next(iter(self._heard))]
 
-    async def _try(self, http: httpx.AsyncClient, reading: Reading) -> Try:
+    async def _try(self, http: httpx.AsyncClient, reading: AppReader) -> Try:
         sid, at, began = secrets.token_hex(16), time.time(), time.monotonic()
         within = self._settings.within
         form = {"logout_token": self._signer.token(sid, at)}
         try:
             answer = await http.post(self._url, data=form, timeout=within)
         except httpx.HTTPError:
-            return Try(at=at, outcome=Found.UNREACHABLE)
+            return Try(at=at, outcome=CanaryCheck.UNREACHABLE)
         to_answer = time.monotonic() - began
         if answer.status_code != 200:
-            outcome = Found.UNAVAILABLE if answer.status_code == 503 else Found.REFUSED
+            outcome = CanaryCheck.UNAVAILABLE if answer.status_code == 503 else CanaryCheck.REFUSED
             return Try(at=at, outcome=outcome, to_answer=to_answer)
         marker = receipt = None
         while receipt is None and time.monotonic() < began + within:
@@ -162,16 +161,16 @@ class Canary:
             receipt = now if has_receipt else None
             if receipt is None:
                 await asyncio.sleep(_LOOK_SECONDS)
-        outcome = Found.NO_MARKER if marker is None else Found.NO_RECEIPT
+        outcome = CanaryCheck.NO_MARKER if marker is None else CanaryCheck.NO_RECEIPT
         return Try(
             at=at,
-            outcome=Found.OK if marker is not None and receipt is not None else outcome,
+            outcome=CanaryCheck.OK if marker is not None and receipt is not None else outcome,
             to_answer=to_answer,
             to_marker=marker,
             to_receipt=receipt,
         )
 
-    async def _look(self, reading: Reading, sid: str) -> tuple[bool, bool]:
+    async def _look(self, reading: AppReader, sid: str) -> tuple[bool, bool]:
         """Whether marker and receipt are in Redis; not there while it does not answer."""
         keys, event = self._keys, self._heard.get(sid)
         try:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from app.telemetry.canary_found import Found
-from app.telemetry.cells import ANSWER, MARKER, RECEIPT, Cells
+from app.canary.canary import Try
+from app.telemetry.canary_found import CanaryCheck
 from app.telemetry.metrics import CANARY_ROW, CANARY_SECONDS, CANARY_TRIES
-
-from .canary import Try
+from app.telemetry.shared_counters import ANSWER, MARKER, RECEIPT, Cells
 
 
 def counted_in(cells: Cells) -> Callable[[Try], None]:
@@ -17,7 +16,7 @@ def counted_in(cells: Cells) -> Callable[[Try], None]:
 
     def count(done: Try) -> None:
         nonlocal in_a_row
-        in_a_row = 0 if done.outcome is Found.OK else in_a_row + 1
+        in_a_row = 0 if done.outcome is CanaryCheck.OK else in_a_row + 1
         show_row(in_a_row)
         tries[(done.outcome.value,)]()
         times = {ANSWER: done.to_answer, MARKER: done.to_marker, RECEIPT: done.to_receipt}

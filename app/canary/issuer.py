@@ -7,8 +7,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from app.settings import ClientSettings, IssuerSettings, Settings
-from app.settings_canary import CanarySettings
+from app.config.canary import CanarySettings
+from app.config.issuers import ClientSettings, IssuerSettings
+from app.config.model import Settings
 from app.tokens.jwks import KeySet, read_key_set
 
 ISSUER = "https://canary.invalid"

@@ -10,11 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 from app import __version__
-from app.embedded import EmbeddedFault
-from app.settings import SettingsFault, load
-
-from .parts import WrongUsage
-from .table import Row, Verdict, print_table
+from app.cli.parts import WrongUsage
+from app.cli.table import CheckVerdict, Row, print_table
+from app.config.load import SettingsFault, load
+from app.devtools.embedded_redis import EmbeddedFault
 
 COMMANDS = ("serve", "check", "explain", "journal", "keys", "watch", "status", "story", "revoke")
 
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
-    gc.enable()  # see `app.lean`
+    gc.enable()  # see `app.runtime.import_diet`
     arguments = parser.parse_args(given)
     _prepare_output()
     if arguments.command in _ASK_REDIS and not all(map(_is_text, _texts(arguments))):
@@ -64,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 def _report_settings(fault: SettingsFault, command: str) -> int:
     """Say what is wrong with the settings; returns the exit status."""
     if command == "check":
-        return print_table([Row(Verdict.WRONG, "settings", line) for line in fault.faults])
+        return print_table([Row(CheckVerdict.WRONG, "settings", line) for line in fault.faults])
     print("the settings can not be used:", file=sys.stderr)
     for line in fault.faults:
         print(f"  {line}", file=sys.stderr)

@@ -6,21 +6,21 @@ import os
 import sqlite3
 from importlib.util import find_spec
 
-from app.publish.journal_files import JournalFiles
-from app.publish.journal_rows import read_depth
-from app.settings import IssuerSettings, Settings
-from app.settings_canary import CanarySettings
-from app.settings_values import SHARED_SECRET
+from app.cli.check_apps import app_rows
+from app.cli.check_discovery import address_row, discovery_rows
+from app.cli.check_preset import preset_rows
+from app.cli.check_redis import redis_rows
+from app.cli.check_sessions import session_rows
+from app.cli.table import CheckVerdict, Row, count, print_table
+from app.config.canary import CanarySettings
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
+from app.config.types import SHARED_SECRET
+from app.formatting import fetch_fault, length
+from app.journal.files import JournalFiles
+from app.journal.table import read_depth
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
-from app.words import fetch_fault, length
-
-from .check_apps import app_rows
-from .check_discovery import address_row, discovery_rows
-from .check_preset import preset_rows
-from .check_redis import redis_rows
-from .check_sessions import session_rows
-from .table import Row, Verdict, count, print_table
 
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
 
@@ -36,7 +36,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
 async def _all_rows(settings: Settings) -> list[Row]:
     apps = sorted({one.app for issuer in settings.issuers for one in issuer.clients})
     summary = f"{count(len(settings.issuers), 'issuer')}; apps: {', '.join(apps)}"
-    rows = [Row(Verdict.RIGHT, "settings", summary)]
+    rows = [Row(CheckVerdict.RIGHT, "settings", summary)]
     async with new_client() as client:
         keys = [ProviderKeys(issuer, client) for issuer in settings.signing_issuers]
         await asyncio.gather(*(one.refresh() for one in keys))
@@ -55,14 +55,14 @@ async def _all_rows(settings: Settings) -> list[Row]:
 def _canary_row(canary: CanarySettings) -> Row:
     """What is set; whether it sings, a running service says (`status`)."""
     said = f"app {canary.app}, each {length(canary.interval)}; how it goes, status says"
-    return Row(Verdict.RIGHT, "canary", said)
+    return Row(CheckVerdict.RIGHT, "canary", said)
 
 
 def _traces_row() -> Row:
     """Whether what makes traces is installed; where they go is for their own variables to say."""
     if find_spec("opentelemetry") and find_spec("opentelemetry.sdk"):
-        return Row(Verdict.RIGHT, "otel", "OpenTelemetry is installed")
-    return Row(Verdict.WRONG, "otel", "OpenTelemetry is not installed: the extra [otel]")
+        return Row(CheckVerdict.RIGHT, "otel", "OpenTelemetry is installed")
+    return Row(CheckVerdict.WRONG, "otel", "OpenTelemetry is not installed: the extra [otel]")
 
 
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
@@ -71,10 +71,12 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     named = [one for client in issuer.clients for one in client.algorithms or issuer.algorithms]
     wanted = [one for one in dict.fromkeys(named) if one != SHARED_SECRET]
     if not wanted:
-        return Row(Verdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
+        return Row(CheckVerdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
     if state.last_error is not None:
         return Row(
-            Verdict.WRONG, what, f"{source}: {fetch_fault(state.last_error, state.last_detail)}"
+            CheckVerdict.WRONG,
+            what,
+            f"{source}: {fetch_fault(state.last_error, state.last_detail)}",
         )
     usable = keys.current()
     fitting = [key for key in (usable.keys if usable else ()) if key.algorithms & set(wanted)]
@@ -88,22 +90,24 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
             " unreadable, or one of too many)"
         )
     if not fitting:
-        return Row(Verdict.WRONG, what, f"{detail}; compare algorithms with the provider's")
-    return Row(Verdict.RIGHT, what, detail)
+        return Row(CheckVerdict.WRONG, what, f"{detail}; compare algorithms with the provider's")
+    return Row(CheckVerdict.RIGHT, what, detail)
 
 
 def journal_row(settings: Settings) -> Row:
     """Whether the journal's place can be written, and what is in it; changes nothing there."""
     path = settings.journal_path
     if path is None:
-        return Row(Verdict.RIGHT, "journal", "off: a logout while Redis is away is answered 503")
+        return Row(
+            CheckVerdict.RIGHT, "journal", "off: a logout while Redis is away is answered 503"
+        )
     nearest = next(one for one in (path.parent, *path.parent.resolve().parents) if one.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return Row(Verdict.WRONG, "journal", f"{nearest} can not be written; or say off")
+        return Row(CheckVerdict.WRONG, "journal", f"{nearest} can not be written; or say off")
     try:
         found = [read_depth(file) for file in JournalFiles(path).all()]
     except sqlite3.Error as error:
-        return Row(Verdict.WRONG, "journal", f"{path} can not be read ({error})")
+        return Row(CheckVerdict.WRONG, "journal", f"{path} can not be read ({error})")
     waiting, aside = sum(one.waiting for one in found), sum(one.set_aside for one in found)
     detail = f"{path}: {waiting} waiting, {aside} set aside"
-    return Row(Verdict.WRONG if aside else Verdict.RIGHT, "journal", detail)
+    return Row(CheckVerdict.WRONG if aside else CheckVerdict.RIGHT, "journal", detail)

@@ -1,12 +1,11 @@
 """`check`'s look at the apps in Redis: logouts that reach nobody, and apps that nobody serves."""
 
-from app.embedded import EmbeddedFault
+from app.cli.parts import opened
+from app.cli.table import Row
+from app.config.model import Settings
+from app.devtools.embedded_redis import EmbeddedFault
 from app.history import History
 from app.history.status import unread_rows, unserved_rows
-from app.settings import Settings
-
-from .parts import opened
-from .table import Row
 
 
 async def app_rows(settings: Settings) -> list[Row]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 
-from app.settings import IssuerSettings, Settings
-from app.settings_values import is_loopback
+from app.cli.table import CheckVerdict, Row
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
+from app.config.types import is_loopback
+from app.formatting import fetch_fault
 from app.tokens.fetch import FETCH_SECONDS, FetchFailed, fetch_document, other_issuer
-from app.words import fetch_fault
-
-from .table import Row, Verdict
 
 PATH = "/backchannel-logout"
 
@@ -26,7 +26,7 @@ async def discovery_rows(issuer: IssuerSettings, client: httpx.AsyncClient) -> l
     except FetchFailed as fault:
         # Without jwks_uri the row of its keys has said it already.
         said = f"what it supports is not known: discovery: {fetch_fault(fault.code, fault.detail)}"
-        return [Row(Verdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
+        return [Row(CheckVerdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
     return [Row(verdict, what, said) for verdict, said in _said(issuer, found)]
 
 
@@ -44,24 +44,27 @@ async def _discovery(issuer: IssuerSettings, client: httpx.AsyncClient) -> dict[
     return found
 
 
-def _said(issuer: IssuerSettings, found: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
+def _said(issuer: IssuerSettings, found: dict[str, Any]) -> Iterator[tuple[CheckVerdict, str]]:
     match found.get("backchannel_logout_supported"):
         case True:
-            yield Verdict.RIGHT, "discovery: it sends back-channel logouts"
+            yield CheckVerdict.RIGHT, "discovery: it sends back-channel logouts"
         case False:
-            yield Verdict.WARNING, "discovery: it sends no back-channel logouts"
+            yield CheckVerdict.WARNING, "discovery: it sends no back-channel logouts"
         case _:
-            yield Verdict.UNKNOWN, "discovery does not say whether it sends back-channel logouts"
+            yield (
+                CheckVerdict.UNKNOWN,
+                "discovery does not say whether it sends back-channel logouts",
+            )
     by_session = any(client.both_claims == "session" for client in issuer.clients)
     if found.get("backchannel_logout_session_supported") is False and by_session:
         said = "its tokens carry no sid: a logout ends all of the user's sessions"
-        yield Verdict.WARNING, f"discovery: {said}"
+        yield CheckVerdict.WARNING, f"discovery: {said}"
     offered = found.get("id_token_signing_alg_values_supported")
     names = list(map(str, offered)) if isinstance(offered, list) else []
     own = [one for client in issuer.clients for one in client.algorithms or ()]
     if names and not {*issuer.algorithms, *own} & set(names):
         listed, taken = ", ".join(names[:8]), ", ".join(issuer.algorithms)
-        yield Verdict.WARNING, f"discovery: it signs with {listed}; algorithms takes {taken}"
+        yield CheckVerdict.WARNING, f"discovery: it signs with {listed}; algorithms takes {taken}"
 
 
 async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
@@ -69,20 +72,22 @@ async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
     what, public = "for providers", settings.public_url
     if public is None:
         said = f"register https://<your host>{PATH}; public_url would have it tried"
-        return Row(Verdict.RIGHT, what, said)
+        return Row(CheckVerdict.RIGHT, what, said)
     url = public if public.endswith(PATH) else public.rstrip("/") + PATH
     said = f"register {url}"
     if not url.startswith("https://") and not is_loopback(url):
-        return Row(Verdict.WRONG, what, f"{said}: not https, most providers refuse it")
+        return Row(CheckVerdict.WRONG, what, f"{said}: not https, most providers refuse it")
     try:
         answer = await client.get(url, timeout=FETCH_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL, OSError):
-        return Row(Verdict.UNKNOWN, what, f"{said}: it can not be reached from here now")
+        return Row(CheckVerdict.UNKNOWN, what, f"{said}: it can not be reached from here now")
     if _is_ours(answer):
-        return Row(Verdict.RIGHT, what, f"{said}: it leads to a receiver")
+        return Row(CheckVerdict.RIGHT, what, f"{said}: it leads to a receiver")
     if answer.status_code in (502, 503, 504):
-        return Row(Verdict.UNKNOWN, what, f"{said}: no receiver behind it answers now")
-    return Row(Verdict.WRONG, what, f"{said}: it answers {answer.status_code}, and is no receiver")
+        return Row(CheckVerdict.UNKNOWN, what, f"{said}: no receiver behind it answers now")
+    return Row(
+        CheckVerdict.WRONG, what, f"{said}: it answers {answer.status_code}, and is no receiver"
+    )
 
 
 def _is_ours(answer: httpx.Response) -> bool:

@@ -1,16 +1,16 @@
 """`check`'s word on an issuer's preset: what it has set, and what no setting here can do.
 
-Facts of `app.presets`, compared with the settings; nothing is asked of the provider.
+Facts of `app.config.presets`, compared with the settings; nothing is asked of the provider.
 """
 
 import re
 from collections.abc import Iterator
 
-from app.presets import Preset, presets
-from app.settings import IssuerSettings
+from app.cli.table import CheckVerdict, Row
+from app.config.issuers import IssuerSettings
+from app.config.presets import Preset, presets
+from app.formatting import duration
 from app.tokens.jwks import KeySet
-
-from .table import Row, Verdict
 
 
 def preset_rows(issuer: IssuerSettings, keys: KeySet | None = None) -> Iterator[Row]:
@@ -19,25 +19,25 @@ def preset_rows(issuer: IssuerSettings, keys: KeySet | None = None) -> Iterator[
         return
     name, preset = issuer.preset, presets()[issuer.preset]
     if not preset.sends_tokens:
-        yield Row(Verdict.WARNING, name, f"sends no logout tokens. {_plain(preset.instead)}")
+        yield Row(CheckVerdict.WARNING, name, f"sends no logout tokens. {_plain(preset.instead)}")
         return
     yield _algorithms_row(issuer, name, preset)
     if preset.mixes_algorithms:
         yield from _mixed_algorithms_rows(issuer, name, keys)
     yield from _lost_logouts_rows(issuer, name, preset)
     if preset.aliases and not issuer.aliases:
-        yield Row(Verdict.WARNING, f"{name} aliases", f"none. {_plain(preset.aliases)}")
+        yield Row(CheckVerdict.WARNING, f"{name} aliases", f"none. {_plain(preset.aliases)}")
     if preset.same_token_for > issuer.max_token_age + issuer.leeway:
         yield Row(
-            Verdict.WARNING,
+            CheckVerdict.WARNING,
             f"{name} retries",
             f"the same token for {duration(preset.same_token_for)}: longer than max_token_age",
         )
     if preset.click or preset.call:
         where = "; ".join(preset.click) or "see the call in docs/providers.md"
-        yield Row(Verdict.NOTE, f"{name} switch on", _plain(where))
+        yield Row(CheckVerdict.NOTE, f"{name} switch on", _plain(where))
     if preset.never_sent:
-        yield Row(Verdict.NOTE, f"{name} never sends", _plain("; ".join(preset.never_sent)))
+        yield Row(CheckVerdict.NOTE, f"{name} never sends", _plain("; ".join(preset.never_sent)))
     if preset.session_life is not None:
         yield _sessions_row(issuer, name, preset)
 
@@ -46,24 +46,26 @@ def _algorithms_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
     facts = f"{preset.name}, {preset.release} ({preset.evidence})"
     theirs, ours = ", ".join(preset.algorithms), ", ".join(issuer.algorithms)
     if issuer.algorithms == preset.algorithms:
-        return Row(Verdict.RIGHT, name, f"{facts}; algorithms {ours}")
-    return Row(Verdict.NOTE, name, f"{facts}; algorithms {ours} by your settings, {theirs} by it")
+        return Row(CheckVerdict.RIGHT, name, f"{facts}; algorithms {ours}")
+    return Row(
+        CheckVerdict.NOTE, name, f"{facts}; algorithms {ours} by your settings, {theirs} by it"
+    )
 
 
 def _lost_logouts_rows(issuer: IssuerSettings, name: str, preset: Preset) -> Iterator[Row]:
     """Settings with which this provider's logouts are refused, or end nothing."""
     if preset.never_encrypts and issuer.encryption == "required":
         said = "required, but it never encrypts logout tokens: all of them are refused"
-        yield Row(Verdict.WARNING, f"{name} encryption", said)
+        yield Row(CheckVerdict.WARNING, f"{name} encryption", said)
     if issuer.strict and _lacks_what_strict_demands(preset):
         said = "its tokens lack the typ logout+jwt or exp: all of them are refused"
-        yield Row(Verdict.WARNING, f"{name} strict", said)
+        yield Row(CheckVerdict.WARNING, f"{name} strict", said)
     if apps := _apps_without_sid(issuer, preset):
         said = (
             f"its ID tokens have no sid, its logout tokens may: a logout ends nothing in"
             f' {", ".join(apps)}; set both_claims = "user" at the client'
         )
-        yield Row(Verdict.WARNING, f"{name} both_claims", said)
+        yield Row(CheckVerdict.WARNING, f"{name} both_claims", said)
 
 
 def _lacks_what_strict_demands(preset: Preset) -> bool:
@@ -79,13 +81,13 @@ def _mixed_algorithms_rows(issuer: IssuerSettings, name: str, keys: KeySet | Non
             f"{', '.join(own)}: algorithms at a client refuse what is signed with another client's;"
             " set all of the provider's algorithms at the issuer, and none at clients"
         )
-        yield Row(Verdict.WARNING, f"{name} client algorithms", said)
+        yield Row(CheckVerdict.WARNING, f"{name} client algorithms", said)
     taken = {*issuer.algorithms, *(alg for one in issuer.clients for alg in one.algorithms or ())}
     others = [key for key in (keys.keys if keys else ()) if not key.algorithms & taken]
     if others:
         listed = ", ".join(sorted({alg for key in others for alg in key.algorithms}))
         said = f"it has keys for {listed} too, and may sign any client's token with them; add them"
-        yield Row(Verdict.WARNING, f"{name} other algorithms", said)
+        yield Row(CheckVerdict.WARNING, f"{name} other algorithms", said)
 
 
 def _apps_without_sid(issuer: IssuerSettings, preset: Preset) -> list[str]:
@@ -102,21 +104,13 @@ def _sessions_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
     note = f" ({_plain(preset.session_note)})" if preset.session_note else ""
     detail = f"end after {duration(theirs)} by default{note}"
     if not longer:
-        return Row(Verdict.RIGHT, f"{name} sessions", detail)
+        return Row(CheckVerdict.RIGHT, f"{name} sessions", detail)
     return Row(
-        Verdict.WARNING,
+        CheckVerdict.WARNING,
         f"{name} sessions",
         f"{detail}; those of {', '.join(longer)} last longer (max_session_age), and once the"
         " provider's has ended by itself, no logout comes for them",
     )
-
-
-def duration(seconds: float) -> str:
-    """As a setting says it: ``90s``, ``10m``, ``10h``, ``30d``; the largest unit that is exact."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def _plain(markdown: str) -> str:

@@ -15,24 +15,23 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app.embedded import EmbeddedFault, find_server
-from app.publish.redis_facts import facts_of
-from app.publish.redis_fault import level_fault
-from app.publish.redis_link import REDIS_SECONDS, connect
-from app.settings import Settings
-from app.settings_values import Durability
-from backchannel_logout.connection import AsyncClient, aclose
-
-from .check_redis_access import access_rows
-from .table import Row, Verdict, count
+from app.cli.check_redis_access import access_rows
+from app.cli.table import CheckVerdict, Row, count
+from app.config.model import Settings
+from app.config.types import Durability
+from app.devtools.embedded_redis import EmbeddedFault, find_server
+from app.store.errors import level_fault
+from app.store.server_info import facts_of
+from app.store.topology import REDIS_SECONDS, connect
+from backchannel_logout.redis.connection import AsyncClient, aclose
 
 
 async def redis_rows(settings: Settings) -> list[Row]:
     if settings.embedded:
         try:
-            return [Row(Verdict.RIGHT, "redis", f"embedded: {find_server()}")]
+            return [Row(CheckVerdict.RIGHT, "redis", f"embedded: {find_server()}")]
         except EmbeddedFault as fault:
-            return [Row(Verdict.WRONG, "redis", str(fault))]
+            return [Row(CheckVerdict.WRONG, "redis", str(fault))]
     url = settings.redis_url.get_secret_value()
     what = f"redis {_address(url)}"
     redis = connect(url)
@@ -42,13 +41,13 @@ async def redis_rows(settings: Settings) -> list[Row]:
             durability = await _durability_row(redis, settings.durability)
             access = await access_rows(redis, url)
     except AuthenticationError:
-        return [Row(Verdict.WRONG, what, "refuses this user or password")]
+        return [Row(CheckVerdict.WRONG, what, "refuses this user or password")]
     except ResponseError:
-        return [Row(Verdict.UNKNOWN, what, "answers, but this user may not run INFO")]
+        return [Row(CheckVerdict.UNKNOWN, what, "answers, but this user may not run INFO")]
     except (RedisTimeoutError, TimeoutError):
-        return [Row(Verdict.WRONG, what, "does not answer in time")]
+        return [Row(CheckVerdict.WRONG, what, "does not answer in time")]
     except (RedisError, RedisClusterException, OSError) as error:
-        return [Row(Verdict.WRONG, what, f"can not be reached ({type(error).__name__})")]
+        return [Row(CheckVerdict.WRONG, what, f"can not be reached ({type(error).__name__})")]
     finally:
         with contextlib.suppress(RedisError, RedisClusterException, OSError):
             await aclose(redis)
@@ -89,9 +88,11 @@ def _address(url: str) -> str:
 
 def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
     for fact in facts_of(info):
-        verdict = {True: Verdict.WRONG, False: Verdict.RIGHT, None: Verdict.UNKNOWN}[fact.fault]
-        if verdict is Verdict.WRONG and not fact.grave:
-            verdict = Verdict.WARNING
+        verdict = {True: CheckVerdict.WRONG, False: CheckVerdict.RIGHT, None: CheckVerdict.UNKNOWN}[
+            fact.fault
+        ]
+        if verdict is CheckVerdict.WRONG and not fact.grave:
+            verdict = CheckVerdict.WARNING
         yield Row(verdict, f"redis {fact.what}" if fact.what else what, fact.detail)
 
 
@@ -99,19 +100,21 @@ async def _durability_row(redis: AsyncClient, durability: Durability) -> Row:
     """Whether the level that the settings demand can be reached, without a write."""
     what, level = "durability", durability.level
     if level == "memory":
-        return Row(Verdict.RIGHT, what, "memory: a 200 needs no fsync and no replica")
+        return Row(CheckVerdict.RIGHT, what, "memory: a 200 needs no fsync and no replica")
     if isinstance(redis, RedisCluster):
-        return Row(Verdict.UNKNOWN, what, f"{level}: not looked at in a Cluster")
+        return Row(CheckVerdict.UNKNOWN, what, f"{level}: not looked at in a Cluster")
     try:
         if level == "fsync":
             await redis.execute_command("WAITAOF", 1, 0, 1)
             if await _never_synced(redis):
-                return Row(Verdict.WRONG, what, "fsync: appendfsync is no; set it to everysec")
-            return Row(Verdict.RIGHT, what, "fsync: the server knows WAITAOF")
+                return Row(CheckVerdict.WRONG, what, "fsync: appendfsync is no; set it to everysec")
+            return Row(CheckVerdict.RIGHT, what, "fsync: the server knows WAITAOF")
         found = await redis.execute_command("WAIT", durability.replicas, 1)
     except ResponseError as error:
-        return Row(Verdict.WRONG, what, f"{level} cannot be reached here: {level_fault(error)}")
+        return Row(
+            CheckVerdict.WRONG, what, f"{level} cannot be reached here: {level_fault(error)}"
+        )
     wanted = f"replicas:{durability.replicas}"
     if found >= durability.replicas:
-        return Row(Verdict.RIGHT, what, f"{wanted}: {count(found, 'replica')} up to date")
-    return Row(Verdict.WRONG, what, f"{wanted}: {count(found, 'replica')} up to date")
+        return Row(CheckVerdict.RIGHT, what, f"{wanted}: {count(found, 'replica')} up to date")
+    return Row(CheckVerdict.WRONG, what, f"{wanted}: {count(found, 'replica')} up to date")

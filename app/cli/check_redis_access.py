@@ -19,11 +19,10 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from app.publish.redis_link import RedisLink
-from app.settings_values import is_loopback
-from backchannel_logout.connection import AsyncClient
-
-from .table import Row, Verdict
+from app.cli.table import CheckVerdict, Row
+from app.config.types import is_loopback
+from app.store.topology import RedisTopology
+from backchannel_logout.redis.connection import AsyncClient
 
 _WHAT = "redis access"
 _OPEN = "no password is needed: anybody who reaches it ends sessions, and brings ended ones back"
@@ -32,7 +31,7 @@ _NOT_KNOWN = "whether a password is needed could not be found out"
 _CREDENTIALS = ("username", "password", "credential_provider", "connection_pool")
 _LOOPBACK = ("127.", "::1", "localhost")
 
-_WORST_FIRST = (Verdict.WRONG, Verdict.UNKNOWN, Verdict.RIGHT)
+_WORST_FIRST = (CheckVerdict.WRONG, CheckVerdict.UNKNOWN, CheckVerdict.RIGHT)
 
 # Before it, an address to bind to switched protected mode off.
 _STRICT_PROTECTED_MODE = 7
@@ -41,7 +40,7 @@ _STRICT_PROTECTED_MODE = 7
 async def access_rows(redis: AsyncClient, url: str) -> list[Row]:
     """A row about passwords, and one where the connection is not encrypted."""
     try:
-        servers = await RedisLink(redis).primaries()
+        servers = await RedisTopology(redis).primaries()
         found = [await _open_to(server, url) for server in servers.values()]
     except (RedisError, RedisClusterException, OSError):
         return []  # it does not answer, which has a row of its own
@@ -55,7 +54,7 @@ def encryption_rows(url: str) -> Iterator[Row]:
     if scheme.startswith(("rediss", "unix")) or _is_local(url):
         return
     said = "not encrypted: a password, and every session id, can be read on the way; use rediss"
-    yield Row(Verdict.WARNING, _WHAT, said)
+    yield Row(CheckVerdict.WARNING, _WHAT, said)
 
 
 async def _open_to(server: Redis, url: str) -> Row:
@@ -66,21 +65,25 @@ async def _open_to(server: Redis, url: str) -> Row:
         await stranger.exists("bcl:v1:hash_key")
         reached = await _reached_by_others(stranger)
     except (AuthenticationError, NoPermissionError):
-        return Row(Verdict.RIGHT, _WHAT, "a password is needed")
+        return Row(CheckVerdict.RIGHT, _WHAT, "a password is needed")
     except ResponseError as error:
         if str(error).startswith("DENIED"):
-            return Row(Verdict.RIGHT, _WHAT, "protected mode lets no other machine in")
-        return Row(Verdict.UNKNOWN, _WHAT, _NOT_KNOWN)
+            return Row(CheckVerdict.RIGHT, _WHAT, "protected mode lets no other machine in")
+        return Row(CheckVerdict.UNKNOWN, _WHAT, _NOT_KNOWN)
     except (RedisError, OSError):
-        return Row(Verdict.UNKNOWN, _WHAT, _NOT_KNOWN)
+        return Row(CheckVerdict.UNKNOWN, _WHAT, _NOT_KNOWN)
     finally:
         with contextlib.suppress(RedisError, OSError):
             await stranger.aclose()
     if reached is False:
-        return Row(Verdict.RIGHT, _WHAT, "no password is needed, and only this machine reaches it")
+        return Row(
+            CheckVerdict.RIGHT, _WHAT, "no password is needed, and only this machine reaches it"
+        )
     if reached is None and _is_local(url):
-        return Row(Verdict.UNKNOWN, _WHAT, f"{_OPEN}; whether others do, it does not say; {_CURE}")
-    return Row(Verdict.WRONG, _WHAT, f"{_OPEN}; {_CURE}")
+        return Row(
+            CheckVerdict.UNKNOWN, _WHAT, f"{_OPEN}; whether others do, it does not say; {_CURE}"
+        )
+    return Row(CheckVerdict.WRONG, _WHAT, f"{_OPEN}; {_CURE}")
 
 
 async def _without_credentials(server: Redis) -> Redis:

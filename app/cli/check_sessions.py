@@ -4,14 +4,14 @@ import asyncio
 
 import httpx
 
+from app.cli.table import CheckVerdict, Row
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
 from app.sessions.calls import new_client
 from app.sessions.interface import SENTENCES, ProviderFault, SessionProvider
 from app.sessions.lifecycle import outlive_markers
 from app.sessions.model import Lifetimes
 from app.sessions.providers import session_provider
-from app.settings import IssuerSettings, Settings
-
-from .table import Row, Verdict
 
 # Of nobody, at any provider: to list the sessions of this user asks whether we may list at all.
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -35,9 +35,9 @@ async def _rows_of(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Ro
         await provider.list(NOBODY)
         lifetimes = await provider.lifetimes()
     except ProviderFault as fault:
-        return [Row(Verdict.WRONG, what, f"{provider.kind}: {fault}: {SENTENCES[fault.kind]}")]
+        return [Row(CheckVerdict.WRONG, what, f"{provider.kind}: {fault}: {SENTENCES[fault.kind]}")]
     return [
-        Row(Verdict.RIGHT, what, _described(provider, lifetimes)),
+        Row(CheckVerdict.RIGHT, what, _described(provider, lifetimes)),
         *_warnings(issuer, what, lifetimes),
     ]
 
@@ -48,7 +48,7 @@ def _warnings(issuer: IssuerSettings, what: str, lifetimes: Lifetimes) -> list[R
     longest = "for ever" if lifetimes.absolute is None else f"for {duration(lifetimes.absolute)}"
     return [
         Row(
-            Verdict.WARNING,
+            CheckVerdict.WARNING,
             what,
             f"they live {longest}, but the markers of {app} end after {duration(age)} "
             f"(max_session_age): by then, {app} must have ended its own sessions",

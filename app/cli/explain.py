@@ -8,12 +8,11 @@ import argparse
 import asyncio
 import sys
 
+from app.backchannel.explain import WAS_VALID, ExplainLine, Mark, explain
+from app.cli.words import time_argument
+from app.config.model import Settings
 from app.errors import TokenRefused, to_http
-from app.explanation import WAS_VALID, Line, Mark, explain
-from app.settings import Settings
-from app.words import TIME_FORMS
-
-from .words import time_argument
+from app.formatting import TIME_FORMS
 
 HELP = "judge a logout token rule by rule; exit 1 if it would be refused"
 
@@ -36,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     token = _read_stdin() if arguments.token == "-" else arguments.token.encode("utf-8", "replace")
-    told: list[Line] = []
+    told: list[ExplainLine] = []
 
-    def tell(line: Line) -> None:
+    def tell(line: ExplainLine) -> None:
         told.append(line)
         _print(line)
 
@@ -59,7 +58,7 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _print(line: Line) -> None:
+def _print(line: ExplainLine) -> None:
     match line.mark, line.name:
         case Mark.NOTE, "times":
             print(f"\ntimes are {line.said}")

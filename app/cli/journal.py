@@ -11,14 +11,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.publish.accepted import Accepted
-from app.publish.journal import Journal
-from app.publish.journal_files import JournalFiles, copy_of, try_lock
-from app.publish.journal_rows import Entry, put_back_in, read_entries
+from app.config.model import Settings
+from app.journal.ack_log import AckLog
+from app.journal.files import JournalFiles, copy_of, try_lock
+from app.journal.journal import Journal
+from app.journal.replay import replay
+from app.journal.table import Entry, put_back_in, read_entries
 from app.publish.publisher import new_store
-from app.publish.redis_link import RedisLink, connect
-from app.publish.replay import replay
-from app.settings import Settings
+from app.store.topology import RedisTopology, connect
 from app.telemetry.log import set_up_log
 
 HELP = "list, replay or export the revocations that Redis has not taken"
@@ -108,9 +108,9 @@ def _replay(settings: Settings, files: list[Path]) -> int:
 
 async def _replay_here(settings: Settings, file: Path) -> tuple[int, int]:
     """Write the entries of a journal that no process has open; returns what is left."""
-    link = RedisLink(connect(settings.redis_url.get_secret_value()))
+    link = RedisTopology(connect(settings.redis_url.get_secret_value()))
     journal = Journal(file, max_bytes=settings.journal_max_bytes)
-    accepted = Accepted(
+    accepted = AckLog(
         copy_of(file), window=settings.recovery_window, most_bytes=settings.recovery_max_bytes
     )
     try:

@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 
-from app.settings import Settings
+from app.config.model import Settings
 
 HELP = "print the public halves of the decryption keys, as a JSON Web Key Set"
 

@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from app.canary.issuer import with_canary
-from app.embedded import running_url
-from app.publish.redis_fault import EXCHANGE_FAULTS
-from app.publish.redis_link import RedisLink, connect
-from app.settings import IssuerSettings, Settings
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
+from app.devtools.embedded_redis import running_url
+from app.store.errors import EXCHANGE_FAULTS
+from app.store.topology import RedisTopology, connect
 
 
 class WrongUsage(Exception):
@@ -16,7 +17,7 @@ class WrongUsage(Exception):
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[RedisLink]:
+async def opened(settings: Settings) -> AsyncIterator[RedisTopology]:
     """The way to Redis, also to the embedded server of a receiver that runs.
 
     Raises `EmbeddedFault` where no such server has ever run.
@@ -25,7 +26,7 @@ async def opened(settings: Settings) -> AsyncIterator[RedisLink]:
         url = running_url(settings.data_dir, settings.embedded_port)
     else:
         url = settings.redis_url.get_secret_value()
-    link = RedisLink(connect(url), bounded=True)
+    link = RedisTopology(connect(url), bounded=True)
     try:
         yield link
     finally:

@@ -17,23 +17,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.acts import SOURCE, new_act, revocations
+from app.admin_revocations import SOURCE, new_act, revocations
 from app.audit import RESERVED_NAME, Act, Audit, is_reserved, outcome_of
-from app.history import History, Told, Unreadable, as_json
+from app.cli.parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
+from app.cli.story import proof_words
+from app.cli.words import duration_argument
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
+from app.formatting import bare, moment, shown
+from app.history import DeliveredEvent, History, Unreadable, as_json
 from app.publish.publisher import new_store
-from app.publish.redis_fault import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault
-from app.publish.redis_link import RedisLink
-from app.publish.store import Result
 from app.revocation import Revocation
-from app.settings import IssuerSettings, Settings
+from app.store.errors import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault
+from app.store.store import Result
+from app.store.topology import RedisTopology
 from app.telemetry.hashes import keyed_hash
 from app.telemetry.log import set_up_log
-from app.words import bare, moment, shown
-from backchannel_logout import EventKind, Standing
-
-from .parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
-from .story import proof_words
-from .words import duration_argument
+from backchannel_logout import AppStatus, EventKind
 
 HELP = "end a session, a user's sessions, or everything of an issuer in an app, up to now"
 
@@ -42,7 +42,7 @@ _LONGEST_ID = 255
 # An app that is told acts within milliseconds; one that asks twice a second, within that.
 _PAUSE = 0.2
 
-_ACTED = frozenset({Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS})
+_ACTED = frozenset({AppStatus.TORN_DOWN, AppStatus.SEEN, AppStatus.ASKS})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +88,7 @@ class _Done:
 
     revocation: Revocation
     result: Result
-    told: tuple[Told, ...] = ()
+    told: tuple[DeliveredEvent, ...] = ()
 
     @property
     def fault(self) -> str | None:
@@ -208,7 +208,7 @@ async def _find(history: History, done: _Done, jti: str) -> None:
         done.told = tuple([await history.proven(one) for one in found])
 
 
-async def _audit(settings: Settings, link: RedisLink, order: _Order, done: list[_Done]) -> bool:
+async def _audit(settings: Settings, link: RedisTopology, order: _Order, done: list[_Done]) -> bool:
     event = order.revocations[0].event
     act = Act(
         act="revoke", who=order.by, why=order.reason,

@@ -5,13 +5,13 @@ import sys
 
 import uvloop
 
-from app.addresses import StartFault
-from app.embedded import EmbeddedFault
-from app.service import serve
-from app.settings import Settings
+from app.config.model import Settings
+from app.devtools.embedded_redis import EmbeddedFault
+from app.runtime.serve import serve
+from app.runtime.worker_pool import WorkerFault
+from app.server.sockets import StartFault
 from app.telemetry.log import set_up_log
 from app.telemetry.output import LINES
-from app.workers import WorkerFault
 
 HELP = "receive logouts until SIGTERM or Ctrl-C"
 
@@ -25,7 +25,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     LINES.start()
     run_service = serve
     if settings.workers > 1:
-        from app.fleet import serve as run_service  # noqa: PLC0415  only where there are several
+        from app.runtime.supervisor import serve as run_service  # noqa: PLC0415  only where there are several
     try:
         uvloop.run(run_service(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:

@@ -14,14 +14,13 @@ from typing import Any
 
 import httpx
 
+from app.cli.check import journal_row
+from app.cli.parts import add_json, opened
+from app.cli.table import CheckVerdict, Row, print_table
+from app.config.model import Settings
 from app.history import AppOverview, History, as_json
 from app.history.status import app_rows, service_rows, unserved_rows
-from app.publish.unserved import Unserved
-from app.settings import Settings
-
-from .check import journal_row
-from .parts import add_json, opened
-from .table import Row, Verdict, print_table
+from app.store.unserved import Unserved
 
 HELP = "the running service, issuers, apps and journal; exit 1: a fault, 3: warnings only"
 
@@ -48,9 +47,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if ready is None or "journal" not in ready:
         rows.append(journal_row(settings))
     verdicts = {row.verdict for row in rows}
-    warned = _WARNED if Verdict.WARNING in verdicts else 0
+    warned = _WARNED if CheckVerdict.WARNING in verdicts else 0
     if arguments.json:
-        wrong = Verdict.WRONG in verdicts
+        wrong = CheckVerdict.WRONG in verdicts
         found = {"healthy": not wrong, "service": ready, "apps": as_json(apps)}
         found["unserved"] = as_json(unserved)
         found["rows"] = [
@@ -89,4 +88,4 @@ def _service_rows(settings: Settings, ready: dict[str, Any] | None, now: float) 
         return
     host, port = settings.admin_listen
     where = f"http://{host}:{port}/readyz"
-    yield Row(Verdict.UNKNOWN, "service", f"does not answer here at {where}")
+    yield Row(CheckVerdict.UNKNOWN, "service", f"does not answer here at {where}")

@@ -11,30 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.errors import TokenRefused
-from app.history import (
-    AppStory,
-    Conclusion,
-    History,
-    Question,
-    Refusal,
-    Search,
-    SessionStory,
-    State,
-    Told,
-    Unreadable,
-    as_json,
-)
-from app.history.conclusion import SENTENCES, concluded
-from app.publish.redis_fault import EXCHANGE_FAULTS
-from app.settings import Settings
-from app.telemetry.hashes import keyed_hash
-from app.tokens import signed_jwt
-from app.words import TIME_FORMS, ago, bare, length, moment, one_line
-from backchannel_logout import Proof, Standing
-from backchannel_logout.session import whole_seconds
-
-from .parts import (
+from app.cli.parts import (
     WrongUsage,
     add_json,
     add_whom,
@@ -43,21 +20,43 @@ from .parts import (
     issuers_to_read,
     opened,
 )
-from .watch import event_words
-from .words import time_argument
+from app.cli.watch import event_words
+from app.cli.words import time_argument
+from app.config.model import Settings
+from app.errors import TokenRefused
+from app.formatting import TIME_FORMS, ago, bare, length, moment, one_line
+from app.history import (
+    AppHistory,
+    Conclusion,
+    DeliveredEvent,
+    History,
+    RefusalEntry,
+    RevocationQuery,
+    Search,
+    SessionHistory,
+    State,
+    Unreadable,
+    as_json,
+)
+from app.history.conclusion import SENTENCES, concluded
+from app.store.errors import EXCHANGE_FAULTS
+from app.telemetry.hashes import keyed_hash
+from app.tokens import signed_jwt
+from backchannel_logout import AppStatus, Proof
+from backchannel_logout.session import whole_seconds
 
 HELP = "the history of one session or user; exit 1 if Redis cannot be read"
 
 _DEAD = "DEAD"
 
 STANDINGS = {
-    Standing.TORN_DOWN: "a listener has handled it",
-    Standing.SEEN: "every guard that keeps answers knows it",
-    Standing.ASKS: "the app asks Redis at each check",
-    Standing.WAITING: "somebody reads and has not come to it yet",
-    Standing.FAILED: "a listener has given it up",
-    Standing.SILENT: "somebody has read once, and nobody does now",
-    Standing.NOBODY: "not reporting: no guard or listener of the app ever has",
+    AppStatus.TORN_DOWN: "a listener has handled it",
+    AppStatus.SEEN: "every guard that keeps answers knows it",
+    AppStatus.ASKS: "the app asks Redis at each check",
+    AppStatus.WAITING: "somebody reads and has not come to it yet",
+    AppStatus.FAILED: "a listener has given it up",
+    AppStatus.SILENT: "somebody has read once, and nobody does now",
+    AppStatus.NOBODY: "not reporting: no guard or listener of the app ever has",
 }
 """What an app has done about a logout, in a sentence for each standing."""
 
@@ -94,12 +93,12 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     return 1 if story.conclusion is Conclusion.UNREADABLE else 0
 
 
-def _question(arguments: argparse.Namespace) -> Question:
+def _question(arguments: argparse.Namespace) -> RevocationQuery:
     """An issuer that is not named is empty."""
     if not arguments.sid and not arguments.sub:
         raise WrongUsage("say whom it is about: --sid, --sub, or --id-token-stdin")
     login_at = arguments.login_at
-    return Question(
+    return RevocationQuery(
         iss=arguments.issuer or "",
         sid=arguments.sid or None,
         sub=arguments.sub or None,
@@ -107,7 +106,7 @@ def _question(arguments: argparse.Namespace) -> Question:
     )
 
 
-def _pasted(arguments: argparse.Namespace) -> Question:
+def _pasted(arguments: argparse.Namespace) -> RevocationQuery:
     """What the ID token says of itself."""
     if any((arguments.issuer, arguments.sid, arguments.sub, arguments.login_at)):
         raise WrongUsage("--id-token-stdin says all of --issuer, --sid, --sub and --login-at")
@@ -124,15 +123,15 @@ def _pasted(arguments: argparse.Namespace) -> Question:
     if isinstance(iat, bool) or not isinstance(iat, int | float) or not math.isfinite(iat):
         raise WrongUsage("the token has no iat")
     print("the token was not verified: its claims are taken as they stand", file=sys.stderr)
-    return Question(
+    return RevocationQuery(
         iss=str(iss), sid=sid, sub=sub, login_at=math.floor(iat),
         auth_time=whole_seconds(claims.get("auth_time")),
     )  # fmt: skip
 
 
 async def _ask(
-    settings: Settings, question: Question, wanted: Sequence[str] | None
-) -> list[SessionStory]:
+    settings: Settings, question: RevocationQuery, wanted: Sequence[str] | None
+) -> list[SessionHistory]:
     """The story at the issuer that is named, else at each that knows the id; where none does, what
     follows from that."""
     readable = issuers_to_read(settings)
@@ -149,7 +148,9 @@ async def _ask(
             try:
                 names = await history.issuers_knowing(question, hashed)
             except Unreadable:
-                return [SessionStory(question=question, conclusion=Conclusion.UNREADABLE, apps=())]
+                return [
+                    SessionHistory(question=question, conclusion=Conclusion.UNREADABLE, apps=())
+                ]
         found = []
         for iss in names:
             issuer, _ = issuer_of(settings, iss, readable)
@@ -158,7 +159,7 @@ async def _ask(
         return found or [concluded(question, [], None if hashed is None else [], now=time.time())]
 
 
-def _json(story: SessionStory, *, unverified: bool) -> dict[str, Any]:
+def _json(story: SessionHistory, *, unverified: bool) -> dict[str, Any]:
     members: dict[str, Any] = as_json(story)
     return {"question": members.pop("question"), "unverified": unverified} | members
 
@@ -166,7 +167,7 @@ def _json(story: SessionStory, *, unverified: bool) -> dict[str, Any]:
 # -- for people ----------------------------------------------------------------------------
 
 
-def _print(story: SessionStory, now: float) -> None:
+def _print(story: SessionHistory, now: float) -> None:
     print(_heading(story.question))
     print(SENTENCES[story.conclusion])
     for iss in story.elsewhere:
@@ -182,7 +183,7 @@ def _print(story: SessionStory, now: float) -> None:
             print(f"  {name:<9}  {said}")
 
 
-def _not_applied(refusal: Refusal, now: float) -> str:
+def _not_applied(refusal: RefusalEntry, now: float) -> str:
     when = f"{moment(refusal.at)}, {ago(refusal.at, now)}" if refusal.at is not None else "once"
     what = "answered 503" if refusal.waits else "refused"
     signed = "signed by the issuer" if refusal.verified else "anybody may have sent it"
@@ -191,7 +192,7 @@ def _not_applied(refusal: Refusal, now: float) -> str:
     return one_line(f"{what}: a token, {when}, {refusal.reason}{rule} ({signed}{request})")
 
 
-def _heading(question: Question) -> str:
+def _heading(question: RevocationQuery) -> str:
     whom = [f"session {bare(question.sid)}"] if question.sid is not None else []
     whom += [f"user {bare(question.sub)}"] if question.sub is not None else []
     login = f", login {moment(question.login_at)}" if question.login_at is not None else ""
@@ -199,7 +200,7 @@ def _heading(question: Question) -> str:
     return f"{', '.join(whom)}, of {iss}{login}"
 
 
-def _verdict(whole: SessionStory, story: AppStory) -> str:
+def _verdict(whole: SessionHistory, story: AppHistory) -> str:
     question = whole.question
     if story.fault is not None:
         return f"cannot be read from Redis ({story.fault})"
@@ -222,7 +223,7 @@ def _verdict(whole: SessionStory, story: AppStory) -> str:
             return "unknown: a marker can not be read, the app answers 503"
 
 
-def _lines(question: Question, story: AppStory, now: float) -> Iterator[tuple[str, str]]:
+def _lines(question: RevocationQuery, story: AppHistory, now: float) -> Iterator[tuple[str, str]]:
     """What else is known: a word and a sentence each."""
     if question.sid is not None and question.sub is None and story.fault is None:
         yield "note", "the user is not said (--sub), so a marker of all their sessions is not seen"
@@ -250,7 +251,7 @@ def _not_found(search: Search) -> str:
     return "an event older than the stream holds, or one that can not be read"
 
 
-def _proof_lines(told: Told) -> Iterator[tuple[str, str]]:
+def _proof_lines(told: DeliveredEvent) -> Iterator[tuple[str, str]]:
     if told.proof is not None:
         yield "", proof_words(told.proof)
     for letter in told.dead_letters:

@@ -1,9 +1,9 @@
 """Rows with a verdict, on a terminal."""
 
-from app.verdict import Row, Verdict, count
-from app.words import one_line
+from app.formatting import one_line
+from app.verdict import CheckVerdict, Row, count
 
-__all__ = ["Row", "Verdict", "count", "print_table"]
+__all__ = ["CheckVerdict", "Row", "count", "print_table"]
 
 
 def print_table(rows: list[Row]) -> int:
@@ -13,11 +13,12 @@ def print_table(rows: list[Row]) -> int:
         # Parts of it may come from Redis or from a provider.
         print(f"{row.verdict:<5}  {one_line(f'{row.what:<{width}}  {row.detail}')}")
     wrong, warnings = (
-        sum(row.verdict is verdict for row in rows) for verdict in (Verdict.WRONG, Verdict.WARNING)
+        sum(row.verdict is verdict for row in rows)
+        for verdict in (CheckVerdict.WRONG, CheckVerdict.WARNING)
     )
     found = [count(wrong, "fault")] if wrong else []
     found += [count(warnings, "warning")] if warnings else []
-    unknown = sum(row.verdict is Verdict.UNKNOWN for row in rows)
+    unknown = sum(row.verdict is CheckVerdict.UNKNOWN for row in rows)
     if not found:
         found = ["nothing is wrong"] + ([f"{unknown} not known"] if unknown else [])
     print("\n" + ", ".join(found))

@@ -9,17 +9,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from app.cli.parts import add_json, add_whom, apps_of, issuer_of, issuers_to_read, opened
+from app.cli.words import duration_argument
+from app.config.model import Settings
 from app.errors import Reason
-from app.history import Filter, History, Missed, Refusal, Told, as_json
-from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
-from app.publish.redis_link import RedisLink
-from app.settings import Settings
+from app.formatting import bare, precisely
+from app.history import DeliveredEvent, Filter, History, Missed, RefusalEntry, as_json
+from app.store.errors import EXCHANGE_FAULTS, fault_of
+from app.store.topology import RedisTopology
 from app.telemetry.hashes import keyed_hash
-from app.words import bare, precisely
 from backchannel_logout import EventKind
-
-from .parts import add_json, add_whom, apps_of, issuer_of, issuers_to_read, opened
-from .words import duration_argument
 
 HELP = "show logouts and refusals as they come, until Ctrl-C"
 
@@ -80,7 +79,7 @@ async def _watch(
                 print(_json(item) if arguments.json else _line(item, width), flush=True)
 
 
-async def _with_hashes(settings: Settings, link: RedisLink, wanted: Filter) -> Filter:
+async def _with_hashes(settings: Settings, link: RedisTopology, wanted: Filter) -> Filter:
     """The filter, with what refusals hold in place of users and sessions."""
     try:
         hashed = await keyed_hash(settings, link.client)
@@ -101,18 +100,18 @@ def _tell_away(faults: Mapping[str, str]) -> None:
     print(said, file=sys.stderr, flush=True)
 
 
-def _json(item: Told | Refusal | Missed) -> str:
-    kind = {Told: "event", Refusal: "refusal", Missed: "missed"}[type(item)]
+def _json(item: DeliveredEvent | RefusalEntry | Missed) -> str:
+    kind = {DeliveredEvent: "event", RefusalEntry: "refusal", Missed: "missed"}[type(item)]
     members = as_json(item)
-    if isinstance(item, Told):
+    if isinstance(item, DeliveredEvent):
         members = {name: members[name] for name in ("app", "id", "event")}
     return json.dumps({"type": kind} | members)
 
 
-def _line(item: Told | Refusal | Missed, width: int) -> str:
+def _line(item: DeliveredEvent | RefusalEntry | Missed, width: int) -> str:
     if isinstance(item, Missed):
         return f"{'':23}  {item.app:<{width}}  events may be missing here"
-    if isinstance(item, Refusal):
+    if isinstance(item, RefusalEntry):
         when = precisely(item.at) if item.at is not None else ""
         members = {
             "verified": "yes" if item.verified else "no",
@@ -127,7 +126,7 @@ def _line(item: Told | Refusal | Missed, width: int) -> str:
     return f"{precisely(item.at):23}  {item.app:<{width}}  {event_words(item)}"
 
 
-def event_words(told: Told) -> str:
+def event_words(told: DeliveredEvent) -> str:
     """What the event says, in one line."""
     event = told.event
     if event is None:

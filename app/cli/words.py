@@ -2,8 +2,8 @@
 
 import argparse
 
-from app.settings_values import seconds
-from app.words import TIME_FORMS, read_time
+from app.config.types import seconds
+from app.formatting import TIME_FORMS, read_time
 
 
 def time_argument(text: str) -> float:

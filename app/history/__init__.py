@@ -23,37 +23,38 @@
 Writes nothing. What it reads, the receiver's ACL user must be allowed (docs/contract.md).
 """
 
-from .cursor import REFUSALS, Cursor
-from .facts import (
+from app.history.audit_stream import AuditEntry, RefusalEntry
+from app.history.cursor import REFUSALS, Cursor
+from app.history.facts import (
+    AppHistory,
     AppOverview,
-    AppStory,
     Conclusion,
     DeadLetter,
+    DeliveredEvent,
     Group,
     Marker,
-    Question,
+    RevocationQuery,
     Search,
-    SessionStory,
+    SessionHistory,
     State,
-    Told,
     as_json,
 )
-from .feed import Feed, Missed
-from .filters import EVERYTHING, Filter
-from .history import History
-from .newest import Page
-from .notes import AuditEntry, Refusal
-from .reading import Unreadable
+from app.history.feed import Feed, Missed
+from app.history.filters import EVERYTHING, Filter
+from app.history.history import History
+from app.history.newest import Page
+from app.history.reading import Unreadable
 
 __all__ = [
     "EVERYTHING",
     "REFUSALS",
+    "AppHistory",
     "AppOverview",
-    "AppStory",
     "AuditEntry",
     "Conclusion",
     "Cursor",
     "DeadLetter",
+    "DeliveredEvent",
     "Feed",
     "Filter",
     "Group",
@@ -61,12 +62,11 @@ __all__ = [
     "Marker",
     "Missed",
     "Page",
-    "Question",
-    "Refusal",
+    "RefusalEntry",
+    "RevocationQuery",
     "Search",
-    "SessionStory",
+    "SessionHistory",
     "State",
-    "Told",
     "Unreadable",
     "as_json",
 ]

@@ -6,13 +6,19 @@ logout of it that every app has acted on is not the whole truth.
 
 from collections.abc import Iterable, Sequence
 
-from backchannel_logout import Standing
-
-from .facts import AppStory, Conclusion, Question, SessionStory, State, Told
-from .notes import Refusal
+from app.history.audit_stream import RefusalEntry
+from app.history.facts import (
+    AppHistory,
+    Conclusion,
+    DeliveredEvent,
+    RevocationQuery,
+    SessionHistory,
+    State,
+)
+from backchannel_logout import AppStatus
 
 WAITS_SECONDS = 600.0
-"""How long a receiver keeps a token that waits for keys; see `app.inbound.parking`."""
+"""How long a receiver keeps a token that waits for keys; see `app.backchannel.parking`."""
 
 SENTENCES = {
     Conclusion.UNREADABLE: "Unknown: not every app can be read from Redis.",
@@ -34,32 +40,32 @@ SENTENCES = {
 """A sentence for each conclusion."""
 
 _STANDINGS = {
-    Standing.TORN_DOWN: Conclusion.COMPLETE,
-    Standing.SEEN: Conclusion.COMPLETE,
-    Standing.ASKS: Conclusion.COMPLETE,
-    Standing.WAITING: Conclusion.NOT_YET,
-    Standing.FAILED: Conclusion.GIVEN_UP,
-    Standing.SILENT: Conclusion.NOT_READ,
-    Standing.NOBODY: Conclusion.NOT_READ,
+    AppStatus.TORN_DOWN: Conclusion.COMPLETE,
+    AppStatus.SEEN: Conclusion.COMPLETE,
+    AppStatus.ASKS: Conclusion.COMPLETE,
+    AppStatus.WAITING: Conclusion.NOT_YET,
+    AppStatus.FAILED: Conclusion.GIVEN_UP,
+    AppStatus.SILENT: Conclusion.NOT_READ,
+    AppStatus.NOBODY: Conclusion.NOT_READ,
 }
 
-_UNFINISHED = (Standing.WAITING, Standing.SILENT, Standing.NOBODY)
+_UNFINISHED = (AppStatus.WAITING, AppStatus.SILENT, AppStatus.NOBODY)
 
 _WORST_FIRST = list(Conclusion)
 
 
 def concluded(
-    question: Question,
-    apps: Sequence[AppStory],
-    refusals: Sequence[Refusal] | None,
+    question: RevocationQuery,
+    apps: Sequence[AppHistory],
+    refusals: Sequence[RefusalEntry] | None,
     *,
     now: float,
     elsewhere: Sequence[str] = (),
-) -> SessionStory:
+) -> SessionHistory:
     """The stories of all apps as one, with its conclusion. ``refusals``: tokens about it that were
     not applied, newest first; None where they cannot be read."""
     later = [one for one in refusals or () if _is_later(one, question, apps)]
-    return SessionStory(
+    return SessionHistory(
         question=question,
         conclusion=_conclusion(question, apps, later, now),
         apps=tuple(apps),
@@ -69,13 +75,13 @@ def concluded(
     )
 
 
-def decisive(question: Question, story: AppStory) -> Told | None:
+def decisive(question: RevocationQuery, story: AppHistory) -> DeliveredEvent | None:
     """The event that the app's part hangs on: what ended it, else the newest about it."""
     about = [one for one in story.events if one.covers or question.sid is None]
     return story.cause or (about[0] if about else None)
 
 
-def of_app(question: Question, story: AppStory) -> Conclusion:
+def of_app(question: RevocationQuery, story: AppHistory) -> Conclusion:
     """The part of one app."""
     if story.fault is not None:
         return Conclusion.UNREADABLE
@@ -89,7 +95,7 @@ def of_app(question: Question, story: AppStory) -> Conclusion:
 
 
 def _conclusion(
-    question: Question, apps: Sequence[AppStory], later: Sequence[Refusal], now: float
+    question: RevocationQuery, apps: Sequence[AppHistory], later: Sequence[RefusalEntry], now: float
 ) -> Conclusion:
     found = {of_app(question, one) for one in apps} - {Conclusion.NOTHING_KNOWN}
     if later:
@@ -99,14 +105,14 @@ def _conclusion(
     return min(found, key=_WORST_FIRST.index, default=Conclusion.NOTHING_KNOWN)
 
 
-def _of_refusal(newest: Refusal, now: float) -> Conclusion:
+def _of_refusal(newest: RefusalEntry, now: float) -> Conclusion:
     if not newest.waits:
         return Conclusion.REFUSED
     kept = newest.at is not None and now - newest.at <= WAITS_SECONDS
     return Conclusion.WAITING if kept else Conclusion.NOT_APPLIED
 
 
-def _is_later(refusal: Refusal, question: Question, apps: Sequence[AppStory]) -> bool:
+def _is_later(refusal: RefusalEntry, question: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
     """Whether what it asked for may not have happened: no end of this session follows it."""
     at = refusal.at or 0.0
     if question.login_at is None:
@@ -116,7 +122,7 @@ def _is_later(refusal: Refusal, question: Question, apps: Sequence[AppStory]) ->
     return not all(one.state in (State.REVOKED, State.EXPIRED) for one in apps)
 
 
-def _ends(question: Question, apps: Iterable[AppStory]) -> Iterable[float]:
+def _ends(question: RevocationQuery, apps: Iterable[AppHistory]) -> Iterable[float]:
     for app in apps:
         if (told := decisive(question, app)) is not None:
             yield told.at
@@ -124,7 +130,7 @@ def _ends(question: Question, apps: Iterable[AppStory]) -> Iterable[float]:
             yield app.cutoff + 1.0  # a cutoff is rounded down
 
 
-def _logged_in_later(question: Question, apps: Sequence[AppStory]) -> bool:
+def _logged_in_later(question: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
     marked = [one for one in apps if one.markers]
     if question.login_at is None or not marked:
         return False

@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from app.history.audit_stream import RefusalEntry
 from backchannel_logout import Event, EventKind, MalformedEvent, Proof, UnknownEvent
-
-from .notes import Refusal
 
 
 class State(StrEnum):
@@ -56,7 +55,7 @@ class Conclusion(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class RevocationQuery:
     """Whom it is about: a session of ``iss`` (``sid``, with its user's ``sub`` where known), or a
     user (``sub`` alone), or whatever is the issuer's (neither).
 
@@ -93,7 +92,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class DeliveredEvent:
     """An event that the app was told, and what the app has done about it.
 
     ``covers``: its marker speaks for whom the question is about; else it is about one session of
@@ -137,7 +136,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppStory:
+class AppHistory:
     """One session or user in one app.
 
     ``cutoff`` is the highest of the markers, and ``cause`` the event that wrote it, None where the
@@ -151,15 +150,15 @@ class AppStory:
     max_session_age: int | None = None
     markers: tuple[Marker, ...] = ()
     cutoff: int | None = None
-    cause: Told | None = None
-    events: tuple[Told, ...] = ()
+    cause: DeliveredEvent | None = None
+    events: tuple[DeliveredEvent, ...] = ()
     search: Search | None = None
     lost: bool = False
     fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionStory:
+class SessionHistory:
     """One session or user, in every app of its issuer.
 
     ``refusals``: tokens about it that were refused or wait for keys, newest first, where no end of
@@ -167,10 +166,10 @@ class SessionStory:
     that know the id, where this one does not.
     """
 
-    question: Question
+    question: RevocationQuery
     conclusion: Conclusion
-    apps: tuple[AppStory, ...]
-    refusals: tuple[Refusal, ...] = ()
+    apps: tuple[AppHistory, ...]
+    refusals: tuple[RefusalEntry, ...] = ()
     refusals_read: bool = True
     elsewhere: tuple[str, ...] = ()
 
@@ -204,7 +203,7 @@ class AppOverview:
     app: str
     max_session_age: int | None = None
     events: int = 0
-    last_event: Told | None = None
+    last_event: DeliveredEvent | None = None
     readers: tuple[tuple[str, int], ...] = ()
     silent: int = 0
     asked_at: float | None = None

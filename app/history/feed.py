@@ -8,15 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from app.history.audit_stream import REFUSED
+from app.history.cursor import REFUSALS, Cursor, just_before
+from app.history.live import Live
+from app.history.positions import Item, Look, Positions
+from app.history.reading import AppReader
+from app.history.streams import PAGE
 from backchannel_logout import AppKeys
 from backchannel_logout.event import stream_id
-
-from .cursor import REFUSALS, Cursor, just_before
-from .live import Live
-from .notes import REFUSED
-from .positions import Item, Look, Positions
-from .reading import Reading
-from .streams import PAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class Feed:
 
     def __init__(
         self,
-        reading: Reading,
+        reading: AppReader,
         live: Live,
         apps: Sequence[str],
         *,

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
+from app.history.audit_stream import RefusalEntry
+from app.history.facts import DeliveredEvent
 from backchannel_logout import EventKind
-
-from .facts import Told
-from .notes import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +25,9 @@ class Filter:
     text: str | None = None
     """Is to be in what the item names, in whatever case; see `text_of`."""
 
-    def lets(self, item: Told | Refusal) -> bool:
+    def lets(self, item: DeliveredEvent | RefusalEntry) -> bool:
         """Whether it may pass. An event that can not be read passes: it may be the one."""
-        if isinstance(item, Told):
+        if isinstance(item, DeliveredEvent):
             return self._lets_event(item)
         if self.kind is not None or not self._lets_text(item):
             return False
@@ -39,7 +38,7 @@ class Filter:
             and (self.sub is None or (item.sub_hash is not None and item.sub_hash == self.sub_hash))
         )
 
-    def _lets_event(self, told: Told) -> bool:
+    def _lets_event(self, told: DeliveredEvent) -> bool:
         if self.reason is not None:
             return False
         event = told.event
@@ -51,14 +50,14 @@ class Filter:
             and self._lets_text(told)
         )
 
-    def _lets_text(self, item: Told | Refusal) -> bool:
+    def _lets_text(self, item: DeliveredEvent | RefusalEntry) -> bool:
         return self.text is None or self.text.lower() in text_of(item)
 
 
-def text_of(item: Told | Refusal) -> str:
+def text_of(item: DeliveredEvent | RefusalEntry) -> str:
     """What a text is looked for in, in lower case: whom it is about, who sent it, and why."""
     words: tuple[str | None, ...]
-    if isinstance(item, Refusal):
+    if isinstance(item, RefusalEntry):
         words = (item.iss, item.aud, item.reason, item.rule, item.kid)
     elif (event := item.event) is None:
         words = (item.app,)

@@ -7,27 +7,34 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from app.publish.redis_link import RedisLink
-from app.publish.unserved import Unserved, UnservedApps, apps_of_settings
-from app.settings import IssuerSettings, Settings
+from app.config.issuers import IssuerSettings
+from app.config.model import Settings
+from app.history.audit_stream import AUDIT, REFUSED, AuditEntry, RefusalEntry
+from app.history.conclusion import concluded
+from app.history.cursor import Cursor
+from app.history.facts import (
+    AppHistory,
+    AppOverview,
+    Conclusion,
+    DeliveredEvent,
+    RevocationQuery,
+    SessionHistory,
+)
+from app.history.feed import Feed, OnAway, keys_of_feed
+from app.history.filters import EVERYTHING, Filter
+from app.history.live import Live
+from app.history.newest import Page, newest_of_many, newest_of_one
+from app.history.overview import RECEIPTS, overview
+from app.history.positions import ends_of
+from app.history.proofs import proven_told, receipts_of
+from app.history.reading import AppReader, Unreadable, needed, optional
+from app.history.search import Hashed, issuers_knowing, refusals_about
+from app.history.shared import Shared
+from app.history.story import MOST_ENTRIES, story
+from app.history.streams import Ask, entries
+from app.store.topology import RedisTopology
+from app.store.unserved import Unserved, UnservedApps, apps_of_settings
 from backchannel_logout import AppKeys, Outcome
-
-from .conclusion import concluded
-from .cursor import Cursor
-from .facts import AppOverview, AppStory, Conclusion, Question, SessionStory, Told
-from .feed import Feed, OnAway, keys_of_feed
-from .filters import EVERYTHING, Filter
-from .live import Live
-from .newest import Page, newest_of_many, newest_of_one
-from .notes import AUDIT, REFUSED, AuditEntry, Refusal
-from .overview import RECEIPTS, overview
-from .positions import ends_of
-from .proofs import proven_told, receipts_of
-from .reading import Reading, Unreadable, needed, optional
-from .search import Hashed, issuers_knowing, refusals_about
-from .shared import Shared
-from .story import MOST_ENTRIES, story
-from .streams import Ask, entries
 
 T = TypeVar("T")
 
@@ -39,9 +46,9 @@ class History:
     """Reads through ``link``, which it does not close. ``clock`` is epoch seconds."""
 
     def __init__(
-        self, settings: Settings, link: RedisLink, *, clock: Callable[[], float] = time.time
+        self, settings: Settings, link: RedisTopology, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._reading = Reading(link)
+        self._reading = AppReader(link)
         self._clock = clock
         self._fewest = min(settings.event_max_len, settings.refused_max_len)
         self.live = Live(self._reading, fewest=self._fewest)
@@ -67,8 +74,12 @@ class History:
         return sorted({one.app for one in issuer.clients}) if issuer is not None else []
 
     async def story(
-        self, question: Question, apps: Sequence[str] | None = None, *, most: int = MOST_ENTRIES
-    ) -> list[AppStory]:
+        self,
+        question: RevocationQuery,
+        apps: Sequence[str] | None = None,
+        *,
+        most: int = MOST_ENTRIES,
+    ) -> list[AppHistory]:
         """Dead or alive, since when, by which token, and who has acted: for each app.
 
         ``apps`` None: those of the issuer. ``most`` entries of each app's stream are looked at.
@@ -78,7 +89,7 @@ class History:
         leeway = issuer.leeway if issuer is not None else 0.0
         asked = self.apps_of(question.iss) if apps is None else apps
 
-        async def of(app: str) -> AppStory:
+        async def of(app: str) -> AppHistory:
             return await story(
                 self._reading, app, question, now=self._clock(), leeway=leeway, most=most
             )
@@ -87,18 +98,18 @@ class History:
 
     async def session(
         self,
-        question: Question,
+        question: RevocationQuery,
         apps: Sequence[str] | None = None,
         *,
         hashed: Hashed | None = None,
         most: int = MOST_ENTRIES,
-    ) -> SessionStory:
+    ) -> SessionHistory:
         """`story`, the tokens about it that were not applied, and what follows from all of it.
 
         ``hashed`` None: refused tokens cannot be looked for.
         """
         stories = await self.story(question, apps, most=most)
-        refusals: list[Refusal] | None = None
+        refusals: list[RefusalEntry] | None = None
         with contextlib.suppress(Unreadable):
             if hashed is not None:
                 found = await refusals_about(self._reading, question, hashed, self.issuers)
@@ -115,7 +126,9 @@ class History:
             return dataclasses.replace(found_here, elsewhere=tuple(elsewhere))
         return found_here
 
-    async def issuers_knowing(self, question: Question, hashed: Hashed | None = None) -> list[str]:
+    async def issuers_knowing(
+        self, question: RevocationQuery, hashed: Hashed | None = None
+    ) -> list[str]:
         """The issuers, by name, that know the question's ids; its own issuer does not matter.
         Raises `Unreadable`."""
         names: dict[str, set[str]] = {}
@@ -145,7 +158,7 @@ class History:
         found = receipts_of(entries(optional(answer)))
         return [one.seconds for one in reversed(found) if one.outcome is Outcome.DONE]
 
-    async def proven(self, told: Told) -> Told:
+    async def proven(self, told: DeliveredEvent) -> DeliveredEvent:
         """The event with the app's proof as of now. Raises `Unreadable`."""
         return await proven_told(self._reading, told, self._clock())
 
@@ -156,7 +169,7 @@ class History:
         *,
         most: int = 100,
         before: str = "+",
-    ) -> Page[Told]:
+    ) -> Page[DeliveredEvent]:
         """The newest events of these apps (None: of all) that match the filter, newest first.
 
         ``before``: only those older than this id, such as the page's ``more``. A bounded number of
@@ -165,23 +178,23 @@ class History:
         return await newest_of_many(
             self._reading,
             {app: AppKeys(app).events for app in (self.apps if apps is None else apps)},
-            Told.read, wanted.lets, most=most, before=before,
+            DeliveredEvent.read, wanted.lets, most=most, before=before,
         )  # fmt: skip
 
     async def refusals(
         self, wanted: Filter = EVERYTHING, *, most: int = 100, before: str = "+"
-    ) -> Page[Refusal]:
+    ) -> Page[RefusalEntry]:
         """The newest refused tokens that match the filter, newest first. Raises `Unreadable`."""
         return await newest_of_one(
-            self._of_key(REFUSED), REFUSED, Refusal.from_fields, wanted.lets,
+            self._of_key(REFUSED), REFUSED, RefusalEntry.from_fields, wanted.lets,
             most=most, before=before,
         )  # fmt: skip
 
-    async def refusal(self, entry_id: str) -> Refusal | None:
+    async def refusal(self, entry_id: str) -> RefusalEntry | None:
         """One refused token; None where the stream holds it no more. Raises `Unreadable`."""
         (answer,) = await self._reading.of_key(REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)])
         found = entries(needed(answer))
-        return Refusal.from_fields(*found[0]) if found else None
+        return RefusalEntry.from_fields(*found[0]) if found else None
 
     async def audit(self, *, most: int = 100, before: str = "+") -> Page[AuditEntry]:
         """The newest acts of administrators, newest first. Raises `Unreadable`."""
@@ -244,7 +257,7 @@ async def _few_at_once(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -
     return await asyncio.gather(*(one(app) for app in apps))
 
 
-def _applied(stories: Iterable[AppStory]) -> Iterator[str]:
+def _applied(stories: Iterable[AppHistory]) -> Iterator[str]:
     """The ids of the tokens that have ended it."""
     for one in stories:
         for told in one.events:

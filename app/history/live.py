@@ -9,11 +9,10 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
+from app.history.positions import Look, Positions
+from app.history.reading import AppReader
 from app.log import new_log
-from app.publish.redis_fault import EXCHANGE_FAULTS
-
-from .positions import Look, Positions
-from .reading import Reading
+from app.store.errors import EXCHANGE_FAULTS
 
 log = new_log(__name__)
 
@@ -27,7 +26,7 @@ _APART = 1 / 100
 _MOST_HELD = 2000
 
 
-class Follower:
+class FeedSubscription:
     """What the reader has found for one feed. ``keys`` are the streams that it follows, by name."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
@@ -71,10 +70,10 @@ class Follower:
 class Live:
     """Reads while anybody follows. ``fewest``: see `Positions`."""
 
-    def __init__(self, reading: Reading, *, fewest: int, pause: float = PAUSE) -> None:
+    def __init__(self, reading: AppReader, *, fewest: int, pause: float = PAUSE) -> None:
         self._reading = reading
         self._positions = Positions(reading, {}, fewest=fewest)
-        self._followers: list[Follower] = []
+        self._followers: list[FeedSubscription] = []
         self._task: asyncio.Task[None] | None = None
         self.pause = pause
 
@@ -83,15 +82,15 @@ class Live:
         """How far it has read the streams that are followed; see `Positions`."""
         return self._positions.at
 
-    def join(self, keys: Mapping[str, str]) -> Follower:
+    def join(self, keys: Mapping[str, str]) -> FeedSubscription:
         """Follow these streams until `leave`; the first to come begins the reading."""
-        follower = Follower(keys)
+        follower = FeedSubscription(keys)
         self._followers.append(follower)
         if self._task is None:
             self._task = asyncio.create_task(self._read())
         return follower
 
-    def leave(self, follower: Follower) -> None:
+    def leave(self, follower: FeedSubscription) -> None:
         """The last to go ends the reading."""
         self._followers.remove(follower)
         if not self._followers and self._task is not None:

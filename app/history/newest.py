@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+from app.history.reading import AppReader, Command, Unreadable, needed
+from app.history.streams import PAGE, Ask, Entry, Fields, entries, entries_as_sent, newest_first
 from backchannel_logout.event import stream_id
-
-from .reading import Command, Reading, Unreadable, needed
-from .streams import PAGE, Ask, Entry, Fields, entries, entries_as_sent, newest_first
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ class _Stream:
 
 
 async def newest_of_many(
-    reading: Reading,
+    reading: AppReader,
     keys: Mapping[str, str],
     read: Callable[[str, str, Fields], T],
     lets: Callable[[T], bool],
@@ -112,7 +111,7 @@ async def newest_of_many(
 
 
 async def _begun(
-    reading: Reading, keys: Mapping[str, str], most: int, before: str
+    reading: AppReader, keys: Mapping[str, str], most: int, before: str
 ) -> dict[str, _Stream]:
     count = min(PAGE, max(_FEWEST, 2 * most // max(1, len(keys))))
     last = before if before == "+" else f"({before}"
@@ -130,7 +129,7 @@ async def _begun(
     return streams
 
 
-async def _go_on(reading: Reading, stream: _Stream) -> None:
+async def _go_on(reading: AppReader, stream: _Stream) -> None:
     command = ("XREVRANGE", stream.key, f"({stream.last}", "-", "COUNT", PAGE)
     (answer,) = await reading.of_app(stream.app, [command])
     stream.take(entries(needed(answer)), PAGE)

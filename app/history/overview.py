@@ -5,15 +5,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
+from app.history.facts import AppOverview, DeliveredEvent, Group
+from app.history.proofs import readers_of, receipts_of
+from app.history.reading import AppReader, TooLarge, Unreadable, needed, optional, text
+from app.history.sid_mismatch import sid_mismatches
+from app.history.streams import entries, seconds_of
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
 from backchannel_logout.event import stream_id
 from backchannel_logout.readers import is_active
-
-from .facts import AppOverview, Group, Told
-from .proofs import readers_of, receipts_of
-from .reading import Reading, TooLarge, Unreadable, needed, optional, text
-from .sid_mismatch import sid_mismatches
-from .streams import entries, seconds_of
 
 # Receipts that the times of teardown are taken from: the last few minutes of a busy app.
 RECEIPTS = 200
@@ -26,7 +25,7 @@ _MOST_BEHIND = 1000
 
 
 async def overview(
-    reading: Reading, app: str, now: float, by_session: Collection[str] = ()
+    reading: AppReader, app: str, now: float, by_session: Collection[str] = ()
 ) -> AppOverview:
     """Never raises for Redis: what is wrong is in ``fault``.
 
@@ -39,7 +38,7 @@ async def overview(
 
 
 async def _overview(
-    reading: Reading, app: str, now: float, by_session: Collection[str]
+    reading: AppReader, app: str, now: float, by_session: Collection[str]
 ) -> AppOverview:
     keys = AppKeys(app)
     own = await reading.of_app(
@@ -59,7 +58,7 @@ async def _overview(
         app=app,
         max_session_age=_whole(meta),
         events=length,
-        last_event=Told.read(app, *newest[0]) if newest else None,
+        last_event=DeliveredEvent.read(app, *newest[0]) if newest else None,
         receipts=number or 0,
         dead_letters=dead or 0,
     )
@@ -101,7 +100,7 @@ def _by_kind(active: Iterable[Reader]) -> tuple[tuple[str, int], ...]:
 
 
 async def _behind(
-    reading: Reading, keys: AppKeys, active: list[Reader], has_events: bool
+    reading: AppReader, keys: AppKeys, active: list[Reader], has_events: bool
 ) -> int | None:
     """Entries after the position of the one that is furthest back; None where nobody says."""
     watching = (ReaderKind.CACHE, ReaderKind.BROADCAST)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.history.audit_stream import RefusalEntry
+from app.history.cursor import LAST, LAST_READ, REFUSALS, Cursor
+from app.history.facts import DeliveredEvent
+from app.history.reading import AppReader, Command, Unreadable, needed
+from app.history.streams import PAGE, Entry, entries_as_sent
 from backchannel_logout.event import stream_id
-
-from .cursor import LAST, LAST_READ, REFUSALS, Cursor
-from .facts import Told
-from .notes import Refusal
-from .reading import Command, Reading, Unreadable, needed
-from .streams import PAGE, Entry, entries_as_sent
 
 # Of all streams together in one look.
 _MOST_ENTRIES = 5000
@@ -27,7 +26,7 @@ _LATELY_SECONDS = 5.0
 # Of a stream that is empty, and of one that somebody has emptied.
 BEGINNING = "0-0"
 
-Item = Told | Refusal
+Item = DeliveredEvent | RefusalEntry
 
 Taken = tuple[tuple[int, int], str, Item]
 """An entry: its id, as numbers too, and what it says."""
@@ -67,7 +66,7 @@ class Positions:
 
     def __init__(
         self,
-        reading: Reading,
+        reading: AppReader,
         keys: Mapping[str, str],
         at: Mapping[str, str] | None = None,
         *,
@@ -199,9 +198,9 @@ async def _read(name: str, page: Iterable[Entry]) -> list[Taken]:
     for entry_id, fields in page:
         item: Item
         if name == REFUSALS:
-            item = Refusal.from_fields(entry_id, fields)
+            item = RefusalEntry.from_fields(entry_id, fields)
         else:
-            item = Told.read(name, entry_id, fields)
+            item = DeliveredEvent.read(name, entry_id, fields)
         found.append((stream_id(entry_id), entry_id, item))
         if len(found) % _READ_AT_ONCE == 0:
             await asyncio.sleep(0)

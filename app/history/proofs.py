@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from app.history.facts import DeadLetter, DeliveredEvent
+from app.history.reading import AppReader, Command, TooLarge, optional, text
+from app.history.streams import Fields, entries, oldest_first
 from backchannel_logout import AppKeys, Reader, Receipt, prove
-
-from .facts import DeadLetter, Told
-from .reading import Command, Reading, TooLarge, optional, text
-from .streams import Fields, entries, oldest_first
 
 # How far on from its event a receipt is looked for: a busy app's next few minutes. A handler that
 # fails is given up after a minute and a half.
@@ -16,7 +15,7 @@ _MOST_RECEIPTS = 5000
 _MOST_DEAD_LETTERS = 500
 
 
-async def proven_told(reading: Reading, told: Told, now: float) -> Told:
+async def proven_told(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
     """The same event, with what the app's readers and listeners say of it.
 
     A part that the user of Redis may not read counts as empty. Of an app that has written too much
@@ -28,7 +27,7 @@ async def proven_told(reading: Reading, told: Told, now: float) -> Told:
         return told
 
 
-async def _proven(reading: Reading, told: Told, now: float) -> Told:
+async def _proven(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
     keys = AppKeys(told.app)
     readers, newest, letters = await reading.of_written(
         told.app,

@@ -12,12 +12,12 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, ResponseError
 
-from app.publish.app_sizes import BEYOND_ANSWER, size_commands, sizes_of
-from app.publish.bounded import AnswerTooLarge
-from app.publish.command import packed
-from app.publish.exchange import exchanges
-from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of_exchange
-from app.publish.redis_link import REDIS_SECONDS, RedisLink
+from app.store.app_sizes import BEYOND_ANSWER, size_commands, sizes_of
+from app.store.bounded import AnswerTooLarge
+from app.store.command import packed
+from app.store.errors import EXCHANGE_FAULTS, fault_of_exchange
+from app.store.pipeline import exchanges
+from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout import AppKeys
 
 Command = tuple[str | int, ...]
@@ -40,10 +40,10 @@ class TooLarge(Unreadable):
     """The app has written more than anybody reads; the text says what."""
 
 
-class Reading:
+class AppReader:
     """``link`` says which server; each exchange has `REDIS_SECONDS`."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisTopology) -> None:
         self.link = link
         self._beyond: dict[str, tuple[float, str | None]] = {}
 

@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+from app.history.audit_stream import REFUSED, RefusalEntry
+from app.history.facts import RevocationQuery
+from app.history.reading import AppReader, Command, needed
+from app.history.streams import Ask, Entry, newest_first
 from backchannel_logout import AppKeys
-
-from .facts import Question
-from .notes import REFUSED, Refusal
-from .reading import Command, Reading, needed
-from .streams import Ask, Entry, newest_first
 
 Hashed = Callable[[str], str]
 """The keyed hash under which refusals hold users and sessions."""
@@ -26,8 +25,8 @@ _AT_ONCE = 500
 
 
 async def refusals_about(
-    reading: Reading, question: Question, hashed: Hashed, issuers: Collection[str]
-) -> list[Refusal]:
+    reading: AppReader, question: RevocationQuery, hashed: Hashed, issuers: Collection[str]
+) -> list[RefusalEntry]:
     """Tokens about this session or user that were refused or wait, newest first.
 
     Of this issuer, or of a name that no configured one has: a token with a misspelled issuer is a
@@ -35,12 +34,12 @@ async def refusals_about(
     """
     sid = None if question.sid is None else hashed(question.sid).encode()
     sub = None if question.sub is None else hashed(question.sub).encode()
-    found: list[Refusal] = []
+    found: list[RefusalEntry] = []
     async for page in _refused(reading):
         for entry_id, fields in page:
             if not _concerns(fields, sid, sub):
                 continue
-            refusal = Refusal.from_fields(entry_id, fields)
+            refusal = RefusalEntry.from_fields(entry_id, fields)
             if refusal.iss == question.iss or refusal.iss not in issuers:
                 found.append(refusal)
         if len(found) >= _MOST_FOUND:
@@ -49,9 +48,9 @@ async def refusals_about(
 
 
 async def issuers_knowing(
-    reading: Reading,
+    reading: AppReader,
     names_by_app: Mapping[str, Collection[str]],
-    question: Question,
+    question: RevocationQuery,
     hashed: Hashed | None,
 ) -> list[str]:
     """The issuers, by name, that know the id: a marker of it is there; else an event or a refused
@@ -77,7 +76,7 @@ async def issuers_knowing(
 
 
 async def _with_markers(
-    reading: Reading, app: str, names: Collection[str], question: Question
+    reading: AppReader, app: str, names: Collection[str], question: RevocationQuery
 ) -> set[str]:
     keys = AppKeys(app)
     asked: list[tuple[str, Command]] = []
@@ -96,7 +95,7 @@ async def _with_markers(
     return found
 
 
-async def _with_events(reading: Reading, app: str, question: Question) -> set[str]:
+async def _with_events(reading: AppReader, app: str, question: RevocationQuery) -> set[str]:
     async def ask(commands: Sequence[Command]) -> list[object]:
         return await reading.of_app(app, commands)
 
@@ -120,6 +119,6 @@ def _concerns(fields: Mapping[bytes, bytes], sid: bytes | None, sub: bytes | Non
     return sub is not None and own_sub == sub
 
 
-def _refused(reading: Reading) -> AsyncIterator[list[Entry]]:
+def _refused(reading: AppReader) -> AsyncIterator[list[Entry]]:
     ask: Ask = lambda commands: reading.of_key(REFUSED, commands)  # noqa: E731
     return newest_first(ask, REFUSED, most=_MOST_REFUSED)

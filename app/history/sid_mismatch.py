@@ -6,10 +6,9 @@ Some providers send ``sid`` in the logout token and not in the ID token. With th
 
 from collections.abc import Collection, Iterable
 
+from app.history.reading import AppReader, needed, text
+from app.history.streams import Fields, entries
 from backchannel_logout import AppKeys, Reader
-
-from .reading import Reading, needed, text
-from .streams import Fields, entries
 
 # The newest events, which are looked through for one of the issuer.
 _EVENTS = 100
@@ -25,7 +24,7 @@ def issuers_without_sid(readers: Iterable[Reader], by_session: Collection[str]) 
 
 
 async def sid_mismatches(
-    reading: Reading, keys: AppKeys, readers: Iterable[Reader], by_session: Collection[str]
+    reading: AppReader, keys: AppKeys, readers: Iterable[Reader], by_session: Collection[str]
 ) -> tuple[str, ...]:
     """Those of the issuers whose logout tokens name a ``sid`` and a ``sub``, for sessions of this
     app that have no ``sid``.

@@ -6,12 +6,11 @@ From what `/readyz` says and from each app at a glance, so that both show the sa
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.publish.unserved import Unserved, UnservedApp
-from app.verdict import Row, Verdict, count
-from app.words import ago, bare, fetch_fault, length
+from app.formatting import ago, bare, fetch_fault, length
+from app.history.facts import AppOverview, Group
+from app.store.unserved import Unserved, UnservedApp
+from app.verdict import CheckVerdict, Row, count
 from backchannel_logout import AppKeys
-
-from .facts import AppOverview, Group
 
 # Listeners acknowledge within moments; one that fails is given up after a minute and a half.
 _MUCH_PENDING = 100
@@ -19,19 +18,19 @@ _MUCH_PENDING = 100
 
 def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     """What the service says of itself; ``ready`` is the body of `/readyz`."""
-    verdict = Verdict.RIGHT if ready["ready"] else Verdict.WRONG
+    verdict = CheckVerdict.RIGHT if ready["ready"] else CheckVerdict.WRONG
     said = "ready" if ready["ready"] else "stopping" if ready.get("stopping") else "not ready"
     if workers := ready.get("workers"):
         said += f"; {workers['answering']} of {count(workers['all'], 'worker')} answer"
     yield Row(verdict, "service", said)
     redis = ready.get("redis", {})
     if redis.get("error") is not None:
-        yield Row(Verdict.WRONG, "service's redis", f"takes no writes: {redis['error']}")
+        yield Row(CheckVerdict.WRONG, "service's redis", f"takes no writes: {redis['error']}")
     elif redis.get("durability_error") is not None:
         said = f"written, but less durably than demanded: {redis['durability_error']}"
-        yield Row(Verdict.WRONG, "service's redis", said)
+        yield Row(CheckVerdict.WRONG, "service's redis", said)
     else:
-        yield Row(Verdict.RIGHT, "service's redis", "takes writes")
+        yield Row(CheckVerdict.RIGHT, "service's redis", "takes writes")
     for name, keys in ready.get("issuers", {}).items():
         yield _issuer_row(name, keys)
     if journal := ready.get("journal"):
@@ -47,61 +46,67 @@ def _issuer_row(name: str, keys: Mapping[str, Any]) -> Row:
         said += f", fetched {length(age)} ago"
     if keys.get("error") is not None:
         # The last good keys serve on, so that nothing is refused yet.
-        verdict = Verdict.WRONG if not keys["keys"] else Verdict.WARNING
+        verdict = CheckVerdict.WRONG if not keys["keys"] else CheckVerdict.WARNING
         return Row(verdict, what, f"{said}; {fetch_fault(keys['error'])}")
-    return Row(Verdict.RIGHT if keys["attempted"] else Verdict.UNKNOWN, what, said)
+    return Row(CheckVerdict.RIGHT if keys["attempted"] else CheckVerdict.UNKNOWN, what, said)
 
 
 def _canary_row(canary: Mapping[str, Any], now: float) -> Row:
     last, failures = canary["last"], canary["failures"]
     if last is None:
-        return Row(Verdict.UNKNOWN, "canary", "has not tried yet")
+        return Row(CheckVerdict.UNKNOWN, "canary", "has not tried yet")
     said = f"{last['outcome']}, {ago(last['at'], now)}"
     if last["to_marker"] is not None:
         said += f"; marker after {last['to_marker']:.3f} s"
     if last["to_receipt"] is not None:
         said += f", receipt after {last['to_receipt']:.3f} s"
     said += f"; failed {failures} of {count(canary['tries'], 'time')}"
-    return Row(Verdict.RIGHT if last["outcome"] == "ok" else Verdict.WRONG, "canary", said)
+    return Row(
+        CheckVerdict.RIGHT if last["outcome"] == "ok" else CheckVerdict.WRONG, "canary", said
+    )
 
 
 def _journal_row(journal: Mapping[str, Any]) -> Row:
     said = f"{journal['waiting']} waiting, {journal['set_aside']} set aside"
     if journal.get("error") is not None:
-        return Row(Verdict.WRONG, "journal", f"{said}; takes nothing: {journal['error']}")
-    verdict = Verdict.WARNING if journal["waiting"] else Verdict.RIGHT
-    return Row(Verdict.WRONG if journal["set_aside"] else verdict, "journal", said)
+        return Row(CheckVerdict.WRONG, "journal", f"{said}; takes nothing: {journal['error']}")
+    verdict = CheckVerdict.WARNING if journal["waiting"] else CheckVerdict.RIGHT
+    return Row(CheckVerdict.WRONG if journal["set_aside"] else verdict, "journal", said)
 
 
 def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
     """What Redis holds of an app."""
     what = f"app {app.app}"
     if app.fault is not None:
-        yield Row(Verdict.WRONG, what, f"cannot be read from Redis: {app.fault}")
+        yield Row(CheckVerdict.WRONG, what, f"cannot be read from Redis: {app.fault}")
         return
     if app.max_session_age is None:
-        yield Row(Verdict.WRONG, what, "no receiver has served it in this Redis: it answers 503")
+        yield Row(
+            CheckVerdict.WRONG, what, "no receiver has served it in this Redis: it answers 503"
+        )
         return
     last = f", the last {ago(app.last_event.at, now)}" if app.last_event is not None else ""
     if app.beyond is not None:
         said = f"{count(app.events, 'event')}{last}; what the app has written is not read"
-        yield Row(Verdict.WRONG, what, f"{said}: {app.beyond}")
+        yield Row(CheckVerdict.WRONG, what, f"{said}: {app.beyond}")
         return
     said = f"{count(app.events, 'event')}{last}; {_readers(app, now)}"
     if app.teardown_median is not None and app.teardown_slowest is not None:
         said += f"; handled in {app.teardown_median:.3f} s, at most {app.teardown_slowest:.3f} s"
-    yield Row(Verdict.RIGHT, what, said)
+    yield Row(CheckVerdict.RIGHT, what, said)
     yield from unread_rows(app)
     if app.silent and not app.active:
-        yield Row(Verdict.WARNING, what, f"{count(app.silent, 'reader')} silent, and no other one")
+        yield Row(
+            CheckVerdict.WARNING, what, f"{count(app.silent, 'reader')} silent, and no other one"
+        )
     if app.behind:
-        yield Row(Verdict.WARNING, what, f"a reader is {count(app.behind, 'event')} behind")
+        yield Row(CheckVerdict.WARNING, what, f"a reader is {count(app.behind, 'event')} behind")
     for group in app.groups:
         yield _group_row(what, group)
     if app.dead_letters:
         when = f", the last {ago(app.last_dead_letter, now)}" if app.last_dead_letter else ""
         said = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that nobody handled"
-        yield Row(Verdict.WARNING, what, said)
+        yield Row(CheckVerdict.WARNING, what, said)
 
 
 def unread_rows(app: AppOverview) -> Iterator[Row]:
@@ -109,14 +114,14 @@ def unread_rows(app: AppOverview) -> Iterator[Row]:
     what = f"app {app.app}"
     if app.events and not app.reported and app.beyond is None and app.fault is None:
         yield Row(
-            Verdict.WARNING,
+            CheckVerdict.WARNING,
             what,
             "nobody has ever reported to read its events: no guard or listener has run under this "
             "name, or its Redis user may not write its report (docs/contract.md, ACL rules)",
         )
     for iss in app.without_sid:
         yield Row(
-            Verdict.WARNING,
+            CheckVerdict.WARNING,
             what,
             f"its sessions of {iss} have no sid, and the logout tokens name one: they end nobody. "
             'Set both_claims = "user" at this client, unless the app forgot the sid at the login',
@@ -127,22 +132,22 @@ def unserved_rows(found: Unserved) -> Iterator[Row]:
     """Apps that Redis holds and no client of the settings leads to."""
     if found.fault is not None:
         said = "this user may not SCAN" if found.fault == "NOPERM" else found.fault
-        yield Row(Verdict.UNKNOWN, "other apps", f"not looked for: {said}")
+        yield Row(CheckVerdict.UNKNOWN, "other apps", f"not looked for: {said}")
         return
     for app in found.apps:
         yield Row(*_unserved(app))
     if not found.complete:
-        yield Row(Verdict.UNKNOWN, "other apps", "not all of Redis was looked through")
+        yield Row(CheckVerdict.UNKNOWN, "other apps", "not all of Redis was looked through")
 
 
-def _unserved(app: UnservedApp) -> tuple[Verdict, str, str]:
+def _unserved(app: UnservedApp) -> tuple[CheckVerdict, str, str]:
     what, no_client = f"app {app.app}", "no client of these settings leads to it"
     if not app.has_meta:
         said = f"{no_client}, and somebody reads under this name: is it misspelled? It answers 503"
-        return Verdict.WARNING, what, said
+        return CheckVerdict.WARNING, what, said
     if app.elsewhere:
         said = f"{no_client}: another receiver serves it, or one did until a moment ago"
-        return Verdict.UNKNOWN, what, said
+        return CheckVerdict.UNKNOWN, what, said
     if app.for_ever:
         until = "its guards take every session for alive, for ever"
     elif app.expires_in is not None:
@@ -151,7 +156,7 @@ def _unserved(app: UnservedApp) -> tuple[Verdict, str, str]:
         until = "its guards may take every session for alive"
     reads = "; somebody reads it" if app.reads else ""
     remove = f"if it is not needed: redis-cli DEL '{AppKeys(app.app).meta}'"
-    return Verdict.WARNING, what, f"{no_client}: {until}{reads}; {remove}"
+    return CheckVerdict.WARNING, what, f"{no_client}: {until}{reads}; {remove}"
 
 
 def _readers(app: AppOverview, now: float) -> str:
@@ -169,4 +174,4 @@ def _group_row(what: str, group: Group) -> Row:
         f"group {bare(group.name)}: lag {lag}, {group.pending} pending, {group.consumers} consumers"
     )
     late = (group.lag or 0) + group.pending >= _MUCH_PENDING
-    return Row(Verdict.WARNING if late else Verdict.RIGHT, what, said)
+    return Row(CheckVerdict.WARNING if late else CheckVerdict.RIGHT, what, said)

@@ -6,13 +6,12 @@ The decision and the proof are the client package's own.
 from collections.abc import Mapping
 from typing import Any
 
+from app.history.facts import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
+from app.history.proofs import proven_told
+from app.history.reading import AppReader, Unreadable, needed
+from app.history.streams import newest_first, seconds_of
 from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
 from backchannel_logout.decision import CODE_SECONDS, sid_marker, whole_number
-
-from .facts import AppStory, Marker, Question, Search, State, Told
-from .proofs import proven_told
-from .reading import Reading, Unreadable, needed
-from .streams import newest_first, seconds_of
 
 MOST_ENTRIES = 100_000
 """How many entries of the stream one question looks at: about a second."""
@@ -25,24 +24,24 @@ _CLOCKS = 60.0
 
 
 async def story(
-    reading: Reading,
+    reading: AppReader,
     app: str,
-    question: Question,
+    question: RevocationQuery,
     *,
     now: float,
     leeway: float,
     most: int = MOST_ENTRIES,
-) -> AppStory:
+) -> AppHistory:
     """Never raises for Redis: what is wrong is in ``fault``. ``leeway`` is the issuer's."""
     try:
         return await _story(reading, app, question, now=now, leeway=leeway, most=most)
     except Unreadable as fault:
-        return AppStory(app=app, fault=str(fault))
+        return AppHistory(app=app, fault=str(fault))
 
 
 async def _story(
-    reading: Reading, app: str, question: Question, *, now: float, leeway: float, most: int
-) -> AppStory:
+    reading: AppReader, app: str, question: RevocationQuery, *, now: float, leeway: float, most: int
+) -> AppHistory:
     keys = AppKeys(app)
     session = Session(
         question.iss, question.login_at or 0, sid=question.sid, sub=question.sub,
@@ -60,7 +59,7 @@ async def _story(
     )
     told = await _proven(reading, told, cutoff, now)
     covering = [one for one in told if one.covers and one.event is not None]
-    return AppStory(
+    return AppHistory(
         app=app,
         state=state,
         max_session_age=int(max_age) if max_age is not None and max_age.isdigit() else None,
@@ -73,7 +72,9 @@ async def _story(
     )
 
 
-async def _proven(reading: Reading, told: list[Told], cutoff: int | None, now: float) -> list[Told]:
+async def _proven(
+    reading: AppReader, told: list[DeliveredEvent], cutoff: int | None, now: float
+) -> list[DeliveredEvent]:
     """The newest events with their proof, and the one that ended it, however old."""
     cause = _cause([one for one in told if one.covers and one.event is not None], cutoff)
     return [
@@ -83,7 +84,7 @@ async def _proven(reading: Reading, told: list[Told], cutoff: int | None, now: f
 
 
 def _markers(
-    keys: AppKeys, question: Question, wanted: list[str], values: list[Any]
+    keys: AppKeys, question: RevocationQuery, wanted: list[str], values: list[Any]
 ) -> tuple[Marker, ...]:
     kinds = {keys.all(question.iss): EventKind.ALL}
     if question.sid is not None:
@@ -110,7 +111,11 @@ def _cutoff(value: bytes) -> int | None:
 
 
 def _state(
-    question: Question, session: Session, values: list[Any], max_age: bytes | None, now: float
+    question: RevocationQuery,
+    session: Session,
+    values: list[Any],
+    max_age: bytes | None,
+    now: float,
 ) -> State:
     """The app's own decision; where the login's time is not known, that of any old login."""
     if max_age is None or not max_age.isdigit():
@@ -130,7 +135,7 @@ def _state(
     }[verdict]
 
 
-def _floor(question: Question, markers: tuple[Marker, ...], leeway: float) -> float:
+def _floor(question: RevocationQuery, markers: tuple[Marker, ...], leeway: float) -> float:
     """Before it no event matters, in epoch seconds: an event is written at its cutoff or later,
     as far as the clocks agree."""
     if question.login_at is not None:
@@ -144,9 +149,9 @@ def _floor(question: Question, markers: tuple[Marker, ...], leeway: float) -> fl
 
 
 async def _events(
-    reading: Reading, keys: AppKeys, question: Question, *, floor: float, most: int
-) -> tuple[list[Told], Search]:
-    found: list[Told] = []
+    reading: AppReader, keys: AppKeys, question: RevocationQuery, *, floor: float, most: int
+) -> tuple[list[DeliveredEvent], Search]:
+    found: list[DeliveredEvent] = []
     looked, oldest, ended = 0, None, "start"
 
     async def ask(commands: Any) -> list[Any]:
@@ -159,7 +164,7 @@ async def _events(
                 break
             looked, oldest = looked + 1, entry_id
             if (covers := _concerns(fields, question)) is not None:
-                found.append(Told.read(keys.app, entry_id, fields, covers=covers))
+                found.append(DeliveredEvent.read(keys.app, entry_id, fields, covers=covers))
         if ended == "cutoff":
             break
     if ended == "start" and looked >= most:
@@ -168,7 +173,7 @@ async def _events(
     return found, Search(entries=looked, ended=ended, oldest=at)
 
 
-def _concerns(fields: Mapping[bytes, bytes], question: Question) -> bool | None:
+def _concerns(fields: Mapping[bytes, bytes], question: RevocationQuery) -> bool | None:
     """Whether the event's marker speaks for whom the question is about; None: it is of others.
 
     On the raw fields: most entries are of others, and reading each as an event takes ten times
@@ -187,13 +192,15 @@ def _concerns(fields: Mapping[bytes, bytes], question: Question) -> bool | None:
     return False if sub is not None and fields.get(b"sub") == sub.encode() else None
 
 
-def _cause(covering: list[Told], cutoff: int | None) -> Told | None:
+def _cause(covering: list[DeliveredEvent], cutoff: int | None) -> DeliveredEvent | None:
     """The first event that brought the cutoff: what came after it changed nothing."""
     same = [one for one in covering if one.event is not None and one.event.cutoff == cutoff]
     return same[-1] if same else None
 
 
-def _is_lost(covering: list[Told], cutoff: int | None, max_age: bytes | None, now: float) -> bool:
+def _is_lost(
+    covering: list[DeliveredEvent], cutoff: int | None, max_age: bytes | None, now: float
+) -> bool:
     """Whether a marker that an event has written should be there, and is not."""
     if max_age is None or not max_age.isdigit():
         return False

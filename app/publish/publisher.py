@@ -7,25 +7,24 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from app.background import background
+from app.config.model import Settings
+from app.journal.ack_log import AckLog
+from app.journal.files import JournalFiles, copy_of
+from app.journal.journal import Journal
+from app.journal.recovery import Recovery
+from app.journal.replay import Replay
 from app.log import new_log
+from app.publish.quota import Quota
+from app.publish.writer import Writer
 from app.revocation import Revocation
-from app.settings import Settings
-from app.tasks import background
-from backchannel_logout.connection import AsyncClient
-
-from .accepted import Accepted
-from .app_meta import AppNames
-from .grouped import GroupedWrites
-from .journal import Journal
-from .journal_files import JournalFiles, copy_of
-from .quota import Quota
-from .recovery import Recovery
-from .redis_fault import EXCHANGE_FAULTS
-from .redis_link import REDIS_SECONDS, RedisLink
-from .replay import Replay
-from .store import Store
-from .watch import Watch
-from .writer import Writer
+from app.store.app_meta import AppNames
+from app.store.batching import BatchedWrites
+from app.store.errors import EXCHANGE_FAULTS
+from app.store.monitor import RedisMonitor
+from app.store.store import Store
+from app.store.topology import REDIS_SECONDS, RedisTopology
+from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
 
@@ -56,17 +55,17 @@ class Publisher:
         self._settings = settings
         self._on_written = on_written
         self._clock = clock
-        link = RedisLink(client)
+        link = RedisTopology(client)
         self.store = new_store(settings, link, clock=clock)
         path = settings.journal_path
         self.link = link
-        self.reads = RedisLink(reads, bounded=True) if reads is not None else link
+        self.reads = RedisTopology(reads, bounded=True) if reads is not None else link
         """For all that writes no logout: what people look at, and what is noted for operators. With
         connections of its own, so that no number of them keeps a logout waiting."""
         self._files = JournalFiles(path) if path is not None else None
         own = self._claim()
         self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
-        self._accepted = Accepted(
+        self._accepted = AckLog(
             copy_of(own) if own else None,
             window=settings.recovery_window,
             most_bytes=settings.recovery_max_bytes,
@@ -79,7 +78,7 @@ class Publisher:
             on_lost=on_lost,
             on_restored=lambda: self.watch.look_soon(),  # noqa: PLW0108  it is made below
         )
-        self.watch = Watch(
+        self.watch = RedisMonitor(
             self.store,
             link,
             on_change=self._recovery.primary_changed,
@@ -87,7 +86,7 @@ class Publisher:
             holds=self._recovery.holds,
             clock=clock,
         )
-        self._writes = GroupedWrites(self.store, [self._accepted])
+        self._writes = BatchedWrites(self.store, [self._accepted])
         self.writer = Writer(
             self._writes,
             self.watch,
@@ -154,7 +153,7 @@ class Publisher:
             raise self._unusable(error) from None
 
     async def _keep_looking_up(self) -> None:
-        """Leave a primary that is none any more, for `reads` as `Watch` does for logouts."""
+        """Leave a primary that is none any more, for `reads` as `RedisMonitor` does for logouts."""
         while self.reads is not self.link:
             try:
                 with contextlib.suppress(*EXCHANGE_FAULTS):
@@ -176,7 +175,7 @@ class Publisher:
 
 
 def new_store(
-    settings: Settings, link: RedisLink, *, clock: Callable[[], float] = time.time
+    settings: Settings, link: RedisTopology, *, clock: Callable[[], float] = time.time
 ) -> Store:
     """The store that the settings describe."""
     return Store(

@@ -5,18 +5,17 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from app.errors import DependencyUnavailable, Outage
+from app.journal.ack_log import AckLog
+from app.journal.append import JournalFault
+from app.journal.journal import Journal
 from app.log import new_log
+from app.publish.quota import Quota
 from app.revocation import Revocation
-
-from .accepted import Accepted
-from .grouped import Gathering, GroupedWrites
-from .journal import Journal
-from .journal_append import JournalFault
-from .quota import Quota
-from .redis_fault import RedisFault, RevocationRefused
-from .redis_link import REDIS_SECONDS
-from .store import NEW_MARKER, Result
-from .watch import Watch
+from app.store.batching import BatchedWrites, Gathering
+from app.store.errors import RedisFault, RevocationRefused
+from app.store.monitor import RedisMonitor
+from app.store.store import NEW_MARKER, Result
+from app.store.topology import REDIS_SECONDS
 
 log = new_log(__name__)
 
@@ -43,10 +42,10 @@ class Writer:
 
     def __init__(
         self,
-        writes: GroupedWrites,
-        watch: Watch,
+        writes: BatchedWrites,
+        watch: RedisMonitor,
         journal: Journal | None,
-        accepted: Accepted,
+        accepted: AckLog,
         quota: Quota,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
     ) -> None:

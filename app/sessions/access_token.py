@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 import httpx
 from pydantic import Field, SecretStr
 
-from .calls import fault_of, send
-from .gate import Gate
-from .interface import FaultKind, ProviderFault
-from .shapes import Shape, read
+from app.sessions.calls import fault_of, send
+from app.sessions.gate import RateLimitGate
+from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.shapes import Shape, read
 
 # Renewed this long before its end, or a fifth of its life where that is shorter: a call that
 # begins with it must also end with it.
@@ -47,7 +47,7 @@ class ClientCredentials:
         *,
         audience: str | None,
         allow_http: bool,
-        gate: Gate,
+        gate: RateLimitGate,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client

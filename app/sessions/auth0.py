@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from .bulk import checked, checked_one, end_each, others_of, sessions_of
-from .calls import Answer, Calls
-from .interface import FaultKind, ProviderFault
-from .model import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
-from .segment import segment
-from .shapes import Id, Moment, Shape, is_a, read
+from app.sessions.bulk import checked, checked_one, end_each, others_of, sessions_of
+from app.sessions.calls import ApiResponse, Calls
+from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.model import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
+from app.sessions.segment import segment
+from app.sessions.shapes import Id, Moment, Shape, is_a, read
 
 # The largest page that can be asked for.
 PAGE_SIZE = 100
@@ -113,7 +113,7 @@ class _NotFound(Shape):
     error: str
 
 
-def _not_found(answer: Answer) -> bool:
+def _not_found(answer: ApiResponse) -> bool:
     """Whether Auth0 says that it is not there. Raises `ProviderFault` for another's 404."""
     if answer.status == 404 and not is_a(_NotFound, answer.body):
         raise ProviderFault(FaultKind.UNEXPECTED, "http_404")

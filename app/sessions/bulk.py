@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from .interface import FaultKind, ProviderFault, SessionProvider
-from .model import ProviderSession
+from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
+from app.sessions.model import ProviderSession
 
 # A user with more sessions than that is a robot, or the pages never end.
 MOST_PAGES = 50

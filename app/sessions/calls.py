@@ -13,10 +13,9 @@ from typing import Any, Protocol
 import httpx
 from pydantic import SecretStr
 
-from app.settings_values import may_fetch
-
-from .gate import Gate
-from .interface import FaultKind, ProviderFault
+from app.config.types import may_fetch
+from app.sessions.gate import RateLimitGate
+from app.sessions.interface import FaultKind, ProviderFault
 
 # As long as the keys of a provider may take; behind each call stands an administrator.
 CALL_SECONDS = 5.0
@@ -29,7 +28,7 @@ MOST_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """What the provider sent. The body has not been looked at."""
 
     status: int
@@ -37,7 +36,7 @@ class Answer:
     body: bytes
 
 
-class Access(Protocol):
+class Authorization(Protocol):
     """The credentials of calls."""
 
     async def headers(self) -> Mapping[str, str]:
@@ -81,10 +80,10 @@ class Calls:
         self,
         client: httpx.AsyncClient,
         base_url: str,
-        access: Access,
+        access: Authorization,
         *,
         allow_http: bool,
-        gate: Gate,
+        gate: RateLimitGate,
     ) -> None:
         self._client = client
         self._base_url = base_url
@@ -101,7 +100,7 @@ class Calls:
         expect: Collection[int],
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> ApiResponse:
         """One call. Raises `ProviderFault` for a status that is not in ``expect``.
 
         Done twice where the first was refused for its credentials or by the limit: every call
@@ -127,12 +126,12 @@ class Calls:
                 break
         raise self._fault(answer)
 
-    def _may_repeat(self, answer: Answer, access: Mapping[str, str]) -> bool:
+    def _may_repeat(self, answer: ApiResponse, access: Mapping[str, str]) -> bool:
         if answer.status == 401:
             return self._access.refused(access)
         return answer.status == 429
 
-    def _fault(self, answer: Answer) -> ProviderFault:
+    def _fault(self, answer: ApiResponse) -> ProviderFault:
         return self._gate.fault() if answer.status == 429 else fault_of(answer.status)
 
 
@@ -146,7 +145,7 @@ def fault_of(status: int) -> ProviderFault:
 
 async def send(
     client: httpx.AsyncClient, method: str, url: str, *, allow_http: bool, **request: Any
-) -> Answer:
+) -> ApiResponse:
     """One request and its whole answer, whatever the status. Raises `ProviderFault`."""
     if not may_fetch(url, allow_http=allow_http):
         raise ProviderFault(FaultKind.UNEXPECTED, "not_https")
@@ -162,7 +161,7 @@ async def send(
                 body += chunk
                 if len(body) > LARGEST_ANSWER:
                     raise ProviderFault(FaultKind.UNEXPECTED, "too_large")
-            return Answer(response.status_code, response.headers, bytes(body))
+            return ApiResponse(response.status_code, response.headers, bytes(body))
     except (TimeoutError, httpx.TimeoutException):
         raise ProviderFault(FaultKind.UNAVAILABLE, "timeout") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError):

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from app.history.reading import Reading, needed
+from app.history.reading import AppReader, needed
 from app.history.streams import Entry, oldest_first
+from app.sessions.termination import AppDelivery, Termination
 from backchannel_logout import AppKeys, Event, EventKind, MalformedEvent, UnknownEvent
 from backchannel_logout.event import stream_id
-
-from .ending import Ending, Telling
 
 # How far the provider's clock may be behind ours: a token that says the user was signed out before
 # that is about an earlier logout, and sessions that began since are not dead. When the session was
@@ -20,7 +19,7 @@ _CLOCKS = 5
 MOST_ENTRIES = 200_000
 
 
-async def newest_id(reading: Reading, app: str) -> str:
+async def newest_id(reading: AppReader, app: str) -> str:
     """The id of the newest event of the app. Raises `Unreadable`."""
     key = AppKeys(app).events
     (answer,) = await reading.of_app(app, [("XREVRANGE", key, "+", "-", "COUNT", 1)])
@@ -29,8 +28,8 @@ async def newest_id(reading: Reading, app: str) -> str:
 
 
 async def telling(
-    reading: Reading, app: str, ending: Ending, names: Sequence[str], leeway: float
-) -> Telling | None:
+    reading: AppReader, app: str, ending: Termination, names: Sequence[str], leeway: float
+) -> AppDelivery | None:
     """How the app was told since the ending began; None: it was not. Raises `Unreadable`.
 
     ``names`` and ``leeway`` are those of the issuer. The stream is walked through only where there
@@ -58,7 +57,9 @@ async def telling(
     return None
 
 
-def _read(entry: Entry, ending: Ending, names: Sequence[str], leeway: float) -> Telling | None:
+def _read(
+    entry: Entry, ending: Termination, names: Sequence[str], leeway: float
+) -> AppDelivery | None:
     """The entry, if it ends this session."""
     entry_id, fields = entry
     try:
@@ -88,5 +89,7 @@ def _read(entry: Entry, ending: Ending, names: Sequence[str], leeway: float) -> 
     return _as_telling(event, entry_id)
 
 
-def _as_telling(event: Event, entry_id: str) -> Telling:
-    return Telling(event=entry_id, source=event.source, cutoff=event.cutoff, at=event.received_at)
+def _as_telling(event: Event, entry_id: str) -> AppDelivery:
+    return AppDelivery(
+        event=entry_id, source=event.source, cutoff=event.cutoff, at=event.received_at
+    )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
-from .interface import FaultKind, ProviderFault
+from app.sessions.interface import FaultKind, ProviderFault
 
 # Where the provider does not say for how long.
 UNKNOWN_PAUSE = 5.0
@@ -18,7 +18,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 LONGEST_WAIT = 2.0
 
 
-class Gate:
+class RateLimitGate:
     """Open until an answer says 429; then closed for as long as that says.
 
     ``clock`` is epoch seconds, ``monotonic`` measures the pause.

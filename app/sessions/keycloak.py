@@ -20,14 +20,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from .bulk import ROUNDS, checked, others_of
-from .calls import Answer, Calls
-from .interface import FaultKind, ProviderFault
-from .keycloak_shapes import ClientStats, Consent, NotFound, Realm, SessionShape
-from .lifecycle import with_lifetimes
-from .model import Lifetimes, Page, ProviderSession
-from .segment import segment
-from .shapes import is_a, read
+from app.sessions.bulk import ROUNDS, checked, others_of
+from app.sessions.calls import ApiResponse, Calls
+from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.keycloak_shapes import ClientStats, Consent, NotFound, Realm, SessionShape
+from app.sessions.lifecycle import with_lifetimes
+from app.sessions.model import Lifetimes, Page, ProviderSession
+from app.sessions.segment import segment
+from app.sessions.shapes import is_a, read
 
 # A search through the sessions of all users ends here: it is a help, not a way to work.
 SEARCH_PAGE, SEARCH_PAGES = 500, 20
@@ -167,7 +167,7 @@ class Keycloak:
         # It may be on a page that was not asked for: that is not "gone".
         raise ProviderFault(FaultKind.UNEXPECTED, "too_many_sessions")
 
-    async def _sessions(self, answer: Answer, offline: bool) -> tuple[ProviderSession, ...]:
+    async def _sessions(self, answer: ApiResponse, offline: bool) -> tuple[ProviderSession, ...]:
         shapes = read(tuple[SessionShape, ...], answer.body)
         if not shapes or offline:
             return tuple(one.session(self.issuer, offline) for one in shapes)
@@ -193,7 +193,7 @@ def _the_one(sessions: tuple[ProviderSession, ...], session_id: str) -> Provider
     return next((one for one in sessions if one.id == session_id), None)
 
 
-def _not_found(answer: Answer) -> bool:
+def _not_found(answer: ApiResponse) -> bool:
     """Whether Keycloak says so of a session or a user. Raises `ProviderFault` for another 404.
 
     A realm or a path that it does not know is a wrong setting, and says nothing of sessions.

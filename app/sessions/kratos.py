@@ -17,12 +17,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import Field
 
-from .bulk import checked, checked_one, end_each, others_of, sessions_of
-from .calls import Answer, Calls
-from .interface import FaultKind, ProviderFault
-from .model import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
-from .segment import NotAnId
-from .shapes import Id, Moment, Shape, is_a, read
+from app.sessions.bulk import checked, checked_one, end_each, others_of, sessions_of
+from app.sessions.calls import ApiResponse, Calls
+from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.model import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
+from app.sessions.segment import NotAnId
+from app.sessions.shapes import Id, Moment, Shape, is_a, read
 
 PAGE_SIZE = 250
 
@@ -141,7 +141,7 @@ class _NotFound(Shape):
     error: _Error
 
 
-def not_found(answer: Answer) -> bool:
+def not_found(answer: ApiResponse) -> bool:
     """Whether Kratos says that it is not there. Raises `ProviderFault` for another's 404."""
     if answer.status == 404 and not is_a(_NotFound, answer.body):
         raise ProviderFault(FaultKind.UNEXPECTED, "http_404")

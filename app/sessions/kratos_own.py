@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from .bulk import checked
-from .calls import Calls
-from .kratos import SessionShape, next_page, not_found, page_parameters, uuid
-from .model import Page, ProviderSession
-from .shapes import Shape, read
+from app.sessions.bulk import checked
+from app.sessions.calls import Calls
+from app.sessions.kratos import SessionShape, next_page, not_found, page_parameters, uuid
+from app.sessions.model import Page, ProviderSession
+from app.sessions.shapes import Shape, read
 
 
 class NoCredential(ValueError):

@@ -7,10 +7,10 @@ activity), its absolute limit (counted from the login). At the moment itself it 
 from dataclasses import replace
 from enum import StrEnum
 
-from .model import Lifetimes, ProviderSession
+from app.sessions.model import Lifetimes, ProviderSession
 
 
-class State(StrEnum):
+class SessionState(StrEnum):
     """What has become of a session."""
 
     ACTIVE = "active"
@@ -28,22 +28,22 @@ def ends_at(session: ProviderSession) -> float | None:
     return min(known, default=None)
 
 
-def state(session: ProviderSession | None, now: float) -> State:
+def state(session: ProviderSession | None, now: float) -> SessionState:
     """What has become of it at ``now``; None is a session that the provider does not know.
 
     Where several limits have passed, the one that passed first.
     """
     if session is None:
-        return State.ENDED
+        return SessionState.ENDED
     end = ends_at(session)
     if end is not None and end <= now:
-        return State.EXPIRED if end == session.expires_at else State.IDLE
-    return State.ACTIVE if session.active else State.ENDED
+        return SessionState.EXPIRED if end == session.expires_at else SessionState.IDLE
+    return SessionState.ACTIVE if session.active else SessionState.ENDED
 
 
 def is_active(session: ProviderSession | None, now: float) -> bool:
     """Whether its user can still sign in with it. Never true of an unknown session."""
-    return state(session, now) is State.ACTIVE
+    return state(session, now) is SessionState.ACTIVE
 
 
 def has_ended(session: ProviderSession | None, *, refresh_tokens: bool) -> bool:

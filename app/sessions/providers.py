@@ -2,17 +2,16 @@
 
 import httpx
 
-from app.settings import IssuerSettings
-from app.settings_sessions import SessionsSettings, realm_in
-
-from .access_token import ClientCredentials
-from .auth0 import Auth0
-from .calls import Access, Calls, NoAccess
-from .gate import Gate
-from .interface import SessionProvider
-from .keycloak import Keycloak
-from .kratos import Kratos
-from .kratos_own import OwnSessions
+from app.config.issuers import IssuerSettings
+from app.config.session_api import SessionsSettings, realm_in
+from app.sessions.access_token import ClientCredentials
+from app.sessions.auth0 import Auth0
+from app.sessions.calls import Authorization, Calls, NoAccess
+from app.sessions.gate import RateLimitGate
+from app.sessions.interface import SessionProvider
+from app.sessions.keycloak import Keycloak
+from app.sessions.kratos import Kratos
+from app.sessions.kratos_own import OwnSessions
 
 
 def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> SessionProvider | None:
@@ -30,7 +29,7 @@ def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> Sessi
             return _keycloak(issuer, sessions, client)
         case "kratos":
             access = NoAccess(sessions.the_secret)
-            calls = _calls(issuer, client, sessions.admin_url or "", access, Gate())
+            calls = _calls(issuer, client, sessions.admin_url or "", access, RateLimitGate())
             return Kratos(issuer.issuer, calls, lifespan=sessions.lifespan)
 
 
@@ -41,11 +40,11 @@ def own_sessions(issuer: IssuerSettings, client: httpx.AsyncClient) -> OwnSessio
         return None
     # A gate of its own: what users ask too often must not keep out administrators.
     url = sessions.public_url or issuer.issuer
-    return OwnSessions(issuer.issuer, _calls(issuer, client, url, NoAccess(), Gate()))
+    return OwnSessions(issuer.issuer, _calls(issuer, client, url, NoAccess(), RateLimitGate()))
 
 
 def _auth0(issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient) -> Auth0:
-    base, gate = (sessions.api_url or issuer.issuer).rstrip("/"), Gate()
+    base, gate = (sessions.api_url or issuer.issuer).rstrip("/"), RateLimitGate()
     token_url = sessions.token_url or f"{base}/oauth/token"
     audience = sessions.audience or f"{base}/api/v2/"
     access = _credentials(issuer, sessions, client, token_url, audience, gate)
@@ -56,7 +55,11 @@ def _keycloak(
     issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient
 ) -> Keycloak:
     base, realm = realm_in(issuer.issuer) or ("", "")
-    base, realm, gate = (sessions.api_url or base).rstrip("/"), sessions.realm or realm, Gate()
+    base, realm, gate = (
+        (sessions.api_url or base).rstrip("/"),
+        sessions.realm or realm,
+        RateLimitGate(),
+    )
     # By the address of the API: the issuer's name may lead through a proxy for users.
     token_url = sessions.token_url or f"{base}/realms/{realm}/protocol/openid-connect/token"
     access = _credentials(issuer, sessions, client, token_url, None, gate)
@@ -69,7 +72,7 @@ def _credentials(
     client: httpx.AsyncClient,
     token_url: str,
     audience: str | None,
-    gate: Gate,
+    gate: RateLimitGate,
 ) -> ClientCredentials:
     if sessions.client_id is None or sessions.the_secret is None:
         raise ValueError("settings that were not loaded: no client_id or secret for sessions")
@@ -85,6 +88,10 @@ def _credentials(
 
 
 def _calls(
-    issuer: IssuerSettings, client: httpx.AsyncClient, base: str, access: Access, gate: Gate
+    issuer: IssuerSettings,
+    client: httpx.AsyncClient,
+    base: str,
+    access: Authorization,
+    gate: RateLimitGate,
 ) -> Calls:
     return Calls(client, base.rstrip("/"), access, allow_http=issuer.allow_http, gate=gate)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Found(StrEnum):
+class CanaryCheck(StrEnum):
     """What became of the canary's session."""
 
     OK = "ok"

@@ -13,8 +13,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from .cells import Cells, Labels
-from .metrics import ALL, Family, Metric
+from app.telemetry.metrics import ALL, Family, Metric
+from app.telemetry.shared_counters import Cells, Labels
 
 Gauge = tuple[str, list[str], float]
 """A gauge's name, the values of its labels, and its own; goes through JSON as it is."""

@@ -10,8 +10,8 @@ import hashlib
 import secrets
 from typing import Any
 
-from app.settings import Settings
-from backchannel_logout.connection import AsyncClient
+from app.config.model import Settings
+from backchannel_logout.redis.connection import AsyncClient
 
 HASH_KEY = "bcl:v1:hash_key"
 """Where in Redis the key is, if the settings have none: 64 hexadecimal digits, made once."""

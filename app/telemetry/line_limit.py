@@ -14,9 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from app.log import new_log
-
-from .fairness import Fair
-from .refusals import SHARES, share_of
+from app.telemetry.fair_quota import FairQuota
+from app.telemetry.refusals import SHARES, share_of
 
 log = new_log("app.backchannel")
 
@@ -39,7 +38,7 @@ class LineLimit:
         self.on_left_out: Callable[[int], None] = lambda _: None
         """Counts lines that are not logged."""
         self._fair = {
-            name: Fair(MAX_LINES / workers * share, WINDOW_SECONDS, monotonic)
+            name: FairQuota(MAX_LINES / workers * share, WINDOW_SECONDS, monotonic)
             for name, share in SHARES.items()
         }
         self._left_out: Counter[_Kind] = Counter()

@@ -13,9 +13,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.responses import Response
 
 from app import __version__
-from app.spans import PREFIX
-
-from .story import Story
+from app.telemetry.attempt_log import AttemptRecord
+from app.tracing import PREFIX
 
 NAME = "backchannel-logout-receiver"
 
@@ -32,7 +31,7 @@ class RequestSpans:
 
     @contextlib.contextmanager
     def of(
-        self, headers: Mapping[str, str], story: Story
+        self, headers: Mapping[str, str], story: AttemptRecord
     ) -> Iterator[Callable[[Response], Response]]:
         """A span for as long as the request is at work, told by its story and its answer, which
         goes through what this gives."""

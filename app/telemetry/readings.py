@@ -13,18 +13,17 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
+from app.config.model import Settings
 from app.log import new_log
-from app.publish.app_sizes import BEYOND_ANSWER, COMMANDS, size_commands, sizes_of
-from app.publish.bounded import AnswerTooLarge
-from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
-from app.publish.redis_link import REDIS_SECONDS, RedisLink
 from app.revocation import keys_of
-from app.settings import Settings
+from app.store.app_sizes import BEYOND_ANSWER, COMMANDS, size_commands, sizes_of
+from app.store.bounded import AnswerTooLarge
+from app.store.errors import EXCHANGE_FAULTS, fault_of
+from app.store.topology import REDIS_SECONDS, RedisTopology
+from app.telemetry.counters import Counters
+from app.telemetry.quiet_periods import QuietPeriods
 from backchannel_logout.readers import Reader, ReaderKind, is_active
 from backchannel_logout.receipts import Receipt
-
-from .silence import Silence
-from .tally import Tally
 
 log = new_log(__name__)
 
@@ -85,8 +84,8 @@ class Readings:
     def __init__(
         self,
         settings: Settings,
-        link: RedisLink,
-        tally: Tally,
+        link: RedisTopology,
+        tally: Counters,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,7 +93,7 @@ class Readings:
         self._tally = tally
         self._clock = clock
         self.apps = {one.app: AppReading() for issuer in settings.issuers for one in issuer.clients}
-        self.silence = {issuer.issuer: Silence() for issuer in settings.issuers}
+        self.silence = {issuer.issuer: QuietPeriods() for issuer in settings.issuers}
         self._told: set[tuple[str, str, str | None]] = set()
 
     async def keep_reading(self) -> None:

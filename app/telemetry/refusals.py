@@ -17,17 +17,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from app.config.model import Settings
 from app.errors import OUTAGE_SENTENCES, SENTENCES, Outage, Reason
 from app.log import new_log
-from app.publish.redis_fault import EXCHANGE_FAULTS, fault_of
-from app.publish.redis_link import REDIS_SECONDS
-from app.settings import Settings
+from app.store.errors import EXCHANGE_FAULTS, fault_of
+from app.store.topology import REDIS_SECONDS
+from app.telemetry.fair_quota import FairQuota
+from app.telemetry.hashes import KeyedHash
+from app.telemetry.sanitize import audiences, number, text
 from app.tokens.signed_jwt import UnverifiedJwt
-from backchannel_logout.connection import AsyncClient
-
-from .fairness import Fair
-from .hashes import KeyedHash
-from .shown import audiences, number, text
+from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
 
@@ -134,7 +133,9 @@ class Refusals:
         # A seventh: after a burst, what comes evenly for the rest fills seven times as much.
         seconds = settings.event_retention / 7
         own = self._max_len / settings.workers / 8
-        self._fair = {kind: Fair(own * share, seconds, monotonic) for kind, share in SHARES.items()}
+        self._fair = {
+            kind: FairQuota(own * share, seconds, monotonic) for kind, share in SHARES.items()
+        }
         self._waiting: deque[dict[str, str]] = deque()
         self._arrived = asyncio.Event()
         self._trimmed_at = float("-inf")

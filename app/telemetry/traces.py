@@ -19,10 +19,9 @@ from typing import Any, Protocol
 from starlette.responses import Response
 
 from app import __version__
-from app.settings import Settings
-from app.spans import switch
-
-from .story import Story
+from app.config.model import Settings
+from app.telemetry.attempt_log import AttemptRecord
+from app.tracing import switch
 
 # At the end, for what was not sent yet; a collector that is away must not hold up a stop.
 _LAST_SECONDS = 2.0
@@ -36,7 +35,7 @@ class Tracing(Protocol):
     """Makes the span of a request, and tells the story its trace's id."""
 
     def of(
-        self, headers: Mapping[str, str], story: Story
+        self, headers: Mapping[str, str], story: AttemptRecord
     ) -> AbstractContextManager[Callable[[Response], Response]]:
         """For as long as the request is at work; what it gives is told the answer."""
 
@@ -51,7 +50,7 @@ def tracing(settings: Settings, exporter: Any = None) -> Iterator[Tracing | None
         yield None
         return
     try:
-        from .otel import NAME, RequestSpans, provider_of  # noqa: PLC0415  only where wanted
+        from app.telemetry.otel import NAME, RequestSpans, provider_of  # noqa: PLC0415  only where wanted
 
         provider = provider_of(exporter)
     except ImportError:

@@ -8,9 +8,9 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
+from app.config.compiled import PlainClient, PlainIssuer
+from app.config.types import SHARED_SECRET
 from app.errors import Reason, TokenRefused
-from app.settings_plain import PlainClient, PlainIssuer
-from app.settings_values import SHARED_SECRET
 
 
 def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: PlainIssuer) -> None:

@@ -8,11 +8,10 @@ here; `epk` alone is read of what a header may bring for keys.
 
 from collections.abc import Mapping, Sequence
 
+from app.config.issuers import IssuerSettings
+from app.config.secrets import DecryptionKey
 from app.errors import Reason, TokenRefused
-from app.settings import IssuerSettings
-from app.settings_secrets import DecryptionKey
-
-from . import signed_jwt
+from app.tokens import signed_jwt
 
 ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES")
 METHODS = ("A128CBC-HS256", "A256GCM")
@@ -35,7 +34,7 @@ class Opener:
         )
         self._private = {}
         if self.keys:
-            from .private_key import PrivateKey  # noqa: PLC0415  it brings a library along
+            from app.tokens.private_key import PrivateKey  # noqa: PLC0415  it brings a library along
 
             self._private = {key: PrivateKey(key.alg, key.pem) for key in self.keys}
 

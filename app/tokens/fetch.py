@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 
-from app.settings_values import may_fetch
-from app.words import shown
+from app.config.types import may_fetch
+from app.formatting import shown
 
 # A provider that needs longer is down; the keys that are cached serve meanwhile.
 FETCH_SECONDS = 5.0

@@ -8,7 +8,7 @@ key that the provider signs with, and none that the provider's own tokens would 
 
 from collections.abc import Callable
 
-from .jwks import KeySet
+from app.tokens.jwks import KeySet
 
 BUDGET_BURST = 3
 BUDGET_INTERVAL = 30.0

@@ -2,11 +2,10 @@
 
 import asyncio
 
-from app.settings import IssuerSettings
-
-from .fetch import new_client
-from .jwks import KeySet
-from .provider_keys import KeyState, ProviderKeys
+from app.config.issuers import IssuerSettings
+from app.tokens.fetch import new_client
+from app.tokens.jwks import KeySet
+from app.tokens.provider_keys import KeyState, ProviderKeys
 
 
 class FixedKeys(ProviderKeys):

@@ -23,8 +23,7 @@ from jwt.algorithms import (
 from jwt.exceptions import InvalidKeyError
 
 from app.errors import LibraryPanic, fault_of
-
-from .verification_cost import TriedKeys, cost_of_curve, cost_of_rsa
+from app.tokens.verification_cost import TriedKeys, cost_of_curve, cost_of_rsa
 
 # RFC 7518 section 3.3: a key of 2048 bits or larger must be used.
 _SMALLEST_RSA_BITS = 2048
@@ -78,7 +77,7 @@ _PKCS1V15_HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-class Proof(Enum):
+class KeyMatch(Enum):
     """What a key set says of a signature."""
 
     VERIFIED = "verified"
@@ -141,20 +140,20 @@ class KeySet:
         """Whether a key of this name is there: then `prove` is final."""
         return kid in self._by_kid
 
-    def prove(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> Proof:
+    def prove(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> KeyMatch:
         """Check a signature. ``alg`` must have been compared with the issuer's list before."""
         named = self._all if kid is None else self._by_kid.get(kid)
         if named is None:
-            return Proof.NO_KEY
+            return KeyMatch.NO_KEY
         fitting = named.get(alg, ())
         for key in fitting:
             if _verifies(alg, key.key, signing_input, signature):
                 if self.unproved:
                     self._proved(key)
-                return Proof.VERIFIED
+                return KeyMatch.VERIFIED
         if kid is None:
-            return Proof.NO_KEY
-        return Proof.WRONG if fitting else Proof.KEY_MISMATCH
+            return KeyMatch.NO_KEY
+        return KeyMatch.WRONG if fitting else KeyMatch.KEY_MISMATCH
 
     def _proved(self, key: VerificationKey) -> None:
         calls = [call for one, call in self.unproved if one == key]

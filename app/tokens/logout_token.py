@@ -7,10 +7,9 @@ right value? ``null`` is not an object, ``true`` is not a number.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
+from app.config.compiled import PlainIssuer
 from app.errors import Reason, TokenRefused
-from app.settings_plain import PlainIssuer
-
-from .signed_jwt import SignedClaims
+from app.tokens.signed_jwt import SignedClaims
 
 _NUMBERS = (int, float)  # a tuple: a union would be built anew for each question
 

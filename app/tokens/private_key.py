@@ -6,8 +6,7 @@ from joserfc.jwe import JWERegistry, decrypt_compact
 from joserfc.jwk import ECKey, RSAKey
 
 from app.errors import fault_of
-
-from .encrypted_jwt import ALGORITHMS, METHODS
+from app.tokens.encrypted_jwt import ALGORITHMS, METHODS
 
 # Unknown members are ignored (RFC 7516 section 4), for the names of claims may be repeated there.
 # What is not in `algorithms` does not exist for the library: no `zip`, no other `alg` or `enc`.

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from app.config.issuers import IssuerSettings
 from app.log import new_log
-from app.settings import IssuerSettings
-from app.spans import span
-
-from .fetch import FetchFailed, fetch_document, other_issuer
-from .fetch_budget import BUDGET_INTERVAL, Charge, FetchBudget
-from .jwks import KeySet, NotAKeySet, read_key_set
+from app.tokens.fetch import FetchFailed, fetch_document, other_issuer
+from app.tokens.fetch_budget import BUDGET_INTERVAL, Charge, FetchBudget
+from app.tokens.jwks import KeySet, NotAKeySet, read_key_set
+from app.tracing import span
 
 log = new_log(__name__)
 

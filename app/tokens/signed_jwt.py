@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from app.config.compiled import PlainIssuer
+from app.config.types import SHARED_SECRET
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
-from app.settings_plain import PlainIssuer
-from app.settings_values import SHARED_SECRET
-
-from .client_algorithms import check_alg, is_signed_by_secret
-from .jwks import KeySet, Proof
-from .provider_keys import LONGEST_WAIT, ProviderKeys
-from .strict_json import NotStrictJson, strict_object
+from app.tokens.client_algorithms import check_alg, is_signed_by_secret
+from app.tokens.jwks import KeyMatch, KeySet
+from app.tokens.provider_keys import LONGEST_WAIT, ProviderKeys
+from app.tokens.strict_json import NotStrictJson, strict_object
 
 _Issuer = TypeVar("_Issuer")
 
@@ -185,7 +184,7 @@ async def verify(
     proof = _prove(jwt, keys.current())
     # The fetch under way may have begun before the provider published the key: hence two.
     for fetch in (keys.joined, keys.fetched):
-        if proof is not Proof.NO_KEY:
+        if proof is not KeyMatch.NO_KEY:
             break
         proof = _prove(jwt, await fetch(until))
     return _concluded(proof, jwt, issuer, keys, arrived_at)
@@ -207,7 +206,7 @@ def verify_by(jwt: UnverifiedJwt, issuer: PlainIssuer, key_set: KeySet) -> Signe
     if header["alg"] == SHARED_SECRET:
         return _verify_by_secret(jwt, issuer)
     proof = key_set.prove(header["alg"], header["kid"], jwt.signing_input, jwt.signature)
-    if proof is not Proof.VERIFIED:
+    if proof is not KeyMatch.VERIFIED:
         raise TokenRefused(_REFUSALS[proof])
     return SignedClaims(jwt.unverified_claims, header, issuer)
 
@@ -231,13 +230,13 @@ def _verify_by_secret(jwt: UnverifiedJwt, issuer: PlainIssuer) -> SignedClaims:
 
 
 def _concluded(
-    proof: Proof,
+    proof: KeyMatch,
     jwt: UnverifiedJwt,
     issuer: PlainIssuer,
     keys: ProviderKeys,
     arrived_at: float,
 ) -> SignedClaims:
-    if proof is Proof.VERIFIED:
+    if proof is KeyMatch.VERIFIED:
         return SignedClaims(jwt.unverified_claims, jwt.unverified_header, issuer)
     if proof in _REFUSALS:
         raise TokenRefused(_REFUSALS[proof])
@@ -246,11 +245,11 @@ def _concluded(
     raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
 
 
-_REFUSALS = {Proof.WRONG: Reason.SIGNATURE, Proof.KEY_MISMATCH: Reason.KEY_MISMATCH}
+_REFUSALS = {KeyMatch.WRONG: Reason.SIGNATURE, KeyMatch.KEY_MISMATCH: Reason.KEY_MISMATCH}
 
 
-def _prove(jwt: UnverifiedJwt, key_set: KeySet | None) -> Proof:
+def _prove(jwt: UnverifiedJwt, key_set: KeySet | None) -> KeyMatch:
     if key_set is None:
-        return Proof.NO_KEY
+        return KeyMatch.NO_KEY
     header = jwt.unverified_header
     return key_set.prove(header["alg"], header.get("kid"), jwt.signing_input, jwt.signature)

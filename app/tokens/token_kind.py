@@ -7,7 +7,7 @@ in the header (RFC 9068, RFC 8417), in a claim of their own (Keycloak's ``typ``)
 from collections.abc import Mapping
 from typing import Any
 
-from .logout_token import EVENT
+from app.tokens.logout_token import EVENT
 
 ID_TOKEN = "an ID token"
 ACCESS_TOKEN = "an access token"

@@ -16,7 +16,7 @@ async def end_orphan(data_dir: Path) -> None:
     """End the server of ``data_dir`` if it still runs, and wait for its end.
 
     It holds ``server.lock`` for as long as it lives and writes ``server.pid`` soon after its
-    start; see `app.embedded`.
+    start; see `app.devtools.embedded_redis`.
     """
     deadline = time.monotonic() + _SECONDS
     while _is_locked(data_dir / "server.lock") and time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from app.embedded import path_with_wheel_first
+from app.devtools.embedded_redis import path_with_wheel_first
 
 from .orphan import end_orphan
 from .ports import Ports, url

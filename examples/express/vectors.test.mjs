@@ -9,7 +9,7 @@ import {
   remembered, reportCommands, sidMarkerOf,
 } from './guard.mjs';
 
-const file = new URL('../../client/contract/vectors.json', import.meta.url);
+const file = new URL('../../contract/vectors.json', import.meta.url);
 const vectors = JSON.parse(readFileSync(file, 'utf8'));
 
 function each(part, cases, claim) {

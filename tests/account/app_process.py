@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.account.stage import SHOP_TOKEN, AccountScene
+from tests.account.account_fixture import SHOP_TOKEN, AccountScene
 from tests.support.receiver import ROOT, clean_environment, wait_for
 from tests.support.redis_server import free_port
 
@@ -17,7 +17,7 @@ from tests.support.redis_server import free_port
 def running_apps(scene: AccountScene, *kinds: str) -> Iterator[dict[str, str]]:
     """The address of each; they start at the same time."""
     environ = clean_environment() | {
-        "PYTHONPATH": f"{ROOT}:{ROOT}/client", "ACCOUNT_URL": scene.url,
+        "PYTHONPATH": f"{ROOT}:{ROOT}/clients/python", "ACCOUNT_URL": scene.url,
         "ACCOUNT_TOKEN": SHOP_TOKEN, "REDIS_URL": scene.redis_url, "APP": "shop",
     }  # fmt: skip
     ports = {kind: free_port() for kind in kinds}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.account.stage import AccountScene, account_scene
+from tests.account.account_fixture import AccountScene, account_scene
 
 
 @pytest.fixture(scope="module")

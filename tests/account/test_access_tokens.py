@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.account.stage import AUDIENCE, SCOPE, AccountScene, now
+from tests.account.account_fixture import AUDIENCE, SCOPE, AccountScene, now
 from tests.support.provider import ABSENT, EVENT, private_key
 
 

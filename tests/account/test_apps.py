@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.account.account_fixture import USER_PACE, AccountScene
 from tests.account.app_process import running_apps, sign_in_query
-from tests.account.stage import USER_PACE, AccountScene
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

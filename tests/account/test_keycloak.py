@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.account.stage import SHOP_TOKEN, now, said
+from tests.account.account_fixture import SHOP_TOKEN, now, said
 from tests.support import keycloak_api
 from tests.support.keycloak_api import KeycloakApi
 from tests.support.receiver import Receiver, config, wait_for

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.account.stage import SHOP_TOKEN, USER_PACE, now, said
+from tests.account.account_fixture import SHOP_TOKEN, USER_PACE, now, said
 from tests.support.kratos_api import KratosApi
 from tests.support.receiver import Receiver, wait_for
 from tests.support.redis_server import RedisServer

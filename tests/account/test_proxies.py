@@ -7,7 +7,7 @@ import pytest
 
 from backchannel_logout.account import AccountProxy
 from backchannel_logout.session import MEMBER
-from tests.account.stage import SHOP_TOKEN, AccountScene
+from tests.account.account_fixture import SHOP_TOKEN, AccountScene
 from tests.support.redis_server import free_port
 
 SAME = {"x-requested-with": "test", "sec-fetch-site": "same-origin"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.account.stage import AccountScene, account_scene
+from tests.account.account_fixture import AccountScene, account_scene
 from tests.support.rights import documented_rights
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from backchannel_logout.account import AccountProxy
-from tests.account.stage import (
+from tests.account.account_fixture import (
     BOB,
     NEWS_TOKEN,
     ORIGIN,

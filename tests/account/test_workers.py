@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.account.stage import account_scene
+from tests.account.account_fixture import account_scene
 from tests.support.receiver import run_app
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.admin.api_stage import ApiScene, api_scene
+from tests.admin.api_fixture import ApiScene, api_scene
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from app.admin.access import Access, new_token
-from app.admin.failures import (
+from app.admin.auth_throttle import (
     MOST_BY_KNOWN_PEER,
     MOST_BY_PEER,
     MOST_OF_ALL,
     MOST_PEERS,
     WINDOW_SECONDS,
-    Failures,
+    AuthThrottle,
 )
-from app.admin.faults import ApiFault
+from app.web.errors import ApiFault
 
 TOKEN = "the-admin-token-of-this-test"
 GOOD = {"host": "localhost:9000", "authorization": f"Bearer {TOKEN}"}
@@ -189,7 +189,7 @@ def test_many_wrong_peers_shut_out_strangers_and_nobody_who_was_right_before() -
 
 
 def test_the_memory_of_peers_is_bounded() -> None:
-    failures = Failures(Clock())
+    failures = AuthThrottle(Clock())
     for n in range(2 * MOST_PEERS):
         failures.wrong(f"peer {n}")
         failures.right(f"friend {n}")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import TOKEN, ApiScene, api_scene, users
+from tests.admin.api_fixture import TOKEN, ApiScene, api_scene, users
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 

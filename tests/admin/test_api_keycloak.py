@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.admin.api_stage import TOKEN
+from tests.admin.api_fixture import TOKEN
 from tests.support import keycloak_api
 from tests.support.keycloak_api import KeycloakApi
 from tests.support.receiver import Receiver, config, wait_for

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.api_stage import ALICE, Listener, api_scene
+from tests.admin.api_fixture import ALICE, Listener, api_scene
 from tests.support.rights import documented_rights
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import ALICE, ApiScene, api_scene, users
+from tests.admin.api_fixture import ALICE, ApiScene, api_scene, users
 from tests.support.api_server import Response
 from tests.support.auth0_api import ALL_SCOPES, limited
 from tests.support.auth0_api import fault as auth0_fault

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import ALICE, Listener, api_scene, users
+from tests.admin.api_fixture import ALICE, Listener, api_scene, users
 from tests.support.api_server import Response
 from tests.support.auth0_api import fault as auth0_fault
 from tests.support.receiver import wait_for

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import TOKEN, ApiScene, Listener, api_scene
+from tests.admin.api_fixture import TOKEN, ApiScene, Listener, api_scene
 from tests.support.listening import event
 from tests.support.receiver import wait_for
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.api_stage import ApiScene, Listener, Tenant
-from tests.admin.api_stage import settings as one_issuer
+from tests.admin.api_fixture import ApiScene, Listener, Tenant
+from tests.admin.api_fixture import settings as one_issuer
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver
 from tests.support.redis_server import RedisServer

@@ -15,13 +15,13 @@ from app.admin.feed import FeedRoutes
 from app.admin.openapi import document
 from app.admin.overview import OverviewRoutes
 from app.admin.revocations import RevocationRoutes
-from app.admin.sessions import SessionRoutes
-from tests.admin.api_stage import ALICE, TOKEN, ApiScene
+from app.admin.sessions import OperatorSessionRoutes
+from tests.admin.api_fixture import ALICE, TOKEN, ApiScene
 
 
 def routes_of_the_code() -> set[tuple[str, str]]:
     found: list[Route] = []
-    for kind in (FeedRoutes, OverviewRoutes, RevocationRoutes, SessionRoutes):
+    for kind in (FeedRoutes, OverviewRoutes, RevocationRoutes, OperatorSessionRoutes):
         found += kind.__new__(kind).routes
     return {
         (route.path, method.lower())

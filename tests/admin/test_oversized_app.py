@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.admin.api_stage import TOKEN
+from tests.admin.api_fixture import TOKEN
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, run_app, wait_for
 from tests.support.rights import documented_rights

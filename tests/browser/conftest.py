@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
+from tests.account.account_fixture import AccountScene, account_scene
 from tests.account.app_process import running_apps
-from tests.account.stage import AccountScene, account_scene
 from tests.console.browser import chromium
 
 

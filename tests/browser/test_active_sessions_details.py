@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.account.account_fixture import AccountScene
 from tests.account.app_process import sign_in_query
-from tests.account.stage import AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.support.auth0_api import stamp
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.account.stage import USER_PACE, AccountScene
+from tests.account.account_fixture import USER_PACE, AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.support.auth0_api import fault, limited
 from tests.support.receiver import wait_for

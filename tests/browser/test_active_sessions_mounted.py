@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.account.account_fixture import AccountScene
 from tests.account.app_process import running_apps
-from tests.account.stage import AccountScene
 from tests.browser.visit import visit
 from tests.support.receiver import wait_for
 

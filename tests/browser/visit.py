@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.account.account_fixture import AccountScene
 from tests.account.app_process import sign_in_query
-from tests.account.stage import AccountScene
 from tests.console.browser import DESKTOP, open_page
 
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:128.0) Gecko/20100101 Firefox/128.0"

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from app.canary.issuer import ISSUER, Signer, with_canary
-from app.settings import Settings, SettingsFault, load
-from app.settings_canary import CanarySettings
-from app.telemetry.canary_found import Found
+from app.config.canary import CanarySettings
+from app.config.load import SettingsFault, load
+from app.config.model import Settings
+from app.telemetry.canary_found import CanaryCheck
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, wait_for
@@ -84,7 +85,7 @@ def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
     found = canary_of(service)
     assert (found["app"], found["failures"]) == ("canary", 0), service.log
     last = found["last"]
-    assert last["outcome"] == Found.OK
+    assert last["outcome"] == CanaryCheck.OK
     assert 0 < last["to_answer"] <= last["to_marker"] <= last["to_receipt"] < 3
     with redis_server.client() as look:
         assert look.xlen(AppKeys("canary").events) >= 2
@@ -112,7 +113,9 @@ def test_a_redis_that_comes_later_and_empty_is_no_wrong_address(
     try:
         wait_for(lambda: canary_of(service)["tries"] >= 1, "it has tried", service)
         redis_server.start()
-        wait_for(lambda: canary_of(service)["last"]["outcome"] == Found.OK, "all is well", service)
+        wait_for(
+            lambda: canary_of(service)["last"]["outcome"] == CanaryCheck.OK, "all is well", service
+        )
         assert "no receiver has written" not in service.log
     finally:
         service.stop()
@@ -137,14 +140,18 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
         redis_server.stop()
         # The try that Redis died under may have failed in another way.
         wait_for(
-            lambda: canary_of(receiver)["last"]["outcome"] == Found.NO_MARKER, "it fails", receiver
+            lambda: canary_of(receiver)["last"]["outcome"] == CanaryCheck.NO_MARKER,
+            "it fails",
+            receiver,
         )
         assert canary_of(receiver)["failures"]
         assert Scrape(receiver).one("bcl_canary_tries_total", outcome="no_marker") >= 1
         assert Scrape(receiver).one("bcl_canary_failures_in_a_row") >= 1
         assert receiver.readyz().status_code == 200
         redis_server.start()
-        wait_for(lambda: canary_of(receiver)["last"]["outcome"] == Found.OK, "well again", receiver)
+        wait_for(
+            lambda: canary_of(receiver)["last"]["outcome"] == CanaryCheck.OK, "well again", receiver
+        )
         assert Scrape(receiver).one("bcl_canary_failures_in_a_row") == 0
     finally:
         receiver.stop(signal.SIGKILL)
@@ -178,7 +185,7 @@ def test_it_is_well_with_the_redis_rights_of_the_documentation(
     try:
         receiver.start()
         wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
-        assert canary_of(receiver)["last"]["outcome"] == Found.OK, receiver.log
+        assert canary_of(receiver)["last"]["outcome"] == CanaryCheck.OK, receiver.log
         assert "NOPERM" not in receiver.log
         assert "can not be reported" not in receiver.log
     finally:

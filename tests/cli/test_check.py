@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from app.cli.check_redis_access import access_rows, encryption_rows
-from app.cli.table import Verdict
-from app.publish.redis_fault import WAITAOF_MISSING
-from app.publish.redis_link import connect
+from app.cli.table import CheckVerdict
+from app.formatting import FETCH_FAULTS
+from app.store.errors import WAITAOF_MISSING
+from app.store.topology import connect
 from app.tokens import fetch, provider_keys
-from app.words import FETCH_FAULTS
-from backchannel_logout.connection import aclose
+from backchannel_logout.redis.connection import aclose
+from tests.cli.conftest import Ended, Run
 from tests.support.provider import Provider
 from tests.support.receiver import config, run_app
 from tests.support.redis_server import RedisServer, free_port
-
-from .conftest import Ended, Run
 
 SECRET = "hunter2-is-my-password"
 
@@ -329,7 +328,7 @@ async def test_a_server_that_does_not_answer_strangers_is_not_called_protected(
     finally:
         await asyncio.to_thread(redis_server.thaw)
         await aclose(redis)
-    assert row.verdict is Verdict.UNKNOWN
+    assert row.verdict is CheckVerdict.UNKNOWN
 
 
 def test_a_default_user_without_a_password_is_a_fault_beside_others_with_one(

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.addresses import PATH as SERVED
 from app.cli.check_discovery import PATH
+from app.server.sockets import PATH as SERVED
+from tests.cli.conftest import Ended, Run
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer, free_port
-
-from .conftest import Ended, Run
 
 
 def rows(ended: Ended, beginning: str) -> list[tuple[str, str]]:

@@ -3,14 +3,13 @@
 import pytest
 
 from app.cli.check_sessions import duration
-from tests.sessions.stages import Api, table_of
+from tests.cli.conftest import Ended, Run
+from tests.sessions.provider_fixtures import Api, table_of
 from tests.support.auth0_api import Auth0Api
 from tests.support.keycloak_api import KeycloakApi
 from tests.support.kratos_api import KratosApi
 from tests.support.provider import Provider
 from tests.support.redis_server import RedisServer
-
-from .conftest import Ended, Run
 
 
 def settings_of(

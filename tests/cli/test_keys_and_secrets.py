@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 
 from app.errors import Reason
+from tests.cli.conftest import Ended, Run
+from tests.cli.test_explain import REDIS_URL, RULES, outcomes
 from tests.support.encryption import EC, RSA, decryption_key, encrypt, write_jwk
 from tests.support.provider import Provider, encode_parts, private_key
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer
 from tests.tokens.cases_encrypted import SECRET
-
-from .conftest import Ended, Run
-from .test_explain import REDIS_URL, RULES, outcomes
 
 CLIENT = 'client_id = "shop-web", app = "shop"'
 HS256 = f'[{{{CLIENT}, algorithms = ["HS256"], client_secret = "{SECRET}"}}]'

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.history.notes import AUDIT
+from app.history.audit_stream import AUDIT
 from backchannel_logout import AppKeys, Event, Reader, ReaderKind, Session, SessionGuard
+from tests.cli.conftest import Run
 from tests.support.proxy import Proxy
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, new_app
-
-from .conftest import Run
 
 WHY = ("--reason", "lost laptop", "--by", "anna")
 

@@ -12,16 +12,15 @@ import pytest
 
 from app import __version__
 from app.cli import main
+from tests.cli.conftest import Run
 from tests.support.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, crashes, run_app, wait_for
 from tests.support.redis_server import RedisServer, free_port
 
-from .conftest import Run
-
 # -- start ---------------------------------------------------------------------------------
 
 NOT_AT_START = (
-    "jinja2", "ua_parser", "joserfc", "app.fleet", "app.admin.api", "app.account.api",
+    "jinja2", "ua_parser", "joserfc", "app.runtime.supervisor", "app.admin.api", "app.account.api",
     "app.sessions", "app.canary.canary", "app.history", "app.cli.check", "app.telemetry.otel",
     "rich", "pygments", "opentelemetry", "backchannel_logout.guard", "backchannel_logout.listening",
 )  # fmt: skip
@@ -29,12 +28,12 @@ NOT_AT_START = (
 
 @pytest.mark.slow
 def test_what_is_not_switched_on_is_not_imported_at_a_start() -> None:
-    code = "import sys, app.lean; from app.cli import serve; print(*sys.modules)"
+    code = "import sys, app.runtime.import_diet; from app.cli import serve; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     imported = done.stdout.split()
-    assert "app.service" in imported
+    assert "app.runtime.serve" in imported
     assert set(NOT_AT_START).isdisjoint(imported)
 
 
@@ -43,13 +42,14 @@ def test_what_is_not_switched_on_is_not_imported_at_a_start() -> None:
     "code",
     [
         "from app.cli import main; assert not gc.isenabled(); main(['serve', '--config', 'none'])",
-        "import app.worker",
+        "import app.runtime.worker",
     ],
     ids=["command", "worker"],
 )
 def test_garbage_is_collected_once_all_is_imported(code: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"import app.lean, gc; {code}; print(gc.isenabled())"],
+        [sys.executable, "-c",
+         f"import app.runtime.import_diet, gc; {code}; print(gc.isenabled())"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split()[-1] == "True"

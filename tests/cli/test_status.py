@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys, Reader, ReaderKind, Session, SessionGuard
+from tests.cli.conftest import Ended, Run
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, new_app, revocation
-
-from .conftest import Ended, Run
 
 
 def verdicts(ended: Ended) -> dict[str, str]:

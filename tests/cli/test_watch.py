@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from app.canary.issuer import ISSUER as CANARY
-from app.history.notes import REFUSED
+from app.history.audit_stream import REFUSED
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import AppKeys
+from tests.cli.conftest import Run
 from tests.support.receiver import ROOT, clean_environment, config, wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, revocation
-
-from .conftest import Run
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.publish.redis_link import RedisLink, connect
-from app.publish.store import Store
+from app.store.store import Store
+from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, AsyncSessionGuard, remember
 from backchannel_logout.asgi import RECHECK, BackchannelLogoutMiddleware
 from tests.support.redis_server import RedisServer
@@ -46,7 +46,7 @@ class Site:
     async def log_out(self, sid: str) -> None:
         """As the receiver does: the marker, and the event that tells of it."""
         store = Store(
-            link := RedisLink(connect(self.redis_server.url)), apps={self.keys.app: 3600},
+            link := RedisTopology(connect(self.redis_server.url)), apps={self.keys.app: 3600},
             event_retention=3600, event_max_len=1000, clock=time.time,
         )  # fmt: skip
         [answer] = await store.write([revocation(self.keys.app, sid=sid, since=int(time.time()))])

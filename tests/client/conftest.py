@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
+from tests.client.asgi_site import NewSite, sites
 from tests.support.guards import KINDS, WarmGuard
 from tests.support.listening import Stream
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import Shelf
-
-from .asgi_site import NewSite, sites
 
 NewShelf = Callable[[RedisServer], Awaitable[Shelf]]
 NewWarmGuard = Callable[..., WarmGuard]

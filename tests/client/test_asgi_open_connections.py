@@ -9,9 +9,8 @@ import websockets
 
 from backchannel_logout import asgi
 from backchannel_logout.asgi import SESSION_ENDED, TRY_AGAIN_LATER
+from tests.client.asgi_site import NewSite, Site
 from tests.support.redis_server import RedisServer
-
-from .asgi_site import NewSite, Site
 
 # A logout closes what is open within a second; one that no event tells, within three. The rest is
 # for a busy machine.

@@ -1,4 +1,4 @@
-"""What `docs/contract.md`, `docs/asyncapi.json` and the event's schema say is what happens. The
+"""What `docs/contract.md`, `contract/asyncapi.json` and the event's schema say is what happens. The
 rights of the contract's users: `test_contract_rights.py`."""
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from app.publish.redis_link import RedisLink, connect
-from app.publish.store import NEW_MARKER, Store
 from app.revocation import Once, revoke
+from app.store.store import NEW_MARKER, Store
+from app.store.topology import RedisTopology, connect
 from backchannel_logout import (
     AppKeys,
     Event,
@@ -24,15 +24,15 @@ from backchannel_logout import (
     digest,
     marker_keys,
 )
-from backchannel_logout.question import Reading
+from backchannel_logout.checker import RevocationChecker
 from tests.support.contract import CONTRACT, block
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
-VECTORS = json.loads(ROOT.joinpath("client/contract/vectors.json").read_text("utf-8"))
-SCHEMA_PATH = ROOT / "client/contract/event.schema.json"
+VECTORS = json.loads(ROOT.joinpath("contract/vectors.json").read_text("utf-8"))
+SCHEMA_PATH = ROOT / "contract/event.schema.json"
 SCHEMA = json.loads(SCHEMA_PATH.read_text("utf-8"))
-ASYNCAPI_PATH = ROOT / "docs/asyncapi.json"
+ASYNCAPI_PATH = ROOT / "contract/asyncapi.json"
 ASYNCAPI = json.loads(ASYNCAPI_PATH.read_text("utf-8"))
 ASYNCAPI_SCHEMA = ROOT / "examples/express/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 
@@ -92,7 +92,7 @@ async def test_what_the_receiver_writes_fits_the_schemas(
     kind: EventKind, shared_redis: RedisServer
 ) -> None:
     app = f"app-{uuid.uuid4().hex[:8]}"
-    link, now, keys = RedisLink(connect(shared_redis.url)), time.time(), AppKeys(app)
+    link, now, keys = RedisTopology(connect(shared_redis.url)), time.time(), AppKeys(app)
     store = Store(link, apps={app: 60}, event_retention=60, event_max_len=10, clock=time.time)
     with shared_redis.client() as look, look.pubsub() as feed:
         feed.subscribe(keys.feed)
@@ -187,7 +187,7 @@ def test_the_worked_example_is_right() -> None:
     session = Session(rows["iss"], login_at=0, sid=rows["sid"], sub=rows["sub"])
     commands = [line.split() for line in block("text", "MGET").splitlines()]
     assert commands[0] == ["MGET", *marker_keys(AppKeys("shop"), session)]
-    reading = Reading("shop", "deny", None, lambda: 1795283041)
+    reading = RevocationChecker("shop", "deny", None, lambda: 1795283041)
     question = reading.question([session])
     sent = reading.commands(question, single=False, note=True)
     assert commands == [[*map(str, command)] for command in [("MGET", *question.keys), *sent[1:]]]

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import pytest
 import redis
 
-from app.history import History, Question
-from app.publish.app_meta import AppMetas, AppNames
-from app.publish.redis_link import RedisLink, connect
-from app.settings import Settings
+from app.config.model import Settings
+from app.history import History, RevocationQuery
+from app.store.app_meta import AppMetas, AppNames
+from app.store.topology import RedisTopology, connect
 from backchannel_logout import (
     AppKeys,
     AsyncListener,
@@ -24,8 +24,8 @@ from backchannel_logout import (
     ReaderKind,
     Session,
     SessionGuard,
-    connection,
 )
+from backchannel_logout.redis import connection
 from tests.support.contract import block
 from tests.support.guards import ALICE, KINDS, NEIGHBOUR, WarmGuard
 from tests.support.listening import QUICK, Child, Hearing, Stream, until
@@ -296,7 +296,7 @@ async def test_the_receiver_s_user_may_read_all_that_the_history_asks_for(guarde
     client = {"client_id": "shop-web", "app": "shop"}
     issuer = {"issuer": "https://op.example", "clients": [client]}
     settings = Settings.model_validate({"redis_url": guarded.url("receiver"), "issuers": [issuer]})
-    link = RedisLink(connect(guarded.url("receiver")))
+    link = RedisTopology(connect(guarded.url("receiver")))
     with guarded.server.client(username="admin", password=guarded.passwords["admin"]) as admin:
         admin.hset(shop.meta, mapping={"v": "1", "max_session_age": "3600"})
         admin.xadd(shop.events, event_of("acl").to_fields())  # type: ignore[arg-type]
@@ -304,7 +304,7 @@ async def test_the_receiver_s_user_may_read_all_that_the_history_asks_for(guarde
         admin.xadd(shop.dead_letters, {"dl_event": "1-1"})
         history = History(settings, link)
         (app,) = await history.overviews()
-        (story,) = await history.story(Question(iss="https://op.example", sid="acl"))
+        (story,) = await history.story(RevocationQuery(iss="https://op.example", sid="acl"))
         assert (app.fault, story.fault, len(story.events)) == (None, None, 1)
         assert app.dead_letters == (0 if guarded.old else 1)
         assert len(await history.recent()) >= 1

@@ -89,7 +89,7 @@ def test_an_orderly_stop_takes_its_reader_along(
         url = shared_redis.url.replace("127.0.0.1", "localhost")  # a name has to be looked up
         process = subprocess.Popen(
             [sys.executable, "-c", code, url, stream.app, str(port), lifespan],
-            env=clean_environment() | {"PYTHONPATH": str(ROOT / "client")}, cwd=tmp_path,
+            env=clean_environment() | {"PYTHONPATH": str(ROOT / "clients/python")}, cwd=tmp_path,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from backchannel_logout import AppKeys, AsyncListener, connection
+from backchannel_logout import AppKeys, AsyncListener
+from backchannel_logout.redis import connection
 from tests.support.listening import Hearing, Stream, event, until
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer

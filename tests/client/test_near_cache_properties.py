@@ -2,7 +2,7 @@
 
 Redis is a model here, for no real one fails over between two given commands a thousand times a
 minute; `test_tail.py` and `test_tail_topologies.py` have the real ones. What is driven is the
-package's own: `NearCache`, `Following` and `Reading`, step by step as `Tail` and the guard do.
+package's own: `NearCache`, `Following` and `RevocationChecker`, driven as `Tail` and the guard do.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 )
 
 from backchannel_logout import AppKeys, Event, EventKind, GuardMisconfigured, Session, marker_keys
+from backchannel_logout.checker import MarkerQuery, RevocationChecker
 from backchannel_logout.near.cache import ANSWER_SECONDS, NearCache
 from backchannel_logout.near.following import MOST_EVENTS, Following, NotThePrimary
 from backchannel_logout.near.following import START as BEGINNING
-from backchannel_logout.question import Question, Reading
 
 ISS = "https://op.example"
 KEYS = AppKeys("shop")
@@ -89,7 +89,7 @@ class Server:
 class Asked:
     """A question on its way: sent, then answered by its server, then delivered."""
 
-    question: Question
+    question: MarkerQuery
     fence: int
     server: Server
     markers: list[str | None] | None = None
@@ -102,7 +102,7 @@ class World(RuleBasedStateMachine):
         self.primary = Server()
         self.replica = self.primary.copy()
         self.cache = NearCache(4, max_stale=MAX_STALE, clock=lambda: self.now)
-        self.reading = Reading("shop", "deny", None, lambda: self.now)
+        self.reading = RevocationChecker("shop", "deny", None, lambda: self.now)
         self.following = Following(KEYS, self.reading, self.cache)
         self.sessions: set[Session] = set()
         self.asked: list[Asked] = []

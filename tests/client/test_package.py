@@ -9,7 +9,7 @@ import pytest
 
 import backchannel_logout
 
-CLIENT = Path(__file__).parents[2] / "client"
+CLIENT = Path(__file__).parents[2] / "clients/python"
 
 PUBLIC = {
     "AppKeys",
@@ -31,7 +31,7 @@ PUBLIC = {
     "Session",
     "SessionGuard",
     "SessionNotIdentified",
-    "Standing",
+    "AppStatus",
     "UnknownEvent",
     "Verdict",
     "decide",
@@ -57,7 +57,7 @@ def test_it_depends_on_redis_alone() -> None:
     assert [one.partition(">")[0] for one in project["dependencies"]] == ["redis"]
     frameworks = {
         "django.py": {"django", "asgiref"}, "django_options.py": {"django"}, "flask.py": {"flask"},
-        "line.py": {"hiredis"},
+        "pipeline.py": {"hiredis"},
     }  # fmt: skip
     imported = set()
     for module in (CLIENT / "backchannel_logout").rglob("*.py"):

@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
-        cwd=ROOT / "client", check=True, capture_output=True,
+        cwd=ROOT / "clients/python", check=True, capture_output=True,
     )  # fmt: skip
     (built,) = target.glob("*.whl")
     return built

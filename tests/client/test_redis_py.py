@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backchannel_logout.connection import connect
+from backchannel_logout.redis.connection import connect
 from tests.conftest import OUT_OF_REACH
 from tests.support.listening import Stream
 from tests.support.receiver import ROOT, clean_environment
@@ -53,7 +53,7 @@ class App:
     """The process of `redis_py_app`."""
 
     def __init__(self, release: Path, *arguments: str) -> None:
-        path = f"{release}:{ROOT / 'client'}"
+        path = f"{release}:{ROOT / 'clients/python'}"
         self.version = (release / "version").read_text()
         self.process = subprocess.Popen(
             [sys.executable, str(APP), *arguments],

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from backchannel_logout import Session, SessionGuard, connection
+from backchannel_logout import Session, SessionGuard
 from backchannel_logout.near.thread import ThreadedNearCache
+from backchannel_logout.redis import connection
 from tests.client.conftest import NewShelf, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR
 from tests.support.listening import until

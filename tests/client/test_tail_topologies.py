@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.publish.redis_fault import RedisFault
+from app.store.errors import RedisFault
 from backchannel_logout import RevocationUnknown, Session
 from tests.client.conftest import NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard

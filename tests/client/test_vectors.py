@@ -13,6 +13,7 @@ import pytest
 
 from backchannel_logout import (
     AppKeys,
+    AppStatus,
     Event,
     GuardMisconfigured,
     MalformedEvent,
@@ -21,7 +22,6 @@ from backchannel_logout import (
     RevocationUnknown,
     Session,
     SessionNotIdentified,
-    Standing,
     UnknownEvent,
     decide,
     digest,
@@ -29,13 +29,13 @@ from backchannel_logout import (
     prove,
     remember,
 )
+from backchannel_logout.checker import RevocationChecker
 from backchannel_logout.decision import sid_marker
 from backchannel_logout.keys import VERSION
-from backchannel_logout.question import Reading
 from backchannel_logout.session import MEMBER
 
 VECTORS: dict[str, Any] = json.loads(
-    Path(__file__).parents[2].joinpath("client/contract/vectors.json").read_text("utf-8")
+    Path(__file__).parents[2].joinpath("contract/vectors.json").read_text("utf-8")
 )
 
 REFUSALS = {"unknown": UnknownEvent, "malformed": MalformedEvent}
@@ -284,7 +284,7 @@ def test_story(case: dict[str, Any]) -> None:
 @cases(VECTORS["issuers"]["cases"])
 def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
     """Also where an outage is allowed: nobody is alive who cannot be ended."""
-    reading = Reading("shop", "allow", None, time.time)
+    reading = RevocationChecker("shop", "allow", None, time.time)
     client_id = case.get("client_id")
     session = Session(case["iss"], login_at=1795283041, sub="alice", client_id=client_id)
     question = reading.question([session])
@@ -301,7 +301,7 @@ def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
 @cases(VECTORS["reports"]["cases"])
 def test_an_app_that_asks_reports_it(case: dict[str, Any]) -> None:
     """Beside its check, and what it reports can be read again."""
-    reading = Reading(VECTORS["reports"]["app"], "deny", None, lambda: case["at"])
+    reading = RevocationChecker(VECTORS["reports"]["app"], "deny", None, lambda: case["at"])
     sessions = [Session(**one, login_at=1795283041) for one in case["sessions"]]
     question = [reading.question([one]) for one in sessions][-1]
     hset, expire = reading.commands(question, single=False, note=True)[-2:]
@@ -329,7 +329,7 @@ def test_proof(case: dict[str, Any]) -> None:
 
 
 def test_every_standing_has_a_vector() -> None:
-    assert {case["standing"] for case in VECTORS["proofs"]["cases"]} == set(Standing)
+    assert {case["standing"] for case in VECTORS["proofs"]["cases"]} == set(AppStatus)
 
 
 def test_a_readers_report_is_what_the_vectors_have() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.admin.api_stage import TOKEN, ApiScene, api_scene
+from tests.admin.api_fixture import TOKEN, ApiScene, api_scene
 from tests.console.browser import chromium, open_page, sign_in
 
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.admin.console.signed_in import SignedIn
-from tests.admin.api_stage import TOKEN, ApiScene
+from app.console.operator_sessions import OperatorSessions
+from tests.admin.api_fixture import TOKEN, ApiScene
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer
 
@@ -191,7 +191,7 @@ def test_a_form_whose_session_ends_while_it_comes_is_refused(scene: ApiScene) ->
 
 def test_a_session_that_has_ended_meanwhile_can_be_ended() -> None:
     """A logout token, or another sign-out, has emptied it."""
-    sessions = SignedIn()
+    sessions = OperatorSessions()
     session = sessions.find(sessions.begin("ada"))
     sessions.end(session)
     sessions.end(session)

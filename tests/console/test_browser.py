@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import TOKEN, ApiScene, Listener, api_scene
+from tests.admin.api_fixture import TOKEN, ApiScene, Listener, api_scene
 from tests.console.browser import open_page, sign_in
-from tests.console.filled import add_receipt, fill
+from tests.console.sample_data import add_receipt, fill
 from tests.support.listening import event
 from tests.support.provider import ABSENT
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.admin.console.discovery import Discovery
-from app.settings import ClientSettings, IssuerSettings
+from app.config.issuers import ClientSettings, IssuerSettings
+from app.console.discovery import Discovery
 from app.tokens.fetch import FetchFailed, new_client
 from tests.support.provider import Provider
 

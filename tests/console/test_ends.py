@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.admin.api_stage import ApiScene
+from tests.admin.api_fixture import ApiScene
 from tests.support.api_server import Response
 from tests.support.auth0_api import fault, limited
 from tests.support.receiver import wait_for

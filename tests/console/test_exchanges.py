@@ -5,13 +5,13 @@ import contextlib
 
 import pytest
 
-from app.admin.console.exchanges import (
+from app.console.exchanges import (
     MAX_AT_ONCE,
     MAX_OF_ONE,
     MAX_USED,
     AlreadyUsed,
     Busy,
-    Exchanges,
+    CodeExchanges,
 )
 
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 
 async def hold(
-    exchanges: Exchanges, peers: list[str]
+    exchanges: CodeExchanges, peers: list[str]
 ) -> tuple[asyncio.Event, list[asyncio.Task[None]]]:
     """Exchanges that are under way until the event is set, one for each of ``peers``."""
     let_go = asyncio.Event()
@@ -48,7 +48,7 @@ async def hold(
 
 
 async def test_a_state_is_taken_once_also_where_the_exchange_fails(clock: Clock) -> None:
-    exchanges = Exchanges(clock)
+    exchanges = CodeExchanges(clock)
     with contextlib.suppress(RuntimeError):
         async with exchanges.one("a", HERE):
             with pytest.raises(AlreadyUsed):
@@ -63,7 +63,7 @@ async def test_a_state_is_taken_once_also_where_the_exchange_fails(clock: Clock)
 
 
 async def test_one_address_leaves_room_for_others(clock: Clock) -> None:
-    exchanges = Exchanges(clock, wait=0.01)
+    exchanges = CodeExchanges(clock, wait=0.01)
     let_go, held = await hold(exchanges, [HERE] * MAX_OF_ONE)
     with pytest.raises(Busy):
         async with exchanges.one("late", HERE):
@@ -77,13 +77,13 @@ async def test_one_address_leaves_room_for_others(clock: Clock) -> None:
 
 
 async def test_all_addresses_together_are_bounded_and_wait_for_room(clock: Clock) -> None:
-    exchanges = Exchanges(clock, wait=0.01)
+    exchanges = CodeExchanges(clock, wait=0.01)
     peers = [f"192.0.2.{n}" for n in range(MAX_AT_ONCE)]
     let_go, held = await hold(exchanges, peers)
     with pytest.raises(Busy):
         async with exchanges.one("late", "198.51.100.1"):
             pass
-    patient = Exchanges(clock, wait=60.0)
+    patient = CodeExchanges(clock, wait=60.0)
     let_go_later, held_later = await hold(patient, peers)
     waiting = asyncio.create_task(patient.one("late", "198.51.100.1").__aenter__())
     await asyncio.sleep(0)
@@ -95,7 +95,7 @@ async def test_all_addresses_together_are_bounded_and_wait_for_room(clock: Clock
 
 
 async def test_what_is_remembered_is_bounded_by_time_and_number(clock: Clock) -> None:
-    exchanges = Exchanges(clock)
+    exchanges = CodeExchanges(clock)
     for n in range(MAX_USED + 1):
         async with exchanges.one(f"s{n}", f"peer-{n}"):
             pass

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import ALICE, TOKEN, ApiScene
+from tests.admin.api_fixture import ALICE, TOKEN, ApiScene
 from tests.console.browser import faults_of_looks
-from tests.console.filled import add_receipt, fill
+from tests.console.sample_data import add_receipt, fill
 
 pytestmark = pytest.mark.slow
 

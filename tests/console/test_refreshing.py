@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backchannel_logout import AppKeys
-from tests.admin.api_stage import ApiScene
+from tests.admin.api_fixture import ApiScene
 from tests.console.browser import faults_of_looks
-from tests.console.filled import add_receipt
+from tests.console.sample_data import add_receipt
 from tests.support.listening import event
 from tests.support.provider import ABSENT
 from tests.support.receiver import wait_for

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.admin.console.refused_sign_ins import MAX_AT_ONCE, THROTTLED, RefusedSignIns
-from app.admin.records import Records
 from app.audit import AUDIT_KEY
-from app.publish.redis_link import connect
-from app.settings import load
-from backchannel_logout.connection import aclose
+from app.config.load import load
+from app.console.refused_sign_ins import MAX_AT_ONCE, THROTTLED, RefusedSignIns
+from app.store.topology import connect
+from app.web.audit_log import AuditLog
+from backchannel_logout.redis.connection import aclose
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer
 
@@ -37,7 +37,7 @@ async def refused(redis_server: RedisServer, tmp_path: Path, clock: Clock) -> An
     path = tmp_path / "settings.toml"
     path.write_text(config(redis_server.url, 'issuer = "https://op.example"'))
     client = connect(redis_server.url)
-    yield RefusedSignIns(Records(load(path, {}), client), clock)
+    yield RefusedSignIns(AuditLog(load(path, {}), client), clock)
     await aclose(client)
 
 

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind, Receipt
-from tests.admin.api_stage import TOKEN, ApiScene, api_scene
+from tests.admin.api_fixture import TOKEN, ApiScene, api_scene
 from tests.console.browser import faults_of_looks, open_page, sign_in
-from tests.console.filled import add_receipt
+from tests.console.sample_data import add_receipt
 from tests.support.provider import ABSENT
 from tests.support.receiver import wait_for
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.admin.console.signed_in import SignedIn, WithOperator
+from app.console.operator_sessions import OperatorSessions, WithOperator
 
 
 @pytest.mark.parametrize("accept", [b"text/event-stream", b"*/*"])
 @pytest.mark.parametrize("path", ["/api/feed", "/console/presence"])
 async def test_a_stream_ends_with_its_session(path: str, accept: bytes) -> None:
-    signed_in = SignedIn()
+    signed_in = OperatorSessions()
     session = signed_in.find(signed_in.begin("ada"))
     sent: list[Any] = []
 

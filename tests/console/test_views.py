@@ -6,20 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from app.admin.console.plot import HEIGHT, WIDTH, plot
-from app.admin.console.rendering import ident, inline
-from app.admin.console.story_views import tale, whole
-from app.admin.console.texts import ACTS, PROOFS, STEPS, TEXTS
-from app.admin.console.views import refused
+from app.backchannel.remedies import MENDING
+from app.config.issuers import IssuerSettings
+from app.console.plot import HEIGHT, WIDTH, plot
+from app.console.rendering import ident, inline
+from app.console.story_views import tale, whole
+from app.console.texts import ACTS, PROOFS, STEPS, TEXTS
+from app.console.views import refused
 from app.errors import Reason
-from app.history import AppStory, DeadLetter, Question, Refusal, State, Told
+from app.history import (
+    AppHistory,
+    DeadLetter,
+    DeliveredEvent,
+    RefusalEntry,
+    RevocationQuery,
+    State,
+)
 from app.history.conclusion import concluded
-from app.mending import MENDING
-from app.sessions.ending import Step
-from app.sessions.lifecycle import State as Lifecycle
-from app.settings import IssuerSettings
-from app.telemetry.shown import audiences, number, text
-from backchannel_logout import Event, EventKind, Proof, Standing
+from app.sessions.lifecycle import SessionState as Lifecycle
+from app.sessions.termination import Phase
+from app.telemetry.sanitize import audiences, number, text
+from backchannel_logout import AppStatus, Event, EventKind, Proof
 
 ISSUER = IssuerSettings.model_validate(
     {"issuer": "https://op.example", "clients": [{"client_id": "shop-web", "app": "shop"}]}
@@ -31,11 +38,11 @@ def test_every_reason_has_a_sentence_that_mends_it() -> None:
 
 
 def test_every_standing_has_a_sentence() -> None:
-    assert PROOFS.keys() == set(Standing)
+    assert PROOFS.keys() == set(AppStatus)
 
 
 def test_the_templates_use_texts_that_are_there() -> None:
-    folder = files("app.admin.console").joinpath("templates")
+    folder = files("app.console").joinpath("templates")
     used = {name for one in folder.iterdir() for name in re.findall(r"\bt\.(\w+)", one.read_text())}
     assert used
     assert used <= TEXTS.keys()
@@ -51,18 +58,18 @@ def test_every_act_of_the_audit_has_words() -> None:
 
 
 def test_every_step_and_state_of_a_session_has_words() -> None:
-    assert STEPS.keys() == {one.value for one in Step} | {"proven"}
+    assert STEPS.keys() == {one.value for one in Phase} | {"proven"}
     assert {one.value for one in Lifecycle} <= TEXTS.keys()
 
 
 def test_the_script_has_no_words_of_its_own() -> None:
     """What it puts into the page as text comes with the page; the rest are names and addresses."""
-    script = files("app.admin.console").joinpath("static", "console.js").read_text()
+    script = files("app.console").joinpath("static", "console.js").read_text()
     code = re.sub(r"/\*.*?\*/|(?m:^\s*//.*$)|(?m:\s// .*$)", "", script, flags=re.DOTALL)
     spoken = re.findall(r"""["'`]([A-Z]?[a-z]+(?: [a-z]+)+)["'`]""", code)
     assert not spoken
     used = set(re.findall(r"\b(?:text|dataset)\.(\w+)", code)) - {"name", "refresh", "text"}
-    page = files("app.admin.console").joinpath("templates", "feed.html").read_text()
+    page = files("app.console").joinpath("templates", "feed.html").read_text()
     given = {
         re.sub("-(.)", lambda m: m[1].upper(), one) for one in re.findall(r"data-([a-z-]+)=", page)
     }
@@ -70,7 +77,7 @@ def test_the_script_has_no_words_of_its_own() -> None:
 
 
 def test_a_refused_audience_is_shown_beside_the_configured_ones() -> None:
-    refusal = Refusal(
+    refusal = RefusalEntry(
         id="1-0", reason="aud_unknown", iss="https://op.example", aud='["shop-web-2"]'
     )
     found = refused(refusal, {"https://op.example": ISSUER})
@@ -94,7 +101,7 @@ def test_a_claim_that_is_only_described_does_not_look_like_its_value(
     claim: object, shown: str
 ) -> None:
     said = number({"iat": claim}, "iat")
-    found = refused(Refusal(id="1-0", reason="iat", iss="https://op.example", iat=said), {})
+    found = refused(RefusalEntry(id="1-0", reason="iat", iss="https://op.example", iat=said), {})
     assert dict(found.there)["iat"] == shown
 
 
@@ -112,7 +119,7 @@ def test_a_refused_algorithm_is_told_from_one_that_is_only_described(
     alg: object, shown: str
 ) -> None:
     said = text({"alg": alg}, "alg", 40)
-    refusal = Refusal(id="1-0", reason="alg", iss="https://op.example", alg=said)
+    refusal = RefusalEntry(id="1-0", reason="alg", iss="https://op.example", alg=said)
     found = refused(refusal, {"https://op.example": ISSUER})
     assert found.sentence == f"alg is {shown}; configured: RS256"
     assert ("alg", shown) in found.there
@@ -120,37 +127,37 @@ def test_a_refused_algorithm_is_told_from_one_that_is_only_described(
 
 def test_an_audience_that_is_only_described_does_not_look_like_its_value() -> None:
     said = audiences({"aud": ["shop-web", {"a": 1}, "{…"]}, 600)
-    found = refused(Refusal(id="1-0", reason="aud", iss="https://op.example", aud=said), {})
+    found = refused(RefusalEntry(id="1-0", reason="aud", iss="https://op.example", aud=said), {})
     assert dict(found.there)["aud"] == "shop-web, ({…}, not shown), {…"
 
 
 def test_a_refusal_of_a_newer_release_is_shown_all_the_same() -> None:
-    found = refused(Refusal(id="1-0", reason="new_one", aud="{", iat="x"), {})
+    found = refused(RefusalEntry(id="1-0", reason="new_one", aud="{", iat="x"), {})
     assert found.sentence == "new_one"
     assert ("aud", "{") in found.there
 
 
-def told(standing: Standing, **members: object) -> Told:
+def told(standing: AppStatus, **members: object) -> DeliveredEvent:
     event = Event(
         kind=EventKind.SESSION, iss="https://op.example", sid="a", cutoff=1, app="shop",
         source="backchannel-logout", received_at=1.0,
     )  # fmt: skip
     proof = Proof(standing, **({"seen": 0, "readers": 0} | members))  # type: ignore[arg-type]
     letter = DeadLetter(id="3-0", event="2000-0", listener="web", tries=9, error="KeyError")
-    letters = (letter,) if standing is Standing.FAILED else ()
-    return Told(app="shop", id="2000-0", event=event, proof=proof, dead_letters=letters)
+    letters = (letter,) if standing is AppStatus.FAILED else ()
+    return DeliveredEvent(app="shop", id="2000-0", event=event, proof=proof, dead_letters=letters)
 
 
-def last_step(one: Told) -> tuple[str, str, str]:
-    question = Question(iss="https://op.example", sid="a")
-    story = AppStory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
+def last_step(one: DeliveredEvent) -> tuple[str, str, str]:
+    question = RevocationQuery(iss="https://op.example", sid="a")
+    story = AppHistory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
     found = whole(concluded(question, [story], [], now=3.0))
     step = found.tales[0].chapters[0].steps[-1]
     return f"{step.name}: {step.said}", step.tone, found.sentence
 
 
 def test_replicas_that_are_behind_are_counted() -> None:
-    said, tone, sentence = last_step(told(Standing.WAITING, seen=2, readers=3))
+    said, tone, sentence = last_step(told(AppStatus.WAITING, seen=2, readers=3))
     assert "Not yet" in said
     assert "1 of 3 replicas behind" in said
     assert tone == "bad"
@@ -158,26 +165,26 @@ def test_replicas_that_are_behind_are_counted() -> None:
 
 
 def test_a_listener_that_fails_is_named_with_its_error_and_completes_nothing() -> None:
-    said, tone, sentence = last_step(told(Standing.FAILED))
+    said, tone, sentence = last_step(told(AppStatus.FAILED))
     assert "listener web failing after 9 tries with KeyError" in said
     assert tone == "bad"
     assert "given it up" in sentence
 
 
 def test_an_app_that_has_acted_completes_the_story_with_its_delay() -> None:
-    said, tone, sentence = last_step(told(Standing.TORN_DOWN, seconds=0.25))
+    said, tone, sentence = last_step(told(AppStatus.TORN_DOWN, seconds=0.25))
     assert "after 0.25 s" in said
     assert (tone, sentence) == ("good", "Complete: every app that was told has acted.")
 
 
-@pytest.mark.parametrize("standing", list(Standing))
-def test_dead_is_green_only_where_the_app_has_acted(standing: Standing) -> None:
-    question, one = Question(iss="https://op.example", sid="a"), told(standing)
-    story = AppStory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
+@pytest.mark.parametrize("standing", list(AppStatus))
+def test_dead_is_green_only_where_the_app_has_acted(standing: AppStatus) -> None:
+    question, one = RevocationQuery(iss="https://op.example", sid="a"), told(standing)
+    story = AppHistory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
     found = tale(concluded(question, [story], [], now=3.0), story)
-    acted = standing in (Standing.TORN_DOWN, Standing.SEEN, Standing.ASKS)
+    acted = standing in (AppStatus.TORN_DOWN, AppStatus.SEEN, AppStatus.ASKS)
     assert (found.tone == "good") == acted
-    later = Refusal(id="9-0", at=9.0, reason="iat_old")
+    later = RefusalEntry(id="9-0", at=9.0, reason="iat_old")
     found = tale(concluded(question, [story], [later], now=10.0), story)
     assert found.tone == "wait"
 

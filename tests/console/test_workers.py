@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.admin.api_stage import ALICE, TOKEN, ApiScene, api_scene
+from tests.admin.api_fixture import ALICE, TOKEN, ApiScene, api_scene
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.scrape import Scrape

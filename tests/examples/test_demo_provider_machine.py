@@ -10,15 +10,16 @@ import httpx
 import pytest
 import redis
 
+from app.config.issuers import IssuerSettings
+from app.config.load import load
 from app.sessions.auth0 import Auth0
 from app.sessions.bulk import sessions_of
 from app.sessions.calls import new_client
 from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.providers import session_provider
-from app.settings import IssuerSettings, load
 from backchannel_logout.keys import AppKeys
 from tests.examples.op import CONFIG, Op, sign_in
-from tests.sessions.stages import tls
+from tests.sessions.provider_fixtures import tls
 from tests.support.receiver import ROOT, Receiver, clean_environment, config, wait_for
 from tests.support.redis_server import RedisServer, free_port
 

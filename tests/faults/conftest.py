@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.faults.fault_fixture import Stage
 from tests.faults.ledger import Verdict
 from tests.faults.report import PROPERTY, line, seed, write_down
-from tests.faults.stage import Stage
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from backchannel_logout import AppKeys, Event, RevocationUnknown, Session, SessionGuard, connection
+from backchannel_logout import AppKeys, Event, RevocationUnknown, Session, SessionGuard
+from backchannel_logout.redis import connection
 from tests.faults.load import Entry
 from tests.faults.tokens import Facts
 from tests.faults.wire import GARBLED, RESET

@@ -9,8 +9,8 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.faults import wrapped
+from tests.faults.fault_fixture import Stage
 from tests.faults.ledger import APP
-from tests.faults.stage import Stage
 
 HOUR = 3600
 

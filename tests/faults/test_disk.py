@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from tests.faults.disk import KINDS, Disk
+from tests.faults.fault_fixture import Stage
 from tests.faults.ledger import acknowledged
-from tests.faults.stage import Stage
 from tests.support.receiver import Receiver, wait_for
 
 

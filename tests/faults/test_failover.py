@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.faults.stage import Stage
+from tests.faults.fault_fixture import Stage
 from tests.support.proxy import Proxy
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer

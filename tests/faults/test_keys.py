@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.faults.fault_fixture import Stage
 from tests.faults.load import Entry
-from tests.faults.stage import Stage
 from tests.support.proxy import Proxy
 
 # Twice as many as there are honest ones, each on a connection that may have to wait.

@@ -1,6 +1,6 @@
 """The way to Redis is slow, half-open or torn, and clients leave before their answer."""
 
-from tests.faults.stage import Stage
+from tests.faults.fault_fixture import Stage
 from tests.support.proxy import Proxy
 
 

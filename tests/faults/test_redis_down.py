@@ -3,7 +3,7 @@
 import shutil
 import signal
 
-from tests.faults.stage import Stage
+from tests.faults.fault_fixture import Stage
 
 
 def test_a_killed_redis_comes_back_with_its_file(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis as library
 
-from tests.faults.stage import Stage
+from tests.faults.fault_fixture import Stage
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer, free_port
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from app.config.model import Settings
 from app.history import History
-from app.publish.redis_link import RedisLink, connect
-from app.settings import Settings
+from app.store.topology import RedisTopology, connect
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, Shelf
 
@@ -33,10 +33,10 @@ async def shelf(shared_redis: RedisServer) -> AsyncIterator[Shelf]:
 @pytest.fixture
 async def new_history() -> AsyncIterator[NewHistory]:
     """Histories at any URL: ``new_history(url, *apps)``."""
-    links: list[RedisLink] = []
+    links: list[RedisTopology] = []
 
     def make(url: str, *apps: str) -> History:
-        links.append(RedisLink(connect(url)))
+        links.append(RedisTopology(connect(url)))
         return History(settings_for(*apps), links[-1], clock=time.time)
 
     yield make

@@ -6,17 +6,24 @@ from typing import Any
 
 import pytest
 
-from app.history import AppStory, Conclusion, History, Question, Search, SessionStory, State
+from app.backchannel.parking import LONGEST_STAY
+from app.history import (
+    AppHistory,
+    Conclusion,
+    History,
+    RevocationQuery,
+    Search,
+    SessionHistory,
+    State,
+)
+from app.history.audit_stream import REFUSED, WAITS
 from app.history.conclusion import SENTENCES, WAITS_SECONDS, concluded
 from app.history.facts import Marker
-from app.history.notes import REFUSED, WAITS
-from app.inbound.parking import LONGEST_STAY
 from app.revocation import Once
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import EventKind, Outcome, Reader, ReaderKind, Receipt
+from tests.history.conftest import NewHistory
 from tests.support.revocations import ISS, Shelf
-
-from .conftest import NewHistory
 
 HASHED = KeyedHash(b"the key of this test")
 
@@ -27,8 +34,8 @@ def sid() -> str:
     return f"s-{uuid.uuid4().hex}"
 
 
-async def ask(history: History, sid: str, **changes: Any) -> SessionStory:
-    question = Question(**({"iss": ISS, "sid": sid} | changes))
+async def ask(history: History, sid: str, **changes: Any) -> SessionHistory:
+    question = RevocationQuery(**({"iss": ISS, "sid": sid} | changes))
     return await history.session(question, hashed=HASHED)
 
 
@@ -60,12 +67,12 @@ def test_every_conclusion_has_a_sentence_and_tokens_wait_as_long_as_receivers_ke
 @pytest.mark.parametrize("ended", ["start", "cutoff", "limit"])
 def test_an_event_that_was_not_found_is_not_said_to_be_gone(ended: str) -> None:
     """Where the search only reached its limit, the stream may hold it."""
-    app = AppStory(
+    app = AppHistory(
         app="shop", state=State.REVOKED, cutoff=5,
         markers=(Marker(kind=EventKind.SESSION, key="k", cutoff=5, expires_in=60.0),),
         search=Search(entries=100_000, ended=ended, oldest=9.0),
     )  # fmt: skip
-    story = concluded(Question(iss=ISS, sid="s"), [app], [], now=10.0)
+    story = concluded(RevocationQuery(iss=ISS, sid="s"), [app], [], now=10.0)
     assert story.conclusion is Conclusion.ENDED
     assert "not found" in SENTENCES[story.conclusion]
     assert "no longer holds" not in SENTENCES[story.conclusion]
@@ -187,7 +194,7 @@ async def test_a_login_after_every_logout_is_said_to_be_later(
 async def test_without_the_hash_s_key_refusals_are_said_not_to_be_read(
     history: History, sid: str
 ) -> None:
-    story = await history.session(Question(iss=ISS, sid=sid))
+    story = await history.session(RevocationQuery(iss=ISS, sid=sid))
     assert (story.refusals, story.refusals_read) == ((), False)
 
 

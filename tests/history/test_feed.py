@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.history import Cursor, Feed, Filter, History, Missed, Refusal, Told
-from app.history.notes import REFUSED
+from app.history import Cursor, DeliveredEvent, Feed, Filter, History, Missed, RefusalEntry
+from app.history.audit_stream import REFUSED
 from backchannel_logout import EventKind
+from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, Shelf
-
-from .conftest import NewHistory
 
 REFUSAL = {
     "at": "1795283041.207", "reason": "iat_old", "rule": "iat is older", "iss": ISS,
@@ -26,7 +25,7 @@ class Reader:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        self.found: list[Told | Refusal | Missed] = []
+        self.found: list[DeliveredEvent | RefusalEntry | Missed] = []
         self._task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -35,7 +34,9 @@ class Reader:
 
     @property
     def sids(self) -> list[str | None]:
-        return [one.event.sid for one in self.found if isinstance(one, Told) and one.event]
+        return [
+            one.event.sid for one in self.found if isinstance(one, DeliveredEvent) and one.event
+        ]
 
     async def until(self, condition: Any) -> None:
         deadline = time.monotonic() + 60
@@ -164,7 +165,7 @@ async def test_refusals_come_too_and_can_be_looked_up(
             look.xadd(REFUSED, REFUSAL | {"reason": reason})  # type: ignore[arg-type]
     await reader.until(lambda: len(reader.found) >= 2)
     first = reader.found[0]
-    assert isinstance(first, Refusal)
+    assert isinstance(first, RefusalEntry)
     assert (first.reason, first.at, first.aud) == ("iat_old", 1795283041.207, '["shop-web"]')
     newest_first = await history.refusals()
     assert [one.reason for one in newest_first] == ["signature", "iat_old"]

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.history import Cursor, Feed, History, Missed, Told, Unreadable
+from app.history import Cursor, DeliveredEvent, Feed, History, Missed, Unreadable
 from backchannel_logout import AppKeys
+from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import Shelf, revocation
-
-from .conftest import NewHistory
 
 
 def apps_of(prefix: str, number: int) -> list[str]:
@@ -43,7 +42,7 @@ class Taken:
         async for item in self.feed:
             if isinstance(item, Missed):
                 self.missed.append(item.app)
-            elif isinstance(item, Told) and item.event is not None:
+            elif isinstance(item, DeliveredEvent) and item.event is not None:
                 self.sids.append(item.event.sid or "")
 
 
@@ -127,7 +126,9 @@ async def test_a_feed_that_is_slower_than_what_comes_misses_nothing(
 
     def take(batch: object) -> None:
         items = slow.taken(batch)  # type: ignore[arg-type]
-        found.extend(one.event.sid or "" for one in items if isinstance(one, Told) and one.event)
+        found.extend(
+            one.event.sid or "" for one in items if isinstance(one, DeliveredEvent) and one.event
+        )
 
     waiting = asyncio.ensure_future(anext(batches))
     await until(lambda: len(slow.cursor) == 2)

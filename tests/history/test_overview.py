@@ -7,20 +7,19 @@ import pytest
 
 from app.audit import Act, Audit
 from app.history import History
-from app.publish.redis_link import connect
+from app.store.topology import connect
 from backchannel_logout import (
+    AppStatus,
     Outcome,
     Reader,
     ReaderKind,
     Receipt,
     Session,
     SessionGuard,
-    Standing,
 )
+from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, Shelf
-
-from .conftest import NewHistory
 
 
 async def test_an_app_that_nobody_reads_has_its_stream_and_nothing_else(
@@ -86,7 +85,7 @@ async def test_an_app_that_asks_and_has_no_requests_is_neither_silent_nor_behind
     (told,) = await history.recent()
     proof = (await history.proven(told)).proof
     assert proof is not None
-    assert proof.standing is Standing.ASKS
+    assert proof.standing is AppStatus.ASKS
 
 
 async def test_an_app_that_has_not_asked_for_more_than_a_week_is_silent(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.config.model import Settings
 from app.history import AppOverview, History
-from app.publish.redis_link import RedisLink, connect
-from app.settings import Settings
+from app.store.topology import RedisTopology, connect
 from backchannel_logout import EventKind, Session, SessionGuard
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, Shelf
@@ -21,7 +21,7 @@ class Scene:
 
     def __init__(self, shelf: Shelf, url: str) -> None:
         self.shelf, self.url = shelf, url
-        self.link = RedisLink(connect(url))
+        self.link = RedisTopology(connect(url))
 
     def asks(self, *sessions: Session) -> None:
         with SessionGuard(self.url, app=self.shelf.app) as guard:

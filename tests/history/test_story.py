@@ -5,18 +5,17 @@ import time
 
 import pytest
 
-from app.history import AppStory, History, Question, State, as_json
+from app.history import AppHistory, History, RevocationQuery, State, as_json
 from app.revocation import Once
-from backchannel_logout import AppKeys, EventKind, Outcome, Reader, ReaderKind, Receipt, Standing
+from backchannel_logout import AppKeys, AppStatus, EventKind, Outcome, Reader, ReaderKind, Receipt
+from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, Shelf
 
-from .conftest import NewHistory
-
-ALICE = Question(iss=ISS, sid="s1", sub="alice")
+ALICE = RevocationQuery(iss=ISS, sid="s1", sub="alice")
 
 
-async def ask(history: History, question: Question = ALICE, **options: int) -> AppStory:
+async def ask(history: History, question: RevocationQuery = ALICE, **options: int) -> AppHistory:
     (found,) = await history.story(question, **options)
     return found
 
@@ -70,7 +69,7 @@ async def test_the_login_decides_as_it_does_in_the_app(
     later: int, state: State, history: History, shelf: Shelf
 ) -> None:
     cutoff = await end(shelf)
-    question = Question(iss=ISS, sid="s1", sub="alice", login_at=cutoff + later)
+    question = RevocationQuery(iss=ISS, sid="s1", sub="alice", login_at=cutoff + later)
     assert (await ask(history, question)).state is state
 
 
@@ -79,7 +78,7 @@ async def test_a_code_from_before_the_logout_decides_as_it_does_in_the_app(
 ) -> None:
     """Its event is found although it was written before the login."""
     cutoff = await end(shelf)
-    question = Question(
+    question = RevocationQuery(
         iss=ISS, sid="s1", sub="alice", login_at=cutoff + 60, auth_time=cutoff - 600
     )
     story = await ask(history, question)
@@ -87,7 +86,7 @@ async def test_a_code_from_before_the_logout_decides_as_it_does_in_the_app(
 
 
 async def test_a_login_longer_ago_than_sessions_live_is_expired(history: History) -> None:
-    question = Question(iss=ISS, sid="s1", login_at=int(time.time()) - 3602)
+    question = RevocationQuery(iss=ISS, sid="s1", login_at=int(time.time()) - 3602)
     assert (await ask(history, question)).state is State.EXPIRED
 
 
@@ -96,18 +95,18 @@ async def test_a_user_s_story_holds_the_ends_of_single_sessions_and_says_so(
 ) -> None:
     await end(shelf, "s1")
     await end(shelf, "s9", sub="bob")
-    story = await ask(history, Question(iss=ISS, sub="alice"))
+    story = await ask(history, RevocationQuery(iss=ISS, sub="alice"))
     assert (story.state, story.cause) == (State.ALIVE, None)
     assert [(one.covers, one.event and one.event.sid) for one in story.events] == [(False, "s1")]
     cutoff = await end(shelf, None, kind=EventKind.USER)
-    story = await ask(history, Question(iss=ISS, sub="alice"))
+    story = await ask(history, RevocationQuery(iss=ISS, sub="alice"))
     assert (story.state, story.cutoff) == (State.REVOKED, cutoff)
     assert [one.covers for one in story.events] == [True, False]
 
 
 async def test_everything_of_an_issuer_covers_every_session(history: History, shelf: Shelf) -> None:
     await end(shelf, None, kind=EventKind.ALL, sub=None)
-    story = await ask(history, Question(iss=ISS, sid="never-heard-of"))
+    story = await ask(history, RevocationQuery(iss=ISS, sid="never-heard-of"))
     assert story.state is State.REVOKED
     assert [one.kind for one in story.markers] == [EventKind.ALL]
 
@@ -116,8 +115,8 @@ async def test_the_neighbour_s_and_another_issuer_s_story_stay_empty(
     history: History, shelf: Shelf
 ) -> None:
     await end(shelf)
-    assert (await ask(history, Question(iss=ISS, sid="s2", sub="bob"))).events == ()
-    other = Question(iss=ISS + "/", sid="s1", sub="alice")
+    assert (await ask(history, RevocationQuery(iss=ISS, sid="s2", sub="bob"))).events == ()
+    other = RevocationQuery(iss=ISS + "/", sid="s1", sub="alice")
     (story,) = await history.story(other, [shelf.app])
     assert (story.state, story.events) == (State.ALIVE, ())
 
@@ -218,12 +217,12 @@ async def test_the_proof_is_that_of_the_client_package(history: History, shelf: 
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert story.cause.proof.standing is Standing.NOBODY
+    assert story.cause.proof.standing is AppStatus.NOBODY
     receipt(shelf, event.id, Outcome.DONE)
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert (story.cause.proof.standing, story.cause.proof.seconds) == (Standing.TORN_DOWN, 0.25)
+    assert (story.cause.proof.standing, story.cause.proof.seconds) == (AppStatus.TORN_DOWN, 0.25)
 
 
 async def test_a_receipt_of_another_event_shows_that_somebody_has_read_once(
@@ -234,7 +233,7 @@ async def test_a_receipt_of_another_event_shows_that_somebody_has_read_once(
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert story.cause.proof.standing is Standing.SILENT
+    assert story.cause.proof.standing is AppStatus.SILENT
 
 
 async def test_an_event_that_a_listener_gave_up_has_its_dead_letter(
@@ -251,7 +250,7 @@ async def test_an_event_that_a_listener_gave_up_has_its_dead_letter(
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert story.cause.proof.standing is Standing.FAILED
+    assert story.cause.proof.standing is AppStatus.FAILED
     (letter_found,) = story.cause.dead_letters
     assert (letter_found.event, letter_found.tries) == (event.id, 5)
     assert (letter_found.listener, letter_found.error) == ("mail", "OSError")
@@ -266,7 +265,7 @@ async def test_a_reader_that_has_come_past_it_has_seen_it(history: History, shel
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert (story.cause.proof.standing, story.cause.proof.seen) == (Standing.SEEN, 1)
+    assert (story.cause.proof.standing, story.cause.proof.seen) == (AppStatus.SEEN, 1)
 
 
 # -- JSON ----------------------------------------------------------------------------------
@@ -287,5 +286,5 @@ async def test_apps_are_those_of_the_issuer_by_any_of_its_names(
 ) -> None:
     assert history.apps_of(ISS) == [shelf.app]
     assert history.apps_of("https://other.example") == []
-    assert await history.story(Question(iss="https://other.example", sub="alice")) == []
+    assert await history.story(RevocationQuery(iss="https://other.example", sub="alice")) == []
     assert AppKeys(shelf.app).events == shelf.keys.events

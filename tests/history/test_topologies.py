@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from app.audit import Act, Audit
-from app.history import Question, State, Told
-from app.publish.redis_link import connect
+from app.history import DeliveredEvent, RevocationQuery, State
+from app.store.topology import connect
+from tests.history.conftest import NewHistory
 from tests.support.redis_topologies import Cluster, Sentinels
 from tests.support.revocations import ISS, Shelf
-
-from .conftest import NewHistory
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +28,7 @@ async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
         client = connect(cluster.url)
         await Audit(client, hash_of).write(Act(act="revoke", who="anna"))
         await client.aclose()
-        stories = await history.story(Question(iss=ISS, sid="s1"))
+        stories = await history.story(RevocationQuery(iss=ISS, sid="s1"))
         assert [one.state for one in stories] == [State.REVOKED] * 4
         assert all(one.cause is not None for one in stories)
         assert {one.fault for one in await history.overviews()} == {None}
@@ -39,7 +38,7 @@ async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
         followed = set()
         async with asyncio.timeout(60):
             async for item in feed:
-                if isinstance(item, Told):
+                if isinstance(item, DeliveredEvent):
                     followed.add(item.app)
                 if len(followed) == 4:
                     break
@@ -61,7 +60,7 @@ async def test_behind_sentinels_the_feed_goes_on_at_the_new_primary(
 
         async def follow() -> None:
             async for item in feed:
-                assert isinstance(item, Told), item
+                assert isinstance(item, DeliveredEvent), item
                 assert item.event is not None
                 found.append(item.event.sid)
 

@@ -12,7 +12,7 @@ import pytest
 
 from backchannel_logout import EventKind, SessionGuard
 from tests.interop.better_auth_process import BetterAuth, missing
-from tests.interop.stage import Stage
+from tests.interop.interop_fixture import Stage
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop

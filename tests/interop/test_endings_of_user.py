@@ -8,20 +8,20 @@ import httpx
 import pytest
 
 from app.sessions.bulk import sessions_of
-from app.sessions.ending import Ending
+from app.sessions.termination import Termination
 from backchannel_logout import AppKeys
 from tests.interop import kratos, kratos_dist
 from tests.interop.browser import loopback_only
 from tests.interop.keycloak import Keycloak
 from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
 from tests.interop.test_keycloak_sessions import Scene as Realm
-from tests.sessions.ending_stage import Scene, running
+from tests.sessions.termination_fixture import Scene, running
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 
 
-async def end_all(scene: Scene, user: str, *, refresh_tokens: bool = False) -> list[Ending]:
+async def end_all(scene: Scene, user: str, *, refresh_tokens: bool = False) -> list[Termination]:
     """Begin it as the admin API does; returns each session's ending when it is over."""
     known_at, found = time.time(), await sessions_of(scene.provider, user)
     async with scene.endings.all_of_user(

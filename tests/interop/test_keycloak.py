@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import EventKind, SessionGuard
+from tests.interop.interop_fixture import Stage
 from tests.interop.keycloak import Keycloak, Realm
-from tests.interop.stage import Stage
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from backchannel_logout.account import AccountProxy
-from tests.account.stage import USER_PACE
+from tests.account.account_fixture import USER_PACE
+from tests.interop.interop_fixture import Stage
 from tests.interop.keycloak import Keycloak, Realm
 from tests.interop.relying_app import RelyingApp
-from tests.interop.stage import Stage
 from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer

@@ -9,15 +9,15 @@ import httpx
 import jwt
 import pytest
 
+from app.config.issuers import IssuerSettings
 from app.sessions.bulk import sessions_of
 from app.sessions.calls import new_client
 from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.providers import session_provider
-from app.settings import IssuerSettings
 from tests.interop.browser import loopback_only
 from tests.interop.keycloak import Keycloak, Realm
-from tests.sessions.stages import NOBODY, tls
+from tests.sessions.provider_fixtures import NOBODY, tls
 
 pytestmark = pytest.mark.interop
 

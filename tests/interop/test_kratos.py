@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import pytest
 
+from app.config.issuers import IssuerSettings
 from app.sessions.bulk import sessions_of
 from app.sessions.calls import new_client
 from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
 from app.sessions.kratos_own import OwnSessions, UserCredential
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.providers import own_sessions, session_provider
-from app.settings import IssuerSettings
 from tests.interop import kratos, kratos_dist
 from tests.interop.kratos import Kratos, LoggedIn
-from tests.sessions.stages import NOBODY, tls
+from tests.sessions.provider_fixtures import NOBODY, tls
 
 pytestmark = pytest.mark.interop
 

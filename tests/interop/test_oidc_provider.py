@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import EventKind, SessionGuard
+from tests.interop.interop_fixture import Stage
 from tests.interop.oidc_provider import OidcProvider
-from tests.interop.stage import Stage
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop

@@ -15,7 +15,7 @@ from typing import Any, cast
 import httpx
 import yaml
 
-from app.embedded import find_server
+from app.devtools.embedded_redis import find_server
 from examples.demo.browser import Browser
 from examples.demo.ports import Ports
 from examples.demo.processes import Child
@@ -58,7 +58,7 @@ class Service:
             self.process = subprocess.Popen(
                 [with_paths(word, moved) for word in command],
                 cwd=own, stdout=log, stderr=log,
-                env=clean_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/client"}
+                env=clean_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT}/clients/python"}
                 | {key: with_paths(value, moved) for key, value in environ.items()},
             )  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from app.embedded import find_server
+from app.devtools.embedded_redis import find_server
 from tests.support.manifests import ROOT, find
 from tests.support.receiver import wait_for
 

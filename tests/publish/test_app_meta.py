@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from app.publish.app_meta import META_SECONDS, RENEW_SECONDS, AppMetas, AppNames
+from app.config.model import Settings
 from app.publish.publisher import names_of_apps
-from app.publish.redis_link import connect
-from app.settings import Settings
+from app.store.app_meta import META_SECONDS, RENEW_SECONDS, AppMetas, AppNames
+from app.store.topology import connect
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app

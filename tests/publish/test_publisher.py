@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from app.config.load import load
+from app.config.model import Settings
 from app.publish.publisher import JournalUnusable, Publisher
-from app.publish.redis_link import connect
 from app.publish.writer import Written
-from app.settings import Settings, load
+from app.store.topology import connect
 from backchannel_logout import AppKeys
 from tests.support.receiver import told
 from tests.support.redis_server import RedisServer

@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from app.publish import unserved
-from app.publish.app_meta import META_SECONDS, AppMetas, AppNames
-from app.publish.other_keys import OtherKeys
-from app.publish.redis_link import RedisLink, connect
-from app.publish.unserved import Unserved, UnservedApp, UnservedApps, UnservedWatch
-from app.tasks import end
+from app.background import end
+from app.store import unserved
+from app.store.app_meta import META_SECONDS, AppMetas, AppNames
+from app.store.other_keys import OtherKeys
+from app.store.topology import RedisTopology, connect
+from app.store.unserved import Unserved, UnservedApp, UnservedApps, UnservedWatch
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
-async def link(redis_server: RedisServer) -> AsyncIterator[RedisLink]:
-    one = RedisLink(connect(redis_server.url))
+async def link(redis_server: RedisServer) -> AsyncIterator[RedisTopology]:
+    one = RedisTopology(connect(redis_server.url))
     yield one
     await one.aclose()
 
@@ -40,7 +40,7 @@ def report(look: redis.Redis, app: str) -> None:
 
 
 async def test_nothing_is_found_where_every_app_is_served(
-    link: RedisLink, look: redis.Redis
+    link: RedisTopology, look: redis.Redis
 ) -> None:
     for app in ("shop", "wiki"):
         serve(look, app)
@@ -49,7 +49,7 @@ async def test_nothing_is_found_where_every_app_is_served(
 
 
 async def test_each_meta_and_each_reader_of_another_app_is_named(
-    link: RedisLink, look: redis.Redis
+    link: RedisTopology, look: redis.Redis
 ) -> None:
     """Among many keys of all kinds, of which none else is."""
     for n in range(5000):
@@ -74,7 +74,7 @@ async def test_each_meta_and_each_reader_of_another_app_is_named(
 
 
 async def test_one_that_another_receiver_renews_is_served_elsewhere(
-    link: RedisLink, look: redis.Redis
+    link: RedisTopology, look: redis.Redis
 ) -> None:
     other = AppMetas({"theirs": 60}, {"theirs": AppNames()}, clock=time.time)
     await other.write(await link.primary("theirs"), ["theirs"])
@@ -86,7 +86,7 @@ async def test_one_that_another_receiver_renews_is_served_elsewhere(
 
 
 async def test_what_is_not_looked_through_is_said(
-    link: RedisLink, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    link: RedisTopology, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(3000):
         look.set(f"k{n}", 1)
@@ -101,7 +101,7 @@ async def test_what_is_not_looked_through_is_said(
 
 
 async def test_what_apps_have_under_other_names_is_measured(
-    link: RedisLink, look: redis.Redis
+    link: RedisTopology, look: redis.Redis
 ) -> None:
     serve(look, "shop")
     serve(look, "wiki")
@@ -122,7 +122,7 @@ async def test_what_apps_have_under_other_names_is_measured(
 async def test_other_names_of_any_length_are_measured(
     redis_server: RedisServer, look: redis.Redis
 ) -> None:
-    one = RedisLink(connect(redis_server.url, max_connections=4), bounded=True)
+    one = RedisTopology(connect(redis_server.url, max_connections=4), bounded=True)
     for n in range(30):
         look.set(f"bcl:v1:{{shop}}:app:{n}" + "x" * 10**6, 1)
     await assert_measured(one, shop=30 * 10**6, wiki=0)
@@ -139,14 +139,14 @@ async def test_where_redis_does_not_say_how_large_a_key_is_nothing_is_claimed(
     look.set("bcl:v1:{shop}:app:x", 1)
     user = ("r", "on", ">pw", "~*", "&*", "+@all", "-memory")
     look.execute_command("ACL", "SETUSER", *user)
-    one = RedisLink(connect(redis_server.url.replace("//", "//r:pw@")))
+    one = RedisTopology(connect(redis_server.url.replace("//", "//r:pw@")))
     others = OtherKeys(["shop", "wiki"])
     await UnservedApps(one, ["shop", "wiki"]).find(others=others)
     assert others.sizes() == {"wiki": 0}
     await one.aclose()
 
 
-async def assert_measured(link: RedisLink, **sizes: int) -> None:
+async def assert_measured(link: RedisTopology, **sizes: int) -> None:
     others = OtherKeys(["shop", "wiki"])
     found = await UnservedApps(link, ["shop", "wiki"]).find(others=others)
     assert (found.fault, found.complete) == (None, True)
@@ -157,7 +157,7 @@ async def test_a_user_who_may_not_scan_and_a_redis_that_is_away_are_faults(
     redis_server: RedisServer, look: redis.Redis
 ) -> None:
     look.execute_command("ACL", "SETUSER", "r", "on", ">pw", "~*", "&*", "+@all", "-scan")
-    one = RedisLink(connect(redis_server.url.replace("//", "//r:pw@")))
+    one = RedisTopology(connect(redis_server.url.replace("//", "//r:pw@")))
     assert await UnservedApps(one, []).find() == Unserved(complete=False, fault="NOPERM")
     redis_server.stop()
     assert (await UnservedApps(one, []).find()).fault is not None
@@ -165,7 +165,7 @@ async def test_a_user_who_may_not_scan_and_a_redis_that_is_away_are_faults(
 
 
 async def test_a_fault_of_ours_does_not_end_the_watch(
-    link: RedisLink, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    link: RedisTopology, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(look, "old")
     with monkeypatch.context() as broken:

@@ -8,30 +8,29 @@ from typing import Any
 
 import pytest
 
+from app.config.types import Durability
 from app.errors import DependencyUnavailable, Outage
-from app.publish.accepted import Accepted
-from app.publish.grouped import GroupedWrites
-from app.publish.journal import Journal
+from app.journal.ack_log import AckLog
+from app.journal.journal import Journal
+from app.journal.record import encode
 from app.publish.quota import Quota
-from app.publish.record import encode
-from app.publish.watch import Watch
 from app.publish.writer import Writer, Written
-from app.settings_values import Durability
+from app.store.batching import BatchedWrites
+from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, Shelf, numbered, revocation
-
-from .conftest import NewShelf
+from tests.support.store_fixtures import NewShelf
 
 
 class Desk:
-    def __init__(self, shelf: Shelf, journal: Journal | None, accepted: Accepted) -> None:
+    def __init__(self, shelf: Shelf, journal: Journal | None, accepted: AckLog) -> None:
         self.shelf = shelf
         self.journal = journal
         self.accepted = accepted
-        self.watch = Watch(shelf.store, shelf.link, on_change=lambda: None)
+        self.watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
         self.writer = Writer(
-            GroupedWrites(shelf.store), self.watch, journal, accepted, Quota(10**6)
+            BatchedWrites(shelf.store), self.watch, journal, accepted, Quota(10**6)
         )
 
     async def write(self, *revocations: Any, seconds: float = 1.8) -> Written:
@@ -48,8 +47,8 @@ class Desk:
 
 
 @pytest.fixture
-def accepted() -> Iterator[Accepted]:
-    one = Accepted(None, window=3600, most_bytes=1 << 24)
+def accepted() -> Iterator[AckLog]:
+    one = AckLog(None, window=3600, most_bytes=1 << 24)
     one.open()
     yield one
     one.close()
@@ -57,13 +56,13 @@ def accepted() -> Iterator[Accepted]:
 
 @pytest.fixture
 def desk(
-    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: Accepted
+    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: AckLog
 ) -> Desk:
     return Desk(new_shelf(redis_server), journal, accepted)
 
 
 @pytest.fixture
-def bare(new_shelf: NewShelf, redis_server: RedisServer, accepted: Accepted) -> Desk:
+def bare(new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog) -> Desk:
     """Without a journal."""
     return Desk(new_shelf(redis_server), None, accepted)
 
@@ -156,7 +155,7 @@ async def test_for_several_apps_the_answer_is_that_of_the_least_durable(desk: De
 
 
 async def test_a_level_that_is_not_reached_in_time_is_the_journals(
-    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: Accepted
+    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: AckLog
 ) -> None:
     """And no reason to believe that Redis is away."""
     shelf = new_shelf(redis_server, durability=Durability("replicas", 1))

@@ -10,7 +10,7 @@ from app.sessions.bulk import sessions_of
 from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.segment import NotAnId
-from tests.sessions.stages import NOBODY, Stage, staged
+from tests.sessions.provider_fixtures import NOBODY, Stage, staged
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api
 from tests.support.keycloak_api import KeycloakApi

@@ -10,7 +10,7 @@ from app.sessions.auth0 import LONGEST
 from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.lifecycle import has_ended
 from app.sessions.model import Device
-from tests.sessions.stages import Stage, staged
+from tests.sessions.provider_fixtures import Stage, staged
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api, fault, limited
 

@@ -8,7 +8,7 @@ from email.utils import format_datetime, formatdate
 import pytest
 import uvloop
 
-from app.sessions.gate import LONGEST_PAUSE, SHORTEST_PAUSE, UNKNOWN_PAUSE, Gate
+from app.sessions.gate import LONGEST_PAUSE, SHORTEST_PAUSE, UNKNOWN_PAUSE, RateLimitGate
 from app.sessions.interface import FaultKind, ProviderFault
 
 NOW = 1_800_000_000.0
@@ -20,8 +20,8 @@ class Clock:
     def __init__(self) -> None:
         self.passed = 0.0
 
-    def gate(self) -> Gate:
-        return Gate(clock=lambda: NOW + self.passed, monotonic=lambda: self.passed)
+    def gate(self) -> RateLimitGate:
+        return RateLimitGate(clock=lambda: NOW + self.passed, monotonic=lambda: self.passed)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_429_says_for_how_long_and_is_believed_within_bounds(
 
 
 async def test_an_open_gate_lets_everybody_through() -> None:
-    await Gate().wait()
+    await RateLimitGate().wait()
 
 
 async def test_a_gate_that_is_closed_for_long_sends_who_comes_away_at_once() -> None:
@@ -82,7 +82,7 @@ def test_a_short_limit_is_waited_for_whichever_loop_it_is(
 
     async def waits(number: int) -> None:
         await asyncio.sleep(number / 1700)  # at any part of a millisecond
-        gate = Gate()
+        gate = RateLimitGate()
         gate.close({"retry-after": "1"})
         await gate.wait()
         assert gate.left() == 0
@@ -95,7 +95,7 @@ def test_a_short_limit_is_waited_for_whichever_loop_it_is(
 
 
 async def test_who_waits_is_sent_away_when_it_closes_anew() -> None:
-    gate = Gate()
+    gate = RateLimitGate()
     gate.close({"retry-after": "1"})
     waiting = asyncio.create_task(gate.wait())
     await asyncio.sleep(0)

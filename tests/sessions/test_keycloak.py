@@ -8,7 +8,7 @@ from app.sessions import keycloak
 from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.lifecycle import has_ended
 from app.sessions.model import Device
-from tests.sessions.stages import NOBODY, Stage, staged
+from tests.sessions.provider_fixtures import NOBODY, Stage, staged
 from tests.support.api_server import Response
 from tests.support.keycloak_api import KeycloakApi
 

@@ -11,7 +11,7 @@ from app.sessions.kratos_own import NoCredential, OwnSessions, UserCredential
 from app.sessions.model import Device
 from app.sessions.providers import own_sessions
 from app.sessions.segment import NotAnId
-from tests.sessions.stages import Stage, issuer_of, staged, tls
+from tests.sessions.provider_fixtures import Stage, issuer_of, staged, tls
 from tests.support.api_server import Response
 from tests.support.kratos_api import KratosApi
 

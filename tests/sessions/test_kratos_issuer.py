@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sessions.stages import table_of
+from tests.sessions.provider_fixtures import table_of
 from tests.support.kratos_api import KratosApi
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver

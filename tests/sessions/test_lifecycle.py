@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.sessions.lifecycle import (
-    State,
+    SessionState,
     ends_at,
     is_active,
     outlive_markers,
@@ -27,27 +27,27 @@ def session(**members: Any) -> ProviderSession:
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
-        ({}, State.ACTIVE),
-        ({"active": False}, State.ENDED),
-        ({"idle_expires_at": 1001}, State.ACTIVE),
-        ({"idle_expires_at": 1000}, State.IDLE),
-        ({"expires_at": 1001}, State.ACTIVE),
-        ({"expires_at": 1000}, State.EXPIRED),
-        ({"idle_expires_at": 900, "expires_at": 950}, State.IDLE),
-        ({"idle_expires_at": 950, "expires_at": 900}, State.EXPIRED),
-        ({"idle_expires_at": 900, "expires_at": 2000}, State.IDLE),
-        ({"active": False, "expires_at": 900}, State.EXPIRED),
+        ({}, SessionState.ACTIVE),
+        ({"active": False}, SessionState.ENDED),
+        ({"idle_expires_at": 1001}, SessionState.ACTIVE),
+        ({"idle_expires_at": 1000}, SessionState.IDLE),
+        ({"expires_at": 1001}, SessionState.ACTIVE),
+        ({"expires_at": 1000}, SessionState.EXPIRED),
+        ({"idle_expires_at": 900, "expires_at": 950}, SessionState.IDLE),
+        ({"idle_expires_at": 950, "expires_at": 900}, SessionState.EXPIRED),
+        ({"idle_expires_at": 900, "expires_at": 2000}, SessionState.IDLE),
+        ({"active": False, "expires_at": 900}, SessionState.EXPIRED),
     ],
 )
 def test_a_session_ends_at_the_limit_that_passes_first(
-    members: dict[str, Any], expected: State
+    members: dict[str, Any], expected: SessionState
 ) -> None:
     assert state(session(**members), 1000) is expected
-    assert is_active(session(**members), 1000) is (expected is State.ACTIVE)
+    assert is_active(session(**members), 1000) is (expected is SessionState.ACTIVE)
 
 
 def test_a_session_that_the_provider_does_not_know_has_ended() -> None:
-    assert state(None, 1000) is State.ENDED
+    assert state(None, 1000) is SessionState.ENDED
     assert not is_active(None, 1000)
 
 

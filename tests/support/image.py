@@ -70,9 +70,11 @@ def built() -> Iterator[Image]:
 def _digest() -> str:
     """Of everything that the image is made of."""
     digest = hashlib.sha256()
-    folders = (path for name in ("app", "client") for path in sorted((ROOT / name).rglob("*")))
-    files = ("Dockerfile", ".dockerignore", "requirements.lock", "requirements-otel.lock",
-             "requirements-build.lock", "pyproject.toml", "README.md", "LICENSE")  # fmt: skip
+    folders = (
+        path for name in ("app", "clients/python") for path in sorted((ROOT / name).rglob("*"))
+    )
+    files = ("Dockerfile", ".dockerignore", "requirements/runtime.lock", "requirements/otel.lock",
+             "requirements/build.lock", "pyproject.toml", "README.md", "LICENSE")  # fmt: skip
     for path in (*(ROOT / name for name in files), *folders):
         if path.is_file() and path.suffix != ".pyc":
             digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import Settings, load
+from app.config.load import load
+from app.config.model import Settings
 
 ROOT = Path(__file__).parents[2]
 MONITORING = "monitoring"

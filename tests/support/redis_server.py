@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 import redis
 
-from app.embedded import find_server
+from app.devtools.embedded_redis import find_server
 
 # Below those that systems give to outgoing connections (Linux: from 32768): a server that is
 # started again must find its own port free.

@@ -6,10 +6,10 @@ from typing import Any
 
 import redis
 
-from app.publish.redis_fault import RedisFault
-from app.publish.redis_link import RedisLink, connect
-from app.publish.store import Store
 from app.revocation import Once, Revocation, revoke
+from app.store.errors import RedisFault
+from app.store.store import Store
+from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, Event, EventKind
 from tests.support.redis_server import RedisServer
 
@@ -56,7 +56,7 @@ class Shelf:
         self.app = new_app()
         self.keys = AppKeys(self.app)
         self.marker = self.keys.sid(ISS, "s1")
-        self.link = RedisLink(connect(url or server.url))
+        self.link = RedisTopology(connect(url or server.url))
         settings = {
             "apps": {self.app: 3600}, "event_retention": 3600, "event_max_len": 1000,
             "clock": time.time,

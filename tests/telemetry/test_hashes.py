@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.publish.redis_link import connect
+from app.store.topology import connect
 from app.telemetry.hashes import HASH_KEY, KeyedHash, shared_key
-from backchannel_logout.connection import aclose
+from backchannel_logout.redis.connection import aclose
 from tests.support.redis_server import RedisServer
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from app.errors import Outage, Reason
+from app.telemetry.attempt_log import LOGGER, AttemptRecord, Reporter
 from app.telemetry.line_limit import MAX_LINES, WINDOW_SECONDS, LineLimit
 from app.telemetry.lines import formatter
 from app.telemetry.log import LineHandler
-from app.telemetry.story import LOGGER, Story, Teller
 from app.tokens.logout_token import LogoutToken
-from tests.telemetry.test_story import ISSUER, token
+from tests.telemetry.test_attempt_log import ISSUER, token
 
 
 class Clock:
@@ -64,7 +64,7 @@ def tell(
     issuer: str | None = None,
     judged: LogoutToken | None = None,
 ) -> None:
-    story = Story(Teller(line_limit=limit), 0.0)
+    story = AttemptRecord(Reporter(line_limit=limit), 0.0)
     story.issuer, story.token = issuer, judged
     story.tell(outcome, reason)
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
+from app.config.load import load
+from app.config.model import Settings
 from app.errors import Reason
-from app.publish.redis_link import connect
-from app.settings import Settings, load
+from app.store.topology import connect
 from app.telemetry.hashes import HASH_KEY, KeyedHash
 from app.telemetry.refusals import (
     LARGEST_ENTRY,
@@ -27,7 +28,7 @@ from app.telemetry.refusals import (
 )
 from app.tokens.logout_token import RULES
 from app.tokens.signed_jwt import UnverifiedJwt
-from backchannel_logout.connection import aclose
+from backchannel_logout.redis.connection import aclose
 from tests.support.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, told, wait_for
 from tests.support.redis_server import RedisServer

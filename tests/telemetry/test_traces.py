@@ -15,15 +15,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app import spans
-from app.addresses import PATH
-from app.parts import Parts
+from app import tracing as spans
+from app.config.load import load
 from app.publish.publisher import Publisher
-from app.publish.redis_link import connect
-from app.settings import load
-from app.telemetry.cells import Cells
-from app.telemetry.tally import Tally
-from app.telemetry.telling import Telling
+from app.runtime.components import Components
+from app.server.sockets import PATH
+from app.store.topology import connect
+from app.telemetry.counters import Counters
+from app.telemetry.reporting import Reporting
+from app.telemetry.shared_counters import Cells
 from app.telemetry.traces import tracing
 from app.tokens.fetch import new_client
 from tests.support.provider import Provider, private_key
@@ -68,11 +68,11 @@ async def traced(
     async with new_client() as client:
         redis = connect(redis_server.url)
         cells = Cells(settings)
-        tally = Tally(settings, cells)
-        publisher, telling = Publisher(settings, redis), Telling(settings, redis, tally)
+        tally = Counters(settings, cells)
+        publisher, telling = Publisher(settings, redis), Reporting(settings, redis, tally)
         with tracing(settings, exporter) as traces:
             async with publisher.running(), telling.running():
-                parts = Parts(settings, publisher, client, cells, tally, telling, traces)
+                parts = Components(settings, publisher, client, cells, tally, telling, traces)
                 for keys in parts.keys.values():
                     await keys.refresh()
                 app = httpx.ASGITransport(parts.public_app)

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import IssuerSettings, load
+from app.config.issuers import IssuerSettings
+from app.config.load import load
 from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys

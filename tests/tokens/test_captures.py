@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis
 
+from app.config.presets import presets
 from app.errors import Reason
-from app.presets import presets
 from backchannel_logout import AppKeys, Session, SessionGuard
 from tests.support.provider import EVENT, Provider, private_key, sign
 from tests.support.receiver import Receiver, config, wait_for

@@ -12,8 +12,7 @@ from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from app.tokens.jwks import KeySet, read_key_set
 from app.tokens.provider_keys import READING_PAUSE, ProviderKeys
 from tests.support.provider import ABSENT, Provider, private_key
-
-from .conftest import Clock, NewKeys, verify
+from tests.tokens.conftest import Clock, NewKeys, verify
 
 
 async def refused(keys: ProviderKeys, token: str) -> None:

@@ -9,8 +9,7 @@ from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.tokens import provider_keys
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from tests.support.provider import ABSENT, Provider, private_key
-
-from .conftest import Clock, NewKeys, until, verify
+from tests.tokens.conftest import Clock, NewKeys, until, verify
 
 
 async def test_the_first_token_brings_the_keys_and_the_next_costs_no_fetch(

@@ -10,8 +10,7 @@ from app.errors import DependencyUnavailable
 from app.tokens.fetch_budget import BUDGET_INTERVAL
 from app.tokens.provider_keys import ProviderKeys
 from tests.support.provider import Provider
-
-from .conftest import Clock, NewKeys, until, verify
+from tests.tokens.conftest import Clock, NewKeys, until, verify
 
 
 async def test_the_last_good_keys_serve_while_the_provider_is_down(

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.config.issuers import IssuerSettings
+from app.config.load import load
 from app.errors import SENTENCES, Reason, TokenRefused
-from app.settings import IssuerSettings, load
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import ProviderKeys

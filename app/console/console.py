@@ -1,0 +1,192 @@
+"""The console, put together: whom it lets in, and what every answer says."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.admin.api import AdminApi
+from app.config.model import Settings
+from app.console.access import AccessRoutes
+from app.console.next_page import SIGN_IN, sign_in_for
+from app.console.oidc import CALLBACK, OidcSignIn
+from app.console.operator_sessions import OperatorSessions, WithOperator, WithSession
+from app.console.pages import Pages
+from app.console.rendering import STATIC, Rendering
+from app.console.sessions import SessionPages
+from app.console.token_forms import TokenFormRoutes
+from app.store.unserved import Unserved
+from app.tokens.fetch import new_client
+from app.web.errors import ApiFault
+from backchannel_logout import AsyncSessionGuard
+from backchannel_logout.asgi import BackchannelLogoutMiddleware
+from backchannel_logout.redis.connection import AsyncClient
+
+PREFIX = "/console"
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none';"
+    " base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+@contextlib.asynccontextmanager
+async def running_console(
+    settings: Settings, api: AdminApi, redis: AsyncClient, unserved: Callable[[], Unserved]
+) -> AsyncIterator[ASGIApp]:
+    """What serves `/console` and, for who has signed in there, `/api` as well."""
+    async with contextlib.AsyncExitStack() as stack:
+        oidc, guard = None, None
+        if settings.admin_oidc is not None:
+            client = await stack.enter_async_context(new_client())
+            oidc = OidcSignIn(settings, settings.admin_oidc, client)
+            stack.push_async_callback(oidc.aclose)
+            guard = await stack.enter_async_context(AsyncSessionGuard(redis, app=oidc.app))
+        yield _Console(settings, api, oidc, guard, unserved).app
+
+
+class _Console:
+    def __init__(
+        self,
+        settings: Settings,
+        api: AdminApi,
+        oidc: OidcSignIn | None,
+        guard: AsyncSessionGuard | None,
+        unserved: Callable[[], Unserved],
+    ) -> None:
+        self._access = api.access
+        token = settings.admin_token is not None
+        self._rendering = Rendering(token=token, oidc=oidc is not None)
+        signed_in = OperatorSessions()
+        parts = (
+            AccessRoutes(api.access, signed_in, oidc, api.records, self._rendering),
+            Pages(
+                settings, api.history, dict(api.providers), api.records, self._rendering,
+                health=api.health, stopping=api.stopping, unserved=unserved,
+            ),
+            SessionPages(api.session_acts, api.records, self._rendering),
+            TokenFormRoutes(settings, api.history, api.records, self._rendering),
+        )  # fmt: skip
+        routes = [route for part in parts for route in part.routes]
+        routes.append(Route(STATIC + "{name}", self._rendering.file, methods=["GET"]))
+        handlers = {ApiFault: self._fault, HTTPException: self._http_error}
+        pages = Starlette(routes=routes, exception_handlers=handlers)
+        pages.router.redirect_slashes = False
+        self._pages = pages
+        self._api = api.app
+        inner: ASGIApp = WithOperator(self._chosen, signed_in)
+        if guard is not None:
+            # The console is a relying app like any other, and asks as they do.
+            inner = BackchannelLogoutMiddleware(inner, guard, signed_in="oidc", login_url=SIGN_IN)
+        self._with_session: ASGIApp = WithSession(inner, signed_in)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_console(scope["path"]):
+            send = _with_headers(_leading_back(send, Request(scope)))
+        await self._with_session(scope, receive, send)
+
+    async def _chosen(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_console(scope["path"]):
+            await self._api(scope, receive, send)
+            return
+        answer = self._kept_out(Request(scope))
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        scope = {**scope, "operator": scope.get("signed_in")}
+        await self._pages(scope, receive, send)
+
+    def _kept_out(self, request: Request) -> Response | None:
+        """An answer in place of the page; None where the page may be had."""
+        scope, path = request.scope, request.url.path
+        try:
+            self._access.check_host(scope)
+            if path != CALLBACK:
+                if _is_followed_link(request):
+                    # From another site's page the strict cookie does not come along; from ours it
+                    # does. Nothing was done yet.
+                    to = path + (f"?{request.url.query}" if request.url.query else "")
+                    return self._rendering.page(request, "enter", to=to)
+                self._access.check_page(scope)
+        except ApiFault as fault:
+            return PlainTextResponse(f"{fault.sentence}\n", fault.status)
+        if scope.get("signed_in") or path.startswith((SIGN_IN, STATIC)) or path == CALLBACK:
+            return None
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(sign_in_for(request), 303)
+        return PlainTextResponse("sign in first\n", 401)
+
+    async def _fault(self, request: Request, error: Exception) -> Response:
+        if not isinstance(error, ApiFault):
+            raise error
+        answer = self._rendering.page(request, "fault", error.status, sentence=error.sentence)
+        answer.headers.update(error.headers)
+        return answer
+
+    async def _http_error(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        sentence = {404: "There is no such page.", 405: "This page does not take that."}
+        return self._rendering.page(request, "fault", status, sentence=sentence.get(status, ""))
+
+
+def with_console(app: ASGIApp, console: ASGIApp) -> ASGIApp:
+    """``app``, with `/console` and `/api`."""
+
+    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
+        mine = scope["type"] == "http" and (
+            is_console(scope["path"]) or scope["raw_path"].startswith(b"/api/")
+        )
+        await (console if mine else app)(scope, receive, send)
+
+    return chosen
+
+
+def is_console(path: str) -> bool:
+    return path == PREFIX or path.startswith(PREFIX + "/")
+
+
+def _is_followed_link(request: Request) -> bool:
+    """Whether a browser comes from a page of another site, to see a page of ours."""
+    headers = request.headers
+    return (
+        request.method == "GET"
+        and headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+
+
+def _leading_back(send: Send, request: Request) -> Send:
+    """The middleware sends those whose session was ended to the sign-in: from there they come back
+    to the page that they asked for."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if headers.get("location") == SIGN_IN:
+                headers["location"] = sign_in_for(request)
+        await send(message)
+
+    return sending
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+        await send(message)
+
+    return sending

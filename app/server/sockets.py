@@ -1,0 +1,82 @@
+"""The addresses of the listeners: taken before anything else starts, and shown to people."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+from app.config.model import Settings
+
+PATH = "/backchannel-logout"
+
+
+class StartFault(Exception):
+    """The service can not start; the message says why, for the person at the terminal."""
+
+
+@contextlib.contextmanager
+def bound(
+    address: tuple[str, int], setting: str, *, shared: bool = False
+) -> Iterator[socket.socket]:
+    """A listening address, taken before anything else starts. Raises `StartFault`.
+
+    ``shared``: with other sockets that are, among which the kernel spreads the connections.
+    """
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, name = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartFault(f"{setting}: {host}:{port} can not be used ({error.strerror})") from None
+    with listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(name)
+        except OSError as error:
+            raise StartFault(
+                f"{setting}: {host}:{port} can not be used ({error.strerror})"
+            ) from None
+        yield listener
+
+
+@contextlib.contextmanager
+def bound_for_users(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The users' listening address, where there is to be one. Raises `StartFault`."""
+    if settings.account_listen is None:
+        yield []
+        return
+    with bound(settings.account_listen, "account_listen") as listener:
+        yield [listener]
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_at(listener: socket.socket) -> str:
+    """The URL, without a path, by which this machine itself reaches it."""
+    shown = _shown(listener)
+    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if shown.startswith(everywhere):
+            shown = here + shown.removeprefix(everywhere)
+    return f"http://{shown}"
+
+
+def tell_addresses(
+    public: socket.socket,
+    admin: socket.socket,
+    announce: Callable[[str], None],
+    account: Sequence[socket.socket] = (),
+    *,
+    console: bool = False,
+) -> None:
+    """For the person at the terminal."""
+    announce(f"back-channel logout:      http://{_shown(public)}{PATH}")
+    announce(f"health and operations:    http://{_shown(admin)}/readyz")
+    if console:
+        announce(f"console:                  {reached_at(admin)}/console")
+    for listener in account:
+        announce(f"users' own sessions:      http://{_shown(listener)}/account")

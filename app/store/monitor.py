@@ -1,0 +1,209 @@
+"""Looks at Redis once a second: who is primary, is it another or an older one, does it write.
+
+A primary that changed may lack what the last one has acknowledged (replication is
+asynchronous, a snapshot is older, an empty disk has nothing): whoever is told writes it again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from app.log import new_log
+from app.revocation import Revocation
+from app.store.errors import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault, fault_of
+from app.store.server_info import facts_of
+from app.store.store import Store
+from app.store.topology import REDIS_SECONDS, RedisTopology
+
+log = new_log(__name__)
+
+# A failover or a restart is seen within this and the time of one exchange.
+PULSE_SECONDS = 1.0
+
+
+class RedisMonitor:
+    """``on_change`` is called when what was acknowledged may be lost.
+
+    ``holds`` says of which apps the markers are not yet restored: see `AppMetas.write`. ``last`` is
+    what was acknowledged last: if its marker is gone, so may be others. Where several
+    processes watch one Redis that was flushed, only the first finds ``meta`` missing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        link: RedisTopology,
+        on_change: Callable[[], None],
+        last: Callable[[], Revocation | None] = lambda: None,
+        holds: Callable[[str, bool], bool] = lambda _, __: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._link = link
+        self._on_change = on_change
+        self._last = last
+        self._holds = holds
+        self._look_now = asyncio.Event()
+        self._clock = clock
+        self._run_ids: dict[str, str] = {}
+        self._faults: dict[str, str] = {"": "not asked yet"}
+        self.level_error: str | None = None
+        """Why the last write has not reached its level of durability; None when it has."""
+        self._level_faults: dict[str, str] = {}
+        self.looked = False
+        """Whether Redis has been asked at all, with whatever result."""
+        self._told: set[tuple[str, str, str]] = set()
+        self.infos: dict[str, Mapping[str, Any]] = {}
+        """What each server that answers has last said of itself (``INFO``), by its place."""
+
+    @property
+    def last_error(self) -> str | None:
+        """Why a server took no write when it was asked last; None when all of them did."""
+        return next(iter(self._faults.values()), None)
+
+    @property
+    def faults(self) -> Mapping[str, str | None]:
+        """Of each server: why it took no write when it was asked last; None when it did."""
+        return dict.fromkeys(self.infos) | self._faults
+
+    def down(self, app: str) -> bool:
+        """Whether a write for the app would be in vain now, as far as is known."""
+        return self.looked and bool(self._faults) and self._link.place(app) in self._faults
+
+    def failed(self, app: str, fault: RedisFault) -> None:
+        """A write has failed; the next pulse says whether it goes on."""
+        if isinstance(fault, LevelNotReached):
+            self.level_error = str(fault)
+        else:
+            self._say(self._link.place(app), str(fault))
+
+    async def keep_looking(self) -> None:
+        """Look every second. Never returns."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("redis", outcome="failed", error="internal")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PULSE_SECONDS):
+                    await self._look_now.wait()
+            self._look_now.clear()
+
+    def look_soon(self) -> None:
+        """Look before the next second: an app may be served again."""
+        self._look_now.set()
+
+    async def look(self) -> None:
+        """One look at every server; `last_error` and `down` tell."""
+        apps: dict[str, list[str]] = {}
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                await self._link.look_up()
+        except EXCHANGE_FAULTS as error:
+            # Which servers there are is not known anew; those that were known are looked at.
+            self._warn("", "look_up", str(fault_of(error)))
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                servers = await self._link.primaries()
+        except EXCHANGE_FAULTS as error:
+            self.infos.clear()
+            self._say("", str(fault_of(error)))
+            self.looked = True
+            return
+        for app in self._store.apps:
+            apps.setdefault(self._link.place(app), []).append(app)
+        for gone in self._faults.keys() - servers.keys():
+            self._say(gone, None)
+        for gone in self.infos.keys() - servers.keys():
+            del self.infos[gone]
+        changed = await asyncio.gather(
+            *(
+                self._look_at(place, server, apps.get(place, []))
+                for place, server in servers.items()
+            )
+        )
+        self.looked = True
+        if any(changed):
+            self._on_change()
+
+    async def _look_at(self, place: str, server: Redis, apps: list[str]) -> bool:
+        """One server. True when what it has acknowledged may be lost."""
+        was_down = place in self._faults
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                info = await self._info(server)
+                # Before the write: what a server says explains why it takes none.
+                self._tell_facts(place, info)
+                self.infos[place] = info
+                missing = bool(apps) and await self._store.write_meta(server, apps, self._holds)
+                missing = missing or await self._last_is_gone(server, apps)
+        except EXCHANGE_FAULTS as error:
+            if isinstance(fault := fault_of(error), RedisAway):
+                self.infos.pop(place, None)
+            self._say(place, str(fault))
+            return False
+        self._say(place, None)
+        before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
+        if before != self._run_ids[place]:
+            await self._look_at_level(place, server)
+        # After an outage too, where the run id can not be read; and where nobody restarted but
+        # everything is gone.
+        return before != self._run_ids[place] or was_down or missing
+
+    async def _look_at_level(self, place: str, server: Redis) -> None:
+        """Report a server that can never be durable enough before a logout has to wait for it."""
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                fault = await self._store.level_fault(server)
+        except EXCHANGE_FAULTS:
+            return  # the next look finds it away
+        before = self._level_faults.pop(place, None)
+        if fault is not None:
+            self._warn(place, "durability", fault)
+            self.level_error = self._level_faults[place] = fault
+        elif before is not None and self.level_error == before:
+            self.level_error = None
+
+    async def _last_is_gone(self, server: Redis, apps: list[str]) -> bool:
+        last = self._last()
+        if last is None or last.app not in apps:
+            return False
+        if last.received_at + last.life < self._clock():
+            return False  # its time has come
+        return not await server.exists(last.marker_keys[0])
+
+    @staticmethod
+    async def _info(server: Redis) -> dict[str, Any]:
+        try:
+            info: dict[str, Any] = await server.info()
+        except NoPermissionError:
+            # A failover of Sentinel shows in the address, any other change as an outage.
+            return {"run_id": getattr(server.connection_pool, "master_address", "")}
+        return info
+
+    def _tell_facts(self, place: str, info: Mapping[str, Any]) -> None:
+        """Warn once of each way in which this server can lose or refuse a marker."""
+        for fact in facts_of(info):
+            if fact.fault:
+                self._warn(place, fact.what, fact.detail)
+
+    def _warn(self, place: str, what: str, detail: str) -> None:
+        if (place, what, detail) not in self._told:
+            log.warning("redis", outcome="warned", server=place or None, what=what, detail=detail)
+            self._told.add((place, what, detail))
+
+    def _say(self, place: str, error: str | None) -> None:
+        if error != self._faults.get(place):
+            level = logging.INFO if error is None else logging.WARNING
+            outcome = "writable" if error is None else "not_writable"
+            log.log(level, "redis", outcome=outcome, server=place or None, error=error)
+        if error is None:
+            self._faults.pop(place, None)
+        else:
+            self._faults[place] = error

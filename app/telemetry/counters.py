@@ -1,0 +1,169 @@
+"""Counts what happens, where it happens. On a token's path: some hundred nanoseconds a number."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeGuard
+
+from app.config.model import Settings
+from app.revocation import Revocation
+from app.store.store import NEW_MARKER
+from app.telemetry.metrics import (
+    ANSWERS,
+    APP_RECEIPTS,
+    JWKS_FETCHES,
+    LOG_LINES,
+    MADE_ROOM,
+    MARKERS,
+    NOTHING,
+    RECOVERED,
+    REFUSALS,
+    SETTLED,
+    STAGES,
+    TEARDOWN,
+    TO_MARKER,
+    TOKENS,
+    TURNED_AWAY,
+)
+from app.telemetry.shared_counters import (
+    FAILED,
+    GOOD,
+    KEPT,
+    KNOWN,
+    LEFT_OUT,
+    LIMITED,
+    NEW,
+    STORE,
+    UNREAD,
+    VERIFY,
+    Cells,
+)
+from backchannel_logout.receipts import Receipt
+
+_CLOCK_SECONDS = 3600.0
+"""How far back `ClockDifference` looks."""
+
+_CLOCK_TOKENS = 9
+"""How many tokens it looks at: four that are wild, or late, do not move it."""
+
+_FEWEST_CLOCK_TOKENS = 3
+"""Of fewer than that one that is wild would decide."""
+
+_NUMBERS = (int, float)  # a tuple: a union would be built anew for each question
+
+
+class ClockDifference:
+    """The median time from ``iat`` to arrival of the last few tokens of the last hour.
+
+    How far the provider's clock is behind ours, and negative where it is ahead; what tokens take on
+    their way is in it, and up to a second, for ``iat`` counts whole ones.
+    """
+
+    def __init__(self) -> None:
+        self._lately: deque[tuple[float, float]] = deque(maxlen=_CLOCK_TOKENS)
+        self.seen = self._lately.append
+        """Takes one token whose signature is good: its arrival in epoch seconds, and seconds."""
+
+    def median(self, now: float) -> float | None:
+        """In seconds; None where too few tokens came lately."""
+        known = sorted(
+            difference
+            for arrived_at, difference in self._lately
+            if 0 <= now - arrived_at < _CLOCK_SECONDS
+        )
+        return known[len(known) // 2] if len(known) >= _FEWEST_CLOCK_TOKENS else None
+
+
+class Counters:
+    """One process's counters. ``clock`` is epoch seconds."""
+
+    def __init__(
+        self, settings: Settings, cells: Cells, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._tokens = cells.counters(TOKENS)
+        self._verify = cells.histogram(STAGES, VERIFY)
+        self._store = cells.histogram(STAGES, STORE)
+        self._answer = cells.histogram(ANSWERS)
+        self._markers = cells.counters(MARKERS)
+        self._settled = cells.counters(SETTLED)
+        self._fetches = cells.counters(JWKS_FETCHES)
+        self._receipts = cells.counters(APP_RECEIPTS)
+        self.made_room = cells.counter(MADE_ROOM)
+        self.recovered = cells.counter(RECOVERED)
+        self.refusals_kept = cells.counter(REFUSALS, KEPT)
+        self.refusals_left_out = cells.counter(REFUSALS, LEFT_OUT)
+        self.log_unread = cells.counter(LOG_LINES, UNREAD)
+        self.log_limited = cells.counter(LOG_LINES, LIMITED)
+        names = [issuer.issuer for issuer in settings.issuers]
+        self._turned_away = {name: cells.counter(TURNED_AWAY, name) for name in names}
+        self._to_marker = {name: cells.histogram(TO_MARKER, name) for name in names}
+        self.clocks = {name: ClockDifference() for name in names}
+        apps = {one.app for issuer in settings.issuers for one in issuer.clients}
+        self._teardown = {app: cells.histogram(TEARDOWN, app) for app in apps}
+
+    # -- a token ------------------------------------------------------------------------------
+
+    def token(
+        self,
+        issuer: str | None,
+        clients: tuple[str, ...],
+        outcome: str,
+        reason: str | None,
+        *,
+        seconds: float,
+        verified: float | None,
+    ) -> None:
+        """One answer, ``seconds`` after the token came; a valid token was ``verified`` after so
+        many of them."""
+        client = clients[0] if clients else NOTHING
+        count = self._tokens.get((issuer or NOTHING, client, outcome, reason or NOTHING))
+        if count is not None:  # each is there; but nobody's logout may fail for a number
+            count()
+        self._answer(seconds)
+        if verified is not None:
+            self._verify(verified)
+            self._store(seconds - verified)
+
+    def signed(self, issuer: str, iat: object, arrived_at: float) -> None:
+        """A token with a good signature has come, whatever becomes of it. Epoch seconds."""
+        if _is_number(iat):
+            self.clocks[issuer].seen((arrived_at, arrived_at - iat))
+
+    def written(self, revocation: Revocation, answer: int) -> None:
+        """Redis has taken a revocation, from a request, parking or the journal; ``answer`` is the
+        script's."""
+        if not answer:
+            return
+        heading = revocation.heading
+        self._markers[heading.app, NEW if answer == NEW_MARKER else KNOWN]()
+        observe = self._to_marker.get(heading.issuer_names[0])
+        if observe is not None and revocation.once is not None:
+            seconds = self._clock() - revocation.cutoff
+            observe(seconds if seconds > 0 else 0.0)
+
+    # -- everything else ------------------------------------------------------------------------
+
+    def parked_settled(self, issuer: str, outcome: str) -> None:
+        """A parked token has left."""
+        if (count := self._settled.get((issuer, outcome))) is not None:
+            count()
+
+    def parked_turned_away(self, issuer: str) -> None:
+        """There was no room to park a token."""
+        self._turned_away[issuer]()
+
+    def keys_fetched(self, issuer: str, error: str | None) -> None:
+        """A fetch of an issuer's keys has ended."""
+        self._fetches[issuer, GOOD if error is None else FAILED]()
+
+    def receipt(self, app: str, receipt: Receipt) -> None:
+        """A listener of the app says how an event fared. Clocks differ: never below 0."""
+        self._receipts[app, receipt.outcome.value]()
+        if receipt.outcome == "done" and math.isfinite(receipt.seconds):
+            self._teardown[app](max(0.0, receipt.seconds))
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and abs(value) < 1e12

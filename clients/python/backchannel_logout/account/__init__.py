@@ -1,0 +1,176 @@
+"""A relying app's way to its users' own sessions at the provider: a proxy to the receiver.
+
+    asgi, flask, django    a route of the app each, for the page and what it asks
+
+The browser talks to its app alone, with the app's own cookie; the app asks the receiver, with its
+credential and what `remember` has stored of the login. No cookie is passed on.
+"""
+
+import base64
+import http.client
+import json
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from backchannel_logout.session import SESSION_MEMBERS, Session, SessionNotIdentified
+
+PREFIX = "/account"
+"""Where the receiver has it, and where an app has it unless it says otherwise."""
+
+DELETE_HEADER = "X-Requested-With"
+"""What a DELETE must carry where the browser says neither whose page sends it nor the app's own
+origin: no page of another site can send this without asking first (CORS)."""
+
+# An end is asked of the provider, and of Redis, before it is answered.
+_TIMEOUT = 15.0
+
+_PATH = re.compile(r"(/[A-Za-z0-9._~%|:=+-]{1,1024}){0,3}/?")
+
+_PASSED_ON = ("content-type", "content-security-policy", "x-content-type-options",
+              "referrer-policy", "retry-after", "content-length")  # fmt: skip
+
+
+@dataclass(slots=True)
+class ProxyResponse:
+    """What the app answers. ``stream`` is the rest of a body that comes bit by bit."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    stream: Iterator[bytes] | None = None
+
+
+class AccountProxy:
+    """``url`` is the receiver's ``account_listen``, ``token`` this app's of ``account_apps``."""
+
+    def __init__(self, url: str, token: str, *, timeout: float = _TIMEOUT) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError(
+                "url is that of the receiver's account_listen, such as http://host:9100"
+            )
+        self._address = (parts.hostname, parts.port)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._base = parts.path.rstrip("/")
+        self._token = token
+        self._timeout = timeout
+
+    def answer(
+        self,
+        method: str,
+        path: str,
+        session: Mapping[str, Any],
+        headers: Mapping[str, str],
+        *,
+        mounted: str = PREFIX,
+        streams: bool = False,
+    ) -> ProxyResponse:
+        """The answer to a request for ``path``, what comes behind ``mounted``. Blocks.
+
+        ``headers`` are the browser's, with names in small letters; ``mounted`` is where browsers
+        have this proxy, decoded; ``streams``: a body may come bit by bit, which occupies a thread
+        for as long as a page waits.
+        """
+        if method not in ("GET", "DELETE") or not _PATH.fullmatch(path) or ".." in path:
+            return _refusal(404, "not_found")
+        if method == "DELETE" and _is_foreign(headers):
+            return _refusal(403, "foreign_origin")
+        sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if path.startswith("/sessions"):
+            try:
+                sent["Bcl-Session"] = _said(Session.from_mapping(session))
+            except SessionNotIdentified:
+                return _refusal(401, "not_signed_in")
+            if path.endswith("/events") or "event-stream" in headers.get("accept", ""):
+                if not streams:
+                    return _refusal(406, "no_event_stream")
+                sent["Accept"] = "text/event-stream"
+        try:
+            answer = self._asked(method, path, sent)
+        except (OSError, http.client.HTTPException):
+            return _refusal(503, "temporarily_unavailable")
+        return answer if path.rstrip("/") else _moved(answer, mounted)
+
+    def _asked(self, method: str, path: str, sent: Mapping[str, str]) -> ProxyResponse:
+        host, port = self._address
+        connection: http.client.HTTPConnection
+        if self._tls is None:
+            connection = http.client.HTTPConnection(host, port, timeout=self._timeout)
+        else:
+            connection = http.client.HTTPSConnection(
+                host, port, timeout=self._timeout, context=self._tls
+            )
+        try:
+            connection.request(method, self._base + PREFIX + path.rstrip("/"), headers=dict(sent))
+            found = connection.getresponse()
+            headers = [(k, v) for k, v in found.getheaders() if k.lower() in _PASSED_ON]
+            headers.append(("Cache-Control", "no-store"))
+            if found.getheader("content-type", "").startswith("text/event-stream"):
+                headers.append(("X-Accel-Buffering", "no"))
+                return ProxyResponse(found.status, headers, stream=_parts(connection, found))
+            answer = ProxyResponse(found.status, headers, found.read())
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return answer
+
+
+def _moved(page: ProxyResponse, mounted: str) -> ProxyResponse:
+    """The page names its files by addresses below `PREFIX`; here they are below ``mounted``. They
+    can not be relative: browsers have the page with a slash at its end, and without one."""
+    # Never two slashes at the beginning, which would name a host.
+    place = "".join(f"/{quote(part)}" for part in mounted.split("/") if part)
+    page.body = page.body.replace(f'"{PREFIX}/'.encode(), f'"{place}/'.encode())
+    page.headers = [
+        (k, str(len(page.body)) if k.lower() == "content-length" else v) for k, v in page.headers
+    ]
+    return page
+
+
+def _parts(
+    connection: http.client.HTTPConnection, found: http.client.HTTPResponse
+) -> Iterator[bytes]:
+    """The body as it comes; the receiver sends something every 15 s."""
+    if connection.sock is not None:
+        connection.sock.settimeout(40)
+    try:
+        while part := found.read1(8192):
+            yield part
+    except (OSError, http.client.HTTPException):
+        return  # the page asks again
+    finally:
+        connection.close()
+
+
+def _said(session: Session) -> str:
+    members = {name: getattr(session, name) for name in SESSION_MEMBERS}
+    return base64.urlsafe_b64encode(json.dumps(members).encode()).decode().rstrip("=")
+
+
+def _is_foreign(headers: Mapping[str, str]) -> bool:
+    """Whether a page of another origin may have made the browser send this.
+
+    Browsers say whose page it is (Fetch Metadata, which no page can set) to https and to loopback;
+    to plain http elsewhere, and before Safari 16.4, they do not. Then the page's origin tells,
+    which no page can set either.
+    """
+    if site := headers.get("sec-fetch-site"):
+        return site != "same-origin"
+    if headers.get(DELETE_HEADER.lower()):
+        return False
+    scheme, _, place = headers.get("origin", "").partition("://")
+    host = headers.get("host", "")
+    port = {"http": ":80", "https": ":443"}.get(scheme)
+    return port is None or not host or place.lower() != host.lower().removesuffix(port)
+
+
+def _refusal(status: int, code: str) -> ProxyResponse:
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    if status == 503:
+        headers.append(("Retry-After", "5"))
+    return ProxyResponse(status, headers, json.dumps({"error": code}).encode())

@@ -1,0 +1,311 @@
+"""The endpoint over real HTTP, with a real Redis behind it: what providers see."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+import redis
+
+from app.backchannel.form import LARGEST_BODY
+from app.errors import SENTENCES, Reason
+from backchannel_logout import AppKeys
+from tests.support.provider import ABSENT, Provider
+from tests.support.receiver import Receiver, config, wait_for
+from tests.support.redis_server import RedisServer
+from tests.tokens.cases import CASES, Case
+
+KEYS = AppKeys("shop")
+OPTIONS = sorted({case.options for case in CASES})
+
+
+class Bench:
+    """One receiver for the whole module, with a provider for each set of issuer options."""
+
+    def __init__(self, receiver: Receiver, providers: dict[str, Provider], redis_url: str) -> None:
+        self.receiver = receiver
+        self.providers = providers
+        self.provider = providers[""]
+        self.redis: redis.Redis = redis.Redis.from_url(redis_url, decode_responses=True)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Bench]:
+    providers = {options: Provider() for options in OPTIONS}
+    for provider in providers.values():
+        provider.__enter__()
+    issuers = [f'issuer = "{p.issuer}"\n{options}' for options, p in providers.items()]
+    receiver = Receiver(tmp_path_factory.mktemp("receiver"), config(shared_redis.url, *issuers))
+    bench = Bench(receiver.start(), providers, shared_redis.url)
+    yield bench
+    bench.redis.close()
+    receiver.stop()
+    for provider in providers.values():
+        provider.__exit__()
+
+
+def events(bench: Bench) -> int:
+    length: int = bench.redis.xlen(KEYS.events)
+    return length
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_answer_to_each_token(case: Case, bench: Bench) -> None:
+    """200 with an empty body, or 400 with the reason; nothing of the token is echoed."""
+    provider = bench.providers[case.options]
+    token = case.token(provider)
+    before = events(bench)
+    answer = bench.receiver.post(token)
+    assert answer.headers["cache-control"] == "no-store"
+    if case.expected is None:
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert events(bench) == before + 1
+    else:
+        assert answer.status_code == 400
+        assert answer.json() == {
+            "error": "invalid_request",
+            "error_description": f"{case.expected}: {SENTENCES[case.expected]}",
+        }
+        assert events(bench) == before, "a refused token leaves nothing in Redis"
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def post(bench: Bench, body: bytes | str, headers: dict[str, str] | None = None) -> httpx.Response:
+    return bench.receiver.http.post(
+        bench.receiver.url + "/backchannel-logout", content=body, headers=FORM | (headers or {})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "content_type", "reason"),
+    [
+        ("JSON", '{"logout_token": "%s"}', "application/json", Reason.CONTENT_TYPE),
+        ("multipart", "logout_token=%s", "multipart/form-data; boundary=x", Reason.CONTENT_TYPE),
+        ("no content type", "logout_token=%s", "", Reason.CONTENT_TYPE),
+        ("empty", "", None, Reason.LOGOUT_TOKEN_MISSING),
+        ("another field", "token=%s", None, Reason.LOGOUT_TOKEN_MISSING),
+        ("another case", "LOGOUT_TOKEN=%s", None, Reason.LOGOUT_TOKEN_MISSING),
+        ("no value", "logout_token=", None, Reason.LOGOUT_TOKEN_MISSING),
+        ("twice", "logout_token=%s&logout_token=%s", None, Reason.LOGOUT_TOKEN_REPEATED),
+        ("too many fields", "&" * 5000 + "logout_token=%s", None, Reason.FORM),
+        ("too large", "x=" + "y" * LARGEST_BODY + "&logout_token=%s", None, Reason.BODY_TOO_LARGE),
+    ],
+)
+def test_a_body_that_is_no_logout_request_is_refused(
+    name: str, body: str, content_type: str | None, reason: Reason, bench: Bench
+) -> None:
+    token = bench.provider.token()
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = post(bench, body.replace("%s", token), headers)
+    assert answer.status_code == 400, name
+    assert answer.json()["error_description"].startswith(f"{reason}: "), name
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "content_type"),
+    [
+        ("charset", "", "", "application/x-www-form-urlencoded; charset=utf-8"),
+        ("capitals", "", "", "Application/X-WWW-Form-URLEncoded"),
+        ("fields beside it", "state=1&", "&x=%C3%A9&y=%ff", None),
+        ("bytes beside it", "x=é&", "", None),
+        ("a bare field", "flag&", "", None),
+    ],
+)
+def test_what_providers_add_to_the_request_is_ignored(
+    name: str, before: str, after: str, content_type: str | None, bench: Bench
+) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    body = f"{before}logout_token={bench.provider.token()}{after}"
+    assert post(bench, body.encode(), headers).status_code == 200, name
+
+
+def test_a_percent_encoded_token_is_decoded(bench: Bench) -> None:
+    token = quote(bench.provider.token(), safe="").replace("e", "%65")
+    assert post(bench, f"logout_token={token}").status_code == 200
+
+
+def test_a_body_in_chunks_without_a_length_is_read(bench: Bench) -> None:
+    body = f"logout_token={bench.provider.token()}".encode()
+    answer = bench.receiver.http.post(
+        bench.receiver.url + "/backchannel-logout",
+        content=(body[i : i + 7] for i in range(0, len(body), 7)),
+        headers=FORM,
+    )
+    assert answer.status_code == 200
+
+
+def test_a_token_in_the_query_is_not_read(bench: Bench) -> None:
+    """It would be in the log of every proxy on the way."""
+    url = f"{bench.receiver.url}/backchannel-logout?logout_token={bench.provider.token()}"
+    assert bench.receiver.http.post(url, headers=FORM).status_code == 400
+
+
+def test_a_repeated_token_changes_nothing_and_is_answered_200(bench: Bench) -> None:
+    token = bench.provider.token(sid="repeated")
+    assert bench.receiver.post(token).status_code == 200
+    before = events(bench)
+    assert bench.receiver.post(token).status_code == 200
+    assert events(bench) == before
+
+
+def test_a_sid_ends_that_session_only_and_a_sub_alone_ends_all_of_the_user(bench: Bench) -> None:
+    """Never both markers for one token: one device's logout would end all devices."""
+    provider, iss = bench.provider, bench.provider.issuer
+    bench.receiver.post(provider.token(sid="one", sub="bea"))
+    assert bench.redis.get(KEYS.sid(iss, "one"))
+    assert bench.redis.get(KEYS.sub(iss, "bea")) is None
+    bench.receiver.post(provider.token(sid=ABSENT, sub="bea"))
+    assert bench.redis.get(KEYS.sub(iss, "bea"))
+    assert bench.redis.get(KEYS.sub(iss, "alice-neighbour")) is None
+
+
+def test_the_marker_is_the_iat_rounded_down(bench: Bench) -> None:
+    now = int(json.loads(json.dumps(bench.provider.claims()))["iat"]) - 5
+    bench.receiver.post(bench.provider.token(sid="floor", iat=now + 0.75))
+    assert bench.redis.get(KEYS.sid(bench.provider.issuer, "floor")) == str(now)
+
+
+@pytest.mark.parametrize("path", ["/", "/backchannel-logout/", "/livez", "/readyz", "/metrics"])
+def test_the_public_listener_serves_one_path(path: str, bench: Bench) -> None:
+    answer = bench.receiver.http.post(bench.receiver.url + path)
+    assert answer.status_code == 404
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+def test_other_methods_are_405(method: str, bench: Bench) -> None:
+    answer = bench.receiver.http.request(method, bench.receiver.url + "/backchannel-logout")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_admin_listener_takes_no_tokens(bench: Bench) -> None:
+    answer = bench.receiver.http.post(bench.receiver.admin_url + "/backchannel-logout")
+    assert answer.status_code == 404
+    assert bench.receiver.http.get(bench.receiver.admin_url + "/livez").status_code == 200
+
+
+def test_readyz_names_each_issuer(bench: Bench) -> None:
+    body = bench.receiver.readyz().json()
+    assert body["ready"] is True
+    assert set(body["issuers"]) == {p.issuer for p in bench.providers.values()}
+
+
+def test_no_token_and_no_user_reaches_the_log(bench: Bench) -> None:
+    """Neither of an accepted token nor of a refused one."""
+    good = bench.provider.token(sub="logged-subject", sid="logged-session", jti="logged-jti")
+    bad = bench.provider.token(sub="logged-subject", nonce="logged-nonce", aud="logged-aud")
+    assert bench.receiver.post(good).status_code == 200
+    assert bench.receiver.post(bad).status_code == 400
+    refused = {"outcome": "refused", "reason": "aud_unknown"}
+    wait_for(lambda: bench.receiver.told("logout", **refused), "its line", bench.receiver)
+    log = bench.receiver.log
+    assert bench.receiver.told("logout", outcome="accepted")
+    for secret in ("logged-", *good.split("."), *bad.split(".")):
+        assert secret not in log
+
+
+def test_a_connection_can_be_used_again_after_a_refusal(bench: Bench) -> None:
+    ports = set()
+    with httpx.Client(base_url=bench.receiver.url) as client:
+        for token in ("x", bench.provider.token(), "..", bench.provider.token()):
+            answer = client.post("/backchannel-logout", data={"logout_token": token})
+            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+    assert len(ports) == 1
+
+
+def test_a_client_that_hangs_up_leaves_no_trace(bench: Bench) -> None:
+    """Half a body, then nothing: no traceback, and the next request is served."""
+    host, port = bench.receiver.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as hasty:
+        hasty.sendall(
+            b"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nlogout_token=ey"
+        )
+    assert bench.receiver.post(bench.provider.token()).status_code == 200
+    assert "Traceback" not in bench.receiver.log
+
+
+@pytest.mark.slow
+def test_a_body_that_never_ends_is_answered_503(bench: Bench) -> None:
+    """The request's time is over before the body is there: our side gives up, not the token."""
+    host, port = bench.receiver.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as slow:
+        slow.sendall(
+            b"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nlogout_token=ey"
+        )
+        assert slow.recv(1000).startswith(b"HTTP/1.1 503")
+
+
+def multi_app(redis_url: str, provider: Provider, options: str = "") -> str:
+    clients = (
+        '[{client_id = "shop-web", app = "shop"}, {client_id = "shop-ios", app = "shop"},'
+        f' {{client_id = "forum", max_session_age = "1d"{options}}}]'
+    )
+    return config(redis_url, f'issuer = "{provider.issuer}"', clients=clients)
+
+
+@pytest.mark.slow
+def test_an_aud_with_several_clients_revokes_for_the_app_of_each(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
+) -> None:
+    """One marker and one event for each app, however many of its clients are named."""
+    receiver = Receiver(tmp_path / "r", multi_app(redis_server.url, provider)).start()
+    try:
+        token = provider.token(aud=["shop-web", "shop-ios", "forum", "stranger"], sid="s")
+        assert receiver.post(token).status_code == 200
+    finally:
+        receiver.stop()
+    with redis_server.client() as client:
+        for app, clients, age in (("shop", ["shop-web", "shop-ios"], 30), ("forum", ["forum"], 1)):
+            keys = AppKeys(app)
+            ((_, event),) = client.xrange(keys.events)
+            assert json.loads(event["client_ids"]) == clients
+            life = age * 86400 + 3600
+            assert life - 60 < client.ttl(keys.sid(provider.issuer, "s")) <= life
+
+
+@pytest.mark.slow
+def test_both_claims_user_widens_to_the_user_where_the_client_says_so(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
+) -> None:
+    """For providers whose ID tokens carry no sid; the other app keeps to the session."""
+    text = multi_app(redis_server.url, provider, ', both_claims = "user"')
+    receiver = Receiver(tmp_path / "r", text).start()
+    try:
+        assert receiver.post(provider.token(aud=["shop-web", "forum"])).status_code == 200
+    finally:
+        receiver.stop()
+    with redis_server.client() as client:
+        shop, forum, iss = AppKeys("shop"), AppKeys("forum"), provider.issuer
+        assert client.exists(shop.sid(iss, "sid-1"), forum.sub(iss, "alice")) == 2
+        assert client.exists(shop.sub(iss, "alice"), forum.sid(iss, "sid-1")) == 0
+
+
+@pytest.mark.slow
+def test_an_alias_is_the_same_issuer_and_every_name_gets_its_marker(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
+) -> None:
+    """The app's session may have begun under another host of the provider than the logout."""
+    alias = "https://login.example"
+    issuer = f'issuer = "{provider.issuer}"\naliases = ["{alias}"]'
+    receiver = Receiver(tmp_path / "r", config(redis_server.url, issuer)).start()
+    try:
+        token = provider.token(iss=alias, sid="s")
+        assert receiver.post(token).status_code == 200
+        assert receiver.post(token).status_code == 200
+    finally:
+        receiver.stop()
+    with redis_server.client() as client:
+        assert client.get(KEYS.sid(alias, "s")) == client.get(KEYS.sid(provider.issuer, "s"))
+        assert client.exists(KEYS.sid(alias, "s"))
+        named = [event["iss"] for _, event in client.xrange(KEYS.events)]
+        assert named == [provider.issuer, alias]

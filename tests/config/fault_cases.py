@@ -1,0 +1,194 @@
+"""What is wrong in a file or an environment, and the settings that the faults name."""
+
+from tests.config.documents import SHORT, another_issuer, document
+
+CLIENT = "issuers[0].clients[0]"
+
+FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
+    "nothing at all": ("", {}, ["issuers", "redis_url"]),
+    "no redis_url": (document().replace("redis_url", "# redis_url"), {}, ["redis_url"]),
+    "an empty redis_url": (document(), {"BCL_REDIS_URL": ""}, ["BCL_REDIS_URL"]),
+    "embedded in another case": (document(), {"BCL_REDIS_URL": "Embedded"}, ["BCL_REDIS_URL"]),
+    "an http URL for Redis": (document(), {"BCL_REDIS_URL": "http://h"}, ["BCL_REDIS_URL"]),
+    "a Redis URL without a host": (document(), {"BCL_REDIS_URL": "redis://"}, ["BCL_REDIS_URL"]),
+    "a Redis URL with a word for a port": (
+        document(), {"BCL_REDIS_URL": "redis://h:redis"}, ["BCL_REDIS_URL"],
+    ),
+    "a Redis URL with a word for a database": (
+        document(), {"BCL_REDIS_URL": "redis://h/prod"}, ["BCL_REDIS_URL"],
+    ),
+    "a Redis URL with an unknown option": (
+        document(), {"BCL_REDIS_URL": "redis://h?retries=9"}, ["BCL_REDIS_URL"],
+    ),
+    "a Redis URL that wants a time of its own": (
+        document(), {"BCL_REDIS_URL": "redis://h?socket_timeout=60"}, ["BCL_REDIS_URL"],
+    ),
+    "a Redis URL with a wrong option": (
+        document(), {"BCL_REDIS_URL": "redis://h?protocol=9"}, ["BCL_REDIS_URL"],
+    ),
+    "a number for redis_url": (
+        document().replace('"redis://127.0.0.1:6379/0"', "6379"), {}, ["redis_url"],
+    ),
+    "no issuer": ('redis_url = "redis://h"', {}, ["issuers"]),
+    "an empty list of issuers": ('redis_url = "redis://h"\nissuers = []', {}, ["issuers"]),
+    "issuers that are no tables": (
+        'redis_url = "redis://h"\nissuers = ["https://op.example"]', {}, ["issuers[0]"],
+    ),
+    "an issuer without clients": (
+        'redis_url = "redis://h"\n[[issuers]]\nissuer = "https://op.example"', {},
+        ["issuers[0].clients"],
+    ),
+    "an issuer with an empty list of clients": (
+        'redis_url = "redis://h"\n[[issuers]]\nissuer = "https://op.example"\nclients = []', {},
+        ["issuers[0].clients"],
+    ),
+    "an unknown setting": (document(top="colour = 1"), {}, ["colour"]),
+    "an unknown setting of an issuer": (document(issuer="jwks = 1"), {}, ["issuers[0].jwks"]),
+    "an unknown setting of a client": (document(client="secret = 1"), {}, [f"{CLIENT}.secret"]),
+    "a client's setting at an issuer": (
+        document(issuer='max_session_age = "1d"'), {}, ["issuers[0].max_session_age"],
+    ),
+    "an unknown variable": (document(), {"BCL_COLOUR": "1"}, ["BCL_COLOUR"]),
+    "a variable in small letters": (document(), {"BCL_Listen": "h:1"}, ["BCL_Listen"]),
+    "a variable without a name": (document(), {"BCL_": "1"}, ["BCL_"]),
+    "issuers as a variable": (document(), {"BCL_ISSUERS": "[]"}, ["BCL_ISSUERS"]),
+    "short form beside a table": (
+        document(), {"BCL_ISSUER": "https://x", "BCL_APP": "x"}, ["BCL_APP", "BCL_ISSUER"],
+    ),
+    "short form without a client": (
+        "", {k: v for k, v in SHORT.items() if k != "BCL_CLIENT_ID"}, ["BCL_CLIENT_ID"],
+    ),
+    "short form without an issuer": (
+        "", {k: v for k, v in SHORT.items() if k != "BCL_ISSUER"}, ["BCL_ISSUER"],
+    ),
+    "short form in a file without a client": (
+        'redis_url = "redis://h"\nissuer = "https://op.example"', {}, ["client_id"],
+    ),
+    "short form with wrong values": (
+        "", SHORT | {"BCL_ISSUER": "op", "BCL_APP": "Shop", "BCL_MAX_SESSION_AGE": "long",
+                     "BCL_JWKS_URI": "keys"},
+        ["BCL_APP", "BCL_ISSUER", "BCL_JWKS_URI", "BCL_JWKS_URI", "BCL_MAX_SESSION_AGE"],
+    ),
+    "an http issuer": (document().replace("https:", "http:"), {}, ["issuers[0].issuer"]),
+    "an http issuer that looks like loopback": (
+        document().replace("https://op.example/", "http://127.0.0.1.example/"), {},
+        ["issuers[0].issuer"],
+    ),
+    "http allowed only at another issuer": (
+        document(rest=another_issuer('app = "b"', issuer="allow_http = true")).replace(
+            "https://op", "http://op"
+        ).replace('client_id = "shop-web"\n\n', 'client_id = "shop-web"\napp = "a"\n'), {},
+        ["issuers[0].issuer"],
+    ),
+    "http keys of an https issuer": (
+        document(issuer='jwks_uri = "http://op.example/keys"'), {}, ["issuers[0].jwks_uri"],
+    ),
+    "an issuer that is no URL": (
+        document().replace("https://op.example/", "op.example"), {}, ["issuers[0].issuer"],
+    ),
+    "an issuer with a query": (
+        document().replace("op.example/", "op.example/?"), {}, ["issuers[0].issuer"],
+    ),
+    "an issuer with a fragment": (
+        document().replace("op.example/", "op.example/#x"), {}, ["issuers[0].issuer"],
+    ),
+    "an issuer with a space": (
+        document().replace("op.example/", "op.example/ "), {}, ["issuers[0].issuer"],
+    ),
+    "an issuer with a user": (
+        document().replace("op.example/", "u@op.example/"), {}, ["issuers[0].issuer"],
+    ),
+    "an empty issuer": (
+        document().replace("https://op.example/", ""), {}, ["issuers[0].issuer"],
+    ),
+    "alg none": (
+        document(issuer='algorithms = ["none"]'), {}, ["issuers[0].algorithms[0]"],
+    ),
+    "a symmetric alg beside a good one": (
+        document(issuer='algorithms = ["RS256", "HS256"]'), {}, ["issuers[0].algorithms[1]"],
+    ),
+    "an alg in another case": (
+        document(issuer='algorithms = ["rs256"]'), {}, ["issuers[0].algorithms[0]"],
+    ),
+    "no alg": (document(issuer="algorithms = []"), {}, ["issuers[0].algorithms"]),
+    "a symmetric alg for all": (document(), {"BCL_ALGORITHMS": "HS256"}, ["algorithms[0]"]),
+    "a client id that is no app name": (
+        document().replace("shop-web", "Shop Web"), {}, [f"{CLIENT}.app"],
+    ),
+    "an app that is no app name": (document(client='app = "Shop"'), {}, [f"{CLIENT}.app"]),
+    "an app of 64 characters": (
+        document(client=f'app = "{"a" * 64}"'), {}, [f"{CLIENT}.app"],
+    ),
+    "an empty app": (document(client='app = ""'), {}, [f"{CLIENT}.app"]),
+    "an empty client id": (document().replace("shop-web", ""), {}, [f"{CLIENT}.app",
+                                                                     f"{CLIENT}.client_id"]),
+    "one app under two issuers, written nowhere": (
+        document(rest=another_issuer("")), {}, [f"{CLIENT}.app", "issuers[1].clients[0].app"],
+    ),
+    "one app under two issuers, written in the first": (
+        document(client='app = "shop-web"', rest=another_issuer("")), {},
+        ["issuers[1].clients[0].app"],
+    ),
+    "one app under two issuers, written in the second": (
+        document(rest=another_issuer('app = "shop-web"', client_id="two")), {}, [f"{CLIENT}.app"],
+    ),
+    "two ages of one app": (
+        document(
+            client='app = "shop"\nmax_session_age = "1d"',
+            rest=another_issuer('app = "shop"\nmax_session_age = "2d"'),
+        ), {}, ["issuers[1].clients[0].max_session_age"],
+    ),
+    "one age of an app and the default": (
+        document(client='app = "shop"', rest='[[issuers.clients]]\nclient_id = "b"\n'
+                 'app = "shop"\nmax_session_age = "2d"'),
+        {}, ["issuers[0].clients[1].max_session_age"],
+    ),
+    "two ways of both_claims in one app and issuer": (
+        document(client='app = "shop"', rest='[[issuers.clients]]\nclient_id = "b"\n'
+                 'app = "shop"\nboth_claims = "user"'),
+        {}, ["issuers[0].clients[1].both_claims"],
+    ),
+    "an unknown both_claims": (
+        document(client='both_claims = "all"'), {}, [f"{CLIENT}.both_claims"],
+    ),
+    "one client id twice": (
+        document(rest='[[issuers.clients]]\nclient_id = "shop-web"'), {},
+        ["issuers[0].clients[1].client_id"],
+    ),
+    "one issuer twice": (
+        document(client='app = "shop"', rest=another_issuer('app = "shop"').replace(
+            "second.example", "op.example")), {}, ["issuers[1].issuer"],
+    ),
+    "another issuer's name as an alias": (
+        document(client='app = "shop"', rest=another_issuer(
+            'app = "shop"', issuer='aliases = ["https://x", "https://op.example/"]')), {},
+        ["issuers[1].aliases[1]"],
+    ),
+    "one alias twice": (
+        document(issuer='aliases = ["https://a.example", "https://a.example"]'), {},
+        ["issuers[0].aliases[1]"],
+    ),
+    "its own name as an alias": (
+        document(issuer='aliases = ["https://op.example/"]'), {}, ["issuers[0].aliases[0]"],
+    ),
+    "an alias that is no URL": (
+        document(issuer='aliases = ["op"]'), {}, ["issuers[0].aliases[0]"],
+    ),
+    "a port alone": (document(), {"BCL_LISTEN": "8000"}, ["BCL_LISTEN"]),
+    "a port above 65535": (document(), {"BCL_LISTEN": "h:65536"}, ["BCL_LISTEN"]),
+    "a bare IPv6 address": (document(), {"BCL_ADMIN_LISTEN": "::1:80"}, ["BCL_ADMIN_LISTEN"]),
+    "a leeway above ten minutes": (document(top='leeway = "11m"'), {}, ["leeway"]),
+    "an age of zero": (document(client="max_session_age = 0"), {}, [f"{CLIENT}.max_session_age"]),
+    "a token age above a day": (
+        document(issuer='max_token_age = "25h"'), {}, ["issuers[0].max_token_age"],
+    ),
+    "a truth value for a number": (document(top="event_max_len = true"), {}, ["event_max_len"]),
+    "a truth value for a duration": (document(top="keep_alive = true"), {}, ["keep_alive"]),
+    "a word for a truth value": (document(top='strict = "strict"'), {}, ["strict"]),
+    "a fraction for a port": (document(top="embedded_port = 1.5"), {}, ["embedded_port"]),
+    "port 0 for the embedded server": (document(top="embedded_port = 0"), {}, ["embedded_port"]),
+    "an empty data_dir": (document(), {"BCL_DATA_DIR": ""}, ["BCL_DATA_DIR"]),
+    "a NUL in data_dir": (document(top='data_dir = "a\\u0000b"'), {}, ["data_dir"]),
+    "a table for a duration": (document(top="leeway = {seconds = 1}"), {}, ["leeway"]),
+    "an integer without end": (document(top=f"leeway = {'9' * 400}"), {}, ["leeway"]),
+}  # fmt: skip

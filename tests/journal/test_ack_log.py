@@ -1,0 +1,247 @@
+"""The copy of what was acknowledged: found again, bounded, and never in the way."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.journal.ack_log import IN_MEMORY_BYTES, AckLog
+from tests.support.receiver import ROOT, told
+from tests.support.revocations import numbered
+
+
+class Clocks:
+    """The wall's, which somebody may set, and the monotonic one."""
+
+    def __init__(self) -> None:
+        self.wall = 1_795_283_041.0
+        self.steady = 1000.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+def at(
+    directory: Path | None, clocks: Clocks, *, window: float = 3600, most_bytes: int = 1 << 24
+) -> AckLog:
+    copy = AckLog(
+        directory,
+        window=window,
+        most_bytes=most_bytes,
+        clock=lambda: clocks.wall,
+        monotonic=lambda: clocks.steady,
+    )
+    copy.open()
+    return copy
+
+
+@pytest.fixture
+def copy(tmp_path: Path, clocks: Clocks) -> Iterator[AckLog]:
+    one = at(tmp_path / "copy", clocks)
+    yield one
+    one.close()
+
+
+def sids(copy: AckLog, after: int = 0) -> list[str | None]:
+    """Read to the end, as the recovery does."""
+    found: list[str | None] = []
+    while entries := copy.read(after=after, limit=100):
+        after = entries[-1][0]
+        found += [one.event.sid for _, one in entries]
+    return found
+
+
+def note(copy: AckLog, *numbers: int) -> None:
+    for n in numbers:
+        copy.remember(numbered(n))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
+def test_what_is_noted_together_is_there_when_it_is_released(
+    tmp_path: Path, clocks: Clocks, *, kept: bool
+) -> None:
+    copy = at(tmp_path if kept else None, clocks)
+    note(copy, 1)
+    copy.hold()
+    note(copy, 2, 3)
+    assert sids(copy) == ["s1"]
+    copy.release()
+    note(copy, 4)
+    copy.hold()
+    copy.release()
+    assert sids(copy) == ["s1", "s2", "s3", "s4"]
+    copy.close()
+
+
+def named(numbers: range) -> list[str]:
+    return [f"s{n}" for n in numbers]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
+def test_what_was_accepted_is_read_in_its_order(
+    tmp_path: Path, clocks: Clocks, *, kept: bool
+) -> None:
+    copy = at(tmp_path / "copy" if kept else None, clocks)
+    note(copy, 1, 2)
+    clocks.pass_by(61)
+    note(copy, 3)
+    assert sids(copy) == ["s1", "s2", "s3"]
+    first = copy.read(after=0, limit=2)
+    assert sids(copy, after=first[-1][0]) == ["s3"]
+    note(copy, *range(4, 2000))
+    assert sids(copy) == named(range(1, 2000))
+    copy.close()
+
+
+def test_what_was_noted_outlives_a_process_that_is_killed_at_once(tmp_path: Path) -> None:
+    """The provider has its answer; no moment must be left in which the copy has it not."""
+    program = (
+        "import os, sys, signal; from pathlib import Path\n"
+        "from app.journal.ack_log import AckLog\n"
+        "from tests.support.revocations import numbered\n"
+        "copy = AckLog(Path(sys.argv[1]), window=3600, most_bytes=1 << 24); copy.open()\n"
+        "for n in range(50): copy.remember(numbered(n))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "copy")], cwd=ROOT, check=False, timeout=60
+    )
+    assert ended.returncode == -signal.SIGKILL
+    copy = AckLog(tmp_path / "copy", window=3600, most_bytes=1 << 24)
+    copy.open()
+    assert sids(copy) == named(range(50))
+    assert sids(copy, after=copy.since(360, at_least=0)) == named(range(50))
+    copy.close()
+
+
+def test_lately_is_of_the_monotonic_clock_and_no_setting_of_the_wall_clock_moves_it(
+    copy: AckLog, clocks: Clocks
+) -> None:
+    note(copy, 1, 2)
+    clocks.pass_by(400)
+    note(copy, 3)
+    clocks.pass_by(100)
+    for hours in (1, -2):
+        clocks.wall += hours * 3600
+        assert sids(copy, after=copy.since(360, at_least=0)) == ["s3"]
+    note(copy, 4)
+    assert sids(copy, after=copy.since(360, at_least=0)) == ["s3", "s4"]
+    assert sids(copy, after=copy.since(360, at_least=10**6)) == ["s1", "s2", "s3", "s4"]
+    clocks.pass_by(9999)
+    assert sids(copy, after=copy.since(360, at_least=0)) == []
+    assert sids(copy, after=copy.since(360, at_least=1)) == ["s4"]
+
+
+def test_after_a_restart_the_files_dates_say_what_was_lately(
+    tmp_path: Path, clocks: Clocks
+) -> None:
+    copy = at(tmp_path / "copy", clocks)
+    note(copy, 1)
+    clocks.pass_by(61)
+    note(copy, 2)
+    copy.close()
+    for age, file in zip((1000, 100), sorted((tmp_path / "copy").iterdir()), strict=True):
+        os.utime(file, (clocks.wall - age, clocks.wall - age))
+    clocks.steady = 5.0
+    copy = at(tmp_path / "copy", clocks)
+    assert sids(copy, after=copy.since(360, at_least=0)) == ["s2"]
+    note(copy, 3)
+    assert sids(copy) == ["s1", "s2", "s3"]
+    copy.close()
+
+
+def test_what_is_older_than_the_window_is_forgotten(tmp_path: Path, clocks: Clocks) -> None:
+    copy = at(tmp_path / "copy", clocks, window=600)
+    note(copy, 1, 2)
+    clocks.pass_by(601)
+    note(copy, 3)
+    assert sids(copy) == ["s3"]
+    assert len(list((tmp_path / "copy").iterdir())) == 1
+    copy.close()
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
+def test_it_is_bounded_in_bytes_and_the_newest_stay(
+    tmp_path: Path, clocks: Clocks, *, kept: bool
+) -> None:
+    copy = at(tmp_path / "copy" if kept else None, clocks, most_bytes=1 << 20)
+    note(copy, *range(6000))
+    left = sids(copy)
+    assert left[-1] == "s5999"
+    assert left == named(range(6000 - len(left), 6000))
+    assert 1000 < len(left) < 4000
+    copy.close()
+
+
+def test_in_memory_it_is_bounded_whatever_the_settings_say(clocks: Clocks) -> None:
+    copy = at(None, clocks, window=86400, most_bytes=1 << 40)
+    assert copy._most == IN_MEMORY_BYTES
+    note(copy, 1)
+    clocks.pass_by(601)
+    note(copy, 2)
+    assert sids(copy) == ["s2"]
+    copy.close()
+
+
+def test_a_day_of_a_logout_now_and_then_needs_one_open_file(copy: AckLog, clocks: Clocks) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    for n in range(200):
+        clocks.pass_by(15)
+        note(copy, n)
+    assert sids(copy) == named(range(200))
+    if before:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_a_place_that_takes_nothing_is_told_once_and_ends_nothing(
+    copy: AckLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "copy").rmdir()
+    (tmp_path / "copy").write_text("not a directory")
+    note(copy, 1, 2)
+    assert len(told(caplog, "accepted", outcome="failed")) == 1
+
+
+# -- damage --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 1000, 150_000, -300], ids=str)
+def test_what_was_not_hit_is_read_although_the_file_is_damaged(
+    start: int, tmp_path: Path, clocks: Clocks
+) -> None:
+    copy = at(tmp_path / "copy", clocks)
+    note(copy, *range(1000))
+    copy.close()
+    (file,) = (tmp_path / "copy").iterdir()
+    data = bytearray(file.read_bytes())
+    start %= len(data)
+    data[start : start + 300] = b"\xaa" * 300
+    file.write_bytes(data[:-7])
+    copy = at(tmp_path / "copy", clocks)
+    assert 995 <= len(sids(copy)) < 1000
+    note(copy, 5000)
+    assert sids(copy)[-1] == "s5000"
+    copy.close()
+
+
+def test_the_copy_of_one_who_is_gone_is_taken_over_and_its_files_too(
+    copy: AckLog, tmp_path: Path, clocks: Clocks
+) -> None:
+    other = at(tmp_path / "other", clocks)
+    note(other, *range(500))
+    other.close()
+    note(copy, 1000)
+    copy.adopt(tmp_path / "other")
+    note(copy, 1001)
+    assert sids(copy) == ["s1000", *named(range(500)), "s1001"]
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,227 @@
+"""Each process has a file of its own, and nobody's entries are left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.journal.ack_log import AckLog
+from app.journal.files import JournalFiles, copy_of, try_lock
+from app.journal.journal import Journal
+from tests.support.receiver import ROOT, told
+from tests.support.revocations import numbered
+
+ROOM = 1 << 24
+
+# Appends what it is told, says so, and waits to be killed.
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from app.journal.journal import Journal
+from app.journal.files import JournalFiles
+from tests.support.revocations import numbered
+
+async def main():
+    files = JournalFiles(Path(sys.argv[1]))
+    journal = Journal(files.claim(), max_bytes=1 << 24)
+    await journal.open()
+    for n in range(int(sys.argv[2]), int(sys.argv[3])):
+        await journal.append(numbered(n))
+    print(files.own.name, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def holder(path: Path, first: int, last: int) -> Iterator[str]:
+    """Another process with the same path; gives the name of its file."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), str(first), str(last)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+class Process:
+    """What one process holds: its file, its journal, its copy."""
+
+    def __init__(self, path: Path, *, max_bytes: int = ROOM) -> None:
+        self.files = JournalFiles(path)
+        self.journal = Journal(self.files.claim(), max_bytes=max_bytes)
+        self.accepted = AckLog(copy_of(self.files.own), window=3600, most_bytes=1 << 24)
+
+    async def open(self) -> "Process":
+        await self.journal.open()
+        self.accepted.open()
+        return self
+
+    async def adopt(self) -> bool:
+        return await self.files.adopt_orphans(self.journal, self.accepted)
+
+    async def sids(self, *, refused: bool = False) -> list[str | None]:
+        entries = await self.journal.read(after=0, limit=1000, refused=refused)
+        return sorted(entry.revocation.event.sid or "" for entry in entries)
+
+    async def close(self) -> None:
+        """An end in order; the entries stay in the file."""
+        await self.journal.close()
+        self.accepted.close()
+        self.files.release()
+
+
+@pytest.mark.slow
+def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_once(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data" / "journal.db"
+    with holder(path, 0, 3) as first, holder(path, 3, 5) as second:
+        assert (first, second) == ("journal.db", "journal-1.db")
+
+        async def third_looks() -> None:
+            third = await Process(path).open()
+            assert third.files.own.name == "journal-2.db"
+            assert await third.adopt() is False, "both live"
+            assert third.journal.depth.waiting == 0
+            await third.close()
+
+        asyncio.run(third_looks())
+
+    async def both_adopt() -> None:
+        third, fourth = [await Process(path).open() for _ in range(2)]
+        assert third.files.own == path, "the first file that is free, with what is in it"
+        assert fourth.files.own.name == "journal-1.db"
+        fifth = await Process(path).open()
+        await asyncio.gather(*(one.close() for one in (third, fourth)))
+        sixth = Process(tmp_path / "data" / "journal.db")
+        await sixth.open()
+        adopted = await asyncio.gather(sixth.adopt(), fifth.adopt(), sixth.adopt())
+        assert any(adopted)
+        found = await sixth.sids() + await fifth.sids()
+        assert sorted(found) == ["s0", "s1", "s2", "s3", "s4"]
+        assert await sixth.adopt() is False
+        names = {one.name for one in path.parent.iterdir() if one.suffix == ".db"}
+        assert names == {fifth.files.own.name, sixth.files.own.name}
+        await asyncio.gather(fifth.close(), sixth.close())
+
+    asyncio.run(both_adopt())
+
+
+async def orphan(path: Path, entries: int) -> None:
+    """What a process has left that is gone: entries, one set aside, and a copy."""
+    first = await Process(path).open()
+    second = await Process(path).open()
+    for n in range(entries):
+        await second.journal.append(numbered(n))
+    await second.journal.append(numbered(100), refused="WRONGTYPE")
+    second.accepted.remember(numbered(200))
+    await second.close()
+    await first.close()
+
+
+async def test_an_orphan_leaves_its_entries_and_its_copy(tmp_path: Path) -> None:
+    """Those set aside stay set aside; a message that is here already has one place."""
+    path = tmp_path / "journal.db"
+    await orphan(path, 3)
+    mine = await Process(path).open()
+    await mine.journal.append(numbered(1))
+    assert await mine.adopt() is True
+    assert await mine.sids() == ["s0", "s1", "s2"]
+    assert await mine.sids(refused=True) == ["s100"]
+    copied = mine.accepted.read(after=0, limit=10)
+    assert [one.event.sid for _, one in copied] == ["s200"]
+    left = {one.name for one in tmp_path.glob("journal-1.db*")}  # noqa: ASYNC240
+    assert left == {"journal-1.db.lock"}
+    await mine.close()
+
+
+def open_files() -> int:
+    """How many this process has open; 0 where the system does not say."""
+    return sum(1 for _ in Path("/proc/self/fd").glob("*"))
+
+
+async def test_what_has_no_room_stays_where_it_is_and_comes_when_there_is_some(
+    tmp_path: Path,
+) -> None:
+    """Nothing leaks meanwhile, however often it is tried: neither threads nor files."""
+    path = tmp_path / "journal.db"
+    await orphan(path, 10)
+    mine = await Process(path, max_bytes=1200).open()
+    assert await mine.adopt() is False
+    before = open_files()
+    for _ in range(5):
+        assert await mine.adopt() is False
+    assert open_files() == before
+    assert mine.journal.fault is not None or mine.journal.depth.waiting > 0
+    mine.journal._max_bytes = ROOM
+    assert await mine.adopt() is True
+    assert await mine.sids() == [f"s{n}" for n in range(10)]
+    await mine.close()
+
+
+async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.db"
+    (tmp_path / "journal-3.db").mkdir()
+    await orphan(path, 2)
+    (tmp_path / "journal-1.db").rename(tmp_path / "journal-7.db")
+    mine = await Process(path).open()
+    assert await mine.adopt() is True
+    assert await mine.sids() == ["s0", "s1"]
+    assert told(caplog, "journal", outcome="not_adopted")
+    await mine.close()
+
+
+async def test_a_damaged_orphan_leaves_what_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    await orphan(path, 5)
+    file = tmp_path / "journal-1.db"
+    file.write_bytes(bytes(100) + file.read_bytes()[100:])
+    mine = await Process(path).open()
+    assert await mine.adopt() is True
+    assert await mine.sids() == ["s0", "s1", "s100", "s2", "s3", "s4"]
+    await mine.close()
+
+
+async def test_a_process_that_starts_meanwhile_takes_another_file(tmp_path: Path) -> None:
+    """While an orphan is taken over, its file is nobody's to claim."""
+    path = tmp_path / "journal.db"
+    await orphan(path, 2)
+    mine = await Process(path).open()
+    lock = try_lock(tmp_path / "journal-1.db")
+    assert lock is not None
+    starting = await Process(path).open()
+    assert starting.files.own.name == "journal-2.db"
+    lock.close()
+    assert await mine.adopt() is True
+    await asyncio.gather(mine.close(), starting.close())
+
+
+def test_a_directory_that_can_not_be_written_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file"):
+        JournalFiles(tmp_path / "file" / "journal.db").claim()
+
+
+def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with holder(path, 0, 1):
+        assert try_lock(path) is None
+    deadline = time.monotonic() + 60
+    while (lock := try_lock(path)) is None:
+        assert time.monotonic() < deadline
+    lock.close()

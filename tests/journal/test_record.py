@@ -1,0 +1,110 @@
+"""A record is read back as it was, or not at all, whatever bytes are around it."""
+
+import random
+import zlib
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.journal.record import DamagedRecord, decode, encode, records_in
+from app.journal.sqlite import _PAGE_BYTES
+from app.revocation import Once
+from backchannel_logout import EventKind
+from tests.support.revocations import numbered, revocation
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
+claims = st.none() | texts
+
+
+@given(
+    kind=st.sampled_from(EventKind),
+    sid=texts,
+    sub=texts,
+    names=st.lists(texts, min_size=1, max_size=4).map(tuple),
+    client_ids=st.lists(texts, max_size=3).map(tuple),
+    once=st.none() | st.builds(Once, texts, claims, claims, st.floats(0, 2**33)),
+    offline=st.booleans(),
+)
+@settings(deadline=None)
+def test_a_revocation_is_read_back_as_it_was(
+    kind: EventKind, sid: str, sub: str, names: tuple[str], client_ids: tuple[str],
+    once: Once | None, *, offline: bool,
+) -> None:  # fmt: skip
+    one = revocation(
+        kind=kind, sid=sid, sub=sub, issuer_names=names, client_ids=client_ids, once=once,
+        revoke_offline_access=offline,
+    )  # fmt: skip
+    assert decode(encode(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("kind", "sid", "sub"),
+    [
+        (EventKind.SESSION, "s1", "alice"),
+        (EventKind.USER, None, "alice"),
+        (EventKind.USER, "s1", "alice"),  # of whom the event names no session
+    ],
+)
+def test_a_message_is_read_back_whether_it_names_whom_the_event_does_or_more(
+    kind: EventKind, sid: str | None, sub: str
+) -> None:
+    one = revocation(kind=kind, sid=sid, sub=sub, once=Once("j1", sid, sub, 1.5))
+    assert decode(encode(one)) == one
+    assert decode(encode(one)).once == Once("j1", sid, sub, 1.5)
+
+
+def test_half_a_character_is_no_reason_to_lose_it() -> None:
+    """No logout token brings one; other sources may."""
+    one = revocation(sid="\ud800")
+    assert decode(encode(one)) == one
+
+
+@given(before=st.binary(max_size=60), after=st.binary(max_size=60), n=st.integers(1, 4))
+@settings(deadline=None)
+@example(b"bcl1:9:", b"bcl1:9999999:00000000:", 2)
+def test_whole_records_are_found_among_any_bytes(before: bytes, after: bytes, n: int) -> None:
+    whole = [encode(numbered(i, received_at=1.0)) for i in range(n)]
+    assert list(records_in(before + (after + before).join(whole) + after)) == whole
+
+
+def test_a_record_that_is_not_whole_is_not_found() -> None:
+    """Cut short at any place, or with any byte changed: seeded, so that a failure comes again."""
+    record, chance = encode(revocation()), random.Random(4)  # noqa: S311
+    for cut in range(len(record)):
+        assert list(records_in(record[:cut])) == []
+        with pytest.raises(DamagedRecord):
+            decode(record[:cut])
+    for at in range(len(record)):
+        changed = bytearray(record)
+        changed[at] ^= chance.randrange(1, 256)
+        assert list(records_in(bytes(changed))) == []
+        with pytest.raises(DamagedRecord):
+            decode(bytes(changed))
+
+
+def test_a_claim_that_looks_like_a_record_is_none() -> None:
+    """What is inside a string of JSON has its quotes escaped."""
+    inner = encode(numbered(1)).decode()
+    outer = encode(revocation(sid=inner))
+    assert [decode(one).event.sid for one in records_in(outer) if one == outer] == [inner]
+    for one in records_in(outer):
+        if one != outer:
+            with pytest.raises(DamagedRecord):
+                decode(one)
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "\x01", "\U0001f600", '"'])
+def test_the_longest_claims_fit_into_one_page(letter: str) -> None:
+    """A record on several pages could not be found in a damaged file."""
+    longest = letter * 255
+    one = revocation(sid=longest, sub=longest, once=Once(longest, longest, longest, 2.0**33))
+    assert len(encode(one)) < _PAGE_BYTES - 500
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"null", b"1", b'{"event":{},"names":[],"life":1,"once":null}']
+)
+def test_a_record_of_another_release_is_said_to_be_one(body: bytes) -> None:
+    with pytest.raises(DamagedRecord, match="another release"):
+        decode(b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body))

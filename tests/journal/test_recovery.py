@@ -1,0 +1,371 @@
+"""A Redis that lost what it had acknowledged gets it again, and only that."""
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.config.types import Durability
+from app.journal.ack_log import AckLog
+from app.journal.recovery import Recovery
+from app.revocation import Once
+from app.store.errors import RedisFault
+from app.store.monitor import RedisMonitor
+from backchannel_logout import AppKeys
+from tests.support.redis_server import RedisServer
+from tests.support.redis_topologies import Sentinels
+from tests.support.revocations import ISS, Shelf, new_app, numbered
+from tests.support.store_fixtures import NewShelf
+
+
+class Desk:
+    """A store with a copy beside it, and the watch that tells the recovery."""
+
+    def __init__(self, shelf: Shelf, accepted: AckLog) -> None:
+        self.shelf = shelf
+        self.accepted = accepted
+        self.ahead = 0.0
+        self.recovery = Recovery(shelf.store, accepted, clock=lambda: time.time() + self.ahead)
+        self.told = 0
+        self.watch = RedisMonitor(shelf.store, shelf.link, on_change=self._tell)
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    async def accept(self, *numbers: int, **changes: object) -> None:
+        """As the writer does: written, acknowledged, noted."""
+        revocations = [self.shelf.numbered(n, **changes) for n in numbers]
+        results = await self.shelf.store.write(revocations)
+        assert not any(isinstance(result, RedisFault) for result in results)
+        for one in revocations:
+            self.accepted.remember(one)
+
+    async def look(self) -> int:
+        """One look of the watch; returns how often it has told of a change."""
+        before = self.told
+        await self.watch.look()
+        return self.told - before
+
+    def missing(self, *numbers: int) -> list[int]:
+        keys = AppKeys(self.shelf.app)
+        return [n for n in numbers if not self.shelf.look.exists(keys.sid(ISS, f"s{n}"))]
+
+
+@pytest.fixture
+def accepted(tmp_path: Path) -> Iterator[AckLog]:
+    one = AckLog(tmp_path / "copy", window=86400, most_bytes=1 << 24)
+    one.open()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+async def desk(new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog) -> Desk:
+    one = Desk(new_shelf(redis_server), accepted)
+    assert await one.look() == 1, "at the start it may be another one than before"
+    return one
+
+
+async def test_where_nothing_was_lost_nothing_is_written_twice(desk: Desk) -> None:
+    await desk.accept(*range(5))
+    assert await desk.recovery.recover() == 0
+    assert desk.shelf.sids() == [f"s{n}" for n in range(5)]
+    assert desk.recovery.last_loss is None
+    assert await desk.look() == 0
+
+
+@pytest.mark.slow
+async def test_it_ends_although_more_is_accepted_all_the_while(desk: Desk) -> None:
+    """Under load it would follow what is accepted for ever, and write all of it a second time."""
+
+    async def keep_accepting() -> None:
+        while True:
+            for n in range(24):  # faster than it compares: ten, then the first comes again
+                desk.accepted.remember(desk.shelf.numbered(n % 10))
+            await asyncio.sleep(0.001)
+
+    await desk.accept(*range(10))
+    load = asyncio.create_task(keep_accepting())
+    try:
+        async with asyncio.timeout(60):
+            assert await desk.recovery.recover() == 0
+    finally:
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
+
+
+async def test_a_redis_that_restarts_with_its_file_has_lost_nothing(
+    desk: Desk, redis_server: RedisServer
+) -> None:
+    await desk.accept(*range(5))
+    await asyncio.to_thread(redis_server.stop)
+    await asyncio.to_thread(redis_server.start)
+    assert await desk.look() == 1
+    assert await desk.recovery.recover() == 0
+    assert len(desk.shelf.events()) == 5
+
+
+async def test_a_redis_that_came_back_empty_gets_everything(
+    desk: Desk, redis_server: RedisServer
+) -> None:
+    await desk.accept(*range(300))
+    await asyncio.to_thread(redis_server.stop, signal.SIGKILL)
+    shutil.rmtree(redis_server.directory)
+    await asyncio.to_thread(redis_server.start)
+    assert await desk.look() == 1
+    assert await desk.recovery.recover() == 300
+    assert desk.missing(*range(300)) == []
+    assert sorted(desk.shelf.sids(), key=str) == sorted((f"s{n}" for n in range(300)), key=str)
+    assert desk.recovery.last_loss == 300
+    assert await desk.recovery.recover() == 0
+
+
+async def test_a_redis_that_came_back_older_gets_what_it_lacks(
+    desk: Desk, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Its file is that of an earlier moment; what was there then has no second event."""
+    await desk.accept(1, 2)
+    await asyncio.to_thread(redis_server.stop)
+    shutil.copytree(redis_server.directory, tmp_path / "backup")
+    await asyncio.to_thread(redis_server.start)
+    await desk.look()
+    await desk.accept(3, 4)
+    await asyncio.to_thread(redis_server.stop)
+    shutil.rmtree(redis_server.directory)
+    shutil.copytree(tmp_path / "backup", redis_server.directory)
+    await asyncio.to_thread(redis_server.start)
+    assert await desk.look() == 1
+    assert desk.missing(1, 2, 3, 4) == [3, 4]
+    assert await desk.recovery.recover() == 2
+    assert desk.shelf.sids() == ["s1", "s2", "s3", "s4"]
+
+
+@pytest.mark.parametrize("level", ["memory", "fsync"])
+async def test_a_redis_that_was_flushed_gets_everything(
+    level: str, new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog
+) -> None:
+    """Nobody restarted: what tells is the missing ``meta``, also where a write at a level of
+    durability has left a part of it there."""
+    if level == "fsync":
+        redis_server.require("WAITAOF")
+    shelf = new_shelf(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
+    desk = Desk(shelf, accepted)
+    await desk.look()
+    await desk.accept(1, 2)
+    desk.shelf.look.flushall()
+    await desk.accept(3)
+    assert await desk.look() == 1
+    assert await desk.recovery.recover() == 2
+    assert desk.missing(1, 2, 3) == []
+
+
+async def test_an_app_is_served_again_only_when_its_markers_are_back(
+    new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog
+) -> None:
+    """Guards take a missing ``max_session_age`` for "no answer", and never for "alive"."""
+    shelf = new_shelf(redis_server)
+    desk = Desk(shelf, accepted)
+    desk.watch = RedisMonitor(
+        shelf.store, shelf.link, desk.recovery.primary_changed, holds=desk.recovery.holds
+    )
+    meta = AppKeys(shelf.app).meta
+
+    async def served() -> bool:
+        await desk.watch.look()
+        return bool(shelf.look.hexists(meta, "max_session_age"))
+
+    assert await served(), "nothing was ever accepted: there is nothing to wait for"
+    await desk.recovery.recover()
+    await desk.accept(1, 2)
+    for _ in range(2):
+        shelf.look.flushall()
+        assert not await served()
+        assert not await served(), "a second look changes nothing"
+        assert shelf.look.hget(meta, "v") == "1"
+        assert shelf.look.ttl(meta) > 0
+        assert desk.missing(1, 2) == [1, 2]
+        assert await desk.recovery.recover() == 2
+        assert await served()
+        assert desk.missing(1, 2) == []
+
+
+async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
+    new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog
+) -> None:
+    other = new_app()
+    shelf = new_shelf(redis_server)
+    shelf = new_shelf(redis_server, apps={shelf.app: 3600, other: 3600})
+    shelf.app = next(app for app in shelf.store.apps if app != other)
+    recovery = Recovery(shelf.store, accepted)
+    for one in (numbered(1, shelf.app), numbered(2, other)):
+        await shelf.store.write([one])
+        accepted.remember(one)
+    shelf.look.flushall()
+    user = ("ACL", "SETUSER", "default")
+    shelf.look.execute_command(*user, "resetkeys", f"~bcl:v1:{{{shelf.app}}}:*")
+    recovery.primary_changed()
+    assert recovery.holds(shelf.app, lost=False)
+    task = asyncio.create_task(recovery.recover())
+    while recovery.holds(shelf.app, lost=False):
+        await asyncio.sleep(0.01)
+    assert recovery.holds(other, lost=False)
+    shelf.look.execute_command(*user, "allkeys")
+    recovery.primary_changed()
+    assert await task == 2
+    assert not recovery.holds(other, lost=False)
+
+
+async def test_what_is_older_than_the_last_minutes_is_written_again_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where something of the last minutes was missing."""
+    monkeypatch.setattr("app.journal.recovery.LATELY_SECONDS", 0.0)
+    monkeypatch.setattr("app.journal.recovery.LATELY_BYTES", 1)
+    monkeypatch.setattr("app.journal.ack_log._PART_SECONDS", 0.0)
+    await desk.accept(*range(10))
+    desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (0, 1)])
+    assert await desk.recovery.recover() == 0, "the last minutes are whole"
+    desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (9,)])
+    assert await desk.recovery.recover() == 3
+    assert desk.missing(*range(10)) == []
+
+
+async def test_a_fault_in_the_middle_does_not_end_the_comparison(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found lost before counts: everything is compared all the same."""
+    monkeypatch.setattr("app.journal.recovery.LATELY_SECONDS", 0.0)
+    monkeypatch.setattr("app.journal.recovery.LATELY_BYTES", 1)
+    monkeypatch.setattr("app.journal.ack_log._PART_SECONDS", 0.0)
+    await desk.accept(*range(10))
+    desk.shelf.look.flushall()
+    whole, calls = desk.accepted.read, 0
+
+    def fails_once(*, after: int, limit: int) -> object:
+        nonlocal calls
+        calls += 1
+        if after == 0 and calls < 5:
+            raise OSError("a disk")
+        return whole(after=after, limit=limit)
+
+    monkeypatch.setattr(desk.accepted, "read", fails_once)
+    with pytest.raises(OSError, match="a disk"):
+        await desk.recovery.recover()
+    calls = 9
+    assert await desk.recovery.recover() == 10
+    assert desk.missing(*range(10)) == []
+
+
+async def test_a_marker_whose_time_has_come_was_not_lost(desk: Desk) -> None:
+    """An app with short sessions: no alarm, and no second event, for what expired."""
+    await desk.accept(1, 2, max_session_age=60)
+    desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (1, 2)])
+    desk.ahead = 60 + 3600 + 1
+    assert await desk.recovery.recover() == 0
+    assert len(desk.shelf.events()) == 2
+    desk.ahead = 60 + 3600 - 10
+    assert await desk.recovery.recover() == 2
+
+
+async def test_what_lost_its_message_too_is_written_again_after_its_window(desk: Desk) -> None:
+    await desk.accept(1, once=Once("j", "s1", "alice", time.time() - 1))
+    desk.shelf.look.flushall()
+    assert await desk.recovery.recover() == 1
+    assert desk.missing(1) == []
+
+
+async def test_one_that_is_refused_does_not_keep_the_others(desk: Desk) -> None:
+    await desk.accept(1, 2)
+    other = f"{desk.shelf.app}-other"
+    desk.accepted.remember(numbered(7, other))
+    await desk.accept(3)
+    desk.shelf.look.flushall()
+    desk.shelf.look.set(AppKeys(other).events, "not a stream")
+    assert await desk.recovery.recover() == 3
+    assert desk.missing(1, 2, 3) == []
+
+
+async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
+    desk: Desk, new_shelf: NewShelf, redis_server: RedisServer
+) -> None:
+    """After a failover the replica is missing: the new primary has what was written again."""
+    await desk.accept(1, 2)
+    desk.shelf.look.flushall()
+    strict = new_shelf(redis_server, durability=Durability("replicas", 1))
+    recovery = Recovery(strict.store, desk.accepted)
+    assert await recovery.recover() == 2
+    assert recovery.last_loss == 2
+    assert desk.missing(1, 2) == []
+
+
+async def test_redis_gone_in_the_middle_is_waited_for(
+    desk: Desk, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
+    await desk.accept(*range(3))
+    desk.shelf.look.flushall()
+    await asyncio.to_thread(redis_server.stop)
+    task = asyncio.create_task(desk.recovery.recover())
+    await asyncio.sleep(0.05)
+    await asyncio.to_thread(redis_server.start)
+    assert await asyncio.wait_for(task, 20) == 3
+    assert desk.missing(*range(3)) == []
+
+
+@pytest.mark.slow
+async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
+    tmp_path: Path, new_shelf: NewShelf, accepted: AckLog
+) -> None:
+    """The replica is cut off before the last writes, and then made primary."""
+    with Sentinels(tmp_path / "redis") as sentinels:
+        shelf = new_shelf(sentinels.primary, url=sentinels.url)
+        desk = Desk(shelf, accepted)
+        await desk.look()
+        await desk.accept(1, 2)
+        with sentinels.replica.client() as replica:
+            deadline = time.monotonic() + 60
+            while not replica.exists(AppKeys(shelf.app).sid(ISS, "s2")):
+                assert time.monotonic() < deadline
+        sentinels.replica.freeze()
+        with sentinels.primary.client() as primary:
+            primary.execute_command("CLIENT", "KILL", "TYPE", "replica")  # and nothing on its way
+        await desk.accept(3, 4)
+        await asyncio.to_thread(sentinels.primary.stop, signal.SIGKILL)
+        sentinels.replica.thaw()
+        deadline = time.monotonic() + 60
+        while not await desk.look():
+            assert time.monotonic() < deadline, desk.watch.last_error
+            await asyncio.sleep(0.1)
+        shelf.look.close()
+        shelf.look = sentinels.replica.client()
+        assert desk.missing(1, 2, 3, 4) == [3, 4]
+        assert await desk.recovery.recover() == 2
+        assert desk.missing(1, 2, 3, 4) == []
+        assert sorted(map(str, shelf.sids())) == ["s1", "s2", "s3", "s4"]
+
+
+async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
+    desk: Desk, new_shelf: NewShelf, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken out of the settings and of the user's rules; its logouts stand in front."""
+    monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("app.journal.recovery._LONGEST_PAUSE", 0.01)
+    for n in range(300):
+        desk.accepted.remember(numbered(1000 + n, "gone"))
+    await desk.accept(1, 2)
+    desk.shelf.look.flushall()
+    with redis_server.client() as admin:
+        rule = f"~*{{{desk.shelf.app}}}*"
+        admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", rule, "&*", "+@all")
+    own = new_shelf(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
+    task = asyncio.create_task(Recovery(own.store, desk.accepted).recover())
+    async with asyncio.timeout(60):
+        while desk.missing(1, 2):
+            await asyncio.sleep(0.01)
+        with redis_server.client() as admin:
+            admin.execute_command("ACL", "SETUSER", "w", "~*")
+        assert await task == 302

@@ -1,0 +1,155 @@
+"""A stop while providers send: nobody honest sees a reset. Real processes, real sockets."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+
+import pytest
+
+from app.server import listeners
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, wait_for
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def connection(url: str) -> contextlib.closing[HTTPConnection]:
+    return contextlib.closing(HTTPConnection(url.removeprefix("http://"), timeout=5))
+
+
+def post(one: HTTPConnection, token: str) -> bool:
+    """Send a token; whether the connection may be used again."""
+    one.request("POST", "/backchannel-logout", f"logout_token={token}", FORM)
+    answer = one.getresponse()
+    answer.read()
+    assert answer.status == 200
+    return answer.headers.get("connection") != "close"
+
+
+def keep_sending(receiver: Receiver, tokens: list[str], *, keep_alive: bool) -> Counter[str]:
+    """Send until nobody listens any more; what happened, by its name."""
+    seen: Counter[str] = Counter()
+    while True:
+        with connection(receiver.url) as one:
+            try:
+                one.connect()
+            except OSError:
+                # Refused, or nobody answers: no connection was there to be reset.
+                return seen
+            try:
+                while post(one, tokens[seen["answered"] % len(tokens)]):
+                    seen["answered"] += 1
+                    if not keep_alive:
+                        break
+                else:
+                    seen["answered"] += 1
+                    seen["answered and closed"] += 1
+            except Exception as error:  # noqa: BLE001  whatever it is, it is not an answer
+                seen[type(error).__name__] += 1
+
+
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new connections"])
+@pytest.mark.slow
+def test_a_stop_under_load_resets_nobody(
+    keep_alive: bool, receiver: Receiver, provider: Provider
+) -> None:
+    """Every request that found a connection has its answer."""
+    assert receiver.process is not None
+    tokens = [provider.token(sid=str(n)) for n in range(50)]
+    with ThreadPoolExecutor(8) as pool:
+        load = [
+            pool.submit(keep_sending, receiver, tokens, keep_alive=keep_alive) for _ in range(8)
+        ]
+        wait_for(lambda: receiver.log.count('"outcome":') > 300, "the load runs", receiver)
+        os.kill(receiver.process.pid, signal.SIGTERM)
+        seen = sum((one.result() for one in load), Counter())
+    assert receiver.process.wait(20) == 0
+    assert set(seen) <= {"answered", "answered and closed"}, seen
+    assert seen["answered"] > 300
+
+
+@pytest.mark.slow
+def test_a_stop_is_told_at_once_and_serves_meanwhile(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """``/readyz`` says so, and each answer is the last one of its connection."""
+    assert receiver.process is not None
+    done = threading.Event()
+
+    def trickle() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError), connection(receiver.url) as one:
+                post(one, token)
+
+    token = provider.token()
+    with ThreadPoolExecutor(1) as pool, connection(receiver.url) as kept:
+        assert post(kept, token)
+        pool.submit(trickle)
+        os.kill(receiver.process.pid, signal.SIGTERM)
+        wait_for(lambda: receiver.readyz().status_code == 503, "it is not ready", receiver)
+        assert receiver.readyz().json()["stopping"] is True
+        assert not post(kept, token), "the answer says Connection: close"
+        with connection(receiver.url) as newcomer:
+            assert not post(newcomer, token)
+        done.set()
+    assert receiver.process.wait(20) == 0
+
+
+def test_an_idle_connection_ends_in_order(receiver: Receiver, provider: Provider) -> None:
+    with connection(receiver.url) as used, connection(receiver.url) as fresh:
+        assert post(used, provider.token())
+        fresh.connect()
+        sockets = [used.sock, fresh.sock]
+        assert receiver.stop() == 0
+        assert [one.recv(1) for one in sockets] == [b"", b""]
+
+
+# -- open files --------------------------------------------------------------------------------
+
+
+NEEDED = 2000 + listeners.OTHER_FILES
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "warned"),
+    [
+        (1024, 4096, NEEDED, False),
+        (1024, 2000, 2000, True),
+        (1024, resource.RLIM_INFINITY, NEEDED, False),
+        (NEEDED, 4096, None, False),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, False),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_needed(
+    soft: int,
+    hard: int,
+    raised: int | None,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: set_to.append(limits))
+    listeners.allow_files(2000)
+    assert set_to == ([] if raised is None else [(raised, hard)])
+    assert bool(caplog.records) == warned
+
+
+def test_what_is_in_the_queue_stays_there_when_no_connection_is_begun_any_more() -> None:
+    """The kernel drops who comes later; who was there before is accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=5) as early:
+            assert listeners.begin_no_more(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.2)
+            accepted, name = listener.accept()
+            accepted.close()
+            assert name == early.getsockname()

@@ -1,0 +1,136 @@
+"""Attackers who share a proxy's connections with honest clients cannot touch their requests."""
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+
+from backchannel_logout import AppKeys
+from tests.account.account_fixture import USER_PACE, AccountScene, account_scene
+from tests.support.nginx import Nginx
+from tests.support.provider import Provider
+from tests.support.raw_http import FORM, RawConnection, logout_request
+from tests.support.receiver import Receiver, crashes, wait_for
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.slow
+
+OFFER = "Connection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIA"
+ATTACKERS = 6
+
+Attack = Callable[[int], None]
+
+
+def offering(path: str, hidden: bytes, number: int) -> bytes:
+    """A POST whose body ends with ``hidden``. nginx passes it on in several pieces, and every
+    second one is small enough for the receiver."""
+    size = (60_000, 15_000)[number % 2]
+    body = b"\r\n" * ((size - len(hidden)) // 2) + hidden
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n{OFFER}\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@contextlib.contextmanager
+def attackers(attack: Attack) -> Iterator[None]:
+    """Under way, each with one attack behind the other, while the block runs."""
+    done, rounds = threading.Event(), count()
+
+    def keep_on() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError, AssertionError):
+                attack(next(rounds))
+
+    with ThreadPoolExecutor(ATTACKERS) as pool:
+        for _ in range(ATTACKERS):
+            pool.submit(keep_on)
+        try:
+            wait_for(lambda: next(rounds) > 10 * ATTACKERS, "the attack is under way")
+            yield
+        finally:
+            done.set()
+
+
+@pytest.mark.parametrize("hides", ["a whole request", "a head that waits for a body"])
+def test_every_honest_logout_ends_its_session_and_no_hidden_one_is_served(
+    hides: str,
+    receiver: Receiver,
+    provider: Provider,
+    redis_server: RedisServer,
+    tmp_path: Path,
+) -> None:
+    attacked, honest = secrets.token_urlsafe(), [secrets.token_urlsafe() for _ in range(60)]
+    hidden = logout_request(provider.token(sid=attacked))
+    if hides != "a whole request":
+        hidden = hidden[: hidden.index(b"\r\n\r\n") + 4]  # its body is to be the next request
+    with Nginx(tmp_path / "nginx", receiver.url) as nginx:
+
+        def attack(number: int) -> None:
+            with RawConnection(nginx.url) as connection:
+                connection.send(offering("/backchannel-logout", hidden, number)).answer()
+
+        def log_out(sid: str) -> int:
+            with RawConnection(nginx.url) as connection:
+                return int(connection.send(logout_request(provider.token(sid=sid))).answer()[9:12])
+
+        with attackers(attack), ThreadPoolExecutor(3) as pool:
+            statuses = list(pool.map(log_out, honest))
+    assert statuses == [200] * 60
+    keys = AppKeys("shop")
+    with redis_server.client() as look:
+        assert all(look.exists(keys.sid(provider.issuer, sid)) for sid in honest)
+        assert not look.exists(keys.sid(provider.issuer, attacked))
+    assert not crashes(receiver.log)
+
+
+def test_nobody_is_shown_the_sessions_of_another_user(tmp_path: Path) -> None:
+    """Neither those who list their own, nor those who ask for a file of the page."""
+    with (
+        account_scene(tmp_path / "scene") as scene,
+        Nginx(tmp_path / "nginx", scene.url) as nginx,
+    ):
+        show_each_their_own(scene, nginx)
+
+
+def show_each_their_own(scene: AccountScene, nginx: Nginx) -> None:
+    mallory, users = "auth0|mallory", [f"auth0|{n}" for n in range(6)]
+    own = {user: scene.tenant.add(user) for user in [mallory, *users]}
+    tokens = {user: scene.access_token(own[user], sub=user) for user in own}
+    listing = "GET /account/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+    hidden = f"{listing}{tokens[mallory]}\r\n\r\n".encode()
+
+    def attack(number: int) -> None:
+        with RawConnection(nginx.url) as connection:
+            connection.send(offering("/account/page.css", hidden, number)).answer()
+
+    def listed(user: str) -> list[list[str]]:
+        found = []
+        with httpx.Client(trust_env=False) as http:
+            for _ in range(8):
+                answer = http.get(
+                    f"{nginx.url}/account/sessions",
+                    headers={"authorization": f"Bearer {tokens[user]}"},
+                )
+                assert answer.status_code == 200, answer.text
+                found.append([one["id"] for one in answer.json()])
+                time.sleep(USER_PACE)  # users are limited
+        return found
+
+    def poll(_: int) -> set[str]:
+        with httpx.Client(trust_env=False) as http:
+            answers = [http.get(f"{nginx.url}/account/page.css") for _ in range(200)]
+        return {answer.text for answer in answers}
+
+    page = httpx.get(f"{scene.url}/account/page.css", trust_env=False)
+    assert page.status_code == 200
+    with attackers(attack), ThreadPoolExecutor(8) as pool:
+        polled = [pool.submit(poll, n) for n in range(2)]
+        shown = dict(zip(users, pool.map(listed, users), strict=True))
+    assert shown == {user: [[own[user]]] * 8 for user in users}
+    assert [one.result() for one in polled] == [{page.text}] * 2

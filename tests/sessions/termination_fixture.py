@@ -1,0 +1,157 @@
+"""Endings beside a real Redis and a server that speaks a provider's API."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from app.config.load import load
+from app.history.reading import AppReader
+from app.publish.publisher import Publisher
+from app.sessions.calls import new_client
+from app.sessions.interface import SessionProvider
+from app.sessions.model import ProviderSession
+from app.sessions.providers import session_provider
+from app.sessions.termination import Phase, Termination
+from app.sessions.terminations import Terminations
+from app.store.topology import connect
+from backchannel_logout import AppKeys, Event
+from tests.support import auth0_api, keycloak_api
+from tests.support.auth0_api import Auth0Api
+from tests.support.keycloak_api import KeycloakApi
+from tests.support.kratos_api import KratosApi
+from tests.support.redis_server import RedisServer
+from tests.support.revocations import new_app, revocation
+
+Api = Auth0Api | KratosApi | KeycloakApi
+
+ALICE = "auth0|alice"
+ALICE_OF_KRATOS = "aaaaaaaa-0000-4000-8000-000000000001"
+
+
+class Scene:
+    """One issuer of its own, whose sessions belong to two apps, ``shop`` and ``news``."""
+
+    def __init__(self, api: Api, server: RedisServer, tmp_path: Path) -> None:
+        self.api: Any = api
+        self.issuer = f"https://op-{uuid.uuid4().hex[:8]}.example/"
+        self.shop, self.news = new_app(), new_app()
+        self.path = tmp_path / f"{self.shop}.toml"
+        self.path.write_text(
+            f'''
+redis_url = "{server.url}"
+journal = "off"
+[[issuers]]
+issuer = "{self.issuer}"
+clients = [{{client_id = "shop-web", app = "{self.shop}"}},
+           {{client_id = "news-web", app = "{self.news}"}}]
+[issuers.sessions]
+{self._table(api)}
+'''
+        )
+        self.settings = load(self.path, {})
+        self.look: Any = server.client()
+        self.publisher: Publisher
+        self.provider: SessionProvider
+        self.endings: Terminations
+
+    @staticmethod
+    def _table(api: Api) -> str:
+        if isinstance(api, KratosApi):
+            return f'kind = "kratos"\nadmin_url = "{api.origin}"'
+        if isinstance(api, KeycloakApi):
+            return (
+                f'kind = "keycloak"\napi_url = "{api.origin}"\nrealm = "{keycloak_api.REALM}"\n'
+                f'client_id = "{keycloak_api.CLIENT_ID}"\nsecret = "{keycloak_api.CLIENT_SECRET}"'
+            )
+        return (
+            f'kind = "auth0"\napi_url = "{api.origin}"\nclient_id = "{auth0_api.CLIENT_ID}"\n'
+            f'secret = "{auth0_api.CLIENT_SECRET}"'
+        )
+
+    def new_endings(self, **options: Any) -> Terminations:
+        """As another process would have them."""
+        timing = {"confirm_within": 0.3, "give_up": 20.0} | options
+        return Terminations(
+            AppReader(self.publisher.link), self.publisher.writer,
+            {self.issuer: self.provider}, {self.issuer: self.settings.issuers[0]},
+            me=uuid.uuid4().hex, **timing,
+        )  # fmt: skip
+
+    async def begin(self, session_id: str, **options: Any) -> Termination:
+        known_at = time.time()
+        session = await self.provider.read(session_id)
+        assert session is not None
+        return await self.endings.begin(self.provider, session, known_at=known_at, **options)
+
+    async def over(self, ending: Termination, step: Phase = Phase.CONFIRMED) -> Termination:
+        """Wait until it is over, and as it should be."""
+        found = await self.until(ending, lambda one: one.outcome is not None)
+        assert found.outcome is step, found
+        return found
+
+    async def until(self, ending: Termination, condition: Any) -> Termination:
+        deadline = time.monotonic() + 60
+        while True:
+            found = await self.endings.find(self.issuer, ending.session)
+            assert found is not None
+            if condition(found):
+                return found
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.02)
+
+    async def over_of_user(
+        self, user: str, step: Phase = Phase.CONFIRMED, at: str = "outcome"
+    ) -> Termination:
+        """`over`, of all sessions of the user; or when the fact ``at`` is known."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = await self.endings.find_of_user(self.issuer, user)
+            assert found is not None
+            if getattr(found, at) is not None:
+                break
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.02)
+        if at == "outcome":
+            assert found.outcome is step, found
+        return found
+
+    async def send_token(self, app: str, session_id: str, **changes: Any) -> None:
+        """What the receiver writes for a logout token."""
+        members = {
+            "issuer_names": (self.issuer,), "sid": session_id, "sub": ALICE, "once": None,
+            "since": time.time(),
+        } | changes  # fmt: skip
+        until = asyncio.get_running_loop().time() + 5
+        await self.publisher.writer.write([revocation(app, **members)], until=until)
+
+    def marker(self, app: str, session_id: str) -> str | None:
+        found: str | None = self.look.get(AppKeys(app).sid(self.issuer, session_id))
+        return found
+
+    def events(self, app: str) -> list[Event]:
+        entries = self.look.xrange(AppKeys(app).events)
+        return [Event.from_fields(fields, entry_id) for entry_id, fields in entries]
+
+
+@contextlib.asynccontextmanager
+async def running(scene: Scene, **options: Any) -> AsyncIterator[Scene]:
+    """The scene, with endings that are followed."""
+    url = scene.settings.redis_url.get_secret_value()
+    scene.publisher = Publisher(scene.settings, connect(url))
+    async with scene.publisher.running(), new_client() as client:
+        provider = session_provider(scene.settings.issuers[0], client)
+        assert provider is not None
+        scene.provider = provider
+        scene.endings = scene.new_endings(**options)
+        async with scene.endings.running():
+            yield scene
+    scene.look.close()
+
+
+def a_session(scene: Scene, session_id: str) -> ProviderSession:
+    """One that the provider need not know."""
+    return ProviderSession(id=session_id, issuer=scene.issuer, user_id=ALICE)

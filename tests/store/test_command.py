@@ -1,0 +1,53 @@
+"""The short spelling of an event and of its command says what the long one says."""
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.revocation import Once
+from app.store.command import Commands, packed
+from backchannel_logout import EventKind
+from tests.support.revocations import NOW, revocation
+
+SHA = "0" * 40
+
+# Among them all that JSON escapes, and what is more than one byte in UTF-8.
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
+plain = st.text(st.characters(min_codepoint=0, max_codepoint=126), min_size=1, max_size=255)
+ids = texts | plain
+
+
+@given(
+    kind=st.sampled_from(EventKind),
+    sid=ids,
+    sub=ids,
+    jti=st.none() | ids,
+    names=st.lists(ids, min_size=1, max_size=2).map(tuple),
+    client_ids=st.lists(ids, max_size=3).map(tuple),
+    received_at=st.floats(0, 2**33),
+    age_s=st.integers(-400, 400),
+    offline=st.booleans(),
+    again=st.booleans(),
+)
+@settings(deadline=None, max_examples=30)
+@example(
+    kind=EventKind.SESSION, sid="s1", sub="alice", jti="j1", names=("https://op.example",),
+    client_ids=("shop-web",), received_at=NOW + 0.25, age_s=0, offline=False, again=False,
+)  # fmt: skip
+def test_event_and_command_are_those_of_the_long_way(
+    kind: EventKind, sid: str, sub: str, jti: str | None, names: tuple[str], client_ids: tuple[str],
+    received_at: float, age_s: int, *, offline: bool, again: bool,
+) -> None:  # fmt: skip
+    once = None if jti is None else Once(jti, sid, sub, NOW + 300)
+    one = revocation(
+        kind=kind, sid=sid, sub=sub, issuer_names=names, client_ids=client_ids, once=once,
+        received_at=received_at, revoke_offline_access=offline,
+    )  # fmt: skip
+    assert one.json == one.event.to_json()
+    commands = Commands(SHA, max_len=1000, max_age_ms=3600_000, clock=lambda: NOW + age_s)
+    assert commands.packed(one, again) == packed("EVALSHA", SHA, *commands.arguments(one, again))
+
+
+def test_a_logout_in_ascii_goes_the_short_way() -> None:
+    one = revocation(once=Once("j1", "s1", "alice", NOW + 300))
+    commands = Commands(SHA, max_len=1000, max_age_ms=3600_000, clock=lambda: NOW)
+    assert commands._text(one, 300_000).encode() == commands.packed(one)

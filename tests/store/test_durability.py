@@ -1,0 +1,199 @@
+"""What Redis must have done before it counts, asked of real replicas and a real file."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.config.types import Durability
+from app.store import store as store_module
+from app.store.errors import NO_FILE_TO_SYNC, WAITAOF_MISSING, LevelNotReached
+from app.store.monitor import RedisMonitor
+from app.store.store import NEW_MARKER
+from backchannel_logout import AppKeys
+from tests.support.receiver import wait_for
+from tests.support.redis_server import RedisServer, free_port
+from tests.support.redis_topologies import Cluster
+from tests.support.revocations import ISS, Shelf, numbered
+from tests.support.store_fixtures import NewShelf
+
+FSYNC = Durability("fsync", 0)
+ONE_REPLICA = Durability("replicas", 1)
+
+Answers = Callable[[str], object]
+
+
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stalled machine must not turn a level that was missed, or reached, into a time-out."""
+    monkeypatch.setattr(store_module, "_LEVEL_SECONDS", 2.0)
+    monkeypatch.setattr(store_module, "REDIS_SECONDS", 30.0)
+
+
+@contextmanager
+def replica_of(primary: RedisServer, directory: Path) -> Iterator[RedisServer]:
+    replica = RedisServer(directory, "--replicaof", "127.0.0.1", str(primary.port)).start()
+    try:
+        with primary.client() as client:
+            client.config_set("repl-diskless-sync-delay", 0)  # five seconds for nothing
+            wait_for(lambda: client.info("replication").get("slave0"), "it is connected")
+            wait_for(lambda: client.wait(1, 100) == 1, "the replica follows")
+        yield replica
+    finally:
+        replica.stop()
+
+
+@pytest.mark.slow
+async def test_a_replica_that_has_it_counts_and_one_that_is_frozen_does_not(
+    new_shelf: NewShelf, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Also for what was written before: a script that changes nothing still waits."""
+    shelf = new_shelf(redis_server, durability=ONE_REPLICA)
+    careless = new_shelf(redis_server)
+    with replica_of(redis_server, tmp_path / "replica") as replica:
+        assert await shelf.write() == NEW_MARKER
+        with replica.client() as client:
+            assert client.exists(shelf.marker), "it has it when the answer is there"
+        replica.freeze()
+        fault = (await shelf.store.write([shelf.numbered(2)]))[0]
+        assert isinstance(fault, LevelNotReached)
+        assert (str(fault), fault.answer) == ("replicas_0_of_1", NEW_MARKER)
+        early = careless.numbered(3)
+        assert await careless.store.write([early]) == [NEW_MARKER]
+        (repeated,) = await shelf.store.write([early])
+        assert isinstance(repeated, LevelNotReached)
+        assert repeated.answer == 0
+        replica.thaw()
+        with redis_server.client() as client:
+            wait_for(lambda: client.wait(1, 100) == 1, "the replica follows again")
+        assert await shelf.store.write([early, shelf.numbered(2)]) == [0, 0]
+    assert shelf.sids() == ["s1", "s2"]
+
+
+async def test_without_a_replica_the_level_is_not_reached(
+    new_shelf: NewShelf, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_LEVEL_SECONDS", 0.05)
+    shelf = new_shelf(shared_redis, durability=ONE_REPLICA)
+    with pytest.raises(LevelNotReached, match="replicas_0_of_1"):
+        await shelf.write()
+    assert shelf.look.exists(shelf.marker), "written, but not as durably"
+
+
+async def test_a_file_that_was_synced_counts(
+    new_shelf: NewShelf, shared_redis: RedisServer
+) -> None:
+    shared_redis.require("WAITAOF")
+    shelf = new_shelf(shared_redis, durability=FSYNC)
+    assert await shelf.write() == NEW_MARKER
+    assert await shelf.write() == 0
+    results = await shelf.store.write([shelf.numbered(n) for n in range(50)])
+    assert results[2:] == [NEW_MARKER] * 48
+
+
+async def test_without_a_file_the_level_is_not_reached(new_shelf: NewShelf, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis", "--appendonly", "no").start()
+    try:
+        server.require("WAITAOF")
+        shelf = new_shelf(server, durability=FSYNC)
+        with pytest.raises(LevelNotReached, match=NO_FILE_TO_SYNC):
+            await shelf.write()
+    finally:
+        server.stop()
+
+
+async def test_a_server_without_waitaof_is_named_before_and_at_a_write(
+    new_shelf: NewShelf, without_waitaof: RedisServer
+) -> None:
+    server = without_waitaof
+    shelf = new_shelf(server, durability=FSYNC)
+    watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
+    await watch.look()
+    assert (watch.last_error, watch.level_error) == (None, WAITAOF_MISSING)
+    with pytest.raises(LevelNotReached, match=WAITAOF_MISSING):
+        await shelf.write()
+    assert shelf.look.exists(shelf.marker), "written, but not as durably"
+
+
+async def test_a_server_that_is_replaced_by_a_newer_one_is_no_longer_named(
+    new_shelf: NewShelf, shared_redis: RedisServer, without_waitaof: RedisServer
+) -> None:
+    shared_redis.require("WAITAOF")
+    server = without_waitaof
+    shelf = new_shelf(server, durability=FSYNC)
+    watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
+    await watch.look()
+    assert watch.level_error == WAITAOF_MISSING
+    server.stop()
+    server.options = ()
+    server.start()
+    await watch.look()  # finds that its connection has ended
+    await watch.look()
+    assert (watch.last_error, watch.level_error) == (None, None)
+
+
+async def test_one_that_is_refused_is_refused_at_every_level(
+    new_shelf: NewShelf, shared_redis: RedisServer
+) -> None:
+    shared_redis.require("WAITAOF")
+    shelf = new_shelf(shared_redis, durability=FSYNC)
+    other = f"{shelf.app}-other"
+    shelf.look.set(AppKeys(other).events, "not a stream")
+    refused, written = await shelf.store.write([numbered(1, other), shelf.numbered(1)])
+    assert (str(refused), written) == ("WRONGTYPE", NEW_MARKER)
+
+
+@pytest.mark.slow
+async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: Path) -> None:
+    """The first node has a replica, the others have none; whichever app is named first."""
+    with Cluster(tmp_path / "cluster") as cluster:
+        first = cluster.nodes[0]
+        replica = RedisServer(tmp_path / "replica", *first.options[:-1], str(free_port())).start()
+        try:
+            _follow(first, replica)
+            by_node = _an_app_on_each(cluster)
+            with_replica, without = by_node[0], by_node[1]
+            apps = {without: 3600, with_replica: 3600}
+            shelf = Shelf(first, cluster.url, apps=apps, durability=ONE_REPLICA)
+            one, other = numbered(1, with_replica), numbered(1, without)
+            reached, missed = await shelf.store.write([one, other])
+            assert reached == NEW_MARKER
+            assert isinstance(missed, LevelNotReached)
+            assert (str(missed), missed.answer) == ("replicas_0_of_1", NEW_MARKER)
+            with replica.client() as look:
+                look.execute_command("READONLY")
+                assert look.exists(AppKeys(with_replica).sid(ISS, "s1"))
+            replica.freeze()
+            careless = Shelf(first, cluster.url, apps=apps)
+            early = numbered(2, with_replica)
+            assert await careless.store.write([early]) == [NEW_MARKER]
+            # On a connection that has written nothing itself, and changes nothing.
+            fresh = Shelf(first, cluster.url, apps=apps, durability=ONE_REPLICA)
+            (repeated,) = await fresh.store.write([early])
+            assert isinstance(repeated, LevelNotReached)
+            for opened in (shelf, careless, fresh):
+                await opened.aclose()
+        finally:
+            replica.stop()
+
+
+def _follow(primary: RedisServer, replica: RedisServer) -> None:
+    """Make a node of the Cluster the replica of another one."""
+    with primary.client() as client, replica.client() as follower:
+        own_id = client.execute_command("CLUSTER", "MYID")
+        bus = primary.options[-1]
+        follower.execute_command("CLUSTER", "MEET", "127.0.0.1", primary.port, bus)
+        wait_for(lambda: own_id in str(follower.execute_command("CLUSTER", "NODES")), "they met")
+        follower.execute_command("CLUSTER", "REPLICATE", own_id)
+        wait_for(lambda: client.wait(1, 100) == 1, "the replica follows")
+
+
+def _an_app_on_each(cluster: Cluster) -> list[str]:
+    found: dict[int, str] = {}
+    with cluster.nodes[0].client() as client:
+        share = 16384 // len(cluster.nodes) + 1
+        for n in range(100):
+            slot = client.execute_command("CLUSTER", "KEYSLOT", AppKeys(f"app-{n}").meta)
+            found.setdefault(slot // share, f"app-{n}")
+    return [found[n] for n in range(len(cluster.nodes))]

@@ -1,0 +1,108 @@
+"""Round trips that follow one another on one connection."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from app.store.command import packed
+from app.store.pipeline import exchanges
+from tests.support.listening import until
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+async def server(shared_redis: RedisServer) -> AsyncIterator[Redis]:
+    async with Redis.from_url(shared_redis.url) as client:
+        yield client
+
+
+async def test_what_follows_takes_the_same_connection_and_leaves_it_to_others(
+    server: Redis,
+) -> None:
+    async with exchanges() as following:
+        first = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+        assert await following.exchange(server, [packed("CLIENT", "ID")], within=60) == first
+    async with exchanges() as others:
+        assert await others.exchange(server, [packed("CLIENT", "ID")], within=60) == first
+
+
+async def test_an_error_is_an_answer_and_the_next_ones_are_read(server: Redis) -> None:
+    commands = [packed("PING"), packed("NO-SUCH"), packed("PING")]
+    async with exchanges() as following:
+        answers = await following.exchange(server, commands, within=60)
+    assert [type(one).__name__ for one in answers] == ["bytes", "ResponseError", "bytes"]
+
+
+async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Redis) -> None:
+    """As a look at who is primary does after a failover."""
+    async with exchanges() as following:
+        first = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+        await server.connection_pool.disconnect(inuse_connections=True)
+        second = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+        assert first != second
+        await server.connection_pool.update_active_connections_for_reconnect()
+        assert await following.exchange(server, [packed("CLIENT", "ID")], within=60) not in (
+            first,
+            second,
+        )
+
+
+async def test_a_connection_that_the_server_has_ended_is_replaced(
+    server: Redis, shared_redis: RedisServer
+) -> None:
+    async with exchanges() as following:
+        [number] = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+        with shared_redis.client() as other:
+            other.client_kill_filter(_id=str(number))
+        connection = following._taken[server]
+        await until(connection._reader.at_eof, "its end has come")
+        [another] = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+    assert another != number
+
+
+def blocked(redis: RedisServer) -> bool:
+    """Whether the server keeps somebody waiting for a list."""
+    with redis.client() as look:
+        return any(one["cmd"] == "blpop" for one in look.client_list())
+
+
+async def test_who_gives_up_leaves_no_answer_to_the_next(
+    server: Redis, shared_redis: RedisServer
+) -> None:
+    key = f"nothing-comes-{secrets.token_hex(4)}"
+    async with exchanges() as following:
+        slow = asyncio.create_task(
+            following.exchange(server, [packed("BLPOP", key, 60)], within=60)
+        )
+        await until(lambda: blocked(shared_redis), "it waits for its answer")
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        assert await following.exchange(server, [packed("ECHO", "mine")], within=60) == [b"mine"]
+
+
+async def test_who_waits_too_long_gives_the_connection_up_and_leaves_no_answer(
+    server: Redis, shared_redis: RedisServer
+) -> None:
+    key = f"nothing-comes-{secrets.token_hex(4)}"
+    async with exchanges() as following:
+        with pytest.raises(TimeoutError):
+            await following.exchange(server, [packed("BLPOP", key, 60)], within=0.2)
+        await until(lambda: not blocked(shared_redis), "the connection has ended")
+        assert await following.exchange(server, [packed("ECHO", "mine")], within=60) == [b"mine"]
+
+
+async def test_what_has_no_connection_in_time_is_given_up() -> None:
+    """A server that takes connections and says nothing."""
+
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        async with Redis(host="127.0.0.1", port=port, protocol=3) as away, exchanges() as following:
+            with pytest.raises(TimeoutError):
+                await following.exchange(away, [packed("PING")], within=0.2)
