@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admin.api import AdminApi
 from app.config.model import Settings
-from app.console.access import AccessRoutes
-from app.console.next_page import SIGN_IN, sign_in_for
-from app.console.oidc import CALLBACK, OidcSignIn
-from app.console.operator_sessions import OperatorSessions, WithOperator, WithSession
 from app.console.pages import Pages
 from app.console.rendering import STATIC, Rendering
 from app.console.sessions import SessionPages
+from app.console.sign_in.next_page import SIGN_IN, sign_in_for
+from app.console.sign_in.oidc import CALLBACK, OidcSignIn
+from app.console.sign_in.operator_sessions import OperatorSessions, WithOperator, WithSession
+from app.console.sign_in.routes import AccessRoutes
 from app.console.token_forms import TokenFormRoutes
 from app.store.unserved import Unserved
 from app.tokens.fetch import new_client

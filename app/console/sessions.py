@@ -12,10 +12,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.admin.session_service import SessionService, TerminationRequest, provider_id
-from app.console.access import own_form
 from app.console.pages import query
 from app.console.rendering import Rendering
 from app.console.session_views import device, ending
+from app.console.sign_in.routes import own_form
 from app.console.texts import TEXTS
 from app.sessions.interface import SessionProvider
 from app.web.audit_log import AuditLog

@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from app.backchannel.explain import WAS_VALID, ExplainLine, explain
 from app.config.model import Settings
-from app.console.access import own_form
 from app.console.rendering import Rendering
+from app.console.sign_in.routes import own_form
 from app.console.views import story_href
 from app.errors import TokenRefused, to_http
 from app.history import History

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.console.operator_sessions import OperatorSessions
+from app.console.sign_in.operator_sessions import OperatorSessions
 from tests.admin.api_fixture import TOKEN, ApiScene
 from tests.support.receiver import Receiver, config
 from tests.support.redis_server import RedisServer

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.config.issuers import ClientSettings, IssuerSettings
-from app.console.discovery import Discovery
+from app.console.sign_in.discovery import Discovery
 from app.tokens.fetch import FetchFailed, new_client
 from tests.support.provider import Provider
 

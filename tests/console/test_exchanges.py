@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from app.console.exchanges import (
+from app.console.sign_in.code_exchanges import (
     MAX_AT_ONCE,
     MAX_OF_ONE,
     MAX_USED,

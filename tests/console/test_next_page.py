@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.next_page import HOME, MAX_LENGTH, local_page
+from app.console.sign_in.next_page import HOME, MAX_LENGTH, local_page
 
 
 @pytest.mark.parametrize(

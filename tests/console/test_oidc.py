@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import expect
 
 from app.config.load import SettingsFault, load
-from app.console.exchanges import MAX_OF_ONE
-from app.console.pending import PENDING_COOKIE
+from app.console.sign_in.code_exchanges import MAX_OF_ONE
+from app.console.sign_in.pending import PENDING_COOKIE
 from tests.console.browser import chromium, keep_picture, open_page
 from tests.console.oidc_browser import OIDC, OidcBrowser
 from tests.support.provider import ABSENT

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from app.audit import AUDIT_KEY
 from app.config.load import load
-from app.console.refused_sign_ins import MAX_AT_ONCE, THROTTLED, RefusedSignIns
+from app.console.sign_in.refused_sign_ins import MAX_AT_ONCE, THROTTLED, RefusedSignIns
 from app.store.topology import connect
 from app.web.audit_log import AuditLog
 from backchannel_logout.redis.connection import aclose

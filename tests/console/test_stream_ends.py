@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.console.operator_sessions import OperatorSessions, WithOperator
+from app.console.sign_in.operator_sessions import OperatorSessions, WithOperator
 
 
 @pytest.mark.parametrize("accept", [b"text/event-stream", b"*/*"])

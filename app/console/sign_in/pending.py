@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from cryptography.fernet import Fernet, InvalidToken
 from starlette.datastructures import Headers
 
-from app.console.operator_sessions import cookie, set_cookie
+from app.console.sign_in.operator_sessions import cookie, set_cookie
 
 PENDING_COOKIE = "__Host-bcl_sign_in"
 

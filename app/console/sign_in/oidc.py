@@ -21,11 +21,11 @@ from app.audit import person, printable_name
 from app.config.admin_oidc import AdminOidcSettings
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
-from app.console.discovery import Discovery
-from app.console.exchanges import WAIT_SECONDS, AlreadyUsed, Busy, CodeExchanges
-from app.console.id_token import has, is_for_us
-from app.console.pending import PendingSignIn, PendingSignIns
-from app.console.refused_sign_ins import THROTTLED
+from app.console.sign_in.code_exchanges import WAIT_SECONDS, AlreadyUsed, Busy, CodeExchanges
+from app.console.sign_in.discovery import Discovery
+from app.console.sign_in.id_token import has, is_for_us
+from app.console.sign_in.pending import PendingSignIn, PendingSignIns
+from app.console.sign_in.refused_sign_ins import THROTTLED
 from app.errors import DependencyUnavailable, TokenRefused
 from app.log import new_log
 from app.tokens import signed_jwt

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
-from app.console.pending import PENDING_SECONDS
+from app.console.sign_in.pending import PENDING_SECONDS
 
 MAX_AT_ONCE = 16
 

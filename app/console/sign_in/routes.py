@@ -11,11 +11,11 @@ from starlette.routing import Route
 
 from app.admin.access import Access
 from app.audit import TOKEN_NAME
-from app.console.next_page import HOME, SIGN_IN, local_page
-from app.console.oidc import CALLBACK, NOT_ALLOWED, OidcSignIn, Person, SignInRefused
-from app.console.operator_sessions import COOKIE, OperatorSessions, cookie, set_cookie
-from app.console.refused_sign_ins import ACT, THROTTLED, RefusedSignIns
 from app.console.rendering import Rendering
+from app.console.sign_in.next_page import HOME, SIGN_IN, local_page
+from app.console.sign_in.oidc import CALLBACK, NOT_ALLOWED, OidcSignIn, Person, SignInRefused
+from app.console.sign_in.operator_sessions import COOKIE, OperatorSessions, cookie, set_cookie
+from app.console.sign_in.refused_sign_ins import ACT, THROTTLED, RefusedSignIns
 from app.console.texts import SESSION_OVER, SIGN_IN_FAULTS
 from app.web.audit_log import AuditLog
 from app.web.errors import ApiFault, bad_request
