@@ -17,7 +17,6 @@ Around it:
 
     settings     what an operator may say; every fault at once
                  (settings_model, settings_issuers: the settings themselves)
-                 (settings_plain: what each token reads of them)
                  (settings_values: what a value may look like; settings_rules: what must agree)
                  (settings_admin: who signs in to the console)
                  (settings_secrets: decryption keys and clients' secrets, read with the settings)

@@ -63,8 +63,8 @@ class AccessTokens:
         # The issuer's own algorithms alone: what a client's secret signs, the client can sign.
         if jwt.unverified_header.get("alg") not in issuer.algorithms:
             raise TokenRefused(Reason.ALG)
-        check_header(jwt, issuer.plain, _TYPS)
-        signed = await verify(jwt, issuer.plain, self._keys[issuer.issuer], arrived_at=now)
+        check_header(jwt, issuer, _TYPS)
+        signed = await verify(jwt, issuer, self._keys[issuer.issuer], arrived_at=now)
         return Proven(self._checked(signed.claims, issuer, now), issuer)
 
     def _checked(self, claims: dict[str, Any], issuer: IssuerSettings, now: float) -> Session:

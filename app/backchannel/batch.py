@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.backchannel.endpoint import REQUEST_SECONDS, BackchannelEndpoint
 from app.backchannel.form import read_whole
-from app.config.compiled import PlainIssuer
+from app.config.issuers import IssuerSettings
 from app.errors import DependencyUnavailable, Outage, fault_of, to_http
 from app.log import new_log
 from app.publish.writer import Written
@@ -121,7 +121,7 @@ class _Request:
     has_place: bool = False
     """One of its issuer's."""
     jwt: UnverifiedJwt = field(init=False)
-    issuer: PlainIssuer = field(init=False)
+    issuer: IssuerSettings = field(init=False)
     key_set: KeySet = field(init=False)
     signed: SignedClaims = field(init=False)
     revocation: Revocation = field(init=False)

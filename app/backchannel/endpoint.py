@@ -16,7 +16,6 @@ from app.backchannel.admission import BodyBytes, FairSemaphore
 from app.backchannel.decryption_queue import DecryptionQueue
 from app.backchannel.form import read_form
 from app.backchannel.revocations import revocations_for
-from app.config.compiled import PlainIssuer
 from app.config.issuers import IssuerSettings
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, fault_of, to_http
 from app.log import new_log
@@ -73,7 +72,7 @@ class BackchannelEndpoint:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
-        self._issuers = {name: provider.issuer.plain for name, provider in providers.items()}
+        self._issuers = {name: provider.issuer for name, provider in providers.items()}
         self.writer = writer
         self.places = places
         self._decrypting = DecryptionQueue.of(
@@ -143,7 +142,7 @@ class BackchannelEndpoint:
 
     def opened(
         self, unverified_token: bytes, story: AttemptRecord, *, encrypted: bool = False
-    ) -> tuple[UnverifiedJwt, PlainIssuer]:
+    ) -> tuple[UnverifiedJwt, IssuerSettings]:
         """All that can be asked before the signature."""
         jwt = story.jwt = signed_jwt.parse(unverified_token)
         issuer = signed_jwt.issuer_of(jwt, self._issuers)
@@ -153,7 +152,7 @@ class BackchannelEndpoint:
         signed_jwt.check_header(jwt, issuer, logout_token.TYPS)
         return jwt, issuer
 
-    def keys_of(self, issuer: PlainIssuer) -> ProviderKeys:
+    def keys_of(self, issuer: IssuerSettings) -> ProviderKeys:
         """Those that must prove what names this issuer."""
         return self._providers[issuer.issuer].keys
 

@@ -115,7 +115,7 @@ async def explain(
         report.fail("encrypted", TokenRefused(Reason.ENCRYPTION_REQUIRED))
     if report.rule(
         "header",
-        lambda: signed_jwt.check_header(jwt, issuer.plain, logout_token.TYPS),
+        lambda: signed_jwt.check_header(jwt, issuer, logout_token.TYPS),
         _members(header, ["alg", "typ", "kid", "crit"]),
     ):
         await _explain_signature(report, jwt, issuer)
@@ -163,7 +163,7 @@ async def _explain_signature(
         keys = ProviderKeys(issuer, client)
         await keys.refresh()
         try:
-            await signed_jwt.verify(jwt, issuer.plain, keys, arrived_at=time.time())
+            await signed_jwt.verify(jwt, issuer, keys, arrived_at=time.time())
         except (TokenRefused, DependencyUnavailable) as fault:
             state, current = keys.state(), keys.current()
             report.fail("signature", fault)
@@ -182,7 +182,7 @@ def _explain_claims(
     report: _Report, claims: dict[str, Any], issuer: IssuerSettings, at: float | None
 ) -> None:
     now, whose = (at, "--at") if at is not None else (time.time(), "now")
-    judging, so_far = Judging(claims, issuer.plain, now), report.fault
+    judging, so_far = Judging(claims, issuer, now), report.fault
     for name, check in logout_token.RULES:
         judged = report.rule(name, partial(check, judging), _members(claims, name.split(", ")))
         if name == "aud" and not judged:
@@ -190,7 +190,7 @@ def _explain_claims(
     report.note("times", f"judged as of {moment(now)}, {whose}")
     if at is None and so_far is None and report.fault is not None:
         made = _own_time(claims.get("iat"))
-        if made is not None and _first_refusal(Judging(claims, issuer.plain, made)) is None:
+        if made is not None and _first_refusal(Judging(claims, issuer, made)) is None:
             report.note(WAS_VALID, moment(made))
 
 

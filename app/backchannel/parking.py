@@ -47,7 +47,7 @@ class _Row:
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
-        self.issuer = provider.issuer.plain
+        self.issuer = provider.issuer
         self.tokens = ParkedTokens()
         self.due = asyncio.Event()
         """A key set has arrived."""

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.config.compiled import PlainClient, PlainIssuer
+from app.config.issuers import ClientSettings, IssuerSettings
 from app.revocation import Once, Revocation, revoke
 from app.tokens.logout_token import LogoutToken
 from backchannel_logout import EventKind
@@ -56,8 +56,8 @@ class _App(NamedTuple):
 
 
 @lru_cache(maxsize=1024)  # nearly every token is for one client, or for all of its issuer
-def _concerned(issuer: PlainIssuer, client_ids: tuple[str, ...]) -> list[_App]:
-    by_app: dict[str, list[PlainClient]] = {}
+def _concerned(issuer: IssuerSettings, client_ids: tuple[str, ...]) -> list[_App]:
+    by_app: dict[str, list[ClientSettings]] = {}
     for client in issuer.clients:
         if client.client_id in client_ids:
             by_app.setdefault(client.app, []).append(client)

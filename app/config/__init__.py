@@ -10,7 +10,6 @@ canary         the receiver's own test session
 secrets        decryption keys and client secrets
 types          the value types: durations, sizes, addresses
 cross_checks   rules that involve several settings
-compiled       what the token path reads of an issuer
 presets        what is known of each provider (providers.toml)
 provider_page  writes docs/providers.md from the presets
 """

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.config.compiled import PlainClient, PlainIssuer
 from app.config.cross_checks import DEFAULT_MAX_SESSION_AGE
 from app.config.presets import PresetName
 from app.config.secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
@@ -47,22 +46,11 @@ class ClientSettings(ClientOptions):
     client_secret_file: SecretFile | None = None
     """The secret itself, once the settings are read."""
 
-    @property
+    @cached_property
     def secret(self) -> bytes | None:
-        """What signs this client's tokens, where that is no key of the issuer."""
+        """Signs this client's tokens with HS256, in place of the issuer's keys."""
         secret = self.client_secret or self.client_secret_file
         return None if secret is None else secret.get_secret_value().encode()
-
-    @property
-    def plain(self) -> PlainClient:
-        return PlainClient(
-            client_id=self.client_id,
-            app=self.app,
-            algorithms=self.algorithms,
-            secret=self.secret,
-            max_session_age=self.max_session_age,
-            both_claims=self.both_claims,
-        )
 
 
 class IssuerOptions(Model):
@@ -100,6 +88,10 @@ class IssuerSettings(IssuerOptions):
     sessions: SessionsSettings | None = None
     """Its session API; without it, nobody can list or end its sessions here."""
 
+    # By identity, so that an issuer is a cheap key of a cache.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)
@@ -114,19 +106,10 @@ class IssuerSettings(IssuerOptions):
         return tuple(key for keys in self.decryption_keys or () for key in keys)
 
     @cached_property
-    def plain(self) -> PlainIssuer:
-        """What decides on its tokens."""
-        clients = tuple(client.plain for client in self.clients)
-        return PlainIssuer(
-            issuer=self.issuer,
-            names=self.names,
-            algorithms=self.algorithms,
-            encryption=self.encryption,
-            strict=self.strict,
-            require_exp=self.require_exp,
-            leeway=self.leeway,
-            max_token_age=self.max_token_age,
-            clients=clients,
-            client_ids=tuple(client.client_id for client in clients),
-            clients_differ=any(client.algorithms is not None for client in clients),
-        )
+    def client_ids(self) -> tuple[str, ...]:
+        return tuple(client.client_id for client in self.clients)
+
+    @cached_property
+    def clients_differ(self) -> bool:
+        """Whether a client has algorithms of its own."""
+        return any(client.algorithms is not None for client in self.clients)

@@ -8,12 +8,12 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from app.config.compiled import PlainClient, PlainIssuer
+from app.config.issuers import ClientSettings, IssuerSettings
 from app.config.types import SHARED_SECRET
 from app.errors import Reason, TokenRefused
 
 
-def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: PlainIssuer) -> None:
+def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: IssuerSettings) -> None:
     """``alg`` must be that of every client of ours in ``aud``. Refuses with `ALG`, `AUD_NOT_ALONE`.
 
     With a client's secret the token must be for that client alone: whoever knows the secret could
@@ -30,7 +30,7 @@ def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: PlainIs
 
 def is_signed_by_secret(
     unverified_claims: Mapping[str, Any],
-    issuer: PlainIssuer,
+    issuer: IssuerSettings,
     signing_input: bytes,
     signature: bytes,
 ) -> bool:
@@ -46,8 +46,8 @@ def is_signed_by_secret(
 
 
 def _concerned(
-    unverified_claims: Mapping[str, Any], issuer: PlainIssuer
-) -> tuple[list[Any], list[PlainClient]]:
+    unverified_claims: Mapping[str, Any], issuer: IssuerSettings
+) -> tuple[list[Any], list[ClientSettings]]:
     """The audiences, and those of our clients that are among them."""
     aud = unverified_claims.get("aud")
     audiences = aud if isinstance(aud, list) else [aud]

@@ -7,7 +7,7 @@ right value? ``null`` is not an object, ``true`` is not a number.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from app.config.compiled import PlainIssuer
+from app.config.issuers import IssuerSettings
 from app.errors import Reason, TokenRefused
 from app.tokens.signed_jwt import SignedClaims
 
@@ -26,7 +26,7 @@ _LONGEST_ID = 255
 class LogoutToken(NamedTuple):
     """A logout token that has passed every rule. Times are epoch seconds."""
 
-    issuer: PlainIssuer
+    issuer: IssuerSettings
     client_ids: tuple[str, ...]
     """Those of ``aud`` that are configured for this issuer; at least one."""
     iat: float
@@ -41,7 +41,7 @@ class Judging(NamedTuple):
     """What a rule looks at."""
 
     claims: Mapping[str, Any]
-    issuer: PlainIssuer
+    issuer: IssuerSettings
     now: float
 
 
@@ -133,7 +133,7 @@ RULES: tuple[tuple[str, Callable[[Judging], None]], ...] = (
 """Each rule with its name for people, in the order that decides."""
 
 
-def check_claims(claims: Mapping[str, Any], issuer: PlainIssuer, *, now: float) -> None:
+def check_claims(claims: Mapping[str, Any], issuer: IssuerSettings, *, now: float) -> None:
     """Apply every rule to claims, proven or not. Raises `TokenRefused`."""
     judging = Judging(claims, issuer, now)
     for _, check in RULES:
@@ -158,7 +158,7 @@ def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
     )
 
 
-def _named_clients(issuer: PlainIssuer, audiences: list[str]) -> list[str]:
+def _named_clients(issuer: IssuerSettings, audiences: list[str]) -> list[str]:
     """The issuer's clients that are among the audiences, in the order of the settings."""
     return [client_id for client_id in issuer.client_ids if client_id in audiences]
 

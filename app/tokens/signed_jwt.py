@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
-from app.config.compiled import PlainIssuer
+from app.config.issuers import IssuerSettings
 from app.config.types import SHARED_SECRET
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.tokens.client_algorithms import check_alg, is_signed_by_secret
@@ -36,7 +36,7 @@ class SignedClaims(NamedTuple):
 
     claims: dict[str, Any]
     header: dict[str, Any]
-    issuer: PlainIssuer
+    issuer: IssuerSettings
 
 
 def parse(token: bytes) -> UnverifiedJwt:
@@ -144,7 +144,7 @@ ANY_JWT = frozenset({"jwt", "application/jwt"})
 """What a signed token may be called where its kind is not said, in lower case."""
 
 
-def check_header(jwt: UnverifiedJwt, issuer: PlainIssuer, typs: frozenset[str]) -> None:
+def check_header(jwt: UnverifiedJwt, issuer: IssuerSettings, typs: frozenset[str]) -> None:
     """``alg``, ``typ`` and ``crit``. ``typs``: the lower-case types of the kind of token."""
     header = jwt.unverified_header
     alg = header.get("alg")
@@ -164,7 +164,7 @@ def check_header(jwt: UnverifiedJwt, issuer: PlainIssuer, typs: frozenset[str]) 
 
 async def verify(
     jwt: UnverifiedJwt,
-    issuer: PlainIssuer,
+    issuer: IssuerSettings,
     keys: ProviderKeys,
     *,
     arrived_at: float,
@@ -200,7 +200,7 @@ def keys_at_hand(jwt: UnverifiedJwt, keys: ProviderKeys) -> KeySet | None:
     return key_set if key_set is not None and kid is not None and key_set.has(kid) else None
 
 
-def verify_by(jwt: UnverifiedJwt, issuer: PlainIssuer, key_set: KeySet) -> SignedClaims:
+def verify_by(jwt: UnverifiedJwt, issuer: IssuerSettings, key_set: KeySet) -> SignedClaims:
     """`verify` with `keys_at_hand`."""
     header = jwt.unverified_header
     if header["alg"] == SHARED_SECRET:
@@ -212,7 +212,7 @@ def verify_by(jwt: UnverifiedJwt, issuer: PlainIssuer, key_set: KeySet) -> Signe
 
 
 def verify_at_hand(
-    jwt: UnverifiedJwt, issuer: PlainIssuer, keys: ProviderKeys, *, arrived_at: float
+    jwt: UnverifiedJwt, issuer: IssuerSettings, keys: ProviderKeys, *, arrived_at: float
 ) -> SignedClaims:
     """`verify` with the keys that are cached: neither fetches nor waits."""
     if jwt.unverified_header["alg"] == SHARED_SECRET:
@@ -220,7 +220,7 @@ def verify_at_hand(
     return _concluded(_prove(jwt, keys.current()), jwt, issuer, keys, arrived_at)
 
 
-def _verify_by_secret(jwt: UnverifiedJwt, issuer: PlainIssuer) -> SignedClaims:
+def _verify_by_secret(jwt: UnverifiedJwt, issuer: IssuerSettings) -> SignedClaims:
     """No key of the issuer is ever taken for a secret, and no secret for a key: `check_header` lets
     this ``alg`` through for a client with a secret alone, and no key set knows it."""
     claims = jwt.unverified_claims
@@ -232,7 +232,7 @@ def _verify_by_secret(jwt: UnverifiedJwt, issuer: PlainIssuer) -> SignedClaims:
 def _concluded(
     proof: KeyMatch,
     jwt: UnverifiedJwt,
-    issuer: PlainIssuer,
+    issuer: IssuerSettings,
     keys: ProviderKeys,
     arrived_at: float,
 ) -> SignedClaims:

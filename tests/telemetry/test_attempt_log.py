@@ -56,7 +56,7 @@ def lines() -> Any:
 def token(**changes: Any) -> LogoutToken:
     return LogoutToken(
         **{
-            "issuer": ISSUER.plain, "client_ids": ('shop "web"',), "iat": 1.0, "jti": "j",
+            "issuer": ISSUER, "client_ids": ('shop "web"',), "iat": 1.0, "jti": "j",
             "sub": "al\u00ecce", "sid": "s1", "revoke_offline_access": False, **changes,
         }
     )  # fmt: skip

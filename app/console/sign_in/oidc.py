@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
@@ -222,7 +222,7 @@ class OidcSignIn:
         try:
             jwt = signed_jwt.parse(token.encode())
             # `strict` and a secret's algorithm are matters of logout tokens.
-            issuer = replace(self._issuer.plain, strict=False)
+            issuer = self._issuer.model_copy(update={"strict": False})
             signed_jwt.check_header(jwt, issuer, frozenset())
             signed = await signed_jwt.verify(jwt, issuer, self._keys, arrived_at=self._clock())
         except (TokenRefused, DependencyUnavailable, UnicodeEncodeError) as error:
