@@ -16,7 +16,7 @@ from app.account.request_limits import RequestLimits
 from app.account.sessions import AccountSessionRoutes
 from app.config.model import Settings
 from app.history import History
-from app.history.reading import AppReader
+from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
 from app.web.errors import ApiFault
 from app.web.json_api import json_api

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from app.account.caller import Caller, unauthorized
-from app.history.reading import AppReader, Unreadable, needed
+from app.history.app_reader import AppReader, Unreadable, needed
 from app.web.errors import redis_away
 from backchannel_logout import AppKeys, Verdict, decide, marker_keys
 from backchannel_logout.decision import sid_marker, whole_number

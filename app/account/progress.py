@@ -17,9 +17,9 @@ from app.account.caller import Caller
 from app.account.liveness import Liveness
 from app.account.serializers import Json, shown_progress
 from app.history import History, Unreadable
-from app.sessions.serializers import shown_ending
-from app.sessions.termination import Termination
-from app.sessions.terminations import Terminations
+from app.sessions.session_json import shown_ending
+from app.sessions.termination.record import Termination
+from app.sessions.termination.terminations import Terminations
 from app.web import params
 from app.web.errors import ApiFault, not_found, redis_away
 from app.web.resource import resource

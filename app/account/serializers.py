@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.account.devices import described
-from app.sessions.model import Device, ProviderSession
-from app.sessions.termination import Phase, Termination
+from app.sessions.provider_session import Device, ProviderSession
+from app.sessions.termination.record import Phase, Termination
 
 Json = dict[str, Any]
 

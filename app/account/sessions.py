@@ -17,14 +17,14 @@ from app.account.caller import Caller, unauthorized
 from app.account.progress import Progress
 from app.account.request_limits import RequestLimits
 from app.account.serializers import Json, shown_session
-from app.history.reading import Unreadable
+from app.history.app_reader import Unreadable
+from app.sessions.api_client.path_segment import NotAnId, segment
 from app.sessions.bulk import ROUNDS, sessions_of
-from app.sessions.interface import SessionProvider
 from app.sessions.lifecycle import is_active
-from app.sessions.model import ProviderSession
-from app.sessions.segment import NotAnId, segment
-from app.sessions.termination import Phase, Termination
-from app.sessions.terminations import Terminations
+from app.sessions.provider_session import ProviderSession
+from app.sessions.session_provider import SessionProvider
+from app.sessions.termination.record import Phase, Termination
+from app.sessions.termination.terminations import Terminations
 from app.web import params
 from app.web.audit_log import AuditLog
 from app.web.errors import ApiFault, not_found, redis_away

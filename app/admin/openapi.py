@@ -10,7 +10,8 @@ from app.formatting import TIME_FORMS
 
 Json = dict[str, Any]
 
-# See `app.sessions.segment`: what can stand between two slashes, and is not encoded twice.
+# What can stand between two slashes, and is not encoded twice: see
+# `app.sessions.api_client.path_segment`.
 _ID = r"^(?!\.{1,2}$)(?!.*%[0-9A-Fa-f]{2})[^\u0000-\u001f\u007f-\u009f/\\]+$"
 _VALUE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from app.admin.probes import Body
 from app.config.issuers import IssuerSettings
 from app.history import History, as_json
-from app.sessions.interface import SessionProvider
+from app.sessions.session_provider import SessionProvider
 from app.web import params
 from app.web.resource import resource
 

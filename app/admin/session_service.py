@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from app.history import History, Unreadable
+from app.sessions.api_client.path_segment import NotAnId, segment
 from app.sessions.bulk import ROUNDS, sessions_of
-from app.sessions.interface import SessionProvider
-from app.sessions.model import Page, ProviderSession
-from app.sessions.segment import NotAnId, segment
-from app.sessions.serializers import Json, shown_ending, shown_session
-from app.sessions.termination import Termination
-from app.sessions.terminations import Terminations
+from app.sessions.provider_session import Page, ProviderSession
+from app.sessions.session_json import Json, shown_ending, shown_session
+from app.sessions.session_provider import SessionProvider
+from app.sessions.termination.record import Termination
+from app.sessions.termination.terminations import Terminations
 from app.web.audit_log import AuditLog
 from app.web.errors import ApiFault, bad_request, not_found, redis_away
 from app.web.provider_errors import as_answers

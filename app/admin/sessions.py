@@ -1,7 +1,7 @@
 """`/api/users/{user}/sessions`, `/api/sessions/{session}`: the providers' sessions.
 
 Looked at in the provider's own API, each time anew; ended there, and followed until every app has
-let go: see `app.sessions.terminations`. The operations themselves are in `session_service`.
+let go: see `app.sessions.termination`. The operations themselves are in `session_service`.
 """
 
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from starlette.routing import Route
 from app.admin.session_service import SessionService, TerminationRequest, provider_id
 from app.audit import RESERVED_NAME, is_reserved
 from app.history import History, RevocationQuery, as_json
-from app.sessions.interface import SessionProvider
+from app.sessions.session_provider import SessionProvider
 from app.web import params
 from app.web.audit_log import AuditLog
 from app.web.errors import bad_request, not_found

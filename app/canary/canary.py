@@ -14,8 +14,8 @@ import httpx
 from app.background import background
 from app.canary.issuer import ISSUER, Signer
 from app.config.canary import CanarySettings
+from app.history.app_reader import AppReader, Unreadable, needed
 from app.history.proofs import receipts_of
-from app.history.reading import AppReader, Unreadable, needed
 from app.history.streams import entries
 from app.log import new_log
 from app.store.topology import RedisTopology, connect

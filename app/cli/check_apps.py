@@ -5,7 +5,7 @@ from app.cli.table import Row
 from app.config.model import Settings
 from app.devtools.embedded_redis import EmbeddedFault
 from app.history import History
-from app.history.status import unread_rows, unserved_rows
+from app.history.service_status import unread_rows, unserved_rows
 
 
 async def app_rows(settings: Settings) -> list[Row]:

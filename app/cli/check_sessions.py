@@ -7,11 +7,11 @@ import httpx
 from app.cli.table import CheckVerdict, Row
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
-from app.sessions.calls import new_client
-from app.sessions.interface import SENTENCES, ProviderFault, SessionProvider
+from app.sessions.api_client.calls import new_client
 from app.sessions.lifecycle import outlive_markers
-from app.sessions.model import Lifetimes
-from app.sessions.providers import session_provider
+from app.sessions.provider_session import Lifetimes
+from app.sessions.providers.factory import session_provider
+from app.sessions.session_provider import SENTENCES, ProviderFault, SessionProvider
 
 # Of nobody, at any provider: to list the sessions of this user asks whether we may list at all.
 NOBODY = "00000000-0000-0000-0000-000000000000"

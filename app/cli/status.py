@@ -19,7 +19,7 @@ from app.cli.parts import add_json, opened
 from app.cli.table import CheckVerdict, Row, print_table
 from app.config.model import Settings
 from app.history import AppOverview, History, as_json
-from app.history.status import app_rows, service_rows, unserved_rows
+from app.history.service_status import app_rows, service_rows, unserved_rows
 from app.store.unserved import Unserved
 
 HELP = "the running service, issuers, apps and journal; exit 1: a fault, 3: warnings only"

@@ -35,8 +35,8 @@ from app.history import (
 )
 from app.history.audit_stream import WAITS
 from app.history.conclusion import concluded
-from app.history.status import app_rows, service_rows, unread_rows, unserved_rows
-from app.sessions.interface import SessionProvider
+from app.history.service_status import app_rows, service_rows, unread_rows, unserved_rows
+from app.sessions.session_provider import SessionProvider
 from app.store.unserved import Unserved
 from app.telemetry.hashes import KeyedHash
 from app.web.audit_log import AuditLog

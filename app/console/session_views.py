@@ -8,8 +8,8 @@ from app.console.story_views import StoryStep
 from app.console.texts import PROOFS, STEPS, TEXTS
 from app.errors import OUTAGE_SENTENCES, Outage
 from app.formatting import length
-from app.sessions.interface import SENTENCES, FaultKind
-from app.sessions.model import ProviderSession
+from app.sessions.provider_session import ProviderSession
+from app.sessions.session_provider import SENTENCES, FaultKind
 from backchannel_logout import AppStatus
 
 

@@ -17,7 +17,7 @@ from app.console.rendering import Rendering
 from app.console.session_views import device, ending
 from app.console.sign_in.routes import own_form
 from app.console.texts import TEXTS
-from app.sessions.interface import SessionProvider
+from app.sessions.session_provider import SessionProvider
 from app.web.audit_log import AuditLog
 from app.web.errors import ApiFault, bad_request
 from app.web.params import operator

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.errors import Outage
-from app.history.reading import text
+from app.history.app_reader import text
 
 REFUSED = "bcl:v1:refused"
 """The stream of refused tokens; capped by who writes it."""

@@ -7,7 +7,7 @@ logout of it that every app has acted on is not the whole truth.
 from collections.abc import Iterable, Sequence
 
 from app.history.audit_stream import RefusalEntry
-from app.history.facts import (
+from app.history.records import (
     AppHistory,
     Conclusion,
     DeliveredEvent,

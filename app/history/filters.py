@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.history.audit_stream import RefusalEntry
-from app.history.facts import DeliveredEvent
+from app.history.records import DeliveredEvent
 from backchannel_logout import EventKind
 
 

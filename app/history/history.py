@@ -9,10 +9,19 @@ from typing import TypeVar
 
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
+from app.history.app_history import MOST_ENTRIES, story
+from app.history.app_overview import RECEIPTS, overview
+from app.history.app_reader import AppReader, Unreadable, needed, optional
 from app.history.audit_stream import AUDIT, REFUSED, AuditEntry, RefusalEntry
 from app.history.conclusion import concluded
-from app.history.cursor import Cursor
-from app.history.facts import (
+from app.history.feed.cursor import Cursor
+from app.history.feed.event_feed import Feed, OnAway, keys_of_feed
+from app.history.feed.feed_reader import Live
+from app.history.feed.stream_positions import ends_of
+from app.history.filters import EVERYTHING, Filter
+from app.history.newest_entries import Page, newest_of_many, newest_of_one
+from app.history.proofs import proven_told, receipts_of
+from app.history.records import (
     AppHistory,
     AppOverview,
     Conclusion,
@@ -20,17 +29,8 @@ from app.history.facts import (
     RevocationQuery,
     SessionHistory,
 )
-from app.history.feed import Feed, OnAway, keys_of_feed
-from app.history.filters import EVERYTHING, Filter
-from app.history.live import Live
-from app.history.newest import Page, newest_of_many, newest_of_one
-from app.history.overview import RECEIPTS, overview
-from app.history.positions import ends_of
-from app.history.proofs import proven_told, receipts_of
-from app.history.reading import AppReader, Unreadable, needed, optional
 from app.history.search import Hashed, issuers_knowing, refusals_about
-from app.history.shared import Shared
-from app.history.story import MOST_ENTRIES, story
+from app.history.single_flight import Shared
 from app.history.streams import Ask, entries
 from app.store.topology import RedisTopology
 from app.store.unserved import Unserved, UnservedApps, apps_of_settings

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.history.facts import DeadLetter, DeliveredEvent
-from app.history.reading import AppReader, Command, TooLarge, optional, text
+from app.history.app_reader import AppReader, Command, TooLarge, optional, text
+from app.history.records import DeadLetter, DeliveredEvent
 from app.history.streams import Fields, entries, oldest_first
 from backchannel_logout import AppKeys, Reader, Receipt, prove
 

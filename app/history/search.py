@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+from app.history.app_reader import AppReader, Command, needed
 from app.history.audit_stream import REFUSED, RefusalEntry
-from app.history.facts import RevocationQuery
-from app.history.reading import AppReader, Command, needed
+from app.history.records import RevocationQuery
 from app.history.streams import Ask, Entry, newest_first
 from backchannel_logout import AppKeys
 

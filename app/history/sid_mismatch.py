@@ -6,7 +6,7 @@ Some providers send ``sid`` in the logout token and not in the ID token. With th
 
 from collections.abc import Collection, Iterable
 
-from app.history.reading import AppReader, needed, text
+from app.history.app_reader import AppReader, needed, text
 from app.history.streams import Fields, entries
 from backchannel_logout import AppKeys, Reader
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from app.history.reading import Command, needed, text
+from app.history.app_reader import Command, needed, text
 
 PAGE = 500
 """Entries for each round trip: about a millisecond of Redis, in which nobody else is served."""

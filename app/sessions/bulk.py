@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
-from app.sessions.model import ProviderSession
+from app.sessions.provider_session import ProviderSession
+from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 
 # A user with more sessions than that is a robot, or the pages never end.
 MOST_PAGES = 50

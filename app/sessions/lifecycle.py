@@ -7,7 +7,7 @@ activity), its absolute limit (counted from the login). At the moment itself it 
 from dataclasses import replace
 from enum import StrEnum
 
-from app.sessions.model import Lifetimes, ProviderSession
+from app.sessions.provider_session import Lifetimes, ProviderSession
 
 
 class SessionState(StrEnum):

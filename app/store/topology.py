@@ -25,7 +25,7 @@ REDIS_SECONDS = 1.0
 # Writes are grouped, so that a few connections carry any load.
 MOST_CONNECTIONS = 32
 
-# For everything else: reads, which take turns (`app.history.reading`), and notes for operators.
+# For everything else: reads, which take turns (`app.history.app_reader`), and notes for operators.
 MOST_OTHER_CONNECTIONS = 128
 _READS_AT_ONCE = 16
 

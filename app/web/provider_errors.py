@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-from app.sessions.interface import SENTENCES, FaultKind, ProviderFault
-from app.sessions.segment import NotAnId
+from app.sessions.api_client.path_segment import NotAnId
+from app.sessions.session_provider import SENTENCES, FaultKind, ProviderFault
 from app.web.errors import ApiFault, bad_request
 
 # Where it does not say how long its limit lasts.

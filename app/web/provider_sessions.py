@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from app.audit import Act
 from app.config.model import Settings
-from app.history.reading import AppReader
+from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
-from app.sessions.calls import new_client
-from app.sessions.interface import SessionProvider
-from app.sessions.providers import session_provider
-from app.sessions.termination import Termination
-from app.sessions.terminations import Terminations
+from app.sessions.api_client.calls import new_client
+from app.sessions.providers.factory import session_provider
+from app.sessions.session_provider import SessionProvider
+from app.sessions.termination.record import Termination
+from app.sessions.termination.terminations import Terminations
 from app.telemetry.shared_counters import Cells, unavailable_in
 from app.web.audit_log import AuditLog
 

@@ -9,8 +9,8 @@ import pytest
 from app.config.load import SettingsFault, load
 from app.config.model import Settings
 from app.config.session_api import realm_in
-from app.sessions.calls import new_client
-from app.sessions.providers import own_sessions, session_provider
+from app.sessions.api_client.calls import new_client
+from app.sessions.providers.factory import own_sessions, session_provider
 from tests.sessions.provider_fixtures import tls
 
 SECRET = "hunter2-is-my-secret"

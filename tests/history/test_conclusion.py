@@ -18,7 +18,7 @@ from app.history import (
 )
 from app.history.audit_stream import REFUSED, WAITS
 from app.history.conclusion import SENTENCES, WAITS_SECONDS, concluded
-from app.history.facts import Marker
+from app.history.records import Marker
 from app.revocation import Once
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import EventKind, Outcome, Reader, ReaderKind, Receipt

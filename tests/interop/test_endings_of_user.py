@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.sessions.bulk import sessions_of
-from app.sessions.termination import Termination
+from app.sessions.termination.record import Termination
 from backchannel_logout import AppKeys
 from tests.interop import kratos, kratos_dist
 from tests.interop.browser import loopback_only
@@ -72,7 +72,7 @@ async def test_kratos_deletes_them_all(shared_redis: RedisServer, tmp_path: Path
 
 @pytest.fixture
 async def realm(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
-    monkeypatch.setattr("app.sessions.calls.CALL_SECONDS", 60)
+    monkeypatch.setattr("app.sessions.api_client.calls.CALL_SECONDS", 60)
     found = keycloak.realm("alice", "bob")
     client = {"clientId": "shop-web", "publicClient": True, "directAccessGrantsEnabled": True}
     found.admin("POST", "/clients", client)

@@ -10,11 +10,11 @@ import jwt
 import pytest
 
 from app.config.issuers import IssuerSettings
+from app.sessions.api_client.calls import new_client
 from app.sessions.bulk import sessions_of
-from app.sessions.calls import new_client
-from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
 from app.sessions.lifecycle import has_ended, is_active
-from app.sessions.providers import session_provider
+from app.sessions.providers.factory import session_provider
+from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 from tests.interop.browser import loopback_only
 from tests.interop.keycloak import Keycloak, Realm
 from tests.sessions.provider_fixtures import NOBODY, tls
@@ -91,7 +91,7 @@ def adapter_of(realm: Realm, client: httpx.AsyncClient, client_id: str) -> Sessi
 @pytest.fixture
 async def scene(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     # It answers slowly on a machine that is busy with other tests.
-    monkeypatch.setattr("app.sessions.calls.CALL_SECONDS", 60)
+    monkeypatch.setattr("app.sessions.api_client.calls.CALL_SECONDS", 60)
     realm = keycloak.realm("alice", "bob")
     realm.admin(
         "POST",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from app.config.issuers import IssuerSettings
+from app.sessions.api_client.calls import new_client
 from app.sessions.bulk import sessions_of
-from app.sessions.calls import new_client
-from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
-from app.sessions.kratos_own import OwnSessions, UserCredential
 from app.sessions.lifecycle import has_ended, is_active
-from app.sessions.providers import own_sessions, session_provider
+from app.sessions.providers.factory import own_sessions, session_provider
+from app.sessions.providers.kratos_whoami import OwnSessions, UserCredential
+from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 from tests.interop import kratos, kratos_dist
 from tests.interop.kratos import Kratos, LoggedIn
 from tests.sessions.provider_fixtures import NOBODY, tls
@@ -118,7 +118,7 @@ async def test_the_public_api_in_place_of_the_admin_s_is_a_fault_and_not_gone(
 async def test_all_sessions_of_a_user_are_deleted_over_several_pages(
     scene: Scene, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.sessions.kratos.PAGE_SIZE", 2)
+    monkeypatch.setattr("app.sessions.providers.kratos.PAGE_SIZE", 2)
     user, neighbour = scene.server.new_user(), scene.server.new_user()
     mine = {scene.server.log_in(user).id for _ in range(number)}
     theirs = scene.server.log_in(neighbour)

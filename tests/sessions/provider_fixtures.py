@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.config.issuers import IssuerSettings
-from app.sessions.calls import new_client
-from app.sessions.interface import SessionProvider
-from app.sessions.providers import session_provider
+from app.sessions.api_client.calls import new_client
+from app.sessions.providers.factory import session_provider
+from app.sessions.session_provider import SessionProvider
 from tests.support import auth0_api, keycloak_api
 from tests.support.auth0_api import Auth0Api
 from tests.support.keycloak_api import KeycloakApi

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from app.config.load import load
-from app.history.reading import AppReader
+from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
-from app.sessions.calls import new_client
-from app.sessions.interface import SessionProvider
-from app.sessions.model import ProviderSession
-from app.sessions.providers import session_provider
-from app.sessions.termination import Phase, Termination
-from app.sessions.terminations import Terminations
+from app.sessions.api_client.calls import new_client
+from app.sessions.provider_session import ProviderSession
+from app.sessions.providers.factory import session_provider
+from app.sessions.session_provider import SessionProvider
+from app.sessions.termination.record import Phase, Termination
+from app.sessions.termination.terminations import Terminations
 from app.store.topology import connect
 from backchannel_logout import AppKeys, Event
 from tests.support import auth0_api, keycloak_api

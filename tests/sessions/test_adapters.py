@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from app.sessions.api_client.path_segment import NotAnId
 from app.sessions.bulk import sessions_of
-from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.lifecycle import has_ended, is_active
-from app.sessions.segment import NotAnId
+from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import NOBODY, Stage, staged
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api
@@ -80,7 +80,7 @@ async def test_an_unknown_id_is_no_session(stage: Stage) -> None:
 async def test_every_page_is_read(
     stage: Stage, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"app.sessions.{stage.kind}.PAGE_SIZE", 2)
+    monkeypatch.setattr(f"app.sessions.providers.{stage.kind}.PAGE_SIZE", 2)
     mine = {stage.api.add(stage.alice) for _ in range(number)}
     found = await sessions_of(stage.adapter, stage.alice)
     assert {session.id for session in found} == mine

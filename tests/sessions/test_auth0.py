@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sessions.auth0 import LONGEST
-from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.lifecycle import has_ended
-from app.sessions.model import Device
+from app.sessions.provider_session import Device
+from app.sessions.providers.auth0 import LONGEST
+from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import Stage, staged
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api, fault, limited

@@ -8,8 +8,13 @@ from email.utils import format_datetime, formatdate
 import pytest
 import uvloop
 
-from app.sessions.gate import LONGEST_PAUSE, SHORTEST_PAUSE, UNKNOWN_PAUSE, RateLimitGate
-from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.api_client.rate_limit_gate import (
+    LONGEST_PAUSE,
+    SHORTEST_PAUSE,
+    UNKNOWN_PAUSE,
+    RateLimitGate,
+)
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 NOW = 1_800_000_000.0
 

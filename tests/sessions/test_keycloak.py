@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sessions import keycloak
-from app.sessions.interface import FaultKind, ProviderFault
 from app.sessions.lifecycle import has_ended
-from app.sessions.model import Device
+from app.sessions.provider_session import Device
+from app.sessions.providers import keycloak
+from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import NOBODY, Stage, staged
 from tests.support.api_server import Response
 from tests.support.keycloak_api import KeycloakApi

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.sessions.api_client.calls import new_client
+from app.sessions.api_client.path_segment import NotAnId
 from app.sessions.bulk import sessions_of
-from app.sessions.calls import new_client
-from app.sessions.interface import FaultKind, ProviderFault
-from app.sessions.kratos_own import NoCredential, OwnSessions, UserCredential
-from app.sessions.model import Device
-from app.sessions.providers import own_sessions
-from app.sessions.segment import NotAnId
+from app.sessions.provider_session import Device
+from app.sessions.providers.factory import own_sessions
+from app.sessions.providers.kratos_whoami import NoCredential, OwnSessions, UserCredential
+from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import Stage, issuer_of, staged, tls
 from tests.support.api_server import Response
 from tests.support.kratos_api import KratosApi
@@ -88,7 +88,7 @@ async def test_an_id_that_kratos_can_not_have_given_asks_nobody(stage: Stage) ->
 async def test_pages_that_are_found_by_key_are_read_too(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.sessions.kratos.PAGE_SIZE", 2)
+    monkeypatch.setattr("app.sessions.providers.kratos.PAGE_SIZE", 2)
     stage.api.keyset = True
     mine = {stage.api.add(stage.alice) for _ in range(5)}
     assert {session.id for session in await sessions_of(stage.adapter, stage.alice)} == mine

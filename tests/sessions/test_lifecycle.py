@@ -14,7 +14,7 @@ from app.sessions.lifecycle import (
     state,
     with_lifetimes,
 )
-from app.sessions.model import Lifetimes, ProviderSession
+from app.sessions.provider_session import Lifetimes, ProviderSession
 
 DAY = 86400.0
 TIMES = st.none() | st.floats(0, 4e9)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.sessions.segment import LONGEST_ID, NotAnId, segment
+from app.sessions.api_client.path_segment import LONGEST_ID, NotAnId, segment
 
 
 @pytest.mark.parametrize(

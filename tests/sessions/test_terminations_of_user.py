@@ -14,8 +14,8 @@ import pytest
 from app.background import end
 from app.history import Unreadable
 from app.sessions.bulk import sessions_of
-from app.sessions.termination import Phase, Termination, explanation
-from app.sessions.termination_log import OPEN, OPEN_USERS
+from app.sessions.termination.record import Phase, Termination, explanation
+from app.sessions.termination.redis_records import OPEN, OPEN_USERS
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import ALICE, ALICE_OF_KRATOS, Scene, running
 from tests.support.auth0_api import Auth0Api, stamp
@@ -275,8 +275,8 @@ async def eventually(condition: Callable[[], bool]) -> None:
 async def test_the_call_is_made_although_sessions_fill_the_places(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.sessions.terminations.MOST_FOLLOWED", 3)
-    monkeypatch.setattr("app.sessions.follower.USER_CALL_SECONDS", 3600.0)
+    monkeypatch.setattr("app.sessions.termination.terminations.MOST_FOLLOWED", 3)
+    monkeypatch.setattr("app.sessions.termination.follower.USER_CALL_SECONDS", 3600.0)
     bobs = scene.api.add(BOB)
     of_user, each = await begun_by_one_that_died(scene, 5)
     run_out(scene, *each)

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from app.history.app_reader import AppReader
 from app.history.audit_stream import REFUSED
-from app.history.cursor import REFUSALS, Cursor, just_before
-from app.history.live import Live
-from app.history.positions import Item, Look, Positions
-from app.history.reading import AppReader
+from app.history.feed.cursor import REFUSALS, Cursor, just_before
+from app.history.feed.feed_reader import Live
+from app.history.feed.stream_positions import Item, Look, Positions
 from app.history.streams import PAGE
 from backchannel_logout import AppKeys
 from backchannel_logout.event import stream_id

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from app.admin_revocations import revocations
 from app.config.issuers import IssuerSettings
 from app.errors import DependencyUnavailable
-from app.history.reading import AppReader, Unreadable
+from app.history.app_reader import AppReader, Unreadable
 from app.log import new_log
 from app.publish.writer import Writer
-from app.sessions.evidence import telling
-from app.sessions.interface import FaultKind, ProviderFault, SessionProvider
 from app.sessions.lifecycle import has_ended
-from app.sessions.model import ProviderSession
-from app.sessions.termination import Phase, Problem, Termination, with_told
-from app.sessions.termination_log import TerminationLog
+from app.sessions.provider_session import ProviderSession
+from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
+from app.sessions.termination.evidence import telling
+from app.sessions.termination.record import Phase, Problem, Termination, with_told
+from app.sessions.termination.redis_records import TerminationLog
 
 log = new_log(__name__)
 

@@ -20,14 +20,20 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
+from app.sessions.api_client.calls import ApiResponse, Calls
+from app.sessions.api_client.path_segment import segment
+from app.sessions.api_client.shapes import is_a, read
 from app.sessions.bulk import ROUNDS, checked, others_of
-from app.sessions.calls import ApiResponse, Calls
-from app.sessions.interface import FaultKind, ProviderFault
-from app.sessions.keycloak_shapes import ClientStats, Consent, NotFound, Realm, SessionShape
 from app.sessions.lifecycle import with_lifetimes
-from app.sessions.model import Lifetimes, Page, ProviderSession
-from app.sessions.segment import segment
-from app.sessions.shapes import is_a, read
+from app.sessions.provider_session import Lifetimes, Page, ProviderSession
+from app.sessions.providers.keycloak_shapes import (
+    ClientStats,
+    Consent,
+    NotFound,
+    Realm,
+    SessionShape,
+)
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 # A search through the sessions of all users ends here: it is a help, not a way to work.
 SEARCH_PAGE, SEARCH_PAGES = 500, 20

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 
 class Shape(BaseModel):

@@ -6,9 +6,9 @@ The decision and the proof are the client package's own.
 from collections.abc import Mapping
 from typing import Any
 
-from app.history.facts import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
+from app.history.app_reader import AppReader, Unreadable, needed
 from app.history.proofs import proven_told
-from app.history.reading import AppReader, Unreadable, needed
+from app.history.records import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
 from app.history.streams import newest_first, seconds_of
 from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
 from backchannel_logout.decision import CODE_SECONDS, sid_marker, whole_number

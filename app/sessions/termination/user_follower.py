@@ -7,11 +7,11 @@ after that moment lives.
 """
 
 from app.sessions.bulk import sessions_of
-from app.sessions.follower import Follower, FollowerContext
-from app.sessions.interface import ProviderFault
 from app.sessions.lifecycle import has_ended
-from app.sessions.model import ProviderSession
-from app.sessions.termination import Termination
+from app.sessions.provider_session import ProviderSession
+from app.sessions.session_provider import ProviderFault
+from app.sessions.termination.follower import Follower, FollowerContext
+from app.sessions.termination.record import Termination
 
 
 class UserFollower(Follower):

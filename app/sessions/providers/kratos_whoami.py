@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
+from app.sessions.api_client.calls import Calls
+from app.sessions.api_client.shapes import Shape, read
 from app.sessions.bulk import checked
-from app.sessions.calls import Calls
-from app.sessions.kratos import SessionShape, next_page, not_found, page_parameters, uuid
-from app.sessions.model import Page, ProviderSession
-from app.sessions.shapes import Shape, read
+from app.sessions.provider_session import Page, ProviderSession
+from app.sessions.providers.kratos import SessionShape, next_page, not_found, page_parameters, uuid
 
 
 class NoCredential(ValueError):

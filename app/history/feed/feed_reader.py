@@ -9,8 +9,8 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
-from app.history.positions import Look, Positions
-from app.history.reading import AppReader
+from app.history.app_reader import AppReader
+from app.history.feed.stream_positions import Look, Positions
 from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS
 

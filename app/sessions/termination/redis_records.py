@@ -19,8 +19,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.history.reading import AppReader, Unreadable, needed
-from app.sessions.termination import TOLD, AppDelivery, Problem, Termination
+from app.history.app_reader import AppReader, Unreadable, needed
+from app.sessions.termination.record import TOLD, AppDelivery, Problem, Termination
 from backchannel_logout.keys import VERSION, digest
 
 PREFIX = f"bcl:v{VERSION}:ending:"

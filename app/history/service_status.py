@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.formatting import ago, bare, fetch_fault, length
-from app.history.facts import AppOverview, Group
+from app.history.records import AppOverview, Group
 from app.store.unserved import Unserved, UnservedApp
 from app.verdict import CheckVerdict, Row, count
 from backchannel_logout import AppKeys

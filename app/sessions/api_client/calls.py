@@ -14,8 +14,8 @@ import httpx
 from pydantic import SecretStr
 
 from app.config.types import may_fetch
-from app.sessions.gate import RateLimitGate
-from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.api_client.rate_limit_gate import RateLimitGate
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 # As long as the keys of a provider may take; behind each call stands an administrator.
 CALL_SECONDS = 5.0

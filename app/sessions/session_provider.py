@@ -12,7 +12,7 @@ is not allowed, limited, broken or slow says nothing about any session.
 from enum import StrEnum
 from typing import Protocol
 
-from app.sessions.model import Lifetimes, Page, ProviderSession
+from app.sessions.provider_session import Lifetimes, Page, ProviderSession
 
 
 class FaultKind(StrEnum):

@@ -14,16 +14,16 @@ from dataclasses import replace
 
 from app.background import background, end
 from app.config.issuers import IssuerSettings
-from app.history.reading import AppReader, Unreadable
+from app.history.app_reader import AppReader, Unreadable
 from app.log import new_log
 from app.publish.writer import Writer
-from app.sessions.evidence import newest_id
-from app.sessions.follower import GIVE_UP_SECONDS, Follower, FollowerContext
-from app.sessions.interface import SessionProvider
-from app.sessions.model import ProviderSession
-from app.sessions.termination import Termination, ending_id
-from app.sessions.termination_log import LEASE_SECONDS, TerminationLog
-from app.sessions.user_follower import UserFollower
+from app.sessions.provider_session import ProviderSession
+from app.sessions.session_provider import SessionProvider
+from app.sessions.termination.evidence import newest_id
+from app.sessions.termination.follower import GIVE_UP_SECONDS, Follower, FollowerContext
+from app.sessions.termination.record import Termination, ending_id
+from app.sessions.termination.redis_records import LEASE_SECONDS, TerminationLog
+from app.sessions.termination.user_follower import UserFollower
 
 log = new_log(__name__)
 

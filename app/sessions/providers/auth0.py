@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from app.sessions.api_client.calls import ApiResponse, Calls
+from app.sessions.api_client.path_segment import segment
+from app.sessions.api_client.shapes import Id, Moment, Shape, is_a, read
 from app.sessions.bulk import checked, checked_one, end_each, others_of, sessions_of
-from app.sessions.calls import ApiResponse, Calls
-from app.sessions.interface import FaultKind, ProviderFault
-from app.sessions.model import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
-from app.sessions.segment import segment
-from app.sessions.shapes import Id, Moment, Shape, is_a, read
+from app.sessions.provider_session import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 # The largest page that can be asked for.
 PAGE_SIZE = 100

@@ -4,8 +4,8 @@
 
 from pydantic import Field
 
-from app.sessions.model import Device, Lifetimes, ProviderSession
-from app.sessions.shapes import Id, Shape
+from app.sessions.api_client.shapes import Id, Shape
+from app.sessions.provider_session import Device, Lifetimes, ProviderSession
 
 # Keycloak counts milliseconds, up to the year 9999 here.
 _LATEST = 3e14

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
-from app.sessions.interface import FaultKind, ProviderFault
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 # Where the provider does not say for how long.
 UNKNOWN_PAUSE = 5.0

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from app.history.reading import Unreadable
+from app.history.app_reader import Unreadable
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.history.app_reader import AppReader, Command, Unreadable, needed
 from app.history.audit_stream import RefusalEntry
-from app.history.cursor import LAST, LAST_READ, REFUSALS, Cursor
-from app.history.facts import DeliveredEvent
-from app.history.reading import AppReader, Command, Unreadable, needed
+from app.history.feed.cursor import LAST, LAST_READ, REFUSALS, Cursor
+from app.history.records import DeliveredEvent
 from app.history.streams import PAGE, Entry, entries_as_sent
 from backchannel_logout.event import stream_id
 

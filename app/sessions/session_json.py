@@ -5,10 +5,10 @@ import dataclasses
 from typing import Any
 
 from app.history import DeliveredEvent, History, Unreadable, as_json
-from app.sessions import termination as record
 from app.sessions.lifecycle import ends_at, state
-from app.sessions.model import ProviderSession
-from app.sessions.termination import Phase, Termination
+from app.sessions.provider_session import ProviderSession
+from app.sessions.termination import record
+from app.sessions.termination.record import Phase, Termination
 from backchannel_logout import AppStatus
 
 Json = dict[str, Any]

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from app.history.facts import AppOverview, DeliveredEvent, Group
+from app.history.app_reader import AppReader, TooLarge, Unreadable, needed, optional, text
 from app.history.proofs import readers_of, receipts_of
-from app.history.reading import AppReader, TooLarge, Unreadable, needed, optional, text
+from app.history.records import AppOverview, DeliveredEvent, Group
 from app.history.sid_mismatch import sid_mismatches
 from app.history.streams import entries, seconds_of
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 import httpx
 from pydantic import Field, SecretStr
 
-from app.sessions.calls import fault_of, send
-from app.sessions.gate import RateLimitGate
-from app.sessions.interface import FaultKind, ProviderFault
-from app.sessions.shapes import Shape, read
+from app.sessions.api_client.calls import fault_of, send
+from app.sessions.api_client.rate_limit_gate import RateLimitGate
+from app.sessions.api_client.shapes import Shape, read
+from app.sessions.session_provider import FaultKind, ProviderFault
 
 # Renewed this long before its end, or a fifth of its life where that is shorter: a call that
 # begins with it must also end with it.

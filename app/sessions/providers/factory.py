@@ -4,14 +4,14 @@ import httpx
 
 from app.config.issuers import IssuerSettings
 from app.config.session_api import SessionsSettings, realm_in
-from app.sessions.access_token import ClientCredentials
-from app.sessions.auth0 import Auth0
-from app.sessions.calls import Authorization, Calls, NoAccess
-from app.sessions.gate import RateLimitGate
-from app.sessions.interface import SessionProvider
-from app.sessions.keycloak import Keycloak
-from app.sessions.kratos import Kratos
-from app.sessions.kratos_own import OwnSessions
+from app.sessions.api_client.calls import Authorization, Calls, NoAccess
+from app.sessions.api_client.client_credentials import ClientCredentials
+from app.sessions.api_client.rate_limit_gate import RateLimitGate
+from app.sessions.providers.auth0 import Auth0
+from app.sessions.providers.keycloak import Keycloak
+from app.sessions.providers.kratos import Kratos
+from app.sessions.providers.kratos_whoami import OwnSessions
+from app.sessions.session_provider import SessionProvider
 
 
 def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> SessionProvider | None:

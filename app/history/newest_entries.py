@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from app.history.reading import AppReader, Command, Unreadable, needed
+from app.history.app_reader import AppReader, Command, Unreadable, needed
 from app.history.streams import PAGE, Ask, Entry, Fields, entries, entries_as_sent, newest_first
 from backchannel_logout.event import stream_id
 

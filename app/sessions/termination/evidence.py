@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from app.history.reading import AppReader, needed
+from app.history.app_reader import AppReader, needed
 from app.history.streams import Entry, oldest_first
-from app.sessions.termination import AppDelivery, Termination
+from app.sessions.termination.record import AppDelivery, Termination
 from backchannel_logout import AppKeys, Event, EventKind, MalformedEvent, UnknownEvent
 from backchannel_logout.event import stream_id
 
