@@ -66,7 +66,7 @@ class AccountApi:
     async def admit(self, scope: Scope) -> None:
         """Note in the scope who asks. Raises `ApiFault`."""
         caller = await self._callers.identify(scope)
-        self._limits.ask(caller.who, (caller.issuer.issuer, caller.sub))
+        self._limits.count_request(caller.who, (caller.issuer.issuer, caller.sub))
         await self._liveness.check(caller)
         scope["caller"], scope["operator"] = caller, Operator(caller.who, caller.peer)
 

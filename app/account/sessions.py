@@ -85,7 +85,7 @@ class AccountSessionRoutes:
         """End one. Again, or from another tab: the same end, and how far it is."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        self._limits.end((caller.issuer.issuer, caller.sub))
+        self._limits.count_termination((caller.issuer.issuer, caller.sub))
         provider, session_id = self._provider(caller), session_in(request)
         known_at = self._clock()
         with as_answers():
@@ -104,7 +104,7 @@ class AccountSessionRoutes:
         """End all but the current one; nothing where that is none of the user's."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        self._limits.end((caller.issuer.issuer, caller.sub))
+        self._limits.count_termination((caller.issuer.issuer, caller.sub))
         provider, known_at = self._provider(caller), self._clock()
         sessions = await self._active(caller, provider)
         if caller.session.sid not in [one.id for one in sessions]:

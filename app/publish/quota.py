@@ -1,40 +1,34 @@
-"""A bound for what one relying app may add to the Redis that all of them share."""
+"""Limits the new markers of each relying app.
+
+All apps share one Redis, which a stolen signing key or a provider that repeats itself could
+otherwise fill.
+"""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from app.errors import DependencyUnavailable, Outage
+from app.rate_limit import TokenBucket
 
 
 class Quota:
-    """New markers for each relying app: ``per_minute`` at once, and as many in each minute.
-
-    A stolen signing key, or a provider that has lost its mind, could otherwise fill the Redis
-    that all apps share. ``monotonic`` is in seconds.
-    """
+    """Allows each app ``per_minute`` new markers at once, and as many in each minute."""
 
     def __init__(self, per_minute: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._most = float(per_minute)
-        self._monotonic = monotonic
-        self._left: dict[str, tuple[float, float]] = {}
-        """For each app: how many are left, and when that was so."""
+        # The settings bound the apps.
+        self._buckets: defaultdict[str, TokenBucket] = defaultdict(
+            lambda: TokenBucket(per_minute, per_minute / 60, monotonic)
+        )
 
     def spend(self, app: str) -> None:
-        """Take one. Raises `DependencyUnavailable` with `QUOTA` where none is left.
+        """Take one. Raises `DependencyUnavailable` with `QUOTA` when none is left.
 
-        Call it before each write; `give_back` what turns out to need no new marker. What fails
-        stays spent: that errs on the side of Redis.
+        Call it before each write, and `give_back` after one that made no new marker. A failed
+        write stays spent, which errs on the side of Redis.
         """
-        now = self._monotonic()
-        left, at = self._left.get(app, (self._most, now))
-        left += (now - at) * self._most / 60
-        if left > self._most:
-            left = self._most
-        if left < 1:
+        if not self._buckets[app].take():
             raise DependencyUnavailable(Outage.QUOTA)
-        self._left[app] = (left - 1, now)
 
     def give_back(self, app: str) -> None:
-        """The write has made no new marker."""
-        left, at = self._left[app]
-        self._left[app] = (min(self._most, left + 1), at)
+        self._buckets[app].give_back()

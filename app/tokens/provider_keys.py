@@ -16,7 +16,7 @@ import httpx
 from app.config.issuers import IssuerSettings
 from app.log import new_log
 from app.tokens.fetch import FetchFailed, fetch_document, other_issuer
-from app.tokens.fetch_budget import BUDGET_INTERVAL, Charge, FetchBudget
+from app.tokens.fetch_budget import BUDGET_INTERVAL, Charge, fetch_budget
 from app.tokens.jwks import KeySet, NotAKeySet, read_key_set
 from app.tracing import span
 
@@ -73,8 +73,8 @@ class ProviderKeys:
         self._client = client
         self._clock = clock
         self._monotonic = monotonic
-        self._budget = FetchBudget(monotonic)
-        self._lines = FetchBudget(monotonic)
+        self._budget = fetch_budget(monotonic)
+        self._lines = fetch_budget(monotonic)
         """Of the log: fetches that are given back have no limit of their own."""
         self._key_set: KeySet | None = None
         self._began_at = float("-inf")
@@ -116,10 +116,9 @@ class ProviderKeys:
     async def fetched(self, until: float) -> KeySet | None:
         """The keys after a fetch of our own; None where the budget does not allow one."""
         if self._in_flight is None:
-            charge = self._budget.take()
-            if charge is None:
+            if not self._budget.take():
                 return None
-            self._start(charge)
+            self._start(Charge(self._budget))
         return await self._after(self._start(), until)
 
     def fetched_since(self, arrived_at: float) -> bool:
@@ -247,7 +246,7 @@ class ProviderKeys:
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
             usable, skipped = len(key_set.keys), key_set.skipped
-            if self._failures or self._lines.take() is not None:
+            if self._failures or self._lines.take():
                 log.info("keys", outcome="fetched", issuer=name, keys=usable, skipped=skipped)
             self._last_error = None
             self._failures = 0
