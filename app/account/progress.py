@@ -1,16 +1,16 @@
-"""How far the end of a session is, until every app has let go: as JSON, and as server-sent events.
+"""The progress of a termination until every app has acted, as JSON and as server-sent events.
 
-event: state    whenever it has changed; the last one is ``final``
-event: ended    the caller's own session has ended meanwhile
+event: state    sent at each change; the last one is ``final``
+event: ended    the caller's own session has ended
 """
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.account.caller import Caller
@@ -20,26 +20,20 @@ from app.history import History, Unreadable
 from app.sessions.session_json import shown_ending
 from app.sessions.termination.record import Termination
 from app.sessions.termination.terminations import Terminations
-from app.web import params
+from app.web import event_stream, params
 from app.web.errors import ApiFault, not_found, redis_away
+from app.web.event_stream import EventStreams
 from app.web.resource import resource
 
-# Each asks Redis twice a second.
-MOST_LISTENERS = 256
+# Each of them reads from Redis twice a second.
+MAX_STREAMS = 256
 _PAUSE_SECONDS = 0.5
 
-# Longer than an end is followed as a rule; a page that still waits asks again.
-MOST_SECONDS = 120.0
-
-# Shorter than the idle timeouts of proxies.
-_HEARTBEAT_SECONDS = 15.0
-
-_HEADERS = {"X-Accel-Buffering": "no"}  # nginx would keep it to itself until it has a page full
+# Longer than most terminations take; a page that still waits reconnects.
+MAX_SECONDS = 120.0
 
 
 class Progress:
-    """``stopping`` says whether the service has been told to stop."""
-
     def __init__(
         self,
         endings: Terminations,
@@ -51,9 +45,8 @@ class Progress:
         self._endings = endings
         self._history = history
         self._liveness = liveness
-        self._stopping = stopping
         self._clock = clock
-        self._listeners = 0
+        self._streams = EventStreams(stopping, max_streams=MAX_STREAMS)
 
     @property
     def routes(self) -> list[Route]:
@@ -103,38 +96,24 @@ class Progress:
         caller: Caller = request.scope["caller"]
         session_id = params.segment(request, "session")
         await self.of(caller, session_id)
-        if self._listeners >= MOST_LISTENERS:
-            raise ApiFault(503, "too_many_listeners", "too many listen now", retry_after=5)
-        return StreamingResponse(
-            self._sent(caller, session_id), headers=_HEADERS, media_type="text/event-stream"
-        )
+        self._streams.check_room("too many listen now", retry_after=5)
+        return self._streams.response(self._changes(caller, session_id))
 
-    async def _sent(self, caller: Caller, session_id: str) -> AsyncIterator[str]:
-        self._listeners += 1
+    async def _changes(self, caller: Caller, session_id: str) -> AsyncGenerator[str]:
         loop = asyncio.get_running_loop()
-        until, said, before = loop.time() + MOST_SECONDS, loop.time(), None
-        try:
-            while not self._stopping() and loop.time() < until:
-                try:
-                    await self._liveness.check(caller)
-                    now = await self.shown(await self.of(caller, session_id))
-                except ApiFault as fault:
-                    if fault.status == 401:
-                        yield _event("ended", fault.body)
-                        return
-                    now = before or {}  # Redis is away for a moment: what was known stays
-                if now and now != before:
-                    yield _event("state", now)
-                    before, said = now, loop.time()
-                elif loop.time() - said >= _HEARTBEAT_SECONDS:
-                    yield ": still here\n\n"
-                    said = loop.time()
-                if now.get("final"):
+        until, before = loop.time() + MAX_SECONDS, None
+        while loop.time() < until:
+            try:
+                await self._liveness.check(caller)
+                now = await self.shown(await self.of(caller, session_id))
+            except ApiFault as fault:
+                if fault.status == 401:
+                    yield event_stream.event("ended", json.dumps(fault.body))
                     return
-                await asyncio.sleep(_PAUSE_SECONDS)
-        finally:
-            self._listeners -= 1
-
-
-def _event(name: str, data: Json) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+                now = before or {}  # Redis is unavailable: the last known state stays
+            if now and now != before:
+                yield event_stream.event("state", json.dumps(now))
+                before = now
+            if now.get("final"):
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)

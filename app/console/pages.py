@@ -3,14 +3,13 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.admin.feed import HEARTBEAT_SECONDS
 from app.admin.probes import Body
 from app.config.model import Settings
 from app.config.presets import presets
@@ -39,8 +38,10 @@ from app.history.service_status import app_rows, service_rows, unread_rows, unse
 from app.sessions.session_provider import SessionProvider
 from app.store.unserved import Unserved
 from app.telemetry.hashes import KeyedHash
+from app.web import event_stream
 from app.web.audit_log import AuditLog
 from app.web.errors import bad_request, redis_away
+from app.web.event_stream import EventStreams
 from app.web.params import LONGEST_VALUE, login_time
 from backchannel_logout import EventKind
 from backchannel_logout.event import stream_id
@@ -56,8 +57,6 @@ ALL_KINDS = [*(one.value for one in EventKind), "refusal"]
 ALL_REASONS = [*(one.value for one in Reason), WAITS]
 
 _ENTRY = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
-
-_STOP_SECONDS = 0.25
 
 
 # Ids that anybody may have chosen: taken as they are, whatever characters they have.
@@ -107,7 +106,7 @@ class Pages:
         self._records = records
         self._rendering = rendering
         self._health = health
-        self._stopping = stopping
+        self._presence = EventStreams(stopping)
         self._unserved = unserved
 
     @property
@@ -338,22 +337,17 @@ class Pages:
         )  # fmt: skip
 
     async def presence(self, request: Request) -> Response:
-        """Says nothing, and ends when the session does: so an open page learns of it."""
+        """A stream without events, which ends with the session: an open page notices."""
         query(request)
-
-        async def beats() -> AsyncIterator[str]:
-            loop = asyncio.get_running_loop()
-            said = -HEARTBEAT_SECONDS
-            while not self._stopping():
-                if loop.time() - said >= HEARTBEAT_SECONDS:
-                    said = loop.time()
-                    yield ": here\n\n"
-                await asyncio.sleep(_STOP_SECONDS)
-
-        return StreamingResponse(beats(), media_type="text/event-stream")
+        return self._presence.response(_nothing())
 
     def _issuer_names(self) -> list[str]:
         return [one.issuer for one in self._settings.issuers]
+
+
+async def _nothing() -> AsyncGenerator[str]:
+    yield event_stream.comment("here")
+    await asyncio.Event().wait()
 
 
 def _trimmed(found: Mapping[str, str]) -> dict[str, str] | None:
