@@ -33,7 +33,7 @@ from urllib.parse import quote
 
 from app.log import new_log
 from app.telemetry.sanitize import bounded
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.keys import VERSION
 from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)

@@ -10,8 +10,8 @@ from json.encoder import encode_basestring as quoted
 from typing import NamedTuple
 
 from backchannel_logout import AppKeys, Event, EventKind
-from backchannel_logout.event import list_of
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.event import list_of
+from backchannel_logout.contract.keys import VERSION
 
 # A session is judged by its own age; this covers clocks that differ, so that a marker never
 # goes before the last session that it speaks for.

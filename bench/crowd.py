@@ -21,11 +21,11 @@ import uvloop
 
 from backchannel_logout import AppKeys
 from backchannel_logout.checker import RevocationChecker
+from backchannel_logout.contract.readers import ReaderKind
 from backchannel_logout.near.cache import NearCache
-from backchannel_logout.near.following import MOST_EVENTS, Following
-from backchannel_logout.near.tail import FEW, READ_EVERY
-from backchannel_logout.readers import ReaderKind
-from backchannel_logout.reports import Reports
+from backchannel_logout.near.event_reader import MAX_EVENTS, EventReader
+from backchannel_logout.near.reports import Reports
+from backchannel_logout.near.tail import MAX_BLOCKING_READERS, READ_EVERY
 
 # As a tail of a guard with the usual timeout: seconds in `XREAD BLOCK`, and from its answer to the
 # next read.
@@ -57,7 +57,7 @@ def reading(port: int, app: str, count: int, *, all_wait: bool) -> Iterator[Crow
     """
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    waits = all_wait or count <= FEW
+    waits = all_wait or count <= MAX_BLOCKING_READERS
     process = spawn.Process(target=_main, args=(port, app, count, waits, theirs), daemon=True)
     process.start()
     assert process.pid is not None
@@ -103,7 +103,7 @@ class _Tail(asyncio.Protocol):
         self._loop = loop
         self._waits = waits
         reading = RevocationChecker(keys.app, "deny", None, time.time)
-        self._following = Following(keys, reading, NearCache(1, max_stale=5))
+        self._following = EventReader(keys, reading, NearCache(1, max_stale=5))
         self._reports = Reports(keys.readers, ReaderKind.CACHE)
         self._answers: list[Any] = []
         self._parser = hiredis.Reader()
@@ -130,7 +130,7 @@ class _Tail(asyncio.Protocol):
         entries = answers[0][0][1] if answers[0] else []
         if entries:
             self._following.position = entries[-1][0].decode()
-        if len(entries) >= MOST_EVENTS:
+        if len(entries) >= MAX_EVENTS:
             self._read()
             return
         pause = _GATHER if self._waits else READ_EVERY * random.uniform(0.8, 1.2)  # noqa: S311

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from backchannel_logout import AsyncListener, Event, Gap
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 from backchannel_logout.redis.connection import connect_async
 
 ListenerMode = Literal["group", "broadcast"]

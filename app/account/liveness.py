@@ -11,7 +11,7 @@ from app.account.caller import Caller, unauthorized
 from app.history.app_reader import AppReader, Unreadable, needed
 from app.web.errors import redis_away
 from backchannel_logout import AppKeys, Verdict, decide, marker_keys
-from backchannel_logout.decision import sid_marker, whole_number
+from backchannel_logout.contract.decision import sid_marker, whole_number
 
 
 class Liveness:

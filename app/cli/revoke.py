@@ -105,7 +105,7 @@ class _Done:
     @property
     def has_acted(self) -> bool:
         return bool(self.told) and all(
-            one.proof is not None and one.proof.standing in _ACTED for one in self.told
+            one.proof is not None and one.proof.status in _ACTED for one in self.told
         )
 
 

@@ -43,7 +43,7 @@ from app.store.errors import EXCHANGE_FAULTS
 from app.telemetry.hashes import keyed_hash
 from app.tokens import signed_jwt
 from backchannel_logout import AppStatus, Proof
-from backchannel_logout.session import whole_seconds
+from backchannel_logout.contract.session import whole_seconds
 
 HELP = "the history of one session or user; exit 1 if Redis cannot be read"
 
@@ -261,7 +261,7 @@ def _proof_lines(told: DeliveredEvent) -> Iterator[tuple[str, str]]:
 
 def proof_words(proof: Proof) -> str:
     """What an app has done about a logout, in one line."""
-    said = f"{proof.standing}: {STANDINGS[proof.standing]}"
+    said = f"{proof.status}: {STANDINGS[proof.status]}"
     if proof.readers:
         said += f"; {proof.seen} of {proof.readers} readers have come past it"
     if proof.seconds is not None:

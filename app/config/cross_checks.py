@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from app.config.types import SHARED_SECRET, is_http_url, may_fetch, seconds
-from backchannel_logout.keys import APP_NAME
+from backchannel_logout.contract.keys import APP_NAME
 
 Loc = tuple[int | str, ...]
 Fault = tuple[Loc, str]

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from backchannel_logout.keys import APP_NAME
+from backchannel_logout.contract.keys import APP_NAME
 from backchannel_logout.redis.connection import check_url
 
 EMBEDDED = "embedded"

@@ -44,7 +44,7 @@ from app.web.errors import bad_request, redis_away
 from app.web.event_stream import EventStreams
 from app.web.params import LONGEST_VALUE, login_time
 from backchannel_logout import EventKind
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 
 # Rows of the feed's first view; the script keeps some hundreds.
 FIRST_ROWS = 60

@@ -174,7 +174,7 @@ def _proof(told: DeliveredEvent) -> StoryStep:
     proof = told.proof
     if proof is None:
         return StoryStep(TEXTS["acted"], TEXTS["unknown"], "wait")
-    said = PROOFS[proof.standing]
+    said = PROOFS[proof.status]
     if behind := proof.readers - proof.seen:
         said += TEXTS["replicas_behind"].format(behind=behind, all=proof.readers)
     elif proof.readers:
@@ -184,5 +184,5 @@ def _proof(told: DeliveredEvent) -> StoryStep:
     for letter in told.dead_letters:
         name = "failing" if letter.tries is None else "failing_after"
         said += TEXTS[name].format(listener=letter.listener, tries=letter.tries, error=letter.error)
-    done = proof.standing in _DONE
+    done = proof.status in _DONE
     return StoryStep(TEXTS["acted" if done else "not_yet"], said, "good" if done else "bad")

@@ -11,7 +11,7 @@ from app.history.proofs import proven_told
 from app.history.records import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
 from app.history.streams import newest_first, seconds_of
 from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
-from backchannel_logout.decision import CODE_SECONDS, sid_marker, whole_number
+from backchannel_logout.contract.decision import CODE_SECONDS, sid_marker, whole_number
 
 MOST_ENTRIES = 100_000
 """How many entries of the stream one question looks at: about a second."""

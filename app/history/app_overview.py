@@ -11,8 +11,8 @@ from app.history.records import AppOverview, DeliveredEvent, Group
 from app.history.sid_mismatch import sid_mismatches
 from app.history.streams import entries, seconds_of
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
-from backchannel_logout.event import stream_id
-from backchannel_logout.readers import is_active
+from backchannel_logout.contract.event import stream_id
+from backchannel_logout.contract.readers import is_active
 
 # Receipts that the times of teardown are taken from: the last few minutes of a busy app.
 RECEIPTS = 200

@@ -89,9 +89,9 @@ def of_app(question: RevocationQuery, story: AppHistory) -> Conclusion:
         return Conclusion.ENDED if story.markers else Conclusion.NOTHING_KNOWN
     if told.proof is None:
         return Conclusion.UNREADABLE
-    if told.dead_letters and told.proof.standing in _UNFINISHED:
+    if told.dead_letters and told.proof.status in _UNFINISHED:
         return Conclusion.GIVEN_UP  # also where the receipt that says so was trimmed
-    return _STANDINGS[told.proof.standing]
+    return _STANDINGS[told.proof.status]
 
 
 def _conclusion(

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from app.history.app_reader import AppReader, Command, Unreadable, needed
 from app.history.streams import PAGE, Ask, Entry, Fields, entries, entries_as_sent, newest_first
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 
 T = TypeVar("T")
 

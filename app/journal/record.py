@@ -16,7 +16,7 @@ from typing import Any
 
 from app.revocation import Heading, Once, Revocation, spelled
 from backchannel_logout import Event
-from backchannel_logout.event import MalformedEvent, UnknownEvent, to_json
+from backchannel_logout.contract.event import MalformedEvent, UnknownEvent, to_json
 
 _HEAD = re.compile(rb"bcl1:(\d{1,7}):([0-9a-f]{8}):")
 

@@ -24,7 +24,7 @@ from app.config.model import Settings
 from app.publish.publisher import JournalUnusable, Publisher
 from app.server.fast_path import FastRoute
 from app.server.sockets import PATH, StartFault
-from app.store.topology import MOST_OTHER_CONNECTIONS, connect
+from app.store.topology import MAX_OTHER_CONNECTIONS, connect
 from app.store.unserved import UnservedApps, UnservedWatch, apps_of_settings
 from app.telemetry.counters import Counters
 from app.telemetry.exposition import Gauge
@@ -70,7 +70,7 @@ async def running_publisher(
             publisher = Publisher(
                 settings,
                 connect(redis_url),
-                reads=connect(redis_url, max_connections=MOST_OTHER_CONNECTIONS),
+                reads=connect(redis_url, max_connections=MAX_OTHER_CONNECTIONS),
                 on_written=tally.written if tally else lambda _, __: None,
                 on_lost=tally.recovered if tally else lambda _: None,
             )

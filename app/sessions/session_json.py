@@ -50,5 +50,5 @@ async def _shown_app(ending: Termination, app: str, history: History) -> Json:
         "received_at": telling.at,
         "proof": as_json(proof),
         "dead_letters": as_json(told.dead_letters),
-        "proven": proof is not None and proof.standing in _PROVEN,
+        "proven": proof is not None and proof.status in _PROVEN,
     }

@@ -18,7 +18,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from app.log import new_log
 from app.store.errors import RevocationRefused, fault_of
 from backchannel_logout import AppKeys
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.keys import VERSION
 
 log = new_log(__name__)
 

@@ -15,7 +15,7 @@ from hiredis import pack_command
 
 from app.revocation import Heading, Revocation, spelled
 from backchannel_logout import Event
-from backchannel_logout.event import json_of
+from backchannel_logout.contract.event import json_of
 
 # Our clock and Redis' do not agree to the millisecond on when a jti is forgotten.
 _NEARLY_FORGOTTEN_MS = 2000

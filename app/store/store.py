@@ -30,7 +30,7 @@ from app.store.errors import (
 )
 from app.store.pipeline import CommandPipeline, exchanges
 from app.store.topology import REDIS_SECONDS, RedisTopology
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.keys import VERSION
 
 _SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
 _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()

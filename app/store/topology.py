@@ -23,10 +23,10 @@ from backchannel_logout.redis.connection import AsyncClient, aclose, connect_asy
 REDIS_SECONDS = 1.0
 
 # Writes are grouped, so that a few connections carry any load.
-MOST_CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 
 # For everything else: reads, which take turns (`app.history.app_reader`), and notes for operators.
-MOST_OTHER_CONNECTIONS = 128
+MAX_OTHER_CONNECTIONS = 128
 _READS_AT_ONCE = 16
 
 # While a failover is under way every write fails; the nodes need not be asked for each.
@@ -35,7 +35,7 @@ _LOOK_UP_SECONDS = 0.2
 _MOST_LOOK_UPS = 3
 
 
-def connect(url: str, *, max_connections: int = MOST_CONNECTIONS) -> AsyncClient:
+def connect(url: str, *, max_connections: int = MAX_CONNECTIONS) -> AsyncClient:
     """A client for ``url``, in a form of `backchannel_logout.redis.connection`; connects on use."""
     return connect_async(
         url,

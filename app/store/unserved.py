@@ -21,7 +21,7 @@ from app.store.errors import EXCHANGE_FAULTS, fault_of_exchange
 from app.store.other_keys import OtherKeys
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout import AppKeys
-from backchannel_logout.keys import APP_NAME
+from backchannel_logout.contract.keys import APP_NAME
 
 log = new_log(__name__)
 

@@ -39,7 +39,7 @@ from app.telemetry.shared_counters import (
     VERIFY,
     Cells,
 )
-from backchannel_logout.receipts import Receipt
+from backchannel_logout.contract.receipts import Receipt
 
 _CLOCK_SECONDS = 3600.0
 """How far back `ClockDifference` looks."""

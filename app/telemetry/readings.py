@@ -22,8 +22,8 @@ from app.store.errors import EXCHANGE_FAULTS, fault_of
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from app.telemetry.counters import Counters
 from app.telemetry.quiet_periods import QuietPeriods
-from backchannel_logout.readers import Reader, ReaderKind, is_active
-from backchannel_logout.receipts import Receipt
+from backchannel_logout.contract.readers import Reader, ReaderKind, is_active
+from backchannel_logout.contract.receipts import Receipt
 
 log = new_log(__name__)
 

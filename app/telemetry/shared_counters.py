@@ -40,7 +40,7 @@ from app.telemetry.metrics import (
     TURNED_AWAY,
     Metric,
 )
-from backchannel_logout.receipts import Outcome
+from backchannel_logout.contract.receipts import Outcome
 
 _BYTES = 8
 """A number is a double: exact up to 2^53."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backchannel_logout.account import AccountProxy
-from backchannel_logout.session import MEMBER
+from backchannel_logout.contract.session import MEMBER
 from tests.account.account_fixture import SHOP_TOKEN, AccountScene
 from tests.support.redis_server import free_port
 

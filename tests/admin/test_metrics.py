@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
-from backchannel_logout.receipts import Outcome, Receipt
+from backchannel_logout.contract.receipts import Outcome, Receipt
 from tests.support.listening import Child
 from tests.support.promtool import promtool
 from tests.support.provider import Provider

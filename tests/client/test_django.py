@@ -24,9 +24,9 @@ from django.urls import path
 
 import backchannel_logout.django
 from backchannel_logout import AppKeys, AsyncSessionGuard, SessionGuard, SessionNotIdentified
+from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
-from backchannel_logout.session import MEMBER
 from tests.support.django_project import django_project
 from tests.support.redis_server import RedisServer, free_port
 

@@ -17,9 +17,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from backchannel_logout import AppKeys, SessionGuard, remember
+from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.flask import BackchannelLogout
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
-from backchannel_logout.session import MEMBER
 from tests.support.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from backchannel_logout import AsyncListener, Event, Gap, GapReason
-from backchannel_logout.listening import reading
-from backchannel_logout.readers import Reader, ReaderKind
-from backchannel_logout.receipts import Outcome, Receipt
+from backchannel_logout.contract.readers import Reader, ReaderKind
+from backchannel_logout.contract.receipts import Outcome, Receipt
+from backchannel_logout.listening import loop
 from tests.support.listening import Hearing, Stream, in_group, items, until
 from tests.support.redis_server import RedisServer
 
@@ -186,8 +186,8 @@ async def test_what_was_handled_is_told_while_the_next_read_waits(
     shared_redis: RedisServer, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They go out together, and the answer of the read may take long."""
-    monkeypatch.setattr(reading, "BLOCK_SECONDS", 60.0)
-    monkeypatch.setattr(reading, "TIMEOUT", 70.0)
+    monkeypatch.setattr(loop, "BLOCK_SECONDS", 60.0)
+    monkeypatch.setattr(loop, "TIMEOUT", 70.0)
     async with Hearing(in_group(shared_redis, stream)) as hearing:
         await hearing.began()
         stream.add("s1")

@@ -1,8 +1,8 @@
 """How many sessions a near cache keeps, and which of them go."""
 
 from backchannel_logout import Event, EventKind, Session
+from backchannel_logout.contract.session import SESSION_MEMBERS
 from backchannel_logout.near.cache import NearCache
-from backchannel_logout.session import SESSION_MEMBERS
 
 ISS = "https://op.example"
 

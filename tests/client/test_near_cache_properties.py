@@ -2,7 +2,7 @@
 
 Redis is a model here, for no real one fails over between two given commands a thousand times a
 minute; `test_tail.py` and `test_tail_topologies.py` have the real ones. What is driven is the
-package's own: `NearCache`, `Following` and `RevocationChecker`, driven as `Tail` and the guard do.
+package's own: `NearCache`, `EventReader` and `RevocationChecker`, as `Tail` and the guard do.
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 from backchannel_logout import AppKeys, Event, EventKind, GuardMisconfigured, Session, marker_keys
 from backchannel_logout.checker import MarkerQuery, RevocationChecker
 from backchannel_logout.near.cache import ANSWER_SECONDS, NearCache
-from backchannel_logout.near.following import MOST_EVENTS, Following, NotThePrimary
-from backchannel_logout.near.following import START as BEGINNING
+from backchannel_logout.near.event_reader import MAX_EVENTS, EventReader, NotThePrimary
+from backchannel_logout.near.event_reader import START as BEGINNING
 
 ISS = "https://op.example"
 KEYS = AppKeys("shop")
@@ -103,7 +103,7 @@ class World(RuleBasedStateMachine):
         self.replica = self.primary.copy()
         self.cache = NearCache(4, max_stale=MAX_STALE, clock=lambda: self.now)
         self.reading = RevocationChecker("shop", "deny", None, lambda: self.now)
-        self.following = Following(KEYS, self.reading, self.cache)
+        self.following = EventReader(KEYS, self.reading, self.cache)
         self.sessions: set[Session] = set()
         self.asked: list[Asked] = []
         self.delivered: list[tuple[Server, int, Event]] = []
@@ -136,7 +136,7 @@ class World(RuleBasedStateMachine):
         kind=st.sampled_from(list(EventKind)),
         user=st.sampled_from(USERS),
         sid=st.sampled_from(SIDS),
-        times=st.sampled_from([1, 1, 1, MOST_EVENTS + 1]),
+        times=st.sampled_from([1, 1, 1, MAX_EVENTS + 1]),
     )
     def a_logout_is_written(self, kind: EventKind, user: str, sid: str, times: int) -> None:
         """``times``: more than the tail reads at once."""
@@ -505,7 +505,7 @@ def test_a_stream_that_begins_anew_drops_everybody(world: World, behind: float) 
 
 
 def test_a_read_that_did_not_reach_the_end_is_no_contact(world: World) -> None:
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", MOST_EVENTS + 1)
+    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", MAX_EVENTS + 1)
     world.time_passes(MAX_STALE)
     world.the_tail_reads()
     assert world.kept() == [], "it may have ended among those that were not read"

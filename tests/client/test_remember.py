@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backchannel_logout import Session, SessionNotIdentified, remember
-from backchannel_logout.session import MEMBER, SESSION_MEMBERS, forget
+from backchannel_logout.contract.session import MEMBER, SESSION_MEMBERS, forget
 
 CLAIMS = {
     "iss": "https://op.example/",

@@ -13,11 +13,11 @@ import pytest
 import redis
 import redis.asyncio
 
-from backchannel_logout import EventKind, GuardMisconfigured, Session, reports
-from backchannel_logout.near import following
-from backchannel_logout.near.tail import FEW
-from backchannel_logout.readers import Reader, ReaderKind
-from backchannel_logout.session import MEMBER
+from backchannel_logout import EventKind, GuardMisconfigured, Session
+from backchannel_logout.contract.readers import Reader, ReaderKind
+from backchannel_logout.contract.session import MEMBER
+from backchannel_logout.near import event_reader, reports
+from backchannel_logout.near.tail import MAX_BLOCKING_READERS
 from tests.client.conftest import NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
 from tests.support.listening import until
@@ -140,7 +140,7 @@ async def test_a_storm_of_logouts_ends_each_one(
     guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than are read at once."""
-    monkeypatch.setattr(following, "MOST_EVENTS", 10)
+    monkeypatch.setattr(event_reader, "MOST_EVENTS", 10)
     doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(200)]
     bob = Session(ISS, NOW - 10, sid="bob's", sub="bob")
     await guard.warm(*doomed, bob)
@@ -354,7 +354,7 @@ async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
     await until(waiting, "it waits, as one of a few")
     others = {
         f"other-{n}": Reader(name="", kind=ReaderKind.CACHE, at=time.time()).to_json()
-        for n in range(FEW)
+        for n in range(MAX_BLOCKING_READERS)
     }
     shelf.look.hset(shelf.keys.readers, mapping=others)
     await until(lambda: not waiting(), "it has seen how many there are")

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from backchannel_logout import RevocationUnknown, Session
-from backchannel_logout.near.tail import FEW
-from backchannel_logout.readers import Reader, ReaderKind
+from backchannel_logout.contract.readers import Reader, ReaderKind
+from backchannel_logout.near.tail import MAX_BLOCKING_READERS
 from tests.client.conftest import NewShelf, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
 from tests.support.listening import until
@@ -118,7 +118,9 @@ def cut(shelf: Shelf) -> None:
     shelf.look.client_kill_filter(_type="normal", skipme=True)
 
 
-@pytest.mark.parametrize("readers", [0, FEW + 1], ids=["waiting", "between two reads"])
+@pytest.mark.parametrize(
+    "readers", [0, MAX_BLOCKING_READERS + 1], ids=["waiting", "between two reads"]
+)
 async def test_a_connection_that_was_lost_empties_the_cache(
     readers: int, kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
 ) -> None:

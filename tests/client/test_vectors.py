@@ -30,9 +30,9 @@ from backchannel_logout import (
     remember,
 )
 from backchannel_logout.checker import RevocationChecker
-from backchannel_logout.decision import sid_marker
-from backchannel_logout.keys import VERSION
-from backchannel_logout.session import MEMBER
+from backchannel_logout.contract.decision import sid_marker
+from backchannel_logout.contract.keys import VERSION
+from backchannel_logout.contract.session import MEMBER
 
 VECTORS: dict[str, Any] = json.loads(
     Path(__file__).parents[2].joinpath("contract/vectors.json").read_text("utf-8")
@@ -324,7 +324,7 @@ def test_proof(case: dict[str, Any]) -> None:
         [one for one in receipts if one is not None],
         now=case["now"],
     )
-    assert proof.standing == case["standing"]
+    assert proof.status == case["standing"]
     assert (proof.seen, proof.readers, proof.seconds) == (case["seen"], case["of"], case["seconds"])
 
 

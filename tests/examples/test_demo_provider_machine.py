@@ -17,7 +17,7 @@ from app.sessions.bulk import sessions_of
 from app.sessions.providers.auth0 import Auth0
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import FaultKind, ProviderFault
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.keys import AppKeys
 from tests.examples.op import CONFIG, Op, sign_in
 from tests.sessions.provider_fixtures import tls
 from tests.support.receiver import ROOT, Receiver, clean_environment, config, wait_for

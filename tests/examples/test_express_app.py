@@ -313,7 +313,7 @@ async def test_the_app_reports_that_it_asks_and_stands_so_while_it_is_idle(
     assert report.sid == {stage.provider: True}
     for later in (0, 3600, 86400):  # seconds without a request
         proof = prove(newest[0][0], [report], [], now=report.at + later)
-        assert proof.standing is AppStatus.ASKS
+        assert proof.status is AppStatus.ASKS
 
 
 ONLY_SHOP = pytest.mark.parametrize("stage", ["shop"], indirect=True)

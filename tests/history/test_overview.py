@@ -85,7 +85,7 @@ async def test_an_app_that_asks_and_has_no_requests_is_neither_silent_nor_behind
     (told,) = await history.recent()
     proof = (await history.proven(told)).proof
     assert proof is not None
-    assert proof.standing is AppStatus.ASKS
+    assert proof.status is AppStatus.ASKS
 
 
 async def test_an_app_that_has_not_asked_for_more_than_a_week_is_silent(

@@ -217,12 +217,12 @@ async def test_the_proof_is_that_of_the_client_package(history: History, shelf: 
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert story.cause.proof.standing is AppStatus.NOBODY
+    assert story.cause.proof.status is AppStatus.NOBODY
     receipt(shelf, event.id, Outcome.DONE)
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert (story.cause.proof.standing, story.cause.proof.seconds) == (AppStatus.TORN_DOWN, 0.25)
+    assert (story.cause.proof.status, story.cause.proof.seconds) == (AppStatus.TORN_DOWN, 0.25)
 
 
 async def test_a_receipt_of_another_event_shows_that_somebody_has_read_once(
@@ -233,7 +233,7 @@ async def test_a_receipt_of_another_event_shows_that_somebody_has_read_once(
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert story.cause.proof.standing is AppStatus.SILENT
+    assert story.cause.proof.status is AppStatus.SILENT
 
 
 async def test_an_event_that_a_listener_gave_up_has_its_dead_letter(
@@ -250,7 +250,7 @@ async def test_an_event_that_a_listener_gave_up_has_its_dead_letter(
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert story.cause.proof.standing is AppStatus.FAILED
+    assert story.cause.proof.status is AppStatus.FAILED
     (letter_found,) = story.cause.dead_letters
     assert (letter_found.event, letter_found.tries) == (event.id, 5)
     assert (letter_found.listener, letter_found.error) == ("mail", "OSError")
@@ -265,7 +265,7 @@ async def test_a_reader_that_has_come_past_it_has_seen_it(history: History, shel
     story = await ask(history)
     assert story.cause is not None
     assert story.cause.proof is not None
-    assert (story.cause.proof.standing, story.cause.proof.seen) == (AppStatus.SEEN, 1)
+    assert (story.cause.proof.status, story.cause.proof.seen) == (AppStatus.SEEN, 1)
 
 
 # -- JSON ----------------------------------------------------------------------------------

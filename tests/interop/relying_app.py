@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from backchannel_logout import AsyncSessionGuard, remember
-from backchannel_logout.session import MEMBER
+from backchannel_logout.contract.session import MEMBER
 from tests.interop.browser import loopback_only
 from tests.interop.oidc_client import Attempt, OidcClient, Tokens
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from backchannel_logout.session import MEMBER
+from backchannel_logout.contract.session import MEMBER
 from tests.interop.browser import Browser
 from tests.interop.relying_app import RelyingApp
 from tests.support.receiver import wait_for

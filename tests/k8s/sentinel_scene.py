@@ -9,7 +9,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.keys import AppKeys
 from tests.k8s.sentinel_members import OVERLAY, Member, until_settled
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.keys import AppKeys
 from tests.support.haproxy import Haproxy
 from tests.support.load import Load, Sent
 from tests.support.platform import Death, StatefulSet

@@ -17,7 +17,7 @@ from app.telemetry.counters import Counters
 from app.telemetry.exposition import exposed, merged
 from app.telemetry.metrics import ALL, ANSWERS, APP_RECEIPTS, RESTARTS, TEARDOWN, TOKENS
 from app.telemetry.shared_counters import Cells, new_memory, series_of
-from backchannel_logout.receipts import Outcome, Receipt
+from backchannel_logout.contract.receipts import Outcome, Receipt
 
 ROOT = Path(__file__).parents[2]
 ISSUER = "https://op.example"

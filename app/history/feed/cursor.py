@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 
 REFUSALS = "!refusals"
 """The name of the refusals in a cursor: no app can have it."""

@@ -15,7 +15,7 @@ from app.history.feed.feed_reader import Live
 from app.history.feed.stream_positions import Item, Look, Positions
 from app.history.streams import PAGE
 from backchannel_logout import AppKeys
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

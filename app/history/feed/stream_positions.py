@@ -11,7 +11,7 @@ from app.history.audit_stream import RefusalEntry
 from app.history.feed.cursor import LAST, LAST_READ, REFUSALS, Cursor
 from app.history.records import DeliveredEvent
 from app.history.streams import PAGE, Entry, entries_as_sent
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 
 # Of all streams together in one look.
 _MOST_ENTRIES = 5000

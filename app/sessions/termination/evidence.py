@@ -8,7 +8,7 @@ from app.history.app_reader import AppReader, needed
 from app.history.streams import Entry, oldest_first
 from app.sessions.termination.record import AppDelivery, Termination
 from backchannel_logout import AppKeys, Event, EventKind, MalformedEvent, UnknownEvent
-from backchannel_logout.event import stream_id
+from backchannel_logout.contract.event import stream_id
 
 # How far the provider's clock may be behind ours: a token that says the user was signed out before
 # that is about an earlier logout, and sessions that began since are not dead. When the session was

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from backchannel_logout.keys import digest
+from backchannel_logout.contract.keys import digest
 
 LOGOUT_TOKEN = "backchannel-logout"
 """The ``source`` of an event that a logout token made."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from app.history.app_reader import AppReader, Unreadable, needed
 from app.sessions.termination.record import TOLD, AppDelivery, Problem, Termination
-from backchannel_logout.keys import VERSION, digest
+from backchannel_logout.contract.keys import VERSION, digest
 
 PREFIX = f"bcl:v{VERSION}:ending:"
 OPEN = f"bcl:v{VERSION}:endings"

@@ -27,14 +27,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from backchannel_logout.checker import GuardMisconfigured, RevocationUnknown
-from backchannel_logout.decision import Verdict, decide, marker_keys
-from backchannel_logout.event import Event, EventKind, MalformedEvent, UnknownEvent
-from backchannel_logout.gap import Gap, GapReason
-from backchannel_logout.keys import AppKeys, digest
-from backchannel_logout.proof import AppStatus, Proof, prove
-from backchannel_logout.readers import Reader, ReaderKind
-from backchannel_logout.receipts import Outcome, Receipt
-from backchannel_logout.session import Session, SessionNotIdentified, remember
+from backchannel_logout.contract.decision import Verdict, decide, marker_keys
+from backchannel_logout.contract.event import Event, EventKind, MalformedEvent, UnknownEvent
+from backchannel_logout.contract.gap import Gap, GapReason
+from backchannel_logout.contract.keys import AppKeys, digest
+from backchannel_logout.contract.proof import AppStatus, Proof, prove
+from backchannel_logout.contract.readers import Reader, ReaderKind
+from backchannel_logout.contract.receipts import Outcome, Receipt
+from backchannel_logout.contract.session import Session, SessionNotIdentified, remember
 
 if TYPE_CHECKING:
     from backchannel_logout.guard import AsyncSessionGuard, SessionGuard

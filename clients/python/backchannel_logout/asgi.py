@@ -16,9 +16,16 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from backchannel_logout.checker import NO_ANSWER, RevocationUnknown
-from backchannel_logout.gate import Answer, Gate, NoSession, OnUnidentified, Seen, SignedIn
+from backchannel_logout.contract.session import Session
+from backchannel_logout.gate import (
+    Gate,
+    GateResponse,
+    NoSession,
+    OnUnidentified,
+    RequestInfo,
+    SignedIn,
+)
 from backchannel_logout.guard import AsyncSessionGuard
-from backchannel_logout.session import Session
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -249,16 +256,16 @@ def _is_event_stream(message: Message) -> bool:
     )
 
 
-def _seen(scope: Scope) -> Seen:
+def _seen(scope: Scope) -> RequestInfo:
     def header(wanted: bytes) -> str:
         values = [value for name, value in scope["headers"] if name.lower() == wanted]
         return b"; ".join(values).decode("latin-1")
 
     secure = scope.get("scheme") in ("https", "wss")
-    return Seen(accept=header(b"accept"), cookies=header(b"cookie"), secure=secure)
+    return RequestInfo(accept=header(b"accept"), cookies=header(b"cookie"), secure=secure)
 
 
-async def _say(answer: Answer, code: int, scope: Scope, receive: Receive, send: Send) -> None:
+async def _say(answer: GateResponse, code: int, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the answer in place of the app's; a WebSocket is refused with ``code``."""
     if scope["type"] == "websocket":
         await receive()

@@ -26,12 +26,18 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from backchannel_logout.decision import Verdict, decide, marker_keys, sid_marker, whole_number
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.decision import (
+    Verdict,
+    decide,
+    marker_keys,
+    sid_marker,
+    whole_number,
+)
+from backchannel_logout.contract.keys import AppKeys
+from backchannel_logout.contract.readers import MAX_ISSUERS, QUERY_REPORT_SECONDS, query_report
+from backchannel_logout.contract.session import Session
 from backchannel_logout.near.cache import NearCache
-from backchannel_logout.readers import ASKS_EVERY, MOST_ISSUERS, asks
 from backchannel_logout.redis.connection import Command
-from backchannel_logout.session import Session
 
 log = logging.getLogger("backchannel_logout")
 
@@ -147,7 +153,7 @@ class RevocationChecker:
         )
 
     def _note_sid(self, session: Session) -> None:
-        if session.iss in self.sid or len(self.sid) < MOST_ISSUERS:
+        if session.iss in self.sid or len(self.sid) < MAX_ISSUERS:
             self.sid[session.iss] = session.sid is not None
 
     def _tell_missing_sid(self, iss: str) -> None:
@@ -173,7 +179,7 @@ class RevocationChecker:
             commands = [("GET", key) for key in question.keys]
         commands += self.meta_commands if question.asks_names else self.meta_commands[:1]
         if note and self._may_note and time.monotonic() >= self._note_from:
-            commands += asks(self.keys.readers, self._clock(), self.sid)
+            commands += query_report(self.keys.readers, self._clock(), self.sid)
         return commands
 
     def markers(
@@ -191,7 +197,7 @@ class RevocationChecker:
             if isinstance(answer, Exception):
                 raise answer
         if noted:
-            self._note_from = time.monotonic() + ASKS_EVERY
+            self._note_from = time.monotonic() + QUERY_REPORT_SECONDS
             self._may_note = not any(isinstance(one, NoPermissionError) for one in noted)
         self._read_age(answers[count])
         if question.asks_names:
@@ -207,7 +213,7 @@ class RevocationChecker:
         whose, served, what = session.iss, self._issuers, "issuer"
         if served is None or session.iss in served:
             whose, served, what = str(session.client_id), self._client_ids, "client"
-        named = ", ".join(map(repr, sorted(served or ())[:MOST_ISSUERS]))
+        named = ", ".join(map(repr, sorted(served or ())[:MAX_ISSUERS]))
         raise GuardMisconfigured(
             f"the session is of {whose!r}, and the receiver serves the app {self.keys.app!r} "
             f"for: {named or 'nobody'}. Is {self.keys.app!r} this app's own name, and do the "

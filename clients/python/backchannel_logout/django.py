@@ -45,10 +45,10 @@ from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped
 from django.shortcuts import resolve_url  # type: ignore[import-untyped]
 from django.urls import NoReverseMatch  # type: ignore[import-untyped]
 
-from backchannel_logout import session
 from backchannel_logout.checker import RevocationUnknown
+from backchannel_logout.contract import session
 from backchannel_logout.django_options import read_options
-from backchannel_logout.gate import Answer, Gate, NoSession, Seen, SignedIn, log
+from backchannel_logout.gate import Gate, GateResponse, NoSession, RequestInfo, SignedIn, log
 from backchannel_logout.guard import AsyncSessionGuard, SessionGuard
 
 __all__ = ["BackchannelLogoutMiddleware", "remember"]
@@ -214,15 +214,15 @@ def _tell_if_lost(store: Any) -> None:
         )
 
 
-def _seen(request: HttpRequest) -> Seen:
-    return Seen(
+def _seen(request: HttpRequest) -> RequestInfo:
+    return RequestInfo(
         accept=request.headers.get("Accept", ""),
         cookies=request.headers.get("Cookie", ""),
         secure=request.is_secure(),
     )
 
 
-def _response(answer: Answer) -> HttpResponse:
+def _response(answer: GateResponse) -> HttpResponse:
     headers = dict(answer.headers)
     cookies: SimpleCookie = SimpleCookie(headers.pop("Set-Cookie", ""))
     response = HttpResponse(answer.body, status=answer.status, headers=headers)

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
 from django.utils.functional import Promise  # type: ignore[import-untyped]
 
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.keys import AppKeys
 from backchannel_logout.redis import connection
 
 

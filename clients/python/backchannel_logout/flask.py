@@ -12,7 +12,7 @@ import flask
 from flask.sessions import NullSession
 
 from backchannel_logout.checker import RevocationUnknown
-from backchannel_logout.gate import Answer, Gate, NoSession, OnUnidentified, SignedIn
+from backchannel_logout.gate import Gate, GateResponse, NoSession, OnUnidentified, SignedIn
 from backchannel_logout.guard import SessionGuard
 from backchannel_logout.wsgi import seen
 
@@ -65,5 +65,5 @@ class BackchannelLogout:
         return _response(self._gate.ended(seen(flask.request.environ)))
 
 
-def _response(answer: Answer) -> flask.Response:
+def _response(answer: GateResponse) -> flask.Response:
     return flask.Response(answer.body, answer.status, answer.headers)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from backchannel_logout.session import Session, SessionNotIdentified, holds_login
+from backchannel_logout.contract.session import Session, SessionNotIdentified, holds_login
 
 log = logging.getLogger("backchannel_logout")
 
@@ -35,7 +35,7 @@ class NoSession(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RequestInfo:
     """What an answer depends on in the request."""
 
     accept: str
@@ -53,7 +53,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GateResponse:
     """A whole response, in place of the app's."""
 
     status: int
@@ -107,7 +107,7 @@ class Gate:
             )
         return self._on_unidentified == "allow"
 
-    def ended(self, seen: Seen) -> Answer:
+    def ended(self, seen: RequestInfo) -> GateResponse:
         """The answer in place of the app's when the session is dead."""
         if not seen.wants_page:
             return _json(401, "session_ended")
@@ -123,10 +123,10 @@ class Gate:
             ("Set-Cookie", cookie + ("; Secure" if seen.secure else "")),
             _NO_STORE,
         )
-        return Answer(303, headers, b"")
+        return GateResponse(303, headers, b"")
 
     @staticmethod
-    def unknown(seen: Seen, error: Exception) -> Answer:
+    def unknown(seen: RequestInfo, error: Exception) -> GateResponse:
         """The answer while nobody knows: the session stays, its user was not signed out."""
         log.error("can not tell whether a session was ended: %s", error)
         if seen.wants_page:
@@ -134,18 +134,18 @@ class Gate:
         return _json(503, "temporarily_unavailable")
 
 
-def _json(status: int, code: str) -> Answer:
+def _json(status: int, code: str) -> GateResponse:
     return _answer(status, "application/json", f'{{"error":"{code}"}}')
 
 
-def _page(status: int, sentence: str, more: str = "") -> Answer:
+def _page(status: int, sentence: str, more: str = "") -> GateResponse:
     title = "Try again" if status == 503 else "Signed out"
     html = f"<!doctype html><meta charset=utf-8><title>{title}</title><p>{sentence}</p>{more}"
     return _answer(status, "text/html; charset=utf-8", html)
 
 
-def _answer(status: int, content_type: str, text: str) -> Answer:
+def _answer(status: int, content_type: str, text: str) -> GateResponse:
     headers = [("Content-Type", content_type), _NO_STORE]
     if status == 503:
         headers.append(("Retry-After", _RETRY_AFTER))
-    return Answer(status, tuple(headers), text.encode())
+    return GateResponse(status, tuple(headers), text.encode())

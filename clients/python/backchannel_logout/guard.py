@@ -106,7 +106,7 @@ class SessionGuard:
 
         ``fresh``: ask Redis for each of them, whatever the near cache says.
         """
-        asked = cold(sessions, None if self._near is None or fresh else self._near.cache)
+        asked = uncached(sessions, None if self._near is None or fresh else self._near.cache)
         question = self._reading.question(asked)
         if not asked:
             return []
@@ -209,7 +209,7 @@ class AsyncSessionGuard:
 
     async def which_revoked(self, sessions: Iterable[S], *, fresh: bool = False) -> list[S]:
         """Those of the sessions that are dead; see `SessionGuard.which_revoked`."""
-        asked = cold(sessions, None if self._near is None or fresh else self._near.cache)
+        asked = uncached(sessions, None if self._near is None or fresh else self._near.cache)
         question = self._reading.question(asked)
         if not asked:
             return []
@@ -291,7 +291,7 @@ def sessions_kept(near_cache: bool | int, max_stale: float) -> int:
     return DEFAULT_NEAR_CACHE if near_cache is True else int(near_cache)
 
 
-def cold(sessions: Iterable[S], cache: NearCache | None) -> list[S]:
+def uncached(sessions: Iterable[S], cache: NearCache | None) -> list[S]:
     """Those of the sessions that have to be asked for."""
     if cache is None:
         return list(sessions)

@@ -13,7 +13,14 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from backchannel_logout.checker import RevocationUnknown
-from backchannel_logout.gate import Answer, Gate, NoSession, OnUnidentified, Seen, SignedIn
+from backchannel_logout.gate import (
+    Gate,
+    GateResponse,
+    NoSession,
+    OnUnidentified,
+    RequestInfo,
+    SignedIn,
+)
 from backchannel_logout.guard import SessionGuard
 
 
@@ -60,9 +67,9 @@ class BackchannelLogoutMiddleware:
         return self.app(environ, start_response)
 
 
-def seen(environ: WSGIEnvironment) -> Seen:
+def seen(environ: WSGIEnvironment) -> RequestInfo:
     """What the answer depends on."""
-    return Seen(
+    return RequestInfo(
         accept=environ.get("HTTP_ACCEPT", ""),
         cookies=environ.get("HTTP_COOKIE", ""),
         secure=environ["wsgi.url_scheme"] == "https",
@@ -88,7 +95,9 @@ def _end(session: MutableMapping[str, Any]) -> None:
         save()
 
 
-def _say(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+def _say(
+    answer: GateResponse, environ: WSGIEnvironment, start_response: StartResponse
+) -> list[bytes]:
     """Send the answer in place of the app's."""
     headers = [*answer.headers, ("Content-Length", str(len(answer.body)))]
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", headers)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from backchannel_logout.session import SESSION_MEMBERS, Session, SessionNotIdentified
+from backchannel_logout.contract.session import SESSION_MEMBERS, Session, SessionNotIdentified
 
 PREFIX = "/account"
 """Where the receiver has it, and where an app has it unless it says otherwise."""

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-from backchannel_logout.keys import AppKeys
-from backchannel_logout.session import MAX_AHEAD, Session
+from backchannel_logout.contract.keys import AppKeys
+from backchannel_logout.contract.session import MAX_AHEAD, Session
 
 Value = bytes | str | None
 """The value of a marker in Redis; None: there is no such key."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Self
 
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.keys import VERSION
 
 
 def stream_id(text: str | bytes) -> tuple[int, int]:

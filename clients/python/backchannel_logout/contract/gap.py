@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.keys import VERSION
 
 
 class GapReason(StrEnum):

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backchannel_logout.event import stream_id
-from backchannel_logout.readers import Reader, ReaderKind, is_active
-from backchannel_logout.receipts import Outcome, Receipt
+from backchannel_logout.contract.event import stream_id
+from backchannel_logout.contract.readers import Reader, ReaderKind, is_active
+from backchannel_logout.contract.receipts import Outcome, Receipt
 
 
 class AppStatus(StrEnum):
@@ -34,11 +34,11 @@ class AppStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The standing, and what it rests on: ``seen`` of ``readers`` processes that see every event
+    """The status, and what it rests on: ``seen`` of ``readers`` processes that see every event
     have come past it; ``seconds`` passed from its arrival until the first listener had handled it,
     None where none has."""
 
-    standing: AppStatus
+    status: AppStatus
     seen: int
     readers: int
     seconds: float | None = None
@@ -65,19 +65,19 @@ def prove(
     kinds = {one.kind for one in active}
 
     if any(one.outcome is Outcome.DEAD and not _done_by(one, done) for one in own):
-        standing = AppStatus.FAILED
+        status = AppStatus.FAILED
     elif behind or (ReaderKind.GROUP in kinds and not done):
-        standing = AppStatus.WAITING
+        status = AppStatus.WAITING
     elif done:
-        standing = AppStatus.TORN_DOWN
+        status = AppStatus.TORN_DOWN
     elif watching:
-        standing = AppStatus.SEEN
+        status = AppStatus.SEEN
     elif ReaderKind.ASKS in kinds:
-        standing = AppStatus.ASKS
+        status = AppStatus.ASKS
     else:
-        standing = AppStatus.SILENT if all_readers or all_receipts else AppStatus.NOBODY
+        status = AppStatus.SILENT if all_readers or all_receipts else AppStatus.NOBODY
     return Proof(
-        standing,
+        status,
         seen=len(watching) - len(behind),
         readers=len(watching),
         seconds=min((one.seconds for one in done), default=None),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.keys import VERSION
 
 REPORT_SECONDS = 15.0
 """A reader reports at least this often, in seconds, also when there is nothing new."""
@@ -31,11 +31,11 @@ FORGOTTEN_SECONDS = 3600
 HASH_SECONDS = 30 * 86400
 """The life of the whole hash after the last report of anybody."""
 
-ASKS_EVERY = 60.0
+QUERY_REPORT_SECONDS = 60.0
 """A guard that asks Redis at each check reports at most this often, in seconds, and beside a check:
 an app without requests does not report."""
 
-MOST_ISSUERS = 8
+MAX_ISSUERS = 8
 """Of so many issuers a report says whether their sessions have a ``sid``: it stays small."""
 
 
@@ -103,10 +103,10 @@ def _issuers(found: object) -> dict[str, bool]:
     if not isinstance(found, dict):
         return {}
     named = {iss: has for iss, has in found.items() if isinstance(has, bool)}
-    return dict(list(named.items())[:MOST_ISSUERS])
+    return dict(list(named.items())[:MAX_ISSUERS])
 
 
-def asks(key: str, now: float, sid: Mapping[str, bool]) -> list[tuple[str | int, ...]]:
+def query_report(key: str, now: float, sid: Mapping[str, bool]) -> list[tuple[str | int, ...]]:
     """What a guard that asks Redis at each check writes beside one, at most once a minute.
 
     One field for all processes of the app: none of them can be behind.
@@ -136,7 +136,7 @@ def process_name() -> str:
     return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def forgotten(readers: Mapping[str, Reader | None], now: float) -> list[str]:
+def stale_readers(readers: Mapping[str, Reader | None], now: float) -> list[str]:
     """The names of readers to remove: long silent, or unreadable; the latest one always stays,
     so that it can be told when somebody has last read."""
     known = {name: reader.at for name, reader in readers.items() if reader is not None}

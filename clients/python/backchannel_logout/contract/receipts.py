@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from backchannel_logout.event import stream_id
-from backchannel_logout.keys import VERSION
+from backchannel_logout.contract.event import stream_id
+from backchannel_logout.contract.keys import VERSION
 
-MOST_RECEIPTS = 100_000
+MAX_RECEIPTS = 100_000
 """About how many an app's stream holds: some 20 MB in Redis."""
 
 

@@ -5,12 +5,12 @@ import time
 from collections import deque
 from typing import Any
 
-from backchannel_logout.event import stream_id
-from backchannel_logout.gap import Gap, GapReason
+from backchannel_logout.contract.event import stream_id
+from backchannel_logout.contract.gap import Gap, GapReason
+from backchannel_logout.contract.readers import HASH_SECONDS, ReaderKind
 from backchannel_logout.listening.deliveries import Delivery
+from backchannel_logout.listening.loop import ListenerLoop
 from backchannel_logout.listening.options import Options
-from backchannel_logout.listening.reading import ListenerLoop
-from backchannel_logout.readers import HASH_SECONDS, ReaderKind
 from backchannel_logout.redis.pipeline import Command
 from backchannel_logout.redis.primary import Primary, without_errors
 
@@ -21,7 +21,7 @@ _START = "0-0"
 """The position before every entry."""
 
 
-class BroadcastReading(ListenerLoop):
+class BroadcastLoop(ListenerLoop):
     """Reads on from a position, and looks each time whether its entry is still there.
 
     Where it is, nothing after it was trimmed, for trimming takes the oldest first, and Redis has

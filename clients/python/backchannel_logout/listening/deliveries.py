@@ -6,8 +6,8 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from backchannel_logout.event import Event, MalformedEvent, UnknownEvent
-from backchannel_logout.gap import Gap, GapReason
+from backchannel_logout.contract.event import Event, MalformedEvent, UnknownEvent
+from backchannel_logout.contract.gap import Gap, GapReason
 
 # Each pause is so many times the one before: with five tries from one second, 85 seconds in
 # all, enough for a restart of what a handler depends on.

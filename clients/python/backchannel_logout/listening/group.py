@@ -16,13 +16,19 @@ import time
 from collections import deque
 from typing import Any
 
-from backchannel_logout.event import stream_id
-from backchannel_logout.gap import Gap, GapReason
+from backchannel_logout.contract.event import stream_id
+from backchannel_logout.contract.gap import Gap, GapReason
+from backchannel_logout.contract.readers import HASH_SECONDS, ReaderKind
 from backchannel_logout.listening.deliveries import Delivery
+from backchannel_logout.listening.loop import ListenerLoop
 from backchannel_logout.listening.options import Options
-from backchannel_logout.listening.reading import ListenerLoop
-from backchannel_logout.listening.takeover import Left, Takeover, claimed_entries, no_group, pairs
-from backchannel_logout.readers import HASH_SECONDS, ReaderKind
+from backchannel_logout.listening.takeover import (
+    Abandoned,
+    Takeover,
+    claimed_entries,
+    no_group,
+    pairs,
+)
 from backchannel_logout.redis.pipeline import Command
 from backchannel_logout.redis.primary import Primary, without_errors
 
@@ -40,7 +46,7 @@ _SCAN_SECONDS = 5.0
 _NOTHING_PENDING = "18446744073709551615-0"
 
 
-class GroupReading(ListenerLoop):
+class GroupLoop(ListenerLoop):
     """See the module."""
 
     kind = ReaderKind.GROUP
@@ -57,7 +63,7 @@ class GroupReading(ListenerLoop):
         self._owed: list[Gap] = []
         self._mine: set[str] = set()  # in hand, until Redis knows that it is acknowledged
         self._look_at_mine = False
-        self._left: deque[Left] = deque()
+        self._left: deque[Abandoned] = deque()
         self._telling_gone: set[str] = set()
         self._adopted: set[bytes] = set()
         self._handled: str | None = None
@@ -214,7 +220,7 @@ class GroupReading(ListenerLoop):
         delivery.tries += 1
         return True
 
-    async def _take_over(self, left: Left) -> Delivery | None:
+    async def _take_over(self, left: Abandoned) -> Delivery | None:
         """Claim what a dead process left; None where another replica was faster."""
         try:
             [there, claimed] = await self.primary.ask(

@@ -22,15 +22,15 @@ from typing import Literal, Self
 
 from redis.exceptions import AuthenticationError, ResponseError
 
-from backchannel_logout.event import Event
-from backchannel_logout.gap import Gap
-from backchannel_logout.keys import AppKeys
-from backchannel_logout.listening.broadcast import BroadcastReading
+from backchannel_logout.contract.event import Event
+from backchannel_logout.contract.gap import Gap
+from backchannel_logout.contract.keys import AppKeys
+from backchannel_logout.contract.readers import process_name
+from backchannel_logout.listening.broadcast import BroadcastLoop
 from backchannel_logout.listening.deliveries import Delivery
-from backchannel_logout.listening.group import GroupReading
+from backchannel_logout.listening.group import GroupLoop
+from backchannel_logout.listening.loop import TIMEOUT, ListenerLoop
 from backchannel_logout.listening.options import Options
-from backchannel_logout.listening.reading import TIMEOUT, ListenerLoop
-from backchannel_logout.readers import process_name
 from backchannel_logout.redis.connection import AsyncClient
 from backchannel_logout.redis.primary import FAULTS, Primary
 
@@ -115,7 +115,7 @@ class AsyncListener:
         self._primary = Primary(
             redis, keys.events, timeout=TIMEOUT, one_at_a_time=poll_every is not None
         )
-        kind = GroupReading if mode == "group" else BroadcastReading
+        kind = GroupLoop if mode == "group" else BroadcastLoop
         self._reading: ListenerLoop = kind(self._primary, options)
         self._tick = min(1.0, take_over_after / 4)
         self._upkeep: asyncio.Task[None] | None = None

@@ -9,21 +9,21 @@ from typing import Any
 
 import redis
 
-from backchannel_logout.event import Event, stream_id
-from backchannel_logout.gap import Gap
-from backchannel_logout.listening.dead_letters import dead_letter
-from backchannel_logout.listening.deadlines import Deadlines
-from backchannel_logout.listening.deliveries import Deliveries, Delivery
-from backchannel_logout.listening.options import Options
-from backchannel_logout.readers import (
+from backchannel_logout.contract.event import Event, stream_id
+from backchannel_logout.contract.gap import Gap
+from backchannel_logout.contract.readers import (
     HASH_SECONDS,
     REPORT_SECONDS,
     Reader,
     ReaderKind,
     farewell,
-    forgotten,
+    stale_readers,
 )
-from backchannel_logout.receipts import MOST_RECEIPTS, Outcome, Receipt
+from backchannel_logout.contract.receipts import MAX_RECEIPTS, Outcome, Receipt
+from backchannel_logout.listening.dead_letters import dead_letter
+from backchannel_logout.listening.deadlines import Deadlines
+from backchannel_logout.listening.deliveries import Deliveries, Delivery
+from backchannel_logout.listening.options import Options
 from backchannel_logout.redis.pipeline import Command
 from backchannel_logout.redis.primary import Primary, without_errors
 
@@ -240,7 +240,7 @@ class ListenerLoop(ABC):
             outcome=outcome,
         )
         fields = chain.from_iterable(receipt.to_fields().items())
-        return ("XADD", self.keys.receipts, "MAXLEN", "~", MOST_RECEIPTS, "*", *fields)
+        return ("XADD", self.keys.receipts, "MAXLEN", "~", MAX_RECEIPTS, "*", *fields)
 
     # -- telling Redis ---------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ class ListenerLoop(ABC):
             name.decode("utf-8", "replace"): Reader.from_json(name, text)
             for name, text in zip(answer[::2], answer[1::2], strict=True)
         }
-        if names := forgotten(readers, time.time()):
+        if names := stale_readers(readers, time.time()):
             await self.primary.ask(("HDEL", self.keys.readers, *names))
 
     async def close(self) -> None:

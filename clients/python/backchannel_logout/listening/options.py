@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.keys import AppKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from backchannel_logout.gap import Gap
+from backchannel_logout.contract.gap import Gap
 from backchannel_logout.listening.options import Options
 from backchannel_logout.redis.primary import Primary
 
@@ -21,7 +21,7 @@ _AT_MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Abandoned:
     """An event that was left behind: delivered ``count`` times, and at ``seen`` untouched for
     ``idle`` milliseconds."""
 
@@ -36,10 +36,10 @@ class Left:
 
 
 @dataclass(slots=True)
-class Found:
+class GroupScan:
     """What a look around has found."""
 
-    left: list[Left] = field(default_factory=list)
+    left: list[Abandoned] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     """Left behind, and trimmed since."""
     notes: dict[bytes, Gap] = field(default_factory=dict)
@@ -60,9 +60,9 @@ class Takeover:
         self._keys = options.keys
         self._group = group
 
-    async def look(self, *, room: bool) -> Found:
+    async def look(self, *, room: bool) -> GroupScan:
         """With ``room``, also for events."""
-        found = Found()
+        found = GroupScan()
         [answer, notes] = await self._primary.ask(
             ("XINFO", "CONSUMERS", self._keys.events, self._group),
             ("HGETALL", self._keys.gaps(self._group)),
@@ -94,7 +94,7 @@ class Takeover:
         [reports] = await self._primary.ask(("HEXISTS", self._keys.readers, name))
         return not reports
 
-    async def _look_at(self, name: bytes, idle: int, found: Found) -> None:
+    async def _look_at(self, name: bytes, idle: int, found: GroupScan) -> None:
         events = self._keys.events
         [pending] = await self._primary.ask(
             ("XPENDING", events, self._group, "-", "+", _AT_MOST, name)
@@ -105,11 +105,11 @@ class Takeover:
         )
         for (entry_id, _, idle_for, count), entry in zip(pending, entries, strict=True):
             if entry:
-                found.left.append(Left(entry_id.decode(), min(idle, idle_for), count, seen))
+                found.left.append(Abandoned(entry_id.decode(), min(idle, idle_for), count, seen))
             else:
                 found.gone.append(entry_id.decode())
 
-    async def _forget(self, name: bytes, found: Found) -> None:
+    async def _forget(self, name: bytes, found: GroupScan) -> None:
         [lost] = await self._primary.ask(
             ("XGROUP", "DELCONSUMER", self._keys.events, self._group, name)
         )

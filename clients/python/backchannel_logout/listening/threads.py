@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, Self, TypeVar
 
-from backchannel_logout.event import Event
-from backchannel_logout.gap import Gap
+from backchannel_logout.contract.event import Event
+from backchannel_logout.contract.gap import Gap
 from backchannel_logout.listening.listener import GRACE_SECONDS, AsyncListener, Item
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from backchannel_logout.event import Event, EventKind
-from backchannel_logout.session import MEMBER, Session
+from backchannel_logout.contract.event import Event, EventKind
+from backchannel_logout.contract.session import MEMBER, Session
 
 ANSWER_SECONDS = 60.0
 """An answer is asked for again after so long, whatever the tail says: what nobody has thought of

@@ -11,12 +11,12 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from backchannel_logout.checker import RevocationChecker
-from backchannel_logout.event import Event, MalformedEvent, UnknownEvent, stream_id
-from backchannel_logout.keys import AppKeys
+from backchannel_logout.contract.event import Event, MalformedEvent, UnknownEvent, stream_id
+from backchannel_logout.contract.keys import AppKeys
 from backchannel_logout.near.cache import NearCache
 from backchannel_logout.redis.connection import Command
 
-MOST_EVENTS = 500
+MAX_EVENTS = 500
 """Read at once: some milliseconds of the event loop's time."""
 
 Answers = Sequence[Any]
@@ -29,7 +29,7 @@ class NotThePrimary(RedisError):
     """The server is a replica, now or again: what it says may be old."""
 
 
-class Following:
+class EventReader:
     """One app's stream, read into a `NearCache`."""
 
     def __init__(self, keys: AppKeys, reading: RevocationChecker, cache: NearCache) -> None:
@@ -69,7 +69,7 @@ class Following:
         # BLOCK 0 would wait for ever.
         block: Command = ("BLOCK", math.ceil(wait * 1000)) if wait > 0 else ()
         return [
-            ("XREAD", "COUNT", MOST_EVENTS, *block, "STREAMS", events, self.position),
+            ("XREAD", "COUNT", MAX_EVENTS, *block, "STREAMS", events, self.position),
             ("XRANGE", events, "-", "+", "COUNT", 1),
             ("XREVRANGE", events, "+", "-", "COUNT", 1),
             *self._reading.meta_commands,
@@ -103,7 +103,7 @@ class Following:
         if entries:
             self._apply(entries)
             self.position = _text(entries[-1][0])
-        if len(entries) >= MOST_EVENTS:
+        if len(entries) >= MAX_EVENTS:
             return True
         self._cache.contact(known_at)
         return False

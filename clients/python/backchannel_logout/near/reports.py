@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from backchannel_logout.readers import (
+from backchannel_logout.contract.readers import (
     FORGOTTEN_SECONDS,
     HASH_SECONDS,
     REPORT_SECONDS,
@@ -16,8 +16,8 @@ from backchannel_logout.readers import (
     ReaderKind,
     as_text,
     farewell,
-    forgotten,
     process_name,
+    stale_readers,
 )
 from backchannel_logout.redis.connection import Command
 
@@ -86,7 +86,7 @@ class Reports:
             name: Reader.from_json(name, text)
             for name, text in ((as_text(name), text) for name, text in answers[3].items())
         }
-        gone = forgotten(readers, self._clock())
+        gone = stale_readers(readers, self._clock())
         return [("HDEL", self.key, *gone)] if gone else []
 
     def last(self) -> list[Command]:

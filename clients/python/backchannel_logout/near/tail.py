@@ -20,18 +20,18 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from backchannel_logout.cancellation import end_if_cancelled
 from backchannel_logout.checker import GuardMisconfigured, RevocationUnknown
 from backchannel_logout.near import cache as near_cache
 from backchannel_logout.near.cache import NearCache
-from backchannel_logout.near.following import Following, NotThePrimary
+from backchannel_logout.near.event_reader import EventReader, NotThePrimary
+from backchannel_logout.near.reports import Reports
+from backchannel_logout.redis.cancellation import end_if_cancelled
 from backchannel_logout.redis.connection import AsyncClient, Command
 from backchannel_logout.redis.primary_link import PrimaryLink
-from backchannel_logout.reports import Reports
 
 log = logging.getLogger("backchannel_logout")
 
-FEW = 50
+MAX_BLOCKING_READERS = 50
 """So many readers of an app may wait in Redis: a logout wakes them all within a millisecond."""
 
 READ_EVERY = 0.5
@@ -62,7 +62,7 @@ class Tail:
     def __init__(
         self,
         client: AsyncClient,
-        following: Following,
+        following: EventReader,
         cache: NearCache,
         reports: Reports,
         *,
@@ -155,7 +155,7 @@ class Tail:
 
     def _may_wait(self) -> bool:
         """Who does not know how many there are is one of many."""
-        return self._reports.readers is not None and self._reports.readers <= FEW
+        return self._reports.readers is not None and self._reports.readers <= MAX_BLOCKING_READERS
 
     async def _ask(self, link: PrimaryLink, commands: Sequence[Command]) -> list[Any]:
         async with asyncio.timeout(self._timeout):

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 
 from backchannel_logout.checker import RevocationChecker
+from backchannel_logout.contract.readers import ReaderKind
 from backchannel_logout.near.cache import NearCache
-from backchannel_logout.near.following import Following
+from backchannel_logout.near.event_reader import EventReader
+from backchannel_logout.near.reports import Reports
 from backchannel_logout.near.tail import Tail
-from backchannel_logout.readers import ReaderKind
 from backchannel_logout.redis import connection
-from backchannel_logout.reports import Reports
 
 
 class TaskNearCache:
@@ -30,7 +30,7 @@ class TaskNearCache:
             return
         tail = Tail(
             client,
-            Following(self._reading.keys, self._reading, self.cache),
+            EventReader(self._reading.keys, self._reading, self.cache),
             self.cache,
             Reports(self._reading.keys.readers, ReaderKind.CACHE, sid=self._reading.sid),
             timeout=self._timeout,

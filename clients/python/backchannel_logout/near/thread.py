@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from backchannel_logout.checker import NO_ANSWER, RevocationChecker
+from backchannel_logout.contract.readers import ReaderKind
 from backchannel_logout.near.cache import NearCache
-from backchannel_logout.near.following import Following
+from backchannel_logout.near.event_reader import EventReader
+from backchannel_logout.near.reports import Reports
 from backchannel_logout.near.tail import Tail
-from backchannel_logout.readers import ReaderKind
 from backchannel_logout.redis import connection
-from backchannel_logout.reports import Reports
 
 
 class ThreadedNearCache:
@@ -81,7 +81,7 @@ class ThreadedNearCache:
         client = connection.connect_async(self._url, timeout=self._timeout)
         tail = Tail(
             client,
-            Following(self._reading.keys, self._reading, cache),
+            EventReader(self._reading.keys, self._reading, cache),
             cache,
             reports,
             timeout=self._timeout,

@@ -24,7 +24,7 @@ import redis.cluster
 import redis.sentinel
 from redis.connection import SSLConnection, parse_url
 
-from backchannel_logout import redis_py
+from backchannel_logout.redis import internals
 from backchannel_logout.redis.sentinels import NewestPrimary, NewestPrimaryAsync
 
 SyncClient = redis.Redis | redis.RedisCluster
@@ -52,13 +52,13 @@ def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
 
     Raises ``ValueError`` for a URL of another form.
     """
-    waits = redis_py.options(timeout) | options
+    waits = internals.options(timeout) | options
     many = _parse_many(url)
     if many is None:
         return redis.Redis.from_url(url, **waits)
     if many.mode == "cluster":
         nodes = [redis.cluster.ClusterNode(host, port) for host, port in many.hosts]
-        waits = redis_py.cluster_options(timeout) | options
+        waits = internals.cluster_options(timeout) | options
         return redis.RedisCluster(startup_nodes=nodes, **(waits | many.options))
     sentinel = NewestPrimary(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
@@ -69,7 +69,7 @@ def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
 
 def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
     """A client for asyncio; see `connect`."""
-    waits = redis_py.async_options(timeout) | options
+    waits = internals.async_options(timeout) | options
     many = _parse_many(url)
     if many is None:
         client = redis.asyncio.Redis.from_url(url, **waits)
@@ -78,7 +78,7 @@ def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
         return client
     if many.mode == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in many.hosts]
-        waits = redis_py.async_cluster_options(timeout) | options
+        waits = internals.async_cluster_options(timeout) | options
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **(waits | many.options))
     sentinel = NewestPrimaryAsync(  # type: ignore[no-untyped-call]
         many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
@@ -122,7 +122,7 @@ def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
     """
     if isinstance(client, redis.RedisCluster):
         return client
-    pool = redis_py.pool_like(client.connection_pool, **redis_py.options(timeout))
+    pool = internals.pool_like(client.connection_pool, **internals.options(timeout))
     return redis.Redis.from_pool(pool)
 
 
@@ -134,8 +134,8 @@ def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
     """
     if isinstance(client, redis.asyncio.RedisCluster):
         return client
-    options = redis_py.async_options(timeout) | {"decode_responses": False}
-    return redis.asyncio.Redis.from_pool(redis_py.pool_like(client.connection_pool, **options))
+    options = internals.async_options(timeout) | {"decode_responses": False}
+    return redis.asyncio.Redis.from_pool(internals.pool_like(client.connection_pool, **options))
 
 
 def renew(client: SyncClient) -> None:
@@ -143,13 +143,13 @@ def renew(client: SyncClient) -> None:
     if isinstance(client, redis.RedisCluster):
         client.nodes_manager.initialize()
     else:
-        redis_py.renew(client.connection_pool)
+        internals.renew(client.connection_pool)
 
 
 async def renew_async(client: AsyncClient) -> None:
     """`renew`, for asyncio. A Cluster client finds the primary by itself."""
     if not isinstance(client, redis.asyncio.RedisCluster):
-        await redis_py.renew_async(client.connection_pool)
+        await internals.renew_async(client.connection_pool)
 
 
 def close(client: SyncClient) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from backchannel_logout import redis_py
+from backchannel_logout.redis import internals
 
 Command = tuple[str | bytes | int | float, ...]
 
@@ -49,7 +49,7 @@ class Pipeline:
     async def is_fit(self) -> bool:
         """Whether it can take the next commands: a server, or something on the way to it, ends what
         has been silent for long, such as while a handler works."""
-        return self.is_open and not await redis_py.has_something_to_read(self._connection)
+        return self.is_open and not await internals.has_something_to_read(self._connection)
 
     async def send(self, commands: Sequence[Command]) -> None:
         """Send them in one go."""

@@ -14,8 +14,8 @@ import redis.asyncio
 import redis.asyncio.sentinel
 from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
 
-from backchannel_logout import redis_py
-from backchannel_logout.cancellation import end_if_cancelled
+from backchannel_logout.redis import internals
+from backchannel_logout.redis.cancellation import end_if_cancelled
 from backchannel_logout.redis.connection import AsyncClient, aclose, check_url, connect_async
 from backchannel_logout.redis.pipeline import Command, Pipeline
 
@@ -163,12 +163,12 @@ def without_errors(answers: list[Any]) -> list[Any]:
 
 
 def _waits(timeout: float) -> dict[str, Any]:
-    return redis_py.async_options(timeout) | _PLAIN
+    return internals.async_options(timeout) | _PLAIN
 
 
 def _copy(client: redis.asyncio.Redis, timeout: float) -> redis.asyncio.Redis:
     """A client of the same servers, with connections of its own."""
-    own = redis_py.pool_like(client.connection_pool, **_waits(timeout))
+    own = internals.pool_like(client.connection_pool, **_waits(timeout))
     return _raw(redis.asyncio.Redis.from_pool(own))
 
 
