@@ -15,10 +15,10 @@ from backchannel_logout import EventKind
 SOURCE = "admin"
 
 # An act is given to Redis at once, and again at most for as long as somebody waits for it.
-_REMEMBERED_SECONDS = 600
+_JTI_SECONDS = 600
 
 
-def new_act() -> str:
+def new_jti() -> str:
     """The ``jti`` of an act: nobody else's."""
     return f"{SOURCE}-{secrets.token_hex(8)}"
 
@@ -56,7 +56,7 @@ def revocations(
             leeway=issuer.leeway,
             sid=sid,
             sub=sub,
-            once=Once(jti, sid, sub, now + _REMEMBERED_SECONDS),
+            once=Once(jti, sid, sub, now + _JTI_SECONDS),
         )
         for app, found in clients.items()
     ]

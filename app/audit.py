@@ -41,10 +41,10 @@ log = new_log(__name__)
 AUDIT_KEY = f"bcl:v{VERSION}:audit"
 
 # Some 400 bytes each: 40 MB in Redis. The log has them all.
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 
 # What a person writes: a sentence, not a document.
-LONGEST_TEXT = 500
+MAX_TEXT_LENGTH = 500
 
 
 TOKEN_NAME = "admin_token"
@@ -72,15 +72,15 @@ FREE_NAME = "^(?!{blank}(?:{prefixes}|(?:{names}){blank}$))".format(
 """`is_reserved`, the other way round, as a pattern of JSON Schema for text that is printable."""
 
 # Of a subject: 255 characters in OpenID Connect Core 1.0, section 2.
-_LONGEST_SUBJECT = 255
-_LONGEST_NAME = 100
+_MAX_SUBJECT = 255
+_MAX_NAME = 100
 
 
-def person(sub: str, name: str | None) -> str:
+def person_name(sub: str, name: str | None) -> str:
     """``who`` of a person of a provider. ``sub`` is the provider's word, ``name`` the person's: it
     can neither end the parentheses nor hide behind characters that are not seen."""
     # Without blanks and parentheses the subject ends where the name begins.
-    spelled = quote(sub[:_LONGEST_SUBJECT], safe="!#$&'*+,/:;=?@[]|~")
+    spelled = quote(sub[:_MAX_SUBJECT], safe="!#$&'*+,/:;=?@[]|~")
     shown = printable_name(name)
     return f"oidc:{spelled} ({shown})" if shown else f"oidc:{spelled}"
 
@@ -88,7 +88,7 @@ def person(sub: str, name: str | None) -> str:
 def printable_name(name: str | None) -> str:
     """A name that a person chose, without what is not seen, and without parentheses."""
     seen = "".join(char for char in name or "" if char.isprintable() and char not in "()")
-    return " ".join(seen.split())[:_LONGEST_NAME]
+    return " ".join(seen.split())[:_MAX_NAME]
 
 
 def is_reserved(name: str) -> bool:
@@ -149,14 +149,14 @@ class Audit:
         does not take it; the line of the log is then all there is."""
         fields = self.fields(act)
         log.info("audit", **fields)
-        await self._client.xadd(AUDIT_KEY, fields, maxlen=MOST_ENTRIES, approximate=True)  # type: ignore[arg-type]
+        await self._client.xadd(AUDIT_KEY, fields, maxlen=MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
 
     def fields(self, act: Act) -> dict[str, str]:
         """The entry's fields."""
         found = {
             "at": f"{self._clock():.3f}",
             "act": act.act,
-            "who": bounded(act.who, LONGEST_TEXT),
+            "who": bounded(act.who, MAX_TEXT_LENGTH),
             "who_iss": act.who_iss,
             "why": act.why,
             "outcome": act.outcome,
@@ -170,7 +170,7 @@ class Audit:
             "request_id": act.request_id,
         }
         return {
-            name: value if name == "apps" else value[:LONGEST_TEXT]
+            name: value if name == "apps" else value[:MAX_TEXT_LENGTH]
             for name, value in found.items()
             if value is not None
         }

@@ -10,12 +10,12 @@ import redis
 from app.audit import (
     AUDIT_KEY,
     FREE_NAME,
-    LONGEST_TEXT,
+    MAX_TEXT_LENGTH,
     Act,
     Audit,
     is_reserved,
     outcome_of,
-    person,
+    person_name,
 )
 from app.store.topology import connect
 from tests.support.redis_server import RedisServer
@@ -54,15 +54,15 @@ async def test_an_entry_says_who_did_what_and_names_the_user_by_a_hash_alone(
 
 def test_what_a_person_writes_is_bounded() -> None:
     audit = Audit(connect("redis://127.0.0.1:1/0"), hashed)
-    assert len(audit.fields(Act(act="a", who="b", why="x" * 10_000))["why"]) == LONGEST_TEXT
+    assert len(audit.fields(Act(act="a", who="b", why="x" * 10_000))["why"]) == MAX_TEXT_LENGTH
 
 
 def test_a_person_is_named_by_the_provider_and_then_by_the_name_that_was_chosen() -> None:
-    assert person("auth0|42", "Ada Lovelace") == "oidc:auth0|42 (Ada Lovelace)"
-    assert person("42", None) == "oidc:42"
-    assert person("42", "\u202e\u200b\n") == "oidc:42"
-    assert person("42 (Boss)", "x) oidc:1 (Boss") == "oidc:42%20%28Boss%29 (x oidc:1 Boss)"
-    assert len(person("s" * 9999, "n" * 9999)) <= LONGEST_TEXT
+    assert person_name("auth0|42", "Ada Lovelace") == "oidc:auth0|42 (Ada Lovelace)"
+    assert person_name("42", None) == "oidc:42"
+    assert person_name("42", "\u202e\u200b\n") == "oidc:42"
+    assert person_name("42 (Boss)", "x) oidc:1 (Boss") == "oidc:42%20%28Boss%29 (x oidc:1 Boss)"
+    assert len(person_name("s" * 9999, "n" * 9999)) <= MAX_TEXT_LENGTH
 
 
 @pytest.mark.parametrize("name", ["admin_token", " Admin-API ", "oidc:1 (Ada)", "\u200bOIDC:1"])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from app.account.caller import Caller, unauthorized
-from app.history.app_reader import AppReader, Unreadable, needed
+from app.history.app_reader import AppReader, Unreadable, required
 from app.web.errors import redis_away
 from backchannel_logout import AppKeys, Verdict, decide, marker_keys
 from backchannel_logout.contract.decision import sid_marker, whole_number
@@ -34,7 +34,7 @@ class Liveness:
         keys, now = AppKeys(app), self._clock()
         wanted = marker_keys(keys, caller.session)
         answers = [
-            needed(one)
+            required(one)
             for one in await self._reading.of_app(
                 app,
                 [("HGET", keys.meta, "max_session_age"), *(("GET", key) for key in wanted)],

@@ -17,7 +17,7 @@ from app.account.caller import Caller
 from app.account.liveness import Liveness
 from app.account.serializers import Json, shown_progress
 from app.history import History, Unreadable
-from app.sessions.session_json import shown_ending
+from app.sessions.session_json import termination_json
 from app.sessions.termination.record import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import event_stream, params
@@ -68,7 +68,7 @@ class Progress:
         return ending
 
     async def shown(self, ending: Termination) -> Json:
-        shown = await shown_ending(ending, self._history, self._endings.confirm_within)
+        shown = await termination_json(ending, self._history, self._endings.confirm_within)
         return shown_progress(ending, shown, self._clock())
 
     async def state(self, request: Request) -> Response:

@@ -18,8 +18,8 @@ from app.account.progress import Progress
 from app.account.request_limits import RequestLimits
 from app.account.serializers import Json, shown_session
 from app.history.app_reader import Unreadable
-from app.sessions.api_client.path_segment import NotAnId, segment
-from app.sessions.bulk import ROUNDS, sessions_of
+from app.sessions.api_client.path_segment import InvalidId, path_segment
+from app.sessions.bulk import ROUNDS, list_all
 from app.sessions.lifecycle import is_active
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SessionProvider
@@ -147,7 +147,7 @@ class AccountSessionRoutes:
 
     async def _active(self, caller: Caller, provider: SessionProvider) -> list[ProviderSession]:
         with as_answers():
-            found = await sessions_of(provider, caller.sub)
+            found = await list_all(provider, caller.sub)
         now = self._clock()
         active = [one for one in found if one.user_id == caller.sub and is_active(one, now)]
         if caller.by_token and caller.session.sid not in [one.id for one in active]:
@@ -203,8 +203,8 @@ def session_in(request: Request) -> str:
     """The path's id, if it can be one. Raises `ApiFault`, as for one that is not there."""
     value = params.segment(request, "session")
     try:
-        segment(value)
-    except NotAnId:
+        path_segment(value)
+    except InvalidId:
         raise no_such_session() from None
     return value
 

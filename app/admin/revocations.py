@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.admin_revocations import new_act, revocations
+from app.admin_revocations import new_jti, revocations
 from app.audit import FREE_NAME, RESERVED_NAME, is_reserved, outcome_of
 from app.config.issuers import IssuerSettings
 from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
@@ -101,7 +101,7 @@ class RevocationRoutes:
             if new.app not in apps:
                 raise not_found("the issuer has no app of this name here")
             apps = [new.app]
-        jti = new_act()
+        jti = new_jti()
         found = revocations(
             issuer, apps, jti=jti, now=self._records.clock(), sid=new.sid, sub=new.sub
         )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from app.history import History, Unreadable
-from app.sessions.api_client.path_segment import NotAnId, segment
-from app.sessions.bulk import ROUNDS, sessions_of
-from app.sessions.provider_session import Page, ProviderSession
-from app.sessions.session_json import Json, shown_ending, shown_session
+from app.sessions.api_client.path_segment import InvalidId, path_segment
+from app.sessions.bulk import ROUNDS, list_all
+from app.sessions.provider_session import ProviderSession, SessionPage
+from app.sessions.session_json import Json, session_json, termination_json
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.record import Termination
 from app.sessions.termination.terminations import Terminations
@@ -79,7 +79,7 @@ class SessionService:
 
     async def page(
         self, request: Request, provider: SessionProvider, user: str, page: str | None
-    ) -> Page:
+    ) -> SessionPage:
         """A page of the user's sessions."""
         await self._records.look("sessions.list", request, iss=provider.issuer, sub=user)
         with as_answers():
@@ -87,7 +87,7 @@ class SessionService:
 
     def shown(self, session: ProviderSession) -> Json:
         """A session as of now."""
-        return shown_session(session, self._records.clock())
+        return session_json(session, self._records.clock())
 
     async def watch(
         self, request: Request, provider: SessionProvider, session_id: str
@@ -103,9 +103,9 @@ class SessionService:
         with _readable():
             return await self._endings.find(provider.issuer, session_id)
 
-    async def shown_ending(self, ending: Termination) -> Json:
+    async def termination_json(self, ending: Termination) -> Json:
         """How far it is, with each app's proof as of now."""
-        return await shown_ending(ending, self._history, self._endings.confirm_within)
+        return await termination_json(ending, self._history, self._endings.confirm_within)
 
     async def watch_of_user(
         self, request: Request, provider: SessionProvider, user: str
@@ -173,7 +173,7 @@ class SessionService:
         async with self._audited(request, order, iss=provider.issuer, sub=user):
             known_at = self._records.clock()
             with as_answers():
-                sessions = await sessions_of(provider, user)
+                sessions = await list_all(provider, user)
             if keep is not None and keep not in [one.id for one in sessions]:
                 raise ApiFault(
                     409, "unknown_session", "the session of `except` is none of this user's; none"
@@ -214,7 +214,7 @@ class SessionService:
             known_at, begun = self._records.clock(), {one.session for one in found.endings}
             try:
                 with as_answers():
-                    listed = await sessions_of(provider, user)
+                    listed = await list_all(provider, user)
             except ApiFault:
                 found.more = True  # nobody knows
                 return
@@ -291,8 +291,8 @@ class SessionService:
 def provider_id(value: str) -> str:
     """An id that a provider could have. Raises `ApiFault`."""
     try:
-        segment(value)
-    except NotAnId as fault:
+        path_segment(value)
+    except InvalidId as fault:
         raise bad_request(f"{fault}") from None
     return value
 

@@ -68,7 +68,7 @@ class OperatorSessionRoutes:
             {
                 "session": self._acts.shown(session) if session is not None else None,
                 "apps": as_json(apps),
-                "ending": await self._acts.shown_ending(ending) if ending is not None else None,
+                "ending": await self._acts.termination_json(ending) if ending is not None else None,
             }
         )
 
@@ -78,7 +78,7 @@ class OperatorSessionRoutes:
         ending = await self._acts.watch(request, provider, session_id)
         if ending is None:
             raise not_found("nobody has ended a session of this id here, or it was days ago")
-        return JSONResponse(await self._acts.shown_ending(ending))
+        return JSONResponse(await self._acts.termination_json(ending))
 
     # -- acts ------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ class OperatorSessionRoutes:
         ending, begun = await self._acts.end(
             request, provider, session_id, _order(request), user=user
         )
-        shown = await self._acts.shown_ending(ending)
+        shown = await self._acts.termination_json(ending)
         if not begun:
             return JSONResponse(shown, 200 if ending.outcome else 202)
         where = f"/api/sessions/{quote(session_id, safe='')}/state"
@@ -102,8 +102,8 @@ class OperatorSessionRoutes:
         ended = await self._acts.end_all(request, provider, user, order, keep=found.get("except"))
         of_user = ended.of_user
         body = {
-            "endings": [await self._acts.shown_ending(one) for one in ended.endings],
-            "of_user": None if of_user is None else await self._acts.shown_ending(of_user),
+            "endings": [await self._acts.termination_json(one) for one in ended.endings],
+            "of_user": None if of_user is None else await self._acts.termination_json(of_user),
             "more": ended.more,
         }
         if of_user is None:
@@ -119,7 +119,7 @@ class OperatorSessionRoutes:
         ending = await self._acts.watch_of_user(request, provider, user)
         if ending is None:
             raise not_found("nobody has ended all sessions of this user here, or it was days ago")
-        return JSONResponse(await self._acts.shown_ending(ending))
+        return JSONResponse(await self._acts.termination_json(ending))
 
     # -- parts -----------------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ import httpx
 from app.background import background
 from app.canary.issuer import ISSUER, Signer
 from app.config.canary import CanarySettings
-from app.history.app_reader import AppReader, Unreadable, needed
-from app.history.proofs import receipts_of
-from app.history.streams import entries
+from app.history.app_reader import AppReader, Unreadable, required
+from app.history.proofs import parse_receipts
+from app.history.streams import parse_entries
 from app.log import new_log
 from app.store.topology import RedisTopology, connect
 from app.telemetry.canary_found import CanaryCheck
@@ -122,7 +122,7 @@ class Canary:
                 (age,) = await reading.of_app(
                     self._keys.app, [("HGET", self._keys.meta, "max_session_age")]
                 )
-                if needed(age) is not None:
+                if required(age) is not None:
                     return
             await asyncio.sleep(_SERVED_SECONDS)
 
@@ -181,8 +181,8 @@ class Canary:
                     ("XREVRANGE", keys.receipts, "+", "-", "COUNT", _RECEIPTS),
                 ],
             )
-            has_marker = needed(marker) is not None
-            receipts = receipts_of(entries(needed(found)))
+            has_marker = required(marker) is not None
+            receipts = parse_receipts(parse_entries(required(found)))
         except Unreadable:
             return False, False
         done = any(one.event == event and one.outcome is Outcome.DONE for one in receipts)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.admin_revocations import SOURCE, new_act, revocations
+from app.admin_revocations import SOURCE, new_jti, revocations
 from app.audit import RESERVED_NAME, Act, Audit, is_reserved, outcome_of
 from app.cli.parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
 from app.cli.story import proof_words
@@ -146,7 +146,7 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
     if is_reserved(by):
         raise WrongUsage(f"--by: {RESERVED_NAME}")
     issuer, _ = issuer_of(settings, arguments.issuer)
-    jti = new_act()
+    jti = new_jti()
     found = revocations(
         issuer, apps_of([issuer], arguments.app), jti=jti, now=now, sid=sid, sub=sub
     )

@@ -38,7 +38,7 @@ from app.history import (
     Unreadable,
     as_json,
 )
-from app.history.conclusion import SENTENCES, concluded
+from app.history.conclusion import SENTENCES, conclude
 from app.store.errors import EXCHANGE_FAULTS
 from app.telemetry.hashes import keyed_hash
 from app.tokens import signed_jwt
@@ -156,7 +156,7 @@ async def _ask(
             issuer, _ = issuer_of(settings, iss, readable)
             asked = replace(question, iss=iss)
             found.append(await history.session(asked, apps_of([issuer], wanted), hashed=hashed))
-        return found or [concluded(question, [], None if hashed is None else [], now=time.time())]
+        return found or [conclude(question, [], None if hashed is None else [], now=time.time())]
 
 
 def _json(story: SessionHistory, *, unverified: bool) -> dict[str, Any]:

@@ -24,16 +24,16 @@ from app.history import (
     REFUSALS,
     Conclusion,
     Cursor,
+    EntryPage,
     Filter,
     History,
-    Page,
     RefusalEntry,
     RevocationQuery,
     SessionHistory,
     Unreadable,
 )
 from app.history.audit_stream import WAITS
-from app.history.conclusion import concluded
+from app.history.conclusion import conclude
 from app.history.service_status import app_rows, service_rows, unread_rows, unserved_rows
 from app.sessions.session_provider import SessionProvider
 from app.store.unserved import Unserved
@@ -247,7 +247,7 @@ class Pages:
             to = {**found, "iss": names[0]}
             return RedirectResponse(f"{views.STORY}?{urlencode(to)}", 303)
         refusals: list[RefusalEntry] | None = None if hashed is None else []
-        story = concluded(question, [], refusals, now=self._records.clock(), elsewhere=names)
+        story = conclude(question, [], refusals, now=self._records.clock(), elsewhere=names)
         return self._story_page(request, found, story)
 
     async def refusals(self, request: Request) -> Response:
@@ -258,7 +258,7 @@ class Pages:
         try:
             if one_alone != "+":
                 single = await self._history.refusal(one_alone)
-                refusals = Page([] if single is None else [single])
+                refusals = EntryPage([] if single is None else [single])
             else:
                 refusals = await self._history.refusals(
                     wanted, most=MOST_REFUSALS + 1, before=before
@@ -293,7 +293,7 @@ class Pages:
                     Filter(iss=issuer.issuer), self._history.apps_of(issuer.issuer), most=1
                 )
             except Unreadable:
-                last = Page([])
+                last = EntryPage([])
             provider = self._providers.get(issuer.issuer)
             shown.append({
                 "issuer": issuer, "keys": state,

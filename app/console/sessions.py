@@ -80,7 +80,7 @@ class SessionPages:
         if "all_of" in members:
             user = provider_id(members["all_of"])
             found.insert(0, await self._acts.watch_of_user(request, provider, user))
-        shown = [ending(await self._acts.shown_ending(one)) for one in found if one is not None]
+        shown = [ending(await self._acts.termination_json(one)) for one in found if one is not None]
         return self._rendering.page(
             request, "ending", endings=shown, complete=all(one.complete for one in shown),
             issuer=provider.issuer, left_of=members.get("left_of"),

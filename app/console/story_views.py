@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.console.texts import PROOFS, SOURCES, TEXTS
 from app.formatting import length, moment
 from app.history import AppHistory, Conclusion, DeliveredEvent, SessionHistory, State
-from app.history.conclusion import SENTENCES, of_app
+from app.history.conclusion import SENTENCES, app_conclusion
 from backchannel_logout import AppStatus
 
 _TONES = {
@@ -135,7 +135,7 @@ def _verdict(whole_story: SessionHistory, story: AppHistory) -> tuple[str, str]:
 
 def _tone_of_dead(whole_story: SessionHistory, story: AppHistory) -> str:
     """Green only where the app has acted as well."""
-    found = of_app(whole_story.question, story)
+    found = app_conclusion(whole_story.question, story)
     return {Conclusion.COMPLETE: "good", Conclusion.GIVEN_UP: "bad"}.get(found, "wait")
 
 

@@ -26,7 +26,7 @@ from app.history.feed.cursor import REFUSALS, Cursor
 from app.history.feed.event_feed import Feed, Missed
 from app.history.filters import EVERYTHING, Filter
 from app.history.history import History
-from app.history.newest_entries import Page
+from app.history.newest_entries import EntryPage
 from app.history.records import (
     AppHistory,
     AppOverview,
@@ -52,13 +52,13 @@ __all__ = [
     "Cursor",
     "DeadLetter",
     "DeliveredEvent",
+    "EntryPage",
     "Feed",
     "Filter",
     "Group",
     "History",
     "Marker",
     "Missed",
-    "Page",
     "RefusalEntry",
     "RevocationQuery",
     "Search",

@@ -6,40 +6,40 @@ The decision and the proof are the client package's own.
 from collections.abc import Mapping
 from typing import Any
 
-from app.history.app_reader import AppReader, Unreadable, needed
-from app.history.proofs import proven_told
+from app.history.app_reader import AppReader, Unreadable, required
+from app.history.proofs import with_proof
 from app.history.records import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
-from app.history.streams import newest_first, seconds_of
+from app.history.streams import entry_seconds, newest_first
 from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
 from backchannel_logout.contract.decision import CODE_SECONDS, sid_marker, whole_number
 
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 """How many entries of the stream one question looks at: about a second."""
 
 # Of the newest events; each costs a walk through the receipts after it.
-_MOST_PROVEN = 20
+_MAX_PROVEN = 20
 
 # Redis' clock and ours may differ, beside what providers' clocks may (the issuer's leeway).
-_CLOCKS = 60.0
+_CLOCK_SKEW = 60.0
 
 
-async def story(
+async def read_app_history(
     reading: AppReader,
     app: str,
     question: RevocationQuery,
     *,
     now: float,
     leeway: float,
-    most: int = MOST_ENTRIES,
+    most: int = MAX_ENTRIES,
 ) -> AppHistory:
     """Never raises for Redis: what is wrong is in ``fault``. ``leeway`` is the issuer's."""
     try:
-        return await _story(reading, app, question, now=now, leeway=leeway, most=most)
+        return await _read_app_history(reading, app, question, now=now, leeway=leeway, most=most)
     except Unreadable as fault:
         return AppHistory(app=app, fault=str(fault))
 
 
-async def _story(
+async def _read_app_history(
     reading: AppReader, app: str, question: RevocationQuery, *, now: float, leeway: float, most: int
 ) -> AppHistory:
     keys = AppKeys(app)
@@ -50,7 +50,7 @@ async def _story(
     wanted = marker_keys(keys, session)
     commands = [command for key in wanted for command in (("GET", key), ("PTTL", key))]
     meta, *found = await reading.of_app(app, [("HGET", keys.meta, "max_session_age"), *commands])
-    max_age, values = needed(meta), [needed(one) for one in found]
+    max_age, values = required(meta), [required(one) for one in found]
     markers = _markers(keys, question, wanted, values)
     cutoff = max((one.cutoff for one in markers if one.cutoff is not None), default=None)
     state = _state(question, session, values[::2], max_age, now)
@@ -78,7 +78,7 @@ async def _proven(
     """The newest events with their proof, and the one that ended it, however old."""
     cause = _cause([one for one in told if one.covers and one.event is not None], cutoff)
     return [
-        await proven_told(reading, one, now) if n < _MOST_PROVEN or one is cause else one
+        await with_proof(reading, one, now) if n < _MAX_PROVEN or one is cause else one
         for n, one in enumerate(told)
     ]
 
@@ -141,11 +141,11 @@ def _floor(question: RevocationQuery, markers: tuple[Marker, ...], leeway: float
     if question.login_at is not None:
         # A code that was redeemed after the logout: the login is the later of the two.
         code = CODE_SECONDS if question.auth_time is not None else 0
-        return question.login_at - code - leeway - _CLOCKS
+        return question.login_at - code - leeway - _CLOCK_SKEW
     cutoffs = [one.cutoff for one in markers if one.cutoff is not None]
     if question.sid is None or not cutoffs:
         return 0.0  # a user's sessions end at any time
-    return min(cutoffs) - leeway - _CLOCKS
+    return min(cutoffs) - leeway - _CLOCK_SKEW
 
 
 async def _events(
@@ -159,7 +159,7 @@ async def _events(
 
     async for page in newest_first(ask, keys.events, most=most):
         for entry_id, fields in page:
-            if seconds_of(entry_id) < floor:
+            if entry_seconds(entry_id) < floor:
                 ended = "cutoff"
                 break
             looked, oldest = looked + 1, entry_id
@@ -169,7 +169,7 @@ async def _events(
             break
     if ended == "start" and looked >= most:
         ended = "limit"
-    at = seconds_of(oldest) if oldest is not None else None
+    at = entry_seconds(oldest) if oldest is not None else None
     return found, Search(entries=looked, ended=ended, oldest=at)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from app.history.app_reader import AppReader, TooLarge, Unreadable, needed, optional, text
-from app.history.proofs import readers_of, receipts_of
+from app.history.app_reader import AppReader, TooLarge, Unreadable, optional, required, text
+from app.history.proofs import parse_readers, parse_receipts
 from app.history.records import AppOverview, DeliveredEvent, Group
 from app.history.sid_mismatch import sid_mismatches
-from app.history.streams import entries, seconds_of
+from app.history.streams import entry_seconds, parse_entries
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
 from backchannel_logout.contract.event import stream_id
 from backchannel_logout.contract.readers import is_active
@@ -18,13 +18,13 @@ from backchannel_logout.contract.readers import is_active
 RECEIPTS = 200
 
 # Groups of one app that are described.
-_GROUPS = 100
+_MAX_GROUPS = 100
 
 # Beyond it the number does not matter any more.
-_MOST_BEHIND = 1000
+_MAX_BEHIND = 1000
 
 
-async def overview(
+async def read_app_overview(
     reading: AppReader, app: str, now: float, by_session: Collection[str] = ()
 ) -> AppOverview:
     """Never raises for Redis: what is wrong is in ``fault``.
@@ -32,12 +32,12 @@ async def overview(
     ``by_session``: the names of the app's issuers whose tokens end one session, not its user's.
     """
     try:
-        return await _overview(reading, app, now, by_session)
+        return await _read_app_overview(reading, app, now, by_session)
     except Unreadable as fault:
         return AppOverview(app=app, fault=str(fault))
 
 
-async def _overview(
+async def _read_app_overview(
     reading: AppReader, app: str, now: float, by_session: Collection[str]
 ) -> AppOverview:
     keys = AppKeys(app)
@@ -51,9 +51,9 @@ async def _overview(
             ("XLEN", keys.dead_letters),
         ],
     )
-    meta, length, last = (needed(answer) for answer in own[:3])
+    meta, length, last = (required(answer) for answer in own[:3])
     number, dead = (optional(one) for one in own[3:])
-    newest = entries(last)
+    newest = parse_entries(last)
     seen = AppOverview(
         app=app,
         max_session_age=_whole(meta),
@@ -75,10 +75,12 @@ async def _overview(
     except TooLarge as fault:
         return replace(seen, beyond=str(fault))
     groups, found, latest, last_dead = (optional(one) for one in written)
-    readers = readers_of(found)
+    readers = parse_readers(found)
     active = [one for one in readers if is_active(one, now)]
-    done = [one.seconds for one in receipts_of(entries(latest)) if one.outcome is Outcome.DONE]
-    dead_letter = entries(last_dead)
+    done = [
+        one.seconds for one in parse_receipts(parse_entries(latest)) if one.outcome is Outcome.DONE
+    ]
+    dead_letter = parse_entries(last_dead)
     return replace(
         seen,
         readers=_by_kind(active),
@@ -87,10 +89,10 @@ async def _overview(
         reported=bool(readers or number),
         without_sid=await sid_mismatches(reading, keys, active, by_session),
         behind=await _behind(reading, keys, active, bool(newest)),
-        groups=tuple(_group(one) for one in (groups or ())[:_GROUPS]),
+        groups=tuple(_group(one) for one in (groups or ())[:_MAX_GROUPS]),
         teardown_median=statistics.median(done) if done else None,
         teardown_slowest=max(done, default=None),
-        last_dead_letter=seconds_of(dead_letter[0][0]) if dead_letter else None,
+        last_dead_letter=entry_seconds(dead_letter[0][0]) if dead_letter else None,
     )
 
 
@@ -110,9 +112,9 @@ async def _behind(
     if not has_events:
         return 0
     least = min((one for one in positions if one is not None), key=stream_id)
-    command = ("XRANGE", keys.events, f"({least}", "+", "COUNT", _MOST_BEHIND)
+    command = ("XRANGE", keys.events, f"({least}", "+", "COUNT", _MAX_BEHIND)
     (answer,) = await reading.of_app(keys.app, [command])
-    return len(entries(needed(answer)))
+    return len(parse_entries(required(answer)))
 
 
 def _is_id(position: str | None) -> bool:

@@ -23,13 +23,13 @@ from backchannel_logout import AppKeys
 Command = tuple[str | int, ...]
 
 # In one round trip of `of_keys`: a millisecond or two of the event loop.
-_COMMANDS_AT_ONCE = 100
+_COMMANDS_PER_EXCHANGE = 100
 
 
 # How long the sizes of an app are taken for what they were, in seconds; and for how long an app is
 # left alone of which one answer was too large.
-_SIZES_HOLD = 1.0
-_TOO_LARGE_HOLDS = 60.0
+_SIZES_MAX_AGE = 1.0
+_TOO_LARGE_MAX_AGE = 60.0
 
 
 class Unreadable(Exception):
@@ -58,13 +58,13 @@ class AppReader:
             if until <= now:
                 found = await self.of_app(app, size_commands(AppKeys(app)))
                 beyond = sizes_of(found).beyond
-                self._beyond[app] = (now + _SIZES_HOLD, beyond)
+                self._beyond[app] = (now + _SIZES_MAX_AGE, beyond)
             if beyond is not None:
                 raise TooLarge(beyond)
             return await self.of_app(app, commands)
         except Unreadable as fault:
             if isinstance(fault.__cause__, AnswerTooLarge):
-                self._beyond[app] = (now + _TOO_LARGE_HOLDS, BEYOND_ANSWER)
+                self._beyond[app] = (now + _TOO_LARGE_MAX_AGE, BEYOND_ANSWER)
                 raise TooLarge(BEYOND_ANSWER) from fault
             raise
 
@@ -106,7 +106,7 @@ class AppReader:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 for number, key in enumerate(asked):
-                    if number % _COMMANDS_AT_ONCE == 0:
+                    if number % _COMMANDS_PER_EXCHANGE == 0:
                         await asyncio.sleep(0)
                     servers.setdefault(await self.link.holder(key), []).append(key)
         except EXCHANGE_FAULTS as error:  # of a slot that no server holds, or nobody answers
@@ -122,8 +122,8 @@ class AppReader:
     ) -> dict[str, list[Any] | Unreadable]:
         found: dict[str, list[Any] | Unreadable] = {}
         async with self.link.turns, exchanges() as following:
-            for start in range(0, len(keys), _COMMANDS_AT_ONCE):
-                some = keys[start : start + _COMMANDS_AT_ONCE]
+            for start in range(0, len(keys), _COMMANDS_PER_EXCHANGE):
+                some = keys[start : start + _COMMANDS_PER_EXCHANGE]
                 commands = [packed(*command) for key in some for command in asked[key]]
                 try:
                     answers = iter(await following.exchange(server, commands, within=REDIS_SECONDS))
@@ -161,7 +161,7 @@ def _moved(answers: "list[Any] | Unreadable") -> str | None:
     return next((type(one).__name__ for one in found), None)
 
 
-def needed(answer: Any) -> Any:
+def required(answer: Any) -> Any:
     """An answer that nothing can do without. Raises `Unreadable` where Redis refuses it."""
     if isinstance(answer, Exception):
         raise Unreadable(str(fault_of_exchange(answer))) from answer
@@ -170,7 +170,7 @@ def needed(answer: Any) -> Any:
 
 def optional(answer: Any) -> Any:
     """An answer, or None where Redis refuses it: no such key, say, or no right to it."""
-    return None if isinstance(answer, ResponseError) else needed(answer)
+    return None if isinstance(answer, ResponseError) else required(answer)
 
 
 def text(value: bytes | str) -> str:

@@ -39,7 +39,7 @@ SENTENCES = {
 }
 """A sentence for each conclusion."""
 
-_STANDINGS = {
+_BY_STATUS = {
     AppStatus.TORN_DOWN: Conclusion.COMPLETE,
     AppStatus.SEEN: Conclusion.COMPLETE,
     AppStatus.ASKS: Conclusion.COMPLETE,
@@ -54,7 +54,7 @@ _UNFINISHED = (AppStatus.WAITING, AppStatus.SILENT, AppStatus.NOBODY)
 _WORST_FIRST = list(Conclusion)
 
 
-def concluded(
+def conclude(
     question: RevocationQuery,
     apps: Sequence[AppHistory],
     refusals: Sequence[RefusalEntry] | None,
@@ -75,29 +75,29 @@ def concluded(
     )
 
 
-def decisive(question: RevocationQuery, story: AppHistory) -> DeliveredEvent | None:
+def decisive_event(question: RevocationQuery, story: AppHistory) -> DeliveredEvent | None:
     """The event that the app's part hangs on: what ended it, else the newest about it."""
     about = [one for one in story.events if one.covers or question.sid is None]
     return story.cause or (about[0] if about else None)
 
 
-def of_app(question: RevocationQuery, story: AppHistory) -> Conclusion:
+def app_conclusion(question: RevocationQuery, story: AppHistory) -> Conclusion:
     """The part of one app."""
     if story.fault is not None:
         return Conclusion.UNREADABLE
-    if (told := decisive(question, story)) is None:
+    if (told := decisive_event(question, story)) is None:
         return Conclusion.ENDED if story.markers else Conclusion.NOTHING_KNOWN
     if told.proof is None:
         return Conclusion.UNREADABLE
     if told.dead_letters and told.proof.status in _UNFINISHED:
         return Conclusion.GIVEN_UP  # also where the receipt that says so was trimmed
-    return _STANDINGS[told.proof.status]
+    return _BY_STATUS[told.proof.status]
 
 
 def _conclusion(
     question: RevocationQuery, apps: Sequence[AppHistory], later: Sequence[RefusalEntry], now: float
 ) -> Conclusion:
-    found = {of_app(question, one) for one in apps} - {Conclusion.NOTHING_KNOWN}
+    found = {app_conclusion(question, one) for one in apps} - {Conclusion.NOTHING_KNOWN}
     if later:
         found.add(_of_refusal(later[0], now))
     elif found and _logged_in_later(question, apps):
@@ -124,7 +124,7 @@ def _is_later(refusal: RefusalEntry, question: RevocationQuery, apps: Sequence[A
 
 def _ends(question: RevocationQuery, apps: Iterable[AppHistory]) -> Iterable[float]:
     for app in apps:
-        if (told := decisive(question, app)) is not None:
+        if (told := decisive_event(question, app)) is not None:
             yield told.at
         if app.cutoff is not None:
             yield app.cutoff + 1.0  # a cutoff is rounded down

@@ -9,18 +9,18 @@ from typing import TypeVar
 
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
-from app.history.app_history import MOST_ENTRIES, story
-from app.history.app_overview import RECEIPTS, overview
-from app.history.app_reader import AppReader, Unreadable, needed, optional
+from app.history.app_history import MAX_ENTRIES, read_app_history
+from app.history.app_overview import RECEIPTS, read_app_overview
+from app.history.app_reader import AppReader, Unreadable, optional, required
 from app.history.audit_stream import AUDIT, REFUSED, AuditEntry, RefusalEntry
-from app.history.conclusion import concluded
+from app.history.conclusion import conclude
 from app.history.feed.cursor import Cursor
-from app.history.feed.event_feed import Feed, OnAway, keys_of_feed
-from app.history.feed.feed_reader import Live
-from app.history.feed.stream_positions import ends_of
+from app.history.feed.event_feed import Feed, OnUnreadable, feed_keys
+from app.history.feed.feed_reader import FeedReader
+from app.history.feed.stream_positions import cursor_at_end
 from app.history.filters import EVERYTHING, Filter
-from app.history.newest_entries import Page, newest_of_many, newest_of_one
-from app.history.proofs import proven_told, receipts_of
+from app.history.newest_entries import EntryPage, newest_in_stream, newest_in_streams
+from app.history.proofs import parse_receipts, with_proof
 from app.history.records import (
     AppHistory,
     AppOverview,
@@ -30,8 +30,8 @@ from app.history.records import (
     SessionHistory,
 )
 from app.history.search import Hashed, issuers_knowing, refusals_about
-from app.history.single_flight import Shared
-from app.history.streams import Ask, entries
+from app.history.single_flight import SingleFlight
+from app.history.streams import RunCommands, parse_entries
 from app.store.topology import RedisTopology
 from app.store.unserved import Unserved, UnservedApps, apps_of_settings
 from backchannel_logout import AppKeys, Outcome
@@ -39,7 +39,7 @@ from backchannel_logout import AppKeys, Outcome
 T = TypeVar("T")
 
 # Questions at once: a Redis with a hundred apps is not asked a hundred things in one moment.
-_AT_ONCE = 8
+_MAX_CONCURRENT = 8
 
 
 class History:
@@ -51,12 +51,12 @@ class History:
         self._reading = AppReader(link)
         self._clock = clock
         self._fewest = min(settings.event_max_len, settings.refused_max_len)
-        self.live = Live(self._reading, fewest=self._fewest)
+        self.live = FeedReader(self._reading, fewest=self._fewest)
         self.issuers: Mapping[str, IssuerSettings] = {
             name: issuer for issuer in settings.issuers for name in issuer.names
         }
         """Every issuer, by each of its names."""
-        self._ends_of_all = Shared(lambda: self._ends(keys_of_feed(self.apps, refusals=True)))
+        self._ends_of_all = SingleFlight(lambda: self._ends(feed_keys(self.apps, refusals=True)))
         self.apps: Sequence[str] = sorted(
             {one.app for issuer in settings.issuers for one in issuer.clients}
         )
@@ -78,7 +78,7 @@ class History:
         question: RevocationQuery,
         apps: Sequence[str] | None = None,
         *,
-        most: int = MOST_ENTRIES,
+        most: int = MAX_ENTRIES,
     ) -> list[AppHistory]:
         """Dead or alive, since when, by which token, and who has acted: for each app.
 
@@ -90,11 +90,11 @@ class History:
         asked = self.apps_of(question.iss) if apps is None else apps
 
         async def of(app: str) -> AppHistory:
-            return await story(
+            return await read_app_history(
                 self._reading, app, question, now=self._clock(), leeway=leeway, most=most
             )
 
-        return await _few_at_once(of, asked)
+        return await _gather_bounded(of, asked)
 
     async def session(
         self,
@@ -102,7 +102,7 @@ class History:
         apps: Sequence[str] | None = None,
         *,
         hashed: Hashed | None = None,
-        most: int = MOST_ENTRIES,
+        most: int = MAX_ENTRIES,
     ) -> SessionHistory:
         """`story`, the tokens about it that were not applied, and what follows from all of it.
 
@@ -114,10 +114,10 @@ class History:
             if hashed is not None:
                 found = await refusals_about(self._reading, question, hashed, self.issuers)
                 # Sent again after it was applied, or applied when the keys came.
-                done = {hashed(jti) for jti in _applied(stories)}
+                done = {hashed(jti) for jti in _applied_jtis(stories)}
                 refusals = [one for one in found if one.jti_hash not in done]
         now = self._clock()
-        found_here = concluded(question, stories, refusals, now=now)
+        found_here = conclude(question, stories, refusals, now=now)
         if found_here.conclusion is not Conclusion.NOTHING_KNOWN:
             return found_here
         with contextlib.suppress(Unreadable):
@@ -142,9 +142,9 @@ class History:
 
         async def of(app: str) -> AppOverview:
             by_session = self._by_session.get(app, ())
-            return await overview(self._reading, app, self._clock(), by_session)
+            return await read_app_overview(self._reading, app, self._clock(), by_session)
 
-        return await _few_at_once(of, self.apps if apps is None else apps)
+        return await _gather_bounded(of, self.apps if apps is None else apps)
 
     async def unserved(self) -> Unserved:
         """Apps that Redis holds and no client of the settings leads to; looks through all keys."""
@@ -155,12 +155,12 @@ class History:
         first. Raises `Unreadable`."""
         command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", most)
         (answer,) = await self._reading.of_written(app, [command])
-        found = receipts_of(entries(optional(answer)))
+        found = parse_receipts(parse_entries(optional(answer)))
         return [one.seconds for one in reversed(found) if one.outcome is Outcome.DONE]
 
     async def proven(self, told: DeliveredEvent) -> DeliveredEvent:
         """The event with the app's proof as of now. Raises `Unreadable`."""
-        return await proven_told(self._reading, told, self._clock())
+        return await with_proof(self._reading, told, self._clock())
 
     async def recent(
         self,
@@ -169,13 +169,13 @@ class History:
         *,
         most: int = 100,
         before: str = "+",
-    ) -> Page[DeliveredEvent]:
+    ) -> EntryPage[DeliveredEvent]:
         """The newest events of these apps (None: of all) that match the filter, newest first.
 
         ``before``: only those older than this id, such as the page's ``more``. A bounded number of
         entries is looked at. Raises `Unreadable`.
         """
-        return await newest_of_many(
+        return await newest_in_streams(
             self._reading,
             {app: AppKeys(app).events for app in (self.apps if apps is None else apps)},
             DeliveredEvent.read, wanted.lets, most=most, before=before,
@@ -183,9 +183,9 @@ class History:
 
     async def refusals(
         self, wanted: Filter = EVERYTHING, *, most: int = 100, before: str = "+"
-    ) -> Page[RefusalEntry]:
+    ) -> EntryPage[RefusalEntry]:
         """The newest refused tokens that match the filter, newest first. Raises `Unreadable`."""
-        return await newest_of_one(
+        return await newest_in_stream(
             self._of_key(REFUSED), REFUSED, RefusalEntry.from_fields, wanted.lets,
             most=most, before=before,
         )  # fmt: skip
@@ -193,12 +193,12 @@ class History:
     async def refusal(self, entry_id: str) -> RefusalEntry | None:
         """One refused token; None where the stream holds it no more. Raises `Unreadable`."""
         (answer,) = await self._reading.of_key(REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)])
-        found = entries(needed(answer))
+        found = parse_entries(required(answer))
         return RefusalEntry.from_fields(*found[0]) if found else None
 
-    async def audit(self, *, most: int = 100, before: str = "+") -> Page[AuditEntry]:
+    async def audit(self, *, most: int = 100, before: str = "+") -> EntryPage[AuditEntry]:
         """The newest acts of administrators, newest first. Raises `Unreadable`."""
-        return await newest_of_one(
+        return await newest_in_stream(
             self._of_key(AUDIT), AUDIT, AuditEntry.from_fields, lambda _: True,
             most=most, before=before,
         )  # fmt: skip
@@ -210,7 +210,7 @@ class History:
         refusals: bool = True,
         cursor: Mapping[str, str] | None = None,
         since: float | None = None,
-        on_away: OnAway = lambda _: None,
+        on_away: OnUnreadable = lambda _: None,
         fresh: bool = False,
     ) -> Feed:
         """What comes from now on in these apps (None: all), and refusals: see `Feed`."""
@@ -228,7 +228,7 @@ class History:
 
     async def ends(self, apps: Sequence[str] | None = None, *, refusals: bool = True) -> Cursor:
         """Where these apps (None: all) and the refusals end now. Raises `Unreadable`."""
-        keys = keys_of_feed(self.apps if apps is None else apps, refusals=refusals)
+        keys = feed_keys(self.apps if apps is None else apps, refusals=refusals)
         if len(keys) == len(self.apps) + 1:
             return await self._ends_of_all.get()
         return await self._ends(keys)
@@ -238,17 +238,17 @@ class History:
         found = await self._reading.of_keys(
             {key: [("XREVRANGE", key, "+", "-", "COUNT", 1)] for key in keys.values()}
         )
-        cursor = ends_of(found, keys)
+        cursor = cursor_at_end(found, keys)
         cursor.settle(began)
         return cursor
 
-    def _of_key(self, key: str) -> Ask:
+    def _of_key(self, key: str) -> RunCommands:
         return lambda commands: self._reading.of_key(key, commands)
 
 
-async def _few_at_once(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:
+async def _gather_bounded(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:
     """The answer for each app, in their order."""
-    places = asyncio.Semaphore(_AT_ONCE)
+    places = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def one(app: str) -> T:
         async with places:
@@ -257,7 +257,7 @@ async def _few_at_once(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -
     return await asyncio.gather(*(one(app) for app in apps))
 
 
-def _applied(stories: Iterable[AppHistory]) -> Iterator[str]:
+def _applied_jtis(stories: Iterable[AppHistory]) -> Iterator[str]:
     """The ids of the tokens that have ended it."""
     for one in stories:
         for told in one.events:

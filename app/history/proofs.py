@@ -6,16 +6,16 @@ from typing import Any
 
 from app.history.app_reader import AppReader, Command, TooLarge, optional, text
 from app.history.records import DeadLetter, DeliveredEvent
-from app.history.streams import Fields, entries, oldest_first
+from app.history.streams import Fields, oldest_first, parse_entries
 from backchannel_logout import AppKeys, Reader, Receipt, prove
 
 # How far on from its event a receipt is looked for: a busy app's next few minutes. A handler that
 # fails is given up after a minute and a half.
-_MOST_RECEIPTS = 5000
-_MOST_DEAD_LETTERS = 500
+_MAX_RECEIPTS = 5000
+_MAX_DEAD_LETTERS = 500
 
 
-async def proven_told(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
+async def with_proof(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
     """The same event, with what the app's readers and listeners say of it.
 
     A part that the user of Redis may not read counts as empty. Of an app that has written too much
@@ -35,32 +35,32 @@ async def _proven(reading: AppReader, told: DeliveredEvent, now: float) -> Deliv
             ("HGETALL", keys.readers),
             # That somebody has read once also shows in the receipt of another event.
             ("XREVRANGE", keys.receipts, "+", "-", "COUNT", 1),
-            ("XRANGE", keys.dead_letters, told.id, "+", "COUNT", _MOST_DEAD_LETTERS),
+            ("XRANGE", keys.dead_letters, told.id, "+", "COUNT", _MAX_DEAD_LETTERS),
         ],
     )
-    receipts = receipts_of(entries(optional(newest)))
+    receipts = parse_receipts(parse_entries(optional(newest)))
     if receipts:
 
         async def ask(commands: Sequence[Command]) -> list[Any]:
             return await reading.of_written(told.app, commands)
 
         # One server numbers both streams: no receipt is older than its event.
-        async for page in oldest_first(ask, keys.receipts, since=told.id, most=_MOST_RECEIPTS):
-            receipts += receipts_of(page)
-    proof = prove(told.id, readers_of(optional(readers)), receipts, now=now)
-    found = (_dead_letter(*entry) for entry in entries(optional(letters)))
+        async for page in oldest_first(ask, keys.receipts, since=told.id, most=_MAX_RECEIPTS):
+            receipts += parse_receipts(page)
+    proof = prove(told.id, parse_readers(optional(readers)), receipts, now=now)
+    found = (_dead_letter(*entry) for entry in parse_entries(optional(letters)))
     return replace(
         told, proof=proof, dead_letters=tuple(one for one in found if one.event == told.id)
     )
 
 
-def readers_of(found: Any) -> list[Reader]:
+def parse_readers(found: Any) -> list[Reader]:
     """The readers of the answer to ``HGETALL``; those of another release are left out."""
     read = (Reader.from_json(name, value) for name, value in (found or {}).items())
     return [one for one in read if one is not None]
 
 
-def receipts_of(found: Iterable[tuple[str, Fields]]) -> list[Receipt]:
+def parse_receipts(found: Iterable[tuple[str, Fields]]) -> list[Receipt]:
     """The receipts of a page; those of another release are left out."""
     read = (Receipt.from_fields(fields) for _, fields in found)  # type: ignore[arg-type]
     return [one for one in read if one is not None]

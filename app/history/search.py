@@ -2,26 +2,26 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-from app.history.app_reader import AppReader, Command, needed
+from app.history.app_reader import AppReader, Command, required
 from app.history.audit_stream import REFUSED, RefusalEntry
 from app.history.records import RevocationQuery
-from app.history.streams import Ask, Entry, newest_first
+from app.history.streams import Entry, RunCommands, newest_first
 from backchannel_logout import AppKeys
 
 Hashed = Callable[[str], str]
 """The keyed hash under which refusals hold users and sessions."""
 
 # Refused tokens that one question looks through: an open story asks again and again.
-_MOST_REFUSED = 5_000
+_MAX_REFUSED = 5_000
 
 # That are shown of one session or user.
-_MOST_FOUND = 20
+_MAX_MATCHES = 20
 
 # Events of each app that are looked through for an id that no marker knows.
-_MOST_EVENTS = 20_000
+_MAX_EVENTS = 20_000
 
 # Questions in one round trip.
-_AT_ONCE = 500
+_COMMANDS_PER_EXCHANGE = 500
 
 
 async def refusals_about(
@@ -42,9 +42,9 @@ async def refusals_about(
             refusal = RefusalEntry.from_fields(entry_id, fields)
             if refusal.iss == question.iss or refusal.iss not in issuers:
                 found.append(refusal)
-        if len(found) >= _MOST_FOUND:
+        if len(found) >= _MAX_MATCHES:
             break
-    return found[:_MOST_FOUND]
+    return found[:_MAX_MATCHES]
 
 
 async def issuers_knowing(
@@ -86,11 +86,11 @@ async def _with_markers(
         if question.sub is not None:
             asked.append((iss, ("GET", keys.sub(iss, question.sub))))
     found: set[str] = set()
-    for start in range(0, len(asked), _AT_ONCE):
-        some = asked[start : start + _AT_ONCE]
+    for start in range(0, len(asked), _COMMANDS_PER_EXCHANGE):
+        some = asked[start : start + _COMMANDS_PER_EXCHANGE]
         answers = await reading.of_app(app, [command for _, command in some])
         found |= {
-            iss for (iss, _), one in zip(some, answers, strict=True) if needed(one) is not None
+            iss for (iss, _), one in zip(some, answers, strict=True) if required(one) is not None
         }
     return found
 
@@ -102,7 +102,7 @@ async def _with_events(reading: AppReader, app: str, question: RevocationQuery) 
     sid = None if question.sid is None else question.sid.encode()
     sub = None if question.sub is None else question.sub.encode()
     found: set[str] = set()
-    async for page in newest_first(ask, AppKeys(app).events, most=_MOST_EVENTS):
+    async for page in newest_first(ask, AppKeys(app).events, most=_MAX_EVENTS):
         for _, fields in page:
             own_sid = sid is not None and fields.get(b"sid") == sid
             if own_sid or (sub is not None and fields.get(b"sub") == sub):
@@ -120,5 +120,5 @@ def _concerns(fields: Mapping[bytes, bytes], sid: bytes | None, sub: bytes | Non
 
 
 def _refused(reading: AppReader) -> AsyncIterator[list[Entry]]:
-    ask: Ask = lambda commands: reading.of_key(REFUSED, commands)  # noqa: E731
-    return newest_first(ask, REFUSED, most=_MOST_REFUSED)
+    ask: RunCommands = lambda commands: reading.of_key(REFUSED, commands)  # noqa: E731
+    return newest_first(ask, REFUSED, most=_MAX_REFUSED)

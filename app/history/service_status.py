@@ -13,7 +13,7 @@ from app.verdict import CheckVerdict, Row, count
 from backchannel_logout import AppKeys
 
 # Listeners acknowledge within moments; one that fails is given up after a minute and a half.
-_MUCH_PENDING = 100
+_PENDING_WARNING = 100
 
 
 def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
@@ -173,5 +173,5 @@ def _group_row(what: str, group: Group) -> Row:
     said = (
         f"group {bare(group.name)}: lag {lag}, {group.pending} pending, {group.consumers} consumers"
     )
-    late = (group.lag or 0) + group.pending >= _MUCH_PENDING
+    late = (group.lag or 0) + group.pending >= _PENDING_WARNING
     return Row(CheckVerdict.WARNING if late else CheckVerdict.RIGHT, what, said)

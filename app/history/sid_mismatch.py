@@ -6,8 +6,8 @@ Some providers send ``sid`` in the logout token and not in the ID token. With th
 
 from collections.abc import Collection, Iterable
 
-from app.history.app_reader import AppReader, needed, text
-from app.history.streams import Fields, entries
+from app.history.app_reader import AppReader, required, text
+from app.history.streams import Fields, parse_entries
 from backchannel_logout import AppKeys, Reader
 
 # The newest events, which are looked through for one of the issuer.
@@ -36,7 +36,7 @@ async def sid_mismatches(
         return ()
     command = ("XREVRANGE", keys.events, "+", "-", "COUNT", _EVENTS)
     (answer,) = await reading.of_app(keys.app, [command])
-    named = {_by_sid_and_sub(fields) for _, fields in entries(needed(answer))}
+    named = {_by_sid_and_sub(fields) for _, fields in parse_entries(required(answer))}
     return tuple(sorted(suspects & named))
 
 

@@ -9,7 +9,7 @@ from app.history.app_reader import Unreadable
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SingleFlight(Generic[T]):
     """Asks once for all who wait; nobody is given an answer that was asked for before they came."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:

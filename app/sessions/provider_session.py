@@ -53,7 +53,7 @@ class ProviderSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class SessionPage:
     """Some of a user's sessions."""
 
     sessions: tuple[ProviderSession, ...]

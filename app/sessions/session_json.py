@@ -17,23 +17,23 @@ Json = dict[str, Any]
 _PROVEN = (AppStatus.TORN_DOWN, AppStatus.SEEN, AppStatus.ASKS)
 
 
-def shown_session(session: ProviderSession, now: float) -> Json:
+def session_json(session: ProviderSession, now: float) -> Json:
     """What the provider says, and what follows for ``now``."""
     found = dataclasses.asdict(session)
     found["user"] = found.pop("user_id")
     return found | {"state": state(session, now).value, "ends_at": ends_at(session)}
 
 
-async def shown_ending(ending: Termination, history: History, confirm_within: float) -> Json:
+async def termination_json(ending: Termination, history: History, confirm_within: float) -> Json:
     """How far it is, with each app's proof as of now; ``proven`` when all of them have acted."""
-    apps = [await _shown_app(ending, app, history) for app in ending.apps]
+    apps = [await _app_json(ending, app, history) for app in ending.apps]
     found = record.as_json(ending, confirm_within)
     if ending.step is Phase.CONFIRMED and apps and all(one["proven"] for one in apps):
         found["state"] = "proven"
     return found | {"apps": apps}
 
 
-async def _shown_app(ending: Termination, app: str, history: History) -> Json:
+async def _app_json(ending: Termination, app: str, history: History) -> Json:
     telling = ending.told.get(app)
     if telling is None:
         return {"app": app, "state": "waiting", "proven": False}

@@ -12,7 +12,7 @@ is not allowed, limited, broken or slow says nothing about any session.
 from enum import StrEnum
 from typing import Protocol
 
-from app.sessions.provider_session import Lifetimes, Page, ProviderSession
+from app.sessions.provider_session import Lifetimes, ProviderSession, SessionPage
 
 
 class FaultKind(StrEnum):
@@ -68,10 +68,10 @@ class SessionProvider(Protocol):
     def sends_logout_tokens(self) -> bool:
         """Whether it tells the apps by itself, at all. Kratos does not."""
 
-    async def list(self, user_id: str, page: str | None = None) -> Page:
+    async def list(self, user_id: str, page: str | None = None) -> SessionPage:
         """A page of the user's sessions; no sessions where the user is unknown.
 
-        ``page`` is `Page.next` of the page before.
+        ``page`` is `SessionPage.next` of the page before.
         """
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:

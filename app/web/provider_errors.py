@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from app.sessions.api_client.path_segment import NotAnId
+from app.sessions.api_client.path_segment import InvalidId
 from app.sessions.session_provider import SENTENCES, FaultKind, ProviderFault
 from app.web.errors import ApiFault, bad_request
 
@@ -16,7 +16,7 @@ def as_answers() -> Iterator[None]:
     """Raises `ApiFault` for what the provider's adapter raises."""
     try:
         yield
-    except NotAnId:
+    except InvalidId:
         raise bad_request("the provider can have nothing of this id") from None
     except ProviderFault as fault:
         raise to_answer(fault) from fault

@@ -22,7 +22,7 @@ from app.history import (
     RevocationQuery,
     State,
 )
-from app.history.conclusion import concluded
+from app.history.conclusion import conclude
 from app.sessions.lifecycle import SessionState as Lifecycle
 from app.sessions.termination.record import Phase
 from app.telemetry.sanitize import audiences, number, text
@@ -151,7 +151,7 @@ def told(standing: AppStatus, **members: object) -> DeliveredEvent:
 def last_step(one: DeliveredEvent) -> tuple[str, str, str]:
     question = RevocationQuery(iss="https://op.example", sid="a")
     story = AppHistory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
-    found = whole(concluded(question, [story], [], now=3.0))
+    found = whole(conclude(question, [story], [], now=3.0))
     step = found.tales[0].chapters[0].steps[-1]
     return f"{step.name}: {step.said}", step.tone, found.sentence
 
@@ -181,11 +181,11 @@ def test_an_app_that_has_acted_completes_the_story_with_its_delay() -> None:
 def test_dead_is_green_only_where_the_app_has_acted(standing: AppStatus) -> None:
     question, one = RevocationQuery(iss="https://op.example", sid="a"), told(standing)
     story = AppHistory(app="shop", state=State.REVOKED, cutoff=1, events=(one,), cause=one)
-    found = tale(concluded(question, [story], [], now=3.0), story)
+    found = tale(conclude(question, [story], [], now=3.0), story)
     acted = standing in (AppStatus.TORN_DOWN, AppStatus.SEEN, AppStatus.ASKS)
     assert (found.tone == "good") == acted
     later = RefusalEntry(id="9-0", at=9.0, reason="iat_old")
-    found = tale(concluded(question, [story], [later], now=10.0), story)
+    found = tale(conclude(question, [story], [later], now=10.0), story)
     assert found.tone == "wait"
 
 

@@ -13,7 +13,7 @@ import redis
 from app.config.issuers import IssuerSettings
 from app.config.load import load
 from app.sessions.api_client.calls import new_client
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import list_all
 from app.sessions.providers.auth0 import Auth0
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import FaultKind, ProviderFault
@@ -48,7 +48,7 @@ async def test_the_adapter_lists_reads_and_ends_its_sessions(op: Op) -> None:
     await sign_in(bobs, "bob")
     kept, ended, third = [await op.sid(browser) for browser in (laptop, phone, bobs)]
     async with adapter_of(op) as adapter:
-        found = await sessions_of(adapter, ALICE)
+        found = await list_all(adapter, ALICE)
         assert {session.id for session in found} == {kept, ended}
         session = await adapter.read(ended)
         assert session is not None
@@ -59,7 +59,7 @@ async def test_the_adapter_lists_reads_and_ends_its_sessions(op: Op) -> None:
         assert not await adapter.end(ended)
         assert await adapter.read(kept) is not None
         assert [one.id for one in await adapter.end_all(BOB)] == [third]
-        assert await sessions_of(adapter, BOB) == ()
+        assert await list_all(adapter, BOB) == ()
 
 
 async def test_it_tells_how_long_its_sessions_live(op: Op) -> None:
@@ -163,7 +163,7 @@ async def _drive(issuer: str, settings: Path, server: RedisServer) -> None:
         async with httpx.AsyncClient(base_url=issuer) as browser:
             wait_for(lambda: _answers(issuer), "the provider answers")
             await sign_in(browser)
-            (session,) = await sessions_of(adapter, ALICE)
+            (session,) = await list_all(adapter, ALICE)
             code = await op.code(browser)
             answer = await browser.post(
                 "/token",

@@ -17,7 +17,7 @@ from app.history import (
     State,
 )
 from app.history.audit_stream import REFUSED, WAITS
-from app.history.conclusion import SENTENCES, WAITS_SECONDS, concluded
+from app.history.conclusion import SENTENCES, WAITS_SECONDS, conclude
 from app.history.records import Marker
 from app.revocation import Once
 from app.telemetry.hashes import KeyedHash
@@ -72,7 +72,7 @@ def test_an_event_that_was_not_found_is_not_said_to_be_gone(ended: str) -> None:
         markers=(Marker(kind=EventKind.SESSION, key="k", cutoff=5, expires_in=60.0),),
         search=Search(entries=100_000, ended=ended, oldest=9.0),
     )  # fmt: skip
-    story = concluded(RevocationQuery(iss=ISS, sid="s"), [app], [], now=10.0)
+    story = conclude(RevocationQuery(iss=ISS, sid="s"), [app], [], now=10.0)
     assert story.conclusion is Conclusion.ENDED
     assert "not found" in SENTENCES[story.conclusion]
     assert "no longer holds" not in SENTENCES[story.conclusion]

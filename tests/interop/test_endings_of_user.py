@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import list_all
 from app.sessions.termination.record import Termination
 from backchannel_logout import AppKeys
 from tests.interop import kratos, kratos_dist
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.interop
 
 async def end_all(scene: Scene, user: str, *, refresh_tokens: bool = False) -> list[Termination]:
     """Begin it as the admin API does; returns each session's ending when it is over."""
-    known_at, found = time.time(), await sessions_of(scene.provider, user)
+    known_at, found = time.time(), await list_all(scene.provider, user)
     async with scene.endings.all_of_user(
         scene.provider, user, refresh_tokens=refresh_tokens
     ) as of_user:
@@ -97,7 +97,7 @@ async def test_keycloak_makes_earlier_tokens_void_where_refresh_tokens_end_too(
     async with running(Real(table, shared_redis, tmp_path), give_up=120.0) as scene:
         over = await end_all(scene, user, refresh_tokens=refresh_tokens)
         assert {one.session for one in over} == mine
-        assert await sessions_of(scene.provider, user) == ()
+        assert await list_all(scene.provider, user) == ()
         assert await scene.provider.read(bobs) is not None
     not_before = realm.realm.admin("GET", f"/users/{user}")["notBefore"]
     assert not_before >= before if refresh_tokens else not_before == 0

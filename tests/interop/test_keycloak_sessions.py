@@ -11,7 +11,7 @@ import pytest
 
 from app.config.issuers import IssuerSettings
 from app.sessions.api_client.calls import new_client
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
@@ -112,7 +112,7 @@ async def scene(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 async def test_sessions_are_listed_read_and_ended_one_by_one(scene: Scene) -> None:
     user = scene.realm.user_id("alice")
     one, other, bobs = [await scene.sign_in(login) for login in ("alice", "alice", "bob")]
-    found = {session.id: session for session in await sessions_of(scene.adapter, user)}
+    found = {session.id: session for session in await list_all(scene.adapter, user)}
     assert set(found) == {one, other}
     session = await scene.adapter.read(one, user_id=user)
     assert session == found[one]
@@ -127,7 +127,7 @@ async def test_sessions_are_listed_read_and_ended_one_by_one(scene: Scene) -> No
     left = await scene.adapter.read(one, user_id=user)
     assert has_ended(left, refresh_tokens=True)
     assert not await scene.adapter.end(one)
-    assert [session.id for session in await sessions_of(scene.adapter, user)] == [other]
+    assert [session.id for session in await list_all(scene.adapter, user)] == [other]
     assert await scene.adapter.read(bobs) is not None
 
 
@@ -136,7 +136,7 @@ async def test_what_keycloak_does_not_know_it_says_so_itself(scene: Scene) -> No
     assert await scene.adapter.read(UNKNOWN, user_id=user) is None
     assert await scene.adapter.read(UNKNOWN) is None
     assert not await scene.adapter.end(UNKNOWN, refresh_tokens=True)
-    assert await sessions_of(scene.adapter, NOBODY) == ()
+    assert await list_all(scene.adapter, NOBODY) == ()
     assert await scene.adapter.end_all(NOBODY, refresh_tokens=True) == ()
 
 
@@ -150,7 +150,7 @@ async def test_all_sessions_of_a_user_end_and_the_neighbour_s_survive(
     bobs = await scene.sign_in("bob")
     ended = await scene.adapter.end_all(user, refresh_tokens=refresh_tokens)
     assert {session.id for session in ended} == mine
-    assert await sessions_of(scene.adapter, user) == ()
+    assert await list_all(scene.adapter, user) == ()
     assert await scene.adapter.read(bobs) is not None
 
 
@@ -159,7 +159,7 @@ async def test_an_offline_session_is_listed_and_ends_with_its_refresh_tokens(
 ) -> None:
     user = scene.realm.user_id("alice")
     sid = await scene.sign_in("alice", "openid offline_access")
-    (session,) = await sessions_of(scene.adapter, user)
+    (session,) = await list_all(scene.adapter, user)
     assert (session.id, session.offline) == (sid, True)
     by_id = await scene.adapter.read(sid)
     assert by_id is not None
@@ -174,7 +174,7 @@ async def test_all_but_one_end(scene: Scene) -> None:
     keep, other = await scene.sign_in("alice"), await scene.sign_in("alice")
     ended = await scene.adapter.end_others(user, keep=keep)
     assert [session.id for session in ended] == [other]
-    assert [session.id for session in await sessions_of(scene.adapter, user)] == [keep]
+    assert [session.id for session in await list_all(scene.adapter, user)] == [keep]
 
 
 async def test_an_account_without_roles_is_forbidden_and_nothing_is_gone(scene: Scene) -> None:

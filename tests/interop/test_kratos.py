@@ -8,7 +8,7 @@ import pytest
 
 from app.config.issuers import IssuerSettings
 from app.sessions.api_client.calls import new_client
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.providers.factory import own_sessions, session_provider
 from app.sessions.providers.kratos_whoami import OwnSessions, UserCredential
@@ -59,7 +59,7 @@ async def test_a_session_is_listed_and_read_with_what_kratos_knows(scene: Scene)
     user, neighbour = scene.server.new_user(), scene.server.new_user()
     one = scene.server.log_in(user, "Phone/7")
     scene.server.log_in(neighbour)
-    (listed,) = await sessions_of(scene.adapter, user)
+    (listed,) = await list_all(scene.adapter, user)
     read = await scene.adapter.read(one.id)
     assert read == listed
     assert (read.id, read.user_id, read.issuer) == (one.id, user, scene.server.public_url)
@@ -83,14 +83,14 @@ async def test_a_session_is_deactivated_and_its_neighbours_survive(scene: Scene)
         await scene.own.current(of(one))
     assert caught.value.kind is FaultKind.UNAUTHORIZED
     assert (await scene.own.current(of(other))).id == other.id
-    assert [session.id for session in await sessions_of(scene.adapter, user)] == [other.id]
+    assert [session.id for session in await list_all(scene.adapter, user)] == [other.id]
     assert await scene.adapter.end(one.id)  # once more changes nothing
 
 
 async def test_what_kratos_does_not_know_it_says_so_itself(scene: Scene) -> None:
     assert await scene.adapter.read(NOBODY) is None
     assert not await scene.adapter.end(NOBODY)
-    assert await sessions_of(scene.adapter, NOBODY) == ()
+    assert await list_all(scene.adapter, NOBODY) == ()
     assert await scene.adapter.end_all(NOBODY) == ()
 
 
@@ -132,7 +132,7 @@ async def test_all_but_one_are_deactivated(scene: Scene) -> None:
     keep, other = scene.server.log_in(user), scene.server.log_in(user)
     ended = await scene.adapter.end_others(user, keep=keep.id)
     assert [session.id for session in ended] == [other.id]
-    assert [session.id for session in await sessions_of(scene.adapter, user)] == [keep.id]
+    assert [session.id for session in await list_all(scene.adapter, user)] == [keep.id]
 
 
 async def test_users_see_and_end_their_own_sessions(scene: Scene) -> None:

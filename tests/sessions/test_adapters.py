@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from app.sessions.api_client.path_segment import NotAnId
-from app.sessions.bulk import sessions_of
+from app.sessions.api_client.path_segment import InvalidId
+from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import NOBODY, Stage, staged
@@ -37,7 +37,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
 async def test_the_sessions_of_a_user_are_listed_and_no_neighbour_s(stage: Stage) -> None:
     mine = {stage.api.add(stage.alice), stage.api.add(stage.alice)}
     stage.api.add(stage.bob)
-    found = await sessions_of(stage.adapter, stage.alice)
+    found = await list_all(stage.adapter, stage.alice)
     assert {session.id for session in found} == mine
     assert {session.user_id for session in found} == {stage.alice}
     assert {session.issuer for session in found} == {stage.adapter.issuer}
@@ -46,7 +46,7 @@ async def test_the_sessions_of_a_user_are_listed_and_no_neighbour_s(stage: Stage
 @pytest.mark.slow
 async def test_a_user_who_is_unknown_has_no_sessions(stage: Stage) -> None:
     stage.api.add(stage.bob)
-    assert await sessions_of(stage.adapter, NOBODY) == ()
+    assert await list_all(stage.adapter, NOBODY) == ()
 
 
 async def test_a_session_is_read_with_its_times(stage: Stage) -> None:
@@ -82,7 +82,7 @@ async def test_every_page_is_read(
 ) -> None:
     monkeypatch.setattr(f"app.sessions.providers.{stage.kind}.PAGE_SIZE", 2)
     mine = {stage.api.add(stage.alice) for _ in range(number)}
-    found = await sessions_of(stage.adapter, stage.alice)
+    found = await list_all(stage.adapter, stage.alice)
     assert {session.id for session in found} == mine
     assert len(stage.api.asked("GET")) == (number + 1) // 2
 
@@ -252,7 +252,7 @@ async def test_pages_without_an_end_are_a_fault(stage: Stage) -> None:
         page = Response(200, [one], {"Link": '</x?page_token=again>; rel="next"'})
     stage.api.faults.extend([page] * 60)
     with pytest.raises(ProviderFault) as caught:
-        await sessions_of(stage.adapter, stage.alice)
+        await list_all(stage.adapter, stage.alice)
     assert caught.value.detail == "endless_pages"
 
 
@@ -271,6 +271,6 @@ async def test_a_path_trick_in_an_id_asks_nobody(stage: Stage) -> None:
             stage.adapter.end(trick, refresh_tokens=True),
             stage.adapter.end_all(trick, refresh_tokens=True),
         ):
-            with pytest.raises(NotAnId):
+            with pytest.raises(InvalidId):
                 await act
     assert stage.api.requests == []

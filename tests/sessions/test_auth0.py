@@ -8,7 +8,7 @@ import pytest
 
 from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import Device
-from app.sessions.providers.auth0 import LONGEST
+from app.sessions.providers.auth0 import MAX_LIFETIMES
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import Stage, staged
 from tests.support.api_server import Response
@@ -227,4 +227,4 @@ async def test_a_tenant_that_never_chose_has_auth0_s_defaults(stage: Stage) -> N
 
 async def test_without_the_scope_for_them_the_longest_are_assumed(stage: Stage) -> None:
     stage.api.scopes.discard("read:tenant_settings")
-    assert await stage.adapter.lifetimes() == LONGEST
+    assert await stage.adapter.lifetimes() == MAX_LIFETIMES

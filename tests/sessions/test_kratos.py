@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.sessions.api_client.calls import new_client
-from app.sessions.api_client.path_segment import NotAnId
-from app.sessions.bulk import sessions_of
+from app.sessions.api_client.path_segment import InvalidId
+from app.sessions.bulk import list_all
 from app.sessions.provider_session import Device
 from app.sessions.providers.factory import own_sessions
 from app.sessions.providers.kratos_whoami import NoCredential, OwnSessions, UserCredential
@@ -80,7 +80,7 @@ async def test_all_sessions_of_a_user_are_deleted(stage: Stage) -> None:
 
 async def test_an_id_that_kratos_can_not_have_given_asks_nobody(stage: Stage) -> None:
     for wrong in ("whoami", "AAAAAAAA-0000-4000-8000-000000000001", "1", "a" * 36):
-        with pytest.raises(NotAnId):
+        with pytest.raises(InvalidId):
             await stage.adapter.read(wrong)
     assert stage.api.requests == []
 
@@ -91,7 +91,7 @@ async def test_pages_that_are_found_by_key_are_read_too(
     monkeypatch.setattr("app.sessions.providers.kratos.PAGE_SIZE", 2)
     stage.api.keyset = True
     mine = {stage.api.add(stage.alice) for _ in range(5)}
-    assert {session.id for session in await sessions_of(stage.adapter, stage.alice)} == mine
+    assert {session.id for session in await list_all(stage.adapter, stage.alice)} == mine
 
 
 async def test_of_a_page_s_link_only_the_token_is_believed(stage: Stage) -> None:

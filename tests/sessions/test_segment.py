@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.sessions.api_client.path_segment import LONGEST_ID, NotAnId, segment
+from app.sessions.api_client.path_segment import MAX_ID_LENGTH, InvalidId, path_segment
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from app.sessions.api_client.path_segment import LONGEST_ID, NotAnId, segment
     ],
 )
 def test_an_id_is_encoded_as_one_segment(given: str, encoded: str) -> None:
-    assert segment(given) == encoded
+    assert path_segment(given) == encoded
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_an_id_is_encoded_as_one_segment(given: str, encoded: str) -> None:
         "a\u2028b",
         "\u202eabc",
         "a\ud800b",
-        "x" * (LONGEST_ID + 1),
+        "x" * (MAX_ID_LENGTH + 1),
     ],
 )
 def test_a_trick_in_an_id_is_refused_and_not_repeated(trick: str) -> None:
-    with pytest.raises(NotAnId) as fault:
-        segment(trick)
+    with pytest.raises(InvalidId) as fault:
+        path_segment(trick)
     assert len(trick) < 3 or trick not in str(fault.value)
 
 
-@given(st.text(max_size=LONGEST_ID + 2))
+@given(st.text(max_size=MAX_ID_LENGTH + 2))
 def test_whatever_is_taken_stays_one_segment_of_the_url_that_is_sent(value: str) -> None:
     try:
-        encoded = segment(value)
-    except NotAnId:
+        encoded = path_segment(value)
+    except InvalidId:
         return
     url = httpx.URL(f"https://op.example/api/v2/sessions/{encoded}/revoke")
     path = url.raw_path.decode("ascii")

@@ -12,7 +12,7 @@ import pytest
 
 from app.background import end
 from app.history import Unreadable
-from app.sessions.termination.record import Phase, ending_id, explanation
+from app.sessions.termination.record import Phase, explanation, termination_id
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import (
     ALICE,
@@ -313,7 +313,7 @@ async def test_a_logout_of_the_user_is_evidence_too(scene: Scene) -> None:
 async def test_who_follows_more_than_its_places_takes_over_no_other(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.sessions.termination.terminations.MOST_FOLLOWED", 3)
+    monkeypatch.setattr("app.sessions.termination.terminations.MAX_FOLLOWED", 3)
     scene.api.lag = 600.0
     left = [scene.api.add(ALICE) for _ in range(4)]
     mine = [scene.api.add(ALICE) for _ in range(5)]
@@ -325,7 +325,7 @@ async def test_who_follows_more_than_its_places_takes_over_no_other(
         found = await dying.begin(scene.provider, a_session(scene, one), known_at=time.time())
         scene.look.delete(f"bcl:v1:ending:{found.id}:lease")
     await scene.endings._take_over()
-    assert set(scene.endings._followed) == {ending_id(scene.issuer, one) for one in mine}
+    assert set(scene.endings._followed) == {termination_id(scene.issuer, one) for one in mine}
 
 
 @pytest.mark.slow

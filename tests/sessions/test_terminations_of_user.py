@@ -13,7 +13,7 @@ import pytest
 
 from app.background import end
 from app.history import Unreadable
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import list_all
 from app.sessions.termination.record import Phase, Termination, explanation
 from app.sessions.termination.redis_records import OPEN, OPEN_USERS
 from backchannel_logout import AppKeys, EventKind
@@ -45,7 +45,7 @@ async def begin_all(
 ) -> tuple[Termination, list[Termination]]:
     """As `app.admin.session_service` does it; ``meanwhile`` happens when they have been listed."""
     known_at = time.time()
-    found = await sessions_of(scene.provider, user)
+    found = await list_all(scene.provider, user)
     if meanwhile is not None:
         await meanwhile()
     async with scene.endings.all_of_user(scene.provider, user, **options) as of_user:
@@ -275,7 +275,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 async def test_the_call_is_made_although_sessions_fill_the_places(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.sessions.termination.terminations.MOST_FOLLOWED", 3)
+    monkeypatch.setattr("app.sessions.termination.terminations.MAX_FOLLOWED", 3)
     monkeypatch.setattr("app.sessions.termination.follower.USER_CALL_SECONDS", 3600.0)
     bobs = scene.api.add(BOB)
     of_user, each = await begun_by_one_that_died(scene, 5)

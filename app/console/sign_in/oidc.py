@@ -17,7 +17,7 @@ from urllib.parse import quote_plus, urlencode
 import httpx
 from starlette.requests import Request
 
-from app.audit import person, printable_name
+from app.audit import person_name, printable_name
 from app.config.admin_oidc import AdminOidcSettings
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
@@ -170,7 +170,7 @@ class OidcSignIn:
         name, sub = claims.get("preferred_username") or claims.get("name"), str(claims["sub"])
         name = name if isinstance(name, str) else None
         signed_in = Person(
-            who=person(sub, name), shown=printable_name(name) or sub, iss=self._oidc.issuer,
+            who=person_name(sub, name), shown=printable_name(name) or sub, iss=self._oidc.issuer,
             sub=sub, id_token=token if len(token) <= _LONGEST_HINT else None, members=stored,
         )  # fmt: skip
         if not has(claims, self._oidc.required):

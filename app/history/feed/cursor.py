@@ -1,6 +1,6 @@
 """How far the streams of a feed have been read, as one line that a client can come back with. Pure.
 
-Up to `MOST_SPELLED` streams it holds the last id of each. With more, an id for each would not fit
+Up to `MAX_POSITIONS` streams it holds the last id of each. With more, an id for each would not fit
 into a header, so it holds the ids of those that had something lately, and a time before which
 everything of all streams has been handed out.
 """
@@ -15,7 +15,7 @@ REFUSALS = "!refusals"
 """The name of the refusals in a cursor: no app can have it."""
 
 _UNTIL = "!until"
-MOST_SPELLED = 32
+MAX_POSITIONS = 32
 
 # The highest numbers within a millisecond: no entry has them, but a time that somebody begins from,
 # and one up to which everything was read.
@@ -23,7 +23,7 @@ LAST = 2**64 - 1
 LAST_READ = LAST - 1
 
 # Redis' clock and ours may differ by as much before an entry is left out.
-_CLOCKS_MS = 60_000
+_CLOCK_SKEW_MS = 60_000
 
 
 def just_before(ms: int) -> str:
@@ -59,7 +59,7 @@ class Cursor(dict[str, str]):
     def settle(self, began: float) -> None:
         """Note that everything that was there at this time, in epoch seconds by our clock, has been
         read in every stream."""
-        self.until = int(began * 1000) - _CLOCKS_MS
+        self.until = int(began * 1000) - _CLOCK_SKEW_MS
         self._spelled = {
             name: member
             for name, member in self._spelled.items()
@@ -79,14 +79,14 @@ class Cursor(dict[str, str]):
 
     def __str__(self) -> str:
         """One line of ASCII without blanks, for a ``Last-Event-ID``."""
-        if len(self) <= MOST_SPELLED or self.until is None:
+        if len(self) <= MAX_POSITIONS or self.until is None:
             return json.dumps(self, separators=(",", ":"))
         return "{" + ",".join([*self._spelled.values(), _member(_UNTIL, f"{self.until}-0")]) + "}"
 
     @property
     def is_short(self) -> bool:
         """Whether it spells a few streams only."""
-        return min(len(self), len(self._spelled)) <= MOST_SPELLED
+        return min(len(self), len(self._spelled)) <= MAX_POSITIONS
 
     @classmethod
     def parse(cls, line: str) -> Self:

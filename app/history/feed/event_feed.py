@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from app.history.app_reader import AppReader
 from app.history.audit_stream import REFUSED
 from app.history.feed.cursor import REFUSALS, Cursor, just_before
-from app.history.feed.feed_reader import Live
-from app.history.feed.stream_positions import Item, Look, Positions
+from app.history.feed.feed_reader import FeedReader
+from app.history.feed.stream_positions import FeedItem, Poll, StreamPositions
 from app.history.streams import PAGE
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.event import stream_id
@@ -26,15 +26,15 @@ class Missed:
     app: str
 
 
-OnAway = Callable[[Mapping[str, str]], None]
+OnUnreadable = Callable[[Mapping[str, str]], None]
 """Is told which streams can not be read, and the word for each, whenever that changes."""
 
-Waiting = tuple[str, str, Item | None]
+PendingItem = tuple[str, str, FeedItem | None]
 """An item that is ready, with the app's name and its id; without an item the id of what is before
 the entries that may be missing."""
 
 
-def keys_of_feed(apps: Sequence[str], *, refusals: bool) -> dict[str, str]:
+def feed_keys(apps: Sequence[str], *, refusals: bool) -> dict[str, str]:
     """The streams' keys, by their names in a cursor."""
     keys = {app: AppKeys(app).events for app in apps}
     return keys | {REFUSALS: REFUSED} if refusals else keys
@@ -46,25 +46,25 @@ class Feed:
     ``apps`` are followed, and with ``refusals`` those; from ``cursor`` where it knows the stream,
     else from ``since`` (epoch seconds), else from now. While a stream can not be read the others
     are handed out, and it is tried again; ``on_away`` is told. ``fresh``: ``cursor`` is of this
-    moment. ``fewest``: see `Positions`.
+    moment. ``fewest``: see `StreamPositions`.
     """
 
     def __init__(
         self,
         reading: AppReader,
-        live: Live,
+        live: FeedReader,
         apps: Sequence[str],
         *,
         refusals: bool = True,
         cursor: Mapping[str, str] | None = None,
         since: float | None = None,
-        on_away: OnAway = lambda _: None,
+        on_away: OnUnreadable = lambda _: None,
         fewest: int = PAGE,
         fresh: bool = False,
     ) -> None:
         self._reading = reading
         self._live = live
-        self._keys = keys_of_feed(apps, refusals=refusals)
+        self._keys = feed_keys(apps, refusals=refusals)
         cursor = cursor if isinstance(cursor, Cursor) else Cursor(cursor)
         begins = cursor.begins(self._keys)
         if since is not None:
@@ -78,14 +78,14 @@ class Feed:
         # Streams that the shared reader is ahead of, or whose position may hold no more.
         self._behind = set() if fresh or not begins else set(self._keys)
 
-    async def __aiter__(self) -> AsyncIterator[Item | Missed]:
+    async def __aiter__(self) -> AsyncIterator[FeedItem | Missed]:
         """Never ends by itself."""
         async with aclosing(self.batches()) as batches:
             async for waiting in batches:
                 for item in self.taken(waiting):
                     yield item
 
-    async def batches(self) -> AsyncGenerator[list[Waiting]]:
+    async def batches(self) -> AsyncGenerator[list[PendingItem]]:
         """What is ready, many at once; each is for `taken`, before the next is asked for."""
         follower = self._live.join(self._keys)
         for name, position in self._live.at.items():
@@ -112,18 +112,20 @@ class Feed:
         finally:
             self._live.leave(follower)
 
-    def taken(self, waiting: Sequence[Waiting]) -> Iterator[Item | Missed]:
+    def taken(self, waiting: Sequence[PendingItem]) -> Iterator[FeedItem | Missed]:
         """The items, each once the cursor reaches it."""
         for name, position, item in waiting:
             self.cursor.advance(name, position)
             yield Missed(app=name) if item is None else item
 
-    async def _caught_up(self) -> AsyncGenerator[list[Waiting]]:
+    async def _caught_up(self) -> AsyncGenerator[list[PendingItem]]:
         """Read what the shared reader has read without us, as far as it can be read."""
         names, whole = set(self._behind), self._behind == self._keys.keys()
         keys = {name: self._keys[name] for name in names}
         begins = {name: self.cursor[name] for name in names if name in self.cursor}
-        positions = Positions(self._reading, keys, begins, fewest=self._fewest, hold=self._fresh)
+        positions = StreamPositions(
+            self._reading, keys, begins, fewest=self._fewest, hold=self._fresh
+        )
         self._fresh = False
         full = True
         while full:
@@ -136,10 +138,10 @@ class Feed:
             self._tell(look.faults)
             self._settle(look)
 
-    def _sorted(self, look: Look, behind: set[str]) -> Iterator[Waiting]:
+    def _sorted(self, look: Poll, behind: set[str]) -> Iterator[PendingItem]:
         """What of it is new to us, in the order of time; what may be missing comes first. Notes in
         ``behind`` where the look has begun later than we have read."""
-        found: list[tuple[tuple[int, int], Waiting]] = []
+        found: list[tuple[tuple[int, int], PendingItem]] = []
         for name, new in look.new.items():
             if name in behind:
                 continue
@@ -157,11 +159,11 @@ class Feed:
             for when, entry_id, item in new.entries:
                 if when > at:
                     found.append((when, (name, entry_id, item)))
-        found.sort(key=_when)
+        found.sort(key=_entry_time)
         for _, waiting in found:
             yield waiting
 
-    def _settle(self, look: Look) -> None:
+    def _settle(self, look: Poll) -> None:
         if not (look.full or look.faults or self._behind):
             self.cursor.settle(look.began)
 
@@ -171,5 +173,5 @@ class Feed:
         self._away = dict(faults)
 
 
-def _when(found: tuple[tuple[int, int], Waiting]) -> tuple[int, int]:
+def _entry_time(found: tuple[tuple[int, int], PendingItem]) -> tuple[int, int]:
     return found[0]

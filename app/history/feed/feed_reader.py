@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from app.history.app_reader import AppReader
-from app.history.feed.stream_positions import Look, Positions
+from app.history.feed.stream_positions import Poll, StreamPositions
 from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS
 
@@ -20,10 +20,10 @@ PAUSE = 0.5
 """Seconds between two looks."""
 
 # Between two feeds, as a part of the pause.
-_APART = 1 / 100
+_STAGGER = 1 / 100
 
 # Of a feed that is slower than its streams. It reads what is dropped again for itself.
-_MOST_HELD = 2000
+_MAX_QUEUED = 2000
 
 
 class FeedSubscription:
@@ -32,12 +32,12 @@ class FeedSubscription:
     def __init__(self, keys: Mapping[str, str]) -> None:
         self.keys = keys
         self.overflowed = False
-        self._looks: deque[Look] = deque()
+        self._looks: deque[Poll] = deque()
         self._held = 0
         self._faults: Mapping[str, str] = {}
         self._woken = asyncio.Event()
 
-    def push(self, look: Look) -> bool:
+    def push(self, look: Poll) -> bool:
         """Keep what is new of its streams for `next`. False where nothing is."""
         new = {name: one for name, one in look.new.items() if name in self.keys}
         faults = {name: word for name, word in look.faults.items() if name in self.keys}
@@ -45,15 +45,15 @@ class FeedSubscription:
             return False
         self._faults = faults
         self._held += sum(len(one.entries) for one in new.values())
-        if self._held > _MOST_HELD:
+        if self._held > _MAX_QUEUED:
             self._looks.clear()
             self._held, self.overflowed = 0, True
             new = {}
-        self._looks.append(Look(look.began, new, faults, look.full))
+        self._looks.append(Poll(look.began, new, faults, look.full))
         self._woken.set()
         return True
 
-    async def next(self, within: float | None = None) -> Look | None:
+    async def next(self, within: float | None = None) -> Poll | None:
         """The next look that has anything for it; None where there is none in so many seconds."""
         if not self._looks:
             self._woken.clear()
@@ -67,19 +67,19 @@ class FeedSubscription:
         return look
 
 
-class Live:
-    """Reads while anybody follows. ``fewest``: see `Positions`."""
+class FeedReader:
+    """Reads while anybody follows. ``fewest``: see `StreamPositions`."""
 
     def __init__(self, reading: AppReader, *, fewest: int, pause: float = PAUSE) -> None:
         self._reading = reading
-        self._positions = Positions(reading, {}, fewest=fewest)
+        self._positions = StreamPositions(reading, {}, fewest=fewest)
         self._followers: list[FeedSubscription] = []
         self._task: asyncio.Task[None] | None = None
         self.pause = pause
 
     @property
     def at(self) -> Mapping[str, str]:
-        """How far it has read the streams that are followed; see `Positions`."""
+        """How far it has read the streams that are followed; see `StreamPositions`."""
         return self._positions.at
 
     def join(self, keys: Mapping[str, str]) -> FeedSubscription:
@@ -126,7 +126,7 @@ class Live:
                 if follower.push(look):
                     # One after the other, with requests in between: what thirty feeds do with a
                     # burst takes them some ten milliseconds.
-                    await asyncio.sleep(self.pause * _APART)
+                    await asyncio.sleep(self.pause * _STAGGER)
             if look.full:
                 await asyncio.sleep(0)
             else:

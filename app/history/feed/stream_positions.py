@@ -6,38 +6,38 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.history.app_reader import AppReader, Command, Unreadable, needed
+from app.history.app_reader import AppReader, Command, Unreadable, required
 from app.history.audit_stream import RefusalEntry
 from app.history.feed.cursor import LAST, LAST_READ, REFUSALS, Cursor
 from app.history.records import DeliveredEvent
-from app.history.streams import PAGE, Entry, entries_as_sent
+from app.history.streams import PAGE, Entry, parse_raw_entries
 from backchannel_logout.contract.event import stream_id
 
 # Of all streams together in one look.
-_MOST_ENTRIES = 5000
-_FEWEST = 20
+_MAX_ENTRIES = 5000
+_MIN_COUNT = 20
 
 # Entries whose reading as events holds the event loop for some milliseconds.
-_READ_AT_ONCE = 100
+_DECODED_PER_TURN = 100
 
 # No stream's entries are too old so soon; a reader that was kept waiting for longer looks closely.
-_LATELY_SECONDS = 5.0
+_RECENT_SECONDS = 5.0
 
 # Of a stream that is empty, and of one that somebody has emptied.
 BEGINNING = "0-0"
 
-Item = DeliveredEvent | RefusalEntry
+FeedItem = DeliveredEvent | RefusalEntry
 
-Taken = tuple[tuple[int, int], str, Item]
+PolledEntry = tuple[tuple[int, int], str, FeedItem]
 """An entry: its id, as numbers too, and what it says."""
 
 
 @dataclass(slots=True)
-class New:
+class NewEntries:
     """What is new in one stream: all entries after ``after``, or a page of them."""
 
     after: str
-    entries: list[Taken] = field(default_factory=list)
+    entries: list[PolledEntry] = field(default_factory=list)
     missed: bool = False
     """Entries before these may be missing: the stream was trimmed past the position."""
     lost: bool = False
@@ -45,19 +45,19 @@ class New:
 
 
 @dataclass(slots=True)
-class Look:
+class Poll:
     """What one look has found, by the stream's name, and which could not be read.
 
     ``began`` is epoch seconds by our clock; ``full``: more may be there already.
     """
 
     began: float
-    new: dict[str, New]
+    new: dict[str, NewEntries]
     faults: Mapping[str, str]
     full: bool = False
 
 
-class Positions:
+class StreamPositions:
     """How far each of some streams has been read. ``keys`` are by name; see `Cursor`.
 
     A stream that is cut for its length has ``fewest`` entries left, or more. ``hold``: the
@@ -90,12 +90,12 @@ class Positions:
             self._unchecked.discard(gone)
         self.keys = dict(keys)
 
-    async def look(self) -> Look:
+    async def look(self) -> Poll:
         """What is new since the last look. A stream that cannot be read leaves the others alone.
 
         One that has no position is read from its end on.
         """
-        look = Look(self._clock(), {}, {})
+        look = Poll(self._clock(), {}, {})
         faults = await self._find_ends(look.new)
         names = [name for name in self.keys if name not in faults]
         await self._read_on([name for name in names if name not in look.new], look, faults)
@@ -104,7 +104,7 @@ class Positions:
         look.faults = faults
         return look
 
-    async def _find_ends(self, new: dict[str, New]) -> dict[str, str]:
+    async def _find_ends(self, new: dict[str, NewEntries]) -> dict[str, str]:
         """Begin the streams that have no position, and look whether the others' still hold."""
         unknown = [name for name in self.keys if name not in self.at]
         unchecked = [name for name in self.keys if name in self._unchecked]
@@ -119,20 +119,20 @@ class Positions:
         for name, (newest, *rest) in found.items():
             end = newest[0][0] if newest else BEGINNING
             if not rest:
-                new[name] = New(after=end)
+                new[name] = NewEntries(after=end)
                 self.at[name] = end
                 continue
             self._unchecked.discard(name)
             before = stream_id(self.at[name])
             if before[1] < LAST_READ and stream_id(end) < before:
-                new[name] = New(after=end, lost=True)
+                new[name] = NewEntries(after=end, lost=True)
                 self.at[name] = end
             elif _is_trimmed(self.at[name], rest[0], whole=rest[1] < self._fewest):
-                new[name] = New(after=self.at[name], missed=True)
+                new[name] = NewEntries(after=self.at[name], missed=True)
         return faults
 
-    async def _read_on(self, names: list[str], look: Look, faults: dict[str, str]) -> None:
-        most = max(_FEWEST, min(PAGE, _MOST_ENTRIES // max(1, len(names))))
+    async def _read_on(self, names: list[str], look: Poll, faults: dict[str, str]) -> None:
+        most = max(_MIN_COUNT, min(PAGE, _MAX_ENTRIES // max(1, len(names))))
         missing = [name for name, new in look.new.items() if new.missed]
         found, away = await self._ask(
             {
@@ -151,7 +151,7 @@ class Positions:
             if name not in missing
             and (
                 len(page) >= min(most, self._fewest)
-                or now - self._looked_at.get(name, now) >= _LATELY_SECONDS
+                or now - self._looked_at.get(name, now) >= _RECENT_SECONDS
             )
         ]
         self._looked_at |= dict.fromkeys(found, now)
@@ -163,10 +163,10 @@ class Positions:
             del pages[name]  # read again, and then closely
         faults |= away
         for name, page in pages.items():
-            new = look.new.setdefault(name, New(after=self.at[name]))
+            new = look.new.setdefault(name, NewEntries(after=self.at[name]))
             if name in oldest:
                 new.missed = _is_trimmed(new.after, oldest[name][0], whole=False)
-            new.entries = await _read(name, page)
+            new.entries = await _decode(name, page)
             self.at[name] = page[-1][0]
             look.full = look.full or len(page) >= most
 
@@ -185,24 +185,24 @@ class Positions:
                 if isinstance(answers, Unreadable):
                     raise answers
                 found[name] = [
-                    one if isinstance(one, int) else entries_as_sent(one)
-                    for one in map(needed, answers)
+                    one if isinstance(one, int) else parse_raw_entries(one)
+                    for one in map(required, answers)
                 ]
             except Unreadable as fault:
                 faults[name] = str(fault)
         return found, faults
 
 
-async def _read(name: str, page: Iterable[Entry]) -> list[Taken]:
-    found: list[Taken] = []
+async def _decode(name: str, page: Iterable[Entry]) -> list[PolledEntry]:
+    found: list[PolledEntry] = []
     for entry_id, fields in page:
-        item: Item
+        item: FeedItem
         if name == REFUSALS:
             item = RefusalEntry.from_fields(entry_id, fields)
         else:
             item = DeliveredEvent.read(name, entry_id, fields)
         found.append((stream_id(entry_id), entry_id, item))
-        if len(found) % _READ_AT_ONCE == 0:
+        if len(found) % _DECODED_PER_TURN == 0:
             await asyncio.sleep(0)
     return found
 
@@ -216,13 +216,13 @@ def _is_trimmed(position: str, oldest: list[Entry], *, whole: bool) -> bool:
     return bool(oldest) and stream_id(oldest[0][0]) > at
 
 
-def ends_of(found: Mapping[str, "list[Any] | Unreadable"], keys: Mapping[str, str]) -> Cursor:
+def cursor_at_end(found: Mapping[str, "list[Any] | Unreadable"], keys: Mapping[str, str]) -> Cursor:
     """Where each stream ends, from an ``XREVRANGE`` of each. Raises `Unreadable`."""
     cursor = Cursor()
     for name, key in keys.items():
         answers = found[key]
         if isinstance(answers, Unreadable):
             raise answers
-        newest = entries_as_sent(needed(answers[0]))
+        newest = parse_raw_entries(required(answers[0]))
         cursor.advance(name, newest[0][0] if newest else BEGINNING)
     return cursor

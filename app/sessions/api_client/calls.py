@@ -21,10 +21,10 @@ from app.sessions.session_provider import FaultKind, ProviderFault
 CALL_SECONDS = 5.0
 
 # A hundred sessions of Auth0 have some 100 KiB.
-LARGEST_ANSWER = 2 * 1024 * 1024
+MAX_RESPONSE = 2 * 1024 * 1024
 
 # At once, to one provider: its limits count every call.
-MOST_AT_ONCE = 8
+MAX_CONCURRENT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Authorization(Protocol):
         """The provider answered 401 to these; whether there may be others now."""
 
 
-class NoAccess:
+class StaticAccess:
     """For an API that only our network can reach, or that a token of ours opens for good."""
 
     def __init__(self, token: SecretStr | None = None) -> None:
@@ -90,7 +90,7 @@ class Calls:
         self._access = access
         self._allow_http = allow_http
         self._gate = gate
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._places = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def call(
         self,
@@ -159,7 +159,7 @@ async def send(
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) > LARGEST_ANSWER:
+                if len(body) > MAX_RESPONSE:
                     raise ProviderFault(FaultKind.UNEXPECTED, "too_large")
             return ApiResponse(response.status_code, response.headers, bytes(body))
     except (TimeoutError, httpx.TimeoutException):

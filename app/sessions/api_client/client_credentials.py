@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from app.sessions.api_client.calls import fault_of, send
 from app.sessions.api_client.rate_limit_gate import RateLimitGate
-from app.sessions.api_client.shapes import Shape, read
+from app.sessions.api_client.shapes import Shape, parse
 from app.sessions.session_provider import FaultKind, ProviderFault
 
 # Renewed this long before its end, or a fifth of its life where that is shorter: a call that
@@ -21,10 +21,10 @@ from app.sessions.session_provider import FaultKind, ProviderFault
 RENEW_BEFORE = 60.0
 
 # Where the answer says no lifetime (section 5.1 only recommends it).
-UNKNOWN_LIFE = 300.0
+DEFAULT_LIFETIME = 300.0
 
 # A failed fetch answers for so long: who asks for twenty sessions at once asks once.
-FAILURE_COUNTS_FOR = 1.0
+FAILURE_MAX_AGE = 1.0
 
 
 class _Granted(Shape):
@@ -32,7 +32,7 @@ class _Granted(Shape):
 
     access_token: SecretStr = Field(min_length=1, max_length=16384)
     token_type: str
-    expires_in: float = Field(default=UNKNOWN_LIFE, gt=0, le=366 * 86400)
+    expires_in: float = Field(default=DEFAULT_LIFETIME, gt=0, le=366 * 86400)
 
 
 class ClientCredentials:
@@ -67,7 +67,7 @@ class ClientCredentials:
     async def headers(self) -> Mapping[str, str]:
         """The token, as a header. Raises `ProviderFault`."""
         if self._headers is None or self._monotonic() >= self._renew_at:
-            if self._failed and self._monotonic() - self._failed_at < FAILURE_COUNTS_FOR:
+            if self._failed and self._monotonic() - self._failed_at < FAILURE_MAX_AGE:
                 raise self._failed
             if self._in_flight is None:
                 self._in_flight = asyncio.create_task(self._fetch())
@@ -118,7 +118,7 @@ class ClientCredentials:
             raise ProviderFault(FaultKind.UNAUTHORIZED, f"token_http_{answer.status}")
         if answer.status != 200:
             raise ProviderFault(fault_of(answer.status).kind, f"token_http_{answer.status}")
-        granted = read(_Granted, answer.body, "token_shape")
+        granted = parse(_Granted, answer.body, "token_shape")
         token = granted.access_token.get_secret_value()
         if granted.token_type.lower() != "bearer" or not (token.isascii() and token.isprintable()):
             raise ProviderFault(FaultKind.UNEXPECTED, "token_shape")

@@ -11,11 +11,11 @@ from app.sessions.session_provider import FaultKind, ProviderFault
 UNKNOWN_PAUSE = 5.0
 
 # What it says may be wrong, or its clock; then an hour's pause would be ours to explain.
-SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+MIN_PAUSE, MAX_PAUSE = 1.0, 300.0
 
 # How long a call stands before a closed gate: limits that count by the second open it soon, and
 # an end of ten sessions gets through. Who must wait longer is told for how long.
-LONGEST_WAIT = 2.0
+MAX_WAIT = 2.0
 
 
 class RateLimitGate:
@@ -36,7 +36,7 @@ class RateLimitGate:
     async def wait(self) -> None:
         """Return when the gate is open. Raises `ProviderFault` (limited) when that takes long."""
         opens_at = self._opens_at
-        if self.left() > LONGEST_WAIT:
+        if self.left() > MAX_WAIT:
             raise self.fault()
         # More than once: uvloop counts whole milliseconds, so that a sleep ends up to one early.
         while (left := self.left()) > 0:
@@ -64,7 +64,7 @@ def _pause(headers: Mapping[str, str], now: float) -> float:
     if pause is None:
         reset = _number(headers.get("x-ratelimit-reset", "").strip())
         pause = UNKNOWN_PAUSE if reset is None else reset - now
-    return min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE)
+    return min(max(pause, MIN_PAUSE), MAX_PAUSE)
 
 
 def _retry_after(value: str, now: float) -> float | None:

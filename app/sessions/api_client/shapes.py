@@ -20,7 +20,7 @@ class Shape(BaseModel):
 T = TypeVar("T")
 
 
-def read(kind: type[T], body: bytes, detail: str = "shape") -> T:
+def parse(kind: type[T], body: bytes, detail: str = "shape") -> T:
     """The body, as JSON of this shape. Raises `ProviderFault` (unexpected)."""
     try:
         return TypeAdapter(kind).validate_json(body)
@@ -28,10 +28,10 @@ def read(kind: type[T], body: bytes, detail: str = "shape") -> T:
         raise ProviderFault(FaultKind.UNEXPECTED, detail) from None
 
 
-def is_a(kind: type[T], body: bytes) -> bool:
+def matches(kind: type[T], body: bytes) -> bool:
     """Whether the body is JSON of this shape."""
     try:
-        read(kind, body)
+        parse(kind, body)
     except ProviderFault:
         return False
     return True

@@ -13,17 +13,25 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from app.sessions.api_client.calls import ApiResponse, Calls
-from app.sessions.api_client.path_segment import segment
-from app.sessions.api_client.shapes import Id, Moment, Shape, is_a, read
-from app.sessions.bulk import checked, checked_one, end_each, others_of, sessions_of
-from app.sessions.provider_session import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
+from app.sessions.api_client.path_segment import path_segment
+from app.sessions.api_client.shapes import Id, Moment, Shape, matches, parse
+from app.sessions.bulk import check_id, check_owner, end_each, list_all, list_others
+from app.sessions.provider_session import (
+    UNKNOWN_DEVICE,
+    Device,
+    Lifetimes,
+    ProviderSession,
+    SessionPage,
+)
 from app.sessions.session_provider import FaultKind, ProviderFault
 
 # The largest page that can be asked for.
 PAGE_SIZE = 100
 
 # Of an Enterprise tenant, the only kind that has this API; tenants choose within it.
-LONGEST = Lifetimes(idle=100 * 86400, absolute=365 * 86400, source="Auth0's limits for Enterprise")
+MAX_LIFETIMES = Lifetimes(
+    idle=100 * 86400, absolute=365 * 86400, source="Auth0's limits for Enterprise"
+)
 
 # What a tenant has that never chose: 72 hours idle, 168 in all.
 DEFAULT_IDLE_HOURS, DEFAULT_HOURS = 72.0, 168.0
@@ -39,27 +47,27 @@ class Auth0:
         self.issuer = issuer
         self._calls = calls
 
-    async def list(self, user_id: str, page: str | None = None) -> Page:
+    async def list(self, user_id: str, page: str | None = None) -> SessionPage:
         params = {"take": str(PAGE_SIZE)} | ({} if page is None else {"from": page})
-        path = f"/api/v2/users/{segment(user_id)}/sessions"
+        path = f"/api/v2/users/{path_segment(user_id)}/sessions"
         answer = await self._calls.call("GET", path, expect={200, 404}, params=params)
         if _not_found(answer):
-            return Page(sessions=())
-        found = read(_Sessions, answer.body)
+            return SessionPage(sessions=())
+        found = parse(_Sessions, answer.body)
         sessions = (one.session(self.issuer) for one in found.sessions)
-        return Page(sessions=checked(sessions, user_id=user_id), next=found.next or None)
+        return SessionPage(sessions=check_owner(sessions, user_id=user_id), next=found.next or None)
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
         del user_id  # the id is enough
-        path = f"/api/v2/sessions/{segment(session_id)}"
+        path = f"/api/v2/sessions/{path_segment(session_id)}"
         answer = await self._calls.call("GET", path, expect={200, 404})
         if _not_found(answer):
             return None
-        session = read(_Session, answer.body).session(self.issuer)
-        return checked_one(session, session_id=session_id)
+        session = parse(_Session, answer.body).session(self.issuer)
+        return check_id(session, session_id=session_id)
 
     async def end(self, session_id: str, *, refresh_tokens: bool = False) -> bool:
-        path = f"/api/v2/sessions/{segment(session_id)}"
+        path = f"/api/v2/sessions/{path_segment(session_id)}"
         if refresh_tokens:
             answer = await self._calls.call("POST", f"{path}/revoke", expect=_ACCEPTED)
         else:
@@ -69,18 +77,18 @@ class Auth0:
     async def end_all(
         self, user_id: str, *, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
-        sessions = await sessions_of(self, user_id)
+        sessions = await list_all(self, user_id)
         if refresh_tokens:
             await end_each(self, sessions, refresh_tokens=True)
         # Also what began since the list was read.
-        path = f"/api/v2/users/{segment(user_id)}/sessions"
+        path = f"/api/v2/users/{path_segment(user_id)}/sessions"
         _not_found(await self._calls.call("DELETE", path, expect=_ACCEPTED))
         return sessions
 
     async def end_others(
         self, user_id: str, *, keep: str, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
-        others = await others_of(self, user_id, keep)
+        others = await list_others(self, user_id, keep)
         await end_each(self, others, refresh_tokens=refresh_tokens)
         return others
 
@@ -93,9 +101,9 @@ class Auth0:
             )
         except ProviderFault as fault:
             if fault.kind is FaultKind.FORBIDDEN:
-                return LONGEST
+                return MAX_LIFETIMES
             raise
-        found = read(_TenantSettings, answer.body)
+        found = parse(_TenantSettings, answer.body)
         return Lifetimes(
             idle=3600 * (found.idle_session_lifetime or DEFAULT_IDLE_HOURS),
             absolute=3600 * (found.session_lifetime or DEFAULT_HOURS),
@@ -106,7 +114,7 @@ class Auth0:
 _ACCEPTED = frozenset({200, 202, 204, 404})
 
 
-class _NotFound(Shape):
+class _Auth0NotFound(Shape):
     """Auth0's own 404: that of a proxy, or of another server, says nothing about a session."""
 
     statusCode: Annotated[int, Field(ge=404, le=404)]  # noqa: N815  as it is written there
@@ -115,7 +123,7 @@ class _NotFound(Shape):
 
 def _not_found(answer: ApiResponse) -> bool:
     """Whether Auth0 says that it is not there. Raises `ProviderFault` for another's 404."""
-    if answer.status == 404 and not is_a(_NotFound, answer.body):
+    if answer.status == 404 and not matches(_Auth0NotFound, answer.body):
         raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
     return answer.status == 404
 
@@ -128,7 +136,7 @@ def _plain_time(value: object) -> object:
 _Time = Annotated[Moment, BeforeValidator(_plain_time)]
 
 
-class _Device(Shape):
+class _Auth0Device(Shape):
     initial_user_agent: str | None = None
     initial_ip: str | None = None
     last_user_agent: str | None = None
@@ -139,12 +147,12 @@ class _Client(Shape):
     client_id: str
 
 
-class _Method(Shape):
+class _Auth0Method(Shape):
     name: str
 
 
 class _Authentication(Shape):
-    methods: tuple[_Method, ...] = ()
+    methods: tuple[_Auth0Method, ...] = ()
 
 
 class _Cookie(Shape):
@@ -159,7 +167,7 @@ class _Session(Shape):
     last_interacted_at: _Time = None
     idle_expires_at: _Time = None
     expires_at: _Time = None
-    device: _Device | None = None
+    device: _Auth0Device | None = None
     clients: tuple[_Client, ...] | None = None
     authentication: _Authentication | None = None
     cookie: _Cookie | None = None
@@ -188,7 +196,7 @@ def _persistent(cookie: _Cookie | None) -> bool | None:
     return modes.get(cookie.mode or "") if cookie else None
 
 
-def _devices(device: _Device | None) -> dict[str, Any]:
+def _devices(device: _Auth0Device | None) -> dict[str, Any]:
     if device is None:
         return {"first_device": UNKNOWN_DEVICE, "last_device": UNKNOWN_DEVICE}
     return {

@@ -4,7 +4,7 @@ import httpx
 
 from app.config.issuers import IssuerSettings
 from app.config.session_api import SessionsSettings, realm_in
-from app.sessions.api_client.calls import Authorization, Calls, NoAccess
+from app.sessions.api_client.calls import Authorization, Calls, StaticAccess
 from app.sessions.api_client.client_credentials import ClientCredentials
 from app.sessions.api_client.rate_limit_gate import RateLimitGate
 from app.sessions.providers.auth0 import Auth0
@@ -28,7 +28,7 @@ def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> Sessi
         case "keycloak":
             return _keycloak(issuer, sessions, client)
         case "kratos":
-            access = NoAccess(sessions.the_secret)
+            access = StaticAccess(sessions.the_secret)
             calls = _calls(issuer, client, sessions.admin_url or "", access, RateLimitGate())
             return Kratos(issuer.issuer, calls, lifespan=sessions.lifespan)
 
@@ -40,7 +40,7 @@ def own_sessions(issuer: IssuerSettings, client: httpx.AsyncClient) -> OwnSessio
         return None
     # A gate of its own: what users ask too often must not keep out administrators.
     url = sessions.public_url or issuer.issuer
-    return OwnSessions(issuer.issuer, _calls(issuer, client, url, NoAccess(), RateLimitGate()))
+    return OwnSessions(issuer.issuer, _calls(issuer, client, url, StaticAccess(), RateLimitGate()))
 
 
 def _auth0(issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient) -> Auth0:

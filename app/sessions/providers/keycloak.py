@@ -21,17 +21,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from app.sessions.api_client.calls import ApiResponse, Calls
-from app.sessions.api_client.path_segment import segment
-from app.sessions.api_client.shapes import is_a, read
-from app.sessions.bulk import ROUNDS, checked, others_of
+from app.sessions.api_client.path_segment import path_segment
+from app.sessions.api_client.shapes import matches, parse
+from app.sessions.bulk import ROUNDS, check_owner, list_others
 from app.sessions.lifecycle import with_lifetimes
-from app.sessions.provider_session import Lifetimes, Page, ProviderSession
+from app.sessions.provider_session import Lifetimes, ProviderSession, SessionPage
 from app.sessions.providers.keycloak_shapes import (
     ClientStats,
     Consent,
-    NotFound,
+    KeycloakError,
+    KeycloakSession,
     Realm,
-    SessionShape,
 )
 from app.sessions.session_provider import FaultKind, ProviderFault
 
@@ -61,21 +61,21 @@ class Keycloak:
     ) -> None:
         self.issuer = issuer
         self._calls = calls
-        self._path = f"/admin/realms/{segment(realm)}"
+        self._path = f"/admin/realms/{path_segment(realm)}"
         self._monotonic = monotonic
         self._realm: Realm | None = None
         self._realm_at = float("-inf")
 
-    async def list(self, user_id: str, page: str | None = None) -> Page:
+    async def list(self, user_id: str, page: str | None = None) -> SessionPage:
         """All at once: Keycloak has no pages here."""
         del page
         online = await self._of_user(user_id, "sessions")
         offline = await self._offline_of_user(user_id)
         shown = {session.id: session for session in (*offline, *online)}
-        return Page(sessions=tuple(shown.values()))
+        return SessionPage(sessions=tuple(shown.values()))
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
-        segment(session_id)
+        path_segment(session_id)
         if user_id is None:
             return await self._search(session_id)
         online = await self._of_user(user_id, "sessions")
@@ -83,7 +83,7 @@ class Keycloak:
         return found or _the_one(await self._offline_of_user(user_id), session_id)
 
     async def end(self, session_id: str, *, refresh_tokens: bool = False) -> bool:
-        path = f"{self._path}/sessions/{segment(session_id)}"
+        path = f"{self._path}/sessions/{path_segment(session_id)}"
         kinds = ("false", "true") if refresh_tokens else ("false",)
         ended = False
         for offline in kinds:
@@ -105,14 +105,14 @@ class Keycloak:
             await self._end_each(found, refresh_tokens)
             ended |= {session.id: session for session in found}
         if refresh_tokens:
-            path = f"{self._path}/users/{segment(user_id)}/logout"
+            path = f"{self._path}/users/{path_segment(user_id)}/logout"
             _not_found(await self._calls.call("POST", path, expect={204, 404}))
         return tuple(ended.values())
 
     async def end_others(
         self, user_id: str, *, keep: str, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
-        others = await others_of(self, user_id, keep)
+        others = await list_others(self, user_id, keep)
         await self._end_each(others, refresh_tokens)
         return others
 
@@ -128,22 +128,22 @@ class Keycloak:
             await self.end(session.id, refresh_tokens=refresh_tokens or session.offline)
 
     async def _of_user(self, user_id: str, which: str) -> tuple[ProviderSession, ...]:
-        path = f"{self._path}/users/{segment(user_id)}/{which}"
+        path = f"{self._path}/users/{path_segment(user_id)}/{which}"
         answer = await self._calls.call("GET", path, expect={200, 404})
         if _not_found(answer):
             return ()
-        return checked(await self._sessions(answer, which != "sessions"), user_id=user_id)
+        return check_owner(await self._sessions(answer, which != "sessions"), user_id=user_id)
 
     async def _offline_of_user(self, user_id: str) -> tuple[ProviderSession, ...]:
         """One call for each client that has an offline token of the user; mostly for none."""
-        path = f"{self._path}/users/{segment(user_id)}/consents"
+        path = f"{self._path}/users/{path_segment(user_id)}/consents"
         answer = await self._calls.call("GET", path, expect={200, 404})
         if _not_found(answer):
             return ()
         found: dict[str, ProviderSession] = {}
-        for consent in read(tuple[Consent, ...], answer.body):
+        for consent in parse(tuple[Consent, ...], answer.body):
             for client in consent.offline_clients:
-                of_client = await self._of_user(user_id, f"offline-sessions/{segment(client)}")
+                of_client = await self._of_user(user_id, f"offline-sessions/{path_segment(client)}")
                 found |= {session.id: session for session in of_client}
         return tuple(found.values())
 
@@ -151,11 +151,13 @@ class Keycloak:
         """Through the sessions of every client that has any."""
         path = f"{self._path}/client-session-stats"
         answer = await self._calls.call("GET", path, expect={200})
-        stats = read(tuple[ClientStats, ...], answer.body)
+        stats = parse(tuple[ClientStats, ...], answer.body)
         for offline, which in ((False, "user-sessions"), (True, "offline-sessions")):
             clients = [one.id for one in stats if (one.offline if offline else one.active) > 0]
             for client in clients:
-                async for sessions in self._pages(f"clients/{segment(client)}/{which}", offline):
+                async for sessions in self._pages(
+                    f"clients/{path_segment(client)}/{which}", offline
+                ):
                     if found := _the_one(sessions, session_id):
                         return found
         return None
@@ -174,7 +176,7 @@ class Keycloak:
         raise ProviderFault(FaultKind.UNEXPECTED, "too_many_sessions")
 
     async def _sessions(self, answer: ApiResponse, offline: bool) -> tuple[ProviderSession, ...]:
-        shapes = read(tuple[SessionShape, ...], answer.body)
+        shapes = parse(tuple[KeycloakSession, ...], answer.body)
         if not shapes or offline:
             return tuple(one.session(self.issuer, offline) for one in shapes)
         realm = await self._realm_or_defaults()
@@ -190,7 +192,7 @@ class Keycloak:
         """What the realm says of lifetimes. Without the role it says little, or 403."""
         if self._realm is None or self._monotonic() - self._realm_at > REALM_SECONDS:
             answer = await self._calls.call("GET", self._path, expect={200, 403})
-            self._realm = Realm() if answer.status == 403 else read(Realm, answer.body)
+            self._realm = Realm() if answer.status == 403 else parse(Realm, answer.body)
             self._realm_at = self._monotonic()
         return self._realm
 
@@ -206,6 +208,8 @@ def _not_found(answer: ApiResponse) -> bool:
     """
     if answer.status != 404:
         return False
-    if is_a(NotFound, answer.body) and _ITS_OWN.match(read(NotFound, answer.body).error):
+    if matches(KeycloakError, answer.body) and _ITS_OWN.match(
+        parse(KeycloakError, answer.body).error
+    ):
         return True
     raise ProviderFault(FaultKind.UNEXPECTED, "http_404")

@@ -11,7 +11,7 @@ from app.sessions.provider_session import Device, Lifetimes, ProviderSession
 _LATEST = 3e14
 
 
-class SessionShape(Shape):
+class KeycloakSession(Shape):
     """``UserSessionRepresentation``."""
 
     id: Id
@@ -63,7 +63,7 @@ class ClientStats(Shape):
     offline: int = 0
 
 
-class NotFound(Shape):
+class KeycloakError(Shape):
     """The body of a 404."""
 
     error: str

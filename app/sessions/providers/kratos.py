@@ -18,10 +18,16 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import Field
 
 from app.sessions.api_client.calls import ApiResponse, Calls
-from app.sessions.api_client.path_segment import NotAnId
-from app.sessions.api_client.shapes import Id, Moment, Shape, is_a, read
-from app.sessions.bulk import checked, checked_one, end_each, others_of, sessions_of
-from app.sessions.provider_session import UNKNOWN_DEVICE, Device, Lifetimes, Page, ProviderSession
+from app.sessions.api_client.path_segment import InvalidId
+from app.sessions.api_client.shapes import Id, Moment, Shape, matches, parse
+from app.sessions.bulk import check_id, check_owner, end_each, list_all, list_others
+from app.sessions.provider_session import (
+    UNKNOWN_DEVICE,
+    Device,
+    Lifetimes,
+    ProviderSession,
+    SessionPage,
+)
 from app.sessions.session_provider import FaultKind, ProviderFault
 
 PAGE_SIZE = 250
@@ -47,17 +53,17 @@ class Kratos:
         self._calls = calls
         self._lifespan = lifespan
 
-    async def list(self, user_id: str, page: str | None = None) -> Page:
+    async def list(self, user_id: str, page: str | None = None) -> SessionPage:
         """Those that are active: Kratos keeps the others for as long as nobody cleans up."""
         path = f"/admin/identities/{uuid(user_id)}/sessions"
         params = {"active": "true", **page_parameters(page)}
         answer = await self._calls.call("GET", path, expect={200, 404}, params=params)
         if not_found(answer):
-            return Page(sessions=())
-        found = read(tuple[SessionShape, ...], answer.body)
+            return SessionPage(sessions=())
+        found = parse(tuple[KratosSession, ...], answer.body)
         sessions = (one.session(self.issuer, user_id) for one in found)
         following = next_page(answer.headers, page) if found else None
-        return Page(sessions=checked(sessions, user_id=user_id), next=following)
+        return SessionPage(sessions=check_owner(sessions, user_id=user_id), next=following)
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
         answer = await self._calls.call(
@@ -67,8 +73,8 @@ class Kratos:
         )
         if not_found(answer):
             return None
-        session = read(SessionShape, answer.body).session(self.issuer, user_id)
-        return checked_one(session, session_id=session_id)
+        session = parse(KratosSession, answer.body).session(self.issuer, user_id)
+        return check_id(session, session_id=session_id)
 
     async def end(self, session_id: str, *, refresh_tokens: bool = False) -> bool:
         del refresh_tokens  # Kratos has none
@@ -79,7 +85,7 @@ class Kratos:
         self, user_id: str, *, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
         del refresh_tokens
-        sessions = await sessions_of(self, user_id)
+        sessions = await list_all(self, user_id)
         path = f"/admin/identities/{uuid(user_id)}/sessions"
         # 404 where there is none.
         not_found(await self._calls.call("DELETE", path, expect={204, 404}))
@@ -88,7 +94,7 @@ class Kratos:
     async def end_others(
         self, user_id: str, *, keep: str, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
-        others = await others_of(self, user_id, keep)
+        others = await list_others(self, user_id, keep)
         await end_each(self, others, refresh_tokens=refresh_tokens)
         return others
 
@@ -98,9 +104,9 @@ class Kratos:
 
 
 def uuid(value: str) -> str:
-    """The id, if Kratos can have given it. Raises `NotAnId`."""
+    """The id, if Kratos can have given it. Raises `InvalidId`."""
     if not _UUID.fullmatch(value):
-        raise NotAnId("an id of Kratos is a UUID, in small letters")
+        raise InvalidId("an id of Kratos is a UUID, in small letters")
     return value
 
 
@@ -131,19 +137,19 @@ def next_page(headers: Mapping[str, str], page: str | None) -> str | None:
     return urlencode({"page_token": token}) if token else None
 
 
-class _Error(Shape):
+class _KratosError(Shape):
     code: Annotated[int, Field(ge=404, le=404)]
 
 
-class _NotFound(Shape):
+class _KratosNotFound(Shape):
     """Kratos' own 404: that of a proxy, or of another server, says nothing about a session."""
 
-    error: _Error
+    error: _KratosError
 
 
 def not_found(answer: ApiResponse) -> bool:
     """Whether Kratos says that it is not there. Raises `ProviderFault` for another's 404."""
-    if answer.status == 404 and not is_a(_NotFound, answer.body):
+    if answer.status == 404 and not matches(_KratosNotFound, answer.body):
         raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
     return answer.status == 404
 
@@ -152,7 +158,7 @@ class _Identity(Shape):
     id: Id
 
 
-class _Device(Shape):
+class _KratosDevice(Shape):
     ip_address: str | None = None
     user_agent: str | None = None
 
@@ -166,11 +172,11 @@ def _without_port(address: str | None) -> str | None:
     return found["v6"] or found["v4"] if found else address
 
 
-class _Method(Shape):
+class _KratosMethod(Shape):
     method: str
 
 
-class SessionShape(Shape):
+class KratosSession(Shape):
     """A session as every endpoint of Kratos writes it."""
 
     id: Id
@@ -178,10 +184,10 @@ class SessionShape(Shape):
     expires_at: Moment = None
     authenticated_at: Moment = None
     issued_at: Moment = None
-    authentication_methods: tuple[_Method, ...] | None = None
+    authentication_methods: tuple[_KratosMethod, ...] | None = None
     identity: _Identity | None = None
     """Null until the second factor, where one is required."""
-    devices: tuple[_Device, ...] | None = None
+    devices: tuple[_KratosDevice, ...] | None = None
 
     def session(self, issuer: str, user_id: str | None) -> ProviderSession:
         """``user_id`` is whose it is where it does not say so itself. Raises `ProviderFault`."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from app.sessions.api_client.calls import Calls
-from app.sessions.api_client.shapes import Shape, read
-from app.sessions.bulk import checked
-from app.sessions.provider_session import Page, ProviderSession
-from app.sessions.providers.kratos import SessionShape, next_page, not_found, page_parameters, uuid
+from app.sessions.api_client.shapes import Shape, parse
+from app.sessions.bulk import check_owner
+from app.sessions.provider_session import ProviderSession, SessionPage
+from app.sessions.providers.kratos import KratosSession, next_page, not_found, page_parameters, uuid
 
 
 class NoCredential(ValueError):
@@ -56,9 +56,9 @@ class OwnSessions:
         answer = await self._calls.call(
             "GET", "/sessions/whoami", expect={200}, headers=user.headers()
         )
-        return read(SessionShape, answer.body).session(self.issuer, None)
+        return parse(KratosSession, answer.body).session(self.issuer, None)
 
-    async def others(self, user: UserCredential, page: str | None = None) -> Page:
+    async def others(self, user: UserCredential, page: str | None = None) -> SessionPage:
         """A page of the user's other active sessions."""
         owner = (await self.current(user)).user_id
         answer = await self._calls.call(
@@ -68,10 +68,10 @@ class OwnSessions:
             params=page_parameters(page),
             headers=user.headers(),
         )
-        found = read(tuple[SessionShape, ...], answer.body)
+        found = parse(tuple[KratosSession, ...], answer.body)
         sessions = (one.session(self.issuer, owner) for one in found)
         following = next_page(answer.headers, page) if found else None
-        return Page(sessions=checked(sessions, user_id=owner), next=following)
+        return SessionPage(sessions=check_owner(sessions, user_id=owner), next=following)
 
     async def end(self, user: UserCredential, session_id: str) -> None:
         """Deactivate one of the others. Kratos says nothing about whether there was one.
@@ -89,7 +89,7 @@ class OwnSessions:
     async def end_others(self, user: UserCredential) -> int:
         """Deactivate all others; returns how many, as Kratos counts: also those that had ended."""
         answer = await self._calls.call("DELETE", "/sessions", expect={200}, headers=user.headers())
-        return read(_Count, answer.body).count
+        return parse(_Count, answer.body).count
 
 
 class _Count(Shape):

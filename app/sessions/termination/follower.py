@@ -15,9 +15,9 @@ from app.publish.writer import Writer
 from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
-from app.sessions.termination.evidence import telling
-from app.sessions.termination.record import Phase, Problem, Termination, with_told
-from app.sessions.termination.redis_records import TerminationLog
+from app.sessions.termination.evidence import find_delivery
+from app.sessions.termination.record import Phase, Problem, Termination, with_delivery
+from app.sessions.termination.redis_records import TerminationRecords
 
 log = new_log(__name__)
 
@@ -25,13 +25,13 @@ log = new_log(__name__)
 GIVE_UP_SECONDS = 600.0
 
 # Of a follower that takes over what another one has left for long: it has its own chance.
-_LEAST_SECONDS = 30.0
+_MIN_SECONDS = 30.0
 
 # Between two questions to the provider: most carry it out at once, some within seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 20.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.25, 20.0
 
 # Between two looks at Redis: short while somebody watches, long when it takes its time.
-_FIRST_LOOK, _LONGEST_LOOK = 0.1, 1.0
+_FIRST_POLL, _MAX_POLL = 0.1, 1.0
 
 # The session of a user whose sessions end with one call is asked for by itself when nobody has made
 # that call for so long.
@@ -49,7 +49,7 @@ class FollowerContext:
     """What a follower works with. Lengths of time are seconds."""
 
     reading: AppReader
-    notes: TerminationLog
+    notes: TerminationRecords
     writer: Writer
     provider: SessionProvider
     issuer: IssuerSettings
@@ -72,11 +72,11 @@ class Follower:
         self.ending = ending
         self._world = world
         now = world.clock()
-        least = min(_LEAST_SECONDS, world.give_up)
+        least = min(_MIN_SECONDS, world.give_up)
         self._until = max(ending.began_at + world.give_up, now + least)
         self._pause = _FIRST_PAUSE
         self._next_question = now
-        self._look = _FIRST_LOOK
+        self._look = _FIRST_POLL
         self._unavailable_before = world.unavailable()
         self._redis_was_away = False
 
@@ -84,7 +84,7 @@ class Follower:
         """Return when it is over."""
         while not await self._stepped():
             await asyncio.sleep(self._look)
-            self._look = min(self._look * 1.3, _LONGEST_LOOK)
+            self._look = min(self._look * 1.3, _MAX_POLL)
         return self.ending
 
     async def _stepped(self) -> bool:
@@ -96,7 +96,7 @@ class Follower:
         except Exception:
             # It is tried again, up to the same bound.
             log.exception("ending", outcome="failed", error="internal")
-            self._look = _LONGEST_PAUSE
+            self._look = _MAX_PAUSE
         with contextlib.suppress(Unreadable):
             if self.ending.gone_at is not None and not self.ending.untold:
                 return await self._finish(Phase.CONFIRMED)
@@ -186,13 +186,13 @@ class Follower:
         """It has no answer: nothing is known of the session, and it is asked again."""
         if fault.kind is FaultKind.UNAUTHORIZED or fault.kind is FaultKind.FORBIDDEN:
             # Somebody has to mend that; asking often would only lock the credentials.
-            self._pause = max(self._pause, _LONGEST_PAUSE / 4)
+            self._pause = max(self._pause, _MAX_PAUSE / 4)
         await self._note_trouble(fault.kind.value, fault.detail)
         self._wait_for_provider(fault.retry_after or 0.0)
 
     def _wait_for_provider(self, at_least: float) -> None:
         self._next_question = self._world.clock() + max(self._pause, at_least)
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        self._pause = min(self._pause * 2, _MAX_PAUSE)
 
     def _waited_for_tokens(self) -> bool:
         """Whether a logout token, where one is expected, would be there by now."""
@@ -206,12 +206,12 @@ class Follower:
     async def _look_at_apps(self) -> None:
         world = self._world
         for app in self.ending.untold:
-            found = await telling(
+            found = await find_delivery(
                 world.reading, app, self.ending, world.issuer.names, world.issuer.leeway
             )
             if found is not None:
                 await world.notes.note_told(self.ending.id, app, found)
-                self.ending = with_told(self.ending, app, found)
+                self.ending = with_delivery(self.ending, app, found)
 
     async def _write(self) -> None:
         """Tell the apps ourselves: the provider has said that the session is gone."""

@@ -103,8 +103,8 @@ class Termination:
     @property
     def id(self) -> str:
         if self.of_user:
-            return user_ending_id(self.issuer, self.user, self.began_at)
-        return ending_id(self.issuer, self.session)
+            return user_termination_id(self.issuer, self.user, self.began_at)
+        return termination_id(self.issuer, self.session)
 
     @property
     def of_user(self) -> bool:
@@ -207,30 +207,30 @@ class Termination:
                 outcome=Phase(texts["outcome"]) if "outcome" in texts else None,
                 trouble=Problem(**json.loads(texts["trouble"])) if "trouble" in texts else None,
                 told={
-                    name.removeprefix(TOLD): AppDelivery(**json.loads(value))
+                    name.removeprefix(DELIVERY_PREFIX): AppDelivery(**json.loads(value))
                     for name, value in texts.items()
-                    if name.startswith(TOLD)
+                    if name.startswith(DELIVERY_PREFIX)
                 },
             )
         except (ValueError, TypeError, KeyError):
             return None
 
 
-TOLD = "told:"
+DELIVERY_PREFIX = "told:"
 """What a field of the hash begins with that says how an app was told; its name follows."""
 
 
-def ending_id(issuer: str, session: str) -> str:
+def termination_id(issuer: str, session: str) -> str:
     """One for each session, so that whoever ends it twice, or two at once, means the same one."""
     return digest(issuer, session)
 
 
-def user_ending_id(issuer: str, user: str, began_at: float) -> str:
+def user_termination_id(issuer: str, user: str, began_at: float) -> str:
     """One for each request: a session that began after an earlier request was not part of it."""
     return digest(issuer, f"{began_at!r}\n{user}")
 
 
-def with_told(ending: Termination, app: str, telling: AppDelivery) -> Termination:
+def with_delivery(ending: Termination, app: str, telling: AppDelivery) -> Termination:
     """The ending, of which one more app knows."""
     return replace(ending, told={**ending.told, app: telling})
 

@@ -19,8 +19,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.history.app_reader import AppReader, Unreadable, needed
-from app.sessions.termination.record import TOLD, AppDelivery, Problem, Termination
+from app.history.app_reader import AppReader, Unreadable, required
+from app.sessions.termination.record import DELIVERY_PREFIX, AppDelivery, Problem, Termination
 from backchannel_logout.contract.keys import VERSION, digest
 
 PREFIX = f"bcl:v{VERSION}:ending:"
@@ -56,7 +56,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 
-class TerminationLog:
+class TerminationRecords:
     """Every method raises `app.history.Unreadable` when Redis does not do it. ``me`` is the name
     of this process among those that follow."""
 
@@ -117,12 +117,12 @@ class TerminationLog:
         # Where Redis has lost the rest of it meanwhile, this must not stay for ever.
         expire = ("EXPIRE", key, LIFE_SECONDS)
         for answer in await self._reading.of_key(key, [*commands, expire]):
-            needed(answer)
+            required(answer)
 
     async def note_told(self, ending_id: str, app: str, telling: AppDelivery) -> None:
         """How an app was told."""
         value = json.dumps(dataclasses.asdict(telling))
-        await self.note(ending_id, **{TOLD + app: value})
+        await self.note(ending_id, **{DELIVERY_PREFIX + app: value})
 
     async def note_trouble(self, ending_id: str, trouble: Problem | None) -> None:
         """What is in the way now; None: nothing any more."""
@@ -171,7 +171,7 @@ class TerminationLog:
 
     async def _ask(self, key: str, *command: str | int) -> Any:
         (answer,) = await self._reading.of_key(key, [command])
-        return needed(answer)
+        return required(answer)
 
 
 def _open(of_user: bool) -> str:

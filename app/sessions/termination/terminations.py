@@ -19,10 +19,10 @@ from app.log import new_log
 from app.publish.writer import Writer
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SessionProvider
-from app.sessions.termination.evidence import newest_id
+from app.sessions.termination.evidence import newest_event_id
 from app.sessions.termination.follower import GIVE_UP_SECONDS, Follower, FollowerContext
-from app.sessions.termination.record import Termination, ending_id
-from app.sessions.termination.redis_records import LEASE_SECONDS, TerminationLog
+from app.sessions.termination.record import Termination, termination_id
+from app.sessions.termination.redis_records import LEASE_SECONDS, TerminationRecords
 from app.sessions.termination.user_follower import UserFollower
 
 log = new_log(__name__)
@@ -33,7 +33,7 @@ _SCAN_SECONDS = 2.0
 # Followed by one process at once, of each kind: the sessions of a user wait for the call for all of
 # them, so they must not take its place. The others wait for a place, in Redis. Each looks at Redis
 # a few times in its first seconds.
-MOST_FOLLOWED = 200
+MAX_FOLLOWED = 200
 
 
 class Terminations:
@@ -57,7 +57,7 @@ class Terminations:
     ) -> None:
         self.confirm_within = confirm_within
         self._reading = reading
-        self._notes = TerminationLog(reading, me)
+        self._notes = TerminationRecords(reading, me)
         self._providers = providers
         self._issuers = issuers
         self._writer = writer
@@ -169,7 +169,7 @@ class Terminations:
     async def find(self, issuer: str, session_id: str) -> Termination | None:
         """The ending of a session, under way or over; None where there is none, or it was days
         ago. Raises `Unreadable`."""
-        return await self._notes.load(ending_id(issuer, session_id))
+        return await self._notes.load(termination_id(issuer, session_id))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -251,7 +251,7 @@ class Terminations:
         waiting = [one for one in not_over if one not in self._followed]
         random.shuffle(waiting)  # several processes, each its own
         # What begins here is followed at once, so there may be more already.
-        places = max(MOST_FOLLOWED - (len(not_over) - len(waiting)), 0)
+        places = max(MAX_FOLLOWED - (len(not_over) - len(waiting)), 0)
         for one in waiting[:places]:
             if one in self._followed or not await self._notes.take(one):
                 continue
@@ -276,7 +276,7 @@ class Terminations:
         why: str | None,
     ) -> Termination:
         issuer = self._issuers[session.issuer]
-        apps, told = concerned(issuer, session)
+        apps, told = affected_apps(issuer, session)
         now = round(self._clock(), 3)
         return Termination(
             issuer=session.issuer,
@@ -295,7 +295,7 @@ class Terminations:
         )
 
     async def _positions(self, apps: Sequence[str]) -> dict[str, str]:
-        newest = await asyncio.gather(*(newest_id(self._reading, app) for app in apps))
+        newest = await asyncio.gather(*(newest_event_id(self._reading, app) for app in apps))
         return dict(zip(apps, newest, strict=True))
 
 
@@ -306,7 +306,7 @@ def _used_at(session: ProviderSession, *, at_most: float) -> float | None:
     return None if newest is None else min(newest, at_most)
 
 
-def concerned(issuer: IssuerSettings, session: ProviderSession) -> tuple[Sequence[str], bool]:
+def affected_apps(issuer: IssuerSettings, session: ProviderSession) -> tuple[Sequence[str], bool]:
     """The apps in which the session may be, and whether the provider will tell them.
 
     Those of the clients that it was used for, where the provider says which. Where none of them

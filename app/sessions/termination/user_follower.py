@@ -6,7 +6,7 @@ taken the call: with a provider that tells the apps nothing (Kratos) it would li
 after that moment lives.
 """
 
-from app.sessions.bulk import sessions_of
+from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import ProviderFault
@@ -30,7 +30,7 @@ class UserFollower(Follower):
                     ending.user, refresh_tokens=ending.refresh_tokens
                 )
             else:
-                listed = await sessions_of(world.provider, ending.user)
+                listed = await list_all(world.provider, ending.user)
         except ProviderFault as fault:
             await self._note_fault(fault)
             return
