@@ -1,4 +1,4 @@
-"""Tables and plots: between their markers, and nothing else of a page is touched."""
+"""The report replaces the tables between their markers and nothing else of a page."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,7 +7,7 @@ import pytest
 
 from bench.figures import percentile, spread, table
 from bench.plot import bars, stack
-from bench.report import ROOT, Claim, Result, between, claims_table, save, saved, sentence
+from bench.report import ROOT, Claim, Result, between, claims_table, save, saved, summary
 
 PAGE = "above\n<!-- bench:storm -->\nold\n<!-- /bench:storm -->\nbelow\n"
 
@@ -21,32 +21,31 @@ def test_a_table_is_written_between_its_markers_and_nowhere_else() -> None:
 @pytest.mark.parametrize(
     "page",
     ["above", PAGE + PAGE, "<!-- /bench:storm --><!-- bench:storm -->"],
-    ids=["none", "twice", "turned round"],
+    ids=["none", "twice", "reversed"],
 )
 def test_a_page_without_its_markers_is_left_alone(page: str) -> None:
     with pytest.raises(ValueError, match="bench:storm"):
         between(page, "storm", "new")
 
 
-def test_the_page_and_the_readme_have_a_place_for_every_result() -> None:
+def test_the_page_has_a_place_for_every_result() -> None:
     page = (ROOT / "docs/performance.md").read_text()
-    for part in ("claims", "throughput", "algorithms", "latency", "workers", "storm",
+    for part in ("summary", "claims", "throughput", "algorithms", "latency", "workers", "storm",
                  "memory", "startup", "growth", "guard", "near_cache", "told", "catch_up",
                  "tails"):  # fmt: skip
-        assert between(page, part, "found") != page
-    assert "found" in between((ROOT / "README.md").read_text(), "sentence", "found")
+        assert between(page, part, "new") != page
 
 
 def test_a_result_is_kept_for_a_later_report(tmp_path: Path) -> None:
     claim = Claim("lost", "0", "0", held=True)
     save("storm", Result("| table |", [claim], {"rate": 1.5}), 0.07, tmp_path)
-    found = saved(tmp_path)["storm"]
-    assert (found.claims, found.facts) == ([claim], {"rate": 1.5})
-    assert found.table.startswith("| table |\n\n*")
-    assert "Others took 7% of the cores meanwhile." in found.table
+    result = saved(tmp_path)["storm"]
+    assert (result.claims, result.facts) == ([claim], {"rate": 1.5})
+    assert result.table.startswith("| table |\n\n*")
+    assert "Other processes used 7% of the cores." in result.table
 
 
-def test_a_claim_that_does_not_hold_is_told() -> None:
+def test_a_claim_that_does_not_hold_is_reported() -> None:
     claims = [
         Claim("lost", "0", "3", held=False),
         Claim("workers", "2", "no setting", held=None),
@@ -58,7 +57,7 @@ def test_a_claim_that_does_not_hold_is_told() -> None:
     ]
 
 
-def test_what_was_not_measured_here_stays_until_all_of_it_is() -> None:
+def test_rows_of_parts_that_did_not_run_stay_until_every_part_has_run() -> None:
     before = claims_table({"memory": Result("", [Claim("bytes", "9", "8", held=True)]),
                            "storm": Result("", [Claim("lost", "0", "3", held=False)])},
                           ["memory", "storm"])  # fmt: skip
@@ -80,11 +79,11 @@ def test_plots_are_valid_and_name_every_value() -> None:
         assert {"a<b", "c"} <= set(texts)
 
 
-def test_the_readme_says_what_was_measured() -> None:
+def test_the_summary_states_what_was_measured() -> None:
     facts = {"rates": {"receiver": 5123.4}, "ratios": {"a peer": 3.14, "ceiling": 0.76}}
-    told = " ".join(sentence(facts).split())
-    assert "5,123 logouts a second: 3.1 times a peer, 0.76 times the ceiling" in told
-    assert max(map(len, sentence(facts).splitlines())) <= 100
+    text = " ".join(summary(facts).split())
+    assert "5,123 logouts a second: 3.1 times a peer, 0.76 times the ceiling" in text
+    assert max(map(len, summary(facts).splitlines())) <= 100
 
 
 def test_figures() -> None:
