@@ -111,13 +111,13 @@ async def _replay_here(settings: Settings, file: Path) -> tuple[int, int]:
     link = RedisTopology(connect(settings.redis_url.get_secret_value()))
     journal = Journal(file, max_bytes=settings.journal_max_bytes)
     accepted = AckLog(
-        copy_of(file), window=settings.recovery_window, most_bytes=settings.recovery_max_bytes
+        copy_of(file), window=settings.recovery_window, max_bytes=settings.recovery_max_bytes
     )
     try:
         await journal.open()
         accepted.open()
         await journal.put_back()
-        await replay(journal, new_store(settings, link), accepted.remember)
+        await replay(journal, new_store(settings, link), accepted.add)
         return journal.depth.waiting, journal.depth.set_aside
     finally:
         accepted.close()

@@ -1,8 +1,9 @@
-"""A revocation as a line of bytes that can be trusted again later, or found in a damaged file.
+"""Checked records: the lines of the journal and of the copy.
 
     bcl1:<length>:<CRC-32 in hex>:<JSON>
 
-The head makes a record recognizable among other bytes, the sum says whether it is whole.
+The head makes a record recognizable among other bytes; the checksum shows that it is whole. So a
+damaged file still yields every record that was not hit.
 """
 
 import json
@@ -22,27 +23,36 @@ _HEAD = re.compile(rb"bcl1:(\d{1,7}):([0-9a-f]{8}):")
 
 
 class DamagedRecord(ValueError):
-    """These bytes are no whole record."""
+    """The bytes are not one whole record, or not one of this release."""
 
 
-def encode(revocation: Revocation) -> bytes:
-    """The record of a revocation."""
+def encode(revocation: Revocation, *, key: str | None = None) -> bytes:
+    """Encode a revocation; ``key`` identifies it in the journal."""
     once = revocation.once
-    # Not in ASCII: short enough for one page of the journal, whatever the claims are.
     message = "null"
     if once is not None:
         jti, sid, sub, until = once
         message = spelled(until)
         if (jti, sid, sub) != (revocation.jti, revocation.sid, revocation.sub):
             message = f"[{encode_basestring(jti)},{_text(sid)},{_text(sub)},{message}]"
-    body = f'{{"event":{revocation.json}{_shared(revocation.heading)}{message}}}'.encode(
-        "utf-8", "surrogatepass"
+    named = "" if key is None else f'"key":"{key}",'
+    return _framed(
+        f'{{{named}"event":{revocation.json}{_shared(revocation.heading)}{message}}}'.encode(
+            "utf-8", "surrogatepass"
+        )
     )
+
+
+def encode_members(members: dict[str, Any]) -> bytes:
+    """Encode a record that holds something else than a revocation."""
+    return _framed(to_json(members).encode())
+
+
+def _framed(body: bytes) -> bytes:
     return b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body)
 
 
 def _text(value: str | None) -> str:
-    """A string as `to_json` spells it, without the encoder that it makes at each call."""
     return "null" if value is None else encode_basestring(value)
 
 
@@ -51,8 +61,8 @@ def _shared(heading: Heading) -> str:
     return f',"names":{to_json(heading.issuer_names)},"life":{heading.life},"once":'
 
 
-def decode(record: bytes) -> Revocation:
-    """The revocation of a record. Raises `DamagedRecord`."""
+def members_of(record: bytes) -> dict[str, Any]:
+    """Return the JSON object of a record. Raises `DamagedRecord`."""
     head = _HEAD.match(record)
     if head is None:
         raise DamagedRecord("no head")
@@ -61,6 +71,16 @@ def decode(record: bytes) -> Revocation:
         raise DamagedRecord("not whole")
     try:
         members = json.loads(body)
+    except ValueError:
+        members = None
+    if not isinstance(members, dict):
+        raise DamagedRecord("of another release")
+    return members
+
+
+def revocation_of(members: dict[str, Any]) -> Revocation:
+    """Return the revocation that a record's members describe. Raises `DamagedRecord`."""
+    try:
         event = Event.from_json(json.dumps(members["event"]))
         return Revocation.of(
             event,
@@ -72,15 +92,20 @@ def decode(record: bytes) -> Revocation:
         raise DamagedRecord("of another release") from None
 
 
-def _once(spelled_: list[Any] | float | None, event: Event) -> Once | None:
-    """A number where the message names whom the event does, as it mostly is."""
-    if isinstance(spelled_, int | float):
-        return Once(event.jti or "", event.sid, event.sub, spelled_)
-    return None if spelled_ is None else Once(*spelled_)
+def decode(record: bytes) -> Revocation:
+    """Return the revocation of a record. Raises `DamagedRecord`."""
+    return revocation_of(members_of(record))
+
+
+def _once(encoded: list[Any] | float | None, event: Event) -> Once | None:
+    # A number alone: the message names the same session and user as the event, as most do.
+    if isinstance(encoded, int | float):
+        return Once(event.jti or "", event.sid, event.sub, encoded)
+    return None if encoded is None else Once(*encoded)
 
 
 def records_in(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """Every whole record among these bytes, whatever else they hold."""
+    """Yield every whole record among these bytes, whatever else they contain."""
     for head in _HEAD.finditer(data):
         end = head.end() + int(head[1])
         body = data[head.end() : end]

@@ -124,7 +124,7 @@ class Recovery:
 
     async def _compare_all(self) -> None:
         changes = self._changes
-        lately = self._accepted.since(LATELY_SECONDS, at_least=LATELY_BYTES)
+        lately = self._accepted.since(LATELY_SECONDS, min_bytes=LATELY_BYTES)
         await self._compare(lately, None)
         if self._lost:
             # An alarm: with an append-only file and a replica that keeps up, nothing is lost.

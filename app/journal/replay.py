@@ -93,7 +93,7 @@ class Replay:
 
     async def _replay(self, down: Callable[[str], bool] = lambda _: False) -> bool:
         journal, store, accepted = self._journal, self._store, self._accepted
-        return await replay(journal, store, accepted.remember, down, self._on_written)
+        return await replay(journal, store, accepted.add, down, self._on_written)
 
     async def drain(self, seconds: float) -> None:
         """Before the end: replay for at most so long, then say what remains."""

@@ -68,7 +68,7 @@ class Publisher:
         self._accepted = AckLog(
             copy_of(own) if own else None,
             window=settings.recovery_window,
-            most_bytes=settings.recovery_max_bytes,
+            max_bytes=settings.recovery_max_bytes,
             clock=clock,
         )
         self._recovery = Recovery(

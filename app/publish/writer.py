@@ -145,7 +145,7 @@ class Writer:
             self._quota.give_back(revocation.app)
         self._watch.level_error = None
         # Also what was there: whose write it was may not have had the answer.
-        self._accepted.remember(revocation)
+        self._accepted.add(revocation)
         self._on_written(revocation, answer)
         return Written.ACCEPTED if answer else Written.REPEATED
 

@@ -32,12 +32,12 @@ def clocks() -> Clocks:
 
 
 def at(
-    directory: Path | None, clocks: Clocks, *, window: float = 3600, most_bytes: int = 1 << 24
+    directory: Path | None, clocks: Clocks, *, window: float = 3600, max_bytes: int = 1 << 24
 ) -> AckLog:
     copy = AckLog(
         directory,
         window=window,
-        most_bytes=most_bytes,
+        max_bytes=max_bytes,
         clock=lambda: clocks.wall,
         monotonic=lambda: clocks.steady,
     )
@@ -63,7 +63,7 @@ def sids(copy: AckLog, after: int = 0) -> list[str | None]:
 
 def note(copy: AckLog, *numbers: int) -> None:
     for n in numbers:
-        copy.remember(numbered(n))
+        copy.add(numbered(n))
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
@@ -109,18 +109,18 @@ def test_what_was_noted_outlives_a_process_that_is_killed_at_once(tmp_path: Path
         "import os, sys, signal; from pathlib import Path\n"
         "from app.journal.ack_log import AckLog\n"
         "from tests.support.revocations import numbered\n"
-        "copy = AckLog(Path(sys.argv[1]), window=3600, most_bytes=1 << 24); copy.open()\n"
-        "for n in range(50): copy.remember(numbered(n))\n"
+        "copy = AckLog(Path(sys.argv[1]), window=3600, max_bytes=1 << 24); copy.open()\n"
+        "for n in range(50): copy.add(numbered(n))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "copy")], cwd=ROOT, check=False, timeout=60
     )
     assert ended.returncode == -signal.SIGKILL
-    copy = AckLog(tmp_path / "copy", window=3600, most_bytes=1 << 24)
+    copy = AckLog(tmp_path / "copy", window=3600, max_bytes=1 << 24)
     copy.open()
     assert sids(copy) == named(range(50))
-    assert sids(copy, after=copy.since(360, at_least=0)) == named(range(50))
+    assert sids(copy, after=copy.since(360, min_bytes=0)) == named(range(50))
     copy.close()
 
 
@@ -133,13 +133,13 @@ def test_lately_is_of_the_monotonic_clock_and_no_setting_of_the_wall_clock_moves
     clocks.pass_by(100)
     for hours in (1, -2):
         clocks.wall += hours * 3600
-        assert sids(copy, after=copy.since(360, at_least=0)) == ["s3"]
+        assert sids(copy, after=copy.since(360, min_bytes=0)) == ["s3"]
     note(copy, 4)
-    assert sids(copy, after=copy.since(360, at_least=0)) == ["s3", "s4"]
-    assert sids(copy, after=copy.since(360, at_least=10**6)) == ["s1", "s2", "s3", "s4"]
+    assert sids(copy, after=copy.since(360, min_bytes=0)) == ["s3", "s4"]
+    assert sids(copy, after=copy.since(360, min_bytes=10**6)) == ["s1", "s2", "s3", "s4"]
     clocks.pass_by(9999)
-    assert sids(copy, after=copy.since(360, at_least=0)) == []
-    assert sids(copy, after=copy.since(360, at_least=1)) == ["s4"]
+    assert sids(copy, after=copy.since(360, min_bytes=0)) == []
+    assert sids(copy, after=copy.since(360, min_bytes=1)) == ["s4"]
 
 
 def test_after_a_restart_the_files_dates_say_what_was_lately(
@@ -154,7 +154,7 @@ def test_after_a_restart_the_files_dates_say_what_was_lately(
         os.utime(file, (clocks.wall - age, clocks.wall - age))
     clocks.steady = 5.0
     copy = at(tmp_path / "copy", clocks)
-    assert sids(copy, after=copy.since(360, at_least=0)) == ["s2"]
+    assert sids(copy, after=copy.since(360, min_bytes=0)) == ["s2"]
     note(copy, 3)
     assert sids(copy) == ["s1", "s2", "s3"]
     copy.close()
@@ -174,7 +174,7 @@ def test_what_is_older_than_the_window_is_forgotten(tmp_path: Path, clocks: Cloc
 def test_it_is_bounded_in_bytes_and_the_newest_stay(
     tmp_path: Path, clocks: Clocks, *, kept: bool
 ) -> None:
-    copy = at(tmp_path / "copy" if kept else None, clocks, most_bytes=1 << 20)
+    copy = at(tmp_path / "copy" if kept else None, clocks, max_bytes=1 << 20)
     note(copy, *range(6000))
     left = sids(copy)
     assert left[-1] == "s5999"
@@ -184,8 +184,8 @@ def test_it_is_bounded_in_bytes_and_the_newest_stay(
 
 
 def test_in_memory_it_is_bounded_whatever_the_settings_say(clocks: Clocks) -> None:
-    copy = at(None, clocks, window=86400, most_bytes=1 << 40)
-    assert copy._most == IN_MEMORY_BYTES
+    copy = at(None, clocks, window=86400, max_bytes=1 << 40)
+    assert copy._max_bytes == IN_MEMORY_BYTES
     note(copy, 1)
     clocks.pass_by(601)
     note(copy, 2)

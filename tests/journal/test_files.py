@@ -62,7 +62,7 @@ class Process:
     def __init__(self, path: Path, *, max_bytes: int = ROOM) -> None:
         self.files = JournalFiles(path)
         self.journal = Journal(self.files.claim(), max_bytes=max_bytes)
-        self.accepted = AckLog(copy_of(self.files.own), window=3600, most_bytes=1 << 24)
+        self.accepted = AckLog(copy_of(self.files.own), window=3600, max_bytes=1 << 24)
 
     async def open(self) -> "Process":
         await self.journal.open()
@@ -127,7 +127,7 @@ async def orphan(path: Path, entries: int) -> None:
     for n in range(entries):
         await second.journal.append(numbered(n))
     await second.journal.append(numbered(100), refused="WRONGTYPE")
-    second.accepted.remember(numbered(200))
+    second.accepted.add(numbered(200))
     await second.close()
     await first.close()
 

@@ -16,7 +16,7 @@ from tests.support.receiver import ROOT
 PRELUDE = """
 import asyncio, os, sys
 from pathlib import Path
-from app.journal.ack_log import Accepted
+from app.journal.ack_log import AckLog
 from app.journal.journal import Journal
 from app.journal.append import JournalFault
 from tests.support.revocations import numbered
@@ -93,20 +93,20 @@ async def main():
 
 COPY = """
 def opened():
-    copy = Accepted(disk / "copy", window=3600, most_bytes=1 << 30)
+    copy = AckLog(disk / "copy", window=3600, max_bytes=1 << 30)
     copy.open()
     return copy
 
 async def main():
     copy = opened()
     for n in range(500):
-        copy.remember(numbered(n))
+        copy.add(numbered(n))
     fill()
     for n in range(500, 20_000):
-        copy.remember(numbered(n))
+        copy.add(numbered(n))
     (disk / "others").unlink()
     for n in range(20_000, 20_500):
-        copy.remember(numbered(n))
+        copy.add(numbered(n))
     copy.close()
     again, after, found = opened(), 0, []
     while entries := again.read(after=after, limit=1000):

@@ -42,7 +42,7 @@ class Desk:
         results = await self.shelf.store.write(revocations)
         assert not any(isinstance(result, RedisFault) for result in results)
         for one in revocations:
-            self.accepted.remember(one)
+            self.accepted.add(one)
 
     async def look(self) -> int:
         """One look of the watch; returns how often it has told of a change."""
@@ -57,7 +57,7 @@ class Desk:
 
 @pytest.fixture
 def accepted(tmp_path: Path) -> Iterator[AckLog]:
-    one = AckLog(tmp_path / "copy", window=86400, most_bytes=1 << 24)
+    one = AckLog(tmp_path / "copy", window=86400, max_bytes=1 << 24)
     one.open()
     yield one
     one.close()
@@ -85,7 +85,7 @@ async def test_it_ends_although_more_is_accepted_all_the_while(desk: Desk) -> No
     async def keep_accepting() -> None:
         while True:
             for n in range(24):  # faster than it compares: ten, then the first comes again
-                desk.accepted.remember(desk.shelf.numbered(n % 10))
+                desk.accepted.add(desk.shelf.numbered(n % 10))
             await asyncio.sleep(0.001)
 
     await desk.accept(*range(10))
@@ -203,7 +203,7 @@ async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
     recovery = Recovery(shelf.store, accepted)
     for one in (numbered(1, shelf.app), numbered(2, other)):
         await shelf.store.write([one])
-        accepted.remember(one)
+        accepted.add(one)
     shelf.look.flushall()
     user = ("ACL", "SETUSER", "default")
     shelf.look.execute_command(*user, "resetkeys", f"~bcl:v1:{{{shelf.app}}}:*")
@@ -225,7 +225,7 @@ async def test_what_is_older_than_the_last_minutes_is_written_again_too(
     """Where something of the last minutes was missing."""
     monkeypatch.setattr("app.journal.recovery.LATELY_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.LATELY_BYTES", 1)
-    monkeypatch.setattr("app.journal.ack_log._PART_SECONDS", 0.0)
+    monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
     await desk.accept(*range(10))
     desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (0, 1)])
     assert await desk.recovery.recover() == 0, "the last minutes are whole"
@@ -240,7 +240,7 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     """What was found lost before counts: everything is compared all the same."""
     monkeypatch.setattr("app.journal.recovery.LATELY_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.LATELY_BYTES", 1)
-    monkeypatch.setattr("app.journal.ack_log._PART_SECONDS", 0.0)
+    monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
     await desk.accept(*range(10))
     desk.shelf.look.flushall()
     whole, calls = desk.accepted.read, 0
@@ -281,7 +281,7 @@ async def test_what_lost_its_message_too_is_written_again_after_its_window(desk:
 async def test_one_that_is_refused_does_not_keep_the_others(desk: Desk) -> None:
     await desk.accept(1, 2)
     other = f"{desk.shelf.app}-other"
-    desk.accepted.remember(numbered(7, other))
+    desk.accepted.add(numbered(7, other))
     await desk.accept(3)
     desk.shelf.look.flushall()
     desk.shelf.look.set(AppKeys(other).events, "not a stream")
@@ -355,7 +355,7 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
     monkeypatch.setattr("app.journal.recovery._LONGEST_PAUSE", 0.01)
     for n in range(300):
-        desk.accepted.remember(numbered(1000 + n, "gone"))
+        desk.accepted.add(numbered(1000 + n, "gone"))
     await desk.accept(1, 2)
     desk.shelf.look.flushall()
     with redis_server.client() as admin:

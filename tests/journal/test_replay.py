@@ -31,7 +31,7 @@ class Desk:
         self.shelf = shelf
         self.files = JournalFiles(path)
         self.journal = Journal(self.files.claim(), max_bytes=1 << 24)
-        self.accepted = AckLog(copy_of(self.files.own), window=3600, most_bytes=1 << 24)
+        self.accepted = AckLog(copy_of(self.files.own), window=3600, max_bytes=1 << 24)
         self.recovery = Recovery(shelf.store, self.accepted)
         self.watch = RedisMonitor(shelf.store, shelf.link, on_change=self.recovery.primary_changed)
         self.replay = Replay(
@@ -267,7 +267,7 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
     for n in range(250):
         await desk.journal.append(numbered(n, "forbidden"))
     await desk.append(1)
-    assert await replay(desk.journal, shelf.store, desk.accepted.remember) is False
+    assert await replay(desk.journal, shelf.store, desk.accepted.add) is False
     assert desk.shelf.sids() == ["s1"]
     assert desk.depth == (250, 0)
 

@@ -48,7 +48,7 @@ class Desk:
 
 @pytest.fixture
 def accepted() -> Iterator[AckLog]:
-    one = AckLog(None, window=3600, most_bytes=1 << 24)
+    one = AckLog(None, window=3600, max_bytes=1 << 24)
     one.open()
     yield one
     one.close()

@@ -1,0 +1,252 @@
+"""An append-only log of records in segment files; the journal and the copy are each one.
+
+A segment never changes once it is written, and only the oldest one is ever deleted: an unlink
+needs no room on a full disk, and a record that was hit costs no other one. Without a directory the
+log is kept in memory.
+
+Not thread-safe. Does not know what the records mean.
+"""
+
+import contextlib
+import errno
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from app.journal.record import records_in
+
+# A segment is deleted as a whole: small enough to delete often, large enough for few files.
+SEGMENT_BYTES = 4 << 20
+
+# How much is read at once, in a few milliseconds. No record is nearly as long.
+_READ_BYTES = 128 << 10
+
+# A position is a segment's number and an offset in it.
+_OFFSET_BITS = 32
+
+# What a probe writes: more than any record, so that a probe that succeeds means something.
+_PROBE_BYTES = 16 << 10
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file, or its equivalent in memory. Times are monotonic."""
+
+    number: int
+    path: Path | None
+    size: int
+    began: float
+    ended: float
+    file: BinaryIO | None = None
+    """Open while the segment is written; always in memory."""
+
+    @property
+    def start(self) -> int:
+        """The position of the first record."""
+        return self.number << _OFFSET_BITS
+
+    @property
+    def end(self) -> int:
+        """The position after the last record."""
+        return self.start + self.size
+
+    def records(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the whole records after a position, each with the position after it.
+
+        Skips damage. Raises ``OSError``.
+        """
+        offset = max(0, after - self.start)
+        while offset < self.size and (data := self._read(offset)):
+            end = 0
+            for record in records_in(data):
+                end = data.index(record, end) + len(record)
+                yield self.start + offset + end, record
+            # Without a whole record: one may begin in the second half.
+            offset += end or max(1, len(data) // 2)
+
+    def _read(self, offset: int) -> bytes:
+        length = min(_READ_BYTES, self.size - offset)
+        if self.path is None:
+            file = cast("BinaryIO", self.file)
+            file.seek(offset)
+            return file.read(length)
+        with self.path.open("rb") as own:
+            own.seek(offset)
+            return own.read(length)
+
+    def write(self, data: bytes, *, sync: bool) -> None:
+        """Write after the last record. ``size`` stays as it is; raises ``OSError``."""
+        if self.file is None:
+            raise OSError(errno.EBADF, "closed")
+        self.file.seek(self.size)
+        written = 0
+        try:
+            written = self.file.write(data)
+        finally:
+            if written != len(data):
+                self.cut()
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if sync:
+            try:
+                os.fsync(self.file.fileno())
+            except OSError:
+                # The kernel may have dropped the pages: nothing more goes into this file.
+                self.cut()
+                self.close()
+                raise
+
+    def cut(self) -> None:
+        """Remove what was written after the last record."""
+        with contextlib.suppress(OSError):
+            if self.file is not None:
+                self.file.truncate(self.size)
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+class SegmentLog:
+    """The log. ``sync``: an append outlives a power loss, and not only the process."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_seconds: float = math.inf,
+        sync: bool = False,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.directory = directory
+        self.segments: list[Segment] = []
+        """The oldest first."""
+        self.size = 0
+        self._segment_bytes = segment_bytes
+        self._segment_seconds = segment_seconds
+        self._sync = sync
+        self._clock = clock
+        self._monotonic = monotonic
+        self._next = 1
+
+    def open(self) -> None:
+        """Create the directory, and find what an earlier process has left. Raises ``OSError``."""
+        if self.directory is not None:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sync_directory(self.directory.parent)
+            self.find()
+
+    def find(self) -> None:
+        """`open` without a change on the disk: for another process's log."""
+        if self.directory is not None:
+            for path in sorted(self.directory.glob("*.log")):
+                with contextlib.suppress(ValueError, FileNotFoundError):
+                    self._add(int(path.stem), path)
+
+    def _add(self, number: int, path: Path) -> None:
+        status = path.stat()
+        # The earlier process had another monotonic clock; the file's date tells its age.
+        ended = self._monotonic() - max(0.0, self._clock() - status.st_mtime)
+        self.segments.append(Segment(number, path, status.st_size, ended, ended))
+        self.size += status.st_size
+        self._next = max(self._next, number + 1)
+
+    def close(self) -> None:
+        for segment in self.segments:
+            segment.close()
+        self.segments.clear()
+        self.size = 0
+
+    @property
+    def end(self) -> int:
+        """The position after the last record."""
+        return self.segments[-1].end if self.segments else 0
+
+    def read(self, *, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return the next records, each with the position after it. Raises ``OSError``."""
+        records = (record for segment in self.segments for record in segment.records(after))
+        return list(islice(records, limit))
+
+    def append(self, records: bytes) -> int:
+        """Append records that end in newlines; returns the position before them.
+
+        Raises ``OSError``; then the log has none of them.
+        """
+        segment = self._writable()
+        segment.write(records, sync=self._sync)
+        start = segment.end
+        segment.size += len(records)
+        segment.ended = self._monotonic()
+        self.size += len(records)
+        return start
+
+    def probe(self) -> None:
+        """Write something and remove it again. Raises ``OSError``."""
+        segment = self._writable()
+        segment.write(bytes(_PROBE_BYTES), sync=self._sync)
+        segment.cut()
+
+    def _writable(self) -> Segment:
+        now = self._monotonic()
+        segment = self.segments[-1] if self.segments else None
+        if (
+            segment is None
+            or segment.file is None
+            or segment.size >= self._segment_bytes
+            or now - segment.began >= self._segment_seconds
+        ):
+            if segment is not None and segment.path is not None:
+                segment.close()
+            segment = self._begin(now)
+        return segment
+
+    def _begin(self, now: float) -> Segment:
+        path: Path | None = None
+        file: BinaryIO = io.BytesIO()
+        if self.directory is not None:
+            path = self.directory / f"{self._next:012d}.log"
+            # Unreadable for other users: the file shows who logged out when.
+            path.touch(mode=0o600)
+            # Without a buffer: what was written outlives the process.
+            file = cast("BinaryIO", path.open("r+b", buffering=0))
+            self._sync_directory(self.directory)
+        segment = Segment(self._next, path, 0, now, now, file)
+        self._next += 1
+        self.segments.append(segment)
+        return segment
+
+    def _sync_directory(self, directory: Path) -> None:
+        """Make the names of new files durable."""
+        if self._sync:
+            descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def drop_oldest(self) -> None:
+        """Delete the oldest segment."""
+        segment = self.segments.pop(0)
+        segment.close()
+        self.size -= segment.size
+        if segment.path is not None:
+            with contextlib.suppress(OSError):
+                segment.path.unlink(missing_ok=True)
+
+    def adopt(self, directory: Path) -> None:
+        """Move the segments of a closed log to the end of this one. Raises ``OSError``."""
+        if self.directory is None:
+            return
+        for path in sorted(directory.glob("*.log")):
+            self._add(self._next, path.rename(self.directory / f"{self._next:012d}.log"))
+        with contextlib.suppress(OSError):
+            directory.rmdir()
