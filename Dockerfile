@@ -47,8 +47,8 @@ COPY --from=build /opt/receiver /opt/receiver
 # library's modules in use, which the base comes without.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
        /usr/local/lib/python3*/site-packages/pip* \
-    && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check, app.runtime.supervisor, app.runtime.worker, \
-       app.runtime.account, app.console.console, app.canary.canary, sqlite3, http.client" \
+    && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check, app.runtime.account, \
+       app.console.console, app.canary.canary, sqlite3, http.client" \
     && install -d -o 65532 -g 65532 -m 0700 /data
 # The environment wins over a settings file: in a container, loopback is nobody's address.
 ENV PATH=/opt/receiver/bin:$PATH \

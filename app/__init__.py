@@ -22,7 +22,7 @@ Around it:
                  (settings_secrets: decryption keys and clients' secrets, read with the settings)
     presets      what is known of each provider (providers.toml; provider_page writes the document)
     service      the composition root: Redis, parts, listeners; stops in order
-    parts        what one process serves with, alone or as a worker
+    parts        everything between the listeners and Redis
     addresses    taken before anything else starts
     listeners    serves them, and stops so that nobody honest sees a reset
     inbound      also: what a client may take of us, how much is at work, what waits for keys
@@ -47,12 +47,6 @@ Around it:
     audit        who did what to whose sessions, and who looked
     canary       a session of our own, ended on a schedule through the whole path
 
-With several workers (docs/decisions/0014-workers.md):
-
-    fleet        the parent: service's part that is one for all
-    workers      started, watched, asked, started again, and stopped
-    channel      what parent and worker say to each other
-    worker       one of them
 """
 
 __version__ = "0.1.0"

@@ -5,10 +5,10 @@ A module for each part, with ``run(*, quick) -> Result`` (`__main__` has their o
     throughput   the whole path on one core, beside a ceiling, two peers and no-ops
     algorithms   the receiver and the ceiling with RS256, ES256 and EdDSA
     latency      one logout alone
-    workers      two workers beside one
+    processes    two receivers on one Redis, beside one
     storm        a hundred thousand logouts as fast as they come
     memory       what logouts cost in Redis
-    startup      until readiness, and what a worker weighs
+    startup      until readiness, and memory of a receiver
     growth       more issuers, apps and markers
     guard        what a check costs the relying app
     near_cache   and one that the near cache answers

@@ -14,7 +14,7 @@ from bench.machine import busy_seconds, cores, cpu_seconds
 from tests.support.memory import work_in_memory
 
 PARTS = (
-    "throughput", "algorithms", "latency", "workers", "storm", "memory", "startup", "growth",
+    "throughput", "algorithms", "latency", "processes", "storm", "memory", "startup", "growth",
     "guard", "near_cache", "told", "catch_up", "tails",
 )  # fmt: skip
 

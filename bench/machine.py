@@ -55,11 +55,6 @@ def cpu_seconds(pid: int) -> float:
     return sum(_own_cpu_seconds(one) for one in family(pid))
 
 
-def cpu_seconds_each(pid: int) -> dict[int, float]:
-    """The same, for each process by itself."""
-    return {one: _own_cpu_seconds(one) for one in family(pid)}
-
-
 def _own_cpu_seconds(pid: int) -> float:
     # proc_pid_stat(5): after the name, which may hold spaces, utime is the 12th field, stime the
     # 13th, and those of children that have ended the 14th and 15th. In ticks: too coarse for

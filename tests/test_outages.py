@@ -308,12 +308,12 @@ def test_a_stop_under_load_loses_nothing_that_was_answered_200(
     acknowledged: list[str] = []
     stop = threading.Event()
 
-    def load(worker: int) -> None:
+    def load(thread: int) -> None:
         with httpx.Client(timeout=PATIENCE) as client:
             for n in range(10_000):
                 if stop.is_set():
                     return
-                sid = f"{worker}-{n}"
+                sid = f"{thread}-{n}"
                 data = {"logout_token": provider.token(sid=sid)}
                 try:
                     answer = client.post(receiver.url + "/backchannel-logout", data=data)
@@ -323,12 +323,12 @@ def test_a_stop_under_load_loses_nothing_that_was_answered_200(
                     acknowledged.append(sid)
 
     with ThreadPoolExecutor(4) as pool:
-        workers = [pool.submit(load, n) for n in range(4)]
+        loads = [pool.submit(load, n) for n in range(4)]
         wait_for(lambda: len(acknowledged) > 200, "the load runs", receiver)
         assert receiver.stop() == 0
         stop.set()
-        for worker in workers:
-            worker.result()
+        for done in loads:
+            done.result()
     with redis_server.client() as client:
         written = {fields["sid"] for _, fields in client.xrange(KEYS.events)}
         assert set(acknowledged) <= written

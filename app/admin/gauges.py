@@ -1,9 +1,4 @@
-"""What can be looked at when it is asked for: every gauge of ``/metrics``, of one process.
-
-The parent of workers has those of its own publisher alone.
-
-From memory alone: nothing here waits, for Redis or for anybody else.
-"""
+"""Reads every gauge of ``/metrics`` from memory; nothing here waits for Redis."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,20 +13,13 @@ from app.store.server_info import facts_of
 from app.store.unserved import UnservedWatch
 from app.telemetry import metrics
 from app.telemetry.counters import Counters
-from app.telemetry.exposition import Gauge
+from app.telemetry.exposition import GaugeValue
 from app.telemetry.metrics import Metric
 from app.telemetry.readings import OLD_SECONDS, Readings
 from app.tokens.provider_keys import ProviderKeys
 
 _ONLY = "primary"
 """The label of the one primary there is outside of a Cluster."""
-
-
-def of_publisher(
-    settings: Settings, publisher: Publisher, clock: Callable[[], float] = time.time
-) -> list[Gauge]:
-    """Those of one process's journal and of Redis, as it sees it."""
-    return _listed(_journal(settings, publisher, clock), _redis(publisher))
 
 
 class Gauges:
@@ -48,6 +36,7 @@ class Gauges:
         readings: Readings,
         unserved: UnservedWatch,
         tally: Counters,
+        ready: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -58,19 +47,22 @@ class Gauges:
         self._readings = readings
         self._unserved = unserved
         self._tally = tally
+        self._ready = ready
         self._clock = clock
         self.connections: Connections | None = None
 
-    def look(self) -> list[Gauge]:
+    def read(self) -> Iterator[GaugeValue]:
         """All of them, now."""
-        return [
-            *_listed(
-                self._load(), self._parked(), self._providers(), self._apps(), self._unserved_apps()
-            ),
-            *of_publisher(self._settings, self._publisher, self._clock),
-        ]
+        yield metrics.READY, (), self._ready()
+        yield from self._load()
+        yield from self._parked()
+        yield from self._providers()
+        yield from self._apps()
+        yield from self._unserved_apps()
+        yield from _journal(self._settings, self._publisher, self._clock)
+        yield from _redis(self._publisher)
 
-    def _load(self) -> "_Found":
+    def _load(self) -> Iterator[GaugeValue]:
         yield metrics.BUILD, (__version__,), 1
         yield metrics.IN_FLIGHT, (), self._places.in_use
         yield metrics.IN_FLIGHT_MOST, (), self._places.most
@@ -78,13 +70,13 @@ class Gauges:
             yield metrics.CONNECTIONS, (), len(self.connections)
             yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections
 
-    def _parked(self) -> "_Found":
+    def _parked(self) -> Iterator[GaugeValue]:
         for issuer, tokens, size, seconds in self._parking.depths():
             yield metrics.PARKED, (issuer,), tokens
             yield metrics.PARKED_BYTES, (issuer,), size
             yield metrics.PARKED_OLDEST, (issuer,), seconds
 
-    def _providers(self) -> "_Found":
+    def _providers(self) -> Iterator[GaugeValue]:
         now = self._clock()
         for issuer, keys in self._keys.items():
             state = keys.state()
@@ -100,12 +92,12 @@ class Gauges:
             if (gap := silence.longest_gap(now)) is not None:
                 yield metrics.LONGEST_GAP, (issuer,), gap
 
-    def _unserved_apps(self) -> "_Found":
+    def _unserved_apps(self) -> Iterator[GaugeValue]:
         for one in self._unserved.found.apps:
             if not one.elsewhere:
                 yield metrics.APP_UNSERVED, (one.app,), 1
 
-    def _apps(self) -> "_Found":
+    def _apps(self) -> Iterator[GaugeValue]:
         now = self._clock()
         for app, read in self._readings.apps.items():
             if read.at is None:
@@ -135,7 +127,9 @@ class Gauges:
                     yield metric, (app,), value
 
 
-def _journal(settings: Settings, publisher: Publisher, clock: Callable[[], float]) -> "_Found":
+def _journal(
+    settings: Settings, publisher: Publisher, clock: Callable[[], float]
+) -> Iterator[GaugeValue]:
     journal = publisher.journal
     if journal is None:
         return
@@ -150,7 +144,7 @@ def _journal(settings: Settings, publisher: Publisher, clock: Callable[[], float
     yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
 
 
-def _redis(publisher: Publisher) -> "_Found":
+def _redis(publisher: Publisher) -> Iterator[GaugeValue]:
     watch = publisher.watch
     for place, fault in watch.faults.items():
         yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
@@ -171,14 +165,3 @@ def _redis(publisher: Publisher) -> "_Found":
                 yield metrics.REDIS_RATIO, server, used / most
         if isinstance(evicted := info.get("evicted_keys"), int):
             yield metrics.REDIS_EVICTED, server, evicted
-
-
-def _listed(*parts: "_Found") -> list[Gauge]:
-    return [
-        (metric.name, list(labels), float(value))
-        for part in parts
-        for metric, labels, value in part
-    ]
-
-
-_Found = Iterator[tuple[Metric, tuple[str, ...], float]]

@@ -3,7 +3,7 @@
 Never for providers or users: what it says helps an attacker.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 from app.admin.probes import Body, Probes
 from app.backchannel.parking import Parking
@@ -55,11 +55,11 @@ class Health(Probes):
             "ready": asked and durable and not stopping,
             "stopping": stopping,
             "issuers": issuers,
-        } | of_publisher(self._publisher)
+        } | _of_publisher(self._publisher)
 
 
-def of_publisher(publisher: Publisher) -> Body:
-    """How one process's way to Redis is, and its journal where it has one."""
+def _of_publisher(publisher: Publisher) -> Body:
+    """The state of the connection to Redis, and of the journal where there is one."""
     redis, journal = publisher.watch.last_error, publisher.journal
     body: Body = {
         "redis": {
@@ -76,68 +76,3 @@ def of_publisher(publisher: Publisher) -> Body:
             "set_aside": journal.depth.set_aside,
         }
     return body
-
-
-class HealthOfAll(Probes):
-    """`/livez` and `/readyz` of several workers; ``states`` asks each, and None is no answer."""
-
-    def __init__(self, states: Callable[[], Awaitable[Sequence[Body | None]]]) -> None:
-        super().__init__()
-        self._states = states
-        self.publisher: Publisher | None = None
-        """The parent's own, where it has one: what the API writes goes there."""
-
-    async def now(self) -> Body:
-        own = None if self.publisher is None else of_publisher(self.publisher)
-        body = merged(await self._states(), own)
-        stopping = self.stopping()
-        body |= {"stopping": stopping, "ready": body["ready"] and not stopping}
-        if self.canary is not None:
-            body["canary"] = self.canary()
-        return body
-
-
-def merged(states: Sequence[Body | None], own: Body | None = None) -> Body:
-    """One body for all workers: ready only if each of them is, and the first error of any.
-
-    Of an issuer's keys, what the worker with the oldest has. Journal entries and parked tokens are
-    summed up. ``own`` is `of_publisher` of the parent: what is wrong there is shown, and takes
-    nobody out of service, for no provider's logout goes there.
-    """
-    answers = [state for state in states if state is not None]
-    writers = [*answers, *([own] if own is not None else [])]
-    body: Body = {
-        "ready": len(answers) == len(states) and all(one["ready"] for one in answers),
-        "stopping": any(one["stopping"] for one in answers),
-        "workers": {"all": len(states), "answering": len(answers)},
-        "redis": _all_of([one["redis"] for one in writers]),
-        "issuers": {
-            name: _oldest([one["issuers"][name] for one in answers])
-            for name in (answers[0]["issuers"] if answers else ())
-        },
-    }
-    if journals := [one["journal"] for one in writers if "journal" in one]:
-        body["journal"] = _all_of(journals)
-    return body
-
-
-def _all_of(parts: Sequence[Body]) -> Body:
-    """True where all say so, the first error, the sum of what waits."""
-    whole: Body = {"writable": bool(parts) and all(part["writable"] for part in parts)}
-    for name in parts[0] if parts else ():
-        values = [part[name] for part in parts]
-        if name.endswith("error"):
-            whole[name] = next((value for value in values if value is not None), None)
-        elif name != "writable":
-            whole[name] = sum(values)
-    return whole
-
-
-def _oldest(parts: Sequence[Body]) -> Body:
-    """The part of the worker that is worst off: not asked yet, without keys, or with old ones."""
-
-    def worst(part: Body) -> tuple[bool, bool, float]:
-        age = part["age_seconds"]
-        return not part["attempted"], age is None, age or 0.0
-
-    return max(parts, key=worst) | {"parked": sum(part["parked"] for part in parts)}

@@ -22,7 +22,7 @@ TIMES = 3
 
 
 class Probes(ABC):
-    """The routes, for one process or for several."""
+    """The routes."""
 
     def __init__(self) -> None:
         self.stopping: Callable[[], bool] = lambda: False
@@ -39,8 +39,8 @@ class Probes(ABC):
         ]
 
     async def live(self, _: Request) -> Response:
-        """The event loop turns (of several workers: the parent's). Nothing else: a restart mends
-        no Redis and no provider, and a dead worker is started again by its parent."""
+        """The event loop runs. Nothing else is checked: a restart repairs no Redis and no
+        provider."""
         return PlainTextResponse("ok\n")
 
     async def ready(self, _: Request) -> Response:

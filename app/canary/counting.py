@@ -1,27 +1,27 @@
-"""The canary's tries in `/metrics`."""
+"""Counts the canary's tries for `/metrics`."""
 
 from collections.abc import Callable
 
 from app.canary.canary import Try
 from app.telemetry.canary_found import CanaryCheck
 from app.telemetry.metrics import CANARY_ROW, CANARY_SECONDS, CANARY_TRIES
-from app.telemetry.shared_counters import ANSWER, MARKER, RECEIPT, Cells
+from app.telemetry.registry import Registry
 
 
-def counted_in(cells: Cells) -> Callable[[Try], None]:
-    """Counts each try that it is told of. The settings of ``cells`` have a canary."""
-    tries = cells.counters(CANARY_TRIES)
-    show_row, in_a_row = cells.gauge(CANARY_ROW), 0
-    stages = {stage: cells.histogram(CANARY_SECONDS, stage) for stage in (ANSWER, MARKER, RECEIPT)}
+def counted_in(registry: Registry) -> Callable[[Try], None]:
+    """A function that counts one try. The registry's settings have a canary."""
+    tries = registry.counters(CANARY_TRIES)
+    failures = registry.gauge(CANARY_ROW)
+    answer, marker, receipt = (
+        registry.histogram(CANARY_SECONDS, stage) for stage in ("answer", "marker", "receipt")
+    )
 
     def count(done: Try) -> None:
-        nonlocal in_a_row
-        in_a_row = 0 if done.outcome is CanaryCheck.OK else in_a_row + 1
-        show_row(in_a_row)
-        tries[(done.outcome.value,)]()
-        times = {ANSWER: done.to_answer, MARKER: done.to_marker, RECEIPT: done.to_receipt}
-        for stage, seconds in times.items():
+        failures.set(0 if done.outcome is CanaryCheck.OK else failures.value + 1)
+        tries[(done.outcome.value,)].inc()
+        times = ((answer, done.to_answer), (marker, done.to_marker), (receipt, done.to_receipt))
+        for histogram, seconds in times:
             if seconds is not None:
-                stages[stage](seconds)
+                histogram.observe(seconds)
 
     return count

@@ -41,7 +41,7 @@ class Signer:
         self._key = ec.generate_private_key(ec.SECP256R1())
 
     def issuer(self, canary: CanarySettings) -> CanaryIssuer:
-        """What verifies them: for the workers, too."""
+        """The issuer whose keys verify them."""
         public = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         public |= {"kid": self._kid, "use": "sig", "alg": _ALGORITHM}
         client = ClientSettings(client_id="canary", app=canary.app, max_session_age=_SESSION_AGE)

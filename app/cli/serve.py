@@ -8,7 +8,6 @@ import uvloop
 from app.config.model import Settings
 from app.devtools.embedded_redis import EmbeddedFault
 from app.runtime.serve import serve
-from app.runtime.worker_pool import WorkerFault
 from app.server.sockets import StartFault
 from app.telemetry.log import set_up_log
 from app.telemetry.output import LINES
@@ -23,16 +22,10 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 def run(settings: Settings, _: argparse.Namespace) -> int:
     set_up_log(settings)
     LINES.start()
-    run_service = serve
-    if settings.workers > 1:
-        from app.runtime.supervisor import serve as run_service  # noqa: PLC0415  only where there are several
     try:
-        uvloop.run(run_service(settings, announce=lambda line: print(line, flush=True)))
+        uvloop.run(serve(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:
         LINES.flush()  # what has led to it stands before it
         print(f"can not start: {fault}", file=sys.stderr)
-        return 1
-    except WorkerFault as fault:
-        print(fault, file=sys.stderr)
         return 1
     return 0

@@ -121,7 +121,7 @@ def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str]
         if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
             continue
         if name not in _IN_ENVIRONMENT or variable != f"{ENV_PREFIX}{name.upper()}":
-            faults.append(f"{variable}: unknown setting")
+            faults.append(f"{variable}: {_REMOVED.get(name, 'unknown setting')}")
             continue
         raw[name] = environ[variable]
         shown[name] = variable
@@ -163,6 +163,8 @@ def _plain(raw: Mapping[str, Any], loc: tuple[int | str, ...], kind: str, messag
             return f"is required{_HINTS.get(loc[-1], '')}"
         case "extra_forbidden" if len(loc) > 1 and loc[-1] in _TOP_LEVEL:
             return "unknown setting here; put it above the first table"
+        case "extra_forbidden" if len(loc) == 1:
+            return _REMOVED.get(loc[0], "unknown setting")
         case "extra_forbidden":
             return "unknown setting"
         case "tuple_type" if isinstance(_value_at(raw, loc), dict):
@@ -185,6 +187,12 @@ def _is_echo(loc: tuple[int | str, ...], details: list[Any]) -> bool:
     """Whether a list is only short because its items have faults of their own."""
     return any(other["loc"][: len(loc)] == loc and other["loc"] != loc for other in details)
 
+
+_REMOVED: dict[int | str, str] = {
+    "workers": "was removed: a receiver is one process. For more, run several receivers on one "
+    "Redis, as pods, with a systemd template unit or compose --scale (docs/deploy.md)",
+}
+"""Settings of earlier versions, each with its replacement."""
 
 _HINTS: dict[int | str, str] = {
     "issuers": " (an [[issuers]] table, or BCL_ISSUER and BCL_CLIENT_ID)",

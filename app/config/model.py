@@ -40,8 +40,6 @@ class Settings(IssuerOptions, ClientOptions):
     admin_listen: Address = ("127.0.0.1", 9000)
     public_url: PublicUrl | None = None
     """Where providers reach ``listen``, through whatever stands in front; for `check` alone."""
-    workers: Annotated[Number, Field(ge=1, le=256)] = 1
-    """Processes that serve as one, a core each."""
     data_dir: Directory = Path("data")
     """Where the journal and the embedded server keep their data."""
     embedded_port: Annotated[Number, Field(ge=1, le=65535)] = 6390

@@ -50,7 +50,7 @@ class DecryptionKey:
     """Its own, else its thumbprint (RFC 7638)."""
     alg: str
     pem: bytes = field(repr=False)
-    """PKCS 8, so that it can be handed to a worker."""
+    """PKCS 8."""
     public: dict[str, str] = field(repr=False, hash=False, compare=False)
     """What the provider needs: the public JSON Web Key."""
 

@@ -241,7 +241,6 @@ TEXTS = {
     "no_journal": "off",
     "waiting": "waiting",
     "set_aside": "set aside",
-    "workers": "Workers",
     "answering": "answer",
     "canary": "Canary",
     "no_canary": "off",

@@ -20,8 +20,6 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     """What the service says of itself; ``ready`` is the body of `/readyz`."""
     verdict = CheckVerdict.RIGHT if ready["ready"] else CheckVerdict.WRONG
     said = "ready" if ready["ready"] else "stopping" if ready.get("stopping") else "not ready"
-    if workers := ready.get("workers"):
-        said += f"; {workers['answering']} of {count(workers['all'], 'worker')} answer"
     yield Row(verdict, "service", said)
     redis = ready.get("redis", {})
     if redis.get("error") is not None:

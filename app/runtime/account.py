@@ -1,4 +1,4 @@
-"""The users' listener, built and kept running: for the service, and for the parent of workers."""
+"""Builds and runs the users' listener."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""The operators' API and console, running: for the service, and for the parent of workers."""
+"""Builds and runs the operators' API and console."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable

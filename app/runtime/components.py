@@ -1,4 +1,4 @@
-"""What one process serves with, alone or as a worker: all between the listeners and Redis."""
+"""Builds and runs everything between the listeners and Redis."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from app.admin.gauges import Gauges
 from app.admin.health import Health
-from app.admin.metrics import Metrics, of_service
+from app.admin.metrics import Metrics
 from app.backchannel.admission import FairSemaphore
 from app.backchannel.batch import BatchProcessor
 from app.backchannel.endpoint import BackchannelEndpoint, Provider
@@ -27,11 +27,10 @@ from app.server.sockets import PATH, StartFault
 from app.store.topology import MAX_OTHER_CONNECTIONS, connect
 from app.store.unserved import UnservedApps, UnservedWatch, apps_of_settings
 from app.telemetry.counters import Counters
-from app.telemetry.exposition import Gauge
 from app.telemetry.output import LINES
 from app.telemetry.readings import Readings
+from app.telemetry.registry import Registry
 from app.telemetry.reporting import Reporting
-from app.telemetry.shared_counters import Cells
 from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
 from app.tokens.fixed_keys import FixedKeys
@@ -40,39 +39,39 @@ from app.tokens.provider_keys import ProviderKeys
 
 @contextlib.asynccontextmanager
 async def running_parts(
-    settings: Settings, redis_url: str, cells: Cells
+    settings: Settings, redis_url: str, registry: Registry
 ) -> AsyncIterator["Components"]:
-    """What one process serves with, running; it counts in ``cells``. Raises `StartFault`."""
+    """What one process serves with, running; it counts in ``registry``. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             traces = stack.enter_context(tracing(settings))
         except TracesFault as fault:
             raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
-        tally = Counters(settings, cells)
+        tally = Counters(settings, registry)
         LINES.on_dropped = tally.log_unread
         publisher = await stack.enter_async_context(running_publisher(settings, redis_url, tally))
         # Ends before the publisher, which closes the way to Redis.
         telling = Reporting(settings, publisher.reads.client, tally)
         await stack.enter_async_context(telling.running())
-        parts = Components(settings, publisher, client, cells, tally, telling, traces)
+        parts = Components(settings, publisher, client, registry, tally, telling, traces)
         await stack.enter_async_context(parts.running())
         yield parts
 
 
 @contextlib.asynccontextmanager
 async def running_publisher(
-    settings: Settings, redis_url: str, tally: Counters | None = None
+    settings: Settings, redis_url: str, tally: Counters
 ) -> AsyncIterator[Publisher]:
-    """The way to Redis, running; what it writes is counted by ``tally``. Raises `StartFault`."""
+    """The way to Redis, running; ``tally`` counts what it writes. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             publisher = Publisher(
                 settings,
                 connect(redis_url),
                 reads=connect(redis_url, max_connections=MAX_OTHER_CONNECTIONS),
-                on_written=tally.written if tally else lambda _, __: None,
-                on_lost=tally.recovered if tally else lambda _: None,
+                on_written=tally.written,
+                on_lost=tally.recovered,
             )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
@@ -90,7 +89,7 @@ class Components:
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
-        cells: Cells,
+        registry: Registry,
         tally: Counters,
         telling: Reporting,
         traces: Tracing | None = None,
@@ -146,13 +145,10 @@ class Components:
         )
         self.gauges = Gauges(
             settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
-            readings=self.readings, unserved=self.unserved, tally=tally, clock=clock,
+            readings=self.readings, unserved=self.unserved, tally=tally,
+            ready=lambda: self.health.body()["ready"], clock=clock,
         )  # fmt: skip
-        self.admin_app = new_app([*self.health.routes, Metrics([cells], self._gauges).route])
-
-    async def _gauges(self) -> list[list[Gauge]]:
-        ready = self.health.body()["ready"]
-        return [self.gauges.look(), of_service(ready=ready, configured=1, answering=1)]
+        self.admin_app = new_app([*self.health.routes, Metrics(registry, self.gauges.read).route])
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

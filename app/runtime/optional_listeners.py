@@ -1,5 +1,7 @@
-"""The operators' API and console, and the users' listener, where they are to be: for the service,
-and for the parent of workers. Both end sessions at the providers, and share what follows that."""
+"""The operators' API and console, and the users' listener, where the settings have them.
+
+Both end sessions at the providers, and share the component that follows each termination.
+"""
 
 import contextlib
 import socket
@@ -11,7 +13,7 @@ from app.publish.publisher import Publisher
 from app.runtime.admin import Wrap, running_api
 from app.server.listeners import Server, account_server
 from app.store.unserved import Unserved
-from app.telemetry.shared_counters import Cells
+from app.telemetry.registry import Registry
 
 
 @contextlib.asynccontextmanager
@@ -20,14 +22,14 @@ async def running_apis(
     publisher: Publisher,
     users: Sequence[socket.socket],
     *,
-    cells: Sequence[Cells],
+    registry: Registry,
     health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
     announce: Callable[[str], None],
     unserved: Callable[[], Unserved],
 ) -> AsyncIterator[tuple[Wrap, list[Server]]]:
     """What goes before the operators' application, and a server for each of ``users``, the sockets
-    of their listener. ``cells`` are the counters of every process of the service; ``unserved`` is
+    of their listener. ``unserved`` is
     what was found of apps that nobody serves."""
     if not settings.has_console and not users:
         yield (lambda app: app), []
@@ -36,7 +38,7 @@ async def running_apis(
     from app.web.provider_sessions import running_sessions  # noqa: PLC0415
 
     async with contextlib.AsyncExitStack() as stack:
-        sessions = await stack.enter_async_context(running_sessions(settings, publisher, cells))
+        sessions = await stack.enter_async_context(running_sessions(settings, publisher, registry))
         with_api = await stack.enter_async_context(
             running_api(
                 settings,

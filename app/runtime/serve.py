@@ -15,7 +15,7 @@ from app.runtime.components import running_parts
 from app.runtime.optional_listeners import running_apis
 from app.server.listeners import admin_server, public_server, serve_all, stop_on_signal
 from app.server.sockets import PATH, bound, bound_for_users, reached_at, tell_addresses
-from app.telemetry.shared_counters import Cells
+from app.telemetry.registry import Registry
 
 if TYPE_CHECKING:
     from app.canary.canary import Canary
@@ -34,8 +34,8 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
         own = settings
         settings, signer = with_canary(settings)
-        cells = Cells(settings)
-        parts = await stack.enter_async_context(running_parts(settings, redis_url, cells))
+        registry = Registry(settings)
+        parts = await stack.enter_async_context(running_parts(settings, redis_url, registry))
         for listener in (public, admin, *account):
             listener.listen()  # who comes from here on waits in line, and is not turned away
         parts.health.stopping = stop.is_set
@@ -44,7 +44,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
                 own,
                 parts.publisher,
                 account,
-                cells=[cells],
+                registry=registry,
                 health=parts.health.now,
                 stopping=stop.is_set,
                 announce=announce,
@@ -60,7 +60,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
             *users,
         ]
         parts.gauges.connections = servers[0].connections
-        canary = new_canary(settings, signer, redis_url, public, cells)
+        canary = new_canary(settings, signer, redis_url, public, registry)
         parts.health.canary = canary.state if canary else None
         async with background([canary.keep_trying] if canary else []):
             await serve_all(servers, stop, drain=settings.drain, watched=parts.health.watched)
@@ -80,9 +80,13 @@ async def running_redis(settings: Settings, announce: Callable[[str], None]) -> 
 
 
 def new_canary(
-    settings: Settings, signer: Signer | None, redis_url: str, public: socket.socket, cells: Cells
+    settings: Settings,
+    signer: Signer | None,
+    redis_url: str,
+    public: socket.socket,
+    registry: Registry,
 ) -> "Canary | None":
-    """The canary, for where there is to be one; its tries are counted in ``cells``."""
+    """The canary, for where there is to be one; its tries are counted in ``registry``."""
     if settings.canary is None or signer is None:
         return None
     from app.canary.canary import Canary  # noqa: PLC0415  only where it is on
@@ -90,5 +94,5 @@ def new_canary(
 
     return Canary(
         settings.canary, signer, redis_url=redis_url, url=reached_at(public) + PATH,
-        on_try=counted_in(cells),
+        on_try=counted_in(registry),
     )  # fmt: skip

@@ -183,7 +183,7 @@ class Server(uvicorn.Server):
 # -- no new connections ---------------------------------------------------------------------
 
 # Linux, <asm-generic/socket.h>; Python does not name it.
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+_SO_ATTACH_FILTER = 26
 
 # Classic BPF on a TCP segment that comes for the listening socket: load the flags (byte 13),
 # keep SYN and ACK, and drop what has SYN alone.
@@ -227,14 +227,6 @@ def begin_no_more(listener: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-def begin_again(listener: socket.socket) -> None:
-    """Undo `begin_no_more`, which lasts for as long as anybody holds the socket: a worker goes on
-    with that of the one before it."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # there is no filter
-            listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 # -- files ----------------------------------------------------------------------------------

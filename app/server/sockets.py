@@ -14,13 +14,8 @@ class StartFault(Exception):
 
 
 @contextlib.contextmanager
-def bound(
-    address: tuple[str, int], setting: str, *, shared: bool = False
-) -> Iterator[socket.socket]:
-    """A listening address, taken before anything else starts. Raises `StartFault`.
-
-    ``shared``: with other sockets that are, among which the kernel spreads the connections.
-    """
+def bound(address: tuple[str, int], setting: str) -> Iterator[socket.socket]:
+    """Bind a listening address. Raises `StartFault`."""
     host, port = address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -31,8 +26,6 @@ def bound(
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(name)
         except OSError as error:
             raise StartFault(

@@ -9,8 +9,9 @@
     telling       all of it, put together and kept running
 
     metrics       every metric: name, meaning, labels
-    cells         where counters stand, also beyond the death of a worker
-    tally         counts what happens, where it happens
+    series        what a metric is, and the values of its labels
+    registry      the counters and histograms of the process
+    counters      counts what happens, where it happens
     readings      what Redis knows of the apps, now and then (silence: of the providers)
     exposition    from numbers to text
 

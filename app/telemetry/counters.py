@@ -26,19 +26,7 @@ from app.telemetry.metrics import (
     TOKENS,
     TURNED_AWAY,
 )
-from app.telemetry.shared_counters import (
-    FAILED,
-    GOOD,
-    KEPT,
-    KNOWN,
-    LEFT_OUT,
-    LIMITED,
-    NEW,
-    STORE,
-    UNREAD,
-    VERIFY,
-    Cells,
-)
+from app.telemetry.registry import Registry
 from backchannel_logout.contract.receipts import Receipt
 
 _CLOCK_SECONDS = 3600.0
@@ -79,29 +67,29 @@ class Counters:
     """One process's counters. ``clock`` is epoch seconds."""
 
     def __init__(
-        self, settings: Settings, cells: Cells, *, clock: Callable[[], float] = time.time
+        self, settings: Settings, registry: Registry, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._clock = clock
-        self._tokens = cells.counters(TOKENS)
-        self._verify = cells.histogram(STAGES, VERIFY)
-        self._store = cells.histogram(STAGES, STORE)
-        self._answer = cells.histogram(ANSWERS)
-        self._markers = cells.counters(MARKERS)
-        self._settled = cells.counters(SETTLED)
-        self._fetches = cells.counters(JWKS_FETCHES)
-        self._receipts = cells.counters(APP_RECEIPTS)
-        self.made_room = cells.counter(MADE_ROOM)
-        self.recovered = cells.counter(RECOVERED)
-        self.refusals_kept = cells.counter(REFUSALS, KEPT)
-        self.refusals_left_out = cells.counter(REFUSALS, LEFT_OUT)
-        self.log_unread = cells.counter(LOG_LINES, UNREAD)
-        self.log_limited = cells.counter(LOG_LINES, LIMITED)
+        self._tokens = registry.counters(TOKENS)
+        self._verify = registry.histogram(STAGES, "verify").observe
+        self._store = registry.histogram(STAGES, "store").observe
+        self._answer = registry.histogram(ANSWERS).observe
+        self._markers = registry.counters(MARKERS)
+        self._settled = registry.counters(SETTLED)
+        self._fetches = registry.counters(JWKS_FETCHES)
+        self._receipts = registry.counters(APP_RECEIPTS)
+        self.made_room = registry.counter(MADE_ROOM).inc
+        self.recovered = registry.counter(RECOVERED).inc
+        self.refusals_kept = registry.counter(REFUSALS, "kept").inc
+        self.refusals_left_out = registry.counter(REFUSALS, "left_out").inc
+        self.log_unread = registry.counter(LOG_LINES, "unread").inc
+        self.log_limited = registry.counter(LOG_LINES, "limited").inc
         names = [issuer.issuer for issuer in settings.issuers]
-        self._turned_away = {name: cells.counter(TURNED_AWAY, name) for name in names}
-        self._to_marker = {name: cells.histogram(TO_MARKER, name) for name in names}
+        self._turned_away = {name: registry.counter(TURNED_AWAY, name) for name in names}
+        self._to_marker = {name: registry.histogram(TO_MARKER, name) for name in names}
         self.clocks = {name: ClockDifference() for name in names}
-        apps = {one.app for issuer in settings.issuers for one in issuer.clients}
-        self._teardown = {app: cells.histogram(TEARDOWN, app) for app in apps}
+        apps = {client.app for issuer in settings.issuers for client in issuer.clients}
+        self._teardown = {app: registry.histogram(TEARDOWN, app) for app in apps}
 
     # -- a token ------------------------------------------------------------------------------
 
@@ -120,7 +108,7 @@ class Counters:
         client = clients[0] if clients else NOTHING
         count = self._tokens.get((issuer or NOTHING, client, outcome, reason or NOTHING))
         if count is not None:  # each is there; but nobody's logout may fail for a number
-            count()
+            count.inc()
         self._answer(seconds)
         if verified is not None:
             self._verify(verified)
@@ -137,32 +125,32 @@ class Counters:
         if not answer:
             return
         heading = revocation.heading
-        self._markers[heading.app, NEW if answer == NEW_MARKER else KNOWN]()
-        observe = self._to_marker.get(heading.issuer_names[0])
-        if observe is not None and revocation.once is not None:
+        self._markers[heading.app, "new" if answer == NEW_MARKER else "known"].inc()
+        histogram = self._to_marker.get(heading.issuer_names[0])
+        if histogram is not None and revocation.once is not None:
             seconds = self._clock() - revocation.cutoff
-            observe(seconds if seconds > 0 else 0.0)
+            histogram.observe(seconds if seconds > 0 else 0.0)
 
     # -- everything else ------------------------------------------------------------------------
 
     def parked_settled(self, issuer: str, outcome: str) -> None:
         """A parked token has left."""
         if (count := self._settled.get((issuer, outcome))) is not None:
-            count()
+            count.inc()
 
     def parked_turned_away(self, issuer: str) -> None:
         """There was no room to park a token."""
-        self._turned_away[issuer]()
+        self._turned_away[issuer].inc()
 
     def keys_fetched(self, issuer: str, error: str | None) -> None:
         """A fetch of an issuer's keys has ended."""
-        self._fetches[issuer, GOOD if error is None else FAILED]()
+        self._fetches[issuer, "good" if error is None else "failed"].inc()
 
     def receipt(self, app: str, receipt: Receipt) -> None:
         """A listener of the app says how an event fared. Clocks differ: never below 0."""
-        self._receipts[app, receipt.outcome.value]()
+        self._receipts[app, receipt.outcome.value].inc()
         if receipt.outcome == "done" and math.isfinite(receipt.seconds):
-            self._teardown[app](max(0.0, receipt.seconds))
+            self._teardown[app].observe(max(0.0, receipt.seconds))
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

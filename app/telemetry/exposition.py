@@ -1,10 +1,10 @@
-"""From numbers to the text of ``/metrics``.
+"""Turns the numbers into the text of ``/metrics``.
 
 ``text/plain``, or OpenMetrics where ``Accept`` asks for it, both by prometheus-client.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -13,55 +13,38 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from app.telemetry.metrics import ALL, Family, Metric
-from app.telemetry.shared_counters import Cells, Labels
+from app.telemetry.metrics import Labels, Metric
+from app.telemetry.registry import Histogram, Registry, Series
+from app.telemetry.series import Family
 
-Gauge = tuple[str, list[str], float]
-"""A gauge's name, the values of its labels, and its own; goes through JSON as it is."""
-
-
-_MERGE: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
+GaugeValue = tuple[Metric, Labels, float]
+"""A gauge, the values of its labels, and its own."""
 
 
-def merged(gauges: Sequence[Iterable[Gauge]]) -> list[Gauge]:
-    """Of several workers' gauges, what they are together (`Metric.merge`)."""
-    found: dict[tuple[str, tuple[str, ...]], list[float]] = {}
-    for of_one in gauges:
-        for name, labels, value in of_one:
-            found.setdefault((name, tuple(labels)), []).append(value)
-    return [
-        (name, list(labels), _MERGE[ALL[name].merge](values))
-        for (name, labels), values in found.items()
-    ]
+def exposed(registry: Registry, gauges: Iterable[GaugeValue], accept: str) -> tuple[bytes, str]:
+    """The text and its media type; ``accept`` is the request's header.
 
-
-def exposed(cells: Sequence[Cells], gauges: Iterable[Gauge], accept: str) -> tuple[bytes, str]:
-    """The text and its media type. ``cells`` are of one process or several (`Metric.merge`).
-
-    ``accept`` is the request's header. Reads numbers alone, and takes milliseconds: for a thread.
+    Reads numbers only, and takes milliseconds: run it in a thread.
     """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Numbers(cells, gauges))
+    collectors = CollectorRegistry(auto_describe=False)
+    collectors.register(_Numbers(registry, gauges))
     encode, media_type = choose_encoder(accept)
-    return encode(registry), media_type
+    return encode(collectors), media_type
 
 
 class _Numbers(Collector):
-    """All of them, for a registry that lives for one answer."""
+    """All numbers, for a registry of prometheus-client that lives for one answer."""
 
-    def __init__(self, cells: Sequence[Cells], gauges: Iterable[Gauge]) -> None:
-        self._cells = cells
+    def __init__(self, registry: Registry, gauges: Iterable[GaugeValue]) -> None:
+        self._registry = registry
         self._gauges = gauges
 
     def collect(self) -> Iterator[Family]:
         families: dict[str, Family] = {}
-        for group in zip(*(one.values() for one in self._cells), strict=True):
-            metric, labels, _ = group[0]
-            columns = zip(*(one[2] for one in group), strict=True)
-            numbers = [_MERGE[metric.merge](column) for column in columns]
-            _add(_family(families, metric), metric, labels, numbers)
-        for name, values, value in self._gauges:
-            _family(families, ALL[name]).add_metric(values, value)  # type: ignore[arg-type,call-arg]
+        for metric, labels, series in self._registry.values():
+            _add(_family(families, metric), labels, series)
+        for metric, labels, value in self._gauges:
+            _family(families, metric).add_metric(labels, value)  # type: ignore[arg-type,call-arg]
         yield from families.values()
 
 
@@ -71,10 +54,10 @@ def _family(families: dict[str, Family], metric: Metric) -> Family:
     return families[metric.name]
 
 
-def _add(family: Family, metric: Metric, labels: Labels, numbers: Sequence[float]) -> None:
-    if isinstance(family, HistogramMetricFamily):
-        *counts, total = numbers
-        bounds = map(floatToGoString, (*metric.buckets, math.inf))
-        family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), total)
-    else:
-        family.add_metric(labels, numbers[0])
+def _add(family: Family, labels: Labels, series: Series | Histogram) -> None:
+    if isinstance(series, Histogram) and isinstance(family, HistogramMetricFamily):
+        bounds = map(floatToGoString, (*series.bounds, math.inf))
+        counts = accumulate(series.buckets)
+        family.add_metric(labels, list(zip(bounds, counts, strict=True)), series.sum)
+    elif isinstance(series, Series):
+        family.add_metric(labels, series.value)  # type: ignore[arg-type,call-arg]

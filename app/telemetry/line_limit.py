@@ -20,7 +20,7 @@ from app.telemetry.refusals import SHARES, share_of
 log = new_log("app.backchannel")
 
 MAX_LINES = 600
-"""Lines of one service that a flood can add at once, and then in each `WINDOW_SECONDS`."""
+"""Lines that a flood can add at once, and then in each `WINDOW_SECONDS`."""
 
 WINDOW_SECONDS = 60.0
 
@@ -32,13 +32,13 @@ _Kind = tuple[str, str | None, str | None]
 
 
 class LineLimit:
-    """For one of ``workers`` processes."""
+    """Decides for each line of a refused token whether it is logged."""
 
-    def __init__(self, workers: int = 1, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.on_left_out: Callable[[int], None] = lambda _: None
         """Counts lines that are not logged."""
         self._fair = {
-            name: FairQuota(MAX_LINES / workers * share, WINDOW_SECONDS, monotonic)
+            name: FairQuota(MAX_LINES * share, WINDOW_SECONDS, monotonic)
             for name, share in SHARES.items()
         }
         self._left_out: Counter[_Kind] = Counter()

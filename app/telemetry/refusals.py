@@ -132,7 +132,7 @@ class Refusals:
         self._monotonic = monotonic
         # A seventh: after a burst, what comes evenly for the rest fills seven times as much.
         seconds = settings.event_retention / 7
-        own = self._max_len / settings.workers / 8
+        own = self._max_len / 8
         self._fair = {
             kind: FairQuota(own * share, seconds, monotonic) for kind, share in SHARES.items()
         }

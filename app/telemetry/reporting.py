@@ -38,7 +38,7 @@ class Reporting:
             else {}
         )
         self.refusals = Refusals(settings, client, **counted)
-        self.line_limit = LineLimit(settings.workers)
+        self.line_limit = LineLimit()
         if tally is not None:
             self.line_limit.on_left_out = tally.log_limited
         self.teller = Reporter(

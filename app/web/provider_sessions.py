@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from app.audit import Act
 from app.config.model import Settings
@@ -18,20 +18,19 @@ from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.record import Termination
 from app.sessions.termination.terminations import Terminations
-from app.telemetry.shared_counters import Cells, unavailable_in
+from app.telemetry.registry import Registry, unavailable_in
 from app.web.audit_log import AuditLog
 
 
 class ProviderSessions:
-    """``providers`` are by the issuer's configured name: those that have a session API. ``cells``
-    are the counters of every process of the service."""
+    """``providers`` are by the issuer's configured name: those that have a session API."""
 
     def __init__(
         self,
         settings: Settings,
         publisher: Publisher,
         providers: Mapping[str, SessionProvider],
-        cells: Sequence[Cells],
+        registry: Registry,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.providers = providers
@@ -44,7 +43,7 @@ class ProviderSessions:
             confirm_within=settings.confirm_within,
             me=f"{socket.gethostname()}-{os.getpid()}",
             on_over=self._note_end,
-            unavailable=unavailable_in(cells),
+            unavailable=unavailable_in(registry),
             clock=clock,
         )
 
@@ -64,12 +63,12 @@ class ProviderSessions:
 
 @contextlib.asynccontextmanager
 async def running_sessions(
-    settings: Settings, publisher: Publisher, cells: Sequence[Cells]
+    settings: Settings, publisher: Publisher, registry: Registry
 ) -> AsyncIterator[ProviderSessions]:
     """Follow the ends that were begun, here or by a process that is gone."""
     async with new_client() as client:
         found = {one.issuer: session_provider(one, client) for one in settings.issuers}
         providers = {name: one for name, one in found.items() if one is not None}
-        sessions = ProviderSessions(settings, publisher, providers, cells)
+        sessions = ProviderSessions(settings, publisher, providers, registry)
         async with sessions.endings.running():
             yield sessions

@@ -1,9 +1,6 @@
 """`/metrics` of a running receiver: what was done to it is what it says."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.scrape import Scrape
-from tests.test_workers import is_alive, requests_of, workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -215,54 +211,3 @@ def test_what_is_usual_of_a_provider_is_read_from_redis_at_the_start(
         assert last == pytest.approx(now - 9 * 3600, abs=1), "an administrator is no provider"
     finally:
         receiver.stop()
-
-
-# -- several workers -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def workers(provider: Provider, redis_server: RedisServer, tmp_path: Path) -> Iterator[Receiver]:
-    text = config(redis_server.url, f'issuer = "{provider.issuer}"', top="workers = 2")
-    receiver = Receiver(tmp_path / "receiver", text).start()
-    yield receiver
-    receiver.stop()
-
-
-def test_a_worker_that_is_killed_takes_no_count_along(
-    workers: Receiver, provider: Provider
-) -> None:
-    assert requests_of(workers, provider, [f"a{n}" for n in range(20)]) == [200] * 20
-    assert Scrape(workers).one("bcl_tokens_total", outcome="accepted") == 20
-    # And of what no scrape has seen:
-    assert requests_of(workers, provider, [f"b{n}" for n in range(20)]) == [200] * 20
-    victim, _ = workers_of(workers)
-    os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: not is_alive(victim), "it is gone", workers)
-    found = Scrape(workers)
-    assert found.one("bcl_tokens_total", outcome="accepted") == 40
-    assert found.one("bcl_answer_duration_seconds_count") == 40
-    until(workers, "bcl_workers", 2, state="answering")
-    assert requests_of(workers, provider, [f"c{n}" for n in range(20)]) == [200] * 20
-    found = Scrape(workers)
-    assert found.one("bcl_tokens_total", outcome="accepted") == 60
-    assert found.one("bcl_worker_restarts_total") == 1
-    assert found.one("bcl_in_flight_limit") == 2048, "of those that live, and of no ghost"
-    assert not list((workers.directory / "data").rglob("*metrics*")), "no file is left"
-
-
-def test_a_worker_that_hangs_is_left_out_and_its_counts_are_not(
-    workers: Receiver, provider: Provider
-) -> None:
-    assert requests_of(workers, provider, [f"a{n}" for n in range(20)]) == [200] * 20
-    victim, _ = workers_of(workers)
-    os.kill(victim, signal.SIGSTOP)
-    try:
-        found = Scrape(workers)
-        assert found.one("bcl_workers", state="answering") == 1
-        assert found.one("bcl_workers", state="configured") == 2
-        assert found.one("bcl_tokens_total", outcome="accepted") == 20
-        assert found.one("bcl_ready") == 0
-        assert found.one("bcl_in_flight_limit") == 1024
-    finally:
-        os.kill(victim, signal.SIGCONT)
-    until(workers, "bcl_workers", 2, state="answering")

@@ -50,16 +50,15 @@ def test_who_asks_regularly_is_a_load_balancer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
 def test_a_quiet_receiver_serves_until_the_load_balancer_has_seen_its_end(
-    tmp_path: Path, redis_server: RedisServer, provider: Provider, workers: int
+    tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
     """Slow by what it is: a balancer's pauses are what is told apart. The drain is far longer than
     the two seconds that are looked at, so that a machine that stands still fails nothing."""
     text = config(
         redis_server.url,
         f'issuer = "{provider.issuer}"',
-        top=f'workers = {workers}\ndrain = "15s"',
+        top='drain = "15s"',
     )
     receiver = Receiver(tmp_path / "receiver", text).start()
     assert receiver.process is not None

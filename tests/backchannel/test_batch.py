@@ -17,7 +17,7 @@ from app.config.load import load
 from app.runtime.components import Components, running_parts
 from app.store.store import Result, Store
 from app.telemetry.attempt_log import AttemptRecord
-from app.telemetry.shared_counters import Cells
+from app.telemetry.registry import Registry
 from app.tokens import logout_token
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import SignedClaims
@@ -36,7 +36,7 @@ async def running(provider: Provider, redis: RedisServer, path: Path) -> AsyncIt
     file = path / "settings.toml"
     file.write_text(config(redis.url, f'issuer = "{provider.issuer}"', top="max_in_flight = 2000"))
     settings = load(file, {})
-    async with running_parts(settings, redis.url, Cells(settings)) as parts:
+    async with running_parts(settings, redis.url, Registry(settings)) as parts:
         await until(parts.keys[provider.issuer].current, "the keys are there")
         yield parts
 

@@ -21,7 +21,7 @@ from app.publish.writer import Written
 from app.revocation import Revocation
 from app.telemetry.attempt_log import Reporter, new_request_id
 from app.telemetry.counters import Counters
-from app.telemetry.shared_counters import Cells
+from app.telemetry.registry import Registry
 from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
@@ -64,7 +64,7 @@ class Yard:
         self.parking = Parking(
             [Issuer(issuer, self.keys)],
             self.writer,  # type: ignore[arg-type]
-            teller=Reporter(tally=Counters(settings, Cells(settings))),
+            teller=Reporter(tally=Counters(settings, Registry(settings))),
             clock=lambda: time.time() + self.ahead,
             **{"most_tokens": 5000, "most_bytes": 4 << 20} | bounds,
         )

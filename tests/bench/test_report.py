@@ -30,7 +30,7 @@ def test_a_page_without_its_markers_is_left_alone(page: str) -> None:
 
 def test_the_page_has_a_place_for_every_result() -> None:
     page = (ROOT / "docs/performance.md").read_text()
-    for part in ("summary", "claims", "throughput", "algorithms", "latency", "workers", "storm",
+    for part in ("summary", "claims", "throughput", "algorithms", "latency", "processes", "storm",
                  "memory", "startup", "growth", "guard", "near_cache", "told", "catch_up",
                  "tails"):  # fmt: skip
         assert between(page, part, "new") != page
@@ -48,12 +48,12 @@ def test_a_result_is_kept_for_a_later_report(tmp_path: Path) -> None:
 def test_a_claim_that_does_not_hold_is_reported() -> None:
     claims = [
         Claim("lost", "0", "3", held=False),
-        Claim("workers", "2", "no setting", held=None),
+        Claim("processes", "2", "no setting", held=None),
     ]
     lines = claims_table({"storm": Result("", claims)}, ["absent", "storm"]).splitlines()
     assert lines[2:] == [
         "| lost | 0 | 3 | **no** |",
-        "| workers | 2 | no setting | not measured |",
+        "| processes | 2 | no setting | not measured |",
     ]
 
 

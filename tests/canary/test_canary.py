@@ -65,13 +65,9 @@ def canary_of(receiver: Receiver) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
-def service(
-    request: pytest.FixtureRequest, provider: Provider, redis_server: RedisServer, tmp_path: Path
-) -> Iterator[Receiver]:
-    text = config(
-        redis_server.url, f'issuer = "{provider.issuer}"', top=f"workers = {request.param}"
-    )
+@pytest.fixture
+def service(provider: Provider, redis_server: RedisServer, tmp_path: Path) -> Iterator[Receiver]:
+    text = config(redis_server.url, f'issuer = "{provider.issuer}"')
     receiver = Receiver(tmp_path / "receiver", text + CANARY).start()
     yield receiver
     receiver.stop(signal.SIGKILL)

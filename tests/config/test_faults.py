@@ -195,6 +195,22 @@ def test_a_mistake_that_is_easily_made_is_named(text: str, line: str, faults: Fa
 
 
 @pytest.mark.parametrize(
+    ("text", "environ", "name"),
+    [
+        (document(top="workers = 2"), {}, "workers"),
+        (document(), {"BCL_WORKERS": "2"}, "BCL_WORKERS"),
+    ],
+    ids=["file", "environment"],
+)
+def test_a_removed_setting_names_what_replaces_it(
+    text: str, environ: dict[str, str], name: str, faults: Faults
+) -> None:
+    (line,) = faults(text, environ)
+    assert line.startswith(f"{name}: was removed")
+    assert "docs/deploy.md" in line
+
+
+@pytest.mark.parametrize(
     "top",
     [
         'listen = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"',

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import pickle
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def test_a_set_and_a_file_make_the_keys_of_an_issuer(tmp_path: Path) -> None:
     assert len(from_environment.issuers[0].keys_to_decrypt) == 3
 
 
-def test_nothing_of_a_key_or_a_secret_is_shown_and_all_of_it_reaches_a_worker(
+def test_nothing_of_a_key_or_a_secret_is_shown(
     tmp_path: Path,
 ) -> None:
     file = write_pem(tmp_path, "key.pem", decryption_key(EC))
@@ -82,10 +81,6 @@ def test_nothing_of_a_key_or_a_secret_is_shown_and_all_of_it_reaches_a_worker(
     assert SECRET not in repr(read)
     assert read.issuers[0].clients[0].secret == SECRET.encode()
     assert SECRET not in repr(read)
-    handed_over = pickle.loads(pickle.dumps(read))  # noqa: S301  our own
-    (issuer,) = handed_over.issuers
-    assert issuer.clients[0].secret == SECRET.encode()
-    assert issuer.keys_to_decrypt == read.issuers[0].keys_to_decrypt
 
 
 def _bytes(directory: Path, raw: bytes) -> Path:

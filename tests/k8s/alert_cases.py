@@ -79,17 +79,6 @@ CASES: dict[str, Case] = {
         fires={'bcl_ready{pod="r-0"}': "0x60"},
         quiet=[{'bcl_ready{pod="r-0"}': "1x60"}, {'bcl_ready{pod="r-0"}': "1x29 0x1 1x60"}],
     ),
-    "LogoutWorkersRestarting": Case(
-        fires=[
-            {"bcl_worker_restarts_total": "0x20 1x60"},
-            {'bcl_workers{state="configured"}': "2x60", 'bcl_workers{state="answering"}': "1x60"},
-        ],
-        quiet={
-            "bcl_worker_restarts_total": "3x60",
-            'bcl_workers{state="configured"}': "2x60",
-            'bcl_workers{state="answering"}': "2x60",
-        },
-    ),
     "LogoutsUnavailable": Case(
         fires=unavailable("0x22 1x60", "redis_unavailable"),
         quiet=[unavailable("5x60", "redis_unavailable"), unavailable("0+1x60", "overloaded")],

@@ -53,7 +53,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def limit(clock: Clock) -> LineLimit:
-    return LineLimit(1, clock)
+    return LineLimit(clock)
 
 
 def tell(
@@ -118,9 +118,8 @@ def test_after_the_window_lines_are_logged_again(
     assert len(kept.events) == before + 1
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_workers_share_the_limit(workers: int, kept: Kept, clock: Clock) -> None:
-    limit = LineLimit(workers, clock)
+def test_one_kind_has_a_small_share_of_the_limit(kept: Kept, clock: Clock) -> None:
+    limit = LineLimit(clock)
     for _ in range(1000):
         tell(limit, "refused", Reason.SHAPE)
-    assert len(kept.events) == pytest.approx(MAX_LINES / 24 / workers, abs=2)
+    assert len(kept.events) == pytest.approx(MAX_LINES / 24, abs=2)

@@ -145,15 +145,6 @@ async def test_one_issuers_flood_leaves_room_for_another(refusals: Refusals) -> 
     assert len(refusals._waiting) == before + 1
 
 
-async def test_several_workers_share_the_stream(settings: Settings) -> None:
-    client = connect("redis://127.0.0.1:1")
-    share = Refusals(settings.model_copy(update={"workers": 4}), client)
-    for _ in range(1000):
-        share.add(refusal(Reason.SHAPE), None)
-    assert len(share._waiting) <= 10_000 / 4 / 12 / 8 / 2 + 1
-    await aclose(client)
-
-
 # -- the task that writes ----------------------------------------------------------------------
 
 

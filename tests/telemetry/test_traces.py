@@ -22,8 +22,8 @@ from app.runtime.components import Components
 from app.server.sockets import PATH
 from app.store.topology import connect
 from app.telemetry.counters import Counters
+from app.telemetry.registry import Registry
 from app.telemetry.reporting import Reporting
-from app.telemetry.shared_counters import Cells
 from app.telemetry.traces import tracing
 from app.tokens.fetch import new_client
 from tests.support.provider import Provider, private_key
@@ -67,12 +67,12 @@ async def traced(
     settings, exporter = load(path, {}), InMemorySpanExporter()
     async with new_client() as client:
         redis = connect(redis_server.url)
-        cells = Cells(settings)
-        tally = Counters(settings, cells)
+        registry = Registry(settings)
+        tally = Counters(settings, registry)
         publisher, telling = Publisher(settings, redis), Reporting(settings, redis, tally)
         with tracing(settings, exporter) as traces:
             async with publisher.running(), telling.running():
-                parts = Components(settings, publisher, client, cells, tally, telling, traces)
+                parts = Components(settings, publisher, client, registry, tally, telling, traces)
                 for keys in parts.keys.values():
                     await keys.refresh()
                 app = httpx.ASGITransport(parts.public_app)
@@ -219,14 +219,11 @@ def new_receiver(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_collector_gets_the_spans_of_every_worker(
-    workers: int, tmp_path: Path, redis_server: RedisServer, provider: Provider,
+def test_a_collector_gets_the_spans_of_every_token(
+    tmp_path: Path, redis_server: RedisServer, provider: Provider,
     collector: Collector,
 ) -> None:  # fmt: skip
-    receiver = new_receiver(
-        tmp_path, redis_server, provider, collector.url, f"workers = {workers}"
-    ).start()
+    receiver = new_receiver(tmp_path, redis_server, provider, collector.url, "").start()
     try:
         for n in range(20):
             data = {"logout_token": provider.token(sid=str(n))}
@@ -237,7 +234,7 @@ def test_a_collector_gets_the_spans_of_every_worker(
     stored = [(who, span) for who, span in collector.spans() if span.name == "store"]
     assert len(stored) == 20, "also those of the last moment"
     assert {span.trace_id.hex() for _, span in stored} == {TRACE}
-    assert len({who for who, _ in stored}) == workers
+    assert len({who for who, _ in stored}) == 1
     (line, *_) = receiver.told("logout", outcome="accepted")
     assert line["trace_id"] == TRACE
 

@@ -1,6 +1,6 @@
 """The console's own sessions: in memory, so that a sign-out really ends one.
 
-The operators' listener is one process, also with workers, and is reached by its own address; a
+The operators' listener is one process, and is reached by its own address; a
 restart signs everybody out. A session of OpenID Connect holds what the guard asks about.
 """
 

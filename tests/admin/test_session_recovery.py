@@ -1,4 +1,4 @@
-"""With several workers the parent serves the API, and what was begun survives whoever dies."""
+"""An ended session is followed to its outcome across a crash of the receiver."""
 
 import signal
 import threading
@@ -8,34 +8,12 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import ALICE, Listener, api_scene, users
+from tests.admin.api_fixture import ALICE, api_scene, users
 from tests.support.api_server import Response
 from tests.support.auth0_api import fault as auth0_fault
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
-
-
-def test_with_workers_the_parent_serves_the_whole_api(tmp_path: Path) -> None:
-    with api_scene(tmp_path, top="workers = 2") as scene:
-        session, neighbour = scene.tenant.add(ALICE), scene.tenant.add(ALICE)
-        with Listener(scene) as feed:
-            assert feed.next()[0] == "ready"
-            assert scene.delete(f"/sessions/{session}").status_code == 202
-            over = scene.over(session)
-            assert {feed.next()[1]["sid"] for _ in range(2)} == {session}
-        assert over["state"] == "confirmed"
-        assert {one["source"] for one in over["apps"]} == {"backchannel-logout"}
-        written = scene.post("/revocations", {"sub": "carol", "reason": "a test"})
-        assert {one["written"] for one in written.json()["apps"]} == {"accepted"}
-        (issuer,) = scene.get("/issuers").json()["issuers"]
-        assert issuer["keys"]["keys"] == 1
-        ready = scene.receiver.readyz().json()
-        assert ready["workers"] == {"all": 2, "answering": 2}
-        assert neighbour in scene.tenant.alive()
-        journals = sorted(one.name for one in (tmp_path / "receiver/data").glob("journal*.db"))
-        assert journals == ["journal-1.db", "journal-2.db", "journal.db"]
-        assert scene.receiver.stop() == 0
 
 
 def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: Path) -> None:
@@ -101,10 +79,10 @@ def test_all_sessions_of_a_user_end_although_the_process_dies_before_the_provide
         assert scene.tenant.asked("DELETE") == [call] * 2
 
 
-def test_what_workers_answered_with_503_is_known_to_who_explains_a_missing_token(
+def test_a_missing_token_is_explained_by_the_503_that_the_receiver_has_answered(
     tmp_path: Path,
 ) -> None:
-    with api_scene(tmp_path, top="workers = 2") as scene:
+    with api_scene(tmp_path) as scene:
         scene.tenant.sends = False
         before = scene.tenant.add(ALICE)
         assert scene.delete(f"/sessions/{before}").status_code == 202

@@ -1,6 +1,5 @@
-"""Counters and what they become in `/metrics`, without a service around them."""
+"""Counters and their exposition, without a service."""
 
-import os
 import re
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from app.config.load import load
 from app.config.model import Settings
 from app.errors import Outage, Reason
 from app.telemetry.counters import Counters
-from app.telemetry.exposition import exposed, merged
-from app.telemetry.metrics import ALL, ANSWERS, APP_RECEIPTS, RESTARTS, TEARDOWN, TOKENS
-from app.telemetry.shared_counters import Cells, new_memory, series_of
-from backchannel_logout.contract.receipts import Outcome, Receipt
+from app.telemetry.exposition import exposed
+from app.telemetry.metrics import ALL, ANSWERS, READY, TOKENS
+from app.telemetry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 ISSUER = "https://op.example"
@@ -39,9 +37,9 @@ def told(tally: Counters, issuer: str, outcome: str, reason: str = "-", client: 
     tally.token(issuer, clients, outcome, reason, seconds=0.01, verified=None)
 
 
-def samples(*cells: Cells) -> dict[tuple[str, ...], float]:
+def samples(registry: Registry) -> dict[tuple[str, ...], float]:
     """Each sample of the text by its name and its labels' values, in the order of their names."""
-    text = exposed(cells, [], "")[0].decode()
+    text = exposed(registry, [], "")[0].decode()
     return {
         (one.name, *(value for _, value in sorted(one.labels.items()))): one.value
         for family in read_text(text)
@@ -51,8 +49,8 @@ def samples(*cells: Cells) -> dict[tuple[str, ...], float]:
 
 def test_every_reason_can_be_counted_for_an_issuer_and_for_nobody(settings: Settings) -> None:
     """One that can not would be lost in silence, for no logout may fail for a number."""
-    cells = Cells(settings)
-    tally = Counters(settings, cells)
+    registry = Registry(settings)
+    tally = Counters(settings, registry)
     for reason in Reason:
         told(tally, ISSUER, "refused", reason)
         told(tally, "-", "refused", reason)
@@ -61,51 +59,24 @@ def test_every_reason_can_be_counted_for_an_issuer_and_for_nobody(settings: Sett
         told(tally, ISSUER, "unavailable", outage, client="a")
     for outcome in ("accepted", "repeated", "journaled"):
         told(tally, ISSUER, outcome, client="b")
-    total = sum(value for name, value in samples(cells).items() if name[0] == TOKENS.name)
+    total = sum(value for name, value in samples(registry).items() if name[0] == TOKENS.name)
     assert total == 2 * len(Reason) + 2 * len(Outage) + 3
 
 
 def test_nothing_that_the_settings_do_not_name_makes_a_series(settings: Settings) -> None:
-    cells = Cells(settings)
-    tally, before = Counters(settings, cells), set(samples(cells))
+    registry = Registry(settings)
+    tally, before = Counters(settings, registry), set(samples(registry))
     for n in range(100):
         told(tally, f"https://{n}.example", "refused", "signature")
         told(tally, ISSUER, "accepted", client=f"client-{n}")
-    assert set(samples(cells)) == before
-
-
-def test_who_comes_after_a_worker_goes_on_from_its_numbers(settings: Settings) -> None:
-    memory = new_memory()
-    parent = Cells(settings, memory)
-    for _ in range(2):  # the first, and its successor
-        theirs = os.dup(memory)
-        Cells(settings, theirs).counter(RESTARTS)()
-        os.close(theirs)
-    assert samples(parent)[RESTARTS.name,] == 2
-    own = Cells(settings)
-    own.counter(RESTARTS)(by=3)
-    assert samples(own, parent)[RESTARTS.name,] == 5, "several are summed up"
-    os.close(memory)
-
-
-def test_what_each_worker_counts_in_full_is_not_summed_up(settings: Settings) -> None:
-    workers = [Cells(settings) for _ in range(2)]
-    for cells in workers:  # each has read the same receipts; the second is one behind
-        for seconds in (0.2, 0.4, 70.0)[: 3 if cells is workers[0] else 2]:
-            told_by = {"event": "1-0", "listener": "l", "reader": "r"}
-            receipt = Receipt(**told_by, seconds=seconds, outcome=Outcome.DONE)
-            Counters(settings, cells).receipt("shop", receipt)
-    found = samples(Cells(settings), *workers)
-    assert found[APP_RECEIPTS.name, "shop", "done"] == 3
-    assert found[f"{TEARDOWN.name}_count", "shop"] == 3
-    assert found[f"{TEARDOWN.name}_sum", "shop"] == pytest.approx(70.6)
+    assert set(samples(registry)) == before
 
 
 def test_a_histogram_counts_up_to_and_with_each_bound(settings: Settings) -> None:
-    cells = Cells(settings)
+    registry = Registry(settings)
     for value in (0.0, 0.001, 0.0011, 5.0):
-        cells.histogram(ANSWERS)(value)
-    found = samples(cells)
+        registry.histogram(ANSWERS).observe(value)
+    found = samples(registry)
     assert [found[f"{ANSWERS.name}_bucket", le] for le in ("0.0005", "0.001", "0.0025", "1.8")] == [
         1, 2, 3, 3,
     ]  # fmt: skip
@@ -113,32 +84,12 @@ def test_a_histogram_counts_up_to_and_with_each_bound(settings: Settings) -> Non
     assert found[f"{ANSWERS.name}_sum",] == pytest.approx(5.0021)
 
 
-def test_workers_gauges_become_one_each_in_its_own_way() -> None:
-    one = [
-        ("bcl_in_flight_tokens", [], 2.0),
-        ("bcl_jwks_age_seconds", ["op"], 5.0),
-        ("bcl_clock_difference_seconds", ["op"], 0.7),
-    ]
-    other = [
-        ("bcl_in_flight_tokens", [], 3.0),
-        ("bcl_jwks_age_seconds", ["op"], 9.0),
-        ("bcl_clock_difference_seconds", ["op"], 0.2),
-        ("bcl_clock_difference_seconds", ["other"], 4.0),
-    ]
-    assert merged([one, other]) == [
-        ("bcl_in_flight_tokens", [], 5.0),
-        ("bcl_jwks_age_seconds", ["op"], 9.0),
-        ("bcl_clock_difference_seconds", ["op"], 0.2),
-        ("bcl_clock_difference_seconds", ["other"], 4.0),
-    ]
-
-
 def test_both_formats_say_the_same(settings: Settings) -> None:
-    cells = Cells(settings)
-    told(Counters(settings, cells), ISSUER, "accepted", client="a")
-    gauges = [("bcl_ready", [], 1.0)]
-    plain, plain_type = exposed([cells], gauges, "text/plain")
-    om, om_type = exposed([cells], gauges, "application/openmetrics-text; version=1.0.0")
+    registry = Registry(settings)
+    told(Counters(settings, registry), ISSUER, "accepted", client="a")
+    gauges = [(READY, (), 1.0)]
+    plain, plain_type = exposed(registry, gauges, "text/plain")
+    om, om_type = exposed(registry, gauges, "application/openmetrics-text; version=1.0.0")
     assert plain_type.startswith("text/plain; version=")
     assert om_type.startswith("application/openmetrics-text; version=1.0.0")
     assert om.endswith(b"# EOF\n")
@@ -165,8 +116,7 @@ def test_each_metric_is_named_as_prometheus_wants_it() -> None:
 
 
 def test_series_are_bounded_by_the_settings(settings: Settings) -> None:
-    everything = list(series_of(settings))
-    assert len(set(everything)) == len(everything) < 250
+    assert len(list(Registry(settings).values())) < 250
 
 
 def test_the_documentation_has_every_metric_as_it_is() -> None:

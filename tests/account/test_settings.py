@@ -1,23 +1,12 @@
-"""With several workers, the parent serves users' own sessions; Kratos' too, whose names differ."""
+"""Settings of the users' listener that are refused."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.account.account_fixture import account_scene
 from tests.support.receiver import run_app
 
 pytestmark = pytest.mark.slow
-
-
-def test_the_parent_of_workers_serves_it(tmp_path: Path) -> None:
-    with account_scene(tmp_path, "workers = 2\n") as scene:
-        scene.user = "auth0|alice"
-        own, other = scene.tenant.add(scene.user), scene.tenant.add(scene.user)
-        session = scene.session(own)
-        assert scene.ask("DELETE", f"/{other}", session).json()["id"] == other
-        assert scene.until_final(other, session)["gone"]
-        assert scene.ids(session) == [own]
 
 
 def test_settings_that_do_nothing_or_open_too_much_are_faults(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The counters and histograms of the process, one for each series of `app.telemetry.metrics`.
+
+Cheaper than prometheus-client's own, which take a lock for each count: the counting code runs in
+the event loop, and a scrape in a thread may read a histogram between two of its additions.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from app.config.model import Settings
+from app.telemetry.metrics import ALL, TOKENS, Labels, Metric
+
+
+class Series:
+    """One counter or gauge."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, by: int = 1) -> None:
+        self.value += by
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+
+class Histogram:
+    """``buckets`` counts the observations up to and with each of ``bounds``, and beyond."""
+
+    __slots__ = ("bounds", "buckets", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Registry:
+    """Every series that these settings can ever count.
+
+    Each starts at 0: Prometheus cannot see the increase of a series that appears with its first
+    event. Looking up labels that the settings do not know raises ``KeyError``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._series: dict[tuple[str, Labels], Series] = {}
+        self._histograms: dict[tuple[str, Labels], Histogram] = {}
+        for metric in ALL.values():
+            for labels in metric.series(settings):
+                if metric.kind == "histogram":
+                    self._histograms[metric.name, labels] = Histogram(metric.buckets)
+                else:
+                    self._series[metric.name, labels] = Series()
+
+    def counter(self, metric: Metric, *labels: str) -> Series:
+        return self._series[metric.name, labels]
+
+    gauge = counter
+
+    def counters(self, metric: Metric) -> Mapping[Labels, Series]:
+        """`counter` for each series of the metric."""
+        return {
+            labels: series for (name, labels), series in self._series.items() if name == metric.name
+        }
+
+    def histogram(self, metric: Metric, *labels: str) -> Histogram:
+        return self._histograms[metric.name, labels]
+
+    def values(self) -> Iterator[tuple[Metric, Labels, Series | Histogram]]:
+        for (name, labels), series in (self._series | self._histograms).items():
+            yield ALL[name], labels, series
+
+
+def unavailable_in(registry: Registry) -> Callable[[], float]:
+    """A function that returns how many logout tokens were answered with 503."""
+    counters = [
+        series for labels, series in registry.counters(TOKENS).items() if labels[2] == "unavailable"
+    ]
+    return lambda: sum(counter.value for counter in counters)

@@ -1,0 +1,103 @@
+"""What a metric is, and the functions that list the values of its labels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from app.config.model import Settings
+from app.errors import Outage, Reason
+from app.publish.writer import Written
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+NOTHING = "-"
+"""A label's value where there is none: an unknown issuer, no client yet, no reason."""
+
+Labels = tuple[str, ...]
+SeriesOf = Callable[[Settings], Iterable[Labels]]
+
+
+def no_series(_: Settings) -> Iterable[Labels]:
+    """For gauges that are read at each scrape."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``buckets`` are upper bounds, in the unit that the name ends with; ``series``
+    lists the values of ``labels`` that can occur."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    series: SeriesOf = no_series
+    buckets: tuple[float, ...] = ()
+
+    def family(self) -> Family:
+        """An empty family of prometheus-client, which adds the ``_total`` of a counter itself."""
+        match self.kind:
+            case "counter":
+                return CounterMetricFamily(self.name, self.help, labels=self.labels)
+            case "gauge":
+                return GaugeMetricFamily(self.name, self.help, labels=self.labels)
+            case "histogram":
+                return HistogramMetricFamily(self.name, self.help, labels=self.labels)
+
+
+def single(_: Settings) -> Iterable[Labels]:
+    """The one series of a metric without labels."""
+    return ((),)
+
+
+def each(*values: str) -> SeriesOf:
+    """A series for each value of the only label."""
+    return lambda _: ((str(value),) for value in values)
+
+
+def per_issuer(*values: str) -> SeriesOf:
+    """A series for each issuer, and for each of ``values`` where there is a second label."""
+    return lambda settings: _with(values, (one.issuer for one in settings.issuers))
+
+
+def per_app(*values: str) -> SeriesOf:
+    """A series for each app, and for each of ``values`` where there is a second label."""
+    return lambda settings: _with(
+        values, sorted({client.app for issuer in settings.issuers for client in issuer.clients})
+    )
+
+
+def with_canary(series: SeriesOf) -> SeriesOf:
+    """The same series, only where the settings have a canary."""
+    return lambda settings: series(settings) if settings.canary is not None else ()
+
+
+def answered_tokens(settings: Settings) -> Iterator[Labels]:
+    """Issuer, client, outcome and reason of each answer to a logout token.
+
+    The client is known from ``aud`` on, so a refusal has none; without an issuer only the outcomes
+    that occur before the issuer is known.
+    """
+    no_issuer = (Outage.OVERLOADED, Outage.DEADLINE, Outage.INTERNAL)
+    yield from ((NOTHING, NOTHING, "refused", reason.value) for reason in Reason)
+    yield from ((NOTHING, NOTHING, "unavailable", outage.value) for outage in no_issuer)
+    yield NOTHING, NOTHING, "disconnected", NOTHING
+    for issuer in settings.issuers:
+        name = issuer.issuer
+        yield from ((name, NOTHING, "refused", reason.value) for reason in Reason)
+        clients = [NOTHING, *(client.client_id for client in issuer.clients)]
+        for client, outage in product(clients, Outage):
+            yield name, client, "unavailable", outage.value
+        for client, written in product(clients[1:], Written):
+            yield name, client, written.value, NOTHING
+
+
+def _with(values: tuple[str, ...], names: Iterable[str]) -> Iterator[Labels]:
+    for name in names:
+        if values:
+            yield from ((name, str(value)) for value in values)
+        else:
+            yield (name,)
