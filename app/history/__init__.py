@@ -2,6 +2,7 @@
 
     history          `History`: one method per query
     records          what the queries return: plain records                     (pure)
+    record_json      records as JSON values                                      (pure)
     app_reader       one round trip to the server of an app, or of a key
     streams          bounded walks through a stream, in either direction
     app_history      one session or user in one app: markers and events
@@ -27,6 +28,7 @@ from app.history.feed.event_feed import Feed, Missed
 from app.history.filters import EVERYTHING, Filter
 from app.history.history import History
 from app.history.newest_entries import EntryPage
+from app.history.record_json import as_json
 from app.history.records import (
     AppHistory,
     AppOverview,
@@ -39,7 +41,6 @@ from app.history.records import (
     Search,
     SessionHistory,
     State,
-    as_json,
 )
 
 __all__ = [

@@ -1,15 +1,16 @@
-"""What the answers are made of. Pure: frozen records, and each as JSON values.
+"""The records that `History` returns. Pure.
 
 Times are epoch seconds, lengths of time are seconds; None is unknown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 from app.history.audit_stream import RefusalEntry
-from backchannel_logout import Event, EventKind, MalformedEvent, Proof, UnknownEvent
+from app.history.record_json import EventRecord, ProofRecord
+from backchannel_logout import Event, EventKind, MalformedEvent, UnknownEvent
 
 
 class State(StrEnum):
@@ -101,9 +102,9 @@ class DeliveredEvent:
 
     app: str
     id: str
-    event: Event | None
+    event: EventRecord | None
     covers: bool = True
-    proof: Proof | None = None
+    proof: ProofRecord | None = None
     dead_letters: tuple[DeadLetter, ...] = ()
 
     @classmethod
@@ -223,16 +224,3 @@ class AppOverview:
     def active(self) -> int:
         """Readers of any kind whose report stands."""
         return sum(number for _, number in self.readers)
-
-
-def as_json(value: Any) -> Any:
-    """A record of this package as JSON values; an event as its members and its ``id``."""
-    if isinstance(value, Event):
-        return {"id": value.id} | value.members()
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [as_json(one) for one in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {one.name: as_json(getattr(value, one.name)) for one in fields(value)}
-    return value
