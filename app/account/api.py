@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.account import page
 from app.account.access_token import AccessTokens
 from app.account.caller import Callers
+from app.account.kratos_caller import KratosCallers
 from app.account.liveness import Liveness
 from app.account.progress import Progress
 from app.account.request_limits import RequestLimits
@@ -27,7 +28,8 @@ _SESSIONS = "/account/sessions"
 
 
 class AccountApi:
-    """Everything under `/account`. ``tokens`` None: browsers have no way in of their own."""
+    """Everything under `/account`. ``tokens`` None: access tokens are not accepted. ``kratos``
+    None: nor are credentials of Kratos."""
 
     def __init__(
         self,
@@ -35,12 +37,14 @@ class AccountApi:
         publisher: Publisher,
         sessions: ProviderSessions,
         tokens: AccessTokens | None,
+        kratos: KratosCallers | None,
         *,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
         link, endings = publisher.reads, sessions.endings
         self._callers = Callers(settings, tokens)
+        self._kratos = kratos
         self._limits = RequestLimits()
         self._liveness = Liveness(AppReader(link), clock)
         history = History(settings, link, clock=clock)
@@ -65,7 +69,8 @@ class AccountApi:
 
     async def admit(self, scope: Scope) -> None:
         """Note in the scope who asks. Raises `ApiFault`."""
-        caller = await self._callers.identify(scope)
+        caller = await self._kratos.identify(scope) if self._kratos is not None else None
+        caller = caller or await self._callers.identify(scope)
         self._limits.count_request(caller.who, (caller.issuer.issuer, caller.sub))
         await self._liveness.check(caller)
         scope["caller"], scope["operator"] = caller, Operator(caller.who, caller.peer)

@@ -45,7 +45,9 @@ class Caller:
     """For limits and audit: ``account:shop``, or ``account:browser``."""
     peer: str
     by_token: bool = False
-    """Shown by an access token: it may be younger than the login."""
+    """Identified by an access token or by Kratos: ``login_at`` may be later than the login."""
+    confirmed: bool = False
+    """The provider has confirmed the session for this request, so its age does not matter."""
 
 
 class Callers:

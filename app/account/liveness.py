@@ -52,4 +52,4 @@ class Liveness:
         values = list(found.values())
         own = sid_marker(caller.session, values)
         verdict = decide(caller.session, values, max_session_age=age, now=now, sid_marker=own)
-        return verdict is Verdict.ALIVE
+        return verdict is Verdict.ALIVE or (caller.confirmed and verdict is Verdict.EXPIRED)

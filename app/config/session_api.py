@@ -75,7 +75,7 @@ class SessionsSettings(BaseModel):
     admin_url: IssuerName | None = None
     """Kratos: the admin API, which only this service and its like should reach."""
     public_url: IssuerName | None = None
-    """Kratos: the public API, where it is not reached by the issuer's name."""
+    """Kratos: the public API. Lets users call ``account_listen`` with their own Kratos session."""
     lifespan: Annotated[Seconds, Field(ge=1)] = KRATOS_LIFESPAN
     """Kratos: its ``session.lifespan``, which no API tells."""
 
@@ -107,9 +107,21 @@ def session_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
         for i, _, _ in needing:
             loc: Loc = ("issuers", i, "sessions", "secret")
             yield loc, "is required (or secret_file, or BCL_SESSIONS_SECRET)"
+    yield from _public_url_faults(raw)
     for i, issuer, sessions in _tables(raw):
         for name, sentence in _faults_of(issuer, sessions, _may_http(raw, issuer)):
             yield ("issuers", i, *name), sentence
+
+
+def _public_url_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """A user's credential must reach one Kratos only, and a setting must not be without effect."""
+    issuers = [i for i, _, sessions in _tables(raw) if "public_url" in sessions]
+    for number, i in enumerate(issuers):
+        loc: Loc = ("issuers", i, "sessions", "public_url")
+        if not raw.get("account_listen"):
+            yield loc, "does nothing without account_listen"
+        elif number > 0:
+            yield loc, "is set for another issuer, and only one Kratos can identify users"
 
 
 _SECRETS = frozenset({"secret", "secret_file"})

@@ -7,9 +7,12 @@ from starlette.types import ASGIApp
 
 from app.account.access_token import AccessTokens
 from app.account.api import AccountApi
+from app.account.kratos_caller import KratosCallers
 from app.background import background
 from app.config.model import Settings
 from app.publish.publisher import Publisher
+from app.sessions.api_client.calls import new_client
+from app.sessions.providers.factory import kratos_whoami
 from app.tokens import fetch
 from app.tokens.provider_keys import ProviderKeys
 from app.web.provider_sessions import ProviderSessions
@@ -24,8 +27,19 @@ async def running_account(
     stopping: Callable[[], bool],
 ) -> AsyncIterator[ASGIApp]:
     """What the listener serves."""
-    async with _access_tokens(settings) as tokens:
-        yield AccountApi(settings, publisher, sessions, tokens, stopping=stopping).app
+    async with _access_tokens(settings) as tokens, _kratos_callers(settings) as kratos:
+        yield AccountApi(settings, publisher, sessions, tokens, kratos, stopping=stopping).app
+
+
+@contextlib.asynccontextmanager
+async def _kratos_callers(settings: Settings) -> AsyncIterator[KratosCallers | None]:
+    """None unless an issuer's ``[issuers.sessions]`` has ``public_url``; at most one has."""
+    async with new_client() as client:
+        for issuer in settings.issuers:
+            if (whoami := kratos_whoami(issuer, client)) is not None:
+                yield KratosCallers(issuer, whoami)
+                return
+        yield None
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from app.config.load import SettingsFault, load
 from app.config.model import Settings
 from app.config.session_api import realm_in
 from app.sessions.api_client.calls import new_client
-from app.sessions.providers.factory import own_sessions, session_provider
+from app.sessions.providers.factory import kratos_whoami, session_provider
 from tests.sessions.provider_fixtures import tls
 
 SECRET = "hunter2-is-my-secret"
@@ -134,7 +134,7 @@ async def test_an_issuer_without_a_session_api_has_no_adapter(loaded: Load) -> N
     settings = loaded(text)
     async with new_client(tls()) as client:
         assert session_provider(settings.issuers[0], client) is None
-        assert own_sessions(settings.issuers[0], client) is None
+        assert kratos_whoami(settings.issuers[0], client) is None
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,18 @@ def test_a_keycloak_issuer_names_host_and_realm(name: str, found: Any) -> None:
 S = "issuers[0].sessions"
 
 FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
+    "a public URL without the listener that uses it": (
+        issuer(f'{KRATOS}\npublic_url = "https://kratos.example/"'), {}, [f"{S}.public_url"],
+    ),
+    "two issuers whose Kratos identifies users": (
+        'account_listen = "127.0.0.1:0"\n'
+        + issuer(f'{KRATOS}\npublic_url = "https://kratos.example/"')
+        + issuer(
+            f'{KRATOS}\npublic_url = "https://kratos.example/"', name="https://other.example/",
+            app="wiki",
+        ),
+        {}, ["issuers[1].sessions.public_url"],
+    ),
     "no kind": (issuer('client_id = "m2m"'), {}, [f"{S}.kind"]),
     "another kind": (issuer('kind = "okta"'), {}, [f"{S}.kind"]),
     "a kind that is a list": (issuer('kind = ["auth0"]'), {}, [f"{S}.kind"]),

@@ -1,21 +1,26 @@
 """Ory Kratos itself, driven by its adapter: what it answers is what we take it for."""
 
+import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import httpx
 import pytest
 
 from app.config.issuers import IssuerSettings
 from app.sessions.api_client.calls import new_client
 from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
-from app.sessions.providers.factory import own_sessions, session_provider
-from app.sessions.providers.kratos_whoami import OwnSessions, UserCredential
+from app.sessions.providers.factory import kratos_whoami, session_provider
+from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 from tests.interop import kratos, kratos_dist
 from tests.interop.kratos import Kratos, LoggedIn
 from tests.sessions.provider_fixtures import NOBODY, tls
+from tests.support.receiver import Receiver, wait_for
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 
@@ -24,7 +29,7 @@ pytestmark = pytest.mark.interop
 class Scene:
     server: Kratos
     adapter: SessionProvider
-    own: OwnSessions
+    whoami: KratosWhoami
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +46,22 @@ async def scene(server: Kratos) -> AsyncIterator[Scene]:
         {
             "issuer": server.public_url,
             "clients": [{"client_id": "shop", "app": "shop"}],
-            "sessions": {"kind": "kratos", "admin_url": server.admin_url},
+            "sessions": {
+                "kind": "kratos",
+                "admin_url": server.admin_url,
+                "public_url": server.public_url,
+            },
         }
     )
     async with new_client(tls()) as client:
-        adapter, own = session_provider(issuer, client), own_sessions(issuer, client)
+        adapter, whoami = session_provider(issuer, client), kratos_whoami(issuer, client)
         assert adapter is not None
-        assert own is not None
-        yield Scene(server, adapter, own)
+        assert whoami is not None
+        yield Scene(server, adapter, whoami)
 
 
-def of(session: LoggedIn) -> UserCredential:
-    return UserCredential(session_token=session.token)
+def of(session: LoggedIn) -> KratosCredential:
+    return KratosCredential(session_token=session.token)
 
 
 async def test_a_session_is_listed_and_read_with_what_kratos_knows(scene: Scene) -> None:
@@ -80,9 +89,9 @@ async def test_a_session_is_deactivated_and_its_neighbours_survive(scene: Scene)
     assert left is not None
     assert has_ended(left, refresh_tokens=False)
     with pytest.raises(ProviderFault) as caught:
-        await scene.own.current(of(one))
+        await scene.whoami.session(of(one))
     assert caught.value.kind is FaultKind.UNAUTHORIZED
-    assert (await scene.own.current(of(other))).id == other.id
+    assert (await scene.whoami.session(of(other))).id == other.id
     assert [session.id for session in await list_all(scene.adapter, user)] == [other.id]
     assert await scene.adapter.end(one.id)  # once more changes nothing
 
@@ -124,7 +133,7 @@ async def test_all_sessions_of_a_user_are_deleted_over_several_pages(
     theirs = scene.server.log_in(neighbour)
     assert {session.id for session in await scene.adapter.end_all(user)} == mine
     assert [await scene.adapter.read(one) for one in mine] == [None] * number
-    assert (await scene.own.current(of(theirs))).id == theirs.id
+    assert (await scene.whoami.session(of(theirs))).id == theirs.id
 
 
 async def test_all_but_one_are_deactivated(scene: Scene) -> None:
@@ -135,17 +144,74 @@ async def test_all_but_one_are_deactivated(scene: Scene) -> None:
     assert [session.id for session in await list_all(scene.adapter, user)] == [keep.id]
 
 
-async def test_users_see_and_end_their_own_sessions(scene: Scene) -> None:
-    user, neighbour = scene.server.new_user(), scene.server.new_user()
-    here, there, third = (scene.server.log_in(user) for _ in range(3))
-    theirs = scene.server.log_in(neighbour)
-    others = await scene.own.others(of(here))
-    assert {session.id for session in others.sessions} == {there.id, third.id}
-    await scene.own.end(of(here), theirs.id)
-    assert (await scene.own.current(of(theirs))).user_id == neighbour
-    await scene.own.end(of(here), there.id)
-    assert await scene.own.end_others(of(here)) == 2  # with the one that has ended
-    assert (await scene.own.others(of(here))).sessions == ()
-    with pytest.raises(ProviderFault) as caught:
-        await scene.own.end(of(here), here.id)
-    assert caught.value.detail == "http_400"
+def sent_by_app(session: LoggedIn) -> dict[str, str]:
+    return {"X-Session-Token": session.token}
+
+
+def sent_by_browser(session: LoggedIn) -> dict[str, str]:
+    return {"Cookie": f"ory_kratos_session={session.token}", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.mark.parametrize(
+    ("log_in", "sent"),
+    [(Kratos.log_in, sent_by_app), (Kratos.log_in_with_browser, sent_by_browser)],
+    ids=["session token", "cookie"],
+)
+def test_users_list_and_end_their_own_sessions_by_their_kratos_credential(
+    server: Kratos,
+    tmp_path: Path,
+    shared_redis: RedisServer,
+    log_in: Callable[[Kratos, str], LoggedIn],
+    sent: Callable[[LoggedIn], dict[str, str]],
+) -> None:
+    user, neighbour = server.new_user(), server.new_user()
+    here, there, third = (log_in(server, user) for _ in range(3))
+    theirs = log_in(server, neighbour)
+    receiver = Receiver(tmp_path, account_settings(server, shared_redis.url)).start()
+    try:
+        found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
+        assert found
+
+        def request(method: str, path: str = "", by: LoggedIn = here) -> httpx.Response:
+            url = f"{found[1]}/account/sessions{path}"
+            return receiver.http.request(method, url, headers=sent(by))
+
+        listed = request("GET").json()
+        assert {one["id"] for one in listed} == {here.id, there.id, third.id}
+        assert [one["id"] for one in listed if one["current"]] == [here.id]
+        assert request("DELETE", f"/{theirs.id}").status_code == 404
+        assert request("DELETE", f"/{there.id}").status_code == 200
+        wait_for(lambda: request("GET", by=there).status_code == 401, "there has ended", receiver)
+        answer = request("DELETE").json()
+        assert [one["id"] for one in answer["sessions"]] == [third.id]
+        with shared_redis.client() as redis:
+            wait_for(
+                lambda: (
+                    {there.id, third.id}
+                    <= {fields.get("sid") for _, fields in redis.xrange("bcl:v1:{shop}:events")}
+                ),
+                "the app has both events", receiver,
+            )  # fmt: skip
+        assert [one["id"] for one in request("GET").json()] == [here.id]
+        assert [one["id"] for one in request("GET", by=theirs).json()] == [theirs.id]
+        for session in (here, there, third, theirs):
+            assert session.token not in receiver.log
+    finally:
+        receiver.stop()
+
+
+def account_settings(server: Kratos, redis_url: str) -> str:
+    return f'''
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+account_listen = "127.0.0.1:0"
+redis_url = "{redis_url}"
+journal = "off"
+[[issuers]]
+issuer = "{server.public_url}"
+clients = [{{app = "shop"}}]
+[issuers.sessions]
+kind = "kratos"
+admin_url = "{server.admin_url}"
+public_url = "{server.public_url}"
+'''

@@ -1,4 +1,4 @@
-"""Ory Kratos: deactivated or deleted, pages, and what users may do with their own sessions."""
+"""Ory Kratos: ended sessions, pages, and users identified by their own credential."""
 
 from collections.abc import AsyncIterator
 
@@ -8,8 +8,8 @@ from app.sessions.api_client.calls import new_client
 from app.sessions.api_client.path_segment import InvalidId
 from app.sessions.bulk import list_all
 from app.sessions.provider_session import Device
-from app.sessions.providers.factory import own_sessions
-from app.sessions.providers.kratos_whoami import NoCredential, OwnSessions, UserCredential
+from app.sessions.providers.factory import kratos_whoami
+from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import Stage, issuer_of, staged, tls
 from tests.support.api_server import Response
@@ -20,18 +20,6 @@ from tests.support.kratos_api import KratosApi
 async def stage() -> AsyncIterator[Stage]:
     async with staged(KratosApi()) as stage:
         yield stage
-
-
-@pytest.fixture
-async def own(stage: Stage) -> AsyncIterator[OwnSessions]:
-    async with new_client(tls()) as client:
-        found = own_sessions(issuer_of(stage.api), client)
-        assert found is not None
-        yield found
-
-
-def by_token(session_id: str) -> UserCredential:
-    return UserCredential(session_token=f"token-{session_id}")
 
 
 # -- admin ---------------------------------------------------------------------------------
@@ -124,81 +112,87 @@ async def test_a_session_before_its_second_factor_is_the_user_s_who_was_asked_fo
     assert caught.value.detail == "no_user"
 
 
-# -- self-service --------------------------------------------------------------------------
+# -- the user's own credential ---------------------------------------------------------------
 
 
-async def test_a_user_sees_the_current_session_and_the_others(
-    stage: Stage, own: OwnSessions
-) -> None:
-    here, there = stage.api.add(stage.alice), stage.api.add(stage.alice)
-    stage.api.add(stage.bob)
-    assert (await own.current(by_token(here))).id == here
-    others = await own.others(by_token(here))
-    assert [session.id for session in others.sessions] == [there]
+@pytest.fixture
+async def whoami(stage: Stage) -> AsyncIterator[KratosWhoami]:
+    async with new_client(tls()) as client:
+        found = kratos_whoami(issuer_of(stage.api), client)
+        assert found is not None
+        yield found
 
 
-async def test_a_cookie_is_passed_on_as_well_as_a_token(stage: Stage, own: OwnSessions) -> None:
+def by_token(value: str) -> KratosCredential:
+    credential = KratosCredential.from_headers([value], [])
+    assert credential is not None
+    return credential
+
+
+async def test_a_session_token_identifies_its_session(stage: Stage, whoami: KratosWhoami) -> None:
     here = stage.api.add(stage.alice)
-    user = UserCredential(cookie=f"ory_kratos_session=token-{here}")
-    assert (await own.current(user)).user_id == stage.alice
+    stage.api.add(stage.alice)
+    session = await whoami.session(by_token(f"token-{here}"))
+    assert (session.id, session.user_id) == (here, stage.alice)
+    assert stage.api.requests[-1].headers["x-session-token"] == f"token-{here}"
     assert "authorization" not in stage.api.requests[-1].headers
 
 
-async def test_a_user_ends_one_of_the_others(stage: Stage, own: OwnSessions) -> None:
-    here, there, third = (stage.api.add(stage.alice) for _ in range(3))
-    bobs = stage.api.add(stage.bob)
-    await own.end(by_token(here), there)
-    assert stage.api.alive() == {here, third, bobs}
-    assert await own.end_others(by_token(here)) == 2  # with the one that has ended
-    assert stage.api.alive() == {here, bobs}
-
-
-async def test_a_user_can_not_end_somebody_else_s(stage: Stage, own: OwnSessions) -> None:
-    here, bobs = stage.api.add(stage.alice), stage.api.add(stage.bob)
-    await own.end(by_token(here), bobs)
-    assert stage.api.alive() == {here, bobs}
-
-
-async def test_the_current_session_is_ended_by_a_logout_only(
-    stage: Stage, own: OwnSessions
+@pytest.mark.parametrize("name", ["ory_kratos_session", "ory_session_playground123"])
+async def test_of_a_browser_s_cookies_only_the_session_s_is_sent(
+    stage: Stage, whoami: KratosWhoami, name: str
 ) -> None:
     here = stage.api.add(stage.alice)
-    with pytest.raises(ProviderFault) as caught:
-        await own.end(by_token(here), here)
-    assert caught.value.detail == "http_400"
-    assert stage.api.alive() == {here}
+    own = f"{name}=token-{here}"
+    credential = KratosCredential.from_headers([], [f"shop=secret; {own}; x_{own}", "a=b"])
+    assert credential is not None
+    assert credential.is_cookie
+    stage.api.cookie = name
+    assert (await whoami.session(credential)).user_id == stage.alice
+    assert stage.api.requests[-1].headers["cookie"] == own
 
 
-async def test_who_is_not_signed_in_is_unauthorized(stage: Stage, own: OwnSessions) -> None:
+async def test_an_ended_session_identifies_nobody(stage: Stage, whoami: KratosWhoami) -> None:
     ended = stage.api.add(stage.alice, active=False)
-    for act in (
-        own.current(by_token(ended)),
-        own.others(by_token(ended)),
-        own.end_others(by_token(ended)),
-    ):
-        with pytest.raises(ProviderFault) as caught:
-            await act
-        assert caught.value.kind is FaultKind.UNAUTHORIZED
+    with pytest.raises(ProviderFault) as caught:
+        await whoami.session(by_token(f"token-{ended}"))
+    assert caught.value.kind is FaultKind.UNAUTHORIZED
+
+
+async def test_a_session_that_kratos_calls_inactive_identifies_nobody(
+    stage: Stage, whoami: KratosWhoami
+) -> None:
+    session = stage.api.sessions[stage.api.add(stage.alice)] | {"active": False}
+    stage.api.faults.append(Response(200, session))
+    with pytest.raises(ProviderFault) as caught:
+        await whoami.session(by_token("token"))
+    assert caught.value.kind is FaultKind.UNAUTHORIZED
 
 
 @pytest.mark.parametrize(
-    "nothing",
+    ("tokens", "cookies"),
     [
-        UserCredential(),
-        UserCredential(session_token="", cookie=""),
-        UserCredential(session_token="a\r\nx: y"),
-        UserCredential(cookie="a=b\nc"),
-        UserCredential(cookie="a=\u00e9"),
-        UserCredential(cookie="a" * 20000),
+        ([], []),
+        ([""], []),
+        (["a\r\nx: y"], []),
+        (["a" * 20000], []),
+        ([], ["ory_kratos_session="]),
+        ([], ["ory_kratos_session"]),
+        ([], ["shop=1; xory_kratos_session=token"]),
+        ([], ["ory_kratos_session=\u00e9"]),
+        ([], ["ory_kratos_session=" + "a" * 20000]),
     ],
 )
-async def test_without_a_credential_that_can_be_passed_on_nobody_is_asked(
-    stage: Stage, own: OwnSessions, nothing: UserCredential
+def test_what_kratos_cannot_have_given_is_no_credential(
+    tokens: list[str], cookies: list[str]
 ) -> None:
-    with pytest.raises(NoCredential):
-        await own.current(nothing)
-    assert stage.api.requests == []
+    assert KratosCredential.from_headers(tokens, cookies) is None
 
 
-def test_a_user_s_credential_is_not_shown() -> None:
-    assert "hunter2" not in repr(UserCredential(session_token="hunter2", cookie="hunter2"))
+def test_a_credential_is_not_part_of_its_repr() -> None:
+    for credential in (
+        KratosCredential.from_headers(["hunter2"], []),
+        KratosCredential.from_headers([], ["ory_kratos_session=hunter2"]),
+    ):
+        assert credential is not None
+        assert "hunter2" not in repr(credential)

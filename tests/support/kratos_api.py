@@ -21,6 +21,9 @@ class KratosApi(ApiServer):
     def __init__(self) -> None:
         super().__init__()
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.cookie = "ory_kratos_session"
+        self.second_factor = False
+        """Whether whoami demands a second factor first."""
         self.keyset = False
         """Whether pages are found by key; else, as in Kratos 1.3, by place."""
 
@@ -67,36 +70,20 @@ class KratosApi(ApiServer):
                 for one in own:
                     del self.sessions[one["id"]]
                 return Response(204) if own else fault(404, "Not Found")
-            case method, ("sessions", *rest):
-                return self._public(request, method, rest)
+            case "GET", ("sessions", "whoami"):
+                return self._whoami(request)
         return fault(404, "Not Found")
 
-    def _public(self, request: Request, method: str, rest: list[str]) -> Response:
-        token = request.headers.get("x-session-token") or request.headers.get("cookie", "")
-        token = token.removeprefix("ory_kratos_session=")
+    def _whoami(self, request: Request) -> Response:
+        """The first cookie of the name counts, as in Go."""
+        prefix = f"{self.cookie}="
+        pairs = [one.strip() for one in request.headers.get("cookie", "").split(";")]
+        cookies = [one.removeprefix(prefix) for one in pairs if one.startswith(prefix)]
+        token = request.headers.get("x-session-token") or (cookies[0] if cookies else "")
         current = self.sessions.get(token.removeprefix("token-"))
         if not token.startswith("token-") or current is None or not current["active"]:
             return fault(401, "Unauthorized")
-        owner = current["identity"]["id"]
-        others = [one for one in self._of(owner, "true") if one["id"] != current["id"]]
-        match method, rest:
-            case "GET", ["whoami"]:
-                return Response(200, current)
-            case "GET", []:
-                return self._page(request, others)
-            case "DELETE", []:
-                # It counts those that have ended, too.
-                everyone = [one for one in self._of(owner, None) if one is not current]
-                for one in everyone:
-                    one["active"] = False
-                return Response(200, {"count": len(everyone)})
-            case "DELETE", [session_id]:
-                if session_id == current["id"]:
-                    return fault(400, "cannot revoke current session")
-                for one in others:
-                    one["active"] &= one["id"] != session_id
-                return Response(204)
-        return fault(404, "Not Found")
+        return fault(403, "Forbidden") if self.second_factor else Response(200, current)
 
     def _of(self, user_id: str, active: str | None) -> list[dict[str, Any]]:
         found = [one for one in self.sessions.values() if one["identity"]["id"] == user_id]

@@ -10,7 +10,7 @@ from app.sessions.api_client.rate_limit_gate import RateLimitGate
 from app.sessions.providers.auth0 import Auth0
 from app.sessions.providers.keycloak import Keycloak
 from app.sessions.providers.kratos import Kratos
-from app.sessions.providers.kratos_whoami import OwnSessions
+from app.sessions.providers.kratos_whoami import KratosWhoami
 from app.sessions.session_provider import SessionProvider
 
 
@@ -33,14 +33,13 @@ def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> Sessi
             return Kratos(issuer.issuer, calls, lifespan=sessions.lifespan)
 
 
-def own_sessions(issuer: IssuerSettings, client: httpx.AsyncClient) -> OwnSessions | None:
-    """What users may do with their own sessions, as themselves; None for all but Kratos."""
-    sessions = issuer.sessions
-    if sessions is None or sessions.kind != "kratos":
+def kratos_whoami(issuer: IssuerSettings, client: httpx.AsyncClient) -> KratosWhoami | None:
+    """Identifies the issuer's users by their own credential; None without ``public_url``."""
+    if issuer.sessions is None or issuer.sessions.public_url is None:
         return None
-    # A gate of its own: what users ask too often must not keep out administrators.
-    url = sessions.public_url or issuer.issuer
-    return OwnSessions(issuer.issuer, _calls(issuer, client, url, StaticAccess(), RateLimitGate()))
+    # Its own gate: users who call too often must not lock out administrators.
+    calls = _calls(issuer, client, issuer.sessions.public_url, StaticAccess(), RateLimitGate())
+    return KratosWhoami(issuer.issuer, calls)
 
 
 def _auth0(issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient) -> Auth0:

@@ -1,96 +1,81 @@
-"""Ory Kratos' self-service: what users may do with their own sessions, as themselves.
+"""Identifies a user by the credential of their own Kratos session.
 
-Each call carries what the user's browser or app sent: Kratos decides whose sessions these are.
+Kratos' ``/sessions/whoami`` decides whose session a cookie or a session token belongs to. The
+credential is sent nowhere else, is never logged, and is not kept after the request. Lists and ends
+go through the admin API like everyone else's: an end must outlive the request that began it.
 
-Written from the source of Kratos 1.3 (``session/handler.go``), and run against it.
+Written from the source of Kratos 1.3 (``session/handler.go``) and tested against it.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from pydantic import Field
+from typing import Self
 
 from app.sessions.api_client.calls import Calls
-from app.sessions.api_client.shapes import Shape, parse
-from app.sessions.bulk import check_owner
-from app.sessions.provider_session import ProviderSession, SessionPage
-from app.sessions.providers.kratos import KratosSession, next_page, not_found, page_parameters, uuid
+from app.sessions.api_client.shapes import parse
+from app.sessions.provider_session import ProviderSession
+from app.sessions.providers.kratos import KratosSession
+from app.sessions.session_provider import FaultKind, ProviderFault
 
+# Kratos' default name, and the names that Ory Network gives.
+_COOKIE = re.compile(r"(?:ory_kratos_session|ory_session_[a-z0-9]+)=.+")
 
-class NoCredential(ValueError):
-    """The user's request carries nothing that could be a session of Kratos."""
+_MAX_LENGTH = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class UserCredential:
-    """What the user's request carried: ``X-Session-Token``, else the ``Cookie`` header."""
+class KratosCredential:
+    """The user's ``X-Session-Token``, or the session cookie that Kratos set."""
 
-    session_token: str | None = field(default=None, repr=False)
-    cookie: str | None = field(default=None, repr=False)
+    session_token: str = field(default="", repr=False)
+    cookie: str = field(default="", repr=False)
+
+    @classmethod
+    def from_headers(cls, session_tokens: Sequence[str], cookies: Sequence[str]) -> Self | None:
+        """Read a request's ``X-Session-Token`` and ``Cookie`` headers; None without a credential.
+
+        Of the cookies, only those of a Kratos session are used.
+        """
+        if session_tokens:
+            values, credential = session_tokens, cls(session_token=session_tokens[0])
+        else:
+            pairs = [pair.strip() for header in cookies for pair in header.split(";")]
+            values = [pair for pair in pairs if _COOKIE.fullmatch(pair)]
+            credential = cls(cookie="; ".join(values))
+        value = credential.session_token or credential.cookie
+        is_header_value = value.isascii() and value.isprintable() and len(value) <= _MAX_LENGTH
+        return credential if value and is_header_value else None
+
+    @property
+    def is_cookie(self) -> bool:
+        """Whether the browser attaches it by itself."""
+        return not self.session_token
 
     def headers(self) -> Mapping[str, str]:
-        """What is passed on to Kratos. Raises `NoCredential`."""
-        name, value = (
-            ("X-Session-Token", self.session_token)
-            if self.session_token
-            else ("Cookie", self.cookie)
-        )
-        if not value or not (value.isascii() and value.isprintable()) or len(value) > 16384:
-            raise NoCredential("no session token and no cookie that can be passed on")
-        return {name: value}
+        """The header to send to Kratos."""
+        if self.session_token:
+            return {"X-Session-Token": self.session_token}
+        return {"Cookie": self.cookie}
 
 
-class OwnSessions:
-    """A user's own sessions. ``calls`` goes to Kratos' public API, without credentials of ours.
-
-    Raises `ProviderFault`; ``unauthorized`` is a user who is not signed in (any more),
-    ``forbidden`` one whose second factor Kratos wants to see first.
-    """
+class KratosWhoami:
+    """``calls`` go to Kratos' public API, without credentials of the receiver's own."""
 
     def __init__(self, issuer: str, calls: Calls) -> None:
-        self.issuer = issuer
+        self._issuer = issuer
         self._calls = calls
 
-    async def current(self, user: UserCredential) -> ProviderSession:
-        """The session that the credential itself belongs to."""
-        answer = await self._calls.call(
-            "GET", "/sessions/whoami", expect={200}, headers=user.headers()
-        )
-        return parse(KratosSession, answer.body).session(self.issuer, None)
+    async def session(self, credential: KratosCredential) -> ProviderSession:
+        """The active session that the credential belongs to.
 
-    async def others(self, user: UserCredential, page: str | None = None) -> SessionPage:
-        """A page of the user's other active sessions."""
-        owner = (await self.current(user)).user_id
-        answer = await self._calls.call(
-            "GET",
-            "/sessions",
-            expect={200},
-            params=page_parameters(page),
-            headers=user.headers(),
-        )
-        found = parse(tuple[KratosSession, ...], answer.body)
-        sessions = (one.session(self.issuer, owner) for one in found)
-        following = next_page(answer.headers, page) if found else None
-        return SessionPage(sessions=check_owner(sessions, user_id=owner), next=following)
-
-    async def end(self, user: UserCredential, session_id: str) -> None:
-        """Deactivate one of the others. Kratos says nothing about whether there was one.
-
-        Raises `ProviderFault` with ``http_400`` for the current session: that is a logout.
+        Raises `ProviderFault`: ``unauthorized`` when there is none, ``forbidden`` when Kratos
+        requires a second factor first.
         """
-        answer = await self._calls.call(
-            "DELETE",
-            f"/sessions/{uuid(session_id)}",
-            expect={204, 404},
-            headers=user.headers(),
+        response = await self._calls.call(
+            "GET", "/sessions/whoami", expect={200}, headers=credential.headers()
         )
-        not_found(answer)
-
-    async def end_others(self, user: UserCredential) -> int:
-        """Deactivate all others; returns how many, as Kratos counts: also those that had ended."""
-        answer = await self._calls.call("DELETE", "/sessions", expect={200}, headers=user.headers())
-        return parse(_Count, answer.body).count
-
-
-class _Count(Shape):
-    count: int = Field(ge=0)
+        session = parse(KratosSession, response.body).session(self._issuer, None)
+        if not session.active:
+            raise ProviderFault(FaultKind.UNAUTHORIZED, "inactive")
+        return session

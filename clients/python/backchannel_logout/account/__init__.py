@@ -77,7 +77,7 @@ class AccountProxy:
         """
         if method not in ("GET", "DELETE") or not _PATH.fullmatch(path) or ".." in path:
             return _refusal(404, "not_found")
-        if method == "DELETE" and _is_foreign(headers):
+        if method == "DELETE" and is_cross_origin(headers):
             return _refusal(403, "foreign_origin")
         sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if path.startswith("/sessions"):
@@ -152,7 +152,7 @@ def _said(session: Session) -> str:
     return base64.urlsafe_b64encode(json.dumps(members).encode()).decode().rstrip("=")
 
 
-def _is_foreign(headers: Mapping[str, str]) -> bool:
+def is_cross_origin(headers: Mapping[str, str]) -> bool:
     """Whether a page of another origin may have made the browser send this.
 
     Browsers say whose page it is (Fetch Metadata, which no page can set) to https and to loopback;
