@@ -14,7 +14,7 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.account.account_fixture import USER_PACE, AccountScene, account_scene
-from tests.support.nginx import Nginx
+from tests.support.nginx import Nginx, ingress
 from tests.support.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
 from tests.support.receiver import Receiver, crashes, wait_for
@@ -69,7 +69,7 @@ def test_every_honest_logout_ends_its_session_and_no_hidden_one_is_served(
     hidden = logout_request(provider.token(sid=attacked))
     if hides != "a whole request":
         hidden = hidden[: hidden.index(b"\r\n\r\n") + 4]  # its body is to be the next request
-    with Nginx(tmp_path / "nginx", receiver.url) as nginx:
+    with ingress(tmp_path / "nginx", receiver.url) as nginx:
 
         def attack(number: int) -> None:
             with RawConnection(nginx.url) as connection:
@@ -93,7 +93,7 @@ def test_nobody_is_shown_the_sessions_of_another_user(tmp_path: Path) -> None:
     """Neither those who list their own, nor those who ask for a file of the page."""
     with (
         account_scene(tmp_path / "scene") as scene,
-        Nginx(tmp_path / "nginx", scene.url) as nginx,
+        ingress(tmp_path / "nginx", scene.url) as nginx,
     ):
         show_each_their_own(scene, nginx)
 

@@ -1,5 +1,4 @@
-"""A real nginx in front of a listener, as ingress controllers configure it: an offered upgrade is
-passed on, and connections to the upstream are kept and shared among clients."""
+"""Runs a real nginx with the given sites."""
 
 import os
 import shutil
@@ -26,37 +25,39 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-    upstream listener {{ server {upstream}; keepalive 320; }}
-    server {{
-        listen 127.0.0.1:{port};
-        client_max_body_size 64k;
-        proxy_http_version 1.1;
-        proxy_set_header Host $http_host;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $connection_upgrade;
-        proxy_next_upstream off;
-        location / {{ proxy_pass http://listener; }}
-    }}
+    {sites}
+}}
+"""
+
+_INGRESS = """\
+map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+upstream listener {{ server {upstream}; keepalive 320; }}
+server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 64k;
+    proxy_http_version 1.1;
+    proxy_set_header Host $http_host;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $connection_upgrade;
+    proxy_next_upstream off;
+    location / {{ proxy_pass http://listener; }}
 }}
 """
 
 
 class Nginx:
-    """``upstream`` is a listener's URL."""
+    """``sites`` is what stands in the ``http`` block; it listens on ``port``."""
 
-    def __init__(self, directory: Path, upstream: str) -> None:
+    def __init__(self, directory: Path, sites: str, port: int) -> None:
         if not shutil.which("nginx"):
             pytest.skip("not installed: nginx (.ci/run installs it)")
         directory.mkdir(parents=True, exist_ok=True)
-        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._directory = directory
         (directory / "nginx.conf").write_text(
             _CONFIG.format(
                 directory=directory,
-                port=port,
-                upstream=upstream.removeprefix("http://"),
+                sites=sites,
                 # Else its workers are nobody, who may not write here.
                 user="user root;" if os.geteuid() == 0 else "",
             )
@@ -76,3 +77,11 @@ class Nginx:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(30)
+
+
+def ingress(directory: Path, upstream: str) -> Nginx:
+    """nginx as ingress controllers configure it, in front of a listener's URL: it passes offered
+    upgrades on, and shares its connections to the upstream among clients."""
+    port = free_port()
+    sites = _INGRESS.format(upstream=upstream.removeprefix("http://"), port=port)
+    return Nginx(directory, sites, port)
