@@ -1,17 +1,17 @@
-# The receiver, and nothing that is not needed to run it.
+# The receiver, and only what it needs at run time.
 #
 #   docker build -t backchannel-logout-receiver .
 #
-# Where the network has a certificate authority or a package index of its own, the build takes the
-# machine's settings as secrets; they are mounted for one command and stay out of every layer:
+# If your network has its own certificate authority or package index, pass the machine's settings as
+# secrets; they are mounted for one command and appear in no layer:
 #
 #   docker build --secret id=pip.conf,src=/etc/pip.conf \
 #     --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt --build-arg PIP_CERT=/run/secrets/ca .
 #
 # With traces (OpenTelemetry, `otel = true`): --build-arg LOCK=requirements/otel.lock
 
-# The newest Python that the tests run on (.github/workflows/ci.yml), by its digest: a tag can move.
-# A newer one: `docker buildx imagetools inspect python:3.14-slim` prints it.
+# The newest Python that is tested (.github/workflows/ci.yml), by digest, because a tag can move.
+# For a newer one, `docker buildx imagetools inspect python:3.14-slim` prints it.
 ARG BASE=python:3.14-slim@sha256:ce40764625a4ff50df3548277632e7f96c4e77fe75fa848aae9885476e7df5a4
 
 FROM ${BASE} AS build
@@ -19,7 +19,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ONLY_BINARY=:all:
 ARG PIP_CERT
 ARG LOCK=requirements/runtime.lock
 WORKDIR /src
-# Two environments: what builds, and what runs. The one that runs has no pip in it.
+# Two environments, one to build and one to run. The second has no pip.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/receiver
 COPY requirements/build.lock requirements/runtime.lock requirements/otel.lock requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca \
@@ -28,8 +28,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
 COPY pyproject.toml README.md LICENSE ./
 COPY clients/python clients/python
 COPY app app
-# No network from here on. Bytecode that is never checked against its source: the tree is
-# read-only when it runs, and a start must not compile.
+# No network from here on. The bytecode is never compared with its source: the file system is
+# read-only at run time, and a start must not compile.
 RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation -w /wheels ./clients/python . \
     && /opt/build/bin/pip --python /opt/receiver install --no-index --no-deps /wheels/*.whl \
     && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/receiver/lib
@@ -43,14 +43,14 @@ LABEL org.opencontainers.image.title="backchannel-logout-receiver" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/receiver /opt/receiver
-# What the base brings for installing goes. Then one import writes the bytecode of the standard
-# library's modules in use, which the base comes without.
+# Remove the base image's installers. Then one import writes the bytecode of the standard library's
+# modules in use, which the base image lacks.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
        /usr/local/lib/python3*/site-packages/pip* \
     && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check, app.runtime.account, \
        app.console.console, app.canary.canary, sqlite3, http.client" \
     && install -d -o 65532 -g 65532 -m 0700 /data
-# The environment wins over a settings file: in a container, loopback is nobody's address.
+# Overrides a settings file: in a container, nothing reaches loopback.
 ENV PATH=/opt/receiver/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -59,12 +59,12 @@ ENV PATH=/opt/receiver/bin:$PATH \
     BCL_DATA_DIR=/data
 USER 65532:65532
 WORKDIR /data
-# The journal: what got 200 while Redis was away. Keep it.
+# The journal: logouts that were answered with 200 while Redis was down. Keep it.
 VOLUME /data
-# 8000 for providers, behind TLS. 9000 for operators, never for anybody else.
+# 8000 for providers, behind TLS. 9000 for operators only.
 EXPOSE 8000 9000
-# Alive, not ready: restarting a container mends no Redis. http.client asks no proxy.
+# Liveness, not readiness: a restart does not repair Redis. http.client uses no proxy.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['BCL_ADMIN_LISTEN'].rpartition(':')[2]), timeout=4); c.request('GET', '/livez'); raise SystemExit(c.getresponse().status != 200)"]
-# The server is process 1 itself, so that SIGTERM reaches it.
+# The server is process 1, so that it receives SIGTERM.
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]

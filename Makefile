@@ -1,10 +1,10 @@
-# Each target brings what it needs by itself. Needed beforehand: Python >= 3.11 with venv (or
-# uv), git and make; no root, no Redis.
+# Each target installs what it needs. Required: Python >= 3.11 with venv (or uv), git and make; no
+# root, no Redis.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
-# Each test run uses both cores of a small machine; more workers only add start-up time.
+# Both cores of a small machine; more workers only add start-up time.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
 NPM := tests/interop tests/interop/better_auth tests/browser examples/express
@@ -15,21 +15,21 @@ NPM := tests/interop tests/interop/better_auth tests/browser examples/express
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
 	@echo "make test       the tests, in under three minutes"
-	@echo "make test-all   all of them: also the slow ones and those with real providers"
-	@echo "make faults     what breaks, under load: three times, with three seeds (or FAULTS_SEED)"
+	@echo "make test-all   all tests, including slow ones and those with real providers"
+	@echo "make faults     faults under load, with three seeds (or FAULTS_SEED)"
 	@echo "make conformance TARGET=URL   the cases of the specification, against any receiver"
 	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
-	@echo "make bench      throughput, latency, memory, beside others (ARGS='storm memory': parts)"
+	@echo "make bench      throughput, latency and memory, next to peers (ARGS='storm memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
 	@echo "make providers  docs/providers.md, from app/config/providers.toml"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
-	@echo "make format     let ruff rewrite the code"
-	@echo "make lock       resolve the dependencies anew (needs uv)"
+	@echo "make format     format the code with ruff"
+	@echo "make lock       resolve the dependencies again (needs uv)"
 
 setup: $(READY)
 
-# uv where it is, else venv and pip. Installs go by the hashes of requirements/dev.lock. Compiled at
-# once: where Python is told to write no bytecode, each start would do it again, for a sixth of it.
+# With uv, otherwise venv and pip, verified by the hashes of requirements/dev.lock. Bytecode is compiled
+# now: if Python is configured to write none, each start would repeat it, a sixth of its time.
 $(READY): requirements/dev.lock pyproject.toml clients/python/pyproject.toml
 	@echo "Setting up $(VENV); the first time this takes a minute or two."
 	@set -e; \
@@ -59,8 +59,7 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST) -m "not slow and not interop" $(ARGS)
 
-# The providers from npm. Without npm, or where its registry is out of reach, their tests say so
-# and are skipped.
+# The providers from npm. Without npm or its registry, their tests are skipped with that reason.
 %/node_modules/.ready: %/package-lock.json
 	@if command -v npm >/dev/null; then \
 		npm ci --prefix $* --no-audit --no-fund --loglevel=error && touch $@ || \
@@ -70,19 +69,19 @@ test: $(READY)
 test-all: $(READY) $(NPM:%=%/node_modules/.ready) keycloak kratos
 	$(PYTEST) $(ARGS)
 
-# From Maven's registry into the user's cache, where the next run finds it.
+# From Maven's registry into the user's cache.
 keycloak: $(READY)
 	@$(PYTHON) -m tests.interop.keycloak_dist
 
-# From Go's module proxy, built into the same cache: some five minutes, once.
+# From Go's module proxy, built into the same cache: five minutes, once.
 kratos: $(READY)
 	@$(PYTHON) -m tests.interop.kratos_dist
 
-# Against any receiver: docs/conformance.md says what to configure there.
+# Against any receiver: docs/conformance.md describes its configuration.
 conformance: $(READY)
 	@$(PYTHON) -m tests.conformance $(TARGET) $(ARGS)
 
-# Ends with a table of all runs; what they measured stays in .cache/faults.jsonl.
+# Prints a table of all runs; the measurements stay in .cache/faults.jsonl.
 faults: export FAULTS_FILE := $(CURDIR)/.cache/faults.jsonl
 faults: $(READY)
 	@rm -f "$$FAULTS_FILE"; failed=; \
@@ -99,7 +98,7 @@ lint: $(READY) lint-deploy
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# Tools with many dependencies, each group in an environment of its own, by its hashes.
+# Tools with many dependencies: each group has its own environment, verified by hashes.
 .cache/%/.ready: requirements/%.lock | $(READY)
 	@echo "Setting up .cache/$*; the first time this takes a minute."
 	@$(PYTHON) -m venv --clear .cache/$*
@@ -110,7 +109,7 @@ lint-deploy: .cache/deploy/.ready
 	.cache/deploy/bin/hadolint Dockerfile examples/Dockerfile
 	k8s/check .cache/deploy/bin
 
-# What the image is made of: the receiver and its dependencies, without tests and tools.
+# The contents of the image: the receiver and its dependencies, without tests and tools.
 .cache/runtime/.ready: requirements/runtime.lock requirements/build.lock pyproject.toml | $(READY)
 	@$(PYTHON) -m venv --clear .cache/runtime
 	@.cache/runtime/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
@@ -128,29 +127,29 @@ sbom: .cache/runtime/.ready .cache/supply/.ready
 		--output-file dist/sbom.cdx.json .cache/runtime/bin/python
 	@echo "dist/sbom.cdx.json"
 
-# A known hole fails. A database that is out of reach fails a release (REQUIRE_AUDIT=1), and is
-# reported elsewhere.
+# A known vulnerability is a failure. An unreachable database fails a release (REQUIRE_AUDIT=1), and is
+# only reported otherwise.
 audit: .cache/supply/.ready
 	@rm -f .cache/audit.json
 	@.cache/supply/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
 		--requirement requirements/runtime.lock --format json --output .cache/audit.json \
-		2> .cache/audit.log && echo "audit: no known holes" || \
+		2> .cache/audit.log && echo "audit: no known vulnerabilities" || \
 		{ if [ -s .cache/audit.json ]; then cat .cache/audit.json; exit 1; fi; \
-		echo "audit: the database of known holes is out of reach; nothing was checked."; \
+		echo "audit: the database of vulnerabilities is unreachable; nothing was checked."; \
 		$(if $(REQUIRE_AUDIT),exit 1,:); }
 
-# One that is not in the list has to be read first. docs/licences.md says what there is.
+# Read a licence before you add it to the list. docs/licences.md lists those in use.
 LICENCES := MIT;Apache;BSD;ISC;PSF-2.0;Mozilla Public License 2.0;MPL-2.0
 licences: .cache/runtime/.ready .cache/supply/.ready
 	@{ echo "# Licences of what is in the image"; echo; \
-		echo "Written by \`make licences\`, which also fails for a licence that nobody has allowed."; echo; \
+		echo "Written by \`make licences\`, which fails for a licence that is not allowed."; echo; \
 		.cache/supply/bin/pip-licenses --python .cache/runtime/bin/python --no-version \
 		--ignore-packages backchannel-logout-receiver backchannel-logout-client \
 		--format markdown --partial-match --allow-only '$(LICENCES)'; } > .cache/licences.md
 	@cp .cache/licences.md docs/licences.md; echo "docs/licences.md"
 
-# The peers come from npm and, unpacked without installing them, from Debian; one that can not be
-# had is named in the table. Twelve minutes, on a machine that does nothing else.
+# The peers come from npm and, unpacked but not installed, from Debian; the table names those that
+# are unavailable. It takes twelve minutes on an idle machine.
 bench: $(READY) bench/peers/node_modules/.ready
 	@$(PYTHON) -m bench.servers.debian
 	@$(PYTHON) -m bench $(ARGS)
@@ -162,7 +161,7 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
-# Hashes, but no download addresses: every installer finds the files in its own index.
+# Hashes, but no download URLs: every installer finds the files in its own index.
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --no-emit-package backchannel-logout-client --upgrade
 lock:

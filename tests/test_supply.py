@@ -1,4 +1,4 @@
-"""What is shipped is known: pinned, licensed, and from no address of somebody's machine."""
+"""Supply chain: everything that is shipped is pinned, licensed and audited."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ def pinned(lock: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_every_dependency_has_a_hash_and_none_an_address(lock):
+def test_every_dependency_has_a_hash_and_no_url(lock):
     text = lock.read_text()
     entries = re.split(r"\n(?=\S)", text.strip())
     assert len(entries) == len(pinned(lock))
@@ -28,25 +28,25 @@ def test_every_dependency_has_a_hash_and_none_an_address(lock):
 def test_the_licence_of_every_dependency_in_the_image_is_listed():
     listed = (ROOT / "docs/licences.md").read_text().lower()
     for line in (ROOT / "requirements/runtime.lock").read_text().splitlines():
-        # Some are only for other systems or older Pythons.
-        if (found := re.match(r"([A-Za-z0-9_.-]+)==", line)) and ";" not in line:
-            assert re.search(rf"\| {re.sub('[-_.]', '[-_.]', found[1].lower())} ", listed), found[1]
+        # Lines with a marker are for other systems or older Pythons.
+        if (name := re.match(r"([A-Za-z0-9_.-]+)==", line)) and ";" not in line:
+            assert re.search(rf"\| {re.sub('[-_.]', '[-_.]', name[1].lower())} ", listed), name[1]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_has_few_rights_and_runs_nothing_that_a_tag_can_change(workflow):
-    told = yaml.safe_load(workflow.read_text())
-    assert told["permissions"] == {"contents": "read"}
-    for job in told["jobs"].values():
+def test_a_workflow_has_few_rights_and_no_action_that_a_tag_can_change(workflow):
+    content = yaml.safe_load(workflow.read_text())
+    assert content["permissions"] == {"contents": "read"}
+    for job in content["jobs"].values():
         assert "timeout-minutes" in job
         for step in job["steps"]:
-            # Somebody else's action: by its commit alone.
+            # A third-party action is named by its commit.
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step.get("uses", f"x@{'0' * 40}"))
-            # What anybody can name (a branch, a title) never becomes a script's text.
+            # Text that strangers control (a branch, a title) is never part of a script.
             assert "${{" not in step.get("run", "")
 
 
-def test_the_job_that_signs_runs_nothing_of_ours_and_no_other_job_can_sign():
+def test_only_the_signing_job_can_sign_and_it_runs_no_code_of_ours():
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     may_sign = {name for name, job in jobs.items() if "id-token" in job.get("permissions", {})}
     assert may_sign == {"sign"}
@@ -55,7 +55,7 @@ def test_the_job_that_signs_runs_nothing_of_ours_and_no_other_job_can_sign():
     assert re.search(r"go install \S+/cosign@v\d+\.\d+\.\d+$", commands, re.MULTILINE)
 
 
-def test_a_release_needs_tests_and_an_audit_that_took_place():
+def test_a_release_needs_tests_and_a_completed_audit():
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     assert set(jobs["image"]["needs"]) == {"checks", "supply"}
     assert "REQUIRE_AUDIT=1" in str(jobs["supply"]["steps"])
@@ -70,25 +70,25 @@ def test_a_release_is_signed_attested_and_named_by_its_digest():
         assert part in text
 
 
-def test_every_image_of_somebody_else_is_named_by_its_digest():
+def test_every_third_party_image_is_named_by_its_digest():
     dockerfiles = [ROOT / "Dockerfile", ROOT / "examples/Dockerfile"]
     files = [*dockerfiles, ROOT / "compose.yaml", *(ROOT / "k8s").rglob("*.yaml")]
-    named = [
-        (path.relative_to(ROOT), found)
+    images = [
+        (path.relative_to(ROOT), image)
         for path in files
-        for found in re.findall(
+        for image in re.findall(
             r"^(?:ARG BASE=|FROM |\s*image: (?:&\w+ )?)([\w./:@-]+)", path.read_text(), re.MULTILINE
         )
     ]
     ours = ("backchannel-logout-", "${BASE}")
-    others = [(path, name) for path, name in named if not name.startswith(ours)]
+    others = [(path, name) for path, name in images if not name.startswith(ours)]
     assert len(others) >= 5
     for path, name in others:
         assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name), path
 
 
-def test_an_audit_that_could_not_take_place_fails_where_it_is_required(tmp_path):
-    """Without a way to the database, as with one that is out of reach."""
+def test_an_audit_without_its_database_fails_a_release(tmp_path):
+    """Without REQUIRE_AUDIT=1 it is only reported."""
     supply = tmp_path / ".cache/supply/bin"
     supply.mkdir(parents=True)
     (supply / "pip-audit").write_text("#!/bin/sh\necho unreachable >&2\nexit 1\n")
