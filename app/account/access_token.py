@@ -13,7 +13,7 @@ from typing import Any
 from app.config.issuers import IssuerSettings
 from app.errors import Reason, TokenRefused
 from app.tokens.provider_keys import ProviderKeys
-from app.tokens.signed_jwt import check_header, issuer_of, parse, verify
+from app.tokens.signed_jwt import check_header, issuer_of, parse
 from backchannel_logout import Session
 
 _TYPS = frozenset({"at+jwt", "application/at+jwt"})
@@ -64,7 +64,7 @@ class AccessTokens:
         if jwt.unverified_header.get("alg") not in issuer.algorithms:
             raise TokenRefused(Reason.ALG)
         check_header(jwt, issuer, _TYPS)
-        signed = await verify(jwt, issuer, self._keys[issuer.issuer], arrived_at=now)
+        signed = await self._keys[issuer.issuer].verify(jwt, issuer, arrived_at=now)
         return Proven(self._checked(signed.claims, issuer, now), issuer)
 
     def _checked(self, claims: dict[str, Any], issuer: IssuerSettings, now: float) -> Session:

@@ -65,7 +65,7 @@ class Gauges:
     def _load(self) -> Iterator[GaugeValue]:
         yield metrics.BUILD, (__version__,), 1
         yield metrics.IN_FLIGHT, (), self._places.in_use
-        yield metrics.IN_FLIGHT_MOST, (), self._places.most
+        yield metrics.IN_FLIGHT_MOST, (), self._places.max_places
         if self.connections is not None:
             yield metrics.CONNECTIONS, (), len(self.connections)
             yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections

@@ -1,14 +1,17 @@
-"""What providers send, a protocol each: so far back-channel logout.
+"""Back-channel logout: from a provider's POST to revocations.
 
-    backchannel    the provider's POST, and its answer
-    form           its one field
-    revocations    what its token revokes
-    direct         the short way of a request that comes whole, past ASGI
-    whole          those that came together, step by step
-    limits         what a client may take of us before its request is understood
-    load           how much is at work at once, with a share for each issuer
-    parking        tokens that wait for a key that can not be had now
+    pipeline          the steps of a token, each written once, and the response
+    batch             runs them for all requests of one turn of the event loop
+    waiting           runs them for one request that has to wait
+    parking           runs them again for tokens whose keys were missing
+    parked_tokens     the tokens that wait there
+    explain           runs them for people, rule by rule
+    endpoint          the Starlette endpoint, for what the fast path does not take
+    form              the request's one field
+    revocations       what a token revokes, in which apps
+    admission         how much is processed at once, with a fair share for each issuer
+    decryption_queue  one decryption at a time
+    remedies          what to do about each refusal
 
-Owns the way from the listener to the writer; does not verify (`app.tokens`) and does not write
-(`app.publish`). Built by `app.runtime.components`.
+Verification is in `app.tokens`, writing in `app.publish`. Built by `app.runtime.components`.
 """

@@ -1,10 +1,10 @@
-"""How much is at work at once, and who may add to it. Bookkeeping only: no I/O, no waiting.
+"""Admission: how many tokens are processed at once, and how much memory unfinished bodies take.
 
-    Places      tokens at work, with a fair share for each issuer
-    BodyBytes   bodies that are being read
+    FairSemaphore   places for tokens, with a fair share for each issuer
+    BodyBytes       memory of incomplete bodies
 
-Each says no with `DependencyUnavailable`: the same token may succeed later. Used in one event
-loop; nothing here is locked.
+Bookkeeping only: nothing here waits. What does not fit is refused with `DependencyUnavailable`,
+since the same token may succeed later. For use in one event loop, so nothing is locked.
 """
 
 import contextlib
@@ -15,66 +15,66 @@ from app.server.connection_limits import OWN_BODY_BYTES
 
 
 class FairSemaphore:
-    """At most ``most`` places. An issuer gets one more only while it has fewer than are free.
+    """At most ``max_places`` places. An issuer gets one more only while it has fewer than are free.
 
-    So one issuer alone has at most half, two have a third each, and there is room for another:
-    whoever floods us under one name leaves the others their logouts (the dynamic thresholds of
-    Choudhury and Hahne, 1998). Each hog that comes after the others takes half of what is left,
-    so 2048 places are full after eleven.
+    So one issuer alone has at most half, two have a third each, and there is always room for
+    another: a flood under one name leaves the other issuers their logouts (the dynamic thresholds
+    of Choudhury and Hahne, 1998). Each further greedy issuer takes half of what is left, so 2048
+    places are full after eleven.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._free = most
-        self._own: dict[str, int] = {}
+    def __init__(self, max_places: int) -> None:
+        self.max_places = max_places
+        self._free = max_places
+        self._held: dict[str, int] = {}
+        """By issuer."""
 
     @property
     def in_use(self) -> int:
-        """How many are taken now."""
-        return self.most - self._free
+        """Places that are taken now."""
+        return self.max_places - self._free
 
     @contextlib.contextmanager
-    def taken(self, issuer: str) -> Iterator[None]:
-        """Hold a place. Raises `DependencyUnavailable` with `OVERLOADED` at once, or never."""
-        self.take(issuer)
+    def place(self, issuer: str) -> Iterator[None]:
+        """Hold a place while the block runs. Raises like `acquire`."""
+        self.acquire(issuer)
         try:
             yield
         finally:
-            self.give_back(issuer)
+            self.release(issuer)
 
-    def take(self, issuer: str) -> None:
-        """`taken`, until `give_back`."""
-        own = self._own.get(issuer, 0)
-        if own >= self._free:
+    def acquire(self, issuer: str) -> None:
+        """Take a place. Raises `DependencyUnavailable` with `OVERLOADED`; never waits."""
+        held = self._held.get(issuer, 0)
+        if held >= self._free:
             raise DependencyUnavailable(Outage.OVERLOADED)
-        self._own[issuer] = own + 1
+        self._held[issuer] = held + 1
         self._free -= 1
 
-    def give_back(self, issuer: str) -> None:
-        """The work that `take` was for has ended."""
+    def release(self, issuer: str) -> None:
+        """Give back a place taken with `acquire`."""
         self._free += 1
-        self._own[issuer] -= 1
+        self._held[issuer] -= 1
 
 
-# What larger bodies share: 8192 of the largest at once.
+# Shared by larger bodies: 8192 of the largest at once.
 SHARED_BODY_BYTES = 64 << 20
 
 
 class BodyBytes:
-    """The sum of what is held of bodies that are not complete.
+    """Memory that incomplete bodies hold together.
 
-    The first `OWN_BODY_BYTES` of each do not count, so that large bodies can not keep out
-    real ones.
+    The first `OWN_BODY_BYTES` of each do not count, so that large bodies cannot displace real ones.
     """
 
-    def __init__(self, most: int = SHARED_BODY_BYTES) -> None:
-        self._free = most
+    def __init__(self, max_bytes: int = SHARED_BODY_BYTES) -> None:
+        self._free = max_bytes
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Callable[[int], None]]:
-        """Read one body: call what this gives with the size so far.
+        """Account for one body: call the result with the size so far.
 
-        That raises `DependencyUnavailable` with `OVERLOADED` where there is no room left.
+        It raises `DependencyUnavailable` with `OVERLOADED` if there is no room left.
         """
         held = 0
 

@@ -1,9 +1,9 @@
-"""Encrypted tokens, one after the other, so that they never take the signed ones' time.
+"""Decrypts tokens one after the other, so that they never take the time of signed ones.
 
-A decryption holds the event loop for about a millisecond, thirty times as long as a signature, and
-anybody can ask for one. So each is followed by a pause as long as it took: however many come, half
-of the time is left. Those in line hold a place for each key that must be tried, and together have
-the share of one issuer; more than that are answered with 503 at once.
+A decryption blocks the event loop for about a millisecond, thirty times as long as a signature, and
+anybody can cause one. So each is followed by a pause as long as it took: under any flood, half of
+the time remains. Queued tokens hold a place for each key to be tried, and share the places of one
+issuer; any more are answered with 503 at once.
 """
 
 import asyncio
@@ -16,55 +16,53 @@ from app.backchannel.admission import FairSemaphore
 from app.config.issuers import IssuerSettings
 from app.config.secrets import DecryptionKey
 from app.errors import Reason, TokenRefused
-from app.tokens.encrypted_jwt import Opener, is_encrypted
+from app.tokens.encrypted_jwt import Decrypter
 
-# A token without a ``kid`` needs no more of the places than this part of all, however many keys
-# there are: else it could not be admitted where there are few.
-_LARGEST_PART = 16
+# A token without a ``kid`` takes at most this fraction of all places, however many keys there are:
+# otherwise it could never be admitted where places are few.
+_MAX_FRACTION = 16
 
-# A name that no issuer has.
+# A name which no issuer has.
 SHARE = "encrypted"
 
 
 class DecryptionQueue:
-    """Opens encrypted tokens in turn. Used in one event loop."""
+    """Decrypts tokens in turn. For use in one event loop."""
 
-    def __init__(self, opener: Opener, places: FairSemaphore) -> None:
-        self._opener = opener
+    def __init__(self, decrypter: Decrypter, places: FairSemaphore) -> None:
+        self._decrypter = decrypter
         self._places = places
         self._turn = asyncio.Lock()
         self._next_at = 0.0
 
     @classmethod
     def of(cls, issuers: Mapping[str, IssuerSettings], places: FairSemaphore) -> Self | None:
-        """For issuers by every name of each; None where none of them has a decryption key."""
-        opener = Opener(issuers)
-        return cls(opener, places) if opener.keys else None
+        """For issuers, keyed by every name of each; None if none has a decryption key."""
+        decrypter = Decrypter(issuers)
+        return cls(decrypter, places) if decrypter.keys else None
 
-    async def opened(self, token: bytes) -> bytes:
-        """The signed token in ``token``, or ``token`` itself where it is not encrypted.
+    async def decrypt(self, token: bytes) -> bytes:
+        """The signed token inside an encrypted one, not verified.
 
-        Raises `TokenRefused`, and `DependencyUnavailable` where too many are in line.
+        Raises `TokenRefused`, and `DependencyUnavailable` if the queue is full.
         """
-        if not is_encrypted(token):
-            return token
-        keys = self._opener.fitting(token)
-        most = max(1, self._places.most // _LARGEST_PART)
+        keys = self._decrypter.candidates(token)
+        max_places = max(1, self._places.max_places // _MAX_FRACTION)
         with contextlib.ExitStack() as places:
-            for _ in keys[:most]:
-                places.enter_context(self._places.taken(SHARE))
+            for _ in keys[:max_places]:
+                places.enter_context(self._places.place(SHARE))
             for key in keys:
-                if (inner := await self._opened_by(key, token)) is not None:
+                if (inner := await self._try(key, token)) is not None:
                     return inner
         raise TokenRefused(Reason.DECRYPTION)
 
-    async def _opened_by(self, key: DecryptionKey, token: bytes) -> bytes | None:
-        """One private-key operation, in its turn."""
+    async def _try(self, key: DecryptionKey, token: bytes) -> bytes | None:
+        """One private-key operation, in turn."""
         async with self._turn:
             await asyncio.sleep(self._next_at - time.monotonic())
             began = time.monotonic()
             try:
-                return self._opener.opened_by(key, token)
+                return self._decrypter.decrypt_with(key, token)
             finally:
                 now = time.monotonic()
                 self._next_at = now + (now - began)

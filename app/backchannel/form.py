@@ -1,81 +1,64 @@
-"""The form of a logout request (Back-Channel Logout 1.0, section 2.5): its one token."""
+"""The form of a logout request (Back-Channel Logout 1.0, section 2.5) and its one token."""
 
-from collections.abc import Callable
+from typing import NoReturn
 from urllib.parse import unquote_to_bytes
-
-from starlette.requests import Request
 
 from app.errors import Reason, TokenRefused
 
 # Real bodies have 450 to 850 bytes. Signed and encrypted, a token with 6 KiB of claims has 12 KiB.
-LARGEST_BODY = 16 * 1024
+MAX_BODY = 16 * 1024
 
 # Providers send one or two.
-_MOST_FIELDS = 100
+_MAX_FIELDS = 100
 
-# Of the token and of all names together. A token needs none. An encoder that escapes `.`, `-` and
-# `_`, too, makes 500 in 16 KiB; each costs a third of a microsecond.
-_MOST_ESCAPES = 512
+# In the token and all names together. A token needs none. An encoder that also escapes `.`, `-`
+# and `_` produces 500 in 16 KiB; each costs a third of a microsecond.
+_MAX_ESCAPES = 512
 
 _FORM = "application/x-www-form-urlencoded"
 
 _NAME = b"logout_token"
-_ALONE = _NAME + b"="
+_PREFIX = _NAME + b"="
 _AND, _PERCENT, _PLUS = b"&%+"
 
 
-async def read_form(request: Request, grown_to: Callable[[int], None]) -> bytes:
-    """The one ``logout_token`` of the form (section 2.5). Other fields are ignored.
-
-    ``grown_to`` is told the bytes that are held so far, and may raise.
-    """
-    media_type = request.headers.get("content-type", "")
-    length = request.headers.get("content-length", "")
-    body = bytearray()
-    if not _is_too_large(length):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LARGEST_BODY:
-                break
-            grown_to(len(body))
-        else:
-            # Not before the body is there: an answer to half a request ends its connection.
-            return read_whole(media_type, body)
+def read_token(media_type: str, body: bytes | bytearray) -> bytes:
+    """The form's one ``logout_token``; other fields are ignored. Raises `TokenRefused`."""
     _check_media_type(media_type)
-    raise TokenRefused(Reason.BODY_TOO_LARGE)
-
-
-def _is_too_large(length: str) -> bool:
-    """Whether a Content-Length announces more than `LARGEST_BODY`."""
-    # The parser takes any number of zeros before it, and Python reads no more than 4,300 digits.
-    length = length.lstrip("0")
-    return length.isdecimal() and (len(length) > 7 or int(length) > LARGEST_BODY)
-
-
-def read_whole(media_type: str, body: bytes | bytearray) -> bytes:
-    """`read_form` where nothing has to be waited for."""
-    _check_media_type(media_type)
-    if len(body) > LARGEST_BODY:
+    if len(body) > MAX_BODY:
         raise TokenRefused(Reason.BODY_TOO_LARGE)
-    return _token_in(body)
-
-
-def _check_media_type(given: str) -> None:
-    if given != _FORM and given.partition(";")[0].strip().lower() != _FORM:
-        raise TokenRefused(Reason.CONTENT_TYPE)
-
-
-def _token_in(body: bytes | bytearray) -> bytes:
     if (
-        body.startswith(_ALONE)
-        and len(body) > len(_ALONE)
+        body.startswith(_PREFIX)
+        and len(body) > len(_PREFIX)
         and _AND not in body
         and _PERCENT not in body
         and _PLUS not in body
     ):
-        # One field and nothing to unquote, as most providers send it: what is below says the same.
-        return bytes(body[len(_ALONE) :])
-    if body.count(_AND) >= _MOST_FIELDS:
+        # One field without escapes, as most providers send it; `_token_in` gives the same.
+        return bytes(body[len(_PREFIX) :])
+    return _token_in(body)
+
+
+def refuse_too_large(media_type: str) -> NoReturn:
+    """Refuse a body before all of it has arrived."""
+    _check_media_type(media_type)
+    raise TokenRefused(Reason.BODY_TOO_LARGE)
+
+
+def is_too_large(content_length: str) -> bool:
+    """Whether a Content-Length announces more than `MAX_BODY`."""
+    # The parser accepts any number of leading zeros, and `int` at most 4,300 digits.
+    digits = content_length.lstrip("0")
+    return digits.isdecimal() and (len(digits) > 7 or int(digits) > MAX_BODY)
+
+
+def _check_media_type(media_type: str) -> None:
+    if media_type != _FORM and media_type.partition(";")[0].strip().lower() != _FORM:
+        raise TokenRefused(Reason.CONTENT_TYPE)
+
+
+def _token_in(body: bytes | bytearray) -> bytes:
+    if body.count(_AND) >= _MAX_FIELDS:
         raise TokenRefused(Reason.FORM)
     tokens: list[bytes] = []
     escapes = 0
@@ -94,7 +77,7 @@ def _token_in(body: bytes | bytearray) -> bytes:
 
 
 def _bounded(escapes: int) -> int:
-    if escapes > _MOST_ESCAPES:
+    if escapes > _MAX_ESCAPES:
         raise TokenRefused(Reason.FORM)
     return escapes
 

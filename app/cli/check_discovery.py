@@ -11,9 +11,8 @@ from app.config.issuers import IssuerSettings
 from app.config.model import Settings
 from app.config.types import is_loopback
 from app.formatting import fetch_fault
+from app.server.paths import LOGOUT_PATH
 from app.tokens.fetch import FETCH_SECONDS, FetchFailed, fetch_document, other_issuer
-
-PATH = "/backchannel-logout"
 
 _DISCOVERY = "/.well-known/openid-configuration"
 
@@ -71,9 +70,9 @@ async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
     """Which URL to give to providers, and whether it leads here."""
     what, public = "for providers", settings.public_url
     if public is None:
-        said = f"register https://<your host>{PATH}; public_url would have it tried"
+        said = f"register https://<your host>{LOGOUT_PATH}; public_url would have it tried"
         return Row(CheckVerdict.RIGHT, what, said)
-    url = public if public.endswith(PATH) else public.rstrip("/") + PATH
+    url = public if public.endswith(LOGOUT_PATH) else public.rstrip("/") + LOGOUT_PATH
     said = f"register {url}"
     if not url.startswith("https://") and not is_loopback(url):
         return Row(CheckVerdict.WRONG, what, f"{said}: not https, most providers refuse it")

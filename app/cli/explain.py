@@ -45,7 +45,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if fault is None:
         print("\naccepted")
         return 0
-    then = next((f"; {one.name} {one.said}" for one in told if one.name == WAS_VALID), "")
+    then = next((f"; {one.name} {one.text}" for one in told if one.name == WAS_VALID), "")
     verdict = "refused" if isinstance(fault, TokenRefused) else "not accepted now"
     print(f"\n{'would be refused now' if then else verdict} ({to_http(fault)[0]}): {fault}{then}")
     return 1
@@ -61,10 +61,10 @@ def _read_stdin() -> bytes:
 def _print(line: ExplainLine) -> None:
     match line.mark, line.name:
         case Mark.NOTE, "times":
-            print(f"\ntimes are {line.said}")
+            print(f"\ntimes are {line.text}")
         case Mark.NOTE, name if name == WAS_VALID:
             pass  # it is in the last line
         case Mark.NOTE, _:
-            print(f"{'':<17}{line.name}: {line.said}")
+            print(f"{'':<17}{line.name}: {line.text}")
         case _:
-            print(f"{line.mark:<4}  {line.name:<9}  {line.said}".rstrip())
+            print(f"{line.mark:<4}  {line.name:<9}  {line.text}".rstrip())

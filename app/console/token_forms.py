@@ -42,7 +42,7 @@ class TokenFormRoutes:
         lines: list[ExplainLine] = []
         fault = await explain(self._settings, token, lines.append)
         answer = f"{to_http(fault)[0]}: {fault}" if fault is not None else None
-        valid_at = next((one.said for one in lines if one.name == WAS_VALID), None)
+        valid_at = next((one.text for one in lines if one.name == WAS_VALID), None)
         return self._rendering.page(
             request, "explain", lines=[one for one in lines if one.name != WAS_VALID],
             fault=answer, refused=isinstance(fault, TokenRefused), valid_at=valid_at,

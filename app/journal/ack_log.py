@@ -54,7 +54,6 @@ class AckLog:
             monotonic=monotonic,
         )
         self._logged_at = float("-inf")
-        self._held: list[Revocation] | None = None
         self.last: Revocation | None = None
         """The latest one of this process: while Redis has it, little can be missing."""
 
@@ -68,20 +67,7 @@ class AckLog:
 
     def add(self, revocation: Revocation) -> None:
         """Keep a revocation that Redis has acknowledged. Never raises."""
-        if self._held is None:
-            self.add_many([revocation])
-        else:
-            self.last = revocation
-            self._held.append(revocation)
-
-    def hold(self) -> None:
-        """Collect what is added from here on."""
-        self._held = []
-
-    def release(self) -> None:
-        """Keep what was collected. Never raises."""
-        held, self._held = self._held, None
-        self.add_many(held or [])
+        self.add_many([revocation])
 
     def add_many(self, revocations: Sequence[Revocation]) -> None:
         """Keep several, with one system call. Never raises."""

@@ -19,7 +19,6 @@ from app.publish.quota import Quota
 from app.publish.writer import Writer
 from app.revocation import Revocation
 from app.store.app_meta import AppNames
-from app.store.batching import BatchedWrites
 from app.store.errors import EXCHANGE_FAULTS
 from app.store.monitor import RedisMonitor
 from app.store.store import Store
@@ -86,9 +85,8 @@ class Publisher:
             holds=self._recovery.holds,
             clock=clock,
         )
-        self._writes = BatchedWrites(self.store, [self._accepted])
         self.writer = Writer(
-            self._writes,
+            self.store,
             self.watch,
             self.journal,
             self._accepted,
@@ -140,7 +138,7 @@ class Publisher:
         finally:
             if replay is not None:
                 await replay.drain(self._settings.shutdown_grace)
-            await self._writes.aclose()
+            await self.writer.aclose()
             await self._close()
 
     async def _open(self) -> None:

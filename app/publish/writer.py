@@ -1,159 +1,228 @@
-"""Write, or journal, and only then acknowledge: the one way from a revocation to a 200."""
+"""The one path from a revocation to a 200: Redis, else the journal, and only then acknowledge.
+
+submit -> Redis (batched) -> copy, count, done
+                or journal -> done
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from typing import Any, cast
 
-from app.errors import DependencyUnavailable, Outage
+from app.errors import DependencyUnavailable, Outage, fault_of
 from app.journal.ack_log import AckLog
 from app.journal.append import JournalFault
 from app.journal.journal import Journal
 from app.log import new_log
 from app.publish.quota import Quota
 from app.revocation import Revocation
-from app.store.batching import BatchedWrites, Gathering
+from app.store.batching import BatchedWrites, PendingWrite
 from app.store.errors import RedisFault, RevocationRefused
 from app.store.monitor import RedisMonitor
-from app.store.store import NEW_MARKER, Result
+from app.store.store import NEW_MARKER, Result, Store
 from app.store.topology import REDIS_SECONDS
 
 log = new_log(__name__)
 
-# Kept of a request's time for the journal, where there is one: an fsync of a busy disk.
+# Reserved from a request's time for one fsync of the journal on a busy disk.
 JOURNAL_SECONDS = 0.3
 
-# However late it is: a Redis that is well needs a millisecond.
-_LEAST_REDIS_SECONDS = 0.05
+# Redis always gets this long; a healthy one needs a millisecond.
+_MIN_REDIS_SECONDS = 0.05
 
 
 class Written(StrEnum):
-    """Where one message's revocations are now; each is durable. Log field and metric label."""
+    """Where the revocations of one message are now; each is durable. Log field and metric label."""
 
     ACCEPTED = "accepted"
     """In Redis; at least one was new."""
     JOURNALED = "journaled"
-    """In the journal, at least one of them, until Redis takes it."""
+    """At least one is in the journal until Redis takes it."""
     REPEATED = "repeated"
-    """They were there already."""
+    """All of them were there already."""
+
+
+Done = Callable[[Written | Exception], None]
+"""Receives the outcome, once: `DependencyUnavailable`, or an unexpected error."""
+
+
+@dataclass(slots=True, eq=False)
+class _Write(PendingWrite):
+    """A write, and the request behind it."""
+
+    done: Done
+    deadline: float
+    """Of the request, in the event loop's time; ``until`` is Redis' share of it."""
+    late: bool
+    """Its time is too short to conclude anything about Redis."""
+
+    def finish(self, outcome: Written | Exception) -> None:
+        """Report the outcome. Never raises: the others of the batch must get theirs."""
+        try:
+            self.done(outcome)
+        except Exception:
+            log.exception("redis", outcome="failed", error="internal")
 
 
 class Writer:
-    """For every source. ``journal`` None: what Redis does not take is not accepted."""
+    """Writes revocations of every source. ``journal`` None: only Redis makes them durable."""
 
     def __init__(
         self,
-        writes: BatchedWrites,
-        watch: RedisMonitor,
+        store: Store,
+        monitor: RedisMonitor,
         journal: Journal | None,
-        accepted: AckLog,
+        ack_log: AckLog,
         quota: Quota,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
     ) -> None:
-        """``on_written`` is told of each that Redis has taken, with the script's answer."""
-        self._writes = writes
-        self._watch = watch
+        """``on_written`` is called for each revocation in Redis, with the script's answer."""
+        self._writes = BatchedWrites(store, self._on_batch)
+        self._monitor = monitor
         self._journal = journal
-        self._accepted = accepted
+        self._ack_log = ack_log
         self._quota = quota
         self._on_written = on_written
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def gather(self, gathering: Gathering) -> None:
-        """Have ``gathering`` hold while results are told together, and release after the copy."""
-        self._writes.gatherings.append(gathering)
+    def submit(self, revocation: Revocation, *, until: float, done: Done) -> PendingWrite:
+        """Write one revocation, to the journal where Redis does not take it; then call ``done``.
+
+        ``until`` is in the event loop's time. Raises `DependencyUnavailable` with `QUOTA`.
+        """
+        now = asyncio.get_running_loop().time()
+        app = revocation.heading.app
+        self._quota.spend(app)
+        journal = self._journal
+        redis_until = until
+        if journal is not None:
+            redis_until = max(until - JOURNAL_SECONDS, now + _MIN_REDIS_SECONDS)
+        write = _Write(
+            revocation, min(redis_until, now + REDIS_SECONDS), done, until,
+            late=until - now <= REDIS_SECONDS or self._writes.waits_for_level,
+        )  # fmt: skip
+        if journal is not None and self._monitor.down(app):
+            # Another try would only cost the request its time: the monitor tries every second.
+            self._start(self._keep(write, journal))
+        else:
+            self._writes.submit(write)
+        return write
 
     async def write(self, revocations: Sequence[Revocation], *, until: float) -> Written:
         """Write one revocation for each relying app concerned; all of them are tried.
 
-        ``until`` is in the event loop's time. Raises `DependencyUnavailable` when one is durable
-        nowhere: the sender's repetition is then new for that app and a repetition for the
+        ``until`` is in the event loop's time. Raises `DependencyUnavailable` if one of them is
+        durable nowhere: the sender's retry is then new for that app and a repetition for the
         others.
         """
-        if len(revocations) == 1:
-            return await self._write_one(revocations[0], until)
-        results = await asyncio.gather(
-            *(self._write_one(revocation, until) for revocation in revocations),
-            return_exceptions=True,
-        )
-        faults = [result for result in results if isinstance(result, BaseException)]
-        for fault in faults:
-            if not isinstance(fault, DependencyUnavailable):
-                raise fault
-        if faults:
-            raise faults[0]
-        by_news = (Written.JOURNALED, Written.ACCEPTED, Written.REPEATED)
-        return next(written for written in by_news if written in results)
-
-    async def _write_one(self, revocation: Revocation, until: float) -> Written:
-        journal = self._journal
-        self._quota.spend(revocation.app)
-        if journal is not None and self._watch.down(revocation.app):
-            # Asking again would only cost the request its time: the watch asks each second.
-            return await self._keep(journal, revocation, None)
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Written | Exception]] = []
+        writes: list[PendingWrite] = []
         try:
-            answer = await self._writes.write(revocation, until=self._until(until, now))
-        except RedisFault as fault:
-            return await self.write_failed(revocation, fault, given=until - now)
-        return self.written(revocation, answer)
+            for revocation in revocations:
+                futures.append(future := loop.create_future())
+                done = partial(_resolve, future)
+                try:
+                    writes.append(self.submit(revocation, until=until, done=done))
+                except DependencyUnavailable as fault:
+                    future.set_result(fault)
+            outcomes = [await future for future in futures]
+        finally:
+            for write in writes:
+                self._writes.abandon(write)
+        faults = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if faults:
+            bugs = [fault for fault in faults if not isinstance(fault, DependencyUnavailable)]
+            raise (bugs or faults)[0]
+        newest_first = (Written.JOURNALED, Written.ACCEPTED, Written.REPEATED)
+        return next(written for written in newest_first if written in outcomes)
 
-    def begin(
-        self, revocation: Revocation, *, now: float, until: float, done: Callable[[Result], None]
-    ) -> bool:
-        """`write` of one revocation to Redis alone, without a task.
+    async def aclose(self) -> None:
+        """Wait for the writes in progress."""
+        await self._writes.aclose()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-        ``now`` and ``until`` are in the event loop's time. ``done`` is told later, once, what is
-        for `written` or `write_failed`. False where Redis is known to be away: then nothing has
-        begun. Raises `DependencyUnavailable` with `QUOTA`.
-        """
-        app = revocation.heading.app
-        if self._journal is not None and self._watch.down(app):
-            return False
-        self._quota.spend(app)
-        self._writes.begin(revocation, until=self._until(until, now), done=done)
-        return True
+    def _on_batch(self, results: Sequence[tuple[PendingWrite, Result]]) -> None:
+        """Keep the copy, count, answer, in this order: every answered revocation is in the copy."""
+        unkept = self._copy([write for write, result in results if isinstance(result, int)])
+        for pending, result in results:
+            write = cast("_Write", pending)
+            outcome: Written | Exception | None
+            try:
+                if isinstance(result, RedisFault):
+                    outcome = self._failed(write, result)
+                else:
+                    outcome = unkept.get(pending) or self._acknowledged(write.revocation, result)
+            except BaseException as error:  # noqa: BLE001  `done` gets it
+                outcome = fault_of(error)
+            if outcome is not None:
+                write.finish(outcome)
 
-    def _until(self, until: float, now: float) -> float:
-        """When Redis must have answered, of a request that ends ``until``."""
-        if self._journal is not None:
-            until = max(until - JOURNAL_SECONDS, now + _LEAST_REDIS_SECONDS)
-        return min(until, now + REDIS_SECONDS)
+    def _copy(self, writes: Sequence[PendingWrite]) -> dict[PendingWrite, Exception]:
+        """Keep acknowledged writes in the copy, with one system call. Returns the failures."""
+        if not writes:
+            return {}
+        try:
+            self._ack_log.add_many([write.revocation for write in writes])
+            return {}
+        except Exception as error:  # noqa: BLE001  its request gets it
+            if len(writes) == 1:
+                return {writes[0]: error}
+            # A bug with one of them must not fail the others.
+            return {failed: why for write in writes for failed, why in self._copy([write]).items()}
 
-    async def write_failed(
-        self, revocation: Revocation, fault: RedisFault, *, given: float
-    ) -> Written:
-        """Redis has not taken it within the ``given`` seconds: the journal does, or it raises
-        `DependencyUnavailable`."""
-        journal, app = self._journal, revocation.app
-        log.warning("redis", outcome="failed", app=app, error=str(fault))
-        if isinstance(fault, RevocationRefused):
-            # Kept for the operator who mends it; but nothing will write it by itself soon.
-            if journal is not None:
-                await self._keep(journal, revocation, str(fault))
-        else:
-            # A request that came late to Redis, or behind others that wait for their level of
-            # durability, says nothing of Redis.
-            late = given <= REDIS_SECONDS or self._writes.waits_for_level
-            if not late or str(fault) != "timeout":
-                self._watch.failed(app, fault)
-            if journal is not None:
-                return await self._keep(journal, revocation, None)
-        raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
-
-    def written(self, revocation: Revocation, answer: int) -> Written:
-        """Redis has taken it, and this is the script's answer."""
+    def _acknowledged(self, revocation: Revocation, answer: int) -> Written:
+        """Count what Redis has taken."""
         if answer != NEW_MARKER:
-            self._quota.give_back(revocation.app)
-        self._watch.level_error = None
-        # Also what was there: whose write it was may not have had the answer.
-        self._accepted.add(revocation)
+            self._quota.give_back(revocation.heading.app)
+        self._monitor.level_error = None
         self._on_written(revocation, answer)
         return Written.ACCEPTED if answer else Written.REPEATED
 
-    @staticmethod
-    async def _keep(journal: Journal, revocation: Revocation, refused: str | None) -> Written:
+    def _failed(self, write: _Write, fault: RedisFault) -> DependencyUnavailable | None:
+        """Fall back to the journal; the outcome if there is none."""
+        journal, app = self._journal, write.revocation.app
+        log.warning("redis", outcome="failed", app=app, error=str(fault))
+        refused = isinstance(fault, RevocationRefused)
+        # A write which came late, or waited with others for its level of durability, says
+        # nothing about Redis.
+        if not refused and not (write.late and str(fault) == "timeout"):
+            self._monitor.failed(app, fault)
+        if journal is None:
+            return DependencyUnavailable(Outage.REDIS_UNAVAILABLE)
+        self._start(self._keep(write, journal, str(fault) if refused else None))
+        return None
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, write: _Write, journal: Journal, refused: str | None = None) -> None:
+        """Append to the journal and report the outcome.
+
+        ``refused``: why Redis refuses this revocation. It is kept for the operator who repairs
+        that, and not acknowledged, since nothing will write it soon.
+        """
+        outcome: Written | Exception = DependencyUnavailable(Outage.REDIS_UNAVAILABLE)
         try:
-            new = await journal.append(revocation, refused=refused)
+            async with asyncio.timeout_at(write.deadline):
+                new = await journal.append(write.revocation, refused=refused)
+            if refused is None:
+                outcome = Written.JOURNALED if new else Written.REPEATED
         except JournalFault as fault:
-            log.error("journal", outcome="failed", app=revocation.app, error=str(fault))
-            raise DependencyUnavailable(Outage.REDIS_UNAVAILABLE) from fault
-        return Written.JOURNALED if new else Written.REPEATED
+            log.error("journal", outcome="failed", app=write.revocation.app, error=str(fault))
+        except TimeoutError:
+            outcome = DependencyUnavailable(Outage.DEADLINE)
+        except Exception as error:  # noqa: BLE001  its request gets it
+            outcome = error
+        write.finish(outcome)
+
+
+def _resolve(future: "asyncio.Future[Written | Exception]", outcome: Written | Exception) -> None:
+    with suppress(asyncio.InvalidStateError):  # the request has given up
+        future.set_result(outcome)

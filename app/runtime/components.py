@@ -16,14 +16,18 @@ from app.admin.health import Health
 from app.admin.metrics import Metrics
 from app.backchannel.admission import FairSemaphore
 from app.backchannel.batch import BatchProcessor
-from app.backchannel.endpoint import BackchannelEndpoint, Provider
+from app.backchannel.decryption_queue import DecryptionQueue
+from app.backchannel.endpoint import LogoutEndpoint
 from app.backchannel.parking import Parking
+from app.backchannel.pipeline import Provider
+from app.backchannel.waiting import WaitingRequests
 from app.background import background
 from app.canary.issuer import CanaryIssuer
 from app.config.model import Settings
 from app.publish.publisher import JournalUnusable, Publisher
 from app.server.fast_path import FastRoute
-from app.server.sockets import PATH, StartFault
+from app.server.paths import LOGOUT_PATH
+from app.server.sockets import StartFault
 from app.store.topology import MAX_OTHER_CONNECTIONS, connect
 from app.store.unserved import UnservedApps, UnservedWatch, apps_of_settings
 from app.telemetry.counters import Counters
@@ -110,33 +114,36 @@ class Components:
         self.parking = Parking(
             [providers[name] for name in self.keys],
             publisher.writer,
-            most_tokens=settings.parking_max_tokens,
-            most_bytes=settings.parking_max_bytes,
-            teller=telling.teller,
+            max_tokens=settings.parking_max_tokens,
+            max_bytes=settings.parking_max_bytes,
+            reporter=telling.teller,
             clock=clock,
         )
         places = FairSemaphore(settings.max_in_flight)
-        endpoint = BackchannelEndpoint(
-            providers,
+        self.waiting = WaitingRequests(
             publisher.writer,
             places=places,
             park=self.parking.park,
-            teller=telling.teller,
+            decryption=DecryptionQueue.of(
+                {name: provider.issuer for name, provider in providers.items()}, places
+            ),
+        )
+        endpoint = LogoutEndpoint(
+            providers,
+            self.waiting,
+            reporter=telling.teller,
             tracing=traces,
             trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
-
-        async def answer(request: Request) -> Response:
-            # A proxy in front limits what it sees: another spelling of the path is another path.
-            if request.scope["raw_path"] != PATH.encode():
-                raise HTTPException(404)
-            return await endpoint.answer(request)
-
-        self.public_app = new_app([Route(PATH, answer, methods=["POST"])])
-        hot = FastRoute(PATH.encode(), BatchProcessor(endpoint).answer, settings.trust_request_id)
+        self.public_app = new_app([Route(LOGOUT_PATH, endpoint.answer, methods=["POST"])])
+        batch = BatchProcessor(
+            providers, publisher.writer, places=places, waiting=self.waiting,
+            reporter=telling.teller, clock=clock,
+        )  # fmt: skip
+        fast_route = FastRoute(LOGOUT_PATH.encode(), batch.submit, settings.trust_request_id)
         # A span lasts for as long as a task: traced requests have one.
-        self.hot = hot if traces is None else None
+        self.hot = fast_route if traces is None else None
         self.publisher = publisher
         self.health = Health(self.keys, publisher, self.parking)
         self.readings = Readings(settings, publisher.reads, tally, clock=clock)
@@ -166,6 +173,7 @@ class Components:
             ):
                 yield
         finally:
+            await self.waiting.aclose()
             for keys in self.keys.values():
                 await keys.aclose()
 

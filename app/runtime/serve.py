@@ -14,7 +14,8 @@ from app.log import new_log
 from app.runtime.components import running_parts
 from app.runtime.optional_listeners import running_apis
 from app.server.listeners import admin_server, public_server, serve_all, stop_on_signal
-from app.server.sockets import PATH, bound, bound_for_users, reached_at, tell_addresses
+from app.server.paths import LOGOUT_PATH
+from app.server.sockets import bound, bound_for_users, reached_at, tell_addresses
 from app.telemetry.registry import Registry
 
 if TYPE_CHECKING:
@@ -93,6 +94,6 @@ def new_canary(
     from app.canary.counting import counted_in  # noqa: PLC0415
 
     return Canary(
-        settings.canary, signer, redis_url=redis_url, url=reached_at(public) + PATH,
+        settings.canary, signer, redis_url=redis_url, url=reached_at(public) + LOGOUT_PATH,
         on_try=counted_in(registry),
     )  # fmt: skip

@@ -27,20 +27,16 @@ from app.server.connection_limits import OWN_BODY_BYTES, OWN_HEAD_BYTES, Limited
 PATIENCE = 0.02
 
 
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs a coroutine in a task that a stop waits for."""
-
-
 @dataclass(frozen=True, slots=True)
 class FastRoute:
-    """``answer`` takes the media type and the whole body of a `POST` to ``path``; never fails.
+    """``submit`` takes a `POST` to ``path``: media type, body, and a function for the response.
 
-    It hands the response to the first function, later. What has to be waited for in a task it
-    gives to the second one. Last comes the header `X-Request-Id`, where ``trusts_request_id``.
+    It calls that later, and never raises. Its last argument is the header `X-Request-Id`, where
+    ``trusts_request_id``.
     """
 
     path: bytes
-    answer: Callable[[str, bytes, Callable[[Response], None], Spawn, str | None], None]
+    submit: Callable[[str, bytes, Callable[[Response], None], str | None], None]
     trusts_request_id: bool = False
 
 
@@ -238,7 +234,7 @@ class FastPathProtocol(LimitedHttp):
         self.cycle = cycle
         self.is_at_work()
         respond = functools.partial(self._respond, cycle)
-        self._hot.answer(media_type, body, respond, self._spawn, request_id)
+        self._hot.submit(media_type, body, respond, request_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)

@@ -5,8 +5,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 
 from app.config.model import Settings
-
-PATH = "/backchannel-logout"
+from app.server.paths import LOGOUT_PATH
 
 
 class StartFault(Exception):
@@ -67,7 +66,7 @@ def tell_addresses(
     console: bool = False,
 ) -> None:
     """For the person at the terminal."""
-    announce(f"back-channel logout:      http://{_shown(public)}{PATH}")
+    announce(f"back-channel logout:      http://{_shown(public)}{LOGOUT_PATH}")
     announce(f"health and operations:    http://{_shown(admin)}/readyz")
     if console:
         announce(f"console:                  {reached_at(admin)}/console")

@@ -1,9 +1,9 @@
-"""Writes of concurrent requests, grouped into few round trips.
+"""Sends the writes of concurrent requests to Redis in few round trips.
 
-A request's write starts at once where no other is under way; what arrives meanwhile goes
-together in the next round trip. The exchange with Redis runs in a task of its own: a request
-that gives up cancels nothing, so that no answer is ever read by somebody else. What each result
-brings about, and what costs a system call (copy, log), is gathered and done once for the group.
+A write starts at once if no round trip is in progress; what arrives meanwhile goes together in the
+next one. Round trips run in tasks of their own, the flushers: a request that gives up cancels
+nothing, so no request ever reads the reply to another's write. All results of a round trip are
+handed over as one list, so that what costs a system call can be done once.
 """
 
 import asyncio
@@ -11,269 +11,244 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 from app.log import new_log
 from app.revocation import Revocation
-from app.store.errors import RedisAway, RedisFault, RedisUnwilling
+from app.store.errors import RedisAway, RedisUnwilling
 from app.store.pipeline import CommandPipeline
 from app.store.store import Result, Store
 
 log = new_log(__name__)
 
-# Round trips under way to one server: while Redis works on one, the next one is made. More only
-# make the groups smaller; a level of durability that is waited for holds each of them for longer.
-LANES = 2
-WAITING_LANES = 8
+# Round trips to one server at the same time: while Redis runs one, the next is prepared. More would
+# only make batches smaller. Waiting for a level of durability holds each of them longer.
+FLUSHERS = 2
+FLUSHERS_THAT_WAIT = 8
 
-# One group's script runs hold up every other client of that server for some 10 ms.
-LARGEST_GROUP = 256
+# The scripts of one batch block every other client of that server for some 10 ms.
+MAX_BATCH = 256
 
-# A lane that has nothing to do waits for this long, with its connection, before it ends: under load
-# the next group comes within milliseconds, and to begin anew for each takes a fortieth of a logout.
-LINGER_SECONDS = 0.1
+# How long an idle flusher keeps its connection. Under load the next batch comes within
+# milliseconds, and a new flusher for each costs a fortieth of a logout.
+IDLE_SECONDS = 0.1
 
 # A restart or a failover refuses connections for a moment; the script may run twice.
 RETRY_PAUSE = 0.05
 
 
-class Gathering(Protocol):
-    """What is done for all results of a group at once. Neither of the two ever fails."""
-
-    def hold(self) -> None:
-        """From here on gather."""
-
-    def release(self) -> None:
-        """Do what was gathered."""
-
-
 @dataclass(slots=True, eq=False)
 class PendingWrite:
-    """One request's write. ``until`` is in the event loop's time."""
+    """One write. ``until``, in the event loop's time, is when it fails with ``timeout``."""
 
     revocation: Revocation
     until: float
-    done: Callable[[Result], None] | None
-    """Is told the result; None when it has been, or nobody waits any more."""
-    tried: bool = False
+    tried: bool = field(default=False, init=False)
+    settled: bool = field(default=False, init=False)
+    """It has its result, or its request has given up."""
 
-    def settle(self, result: Result) -> None:
-        done, self.done = self.done, None
-        if done is not None:
-            try:
-                done(result)
-            except Exception:
-                # Those who wait in the same group must have their answers.
-                log.exception("redis", outcome="failed", error="internal")
+
+OnBatch = Callable[[Sequence[tuple[PendingWrite, Result]]], None]
+"""Receives the results of a batch, each write once in its life. Must not raise."""
 
 
 class _Deadlines:
-    """When each write gives up: one timer, for the one that is due first.
+    """Fails writes whose time is up, with one timer for the earliest.
 
-    A timer for each costs more than all of the bookkeeping here, and hardly one ever rings.
+    A timer for each write costs more than everything else here, and hardly one ever fires.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_expired: Callable[[list[PendingWrite]], None]) -> None:
+        self._on_expired = on_expired
         self._pending: dict[PendingWrite, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    def add(self, waiting: PendingWrite) -> None:
-        self._pending[waiting] = None
-        if waiting.until < self._due:
-            self._wake_at(waiting.until)
+    def add(self, write: PendingWrite) -> None:
+        self._pending[write] = None
+        if write.until < self._due:
+            self._schedule(write.until)
 
-    def remove(self, waiting: PendingWrite) -> None:
-        self._pending.pop(waiting, None)
+    def remove(self, write: PendingWrite) -> None:
+        self._pending.pop(write, None)
 
-    def _wake_at(self, due: float) -> None:
+    def _schedule(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        self._timer = asyncio.get_running_loop().call_at(due, self._ring)
+        self._timer = asyncio.get_running_loop().call_at(due, self._expire)
 
-    def _ring(self) -> None:
+    def _expire(self) -> None:
         now = asyncio.get_running_loop().time()
         self._timer, self._due = None, math.inf
-        for waiting in [one for one in self._pending if one.until <= now]:
-            self.remove(waiting)
-            waiting.settle(RedisAway("timeout"))
+        expired = [write for write in self._pending if write.until <= now]
+        for write in expired:
+            self.remove(write)
         if self._pending:
-            self._wake_at(min(waiting.until for waiting in self._pending))
+            self._schedule(min(write.until for write in self._pending))
+        self._on_expired(expired)
 
 
 @dataclass(slots=True)
 class _Queue:
-    """What waits for one server."""
+    """The writes and flushers of one server."""
 
-    waiting: deque[PendingWrite] = field(default_factory=deque)
-    lanes: set[asyncio.Task[None]] = field(default_factory=set)
+    writes: deque[PendingWrite] = field(default_factory=deque)
+    flushers: set[asyncio.Task[None]] = field(default_factory=set)
     idle: list[asyncio.Future[bool]] = field(default_factory=list)
-    """Lanes that have nothing to do: told True they look again, told False they end."""
-    called: bool = False
-    """A lane is about to look."""
+    """Flushers without work: True wakes one up, False ends it."""
+    woken: bool = False
+    """A flusher is about to look at the writes."""
 
 
 class BatchedWrites:
-    """Hands revocations to the store, many at once.
+    """Hands revocations to the store, many at once."""
 
-    ``gatherings`` hold while the results of a group are told, and release in their order: what must
-    be done before an answer goes out stands before who sends it.
-    """
-
-    def __init__(self, store: Store, gatherings: Sequence[Gathering] = ()) -> None:
+    def __init__(self, store: Store, on_batch: OnBatch) -> None:
         self._store = store
-        self.gatherings = list(gatherings)
-        self._lines: dict[str, _Queue] = {}
+        self._on_batch = on_batch
+        self._queues: dict[str, _Queue] = {}
         self._closing = False
-        self._deadlines = _Deadlines()
+        self._deadlines = _Deadlines(self._expired)
         self.waits_for_level = store.level != "memory"
-        self._most = WAITING_LANES if self.waits_for_level else LANES
+        self._max_flushers = FLUSHERS_THAT_WAIT if self.waits_for_level else FLUSHERS
 
-    async def write(self, revocation: Revocation, *, until: float) -> int:
-        """Write one revocation; try again while connections fail at once and time is left.
+    def submit(self, write: PendingWrite) -> None:
+        """Write a revocation, trying again while connections fail at once and time is left."""
+        self._enqueue(write)
+        self._deadlines.add(write)
 
-        Returns the script's answer. Raises `RedisFault`; then it may have been written or not.
-        """
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        waiting = self.begin(revocation, until=until, done=future.set_result)
-        try:
-            # Whoever is cancelled here cancels this future alone, never the exchange.
-            result = await future
-        finally:
-            waiting.done = None
-            self._deadlines.remove(waiting)
-        if isinstance(result, RedisFault):
-            raise result
-        return result
+    def abandon(self, write: PendingWrite) -> None:
+        """Drop a write whose result no longer matters; Redis may still have taken it."""
+        write.settled = True
+        self._deadlines.remove(write)
 
-    def begin(
-        self, revocation: Revocation, *, until: float, done: Callable[[Result], None]
-    ) -> PendingWrite:
-        """`write`, which tells ``done`` the result, later and once."""
-        waiting = PendingWrite(revocation, until, done)
-        self._enqueue(waiting)
-        self._deadlines.add(waiting)
-        return waiting
+    async def aclose(self) -> None:
+        """Wait for the round trips in progress."""
+        self._closing = True
+        for queue in self._queues.values():
+            while queue.idle:
+                queue.idle.pop().set_result(False)
+        flushers = [flusher for queue in self._queues.values() for flusher in queue.flushers]
+        await asyncio.gather(*flushers, return_exceptions=True)
 
-    def _enqueue(self, waiting: PendingWrite) -> None:
-        if waiting.done is None:
+    def _enqueue(self, write: PendingWrite) -> None:
+        if write.settled:
             return
-        place = self._store.link.place(waiting.revocation.heading.app)
-        line = self._lines.get(place)
-        if line is None:
-            line = self._lines[place] = _Queue()
-        line.waiting.append(waiting)
-        if not line.called:
-            self._call(line)
+        link = self._store.link
+        server = "" if link.only is not None else link.place(write.revocation.heading.app)
+        queue = self._queues.get(server)
+        if queue is None:
+            queue = self._queues[server] = _Queue()
+        queue.writes.append(write)
+        if not queue.woken:
+            self._wake(queue)
 
-    def _call(self, line: _Queue) -> None:
-        """Have a lane look at what waits, if one has nothing to do or may begin."""
-        if line.idle:
-            line.called = True
-            line.idle.pop().set_result(True)
-        elif len(line.lanes) < self._most:
-            line.called = True
-            line.lanes.add(asyncio.create_task(self._run(line)))
+    def _wake(self, queue: _Queue) -> None:
+        """Have an idle flusher, or a new one, look at the writes."""
+        if queue.idle:
+            queue.woken = True
+            queue.idle.pop().set_result(True)
+        elif len(queue.flushers) < self._max_flushers:
+            queue.woken = True
+            queue.flushers.add(asyncio.create_task(self._flush(queue)))
 
-    async def _run(self, line: _Queue) -> None:
-        """One lane: group after group, until nothing has waited for a while."""
-        following = CommandPipeline()
+    async def _flush(self, queue: _Queue) -> None:
+        """A flusher: batch after batch, until there has been nothing to write for a while."""
+        pipeline = CommandPipeline()
         try:
-            while group := self._next_group(line) or await self._later_group(line, following):
-                results = await self._exchange(group, following)
+            while batch := self._next_batch(queue) or await self._later_batch(queue, pipeline):
+                results = await self._write(batch, pipeline)
                 if RedisAway in map(type, results):
                     await self._store.link.look_up_soon()
-                self._tell(group, results)
-                # What has come meanwhile is read first: it goes with the next group.
+                self._settle(batch, results)
+                # Requests that arrived meanwhile are read first: they join the next batch.
                 await asyncio.sleep(0)
         finally:
-            # In the same step as the last look at what waits: a lane that has ended must not
-            # keep the next one from beginning.
-            line.called = False
-            line.lanes.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            await following.give_back()
+            # In the same step as the last look at the queue: a flusher that has ended must not
+            # keep the next one from starting.
+            queue.woken = False
+            queue.flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            await pipeline.give_back()
 
-    async def _later_group(self, line: _Queue, following: CommandPipeline) -> list[PendingWrite]:
-        """Nothing waits: what does within a while, or when others can have the connection."""
-        while not self._closing and await self._is_called(line):
-            if group := self._next_group(line):
-                return group
-        await following.give_back()
-        return self._next_group(line)
+    async def _later_batch(self, queue: _Queue, pipeline: CommandPipeline) -> list[PendingWrite]:
+        """The next writes within a while; empty once the connection is given back."""
+        while not self._closing and await self._is_woken(queue):
+            if batch := self._next_batch(queue):
+                return batch
+        await pipeline.give_back()
+        return self._next_batch(queue)
 
     @staticmethod
-    async def _is_called(line: _Queue) -> bool:
-        """Whether there is something to look at, within `LINGER_SECONDS`."""
+    async def _is_woken(queue: _Queue) -> bool:
+        """Whether there is something to look at within `IDLE_SECONDS`."""
         loop = asyncio.get_running_loop()
         idle: asyncio.Future[bool] = loop.create_future()
 
         def end() -> None:
-            if idle in line.idle:  # else it has been called in the same turn
-                line.idle.remove(idle)
+            if idle in queue.idle:  # else it was woken up in the same turn
+                queue.idle.remove(idle)
                 idle.set_result(False)
 
-        timer = loop.call_later(LINGER_SECONDS, end)
-        line.idle.append(idle)
+        timer = loop.call_later(IDLE_SECONDS, end)
+        queue.idle.append(idle)
         try:
             return await idle
         finally:
             timer.cancel()
-            if idle in line.idle:  # cancelled
-                line.idle.remove(idle)
+            if idle in queue.idle:  # cancelled
+                queue.idle.remove(idle)
 
-    async def _exchange(
-        self, group: list[PendingWrite], following: CommandPipeline
-    ) -> list[Result]:
+    def _next_batch(self, queue: _Queue) -> list[PendingWrite]:
+        queue.woken = False
+        batch: list[PendingWrite] = []
+        while queue.writes and len(batch) < MAX_BATCH:
+            write = queue.writes.popleft()
+            if not write.settled:
+                batch.append(write)
+        if queue.writes:
+            self._wake(queue)
+        return batch
+
+    async def _write(self, batch: list[PendingWrite], pipeline: CommandPipeline) -> list[Result]:
         try:
-            revocations = [waiting.revocation for waiting in group]
-            return await self._store.write(revocations, following=following)
+            revocations = [write.revocation for write in batch]
+            return await self._store.write(revocations, following=pipeline)
         except Exception:
-            # A fault of ours must not leave those who wait without an answer.
+            # A bug of ours must not leave a request without an answer.
             log.exception("redis", outcome="failed", error="internal")
-            return [RedisUnwilling("internal")] * len(group)
+            return [RedisUnwilling("internal")] * len(batch)
 
-    def _tell(self, group: list[PendingWrite], results: list[Result]) -> None:
-        for gathering in self.gatherings:
-            gathering.hold()
+    def _settle(self, batch: list[PendingWrite], results: list[Result]) -> None:
+        settled: list[tuple[PendingWrite, Result]] = []
+        for write, result in zip(batch, results, strict=True):
+            if write.settled or (isinstance(result, RedisAway) and self._tries_again(write)):
+                continue
+            self._deadlines.remove(write)
+            write.settled = True
+            # Seen before and tried before: probably by the try whose reply was lost.
+            settled.append((write, 1 if result == 0 and write.tried else result))
+        if settled:
+            self._hand_over(settled)
+
+    def _expired(self, writes: list[PendingWrite]) -> None:
+        for write in writes:
+            write.settled = True
+        if writes:
+            self._hand_over([(write, RedisAway("timeout")) for write in writes])
+
+    def _hand_over(self, results: list[tuple[PendingWrite, Result]]) -> None:
         try:
-            for waiting, result in zip(group, results, strict=True):
-                if waiting.done is None or (
-                    isinstance(result, RedisAway) and self._tries_again(waiting)
-                ):
-                    continue
-                self._deadlines.remove(waiting)
-                # Seen before, and tried before: by all appearance in the try whose answer was lost.
-                waiting.settle(1 if result == 0 and waiting.tried else result)
-        finally:
-            for gathering in self.gatherings:
-                gathering.release()
+            self._on_batch(results)
+        except Exception:
+            # The flusher serves others, too.
+            log.exception("redis", outcome="failed", error="internal")
 
-    def _tries_again(self, waiting: PendingWrite) -> bool:
-        """Whether there is time for it."""
+    def _tries_again(self, write: PendingWrite) -> bool:
+        """Schedule another try, if there is time for it."""
         loop = asyncio.get_running_loop()
-        if loop.time() + RETRY_PAUSE >= waiting.until:
+        if loop.time() + RETRY_PAUSE >= write.until:
             return False
-        waiting.tried = True
-        loop.call_later(RETRY_PAUSE, self._enqueue, waiting)
+        write.tried = True
+        loop.call_later(RETRY_PAUSE, self._enqueue, write)
         return True
-
-    def _next_group(self, line: _Queue) -> list[PendingWrite]:
-        line.called = False
-        group: list[PendingWrite] = []
-        while line.waiting and len(group) < LARGEST_GROUP:
-            waiting = line.waiting.popleft()
-            if waiting.done is not None:  # else its request has given up
-                group.append(waiting)
-        if line.waiting:
-            self._call(line)
-        return group
-
-    async def aclose(self) -> None:
-        """Wait for the exchanges under way."""
-        self._closing = True
-        for line in self._lines.values():
-            while line.idle:
-                line.idle.pop().set_result(False)
-        lanes = [lane for line in self._lines.values() for lane in line.lanes]
-        await asyncio.gather(*lanes, return_exceptions=True)

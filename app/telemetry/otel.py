@@ -13,12 +13,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.responses import Response
 
 from app import __version__
+from app.server.paths import LOGOUT_PATH
 from app.telemetry.attempt_log import AttemptRecord
 from app.tracing import PREFIX
 
 NAME = "backchannel-logout-receiver"
-
-ROUTE = "/backchannel-logout"
 
 
 class RequestSpans:
@@ -36,10 +35,10 @@ class RequestSpans:
         """A span for as long as the request is at work, told by its story and its answer, which
         goes through what this gives."""
         with self._tracer.start_as_current_span(
-            f"POST {ROUTE}",
+            f"POST {LOGOUT_PATH}",
             context=self._propagator.extract(headers),
             kind=SpanKind.SERVER,
-            attributes={"http.request.method": "POST", "http.route": ROUTE},
+            attributes={"http.request.method": "POST", "http.route": LOGOUT_PATH},
             record_exception=False,
         ) as span:
             story.trace_id = f"{span.get_span_context().trace_id:032x}"

@@ -1,9 +1,9 @@
-"""An encrypted token (RFC 7516, compact form) up to the signed token that is in it (RFC 7519, 5.2).
+"""Encrypted tokens (RFC 7516, compact form): the signed token inside (RFC 7519, 5.2).
 
-Decryption proves nothing, for anybody can encrypt to a public key: what comes out goes the way of
-every token. Only the algorithms of `ALGORITHMS` and `METHODS` are taken, each with keys of its own
-type; compression is refused, for a few bytes could become very many; passwords (PBES2) have no key
-here; `epk` alone is read of what a header may bring for keys.
+Decryption proves nothing, since anybody can encrypt to a public key: the inner token goes through
+every check. Only `ALGORITHMS` and `METHODS` are accepted, each with keys of its own type.
+Compression is refused, since a few bytes could expand to very many. There are no passwords (PBES2),
+and of the key material that a header can carry only `epk` is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,36 +20,36 @@ SEGMENTS = 5
 
 
 def is_encrypted(token: bytes) -> bool:
-    """Whether it has the shape of one."""
+    """Whether the token has the shape of an encrypted one."""
     return token.count(b".") == SEGMENTS - 1
 
 
-class Opener:
+class Decrypter:
     """The decryption keys of all issuers. ``issuers`` is keyed by every name of each."""
 
     def __init__(self, issuers: Mapping[str, IssuerSettings]) -> None:
         self._issuers = issuers
         self.keys = list(
-            dict.fromkeys(key for one in issuers.values() for key in one.keys_to_decrypt)
+            dict.fromkeys(key for issuer in issuers.values() for key in issuer.keys_to_decrypt)
         )
         self._private = {}
         if self.keys:
-            from app.tokens.private_key import PrivateKey  # noqa: PLC0415  it brings a library along
+            from app.tokens.private_key import PrivateKey  # noqa: PLC0415  imports a large library
 
             self._private = {key: PrivateKey(key.alg, key.pem) for key in self.keys}
 
-    def open(self, token: bytes) -> bytes:
-        """The signed token in an encrypted one, not verified. Raises `TokenRefused`."""
-        for key in self.fitting(token):
-            if (inner := self.opened_by(key, token)) is not None:
+    def decrypt(self, token: bytes) -> bytes:
+        """The signed token inside an encrypted one, not verified. Raises `TokenRefused`."""
+        for key in self.candidates(token):
+            if (inner := self.decrypt_with(key, token)) is not None:
                 return inner
         raise TokenRefused(Reason.DECRYPTION)
 
-    def fitting(self, token: bytes) -> Sequence[DecryptionKey]:
-        """The keys that can be meant: all that can be asked without a private key.
+    def candidates(self, token: bytes) -> Sequence[DecryptionKey]:
+        """The keys that may fit, found without a private-key operation.
 
-        The one that the token names; without a ``kid``, each of its algorithm and its size or
-        curve, the one that opened the last of these first. Raises `TokenRefused`.
+        That is the key which the token names; without a ``kid``, each with its algorithm and its
+        size or curve, the most recently successful one first. Raises `TokenRefused`.
         """
         if not self.keys:
             raise TokenRefused(Reason.ENCRYPTED)
@@ -60,8 +60,8 @@ class Opener:
             raise TokenRefused(Reason.ENCRYPTION_ALG)
         if "zip" in header or "crit" in header or not isinstance(kid, str | None):
             raise TokenRefused(Reason.ENCRYPTION_HEADER)
-        # RFC 7519 section 5.2: a token that holds another one MUST say so, and every provider
-        # that is known to encrypt logout tokens does.
+        # RFC 7519 section 5.2: a nested token MUST say so, and every provider known to encrypt
+        # logout tokens does.
         cty = header.get("cty")
         if not isinstance(cty, str) or cty.lower() not in signed_jwt.ANY_JWT:
             raise TokenRefused(Reason.ENCRYPTION_HEADER)
@@ -71,15 +71,15 @@ class Opener:
             for key in self.keys
             if key.alg == alg
             and kid in (None, key.kid)
-            and self._private[key].can_open(header, others[0])
+            and self._private[key].may_decrypt(header, others[0])
         ]
 
-    def opened_by(self, key: DecryptionKey, token: bytes) -> bytes | None:
-        """What is in ``token``; None where this key does not open it. Raises `TokenRefused`.
+    def decrypt_with(self, key: DecryptionKey, token: bytes) -> bytes | None:
+        """The inner token; None if this key does not decrypt it. Raises `TokenRefused`.
 
-        Costs one private-key operation. `fitting` must have given the key.
+        Costs one private-key operation. ``key`` must come from `candidates`.
         """
-        inner = self._private[key].opened(token)
+        inner = self._private[key].decrypt(token)
         if inner is not None:
             self._check_inner(inner, key)
             if key is not self.keys[0]:
@@ -88,7 +88,7 @@ class Opener:
         return inner
 
     def _check_inner(self, inner: bytes, key: DecryptionKey) -> None:
-        """A signed token, of an issuer that this key was given to."""
+        """Require a signed token, of an issuer that this key is configured for."""
         if is_encrypted(inner):
             raise TokenRefused(Reason.SHAPE)
         iss = signed_jwt.parse(inner).unverified_claims.get("iss")

@@ -1,4 +1,4 @@
-"""The keys of an issuer that are known from the start: nobody is asked for them."""
+"""Keys of an issuer which are known from the start and never fetched."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from app.tokens.provider_keys import KeyState, ProviderKeys
 
 
 class FixedKeys(ProviderKeys):
-    """A `ProviderKeys` that has its key set, and never fetches."""
+    """A `ProviderKeys` which is given its key set and never fetches."""
 
     def __init__(self, issuer: IssuerSettings, key_set: KeySet) -> None:
         super().__init__(issuer, new_client())
@@ -18,14 +18,14 @@ class FixedKeys(ProviderKeys):
     def current(self) -> KeySet:
         return self._fixed
 
-    async def joined(self, until: float) -> None:
+    async def _join_fetch(self, until: float) -> None:
         del until
 
-    async def fetched(self, until: float) -> None:
+    async def _fetch_within_budget(self, until: float) -> None:
         del until
 
-    def fetched_since(self, arrived_at: float) -> bool:
-        """There are no other keys: an unknown one is nobody's."""
+    def _fetched_since(self, arrived_at: float) -> bool:
+        """An unknown key is final: there are no other keys."""
         del arrived_at
         return True
 
@@ -33,7 +33,7 @@ class FixedKeys(ProviderKeys):
         await asyncio.Event().wait()
 
     async def refresh(self) -> None:
-        """Nothing."""
+        """Nothing to fetch."""
 
     def state(self) -> KeyState:
         return KeyState(

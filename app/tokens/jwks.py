@@ -137,10 +137,10 @@ class KeySet:
                     self._all.setdefault(alg, []).append(key)
 
     def has(self, kid: str) -> bool:
-        """Whether a key of this name is there: then `prove` is final."""
+        """Whether a key of this name is there: then `verify` is final."""
         return kid in self._by_kid
 
-    def prove(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> KeyMatch:
+    def verify(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> KeyMatch:
         """Check a signature. ``alg`` must have been compared with the issuer's list before."""
         named = self._all if kid is None else self._by_kid.get(kid)
         if named is None:

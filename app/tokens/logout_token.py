@@ -1,7 +1,7 @@
 """The claims of a logout token (OpenID Connect Back-Channel Logout 1.0, sections 2.4 and 2.6).
 
-`RULES` is the order of the checks: the first fault decides. Each asks: present? right type?
-right value? ``null`` is not an object, ``true`` is not a number.
+Also owns ``typ`` (`TYPS`). `RULES` holds the checks in order: the first failure decides. Each
+checks presence, then type, then value; ``null`` is no object and ``true`` is no number.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,24 +11,24 @@ from app.config.issuers import IssuerSettings
 from app.errors import Reason, TokenRefused
 from app.tokens.signed_jwt import SignedClaims
 
-_NUMBERS = (int, float)  # a tuple: a union would be built anew for each question
+_NUMBERS = (int, float)  # a tuple: a union would be built anew for each call
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 TYPS = frozenset({"logout+jwt", "application/logout+jwt"})
 """The ``typ`` values of a logout token, in lower case (section 2.4)."""
 
-# Section 2.4 of OpenID Connect Core limits sub to 255 ASCII characters; nobody sends longer
-# sid or jti values.
-_LONGEST_ID = 255
+# OpenID Connect Core limits sub to 255 ASCII characters (section 2); no provider sends longer sid
+# or jti values.
+_MAX_ID = 255
 
 
 class LogoutToken(NamedTuple):
-    """A logout token that has passed every rule. Times are epoch seconds."""
+    """A logout token which has passed every rule. Times are epoch seconds."""
 
     issuer: IssuerSettings
     client_ids: tuple[str, ...]
-    """Those of ``aud`` that are configured for this issuer; at least one."""
+    """The configured clients in ``aud``; at least one."""
     iat: float
     jti: str
     sub: str | None
@@ -37,16 +37,16 @@ class LogoutToken(NamedTuple):
     """Keycloak's member of ``events``: offline sessions end too."""
 
 
-class Judging(NamedTuple):
-    """What a rule looks at."""
+class RuleInput(NamedTuple):
+    """What a rule checks. ``now`` is epoch seconds."""
 
     claims: Mapping[str, Any]
     issuer: IssuerSettings
     now: float
 
 
-def check_aud(judging: Judging) -> None:
-    claims, issuer, _ = judging
+def check_aud(given: RuleInput) -> None:
+    claims, issuer, _ = given
     audiences = _audiences(claims)
     if not isinstance(audiences, list):
         raise TokenRefused(Reason.AUD)
@@ -57,8 +57,8 @@ def check_aud(judging: Judging) -> None:
         raise TokenRefused(Reason.AUD_UNKNOWN)
 
 
-def check_iat(judging: Judging) -> None:
-    claims, issuer, now = judging
+def check_iat(given: RuleInput) -> None:
+    claims, issuer, now = given
     iat = claims.get("iat")
     if not _is_number(iat):
         raise TokenRefused(Reason.IAT)
@@ -68,8 +68,8 @@ def check_iat(judging: Judging) -> None:
         raise TokenRefused(Reason.IAT_OLD)
 
 
-def check_exp(judging: Judging) -> None:
-    claims, issuer, now = judging
+def check_exp(given: RuleInput) -> None:
+    claims, issuer, now = given
     if "exp" not in claims:
         if issuer.require_exp or issuer.strict:
             raise TokenRefused(Reason.EXP_MISSING)
@@ -81,37 +81,37 @@ def check_exp(judging: Judging) -> None:
         raise TokenRefused(Reason.EXP_PAST)
 
 
-def check_nbf(judging: Judging) -> None:
-    if "nbf" not in judging.claims:
+def check_nbf(given: RuleInput) -> None:
+    if "nbf" not in given.claims:
         return
-    nbf = judging.claims["nbf"]
+    nbf = given.claims["nbf"]
     if not _is_number(nbf):
         raise TokenRefused(Reason.NBF)
-    if nbf > judging.now + judging.issuer.leeway:
+    if nbf > given.now + given.issuer.leeway:
         raise TokenRefused(Reason.NBF_FUTURE)
 
 
-def check_jti(judging: Judging) -> None:
-    if not _is_id(judging.claims.get("jti")):
+def check_jti(given: RuleInput) -> None:
+    if not _is_id(given.claims.get("jti")):
         raise TokenRefused(Reason.JTI)
 
 
-def check_events(judging: Judging) -> None:
-    events = judging.claims.get("events")
+def check_events(given: RuleInput) -> None:
+    events = given.claims.get("events")
     if not isinstance(events, dict):
         raise TokenRefused(Reason.EVENTS)
     if not isinstance(events.get(EVENT), dict):
         raise TokenRefused(Reason.EVENTS_MEMBER)
 
 
-def check_nonce(judging: Judging) -> None:
+def check_nonce(given: RuleInput) -> None:
     # Section 2.4: prohibited, so that an ID token never passes for a logout token.
-    if "nonce" in judging.claims:
+    if "nonce" in given.claims:
         raise TokenRefused(Reason.NONCE)
 
 
-def check_subject(judging: Judging) -> None:
-    claims = judging.claims
+def check_subject(given: RuleInput) -> None:
+    claims = given.claims
     if "sub" in claims and not _is_id(claims["sub"]):
         raise TokenRefused(Reason.SUB)
     if "sid" in claims and not _is_id(claims["sid"]):
@@ -120,7 +120,7 @@ def check_subject(judging: Judging) -> None:
         raise TokenRefused(Reason.SUBJECT_MISSING)
 
 
-RULES: tuple[tuple[str, Callable[[Judging], None]], ...] = (
+RULES: tuple[tuple[str, Callable[[RuleInput], None]], ...] = (
     ("aud", check_aud),
     ("iat", check_iat),
     ("exp", check_exp),
@@ -130,20 +130,20 @@ RULES: tuple[tuple[str, Callable[[Judging], None]], ...] = (
     ("nonce", check_nonce),
     ("sub, sid", check_subject),
 )
-"""Each rule with its name for people, in the order that decides."""
+"""Each rule with its name for people, in the deciding order."""
 
 
 def check_claims(claims: Mapping[str, Any], issuer: IssuerSettings, *, now: float) -> None:
-    """Apply every rule to claims, proven or not. Raises `TokenRefused`."""
-    judging = Judging(claims, issuer, now)
+    """Apply every rule to claims, verified or not. Raises `TokenRefused`."""
+    given = RuleInput(claims, issuer, now)
     for _, check in RULES:
-        check(judging)
+        check(given)
 
 
-def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
+def validate(signed: SignedClaims, *, now: float) -> LogoutToken:
     """Apply every rule. ``now`` is in epoch seconds. Raises `TokenRefused`.
 
-    Says nothing of whether the token was seen before: only the write to Redis can.
+    Does not detect replays: only the write to Redis can.
     """
     claims, issuer = signed.claims, signed.issuer
     check_claims(claims, issuer, now=now)
@@ -159,12 +159,12 @@ def judge(signed: SignedClaims, *, now: float) -> LogoutToken:
 
 
 def _named_clients(issuer: IssuerSettings, audiences: list[str]) -> list[str]:
-    """The issuer's clients that are among the audiences, in the order of the settings."""
+    """The issuer's clients among the audiences, in the order of the settings."""
     return [client_id for client_id in issuer.client_ids if client_id in audiences]
 
 
 def _audiences(claims: Mapping[str, Any]) -> Any:
-    """``aud`` as a list, where it is a string; as it is otherwise."""
+    """``aud``, a single string as a list of one."""
     aud = claims.get("aud")
     return [aud] if isinstance(aud, str) else aud
 
@@ -174,4 +174,4 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID
+    return isinstance(value, str) and 0 < len(value) <= _MAX_ID

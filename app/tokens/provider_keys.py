@@ -1,7 +1,8 @@
-"""The keys of one issuer: fetched, cached, renewed in the background and, within a budget,
-when a token needs a key that is not there.
+"""The keys of one issuer: fetched, cached, refreshed in the background and, within a budget, when a
+token names an unknown key.
 
-Each issuer has its own object, task and budget, so that a broken one never delays another.
+Each issuer has its own cache, task and budget, so that a broken provider never delays the tokens
+of another.
 """
 
 import asyncio
@@ -14,36 +15,38 @@ from dataclasses import dataclass
 import httpx
 
 from app.config.issuers import IssuerSettings
+from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.log import new_log
+from app.tokens import signed_jwt
 from app.tokens.fetch import FetchFailed, fetch_document, other_issuer
 from app.tokens.fetch_budget import BUDGET_INTERVAL, Charge, fetch_budget
 from app.tokens.jwks import KeySet, NotAKeySet, read_key_set
+from app.tokens.signed_jwt import SignedClaims, UnverifiedJwt
 from app.tracing import span
 
 log = new_log(__name__)
 
-# A request has 1.8 s in all; what is left after this is for Redis.
-LONGEST_WAIT = 1.5
+# How long a request waits for keys. It has 1.8 s; the rest is for Redis.
+MAX_WAIT = 1.5
 
 # After a failed fetch the background task tries again after 1, 2, 4, ... 30 s.
 FIRST_RETRY = 1.0
 
-# Each request that waits for a fetch keeps a place in the work that is bounded; beyond these
-# (a flood of unknown key ids, while the provider hangs) tokens are told at once that there is
-# no key now, so that those whose keys are known find places.
-MOST_WAITING = 256
+# Requests that wait for one fetch. Each holds a place of the admission limit, so the rest of a
+# flood of unknown key ids is answered at once: tokens with known keys still find places.
+MAX_WAITING = 256
 
-# A fetch for a token begins no sooner after the last one than this many times what reading that
-# key set took: else one issuer, whose large set is fetched again and again, slows all others.
-READING_PAUSE = 10
+# The pause before the next fetch for a token, as a multiple of the time that parsing the last key
+# set took: one issuer with a large key set must not slow down all others.
+PARSE_PAUSE_FACTOR = 10
 
-# Reading takes milliseconds. Where the machine stood still meanwhile, a token is still in time.
-MAX_READING_PAUSE = 1.0
+# Parsing takes milliseconds. If the machine stalled meanwhile, a token still gets its fetch.
+MAX_PARSE_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What `/readyz` and the command line show of an issuer's keys."""
+    """The state of an issuer's keys, for `/readyz` and the command line."""
 
     attempted: bool
     keys: int
@@ -52,11 +55,11 @@ class KeyState:
     """Seconds since the fetch that brought the keys began."""
     last_error: str | None
     last_detail: str = ""
-    """What an operator has to know beside ``last_error``."""
+    """Details of ``last_error`` for operators."""
 
 
 class ProviderKeys:
-    """The key cache of one issuer. ``clock`` is epoch seconds, ``monotonic`` measures ages."""
+    """The key cache of one issuer. ``clock`` returns epoch seconds, ``monotonic`` measures ages."""
 
     def __init__(
         self,
@@ -67,15 +70,15 @@ class ProviderKeys:
         monotonic: Callable[[], float] = time.monotonic,
         on_fetched: Callable[[str, str | None], None] = lambda _, __: None,
     ) -> None:
-        """``on_fetched`` is told the issuer, and the error, of each fetch that has ended."""
+        """``on_fetched`` is called after each fetch with the issuer and the error, if any."""
         self.issuer = issuer
         self._on_fetched = on_fetched
         self._client = client
         self._clock = clock
         self._monotonic = monotonic
         self._budget = fetch_budget(monotonic)
-        self._lines = fetch_budget(monotonic)
-        """Of the log: fetches that are given back have no limit of their own."""
+        self._log_budget = fetch_budget(monotonic)
+        """Limits log lines: refunded fetches are unlimited."""
         self._key_set: KeySet | None = None
         self._began_at = float("-inf")
         """Epoch seconds at which the last successful fetch began."""
@@ -88,7 +91,7 @@ class ProviderKeys:
         self._last_error: str | None = None
         self._last_detail = ""
         self._failures = 0
-        """Fetches that failed since the last good one."""
+        """Failed fetches since the last successful one."""
         self._ended_at = float("-inf")
         """When the last fetch ended, on ``monotonic``."""
         self._next_at = float("-inf")
@@ -97,62 +100,91 @@ class ProviderKeys:
         self._rescheduled = asyncio.Event()
         self._on_arrival: list[Callable[[], None]] = []
 
-    # -- what a verification asks for, in this order ------------------------------------
+    # -- verifying ------------------------------------------------------------------------
 
     def current(self) -> KeySet | None:
         """The cached keys, unless they are older than ``jwks_max_stale``."""
         stale = self._monotonic() - self._began_monotonic > self._max_stale
         return None if stale else self._key_set
 
-    async def joined(self, until: float) -> KeySet | None:
-        """The keys after the fetch that is under way; None where there is none.
+    async def verify(
+        self,
+        jwt: UnverifiedJwt,
+        issuer: IssuerSettings,
+        *,
+        arrived_at: float,
+        until: float | None = None,
+    ) -> SignedClaims:
+        """`signed_jwt.verify`, fetching keys where that can help.
 
-        ``until``, in the event loop's time, is when the request gives up waiting.
+        ``arrived_at`` is when the token reached us, in epoch seconds. ``until``, in the event
+        loop's time, is when to stop waiting for keys; `MAX_WAIT` from now by default. Raises
+        `TokenRefused` if no key of the issuer can have signed the token, and
+        `DependencyUnavailable` while that is not certain.
         """
+        if until is None:
+            until = asyncio.get_running_loop().time() + MAX_WAIT
+        # The running fetch may have begun before the provider published the key: hence two.
+        for load in (self._cached, self._join_fetch, self._fetch_within_budget):
+            try:
+                return signed_jwt.verify(jwt, issuer, await load(until))
+            except TokenRefused as refusal:
+                if refusal.reason is not Reason.KEY_UNKNOWN:
+                    raise
+        raise self.unknown_key(arrived_at)
+
+    async def _cached(self, until: float) -> KeySet | None:
+        del until
+        return self.current()
+
+    def unknown_key(self, arrived_at: float) -> TokenRefused | DependencyUnavailable:
+        """The fault of a token whose key is not in the cached set; ``arrived_at`` as in `verify`.
+
+        Only a key set fetched after the token had arrived makes an unknown key final: by then the
+        provider had published the key. The token's own ``iat`` decides nothing. Anybody can write
+        one in the future, for which every fetch would be too early; and if the provider's clock
+        is slow, a key set from before the rotation would count as one from after it.
+        """
+        if self._fetched_since(arrived_at):
+            return TokenRefused(Reason.KEY_UNKNOWN)
+        return DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
+
+    def _fetched_since(self, arrived_at: float) -> bool:
+        return self._began_at >= arrived_at
+
+    async def _join_fetch(self, until: float) -> KeySet | None:
         if self._in_flight is None:
             return None
         return await self._after(self._in_flight, until)
 
-    async def fetched(self, until: float) -> KeySet | None:
-        """The keys after a fetch of our own; None where the budget does not allow one."""
+    async def _fetch_within_budget(self, until: float) -> KeySet | None:
         if self._in_flight is None:
             if not self._budget.take():
                 return None
             self._start(Charge(self._budget))
         return await self._after(self._start(), until)
 
-    def fetched_since(self, arrived_at: float) -> bool:
-        """Whether the key set was fetched after a token had arrived, in epoch seconds.
-
-        Only then is an unknown key a final answer: the provider had published the key by then.
-        The token's own ``iat`` decides nothing. Anybody can write one that lies ahead, for which
-        every fetch would be too early; and by a provider's clock that is slow, a key set from
-        before the rotation would count as one from after it.
-        """
-        return self._began_at >= arrived_at
-
-    # -- for tokens that can wait -----------------------------------------------------------
+    # -- parked tokens ----------------------------------------------------------------------
 
     def want(self) -> None:
-        """Say that a token waits for keys newer than those that are known.
+        """Request a fetch `BUDGET_INTERVAL` after the last one, for a token that waits.
 
-        `keep_fresh` then looks `BUDGET_INTERVAL` after the last fetch. Said once for each
-        fetch: who still waits when a key set has arrived says it again.
+        Counts for the next fetch only: call it again if that did not bring the key.
         """
         self._wanted = True
         self._rescheduled.set()
 
-    def on_arrival(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called whenever a key set has arrived. It must not raise or block."""
-        self._on_arrival.append(call)
+    def on_arrival(self, callback: Callable[[], None]) -> None:
+        """Register a callback for each new key set. It must not raise or block."""
+        self._on_arrival.append(callback)
 
     # -- fetching -------------------------------------------------------------------------
 
     async def keep_fresh(self) -> None:
-        """Fetch now and whenever it is due. Never returns.
+        """Fetch now and whenever a fetch is due. Never returns.
 
-        Due is ``jwks_refresh`` after the last fetch, whoever asked for that; sooner after one
-        that failed, and while a token waits.
+        A fetch is due ``jwks_refresh`` after the last one of any kind; sooner after a failure and
+        while a token waits.
         """
         while True:
             await asyncio.wait({self._start()})
@@ -165,18 +197,18 @@ class ProviderKeys:
     def _due_at(self) -> float:
         pause: float = self.issuer.jwks_refresh
         if self._failures:
-            # The exponent is bounded: a provider may be gone for weeks.
+            # The exponent is bounded: a provider may be down for weeks.
             pause = min(pause, FIRST_RETRY * 2 ** min(self._failures - 1, 10), BUDGET_INTERVAL)
         elif self._wanted:
             pause = min(pause, BUDGET_INTERVAL)
         return self._ended_at + pause
 
     async def refresh(self) -> None:
-        """One fetch, now; `state` tells how it went. For the command line."""
+        """Fetch now; `state` has the result. For the command line."""
         await asyncio.wait({self._start()})
 
     def state(self) -> KeyState:
-        """A snapshot for people."""
+        """A snapshot of the cache."""
         key_set = self._key_set
         return KeyState(
             attempted=self._attempted,
@@ -188,16 +220,16 @@ class ProviderKeys:
         )
 
     async def aclose(self) -> None:
-        """Give up the fetch that is under way."""
+        """Cancel the running fetch."""
         if self._in_flight is not None:
             self._in_flight.cancel()
             await asyncio.wait({self._in_flight})
 
     async def _after(self, fetch: asyncio.Task[None], until: float) -> KeySet | None:
-        if self._waiting < MOST_WAITING:
+        if self._waiting < MAX_WAITING:
             self._waiting += 1
             try:
-                # wait() and not await: who gives up must not cancel the others' fetch.
+                # wait() instead of await: a request that gives up must not cancel the shared fetch.
                 now = asyncio.get_running_loop().time()
                 await asyncio.wait({fetch}, timeout=max(0, until - now))
             finally:
@@ -205,7 +237,7 @@ class ProviderKeys:
         return self.current()
 
     def _start(self, charge: Charge | None = None) -> asyncio.Task[None]:
-        """The fetch under way, or a new one: never two at once for one issuer."""
+        """The running fetch, or a new one: never two at once for one issuer."""
         if self._in_flight is None:
             self._in_flight = asyncio.create_task(self._fetch(charge))
             self._in_flight.add_done_callback(self._landed)
@@ -229,12 +261,12 @@ class ProviderKeys:
         except FetchFailed as error:
             self._last_error, self._last_detail = error.code, error.detail
             self._failures += 1
-            # The provider may have moved its keys: look them up anew next time.
+            # The provider may have moved its keys: rediscover them next time.
             self._discovered_uri = None
             detail = {"detail": error.detail} if error.detail else {}
             log.warning("keys", outcome="failed", issuer=name, error=error.code, **detail)
         except Exception:
-            # A fault of ours in this task must not end the renewal of the keys.
+            # A bug in this task must not end the refreshing of keys.
             self._last_error = "internal"
             self._failures += 1
             log.exception("keys", outcome="failed", issuer=name, error="internal")
@@ -246,12 +278,12 @@ class ProviderKeys:
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
             usable, skipped = len(key_set.keys), key_set.skipped
-            if self._failures or self._lines.take():
+            if self._failures or self._log_budget.take():
                 log.info("keys", outcome="fetched", issuer=name, keys=usable, skipped=skipped)
             self._last_error = None
             self._failures = 0
-            for call in self._on_arrival:
-                call()
+            for callback in self._on_arrival:
+                callback()
         finally:
             self._attempted = True
             self._ended_at = self._monotonic()
@@ -268,7 +300,7 @@ class ProviderKeys:
             raise FetchFailed("not_a_key_set") from None
         finally:
             ended = self._monotonic()
-            self._next_at = ended + min(MAX_READING_PAUSE, READING_PAUSE * (ended - began))
+            self._next_at = ended + min(MAX_PARSE_PAUSE, PARSE_PAUSE_FACTOR * (ended - began))
 
     async def _discover(self) -> str:
         """``jwks_uri`` of the provider's metadata (OpenID Connect Discovery 1.0, section 4)."""
@@ -281,7 +313,7 @@ class ProviderKeys:
         if not isinstance(metadata, dict):
             raise other_issuer(None, self.issuer.issuer)
         if metadata.get("issuer") != self.issuer.issuer:
-            # Section 4.3: otherwise one tenant could hand out its keys for another.
+            # Section 4.3: otherwise one tenant could supply keys for another.
             raise other_issuer(metadata.get("issuer"), self.issuer.issuer)
         uri = metadata.get("jwks_uri")
         if not isinstance(uri, str):

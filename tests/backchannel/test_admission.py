@@ -13,7 +13,7 @@ def take_all(stack: contextlib.ExitStack, places: FairSemaphore, issuer: str) ->
     """Take places until there are no more; how many there were."""
     for taken in range(10_000):
         try:
-            stack.enter_context(places.taken(issuer))
+            stack.enter_context(places.place(issuer))
         except DependencyUnavailable:
             return taken
     raise AssertionError("there is no limit")
@@ -30,7 +30,7 @@ def test_two_that_want_everything_have_a_third_each() -> None:
     with contextlib.ExitStack() as stack:
         for issuer in ["first", "second"] * 50:
             with contextlib.suppress(DependencyUnavailable):
-                stack.enter_context(places.taken(issuer))
+                stack.enter_context(places.place(issuer))
                 taken[issuer] += 1
     assert taken == {"first": 30, "second": 30}
 
@@ -47,15 +47,15 @@ def test_there_is_room_for_another_issuer_beside_hogs(hogs: int) -> None:
 def test_a_place_is_given_back_whatever_happens() -> None:
     places = FairSemaphore(2)
     for _ in range(10):
-        with pytest.raises(KeyError), places.taken("one"):
+        with pytest.raises(KeyError), places.place("one"):
             raise KeyError
-    with places.taken("one"):
+    with places.place("one"):
         pass
 
 
 def test_large_bodies_share_a_bound_and_small_ones_are_always_read() -> None:
     """Bodies of a real size get through while somebody holds all that is shared."""
-    bodies = BodyBytes(most=1000)
+    bodies = BodyBytes(max_bytes=1000)
     with bodies.reading() as greedy:
         greedy(OWN_BODY_BYTES + 1000)
         with bodies.reading() as honest:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from app.backchannel.batch import _TOGETHER
-from app.backchannel.endpoint import BackchannelEndpoint
+from app.backchannel.batch import MAX_BATCH
+from app.backchannel.waiting import WaitingRequests
 from app.config.load import load
 from app.runtime.components import Components, running_parts
 from app.store.store import Result, Store
@@ -43,21 +43,15 @@ async def running(provider: Provider, redis: RedisServer, path: Path) -> AsyncIt
 
 async def answered(parts: Components, tokens: list[str]) -> list[tuple[int, str]]:
     """Status and error of each of these, in their order; they come in one turn of the loop."""
-    loop, tasks = asyncio.get_running_loop(), list[asyncio.Task[None]]()
+    loop = asyncio.get_running_loop()
     given: list[asyncio.Future[Response]] = [loop.create_future() for _ in tokens]
-
-    def spawn(work: Any) -> None:
-        tasks.append(loop.create_task(work))
 
     assert parts.hot is not None
     for token, future in zip(tokens, given, strict=True):
-        parts.hot.answer(
-            "application/x-www-form-urlencoded", f"logout_token={token}".encode(),
-            future.set_result, spawn, None,
-        )  # fmt: skip
+        body = f"logout_token={token}".encode()
+        parts.hot.submit("application/x-www-form-urlencoded", body, future.set_result, None)
     async with asyncio.timeout(60):
         responses = await asyncio.gather(*given)
-    await asyncio.gather(*tasks)
     return [(one.status_code, _error(bytes(one.body))) for one in responses]
 
 
@@ -88,7 +82,7 @@ async def test_each_has_its_own_answer_whoever_comes_with_it(
             (lambda n: f"no token {sid}{n}", (400, "shape")),
             (lambda n: provider.token(sid=f"{sid}{n}", iss="https://other"), (400, "iss_unknown")),
         ]
-        wanted = [(n, *kinds[n * 7 % 5]) for n in range(3 * _TOGETHER + 5)]
+        wanted = [(n, *kinds[n * 7 % 5]) for n in range(3 * MAX_BATCH + 5)]
         async with running(provider, shared_redis, tmp_path) as parts:
             answers = await answered(parts, [make(n) for n, make, _ in wanted])
         assert answers == [answer for _, _, answer in wanted]
@@ -111,14 +105,14 @@ async def test_a_fault_of_ours_with_one_of_them_is_no_fault_of_the_others(
     sid: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    judge = logout_token.judge
+    validate = logout_token.validate
 
     def broken(signed: SignedClaims, *, now: float) -> LogoutToken:
         if signed.claims["sid"] == f"{sid}3":
             raise fault
-        return judge(signed, now=now)
+        return validate(signed, now=now)
 
-    monkeypatch.setattr(logout_token, "judge", broken)
+    monkeypatch.setattr(logout_token, "validate", broken)
     with Provider() as provider:
         async with running(provider, shared_redis, tmp_path) as parts:
             tokens = [provider.token(sid=f"{sid}{n}") for n in range(8)]
@@ -137,7 +131,7 @@ async def test_a_panic_while_it_waits_for_more_than_redis_is_answered(
     async def broken(*_: Any, **__: Any) -> None:
         raise Panic
 
-    monkeypatch.setattr(BackchannelEndpoint, "_receive", broken)
+    monkeypatch.setattr(WaitingRequests, "_process", broken)
     with Provider() as provider:
         async with running(provider, shared_redis, tmp_path) as parts:
             unknown = provider.token(sid=sid, header={"kid": "unknown"})
@@ -170,22 +164,23 @@ async def test_of_many_a_part_is_on_its_way_to_redis_before_the_next_is_begun(
 ) -> None:
     """Else nothing is left to do while Redis works, and the event loop hears nobody meanwhile."""
     monkeypatch.chdir(tmp_path)
-    judge, write, judged, begun = logout_token.judge, Store.write, list[str](), list[int]()
+    validate, write = logout_token.validate, Store.write
+    judged, begun = list[str](), list[int]()
 
     def counted(signed: SignedClaims, *, now: float) -> LogoutToken:
         judged.append(signed.claims["sid"])
-        return judge(signed, now=now)
+        return validate(signed, now=now)
 
     async def seen(store: Store, *given: Any, **options: Any) -> list[Result]:
         begun.append(len(judged))
         return await write(store, *given, **options)
 
-    monkeypatch.setattr(logout_token, "judge", counted)
+    monkeypatch.setattr(logout_token, "validate", counted)
     monkeypatch.setattr(Store, "write", seen)
     with Provider() as provider:
         async with running(provider, shared_redis, tmp_path) as parts:
-            tokens = [provider.token(sid=f"{sid}{n}") for n in range(2 * _TOGETHER + 5)]
+            tokens = [provider.token(sid=f"{sid}{n}") for n in range(2 * MAX_BATCH + 5)]
             answers = await answered(parts, tokens)
     assert answers == [(200, "")] * len(tokens)
     assert judged == [f"{sid}{n}" for n in range(len(tokens))], "in the order of their coming"
-    assert begun[0] == _TOGETHER
+    assert begun[0] == MAX_BATCH

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import redis
 
-from app.backchannel.form import LARGEST_BODY
+from app.backchannel.form import MAX_BODY
 from app.errors import SENTENCES, Reason
 from backchannel_logout import AppKeys
 from tests.support.provider import ABSENT, Provider
@@ -93,7 +93,7 @@ def post(bench: Bench, body: bytes | str, headers: dict[str, str] | None = None)
         ("no value", "logout_token=", None, Reason.LOGOUT_TOKEN_MISSING),
         ("twice", "logout_token=%s&logout_token=%s", None, Reason.LOGOUT_TOKEN_REPEATED),
         ("too many fields", "&" * 5000 + "logout_token=%s", None, Reason.FORM),
-        ("too large", "x=" + "y" * LARGEST_BODY + "&logout_token=%s", None, Reason.BODY_TOO_LARGE),
+        ("too large", "x=" + "y" * MAX_BODY + "&logout_token=%s", None, Reason.BODY_TOO_LARGE),
     ],
 )
 def test_a_body_that_is_no_logout_request_is_refused(

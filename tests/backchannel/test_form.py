@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.backchannel.form import LARGEST_BODY, read_whole
+from app.backchannel.form import MAX_BODY, read_token
 from app.errors import Reason, TokenRefused
 from tests.support.encryption import RSA, decryption_key, encrypt
 from tests.support.provider import Provider
@@ -12,7 +12,7 @@ FORM = "application/x-www-form-urlencoded"
 
 def outcome(body: bytes) -> bytes | Reason:
     try:
-        return read_whole(FORM, body)
+        return read_token(FORM, body)
     except TokenRefused as error:
         return error.reason
 
@@ -74,5 +74,5 @@ def test_a_token_with_very_many_claims_fits_encrypted_too() -> None:
     key = decryption_key(RSA)
     with Provider() as provider:
         token = encrypt(provider.token(roles=["role-of-the-user"] * 300), key, enc="A128CBC-HS256")
-    assert 10_000 < len(token) < LARGEST_BODY
+    assert 10_000 < len(token) < MAX_BODY
     assert outcome(b"logout_token=" + token.encode()) == token.encode()

@@ -2,13 +2,13 @@
 
 from random import Random
 
-from app.backchannel.parked_tokens import ENTRY_BYTES, Parked, ParkedTokens
+from app.backchannel.parked_tokens import ENTRY_BYTES, ParkedToken, ParkedTokens
 
 
 def filled(how_many: int) -> ParkedTokens:
     tokens = ParkedTokens(Random(1).randrange)  # noqa: S311  the same in each run
     for n in range(how_many):
-        tokens.add(b"%d" % n, Parked(float(n), "id"))
+        tokens.add(b"%d" % n, ParkedToken(float(n), "id"))
     return tokens
 
 
@@ -27,7 +27,7 @@ def test_each_is_drawn_as_often_as_any_other() -> None:
     tokens = filled(12)
     for leaving in (b"0", b"5", b"11"):
         tokens.remove(leaving)
-    tokens.add(b"new", Parked(99.0, "id"))
+    tokens.add(b"new", ParkedToken(99.0, "id"))
     drawn = [tokens.draw() for _ in range(10_000)]
     assert set(drawn) == set(tokens)
     assert all(800 < drawn.count(token) < 1200 for token in tokens)

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from app.backchannel import parking
-from app.backchannel.endpoint import Provider as Issuer
 from app.backchannel.parked_tokens import ENTRY_BYTES
-from app.backchannel.parking import LONGEST_STAY, LONGEST_TOKEN, Parking
+from app.backchannel.parking import MAX_STAY, MAX_TOKEN, Parking
+from app.backchannel.pipeline import Attempt
+from app.backchannel.pipeline import Provider as Issuer
 from app.config.load import load
 from app.errors import DependencyUnavailable, Outage
 from app.publish.writer import Written
 from app.revocation import Revocation
-from app.telemetry.attempt_log import Reporter, new_request_id
+from app.telemetry.attempt_log import AttemptRecord, Reporter
 from app.telemetry.counters import Counters
 from app.telemetry.registry import Registry
-from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import AppKeys
@@ -60,20 +60,22 @@ class Yard:
         self.ahead = 0.0
         self.provider = provider
         self.keys = ProviderKeys(issuer, client)
+        self.providers = {issuer.issuer: Issuer(issuer, self.keys)}
         self.writer = Notebook()
         self.parking = Parking(
-            [Issuer(issuer, self.keys)],
+            self.providers.values(),
             self.writer,  # type: ignore[arg-type]
-            teller=Reporter(tally=Counters(settings, Registry(settings))),
+            reporter=Reporter(tally=Counters(settings, Registry(settings))),
             clock=lambda: time.time() + self.ahead,
-            **{"most_tokens": 5000, "most_bytes": 4 << 20} | bounds,
+            **{"max_tokens": 5000, "max_bytes": 4 << 20} | bounds,
         )
 
     def park(self, *tokens: str, arrived_at: float | None = None) -> None:
         for token in tokens:
-            jwt = signed_jwt.parse(token.encode())
             at = time.time() if arrived_at is None else arrived_at
-            self.parking.park(token.encode(), jwt, self.provider.issuer, at, new_request_id())
+            attempt = Attempt(self.providers, AttemptRecord(Reporter(), 0), token.encode(), at)
+            attempt.parse()
+            self.parking.park(attempt)
 
     @property
     def sids(self) -> list[str | None]:
@@ -183,7 +185,7 @@ async def test_a_token_from_the_future_waits_no_longer_than_others(
 async def test_what_can_not_be_written_stays_and_is_tried_again(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parking, "TRY_SECONDS", 0.02)
+    monkeypatch.setattr(parking, "RETRY_SECONDS", 0.02)
     yard.writer.broken = True
     yard.park(yard.provider.token(sid="s"))
     async with yard.parking.running():
@@ -198,9 +200,9 @@ async def test_what_can_not_be_written_stays_and_is_tried_again(
 async def test_ten_minutes_are_the_longest(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(parking, "TRY_SECONDS", 0.02)
+    monkeypatch.setattr(parking, "RETRY_SECONDS", 0.02)
     yard.park(yard.provider.token())
-    yard.ahead = LONGEST_STAY + 1
+    yard.ahead = MAX_STAY + 1
     async with yard.parking.running():
         await until(lambda: len(yard.parking) == 0)
     assert told(caplog, "logout", outcome="given_up")
@@ -222,13 +224,13 @@ def test_the_same_token_takes_no_second_place(yard: Yard) -> None:
     assert len(yard.parking) == 1
 
 
-@pytest.mark.parametrize("bound", ["most_tokens", "most_bytes"])
+@pytest.mark.parametrize("bound", ["max_tokens", "max_bytes"])
 async def test_a_newcomer_takes_the_place_of_one_that_is_drawn(
     bound: str, new_yard: Callable[..., Yard], caplog: pytest.LogCaptureFixture
 ) -> None:
     """There are never more than the bound, and one line tells of the whole flood."""
     one = new_yard().provider.token(sid="0")
-    size = 3 if bound == "most_tokens" else 3 * (len(one) + ENTRY_BYTES) + 100
+    size = 3 if bound == "max_tokens" else 3 * (len(one) + ENTRY_BYTES) + 100
     yard = new_yard(**{bound: size})
     for n in range(9):
         yard.park(yard.provider.token(sid=str(n)))
@@ -246,7 +248,7 @@ async def test_a_newcomer_takes_the_place_of_one_that_is_drawn(
 
 async def test_what_came_first_can_not_hold_the_places(new_yard: Callable[..., Yard]) -> None:
     """Forgeries fill them, and the honest token that comes then is applied."""
-    yard = new_yard(most_tokens=40)
+    yard = new_yard(max_tokens=40)
     for n in range(116):
         yard.park(yard.provider.token(header={"kid": f"x{n}"}, sid=f"forged-{n}"))
     yard.park(yard.provider.token(sid="honest"))
@@ -261,7 +263,7 @@ async def test_what_came_first_can_not_hold_the_places(new_yard: Callable[..., Y
 def test_a_token_that_is_much_larger_than_real_ones_gets_no_place(
     over: int, yard: Yard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    yard.park(around(yard.provider, LONGEST_TOKEN)[over])
+    yard.park(around(yard.provider, MAX_TOKEN)[over])
     assert len(yard.parking) == (0 if over else 1)
     assert bool(told(caplog, "parking", outcome="too_large", turned_away=1)) == bool(over)
 
@@ -270,7 +272,7 @@ async def test_a_token_that_is_being_written_keeps_its_place(
     new_yard: Callable[..., Yard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood comes meanwhile. Nothing fails, and it is told once what has become of it."""
-    yard = new_yard(most_tokens=1)
+    yard = new_yard(max_tokens=1)
     writing, go_on = asyncio.Event(), asyncio.Event()
     write = yard.writer.write
 
@@ -293,12 +295,12 @@ async def test_a_token_that_is_being_written_keeps_its_place(
 
 def test_all_issuers_together_have_a_bound(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(yard.provider.token(sid="0")) + ENTRY_BYTES
-    monkeypatch.setattr(parking, "MOST_BYTES", 2 * size + 100)
+    monkeypatch.setattr(parking, "MAX_BYTES", 2 * size + 100)
     yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
     assert len(yard.parking) == 2
 
 
-@pytest.mark.parametrize("bound", ["most_tokens", "most_bytes"])
+@pytest.mark.parametrize("bound", ["max_tokens", "max_bytes"])
 def test_zero_turns_it_off(
     bound: str, new_yard: Callable[..., Yard], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.cli.check_discovery import PATH
-from app.server.sockets import PATH as SERVED
 from tests.cli.conftest import Ended, Run
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config
@@ -84,10 +82,6 @@ def address(run: Run, provider: Provider, server: RedisServer, url: str | None) 
     ended = run("check", config(server.url, f'issuer = "{provider.issuer}"', top=top))
     (found,) = rows(ended, "for providers")
     return found
-
-
-def test_the_path_is_the_one_that_is_served() -> None:
-    assert PATH == SERVED
 
 
 def test_without_a_public_url_the_path_is_said(

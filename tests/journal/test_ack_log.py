@@ -67,18 +67,13 @@ def note(copy: AckLog, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
-def test_what_is_noted_together_is_there_when_it_is_released(
+def test_what_is_added_together_is_there_in_its_order(
     tmp_path: Path, clocks: Clocks, *, kept: bool
 ) -> None:
     copy = at(tmp_path if kept else None, clocks)
     note(copy, 1)
-    copy.hold()
-    note(copy, 2, 3)
-    assert sids(copy) == ["s1"]
-    copy.release()
+    copy.add_many([numbered(2), numbered(3)])
     note(copy, 4)
-    copy.hold()
-    copy.release()
     assert sids(copy) == ["s1", "s2", "s3", "s4"]
     copy.close()
 

@@ -15,7 +15,6 @@ from app.journal.journal import Journal
 from app.journal.record import encode
 from app.publish.quota import Quota
 from app.publish.writer import Writer, Written
-from app.store.batching import BatchedWrites
 from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
@@ -29,9 +28,7 @@ class Desk:
         self.journal = journal
         self.accepted = accepted
         self.watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
-        self.writer = Writer(
-            BatchedWrites(shelf.store), self.watch, journal, accepted, Quota(10**6)
-        )
+        self.writer = Writer(shelf.store, self.watch, journal, accepted, Quota(10**6))
 
     async def write(self, *revocations: Any, seconds: float = 1.8) -> Written:
         until = asyncio.get_running_loop().time() + seconds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.backchannel.form import LARGEST_BODY
+from app.backchannel.form import MAX_BODY
 from app.server.connection_limits import LARGEST_BODY as LARGEST_MESSAGE
 from tests.support.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
@@ -67,7 +67,7 @@ def test_a_body_that_is_too_large_is_answered(
 
 
 def test_an_announced_body_that_is_too_large_is_not_waited_for(receiver: Receiver) -> None:
-    expecting = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LARGEST_BODY + 1)
+    expecting = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1)
     with RawConnection(receiver.url) as connection:
         answer = connection.send(expecting).answer()
         assert answer.startswith(b"HTTP/1.1 400 ")
@@ -79,7 +79,7 @@ def test_a_length_with_leading_zeros_is_a_length(receiver: Receiver, provider: P
     """RFC 9110, 8.6: any number of digits. Python reads no more than 4,300."""
     for body, status in (
         (b"logout_token=" + provider.token().encode(), b"200"),
-        (b"logout_token=" + b"x" * LARGEST_BODY, b"400"),
+        (b"logout_token=" + b"x" * MAX_BODY, b"400"),
     ):
         expecting = HEAD + b"Expect: 100-continue\r\nConnection: close\r\n"
         with RawConnection(receiver.url) as connection:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.backchannel.endpoint import revocations_for
+from app.backchannel.revocations import revocations_for
 from app.config.issuers import ClientSettings, IssuerSettings
 from app.errors import Outage, Reason
 from app.publish.writer import Written

@@ -19,7 +19,7 @@ from app import tracing as spans
 from app.config.load import load
 from app.publish.publisher import Publisher
 from app.runtime.components import Components
-from app.server.sockets import PATH
+from app.server.paths import LOGOUT_PATH as PATH
 from app.store.topology import connect
 from app.telemetry.counters import Counters
 from app.telemetry.registry import Registry

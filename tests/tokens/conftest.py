@@ -56,7 +56,7 @@ async def new_keys(tmp_path: Path, client: httpx.AsyncClient) -> AsyncIterator[N
 
 async def verify(keys: ProviderKeys, token: str) -> SignedClaims:
     jwt = signed_jwt.parse(token.encode())
-    return await signed_jwt.verify(jwt, keys.issuer, keys, arrived_at=time.time())
+    return await keys.verify(jwt, keys.issuer, arrived_at=time.time())
 
 
 async def until(condition: Callable[[], bool]) -> None:

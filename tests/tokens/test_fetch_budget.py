@@ -10,7 +10,7 @@ from app.errors import DependencyUnavailable, TokenRefused
 from app.tokens import provider_keys
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from app.tokens.jwks import KeySet, read_key_set
-from app.tokens.provider_keys import READING_PAUSE, ProviderKeys
+from app.tokens.provider_keys import PARSE_PAUSE_FACTOR, ProviderKeys
 from tests.support.provider import ABSENT, Provider, private_key
 from tests.tokens.conftest import Clock, NewKeys, verify
 
@@ -160,7 +160,7 @@ async def test_a_key_set_that_is_slow_to_read_is_not_fetched_again_at_once(
             await refused(keys, provider.token())
     assert len(began) == 3
     for before, after in zip(ended, began[1:], strict=False):
-        assert after - before > READING_PAUSE * reading
+        assert after - before > PARSE_PAUSE_FACTOR * reading
 
 
 async def test_fetches_that_are_given_back_do_not_fill_the_log(

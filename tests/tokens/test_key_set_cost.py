@@ -87,7 +87,7 @@ def test_only_a_few_keys_of_one_name_are_tried(
     """The others are passed over, and `check` counts them."""
     keys = key_set(*new_keys_of(kid, MOST_KEYS))
     assert (len(keys.keys), keys.skipped) == (tried, MOST_KEYS - tried)
-    assert keys.prove("ES256", kid, b"input", b"x" * 64) in {KeyMatch.WRONG, KeyMatch.NO_KEY}
+    assert keys.verify("ES256", kid, b"input", b"x" * 64) in {KeyMatch.WRONG, KeyMatch.NO_KEY}
     assert len(verifications) == tried
 
 
@@ -98,9 +98,9 @@ def test_only_a_few_keys_are_tried_for_a_token_without_a_name(
     entries = [key for n in range(MOST_KEYS) for key in new_keys_of(f"k{n}", 1)]
     keys = key_set(*entries)
     assert (len(keys.keys), keys.skipped) == (MOST_KEYS, 0)
-    assert keys.prove("ES256", None, b"input", b"x" * 64) is KeyMatch.NO_KEY
+    assert keys.verify("ES256", None, b"input", b"x" * 64) is KeyMatch.NO_KEY
     assert len(verifications) == MOST_TRIED_WITHOUT_KID
-    assert keys.prove("ES256", f"k{MOST_KEYS - 1}", b"input", b"x" * 64) is KeyMatch.WRONG
+    assert keys.verify("ES256", f"k{MOST_KEYS - 1}", b"input", b"x" * 64) is KeyMatch.WRONG
     assert len(verifications) == MOST_TRIED_WITHOUT_KID + 1
 
 
@@ -112,7 +112,7 @@ def test_a_key_without_a_name_is_tried_before_those_that_have_one(
     others = [key for n in range(40) for key in new_keys_of(f"k{n}", 1)]
     keys = key_set(*others, public_jwk(own, None))
     signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(b"input", own)
-    assert keys.prove("ES256", None, b"input", signature) is KeyMatch.VERIFIED
+    assert keys.verify("ES256", None, b"input", signature) is KeyMatch.VERIFIED
     assert len(verifications) == 1
 
 
@@ -121,7 +121,7 @@ def test_keys_for_other_algorithms_take_no_place(verifications: Verifications) -
     rsa = public_jwk(private_key("RS256"), "same", alg="RS256")
     keys = key_set(*new_keys_of("same", MOST_TRIED_OF_ONE_KID), rsa)
     assert keys.skipped == 0
-    assert keys.prove("RS256", "same", b"input", b"x" * 256) is KeyMatch.WRONG
+    assert keys.verify("RS256", "same", b"input", b"x" * 256) is KeyMatch.WRONG
     assert verifications == ["RS256"]
 
 
@@ -193,7 +193,7 @@ def test_what_is_tried_is_bounded_by_its_time_too(
         assert key.cost == cost
     named = key_set(*({**one, "kid": f"k{n}"} for n, one in enumerate(entries)))
     assert len(named.keys) == len(entries)
-    named.prove(alg, None, b"input", b"x" * 64)
+    named.verify(alg, None, b"input", b"x" * 64)
     assert len(verifications) == min(MOST_TRIED_WITHOUT_KID, MAX_COST // cost)
 
 

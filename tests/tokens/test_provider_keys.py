@@ -200,7 +200,7 @@ async def test_a_flood_of_unknown_keys_waits_in_bounded_number(
     provider: Provider, new_keys: NewKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are told at once; a token whose key is known never waits."""
-    monkeypatch.setattr(provider_keys, "MOST_WAITING", 5)
+    monkeypatch.setattr(provider_keys, "MAX_WAITING", 5)
     keys = new_keys(provider)
     await keys.refresh()
     provider.mode = "hang"

@@ -53,8 +53,8 @@ async def verify(token: str, issuer: IssuerSettings) -> LogoutToken:
             jwt = signed_jwt.parse(token.encode())
             named = signed_jwt.issuer_of(jwt, dict.fromkeys(issuer.names, issuer))
             signed_jwt.check_header(jwt, named, logout_token.TYPS)
-            signed = await signed_jwt.verify(jwt, named, keys, arrived_at=time.time())
-            return logout_token.judge(signed, now=time.time())
+            signed = await keys.verify(jwt, named, arrived_at=time.time())
+            return logout_token.validate(signed, now=time.time())
         finally:
             await keys.aclose()
 

@@ -224,7 +224,7 @@ class OidcSignIn:
             # `strict` and a secret's algorithm are matters of logout tokens.
             issuer = self._issuer.model_copy(update={"strict": False})
             signed_jwt.check_header(jwt, issuer, frozenset())
-            signed = await signed_jwt.verify(jwt, issuer, self._keys, arrived_at=self._clock())
+            signed = await self._keys.verify(jwt, issuer, arrived_at=self._clock())
         except (TokenRefused, DependencyUnavailable, UnicodeEncodeError) as error:
             raise self._failed("id_token", error) from None
         now, leeway = self._clock(), self._issuer.leeway

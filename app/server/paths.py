@@ -1,0 +1,3 @@
+"""The one path of the public listener."""
+
+LOGOUT_PATH = "/backchannel-logout"
