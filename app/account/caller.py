@@ -57,7 +57,7 @@ class Callers:
         self._issuers: Mapping[str, IssuerSettings] = {
             name: issuer for issuer in settings.issuers for name in issuer.names
         }
-        self._apps = [(_digest(one.the_token), one.app) for one in settings.account_apps]
+        self._apps = [(_digest(one.effective_token), one.app) for one in settings.account_apps]
         self._tokens = tokens
 
     async def identify(self, scope: Scope) -> Caller:

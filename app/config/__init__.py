@@ -7,9 +7,11 @@ session_api    a provider's session API
 account        the users' listener
 admin_oidc     sign-in to the console through a provider
 canary         the receiver's own test session
-secrets        decryption keys and client secrets
-types          the value types: durations, sizes, addresses
-cross_checks   rules that involve several settings
-presets        what is known of each provider (providers.toml)
+secrets        decryption keys and secrets, from the settings or from files
+types          the types of values: durations, sizes, addresses, URLs
+table          the base of every table; tables of which only some values are valid
+inheritance    hands options of the top level down to issuers and clients
+cross_checks   rules that involve several settings (issuer_checks: those of one issuer's tables)
+presets        facts about each provider (providers.toml)
 provider_page  writes docs/providers.md from the presets
 """

@@ -1,14 +1,14 @@
-"""An issuer and its clients, and what may stand there or, for all of them, at the top level."""
+"""A provider and its clients, and the options that may also be set for all of them."""
 
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.config.cross_checks import DEFAULT_MAX_SESSION_AGE
 from app.config.presets import PresetName
-from app.config.secrets import ClientSecret, DecryptionKey, KeyFiles, SecretFile
+from app.config.secrets import ClientSecret, ClientSecretFile, DecryptionKey, KeyFiles
 from app.config.session_api import SessionsSettings
+from app.config.table import Table
 from app.config.types import (
     Algorithm,
     AppName,
@@ -20,75 +20,86 @@ from app.config.types import (
 )
 
 
-class Model(BaseModel):
-    """What is said is all that there is, and stays as it is."""
+class ClientOptions(Table):
+    """Options of a client, or of the top level for every client."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class ClientOptions(Model):
-    """What may stand at a client, or at the top level for every client."""
-
-    max_session_age: Annotated[Seconds, Field(ge=1)] = DEFAULT_MAX_SESSION_AGE
-    """The longest an app session can live after its login; also the life of a marker."""
+    # Mobile apps keep their users signed in for weeks, browsers for less.
+    max_session_age: Annotated[Seconds, Field(ge=1)] = 30 * 86400
+    """The app's absolute session limit: how long a session can live after its login. A marker
+    lives an hour longer."""
     both_claims: Literal["session", "user"] = "session"
-    """Whom a token with ``sid`` and ``sub`` ends; ``user`` for ID tokens that carry no sid."""
+    """What a token with ``sid`` and ``sub`` ends: that session, or with ``user`` all of the user's
+    sessions. Set ``user`` if the provider's ID tokens have no ``sid``."""
 
 
 class ClientSettings(ClientOptions):
-    """An OAuth client of the issuer, and the relying app that it belongs to."""
+    """An OAuth client of the issuer, and its relying app."""
 
     client_id: Annotated[str, Field(min_length=1, max_length=255)]
-    app: AppName = ""  # filled from client_id by load()
+    """The client id, as it appears in ``aud``."""
+    app: AppName = ""
+    """The relying app's name in Redis. Default: the client id. Required where the client id is no
+    app name, or where clients of several issuers belong to one app."""
     algorithms: Annotated[tuple[ClientAlgorithm, ...], Listed, Field(min_length=1)] | None = None
-    """Of this client's tokens, in place of the issuer's."""
+    """The algorithms of this client's tokens, in place of the issuer's. ``["HS256"]`` needs a
+    client secret ([encryption.md](encryption.md))."""
     client_secret: ClientSecret | None = None
-    client_secret_file: SecretFile | None = None
-    """The secret itself, once the settings are read."""
+    """The secret of a client with ``HS256``: 32 bytes or more."""
+    client_secret_file: ClientSecretFile | None = None
+    """A file with that secret. It is read at the start; the value is then the secret."""
 
     @cached_property
     def secret(self) -> bytes | None:
-        """Signs this client's tokens with HS256, in place of the issuer's keys."""
+        """Verifies this client's tokens with HS256, in place of the issuer's keys."""
         secret = self.client_secret or self.client_secret_file
         return None if secret is None else secret.get_secret_value().encode()
 
 
-class IssuerOptions(Model):
-    """What may stand at an issuer, or at the top level for every issuer."""
+class IssuerOptions(Table):
+    """Options of an issuer, or of the top level for every issuer."""
 
     algorithms: Annotated[tuple[Algorithm, ...], Listed, Field(min_length=1)] = ("RS256",)
+    """The accepted signature algorithms."""
     allow_http: bool = False
-    """Fetch this issuer's keys over plain http although it is not a loopback host."""
+    """Fetch keys over plain http even if the host is not loopback."""
     strict: bool = False
-    """Demand ``typ: logout+jwt`` and ``exp`` (OWASP ASVS 5.0, 10.5.5)."""
+    """Require ``typ: logout+jwt`` and ``exp`` (OWASP ASVS 5.0, 10.5.5)."""
     require_exp: bool = False
+    """Require ``exp``."""
     leeway: Annotated[Seconds, Field(le=600)] = 60
     """How far the clocks may differ."""
     max_token_age: Annotated[Seconds, Field(ge=1, le=86400)] = 300
-    """How long after its ``iat`` a token is taken, whatever its ``exp`` says."""
+    """How long after its ``iat`` a token is accepted, regardless of its ``exp``."""
     jwks_refresh: Annotated[Seconds, Field(ge=1)] = 600
+    """How often the keys are fetched."""
     jwks_max_stale: Annotated[Seconds, Field(ge=1)] = 86400
-    """How long the last good keys serve while the provider is down."""
+    """How long the last good keys are used while the provider is down."""
     decryption_keys: KeyFiles | None = None
-    """Private keys for encrypted tokens. Files, and once the settings are read what is in them."""
+    """Files with private keys for encrypted tokens: PEM or JSON Web Keys. They are read at the
+    start ([encryption.md](encryption.md))."""
     encryption: Literal["optional", "required"] = "optional"
+    """``required``: refuse tokens that are not encrypted."""
 
 
 class IssuerSettings(IssuerOptions):
-    """An identity provider. ``issuer`` is compared byte by byte, as RFC 9207 and OpenID ask."""
+    """An identity provider."""
 
     issuer: IssuerName
+    """The provider's name, compared byte by byte with ``iss``, as RFC 9207 and OpenID require."""
     preset: PresetName | None = None
-    """The provider's name in `app.config.presets`: defaults for it, and what `check` says of it."""
+    """The provider's product, from [providers.md](providers.md). It sets ``algorithms`` where the
+    settings do not, and lets ``check`` report more."""
     aliases: Annotated[tuple[IssuerName, ...], Listed] = ()
-    """Other names under which the same provider signs (Zitadel: one for each of its hosts)."""
+    """Other names under which the same provider signs (Zitadel has one for each of its hosts)."""
     jwks_uri: KeysUri | None = None
-    """Where the keys are; found by discovery when it is not said."""
+    """The URL of the keys. Default: from discovery."""
     clients: Annotated[tuple[ClientSettings, ...], Field(min_length=1)]
+    """The clients: tables ``[[issuers.clients]]``."""
     sessions: SessionsSettings | None = None
-    """Its session API; without it, nobody can list or end its sessions here."""
+    """The provider's session API: a table ``[issuers.sessions]``. Without it, the sessions of this
+    issuer cannot be listed or ended ([sessions.md](sessions.md))."""
 
-    # By identity, so that an issuer is a cheap key of a cache.
+    # Compared by identity, so that an issuer is a cheap key of a cache.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -98,7 +109,7 @@ class IssuerSettings(IssuerOptions):
 
     @property
     def signs(self) -> bool:
-        """Whether it sends logout tokens. Kratos does not: there are no keys to fetch."""
+        """Whether it sends logout tokens. Kratos does not, so it has no keys to fetch."""
         return self.sessions is None or self.sessions.kind != "kratos"
 
     @cached_property

@@ -1,6 +1,7 @@
-"""What an operator keeps secret: decryption keys, and the secrets of clients.
+"""Decryption keys and secrets, from the settings or from files.
 
-Files are read when the settings are, so that a fault is found at the start. Nothing is ever shown.
+Files are read together with the settings, so that a fault is found at the start. No key and no
+secret appears in a fault, a log or a ``repr``.
 """
 
 import hashlib
@@ -24,43 +25,45 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from app.config.types import Listed
+from app.config.types import Form, Listed
 
 # RFC 7518 sections 4.2 and 4.3: 2048 bits or larger.
-_SMALLEST_RSA_BITS = 2048
+_MIN_RSA_BITS = 2048
 
 _CURVES = {"secp256r1", "secp384r1", "secp521r1"}
 
 # RFC 7518 section 3.2: as long as the hash; OpenID Connect Core 1.0, section 16.19, for client
-# secrets. A shorter one can be guessed from a single token, and then signs logouts for everybody.
-_SHORTEST_SECRET = 32
+# secrets. A shorter one can be guessed from a single token, and then signs logouts for any user.
+_MIN_SHARED_SECRET_BYTES = 32
 
-# A private key, and a set of a few, has some kilobytes.
-_LARGEST_FILE = 64 << 10
+_MAX_SECRET_LENGTH = 16384
 
-# Without a kid, a token that anybody can send costs an operation with each of them.
-MOST_DECRYPTION_KEYS = 8
+# A set of a few private keys has some kilobytes.
+_MAX_FILE_BYTES = 64 << 10
+
+# A token without a kid, which anyone can send, costs an operation with each of them.
+_MAX_DECRYPTION_KEYS = 8
 
 
 @dataclass(frozen=True)
 class DecryptionKey:
-    """A private key for encrypted tokens, and the one ``alg`` that it is for."""
+    """A private key for encrypted tokens, and its one ``alg``."""
 
     kid: str
-    """Its own, else its thumbprint (RFC 7638)."""
+    """From the JSON Web Key; otherwise the key's thumbprint (RFC 7638)."""
     alg: str
     pem: bytes = field(repr=False)
     """PKCS 8."""
     public: dict[str, str] = field(repr=False, hash=False, compare=False)
-    """What the provider needs: the public JSON Web Key."""
+    """The public JSON Web Key, which the provider needs."""
 
 
 def read_decryption_keys(value: object) -> tuple[DecryptionKey, ...]:
-    """The keys of a file: PEM, a JSON Web Key, or a set of them. Raises ``ValueError``."""
+    """Read a file with PEM, a JSON Web Key, or a set of them. Raises ``ValueError``."""
     raw = _read(value)
     keys = tuple(_from_set(raw)) if raw.lstrip().startswith(b"{") else (_from_pem(raw),)
     if not keys:
-        raise ValueError("holds no key")
+        raise ValueError("contains no key")
     return keys
 
 
@@ -68,9 +71,9 @@ def _from_pem(raw: bytes) -> DecryptionKey:
     try:
         key = load_pem_private_key(raw, password=None)
     except TypeError:
-        raise ValueError("the key is protected by a passphrase; store it without one") from None
+        raise ValueError("the key has a passphrase; store it without one") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("neither a private key in PEM, nor a JSON Web Key") from None
+        raise ValueError("is neither a private key in PEM nor a JSON Web Key") from None
     return _checked(key, {})
 
 
@@ -78,7 +81,7 @@ def _from_set(raw: bytes) -> Iterator[DecryptionKey]:
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
-        raise ValueError("neither a private key in PEM, nor a JSON Web Key") from None
+        raise ValueError("is neither a private key in PEM nor a JSON Web Key") from None
     entries = document.get("keys", [document])
     for entry in entries if isinstance(entries, list) else []:
         yield _from_jwk(entry)
@@ -87,21 +90,21 @@ def _from_set(raw: bytes) -> Iterator[DecryptionKey]:
 def _from_jwk(jwk: object) -> DecryptionKey:
     kty = jwk.get("kty") if isinstance(jwk, dict) else None
     if not isinstance(jwk, dict) or kty not in ("RSA", "EC"):
-        raise ValueError("a decryption key is of type RSA or EC")
+        raise ValueError("a decryption key has the type RSA or EC")
     if jwk.get("use", "enc") != "enc":
         raise ValueError("the key is not for encryption (use)")
     try:
         key = RSAAlgorithm.from_jwk(jwk) if kty == "RSA" else ECAlgorithm.from_jwk(jwk)
     except (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        # The library raises all of these for members that are missing or of a wrong type.
-        raise ValueError("not a JSON Web Key that can be used") from None
+        # The library raises all of these for missing members and members of a wrong type.
+        raise ValueError("is not a usable JSON Web Key") from None
     return _checked(key, jwk)
 
 
 def _checked(key: object, jwk: dict[str, Any]) -> DecryptionKey:
     if isinstance(key, RSAPrivateKey):
-        if key.key_size < _SMALLEST_RSA_BITS:
-            raise ValueError(f"an RSA key has {_SMALLEST_RSA_BITS} bits or more")
+        if key.key_size < _MIN_RSA_BITS:
+            raise ValueError(f"an RSA key needs {_MIN_RSA_BITS} bits or more")
         alg = "RSA-OAEP-256"
         public: dict[str, Any] = dict(RSAAlgorithm.to_jwk(key.public_key(), as_dict=True))
     elif isinstance(key, EllipticCurvePrivateKey) and key.curve.name in _CURVES:
@@ -109,7 +112,7 @@ def _checked(key: object, jwk: dict[str, Any]) -> DecryptionKey:
     else:
         raise ValueError("a decryption key is a private RSA key, or one of P-256, P-384 or P-521")
     if jwk.get("alg", alg) != alg:
-        raise ValueError(f"the key says another alg than {alg}")
+        raise ValueError(f"the key is for another alg than {alg}")
     members: dict[str, str] = {
         name: public[name] for name in ("kty", "crv", "n", "e", "x", "y") if name in public
     }
@@ -131,43 +134,59 @@ def _read(value: object) -> bytes:
         raise ValueError("must name a file")
     try:
         with Path(value).open("rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
+            raw = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"can not be read ({error.strerror})") from None
-    if len(raw) > _LARGEST_FILE:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+    if len(raw) > _MAX_FILE_BYTES:
         raise ValueError("is larger than 64 KiB")
     return raw
 
 
 def _read_secret(value: object) -> str:
-    """The text of a file. Editors end it with a newline, which is no part of a secret."""
+    """The text of a file, without the newline that editors add at the end."""
     try:
-        return _read(value).decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return _read(value).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
 
 
-def _long_enough(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode("utf-8", "replace")) < _SHORTEST_SECRET:
-        raise ValueError(f"a secret for HS256 has {_SHORTEST_SECRET} bytes or more (RFC 7518, 3.2)")
+def _check_length(secret: SecretStr) -> SecretStr:
+    if not 1 <= len(secret.get_secret_value()) <= _MAX_SECRET_LENGTH:
+        raise ValueError(f"a secret has 1 to {_MAX_SECRET_LENGTH} characters")
     return secret
 
 
-def _all_different(files: tuple[tuple[DecryptionKey, ...], ...]) -> Any:
+def _check_shared_length(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode("utf-8", "replace")) < _MIN_SHARED_SECRET_BYTES:
+        raise ValueError(
+            f"a secret for HS256 needs {_MIN_SHARED_SECRET_BYTES} bytes or more (RFC 7518, 3.2)"
+        )
+    return secret
+
+
+def _check_kids(files: tuple[tuple[DecryptionKey, ...], ...]) -> Any:
     kids = [key.kid for keys in files for key in keys]
-    if len(kids) > MOST_DECRYPTION_KEYS:
-        raise ValueError(f"at most {MOST_DECRYPTION_KEYS} keys")
+    if len(kids) > _MAX_DECRYPTION_KEYS:
+        raise ValueError(f"at most {_MAX_DECRYPTION_KEYS} keys")
     if len(set(kids)) < len(kids):
         raise ValueError("two keys have the same kid")
     return files
 
 
-ClientSecret = Annotated[SecretStr, AfterValidator(_long_enough)]
-SecretFile = Annotated[ClientSecret, BeforeValidator(_read_secret)]
-"""The path of a file; its value is the secret in it."""
+Secret = Annotated[SecretStr, AfterValidator(_check_length)]
+SecretFile = Annotated[Secret, BeforeValidator(_read_secret), Form("path")]
+"""The path of a file; the value is the secret in it."""
+
+ClientSecret = Annotated[Secret, AfterValidator(_check_shared_length)]
+ClientSecretFile = Annotated[ClientSecret, BeforeValidator(_read_secret), Form("path")]
+"""The path of a file; the value is the secret in it."""
 
 KeyFile = Annotated[tuple[DecryptionKey, ...], BeforeValidator(read_decryption_keys)]
 KeyFiles = Annotated[
-    tuple[KeyFile, ...], Listed, Field(min_length=1), AfterValidator(_all_different)
+    tuple[KeyFile, ...],
+    Listed,
+    Field(min_length=1),
+    AfterValidator(_check_kids),
+    Form("list of paths"),
 ]
-"""Paths of files; its value are the keys in each."""
+"""Paths of files; the value is the keys in each."""

@@ -1,9 +1,10 @@
-"""The values of settings: what each may look like, as predicates and as types of the model.
+"""The types of settings' values: durations, sizes, addresses, URLs.
 
-No message holds a value: it may be a secret.
+No message contains the value: it may be a secret.
 """
 
 import re
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -15,23 +16,23 @@ from backchannel_logout.contract.keys import APP_NAME
 from backchannel_logout.redis.connection import check_url
 
 EMBEDDED = "embedded"
-"""The ``redis_url`` that starts a server of our own; it must be said."""
+"""The ``redis_url`` that starts an embedded server. It is never a default."""
 
 OFF = "off"
-"""The ``journal`` of a service that keeps none."""
+"""The ``journal`` of a receiver without one."""
 
 GENERATE = "generate"
-"""The ``admin_token`` that is made at each start."""
+"""The ``admin_token`` that stands for a new one at each start."""
 
-# Guesses are limited to a hundred a minute; what is this short and no word stands that for long.
-_SHORTEST_TOKEN = 8
+# A hundred guesses a minute are allowed, which a random token of this length withstands.
+_MIN_TOKEN_LENGTH = 8
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:]+\]?")
 
 _REDIS_SCHEME = re.compile(r"(unix|rediss?|rediss?\+(sentinel|cluster))://[^/?]*[^/?@:]|unix:///")
 
-# What a Redis URL may say after its "?": who and where, never how long. The library would let
-# it override our deadlines.
+# The options of a Redis URL: credentials and TLS, but no timeouts, which would override our
+# deadlines.
 _REDIS_OPTION = re.compile(
     "db|(sentinel_)?(username|password)|protocol|socket_keepalive|health_check_interval|ssl_[a-z_]+"
 )
@@ -39,12 +40,12 @@ _REDIS_OPTION = re.compile(
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)")
 # Ten years: longer than any session, and far from where a clock's arithmetic overflows.
-_LONGEST = 3650 * 86400
+_MAX_SECONDS = 3650 * 86400
 
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"(\d{1,13})\s*(B|KiB|MiB|GiB)?")
-_LARGEST = 1 << 40
-_NO_SIZE = "a size is a number of bytes, or a text such as 64KiB, 256MiB, 1GiB"
+_MAX_BYTES = 1 << 40
+_SIZE_FAULT = "a size is a number of bytes, or a text such as 64KiB, 256MiB, 1GiB"
 
 
 def seconds(value: object) -> float:
@@ -56,8 +57,8 @@ def seconds(value: object) -> float:
         length = value
     else:
         raise ValueError("a duration is a number of seconds, or a text such as 90s, 10m, 24h, 30d")
-    # Before it becomes a float: TOML's integers have no end. NaN is in no range.
-    if not 0 <= length <= _LONGEST:
+    # Before it becomes a float: TOML's integers have no limit. NaN is in no range.
+    if not 0 <= length <= _MAX_SECONDS:
         raise ValueError("a duration is between 0 and 3650d")
     return float(length)
 
@@ -68,8 +69,8 @@ def size(value: object) -> int:
     if match:
         value = int(match[1]) * _SIZE_UNITS[match[2] or "B"]
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(_NO_SIZE)  # noqa: TRY004  pydantic reports a ValueError
-    if not 0 <= value <= _LARGEST:
+        raise ValueError(_SIZE_FAULT)  # noqa: TRY004  pydantic reports a ValueError
+    if not 0 <= value <= _MAX_BYTES:
         raise ValueError("a size is between 0 and 1024GiB")
     return value
 
@@ -86,7 +87,7 @@ def is_loopback(url: str) -> bool:
 
 
 def is_http_url(url: str) -> bool:
-    """Whether this can be an issuer: a scheme, a host, and nothing that a fetch would hide."""
+    """Whether this can be an issuer: scheme and host, without user, query or fragment."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -102,12 +103,12 @@ def is_http_url(url: str) -> bool:
 
 
 def is_keys_uri(url: str) -> bool:
-    """Whether this can be a ``jwks_uri``. A query may be part of it (Azure AD B2C's is)."""
+    """Whether this can be a ``jwks_uri``, which may have a query (as for Azure AD B2C)."""
     return is_http_url(url.partition("?")[0]) and url.isprintable() and " " not in url
 
 
 def may_fetch(url: str, *, allow_http: bool) -> bool:
-    """Whether keys may be fetched from there: https, or http on this machine or when allowed."""
+    """Whether keys may be fetched from this URL: https, or http on this machine or if allowed."""
     try:
         scheme = urlsplit(url).scheme
         return bool(urlsplit(url).hostname) and (
@@ -118,7 +119,7 @@ def may_fetch(url: str, *, allow_http: bool) -> bool:
 
 
 def redis_url_fault(url: str) -> str | None:
-    """What is wrong with a Redis URL, without a word of it: it may hold a password."""
+    """The fault of a Redis URL, which quotes nothing of it: it may contain a password."""
     if not _REDIS_SCHEME.match(url):
         return (
             "must be redis://host:port/db, rediss://..., unix://..., redis+sentinel://..., "
@@ -126,15 +127,15 @@ def redis_url_fault(url: str) -> str | None:
         )
     address, _, query = url.partition("?")
     if not url.isprintable() or " " in url or "#" in url or address.count("@") > 1:
-        return "not a Redis URL (a password in it must be percent-encoded)"
+        return "is not a Redis URL (a password in it must be percent-encoded)"
     if not all(_REDIS_OPTION.fullmatch(name) for name in parse_qs(query)):
         return "the options of a Redis URL are db, username, password, protocol and ssl_..."
     if re.match(r"rediss?://", url) and not re.search(r"://[^/]+(/|/[0-9]{1,5})?$", address):
         return "the path of a Redis URL is the number of a database, such as /0"
     try:
         check_url(url)
-    except Exception:  # noqa: BLE001  the library raises what it likes for a wrong option
-        return "not a Redis URL: its host, port or an option can not be used"
+    except Exception:  # noqa: BLE001  the library raises any exception for a wrong option
+        return "is not a Redis URL: its host, its port or an option is wrong"
     return None
 
 
@@ -145,13 +146,13 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 SHARED_SECRET = "HS256"
-"""For one client, with a secret of its own, and for nobody else."""
+"""Only for a client with a secret of its own."""
 
 ClientAlgorithm = Algorithm | Literal["HS256"]
 
 
 def _listed(value: object) -> object:
-    """A list; from the environment it is a text with commas."""
+    """Split a text with commas: the form of a list in the environment."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
@@ -200,7 +201,7 @@ def _file(value: object) -> object:
 
 
 def _durability(value: object) -> object:
-    """``replicas:2`` as (``replicas``, 2); the other levels need no number."""
+    """Parse ``replicas:2`` as (``replicas``, 2); the other levels have no number."""
     level, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
     if level in ("memory", "fsync") and not number and value == level:
         return level, 0
@@ -213,10 +214,10 @@ def _admin_token(value: SecretStr) -> SecretStr:
     token = value.get_secret_value()
     if token == GENERATE:
         return value
-    if not (_SHORTEST_TOKEN <= len(token) <= 1024):
-        raise ValueError(f"has {_SHORTEST_TOKEN} to 1024 characters, or is {GENERATE}")
+    if not (_MIN_TOKEN_LENGTH <= len(token) <= 1024):
+        raise ValueError(f"has {_MIN_TOKEN_LENGTH} to 1024 characters, or is {GENERATE}")
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ValueError("is of printable ASCII characters, without blanks")
+        raise ValueError("consists of printable ASCII characters without spaces")
     return value
 
 
@@ -232,8 +233,15 @@ def _not_bool(value: object) -> object:
     return value
 
 
+@dataclass(frozen=True)
+class Form:
+    """How the values of a type are written, for docs/settings.md."""
+
+    text: str
+
+
 class Durability(NamedTuple):
-    """How far Redis must have brought a write before it counts as written."""
+    """What Redis must have done with a write before it counts as durable."""
 
     level: Literal["memory", "fsync", "replicas"]
     replicas: int
@@ -241,18 +249,26 @@ class Durability(NamedTuple):
 
 MEMORY = Durability("memory", 0)
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Address = Annotated[tuple[str, int], BeforeValidator(_address)]
-AppName = Annotated[str, AfterValidator(_app_name)]
-IssuerName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_http_url)]
-PublicUrl = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_http_url)]
-KeysUri = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri)]
+Seconds = Annotated[float, BeforeValidator(seconds), Form("duration")]
+Address = Annotated[tuple[str, int], BeforeValidator(_address), Form("`host:port`")]
+AppName = Annotated[str, AfterValidator(_app_name), Form(f"text like `{APP_NAME.pattern}`")]
+IssuerName = Annotated[
+    str, Field(min_length=1, max_length=1024), AfterValidator(_http_url), Form("URL")
+]
+PublicUrl = Annotated[
+    str, Field(min_length=1, max_length=2048), AfterValidator(_http_url), Form("URL")
+]
+KeysUri = Annotated[
+    str, Field(min_length=1, max_length=2048), AfterValidator(_keys_uri), Form("URL")
+]
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)
 AdminToken = Annotated[SecretStr, AfterValidator(_admin_token)]
 HostName = Annotated[str, AfterValidator(_host_name)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
-DurabilityLevel = Annotated[Durability, BeforeValidator(_durability)]
-Bytes = Annotated[int, BeforeValidator(size)]
-File = Annotated[Path, BeforeValidator(_file)]
-Directory = Annotated[Path, BeforeValidator(_directory)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url), Form("URL")]
+DurabilityLevel = Annotated[
+    Durability, BeforeValidator(_durability), Form("`memory`, `fsync` or `replicas:N`")
+]
+Bytes = Annotated[int, BeforeValidator(size), Form("size")]
+File = Annotated[Path, BeforeValidator(_file), Form("path")]
+Directory = Annotated[Path, BeforeValidator(_directory), Form("path")]

@@ -27,7 +27,7 @@ account_apps = [{app = "wiki", token = "short"}, {app = "shop"}]
         "account_audience: is a client's id",
         "account_apps[0].app: is the app of no client",
         "account_apps[0].token: has 32",
-        "account_apps[1].token: say it or token_file",
+        "account_apps[1].token: set either token or token_file",
     ):
         assert line in said
     assert "short" not in said

@@ -9,7 +9,7 @@ import pytest
 from app.config.load import SettingsFault, load
 from app.config.types import seconds
 from tests.config.conftest import Faults
-from tests.config.documents import document
+from tests.config.example_settings import document
 from tests.config.fault_cases import FAULTS
 
 
@@ -123,7 +123,7 @@ def test_duration(text: Any, length: float | None) -> None:
 
 
 BAD_FILES: dict[str, tuple[bytes | None, str]] = {
-    "missing": (None, "can not be read (No such file or directory)"),
+    "missing": (None, "cannot be read (No such file or directory)"),
     "not UTF-8": (b'issuer = "\xff"', "not UTF-8"),
     "UTF-16": ("listen = 1".encode("utf-16"), "not UTF-8"),
     "not TOML": (
@@ -151,7 +151,7 @@ def test_bad_file(content: bytes | None, sentence: str, tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsFault, match="can not be read"):
+    with pytest.raises(SettingsFault, match="cannot be read"):
         load(tmp_path, {})
 
 
@@ -172,19 +172,19 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "two listeners at one address": (
         document(top='listen = "127.0.0.1:9000"'),
-        "admin_listen: is the address of listen too; give each its own port",
+        "admin_listen: is also the address of listen; give each its own port",
     ),
     "one listener everywhere": (
         document(top='listen = "0.0.0.0:9000"'),
-        "admin_listen: is the address of listen too; give each its own port",
+        "admin_listen: is also the address of listen; give each its own port",
     ),
     "the users' listener at the operators' address": (
         document(top='account_listen = "localhost:9000"'),
-        "account_listen: is the address of admin_listen too; give each its own port",
+        "account_listen: is also the address of admin_listen; give each its own port",
     ),
     "the embedded server at the providers' address": (
         document().replace('"redis://127.0.0.1:6379/0"', '"embedded"\nembedded_port = 8000'),
-        "embedded_port: is the address of listen too; give each its own port",
+        "embedded_port: is also the address of listen; give each its own port",
     ),
 }
 

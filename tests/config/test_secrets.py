@@ -101,18 +101,18 @@ def _locked() -> bytes:
 @pytest.mark.parametrize(
     ("raw", "sentence"),
     [
-        (b"", "neither a private key in PEM, nor a JSON Web Key"),
-        (b"\x00\xff", "neither a private key in PEM, nor a JSON Web Key"),
-        (b"{", "neither a private key in PEM, nor a JSON Web Key"),
-        (b'{"keys": []}', "holds no key"),
-        (b'{"keys": 1}', "holds no key"),
-        (b'{"keys": [1]}', "a decryption key is of type RSA or EC"),
-        (b'{"kty": "oct", "k": "AAAA"}', "a decryption key is of type RSA or EC"),
-        (b'{"kty": "EC", "crv": "P-256"}', "not a JSON Web Key that can be used"),
+        (b"", "is neither a private key in PEM nor a JSON Web Key"),
+        (b"\x00\xff", "is neither a private key in PEM nor a JSON Web Key"),
+        (b"{", "is neither a private key in PEM nor a JSON Web Key"),
+        (b'{"keys": []}', "contains no key"),
+        (b'{"keys": 1}', "contains no key"),
+        (b'{"keys": [1]}', "a decryption key has the type RSA or EC"),
+        (b'{"kty": "oct", "k": "AAAA"}', "a decryption key has the type RSA or EC"),
+        (b'{"kty": "EC", "crv": "P-256"}', "is not a usable JSON Web Key"),
         (_jwk(use="sig"), "the key is not for encryption (use)"),
-        (_jwk(alg="ECDH-ES+A256KW"), "the key says another alg than ECDH-ES"),
+        (_jwk(alg="ECDH-ES+A256KW"), "the key is for another alg than ECDH-ES"),
         (_jwk(kid=5), "the key's kid is not a string"),
-        (_jwk(d=None), "not a JSON Web Key that can be used"),
+        (_jwk(d=None), "is not a usable JSON Web Key"),
         (b" " * (65 << 10), "is larger than 64 KiB"),
         (
             pem(ed25519.Ed25519PrivateKey.generate()),
@@ -122,12 +122,12 @@ def _locked() -> bytes:
             pem(decryption_key(EC, 3, "secp256k1").private_key),
             "a decryption key is a private RSA key, or one of P-256, P-384 or P-521",
         ),
-        (pem(private_key("RSA1024")), "an RSA key has 2048 bits or more"),
+        (pem(private_key("RSA1024")), "an RSA key needs 2048 bits or more"),
         (
             decryption_key(EC).as_pem(private=False),
-            "neither a private key in PEM, nor a JSON Web Key",
+            "is neither a private key in PEM nor a JSON Web Key",
         ),
-        (_locked(), "the key is protected by a passphrase; store it without one"),
+        (_locked(), "the key has a passphrase; store it without one"),
     ],
 )
 def test_a_file_that_is_no_decryption_key_is_a_fault(
@@ -146,7 +146,7 @@ def test_a_public_jwk_is_no_decryption_key(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, issuer=f'decryption_keys = ["{tmp_path}/none"]')
-    assert line == "issuers[0].decryption_keys[0]: can not be read (No such file or directory)"
+    assert line == "issuers[0].decryption_keys[0]: cannot be read (No such file or directory)"
     assert faults(tmp_path, issuer="decryption_keys = [5]") == [
         "issuers[0].decryption_keys[0]: must name a file"
     ]
@@ -164,7 +164,7 @@ def test_keys_that_can_not_be_told_apart_or_are_too_many_are_a_fault(tmp_path: P
 
 def test_required_encryption_without_a_key_is_a_fault(tmp_path: Path) -> None:
     line = 'encryption = "required"'
-    expected = ["issuers[0].encryption: required, and there are no decryption_keys"]
+    expected = ["issuers[0].encryption: required, but there are no decryption_keys"]
     assert faults(tmp_path, issuer=line) == expected
     assert faults(tmp_path, top=line) == expected
     assert settings(tmp_path, 'encryption = "optional"', top='encryption = "optional"')
@@ -190,15 +190,15 @@ def test_a_secret_comes_from_the_settings_or_from_a_file(tmp_path: Path) -> None
         ('algorithms = ["HS256"]',
          "client_secret: is required for HS256 (or client_secret_file)"),
         (f'client_secret = "{SECRET}"',
-         'client_secret: is for algorithms = ["HS256"] only'),
+         'client_secret: is only for algorithms = ["HS256"]'),
         (f'algorithms = ["ES256"]\nclient_secret = "{SECRET}"',
-         'client_secret: is for algorithms = ["HS256"] only'),
+         'client_secret: is only for algorithms = ["HS256"]'),
         (f'algorithms = ["HS256", "RS256"]\nclient_secret = "{SECRET}"',
-         "algorithms: HS256 stands alone: a secret, or keys, never both"),
+         "algorithms: HS256 must be alone: a secret or keys, never both"),
         ('algorithms = ["HS256"]\nclient_secret = "0123456789012345678901234567890"',
-         "client_secret: a secret for HS256 has 32 bytes or more (RFC 7518, 3.2)"),
+         "client_secret: a secret for HS256 needs 32 bytes or more (RFC 7518, 3.2)"),
         ('algorithms = ["HS256"]\nclient_secret_file = "/none"',
-         "client_secret_file: can not be read (No such file or directory)"),
+         "client_secret_file: cannot be read (No such file or directory)"),
     ],
 )  # fmt: skip
 def test_a_secret_in_the_wrong_place_is_a_fault(client: str, expected: str, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_secret_said_twice_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     lines = f'client_secret = "{SECRET}"\nclient_secret_file = "{tmp_path}/secret"'
     assert faults(tmp_path, client='algorithms = ["HS256"]\n' + lines) == [
-        "issuers[0].clients[0].client_secret_file: stands beside client_secret; say one"
+        "issuers[0].clients[0].client_secret_file: conflicts with client_secret; set one of them"
     ]
 
 

@@ -77,8 +77,8 @@ def test_the_secret_may_stand_in_several_places(
     settings = loaded(text, environ)
     sessions = settings.issuers[0].sessions
     assert sessions is not None
-    assert sessions.the_secret is not None
-    assert sessions.the_secret.get_secret_value() == SECRET
+    assert sessions.effective_secret is not None
+    assert sessions.effective_secret.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
 
 
@@ -87,8 +87,8 @@ def test_the_secret_may_be_in_a_file(loaded: Load, tmp_path: Path) -> None:
     settings = loaded(issuer(f'{AUTH0}\nsecret_file = "{tmp_path}/secret"'))
     sessions = settings.issuers[0].sessions
     assert sessions is not None
-    assert sessions.the_secret is not None
-    assert sessions.the_secret.get_secret_value() == SECRET
+    assert sessions.effective_secret is not None
+    assert sessions.effective_secret.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
 
 
@@ -99,7 +99,7 @@ def test_of_several_session_apis_one_may_have_its_secret_from_the_environment(
         f'{KEYCLOAK}\nsecret = "its own"', name="https://kc.example/realms/shop", app="wiki"
     )
     settings = loaded(issuer(AUTH0) + keycloak, {"BCL_SESSIONS_SECRET": SECRET})
-    secrets = [one.sessions.the_secret for one in settings.issuers if one.sessions]
+    secrets = [one.sessions.effective_secret for one in settings.issuers if one.sessions]
     assert [one.get_secret_value() for one in secrets if one] == [SECRET, "its own"]
 
 

@@ -28,7 +28,7 @@ def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> Sessi
         case "keycloak":
             return _keycloak(issuer, sessions, client)
         case "kratos":
-            access = StaticAccess(sessions.the_secret)
+            access = StaticAccess(sessions.effective_secret)
             calls = _calls(issuer, client, sessions.admin_url or "", access, RateLimitGate())
             return Kratos(issuer.issuer, calls, lifespan=sessions.lifespan)
 
@@ -73,13 +73,13 @@ def _credentials(
     audience: str | None,
     gate: RateLimitGate,
 ) -> ClientCredentials:
-    if sessions.client_id is None or sessions.the_secret is None:
+    if sessions.client_id is None or sessions.effective_secret is None:
         raise ValueError("settings that were not loaded: no client_id or secret for sessions")
     return ClientCredentials(
         client,
         token_url,
         sessions.client_id,
-        sessions.the_secret,
+        sessions.effective_secret,
         audience=audience,
         allow_http=issuer.allow_http,
         gate=gate,

@@ -6,7 +6,7 @@ import pytest
 
 from app.config.load import load
 from tests.config.conftest import Load
-from tests.config.documents import EXAMPLE, SHORT, another_issuer, document
+from tests.config.example_settings import EXAMPLE, SHORT, another_issuer, document
 
 
 def test_the_example_of_the_contract_loads_as_it_stands(loaded: Load) -> None:

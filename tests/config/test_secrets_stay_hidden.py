@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.config.load import SettingsFault, load
 from app.config.model import Settings
-from tests.config.documents import SHORT, document
+from tests.config.example_settings import SHORT, document
 from tests.support.receiver import run_app
 
 SECRET = "hunter2-is-my-password"
