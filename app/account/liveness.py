@@ -35,7 +35,7 @@ class Liveness:
         wanted = marker_keys(keys, caller.session)
         answers = [
             required(one)
-            for one in await self._reading.of_app(
+            for one in await self._reading.query_app(
                 app,
                 [("HGET", keys.meta, "max_session_age"), *(("GET", key) for key in wanted)],
             )

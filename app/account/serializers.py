@@ -43,10 +43,10 @@ def shown_progress(ending: Termination, shown: Json, now: float) -> Json:
         "id": ending.session,
         "state": state,
         "gone": ending.gone_at is not None,
-        "final": state == "proven" or ending.step is Phase.UNCONFIRMED or settled,
+        "final": state == "proven" or ending.phase is Phase.UNCONFIRMED or settled,
         "apps": {
             "total": len(ending.apps),
-            "told": len(ending.told),
+            "told": len(ending.deliveries),
             "let_go": sum(one["proven"] for one in shown["apps"]),
         },
     }

@@ -133,7 +133,7 @@ class AccountSessionRoutes:
             more = True  # what has begun goes on, and is said; for the rest it is asked again
         # Without it the page asks for each of them.
         with contextlib.suppress(Unreadable):
-            await self._endings.note_others(caller.issuer.issuer, caller.sub, list(endings))
+            await self._endings.set_others(caller.issuer.issuer, caller.sub, list(endings))
         shown: list[Json] = [await self._progress.shown(one) for one in endings.values()]
         return JSONResponse({"sessions": shown, "more": more})
 
@@ -167,7 +167,7 @@ class AccountSessionRoutes:
             ending is not None
             and ending.user == caller.sub
             and not ending.refresh_tokens
-            and ending.step is not Phase.UNCONFIRMED
+            and ending.phase is not Phase.UNCONFIRMED
         )
 
     async def _current(self, caller: Caller, provider: SessionProvider) -> None:
@@ -193,7 +193,7 @@ class AccountSessionRoutes:
         except Unreadable as fault:
             raise redis_away() from fault
         await self._records.act(
-            "account.session.end", request, outcome=ending.step.value,
+            "account.session.end", request, outcome=ending.phase.value,
             iss=caller.issuer.issuer, apps=ending.apps, sid=session.id, sub=caller.sub,
         )  # fmt: skip
         return ending

@@ -76,7 +76,7 @@ class FeedRoutes:
         # A client that reconnects continues the view that is in the audit log already.
         await self._records.look_again("feed.listen", request, apps=apps if "app" in found else ())
         try:
-            now = await self._history.ends(apps, refusals=refusals)
+            now = await self._history.feed_ends(apps, refusals=refusals)
         except Unreadable as fault:
             raise redis_away() from fault
         if cursor.until is None:

@@ -151,7 +151,7 @@ class RevocationRoutes:
         await self._records.look(
             "revocation.read", request, iss=iss, sid=question.sid, sub=question.sub
         )
-        story = await self._history.session(
+        story = await self._history.session_history(
             question, [found["app"]] if "app" in found else None,
             hashed=await self._records.hashed(),
         )  # fmt: skip

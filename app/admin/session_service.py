@@ -266,10 +266,10 @@ class SessionService:
         with _readable(), as_answers():
             ending = await self._endings.begin(
                 provider, session, known_at=known_at, refresh_tokens=order.refresh_tokens,
-                who=order.who, why=order.why, user_ending=of_user,
+                who=order.who, why=order.why, user_termination=of_user,
             )  # fmt: skip
         await self._records.act(
-            "session.end", request, outcome=ending.step.value, who=order.who, why=order.why,
+            "session.end", request, outcome=ending.phase.value, who=order.who, why=order.why,
             iss=provider.issuer, apps=ending.apps, sid=session.id, sub=session.user_id,
         )  # fmt: skip
         return ending

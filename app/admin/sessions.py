@@ -63,7 +63,7 @@ class OperatorSessionRoutes:
             raise not_found("the provider knows no session of this id")
         sub = session.user_id if session is not None else None
         question = RevocationQuery(iss=provider.issuer, sid=session_id, sub=sub)
-        apps = await self._history.story(question)
+        apps = await self._history.app_histories(question)
         return JSONResponse(
             {
                 "session": self._acts.shown(session) if session is not None else None,

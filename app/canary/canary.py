@@ -119,7 +119,7 @@ class Canary:
         listener would report an app that nobody serves."""
         while True:
             with contextlib.suppress(Unreadable):
-                (age,) = await reading.of_app(
+                (age,) = await reading.query_app(
                     self._keys.app, [("HGET", self._keys.meta, "max_session_age")]
                 )
                 if required(age) is not None:
@@ -174,7 +174,7 @@ class Canary:
         """Whether marker and receipt are in Redis; not there while it does not answer."""
         keys, event = self._keys, self._heard.get(sid)
         try:
-            marker, found = await reading.of_app(
+            marker, found = await reading.query_app(
                 keys.app,
                 [
                     ("GET", keys.sid(ISSUER, sid)),

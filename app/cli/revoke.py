@@ -205,7 +205,7 @@ async def _find(history: History, done: _Done, jti: str) -> None:
             for one in await history.recent(apps=[app], most=1000)
             if one.event is not None and one.event.jti == jti and one.event.iss in names
         ]
-        done.told = tuple([await history.proven(one) for one in found])
+        done.told = tuple([await history.with_proof(one) for one in found])
 
 
 async def _audit(settings: Settings, link: RedisTopology, order: _Order, done: list[_Done]) -> bool:

@@ -155,7 +155,9 @@ async def _ask(
         for iss in names:
             issuer, _ = issuer_of(settings, iss, readable)
             asked = replace(question, iss=iss)
-            found.append(await history.session(asked, apps_of([issuer], wanted), hashed=hashed))
+            found.append(
+                await history.session_history(asked, apps_of([issuer], wanted), hashed=hashed)
+            )
         return found or [conclude(question, [], None if hashed is None else [], now=time.time())]
 
 

@@ -148,7 +148,7 @@ class Pages:
         more, looked = [], 0
         try:
             # First: what comes while the rows are read is left to the script, which goes on here.
-            cursor = await self._history.ends(apps)
+            cursor = await self._history.feed_ends(apps)
             if not unknown and kind != "refusal" and "reason" not in found:
                 told = await self._history.recent(wanted, apps, most=FIRST_ROWS + 1, before=before)
                 rows += [views.of_told(one) for one in told if cursor.reaches(one.app, one.id)]
@@ -208,7 +208,7 @@ class Pages:
         hashed = await self._records.hashed()
         if not question.iss:
             return await self._story_anywhere(request, found, question, hashed)
-        story = await self._history.session(question, hashed=hashed)
+        story = await self._history.session_history(question, hashed=hashed)
         if story.conclusion is Conclusion.NOTHING_KNOWN and (again := _trimmed(found)):
             return RedirectResponse(f"{views.STORY}?{urlencode(again)}", 303)
         return self._story_page(request, found, story)

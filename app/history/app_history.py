@@ -49,7 +49,7 @@ async def _read_app_history(
     )  # fmt: skip
     wanted = marker_keys(keys, session)
     commands = [command for key in wanted for command in (("GET", key), ("PTTL", key))]
-    meta, *found = await reading.of_app(app, [("HGET", keys.meta, "max_session_age"), *commands])
+    meta, *found = await reading.query_app(app, [("HGET", keys.meta, "max_session_age"), *commands])
     max_age, values = required(meta), [required(one) for one in found]
     markers = _markers(keys, question, wanted, values)
     cutoff = max((one.cutoff for one in markers if one.cutoff is not None), default=None)
@@ -155,7 +155,7 @@ async def _events(
     looked, oldest, ended = 0, None, "start"
 
     async def ask(commands: Any) -> list[Any]:
-        return await reading.of_app(keys.app, commands)
+        return await reading.query_app(keys.app, commands)
 
     async for page in newest_first(ask, keys.events, most=most):
         for entry_id, fields in page:

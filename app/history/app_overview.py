@@ -41,7 +41,7 @@ async def _read_app_overview(
     reading: AppReader, app: str, now: float, by_session: Collection[str]
 ) -> AppOverview:
     keys = AppKeys(app)
-    own = await reading.of_app(
+    own = await reading.query_app(
         app,
         [
             ("HGET", keys.meta, "max_session_age"),
@@ -63,7 +63,7 @@ async def _read_app_overview(
         dead_letters=dead or 0,
     )
     try:
-        written = await reading.of_written(
+        written = await reading.query_app_data(
             app,
             [
                 ("XINFO GROUPS", keys.events),
@@ -113,7 +113,7 @@ async def _behind(
         return 0
     least = min((one for one in positions if one is not None), key=stream_id)
     command = ("XRANGE", keys.events, f"({least}", "+", "COUNT", _MAX_BEHIND)
-    (answer,) = await reading.of_app(keys.app, [command])
+    (answer,) = await reading.query_app(keys.app, [command])
     return len(parse_entries(required(answer)))
 
 

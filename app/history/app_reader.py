@@ -22,7 +22,7 @@ from backchannel_logout import AppKeys
 
 Command = tuple[str | int, ...]
 
-# In one round trip of `of_keys`: a millisecond or two of the event loop.
+# In one round trip of `query_keys`: a millisecond or two of the event loop.
 _COMMANDS_PER_EXCHANGE = 100
 
 
@@ -47,8 +47,8 @@ class AppReader:
         self.link = link
         self._beyond: dict[str, tuple[float, str | None]] = {}
 
-    async def of_written(self, app: str, commands: Sequence[Command]) -> list[Any]:
-        """`of_app`, for what the app itself writes, which may be of any size.
+    async def query_app_data(self, app: str, commands: Sequence[Command]) -> list[Any]:
+        """`query_app`, for what the app itself writes, which may be of any size.
 
         Raises `TooLarge` for an app that is beyond every bound, and asks for nothing of it.
         """
@@ -56,30 +56,30 @@ class AppReader:
         until, beyond = self._beyond.get(app, (now, None))
         try:
             if until <= now:
-                found = await self.of_app(app, size_commands(AppKeys(app)))
+                found = await self.query_app(app, size_commands(AppKeys(app)))
                 beyond = sizes_of(found).beyond
                 self._beyond[app] = (now + _SIZES_MAX_AGE, beyond)
             if beyond is not None:
                 raise TooLarge(beyond)
-            return await self.of_app(app, commands)
+            return await self.query_app(app, commands)
         except Unreadable as fault:
             if isinstance(fault.__cause__, AnswerTooLarge):
                 self._beyond[app] = (now + _TOO_LARGE_MAX_AGE, BEYOND_ANSWER)
                 raise TooLarge(BEYOND_ANSWER) from fault
             raise
 
-    async def of_app(self, app: str, commands: Sequence[Command]) -> list[Any]:
+    async def query_app(self, app: str, commands: Sequence[Command]) -> list[Any]:
         """The answer to each, where the app is; an answer may be a ``ResponseError``.
 
         Raises `Unreadable` when there was no exchange.
         """
         return await self._ask(lambda: self.link.primary(app), commands)
 
-    async def of_key(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """`of_app`, where this key is."""
+    async def query_key(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """`query_app`, where this key is."""
         return await self._ask(lambda: self.link.holder(key), commands)
 
-    async def of_keys(
+    async def query_keys(
         self, asked: Mapping[str, Sequence[Command]]
     ) -> dict[str, "list[Any] | Unreadable"]:
         """For each key the answers to its commands, as Redis spells them, or why there are none.

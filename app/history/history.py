@@ -73,7 +73,7 @@ class History:
         issuer = self.issuers.get(iss)
         return sorted({one.app for one in issuer.clients}) if issuer is not None else []
 
-    async def story(
+    async def app_histories(
         self,
         question: RevocationQuery,
         apps: Sequence[str] | None = None,
@@ -96,7 +96,7 @@ class History:
 
         return await _gather_bounded(of, asked)
 
-    async def session(
+    async def session_history(
         self,
         question: RevocationQuery,
         apps: Sequence[str] | None = None,
@@ -104,11 +104,11 @@ class History:
         hashed: Hashed | None = None,
         most: int = MAX_ENTRIES,
     ) -> SessionHistory:
-        """`story`, the tokens about it that were not applied, and what follows from all of it.
+        """`app_histories`, the tokens about it that were not applied, and the conclusion.
 
         ``hashed`` None: refused tokens cannot be looked for.
         """
-        stories = await self.story(question, apps, most=most)
+        stories = await self.app_histories(question, apps, most=most)
         refusals: list[RefusalEntry] | None = None
         with contextlib.suppress(Unreadable):
             if hashed is not None:
@@ -154,11 +154,11 @@ class History:
         """Seconds from arrival to teardown of the last receipts, those of `AppOverview`, the oldest
         first. Raises `Unreadable`."""
         command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", most)
-        (answer,) = await self._reading.of_written(app, [command])
+        (answer,) = await self._reading.query_app_data(app, [command])
         found = parse_receipts(parse_entries(optional(answer)))
         return [one.seconds for one in reversed(found) if one.outcome is Outcome.DONE]
 
-    async def proven(self, told: DeliveredEvent) -> DeliveredEvent:
+    async def with_proof(self, told: DeliveredEvent) -> DeliveredEvent:
         """The event with the app's proof as of now. Raises `Unreadable`."""
         return await with_proof(self._reading, told, self._clock())
 
@@ -192,7 +192,9 @@ class History:
 
     async def refusal(self, entry_id: str) -> RefusalEntry | None:
         """One refused token; None where the stream holds it no more. Raises `Unreadable`."""
-        (answer,) = await self._reading.of_key(REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)])
+        (answer,) = await self._reading.query_key(
+            REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)]
+        )
         found = parse_entries(required(answer))
         return RefusalEntry.from_fields(*found[0]) if found else None
 
@@ -226,7 +228,9 @@ class History:
             fewest=self._fewest,
         )
 
-    async def ends(self, apps: Sequence[str] | None = None, *, refusals: bool = True) -> Cursor:
+    async def feed_ends(
+        self, apps: Sequence[str] | None = None, *, refusals: bool = True
+    ) -> Cursor:
         """Where these apps (None: all) and the refusals end now. Raises `Unreadable`."""
         keys = feed_keys(self.apps if apps is None else apps, refusals=refusals)
         if len(keys) == len(self.apps) + 1:
@@ -235,7 +239,7 @@ class History:
 
     async def _ends(self, keys: Mapping[str, str]) -> Cursor:
         began = self._clock()
-        found = await self._reading.of_keys(
+        found = await self._reading.query_keys(
             {key: [("XREVRANGE", key, "+", "-", "COUNT", 1)] for key in keys.values()}
         )
         cursor = cursor_at_end(found, keys)
@@ -243,7 +247,7 @@ class History:
         return cursor
 
     def _of_key(self, key: str) -> RunCommands:
-        return lambda commands: self._reading.of_key(key, commands)
+        return lambda commands: self._reading.query_key(key, commands)
 
 
 async def _gather_bounded(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:

@@ -126,7 +126,7 @@ async def _first_pages(
     asked: dict[str, list[Command]] = {
         key: [("XREVRANGE", key, last, "-", "COUNT", count)] for key in keys.values()
     }
-    found = await reading.of_keys(asked)
+    found = await reading.query_keys(asked)
     streams = {}
     for app, key in keys.items():
         answers = found[key]
@@ -139,7 +139,7 @@ async def _first_pages(
 
 async def _next_page(reading: AppReader, stream: _StreamWalk) -> None:
     command = ("XREVRANGE", stream.key, f"({stream.last}", "-", "COUNT", PAGE)
-    (answer,) = await reading.of_app(stream.app, [command])
+    (answer,) = await reading.query_app(stream.app, [command])
     stream.take(parse_entries(required(answer)), PAGE)
 
 

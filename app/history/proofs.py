@@ -29,7 +29,7 @@ async def with_proof(reading: AppReader, told: DeliveredEvent, now: float) -> De
 
 async def _proven(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
     keys = AppKeys(told.app)
-    readers, newest, letters = await reading.of_written(
+    readers, newest, letters = await reading.query_app_data(
         told.app,
         [
             ("HGETALL", keys.readers),
@@ -42,7 +42,7 @@ async def _proven(reading: AppReader, told: DeliveredEvent, now: float) -> Deliv
     if receipts:
 
         async def ask(commands: Sequence[Command]) -> list[Any]:
-            return await reading.of_written(told.app, commands)
+            return await reading.query_app_data(told.app, commands)
 
         # One server numbers both streams: no receipt is older than its event.
         async for page in oldest_first(ask, keys.receipts, since=told.id, most=_MAX_RECEIPTS):

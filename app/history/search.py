@@ -88,7 +88,7 @@ async def _with_markers(
     found: set[str] = set()
     for start in range(0, len(asked), _COMMANDS_PER_EXCHANGE):
         some = asked[start : start + _COMMANDS_PER_EXCHANGE]
-        answers = await reading.of_app(app, [command for _, command in some])
+        answers = await reading.query_app(app, [command for _, command in some])
         found |= {
             iss for (iss, _), one in zip(some, answers, strict=True) if required(one) is not None
         }
@@ -97,7 +97,7 @@ async def _with_markers(
 
 async def _with_events(reading: AppReader, app: str, question: RevocationQuery) -> set[str]:
     async def ask(commands: Sequence[Command]) -> list[object]:
-        return await reading.of_app(app, commands)
+        return await reading.query_app(app, commands)
 
     sid = None if question.sid is None else question.sid.encode()
     sub = None if question.sub is None else question.sub.encode()
@@ -120,5 +120,5 @@ def _concerns(fields: Mapping[bytes, bytes], sid: bytes | None, sub: bytes | Non
 
 
 def _refused(reading: AppReader) -> AsyncIterator[list[Entry]]:
-    ask: RunCommands = lambda commands: reading.of_key(REFUSED, commands)  # noqa: E731
+    ask: RunCommands = lambda commands: reading.query_key(REFUSED, commands)  # noqa: E731
     return newest_first(ask, REFUSED, most=_MAX_REFUSED)

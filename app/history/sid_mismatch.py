@@ -35,7 +35,7 @@ async def sid_mismatches(
     if not suspects:
         return ()
     command = ("XREVRANGE", keys.events, "+", "-", "COUNT", _EVENTS)
-    (answer,) = await reading.of_app(keys.app, [command])
+    (answer,) = await reading.query_app(keys.app, [command])
     named = {_by_sid_and_sub(fields) for _, fields in parse_entries(required(answer))}
     return tuple(sorted(suspects & named))
 

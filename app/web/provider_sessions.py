@@ -41,9 +41,9 @@ class ProviderSessions:
             providers,
             {issuer.issuer: issuer for issuer in settings.issuers},
             confirm_within=settings.confirm_within,
-            me=f"{socket.gethostname()}-{os.getpid()}",
+            process=f"{socket.gethostname()}-{os.getpid()}",
             on_over=self._note_end,
-            unavailable=unavailable_in(registry),
+            count_unavailable=unavailable_in(registry),
             clock=clock,
         )
 
@@ -52,7 +52,7 @@ class ProviderSessions:
             Act(
                 act="session.ended",
                 who=ending.who,
-                outcome=ending.step.value,
+                outcome=ending.phase.value,
                 iss=ending.issuer,
                 apps=ending.apps,
                 sid=ending.session or None,

@@ -304,7 +304,7 @@ async def test_the_receiver_s_user_may_read_all_that_the_history_asks_for(guarde
         admin.xadd(shop.dead_letters, {"dl_event": "1-1"})
         history = History(settings, link)
         (app,) = await history.overviews()
-        (story,) = await history.story(RevocationQuery(iss="https://op.example", sid="acl"))
+        (story,) = await history.app_histories(RevocationQuery(iss="https://op.example", sid="acl"))
         assert (app.fault, story.fault, len(story.events)) == (None, None, 1)
         assert app.dead_letters == (0 if guarded.old else 1)
         assert len(await history.recent()) >= 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.backchannel.parking import LONGEST_STAY
+from app.backchannel.parking import MAX_STAY
 from app.history import (
     AppHistory,
     Conclusion,
@@ -36,7 +36,7 @@ def sid() -> str:
 
 async def ask(history: History, sid: str, **changes: Any) -> SessionHistory:
     question = RevocationQuery(**({"iss": ISS, "sid": sid} | changes))
-    return await history.session(question, hashed=HASHED)
+    return await history.session_history(question, hashed=HASHED)
 
 
 async def end(shelf: Shelf, sid: str, *, jti: str = "j", since: float | None = None) -> str:
@@ -61,7 +61,7 @@ def refuse(shelf: Shelf, sid: str, reason: str = "iat_old", **changes: str) -> N
 
 def test_every_conclusion_has_a_sentence_and_tokens_wait_as_long_as_receivers_keep_them() -> None:
     assert SENTENCES.keys() == set(Conclusion)
-    assert WAITS_SECONDS == LONGEST_STAY
+    assert WAITS_SECONDS == MAX_STAY
 
 
 @pytest.mark.parametrize("ended", ["start", "cutoff", "limit"])
@@ -194,7 +194,7 @@ async def test_a_login_after_every_logout_is_said_to_be_later(
 async def test_without_the_hash_s_key_refusals_are_said_not_to_be_read(
     history: History, sid: str
 ) -> None:
-    story = await history.session(RevocationQuery(iss=ISS, sid=sid))
+    story = await history.session_history(RevocationQuery(iss=ISS, sid=sid))
     assert (story.refusals, story.refusals_read) == ((), False)
 
 

@@ -149,15 +149,17 @@ async def test_many_who_come_at_once_are_told_the_ends_of_one_look(
     history = new_history(redis_server.url, *apps)
     with redis_server.client() as look:
         look.config_resetstat()
-        found = await asyncio.gather(*(history.ends() for _ in range(32)))
+        found = await asyncio.gather(*(history.feed_ends() for _ in range(32)))
         calls = look.info("commandstats")["cmdstat_xrevrange"]["calls"]
         assert calls <= 2 * 41
         assert all(one == found[0] for one in found)
         # Whoever comes after something was written knows of it.
         write(redis_server, apps, 1)
-        assert (await history.ends())[apps[0]] != found[0][apps[0]]
+        assert (await history.feed_ends())[apps[0]] != found[0][apps[0]]
         redis_server.stop()
-        answers = await asyncio.gather(*(history.ends() for _ in range(32)), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(history.feed_ends() for _ in range(32)), return_exceptions=True
+        )
     assert {type(one) for one in answers} == {Unreadable}
 
 
@@ -190,7 +192,7 @@ async def test_a_cursor_of_many_apps_fits_into_a_header_and_goes_on_without_a_ga
         for app in apps:
             fields = revocation(app, sid="long-ago").event.to_fields()
             look.xadd(AppKeys(app).events, fields, id=f"{long_ago}000-0")  # type: ignore[arg-type]
-    last = str(await history.ends())
+    last = str(await history.feed_ends())
     assert len(last) < 200
     sids = write(redis_server, apps, 20, "after-")
     async with taking([history.feed(cursor=Cursor.parse(last))]) as (taken,):

@@ -83,7 +83,7 @@ async def test_an_app_that_asks_and_has_no_requests_is_neither_silent_nor_behind
     assert (app.readers, app.active, app.silent, app.behind) == ((("asks", 1),), 1, 0, None)
     assert app.asked_at is not None
     (told,) = await history.recent()
-    proof = (await history.proven(told)).proof
+    proof = (await history.with_proof(told)).proof
     assert proof is not None
     assert proof.status is AppStatus.ASKS
 

@@ -16,7 +16,7 @@ ALICE = RevocationQuery(iss=ISS, sid="s1", sub="alice")
 
 
 async def ask(history: History, question: RevocationQuery = ALICE, **options: int) -> AppHistory:
-    (found,) = await history.story(question, **options)
+    (found,) = await history.app_histories(question, **options)
     return found
 
 
@@ -117,7 +117,7 @@ async def test_the_neighbour_s_and_another_issuer_s_story_stay_empty(
     await end(shelf)
     assert (await ask(history, RevocationQuery(iss=ISS, sid="s2", sub="bob"))).events == ()
     other = RevocationQuery(iss=ISS + "/", sid="s1", sub="alice")
-    (story,) = await history.story(other, [shelf.app])
+    (story,) = await history.app_histories(other, [shelf.app])
     assert (story.state, story.events) == (State.ALIVE, ())
 
 
@@ -188,12 +188,12 @@ async def test_a_marker_that_can_not_be_read_makes_the_state_unknown(
 async def test_an_app_that_no_receiver_serves_is_unknown(
     new_history: NewHistory, shared_redis: RedisServer
 ) -> None:
-    (story,) = await new_history(shared_redis.url, "nobody-serves-it").story(ALICE)
+    (story,) = await new_history(shared_redis.url, "nobody-serves-it").app_histories(ALICE)
     assert (story.state, story.max_session_age, story.fault) == (State.UNKNOWN, None, None)
 
 
 async def test_a_redis_that_is_away_is_one_word(new_history: NewHistory) -> None:
-    (story,) = await new_history(f"redis://127.0.0.1:{free_port()}/0", "shop").story(ALICE)
+    (story,) = await new_history(f"redis://127.0.0.1:{free_port()}/0", "shop").app_histories(ALICE)
     assert (story.state, story.fault) == (State.UNKNOWN, "ConnectionError")
 
 
@@ -286,5 +286,7 @@ async def test_apps_are_those_of_the_issuer_by_any_of_its_names(
 ) -> None:
     assert history.apps_of(ISS) == [shelf.app]
     assert history.apps_of("https://other.example") == []
-    assert await history.story(RevocationQuery(iss="https://other.example", sub="alice")) == []
+    assert (
+        await history.app_histories(RevocationQuery(iss="https://other.example", sub="alice")) == []
+    )
     assert AppKeys(shelf.app).events == shelf.keys.events

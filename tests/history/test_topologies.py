@@ -28,7 +28,7 @@ async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
         client = connect(cluster.url)
         await Audit(client, hash_of).write(Act(act="revoke", who="anna"))
         await client.aclose()
-        stories = await history.story(RevocationQuery(iss=ISS, sid="s1"))
+        stories = await history.app_histories(RevocationQuery(iss=ISS, sid="s1"))
         assert [one.state for one in stories] == [State.REVOKED] * 4
         assert all(one.cause is not None for one in stories)
         assert {one.fault for one in await history.overviews()} == {None}

@@ -29,7 +29,7 @@ async def end_all(scene: Scene, user: str, *, refresh_tokens: bool = False) -> l
     ) as of_user:
         begun = [
             await scene.endings.begin(
-                scene.provider, one, known_at=known_at, user_ending=of_user,
+                scene.provider, one, known_at=known_at, user_termination=of_user,
                 refresh_tokens=refresh_tokens,
             )
             for one in found

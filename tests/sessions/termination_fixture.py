@@ -78,7 +78,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         return Terminations(
             AppReader(self.publisher.link), self.publisher.writer,
             {self.issuer: self.provider}, {self.issuer: self.settings.issuers[0]},
-            me=uuid.uuid4().hex, **timing,
+            process=uuid.uuid4().hex, **timing,
         )  # fmt: skip
 
     async def begin(self, session_id: str, **options: Any) -> Termination:

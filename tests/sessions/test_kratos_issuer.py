@@ -22,6 +22,7 @@ def test_it_is_ready_fetches_no_keys_and_takes_no_tokens(
         settings = f"""
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
+account_listen = "127.0.0.1:0"
 redis_url = "{shared_redis.url}"
 journal = "off"
 [[issuers]]

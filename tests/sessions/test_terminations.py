@@ -12,7 +12,8 @@ import pytest
 
 from app.background import end
 from app.history import Unreadable
-from app.sessions.termination.record import Phase, explanation, termination_id
+from app.sessions.termination.record import Phase, termination_id
+from app.sessions.termination.report import explanation
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import (
     ALICE,
@@ -43,14 +44,14 @@ def untouched(scene: Scene, session_id: str) -> bool:
 async def test_a_session_whose_logout_tokens_come_is_confirmed(scene: Scene) -> None:
     session, neighbour = scene.api.add(ALICE), scene.api.add(ALICE)
     ending = await scene.begin(session)
-    assert ending.step is Phase.BEGUN
+    assert ending.phase is Phase.BEGUN
     await scene.send_token(scene.shop, session)
     await scene.send_token(scene.news, session)
     over = await scene.over(ending)
-    assert {one.source for one in over.told.values()} == {"backchannel-logout"}
+    assert {one.source for one in over.deliveries.values()} == {"backchannel-logout"}
     assert ending.began_at <= over.asked_at <= over.gone_at <= over.over_at
     assert over.received_at is not None
-    assert over.told_by_us == ()
+    assert over.apps_written_by_us == ()
     assert untouched(scene, neighbour)
 
 
@@ -63,14 +64,14 @@ async def test_without_a_token_the_receiver_tells_the_apps_once_the_provider_has
     ending = await scene.begin(session, who="ada", why="stolen")
     await scene.send_token(scene.shop, session)  # of two apps, one is told by the provider
     over = await scene.over(ending)
-    assert over.told_by_us == (scene.news,)
+    assert over.apps_written_by_us == (scene.news,)
     (event,) = scene.events(scene.news)
     assert (event.source, event.kind, event.sid, event.sub) == (
         "auth0", EventKind.SESSION, session, ALICE,
     )  # fmt: skip
     assert before <= event.cutoff <= time.time()
-    assert over.told[scene.news].event == event.id
-    assert over.asked_at + 0.3 <= over.told[scene.news].at
+    assert over.deliveries[scene.news].event == event.id
+    assert over.asked_at + 0.3 <= over.deliveries[scene.news].at
     assert (over.who, over.why) == ("ada", "stolen")
     assert untouched(scene, neighbour)
 
@@ -84,7 +85,7 @@ async def test_kratos_sends_no_tokens_so_the_apps_are_told_at_once(
             session = api.add(ALICE_OF_KRATOS)
             neighbour = api.add(ALICE_OF_KRATOS)
             over = await scene.over(await scene.begin(session))
-            assert over.told_by_us == over.apps == tuple(sorted((scene.shop, scene.news)))
+            assert over.apps_written_by_us == over.apps == tuple(sorted((scene.shop, scene.news)))
             assert {event.source for event in scene.events(scene.shop)} == {"kratos"}
             assert untouched(scene, neighbour)
 
@@ -117,8 +118,8 @@ async def test_no_fault_of_the_provider_is_taken_for_gone(
                 api.faults.extend([fault] * 100)
             over = await scene.over(ending, Phase.UNCONFIRMED)
             assert over.gone_at is None
-            assert over.trouble is not None
-            assert over.trouble.what == word
+            assert over.problem is not None
+            assert over.problem.what == word
             assert scene.events(scene.shop) == scene.events(scene.news) == []
 
 
@@ -131,8 +132,8 @@ async def test_a_provider_that_goes_on_telling_of_the_session_is_not_believed(
             session = api.add(ALICE)
             api.lag = 3600
             over = await scene.over(await scene.begin(session), Phase.UNCONFIRMED)
-            assert over.trouble is not None
-            assert over.trouble.what == "still_there"
+            assert over.problem is not None
+            assert over.problem.what == "still_there"
             assert scene.marker(scene.shop, session) is None
 
 
@@ -142,11 +143,11 @@ async def test_a_provider_that_is_down_is_asked_again_until_it_answers(scene: Sc
     found = a_session(scene, session)
     scene.api.faults.extend([auth0_fault(503, "Service Unavailable", "")] * 3)
     ending = await scene.endings.begin(scene.provider, found, known_at=time.time())
-    troubled = await scene.until(ending, lambda one: one.trouble is not None)
-    assert troubled.trouble is not None
-    assert troubled.trouble.what == "unavailable"
+    troubled = await scene.until(ending, lambda one: one.problem is not None)
+    assert troubled.problem is not None
+    assert troubled.problem.what == "unavailable"
     over = await scene.over(ending)
-    assert over.trouble is None
+    assert over.problem is None
     assert session not in scene.api.alive()
 
 
@@ -157,7 +158,7 @@ async def test_a_provider_that_takes_its_time_is_waited_for(scene: Scene) -> Non
     ending = await scene.begin(session)
     over = await scene.over(ending)
     assert over.gone_at >= over.asked_at + 0.9
-    assert over.told[scene.shop].at >= over.gone_at
+    assert over.deliveries[scene.shop].at >= over.gone_at
 
 
 async def test_ended_twice_it_is_one_ending(scene: Scene) -> None:
@@ -191,7 +192,7 @@ async def test_one_that_is_over_can_be_begun_anew(scene: Scene) -> None:
     scene.api.add(ALICE, session)  # under the same id, as Keycloak does
     second = await scene.over(await scene.begin(session))
     assert second.began_at > first.began_at
-    assert second.told[scene.shop].event != first.told[scene.shop].event
+    assert second.deliveries[scene.shop].event != first.deliveries[scene.shop].event
     assert len(scene.events(scene.shop)) == 2
 
 
@@ -222,7 +223,7 @@ async def test_a_later_login_under_the_same_id_lives_and_the_one_before_it_is_de
             later = int(time.time())
             api.add(ALICE_OF_KRATOS, session, start=later * 1000, lastAccess=later * 1000)
             over = await scene.over(ending)
-            assert over.told[scene.shop].at > later
+            assert over.deliveries[scene.shop].at > later
             assert login_at <= int(scene.marker(scene.shop, session)) < later
 
 
@@ -257,7 +258,7 @@ async def test_a_late_token_of_an_earlier_login_under_the_same_id_is_no_evidence
     await scene.send_token(scene.shop, session, since=now - 30)
     await scene.send_token(scene.news, session, since=now - 5)
     over = await scene.over(ending)
-    assert over.told_by_us == (scene.shop,)
+    assert over.apps_written_by_us == (scene.shop,)
     assert int(scene.marker(scene.shop, session)) >= int(now)
 
 
@@ -298,7 +299,7 @@ async def test_what_was_written_before_is_no_evidence(scene: Scene) -> None:
     await scene.send_token(scene.shop, "another-session")
     await scene.send_token(scene.news, session, since=time.time() - 3000)  # of long ago
     over = await scene.over(ending)
-    assert set(over.told_by_us) == {scene.shop, scene.news}
+    assert set(over.apps_written_by_us) == {scene.shop, scene.news}
 
 
 async def test_a_logout_of_the_user_is_evidence_too(scene: Scene) -> None:
@@ -307,7 +308,7 @@ async def test_a_logout_of_the_user_is_evidence_too(scene: Scene) -> None:
     for app in (scene.shop, scene.news):
         await scene.send_token(app, "", kind=EventKind.USER, sid=None)
     over = await scene.over(ending)
-    assert over.told_by_us == ()
+    assert over.apps_written_by_us == ()
 
 
 async def test_who_follows_more_than_its_places_takes_over_no_other(
@@ -351,7 +352,7 @@ async def test_answers_of_503_in_that_time_are_said_and_earlier_ones_are_not(
     with Auth0Api() as api:
         refused = [3.0]
         scene = Scene(api, shared_redis, tmp_path)
-        async with running(scene, unavailable=lambda: refused[0]):
+        async with running(scene, count_unavailable=lambda: refused[0]):
             before = await scene.over(await scene.begin(api.add(ALICE)))
             assert "initiator" in (explanation(before, 0.3) or "")
             ending = await scene.begin(api.add(ALICE))
@@ -397,5 +398,5 @@ async def test_a_redis_that_was_away_for_a_while_holds_it_up_and_no_more(
             redis_server.start()
             over = await scene.over(ending)
             assert scene.look.get(AppKeys(scene.shop).sid(scene.issuer, session)) is not None
-            assert over.hindered == "redis"
+            assert over.hindrance == "redis"
             assert "did not reach Redis" in (explanation(over, 0.3) or "")

@@ -28,7 +28,7 @@ async def test_a_session_is_gone_although_its_refresh_tokens_were_to_be_spared(
     session = scene.api.add(ALICE)
     scene.api.add(ALICE, session, offline=True)
     over = await scene.over(await scene.begin(session))
-    assert over.step is Phase.CONFIRMED
+    assert over.phase is Phase.CONFIRMED
     assert (set(scene.api.sessions), set(scene.api.offline)) == (set(), {session})
 
 

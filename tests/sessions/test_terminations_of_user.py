@@ -14,8 +14,9 @@ import pytest
 from app.background import end
 from app.history import Unreadable
 from app.sessions.bulk import list_all
-from app.sessions.termination.record import Phase, Termination, explanation
+from app.sessions.termination.record import Phase, Termination
 from app.sessions.termination.redis_records import OPEN, OPEN_USERS
+from app.sessions.termination.report import explanation
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import ALICE, ALICE_OF_KRATOS, Scene, running
 from tests.support.auth0_api import Auth0Api, stamp
@@ -51,7 +52,7 @@ async def begin_all(
     async with scene.endings.all_of_user(scene.provider, user, **options) as of_user:
         each = [
             await scene.endings.begin(
-                scene.provider, one, known_at=known_at, user_ending=of_user, **options
+                scene.provider, one, known_at=known_at, user_termination=of_user, **options
             )
             for one in found
         ]
@@ -168,10 +169,10 @@ async def test_while_the_call_meets_trouble_each_session_is_ended_by_itself(scen
     for one in each:
         await scene.over(one)
     assert {one.rsplit("/", 1)[1] for one in scene.api.asked("DELETE")} >= mine
-    of_user = await scene.over_of_user(ALICE, at="trouble")
+    of_user = await scene.over_of_user(ALICE, at="problem")
     assert (of_user.asked_at, of_user.outcome) == (None, None)
     refuses[0] = False
-    assert (await scene.over_of_user(ALICE)).trouble is None
+    assert (await scene.over_of_user(ALICE)).problem is None
 
 
 @pytest.mark.slow
@@ -185,8 +186,8 @@ async def test_a_call_that_is_never_taken_is_reported(
             _, each = await begin_all(scene)
             await scene.over(each[0])
             over = await scene.over_of_user(ALICE, step=Phase.UNCONFIRMED)
-            assert over.trouble is not None
-            assert over.trouble.what == "forbidden"
+            assert over.problem is not None
+            assert over.problem.what == "forbidden"
             assert "all sessions of the user" in (explanation(over, 0.3) or "")
             assert user_marker(scene, scene.shop, ALICE) is None
 

@@ -176,7 +176,7 @@ class StreamPositions:
         """The entries in the answers for each stream, and why others have none."""
         if not asked:
             return {}, {}
-        answered = await self._reading.of_keys({self.keys[name]: asked[name] for name in asked})
+        answered = await self._reading.query_keys({self.keys[name]: asked[name] for name in asked})
         found: dict[str, list[Any]] = {}
         faults: dict[str, str] = {}
         for name in asked:

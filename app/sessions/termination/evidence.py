@@ -1,4 +1,4 @@
-"""Whether an app has been told of an ending: its marker and its event in Redis."""
+"""Finds the event by which an app learns of a termination: evidence from Redis alone."""
 
 import math
 from collections.abc import Sequence
@@ -10,81 +10,89 @@ from app.sessions.termination.record import AppDelivery, Termination
 from backchannel_logout import AppKeys, Event, EventKind, MalformedEvent, UnknownEvent
 from backchannel_logout.contract.event import stream_id
 
-# How far the provider's clock may be behind ours: a token that says the user was signed out before
-# that is about an earlier logout, and sessions that began since are not dead. When the session was
-# used last, by the provider's own clock, says it better.
+# How far the provider's clock may be behind ours. An event with an earlier cutoff is about an
+# earlier logout; sessions that began since are alive. `Termination.used_at`, by the provider's own
+# clock, decides more precisely.
 _CLOCK_SKEW = 5
 
-# Events of one app between the beginning and now: a storm of some minutes.
+# Events of one app since the beginning: several minutes of a logout storm.
 MAX_ENTRIES = 200_000
 
 
-async def newest_event_id(reading: AppReader, app: str) -> str:
-    """The id of the newest event of the app. Raises `Unreadable`."""
+async def newest_event_id(reader: AppReader, app: str) -> str:
+    """The id of the app's newest event. Raises `Unreadable`."""
     key = AppKeys(app).events
-    (answer,) = await reading.of_app(app, [("XREVRANGE", key, "+", "-", "COUNT", 1)])
-    found = required(answer)
-    return found[0][0].decode() if found else "0-0"
+    (response,) = await reader.query_app(app, [("XREVRANGE", key, "+", "-", "COUNT", 1)])
+    entries = required(response)
+    return entries[0][0].decode() if entries else "0-0"
 
 
 async def find_delivery(
-    reading: AppReader, app: str, ending: Termination, names: Sequence[str], leeway: float
+    reader: AppReader,
+    app: str,
+    termination: Termination,
+    names: Sequence[str],
+    leeway: float,
 ) -> AppDelivery | None:
-    """How the app was told since the ending began; None: it was not. Raises `Unreadable`.
+    """The app's event for this termination; None when there is none yet. Raises `Unreadable`.
 
-    ``names`` and ``leeway`` are those of the issuer. The stream is walked through only where there
-    is a marker: most of the time there is none yet, and that is three keys.
+    ``names`` and ``leeway`` are the issuer's. The stream is read only when a marker exists: most
+    polls find none, and cost three keys.
     """
     keys = AppKeys(app)
-    wanted = [] if ending.of_user else [keys.sid(name, ending.session) for name in names]
-    wanted += [keys.sub(name, ending.user) for name in names]
-    wanted += [keys.all(name) for name in names]
-    markers = await reading.of_app(app, [("GET", key) for key in wanted])
+    marker_keys = []
+    if not termination.of_user:
+        marker_keys += [keys.sid(name, termination.session) for name in names]
+    marker_keys += [keys.sub(name, termination.user) for name in names]
+    marker_keys += [keys.all(name) for name in names]
+    markers = await reader.query_app(app, [("GET", key) for key in marker_keys])
     if not any(required(marker) for marker in markers):
         return None
 
-    async def ask(commands: Any) -> list[Any]:
-        return await reading.of_app(app, commands)
+    async def run(commands: Any) -> list[Any]:
+        return await reader.query_app(app, commands)
 
-    # A marker may be older than the ending: of a session that had the same id. The event tells.
-    since = ending.positions.get(app, "0-0")
-    async for page in oldest_first(ask, keys.events, since=since, most=MAX_ENTRIES):
+    # A marker can predate the termination, from a session with the same id. The event decides.
+    since = termination.positions.get(app, "0-0")
+    async for page in oldest_first(run, keys.events, since=since, most=MAX_ENTRIES):
         for entry_id, fields in page:
             if stream_id(entry_id) > stream_id(since) and (
-                found := _matching_delivery((entry_id, fields), ending, names, leeway)
+                delivery := _matching_delivery((entry_id, fields), termination, names, leeway)
             ):
-                return found
+                return delivery
     return None
 
 
 def _matching_delivery(
-    entry: Entry, ending: Termination, names: Sequence[str], leeway: float
+    entry: Entry, termination: Termination, names: Sequence[str], leeway: float
 ) -> AppDelivery | None:
-    """The entry, if it ends this session."""
+    """The entry's delivery, if it ends what is to end."""
     entry_id, fields = entry
     try:
         event = Event.from_fields(fields, entry_id)  # type: ignore[arg-type]
     except (MalformedEvent, UnknownEvent):
         return None
     of_session = (
-        event.kind is EventKind.SESSION and not ending.of_user and event.sid == ending.session
+        event.kind is EventKind.SESSION
+        and not termination.of_user
+        and event.sid == termination.session
     )
-    of_user = event.kind is EventKind.USER and event.sub == ending.user
+    of_user = event.kind is EventKind.USER and event.sub == termination.user
     if event.iss not in names or not (of_session or of_user or event.kind is EventKind.ALL):
         return None
-    if ending.of_user:
-        # Nothing less than what the provider's call ended.
-        enough = event.cutoff >= math.floor(ending.asked_at or ending.began_at)
-        return _as_delivery(event, entry_id) if enough else None
-    # Ours, of all the user's sessions, ends what logged in until the provider was asked. This
-    # session may have opened an app's later, until it was gone.
-    if event.kind is EventKind.USER and event.source == ending.provider:
+    if termination.of_user:
+        # It must cover everything that the provider's call ended.
+        covers = event.cutoff >= math.floor(termination.asked_at or termination.began_at)
+        return _as_delivery(event, entry_id) if covers else None
+    # Our own revocation of the user covers logins up to the provider's call. This session may have
+    # opened app sessions after that, until it was gone.
+    if event.kind is EventKind.USER and event.source == termination.provider:
         return None
-    # What ends less than all of the session is about one before it, under the same id.
-    if ending.used_at is not None and event.cutoff < math.floor(ending.used_at):
+    # A cutoff before the last use is about an earlier session with the same id.
+    if termination.used_at is not None and event.cutoff < math.floor(termination.used_at):
         return None
-    # Of the session itself an earlier token is as good, as far as the clocks may differ.
-    if event.cutoff < ending.began_at - (leeway if of_session else _CLOCK_SKEW) - 1:
+    # A slightly earlier token of the session itself counts too, within the clocks' difference.
+    if event.cutoff < termination.began_at - (leeway if of_session else _CLOCK_SKEW) - 1:
         return None
     return _as_delivery(event, entry_id)
 

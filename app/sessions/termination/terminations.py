@@ -1,8 +1,7 @@
-"""Ends sessions at their providers, and sees to it that they end in the apps.
+"""Ends sessions at their providers and makes sure that they end in the apps.
 
-`Terminations.begin` records what is to end and calls the provider; a `Follower` completes it. What
-was begun is followed for as long as it takes, up to a bound: when this process stops or dies,
-another one takes over.
+`Terminations.begin` records what is to end; a `Follower` calls the provider and completes it, up to
+a deadline. When this process stops or dies, another one takes over.
 """
 
 import asyncio
@@ -27,43 +26,46 @@ from app.sessions.termination.user_follower import UserFollower
 
 log = new_log(__name__)
 
-# What another process has left is found within this, after its lease has run out.
+# How often to look for terminations whose lease has expired.
 _SCAN_SECONDS = 2.0
 
-# Followed by one process at once, of each kind: the sessions of a user wait for the call for all of
-# them, so they must not take its place. The others wait for a place, in Redis. Each looks at Redis
-# a few times in its first seconds.
+# Followed by one process at once, of each kind; the rest waits in Redis. Separate limits, because
+# the sessions of a user wait for the call for all of them and must not take its place. Each
+# follower polls Redis a few times in its first seconds.
 MAX_FOLLOWED = 200
 
 
 class Terminations:
-    """For every issuer whose provider has a session API. ``providers`` and ``issuers`` are by the
-    issuer's configured name; ``unavailable`` says how many logout tokens the service has answered
-    with 503; ``clock`` is epoch seconds, ``confirm_within`` seconds."""
+    """The terminations of every issuer whose provider has a session API.
+
+    ``providers`` and ``issuers`` are by the issuer's configured name. ``count_unavailable`` returns
+    how many logout tokens the service has answered with 503. ``clock`` returns epoch seconds;
+    ``confirm_within`` is in seconds. ``process`` names this process in leases.
+    """
 
     def __init__(
         self,
-        reading: AppReader,
+        reader: AppReader,
         writer: Writer,
         providers: Mapping[str, SessionProvider],
         issuers: Mapping[str, IssuerSettings],
         *,
         confirm_within: float,
-        me: str,
+        process: str,
         give_up: float = GIVE_UP_SECONDS,
         on_over: Callable[[Termination], Awaitable[None]] | None = None,
-        unavailable: Callable[[], float] = lambda: 0.0,
+        count_unavailable: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.confirm_within = confirm_within
-        self._reading = reading
-        self._notes = TerminationRecords(reading, me)
+        self._reader = reader
+        self._records = TerminationRecords(reader, process)
         self._providers = providers
         self._issuers = issuers
         self._writer = writer
         self._give_up = give_up
         self._on_over = on_over
-        self._unavailable = unavailable
+        self._count_unavailable = count_unavailable
         self._clock = clock
         self._started_at = clock()
         self._followed: dict[str, asyncio.Task[None]] = {}
@@ -77,35 +79,35 @@ class Terminations:
         refresh_tokens: bool = False,
         who: str = "-",
         why: str | None = None,
-        user_ending: Termination | None = None,
+        user_termination: Termination | None = None,
     ) -> Termination:
-        """Have a session end that the provider has just told of; returns how far that is.
+        """Begin to end a session that the provider has just reported, or join its termination.
 
-        ``known_at``, in epoch seconds, is when the provider was asked for it: of two who end it at
-        once, one may be through before the other begins. That is one end, too.
+        Once this returns, the termination is followed to its end. ``known_at``, in epoch seconds,
+        is when the session was read: of two simultaneous requests one may be complete before the
+        other begins, and that is one termination too. ``user_termination`` comes from
+        `all_of_user`, whose call ends this session.
 
-        From the return on it is followed to its end. Where it is under way already, that is the
-        one. Raises `Unreadable` as `all_of_user` does, and `ProviderFault` where refresh tokens are
-        to end as well and the provider does not take it.
+        A session that is ``offline`` ends with its refresh tokens, because it has nothing else.
 
-        A session that is ``offline`` ends with its refresh tokens: there is nothing else of it.
-        ``user_ending`` is that of `all_of_user`, whose call ends this session.
+        Raises `Unreadable` as `all_of_user` does, and `ProviderFault` when refresh tokens are added
+        to a termination that has begun and the provider does not end them.
         """
         refresh_tokens = refresh_tokens or session.offline
-        ending = await self._new(provider, session, refresh_tokens, who, why)
-        if user_ending is not None:
-            ending = replace(ending, user_ending=user_ending.id)
-        if await self._notes.create(ending, known_at):
-            self._follow(ending)
-            return ending
-        found = await self._notes.load(ending.id)
-        if found is None:
+        termination = await self._new(provider, session, refresh_tokens, who, why)
+        if user_termination is not None:
+            termination = replace(termination, user_termination=user_termination.id)
+        if await self._records.create(termination, known_at):
+            self._follow(termination)
+            return termination
+        known = await self._records.load(termination.id)
+        if known is None:
             raise Unreadable("not noted")
-        if refresh_tokens and not found.refresh_tokens:
+        if refresh_tokens and not known.refresh_tokens:
             await provider.end(session.id, refresh_tokens=True)
-            await self._notes.with_refresh_tokens(ending.id)
-            found = replace(found, refresh_tokens=True)
-        return found
+            await self._records.set_refresh_tokens(termination.id)
+            known = replace(known, refresh_tokens=True)
+        return known
 
     @contextlib.asynccontextmanager
     async def all_of_user(
@@ -117,16 +119,17 @@ class Terminations:
         who: str = "-",
         why: str | None = None,
     ) -> AsyncIterator[Termination]:
-        """Have all sessions of a user end with the provider's one call for that.
+        """Begin to end all sessions of a user with the provider's one call for that.
 
-        Noted at the beginning. The call is made after the block, which begins the ending of each
-        session that is known, so that no logout token comes before its ending is there. Where the
-        block fails, or the process dies in it, the call is made all the same. Raises `Unreadable`
-        where Redis does not take the note; then nothing is done, unless it was only Redis' answer
-        that was lost.
+        It is recorded first. The block begins the termination of each known session; the call is
+        made after the block, so no logout token arrives before its termination exists. If the block
+        fails, or the process dies in it, the call is made all the same.
+
+        Raises `Unreadable` when Redis does not take the record. Then nothing is ended, unless only
+        Redis' answer was lost.
         """
         apps = sorted({client.app for client in self._issuers[provider.issuer].clients})
-        ending = Termination(
+        termination = Termination(
             issuer=provider.issuer,
             session="",
             user=user,
@@ -140,104 +143,106 @@ class Terminations:
             who=who,
             why=why,
         )
-        # First: where this fails, the sessions must not end.
-        await self._notes.note_newest(ending)
-        if not await self._notes.create(ending, ending.began_at):
-            yield ending  # another request of the same millisecond
+        # First, because the sessions must not end when this fails.
+        await self._records.set_newest(termination)
+        if not await self._records.create(termination, termination.began_at):
+            yield termination  # another request of the same millisecond
             return
         try:
-            yield ending
+            yield termination
         finally:
-            if ending.id not in self._followed:
-                self._follow(ending)
+            if termination.id not in self._followed:
+                self._follow(termination)
 
     async def find_of_user(self, issuer: str, user: str) -> Termination | None:
-        """The newest ending of all sessions of a user, as `find` finds that of one session."""
-        return await self._notes.newest_of(issuer, user)
+        """The newest termination of all sessions of a user, as `find`."""
+        return await self._records.newest_of(issuer, user)
 
-    async def note_others(self, issuer: str, user: str, sessions: Sequence[str]) -> None:
-        """Remember that these sessions of the user's were ended with one request, so that one
-        question is enough for all of them. Raises `Unreadable`."""
-        await self._notes.note_others(issuer, user, sessions)
+    async def set_others(self, issuer: str, user: str, sessions: Sequence[str]) -> None:
+        """Remember which sessions the user ended with one request, for `find_others`.
+
+        Raises `Unreadable`.
+        """
+        await self._records.set_others(issuer, user, sessions)
 
     async def find_others(self, issuer: str, user: str) -> list[Termination]:
-        """The endings of the sessions that the user ended last with one request."""
-        ids = await self._notes.others_of(issuer, user)
-        found = [await self.find(issuer, one) for one in ids]
-        return [one for one in found if one is not None and one.user == user]
+        """The terminations of the sessions that the user last ended with one request."""
+        ids = await self._records.others_of(issuer, user)
+        known = [await self.find(issuer, session_id) for session_id in ids]
+        return [one for one in known if one is not None and one.user == user]
 
     async def find(self, issuer: str, session_id: str) -> Termination | None:
-        """The ending of a session, under way or over; None where there is none, or it was days
-        ago. Raises `Unreadable`."""
-        return await self._notes.load(termination_id(issuer, session_id))
+        """The termination of a session, open or over; None when there is none, or not for days.
+
+        Raises `Unreadable`.
+        """
+        return await self._records.load(termination_id(issuer, session_id))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow what was begun, here or by a process that is gone."""
+        """Follow the terminations that were begun here, or by a process that is gone."""
         try:
             async with background([self._keep_leases, self._keep_taking_over]):
                 yield
         finally:
             followed = dict(self._followed)
             await end(followed.values())
-            # Redis may be away; then the leases run out by themselves.
+            # If Redis does not answer, the leases expire.
             with contextlib.suppress(Unreadable):
-                for one in followed:
-                    await self._notes.leave(one)
+                for followed_id in followed:
+                    await self._records.release(followed_id)
 
-    # -- what it follows -------------------------------------------------------------------
+    # -- following -------------------------------------------------------------------------
 
-    def _follow(self, ending: Termination) -> None:
-        issuer = self._issuers[ending.issuer]
-        world = FollowerContext(
-            reading=self._reading,
-            notes=self._notes,
+    def _follow(self, termination: Termination) -> None:
+        context = FollowerContext(
+            reader=self._reader,
+            records=self._records,
             writer=self._writer,
-            provider=self._providers[ending.issuer],
-            issuer=issuer,
+            provider=self._providers[termination.issuer],
+            issuer=self._issuers[termination.issuer],
             clock=self._clock,
             confirm_within=self.confirm_within,
             give_up=self._give_up,
             started_at=self._started_at,
-            unavailable=self._unavailable,
+            count_unavailable=self._count_unavailable,
             also_end=self._also_end,
         )
-        follower = (UserFollower if ending.of_user else Follower)(world, ending)
-        task = asyncio.create_task(self._followed_to_its_end(follower))
-        self._followed[ending.id] = task
+        follower = (UserFollower if termination.of_user else Follower)(context, termination)
+        self._followed[termination.id] = asyncio.create_task(self._run(follower))
 
     async def _also_end(
-        self, session: ProviderSession, ending: Termination, known_at: float, called: bool
+        self, session: ProviderSession, of_user: Termination, known_at: float, called: bool
     ) -> None:
         await self.begin(
-            self._providers[ending.issuer], session, known_at=known_at, who=ending.who,
-            why=ending.why, refresh_tokens=ending.refresh_tokens,
-            user_ending=ending if called else None,
+            self._providers[of_user.issuer], session, known_at=known_at, who=of_user.who,
+            why=of_user.why, refresh_tokens=of_user.refresh_tokens,
+            user_termination=of_user if called else None,
         )  # fmt: skip
 
-    async def _followed_to_its_end(self, follower: Follower) -> None:
+    async def _run(self, follower: Follower) -> None:
         try:
-            ending = await follower.follow()
+            termination = await follower.follow()
             if self._on_over is not None:
-                await self._on_over(ending)
+                await self._on_over(termination)
         finally:
-            self._followed.pop(follower.ending.id, None)
+            self._followed.pop(follower.termination.id, None)
 
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            for one in list(self._followed):
+            for followed_id in list(self._followed):
                 with contextlib.suppress(Unreadable):
-                    if not await self._notes.keep(one):
-                        # It ran out while Redis was away, say; somebody else may have it.
-                        await self._notes.take(one)
+                    if not await self._records.renew(followed_id):
+                        # Expired, for example while Redis was away; another process may have it.
+                        await self._records.acquire(followed_id)
 
     async def _keep_taking_over(self) -> None:
         while True:
             try:
                 await self._take_over()
             except Unreadable:
-                pass  # the writer's watch says so in the log
+                pass  # the writer's monitor logs it
             except Exception:
                 log.exception("ending", outcome="failed", error="internal")
             await asyncio.sleep(_SCAN_SECONDS)
@@ -247,25 +252,25 @@ class Terminations:
             await self._take_over_some(of_user)
 
     async def _take_over_some(self, of_user: bool) -> None:
-        not_over = await self._notes.open(of_user=of_user)
-        waiting = [one for one in not_over if one not in self._followed]
-        random.shuffle(waiting)  # several processes, each its own
-        # What begins here is followed at once, so there may be more already.
-        places = max(MAX_FOLLOWED - (len(not_over) - len(waiting)), 0)
-        for one in waiting[:places]:
-            if one in self._followed or not await self._notes.take(one):
+        open_ids = await self._records.open_ids(of_user=of_user)
+        waiting = [one for one in open_ids if one not in self._followed]
+        random.shuffle(waiting)  # so that several processes try different ones
+        # Those that begin here are followed at once, so there may be more than the limit already.
+        free = max(MAX_FOLLOWED - (len(open_ids) - len(waiting)), 0)
+        for open_id in waiting[:free]:
+            if open_id in self._followed or not await self._records.acquire(open_id):
                 continue
-            ending = await self._notes.load(one)
-            if one in self._followed:
-                continue  # begun here meanwhile
-            if ending is None or ending.outcome is not None:
-                await self._notes.close(one, of_user=of_user)
-            elif ending.issuer in self._providers:
-                self._follow(ending)
+            termination = await self._records.load(open_id)
+            if open_id in self._followed:
+                continue  # begun here in the meantime
+            if termination is None or termination.outcome is not None:
+                await self._records.close(open_id, of_user=of_user)
+            elif termination.issuer in self._providers:
+                self._follow(termination)
             else:
-                await self._notes.leave(one)  # of an issuer that other processes know
+                await self._records.release(open_id)  # only other processes know its issuer
 
-    # -- a new one -------------------------------------------------------------------------
+    # -- a new termination -----------------------------------------------------------------
 
     async def _new(
         self,
@@ -276,7 +281,7 @@ class Terminations:
         why: str | None,
     ) -> Termination:
         issuer = self._issuers[session.issuer]
-        apps, told = affected_apps(issuer, session)
+        apps, are_notified = affected_apps(issuer, session)
         now = round(self._clock(), 3)
         return Termination(
             issuer=session.issuer,
@@ -284,10 +289,10 @@ class Terminations:
             user=session.user_id,
             provider=provider.kind,
             apps=tuple(apps),
-            awaits_token=provider.sends_logout_tokens and told,
+            awaits_token=provider.sends_logout_tokens and are_notified,
             positions=await self._positions(apps),
             created_at=session.created_at,
-            used_at=_used_at(session, at_most=now + issuer.leeway),
+            used_at=_used_at(session, max_time=now + issuer.leeway),
             began_at=now,
             refresh_tokens=refresh_tokens,
             who=who,
@@ -295,22 +300,22 @@ class Terminations:
         )
 
     async def _positions(self, apps: Sequence[str]) -> dict[str, str]:
-        newest = await asyncio.gather(*(newest_event_id(self._reading, app) for app in apps))
+        newest = await asyncio.gather(*(newest_event_id(self._reader, app) for app in apps))
         return dict(zip(apps, newest, strict=True))
 
 
-def _used_at(session: ProviderSession, *, at_most: float) -> float | None:
-    """`Termination.used_at`, at most ``at_most``: no cutoff is later than that."""
-    told = (session.created_at, session.authenticated_at, session.last_seen_at)
-    newest = max((at for at in told if at is not None), default=None)
-    return None if newest is None else min(newest, at_most)
+def _used_at(session: ProviderSession, *, max_time: float) -> float | None:
+    """`Termination.used_at`. No cutoff is later than ``max_time``, so this is not either."""
+    times = (session.created_at, session.authenticated_at, session.last_seen_at)
+    newest = max((at for at in times if at is not None), default=None)
+    return None if newest is None else min(newest, max_time)
 
 
 def affected_apps(issuer: IssuerSettings, session: ProviderSession) -> tuple[Sequence[str], bool]:
-    """The apps in which the session may be, and whether the provider will tell them.
+    """The apps that may hold the session, and whether the provider will notify them.
 
-    Those of the clients that it was used for, where the provider says which. Where none of them
-    is configured here, all: a list may be behind, and a marker too many harms nobody.
+    The apps of the clients that the provider lists for the session. When none of these is
+    configured here, all apps: the list may lag, and an unnecessary marker does no harm.
     """
     used = {client.app for client in issuer.clients if client.client_id in session.clients}
     every = sorted({client.app for client in issuer.clients})
