@@ -4,7 +4,7 @@ Behind the gate of `app.admin.access`: without an ``admin_token`` or ``admin_oid
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -38,7 +38,7 @@ class AdminApi:
         publisher: Publisher,
         sessions: ProviderSessions,
         *,
-        health: Callable[[], Awaitable[Body]],
+        health: Callable[[], Body],
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:

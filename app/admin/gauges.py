@@ -23,7 +23,7 @@ _ONLY = "primary"
 
 
 class Gauges:
-    """``connections`` comes with the listener, which is opened last."""
+    """``connections`` are those of the public listener; ``ready`` is `Health.ready`."""
 
     def __init__(
         self,
@@ -31,25 +31,26 @@ class Gauges:
         *,
         keys: Mapping[str, ProviderKeys],
         publisher: Publisher,
-        places: FairSemaphore,
+        admission: FairSemaphore,
         parking: Parking,
         readings: Readings,
         unserved: UnservedWatch,
-        tally: Counters,
+        counters: Counters,
+        connections: Connections,
         ready: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._publisher = publisher
-        self._places = places
+        self._admission = admission
         self._parking = parking
         self._readings = readings
         self._unserved = unserved
-        self._tally = tally
+        self._counters = counters
         self._ready = ready
+        self._connections = connections
         self._clock = clock
-        self.connections: Connections | None = None
 
     def read(self) -> Iterator[GaugeValue]:
         """All of them, now."""
@@ -64,11 +65,10 @@ class Gauges:
 
     def _load(self) -> Iterator[GaugeValue]:
         yield metrics.BUILD, (__version__,), 1
-        yield metrics.IN_FLIGHT, (), self._places.in_use
-        yield metrics.IN_FLIGHT_MOST, (), self._places.max_places
-        if self.connections is not None:
-            yield metrics.CONNECTIONS, (), len(self.connections)
-            yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections
+        yield metrics.IN_FLIGHT, (), self._admission.in_use
+        yield metrics.IN_FLIGHT_MOST, (), self._admission.max_places
+        yield metrics.CONNECTIONS, (), len(self._connections)
+        yield metrics.CONNECTIONS_MOST, (), self._connections.limits.connections
 
     def _parked(self) -> Iterator[GaugeValue]:
         for issuer, tokens, size, seconds in self._parking.depths():
@@ -84,7 +84,7 @@ class Gauges:
             yield metrics.JWKS_STALE, (issuer,), keys.issuer.jwks_max_stale
             if state.age is not None:
                 yield metrics.JWKS_AGE, (issuer,), state.age
-            if (difference := self._tally.clocks[issuer].median(now)) is not None:
+            if (difference := self._counters.clocks[issuer].median(now)) is not None:
                 yield metrics.CLOCK, (issuer,), difference
         for issuer, silence in self._readings.silence.items():
             if silence.last is not None:

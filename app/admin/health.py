@@ -1,61 +1,71 @@
-"""The operators' listener: is the process alive, is it ready, and what is wrong.
+"""Whether this receiver is ready to answer logouts, and what is wrong.
 
-Never for providers or users: what it says helps an attacker.
+For the operators' listener only: the answer would help an attacker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from app.admin.probes import Body, Probes
+from app.admin.probes import Body
 from app.backchannel.parking import Parking
 from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
 
 
-class Health(Probes):
-    """`/livez` and `/readyz`. ``keys`` holds each issuer's key cache by its name."""
+class Health:
+    """``keys`` holds each issuer's keys by its name; ``canary`` returns the state of the canary,
+    which is part of the answer and does not affect readiness."""
 
     def __init__(
-        self, keys: Mapping[str, ProviderKeys], publisher: Publisher, parking: Parking
+        self,
+        keys: Mapping[str, ProviderKeys],
+        publisher: Publisher,
+        parking: Parking,
+        *,
+        stopping: Callable[[], bool],
+        canary: Callable[[], Body] | None = None,
     ) -> None:
-        super().__init__()
         self._keys = keys
         self._publisher = publisher
         self._parking = parking
+        self._stopping = stopping
+        self._canary = canary
 
-    async def now(self) -> Body:
-        body = self.body()
-        if self.canary is not None:
-            body["canary"] = self.canary()
-        return body
+    def ready(self) -> bool:
+        """Whether a logout can be answered with 200 here.
+
+        A fetch of every issuer's keys was attempted, with whatever result (one dead issuer must
+        not take the others out of service), and Redis or the journal takes writes. False from the
+        start of a stop, so that load balancers send no new clients.
+        """
+        attempted = all(keys.state().attempted for keys in self._keys.values())
+        looked = self._publisher.watch.looked
+        return attempted and looked and self._publisher.takes_writes and not self._stopping()
 
     def body(self) -> Body:
-        """What `/readyz` says. Ready: a logout can be answered with 200 here.
-
-        Every issuer's keys have been asked for, with whatever result (one dead issuer must
-        not take the others out of service), and Redis or the journal takes writes. Not ready from
-        the moment of a stop on, so that nobody new is sent here.
-        """
-        issuers = {}
+        """The answer of `/readyz`."""
         parked = {name: tokens for name, tokens, _, _ in self._parking.depths()}
-        for name, keys in self._keys.items():
-            state = keys.state()
-            issuers[name] = {
-                "attempted": state.attempted,
-                "keys": state.keys,
-                "skipped_keys": state.skipped,
-                "age_seconds": None if state.age is None else round(state.age, 1),
-                "error": state.last_error,
-                "parked": parked.get(name, 0),
-            }
-        asked = all(issuer["attempted"] for issuer in issuers.values())
-        asked = asked and self._publisher.watch.looked
-        durable = self._publisher.takes_writes
-        stopping = self.stopping()
-        return {
-            "ready": asked and durable and not stopping,
-            "stopping": stopping,
-            "issuers": issuers,
+        body: Body = {
+            "ready": self.ready(),
+            "stopping": self._stopping(),
+            "issuers": {
+                name: _of_keys(keys) | {"parked": parked.get(name, 0)}
+                for name, keys in self._keys.items()
+            },
         } | _of_publisher(self._publisher)
+        if self._canary is not None:
+            body["canary"] = self._canary()
+        return body
+
+
+def _of_keys(keys: ProviderKeys) -> Body:
+    state = keys.state()
+    return {
+        "attempted": state.attempted,
+        "keys": state.keys,
+        "skipped_keys": state.skipped,
+        "age_seconds": None if state.age is None else round(state.age, 1),
+        "error": state.last_error,
+    }
 
 
 def _of_publisher(publisher: Publisher) -> Body:

@@ -1,6 +1,6 @@
 """`/api/issuers`, `/api/apps`: what is configured, and how it is."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -22,7 +22,7 @@ class OverviewRoutes:
         self,
         history: History,
         providers: Mapping[str, SessionProvider],
-        health: Callable[[], Awaitable[Body]],
+        health: Callable[[], Body],
     ) -> None:
         self._history = history
         self._providers = providers
@@ -38,7 +38,7 @@ class OverviewRoutes:
     async def issuers(self, request: Request) -> Response:
         """Every issuer of the settings, with the state of its keys and its session API."""
         params.query(request, [])
-        keys = (await self._health())["issuers"]
+        keys = self._health()["issuers"]
         own = {issuer.issuer: issuer for issuer in self._history.issuers.values()}
         return JSONResponse(
             {"issuers": [self._shown(issuer, keys.get(name)) for name, issuer in own.items()]}

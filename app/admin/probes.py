@@ -1,8 +1,7 @@
-"""`/livez` and `/readyz`, and whether somebody looks at `/readyz` again and again."""
+"""`/livez` and `/readyz`, and whether a load balancer polls `/readyz`."""
 
 import itertools
 import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,24 +11,21 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 Body = dict[str, Any]
-"""What `/readyz` says, as JSON values."""
+"""The answer of `/readyz`, as JSON values."""
 
-# A load balancer asks every second to every half a minute. Who asks more often waits for a start.
+# Load balancers poll every second to every half a minute. Faster polls wait for a start.
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.5, 35.0
 
-# So many times in a row are no accident.
+# So many regular requests are a poll and no coincidence.
 TIMES = 3
 
 
-class Probes(ABC):
-    """The routes."""
+class Probes:
+    """The routes; ``body`` returns the answer of `/readyz`, with its member ``ready``."""
 
-    def __init__(self) -> None:
-        self.stopping: Callable[[], bool] = lambda: False
-        """Whether the service has been told to stop: it still serves, and takes its leave."""
-        self.canary: Callable[[], Body] | None = None
-        """How the canary goes, where there is one. It makes nobody ready, and nobody not."""
-        self._asked: deque[float] = deque(maxlen=TIMES)
+    def __init__(self, body: Callable[[], Body]) -> None:
+        self._body = body
+        self._requested_at: deque[float] = deque(maxlen=TIMES)
 
     @property
     def routes(self) -> list[Route]:
@@ -45,18 +41,14 @@ class Probes(ABC):
 
     async def ready(self, _: Request) -> Response:
         now = time.monotonic()
-        if not self._asked or now - self._asked[-1] >= SHORTEST_PERIOD:
-            self._asked.append(now)
-        body = await self.now()
+        if not self._requested_at or now - self._requested_at[-1] >= SHORTEST_PERIOD:
+            self._requested_at.append(now)
+        body = self._body()
         return JSONResponse(body, status_code=200 if body["ready"] else 503)
 
-    @abstractmethod
-    async def now(self) -> Body:
-        """What `/readyz` says, and the canary."""
-
     def watched(self) -> bool:
-        """Whether somebody asks `/readyz` regularly, and so needs a while to see that it says no:
-        a load balancer that nobody tells of a stop goes on sending until then."""
-        times = [*self._asked, time.monotonic()]
+        """Whether `/readyz` is polled. A load balancer that learns of a stop only in this way goes
+        on sending requests until its next polls."""
+        times = [*self._requested_at, time.monotonic()]
         pauses = [after - before for before, after in itertools.pairwise(times)]
         return len(pauses) == TIMES and max(pauses) <= LONGEST_PERIOD

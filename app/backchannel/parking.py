@@ -143,8 +143,8 @@ class Parking:
     def _turn_away(self, row: _Row, outcome: str, now: float) -> None:
         """Count it, and log it once a minute: a flood would fill the log."""
         row.turned_away[outcome] += 1
-        if self._reporter.tally is not None:
-            self._reporter.tally.parked_turned_away(row.issuer.issuer)
+        if self._reporter.counters is not None:
+            self._reporter.counters.parked_turned_away(row.issuer.issuer)
         if abs(now - row.logged_at.get(outcome, float("-inf"))) >= LOG_SECONDS:
             log.error(
                 "parking",

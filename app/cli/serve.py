@@ -21,7 +21,6 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     set_up_log(settings)
-    LINES.start()
     try:
         uvloop.run(serve(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:

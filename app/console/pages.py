@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -96,7 +96,7 @@ class Pages:
         records: AuditLog,
         rendering: Rendering,
         *,
-        health: Callable[[], Awaitable[Body]],
+        health: Callable[[], Body],
         stopping: Callable[[], bool],
         unserved: Callable[[], Unserved],
     ) -> None:
@@ -283,7 +283,7 @@ class Pages:
 
     async def issuers(self, request: Request) -> Response:
         query(request)
-        keys = (await self._health())["issuers"]
+        keys = self._health()["issuers"]
         known = presets()
         shown = []
         for issuer in self._settings.issuers:
@@ -325,7 +325,7 @@ class Pages:
             audit = await self._history.audit(most=MOST_ACTS + 1, before=before_of(found))
         except Unreadable:
             audit = None
-        state, now = await self._health(), self._records.clock()
+        state, now = self._health(), self._records.clock()
         rows = list(service_rows(state, now))
         for one in await self._history.overviews():
             rows += app_rows(one, now)

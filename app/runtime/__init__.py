@@ -1,9 +1,12 @@
 """The composition root: builds the components, connects them and stops them in order.
 
-serve               the service: Redis, components, listeners
-components          everything between the listeners and Redis
-admin               the operators' API and console
-account             the users' listener
-optional_listeners  the listeners that are off by default
-import_diet         keeps libraries from importing what is never used
+    serve               the service: listeners, components, stop
+    components          everything between the public listener and Redis
+    operations          health and metrics for operators
+    optional_listeners  the operators' API and console, and the users' listener, where enabled
+    admin               the API and the console
+    account             the users' listener
+    import_diet         keeps libraries from importing what is never used
+
+Components get their dependencies in their constructors; nothing is set on them later.
 """

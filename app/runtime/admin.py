@@ -1,52 +1,39 @@
 """Builds and runs the operators' API and console."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
 
 from starlette.types import ASGIApp
 
-from app.admin.probes import Body
+from app.admin.access import new_token
+from app.admin.api import AdminApi
+from app.admin.health import Health
 from app.config.model import Settings
 from app.config.types import GENERATE
-from app.publish.publisher import Publisher
-from app.store.unserved import Unserved
-
-if TYPE_CHECKING:
-    from app.web.provider_sessions import ProviderSessions
-
-Wrap = Callable[[ASGIApp], ASGIApp]
-"""Puts something before an application of the operators' listener."""
+from app.console.console import running_console, with_console
+from app.runtime.components import Components
+from app.web.provider_sessions import ProviderSessions
 
 
 @contextlib.asynccontextmanager
-async def running_api(
+async def running_admin(
+    operations: ASGIApp,
     settings: Settings,
-    publisher: Publisher,
-    sessions: "ProviderSessions",
+    components: Components,
+    sessions: ProviderSessions,
+    health: Health,
     *,
-    health: Callable[[], Awaitable[Body]],
     stopping: Callable[[], bool],
     announce: Callable[[str], None],
-    unserved: Callable[[], Unserved],
-) -> AsyncIterator[Wrap]:
-    """Puts `/api` and `/console` before what the listener serves; nothing, where there is neither
-    an ``admin_token`` nor ``admin_oidc``.
-
-    A token that is made is announced, once.
-    """
-    if not settings.has_console:
-        yield lambda app: app
-        return
-    # Much is needed for it, such as the console's templates: imported only where it is on.
-    from app.admin.access import new_token  # noqa: PLC0415
-    from app.admin.api import AdminApi  # noqa: PLC0415
-    from app.console.console import running_console, with_console  # noqa: PLC0415
-
+) -> AsyncIterator[ASGIApp]:
+    """``operations`` with `/api` and `/console` in front. Announces a generated token once."""
     token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
     if token == GENERATE:
         token = new_token()
         announce(f"admin token for this run: {token}")
-    api = AdminApi(settings, token, publisher, sessions, health=health, stopping=stopping)
-    async with running_console(settings, api, publisher.reads.client, unserved) as console:
-        yield lambda app: with_console(app, console)
+    publisher = components.publisher
+    api = AdminApi(settings, token, publisher, sessions, health=health.body, stopping=stopping)
+    async with running_console(
+        settings, api, publisher.reads.client, lambda: components.unserved.found
+    ) as console:
+        yield with_console(operations, console)

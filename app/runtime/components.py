@@ -1,4 +1,4 @@
-"""Builds and runs everything between the listeners and Redis."""
+"""Builds and runs what handles logout tokens: everything between the public listener and Redis."""
 
 import contextlib
 import time
@@ -11,9 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.admin.gauges import Gauges
-from app.admin.health import Health
-from app.admin.metrics import Metrics
 from app.backchannel.admission import FairSemaphore
 from app.backchannel.batch import BatchProcessor
 from app.backchannel.decryption_queue import DecryptionQueue
@@ -31,9 +28,7 @@ from app.server.sockets import StartFault
 from app.store.topology import MAX_OTHER_CONNECTIONS, connect
 from app.store.unserved import UnservedApps, UnservedWatch, apps_of_settings
 from app.telemetry.counters import Counters
-from app.telemetry.output import LINES
 from app.telemetry.readings import Readings
-from app.telemetry.registry import Registry
 from app.telemetry.reporting import Reporting
 from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client
@@ -42,40 +37,40 @@ from app.tokens.provider_keys import ProviderKeys
 
 
 @contextlib.asynccontextmanager
-async def running_parts(
-    settings: Settings, redis_url: str, registry: Registry
+async def running_components(
+    settings: Settings, redis_url: str, counters: Counters
 ) -> AsyncIterator["Components"]:
-    """What one process serves with, running; it counts in ``registry``. Raises `StartFault`."""
+    """Build the components and run their background tasks. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             traces = stack.enter_context(tracing(settings))
         except TracesFault as fault:
             raise StartFault(str(fault)) from None
         client = await stack.enter_async_context(new_client())
-        tally = Counters(settings, registry)
-        LINES.on_dropped = tally.log_unread
-        publisher = await stack.enter_async_context(running_publisher(settings, redis_url, tally))
-        # Ends before the publisher, which closes the way to Redis.
-        telling = Reporting(settings, publisher.reads.client, tally)
-        await stack.enter_async_context(telling.running())
-        parts = Components(settings, publisher, client, registry, tally, telling, traces)
-        await stack.enter_async_context(parts.running())
-        yield parts
+        publisher = await stack.enter_async_context(
+            running_publisher(settings, redis_url, counters)
+        )
+        # Entered after the publisher, so it ends before the connections to Redis are closed.
+        reporting = Reporting(settings, publisher.reads.client, counters)
+        await stack.enter_async_context(reporting.running())
+        components = Components(settings, publisher, client, counters, reporting, traces)
+        await stack.enter_async_context(components.running())
+        yield components
 
 
 @contextlib.asynccontextmanager
 async def running_publisher(
-    settings: Settings, redis_url: str, tally: Counters
+    settings: Settings, redis_url: str, counters: Counters
 ) -> AsyncIterator[Publisher]:
-    """The way to Redis, running; ``tally`` counts what it writes. Raises `StartFault`."""
+    """Connect to Redis and open the journal; ``counters`` count the writes. Raises `StartFault`."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             publisher = Publisher(
                 settings,
                 connect(redis_url),
                 reads=connect(redis_url, max_connections=MAX_OTHER_CONNECTIONS),
-                on_written=tally.written,
-                on_lost=tally.recovered,
+                on_written=counters.written,
+                on_lost=counters.recovered,
             )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
@@ -86,24 +81,24 @@ async def running_publisher(
 
 
 class Components:
-    """Everything between the listeners and Redis."""
+    """The components of the token path. `public_app` and `fast_route` serve the public listener;
+    ``fast_route`` is None while requests are traced, because a span lasts as long as its task."""
 
     def __init__(
         self,
         settings: Settings,
         publisher: Publisher,
         client: httpx.AsyncClient,
-        registry: Registry,
-        tally: Counters,
-        telling: Reporting,
+        counters: Counters,
+        reporting: Reporting,
         traces: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.tally = tally
+        self.publisher = publisher
         self.keys = {
             issuer.issuer: FixedKeys(issuer, issuer.key_set)
             if isinstance(issuer, CanaryIssuer)
-            else ProviderKeys(issuer, client, clock=clock, on_fetched=tally.keys_fetched)
+            else ProviderKeys(issuer, client, clock=clock, on_fetched=counters.keys_fetched)
             for issuer in settings.signing_issuers
         }
         providers = {
@@ -116,50 +111,44 @@ class Components:
             publisher.writer,
             max_tokens=settings.parking_max_tokens,
             max_bytes=settings.parking_max_bytes,
-            reporter=telling.teller,
+            reporter=reporting.reporter,
             clock=clock,
         )
-        places = FairSemaphore(settings.max_in_flight)
+        self.admission = FairSemaphore(settings.max_in_flight)
         self.waiting = WaitingRequests(
             publisher.writer,
-            places=places,
+            places=self.admission,
             park=self.parking.park,
             decryption=DecryptionQueue.of(
-                {name: provider.issuer for name, provider in providers.items()}, places
+                {name: provider.issuer for name, provider in providers.items()}, self.admission
             ),
         )
         endpoint = LogoutEndpoint(
             providers,
             self.waiting,
-            reporter=telling.teller,
+            reporter=reporting.reporter,
             tracing=traces,
             trusts_request_id=settings.trust_request_id,
             clock=clock,
         )
         self.public_app = new_app([Route(LOGOUT_PATH, endpoint.answer, methods=["POST"])])
-        batch = BatchProcessor(
-            providers, publisher.writer, places=places, waiting=self.waiting,
-            reporter=telling.teller, clock=clock,
-        )  # fmt: skip
-        fast_route = FastRoute(LOGOUT_PATH.encode(), batch.submit, settings.trust_request_id)
-        # A span lasts for as long as a task: traced requests have one.
-        self.hot = fast_route if traces is None else None
-        self.publisher = publisher
-        self.health = Health(self.keys, publisher, self.parking)
-        self.readings = Readings(settings, publisher.reads, tally, clock=clock)
+        self.fast_route: FastRoute | None = None
+        if traces is None:
+            batch = BatchProcessor(
+                providers, publisher.writer, places=self.admission, waiting=self.waiting,
+                reporter=reporting.reporter, clock=clock,
+            )  # fmt: skip
+            self.fast_route = FastRoute(
+                LOGOUT_PATH.encode(), batch.submit, settings.trust_request_id
+            )
+        self.readings = Readings(settings, publisher.reads, counters, clock=clock)
         self.unserved = UnservedWatch(
             UnservedApps(publisher.reads, apps_of_settings(settings)), self.readings.apps
         )
-        self.gauges = Gauges(
-            settings, keys=self.keys, publisher=publisher, places=places, parking=self.parking,
-            readings=self.readings, unserved=self.unserved, tally=tally,
-            ready=lambda: self.health.body()["ready"], clock=clock,
-        )  # fmt: skip
-        self.admin_app = new_app([*self.health.routes, Metrics(registry, self.gauges.read).route])
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The background tasks: each issuer's keys, what waits for them, what Redis knows."""
+        """Run the background tasks: key refresh, parked tokens, readings from Redis."""
         try:
             async with (
                 background(
@@ -179,14 +168,14 @@ class Components:
 
 
 def new_app(routes: list[Route]) -> Starlette:
+    """An application whose 404 and 405 are JSON, like its other answers."""
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
-    # Providers count a redirect as a failure; a path with a slash too many is simply wrong.
+    # Providers count a redirect as a failure, so an extra slash is a 404.
     app.router.redirect_slashes = False
     return app
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    """404 and 405 of the router, in the form of the other answers."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
     return JSONResponse(

@@ -1,62 +1,60 @@
-"""The operators' API and console, and the users' listener, where the settings have them.
+"""Runs what is off by default: the operators' API and console, and the users' listener.
 
-Both end sessions at the providers, and share the component that follows each termination.
+Both end sessions at the providers, and share what follows each termination. Their packages load
+templates, sign-in code and a database of user agents, so they are imported here, where they are
+needed, and not at the start of every receiver.
 """
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from app.admin.probes import Body
+from starlette.types import ASGIApp
+
+from app.admin.health import Health
 from app.config.model import Settings
-from app.publish.publisher import Publisher
-from app.runtime.admin import Wrap, running_api
+from app.runtime.components import Components
 from app.server.listeners import Server, account_server
-from app.store.unserved import Unserved
 from app.telemetry.registry import Registry
 
 
 @contextlib.asynccontextmanager
-async def running_apis(
+async def running_optional_listeners(
+    operations: ASGIApp,
+    account_sockets: Sequence[socket.socket],
     settings: Settings,
-    publisher: Publisher,
-    users: Sequence[socket.socket],
-    *,
+    components: Components,
+    health: Health,
     registry: Registry,
-    health: Callable[[], Awaitable[Body]],
+    *,
     stopping: Callable[[], bool],
     announce: Callable[[str], None],
-    unserved: Callable[[], Unserved],
-) -> AsyncIterator[tuple[Wrap, list[Server]]]:
-    """What goes before the operators' application, and a server for each of ``users``, the sockets
-    of their listener. ``unserved`` is
-    what was found of apps that nobody serves."""
-    if not settings.has_console and not users:
-        yield (lambda app: app), []
+) -> AsyncIterator[tuple[ASGIApp, list[Server]]]:
+    """The operators' application, which is ``operations`` where nothing is added, and a server for
+    each account socket. ``settings`` are without the canary's issuer."""
+    if not settings.has_console and not account_sockets:
+        yield operations, []
         return
-    # Only where it is on, for it brings much along.
     from app.web.provider_sessions import running_sessions  # noqa: PLC0415
 
+    publisher = components.publisher
     async with contextlib.AsyncExitStack() as stack:
         sessions = await stack.enter_async_context(running_sessions(settings, publisher, registry))
-        with_api = await stack.enter_async_context(
-            running_api(
-                settings,
-                publisher,
-                sessions,
-                health=health,
-                stopping=stopping,
-                announce=announce,
-                unserved=unserved,
-            )
-        )
+        if settings.has_console:
+            from app.runtime.admin import running_admin  # noqa: PLC0415
+
+            operations = await stack.enter_async_context(
+                running_admin(
+                    operations, settings, components, sessions, health,
+                    stopping=stopping, announce=announce,
+                )
+            )  # fmt: skip
         servers = []
-        for listener in users:
-            # What knows user agents takes its time to load: only where the listener is on.
+        for listener in account_sockets:
             from app.runtime.account import running_account  # noqa: PLC0415
 
             app = await stack.enter_async_context(
                 running_account(settings, publisher, sessions, stopping=stopping)
             )
             servers.append(account_server(settings, listener, app))
-        yield with_api, servers
+        yield operations, servers

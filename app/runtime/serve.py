@@ -1,21 +1,25 @@
-"""The composition root: builds the parts, opens the listeners, stops in order."""
+"""The service: opens the listeners, builds the components, serves, and stops in order."""
 
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
-from app.admin.hosts import KnownHosts
+from app.admin.health import Health
+from app.admin.probes import Probes
 from app.background import background
 from app.canary.issuer import Signer, with_canary
 from app.config.model import Settings
 from app.devtools.embedded_redis import EmbeddedServer
 from app.log import new_log
-from app.runtime.components import running_parts
-from app.runtime.optional_listeners import running_apis
+from app.runtime.components import running_components
+from app.runtime.operations import operations_app
+from app.runtime.optional_listeners import running_optional_listeners
 from app.server.listeners import admin_server, public_server, serve_all, stop_on_signal
 from app.server.paths import LOGOUT_PATH
 from app.server.sockets import bound, bound_for_users, reached_at, tell_addresses
+from app.telemetry.counters import Counters
+from app.telemetry.output import LINES
 from app.telemetry.registry import Registry
 
 if TYPE_CHECKING:
@@ -24,53 +28,52 @@ if TYPE_CHECKING:
 log = new_log(__name__)
 
 
-async def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `StartFault` when it can not begin."""
+async def serve(own_settings: Settings, announce: Callable[[str], None] = print) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `StartFault` when it cannot start."""
+    settings, signer = with_canary(own_settings)
+    counters = Counters(settings)
+    LINES.start(counters.log_unread)
     async with contextlib.AsyncExitStack() as stack:
-        # What is entered later is left earlier: listeners first, then Redis, then its server.
+        # Entered later means left earlier: the listeners, then Redis, then the embedded server.
         stop = stack.enter_context(stop_on_signal())
         public = stack.enter_context(bound(settings.listen, "listen"))
         admin = stack.enter_context(bound(settings.admin_listen, "admin_listen"))
         account = stack.enter_context(bound_for_users(settings))
         redis_url = await stack.enter_async_context(running_redis(settings, announce))
-        own = settings
-        settings, signer = with_canary(settings)
-        registry = Registry(settings)
-        parts = await stack.enter_async_context(running_parts(settings, redis_url, registry))
-        for listener in (public, admin, *account):
-            listener.listen()  # who comes from here on waits in line, and is not turned away
-        parts.health.stopping = stop.is_set
-        with_api, users = await stack.enter_async_context(
-            running_apis(
-                own,
-                parts.publisher,
-                account,
-                registry=registry,
-                health=parts.health.now,
-                stopping=stop.is_set,
-                announce=announce,
-                unserved=lambda: parts.unserved.found,
-            )
+        components = await stack.enter_async_context(
+            running_components(settings, redis_url, counters)
         )
-        # Last of what is told, behind a token that was made: who waits for it has read everything.
-        tell_addresses(public, admin, announce, account, console=own.has_console)
-        operators = KnownHosts(parts.admin_app, settings.admin_hosts)
-        servers = [
-            public_server(settings, public, parts.public_app, parts.hot, parts.tally.made_room),
-            admin_server(settings, admin, with_api(operators)),
-            *users,
-        ]
-        parts.gauges.connections = servers[0].connections
-        canary = new_canary(settings, signer, redis_url, public, registry)
-        parts.health.canary = canary.state if canary else None
+        for listener in (public, admin, *account):
+            listener.listen()  # from here on connections wait in the queue and are not refused
+        server = public_server(
+            settings, public, components.public_app, components.fast_route, counters.made_room
+        )
+        canary = new_canary(settings, signer, redis_url, public, counters.registry)
+        health = Health(
+            components.keys, components.publisher, components.parking,
+            stopping=stop.is_set, canary=canary.state if canary else None,
+        )  # fmt: skip
+        probes = Probes(health.body)
+        operations = operations_app(
+            settings, components, counters, health, probes, server.connections
+        )
+        operations, account_servers = await stack.enter_async_context(
+            running_optional_listeners(
+                operations, account, own_settings, components, health, counters.registry,
+                stopping=stop.is_set, announce=announce,
+            )
+        )  # fmt: skip
+        # Printed last, after any generated token, so scripts can wait for these lines.
+        tell_addresses(public, admin, announce, account, console=settings.has_console)
+        servers = [server, admin_server(settings, admin, operations), *account_servers]
         async with background([canary.keep_trying] if canary else []):
-            await serve_all(servers, stop, drain=settings.drain, watched=parts.health.watched)
+            await serve_all(servers, stop, drain=settings.drain, watched=probes.watched)
     log.info("service", outcome="stopped")
 
 
 @contextlib.asynccontextmanager
 async def running_redis(settings: Settings, announce: Callable[[str], None]) -> AsyncIterator[str]:
-    """The URL of Redis, with the embedded server running where the settings say so."""
+    """The URL of Redis; runs the embedded server where the settings name it."""
     if not settings.embedded:
         yield settings.redis_url.get_secret_value()
         return
@@ -87,10 +90,11 @@ def new_canary(
     public: socket.socket,
     registry: Registry,
 ) -> "Canary | None":
-    """The canary, for where there is to be one; its tries are counted in ``registry``."""
+    """The canary, where the settings have one; ``registry`` counts its tries."""
     if settings.canary is None or signer is None:
         return None
-    from app.canary.canary import Canary  # noqa: PLC0415  only where it is on
+    # It loads an HTTP client and a listener.
+    from app.canary.canary import Canary  # noqa: PLC0415
     from app.canary.counting import counted_in  # noqa: PLC0415
 
     return Canary(

@@ -1,4 +1,4 @@
-"""What happened to one token: in one line of the log, in numbers (`tally`), and where it was
+"""What happened to one token: in one line of the log, in numbers (`counters`), and where it was
 refused, for operators to look up (`refusals`)."""
 
 import json
@@ -45,10 +45,10 @@ class Reporter:
         hashed: KeyedHash | None = None,
         subjects: bool = False,
         refusals: Refusals | None = None,
-        tally: Counters | None = None,
+        counters: Counters | None = None,
         line_limit: LineLimit | None = None,
     ) -> None:
-        self.tally = tally
+        self.counters = counters
         self.hashed = hashed
         self.subjects = subjects
         """Tell users and sessions themselves."""
@@ -86,8 +86,8 @@ class AttemptRecord:
 
     __slots__ = (
         "_began",
+        "_reporter",
         "_request_id",
-        "_teller",
         "_verified",
         "issuer",
         "jwt",
@@ -99,9 +99,9 @@ class AttemptRecord:
         "trace_id",
     )
 
-    def __init__(self, teller: Reporter, began: float, request_id: str | None = None) -> None:
+    def __init__(self, reporter: Reporter, began: float, request_id: str | None = None) -> None:
         """``began`` is by ``time.perf_counter``."""
-        self._teller = teller
+        self._reporter = reporter
         self._began = began
         self._request_id = request_id
         self._verified: float | None = None
@@ -133,8 +133,8 @@ class AttemptRecord:
 
     def signed(self, iat: object, arrived_at: float) -> None:
         """The signature is good; ``iat`` is the token's, ``arrived_at`` epoch seconds."""
-        if self._teller.tally is not None and self.issuer is not None:
-            self._teller.tally.signed(self.issuer, iat, arrived_at)
+        if self._reporter.counters is not None and self.issuer is not None:
+            self._reporter.counters.signed(self.issuer, iat, arrived_at)
 
     def judged(self) -> None:
         """All is proven; what follows is the write."""
@@ -152,9 +152,9 @@ class AttemptRecord:
             self._note(outage)
 
     def _note(self, reason: Reason | Outage) -> None:
-        if self._teller.refusals is not None:
+        if self._reporter.refusals is not None:
             refusal = Refusal(time.time(), reason, self.request_id, self.issuer, self.jwt)
-            self._teller.refusals.add(refusal, self._teller.hashed)
+            self._reporter.refusals.add(refusal, self._reporter.hashed)
 
     def tell(self, outcome: str, reason: str | None = None) -> None:
         """Tell what has become of it; once."""
@@ -162,40 +162,40 @@ class AttemptRecord:
         level = logging.INFO if outcome in _GOOD else logging.WARNING
         seconds = time.perf_counter() - self._began
         ms = seconds * 1000
-        if self._teller.tally is not None:
-            self._count(self._teller.tally, outcome, reason, seconds)
+        if self._reporter.counters is not None:
+            self._count(self._reporter.counters, outcome, reason, seconds)
         if level != logging.INFO and not self._may_be_logged(outcome, reason):
             return
         line = json_line()
         if line is None:
             log.log(level, EVENT, **self._fields(outcome, reason, ms))
-        elif self.token is not None and reason is None and not self._teller.subjects:
+        elif self.token is not None and reason is None and not self._reporter.subjects:
             self._tell_shortly(self.token, line, level, outcome, ms)
         else:
             members = self._fields(outcome, reason, ms).items()
             line.tell(level, LOGGER, EVENT, "".join([_member(*one) for one in members]))
 
     def _may_be_logged(self, outcome: str, reason: str | None) -> bool:
-        limit = self._teller.line_limit
+        limit = self._reporter.line_limit
         if limit is None or (self.token is not None and outcome != "refused"):
             return True
         verified = self.token is not None or reason in PROVEN
         return limit.takes(outcome, reason, self.issuer, verified=verified)
 
-    def _count(self, tally: Counters, outcome: str, reason: str | None, seconds: float) -> None:
+    def _count(self, counters: Counters, outcome: str, reason: str | None, seconds: float) -> None:
         if self.parked is None:
-            tally.token(
+            counters.token(
                 self.issuer, self.client_ids, outcome, reason,
                 seconds=seconds, verified=self._verified,
             )  # fmt: skip
         elif self.issuer is not None:  # it was answered, and counted, when it came
-            tally.parked_settled(self.issuer, outcome)
+            counters.parked_settled(self.issuer, outcome)
 
     def _tell_shortly(
         self, token: LogoutToken, line: JsonLine, level: int, outcome: str, ms: float
     ) -> None:
         """What nearly all lines say, spelled without a dict: see `_fields`."""
-        who, hashed = "", self._teller.hashed
+        who, hashed = "", self._reporter.hashed
         if hashed is not None:
             if token.sid is not None:
                 who = f',"sid_hash":"{hashed(token.sid)}"'
@@ -245,9 +245,9 @@ class AttemptRecord:
         else:
             return {}
         found = {name: claims[name] for name in ("sid", "sub") if isinstance(claims.get(name), str)}
-        if self._teller.subjects:
+        if self._reporter.subjects:
             return {name: value[:_LONGEST_SUBJECT] for name, value in found.items()}
-        if (hashed := self._teller.hashed) is None:
+        if (hashed := self._reporter.hashed) is None:
             return {}
         return {f"{name}_hash": hashed(value) for name, value in found.items()}
 

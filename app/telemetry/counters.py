@@ -64,11 +64,10 @@ class ClockDifference:
 
 
 class Counters:
-    """One process's counters. ``clock`` is epoch seconds."""
+    """Counts into `registry`. ``clock`` is epoch seconds."""
 
-    def __init__(
-        self, settings: Settings, registry: Registry, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self.registry = registry = Registry(settings)
         self._clock = clock
         self._tokens = registry.counters(TOKENS)
         self._verify = registry.histogram(STAGES, "verify").observe

@@ -32,11 +32,15 @@ _Kind = tuple[str, str | None, str | None]
 
 
 class LineLimit:
-    """Decides for each line of a refused token whether it is logged."""
+    """Decides for each line of a refused token whether it is logged; ``on_left_out`` counts those
+    that are not."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.on_left_out: Callable[[int], None] = lambda _: None
-        """Counts lines that are not logged."""
+    def __init__(
+        self,
+        on_left_out: Callable[[int], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_left_out = on_left_out
         self._fair = {
             name: FairQuota(MAX_LINES * share, WINDOW_SECONDS, monotonic)
             for name, share in SHARES.items()
@@ -50,7 +54,7 @@ class LineLimit:
         if self._fair[share_of(issuer, verified=verified)].takes((reason, issuer)):
             return True
         self._left_out[outcome, reason, issuer] += 1
-        self.on_left_out(1)
+        self._on_left_out(1)
         return False
 
     def tell(self) -> None:

@@ -46,8 +46,7 @@ class Lines:
         self._idle = True
         """Nothing is queued, and nothing is being written."""
         self._thread: threading.Thread | None = None
-        self.on_dropped: Callable[[int], None] = lambda _: None
-        """Counts dropped lines; called with the lock held, from any thread."""
+        self._on_dropped: Callable[[int], None] = lambda _: None
 
     def write(self, line: str) -> None:
         """Write a line, without its newline. Never fails; in the service, never waits."""
@@ -73,12 +72,14 @@ class Lines:
 
     def _drop(self, count: int) -> None:
         self._dropped += count
-        self.on_dropped(count)
+        self._on_dropped(count)
 
-    def start(self) -> None:
-        """Begin to write by the thread; once for a process."""
+    def start(self, on_dropped: Callable[[int], None] = lambda _: None) -> None:
+        """Start the thread, once per process. ``on_dropped`` counts dropped lines; it is called
+        with the lock held, from any thread."""
         if self._thread is not None:
             return
+        self._on_dropped = on_dropped
         try:
             fd = sys.stderr.fileno() if sys.stderr is not None else None
         except (OSError, ValueError):  # it is closed, or no file

@@ -85,12 +85,12 @@ class Readings:
         self,
         settings: Settings,
         link: RedisTopology,
-        tally: Counters,
+        counters: Counters,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._link = link
-        self._tally = tally
+        self._counters = counters
         self._clock = clock
         self.apps = {one.app: AppReading() for issuer in settings.issuers for one in issuer.clients}
         self.silence = {issuer.issuer: QuietPeriods() for issuer in settings.issuers}
@@ -251,7 +251,7 @@ class Readings:
         async for page in _pages(server, keys_of(app).receipts, first, last, _RECEIPTS):
             for _, fields in page:
                 if (receipt := Receipt.from_fields(fields)) is not None:
-                    self._tally.receipt(app, receipt)
+                    self._counters.receipt(app, receipt)
 
     async def _take_groups(self, server: Redis, app: str, groups: Any) -> None:
         reading = self.apps[app]

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from app.background import background
 from app.config.model import Settings
@@ -27,25 +26,21 @@ _TRY_SECONDS = 1.0
 
 
 class Reporting:
-    """`teller` is for stories, `refusals` counts what became of them."""
+    """`reporter` is for stories, `refusals` counts what became of them."""
 
-    def __init__(
-        self, settings: Settings, client: AsyncClient, tally: Counters | None = None
-    ) -> None:
-        counted: dict[str, Any] = (
-            {"on_kept": tally.refusals_kept, "on_left_out": tally.refusals_left_out}
-            if tally is not None
-            else {}
+    def __init__(self, settings: Settings, client: AsyncClient, counters: Counters) -> None:
+        self.refusals = Refusals(
+            settings,
+            client,
+            on_kept=counters.refusals_kept,
+            on_left_out=counters.refusals_left_out,
         )
-        self.refusals = Refusals(settings, client, **counted)
-        self.line_limit = LineLimit()
-        if tally is not None:
-            self.line_limit.on_left_out = tally.log_limited
-        self.teller = Reporter(
+        self.line_limit = LineLimit(counters.log_limited)
+        self.reporter = Reporter(
             hashed=configured(settings),
             subjects=settings.log_subjects,
             refusals=self.refusals,
-            tally=tally,
+            counters=counters,
             line_limit=self.line_limit,
         )
         self._client = client
@@ -54,7 +49,7 @@ class Reporting:
     async def running(self) -> AsyncIterator[None]:
         """Write refusals, tell of repetitions, and agree with the others on the hashes' key."""
         work = [self.refusals.keep_writing, repetitions.keep_telling, self.line_limit.keep_telling]
-        if self.teller.hashed is None:
+        if self.reporter.hashed is None:
             work.append(self._keep_key)
         async with background(work):
             yield
@@ -72,5 +67,5 @@ class Reporting:
                 await asyncio.sleep(_TRY_SECONDS if soon else _LOOK_SECONDS)
                 continue
             if key != own:
-                own, self.teller.hashed = key, KeyedHash(key)
+                own, self.reporter.hashed = key, KeyedHash(key)
             await asyncio.sleep(_LOOK_SECONDS)

@@ -9,15 +9,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.admin import probes
-from app.admin.probes import Body, Probes
+from app.admin.probes import Probes
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
-
-
-class Ready(Probes):
-    async def now(self) -> Body:
-        return {"ready": True}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +34,7 @@ class Ready(Probes):
 def test_who_asks_regularly_is_a_load_balancer(
     monkeypatch: pytest.MonkeyPatch, asked: list[float], stopped: float, watched: bool
 ) -> None:
-    ready = Ready()
+    ready = Probes(lambda: {"ready": True})
     now = 0.0
     monkeypatch.setattr(probes.time, "monotonic", lambda: now)
     client = TestClient(Starlette(routes=ready.routes))

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from app.backchannel.batch import MAX_BATCH
 from app.backchannel.waiting import WaitingRequests
 from app.config.load import load
-from app.runtime.components import Components, running_parts
+from app.runtime.components import Components, running_components
 from app.store.store import Result, Store
 from app.telemetry.attempt_log import AttemptRecord
-from app.telemetry.registry import Registry
+from app.telemetry.counters import Counters
 from app.tokens import logout_token
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import SignedClaims
@@ -36,7 +36,7 @@ async def running(provider: Provider, redis: RedisServer, path: Path) -> AsyncIt
     file = path / "settings.toml"
     file.write_text(config(redis.url, f'issuer = "{provider.issuer}"', top="max_in_flight = 2000"))
     settings = load(file, {})
-    async with running_parts(settings, redis.url, Registry(settings)) as parts:
+    async with running_components(settings, redis.url, Counters(settings)) as parts:
         await until(parts.keys[provider.issuer].current, "the keys are there")
         yield parts
 
@@ -46,10 +46,10 @@ async def answered(parts: Components, tokens: list[str]) -> list[tuple[int, str]
     loop = asyncio.get_running_loop()
     given: list[asyncio.Future[Response]] = [loop.create_future() for _ in tokens]
 
-    assert parts.hot is not None
+    assert parts.fast_route is not None
     for token, future in zip(tokens, given, strict=True):
         body = f"logout_token={token}".encode()
-        parts.hot.submit("application/x-www-form-urlencoded", body, future.set_result, None)
+        parts.fast_route.submit("application/x-www-form-urlencoded", body, future.set_result, None)
     async with asyncio.timeout(60):
         responses = await asyncio.gather(*given)
     return [(one.status_code, _error(bytes(one.body))) for one in responses]

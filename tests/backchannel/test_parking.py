@@ -22,7 +22,6 @@ from app.publish.writer import Written
 from app.revocation import Revocation
 from app.telemetry.attempt_log import AttemptRecord, Reporter
 from app.telemetry.counters import Counters
-from app.telemetry.registry import Registry
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import AppKeys
@@ -65,7 +64,7 @@ class Yard:
         self.parking = Parking(
             self.providers.values(),
             self.writer,  # type: ignore[arg-type]
-            reporter=Reporter(tally=Counters(settings, Registry(settings))),
+            reporter=Reporter(counters=Counters(settings)),
             clock=lambda: time.time() + self.ahead,
             **{"max_tokens": 5000, "max_bytes": 4 << 20} | bounds,
         )

@@ -62,8 +62,8 @@ def token(**changes: Any) -> LogoutToken:
     )  # fmt: skip
 
 
-def accepted(teller: Reporter, judged: LogoutToken) -> AttemptRecord:
-    story = AttemptRecord(teller, time.perf_counter(), "id-1")
+def accepted(reporter: Reporter, judged: LogoutToken) -> AttemptRecord:
+    story = AttemptRecord(reporter, time.perf_counter(), "id-1")
     story.issuer = ISSUER.issuer
     story.token = judged
     story.revocations = revocations_for(judged, received_at=1.0)
@@ -90,11 +90,11 @@ TELLERS = [
 ]
 
 
-@pytest.mark.parametrize(("teller", "who"), TELLERS)
+@pytest.mark.parametrize(("reporter", "who"), TELLERS)
 def test_the_short_way_says_what_the_long_way_says(
-    teller: dict[str, Any], who: dict[str, str], lines: Lines, monkeypatch: pytest.MonkeyPatch
+    reporter: dict[str, Any], who: dict[str, str], lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = accepted(Reporter(**teller), token())
+    story = accepted(Reporter(**reporter), token())
     line = both_ways(story, lines, monkeypatch, Written.ACCEPTED)
     assert json.loads(line) == {
         "timestamp": 0, "ms": 0, "level": "info", "logger": "app.backchannel",

@@ -53,7 +53,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def limit(clock: Clock) -> LineLimit:
-    return LineLimit(clock)
+    return LineLimit(monotonic=clock)
 
 
 def tell(
@@ -93,9 +93,9 @@ def test_logouts_and_signed_tokens_that_could_not_be_taken_have_no_limit(
     assert len(kept.events) == 4 * MAX_LINES
 
 
-def test_what_is_left_out_is_counted_by_kind_and_told(limit: LineLimit, kept: Kept) -> None:
-    counted = []
-    limit.on_left_out = counted.append
+def test_what_is_left_out_is_counted_by_kind_and_told(kept: Kept, clock: Clock) -> None:
+    counted: list[int] = []
+    limit = LineLimit(counted.append, clock)
     for _ in range(1000):
         tell(limit, "refused", Reason.ISS_UNKNOWN)
     logged = len(kept.events)
@@ -119,7 +119,7 @@ def test_after_the_window_lines_are_logged_again(
 
 
 def test_one_kind_has_a_small_share_of_the_limit(kept: Kept, clock: Clock) -> None:
-    limit = LineLimit(clock)
+    limit = LineLimit(monotonic=clock)
     for _ in range(1000):
         tell(limit, "refused", Reason.SHAPE)
     assert len(kept.events) == pytest.approx(MAX_LINES / 24, abs=2)

@@ -32,9 +32,11 @@ def settings(tmp_path: Path) -> Settings:
     return load(path, {})
 
 
-def told(tally: Counters, issuer: str, outcome: str, reason: str = "-", client: str = "") -> None:
+def count(
+    counters: Counters, issuer: str, outcome: str, reason: str = "-", client: str = ""
+) -> None:
     clients = (client,) if client else ()
-    tally.token(issuer, clients, outcome, reason, seconds=0.01, verified=None)
+    counters.token(issuer, clients, outcome, reason, seconds=0.01, verified=None)
 
 
 def samples(registry: Registry) -> dict[tuple[str, ...], float]:
@@ -49,27 +51,28 @@ def samples(registry: Registry) -> dict[tuple[str, ...], float]:
 
 def test_every_reason_can_be_counted_for_an_issuer_and_for_nobody(settings: Settings) -> None:
     """One that can not would be lost in silence, for no logout may fail for a number."""
-    registry = Registry(settings)
-    tally = Counters(settings, registry)
+    counters = Counters(settings)
     for reason in Reason:
-        told(tally, ISSUER, "refused", reason)
-        told(tally, "-", "refused", reason)
+        count(counters, ISSUER, "refused", reason)
+        count(counters, "-", "refused", reason)
     for outage in Outage:
-        told(tally, ISSUER, "unavailable", outage)
-        told(tally, ISSUER, "unavailable", outage, client="a")
+        count(counters, ISSUER, "unavailable", outage)
+        count(counters, ISSUER, "unavailable", outage, client="a")
     for outcome in ("accepted", "repeated", "journaled"):
-        told(tally, ISSUER, outcome, client="b")
-    total = sum(value for name, value in samples(registry).items() if name[0] == TOKENS.name)
+        count(counters, ISSUER, outcome, client="b")
+    total = sum(
+        value for name, value in samples(counters.registry).items() if name[0] == TOKENS.name
+    )
     assert total == 2 * len(Reason) + 2 * len(Outage) + 3
 
 
 def test_nothing_that_the_settings_do_not_name_makes_a_series(settings: Settings) -> None:
-    registry = Registry(settings)
-    tally, before = Counters(settings, registry), set(samples(registry))
+    counters = Counters(settings)
+    before = set(samples(counters.registry))
     for n in range(100):
-        told(tally, f"https://{n}.example", "refused", "signature")
-        told(tally, ISSUER, "accepted", client=f"client-{n}")
-    assert set(samples(registry)) == before
+        count(counters, f"https://{n}.example", "refused", "signature")
+        count(counters, ISSUER, "accepted", client=f"client-{n}")
+    assert set(samples(counters.registry)) == before
 
 
 def test_a_histogram_counts_up_to_and_with_each_bound(settings: Settings) -> None:
@@ -85,8 +88,9 @@ def test_a_histogram_counts_up_to_and_with_each_bound(settings: Settings) -> Non
 
 
 def test_both_formats_say_the_same(settings: Settings) -> None:
-    registry = Registry(settings)
-    told(Counters(settings, registry), ISSUER, "accepted", client="a")
+    counters = Counters(settings)
+    registry = counters.registry
+    count(counters, ISSUER, "accepted", client="a")
     gauges = [(READY, (), 1.0)]
     plain, plain_type = exposed(registry, gauges, "text/plain")
     om, om_type = exposed(registry, gauges, "application/openmetrics-text; version=1.0.0")

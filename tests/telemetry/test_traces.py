@@ -22,7 +22,6 @@ from app.runtime.components import Components
 from app.server.paths import LOGOUT_PATH as PATH
 from app.store.topology import connect
 from app.telemetry.counters import Counters
-from app.telemetry.registry import Registry
 from app.telemetry.reporting import Reporting
 from app.telemetry.traces import tracing
 from app.tokens.fetch import new_client
@@ -67,12 +66,11 @@ async def traced(
     settings, exporter = load(path, {}), InMemorySpanExporter()
     async with new_client() as client:
         redis = connect(redis_server.url)
-        registry = Registry(settings)
-        tally = Counters(settings, registry)
-        publisher, telling = Publisher(settings, redis), Reporting(settings, redis, tally)
+        counters = Counters(settings)
+        publisher, reporting = Publisher(settings, redis), Reporting(settings, redis, counters)
         with tracing(settings, exporter) as traces:
-            async with publisher.running(), telling.running():
-                parts = Components(settings, publisher, client, registry, tally, telling, traces)
+            async with publisher.running(), reporting.running():
+                parts = Components(settings, publisher, client, counters, reporting, traces)
                 for keys in parts.keys.values():
                     await keys.refresh()
                 app = httpx.ASGITransport(parts.public_app)
