@@ -10,7 +10,7 @@ PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 NPM := tests/interop tests/interop/better_auth tests/browser examples/express
 
 .PHONY: help setup demo test test-all faults lint lint-deploy supply sbom audit licences format bench
-.PHONY: providers lock clean keycloak kratos conformance
+.PHONY: providers settings lock clean keycloak kratos conformance
 
 help:
 	@echo "make demo       see a logout end a session, on a real Valkey (ONCE=1: then stop)"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench      throughput, latency and memory, next to peers (ARGS='storm memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
 	@echo "make providers  docs/providers.md, from app/config/providers.toml"
+	@echo "make settings   docs/settings.md, from the model in app/config"
 	@echo "make setup      a virtual environment in .venv, for .venv/bin/python -m app"
 	@echo "make format     format the code with ruff"
 	@echo "make lock       resolve the dependencies again (needs uv)"
@@ -155,7 +156,10 @@ bench: $(READY) bench/peers/node_modules/.ready
 	@$(PYTHON) -m bench $(ARGS)
 
 providers: $(READY)
-	@$(PYTHON) -m app.config.provider_page > docs/providers.md; echo "docs/providers.md"
+	@$(PYTHON) -m app.config.pages.provider_page > docs/providers.md; echo "docs/providers.md"
+
+settings: $(READY)
+	@$(PYTHON) -m app.config.pages.settings_page > docs/settings.md; echo "docs/settings.md"
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix

@@ -13,5 +13,5 @@ table          the base of every table; tables of which only some values are val
 inheritance    hands options of the top level down to issuers and clients
 cross_checks   rules that involve several settings (issuer_checks: those of one issuer's tables)
 presets        facts about each provider (providers.toml)
-provider_page  writes docs/providers.md from the presets
+pages          writes docs/providers.md and docs/settings.md
 """

@@ -32,8 +32,8 @@ def _origin(value: str) -> str:
     return value
 
 
-ServiceToken = Annotated[SecretStr, AfterValidator(_token), Form("32 to 1024 characters")]
-Origin = Annotated[str, Field(max_length=1024), AfterValidator(_origin)]
+ServiceToken = Annotated[SecretStr, AfterValidator(_token), Form("text, 32 to 1024 characters")]
+Origin = Annotated[str, Field(max_length=1024), AfterValidator(_origin), Form("origin")]
 Audience = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^\S+$")]
 Scope = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]
 
@@ -42,11 +42,11 @@ class AccountApp(Table):
     """A relying app whose backend may ask for its users' sessions: ``[[account_apps]]``."""
 
     app: AppName
-    """The app, as one of the clients names it."""
+    """The app of one of the clients."""
     token: ServiceToken | None = None
-    """The app's credential: 32 characters or more. Set either this or ``token_file``."""
+    """The app's credential. Set either this or ``token_file``."""
     token_file: Annotated[SecretFile, AfterValidator(_token)] | None = None
-    """A file with the token. It is read at the start; the value is then the token."""
+    """A file with the token, read at the start."""
 
     @property
     def effective_token(self) -> str:

@@ -38,15 +38,15 @@ class ClientSettings(ClientOptions):
     client_id: Annotated[str, Field(min_length=1, max_length=255)]
     """The client id, as it appears in ``aud``."""
     app: AppName = ""
-    """The relying app's name in Redis. Default: the client id. Required where the client id is no
-    app name, or where clients of several issuers belong to one app."""
+    """The relying app's name in Redis. Required if the client id is no app name, or if clients of
+    several issuers belong to the app. Default: the client id."""
     algorithms: Annotated[tuple[ClientAlgorithm, ...], Listed, Field(min_length=1)] | None = None
-    """The algorithms of this client's tokens, in place of the issuer's. ``["HS256"]`` needs a
-    client secret ([encryption.md](encryption.md))."""
+    """The algorithms of this client's tokens. ``["HS256"]`` needs a client secret
+    ([encryption.md](encryption.md)). Default: the issuer's."""
     client_secret: ClientSecret | None = None
     """The secret of a client with ``HS256``: 32 bytes or more."""
     client_secret_file: ClientSecretFile | None = None
-    """A file with that secret. It is read at the start; the value is then the secret."""
+    """A file with that secret, read at the start."""
 
     @cached_property
     def secret(self) -> bytes | None:
@@ -59,7 +59,8 @@ class IssuerOptions(Table):
     """Options of an issuer, or of the top level for every issuer."""
 
     algorithms: Annotated[tuple[Algorithm, ...], Listed, Field(min_length=1)] = ("RS256",)
-    """The accepted signature algorithms."""
+    """The accepted signature algorithms: RS256 to RS512, PS256 to PS512, ES256 to ES512, EdDSA and
+    Ed25519. Default: the preset's, else `RS256`."""
     allow_http: bool = False
     """Fetch keys over plain http even if the host is not loopback."""
     strict: bool = False
@@ -75,7 +76,7 @@ class IssuerOptions(Table):
     jwks_max_stale: Annotated[Seconds, Field(ge=1)] = 86400
     """How long the last good keys are used while the provider is down."""
     decryption_keys: KeyFiles | None = None
-    """Files with private keys for encrypted tokens: PEM or JSON Web Keys. They are read at the
+    """Files with private keys for encrypted tokens: PEM or JSON Web Keys. Read at the
     start ([encryption.md](encryption.md))."""
     encryption: Literal["optional", "required"] = "optional"
     """``required``: refuse tokens that are not encrypted."""

@@ -57,8 +57,8 @@ class Settings(IssuerOptions, ClientOptions):
     admin_hosts: Annotated[tuple[HostName, ...], Listed] = ()
     """Host names of ``admin_listen``, besides loopback names and its own address."""
     account_listen: Address | None = None
-    """The listener for users' own sessions: for apps' backends and browsers
-    ([account.md](account.md)). Default: none."""
+    """The listener for users' own sessions, called by apps' backends and browsers
+    ([account.md](account.md))."""
     account_apps: tuple[AccountApp, ...] = ()
     """The apps whose backends may use it: tables ``[[account_apps]]``."""
     account_audience: Audience | None = None
@@ -133,7 +133,7 @@ class Settings(IssuerOptions, ClientOptions):
     """Log ``sub`` and ``sid`` themselves, in place of keyed hashes."""
     hash_key: Annotated[SecretStr, Field(min_length=16)] | None = None
     """The key of the hashes of ``sub``, ``sid`` and ``jti``: 16 characters or more. Default: a key
-    that the first receiver generates and stores in Redis, the same for all."""
+    that the first receiver stores in Redis for all."""
     refused_max_len: Annotated[Number, Field(ge=100, le=10_000_000)] = 10_000
     """How many refusals are kept, for up to ``event_retention``; usually less than 1 KiB each."""
     trust_request_id: bool = False

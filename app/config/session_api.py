@@ -52,7 +52,7 @@ class SessionsSettings(Table):
     """The secret of that client. Kratos: a bearer token, where a proxy in front of it needs
     one."""
     secret_file: SecretFile | None = None
-    """A file with the secret. It is read at the start; the value is then the secret."""
+    """A file with the secret, read at the start."""
     admin_url: IssuerName | None = None
     """Kratos: the admin API. Only services like this one should reach it."""
     public_url: IssuerName | None = None

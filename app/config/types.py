@@ -48,6 +48,13 @@ _MAX_BYTES = 1 << 40
 _SIZE_FAULT = "a size is a number of bytes, or a text such as 64KiB, 256MiB, 1GiB"
 
 
+@dataclass(frozen=True)
+class Form:
+    """How the values of a type are written, for docs/settings.md."""
+
+    text: str
+
+
 def seconds(value: object) -> float:
     """A duration: a number of seconds, or a text such as ``90s``, ``10m``, ``24h``, ``30d``."""
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -140,15 +147,18 @@ def redis_url_fault(url: str) -> str | None:
 
 
 # Asymmetric only: with a shared secret, every relying app could sign logouts for the others.
-Algorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
-    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+Algorithm = Annotated[
+    Literal[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+        "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+    ],
+    Form("algorithm"),
 ]  # fmt: skip
 
 SHARED_SECRET = "HS256"
 """Only for a client with a secret of its own."""
 
-ClientAlgorithm = Algorithm | Literal["HS256"]
+ClientAlgorithm = Annotated[Algorithm | Literal["HS256"], Form("algorithm")]
 
 
 def _listed(value: object) -> object:
@@ -233,13 +243,6 @@ def _not_bool(value: object) -> object:
     return value
 
 
-@dataclass(frozen=True)
-class Form:
-    """How the values of a type are written, for docs/settings.md."""
-
-    text: str
-
-
 class Durability(NamedTuple):
     """What Redis must have done with a write before it counts as durable."""
 
@@ -264,7 +267,7 @@ KeysUri = Annotated[
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)
 AdminToken = Annotated[SecretStr, AfterValidator(_admin_token)]
-HostName = Annotated[str, AfterValidator(_host_name)]
+HostName = Annotated[str, AfterValidator(_host_name), Form("host name")]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url), Form("URL")]
 DurabilityLevel = Annotated[
     Durability, BeforeValidator(_durability), Form("`memory`, `fsync` or `replicas:N`")
