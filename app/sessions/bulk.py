@@ -1,44 +1,44 @@
-"""All sessions of a user: through every page, and ended one by one."""
+"""Lists all sessions of a user, through every page, and ends them one by one."""
 
 from collections.abc import Iterable
 
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 
-# A user with more sessions than that is a robot, or the pages never end.
+# More sessions than this belong to a bot, or the pages never end.
 MAX_PAGES = 50
 MAX_SESSIONS = 2000
 
-# How often the sessions of a user are listed again while they are ended one by one: after so many
-# rounds, somebody signs in all the time.
+# How often a user's sessions are listed again while they are ended one by one. After that, the user
+# keeps signing in.
 ROUNDS = 3
 
 
 async def list_all(provider: SessionProvider, user_id: str) -> tuple[ProviderSession, ...]:
     """Every session of the user, each once. Raises `ProviderFault`.
 
-    Ended is only what was listed before: pages that are counted by place move when one ends.
+    List before ending anything: numbered pages shift when a session ends.
     """
-    found: dict[str, ProviderSession] = {}
-    page, asked = None, set[str]()
+    sessions: dict[str, ProviderSession] = {}
+    token, used = None, set[str]()
     for _ in range(MAX_PAGES):
-        answer = await provider.list(user_id, page)
-        found |= {session.id: session for session in answer.sessions}
-        page = answer.next
-        if page is None:
-            return tuple(found.values())
-        if page in asked or len(found) > MAX_SESSIONS:
+        page = await provider.list(user_id, token)
+        sessions |= {session.id: session for session in page.sessions}
+        token = page.next
+        if token is None:
+            return tuple(sessions.values())
+        if token in used or len(sessions) > MAX_SESSIONS:
             break
-        asked.add(page)
+        used.add(token)
     raise ProviderFault(FaultKind.UNEXPECTED, "endless_pages")
 
 
 async def end_each(
     provider: SessionProvider, sessions: Iterable[ProviderSession], *, refresh_tokens: bool
 ) -> None:
-    """End them one after the other.
+    """End the sessions one after the other.
 
-    Where it fails in the middle, some have ended: to begin anew ends the others.
+    When it fails halfway, some have ended; a retry ends the rest.
     """
     for session in sessions:
         await provider.end(session.id, refresh_tokens=refresh_tokens)
@@ -47,7 +47,7 @@ async def end_each(
 async def list_others(
     provider: SessionProvider, user_id: str, keep: str
 ) -> tuple[ProviderSession, ...]:
-    """The user's sessions but ``keep``. `LookupError` when that is none of them."""
+    """The user's sessions except ``keep``. `LookupError` if that is not one of them."""
     sessions = await list_all(provider, user_id)
     if all(session.id != keep for session in sessions):
         raise LookupError("the session to keep is none of the user's")
@@ -57,18 +57,18 @@ async def list_others(
 def check_owner(
     sessions: Iterable[ProviderSession], *, user_id: str
 ) -> tuple[ProviderSession, ...]:
-    """The sessions, if they are the user's. Raises `ProviderFault` (unexpected).
+    """The sessions, if all are the user's. Raises `ProviderFault` (unexpected).
 
-    A list of somebody else's sessions must never be shown, nor ended.
+    Another user's sessions must never be shown or ended.
     """
-    found = tuple(sessions)
-    if any(session.user_id != user_id for session in found):
+    listed = tuple(sessions)
+    if any(session.user_id != user_id for session in listed):
         raise ProviderFault(FaultKind.UNEXPECTED, "wrong_user")
-    return found
+    return listed
 
 
 def check_id(session: ProviderSession, *, session_id: str) -> ProviderSession:
-    """The session, if it is the one that was asked for. Raises `ProviderFault` (unexpected)."""
+    """The session, if it has the requested id. Raises `ProviderFault` (unexpected)."""
     if session.id != session_id:
         raise ProviderFault(FaultKind.UNEXPECTED, "wrong_session")
     return session

@@ -1,12 +1,11 @@
-"""What every adapter can do, and how it fails.
+"""The protocol that every provider's adapter implements, and how its calls fail.
 
-An adapter is bound to one configured issuer. Ids are the provider's own: checked and encoded as
-one path segment (see `segment`; `NotAnId` is raised for one that can be nobody's).
+An adapter is bound to one configured issuer. Ids are the provider's own, checked and encoded as one
+path segment; an id that no session can have raises `path_segment.InvalidId`.
 
-    ProviderFault(kind)     the question has no answer now, and nothing follows from that
-
-"Not found" is no fault: it is the one way in which a provider says that a session is gone. What
-is not allowed, limited, broken or slow says nothing about any session.
+`ProviderFault` means that the provider gave no usable answer. Nothing follows from it: a call that
+is forbidden, rate-limited, broken or slow says nothing about any session. "Not found" is not a
+fault but the provider's statement that a session is gone.
 """
 
 from enum import StrEnum
@@ -16,18 +15,18 @@ from app.sessions.provider_session import Lifetimes, ProviderSession, SessionPag
 
 
 class FaultKind(StrEnum):
-    """Why a provider gave no answer. Stable: log field, metric label and test id."""
+    """Why a call failed. Stable: log field, metric label and test id."""
 
     UNAUTHORIZED = "unauthorized"
-    """Our credentials are not accepted (401, or the token endpoint refuses them)."""
+    """The API or the token endpoint rejects our credentials."""
     FORBIDDEN = "forbidden"
-    """They are, but may not do this: a scope or a role is missing (403)."""
+    """The credentials lack a scope or a role (403)."""
     LIMITED = "limited"
-    """Too many requests (429); ``retry_after`` says when to come back."""
+    """Too many requests (429); see ``retry_after``."""
     UNAVAILABLE = "unavailable"
-    """It can not be reached, is too slow, or says that it is broken (5xx)."""
+    """Unreachable, too slow, or failing (5xx)."""
     UNEXPECTED = "unexpected"
-    """An answer that this API does not give, or one about something else than was asked."""
+    """An answer that this API does not give, or one about something else."""
 
 
 SENTENCES: dict[FaultKind, str] = {
@@ -40,7 +39,7 @@ SENTENCES: dict[FaultKind, str] = {
 
 
 class ProviderFault(Exception):
-    """The provider did not answer the question. Nothing is known about the session."""
+    """The provider gave no usable answer. Nothing is known about the session."""
 
     def __init__(
         self, kind: FaultKind, detail: str = "", *, retry_after: float | None = None
@@ -48,13 +47,13 @@ class ProviderFault(Exception):
         super().__init__(f"{kind}: {detail}" if detail else kind.value)
         self.kind = kind
         self.detail = detail
-        """A stable code: ``http_500``, ``timeout``, ``wrong_user``. Nothing of the answer."""
+        """A stable code such as ``http_500`` or ``wrong_user``; never text of the response."""
         self.retry_after = retry_after
-        """Seconds until it makes sense to ask again; only of ``limited``."""
+        """Seconds until a retry makes sense; only for ``limited``."""
 
 
 class SessionProvider(Protocol):
-    """The session management of one issuer. Every method may raise `ProviderFault`."""
+    """The session management of one issuer. Every method can raise `ProviderFault`."""
 
     @property
     def issuer(self) -> str:
@@ -66,42 +65,41 @@ class SessionProvider(Protocol):
 
     @property
     def sends_logout_tokens(self) -> bool:
-        """Whether it tells the apps by itself, at all. Kratos does not."""
+        """Whether the provider sends any. Kratos does not."""
 
     async def list(self, user_id: str, page: str | None = None) -> SessionPage:
-        """A page of the user's sessions; no sessions where the user is unknown.
+        """List a page of the user's sessions; an unknown user has none.
 
-        ``page`` is `SessionPage.next` of the page before.
+        ``page`` is `SessionPage.next` of the previous page.
         """
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
-        """One session. None only where the provider itself says that there is none.
+        """Read one session; None only when the provider itself reports that it does not exist.
 
-        ``user_id``, where it is known, spares a provider that finds sessions only by user
-        (Keycloak) a search through all of them.
+        ``user_id`` saves a provider that finds sessions only by user (Keycloak) from searching all
+        of them.
         """
 
     async def end(self, session_id: str, *, refresh_tokens: bool = False) -> bool:
-        """End a session; with its refresh tokens where they would outlive it.
+        """End a session, and its refresh tokens if they would outlive it.
 
-        True: the provider has taken it, and may still need a moment to carry it out. False: it
-        knows no such session, which is as good. A session that is ``offline`` is nothing but its
-        refresh tokens, and ends only with them.
+        True: the provider accepted the request, and may take a moment to carry it out. False: it
+        knows no such session, which is just as good. A session that is ``offline`` consists of its
+        refresh tokens and ends only with them.
         """
 
     async def end_all(
         self, user_id: str, *, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
-        """End all sessions of a user; returns those that there were."""
+        """End all sessions of a user; returns those that existed."""
 
     async def end_others(
         self, user_id: str, *, keep: str, refresh_tokens: bool = False
     ) -> tuple[ProviderSession, ...]:
-        """End all sessions of a user but one; returns those that were to be ended.
+        """End all sessions of a user but one; returns those that were ended.
 
-        Where ``keep`` is none of the user's sessions, nothing is ended: `LookupError`. Who
-        wants that wants `end_all`, and says so.
+        Raises `LookupError` and ends nothing if ``keep`` is not one of the user's sessions.
         """
 
     async def lifetimes(self) -> Lifetimes:
-        """How long sessions live there: as the API tells it, else as documented."""
+        """How long sessions live, from the API if it says so, else from the documentation."""

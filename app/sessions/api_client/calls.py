@@ -1,7 +1,7 @@
-"""Bounded HTTP calls to one provider's API: what comes back is an answer or a `ProviderFault`.
+"""Makes bounded HTTP calls to one provider's API: a response, or a `ProviderFault`.
 
-No redirects, one deadline for the whole call, a limit for what is read, https (or loopback, or
-``allow_http``), and one gate for all calls once the provider says 429.
+No redirects, one deadline for the whole call, a size limit, https (or loopback, or ``allow_http``),
+and one gate that pauses all calls after a 429.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from app.config.types import may_fetch
 from app.sessions.api_client.rate_limit_gate import RateLimitGate
 from app.sessions.session_provider import FaultKind, ProviderFault
 
-# As long as the keys of a provider may take; behind each call stands an administrator.
+# As for a provider's keys; an administrator waits for each call.
 CALL_SECONDS = 5.0
 
-# A hundred sessions of Auth0 have some 100 KiB.
+# A hundred Auth0 sessions take about 100 KiB.
 MAX_RESPONSE = 2 * 1024 * 1024
 
-# At once, to one provider: its limits count every call.
+# Simultaneous calls to one provider, whose limits count every call.
 MAX_CONCURRENT = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """What the provider sent. The body has not been looked at."""
+    """The provider's response. The body is not parsed."""
 
     status: int
     headers: httpx.Headers
@@ -40,14 +40,14 @@ class Authorization(Protocol):
     """The credentials of calls."""
 
     async def headers(self) -> Mapping[str, str]:
-        """What to send. Raises `ProviderFault` when there is nothing to send now."""
+        """The headers to send. Raises `ProviderFault` when there are none at present."""
 
     def refused(self, headers: Mapping[str, str]) -> bool:
-        """The provider answered 401 to these; whether there may be others now."""
+        """Take note of a 401 for these headers; returns whether new ones may be available."""
 
 
 class StaticAccess:
-    """For an API that only our network can reach, or that a token of ours opens for good."""
+    """For an API that only our network can reach, or that a permanent token opens."""
 
     def __init__(self, token: SecretStr | None = None) -> None:
         self._token = token
@@ -60,10 +60,10 @@ class StaticAccess:
 
 
 def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """An HTTP client for the calls; whoever asks for it closes it.
+    """A new HTTP client for the calls; the caller closes it.
 
-    ``tls`` may be one that was loaded before: to load the authorities takes some 50 ms.
-    ``identity``: a compressed answer could unpack to many times the limit in one step.
+    Pass ``tls`` to reuse a context: loading the authorities takes about 50 ms. Accepts ``identity``
+    only, because a compressed response could unpack to many times the limit in one step.
     """
     return httpx.AsyncClient(
         verify=tls or httpx.create_ssl_context(),
@@ -74,7 +74,7 @@ def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
 
 
 class Calls:
-    """Calls to one API. ``base_url`` has no slash at its end; paths begin with one."""
+    """Calls to one API. ``base_url`` has no trailing slash; paths begin with one."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Calls:
         self._access = access
         self._allow_http = allow_http
         self._gate = gate
-        self._places = asyncio.Semaphore(MAX_CONCURRENT)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def call(
         self,
@@ -101,16 +101,15 @@ class Calls:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> ApiResponse:
-        """One call. Raises `ProviderFault` for a status that is not in ``expect``.
+        """Make one call. Raises `ProviderFault` for a status that is not in ``expect``.
 
-        Done twice where the first was refused for its credentials or by the limit: every call
-        of these APIs may be repeated.
+        Retried once after a 401 or a 429: every call to these APIs can be repeated.
         """
         for attempt in (1, 2):
             await self._gate.wait()
-            async with self._places:
+            async with self._slots:
                 access = await self._access.headers()
-                answer = await send(
+                response = await send(
                     self._client,
                     method,
                     self._base_url + path,
@@ -118,25 +117,25 @@ class Calls:
                     params=params,
                     headers={**access, **(headers or {})},
                 )
-            if answer.status == 429:
-                self._gate.close(answer.headers)
-            if answer.status in expect:
-                return answer
-            if attempt == 2 or not self._may_repeat(answer, access):
+            if response.status == 429:
+                self._gate.close(response.headers)
+            if response.status in expect:
+                return response
+            if attempt == 2 or not self._may_repeat(response, access):
                 break
-        raise self._fault(answer)
+        raise self._fault(response)
 
-    def _may_repeat(self, answer: ApiResponse, access: Mapping[str, str]) -> bool:
-        if answer.status == 401:
+    def _may_repeat(self, response: ApiResponse, access: Mapping[str, str]) -> bool:
+        if response.status == 401:
             return self._access.refused(access)
-        return answer.status == 429
+        return response.status == 429
 
-    def _fault(self, answer: ApiResponse) -> ProviderFault:
-        return self._gate.fault() if answer.status == 429 else fault_of(answer.status)
+    def _fault(self, response: ApiResponse) -> ProviderFault:
+        return self._gate.fault() if response.status == 429 else fault_of(response.status)
 
 
 def fault_of(status: int) -> ProviderFault:
-    """What a status that was not expected means."""
+    """The fault for an unexpected status."""
     kind = {401: FaultKind.UNAUTHORIZED, 403: FaultKind.FORBIDDEN}.get(status)
     if kind is None:
         kind = FaultKind.UNAVAILABLE if status >= 500 else FaultKind.UNEXPECTED
@@ -146,22 +145,22 @@ def fault_of(status: int) -> ProviderFault:
 async def send(
     client: httpx.AsyncClient, method: str, url: str, *, allow_http: bool, **request: Any
 ) -> ApiResponse:
-    """One request and its whole answer, whatever the status. Raises `ProviderFault`."""
+    """Send one request and read the whole response, of any status. Raises `ProviderFault`."""
     if not may_fetch(url, allow_http=allow_http):
         raise ProviderFault(FaultKind.UNEXPECTED, "not_https")
     try:
         async with (
             asyncio.timeout(CALL_SECONDS),
-            client.stream(method, url, **request) as response,
+            client.stream(method, url, **request) as stream,
         ):
-            if response.headers.get("content-encoding", "identity") != "identity":
+            if stream.headers.get("content-encoding", "identity") != "identity":
                 raise ProviderFault(FaultKind.UNEXPECTED, "content_encoding")
             body = bytearray()
-            async for chunk in response.aiter_raw():
+            async for chunk in stream.aiter_raw():
                 body += chunk
                 if len(body) > MAX_RESPONSE:
                     raise ProviderFault(FaultKind.UNEXPECTED, "too_large")
-            return ApiResponse(response.status_code, response.headers, bytes(body))
+            return ApiResponse(stream.status_code, stream.headers, bytes(body))
     except (TimeoutError, httpx.TimeoutException):
         raise ProviderFault(FaultKind.UNAVAILABLE, "timeout") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError):

@@ -1,26 +1,25 @@
-"""An id as one segment of a URL's path: checked, then encoded, so that it stays one."""
+"""An id as one segment of a URL's path: checked, then encoded, so that it remains one segment."""
 
 import re
 from urllib.parse import quote
 
-# As long as a `sub` or a `sid` of a logout token may be.
+# The same limit as for `sub` and `sid` of a logout token.
 MAX_ID_LENGTH = 255
 
-# An id that looks percent-encoded would be encoded once more by us, and might be decoded twice
-# on its way by a proxy.
+# We would encode it again, and a proxy might decode it twice.
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 class InvalidId(ValueError):
-    """Nothing has this id: it is empty, too long, or would not stay one segment of a path."""
+    """No object has this id: it is empty, too long, or would not remain one path segment."""
 
 
 def path_segment(value: str) -> str:
-    """The id, percent-encoded, to stand between two slashes. Raises `InvalidId`.
+    """The id, percent-encoded. Raises `InvalidId`.
 
-    Refused although RFC 3986 could encode them: slash and backslash, ``.`` and ``..``, control
-    characters, and what is percent-encoded already. Between us and the provider stand proxies
-    that decode, normalize and decode again; then a session's id would name something else.
+    Rejects slash, backslash, ``.``, ``..``, control characters and percent-encoded text, although
+    RFC 3986 could encode most of them: proxies on the way decode and normalize paths, and the id
+    would then name something else.
     """
     if not 1 <= len(value) <= MAX_ID_LENGTH or value in (".", ".."):
         raise InvalidId("an id has 1 to 255 characters, and is more than dots")

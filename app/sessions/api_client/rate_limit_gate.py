@@ -1,4 +1,4 @@
-"""When a provider that limits us may be asked again: one gate for all calls to it."""
+"""Pauses all calls to a provider that has answered 429."""
 
 import asyncio
 import time
@@ -7,21 +7,21 @@ from email.utils import parsedate_to_datetime
 
 from app.sessions.session_provider import FaultKind, ProviderFault
 
-# Where the provider does not say for how long.
+# When the provider does not say how long.
 UNKNOWN_PAUSE = 5.0
 
-# What it says may be wrong, or its clock; then an hour's pause would be ours to explain.
+# Bounds for the provider's value, which can be wrong, as can its clock.
 MIN_PAUSE, MAX_PAUSE = 1.0, 300.0
 
-# How long a call stands before a closed gate: limits that count by the second open it soon, and
-# an end of ten sessions gets through. Who must wait longer is told for how long.
+# How long a call waits for the gate: per-second limits open soon, and ending ten sessions succeeds.
+# A longer pause is reported to the caller instead.
 MAX_WAIT = 2.0
 
 
 class RateLimitGate:
-    """Open until an answer says 429; then closed for as long as that says.
+    """Open until a 429; then closed for as long as the response says.
 
-    ``clock`` is epoch seconds, ``monotonic`` measures the pause.
+    ``clock`` returns epoch seconds, ``monotonic`` measures the pause.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class RateLimitGate:
         self._opens_at = float("-inf")
 
     async def wait(self) -> None:
-        """Return when the gate is open. Raises `ProviderFault` (limited) when that takes long."""
+        """Return when the gate is open. Raises `ProviderFault` (limited) if that takes too long."""
         opens_at = self._opens_at
         if self.left() > MAX_WAIT:
             raise self.fault()
-        # More than once: uvloop counts whole milliseconds, so that a sleep ends up to one early.
+        # In a loop: uvloop counts whole milliseconds, so a sleep can end up to one early.
         while (left := self.left()) > 0:
-            if self._opens_at != opens_at:  # closed anew meanwhile: somebody else was told so
+            if self._opens_at != opens_at:  # another call got a 429 in the meantime
                 raise self.fault()
             await asyncio.sleep(left)
 
     def close(self, headers: Mapping[str, str]) -> None:
-        """Close for as long as the headers of a 429 say. Never opens a closed gate earlier."""
+        """Close for as long as a 429's headers say. Never opens a closed gate earlier."""
         pause = _pause(headers, self._clock())
         self._opens_at = max(self._opens_at, self._monotonic() + pause)
 
@@ -59,8 +59,8 @@ class RateLimitGate:
 
 def _pause(headers: Mapping[str, str], now: float) -> float:
     """``Retry-After`` (seconds or a date), else Auth0's ``x-ratelimit-reset`` (epoch seconds)."""
-    told = headers.get("retry-after")
-    pause = None if told is None else _retry_after(told.strip(), now)
+    header = headers.get("retry-after")
+    pause = None if header is None else _retry_after(header.strip(), now)
     if pause is None:
         reset = _number(headers.get("x-ratelimit-reset", "").strip())
         pause = UNKNOWN_PAUSE if reset is None else reset - now

@@ -1,6 +1,6 @@
-"""What answers of providers look like: read as far as we use them, and no further.
+"""Parses providers' responses, as far as they are used.
 
-Unknown members are ignored, for APIs grow; a known one of the wrong type is a fault.
+Unknown members are ignored, because APIs grow; a known member of the wrong type is a fault.
 """
 
 from datetime import UTC, datetime
@@ -8,11 +8,12 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from app.sessions.api_client.calls import ApiResponse
 from app.sessions.session_provider import FaultKind, ProviderFault
 
 
 class Shape(BaseModel):
-    """A JSON object of an answer."""
+    """A JSON object in a response."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 def parse(kind: type[T], body: bytes, detail: str = "shape") -> T:
-    """The body, as JSON of this shape. Raises `ProviderFault` (unexpected)."""
+    """Parse a JSON body of this shape. Raises `ProviderFault` (unexpected)."""
     try:
         return TypeAdapter(kind).validate_json(body)
     except (ValidationError, RecursionError):
@@ -37,19 +38,30 @@ def matches(kind: type[T], body: bytes) -> bool:
     return True
 
 
+def is_not_found(response: ApiResponse, kind: type[T]) -> bool:
+    """Whether the provider itself reports a 404, with a body of this shape.
+
+    Raises `ProviderFault` for the 404 of a proxy or another server, which says nothing about a
+    session.
+    """
+    if response.status == 404 and not matches(kind, response.body):
+        raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
+    return response.status == 404
+
+
 def _epoch(value: object) -> object:
-    """RFC 3339 as epoch seconds. Go writes year 1 where there is no time."""
+    """RFC 3339 as epoch seconds. Go writes year 1 for a missing time."""
     if not isinstance(value, str):
         return value
-    moment = datetime.fromisoformat(value)  # a ValueError is the shape's fault
+    moment = datetime.fromisoformat(value)  # a ValueError becomes the shape's fault
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None if moment.year < 1970 else moment.timestamp()
 
 
 Epoch = Annotated[float, Field(ge=0, le=3e11)]
-"""Epoch seconds, up to the year 9999: for some, that means never."""
+"""Epoch seconds, up to the year 9999, which some APIs use for "never"."""
 
 Moment = Annotated[Epoch | None, BeforeValidator(_epoch)]
-"""A time that an API writes as RFC 3339, as epoch seconds."""
+"""A time in RFC 3339, as epoch seconds."""
 
 Id = Annotated[str, Field(min_length=1, max_length=255)]

@@ -1,8 +1,8 @@
-"""Auth0's Management API v2, and whatever speaks it (the demonstration provider does).
+"""The adapter for Auth0's Management API v2, which the demo provider implements too.
 
 Scopes: ``read:sessions`` and ``delete:sessions``; ``delete:refresh_tokens`` to end refresh tokens
-too; ``read:tenant_settings`` for `lifetimes`. Only Enterprise tenants have these endpoints.
-A deletion is accepted (202) and carried out a little later: `read` may find the session until then.
+too; ``read:tenant_settings`` for `lifetimes`. Only Enterprise tenants have these endpoints. Auth0
+accepts a deletion (202) and carries it out a little later; until then `read` can find the session.
 
 Written from the Management API's reference (https://auth0.com/docs/api/management/v2, sessions and
 users), 2026.
@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from app.sessions.api_client.calls import ApiResponse, Calls
 from app.sessions.api_client.path_segment import path_segment
-from app.sessions.api_client.shapes import Id, Moment, Shape, matches, parse
+from app.sessions.api_client.shapes import Id, Moment, Shape, is_not_found, parse
 from app.sessions.bulk import check_id, check_owner, end_each, list_all, list_others
 from app.sessions.provider_session import (
     UNKNOWN_DEVICE,
@@ -25,15 +25,15 @@ from app.sessions.provider_session import (
 )
 from app.sessions.session_provider import FaultKind, ProviderFault
 
-# The largest page that can be asked for.
+# The largest page that the API allows.
 PAGE_SIZE = 100
 
-# Of an Enterprise tenant, the only kind that has this API; tenants choose within it.
+# For Enterprise tenants, the only ones with this API; tenants choose lower values.
 MAX_LIFETIMES = Lifetimes(
     idle=100 * 86400, absolute=365 * 86400, source="Auth0's limits for Enterprise"
 )
 
-# What a tenant has that never chose: 72 hours idle, 168 in all.
+# The defaults of a tenant, in hours.
 DEFAULT_IDLE_HOURS, DEFAULT_HOURS = 72.0, 168.0
 
 
@@ -50,29 +50,31 @@ class Auth0:
     async def list(self, user_id: str, page: str | None = None) -> SessionPage:
         params = {"take": str(PAGE_SIZE)} | ({} if page is None else {"from": page})
         path = f"/api/v2/users/{path_segment(user_id)}/sessions"
-        answer = await self._calls.call("GET", path, expect={200, 404}, params=params)
-        if _not_found(answer):
+        response = await self._calls.call("GET", path, expect={200, 404}, params=params)
+        if _not_found(response):
             return SessionPage(sessions=())
-        found = parse(_Sessions, answer.body)
-        sessions = (one.session(self.issuer) for one in found.sessions)
-        return SessionPage(sessions=check_owner(sessions, user_id=user_id), next=found.next or None)
+        listed = parse(_Sessions, response.body)
+        sessions = (shape.session(self.issuer) for shape in listed.sessions)
+        return SessionPage(
+            sessions=check_owner(sessions, user_id=user_id), next=listed.next or None
+        )
 
     async def read(self, session_id: str, *, user_id: str | None = None) -> ProviderSession | None:
-        del user_id  # the id is enough
+        del user_id  # the session's id is enough
         path = f"/api/v2/sessions/{path_segment(session_id)}"
-        answer = await self._calls.call("GET", path, expect={200, 404})
-        if _not_found(answer):
+        response = await self._calls.call("GET", path, expect={200, 404})
+        if _not_found(response):
             return None
-        session = parse(_Session, answer.body).session(self.issuer)
+        session = parse(_Session, response.body).session(self.issuer)
         return check_id(session, session_id=session_id)
 
     async def end(self, session_id: str, *, refresh_tokens: bool = False) -> bool:
         path = f"/api/v2/sessions/{path_segment(session_id)}"
         if refresh_tokens:
-            answer = await self._calls.call("POST", f"{path}/revoke", expect=_ACCEPTED)
+            response = await self._calls.call("POST", f"{path}/revoke", expect=_ACCEPTED)
         else:
-            answer = await self._calls.call("DELETE", path, expect=_ACCEPTED)
-        return not _not_found(answer)
+            response = await self._calls.call("DELETE", path, expect=_ACCEPTED)
+        return not _not_found(response)
 
     async def end_all(
         self, user_id: str, *, refresh_tokens: bool = False
@@ -80,7 +82,7 @@ class Auth0:
         sessions = await list_all(self, user_id)
         if refresh_tokens:
             await end_each(self, sessions, refresh_tokens=True)
-        # Also what began since the list was read.
+        # Also ends sessions that began after they were listed.
         path = f"/api/v2/users/{path_segment(user_id)}/sessions"
         _not_found(await self._calls.call("DELETE", path, expect=_ACCEPTED))
         return sessions
@@ -93,20 +95,20 @@ class Auth0:
         return others
 
     async def lifetimes(self) -> Lifetimes:
-        """The tenant's settings; without the scope for them, the most that it can have chosen."""
+        """The tenant's settings; without the scope for them, the highest values it can have."""
         params = {"fields": ",".join(_TenantSettings.model_fields), "include_fields": "true"}
         try:
-            answer = await self._calls.call(
+            response = await self._calls.call(
                 "GET", "/api/v2/tenants/settings", expect={200}, params=params
             )
         except ProviderFault as fault:
             if fault.kind is FaultKind.FORBIDDEN:
                 return MAX_LIFETIMES
             raise
-        found = parse(_TenantSettings, answer.body)
+        settings = parse(_TenantSettings, response.body)
         return Lifetimes(
-            idle=3600 * (found.idle_session_lifetime or DEFAULT_IDLE_HOURS),
-            absolute=3600 * (found.session_lifetime or DEFAULT_HOURS),
+            idle=3600 * (settings.idle_session_lifetime or DEFAULT_IDLE_HOURS),
+            absolute=3600 * (settings.session_lifetime or DEFAULT_HOURS),
             source="the tenant's settings",
         )
 
@@ -115,21 +117,16 @@ _ACCEPTED = frozenset({200, 202, 204, 404})
 
 
 class _Auth0NotFound(Shape):
-    """Auth0's own 404: that of a proxy, or of another server, says nothing about a session."""
-
-    statusCode: Annotated[int, Field(ge=404, le=404)]  # noqa: N815  as it is written there
+    statusCode: Annotated[int, Field(ge=404, le=404)]  # noqa: N815  Auth0's spelling
     error: str
 
 
-def _not_found(answer: ApiResponse) -> bool:
-    """Whether Auth0 says that it is not there. Raises `ProviderFault` for another's 404."""
-    if answer.status == 404 and not matches(_Auth0NotFound, answer.body):
-        raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
-    return answer.status == 404
+def _not_found(response: ApiResponse) -> bool:
+    return is_not_found(response, _Auth0NotFound)
 
 
 def _plain_time(value: object) -> object:
-    """Some times are documented as "a text or an object"; what an object would say is not."""
+    """Some times are documented as "string or object", without a description of the object."""
     return None if isinstance(value, dict) else value
 
 
@@ -184,10 +181,10 @@ class _Session(Shape):
             expires_at=self.expires_at,
             persistent=_persistent(self.cookie),
             **_devices(self.device),
-            methods=tuple(one.name for one in self.authentication.methods)
+            methods=tuple(method.name for method in self.authentication.methods)
             if self.authentication
             else (),
-            clients=tuple(one.client_id for one in self.clients or ()),
+            clients=tuple(client.client_id for client in self.clients or ()),
         )
 
 

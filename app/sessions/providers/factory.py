@@ -1,4 +1,4 @@
-"""The adapter of a configured issuer: what its settings leave out follows from its name."""
+"""Builds the adapter of a configured issuer. Missing settings follow from the issuer's name."""
 
 import httpx
 
@@ -15,9 +15,9 @@ from app.sessions.session_provider import SessionProvider
 
 
 def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> SessionProvider | None:
-    """The session management of the issuer; None where it has no ``[issuers.sessions]``.
+    """The issuer's adapter; None without ``[issuers.sessions]``.
 
-    ``client`` comes from `calls.new_client`, and may serve several.
+    ``client`` comes from `calls.new_client` and can be shared.
     """
     sessions = issuer.sessions
     if sessions is None:
@@ -54,12 +54,9 @@ def _keycloak(
     issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient
 ) -> Keycloak:
     base, realm = realm_in(issuer.issuer) or ("", "")
-    base, realm, gate = (
-        (sessions.api_url or base).rstrip("/"),
-        sessions.realm or realm,
-        RateLimitGate(),
-    )
-    # By the address of the API: the issuer's name may lead through a proxy for users.
+    base, realm = (sessions.api_url or base).rstrip("/"), sessions.realm or realm
+    gate = RateLimitGate()
+    # At the API's address: the issuer's name may lead through a proxy for users.
     token_url = sessions.token_url or f"{base}/realms/{realm}/protocol/openid-connect/token"
     access = _credentials(issuer, sessions, client, token_url, None, gate)
     return Keycloak(issuer.issuer, realm, _calls(issuer, client, base, access, gate))

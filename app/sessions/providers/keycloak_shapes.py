@@ -1,14 +1,14 @@
-"""What Keycloak's Admin REST API answers with, as far as we read it."""
+"""Responses of Keycloak's Admin REST API, as far as they are used."""
 
-# ruff: noqa: N815  members are called as they are written there
+# ruff: noqa: N815  the members have Keycloak's names
 
 from pydantic import Field
 
 from app.sessions.api_client.shapes import Id, Shape
 from app.sessions.provider_session import Device, Lifetimes, ProviderSession
 
-# Keycloak counts milliseconds, up to the year 9999 here.
-_LATEST = 3e14
+# Milliseconds, up to the year 9999.
+_MAX_MILLISECONDS = 3e14
 
 
 class KeycloakSession(Shape):
@@ -17,11 +17,11 @@ class KeycloakSession(Shape):
     id: Id
     userId: Id
     ipAddress: str | None = None
-    start: float | None = Field(default=None, ge=0, le=_LATEST)
-    lastAccess: float | None = Field(default=None, ge=0, le=_LATEST)
+    start: float | None = Field(default=None, ge=0, le=_MAX_MILLISECONDS)
+    lastAccess: float | None = Field(default=None, ge=0, le=_MAX_MILLISECONDS)
     rememberMe: bool = False
     clients: dict[str, str] | None = None
-    """The client ids, by the clients' own ids."""
+    """Client ids by the clients' internal ids."""
 
     def session(self, issuer: str, offline: bool) -> ProviderSession:
         device = Device(ip=self.ipAddress or None)
@@ -45,18 +45,18 @@ class _Grant(Shape):
 
 
 class Consent(Shape):
-    """What a user granted a client; also of clients that were only given an offline token."""
+    """A user's grant to a client; also for clients that only have an offline token."""
 
     additionalGrants: tuple[_Grant, ...] | None = None
 
     @property
     def offline_clients(self) -> tuple[str, ...]:
-        """The clients' own ids."""
-        return tuple(one.client for one in self.additionalGrants or () if one.client)
+        """The clients' internal ids."""
+        return tuple(grant.client for grant in self.additionalGrants or () if grant.client)
 
 
 class ClientStats(Shape):
-    """How many sessions a client has. Keycloak writes numbers as texts here."""
+    """How many sessions a client has. Keycloak writes numbers as strings here."""
 
     id: Id
     active: int = 0
@@ -70,7 +70,7 @@ class KeycloakError(Shape):
 
 
 class Realm(Shape):
-    """How long the realm's sessions live, in seconds; Keycloak's defaults where it is not said."""
+    """How long the realm's sessions live, in seconds; missing values mean Keycloak's defaults."""
 
     ssoSessionIdleTimeout: float | None = None
     ssoSessionMaxLifespan: float | None = None
@@ -79,18 +79,18 @@ class Realm(Shape):
     ssoSessionMaxLifespanRememberMe: float | None = None
 
     def lifetimes(self, *, remember_me: bool) -> Lifetimes:
-        """``remember_me``: of a session that is remembered; 0 there means as for the others."""
+        """``remember_me``: for a remembered session, where 0 means the same as for the others."""
         idle = self.ssoSessionIdleTimeout or 1800.0
         absolute = self.ssoSessionMaxLifespan or 36000.0
         if remember_me:
             idle = self.ssoSessionIdleTimeoutRememberMe or idle
             absolute = self.ssoSessionMaxLifespanRememberMe or absolute
-        told = self.ssoSessionMaxLifespan is not None
-        source = "the realm's settings" if told else "Keycloak's defaults"
+        known = self.ssoSessionMaxLifespan is not None
+        source = "the realm's settings" if known else "Keycloak's defaults"
         return Lifetimes(idle=idle, absolute=absolute, source=source)
 
     def longest(self) -> Lifetimes:
-        """Of the sessions that live longest."""
+        """The lifetimes of the sessions that live longest."""
         plain, remembered = self.lifetimes(remember_me=False), self.lifetimes(remember_me=True)
         if self.rememberMe and (remembered.absolute or 0) > (plain.absolute or 0):
             return remembered
