@@ -47,7 +47,7 @@ COPY --from=build /opt/receiver /opt/receiver
 # modules in use, which the base image lacks.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
        /usr/local/lib/python3*/site-packages/pip* \
-    && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check, app.runtime.account, \
+    && /opt/receiver/bin/python -c "import app.cli.serve, app.cli.check.command, app.runtime.account, \
        app.console.console, app.canary.canary, sqlite3, http.client" \
     && install -d -o 65532 -g 65532 -m 0700 /data
 # Overrides a settings file: in a container, nothing reaches loopback.

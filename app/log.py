@@ -7,7 +7,7 @@ The event is what it is about, ``outcome`` what has become of it; the rest are f
 is None is not told. Nothing of a token, a secret or a user belongs here.
 
 It goes the way of the standard library's logging, as a record whose message is the event's dict;
-where lines go and what they look like is said once for a process (`app.telemetry.log`).
+where lines go and what they look like is said once for a process (`app.telemetry.logs.setup`).
 """
 
 import logging

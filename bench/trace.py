@@ -25,7 +25,7 @@ import uvloop
 
 from app.config.load import load
 from app.runtime.serve import serve
-from app.telemetry.log import set_up_log
+from app.telemetry.logs.setup import set_up_log
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.raw_http import logout_request

@@ -11,11 +11,11 @@ from app.publish.publisher import Publisher
 from app.server.connection_limits import Connections
 from app.store.server_info import facts_of
 from app.store.unserved import UnservedWatch
-from app.telemetry import metrics
-from app.telemetry.counters import Counters
-from app.telemetry.exposition import GaugeValue
-from app.telemetry.metrics import Metric
-from app.telemetry.readings import OLD_SECONDS, Readings
+from app.telemetry.metrics import definitions as metrics
+from app.telemetry.metrics.counters import Counters
+from app.telemetry.metrics.exposition import GaugeValue
+from app.telemetry.metrics.readings import OLD_SECONDS, Readings
+from app.telemetry.metrics.series import Metric
 from app.tokens.provider_keys import ProviderKeys
 
 _ONLY = "primary"

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.telemetry.exposition import GaugeValue, exposed
-from app.telemetry.registry import Registry
+from app.telemetry.metrics.exposition import GaugeValue, exposed
+from app.telemetry.metrics.registry import Registry
 
 
 class Metrics:

@@ -19,7 +19,7 @@ from app.history.proofs import parse_receipts
 from app.history.streams import parse_entries
 from app.log import new_log
 from app.store.topology import RedisTopology, connect
-from app.telemetry.canary_found import CanaryCheck
+from app.telemetry.canary_outcome import CanaryOutcome
 from backchannel_logout import AppKeys, AsyncListener, Event, Gap, Outcome
 
 log = new_log(__name__)
@@ -43,7 +43,7 @@ class Try:
     since then, None where it has not come to that."""
 
     at: float
-    outcome: CanaryCheck
+    outcome: CanaryOutcome
     to_answer: float | None = None
     to_marker: float | None = None
     to_receipt: float | None = None
@@ -109,7 +109,7 @@ class Canary:
     def _note(self, done: Try) -> None:
         self.last = done
         self.tries += 1
-        if done.outcome is not CanaryCheck.OK:
+        if done.outcome is not CanaryOutcome.OK:
             self.failures += 1
             log.warning("canary", outcome=done.outcome.value)
         self._on_try(done)
@@ -148,10 +148,12 @@ class Canary:
         try:
             answer = await http.post(self._url, data=form, timeout=within)
         except httpx.HTTPError:
-            return Try(at=at, outcome=CanaryCheck.UNREACHABLE)
+            return Try(at=at, outcome=CanaryOutcome.UNREACHABLE)
         to_answer = time.monotonic() - began
         if answer.status_code != 200:
-            outcome = CanaryCheck.UNAVAILABLE if answer.status_code == 503 else CanaryCheck.REFUSED
+            outcome = (
+                CanaryOutcome.UNAVAILABLE if answer.status_code == 503 else CanaryOutcome.REFUSED
+            )
             return Try(at=at, outcome=outcome, to_answer=to_answer)
         marker = receipt = None
         while receipt is None and time.monotonic() < began + within:
@@ -161,10 +163,10 @@ class Canary:
             receipt = now if has_receipt else None
             if receipt is None:
                 await asyncio.sleep(_LOOK_SECONDS)
-        outcome = CanaryCheck.NO_MARKER if marker is None else CanaryCheck.NO_RECEIPT
+        outcome = CanaryOutcome.NO_MARKER if marker is None else CanaryOutcome.NO_RECEIPT
         return Try(
             at=at,
-            outcome=CanaryCheck.OK if marker is not None and receipt is not None else outcome,
+            outcome=CanaryOutcome.OK if marker is not None and receipt is not None else outcome,
             to_answer=to_answer,
             to_marker=marker,
             to_receipt=receipt,

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from app.canary.canary import Try
-from app.telemetry.canary_found import CanaryCheck
-from app.telemetry.metrics import CANARY_ROW, CANARY_SECONDS, CANARY_TRIES
-from app.telemetry.registry import Registry
+from app.telemetry.canary_outcome import CanaryOutcome
+from app.telemetry.metrics.definitions import CANARY_ROW, CANARY_SECONDS, CANARY_TRIES
+from app.telemetry.metrics.registry import Registry
 
 
 def counted_in(registry: Registry) -> Callable[[Try], None]:
@@ -17,7 +17,7 @@ def counted_in(registry: Registry) -> Callable[[Try], None]:
     )
 
     def count(done: Try) -> None:
-        failures.set(0 if done.outcome is CanaryCheck.OK else failures.value + 1)
+        failures.set(0 if done.outcome is CanaryOutcome.OK else failures.value + 1)
         tries[(done.outcome.value,)].inc()
         times = ((answer, done.to_answer), (marker, done.to_marker), (receipt, done.to_receipt))
         for histogram, seconds in times:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from app import __version__
-from app.cli.parts import WrongUsage
+from app.cli.common import WrongUsage
 from app.cli.table import CheckVerdict, Row, print_table
 from app.config.load import SettingsFault, load
 from app.devtools.embedded_redis import EmbeddedFault

@@ -9,7 +9,7 @@ import asyncio
 import sys
 
 from app.backchannel.explain import WAS_VALID, ExplainLine, Mark, explain
-from app.cli.words import time_argument
+from app.cli.argument_types import time_argument
 from app.config.model import Settings
 from app.errors import TokenRefused, to_http
 from app.formatting import TIME_FORMS

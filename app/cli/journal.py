@@ -19,7 +19,7 @@ from app.journal.replay import replay
 from app.journal.table import Entry, put_back_in, read_entries
 from app.publish.publisher import new_store
 from app.store.topology import RedisTopology, connect
-from app.telemetry.log import set_up_log
+from app.telemetry.logs.setup import set_up_log
 
 HELP = "list, replay or export the revocations that Redis has not taken"
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from app.admin_revocations import SOURCE, new_jti, revocations
 from app.audit import RESERVED_NAME, Act, Audit, is_reserved, outcome_of
-from app.cli.parts import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
+from app.cli.argument_types import duration_argument
+from app.cli.common import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
 from app.cli.story import proof_words
-from app.cli.words import duration_argument
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
 from app.formatting import bare, moment, shown
@@ -32,7 +32,7 @@ from app.store.errors import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisF
 from app.store.store import Result
 from app.store.topology import RedisTopology
 from app.telemetry.hashes import keyed_hash
-from app.telemetry.log import set_up_log
+from app.telemetry.logs.setup import set_up_log
 from backchannel_logout import AppStatus, EventKind
 
 HELP = "end a session, a user's sessions, or everything of an issuer in an app, up to now"

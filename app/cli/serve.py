@@ -9,8 +9,8 @@ from app.config.model import Settings
 from app.devtools.embedded_redis import EmbeddedFault
 from app.runtime.serve import serve
 from app.server.sockets import StartFault
-from app.telemetry.log import set_up_log
-from app.telemetry.output import LINES
+from app.telemetry.logs.output import LINES
+from app.telemetry.logs.setup import set_up_log
 
 HELP = "receive logouts until SIGTERM or Ctrl-C"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from app.cli.check import journal_row
-from app.cli.parts import add_json, opened
+from app.cli.check.command import journal_row
+from app.cli.common import add_json, opened
 from app.cli.table import CheckVerdict, Row, print_table
 from app.config.model import Settings
 from app.history import AppOverview, History, as_json

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.cli.parts import (
+from app.cli.argument_types import time_argument
+from app.cli.common import (
     WrongUsage,
     add_json,
     add_whom,
@@ -21,7 +22,6 @@ from app.cli.parts import (
     opened,
 )
 from app.cli.watch import event_words
-from app.cli.words import time_argument
 from app.config.model import Settings
 from app.errors import TokenRefused
 from app.formatting import TIME_FORMS, ago, bare, length, moment, one_line

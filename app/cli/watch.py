@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.cli.parts import add_json, add_whom, apps_of, issuer_of, issuers_to_read, opened
-from app.cli.words import duration_argument
+from app.cli.argument_types import duration_argument
+from app.cli.common import add_json, add_whom, apps_of, issuer_of, issuers_to_read, opened
 from app.config.model import Settings
 from app.errors import Reason
 from app.formatting import bare, precisely

@@ -27,8 +27,8 @@ from app.server.paths import LOGOUT_PATH
 from app.server.sockets import StartFault
 from app.store.topology import MAX_OTHER_CONNECTIONS, connect
 from app.store.unserved import UnservedApps, UnservedWatch, apps_of_settings
-from app.telemetry.counters import Counters
-from app.telemetry.readings import Readings
+from app.telemetry.metrics.counters import Counters
+from app.telemetry.metrics.readings import Readings
 from app.telemetry.reporting import Reporting
 from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.fetch import new_client

@@ -10,7 +10,7 @@ from app.admin.probes import Probes
 from app.config.model import Settings
 from app.runtime.components import Components, new_app
 from app.server.connection_limits import Connections
-from app.telemetry.counters import Counters
+from app.telemetry.metrics.counters import Counters
 
 
 def operations_app(

@@ -15,7 +15,7 @@ from app.admin.health import Health
 from app.config.model import Settings
 from app.runtime.components import Components
 from app.server.listeners import Server, account_server
-from app.telemetry.registry import Registry
+from app.telemetry.metrics.registry import Registry
 
 
 @contextlib.asynccontextmanager

@@ -18,9 +18,9 @@ from app.runtime.optional_listeners import running_optional_listeners
 from app.server.listeners import admin_server, public_server, serve_all, stop_on_signal
 from app.server.paths import LOGOUT_PATH
 from app.server.sockets import bound, bound_for_users, reached_at, tell_addresses
-from app.telemetry.counters import Counters
-from app.telemetry.output import LINES
-from app.telemetry.registry import Registry
+from app.telemetry.logs.output import LINES
+from app.telemetry.metrics.counters import Counters
+from app.telemetry.metrics.registry import Registry
 
 if TYPE_CHECKING:
     from app.canary.canary import Canary

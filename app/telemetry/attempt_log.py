@@ -16,10 +16,10 @@ from app.errors import Outage, Reason
 from app.log import new_log
 from app.publish.writer import Written
 from app.revocation import Revocation
-from app.telemetry.counters import Counters
 from app.telemetry.hashes import KeyedHash
-from app.telemetry.line_limit import LineLimit
-from app.telemetry.log import JsonLine, json_line
+from app.telemetry.logs.line_limit import LineLimit
+from app.telemetry.logs.setup import JsonLine, json_line
+from app.telemetry.metrics.counters import Counters
 from app.telemetry.refusals import PROVEN, Refusal, Refusals
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import UnverifiedJwt

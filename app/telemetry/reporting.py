@@ -10,10 +10,10 @@ from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS, RedisAway, fault_of
 from app.store.topology import REDIS_SECONDS
 from app.telemetry.attempt_log import Reporter
-from app.telemetry.counters import Counters
 from app.telemetry.hashes import KeyedHash, configured, shared_key
-from app.telemetry.line_limit import LineLimit
-from app.telemetry.log import repetitions
+from app.telemetry.logs.line_limit import LineLimit
+from app.telemetry.logs.setup import repetitions
+from app.telemetry.metrics.counters import Counters
 from app.telemetry.refusals import Refusals
 from backchannel_logout.redis.connection import AsyncClient
 

@@ -17,7 +17,7 @@ from app.config.load import load
 from app.runtime.components import Components, running_components
 from app.store.store import Result, Store
 from app.telemetry.attempt_log import AttemptRecord
-from app.telemetry.counters import Counters
+from app.telemetry.metrics.counters import Counters
 from app.tokens import logout_token
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import SignedClaims

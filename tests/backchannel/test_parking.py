@@ -21,7 +21,7 @@ from app.errors import DependencyUnavailable, Outage
 from app.publish.writer import Written
 from app.revocation import Revocation
 from app.telemetry.attempt_log import AttemptRecord, Reporter
-from app.telemetry.counters import Counters
+from app.telemetry.metrics.counters import Counters
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import AppKeys

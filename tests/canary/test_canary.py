@@ -12,7 +12,7 @@ from app.canary.issuer import ISSUER, Signer, with_canary
 from app.config.canary import CanarySettings
 from app.config.load import SettingsFault, load
 from app.config.model import Settings
-from app.telemetry.canary_found import CanaryCheck
+from app.telemetry.canary_outcome import CanaryOutcome
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, wait_for
@@ -81,7 +81,7 @@ def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
     found = canary_of(service)
     assert (found["app"], found["failures"]) == ("canary", 0), service.log
     last = found["last"]
-    assert last["outcome"] == CanaryCheck.OK
+    assert last["outcome"] == CanaryOutcome.OK
     assert 0 < last["to_answer"] <= last["to_marker"] <= last["to_receipt"] < 3
     with redis_server.client() as look:
         assert look.xlen(AppKeys("canary").events) >= 2
@@ -110,7 +110,9 @@ def test_a_redis_that_comes_later_and_empty_is_no_wrong_address(
         wait_for(lambda: canary_of(service)["tries"] >= 1, "it has tried", service)
         redis_server.start()
         wait_for(
-            lambda: canary_of(service)["last"]["outcome"] == CanaryCheck.OK, "all is well", service
+            lambda: canary_of(service)["last"]["outcome"] == CanaryOutcome.OK,
+            "all is well",
+            service,
         )
         assert "no receiver has written" not in service.log
     finally:
@@ -136,7 +138,7 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
         redis_server.stop()
         # The try that Redis died under may have failed in another way.
         wait_for(
-            lambda: canary_of(receiver)["last"]["outcome"] == CanaryCheck.NO_MARKER,
+            lambda: canary_of(receiver)["last"]["outcome"] == CanaryOutcome.NO_MARKER,
             "it fails",
             receiver,
         )
@@ -146,7 +148,9 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
         assert receiver.readyz().status_code == 200
         redis_server.start()
         wait_for(
-            lambda: canary_of(receiver)["last"]["outcome"] == CanaryCheck.OK, "well again", receiver
+            lambda: canary_of(receiver)["last"]["outcome"] == CanaryOutcome.OK,
+            "well again",
+            receiver,
         )
         assert Scrape(receiver).one("bcl_canary_failures_in_a_row") == 0
     finally:
@@ -181,7 +185,7 @@ def test_it_is_well_with_the_redis_rights_of_the_documentation(
     try:
         receiver.start()
         wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
-        assert canary_of(receiver)["last"]["outcome"] == CanaryCheck.OK, receiver.log
+        assert canary_of(receiver)["last"]["outcome"] == CanaryOutcome.OK, receiver.log
         assert "NOPERM" not in receiver.log
         assert "can not be reported" not in receiver.log
     finally:

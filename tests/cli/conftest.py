@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.telemetry import log
+from app.telemetry.logs import setup
 from tests.support.redis_server import RedisServer
 
 
@@ -41,8 +41,8 @@ def log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     levels = {name: one.level for name, one in logging.root.manager.loggerDict.items()
               if isinstance(one, logging.Logger)}  # fmt: skip
-    monkeypatch.setattr(log, "_json_line", None)
-    for name in log._NOT_SHOWN:
+    monkeypatch.setattr(setup, "_json_line", None)
+    for name in setup._NOT_SHOWN:
         monkeypatch.setattr(logging, name, getattr(logging, name, None), raising=False)
     yield
     root.handlers[:] = handlers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.check_redis_access import access_rows, encryption_rows
+from app.cli.check.redis_access import access_rows, encryption_rows
 from app.cli.table import CheckVerdict
 from app.formatting import FETCH_FAULTS
 from app.store.errors import WAITAOF_MISSING

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.check_preset import preset_rows
+from app.cli.check.preset import preset_rows
 from app.cli.table import CheckVerdict, Row
 from app.config.load import load
 from app.formatting import duration

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.cli.check_sessions import duration
+from app.cli.check.session_apis import duration
 from tests.cli.conftest import Ended, Run
 from tests.sessions.provider_fixtures import Api, table_of
 from tests.support.auth0_api import Auth0Api

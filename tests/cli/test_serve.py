@@ -20,7 +20,7 @@ from tests.support.redis_server import RedisServer, free_port
 # -- start ---------------------------------------------------------------------------------
 
 NOT_AT_START = (
-    "jinja2", "ua_parser", "joserfc", "app.runtime.supervisor", "app.admin.api", "app.account.api",
+    "jinja2", "ua_parser", "joserfc", "app.admin.api", "app.account.api",
     "app.sessions", "app.canary.canary", "app.history", "app.cli.check", "app.telemetry.otel",
     "rich", "pygments", "opentelemetry", "backchannel_logout.guard", "backchannel_logout.listening",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.telemetry.metrics import ALL
+from app.telemetry.metrics.definitions import ALL
 from tests.k8s.alert_cases import CASES, Series, of
 from tests.support.manifests import ROOT
 from tests.support.promtool import promtool

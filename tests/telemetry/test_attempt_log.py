@@ -15,8 +15,8 @@ from app.publish.writer import Written
 from app.telemetry import attempt_log as story_module
 from app.telemetry.attempt_log import AttemptRecord, Reporter, new_request_id
 from app.telemetry.hashes import KeyedHash
-from app.telemetry.lines import formatter
-from app.telemetry.log import JsonLine, LineHandler
+from app.telemetry.logs.lines import formatter
+from app.telemetry.logs.setup import JsonLine, LineHandler
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import UnverifiedJwt
 

@@ -8,9 +8,9 @@ import pytest
 
 from app.errors import Outage, Reason
 from app.telemetry.attempt_log import LOGGER, AttemptRecord, Reporter
-from app.telemetry.line_limit import MAX_LINES, WINDOW_SECONDS, LineLimit
-from app.telemetry.lines import formatter
-from app.telemetry.log import LineHandler
+from app.telemetry.logs.line_limit import MAX_LINES, WINDOW_SECONDS, LineLimit
+from app.telemetry.logs.lines import formatter
+from app.telemetry.logs.setup import LineHandler
 from app.tokens.logout_token import LogoutToken
 from tests.telemetry.test_attempt_log import ISSUER, token
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.telemetry.output import parts
+from app.telemetry.logs.output import parts
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ SET_UP = """
 import logging
 from types import SimpleNamespace
 from app.log import new_log
-from app.telemetry.log import repetitions, set_up_log
+from app.telemetry.logs.setup import repetitions, set_up_log
 set_up_log(SimpleNamespace(log_format={format!r}, log_level={level!r}))
 log = new_log("app.some")
 """
@@ -133,7 +133,7 @@ def test_a_log_that_takes_nothing_stops_nobody() -> None:
 @pytest.mark.slow
 def test_a_level_leaves_out_what_is_below_it(tmp_path: Path) -> None:
     said = """
-from app.telemetry.log import json_line
+from app.telemetry.logs.setup import json_line
 for level in ("info", "warning", "error"):
     getattr(log, level)("long", n=level)
     json_line().tell(getattr(logging, level.upper()), "app.some", "short", f',"n":"{level}"')
@@ -183,7 +183,7 @@ def test_people_can_be_served_where_there_is_no_terminal(tmp_path: Path) -> None
 
 
 MANY = """
-from app.telemetry.output import LINES
+from app.telemetry.logs.output import LINES
 LINES.start()
 for n in range(100):
     LINES.write(f"{n:03d}" + "\u00e9" * 60)
@@ -212,7 +212,7 @@ def test_lines_are_written_with_as_few_calls_as_a_pipe_allows() -> None:
 
 
 MUCH = """
-from app.telemetry.output import LINES
+from app.telemetry.logs.output import LINES
 LINES.start()
 for n in range(5000):
     LINES.write(f"{n:04d}" + "x" * 96)

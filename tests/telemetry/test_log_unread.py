@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.telemetry.line_limit import MAX_LINES
-from app.telemetry.output import MAX_CHARACTERS
+from app.telemetry.logs.line_limit import MAX_LINES
+from app.telemetry.logs.output import MAX_CHARACTERS
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer

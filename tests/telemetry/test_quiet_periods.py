@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.telemetry.counters import ClockDifference
-from app.telemetry.quiet_periods import DAY, QuietPeriods
+from app.telemetry.metrics.counters import ClockDifference
+from app.telemetry.metrics.quiet_periods import DAY, QuietPeriods
 
 NOW = 1_795_283_041.0
 HOUR = 3600.0

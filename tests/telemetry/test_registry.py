@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from app.config.load import load
 from app.config.model import Settings
 from app.errors import Outage, Reason
-from app.telemetry.counters import Counters
-from app.telemetry.exposition import exposed
-from app.telemetry.metrics import ALL, ANSWERS, READY, TOKENS
-from app.telemetry.registry import Registry
+from app.telemetry.metrics.counters import Counters
+from app.telemetry.metrics.definitions import ALL, ANSWERS, READY, TOKENS
+from app.telemetry.metrics.exposition import exposed
+from app.telemetry.metrics.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 ISSUER = "https://op.example"

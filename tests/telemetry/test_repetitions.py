@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.log import new_log
-from app.telemetry.repetitions import MOST_KINDS, PAUSE, Repetitions
+from app.telemetry.logs.repetitions import MOST_KINDS, PAUSE, Repetitions
 
 
 def raise_(error: type[Exception]) -> None:

@@ -21,7 +21,7 @@ from app.publish.publisher import Publisher
 from app.runtime.components import Components
 from app.server.paths import LOGOUT_PATH as PATH
 from app.store.topology import connect
-from app.telemetry.counters import Counters
+from app.telemetry.metrics.counters import Counters
 from app.telemetry.reporting import Reporting
 from app.telemetry.traces import tracing
 from app.tokens.fetch import new_client

@@ -1,6 +1,6 @@
 """`check`'s look at the apps in Redis: logouts that reach nobody, and apps that nobody serves."""
 
-from app.cli.parts import opened
+from app.cli.common import opened
 from app.cli.table import Row
 from app.config.model import Settings
 from app.devtools.embedded_redis import EmbeddedFault

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from app.telemetry.lines import error_of
+from app.telemetry.logs.lines import error_of
 
 PAUSE = 10.0
 """Seconds between two lines that are alike."""

@@ -9,7 +9,7 @@ from typing import TypeGuard
 from app.config.model import Settings
 from app.revocation import Revocation
 from app.store.store import NEW_MARKER
-from app.telemetry.metrics import (
+from app.telemetry.metrics.definitions import (
     ANSWERS,
     APP_RECEIPTS,
     JWKS_FETCHES,
@@ -26,7 +26,7 @@ from app.telemetry.metrics import (
     TOKENS,
     TURNED_AWAY,
 )
-from app.telemetry.registry import Registry
+from app.telemetry.metrics.registry import Registry
 from backchannel_logout.contract.receipts import Receipt
 
 _CLOCK_SECONDS = 3600.0

@@ -1,4 +1,4 @@
-"""The counters and histograms of the process, one for each series of `app.telemetry.metrics`.
+"""The counters and histograms of the process, one for each series in `definitions`.
 
 Cheaper than prometheus-client's own, which take a lock for each count: the counting code runs in
 the event loop, and a scrape in a thread may read a histogram between two of its additions.
@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from app.config.model import Settings
-from app.telemetry.metrics import ALL, TOKENS, Labels, Metric
+from app.telemetry.metrics.definitions import ALL, TOKENS, Labels, Metric
 
 
 class Series:

@@ -13,9 +13,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from app.telemetry.metrics import Labels, Metric
-from app.telemetry.registry import Histogram, Registry, Series
-from app.telemetry.series import Family
+from app.telemetry.metrics.definitions import Labels, Metric
+from app.telemetry.metrics.registry import Histogram, Registry, Series
+from app.telemetry.metrics.series import Family
 
 GaugeValue = tuple[Metric, Labels, float]
 """A gauge, the values of its labels, and its own."""

@@ -8,8 +8,8 @@ Counters and histograms, and the canary's gauge, are counted where the event hap
 """
 
 from app.publish.writer import Written
-from app.telemetry.canary_found import CanaryCheck
-from app.telemetry.series import (
+from app.telemetry.canary_outcome import CanaryOutcome
+from app.telemetry.metrics.series import (
     NOTHING,
     Labels,
     Metric,
@@ -264,7 +264,7 @@ APP_READ = Metric(
 CANARY_TRIES = Metric(
     "bcl_canary_tries_total", "counter",
     "Tries of the canary, by what became of its session; only with [canary]",
-    ("outcome",), series=with_canary(each(*CanaryCheck)),
+    ("outcome",), series=with_canary(each(*CanaryOutcome)),
 )  # fmt: skip
 CANARY_ROW = Metric(
     "bcl_canary_failures_in_a_row", "gauge",

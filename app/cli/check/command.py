@@ -6,11 +6,11 @@ import os
 import sqlite3
 from importlib.util import find_spec
 
-from app.cli.check_apps import app_rows
-from app.cli.check_discovery import address_row, discovery_rows
-from app.cli.check_preset import preset_rows
-from app.cli.check_redis import redis_rows
-from app.cli.check_sessions import session_rows
+from app.cli.check.apps import app_rows
+from app.cli.check.discovery import address_row, discovery_rows
+from app.cli.check.preset import preset_rows
+from app.cli.check.redis import redis_rows
+from app.cli.check.session_apis import session_rows
 from app.cli.table import CheckVerdict, Row, count, print_table
 from app.config.canary import CanarySettings
 from app.config.issuers import IssuerSettings

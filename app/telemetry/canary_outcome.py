@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class CanaryCheck(StrEnum):
+class CanaryOutcome(StrEnum):
     """What became of the canary's session."""
 
     OK = "ok"

@@ -20,8 +20,8 @@ from app.store.app_sizes import BEYOND_ANSWER, COMMANDS, size_commands, sizes_of
 from app.store.bounded import AnswerTooLarge
 from app.store.errors import EXCHANGE_FAULTS, fault_of
 from app.store.topology import REDIS_SECONDS, RedisTopology
-from app.telemetry.counters import Counters
-from app.telemetry.quiet_periods import QuietPeriods
+from app.telemetry.metrics.counters import Counters
+from app.telemetry.metrics.quiet_periods import QuietPeriods
 from backchannel_logout.contract.readers import Reader, ReaderKind, is_active
 from backchannel_logout.contract.receipts import Receipt
 

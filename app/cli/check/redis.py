@@ -15,7 +15,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app.cli.check_redis_access import access_rows
+from app.cli.check.redis_access import access_rows
 from app.cli.table import CheckVerdict, Row, count
 from app.config.model import Settings
 from app.config.types import Durability

@@ -16,9 +16,9 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 
 from app.config.model import Settings
-from app.telemetry.lines import formatter, timestamp
-from app.telemetry.output import LINES
-from app.telemetry.repetitions import Repetitions
+from app.telemetry.logs.lines import formatter, timestamp
+from app.telemetry.logs.output import LINES
+from app.telemetry.logs.repetitions import Repetitions
 
 # What our format does not show need not be found out ("Optimization" in Python's Logging HOWTO).
 _NOT_SHOWN = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")

@@ -1,0 +1,10 @@
+"""`/metrics`: what is counted and measured, and its text.
+
+definitions    every metric: name, help, labels and their values
+series         what a metric is, and the functions that list its label values
+registry       the counters and histograms of the process
+counters       counts events where they happen
+readings       what Redis knows of the apps, read periodically
+quiet_periods  how long a provider usually sends nothing               (pure)
+exposition     turns the numbers into text
+"""
