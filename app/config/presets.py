@@ -1,9 +1,9 @@
-"""What is known of each provider: the tables of `providers.toml`.
+"""Facts about each provider: the tables of `providers.toml`.
 
-``preset = "keycloak"`` on an issuer takes from here what can be set; `check` and
-docs/providers.md say the rest. A preset may set ``algorithms`` and nothing else, and only where
-the operator has not said them: a check that the receiver makes is never switched off, and no
-deadline made longer, because a provider is known to need it. That is for an operator to say.
+With ``preset = "keycloak"``, an issuer takes its algorithms from here, unless the settings have
+them; `check` and docs/providers.md report the rest. A preset sets ``algorithms`` and nothing else:
+only an operator switches off a check or extends a deadline, even for a provider which is known to
+need it.
 """
 
 import tomllib
@@ -17,30 +17,30 @@ from app.config.types import Algorithm, Seconds
 
 
 class Preset(BaseModel):
-    """One provider. Texts are Markdown; an empty one means that it is not known."""
+    """One provider. Texts are Markdown; an empty text is unknown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     release: str
-    """Of what the facts are."""
+    """The release that the facts are about."""
     evidence: Literal["run", "source", "documentation"]
-    """``run``: its tokens were captured from that release; else it was only read about."""
+    """``run``: its tokens were captured from that release."""
     sends_tokens: bool = True
-    instead: str = ""
-    """What to do where it sends none."""
+    alternative: str = ""
+    """What to do with a provider that sends no tokens."""
 
     issuer: str = ""
-    """What its ``iss`` looks like."""
+    """The form of its ``iss``."""
     aliases: str = ""
-    """When it signs under other names too."""
+    """When it also signs under other names."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256",)
-    """What an issuer with this preset takes, unless its settings say otherwise."""
+    """The accepted algorithms of an issuer with this preset, unless its settings have others."""
     algorithms_note: str = ""
     mixes_algorithms: bool = False
     """Whether it may sign a client's tokens with the algorithm of another client."""
     never_encrypts: bool = False
-    """Whether no release encrypts logout tokens, whatever the client asks for."""
+    """Whether no release encrypts logout tokens, even if the client is configured for it."""
 
     typ: str = ""
     kid: str = ""
@@ -48,37 +48,37 @@ class Preset(BaseModel):
     sub: str = ""
     sid: str = ""
     both_claims: Literal["session", "user"] = "session"
-    """What its clients need: ``user`` where a logout token has a ``sid`` and the ID token has none,
-    so that no app can know the session."""
+    """What its clients need: ``user`` if a logout token has a ``sid`` and the ID token has none, so
+    that no app knows the session."""
     token_life: Seconds | None = None
-    """From ``iat`` to ``exp``; 0 where there is no ``exp``, None where it is not known."""
-    beside: str = ""
-    """Further claims, and what else differs."""
+    """From ``iat`` to ``exp``; 0 without ``exp``, None if unknown."""
+    extras: str = ""
+    """Other claims and differences."""
 
     answer_within: Seconds | None = None
     """How long it waits for the answer."""
     success: str = ""
-    """The statuses that it takes for success."""
+    """The statuses that it counts as success."""
     retries: str = ""
     same_token_for: Seconds = 0
-    """How long after its first attempt it may send the same token, with the same ``iat``."""
+    """How long after the first attempt it may send the same token, with the same ``iat``."""
     delivery: str = ""
 
-    click: tuple[str, ...] = ()
-    """Where to switch it on by hand, step by step."""
-    call: str = ""
-    """How to switch it on by a call, or in a configuration."""
+    console_steps: tuple[str, ...] = ()
+    """How to enable back-channel logout in its console."""
+    command: str = ""
+    """How to enable it with a command, an API call or in a configuration."""
     never_sent: tuple[str, ...] = ()
-    """Ends of sessions that it tells nobody."""
+    """Ends of sessions for which it sends no token."""
     session_life: Seconds | None = None
-    """The longest that its sessions last by default."""
+    """The longest life of its sessions by default."""
     session_note: str = ""
     remarks: tuple[str, ...] = ()
 
 
 @cache
 def presets() -> dict[str, Preset]:
-    """All of them, by the name that a setting gives."""
+    """Every preset, by name."""
     tables = tomllib.loads(files(__package__).joinpath("providers.toml").read_text("utf-8"))
     return {name: Preset.model_validate(table) for name, table in tables.items()}
 

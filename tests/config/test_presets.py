@@ -1,4 +1,4 @@
-"""The table of providers: what a preset sets, and that the documentation says the same."""
+"""What a preset sets, and that the documentation agrees with it."""
 
 import subprocess
 import sys
@@ -18,30 +18,29 @@ ENVIRONMENT = {
     "BCL_CLIENT_ID": "shop",
     "BCL_ISSUER": "https://op.example",
 }
-SENDERS = sorted(name for name, one in presets().items() if one.sends_tokens)
-SILENT = sorted(set(presets()) - set(SENDERS))
+SENDERS = sorted(name for name, preset in presets().items() if preset.sends_tokens)
+OTHERS = sorted(set(presets()) - set(SENDERS))
 
 
-def test_the_page_says_what_the_table_says() -> None:
-    """`make providers` writes it anew."""
+def test_the_page_is_up_to_date() -> None:
+    """`make providers` writes it."""
     assert (ROOT / "docs" / "providers.md").read_text("utf-8") == page()
 
 
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_a_preset_sets_algorithms_and_nothing_else(name: str) -> None:
-    """No check is switched off, and no deadline made longer."""
+    """It never switches off a check or extends a deadline."""
     plain = load(None, ENVIRONMENT).issuers[0]
     preset = load(None, ENVIRONMENT | {"BCL_PRESET": name}).issuers[0]
-    differs = {
-        one for one in IssuerOptions.model_fields if getattr(plain, one) != getattr(preset, one)
-    }
-    assert differs <= {"algorithms"}
+    names = IssuerOptions.model_fields
+    different = {name for name in names if getattr(plain, name) != getattr(preset, name)}
+    assert different <= {"algorithms"}
     assert preset.algorithms == presets()[name].algorithms
     assert preset.clients == plain.clients
 
 
-def test_what_the_operator_says_stands_above_the_preset(tmp_path: Path) -> None:
-    """At the issuer, and at the top level."""
+def test_the_settings_take_precedence_over_the_preset(tmp_path: Path) -> None:
+    """On the issuer and at the top level."""
     top = ENVIRONMENT | {"BCL_PRESET": "better-auth", "BCL_ALGORITHMS": "ES256"}
     assert load(None, top).issuers[0].algorithms == ("ES256",)
     path = tmp_path / "settings.toml"
@@ -52,7 +51,7 @@ def test_what_the_operator_says_stands_above_the_preset(tmp_path: Path) -> None:
     assert load(path, {}).issuers[0].algorithms == ("PS256",)
 
 
-def test_an_unknown_preset_is_a_fault_that_names_the_known_ones() -> None:
+def test_an_unknown_preset_is_a_fault_that_lists_the_known_ones() -> None:
     with pytest.raises(SettingsFault) as fault:
         load(None, ENVIRONMENT | {"BCL_PRESET": "keyclock"})
     (line,) = fault.value.faults
@@ -62,28 +61,27 @@ def test_an_unknown_preset_is_a_fault_that_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", SENDERS)
-def test_a_sender_is_described_as_far_as_it_is_known(name: str) -> None:
-    one = presets()[name]
+def test_a_sender_is_described(name: str) -> None:
+    preset = presets()[name]
     for member in ("name", "release", "issuer", "typ", "kid", "aud", "sub", "sid", "success"):
-        assert getattr(one, member), member
-    assert one.click or one.call, "how to switch it on"
-    assert not one.instead
+        assert getattr(preset, member), member
+    assert preset.console_steps or preset.command, "how to enable it"
+    assert not preset.alternative
 
 
-@pytest.mark.parametrize("name", SILENT)
-def test_who_sends_nothing_has_a_word_on_what_to_do(name: str) -> None:
-    assert presets()[name].instead
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_provider_that_sends_nothing_has_an_alternative(name: str) -> None:
+    assert presets()[name].alternative
 
 
-def test_a_token_that_is_sent_again_is_still_young_enough() -> None:
-    """The default `max_token_age` suits every provider that repeats a token."""
+def test_the_default_max_token_age_covers_every_repeated_token() -> None:
     age = IssuerOptions().max_token_age
-    assert all(one.same_token_for < age for one in presets().values())
+    assert all(preset.same_token_for < age for preset in presets().values())
 
 
 @pytest.mark.slow
 def test_the_table_is_in_the_wheel(tmp_path: Path) -> None:
-    """The image is built from it."""
+    """The image is built from the wheel."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT, check=True, capture_output=True,

@@ -19,7 +19,9 @@ def preset_rows(issuer: IssuerSettings, keys: KeySet | None = None) -> Iterator[
         return
     name, preset = issuer.preset, presets()[issuer.preset]
     if not preset.sends_tokens:
-        yield Row(CheckVerdict.WARNING, name, f"sends no logout tokens. {_plain(preset.instead)}")
+        yield Row(
+            CheckVerdict.WARNING, name, f"sends no logout tokens. {_plain(preset.alternative)}"
+        )
         return
     yield _algorithms_row(issuer, name, preset)
     if preset.mixes_algorithms:
@@ -33,8 +35,8 @@ def preset_rows(issuer: IssuerSettings, keys: KeySet | None = None) -> Iterator[
             f"{name} retries",
             f"the same token for {duration(preset.same_token_for)}: longer than max_token_age",
         )
-    if preset.click or preset.call:
-        where = "; ".join(preset.click) or "see the call in docs/providers.md"
+    if preset.console_steps or preset.command:
+        where = "; ".join(preset.console_steps) or "see the command in docs/providers.md"
         yield Row(CheckVerdict.NOTE, f"{name} switch on", _plain(where))
     if preset.never_sent:
         yield Row(CheckVerdict.NOTE, f"{name} never sends", _plain("; ".join(preset.never_sent)))

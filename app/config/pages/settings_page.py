@@ -25,6 +25,7 @@ from app.config.model import Settings
 from app.config.session_api import SessionsSettings
 from app.config.table import Table
 from app.config.types import Durability, Form
+from app.formatting import duration
 
 _HEAD = """# Settings
 
@@ -180,19 +181,19 @@ def _value(value: Any, form: str) -> str:
         case tuple():
             text = ", ".join(value)
         case int() | float() if form == "duration":
-            text = _with_unit(value, {"d": 86400, "h": 3600, "m": 60}, "s")
+            text = duration(value)
         case int() if form == "size":
-            text = _with_unit(value, {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}, "")
+            text = _size(value)
         case _:
             text = str(value)
     return f"`{text}`"
 
 
-def _with_unit(value: float, units: dict[str, int], smallest: str) -> str:
-    for unit, size in units.items():
+def _size(value: int) -> str:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value >= size and value % size == 0:
-            return f"{value // size:g}{unit}"
-    return f"{value:g}{smallest}"
+            return f"{value // size}{unit}"
+    return str(value)
 
 
 if __name__ == "__main__":
