@@ -1,15 +1,16 @@
-"""The users' listener: their own sessions, reviewed and ended, until every app has let go.
+"""The users' API: their own sessions, listed and ended, and followed until every app has acted.
 
-    api            put together; the way in
-    caller         who asks: an app's backend for one of its sessions, or a browser
-    access_token   the browser's proof, against the issuer's keys
-    liveness       whether the caller's own session lives: the markers are asked at each call
-    limits         how often a user, and a caller, may ask
-    sessions       list, end one, end all others
-    progress       how far an end is: as JSON, and as server-sent events
-    showing        JSON with Auth0's names                                   (pure)
-    devices        a user agent, for people                                  (pure)
-    web            the page, and the component `<active-sessions>` (files in static/)
+    api             the application; authenticates each request
+    caller          the user and session behind a request: from an app's backend, or a browser
+    access_token    verifies a browser's access token
+    kratos_caller   verifies a user's own Kratos credential
+    liveness        whether the caller's own session is alive; checked at each request
+    request_limits  limits the requests of each user and each app
+    sessions        list, end one, end all others
+    progress        the progress of a termination, as JSON and as server-sent events
+    responses       the JSON, with Auth0's names                                 (pure)
+    devices         a user agent in readable form                                (pure)
+    page            the page and the component `<active-sessions>`, in static/
 
-A user reaches nothing but her own sessions, and nobody comes in by an ID token or a logout token.
+A user reaches only their own sessions. ID tokens and logout tokens are not accepted.
 """

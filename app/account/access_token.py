@@ -1,8 +1,8 @@
-"""The access token by which a browser asks (RFC 9068, and what providers make of it).
+"""Verifies the access token that a browser sends (RFC 9068, and its variants by provider).
 
-Signed by a configured issuer, for ``account_audience``, with ``account_scope``, of a user and a
-session. Never an ID token, nor a logout token: an audience that is no client's, a scope, and
-none of their claims.
+It must be signed by a configured issuer for ``account_audience``, with ``account_scope``, and name
+a user and a session. An ID token or a logout token does not qualify: the audience is not a client
+id, a scope is required, and claims specific to them are refused.
 """
 
 import time
@@ -18,25 +18,22 @@ from backchannel_logout import Session
 
 _TYPS = frozenset({"at+jwt", "application/at+jwt"})
 
-# What only other kinds of tokens have. Keycloak says in a claim what it is: ID, Refresh, Logout.
-_FOREIGN = ("events", "nonce", "at_hash", "c_hash", "s_hash")
+# Claims of other kinds of tokens. Keycloak names the kind in a claim: ID, Refresh, Offline, Logout.
+_FOREIGN_CLAIMS = ("events", "nonce", "at_hash", "c_hash", "s_hash")
 _FOREIGN_TYPS = frozenset({"id", "refresh", "offline", "logout"})
 
-# An access token lives for minutes; some for a day, Auth0's default.
-_LONGEST = 16384
-_LONGEST_ID = 255
+_MAX_TOKEN_LENGTH = 16384
+_MAX_ID_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
-    """Whose session it is."""
-
+class VerifiedAccess:
     session: Session
     issuer: IssuerSettings
 
 
 class AccessTokens:
-    """``keys`` are by the issuer's configured name; ``clock`` is epoch seconds."""
+    """``keys`` are by the issuer's configured name; ``clock`` returns epoch seconds."""
 
     def __init__(
         self,
@@ -53,24 +50,24 @@ class AccessTokens:
         self._scope = scope
         self._clock = clock
 
-    async def prove(self, token: bytes) -> Proven:
-        """The session that the token is of. Raises `TokenRefused`, `DependencyUnavailable`."""
+    async def verify(self, token: bytes) -> VerifiedAccess:
+        """The session of the token. Raises `TokenRefused`, `DependencyUnavailable`."""
         now = self._clock()
-        if len(token) > _LONGEST:
+        if len(token) > _MAX_TOKEN_LENGTH:
             raise TokenRefused(Reason.SHAPE)
         jwt = parse(token)
         issuer = issuer_of(jwt, self._issuers)
-        # The issuer's own algorithms alone: what a client's secret signs, the client can sign.
+        # Only the issuer's own algorithms: a client can sign with its own secret.
         if jwt.unverified_header.get("alg") not in issuer.algorithms:
             raise TokenRefused(Reason.ALG)
         check_header(jwt, issuer, _TYPS)
         signed = await self._keys[issuer.issuer].verify(jwt, issuer, arrived_at=now)
-        return Proven(self._checked(signed.claims, issuer, now), issuer)
+        return VerifiedAccess(self._session(signed.claims, issuer, now), issuer)
 
-    def _checked(self, claims: dict[str, Any], issuer: IssuerSettings, now: float) -> Session:
-        kind = claims.get("typ")
-        if any(name in claims for name in _FOREIGN) or (
-            isinstance(kind, str) and kind.lower() in _FOREIGN_TYPS
+    def _session(self, claims: dict[str, Any], issuer: IssuerSettings, now: float) -> Session:
+        typ = claims.get("typ")
+        if any(name in claims for name in _FOREIGN_CLAIMS) or (
+            isinstance(typ, str) and typ.lower() in _FOREIGN_TYPS
         ):
             raise TokenRefused(Reason.TYP)
         audience = claims.get("aud")
@@ -83,13 +80,13 @@ class AccessTokens:
             raise TokenRefused(Reason.IAT)
         if expires is None or expires <= now - issuer.leeway:
             raise TokenRefused(Reason.EXP_PAST)
-        begins = _number(claims.get("nbf", 0))
-        if begins is None or begins > now + issuer.leeway:
+        not_before = _number(claims.get("nbf", 0))
+        if not_before is None or not_before > now + issuer.leeway:
             raise TokenRefused(Reason.NBF)
         sub, sid = claims.get("sub"), claims.get("sid")
         if not _is_id(sub) or not _is_id(sid):
             raise TokenRefused(Reason.SUBJECT_MISSING)
-        # A refreshed token is younger than the login; `Liveness` allows for it.
+        # A refreshed token is younger than the login; `Liveness` accounts for that.
         login = _number(claims.get("auth_time"))
         return Session(
             iss=claims["iss"],
@@ -100,9 +97,11 @@ class AccessTokens:
 
 
 def _scopes(claims: Mapping[str, Any]) -> list[Any]:
-    """RFC 9068: ``scope``, a text with blanks; some write ``scp``, and a list."""
-    found = claims.get("scope", claims.get("scp"))
-    return found.split(" ") if isinstance(found, str) else found if isinstance(found, list) else []
+    """RFC 9068 has a space-separated ``scope``; some providers write ``scp``, or a list."""
+    scope = claims.get("scope", claims.get("scp"))
+    if isinstance(scope, str):
+        return scope.split(" ")
+    return scope if isinstance(scope, list) else []
 
 
 def _number(value: object) -> float | None:
@@ -112,4 +111,4 @@ def _number(value: object) -> float | None:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= _LONGEST_ID
+    return isinstance(value, str) and 1 <= len(value) <= _MAX_ID_LENGTH

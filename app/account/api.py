@@ -1,4 +1,5 @@
-"""The users' listener, put together: each call is proven, counted, and asked about its session."""
+"""The application of the users' listener. Each request is authenticated, counted against the
+limits, and its session checked."""
 
 import time
 from collections.abc import Callable
@@ -12,14 +13,14 @@ from app.account.access_token import AccessTokens
 from app.account.caller import Callers
 from app.account.kratos_caller import KratosCallers
 from app.account.liveness import Liveness
-from app.account.progress import Progress
+from app.account.progress import ProgressRoutes
 from app.account.request_limits import RequestLimits
 from app.account.sessions import AccountSessionRoutes
 from app.config.model import Settings
 from app.history import History
 from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
-from app.web.errors import ApiFault
+from app.web.errors import ApiError
 from app.web.json_api import json_api
 from app.web.operator import Operator
 from app.web.provider_sessions import ProviderSessions
@@ -42,15 +43,15 @@ class AccountApi:
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        link, endings = publisher.reads, sessions.endings
+        redis, terminations = publisher.reads, sessions.terminations
         self._callers = Callers(settings, tokens)
         self._kratos = kratos
         self._limits = RequestLimits()
-        self._liveness = Liveness(AppReader(link), clock)
-        history = History(settings, link, clock=clock)
-        progress = Progress(endings, history, self._liveness, stopping, clock)
+        self._liveness = Liveness(AppReader(redis), clock)
+        history = History(settings, redis, clock=clock)
+        progress = ProgressRoutes(terminations, history, self._liveness, stopping, clock)
         routes = AccountSessionRoutes(
-            sessions.providers, endings, progress, self._limits, sessions.records, clock
+            sessions.providers, terminations, progress, self._limits, sessions.audit_log, clock
         ).routes
         cors = Middleware(
             CORSMiddleware,
@@ -59,16 +60,16 @@ class AccountApi:
             allow_headers=["Authorization", "X-Requested-With"],
             expose_headers=["Retry-After", "Date"],
         )
-        # Inside of it is who may ask: a preflight carries no proof.
+        # CORS comes first: a preflight carries no credential.
         middleware = [
             *([cors] if settings.account_origins else []),
             Middleware(_Authenticator, api=self),
         ]
-        # The state of all others comes before a session that is named so: that is never read.
+        # `progress` comes first: /account/sessions/state is not a session called "state".
         self.app: ASGIApp = json_api([*page.routes(), *progress.routes, *routes], middleware)
 
-    async def admit(self, scope: Scope) -> None:
-        """Note in the scope who asks. Raises `ApiFault`."""
+    async def authenticate(self, scope: Scope) -> None:
+        """Set ``scope["caller"]`` and ``scope["operator"]``. Raises `ApiError`."""
         caller = await self._kratos.identify(scope) if self._kratos is not None else None
         caller = caller or await self._callers.identify(scope)
         self._limits.count_request(caller.who, (caller.issuer.issuer, caller.sub))
@@ -77,7 +78,7 @@ class AccountApi:
 
 
 class _Authenticator:
-    """Lets through whoever is known. What needs no proof passes: files, and what is not there."""
+    """Authenticates everything below `/account/sessions`; static files need no credential."""
 
     def __init__(self, app: ASGIApp, api: AccountApi) -> None:
         self._app = app
@@ -87,8 +88,8 @@ class _Authenticator:
         path = scope["path"]
         if scope["type"] == "http" and (path == _SESSIONS or path.startswith(_SESSIONS + "/")):
             try:
-                await self._api.admit(scope)
-            except ApiFault as fault:
-                await fault.response()(scope, receive, send)
+                await self._api.authenticate(scope)
+            except ApiError as error:
+                await error.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)

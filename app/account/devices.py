@@ -1,7 +1,7 @@
-"""A user agent, for people: ``Firefox 128``, ``Windows 10``, ``desktop``. Not verified by anybody.
+"""Describes a user agent for people: ``Firefox 128``, ``Windows 10``, ``desktop``. Not verified.
 
-By ua-parser with the rules of uap-core: maintained since 2012 for every language, they know apps,
-consoles and robots as well as browsers.
+Uses ua-parser with the rules of uap-core, which many languages share and which are maintained since
+2012. They know apps, consoles and robots as well as browsers.
 """
 
 from functools import lru_cache
@@ -11,8 +11,8 @@ from ua_parser import parse
 
 Kind = Literal["desktop", "phone", "tablet", "robot", "unknown"]
 
-# What is longer is no browser's, and every rule would look at all of it.
-_LONGEST = 512
+# Every rule scans the whole text; no browser's is longer.
+_MAX_LENGTH = 512
 
 _DESKTOPS = frozenset({"Windows", "Mac OS X", "Linux", "Ubuntu", "Debian", "Fedora", "Chrome OS",
                        "FreeBSD", "OpenBSD", "NetBSD"})  # fmt: skip
@@ -20,10 +20,10 @@ _ROBOTS = frozenset({"Spider"})
 
 
 @lru_cache(maxsize=2048)
-def described(user_agent: str) -> tuple[str | None, str | None, Kind]:
-    """Browser and system, None where they are not known, and what kind of device it is."""
-    found = parse(user_agent[:_LONGEST])
-    browser, system, device = found.user_agent, found.os, found.device
+def describe(user_agent: str) -> tuple[str | None, str | None, Kind]:
+    """Browser, operating system, and the kind of device; None is unknown."""
+    parsed = parse(user_agent[:_MAX_LENGTH])
+    browser, system, device = parsed.user_agent, parsed.os, parsed.device
     family = browser.family if browser else None
     name = system.family if system else None
     if device is not None and device.family in _ROBOTS:
@@ -37,10 +37,13 @@ def described(user_agent: str) -> tuple[str | None, str | None, Kind]:
         kind = "phone"
     elif name in _DESKTOPS:
         kind = "desktop"
-    shown = _with_version(family, browser.major if browser else None)
-    # Windows and macOS no longer say their version to websites, Linux never did.
+    # Browsers no longer report the version of Windows and macOS, and never did that of Linux.
     version = system.major if system and name in ("Android", "iOS") else None
-    return shown, _with_version("macOS" if name == "Mac OS X" else name, version), kind
+    return (
+        _with_version(family, browser.major if browser else None),
+        _with_version("macOS" if name == "Mac OS X" else name, version),
+        kind,
+    )
 
 
 def _with_version(name: str | None, major: str | None) -> str | None:

@@ -15,8 +15,8 @@ from app.config.issuers import IssuerSettings
 from app.sessions.provider_session import ProviderSession
 from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
-from app.web.errors import ApiFault
-from app.web.provider_errors import to_answer
+from app.web.errors import ApiError
+from app.web.provider_errors import api_error
 from backchannel_logout import Session
 from backchannel_logout.account import is_cross_origin
 
@@ -32,7 +32,7 @@ class KratosCallers:
     async def identify(self, scope: Scope) -> Caller | None:
         """The caller; None for a request with another credential, or with none.
 
-        Raises `ApiFault`.
+        Raises `ApiError`.
         """
         headers = Headers(scope=scope)
         if "authorization" in headers:
@@ -43,7 +43,7 @@ class KratosCallers:
         if credential is None:
             return None
         if credential.is_cookie and scope["method"] != "GET" and is_cross_origin(headers):
-            raise ApiFault(403, "foreign_origin", "send this from a page of the same origin")
+            raise ApiError(403, "foreign_origin", "send this from a page of the same origin")
         session = await self._session(credential)
         peer = scope["client"][0] if scope.get("client") else "-"
         return Caller(
@@ -64,7 +64,7 @@ class KratosCallers:
             if fault.kind is FaultKind.UNAUTHORIZED:
                 raise unauthorized("Kratos knows no active session of this credential") from None
             if fault.kind is FaultKind.FORBIDDEN:
-                raise ApiFault(
+                raise ApiError(
                     403, "second_factor_required", "Kratos requires a second factor first"
                 ) from None
-            raise to_answer(fault) from None
+            raise api_error(fault) from None

@@ -1,6 +1,6 @@
-"""`/account` and `/account/active-sessions.js`: the page, and the component that it shows.
+"""`/account`, the page, and `/account/active-sessions.js`, the component that it shows.
 
-Files, the same for everybody: who may see which sessions is decided where those are asked for.
+The files are the same for everybody: `sessions` decides who may see which sessions.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from app.web.resource import Handler, resource
 
 _STATIC = Path(__file__).parent / "static"
 
-# Scripts and styles of our own origin, in files, and nothing else.
+# Only scripts and styles in files of our own origin.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,10 +31,6 @@ def routes() -> list[Route]:
     return [resource(path, GET=_file(*file)) for path, file in _FILES.items()]
 
 
-PATHS = frozenset(_FILES)
-"""What needs no proof."""
-
-
 def _file(name: str, media_type: str) -> Handler:
     content = (_STATIC / name).read_bytes()
     headers = {
@@ -42,7 +38,7 @@ def _file(name: str, media_type: str) -> Handler:
         "Content-Security-Policy": _PAGE_POLICY,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
-        # An app that loads the component from here, in place of through its own proxy.
+        # An app may load the component from here instead of through its own proxy.
         "Cross-Origin-Resource-Policy": "cross-origin",
     }
 

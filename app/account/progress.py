@@ -5,25 +5,25 @@ event: ended    the caller's own session has ended
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from app.account.caller import Caller
 from app.account.liveness import Liveness
-from app.account.serializers import Json, shown_progress
+from app.account.responses import OthersProgress, TerminationProgress, termination_progress
 from app.history import History, Unreadable
-from app.sessions.session_json import termination_json
 from app.sessions.termination.record import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import event_stream, params
-from app.web.errors import ApiFault, not_found, redis_away
+from app.web.errors import ApiError, not_found, redis_unavailable
 from app.web.event_stream import EventStreams
+from app.web.json_api import json_response
 from app.web.resource import resource
+from app.web.session_models import termination_model
 
 # Each of them reads from Redis twice a second.
 MAX_STREAMS = 256
@@ -33,16 +33,16 @@ _PAUSE_SECONDS = 0.5
 MAX_SECONDS = 120.0
 
 
-class Progress:
+class ProgressRoutes:
     def __init__(
         self,
-        endings: Terminations,
+        terminations: Terminations,
         history: History,
         liveness: Liveness,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._endings = endings
+        self._terminations = terminations
         self._history = history
         self._liveness = liveness
         self._clock = clock
@@ -50,70 +50,79 @@ class Progress:
 
     @property
     def routes(self) -> list[Route]:
-        one = "/account/sessions/{session}"
+        session = "/account/sessions/{session}"
         return [
             resource("/account/sessions/state", GET=self.state_of_others),
-            resource(one + "/state", GET=self.state),
-            resource(one + "/events", GET=self.events),
+            resource(session + "/state", GET=self.state),
+            resource(session + "/events", GET=self.events),
         ]
 
-    async def of(self, caller: Caller, session_id: str) -> Termination:
-        """The end of a session of the caller's. Raises `ApiFault`."""
+    async def find(self, caller: Caller, session_id: str) -> Termination:
+        """The termination of one of the caller's sessions. Raises `ApiError`."""
         try:
-            ending = await self._endings.find(caller.issuer.issuer, session_id)
-        except Unreadable as fault:
-            raise redis_away() from fault
-        if ending is None or ending.user != caller.sub:
-            raise not_found("you have no session of this id")
-        return ending
+            termination = await self._terminations.find(caller.issuer.issuer, session_id)
+        except Unreadable as error:
+            raise redis_unavailable() from error
+        if termination is None or termination.user != caller.sub:
+            raise no_such_session()
+        return termination
 
-    async def shown(self, ending: Termination) -> Json:
-        shown = await termination_json(ending, self._history, self._endings.confirm_within)
-        return shown_progress(ending, shown, self._clock())
+    async def progress(self, termination: Termination) -> TerminationProgress:
+        model = await termination_model(
+            termination, self._history, self._terminations.confirm_within
+        )
+        return termination_progress(termination, model, self._clock())
 
     async def state(self, request: Request) -> Response:
-        """As JSON; as events for who accepts them alone."""
+        """The progress as JSON, or as events for a client that accepts only those."""
         if request.headers.get("accept", "").strip().lower() == "text/event-stream":
             return await self.events(request)
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        ending = await self.of(caller, params.segment(request, "session"))
-        return JSONResponse(await self.shown(ending))
+        termination = await self.find(caller, params.path_id(request, "session"))
+        return json_response(await self.progress(termination))
 
     async def state_of_others(self, request: Request) -> Response:
-        """As `state`, of all sessions that the user ended last with one request."""
+        """The progress of all sessions that the user's last such request ended."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
         try:
-            endings = await self._endings.find_others(caller.issuer.issuer, caller.sub)
-        except Unreadable as fault:
-            raise redis_away() from fault
-        return JSONResponse({"sessions": [await self.shown(one) for one in endings]})
+            found = await self._terminations.find_others(caller.issuer.issuer, caller.sub)
+        except Unreadable as error:
+            raise redis_unavailable() from error
+        sessions = [await self.progress(termination) for termination in found]
+        return json_response(OthersProgress(sessions=sessions))
 
     async def events(self, request: Request) -> Response:
-        """Until it is final, or for as long as a page may wait."""
+        """Stream until the progress is final, for at most `MAX_SECONDS`."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        session_id = params.segment(request, "session")
-        await self.of(caller, session_id)
+        session_id = params.path_id(request, "session")
+        await self.find(caller, session_id)
         self._streams.check_room("too many listen now", retry_after=5)
         return self._streams.response(self._changes(caller, session_id))
 
     async def _changes(self, caller: Caller, session_id: str) -> AsyncGenerator[str]:
         loop = asyncio.get_running_loop()
-        until, before = loop.time() + MAX_SECONDS, None
+        until, last = loop.time() + MAX_SECONDS, None
         while loop.time() < until:
             try:
                 await self._liveness.check(caller)
-                now = await self.shown(await self.of(caller, session_id))
-            except ApiFault as fault:
-                if fault.status == 401:
-                    yield event_stream.event("ended", json.dumps(fault.body))
+                current = await self.progress(await self.find(caller, session_id))
+            except ApiError as error:
+                if error.status == 401:
+                    yield event_stream.event("ended", error.body.model_dump_json())
                     return
-                now = before or {}  # Redis is unavailable: the last known state stays
-            if now and now != before:
-                yield event_stream.event("state", json.dumps(now))
-                before = now
-            if now.get("final"):
-                return
+                # Redis is unavailable: the last known state stays.
+            else:
+                if current != last:
+                    yield event_stream.event("state", current.model_dump_json())
+                    last = current
+                if current.final:
+                    return
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def no_such_session() -> ApiError:
+    """The same answer for an unknown session and for one of another user."""
+    return not_found("you have no session of this id")

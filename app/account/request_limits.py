@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable
 
 from app.rate_limit import TokenBuckets
-from app.web.errors import ApiFault
+from app.web.errors import ApiError
 
 # A page that is opened, polled each second while a session ends, and reloaded.
 USER_BURST, USER_RATE = 60, 2.0
@@ -34,18 +34,18 @@ class RequestLimits:
         self._terminations = buckets(END_BURST, END_RATE)
 
     def count_request(self, caller: str, user: tuple[str, str]) -> None:
-        """Raises `ApiFault` (429) when the user or the caller has none left."""
+        """Raises `ApiError` (429) when the user or the caller has none left."""
         _take(self._by_user, user)
         _take(self._by_caller, caller)
 
     def count_termination(self, user: tuple[str, str]) -> None:
-        """Count a request that ends sessions, in addition. Raises `ApiFault` (429)."""
+        """Count a request that ends sessions, in addition. Raises `ApiError` (429)."""
         _take(self._terminations, user)
 
 
 def _take(buckets: TokenBuckets, key: Hashable) -> None:
     bucket = buckets[key]
     if not bucket.take():
-        raise ApiFault(
+        raise ApiError(
             429, "too_many_requests", "too many requests; wait", retry_after=bucket.wait_seconds
         )

@@ -1,7 +1,7 @@
-"""`/account/sessions`: the caller's own sessions, listed and ended.
+"""`/account/sessions`: lists and ends the caller's own sessions.
 
-Whose session it is, the provider says, before anything is written: what is not the caller's and
-what is not there have one answer.
+Before anything is written, the provider confirms whose session it is. An unknown session and one
+of another user get the same answer.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from app.account.caller import Caller, unauthorized
-from app.account.progress import Progress
+from app.account.progress import ProgressRoutes, no_such_session
 from app.account.request_limits import RequestLimits
-from app.account.serializers import Json, shown_session
+from app.account.responses import EndedOthers, account_session
 from app.history.app_reader import Unreadable
 from app.sessions.api_client.path_segment import InvalidId, path_segment
 from app.sessions.bulk import ROUNDS, list_all
@@ -27,17 +27,13 @@ from app.sessions.termination.record import Phase, Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import params
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiFault, not_found, redis_away
-from app.web.provider_errors import as_answers
+from app.web.errors import ApiError, not_found, redis_unavailable
+from app.web.json_api import json_response
+from app.web.provider_errors import translated_faults
 from app.web.resource import resource
 
-# Sessions that one request ends; who has more asks again.
-MOST_AT_ONCE = 100
-
-
-def no_such_session() -> ApiFault:
-    """Not there, or somebody else's."""
-    return not_found("you have no session of this id")
+# Sessions that one request ends; the rest needs another request.
+MAX_AT_ONCE = 100
 
 
 class AccountSessionRoutes:
@@ -46,17 +42,17 @@ class AccountSessionRoutes:
     def __init__(
         self,
         providers: Mapping[str, SessionProvider],
-        endings: Terminations,
-        progress: Progress,
+        terminations: Terminations,
+        progress: ProgressRoutes,
         limits: RequestLimits,
-        records: AuditLog,
+        audit_log: AuditLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
-        self._endings = endings
+        self._terminations = terminations
         self._progress = progress
         self._limits = limits
-        self._records = records
+        self._audit_log = audit_log
         self._clock = clock
 
     @property
@@ -67,75 +63,70 @@ class AccountSessionRoutes:
         ]
 
     async def list_sessions(self, request: Request) -> Response:
-        """Those that are active, the current one first, then the one that was used last."""
+        """The active sessions: the current one first, then by last use."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        found = await self._active(caller, self._provider(caller))
-        found.sort(key=lambda one: (one.id != caller.session.sid, -(_last(one))))
-        own = caller.session.sid
-        # In a thread: the rules for a user agent take some 10 ms for each that is new, and anybody
-        # may have as many as they like. The logouts of all others go on meanwhile.
-        return JSONResponse(
+        own, sessions = caller.session.sid, await self._active(caller, self._provider(caller))
+        sessions.sort(key=lambda session: (session.id != own, -_last_used(session)))
+        # In a thread: parsing a new user agent takes some 10 ms, and a user may have any number of
+        # them. Meanwhile the event loop serves logouts.
+        return json_response(
             await asyncio.to_thread(
-                lambda: [shown_session(one, current=one.id == own) for one in found]
+                lambda: [account_session(each, current=each.id == own) for each in sessions]
             )
         )
 
     async def end(self, request: Request) -> Response:
-        """End one. Again, or from another tab: the same end, and how far it is."""
+        """End one session. Repeated, it returns the progress of the same termination."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
         self._limits.count_termination((caller.issuer.issuer, caller.sub))
-        provider, session_id = self._provider(caller), session_in(request)
+        provider, session_id = self._provider(caller), _session_id(request)
         known_at = self._clock()
-        with as_answers():
+        with translated_faults():
             session = await provider.read(session_id, user_id=caller.sub)
         if session is not None and session.user_id != caller.sub:
             raise no_such_session()
         if caller.by_token and session_id != caller.session.sid:
-            await self._current(caller, provider)
-        if session is None or await self._is_left(caller, session):
-            ending = await self._progress.of(caller, session_id)
+            await self._check_current(caller, provider)
+        if session is None or await self._is_remnant(caller, session):
+            termination = await self._progress.find(caller, session_id)
         else:
-            ending = await self._begin(caller, provider, session, request, known_at)
-        return JSONResponse(await self._progress.shown(ending))
+            termination = await self._begin(caller, provider, session, request, known_at)
+        return json_response(await self._progress.progress(termination))
 
     async def end_others(self, request: Request) -> Response:
-        """End all but the current one; nothing where that is none of the user's."""
+        """End all sessions but the current one; none if the provider does not know that one."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
         self._limits.count_termination((caller.issuer.issuer, caller.sub))
         provider, known_at = self._provider(caller), self._clock()
         sessions = await self._active(caller, provider)
-        if caller.session.sid not in [one.id for one in sessions]:
-            raise ApiFault(
+        if caller.session.sid not in [session.id for session in sessions]:
+            raise ApiError(
                 409, "current_session_unknown",
                 "the provider does not know the session that asks, so none was ended",
             )  # fmt: skip
-        endings: dict[str, Termination] = {}
+        begun: dict[str, Termination] = {}
         more = False
         try:
-            for _ in range(ROUNDS):  # what begins while the others are ended ends, too
-                others = [
-                    one
-                    for one in sessions
-                    if one.id != caller.session.sid and one.id not in endings
-                ]
+            for _ in range(ROUNDS):  # also ends sessions that begin meanwhile
+                others = [each for each in sessions if each.id not in {caller.session.sid, *begun}]
                 more = bool(others)
-                if not others or len(endings) >= MOST_AT_ONCE:
+                if not others or len(begun) >= MAX_AT_ONCE:
                     break
-                for one in others[: MOST_AT_ONCE - len(endings)]:
-                    endings[one.id] = await self._begin(caller, provider, one, request, known_at)
+                for each in others[: MAX_AT_ONCE - len(begun)]:
+                    begun[each.id] = await self._begin(caller, provider, each, request, known_at)
                 known_at, sessions = self._clock(), await self._active(caller, provider)
-        except ApiFault:
-            if not endings:
+        except ApiError:
+            if not begun:
                 raise
-            more = True  # what has begun goes on, and is said; for the rest it is asked again
-        # Without it the page asks for each of them.
+            more = True  # report what has begun; another request ends the rest
+        # Without this note the page polls each session.
         with contextlib.suppress(Unreadable):
-            await self._endings.set_others(caller.issuer.issuer, caller.sub, list(endings))
-        shown: list[Json] = [await self._progress.shown(one) for one in endings.values()]
-        return JSONResponse({"sessions": shown, "more": more})
+            await self._terminations.set_others(caller.issuer.issuer, caller.sub, list(begun))
+        progress = [await self._progress.progress(each) for each in begun.values()]
+        return json_response(EndedOthers(sessions=progress, more=more))
 
     # -- parts -----------------------------------------------------------------------------
 
@@ -146,33 +137,33 @@ class AccountSessionRoutes:
         return provider
 
     async def _active(self, caller: Caller, provider: SessionProvider) -> list[ProviderSession]:
-        with as_answers():
-            found = await list_all(provider, caller.sub)
+        with translated_faults():
+            sessions = await list_all(provider, caller.sub)
         now = self._clock()
-        active = [one for one in found if one.user_id == caller.sub and is_active(one, now)]
-        if caller.by_token and caller.session.sid not in [one.id for one in active]:
+        active = [each for each in sessions if each.user_id == caller.sub and is_active(each, now)]
+        if caller.by_token and caller.session.sid not in [session.id for session in active]:
             raise unauthorized("this session has ended; sign in again", "session_ended")
-        return [one for one in active if not await self._is_left(caller, one)]
+        return [session for session in active if not await self._is_remnant(caller, session)]
 
-    async def _is_left(self, caller: Caller, session: ProviderSession) -> bool:
-        """Whether this is what an end has spared: refresh tokens, under the id of a session that is
-        gone (Keycloak). To the user it has ended, and to end it again spares them again."""
+    async def _is_remnant(self, caller: Caller, session: ProviderSession) -> bool:
+        """Whether only the refresh tokens that a termination spared are left (Keycloak keeps the
+        session's id). For the user it has ended, and ending it again would spare them again."""
         if not session.offline:
             return False
         try:
-            ending = await self._endings.find(caller.issuer.issuer, session.id)
-        except Unreadable as fault:
-            raise redis_away() from fault
+            termination = await self._terminations.find(caller.issuer.issuer, session.id)
+        except Unreadable as error:
+            raise redis_unavailable() from error
         return (
-            ending is not None
-            and ending.user == caller.sub
-            and not ending.refresh_tokens
-            and ending.phase is not Phase.UNCONFIRMED
+            termination is not None
+            and termination.user == caller.sub
+            and not termination.refresh_tokens
+            and termination.phase is not Phase.UNCONFIRMED
         )
 
-    async def _current(self, caller: Caller, provider: SessionProvider) -> None:
-        """An access token outlives its session; nothing in an app does here. Raises `ApiFault`."""
-        with as_answers():
+    async def _check_current(self, caller: Caller, provider: SessionProvider) -> None:
+        """Raises `ApiError` if the caller's session has ended: an access token outlives it."""
+        with translated_faults():
             own = await provider.read(caller.session.sid or "", user_id=caller.sub)
         if own is None or own.user_id != caller.sub or not is_active(own, self._clock()):
             raise unauthorized("this session has ended; sign in again", "session_ended")
@@ -186,22 +177,22 @@ class AccountSessionRoutes:
         known_at: float,
     ) -> Termination:
         try:
-            with as_answers():
-                ending = await self._endings.begin(
+            with translated_faults():
+                termination = await self._terminations.begin(
                     provider, session, known_at=known_at, who=caller.who
                 )
-        except Unreadable as fault:
-            raise redis_away() from fault
-        await self._records.act(
-            "account.session.end", request, outcome=ending.phase.value,
-            iss=caller.issuer.issuer, apps=ending.apps, sid=session.id, sub=caller.sub,
+        except Unreadable as error:
+            raise redis_unavailable() from error
+        await self._audit_log.record_act(
+            "account.session.end", request, outcome=termination.phase.value,
+            iss=caller.issuer.issuer, apps=termination.apps, sid=session.id, sub=caller.sub,
         )  # fmt: skip
-        return ending
+        return termination
 
 
-def session_in(request: Request) -> str:
-    """The path's id, if it can be one. Raises `ApiFault`, as for one that is not there."""
-    value = params.segment(request, "session")
+def _session_id(request: Request) -> str:
+    """The id in the path. Raises `ApiError` as for an unknown session if no id looks like it."""
+    value = params.path_id(request, "session")
     try:
         path_segment(value)
     except InvalidId:
@@ -209,6 +200,6 @@ def session_in(request: Request) -> str:
     return value
 
 
-def _last(session: ProviderSession) -> float:
+def _last_used(session: ProviderSession) -> float:
     known = (session.last_seen_at, session.authenticated_at, session.created_at)
     return next((at for at in known if at is not None), 0.0)

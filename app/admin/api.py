@@ -1,6 +1,6 @@
-"""`/api`: what operators can ask and do, as JSON. Put together here; each part has its own file.
+"""The application of `/api`, the operators' JSON API.
 
-Behind the gate of `app.admin.access`: without an ``admin_token`` or ``admin_oidc`` there is no API.
+It exists only with an ``admin_token`` or ``admin_oidc``, behind the gate of `app.admin.access`.
 """
 
 import time
@@ -28,7 +28,7 @@ from app.web.resource import resource
 
 
 class AdminApi:
-    """Everything under `/api`. ``health`` says what `/readyz` would, ``stopping`` whether the
+    """Everything under `/api`. ``health`` returns the body of `/readyz`, ``stopping`` whether the
     service has been told to stop."""
 
     def __init__(
@@ -45,16 +45,18 @@ class AdminApi:
         history = History(settings, publisher.reads, clock=clock)
         self.access = Access(token, settings.admin_hosts)
         self.history = history
-        self.providers, self.endings = sessions.providers, sessions.endings
-        self.records = sessions.records
+        self.providers = sessions.providers
+        self.audit_log = sessions.audit_log
         self.health = health
         self.stopping = stopping
-        self.session_acts = SessionService(self.providers, self.endings, history, self.records)
+        self.session_service = SessionService(
+            self.providers, sessions.terminations, history, self.audit_log
+        )
         parts = (
-            OperatorSessionRoutes(self.session_acts, history, self.records),
-            RevocationRoutes(history, publisher.writer, self.records),
+            OperatorSessionRoutes(self.session_service, history, self.audit_log),
+            RevocationRoutes(history, publisher.writer, self.audit_log),
             OverviewRoutes(history, self.providers, health),
-            FeedRoutes(history, self.records, stopping),
+            FeedRoutes(history, self.audit_log, stopping),
         )
         routes = [route for part in parts for route in part.routes]
         routes.append(resource("/api/openapi.json", GET=_openapi))

@@ -1,4 +1,4 @@
-"""How often somebody may be wrong about the token: by peer, and all together. Bounded memory."""
+"""Throttles failed token attempts, per peer and overall, in bounded memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,18 +9,18 @@ _T = TypeVar("_T")
 
 WINDOW_SECONDS = 60.0
 
-# A person who mistypes, or a job with yesterday's token, each minute.
-MOST_BY_PEER = 10
+# A person who mistypes, or a job with an old token, per minute.
+MAX_PER_PEER = 10
 
-# From an address that was right before: people behind a proxy share one, and ten wrong tokens of
-# one of them must not shut out the others.
-MOST_BY_KNOWN_PEER = 100
+# For an address that succeeded before: people behind a proxy share one, and ten wrong tokens of one
+# of them must not lock out the others.
+MAX_PER_KNOWN_PEER = 100
 
-# Of everybody, each minute: so many peers with a wrong token are no accident.
-MOST_OF_ALL = 100
+# Over all peers, per minute: so many wrong tokens are an attack.
+MAX_OVERALL = 100
 
-# Peers that are remembered, wrong ones and right ones each; 200 bytes for each.
-MOST_PEERS = 1000
+# Peers that are remembered, failed and successful ones each; 200 bytes per peer.
+MAX_PEERS = 1000
 
 
 @dataclass(slots=True)
@@ -30,52 +30,52 @@ class _Window:
 
 
 class AuthThrottle:
-    """Counts in windows of a minute. ``clock`` is a monotonic one, in seconds.
+    """Counts failures in windows of a minute. ``clock`` is monotonic, in seconds.
 
-    Above `MOST_BY_PEER`, or `MOST_BY_KNOWN_PEER` where it has been right before, a peer waits for
-    the next window, also with the right token: else the answer would tell which one it is. Above
-    `MOST_OF_ALL` everybody waits but those who have been right before, so that an attacker with
-    many addresses does not shut the operators out.
+    Above `MAX_PER_PEER` (or `MAX_PER_KNOWN_PEER` after a success) a peer waits for the next window,
+    even with the right token: otherwise the answer would reveal which one is right. Above
+    `MAX_OVERALL` everybody waits except for peers that succeeded before, so that an attacker with
+    many addresses does not lock the operators out.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._all = _Window(clock())
-        self._wrong: OrderedDict[str, _Window] = OrderedDict()
-        self._right: OrderedDict[str, None] = OrderedDict()
+        self._failed: OrderedDict[str, _Window] = OrderedDict()
+        self._succeeded: OrderedDict[str, None] = OrderedDict()
 
     def wait(self, peer: str) -> float:
-        """How many seconds this peer has to wait before its token is looked at; 0: none."""
+        """Seconds until this peer's token is checked again; 0: at once."""
         now = self._clock()
-        own = self._wrong.get(peer)
-        most = MOST_BY_KNOWN_PEER if peer in self._right else MOST_BY_PEER
-        if own is not None and own.count >= most:
+        own = self._failed.get(peer)
+        known = peer in self._succeeded
+        if own is not None and own.count >= (MAX_PER_KNOWN_PEER if known else MAX_PER_PEER):
             return max(0.0, own.began + WINDOW_SECONDS - now)
-        if self._all.count >= MOST_OF_ALL and peer not in self._right:
+        if self._all.count >= MAX_OVERALL and not known:
             return max(0.0, self._all.began + WINDOW_SECONDS - now)
         return 0.0
 
-    def wrong(self, peer: str) -> None:
-        """The peer has shown a wrong token."""
+    def failed(self, peer: str) -> None:
+        """The peer sent a wrong token."""
         now = self._clock()
-        own = self._wrong.pop(peer, None)
+        own = self._failed.pop(peer, None)
         if own is None or now >= own.began + WINDOW_SECONDS:
             own = _Window(now)
         own.count += 1
-        _remember(self._wrong, peer, own)
+        _remember(self._failed, peer, own)
         if now >= self._all.began + WINDOW_SECONDS:
             self._all = _Window(now)
         self._all.count += 1
 
-    def right(self, peer: str) -> None:
-        """The peer has shown the right token."""
-        self._wrong.pop(peer, None)
-        self._right.pop(peer, None)
-        _remember(self._right, peer, None)
+    def succeeded(self, peer: str) -> None:
+        """The peer sent the right token."""
+        self._failed.pop(peer, None)
+        self._succeeded.pop(peer, None)
+        _remember(self._succeeded, peer, None)
 
 
 def _remember(peers: "OrderedDict[str, _T]", peer: str, value: _T) -> None:
-    """The latest last; the earliest makes room."""
+    """Append the peer, and forget the earliest beyond `MAX_PEERS`."""
     peers[peer] = value
-    if len(peers) > MOST_PEERS:
+    if len(peers) > MAX_PEERS:
         peers.popitem(last=False)

@@ -32,7 +32,7 @@ from app.history import (
 )
 from app.web import event_stream, params
 from app.web.audit_log import AuditLog
-from app.web.errors import bad_request, not_found, redis_away
+from app.web.errors import bad_request, not_found, redis_unavailable
 from app.web.event_stream import EventStreams
 from app.web.resource import resource
 
@@ -47,11 +47,11 @@ class FeedRoutes:
     def __init__(
         self,
         history: History,
-        records: AuditLog,
+        audit_log: AuditLog,
         stopping: Callable[[], bool],
     ) -> None:
         self._history = history
-        self._records = records
+        self._audit_log = audit_log
         self._streams = EventStreams(stopping, max_streams=MAX_STREAMS)
 
     @property
@@ -60,13 +60,13 @@ class FeedRoutes:
 
     async def listen(self, request: Request) -> Response:
         """Stream until the client disconnects or the service stops."""
-        found = params.query(request, ["app", "refusals"])
+        values = params.query(request, ["app", "refusals"])
         apps = list(self._history.apps)
-        if "app" in found:
-            if found["app"] not in apps:
+        if "app" in values:
+            if values["app"] not in apps:
                 raise not_found("no app of this name is configured")
-            apps = [found["app"]]
-        refusals = params.flag({"refusals": "true"} | found, "refusals")
+            apps = [values["app"]]
+        refusals = params.flag({"refusals": "true"} | values, "refusals")
         last = request.headers.get("last-event-id")
         try:
             cursor = Cursor.parse(last) if last else Cursor()
@@ -74,11 +74,13 @@ class FeedRoutes:
             raise bad_request("Last-Event-ID is none that this feed has given") from None
         self._streams.check_room("too many listen to the feed", retry_after=10)
         # A client that reconnects continues the view that is in the audit log already.
-        await self._records.look_again("feed.listen", request, apps=apps if "app" in found else ())
+        await self._audit_log.record_repeated_view(
+            "feed.listen", request, apps=apps if "app" in values else ()
+        )
         try:
             now = await self._history.feed_ends(apps, refusals=refusals)
-        except Unreadable as fault:
-            raise redis_away() from fault
+        except Unreadable as error:
+            raise redis_unavailable() from error
         if cursor.until is None:
             cursor = Cursor({**now, **cursor}) if cursor else now
         feed = self._history.feed(apps, refusals=refusals, cursor=cursor, fresh=not last)

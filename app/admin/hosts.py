@@ -1,16 +1,17 @@
-"""Which `Host` the operators' listener answers for, health and metrics included.
+"""Checks the `Host` of every request to the operators' listener, health and metrics included.
 
-A page on the web can have its own name resolve to this listener (DNS rebinding), and then read what
-it answers: the browser takes it for the page's own site. Such a request has the page's name as its
-`Host`. So a name that anybody can register in the public DNS must be one of ``admin_hosts``.
+A web page can have its own name resolve to this listener (DNS rebinding) and then read the answers,
+because the browser considers them the page's own site. Such a request carries the page's name as
+its `Host`. A name that anybody can register in the public DNS must therefore be listed in
+``admin_hosts``.
 
     no Host         HTTP/1.0, as health checks of load balancers send it; no browser does
     an IP address   the kubelet, Prometheus by pod: an address cannot be rebound
-    no dot          a Service or a container beside it; `localhost`
+    no dot          a Service or a container on the same network; `localhost`
     a local suffix  a Service of a cluster
-    admin_hosts     whatever else it is reached by
+    admin_hosts     every other name
 
-`/api` and the console have a stricter rule of their own, which this one does not replace.
+`/api` and the console apply a stricter rule in addition: see `app.admin.access`.
 """
 
 import ipaddress
@@ -20,12 +21,12 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# No registry gives these out.
+# Not registrable in the public DNS.
 _LOCAL_SUFFIXES = (".svc", ".cluster.local", ".localhost", ".internal")
 
 
 class KnownHosts:
-    """Lets through to ``app`` requests for the listener's own names; ``hosts`` are further ones."""
+    """Passes requests for the listener's own names to ``app``; ``hosts`` are additional names."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
@@ -42,7 +43,7 @@ class KnownHosts:
         await refusal(scope, receive, send)
 
     def knows(self, host: str) -> bool:
-        """Whether a page on the web cannot have chosen this `Host`."""
+        """Whether a web page cannot have chosen this `Host`."""
         name = host.lower()
         if name.startswith("["):
             return _is_address(name[1:].partition("]")[0])

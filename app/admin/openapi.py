@@ -1,17 +1,34 @@
-"""The admin API in OpenAPI 3.1, as `/api/openapi.json` serves it."""
+"""The OpenAPI 3.1 document of the admin API, served at `/api/openapi.json`.
 
+The paths are written here; pydantic derives the schemas from the models of `responses`.
+"""
+
+import json
 from functools import cache
 from typing import Any
 
-from app.admin.openapi_schemas import SCHEMAS
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from app.admin.responses import (
+    AppsResponse,
+    IssuersResponse,
+    NotWrittenResponse,
+    RevocationResponse,
+    SessionResponse,
+    SessionsResponse,
+    TerminationsResponse,
+)
 from app.admin.revocations import NewRevocation
 from app.audit import FREE_NAME
 from app.formatting import TIME_FORMS
+from app.history import SessionHistory
+from app.web.errors import ErrorResponse
+from app.web.session_models import TerminationModel
 
 Json = dict[str, Any]
 
-# What can stand between two slashes, and is not encoded twice: see
-# `app.sessions.api_client.path_segment`.
+# See `app.sessions.api_client.path_segment`: one path segment, not encoded twice.
 _ID = r"^(?!\.{1,2}$)(?!.*%[0-9A-Fa-f]{2})[^\u0000-\u001f\u007f-\u009f/\\]+$"
 _VALUE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 
@@ -20,15 +37,39 @@ _TIME = (
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$"
 )
 
-_ISSUER = "Which issuer, by any of its names; needed where several have a session API."
-_USER = "Its user; spares a provider that finds sessions by user (Keycloak) a search."
+_ISSUER = "The issuer, by any of its names; required if several have a session API."
+_USER = "Its user; saves providers that find sessions by user (Keycloak) a search."
+
+_RESPONSES: tuple[Any, ...] = (
+    ErrorResponse,
+    SessionsResponse,
+    SessionResponse,
+    TerminationModel,
+    TerminationsResponse,
+    SessionHistory,
+    RevocationResponse,
+    NotWrittenResponse,
+    IssuersResponse,
+    AppsResponse,
+)
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """In an answer, a member with a default is always present."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        if self.mode == "serialization" and field["type"] != "typed-dict-field":
+            return True
+        return super().field_is_required(field, total)
 
 
 @cache
 def document() -> Json:
     """The whole document."""
-    schemas = dict(SCHEMAS)
-    schemas["NewRevocation"] = NewRevocation.model_json_schema()
+    paths = _paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -37,82 +78,97 @@ def document() -> Json:
             "description": "For operators, on the admin listener alone. Every answer is no-store.",
         },
         "security": [{"admin_token": []}],
-        "paths": _paths(),
+        "paths": paths,
         "components": {
             "securitySchemes": {"admin_token": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas,
+            "schemas": _schemas(paths),
         },
     }
 
 
+def _schemas(paths: Json) -> Json:
+    _, generated = TypeAdapter.json_schemas(
+        [
+            (NewRevocation.__name__, "validation", TypeAdapter(NewRevocation)),
+            *((model.__name__, "serialization", TypeAdapter(model)) for model in _RESPONSES),
+        ],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_SchemaGenerator,
+    )
+    schemas: Json = generated["$defs"]
+    # pydantic also describes the classes that `record_json` replaces by others.
+    references = json.dumps([paths, schemas])
+    return {name: schema for name, schema in schemas.items() if f'/{name}"' in references}
+
+
 def _paths() -> Json:
     user, session = "/api/users/{user}/sessions", "/api/sessions/{session}"
-    ids = "Percent-encoded as one segment of the path."
+    encoding = "Percent-encoded as one segment of the path."
     return {
         user: {
-            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {ids}")],
+            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {encoding}")],
             "get": _operation(
                 "listSessions",
-                "A page of a user's sessions, as the provider tells them now.",
-                [_query("issuer", _ISSUER), _query("page", "`next` of the page before.")],
-                {200: "Sessions"},
+                "A page of a user's sessions, as the provider reports them now.",
+                [_query("issuer", _ISSUER), _query("page", "`next` of the previous page.")],
+                {200: SessionsResponse},
                 _PROVIDER,
             ),
             "delete": _operation(
                 "endSessions",
-                "End all sessions of a user, or all but one, and follow each to its end.",
+                "End all sessions of a user, or all but one, and follow each termination.",
                 [
                     _query("issuer", _ISSUER),
-                    _query("except", "The session that stays. Unknown: 409, and none is ended."),
+                    _query("except", "The session to keep. Unknown: 409, and none is ended."),
                     _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
-                    *_WHO_AND_WHY,
+                    *_AUDIT,
                 ],
-                {200: "Endings", 202: "Endings"},
+                {200: TerminationsResponse, 202: TerminationsResponse},
                 [*_PROVIDER, 409],
             ),
         },
         user + "/state": {
-            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {ids}")],
+            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {encoding}")],
             "get": _operation(
                 "readEndingOfUser",
-                "How far the end of all sessions of a user is: the newest such end.",
+                "The progress of the newest termination of all sessions of a user.",
                 [_query("issuer", _ISSUER)],
-                {200: "Ending"},
+                {200: TerminationModel},
                 [400, 404, 503],
             ),
         },
         session: {
-            "parameters": [_in_path("session", f"The session's id, its `sid`. {ids}")],
+            "parameters": [_in_path("session", f"The session's id, its `sid`. {encoding}")],
             "get": _operation(
                 "readSession",
-                "One session: what the provider says of it, and how it is in each app.",
+                "One session: as the provider reports it, and its state in each app.",
                 [
                     _query("issuer", _ISSUER),
                     _query("user", _USER, maxLength=255, pattern=_ID),
                 ],
-                {200: "SessionAndApps"},
+                {200: SessionResponse},
                 _PROVIDER,
             ),
             "delete": _operation(
                 "endSession",
-                "End a session, and follow that to its end. 200: it is gone, as ended before.",
+                "End a session and follow its termination. 200: it had ended before.",
                 [
                     _query("issuer", _ISSUER),
                     _query("user", _USER, maxLength=255, pattern=_ID),
                     _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
-                    *_WHO_AND_WHY,
+                    *_AUDIT,
                 ],
-                {200: "Ending", 202: "Ending"},
+                {200: TerminationModel, 202: TerminationModel},
                 [*_PROVIDER, 409],
             ),
         },
         session + "/state": {
-            "parameters": [_in_path("session", f"The session's id. {ids}")],
+            "parameters": [_in_path("session", f"The session's id. {encoding}")],
             "get": _operation(
                 "readEnding",
-                "How far the end of a session is: asked, gone, received, written, proven.",
+                "The progress of a termination: asked, gone, received, written, proven.",
                 [_query("issuer", _ISSUER)],
-                {200: "Ending"},
+                {200: TerminationModel},
                 [400, 404, 503],
             ),
         },
@@ -122,15 +178,15 @@ def _paths() -> Json:
                 "The history of a session, a user, or an issuer: dead or alive, since when, by"
                 " which token, and which apps have acted.",
                 [
-                    _query("issuer", "Needed where there are several."),
+                    _query("issuer", "Required if there are several."),
                     _query("sid", "The session."),
                     _query("sub", "The user."),
                     _query(
                         "login_at", f"`iat` of the login's ID token: {TIME_FORMS}.", pattern=_TIME
                     ),
-                    _query("app", "This app alone."),
+                    _query("app", "Only this app."),
                 ],
-                {200: "Stories"},
+                {200: SessionHistory},
                 [400, 404, 503],
             ),
             "post": _operation(
@@ -138,84 +194,96 @@ def _paths() -> Json:
                 "End a session, a user's sessions, or all of an issuer in an app, up to now,"
                 " without the provider.",
                 [],
-                {201: "Written", 503: "NotWritten"},
+                {201: RevocationResponse, 503: NotWrittenResponse},
                 [400, 404, 413, 415, 422],
-                body="NewRevocation",
+                body=NewRevocation,
             ),
         },
         "/api/issuers": {
-            "get": _operation("listIssuers", "The issuers.", [], {200: "Issuers"}, [400])
+            "get": _operation("listIssuers", "The issuers.", [], {200: IssuersResponse}, [400])
         },
         "/api/apps": {
-            "get": _operation("listApps", "The relying apps at a glance.", [], {200: "Apps"}, [400])
+            "get": _operation(
+                "listApps", "The relying apps at a glance.", [], {200: AppsResponse}, [400]
+            )
         },
         "/api/feed": {"get": _feed()},
         "/api/openapi.json": {
-            "get": _operation("readDocument", "This document.", [], {200: "Document"}, [400])
+            "get": _operation("readDocument", "This document.", [], {200: None}, [400])
         },
     }
 
 
-# What every path may answer: the gate.
+# Every path may answer these: the gate.
 _GATE = [401, 403, 429]
 
-# What a provider's session API can bring.
+# Failures of a provider's session API.
 _PROVIDER = [400, 404, 502, 503, 504]
 
-_TEXTS = {
-    200: "It is so.", 201: "Written, and durable.", 202: "Begun; it is followed to its end.",
-    400: "The request can not be understood.", 401: "The admin token is missing or wrong.",
-    403: "The Host is none of this listener's, or a page of another origin asks.",
-    404: "There is no such thing.",
-    409: "The session to keep is none of the user's, or this one is refresh tokens alone.",
+_DESCRIPTIONS = {
+    200: "OK.",
+    201: "Written and durable.",
+    202: "Begun; the termination is followed.",
+    400: "The request is malformed.",
+    401: "The admin token is missing or wrong.",
+    403: "The Host is not one of this listener's, or the request comes from another origin.",
+    404: "Not found.",
+    409: "The session to keep is not one of the user's, or this one is refresh tokens only.",
     413: "The body is too large.",
-    415: "The body is not JSON.", 422: "The request is understood and can not be done.",
-    429: "Too many wrong tokens.", 502: "The provider's session API refuses, or does not work.",
-    503: "Our side, or a limit of the provider; see Retry-After.",
+    415: "The body is not JSON.",
+    422: "The body is well-formed and invalid.",
+    429: "Too many wrong tokens.",
+    502: "The provider's session API refuses or fails.",
+    503: "A failure on our side, or a rate limit of the provider; see Retry-After.",
     504: "The provider's session API is too slow.",
-}  # fmt: skip
+}
 
 
 def _operation(
     name: str,
     summary: str,
     parameters: list[Json],
-    answers: dict[int, str],
-    faults: list[int],
+    answers: dict[int, Any],
+    errors: list[int],
     *,
-    body: str | None = None,
+    body: type | None = None,
 ) -> Json:
-    found: Json = {
+    operation: Json = {
         "operationId": name,
         "summary": summary,
         "parameters": parameters,
         "responses": {
             str(status): {
-                "description": _TEXTS[status],
-                "content": {"application/json": {"schema": _ref(answers.get(status, "Error"))}},
+                "description": _DESCRIPTIONS[status],
+                "content": _json(answers.get(status, ErrorResponse)),
             }
-            for status in sorted({*answers, *faults, *_GATE})
+            for status in sorted({*answers, *errors, *_GATE})
         },
     }
     if body is not None:
-        found["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _ref(body)}},
-        }
-    return found
+        operation["requestBody"] = {"required": True, "content": _json(body)}
+    return operation
+
+
+def _json(model: Any) -> Json:
+    """Content of a model; None is any object."""
+    schema = (
+        {"type": "object"} if model is None else {"$ref": f"#/components/schemas/{model.__name__}"}
+    )
+    return {"application/json": {"schema": schema}}
 
 
 def _feed() -> Json:
-    found = _operation(
+    operation = _operation(
         "listen",
         "Every logout and refusal as it happens, as server-sent events.",
         [
-            _query("app", "This app alone."),
-            _flag("refusals", "Refusals, too; true if it is not said."),
+            _query("app", "Only this app."),
+            _flag("refusals", "Include refusals; the default is true."),
             {
                 "name": "Last-Event-ID",
                 "in": "header",
-                "description": "The id of the last event that was read: the feed goes on there.",
+                "description": "The id of the last received event: the feed continues there.",
                 "schema": {"type": "string"},
             },
         ],
@@ -223,8 +291,8 @@ def _feed() -> Json:
         [400, 404, 503],
     )
     events = {"text/event-stream": {"schema": {"type": "string"}}}
-    found["responses"]["200"] = {"description": "The feed.", "content": events}
-    return found
+    operation["responses"]["200"] = {"description": "The feed.", "content": events}
+    return operation
 
 
 def _in_path(name: str, text: str) -> Json:
@@ -250,11 +318,7 @@ def _flag(name: str, text: str) -> Json:
     }
 
 
-_WHO_AND_WHY = [
-    _query("by", "Who asks; for the audit.", allOf=[{"pattern": FREE_NAME}]),
+_AUDIT = [
+    _query("by", "Who requests it; for the audit.", allOf=[{"pattern": FREE_NAME}]),
     _query("reason", "Why; for the audit."),
 ]
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,22 +1,30 @@
-"""`/api/issuers`, `/api/apps`: what is configured, and how it is."""
+"""`/api/issuers` and `/api/apps`: the configuration and its current state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from app.admin.probes import Body
+from app.admin.responses import (
+    AppsResponse,
+    ClientModel,
+    IssuerModel,
+    IssuersResponse,
+    SessionApiModel,
+)
 from app.config.issuers import IssuerSettings
-from app.history import History, as_json
+from app.history import History
 from app.sessions.session_provider import SessionProvider
 from app.web import params
+from app.web.json_api import json_response
 from app.web.resource import resource
 
 
 class OverviewRoutes:
-    """``health`` says what `/readyz` would."""
+    """``health`` returns the body of `/readyz`."""
 
     def __init__(
         self,
@@ -36,38 +44,36 @@ class OverviewRoutes:
         ]
 
     async def issuers(self, request: Request) -> Response:
-        """Every issuer of the settings, with the state of its keys and its session API."""
+        """Every configured issuer, with the state of its keys and its session API."""
         params.query(request, [])
         keys = self._health()["issuers"]
-        own = {issuer.issuer: issuer for issuer in self._history.issuers.values()}
-        return JSONResponse(
-            {"issuers": [self._shown(issuer, keys.get(name)) for name, issuer in own.items()]}
-        )
+        issuers = {issuer.issuer: issuer for issuer in self._history.issuers.values()}
+        models = [self._model(issuer, keys.get(name)) for name, issuer in issuers.items()]
+        return json_response(IssuersResponse(issuers=models))
 
-    def _shown(self, issuer: IssuerSettings, keys: object) -> dict[str, Any]:
+    def _model(self, issuer: IssuerSettings, keys: dict[str, Any] | None) -> IssuerModel:
         provider = self._providers.get(issuer.issuer)
-        return {
-            "issuer": issuer.issuer,
-            "aliases": list(issuer.aliases),
-            "algorithms": list(issuer.algorithms),
-            "clients": [
-                {
-                    "client_id": client.client_id,
-                    "app": client.app,
-                    "max_session_age": client.max_session_age,
-                }
+        return IssuerModel(
+            issuer=issuer.issuer,
+            aliases=list(issuer.aliases),
+            algorithms=list(issuer.algorithms),
+            clients=[
+                ClientModel(
+                    client_id=client.client_id,
+                    app=client.app,
+                    max_session_age=client.max_session_age,
+                )
                 for client in issuer.clients
             ],
-            "sessions": None
+            sessions=None
             if provider is None
-            else {
-                "kind": provider.kind,
-                "sends_logout_tokens": provider.sends_logout_tokens,
-            },
-            "keys": keys,
-        }
+            else SessionApiModel(
+                kind=provider.kind, sends_logout_tokens=provider.sends_logout_tokens
+            ),
+            keys=keys,
+        )
 
     async def apps(self, request: Request) -> Response:
         """Every app at a glance: readers, lag, the last event, dead letters."""
         params.query(request, [])
-        return JSONResponse({"apps": as_json(await self._history.overviews())})
+        return json_response(AppsResponse(apps=list(await self._history.overviews())))

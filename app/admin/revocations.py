@@ -1,6 +1,7 @@
-"""`/api/revocations`: end sessions in the apps, without a provider; and what Redis tells of one.
+"""`/api/revocations`: ends sessions in the apps without a provider, and reads their history.
 
-Written by the same writer as every logout token, with the same events, ``source`` ``admin``.
+A revocation takes the same writer as a logout token and produces the same events, with the
+``source`` ``admin``.
 """
 
 import asyncio
@@ -8,22 +9,24 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from app.admin.responses import FailedApp, NotWrittenResponse, RevocationResponse, WrittenApp
 from app.admin_revocations import new_jti, revocations
 from app.audit import FREE_NAME, RESERVED_NAME, is_reserved, outcome_of
 from app.config.issuers import IssuerSettings
 from app.errors import OUTAGE_SENTENCES, DependencyUnavailable
-from app.history import History, RevocationQuery, as_json
+from app.history import History, RevocationQuery
 from app.publish.writer import Writer
 from app.revocation import Revocation
 from app.web import params
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiFault, bad_request, not_found
+from app.web.errors import ApiError, bad_request, not_found
+from app.web.json_api import json_response
 from app.web.resource import resource
 
-# The same as for a logout token: an answer comes within two seconds.
+# As for a logout token: the answer is sent within two seconds.
 _WRITE_SECONDS = 1.8
 
 _Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
@@ -31,8 +34,8 @@ _Name = Annotated[_Text, Field(json_schema_extra={"allOf": [{"pattern": FREE_NAM
 _Id = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-# What `NewRevocation` demands across its members, in JSON Schema.
-_ONE_OF_THEM: dict[str, Any] = {
+# The constraints of `NewRevocation` across its members, in JSON Schema.
+_ONE_SUBJECT: dict[str, Any] = {
     "oneOf": [
         {
             "required": ["all", "app"],
@@ -55,23 +58,23 @@ _ONE_OF_THEM: dict[str, Any] = {
 
 
 class NewRevocation(BaseModel):
-    """Whom to end: a session (``sid``), a user (``sub``), or ``all`` of the issuer in an app."""
+    """Ends a session (``sid``), a user's sessions (``sub``), or ``all`` of the issuer in an app."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_ONE_OF_THEM)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_ONE_SUBJECT)
 
     issuer: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Needed where the settings have several."""
+    """Required if the settings have several."""
     sid: _Id | None = None
     sub: _Id | None = None
-    """With ``sid``: its user, for the events. Alone: all of the user's sessions."""
+    """With ``sid``: its user, for the events. Alone: all sessions of the user."""
     all: bool = False
     app: Annotated[str, Field(min_length=1, max_length=63)] | None = None
-    """This app alone; else every app of the issuer. Needed with ``all``."""
+    """Only this app; default: every app of the issuer. Required with ``all``."""
     reason: _Text
     by: _Name | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
+    def _check_subject(self) -> Self:
         if self.by is not None and is_reserved(self.by):
             raise ValueError(RESERVED_NAME)
         if self.all == (self.sid is not None or self.sub is not None):
@@ -82,90 +85,93 @@ class NewRevocation(BaseModel):
 
 
 class RevocationRoutes:
-    def __init__(self, history: History, writer: Writer, records: AuditLog) -> None:
+    def __init__(self, history: History, writer: Writer, audit_log: AuditLog) -> None:
         self._history = history
         self._writer = writer
-        self._records = records
+        self._audit_log = audit_log
 
     @property
     def routes(self) -> list[Route]:
         return [resource("/api/revocations", GET=self.read, POST=self.write)]
 
     async def write(self, request: Request) -> Response:
-        """End whom the body names, up to now. 201 when all of it is durable."""
+        """Revoke what the body names, up to now. 201 once all of it is durable."""
         params.query(request, [])
         new = await params.body(request, NewRevocation)
-        issuer = self._issuer(new.issuer, missing=422)
+        issuer = self._issuer(new.issuer, missing_status=422)
         apps = self._history.apps_of(issuer.issuer)
         if new.app is not None:
             if new.app not in apps:
                 raise not_found("the issuer has no app of this name here")
             apps = [new.app]
         jti = new_jti()
-        found = revocations(
-            issuer, apps, jti=jti, now=self._records.clock(), sid=new.sid, sub=new.sub
+        to_write = revocations(
+            issuer, apps, jti=jti, now=self._audit_log.clock(), sid=new.sid, sub=new.sub
         )
-        results = await asyncio.gather(*(self._write_one(one) for one in found))
-        failed = [one for one in results if "error" in one]
-        outcome = outcome_of("error" not in one for one in results)
-        event, who = found[0].event, new.by or params.operator(request).who
-        await self._records.act(
-            "revocation.write", request, outcome=outcome, who=who, why=new.reason, iss=event.iss,
-            apps=apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=jti,
+        results = await asyncio.gather(*map(self._write_one, to_write))
+        written = [isinstance(result, WrittenApp) for result in results]
+        event, who = to_write[0].event, new.by or params.operator(request).who
+        await self._audit_log.record_act(
+            "revocation.write", request, outcome=outcome_of(written), who=who, why=new.reason,
+            iss=event.iss, apps=apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=jti,
         )  # fmt: skip
-        body: dict[str, Any] = {
-            "act": jti, "source": event.source, "by": who, "reason": new.reason,
-            "kind": event.kind.value, "iss": event.iss, "sid": event.sid, "sub": event.sub,
-            "cutoff": event.cutoff, "apps": results,
-        }  # fmt: skip
-        if failed:
-            fault = ApiFault(
-                503, "not_written", "not written for every app; send it again", retry_after=5
-            )
-            return JSONResponse(fault.body | body, fault.status, fault.headers)
-        return JSONResponse(body, 201)
+        response = RevocationResponse(
+            act=jti, source=event.source, by=who, reason=new.reason,
+            kind=event.kind, iss=event.iss, sid=event.sid, sub=event.sub,
+            cutoff=event.cutoff, apps=results,
+        )  # fmt: skip
+        if all(written):
+            return json_response(response, 201)
+        error = ApiError(
+            503, "not_written", "not written for every app; send it again", retry_after=5
+        )
+        failed = NotWrittenResponse(**dict(response), **dict(error.body))
+        return json_response(failed, error.status, error.headers)
 
-    async def _write_one(self, revocation: Revocation) -> dict[str, Any]:
+    async def _write_one(self, revocation: Revocation) -> WrittenApp | FailedApp:
         until = asyncio.get_running_loop().time() + _WRITE_SECONDS
-        found: dict[str, Any] = {
-            "app": revocation.event.app, "markers": list(revocation.marker_keys)
-        }  # fmt: skip
+        app, markers = revocation.event.app, list(revocation.marker_keys)
         try:
-            written = await self._writer.write([revocation], until=until)
-        except DependencyUnavailable as fault:
-            return found | {"error": fault.outage.value, "why": OUTAGE_SENTENCES[fault.outage]}
-        return found | {"written": written.value}
+            result = await self._writer.write([revocation], until=until)
+        except DependencyUnavailable as error:
+            return FailedApp(
+                app=app,
+                markers=markers,
+                error=error.outage.value,
+                why=OUTAGE_SENTENCES[error.outage],
+            )
+        return WrittenApp(app=app, markers=markers, written=result)
 
     async def read(self, request: Request) -> Response:
         """The history of one session, user, or issuer: dead or alive, since when, by which token,
         and which apps have acted."""
-        found = params.query(request, ["issuer", "sid", "sub", "login_at", "app"])
-        issuer = self._issuer(found.get("issuer"), missing=400)
-        iss = found.get("issuer", issuer.issuer)
-        if "app" in found and found["app"] not in self._history.apps_of(iss):
+        values = params.query(request, ["issuer", "sid", "sub", "login_at", "app"])
+        issuer = self._issuer(values.get("issuer"), missing_status=400)
+        iss = values.get("issuer", issuer.issuer)
+        if "app" in values and values["app"] not in self._history.apps_of(iss):
             raise not_found("the issuer has no app of this name here")
-        question = RevocationQuery(
-            iss=iss, sid=found.get("sid"), sub=found.get("sub"),
-            login_at=params.login_time(found, "login_at"),
+        query = RevocationQuery(
+            iss=iss, sid=values.get("sid"), sub=values.get("sub"),
+            login_at=params.login_time(values, "login_at"),
         )  # fmt: skip
-        await self._records.look(
-            "revocation.read", request, iss=iss, sid=question.sid, sub=question.sub
+        await self._audit_log.record_view(
+            "revocation.read", request, iss=iss, sid=query.sid, sub=query.sub
         )
-        story = await self._history.session_history(
-            question, [found["app"]] if "app" in found else None,
-            hashed=await self._records.hashed(),
+        history = await self._history.session_history(
+            query, [values["app"]] if "app" in values else None,
+            hashed=await self._audit_log.keyed_hash(),
         )  # fmt: skip
-        return JSONResponse(as_json(story))
+        return json_response(history)
 
-    def _issuer(self, name: str | None, *, missing: int) -> IssuerSettings:
-        """The one that is meant: by name where there are several."""
+    def _issuer(self, name: str | None, *, missing_status: int) -> IssuerSettings:
+        """The issuer of this name; the name is optional if there is only one."""
         issuers = self._history.issuers
         if name is not None:
             if (issuer := issuers.get(name)) is None:
                 raise not_found("no issuer of this name is configured")
             return issuer
         if len({issuer.issuer for issuer in issuers.values()}) > 1:
-            if missing == 422:
-                raise ApiFault(422, "invalid_body", "issuer is required: there are several")
+            if missing_status == 422:
+                raise ApiError(422, "invalid_body", "issuer is required: there are several")
             raise bad_request("issuer is required: there are several")
         return next(iter(issuers.values()))

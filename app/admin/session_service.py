@@ -1,7 +1,7 @@
-"""What operators look at and do at the providers' session APIs: the same for API and console.
+"""Lists and ends sessions at the providers, for the admin API and the console.
 
-Each act is in the audit, and so is one that is refused or fails: its outcome is the fault's code.
-Everything here raises `ApiFault`.
+Each act is audited, including one that is refused or fails: its outcome is the error's code.
+Everything here raises `ApiError`.
 """
 
 import contextlib
@@ -11,24 +11,28 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from app.history import History, Unreadable
-from app.sessions.api_client.path_segment import InvalidId, path_segment
 from app.sessions.bulk import ROUNDS, list_all
 from app.sessions.provider_session import ProviderSession, SessionPage
-from app.sessions.session_json import Json, session_json, termination_json
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.record import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiFault, bad_request, not_found, redis_away
-from app.web.provider_errors import as_answers
+from app.web.errors import ApiError, bad_request, not_found, redis_unavailable
+from app.web.provider_errors import translated_faults
+from app.web.session_models import (
+    SessionModel,
+    TerminationModel,
+    session_model,
+    termination_model,
+)
 
-# Sessions of one user that one request ends; who has more asks again.
-MOST_AT_ONCE = 200
+# Sessions of one user that one request ends; the rest needs another request.
+MAX_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class TerminationRequest:
-    """What is asked of an end, beside whose: ``who`` asks and ``why``, for the audit."""
+class TerminationOptions:
+    """How to end sessions; ``who`` requested it and ``why``, for the audit."""
 
     refresh_tokens: bool
     who: str
@@ -37,32 +41,32 @@ class TerminationRequest:
 
 @dataclass(slots=True)
 class UserTerminations:
-    """The end of a user's sessions, of each and of all."""
+    """The terminations of a user's sessions."""
 
-    endings: list[Termination] = field(default_factory=list)
+    terminations: list[Termination] = field(default_factory=list)
     of_user: Termination | None = None
-    """Of all of them, where the provider ends them with one call."""
+    """Of all of them, if the provider ends them with one call."""
     more: bool = False
-    """Whether there are more than are ended at once."""
+    """Whether further sessions are left."""
 
 
 class SessionService:
-    """``providers`` are by the issuer's configured name: those that have a session API."""
+    """``providers`` holds the issuers that have a session API, by their configured name."""
 
     def __init__(
         self,
         providers: Mapping[str, SessionProvider],
-        endings: Terminations,
+        terminations: Terminations,
         history: History,
-        records: AuditLog,
+        audit_log: AuditLog,
     ) -> None:
         self.providers = providers
-        self._endings = endings
+        self._terminations = terminations
         self._history = history
-        self._records = records
+        self._audit_log = audit_log
 
     def provider(self, name: str | None) -> SessionProvider:
-        """The one that is meant: by any name of its issuer where there are several."""
+        """The provider by any name of its issuer; the name is optional if there is only one."""
         if name is not None:
             issuer = self._history.issuers.get(name)
             provider = self.providers.get(issuer.issuer) if issuer is not None else None
@@ -75,45 +79,47 @@ class SessionService:
             raise bad_request("issuer is required: several issuers have a session API")
         return next(iter(self.providers.values()))
 
-    # -- looks -----------------------------------------------------------------------------
+    # -- views -----------------------------------------------------------------------------
 
     async def page(
         self, request: Request, provider: SessionProvider, user: str, page: str | None
     ) -> SessionPage:
         """A page of the user's sessions."""
-        await self._records.look("sessions.list", request, iss=provider.issuer, sub=user)
-        with as_answers():
+        await self._audit_log.record_view("sessions.list", request, iss=provider.issuer, sub=user)
+        with translated_faults():
             return await provider.list(user, page)
-
-    def shown(self, session: ProviderSession) -> Json:
-        """A session as of now."""
-        return session_json(session, self._records.clock())
 
     async def watch(
         self, request: Request, provider: SessionProvider, session_id: str
     ) -> Termination | None:
-        """How far the end of a session is; whoever watches it asks often, and is noted seldom."""
-        await self._records.look_again(
+        """`find`, audited once in ten minutes, because clients poll it."""
+        await self._audit_log.record_repeated_view(
             "session.state", request, iss=provider.issuer, sid=session_id
         )
-        return await self.ending(provider, session_id)
-
-    async def ending(self, provider: SessionProvider, session_id: str) -> Termination | None:
-        """The end of a session; None where there is none, or it was days ago."""
-        with _readable():
-            return await self._endings.find(provider.issuer, session_id)
-
-    async def termination_json(self, ending: Termination) -> Json:
-        """How far it is, with each app's proof as of now."""
-        return await termination_json(ending, self._history, self._endings.confirm_within)
+        return await self.find(provider, session_id)
 
     async def watch_of_user(
         self, request: Request, provider: SessionProvider, user: str
     ) -> Termination | None:
-        """The newest end of all sessions of a user, as `watch` shows that of one session."""
-        await self._records.look_again("session.state", request, iss=provider.issuer, sub=user)
+        """The newest termination of all sessions of a user, audited like `watch`."""
+        await self._audit_log.record_repeated_view(
+            "session.state", request, iss=provider.issuer, sub=user
+        )
         with _readable():
-            return await self._endings.find_of_user(provider.issuer, user)
+            return await self._terminations.find_of_user(provider.issuer, user)
+
+    async def find(self, provider: SessionProvider, session_id: str) -> Termination | None:
+        """The termination of a session; None if there is none, or it was days ago."""
+        with _readable():
+            return await self._terminations.find(provider.issuer, session_id)
+
+    def session_model(self, session: ProviderSession) -> SessionModel:
+        return session_model(session, self._audit_log.clock())
+
+    async def termination_model(self, termination: Termination) -> TerminationModel:
+        return await termination_model(
+            termination, self._history, self._terminations.confirm_within
+        )
 
     # -- acts ------------------------------------------------------------------------------
 
@@ -122,184 +128,181 @@ class SessionService:
         request: Request,
         provider: SessionProvider,
         session_id: str,
-        order: TerminationRequest,
+        options: TerminationOptions,
         *,
         user: str | None = None,
     ) -> tuple[Termination, bool]:
-        """End one session: its ending, and whether there was anything left to end.
+        """End one session. Returns its termination, and whether there was anything left to end.
 
-        ``user`` spares a provider that finds sessions by user (Keycloak) a search.
+        ``user`` saves providers that find sessions by user (Keycloak) a search.
         """
-        async with self._audited(request, order, iss=provider.issuer, sid=session_id, sub=user):
-            known_at = self._records.clock()
-            ending = await self.ending(provider, session_id)
-            if ending is not None and ending.outcome is None:
+        async with self._audited(request, options, iss=provider.issuer, sid=session_id, sub=user):
+            known_at = self._audit_log.clock()
+            termination = await self.find(provider, session_id)
+            if termination is not None and termination.outcome is None:
                 session: ProviderSession | None = ProviderSession(
-                    id=session_id, issuer=ending.issuer, user_id=ending.user,
-                    created_at=ending.created_at,
+                    id=session_id, issuer=termination.issuer, user_id=termination.user,
+                    created_at=termination.created_at,
                 )  # fmt: skip
             else:
-                with as_answers():
+                with translated_faults():
                     session = await provider.read(session_id, user_id=user)
             if session is None:
-                # Gone: as ended before, or by somebody else since we looked.
-                ending = await self.ending(provider, session_id)
-                if ending is None:
+                # Ended before, or by another request in the meantime.
+                termination = await self.find(provider, session_id)
+                if termination is None:
                     raise not_found("the provider knows no session of this id")
-                return ending, False
-            if session.offline and not order.refresh_tokens:
-                # Perhaps what an end before this one was to spare.
-                raise ApiFault(
+                return termination, False
+            if session.offline and not options.refresh_tokens:
+                # Perhaps these are the tokens that an earlier termination was to spare.
+                raise ApiError(
                     409, "offline_session", "this session is nothing but refresh tokens: to end"
                     " them, say refresh_tokens=true",
                 )  # fmt: skip
-            return await self._begin(request, provider, session, order, known_at), True
+            return await self._begin(request, provider, session, options, known_at), True
 
     async def end_all(
         self,
         request: Request,
         provider: SessionProvider,
         user: str,
-        order: TerminationRequest,
+        options: TerminationOptions,
         *,
         keep: str | None = None,
     ) -> UserTerminations:
         """End all sessions of a user, or all but ``keep``.
 
-        All of them end with the provider's one call, which also ends a session that begins while
-        they are listed. No provider has such a call for all but one: those are listed again until
-        no other one is there. Where there are more than `MOST_AT_ONCE`, the first of them end.
+        The provider ends all of them with one call, including sessions that begin meanwhile. No
+        provider has such a call for all but one: those are listed again until none is left. Of
+        more than `MAX_AT_ONCE` sessions, only the first ones end.
         """
-        async with self._audited(request, order, iss=provider.issuer, sub=user):
-            known_at = self._records.clock()
-            with as_answers():
+        async with self._audited(request, options, iss=provider.issuer, sub=user):
+            known_at = self._audit_log.clock()
+            with translated_faults():
                 sessions = await list_all(provider, user)
-            if keep is not None and keep not in [one.id for one in sessions]:
-                raise ApiFault(
+            if keep is not None and keep not in [session.id for session in sessions]:
+                raise ApiError(
                     409, "unknown_session", "the session of `except` is none of this user's; none"
                     " was ended",
                 )  # fmt: skip
-            found = UserTerminations()
-            ended = [one for one in sessions if one.id != keep]
-            if not ended:
-                await self._records.act(
-                    "session.end", request, outcome="nothing", who=order.who, why=order.why,
+            result = UserTerminations()
+            others = [session for session in sessions if session.id != keep]
+            if not others:
+                await self._audit_log.record_act(
+                    "session.end", request, outcome="nothing", who=options.who, why=options.why,
                     iss=provider.issuer, sub=user,
                 )  # fmt: skip
-            elif keep is None and len(ended) <= MOST_AT_ONCE:
+            elif keep is None and len(others) <= MAX_AT_ONCE:
                 with _readable():
-                    async with self._endings.all_of_user(
+                    async with self._terminations.all_of_user(
                         provider, user,
-                        refresh_tokens=order.refresh_tokens, who=order.who, why=order.why,
-                    ) as found.of_user:  # fmt: skip
-                        await self._begin_each(request, provider, ended, order, known_at, found)
+                        refresh_tokens=options.refresh_tokens, who=options.who, why=options.why,
+                    ) as result.of_user:  # fmt: skip
+                        await self._begin_each(request, provider, others, options, known_at, result)
             else:
-                await self._begin_each(request, provider, ended, order, known_at, found)
-                await self._begin_new(request, provider, user, order, keep, found)
-            return found
+                await self._begin_each(request, provider, others, options, known_at, result)
+                await self._begin_new(request, provider, user, options, keep, result)
+            return result
 
     async def _begin_new(
         self,
         request: Request,
         provider: SessionProvider,
         user: str,
-        order: TerminationRequest,
+        options: TerminationOptions,
         keep: str | None,
-        found: UserTerminations,
+        result: UserTerminations,
     ) -> None:
-        """End the sessions as well that began while the others were listed and ended."""
+        """Also end the sessions that began while the others were listed and ended."""
         for _ in range(ROUNDS):
-            if found.more:
+            if result.more:
                 return
-            known_at, begun = self._records.clock(), {one.session for one in found.endings}
+            known_at = self._audit_log.clock()
+            begun = {termination.session for termination in result.terminations}
             try:
-                with as_answers():
-                    listed = await list_all(provider, user)
-            except ApiFault:
-                found.more = True  # nobody knows
+                with translated_faults():
+                    sessions = await list_all(provider, user)
+            except ApiError:
+                result.more = True  # unknown, so another request is needed
                 return
-            new = [one for one in listed if one.id != keep and one.id not in begun]
+            new = [session for session in sessions if session.id not in {keep, *begun}]
             if not new:
                 return
-            await self._begin_each(request, provider, new, order, known_at, found)
-        found.more = True
+            await self._begin_each(request, provider, new, options, known_at, result)
+        result.more = True
 
     async def _begin_each(
         self,
         request: Request,
         provider: SessionProvider,
         sessions: Sequence[ProviderSession],
-        order: TerminationRequest,
+        options: TerminationOptions,
         known_at: float,
-        found: UserTerminations,
+        result: UserTerminations,
     ) -> None:
-        """Begin to end each of them, as far as there is room in ``found``."""
-        room, total = MOST_AT_ONCE - len(found.endings), len(found.endings) + len(sessions)
-        found.more = len(sessions) > room
-        for one in sessions[:room]:
+        """Begin to end each of them, up to `MAX_AT_ONCE` in total."""
+        begun = result.terminations
+        room, total = MAX_AT_ONCE - len(begun), len(begun) + len(sessions)
+        result.more = len(sessions) > room
+        for session in sessions[:room]:
             try:
-                ending = await self._begin(request, provider, one, order, known_at, found.of_user)
-            except ApiFault as fault:
-                if found.of_user is not None:
-                    fault.sentence = (
+                termination = await self._begin(
+                    request, provider, session, options, known_at, result.of_user
+                )
+            except ApiError as error:
+                # The sentence about one session, that nothing was done, does not hold for all.
+                if result.of_user is not None:
+                    error.sentence = (
                         "all sessions of the user end, and are followed; then it failed: ask again"
                         " to see how far each is"
                     )
-                elif found.endings:
-                    # What is said of one alone, that nothing was done, is not true of all.
-                    fault.sentence = (
-                        f"{len(found.endings)} of {total} sessions end, and are followed; then"
+                elif begun:
+                    error.sentence = (
+                        f"{len(begun)} of {total} sessions end, and are followed; then"
                         " it failed: ask again for the others"
                     )
                 raise
-            found.endings.append(ending)
+            begun.append(termination)
 
     async def _begin(
         self,
         request: Request,
         provider: SessionProvider,
         session: ProviderSession,
-        order: TerminationRequest,
+        options: TerminationOptions,
         known_at: float,
         of_user: Termination | None = None,
     ) -> Termination:
-        with _readable(), as_answers():
-            ending = await self._endings.begin(
-                provider, session, known_at=known_at, refresh_tokens=order.refresh_tokens,
-                who=order.who, why=order.why, user_termination=of_user,
+        with _readable(), translated_faults():
+            termination = await self._terminations.begin(
+                provider, session, known_at=known_at, refresh_tokens=options.refresh_tokens,
+                who=options.who, why=options.why, user_termination=of_user,
             )  # fmt: skip
-        await self._records.act(
-            "session.end", request, outcome=ending.phase.value, who=order.who, why=order.why,
-            iss=provider.issuer, apps=ending.apps, sid=session.id, sub=session.user_id,
+        await self._audit_log.record_act(
+            "session.end", request, outcome=termination.phase.value, who=options.who,
+            why=options.why, iss=provider.issuer, apps=termination.apps,
+            sid=session.id, sub=session.user_id,
         )  # fmt: skip
-        return ending
+        return termination
 
     @contextlib.asynccontextmanager
     async def _audited(
-        self, request: Request, order: TerminationRequest, **whose: str | None
+        self, request: Request, options: TerminationOptions, **subject: str | None
     ) -> AsyncIterator[None]:
-        """An end that is refused, or fails, is an act as well."""
+        """Record a termination that is refused or fails as an act, too."""
         try:
             yield
-        except ApiFault as fault:
-            await self._records.act(
-                "session.end", request, outcome=fault.code, who=order.who, why=order.why, **whose
-            )
+        except ApiError as error:
+            await self._audit_log.record_act(
+                "session.end", request,
+                outcome=error.code, who=options.who, why=options.why, **subject,
+            )  # fmt: skip
             raise
-
-
-def provider_id(value: str) -> str:
-    """An id that a provider could have. Raises `ApiFault`."""
-    try:
-        path_segment(value)
-    except InvalidId as fault:
-        raise bad_request(f"{fault}") from None
-    return value
 
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
     try:
         yield
-    except Unreadable as fault:
-        raise redis_away() from fault
+    except Unreadable as error:
+        raise redis_unavailable() from error

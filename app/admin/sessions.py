@@ -1,33 +1,35 @@
-"""`/api/users/{user}/sessions`, `/api/sessions/{session}`: the providers' sessions.
+"""`/api/users/{user}/sessions` and `/api/sessions/{session}`: the providers' sessions.
 
-Looked at in the provider's own API, each time anew; ended there, and followed until every app has
-let go: see `app.sessions.termination`. The operations themselves are in `session_service`.
+They are read from the provider's own API at each request, ended there, and followed until every
+app has acted: see `app.sessions.termination`. The operations are in `session_service`.
 """
 
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from app.admin.session_service import SessionService, TerminationRequest, provider_id
+from app.admin.responses import SessionResponse, SessionsResponse, TerminationsResponse
+from app.admin.session_service import SessionService, TerminationOptions
 from app.audit import RESERVED_NAME, is_reserved
-from app.history import History, RevocationQuery, as_json
+from app.history import History, RevocationQuery
 from app.sessions.session_provider import SessionProvider
 from app.web import params
 from app.web.audit_log import AuditLog
 from app.web.errors import bad_request, not_found
-from app.web.provider_errors import as_answers
+from app.web.json_api import json_response
+from app.web.provider_errors import provider_id, translated_faults
 from app.web.resource import resource
 
-_ORDER = ("refresh_tokens", "by", "reason")
+_OPTIONS = ("refresh_tokens", "by", "reason")
 
 
 class OperatorSessionRoutes:
-    def __init__(self, acts: SessionService, history: History, records: AuditLog) -> None:
-        self._acts = acts
+    def __init__(self, service: SessionService, history: History, audit_log: AuditLog) -> None:
+        self._service = service
         self._history = history
-        self._records = records
+        self._audit_log = audit_log
 
     @property
     def routes(self) -> list[Route]:
@@ -39,112 +41,118 @@ class OperatorSessionRoutes:
             resource(session + "/state", GET=self.state),
         ]
 
-    # -- looks -----------------------------------------------------------------------------
+    # -- views -----------------------------------------------------------------------------
 
     async def list_sessions(self, request: Request) -> Response:
         """A page of a user's sessions."""
-        found = params.query(request, ["issuer", "page"])
-        provider = self._acts.provider(found.get("issuer"))
-        user = provider_id(params.segment(request, "user"))
-        page = await self._acts.page(request, provider, user, found.get("page"))
-        shown = [self._acts.shown(one) for one in page.sessions]
-        return JSONResponse({"sessions": shown, "next": page.next})
+        values = params.query(request, ["issuer", "page"])
+        provider = self._service.provider(values.get("issuer"))
+        user = provider_id(params.path_id(request, "user"))
+        page = await self._service.page(request, provider, user, values.get("page"))
+        sessions = [self._service.session_model(session) for session in page.sessions]
+        return json_response(SessionsResponse(sessions=sessions, next=page.next))
 
     async def read(self, request: Request) -> Response:
-        """One session: what the provider says of it, and what each app does."""
-        provider, session_id, user = self._asked_for(request, ["issuer", "user"])
-        await self._records.look(
+        """One session at the provider and in each app."""
+        provider, session_id, user = self._params(request, ["issuer", "user"])
+        await self._audit_log.record_view(
             "session.read", request, iss=provider.issuer, sid=session_id, sub=user
         )
-        with as_answers():
+        with translated_faults():
             session = await provider.read(session_id, user_id=user)
-        ending = await self._acts.ending(provider, session_id)
-        if session is None and ending is None:
+        termination = await self._service.find(provider, session_id)
+        if session is None and termination is None:
             raise not_found("the provider knows no session of this id")
         sub = session.user_id if session is not None else None
-        question = RevocationQuery(iss=provider.issuer, sid=session_id, sub=sub)
-        apps = await self._history.app_histories(question)
-        return JSONResponse(
-            {
-                "session": self._acts.shown(session) if session is not None else None,
-                "apps": as_json(apps),
-                "ending": await self._acts.termination_json(ending) if ending is not None else None,
-            }
+        apps = await self._history.app_histories(
+            RevocationQuery(iss=provider.issuer, sid=session_id, sub=sub)
+        )
+        return json_response(
+            SessionResponse(
+                session=None if session is None else self._service.session_model(session),
+                apps=list(apps),
+                ending=None
+                if termination is None
+                else await self._service.termination_model(termination),
+            )
         )
 
     async def state(self, request: Request) -> Response:
-        """How far the end of a session is."""
-        provider, session_id, _ = self._asked_for(request, ["issuer"])
-        ending = await self._acts.watch(request, provider, session_id)
-        if ending is None:
+        """The progress of a session's termination."""
+        provider, session_id, _ = self._params(request, ["issuer"])
+        termination = await self._service.watch(request, provider, session_id)
+        if termination is None:
             raise not_found("nobody has ended a session of this id here, or it was days ago")
-        return JSONResponse(await self._acts.termination_json(ending))
+        return json_response(await self._service.termination_model(termination))
+
+    async def state_of_user(self, request: Request) -> Response:
+        """The progress of the newest termination of all sessions of a user."""
+        values = params.query(request, ["issuer"])
+        provider = self._service.provider(values.get("issuer"))
+        user = provider_id(params.path_id(request, "user"))
+        termination = await self._service.watch_of_user(request, provider, user)
+        if termination is None:
+            raise not_found("nobody has ended all sessions of this user here, or it was days ago")
+        return json_response(await self._service.termination_model(termination))
 
     # -- acts ------------------------------------------------------------------------------
 
     async def end(self, request: Request) -> Response:
-        """End one session: 202, for it has only begun."""
-        provider, session_id, user = self._asked_for(request, ["issuer", "user", *_ORDER])
-        ending, begun = await self._acts.end(
-            request, provider, session_id, _order(request), user=user
+        """End one session: 202, because it has only begun."""
+        provider, session_id, user = self._params(request, ["issuer", "user", *_OPTIONS])
+        termination, begun = await self._service.end(
+            request, provider, session_id, _options(request), user=user
         )
-        shown = await self._acts.termination_json(ending)
+        model = await self._service.termination_model(termination)
         if not begun:
-            return JSONResponse(shown, 200 if ending.outcome else 202)
-        where = f"/api/sessions/{quote(session_id, safe='')}/state"
-        return JSONResponse(shown, 202, {"Location": self._at(where, provider)})
+            return json_response(model, 200 if termination.outcome else 202)
+        path = f"/api/sessions/{quote(session_id, safe='')}/state"
+        return json_response(model, 202, {"Location": self._location(path, provider)})
 
     async def end_all(self, request: Request) -> Response:
         """End all sessions of a user, or all but one."""
-        found = params.query(request, ["issuer", "except", *_ORDER])
-        provider, order = self._acts.provider(found.get("issuer")), _order(request)
-        user = provider_id(params.segment(request, "user"))
-        ended = await self._acts.end_all(request, provider, user, order, keep=found.get("except"))
-        of_user = ended.of_user
-        body = {
-            "endings": [await self._acts.termination_json(one) for one in ended.endings],
-            "of_user": None if of_user is None else await self._acts.termination_json(of_user),
-            "more": ended.more,
-        }
-        if of_user is None:
-            return JSONResponse(body, 202 if ended.endings else 200)
-        where = f"/api/users/{quote(user, safe='')}/sessions/state"
-        return JSONResponse(body, 202, {"Location": self._at(where, provider)})
-
-    async def state_of_user(self, request: Request) -> Response:
-        """How far the end of all sessions of a user is."""
-        found = params.query(request, ["issuer"])
-        provider = self._acts.provider(found.get("issuer"))
-        user = provider_id(params.segment(request, "user"))
-        ending = await self._acts.watch_of_user(request, provider, user)
-        if ending is None:
-            raise not_found("nobody has ended all sessions of this user here, or it was days ago")
-        return JSONResponse(await self._acts.termination_json(ending))
+        values = params.query(request, ["issuer", "except", *_OPTIONS])
+        provider, options = self._service.provider(values.get("issuer")), _options(request)
+        user = provider_id(params.path_id(request, "user"))
+        ended = await self._service.end_all(
+            request, provider, user, options, keep=values.get("except")
+        )
+        models = [await self._service.termination_model(each) for each in ended.terminations]
+        if ended.of_user is None:
+            response = TerminationsResponse(endings=models, of_user=None, more=ended.more)
+            return json_response(response, 202 if models else 200)
+        of_user = await self._service.termination_model(ended.of_user)
+        path = f"/api/users/{quote(user, safe='')}/sessions/state"
+        return json_response(
+            TerminationsResponse(endings=models, of_user=of_user, more=ended.more),
+            202,
+            {"Location": self._location(path, provider)},
+        )
 
     # -- parts -----------------------------------------------------------------------------
 
-    def _asked_for(
-        self, request: Request, allowed: list[str]
+    def _params(
+        self, request: Request, known: list[str]
     ) -> tuple[SessionProvider, str, str | None]:
-        """The provider, the session's id, and its user where that was said."""
-        found = params.query(request, allowed)
-        user = provider_id(found["user"]) if "user" in found else None
-        session_id = provider_id(params.segment(request, "session"))
-        return self._acts.provider(found.get("issuer")), session_id, user
+        """The provider, the session's id, and its user if given."""
+        values = params.query(request, known)
+        user = provider_id(values["user"]) if "user" in values else None
+        session_id = provider_id(params.path_id(request, "session"))
+        return self._service.provider(values.get("issuer")), session_id, user
 
-    def _at(self, path: str, provider: SessionProvider) -> str:
-        if len(self._acts.providers) == 1:
+    def _location(self, path: str, provider: SessionProvider) -> str:
+        if len(self._service.providers) == 1:
             return path
         return f"{path}?issuer={quote(provider.issuer, safe='')}"
 
 
-def _order(request: Request) -> TerminationRequest:
-    """Raises `ApiFault`."""
-    found = dict(request.query_params)
-    if is_reserved(found.get("by", "")):
+def _options(request: Request) -> TerminationOptions:
+    """Raises `ApiError`."""
+    values = dict(request.query_params)
+    if is_reserved(values.get("by", "")):
         raise bad_request(RESERVED_NAME)
-    return TerminationRequest(
-        params.flag(found, "refresh_tokens"),
-        found.get("by", params.operator(request).who),
-        found.get("reason"),
+    return TerminationOptions(
+        params.flag(values, "refresh_tokens"),
+        values.get("by", params.operator(request).who),
+        values.get("reason"),
     )

@@ -23,7 +23,7 @@ from app.console.sign_in.routes import AccessRoutes
 from app.console.token_forms import TokenFormRoutes
 from app.store.unserved import Unserved
 from app.tokens.fetch import new_client
-from app.web.errors import ApiFault
+from app.web.errors import ApiError
 from backchannel_logout import AsyncSessionGuard
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.redis.connection import AsyncClient
@@ -70,17 +70,17 @@ class _Console:
         self._rendering = Rendering(token=token, oidc=oidc is not None)
         signed_in = OperatorSessions()
         parts = (
-            AccessRoutes(api.access, signed_in, oidc, api.records, self._rendering),
+            AccessRoutes(api.access, signed_in, oidc, api.audit_log, self._rendering),
             Pages(
-                settings, api.history, dict(api.providers), api.records, self._rendering,
+                settings, api.history, dict(api.providers), api.audit_log, self._rendering,
                 health=api.health, stopping=api.stopping, unserved=unserved,
             ),
-            SessionPages(api.session_acts, api.records, self._rendering),
-            TokenFormRoutes(settings, api.history, api.records, self._rendering),
+            SessionPages(api.session_service, api.audit_log, self._rendering),
+            TokenFormRoutes(settings, api.history, api.audit_log, self._rendering),
         )  # fmt: skip
         routes = [route for part in parts for route in part.routes]
         routes.append(Route(STATIC + "{name}", self._rendering.file, methods=["GET"]))
-        handlers = {ApiFault: self._fault, HTTPException: self._http_error}
+        handlers = {ApiError: self._fault, HTTPException: self._http_error}
         pages = Starlette(routes=routes, exception_handlers=handlers)
         pages.router.redirect_slashes = False
         self._pages = pages
@@ -118,8 +118,8 @@ class _Console:
                     # does. Nothing was done yet.
                     to = path + (f"?{request.url.query}" if request.url.query else "")
                     return self._rendering.page(request, "enter", to=to)
-                self._access.check_page(scope)
-        except ApiFault as fault:
+                self._access.check_host_and_origin(scope)
+        except ApiError as fault:
             return PlainTextResponse(f"{fault.sentence}\n", fault.status)
         if scope.get("signed_in") or path.startswith((SIGN_IN, STATIC)) or path == CALLBACK:
             return None
@@ -128,7 +128,7 @@ class _Console:
         return PlainTextResponse("sign in first\n", 401)
 
     async def _fault(self, request: Request, error: Exception) -> Response:
-        if not isinstance(error, ApiFault):
+        if not isinstance(error, ApiError):
             raise error
         answer = self._rendering.page(request, "fault", error.status, sentence=error.sentence)
         answer.headers.update(error.headers)

@@ -40,9 +40,9 @@ from app.store.unserved import Unserved
 from app.telemetry.hashes import KeyedHash
 from app.web import event_stream
 from app.web.audit_log import AuditLog
-from app.web.errors import bad_request, redis_away
+from app.web.errors import bad_request, redis_unavailable
 from app.web.event_stream import EventStreams
-from app.web.params import LONGEST_VALUE, login_time
+from app.web.params import MAX_VALUE, login_time
 from backchannel_logout import EventKind
 from backchannel_logout.contract.event import stream_id
 
@@ -64,12 +64,12 @@ _IDS = ("sid", "sub", "user")
 
 
 def query(request: Request, *known: str) -> dict[str, str]:
-    """What the address says, without what is empty, as forms send it. Raises `ApiFault`."""
+    """What the address says, without what is empty, as forms send it. Raises `ApiError`."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known or name in found:
             raise bad_request(f"the address may have {', '.join(known) or 'nothing'}, each once")
-        if len(value) > LONGEST_VALUE:
+        if len(value) > MAX_VALUE:
             raise bad_request(f"{name} is too long")
         if text := value if name in _IDS else value.strip():
             found[name] = text
@@ -77,7 +77,7 @@ def query(request: Request, *known: str) -> dict[str, str]:
 
 
 def before_of(found: Mapping[str, str], name: str = "before") -> str:
-    """The id of a stream's entry, before which a list goes on. Raises `ApiFault`."""
+    """The id of a stream's entry, before which a list goes on. Raises `ApiError`."""
     value = found.get(name, "+")
     if value != "+" and not _ENTRY.fullmatch(value):
         raise bad_request(f"{name} is the id of an entry, such as 1795283041207-0")
@@ -93,7 +93,7 @@ class Pages:
         settings: Settings,
         history: History,
         providers: dict[str, SessionProvider],
-        records: AuditLog,
+        audit_log: AuditLog,
         rendering: Rendering,
         *,
         health: Callable[[], Body],
@@ -103,7 +103,7 @@ class Pages:
         self._settings = settings
         self._history = history
         self._providers = providers
-        self._records = records
+        self._audit_log = audit_log
         self._rendering = rendering
         self._health = health
         self._presence = EventStreams(stopping)
@@ -129,7 +129,7 @@ class Pages:
     async def feed(self, request: Request) -> Response:
         found = query(request, "app", "issuer", "kind", "reason", "text", "before")
         before = before_of(found)
-        await self._records.look_again("console.feed", request)
+        await self._audit_log.record_repeated_view("console.feed", request)
         apps = None  # all of them
         if "app" in found:
             apps = [one for one in self._history.apps if one == found["app"]]
@@ -202,10 +202,10 @@ class Pages:
         )  # fmt: skip
         if question.iss and question.iss not in self._history.issuers:
             raise bad_request("no issuer of this name is configured")
-        await self._records.look_again(
+        await self._audit_log.record_repeated_view(
             "console.story", request, iss=question.iss or None, sid=question.sid, sub=question.sub
         )
-        hashed = await self._records.hashed()
+        hashed = await self._audit_log.keyed_hash()
         if not question.iss:
             return await self._story_anywhere(request, found, question, hashed)
         story = await self._history.session_history(question, hashed=hashed)
@@ -238,7 +238,7 @@ class Pages:
         try:
             names = await self._history.issuers_knowing(question, hashed)
         except Unreadable as error:
-            raise redis_away() from error
+            raise redis_unavailable() from error
         if not names and (again := _trimmed(found)):
             return RedirectResponse(f"{views.STORY}?{urlencode(again)}", 303)
         if len(self._issuer_names()) == 1:
@@ -247,12 +247,12 @@ class Pages:
             to = {**found, "iss": names[0]}
             return RedirectResponse(f"{views.STORY}?{urlencode(to)}", 303)
         refusals: list[RefusalEntry] | None = None if hashed is None else []
-        story = conclude(question, [], refusals, now=self._records.clock(), elsewhere=names)
+        story = conclude(question, [], refusals, now=self._audit_log.clock(), elsewhere=names)
         return self._story_page(request, found, story)
 
     async def refusals(self, request: Request) -> Response:
         found = query(request, "issuer", "reason", "before", "id")
-        await self._records.look_again("console.refusals", request)
+        await self._audit_log.record_repeated_view("console.refusals", request)
         wanted = Filter(iss=found.get("issuer"), reason=found.get("reason"))
         before, one_alone = before_of(found), before_of(found, "id")
         try:
@@ -264,7 +264,7 @@ class Pages:
                     wanted, most=MOST_REFUSALS + 1, before=before
                 )
         except Unreadable as error:
-            raise redis_away() from error
+            raise redis_unavailable() from error
         issuers = self._history.issuers
         shown = refusals[:MOST_REFUSALS]
         full = len(refusals) > len(shown)
@@ -315,7 +315,7 @@ class Pages:
             except Unreadable:
                 plots[one.app] = None
         return self._rendering.page(
-            request, "apps", apps=overviews, plots=plots, now=self._records.clock(),
+            request, "apps", apps=overviews, plots=plots, now=self._audit_log.clock(),
             notes={one.app: [row.detail for row in unread_rows(one)] for one in overviews},
         )  # fmt: skip
 
@@ -325,7 +325,7 @@ class Pages:
             audit = await self._history.audit(most=MOST_ACTS + 1, before=before_of(found))
         except Unreadable:
             audit = None
-        state, now = self._health(), self._records.clock()
+        state, now = self._health(), self._audit_log.clock()
         rows = list(service_rows(state, now))
         for one in await self._history.overviews():
             rows += app_rows(one, now)

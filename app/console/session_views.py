@@ -1,8 +1,7 @@
 """What the pages of sessions and of their ends show. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.console.story_views import StoryStep
 from app.console.texts import PROOFS, STEPS, TEXTS
@@ -10,7 +9,8 @@ from app.errors import OUTAGE_SENTENCES, Outage
 from app.formatting import length
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SENTENCES, FaultKind
-from backchannel_logout import AppStatus
+from app.sessions.termination.record import Problem
+from app.web.session_models import InformedApp, TerminationModel, WaitingApp
 
 
 def device(session: ProviderSession) -> str:
@@ -33,56 +33,53 @@ class TerminationView:
     complete: bool
 
 
-# What a step is called, by the time at which it came, in its order.
-_STEP_TIMES = {
+# The steps in their order: the attribute with the time, and the name.
+_STEPS = {
     "began_at": "begun", "asked_at": "asked", "gone_at": "gone", "received_at": "received",
     "written_at": "written",
 }  # fmt: skip
 
 
-def ending(found: Mapping[str, Any]) -> TerminationView:
-    """From what `shown_ending` says."""
-    began, state = found["began_at"], found["state"]
+def termination_view(model: TerminationModel) -> TerminationView:
     steps = [
         StoryStep(
-            STEPS[name],
-            f"{TEXTS['after']} {length(max(0.0, found[at] - began))}",
-            "good",
-            found[at],
+            STEPS[name], f"{TEXTS['after']} {length(max(0.0, at - model.began_at))}", "good", at
         )
-        for at, name in _STEP_TIMES.items()
-        if found[at] is not None
+        for attribute, name in _STEPS.items()
+        if (at := getattr(model, attribute)) is not None
     ]
-    steps.sort(key=lambda one: one.at or 0.0)
-    for app in found["apps"]:
-        proof, standing = app.get("proof"), TEXTS["not_told_yet"]
-        if proof is not None:
-            standing = PROOFS[AppStatus(proof["standing"])]
-            if behind := proof["readers"] - proof["seen"]:
-                standing += TEXTS["replicas_behind"].format(behind=behind, all=proof["readers"])
-        said = standing if app["proven"] else f"{TEXTS['not_yet']}: {standing}"
-        steps.append(StoryStep(app["app"], said, "good" if app["proven"] else "bad"))
-    over = found["over"] and state in ("proven", "unconfirmed")
-    tone = {"proven": "good", "confirmed": "good", "unconfirmed": "bad"}.get(state, "wait")
-    whose = found["session"] or TEXTS["all_sessions"].format(user=found["user"])
+    steps.sort(key=lambda step: step.at or 0.0)
+    steps += map(_app_step, model.apps)
+    tones = {"proven": "good", "confirmed": "good", "unconfirmed": "bad"}
     return TerminationView(
-        session=whose, state=STEPS[state], tone=tone, steps=steps,
-        trouble=_trouble(found["trouble"], over=found["over"]),
-        explanation=found["explanation"], complete=over,
+        session=model.session or TEXTS["all_sessions"].format(user=model.user),
+        state=STEPS[model.state], tone=tones.get(model.state, "wait"), steps=steps,
+        trouble=_trouble(model.trouble, over=model.over), explanation=model.explanation,
+        complete=model.over and model.state in ("proven", "unconfirmed"),
     )  # fmt: skip
 
 
-def _trouble(found: Mapping[str, Any] | None, *, over: bool) -> str | None:
-    """What is in the way, as a sentence; the provider's code behind it, for who looks it up."""
-    if found is None:
+def _app_step(app: InformedApp | WaitingApp) -> StoryStep:
+    text = TEXTS["not_told_yet"]
+    if isinstance(app, InformedApp) and app.proof is not None:
+        text = PROOFS[app.proof.status]
+        if behind := app.proof.readers - app.proof.seen:
+            text += TEXTS["replicas_behind"].format(behind=behind, all=app.proof.readers)
+    if app.proven:
+        return StoryStep(app.app, text, "good")
+    return StoryStep(app.app, f"{TEXTS['not_yet']}: {text}", "bad")
+
+
+def _trouble(problem: Problem | None, *, over: bool) -> str | None:
+    """What delays it, as a sentence with the provider's code."""
+    if problem is None:
         return None
-    what, detail = found["what"], found["detail"]
-    if what in set(FaultKind):
-        sentence = SENTENCES[FaultKind(what)]
-    elif what in set(Outage):
-        sentence = OUTAGE_SENTENCES[Outage(what)]
+    if problem.what in set(FaultKind):
+        sentence = SENTENCES[FaultKind(problem.what)]
+    elif problem.what in set(Outage):
+        sentence = OUTAGE_SENTENCES[Outage(problem.what)]
     else:
         sentence = TEXTS["still_there"]
-    behind = f" ({detail})" if detail else ""
+    detail = f" ({problem.detail})" if problem.detail else ""
     name = "trouble_over" if over else "trouble"
-    return TEXTS[name].format(sentence=sentence, detail=behind, tries=found["tries"])
+    return TEXTS[name].format(sentence=sentence, detail=detail, tries=problem.tries)

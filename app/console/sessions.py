@@ -11,16 +11,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.admin.session_service import SessionService, TerminationRequest, provider_id
+from app.admin.session_service import SessionService, TerminationOptions
 from app.console.pages import query
 from app.console.rendering import Rendering
-from app.console.session_views import device, ending
+from app.console.session_views import device, termination_view
 from app.console.sign_in.routes import own_form
 from app.console.texts import TEXTS
 from app.sessions.session_provider import SessionProvider
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiFault, bad_request
+from app.web.errors import ApiError, bad_request
 from app.web.params import operator
+from app.web.provider_errors import provider_id
 
 _LIST, _ENDING = "/console/sessions", "/console/sessions/ending"
 
@@ -32,9 +33,9 @@ _LONGEST_REASON = 500
 
 
 class SessionPages:
-    def __init__(self, acts: SessionService, records: AuditLog, rendering: Rendering) -> None:
-        self._acts = acts
-        self._records = records
+    def __init__(self, service: SessionService, audit_log: AuditLog, rendering: Rendering) -> None:
+        self._service = service
+        self._audit_log = audit_log
         self._rendering = rendering
 
     @property
@@ -49,22 +50,22 @@ class SessionPages:
     async def list_sessions(self, request: Request) -> Response:
         found = query(request, "issuer", "user", "page")
         shown, following, provider, fault = None, None, None, None
-        if self._acts.providers and "user" in found:
+        if self._service.providers and "user" in found:
             try:
                 provider = self._provider(found.get("issuer"))
                 user = provider_id(found["user"])
-                page = await self._acts.page(request, provider, user, found.get("page"))
-            except ApiFault as error:
+                page = await self._service.page(request, provider, user, found.get("page"))
+            except ApiError as error:
                 fault = error  # beside the form, which keeps what was typed
             else:
-                shown = [self._acts.shown(one) | {"device": device(one)} for one in page.sessions]
+                shown = [(self._service.session_model(one), device(one)) for one in page.sessions]
                 following = page.next
         answer = self._rendering.page(
             request, "sessions", fault.status if fault else 200,
             fault=fault.sentence if fault else None,
-            providers=sorted(self._acts.providers), chosen=found, shown=shown,
+            providers=sorted(self._service.providers), chosen=found, shown=shown,
             issuer=provider.issuer if provider else None, following=following,
-            now=self._records.clock(),
+            now=self._audit_log.clock(),
         )  # fmt: skip
         answer.headers.update(fault.headers if fault else {})
         return answer
@@ -76,11 +77,15 @@ class SessionPages:
         ids = [provider_id(one) for one in members.getlist("session")[:_MOST_SHOWN]]
         if not ids:
             raise bad_request(TEXTS["which_session"])
-        found = [await self._acts.watch(request, provider, one) for one in ids]
+        found = [await self._service.watch(request, provider, one) for one in ids]
         if "all_of" in members:
             user = provider_id(members["all_of"])
-            found.insert(0, await self._acts.watch_of_user(request, provider, user))
-        shown = [ending(await self._acts.termination_json(one)) for one in found if one is not None]
+            found.insert(0, await self._service.watch_of_user(request, provider, user))
+        shown = [
+            termination_view(await self._service.termination_model(one))
+            for one in found
+            if one is not None
+        ]
         return self._rendering.page(
             request, "ending", endings=shown, complete=all(one.complete for one in shown),
             issuer=provider.issuer, left_of=members.get("left_of"),
@@ -93,8 +98,8 @@ class SessionPages:
         user = provider_id(str(fields.get("user", "")))
         order = _order(request, fields)
         try:
-            await self._acts.end(request, provider, session_id, order, user=user)
-        except ApiFault as fault:
+            await self._service.end(request, provider, session_id, order, user=user)
+        except ApiError as fault:
             return self._not_done(request, provider, user, fault)
         return _to_endings(provider, [session_id])
 
@@ -106,19 +111,19 @@ class SessionPages:
         user = provider_id(str(fields.get("user", "")))
         order = _order(request, fields)
         try:
-            ended = await self._acts.end_all(request, provider, user, order)
-        except ApiFault as fault:
+            ended = await self._service.end_all(request, provider, user, order)
+        except ApiError as fault:
             return self._not_done(request, provider, user, fault)
-        if not ended.endings:
+        if not ended.terminations:
             return RedirectResponse(_list_of(provider, user), 303)
-        ids = [one.session for one in ended.endings[:_MOST_SHOWN]]
+        ids = [one.session for one in ended.terminations[:_MOST_SHOWN]]
         return _to_endings(
             provider, ids, left_of=user if ended.more else None,
             all_of=user if ended.of_user is not None else None,
         )  # fmt: skip
 
     def _not_done(
-        self, request: Request, provider: SessionProvider, user: str, fault: ApiFault
+        self, request: Request, provider: SessionProvider, user: str, fault: ApiError
     ) -> Response:
         """Says why, with the way back to the user's list."""
         back = _list_of(provider, user)
@@ -130,16 +135,16 @@ class SessionPages:
 
     def _provider(self, name: str | None) -> SessionProvider:
         """An empty choice of a form is none."""
-        return self._acts.provider(name or None)
+        return self._service.provider(name or None)
 
 
 def _list_of(provider: SessionProvider, user: str) -> str:
     return f"{_LIST}?{urlencode({'issuer': provider.issuer, 'user': user})}"
 
 
-def _order(request: Request, fields: FormData) -> TerminationRequest:
+def _order(request: Request, fields: FormData) -> TerminationOptions:
     why = str(fields.get("why", "")).strip()[:_LONGEST_REASON]
-    return TerminationRequest(
+    return TerminationOptions(
         fields.get("refresh_tokens") == "yes", operator(request).who, why or None
     )
 

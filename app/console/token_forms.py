@@ -16,16 +16,16 @@ from app.errors import TokenRefused, to_http
 from app.history import History
 from app.tokens import signed_jwt
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiFault
+from app.web.errors import ApiError
 
 
 class TokenFormRoutes:
     def __init__(
-        self, settings: Settings, history: History, records: AuditLog, rendering: Rendering
+        self, settings: Settings, history: History, audit_log: AuditLog, rendering: Rendering
     ) -> None:
         self._settings = settings
         self._history = history
-        self._records = records
+        self._audit_log = audit_log
         self._rendering = rendering
 
     @property
@@ -38,7 +38,7 @@ class TokenFormRoutes:
     async def explain(self, request: Request) -> Response:
         """The token, rule by rule."""
         token = _token(await own_form(request))
-        await self._records.act("console.explain", request)
+        await self._audit_log.record_act("console.explain", request)
         lines: list[ExplainLine] = []
         fault = await explain(self._settings, token, lines.append)
         answer = f"{to_http(fault)[0]}: {fault}" if fault is not None else None
@@ -54,18 +54,18 @@ class TokenFormRoutes:
         try:
             claims = signed_jwt.parse(token).unverified_claims
         except TokenRefused:
-            raise ApiFault(400, "no_token", "this is no signed token") from None
+            raise ApiError(400, "no_token", "this is no signed token") from None
         iss, sid, sub, iat = (claims.get(name) for name in ("iss", "sid", "sub", "iat"))
         texts = [one for one in (iss, sid, sub) if one is not None]
         if not all(isinstance(one, str) and 0 < len(one) < 1000 for one in texts) or iss is None:
-            raise ApiFault(400, "no_claims", "the token has no iss, sid or sub that can be used")
+            raise ApiError(400, "no_claims", "the token has no iss, sid or sub that can be used")
         if sid is None and sub is None:
-            raise ApiFault(400, "no_claims", "the token has neither sid nor sub")
+            raise ApiError(400, "no_claims", "the token has neither sid nor sub")
         if iss not in self._history.issuers:
-            raise ApiFault(400, "no_claims", "the token's issuer is not configured here")
+            raise ApiError(400, "no_claims", "the token's issuer is not configured here")
         number = isinstance(iat, int | float) and not isinstance(iat, bool)
         if not number or not math.isfinite(iat or 0) or not 0 <= (iat or 0) < 1e12:
-            raise ApiFault(400, "no_claims", "the token has no iat")
+            raise ApiError(400, "no_claims", "the token has no iat")
         href = story_href(str(iss), sid, sub, math.floor(iat or 0))
         return RedirectResponse(f"{href}&unverified=1", 303)
 
@@ -73,5 +73,5 @@ class TokenFormRoutes:
 def _token(fields: FormData) -> bytes:
     token = str(fields.get("token", "")).strip().encode("utf-8", "replace")
     if not token:
-        raise ApiFault(400, "no_token", "paste a token")
+        raise ApiError(400, "no_token", "paste a token")
     return token

@@ -4,7 +4,6 @@ provider_session   one session, a page of sessions, and lifetimes
 session_provider   the protocol that every provider's adapter implements, and its faults
 lifecycle          when a session ends, and whether it has ended            (pure)
 bulk               lists all sessions of a user, and ends them one by one
-session_json       sessions and their terminations as JSON
 
 providers/         one adapter per provider: Auth0, Keycloak, Ory Kratos
 api_client/        bounded HTTP calls to a provider's API

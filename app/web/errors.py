@@ -1,18 +1,23 @@
-"""What the admin API refuses, and how it says so: one shape, one place.
+"""The errors of the admin API and the users' API.
 
-    {"error": "<code>", "error_description": "<a sentence for the person who called>"}
+    {"error": "<code>", "error_description": "<a sentence for the developer or operator>"}
 
-Nothing of the request is echoed, and no word of a library.
+An error never echoes the request, nor the message of a library.
 """
 
 import math
-from typing import Any
 
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 
-class ApiFault(Exception):
-    """The answer to a request that is not done. ``status`` is HTTP's."""
+class ErrorResponse(BaseModel):
+    error: str
+    error_description: str
+
+
+class ApiError(Exception):
+    """The answer to a request that cannot be served. ``status`` is the HTTP status."""
 
     def __init__(
         self, status: int, code: str, sentence: str, *, retry_after: float | None = None
@@ -26,22 +31,22 @@ class ApiFault(Exception):
             self.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
 
     @property
-    def body(self) -> dict[str, Any]:
-        return {"error": self.code, "error_description": self.sentence}
+    def body(self) -> ErrorResponse:
+        return ErrorResponse(error=self.code, error_description=self.sentence)
 
     def response(self) -> Response:
-        return JSONResponse(self.body, self.status, self.headers)
+        return JSONResponse(self.body.model_dump(), self.status, self.headers)
 
 
-def bad_request(sentence: str) -> ApiFault:
-    return ApiFault(400, "invalid_request", sentence)
+def bad_request(sentence: str) -> ApiError:
+    return ApiError(400, "invalid_request", sentence)
 
 
-def not_found(sentence: str) -> ApiFault:
-    return ApiFault(404, "not_found", sentence)
+def not_found(sentence: str) -> ApiError:
+    return ApiError(404, "not_found", sentence)
 
 
-def redis_away() -> ApiFault:
-    return ApiFault(
+def redis_unavailable() -> ApiError:
+    return ApiError(
         503, "redis_unavailable", "Redis does not answer now; nothing was done", retry_after=5
     )

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from starlette.responses import Response, StreamingResponse
 
 from app.background import end
-from app.web.errors import ApiFault
+from app.web.errors import ApiError
 
 # Shorter than the idle timeouts of proxies; the shortest common one is 30 s.
 HEARTBEAT_SECONDS = 15.0
@@ -47,9 +47,9 @@ class EventStreams:
         self._open = 0
 
     def check_room(self, sentence: str, retry_after: float) -> None:
-        """Raise `ApiFault` (503) while no further stream may be opened."""
+        """Raise `ApiError` (503) while no further stream may be opened."""
         if self._open >= self._max_streams:
-            raise ApiFault(503, "too_many_listeners", sentence, retry_after=retry_after)
+            raise ApiError(503, "too_many_listeners", sentence, retry_after=retry_after)
 
     def response(self, chunks: AsyncGenerator[str]) -> Response:
         """Stream ``chunks``, each made of whole events, until they end."""

@@ -2,15 +2,22 @@
 
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody who has shown the token. ``peer`` is the address that they come from.
+    """``who`` identifies the caller in the audit, ``peer`` is the caller's IP address.
 
-    There is one token, so who the person is nobody knows; `who` says how they came in. Of a person
-    who signed in at a provider, `who` is `app.audit.person` and ``iss`` that provider.
+    The admin token does not identify a person; ``who`` then names the way in. For a person signed
+    in at a provider it is `app.audit.person_name`, and ``iss`` is that provider.
     """
 
     who: str
     peer: str
     iss: str | None = None
+
+
+def peer_address(scope: Scope) -> str:
+    """The IP address that the request came from, or ``-``."""
+    return scope["client"][0] if scope.get("client") else "-"

@@ -1,40 +1,48 @@
-"""What a provider's fault is to who has asked us for its sessions."""
+"""Translates a provider's failure into an API error."""
 
 import contextlib
 from collections.abc import Iterator
 
-from app.sessions.api_client.path_segment import InvalidId
+from app.sessions.api_client.path_segment import InvalidId, path_segment
 from app.sessions.session_provider import SENTENCES, FaultKind, ProviderFault
-from app.web.errors import ApiFault, bad_request
+from app.web.errors import ApiError, bad_request
 
-# Where it does not say how long its limit lasts.
-_UNKNOWN_WAIT = 5.0
+# If the provider does not state when its rate limit ends.
+_DEFAULT_WAIT = 5.0
 
 
 @contextlib.contextmanager
-def as_answers() -> Iterator[None]:
-    """Raises `ApiFault` for what the provider's adapter raises."""
+def translated_faults() -> Iterator[None]:
+    """Raise `ApiError` for a failure of the provider's adapter."""
     try:
         yield
     except InvalidId:
         raise bad_request("the provider can have nothing of this id") from None
     except ProviderFault as fault:
-        raise to_answer(fault) from fault
+        raise api_error(fault) from fault
 
 
-def to_answer(fault: ProviderFault) -> ApiFault:
-    """502 where the provider refuses us, fails or says nonsense, 504 where it is too slow, and 503
-    where it is worth coming back."""
+def api_error(fault: ProviderFault) -> ApiError:
+    """502 if the provider refuses or fails, 504 if it is too slow, 503 if a retry is worthwhile."""
     sentence = SENTENCES[fault.kind]
     match fault.kind:
         case FaultKind.UNAUTHORIZED | FaultKind.FORBIDDEN:
-            return ApiFault(502, "provider_refuses", sentence)
+            return ApiError(502, "provider_refuses", sentence)
         case FaultKind.LIMITED:
-            wait = fault.retry_after if fault.retry_after is not None else _UNKNOWN_WAIT
-            return ApiFault(503, "provider_limits", sentence, retry_after=wait)
+            wait = fault.retry_after if fault.retry_after is not None else _DEFAULT_WAIT
+            return ApiError(503, "provider_limits", sentence, retry_after=wait)
         case FaultKind.UNAVAILABLE if fault.detail == "timeout":
-            return ApiFault(504, "provider_timeout", sentence)
+            return ApiError(504, "provider_timeout", sentence)
         case FaultKind.UNAVAILABLE:
-            return ApiFault(502, "provider_unavailable", sentence)
+            return ApiError(502, "provider_unavailable", sentence)
         case _:
-            return ApiFault(502, "provider_unexpected", sentence)
+            return ApiError(502, "provider_unexpected", sentence)
+
+
+def provider_id(value: str) -> str:
+    """An id that a provider could have issued. Raises `ApiError`."""
+    try:
+        path_segment(value)
+    except InvalidId as error:
+        raise bad_request(f"{error}") from None
+    return value

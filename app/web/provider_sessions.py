@@ -1,6 +1,6 @@
-"""The providers' sessions, as operators and users end them: one for both in a process.
+"""The providers' session APIs and the terminations in progress, shared by operators and users.
 
-What either has begun is followed once, and its outcome is in the audit under the name of who asked.
+Each termination is followed once, and its outcome is recorded under the name of its initiator.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from app.web.audit_log import AuditLog
 
 
 class ProviderSessions:
-    """``providers`` are by the issuer's configured name: those that have a session API."""
+    """``providers`` holds the issuers that have a session API, by their configured name."""
 
     def __init__(
         self,
@@ -34,29 +34,29 @@ class ProviderSessions:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.providers = providers
-        self.records = AuditLog(settings, publisher.reads.client, clock)
-        self.endings = Terminations(
+        self.audit_log = AuditLog(settings, publisher.reads.client, clock)
+        self.terminations = Terminations(
             AppReader(publisher.reads),
             publisher.writer,
             providers,
             {issuer.issuer: issuer for issuer in settings.issuers},
             confirm_within=settings.confirm_within,
             process=f"{socket.gethostname()}-{os.getpid()}",
-            on_over=self._note_end,
+            on_over=self._record_outcome,
             count_unavailable=unavailable_in(registry),
             clock=clock,
         )
 
-    async def _note_end(self, ending: Termination) -> None:
-        await self.records.note(
+    async def _record_outcome(self, termination: Termination) -> None:
+        await self.audit_log.record(
             Act(
                 act="session.ended",
-                who=ending.who,
-                outcome=ending.phase.value,
-                iss=ending.issuer,
-                apps=ending.apps,
-                sid=ending.session or None,
-                sub=ending.user,
+                who=termination.who,
+                outcome=termination.phase.value,
+                iss=termination.issuer,
+                apps=termination.apps,
+                sid=termination.session or None,
+                sub=termination.user,
             )
         )
 
@@ -65,10 +65,10 @@ class ProviderSessions:
 async def running_sessions(
     settings: Settings, publisher: Publisher, registry: Registry
 ) -> AsyncIterator[ProviderSessions]:
-    """Follow the ends that were begun, here or by a process that is gone."""
+    """Follow terminations, including those of processes that have died."""
     async with new_client() as client:
-        found = {one.issuer: session_provider(one, client) for one in settings.issuers}
-        providers = {name: one for name, one in found.items() if one is not None}
+        adapters = {issuer.issuer: session_provider(issuer, client) for issuer in settings.issuers}
+        providers = {name: adapter for name, adapter in adapters.items() if adapter is not None}
         sessions = ProviderSessions(settings, publisher, providers, registry)
-        async with sessions.endings.running():
+        async with sessions.terminations.running():
             yield sessions

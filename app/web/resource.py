@@ -1,4 +1,4 @@
-"""A path and what it can be asked."""
+"""A path of an API and its methods."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,9 +10,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def resource(path: str, **handlers: Handler) -> Route:
-    """One route for all methods of a path, named in capitals, so that a 405 names all of them.
+    """One route for all methods of a path, so that a 405 names all of them.
 
-    No HEAD: Starlette would answer it as GET without the body, and the feed has no end.
+    The keywords are methods in capitals. There is no HEAD: Starlette answers it like GET without
+    the body, and the feed never ends.
     """
 
     async def answer(request: Request) -> Response:

@@ -6,14 +6,14 @@ import pytest
 
 from app.admin.access import Access, new_token
 from app.admin.auth_throttle import (
-    MOST_BY_KNOWN_PEER,
-    MOST_BY_PEER,
-    MOST_OF_ALL,
-    MOST_PEERS,
+    MAX_OVERALL,
+    MAX_PEERS,
+    MAX_PER_KNOWN_PEER,
+    MAX_PER_PEER,
     WINDOW_SECONDS,
     AuthThrottle,
 )
-from app.web.errors import ApiFault
+from app.web.errors import ApiError
 
 TOKEN = "the-admin-token-of-this-test"
 GOOD = {"host": "localhost:9000", "authorization": f"Bearer {TOKEN}"}
@@ -39,14 +39,14 @@ def request(
     }
 
 
-def refused(access: Access, headers: Any, peer: str = "192.0.2.9") -> ApiFault:
-    with pytest.raises(ApiFault) as caught:
-        access.identify(request(headers, peer))
+def refused(access: Access, headers: Any, peer: str = "192.0.2.9") -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        access.authenticate(request(headers, peer))
     return caught.value
 
 
 def test_the_token_lets_in_and_says_where_from() -> None:
-    operator = Access(TOKEN).identify(request(GOOD))
+    operator = Access(TOKEN).authenticate(request(GOOD))
     assert (operator.who, operator.peer) == ("admin-api", "192.0.2.9")
 
 
@@ -87,7 +87,7 @@ def test_two_tokens_in_one_request_are_none() -> None:
     ],
 )  # fmt: skip
 def test_the_host_may_be_loopback_the_own_address_or_a_name_of_the_settings(host: str) -> None:
-    assert Access(TOKEN, ["ops.example"]).identify(request(GOOD | {"host": host}))
+    assert Access(TOKEN, ["ops.example"]).authenticate(request(GOOD | {"host": host}))
 
 
 @pytest.mark.parametrize(
@@ -128,20 +128,20 @@ def test_a_request_without_a_host_or_with_two_is_refused() -> None:
 def test_a_page_of_another_origin_is_refused(headers: dict[str, str], let_in: bool) -> None:
     access = Access(TOKEN)
     if let_in:
-        assert access.identify(request(GOOD | headers))
+        assert access.authenticate(request(GOOD | headers))
     else:
         assert refused(access, GOOD | headers).code == "foreign_origin"
 
 
-@pytest.mark.parametrize(("wrong", "status"), [(MOST_BY_PEER, 200), (MOST_BY_KNOWN_PEER, 429)])
+@pytest.mark.parametrize(("wrong", "status"), [(MAX_PER_PEER, 200), (MAX_PER_KNOWN_PEER, 429)])
 def test_an_address_that_was_right_before_may_be_wrong_more_often(wrong: int, status: int) -> None:
     """People behind one proxy: ten wrong tokens of one must not shut out the others."""
     access = Access(TOKEN, clock=Clock())
-    assert access.identify(request(GOOD))
+    assert access.authenticate(request(GOOD))
     for _ in range(wrong):
         assert refused(access, WRONG).status == 401
     if status == 200:
-        assert access.identify(request(GOOD))
+        assert access.authenticate(request(GOOD))
     else:
         assert refused(access, GOOD).status == status
 
@@ -152,48 +152,48 @@ WRONG = GOOD | {"authorization": "Bearer wrong"}
 def test_who_is_wrong_too_often_waits_also_with_the_right_token() -> None:
     clock = Clock()
     access = Access(TOKEN, clock=clock)
-    for _ in range(MOST_BY_PEER):
+    for _ in range(MAX_PER_PEER):
         assert refused(access, WRONG).status == 401
         clock.now += 1
     fault = refused(access, GOOD)
-    assert (fault.status, fault.headers) == (429, {"Retry-After": str(60 - MOST_BY_PEER)})
-    assert access.identify(request(GOOD, peer="192.0.2.10"))
+    assert (fault.status, fault.headers) == (429, {"Retry-After": str(60 - MAX_PER_PEER)})
+    assert access.authenticate(request(GOOD, peer="192.0.2.10"))
     clock.now += WINDOW_SECONDS
-    assert access.identify(request(GOOD))
+    assert access.authenticate(request(GOOD))
 
 
 def test_the_right_token_forgives_what_was_mistyped() -> None:
     access = Access(TOKEN, clock=Clock())
-    for _ in range(3 * MOST_BY_PEER):
+    for _ in range(3 * MAX_PER_PEER):
         assert refused(access, WRONG).status == 401
-        assert access.identify(request(GOOD))
+        assert access.authenticate(request(GOOD))
 
 
 def test_a_request_without_a_token_guesses_nothing_and_counts_for_nothing() -> None:
     access = Access(TOKEN, clock=Clock())
-    for _ in range(3 * MOST_BY_PEER):
+    for _ in range(3 * MAX_PER_PEER):
         assert refused(access, {"host": "localhost"}).status == 401
-    assert access.identify(request(GOOD))
+    assert access.authenticate(request(GOOD))
 
 
 def test_many_wrong_peers_shut_out_strangers_and_nobody_who_was_right_before() -> None:
     clock = Clock()
     access = Access(TOKEN, clock=clock)
-    access.identify(request(GOOD, peer="198.51.100.1"))
-    for n in range(MOST_OF_ALL):
+    access.authenticate(request(GOOD, peer="198.51.100.1"))
+    for n in range(MAX_OVERALL):
         assert refused(access, WRONG, peer=f"192.0.2.{n}").status == 401
     assert refused(access, GOOD, peer="203.0.113.1").status == 429
-    assert access.identify(request(GOOD, peer="198.51.100.1"))
+    assert access.authenticate(request(GOOD, peer="198.51.100.1"))
     clock.now += WINDOW_SECONDS
-    assert access.identify(request(GOOD, peer="203.0.113.1"))
+    assert access.authenticate(request(GOOD, peer="203.0.113.1"))
 
 
 def test_the_memory_of_peers_is_bounded() -> None:
     failures = AuthThrottle(Clock())
-    for n in range(2 * MOST_PEERS):
-        failures.wrong(f"peer {n}")
-        failures.right(f"friend {n}")
-    assert len(failures._wrong) == len(failures._right) == MOST_PEERS
+    for n in range(2 * MAX_PEERS):
+        failures.failed(f"peer {n}")
+        failures.succeeded(f"friend {n}")
+    assert len(failures._failed) == len(failures._succeeded) == MAX_PEERS
 
 
 def test_a_made_token_is_long_and_never_the_same() -> None:

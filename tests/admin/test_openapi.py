@@ -39,6 +39,63 @@ def test_every_route_is_in_the_document_and_nothing_else() -> None:
     assert written - {("/api/openapi.json", "get")} == routes_of_the_code()
 
 
+MEMBERS = {
+    "AppHistory": "app state max_session_age markers cutoff cause events search lost fault",
+    "AppOverview": "app max_session_age events last_event readers silent asked_at reported"
+    " without_sid behind groups receipts teardown_median teardown_slowest dead_letters"
+    " last_dead_letter beyond fault",
+    "AppsResponse": "apps",
+    "ClientModel": "client_id app max_session_age",
+    "DeadLetter": "id event listener tries error",
+    "DeliveredEvent": "app id event covers proof dead_letters",
+    "Device": "user_agent ip",
+    "ErrorResponse": "error error_description",
+    "EventMembers": "id v kind iss cutoff app source received_at sid sub jti client_ids"
+    " revoke_offline_access",
+    "FailedApp": "app markers error why",
+    "Group": "name consumers pending lag last_delivered",
+    "InformedApp": "app state event source cutoff received_at proof dead_letters proven",
+    "IssuerModel": "issuer aliases algorithms clients sessions keys",
+    "IssuersResponse": "issuers",
+    "Marker": "kind key cutoff expires_in",
+    "NotWrittenResponse": "error error_description act source by reason kind iss sid sub cutoff"
+    " apps",
+    "Problem": "what detail at tries",
+    "ProofMembers": "standing seen readers seconds",
+    "RefusalEntry": "id at reason rule iss aud alg typ kid iat exp jti_hash sid_hash sub_hash"
+    " request_id verified",
+    "RevocationQuery": "iss sid sub login_at auth_time",
+    "RevocationResponse": "act source by reason kind iss sid sub cutoff apps",
+    "Search": "entries ended oldest",
+    "SessionApiModel": "kind sends_logout_tokens",
+    "SessionHistory": "question conclusion apps refusals refusals_read elsewhere",
+    "SessionModel": "id issuer user state ends_at created_at authenticated_at last_seen_at"
+    " idle_expires_at expires_at active persistent offline first_device last_device methods"
+    " clients",
+    "SessionResponse": "session apps ending",
+    "SessionsResponse": "sessions next",
+    "TerminationModel": "issuer session user provider state over refresh_tokens began_at asked_at"
+    " gone_at received_at written_at over_at trouble explanation apps",
+    "TerminationsResponse": "endings of_user more",
+    "WaitingApp": "app state proven",
+    "WrittenApp": "app markers written",
+}
+OPTIONAL = {"sid", "sub", "jti", "client_ids", "revoke_offline_access"}
+
+
+def test_the_answers_have_the_members_that_clients_rely_on() -> None:
+    """Renaming an attribute of a model or a record must not rename a member of the JSON."""
+    schemas = {
+        name: schema
+        for name, schema in document()["components"]["schemas"].items()
+        if "properties" in schema and name != "NewRevocation"
+    }
+    assert {name: " ".join(schema["properties"]) for name, schema in schemas.items()} == MEMBERS
+    for name, schema in schemas.items():
+        optional = OPTIONAL if name == "EventMembers" else set()
+        assert set(schema["required"]) == schema["properties"].keys() - optional
+
+
 def test_every_operation_says_what_the_gate_may_answer() -> None:
     for item in document()["paths"].values():
         for method in item.keys() - {"parameters"}:

@@ -32,8 +32,10 @@ _MAX_WAITING = 1000
 class RefusedSignIns:
     """``monotonic`` is in seconds."""
 
-    def __init__(self, records: AuditLog, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._records = records
+    def __init__(
+        self, audit_log: AuditLog, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._audit_log = audit_log
         self._monotonic = monotonic
         self._fair = FairQuota(MAX_AT_ONCE, WINDOW_SECONDS, monotonic)
         self._waiting: OrderedDict[str, float] = OrderedDict()
@@ -54,7 +56,7 @@ class RefusedSignIns:
         if why == THROTTLED and not self._waits_anew(peer, wait):
             return
         if self._fair.takes(why):
-            await self._records.note(
+            await self._audit_log.record(
                 Act(
                     act=ACT, who=who, who_iss=iss, why=why, outcome=REFUSED,
                     iss=iss, sub=sub, peer=peer,

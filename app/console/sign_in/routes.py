@@ -18,24 +18,24 @@ from app.console.sign_in.operator_sessions import COOKIE, OperatorSessions, cook
 from app.console.sign_in.refused_sign_ins import ACT, THROTTLED, RefusedSignIns
 from app.console.texts import SESSION_OVER, SIGN_IN_FAULTS
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiFault, bad_request
+from app.web.errors import ApiError, bad_request
 from app.web.operator import Operator
-from app.web.params import LARGEST_BODY
+from app.web.params import MAX_BODY
 
 # A pasted token is a few KiB, one with many groups some more.
-LARGEST_FORM = 4 * LARGEST_BODY
+LARGEST_FORM = 4 * MAX_BODY
 
 
 async def form(request: Request) -> FormData:
-    """The form's fields, at most `LARGEST_FORM`, URL-encoded. Raises `ApiFault`."""
+    """The form's fields, at most `LARGEST_FORM`, URL-encoded. Raises `ApiError`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise ApiFault(415, "unsupported_media_type", "the body must be a form")
+        raise ApiError(415, "unsupported_media_type", "the body must be a form")
     data = b""
     async for chunk in request.stream():
         data += chunk
         if len(data) > LARGEST_FORM:
-            raise ApiFault(413, "too_large", "the form is larger than 64 KiB")
+            raise ApiError(413, "too_large", "the form is larger than 64 KiB")
     try:
         return FormData(dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=50)))
     except ValueError:
@@ -43,12 +43,12 @@ async def form(request: Request) -> FormData:
 
 
 async def own_form(request: Request) -> FormData:
-    """The fields of a form that this session was shown. Raises `ApiFault`."""
+    """The fields of a form that this session was shown. Raises `ApiError`."""
     found = await form(request)
     shown = str(found.get("csrf", ""))
     own = request.scope["session"].get("csrf")  # it may have ended while the form came
     if own is None or not hmac.compare_digest(shown.encode(), own.encode()):
-        raise ApiFault(403, "csrf", "this form is not one of this session; go back and reload")
+        raise ApiError(403, "csrf", "this form is not one of this session; go back and reload")
     return found
 
 
@@ -60,14 +60,14 @@ class AccessRoutes:
         access: Access,
         signed_in: OperatorSessions,
         oidc: OidcSignIn | None,
-        records: AuditLog,
+        audit_log: AuditLog,
         rendering: Rendering,
     ) -> None:
         self._access = access
         self._signed_in = signed_in
         self._oidc = oidc
-        self._records = records
-        self._refused = RefusedSignIns(records)
+        self._audit_log = audit_log
+        self._refused = RefusedSignIns(audit_log)
         self._rendering = rendering
 
     @property
@@ -98,7 +98,7 @@ class AccessRoutes:
             operator = self._access.check_token(
                 request.scope, str(found.get("token", "")).strip(), TOKEN_NAME
             )
-        except ApiFault as fault:
+        except ApiError as fault:
             wait = fault.headers.get("Retry-After")
             await self._refused.note(request, THROTTLED if wait else "token", wait=float(wait or 0))
             answer = self._sign_in_page(request, page, fault.status, fault=fault.sentence)
@@ -113,7 +113,7 @@ class AccessRoutes:
         session = request.scope["session"]
         id_token = session.get("id_token")
         request.scope["operator"] = request.scope["signed_in"]
-        await self._records.act("console.sign_out", request)
+        await self._audit_log.record_act("console.sign_out", request)
         self._signed_in.end(session)
         url = await self._oidc.sign_out_url(id_token) if self._oidc and id_token else None
         answer = self._leave(request, url) if url else RedirectResponse(SIGN_IN, 303)
@@ -193,9 +193,9 @@ class AccessRoutes:
         request.scope["operator"] = operator
         members: dict[str, Any] = {}
         if person is None:
-            await self._records.act(ACT, request)
+            await self._audit_log.record_act(ACT, request)
         else:
-            await self._records.act(ACT, request, iss=person.iss, sub=person.sub)
+            await self._audit_log.record_act(ACT, request, iss=person.iss, sub=person.sub)
             members = {
                 "oidc": True, "who_iss": person.iss, "shown": person.shown,
                 "id_token": person.id_token, **person.members,

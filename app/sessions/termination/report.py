@@ -1,6 +1,4 @@
-"""A termination for people and as JSON, and why the receiver had to write a revocation itself."""
-
-from typing import Any
+"""Explains a termination to people, and why the receiver had to write a revocation itself."""
 
 from app.sessions.termination.record import Phase, Termination
 
@@ -43,32 +41,3 @@ def explanation(termination: Termination, confirm_within: float) -> str | None:
         return f"{what} It {hindrance}, so the provider may have sent one that was not taken."
     cause = _LIKELY_CAUSES.get(provider, "back-channel logout is off for this client")
     return f"{what} The likely cause: {cause}."
-
-
-def as_json(termination: Termination, confirm_within: float) -> dict[str, Any]:
-    """The record as JSON values, without the apps' proofs."""
-    problem = termination.problem
-    return {
-        "issuer": termination.issuer,
-        "session": termination.session or None,
-        "user": termination.user,
-        "provider": termination.provider,
-        "state": termination.phase.value,
-        "over": termination.over_at is not None,
-        "refresh_tokens": termination.refresh_tokens,
-        "began_at": termination.began_at,
-        "asked_at": termination.asked_at,
-        "gone_at": termination.gone_at,
-        "received_at": termination.received_at,
-        "written_at": termination.written_at,
-        "over_at": termination.over_at,
-        "trouble": None
-        if problem is None
-        else {
-            "what": problem.what,
-            "detail": problem.detail,
-            "at": problem.at,
-            "tries": problem.tries,
-        },
-        "explanation": explanation(termination, confirm_within),
-    }

@@ -1,0 +1,104 @@
+"""The answers of the admin API, from which its OpenAPI document is generated.
+
+Times are epoch seconds; null is unknown.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.history import AppHistory, AppOverview
+from app.publish.writer import Written
+from app.web.errors import ErrorResponse
+from app.web.session_models import SessionModel, TerminationModel
+from backchannel_logout import EventKind
+
+
+class SessionsResponse(BaseModel):
+    """A page of a user's sessions. ``next`` is the ``page`` of the following one."""
+
+    sessions: list[SessionModel]
+    next: str | None
+
+
+class SessionResponse(BaseModel):
+    """One session at the provider and in each app, and the progress of its termination."""
+
+    session: SessionModel | None
+    apps: list[AppHistory]
+    ending: TerminationModel | None
+
+
+class TerminationsResponse(BaseModel):
+    """``of_user``: of all sessions, if the provider ends them with one call. ``more``: there are
+    further sessions; repeat the request."""
+
+    endings: list[TerminationModel]
+    of_user: TerminationModel | None
+    more: bool
+
+
+class WrittenApp(BaseModel):
+    """An app that the revocation was written for."""
+
+    app: str
+    markers: list[str]
+    written: Written
+
+
+class FailedApp(BaseModel):
+    """An app that the revocation could not be written for now."""
+
+    app: str
+    markers: list[str]
+    error: str
+    why: str
+
+
+class RevocationResponse(BaseModel):
+    """A revocation that was written for every app of ``apps``."""
+
+    act: str
+    source: str
+    by: str
+    reason: str
+    kind: EventKind
+    iss: str
+    sid: str | None
+    sub: str | None
+    cutoff: int
+    apps: list[WrittenApp | FailedApp]
+
+
+class NotWrittenResponse(RevocationResponse, ErrorResponse):
+    """A revocation that failed for some apps. What was written for the others stays."""
+
+
+class ClientModel(BaseModel):
+    client_id: str
+    app: str
+    max_session_age: float
+
+
+class SessionApiModel(BaseModel):
+    kind: str
+    sends_logout_tokens: bool
+
+
+class IssuerModel(BaseModel):
+    """An issuer of the settings. ``keys`` is its part of the answer of `/readyz`."""
+
+    issuer: str
+    aliases: list[str]
+    algorithms: list[str]
+    clients: list[ClientModel]
+    sessions: SessionApiModel | None
+    keys: dict[str, Any] | None
+
+
+class IssuersResponse(BaseModel):
+    issuers: list[IssuerModel]
+
+
+class AppsResponse(BaseModel):
+    apps: list[AppOverview]
