@@ -17,7 +17,7 @@ from app.runtime.operations import operations_app
 from app.runtime.optional_listeners import running_optional_listeners
 from app.server.listeners import admin_server, public_server, serve_all, stop_on_signal
 from app.server.paths import LOGOUT_PATH
-from app.server.sockets import bound, bound_for_users, reached_at, tell_addresses
+from app.server.sockets import bound, bound_for_users, print_addresses, reached_at
 from app.telemetry.logs.output import LINES
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.registry import Registry
@@ -64,7 +64,7 @@ async def serve(own_settings: Settings, announce: Callable[[str], None] = print)
             )
         )  # fmt: skip
         # Printed last, after any generated token, so scripts can wait for these lines.
-        tell_addresses(public, admin, announce, account, console=settings.has_console)
+        print_addresses(public, admin, announce, account, console=settings.has_console)
         servers = [server, admin_server(settings, admin, operations), *account_servers]
         async with background([canary.keep_trying] if canary else []):
             await serve_all(servers, stop, drain=settings.drain, watched=probes.watched)

@@ -2,8 +2,10 @@
 
 listeners          serves an application on a socket; shuts down without resetting clients
 sockets            binds the addresses of the settings
-connection_limits  what a client may take before its request is understood
+paths              the path of the public listener
+fast_path          takes complete POSTs to that path past ASGI
+connection_limits  limits a client's connections, bytes and time
 strict_http        refuses ambiguous HTTP/1.1 (request smuggling)
 lingering          closes a connection without losing the response
-fast_path          takes a complete POST to the one hot path past ASGI
+uvicorn_internals  the members of uvicorn that the three above rely on
 """

@@ -1,13 +1,13 @@
-"""The one hot request past ASGI: a whole `POST` to one path, answered from its body.
+"""Takes complete `POST` requests to one path past ASGI.
 
-A logout comes in one piece or two, a kilobyte at most. For such a request the way through ASGI
+A logout arrives in one piece or two, a kilobyte at most. For such a request the way through ASGI
 (scope, cycle, events, two messages each way) and the framework costs as much as checking the token;
-see docs/performance.md for the measurement. Everything else takes that way as before: another path
-or method, a query, a body that is large or not there at once, `Expect`, HTTP/1.0, a request behind
-another one, and everything from a stop on.
+docs/performance.md has the measurement. Everything else goes through ASGI: other paths or methods,
+a query, a body that is large or late, `Expect`, HTTP/1.0, pipelined requests, and all requests once
+the server is stopping.
 
-A provider's requests on one connection have the same head, byte by byte, whenever their tokens have
-the same length. Such a head is not taken apart again: see `_KnownHead`.
+On one connection, a provider's requests have byte-identical heads whenever their tokens have the
+same length. Such a head is not parsed again: see `_KnownHead`.
 """
 
 import asyncio
@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.server import ServerState
 
 from app.server.connection_limits import OWN_BODY_BYTES, OWN_HEAD_BYTES, LimitedHttp
+from app.server.uvicorn_internals import STATUS_LINE, FastCycle, ServerState
 
-# Head and body are often sent one behind the other. Whoever takes longer is waited for by the
-# endpoint, whose 1.8 s begin so much later.
+# Clients often send head and body separately. A body which takes longer is awaited by the endpoint,
+# whose 1.8 s begin that much later.
 PATIENCE = 0.02
 
 
@@ -31,8 +30,8 @@ PATIENCE = 0.02
 class FastRoute:
     """``submit`` takes a `POST` to ``path``: media type, body, and a function for the response.
 
-    It calls that later, and never raises. Its last argument is the header `X-Request-Id`, where
-    ``trusts_request_id``.
+    It calls that function later, and never raises. Its last argument is the header `X-Request-Id`,
+    where ``trusts_request_id``.
     """
 
     path: bytes
@@ -41,10 +40,10 @@ class FastRoute:
 
 
 class _KnownHead(NamedTuple):
-    """The head of a hot request that came in one piece, and what the parser has found in it.
+    """The head of a fast request that arrived in one piece, and what the parser found in it.
 
-    The parser stands between two requests then. Whatever begins with these bytes there, it would
-    find the same in, the length of the body too: so a piece of the same size is one whole request.
+    Between two requests, identical bytes parse identically, including the length of the body. So a
+    piece which begins with these bytes and has the same size is one complete request.
     """
 
     head: bytes
@@ -54,37 +53,16 @@ class _KnownHead(NamedTuple):
     request_id: str | None
 
 
-class _NoEvent:
-    """For uvicorn, which wakes the application when a connection is lost; here nothing waits."""
-
-    def set(self) -> None:
-        """Nothing."""
-
-
-class _Cycle:
-    """What uvicorn asks of a request at work: a pipelined one waits for it, a stop too."""
-
-    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
-    message_event = _NoEvent()
-    response_started = False
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.response_complete = False
-        self.more_body = False
-
-
-class _Spelled:
-    """Answers as bytes. The last one is kept: nearly all are one and the same, for a second."""
+class _ResponseBytes:
+    """Encodes responses, and keeps the last one: nearly all are the same for a second."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._bytes = b""
 
-    def of(self, response: Response, state: ServerState, keep_alive: bool) -> bytes:
-        # uvicorn makes a new list when the date changes. What the key holds stays alive, so that no
-        # other object can be taken for it.
+    def encode(self, response: Response, state: ServerState, keep_alive: bool) -> bytes:
+        # uvicorn makes a new list when the date changes. The key keeps its members alive, so no
+        # other object can have the same identity.
         headers, key = state.default_headers, self._key
         if key and key[0] is response and key[1] is headers and key[2] is keep_alive:
             return self._bytes
@@ -99,100 +77,80 @@ class _Spelled:
 
 
 class FastPathProtocol(LimitedHttp):
-    """`LimitedHttp`, with a short way for the requests of ``hot`` that come whole."""
+    """`LimitedHttp` with a fast path for the complete requests of ``route``."""
 
-    _spelled = _Spelled()  # one for all connections
+    _responses = _ResponseBytes()  # one for all connections
 
-    def __init__(self, *args: Any, hot: FastRoute, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, route: FastRoute, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._hot = hot
-        self._held: bytes | None = None
-        """The body of a request that may come whole; its application has not begun."""
+        self._route = route
+        self._partial_body: bytes | None = None
+        """The body so far of a fast request, whose ASGI application has not started."""
         self._patience: asyncio.TimerHandle | None = None
         self._media_type = ""
         self._request_id: str | None = None
         self._known: _KnownHead | None = None
-        self._between = True
-        """The parser stands between two requests: nothing has come, or a hot one was the last."""
-        self._taken: bytes | None = None
-        """The body of the last request that came whole, until its head is known."""
+        self._complete_body: bytes | None = None
+        """The body of a fast request that ended in this piece, until its head is known."""
 
     def data_received(self, data: bytes) -> None:
-        rests = self._rests()
-        known = self._known
-        if rests and known and len(data) == known.size and data.startswith(known.head):
+        idle, known = self._is_idle(), self._known
+        if idle and known and len(data) == known.size and data.startswith(known.head):
             self._all.arrived_at = self.loop.time()
-            self._begin(known.media_type, data[len(known.head) :], known.request_id)
+            self._submit(known.media_type, data[len(known.head) :], known.request_id)
             return
         super().data_received(data)
-        if self._taken is not None:
-            if rests and self._between:
-                self._learn(data, self._taken)
-            self._taken = None
-        if self._held is None:
+        if self._complete_body is not None:
+            if idle and not self._in_request:
+                self._learn(data, self._complete_body)
+            self._complete_body = None
+        if self._partial_body is None:
             return
-        if self.transport.is_closing():  # the rest was broken, and uvicorn has refused it
+        if self.transport.is_closing():  # the rest was broken, and has been refused
             self._stop_waiting()
-        elif len(self._held) > OWN_BODY_BYTES:
-            self._let_go()
+        elif len(self._partial_body) > OWN_BODY_BYTES:
+            self._leave_to_asgi()
         elif self._patience is None:
-            self._patience = self.loop.call_later(PATIENCE, self._let_go)
+            self._patience = self.loop.call_later(PATIENCE, self._leave_to_asgi)
             self._all.waits(self)
 
-    def _rests(self) -> bool:
-        """Whether all that came has been answered, and the next byte begins a request."""
+    def _is_idle(self) -> bool:
+        """Whether everything is answered, and the next byte begins a request."""
         return (
-            self._between
-            and not self._head_bytes  # an empty line before a request is of its head
+            not self._in_request
+            and not self._head_bytes  # an empty line before a request belongs to its head
             and (self.cycle is None or self.cycle.response_complete)
             and not self._all.stopping
-            and not self._deaf
-            and self.timeout_keep_alive_task is None  # uvicorn's own, which it stops
+            and not self._stopped_reading
+            and self.timeout_keep_alive_task is None  # uvicorn's own timer, which `feed` cancels
             and not self.transport.is_closing()
         )
 
     def _learn(self, data: bytes, body: bytes) -> None:
-        """``data`` came while the connection rested, and brought ``body`` at least."""
+        """Remember the head if ``data``, which found the connection idle, is one request."""
         head, end, rest = data.partition(b"\r\n\r\n")
-        if rest == body and len(data) <= OWN_HEAD_BYTES:  # else it came in chunks, or with others
+        if rest == body and len(data) <= OWN_HEAD_BYTES:  # else it was chunked, or not alone
             self._known = _KnownHead(head + end, len(data), self._media_type, self._request_id)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        self._between = False
-        # The rest is for ASGI: see `_go_by_asgi`.
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self._hosts = 0
-
     def request_head(self) -> None:
-        if self._is_hot():
-            self.head_complete()
-            self._stop_timer()
-            self._held = b""
-            # Now: a request that comes behind it in the same segment replaces the headers.
-            self._media_type = _header(self.headers, b"content-type") or ""
-            if self._hot.trusts_request_id:
-                self._request_id = _header(self.headers, b"x-request-id")
-        else:
-            self._go_by_asgi()
+        if not self._is_fast():
+            super().request_head()
+            return
+        self.head_complete()
+        self._partial_body = b""
+        # Now: a pipelined request in the same segment replaces the headers.
+        self._media_type = _header(self.headers, b"content-type") or ""
+        if self._route.trusts_request_id:
+            self._request_id = _header(self.headers, b"x-request-id")
 
-    def _go_by_asgi(self) -> None:
-        """All that uvicorn does of a head, from the beginning."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers += headers  # which are the scope's
-        super().request_head()
-
-    def _is_hot(self) -> bool:
+    def _is_fast(self) -> bool:
         parser = self.parser
         return (
-            self.url == self._hot.path
+            self.url == self._route.path
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
@@ -201,53 +159,48 @@ class FastPathProtocol(LimitedHttp):
             and (self.cycle is None or self.cycle.response_complete)
         )
 
-    def _let_go(self) -> None:
-        """The rest of the body comes later, if ever: an application that waits for it."""
+    def _leave_to_asgi(self) -> None:
+        """The rest of the body comes later, if ever: start an application that awaits it."""
         body = self._stop_waiting()
-        self._go_by_asgi()
+        super().request_head()
         if body:
             super().on_body(body)
 
     def _stop_waiting(self) -> bytes | None:
-        body, self._held = self._held, None
+        body, self._partial_body = self._partial_body, None
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
         return body
 
     def on_body(self, body: bytes) -> None:
-        if self._held is None:
+        if self._partial_body is None:
             super().on_body(body)
         else:
-            self._held += body  # mostly to nothing, and then it is not copied
+            self._partial_body += body  # usually to an empty body, which copies nothing
 
     def request_end(self) -> None:
         body = self._stop_waiting()
         if body is None:
             super().request_end()
             return
-        self._taken, self._between = body, True
-        self._begin(self._media_type, body, self._request_id)
+        self._complete_body = body
+        self._submit(self._media_type, body, self._request_id)
 
-    def _begin(self, media_type: str, body: bytes, request_id: str | None) -> None:
-        cycle: Any = _Cycle(keep_alive=not self._all.stopping)
+    def _submit(self, media_type: str, body: bytes, request_id: str | None) -> None:
+        cycle: Any = FastCycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
-        self.is_at_work()
+        self.request_complete()
         respond = functools.partial(self._respond, cycle)
-        self._hot.submit(media_type, body, respond, request_id)
+        self._route.submit(media_type, body, respond, request_id)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    def _respond(self, cycle: _Cycle, response: Response) -> None:
+    def _respond(self, cycle: FastCycle, response: Response) -> None:
         if cycle.disconnected or self.transport.is_closing():
             return
         if self.flow.write_paused:
-            self._spawn(self._respond_when_read(cycle, response))
+            self._start(self._respond_when_read(cycle, response))
             return
-        self.transport.write(self._spelled.of(response, self.server_state, cycle.keep_alive))
+        self.transport.write(self._responses.encode(response, self.server_state, cycle.keep_alive))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -255,12 +208,17 @@ class FastPathProtocol(LimitedHttp):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self.is_idle()
+            self.idle()
 
-    async def _respond_when_read(self, cycle: _Cycle, response: Response) -> None:
-        """The client has not read the answers before this one."""
+    async def _respond_when_read(self, cycle: FastCycle, response: Response) -> None:
+        """The client has not read the responses before this one."""
         await self.flow.drain()
         self._respond(cycle, response)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:

@@ -1,8 +1,8 @@
-"""A transport which closes without a reset, so that the client can read its last answer.
+"""A transport which closes without a reset, so that the client can read the last response.
 
-A kernel answers data that nobody reads with a reset, and a reset may discard an answer that the
-client has not read yet. So the sending side is closed first; what the client is still sending is
-read and thrown away, for a limited time and up to a limited size.
+The kernel answers unread data with a reset, which can discard a response that the client has not
+read yet. So the sending side is closed first; what the client still sends is read and discarded, up
+to a time and size limit.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ from typing import Any
 
 
 def _nothing() -> None:
-    """What is left to do at the end of a connection that is lost."""
+    """The close callback of a lost connection."""
 
 
 class LingeringTransport:
-    """``transport`` for a protocol. `close` calls ``closing``, which decides between `linger` and
-    `close_now`. While it lingers `is_closing` is true: nothing more is to be written."""
+    """``transport`` for a protocol. `close` calls ``closing``, which chooses between `linger` and
+    `close_now`. While it lingers, `is_closing` is true: nothing more must be written."""
 
     def __init__(self, transport: asyncio.Transport, closing: Callable[[], None]) -> None:
         self._transport = transport
         self._closing = closing
         self._lingers = False
-        # Called for each request: not by way of a method of ours.
+        # Used by every request, so without a method of ours in between.
         self.write = transport.write
         self.is_closing = transport.is_closing
 
@@ -30,23 +30,23 @@ class LingeringTransport:
         return getattr(self._transport, name)
 
     def close(self) -> None:
-        """The protocol's end of the connection."""
+        """Close on behalf of the protocol."""
         if self._lingers:
             self.close_now()
         elif not self._transport.is_closing():
             self._closing()
 
     def close_now(self) -> None:
-        """Close both directions, when all is sent that was written."""
+        """Close both directions once everything written is sent."""
         self._transport.close()
 
     def lost(self) -> None:
-        """The connection has ended. Let go of the protocol, which holds this transport: else the
-        two stay in memory until the garbage collector finds them."""
+        """The connection has ended. Release the protocol, which holds this transport: otherwise
+        both stay in memory until the garbage collector finds them."""
         self._closing = _nothing
 
     def linger(self) -> None:
-        """Close the sending side, when all is sent that was written."""
+        """Close the sending side once everything written is sent."""
         if not self._transport.is_closing():
             self._lingers = True
             self.is_closing = lambda: True

@@ -1,10 +1,10 @@
-"""The HTTP listeners: served together, and stopped so that nobody honest sees a reset.
+"""Serves HTTP listeners together, and shuts down without resetting well-behaved clients.
 
-1  for at most ``drain`` seconds everything is served, each answer the last one of its
-   connection; it ends when nothing comes any more, except where a load balancer asks `/readyz`
-2  no new connection is begun; those that are in the kernel's queue are taken
-3  what still comes on the open ones is served, until nothing comes any more
-4  idle connections get a FIN, requests at work their answer
+1  For at most ``drain`` seconds everything is served, each response the last one of its connection.
+   Ends when traffic ceases, except where a load balancer polls `/readyz`.
+2  No new connections; those in the kernel's queue are accepted.
+3  Open connections are served until traffic ceases.
+4  Idle connections get a FIN, requests in progress their response.
 """
 
 import asyncio
@@ -33,26 +33,26 @@ from app.server.fast_path import FastPathProtocol, FastRoute
 
 log = new_log(__name__)
 
-# Nothing has come for so long: long for a round trip within a data centre, short for a stop.
+# Traffic has ceased after this long: long for a round trip in a data centre, short for a stop.
 QUIET = 0.1
 
-# Step 3 ends by itself, for every answer ends its connection; this is for one who drips.
+# Step 3 ends by itself, since every response ends its connection; this is for clients that drip.
 LAST_SECONDS = 1.0
 
-# The operators' probes, and those who look at what is wrong.
+# Probes, and operators who investigate.
 ADMIN_CONNECTIONS = 256
 
-# Apps' backends, a connection for each user who looks at a page; and browsers.
+# Apps' backends, with a connection for each user who has a page open, and browsers.
 ACCOUNT_CONNECTIONS = 512
 
-# Files beside the public connections: operators' and users' ones, Redis, keys, the journal.
+# Files besides the public connections: other listeners, Redis, keys, the journal.
 OTHER_FILES = 1024
 
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set, from the start on: also an embedded server that is
-    only just starting is then stopped in order."""
+    """An event which SIGTERM and SIGINT set, from the start: an embedded server that is still
+    starting is stopped in order, too."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -70,13 +70,12 @@ async def serve_all(
     drain: float,
     watched: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve until ``stop`` is set, then end in the order above.
+    """Serve until ``stop`` is set, then shut down in the order above.
 
-    What comes to the first of them counts for ``drain``, in seconds: the operators' connections do
-    not, for a probe now and then is no reason to wait. Where there is one regularly, ``watched``,
-    nothing ends before all of ``drain`` is over.
+    ``drain``, in seconds, depends on the traffic of the first server: a probe on the operators'
+    listener is no reason to wait. If one arrives regularly, ``watched``, all of ``drain`` is used.
     """
-    # What is here stays: to look for garbage in it, too, now and then, held up every request for
+    # Everything here is permanent. Searching it for garbage delayed every request now and then, by
     # tens of milliseconds (docs/performance.md).
     gc.freeze()
     async with asyncio.TaskGroup() as group:
@@ -86,7 +85,7 @@ async def serve_all(
         for server in servers:
             server.connections.stop()
         quiet = drain if watched() else QUIET
-        await servers[0].connections.quiet(quiet, at_most=drain)
+        await servers[0].connections.quiet(quiet, max_seconds=drain)
         for server in servers:
             server.should_exit = True
 
@@ -95,42 +94,46 @@ def public_server(
     settings: Settings,
     listener: socket.socket,
     app: Starlette,
-    hot: FastRoute | None,
+    fast_route: FastRoute | None,
     on_shed: Callable[[], None] = lambda: None,
 ) -> "Server":
-    """The providers' one; raises the limit of open files for it. ``on_shed``: see `Connections`."""
-    most = int(settings.max_connections)
-    allow_files(most)
-    return Server(settings, listener, app, most=most, hot=hot, on_shed=on_shed)
+    """The providers' server; raises the limit of open files. ``on_shed``: see `Connections`."""
+    connections = int(settings.max_connections)
+    allow_files(connections)
+    return Server(
+        settings, listener, app,
+        max_connections=connections, fast_route=fast_route, on_shed=on_shed,
+    )  # fmt: skip
 
 
 def admin_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
-    """The operators' one."""
-    # The console's files may be kept; so it is said in the answers.
-    return Server(settings, listener, _not_stored(app), most=ADMIN_CONNECTIONS, headers=())
+    """The operators' server."""
+    # The console's files may be cached, so the header is set per response.
+    app = _with_no_store(app)
+    return Server(settings, listener, app, max_connections=ADMIN_CONNECTIONS, headers=())
 
 
-def _not_stored(app: ASGIApp) -> ASGIApp:
-    """``no-store`` on every answer that says nothing else."""
+def _with_no_store(app: ASGIApp) -> ASGIApp:
+    """``no-store`` on every response without a Cache-Control of its own."""
 
-    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-        async def sending(message: Message) -> None:
+    async def with_no_store(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
             await send(message)
 
-        await app(scope, receive, sending)
+        await app(scope, receive, send_with_header)
 
-    return answered
+    return with_no_store
 
 
 def account_server(settings: Settings, listener: socket.socket, app: ASGIApp) -> "Server":
-    """The users' one."""
-    return Server(settings, listener, app, most=ACCOUNT_CONNECTIONS)
+    """The users' server."""
+    return Server(settings, listener, app, max_connections=ACCOUNT_CONNECTIONS)
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: there are several servers in the process."""
+    """uvicorn without its signal handlers: there are several servers in the process."""
 
     def __init__(
         self,
@@ -138,16 +141,18 @@ class Server(uvicorn.Server):
         listener: socket.socket,
         app: ASGIApp,
         *,
-        most: int,
-        hot: FastRoute | None = None,
+        max_connections: int,
+        fast_route: FastRoute | None = None,
         on_shed: Callable[[], None] = lambda: None,
         headers: Sequence[tuple[str, str]] = (("Cache-Control", "no-store"),),
     ) -> None:
         self.listener = listener
-        self.connections = Connections(ConnectionLimits.of(settings, most), on_shed)
+        self.connections = Connections(ConnectionLimits.of(settings, max_connections), on_shed)
         http: Any = functools.partial(LimitedHttp, connections=self.connections)
-        if hot is not None:
-            http = functools.partial(FastPathProtocol, connections=self.connections, hot=hot)
+        if fast_route is not None:
+            http = functools.partial(
+                FastPathProtocol, connections=self.connections, route=fast_route
+            )
         super().__init__(
             uvicorn.Config(
                 app,
@@ -158,7 +163,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # Here, and not in the answers: the server itself refuses broken requests.
+                # Not in the application: the server itself refuses broken requests.
                 headers=[*headers],
                 proxy_headers=False,
                 timeout_keep_alive=int(settings.keep_alive),
@@ -176,17 +181,17 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         if len(self.connections):
-            await self.connections.quiet(QUIET, at_most=LAST_SECONDS)
+            await self.connections.quiet(QUIET, max_seconds=LAST_SECONDS)
         await super().shutdown(sockets)
 
 
 # -- no new connections ---------------------------------------------------------------------
 
-# Linux, <asm-generic/socket.h>; Python does not name it.
+# Linux, <asm-generic/socket.h>; Python has no name for them.
 _SO_ATTACH_FILTER = 26
 
-# Classic BPF on a TCP segment that comes for the listening socket: load the flags (byte 13),
-# keep SYN and ACK, and drop what has SYN alone.
+# Classic BPF on a TCP segment for the listening socket: load the flags (byte 13), mask SYN and ACK,
+# and drop the segment if it has SYN alone.
 _DROP_SYN = b"".join(
     struct.pack("=HBBI", *instruction)
     for instruction in (
@@ -200,15 +205,15 @@ _DROP_SYN = b"".join(
 
 
 async def take_pending(listener: socket.socket) -> None:
-    """Let the event loop accept what is in the kernel's queue, and nothing newer.
+    """Let the event loop accept the connections in the kernel's queue, and none after.
 
-    The kernel resets what is in the queue when the socket closes, and between the last look
-    at the queue and the close there is time for one more. So on Linux new connections
-    are no longer begun first: whoever comes now tries again after a second, as after a lost
-    packet, and meets our successor on this address, or nobody.
+    Closing the socket resets what is in the queue, and between the last look at the queue and the
+    close there is time for one more. So on Linux the kernel stops beginning new connections first:
+    a client that connects now tries again after a second, as after a lost packet, and reaches the
+    next process on this address, if there is one.
     """
     if begin_no_more(listener):
-        await asyncio.sleep(QUIET)  # handshakes that are under way
+        await asyncio.sleep(QUIET)  # for handshakes in progress
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     deadline = asyncio.get_running_loop().time() + LAST_SECONDS
@@ -217,7 +222,7 @@ async def take_pending(listener: socket.socket) -> None:
 
 
 def begin_no_more(listener: socket.socket) -> bool:
-    """Have the kernel drop requests for new connections. False where it can not."""
+    """Have the kernel drop requests for new connections. Returns whether it does."""
     if sys.platform != "linux":
         return False
     program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
@@ -233,7 +238,7 @@ def begin_no_more(listener: socket.socket) -> bool:
 
 
 def allow_files(connections: int) -> None:
-    """Raise the process's limit of open files for so many connections, or warn."""
+    """Raise the process's limit of open files for this many connections, or warn."""
     wanted = connections + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY

@@ -1,4 +1,4 @@
-"""The addresses of the listeners: taken before anything else starts, and shown to people."""
+"""Binds the addresses of the listeners, before anything else starts, and prints them."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from app.server.paths import LOGOUT_PATH
 
 
 class StartFault(Exception):
-    """The service can not start; the message says why, for the person at the terminal."""
+    """The service cannot start; the message is for the person at the terminal."""
 
 
 @contextlib.contextmanager
@@ -17,25 +17,25 @@ def bound(address: tuple[str, int], setting: str) -> Iterator[socket.socket]:
     """Bind a listening address. Raises `StartFault`."""
     host, port = address
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, name = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, name = addresses[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise StartFault(f"{setting}: {host}:{port} can not be used ({error.strerror})") from None
+        raise StartFault(f"{setting}: {host}:{port} cannot be used ({error.strerror})") from None
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(name)
         except OSError as error:
             raise StartFault(
-                f"{setting}: {host}:{port} can not be used ({error.strerror})"
+                f"{setting}: {host}:{port} cannot be used ({error.strerror})"
             ) from None
         yield listener
 
 
 @contextlib.contextmanager
 def bound_for_users(settings: Settings) -> Iterator[list[socket.socket]]:
-    """The users' listening address, where there is to be one. Raises `StartFault`."""
+    """Bind the users' listening address, if there is one. Raises `StartFault`."""
     if settings.account_listen is None:
         yield []
         return
@@ -43,21 +43,21 @@ def bound_for_users(settings: Settings) -> Iterator[list[socket.socket]]:
         yield [listener]
 
 
-def _shown(listener: socket.socket) -> str:
+def _address_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def reached_at(listener: socket.socket) -> str:
-    """The URL, without a path, by which this machine itself reaches it."""
-    shown = _shown(listener)
+    """The URL, without a path, at which this machine itself reaches it."""
+    address = _address_of(listener)
     for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if shown.startswith(everywhere):
-            shown = here + shown.removeprefix(everywhere)
-    return f"http://{shown}"
+        if address.startswith(everywhere):
+            address = here + address.removeprefix(everywhere)
+    return f"http://{address}"
 
 
-def tell_addresses(
+def print_addresses(
     public: socket.socket,
     admin: socket.socket,
     announce: Callable[[str], None],
@@ -65,10 +65,10 @@ def tell_addresses(
     *,
     console: bool = False,
 ) -> None:
-    """For the person at the terminal."""
-    announce(f"back-channel logout:      http://{_shown(public)}{LOGOUT_PATH}")
-    announce(f"health and operations:    http://{_shown(admin)}/readyz")
+    """Announce the addresses to the person at the terminal."""
+    announce(f"back-channel logout:      http://{_address_of(public)}{LOGOUT_PATH}")
+    announce(f"health and operations:    http://{_address_of(admin)}/readyz")
     if console:
         announce(f"console:                  {reached_at(admin)}/console")
     for listener in account:
-        announce(f"users' own sessions:      http://{_shown(listener)}/account")
+        announce(f"users' own sessions:      http://{_address_of(listener)}/account")

@@ -135,7 +135,7 @@ def test_a_busy_port_ends_it_with_one_sentence(setting: str, run: Run) -> None:
         ended = run("serve", listen + NOWHERE)
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.splitlines() == [
-        f"can not start: {setting}: 127.0.0.1:{port} can not be used (Address already in use)"
+        f"can not start: {setting}: 127.0.0.1:{port} cannot be used (Address already in use)"
     ]
 
 
@@ -143,7 +143,7 @@ def test_an_address_of_another_machine_ends_it_with_one_sentence(run: Run) -> No
     ended = run("serve", 'listen = "192.0.2.1:8000"\n' + NOWHERE)
     assert (ended.status, ended.out) == (1, "")
     (line,) = ended.err.splitlines()
-    assert line.startswith("can not start: listen: 192.0.2.1:8000 can not be used (")
+    assert line.startswith("can not start: listen: 192.0.2.1:8000 cannot be used (")
 
 
 # -- running and stopping ------------------------------------------------------------------

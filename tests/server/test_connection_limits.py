@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from app.config.model import Settings
-from app.server.connection_limits import MOST_HEADERS
+from app.server.strict_http import MAX_HEADERS
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
@@ -118,7 +118,7 @@ def test_silent_connections_are_not_kept_without_end(new_receiver: NewReceiver) 
 def test_a_head_of_very_many_headers_is_refused(receiver: Receiver, provider: Provider) -> None:
     """Each costs a hundred bytes of memory, however short it is."""
     with connect(receiver) as greedy:
-        greedy.sendall(START + b"".join(b"X-%d: a\r\n" % n for n in range(MOST_HEADERS)) + b"\r\n")
+        greedy.sendall(START + b"".join(b"X-%d: a\r\n" % n for n in range(MAX_HEADERS)) + b"\r\n")
         assert greedy.recv(1000).startswith(b"HTTP/1.1 400")
     assert receiver.post(provider.token()).status_code == 200
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from uvicorn import Config
-from uvicorn.server import ServerState
 
 from app.server.connection_limits import ConnectionLimits, Connections, LimitedHttp
+from app.server.uvicorn_internals import ServerState
 
 CONNECTIONS = 20
 

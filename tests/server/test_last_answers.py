@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.backchannel.form import MAX_BODY
-from app.server.connection_limits import LARGEST_BODY as LARGEST_MESSAGE
+from app.server.connection_limits import MAX_BODY as LARGEST_MESSAGE
 from tests.support.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
 from tests.support.receiver import Receiver, config
