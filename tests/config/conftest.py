@@ -1,4 +1,4 @@
-"""Settings read from a file, and what is wrong with them."""
+"""Loads settings from text, or returns their faults."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ Faults = Callable[..., list[str]]
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Load:
-    """Load a settings file with this text, and an environment."""
+    """Loads a settings file with this text, and an environment."""
 
     def load_text(text: str, environ: Mapping[str, str] | None = None) -> Settings:
         path = tmp_path / "settings.toml"
@@ -26,7 +26,7 @@ def loaded(tmp_path: Path) -> Load:
 
 @pytest.fixture
 def faults(loaded: Load) -> Faults:
-    """The faults of a settings file with this text, and an environment."""
+    """Returns the faults of a settings file with this text, and an environment."""
 
     def faults_of(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
         with pytest.raises(SettingsFault) as caught:

@@ -1,6 +1,6 @@
-"""Settings that are good, to be changed at one place."""
+"""Valid settings, to be changed in one place."""
 
-# Section 7 of the contract, word for word.
+# The example of the contract, section 7, verbatim.
 EXAMPLE = """\
 listen = "127.0.0.1:8000"
 admin_listen = "127.0.0.1:9000"
@@ -25,7 +25,7 @@ SHORT = {
 
 
 def document(*, top: str = "", issuer: str = "", client: str = "", rest: str = "") -> str:
-    """A good file with lines added to its parts."""
+    """A valid file, with lines added to its parts."""
     return f"""
 redis_url = "redis://127.0.0.1:6379/0"
 {top}

@@ -1,26 +1,26 @@
-"""What is wrong in a file or an environment, and the settings that the faults name."""
+"""Faults in a file or an environment, and the settings that their lines name."""
 
 from tests.config.example_settings import SHORT, another_issuer, document
 
 CLIENT = "issuers[0].clients[0]"
 
 FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
-    "nothing at all": ("", {}, ["issuers", "redis_url"]),
+    "empty": ("", {}, ["issuers", "redis_url"]),
     "no redis_url": (document().replace("redis_url", "# redis_url"), {}, ["redis_url"]),
     "an empty redis_url": (document(), {"BCL_REDIS_URL": ""}, ["BCL_REDIS_URL"]),
     "embedded in another case": (document(), {"BCL_REDIS_URL": "Embedded"}, ["BCL_REDIS_URL"]),
     "an http URL for Redis": (document(), {"BCL_REDIS_URL": "http://h"}, ["BCL_REDIS_URL"]),
     "a Redis URL without a host": (document(), {"BCL_REDIS_URL": "redis://"}, ["BCL_REDIS_URL"]),
-    "a Redis URL with a word for a port": (
+    "a Redis URL with text for a port": (
         document(), {"BCL_REDIS_URL": "redis://h:redis"}, ["BCL_REDIS_URL"],
     ),
-    "a Redis URL with a word for a database": (
+    "a Redis URL with text for a database": (
         document(), {"BCL_REDIS_URL": "redis://h/prod"}, ["BCL_REDIS_URL"],
     ),
     "a Redis URL with an unknown option": (
         document(), {"BCL_REDIS_URL": "redis://h?retries=9"}, ["BCL_REDIS_URL"],
     ),
-    "a Redis URL that wants a time of its own": (
+    "a Redis URL with a timeout of its own": (
         document(), {"BCL_REDIS_URL": "redis://h?socket_timeout=60"}, ["BCL_REDIS_URL"],
     ),
     "a Redis URL with a wrong option": (
@@ -31,7 +31,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     ),
     "no issuer": ('redis_url = "redis://h"', {}, ["issuers"]),
     "an empty list of issuers": ('redis_url = "redis://h"\nissuers = []', {}, ["issuers"]),
-    "issuers that are no tables": (
+    "issuers that are not tables": (
         'redis_url = "redis://h"\nissuers = ["https://op.example"]', {}, ["issuers[0]"],
     ),
     "an issuer without clients": (
@@ -45,14 +45,14 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "an unknown setting": (document(top="colour = 1"), {}, ["colour"]),
     "an unknown setting of an issuer": (document(issuer="jwks = 1"), {}, ["issuers[0].jwks"]),
     "an unknown setting of a client": (document(client="secret = 1"), {}, [f"{CLIENT}.secret"]),
-    "a client's setting at an issuer": (
+    "a client's setting on an issuer": (
         document(issuer='max_session_age = "1d"'), {}, ["issuers[0].max_session_age"],
     ),
     "an unknown variable": (document(), {"BCL_COLOUR": "1"}, ["BCL_COLOUR"]),
-    "a variable in small letters": (document(), {"BCL_Listen": "h:1"}, ["BCL_Listen"]),
+    "a variable in lower case": (document(), {"BCL_Listen": "h:1"}, ["BCL_Listen"]),
     "a variable without a name": (document(), {"BCL_": "1"}, ["BCL_"]),
     "issuers as a variable": (document(), {"BCL_ISSUERS": "[]"}, ["BCL_ISSUERS"]),
-    "short form beside a table": (
+    "short form together with a table": (
         document(), {"BCL_ISSUER": "https://x", "BCL_APP": "x"}, ["BCL_APP", "BCL_ISSUER"],
     ),
     "short form without a client": (
@@ -74,7 +74,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
         document().replace("https://op.example/", "http://127.0.0.1.example/"), {},
         ["issuers[0].issuer"],
     ),
-    "http allowed only at another issuer": (
+    "http allowed only on another issuer": (
         document(rest=another_issuer('app = "b"', issuer="allow_http = true")).replace(
             "https://op", "http://op"
         ).replace('client_id = "shop-web"\n\n', 'client_id = "shop-web"\napp = "a"\n'), {},
@@ -83,7 +83,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "http keys of an https issuer": (
         document(issuer='jwks_uri = "http://op.example/keys"'), {}, ["issuers[0].jwks_uri"],
     ),
-    "an issuer that is no URL": (
+    "an issuer that is not a URL": (
         document().replace("https://op.example/", "op.example"), {}, ["issuers[0].issuer"],
     ),
     "an issuer with a query": (
@@ -104,7 +104,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "alg none": (
         document(issuer='algorithms = ["none"]'), {}, ["issuers[0].algorithms[0]"],
     ),
-    "a symmetric alg beside a good one": (
+    "a symmetric alg together with a good one": (
         document(issuer='algorithms = ["RS256", "HS256"]'), {}, ["issuers[0].algorithms[1]"],
     ),
     "an alg in another case": (
@@ -121,14 +121,14 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     ),
     "an empty app": (document(client='app = ""'), {}, [f"{CLIENT}.app"]),
     "an empty client id": (document().replace("shop-web", ""), {}, [f"{CLIENT}.client_id"]),
-    "one app under two issuers, written nowhere": (
+    "one app under two issuers, not set": (
         document(rest=another_issuer("")), {}, [f"{CLIENT}.app", "issuers[1].clients[0].app"],
     ),
-    "one app under two issuers, written in the first": (
+    "one app under two issuers, set in the first": (
         document(client='app = "shop-web"', rest=another_issuer("")), {},
         ["issuers[1].clients[0].app"],
     ),
-    "one app under two issuers, written in the second": (
+    "one app under two issuers, set in the second": (
         document(rest=another_issuer('app = "shop-web"', client_id="two")), {}, [f"{CLIENT}.app"],
     ),
     "two ages of one app": (
@@ -137,15 +137,38 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
             rest=another_issuer('app = "shop"\nmax_session_age = "2d"'),
         ), {}, ["issuers[1].clients[0].max_session_age"],
     ),
-    "one age of an app and the default": (
+    "two ages of one app, one of them the default": (
         document(client='app = "shop"', rest='[[issuers.clients]]\nclient_id = "b"\n'
                  'app = "shop"\nmax_session_age = "2d"'),
         {}, ["issuers[0].clients[1].max_session_age"],
     ),
-    "two ways of both_claims in one app and issuer": (
+    "two values of both_claims in one app and issuer": (
         document(client='app = "shop"', rest='[[issuers.clients]]\nclient_id = "b"\n'
                  'app = "shop"\nboth_claims = "user"'),
         {}, ["issuers[0].clients[1].both_claims"],
+    ),
+    "an age that is not a duration is not compared": (
+        document(
+            client='app = "shop"\nmax_session_age = "long"',
+            rest='[[issuers.clients]]\nclient_id = "b"\napp = "shop"\nmax_session_age = "2d"',
+        ), {}, [f"{CLIENT}.max_session_age"],
+    ),
+    "a default that is not a duration is not compared": (
+        document(
+            top='max_session_age = "long"', client='app = "shop"',
+            rest='[[issuers.clients]]\nclient_id = "b"\napp = "shop"\nmax_session_age = "2d"',
+        ), {}, ["max_session_age"],
+    ),
+    "a fault of one issuer and a rule of another": (
+        document(
+            issuer='leeway = "soon"', client='app = "shop"',
+            rest=another_issuer('app = "wiki"').replace("https:", "http:"),
+        ), {}, ["issuers[0].leeway", "issuers[1].issuer"],
+    ),
+    "an app that is not known leaves the rule of account_apps open": (
+        document(client='app = "Shop"', top='account_listen = "127.0.0.1:7000"\n'
+                 f'account_apps = [{{app = "wiki", token = "{"x" * 32}"}}]'),
+        {}, [f"{CLIENT}.app"],
     ),
     "an unknown both_claims": (
         document(client='both_claims = "all"'), {}, [f"{CLIENT}.both_claims"],
@@ -170,7 +193,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "its own name as an alias": (
         document(issuer='aliases = ["https://op.example/"]'), {}, ["issuers[0].aliases[0]"],
     ),
-    "an alias that is no URL": (
+    "an alias that is not a URL": (
         document(issuer='aliases = ["op"]'), {}, ["issuers[0].aliases[0]"],
     ),
     "a port alone": (document(), {"BCL_LISTEN": "8000"}, ["BCL_LISTEN"]),
@@ -181,13 +204,13 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "a token age above a day": (
         document(issuer='max_token_age = "25h"'), {}, ["issuers[0].max_token_age"],
     ),
-    "a truth value for a number": (document(top="event_max_len = true"), {}, ["event_max_len"]),
-    "a truth value for a duration": (document(top="keep_alive = true"), {}, ["keep_alive"]),
-    "a word for a truth value": (document(top='strict = "strict"'), {}, ["strict"]),
+    "a boolean for a number": (document(top="event_max_len = true"), {}, ["event_max_len"]),
+    "a boolean for a duration": (document(top="keep_alive = true"), {}, ["keep_alive"]),
+    "text for a boolean": (document(top='strict = "strict"'), {}, ["strict"]),
     "a fraction for a port": (document(top="embedded_port = 1.5"), {}, ["embedded_port"]),
     "port 0 for the embedded server": (document(top="embedded_port = 0"), {}, ["embedded_port"]),
     "an empty data_dir": (document(), {"BCL_DATA_DIR": ""}, ["BCL_DATA_DIR"]),
     "a NUL in data_dir": (document(top='data_dir = "a\\u0000b"'), {}, ["data_dir"]),
     "a table for a duration": (document(top="leeway = {seconds = 1}"), {}, ["leeway"]),
-    "an integer without end": (document(top=f"leeway = {'9' * 400}"), {}, ["leeway"]),
+    "a huge integer": (document(top=f"leeway = {'9' * 400}"), {}, ["leeway"]),
 }  # fmt: skip

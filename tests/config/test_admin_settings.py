@@ -1,4 +1,4 @@
-"""The settings of the admin API: what may be said, and that a secret is in no fault."""
+"""The settings of the admin API: valid values, and faults without the secret."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def loaded(**env: str) -> Settings:
     return load(None, BASE | {f"BCL_{name.upper()}": value for name, value in env.items()})
 
 
-def test_without_them_there_is_no_api_and_tokens_are_waited_for_ten_seconds() -> None:
+def test_by_default_there_is_no_token_and_confirm_within_is_ten_seconds() -> None:
     settings = loaded()
     assert (settings.admin_token, settings.admin_hosts) == (None, ())
     assert settings.confirm_within == 10
@@ -36,7 +36,7 @@ def test_a_token_is_a_secret_and_hosts_are_a_list() -> None:
 @pytest.mark.parametrize(
     "token", ["", "short", "with a blank in it", "umläute-im-wort", "x" * 1025]
 )
-def test_a_token_that_can_not_be_one_is_refused_without_a_word_of_it(token: str) -> None:
+def test_an_unusable_token_is_refused_and_not_quoted(token: str) -> None:
     with pytest.raises(SettingsFault) as caught:
         loaded(admin_token=token)
     (line,) = caught.value.faults
@@ -45,13 +45,13 @@ def test_a_token_that_can_not_be_one_is_refused_without_a_word_of_it(token: str)
 
 
 @pytest.mark.parametrize("host", ["ops.example:9000", "http://ops.example", "*", "a b", "", "/"])
-def test_a_host_is_a_name_or_an_address_without_its_port(host: str) -> None:
+def test_a_host_is_a_name_or_an_address_without_a_port(host: str) -> None:
     with pytest.raises(SettingsFault) as caught:
         loaded(admin_hosts=host)
     assert "admin_hosts" in str(caught.value).lower()
 
 
-def test_no_token_is_waited_for_for_longer_than_ten_minutes() -> None:
+def test_confirm_within_is_at_most_ten_minutes() -> None:
     assert loaded(confirm_within="10m").confirm_within == 600
     with pytest.raises(SettingsFault):
         loaded(confirm_within="11m")

@@ -1,4 +1,4 @@
-"""Any file, any environment: settings or faults, never another exception."""
+"""Any file and any environment result in settings or faults, never in another exception."""
 
 import json
 from datetime import date, datetime, time
@@ -38,7 +38,7 @@ values = st.recursive(
 
 
 def table(**required: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A table with these settings, and perhaps with a few others that hold anything."""
+    """A table with these settings, and with up to three others of any value."""
     others = st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=3)
     return st.builds(lambda more, own: more | own, others, st.fixed_dictionaries(required))
 
@@ -51,7 +51,7 @@ environments = st.dictionaries(variables, texts, max_size=4)
 
 
 def toml(value: Any) -> str:
-    """A value as TOML; tables in line."""
+    """A value as TOML, with inline tables."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{quoted(k)} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -80,10 +80,10 @@ def test_any_settings_load_or_are_faults(
     path.write_text("\n".join(f"{quoted(k)} = {toml(v)}" for k, v in document.items()), "utf-8")
     environ.pop("BCL_CONFIG", None)
     try:
-        found = load(path, environ)
+        result = load(path, environ)
     except SettingsFault as fault:
-        found = fault
-    assert isinstance(found, Settings) or found.faults
+        result = fault
+    assert isinstance(result, Settings) or result.faults
 
 
 @given(content=st.binary(max_size=60) | texts.map(lambda text: f"listen = {text}".encode()))

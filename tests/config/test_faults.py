@@ -1,4 +1,4 @@
-"""Every fault at once, each by the name of its setting."""
+"""Every fault is reported at once, with the name of its setting."""
 
 from datetime import time
 from pathlib import Path
@@ -14,20 +14,20 @@ from tests.config.fault_cases import FAULTS
 
 
 def named(lines: list[str]) -> list[str]:
-    """The settings that the faults name."""
+    """The names of the settings in the lines."""
     return [line.partition(": ")[0] for line in lines]
 
 
 @pytest.mark.parametrize(("text", "environ", "names"), FAULTS.values(), ids=FAULTS)
 def test_fault(text: str, environ: dict[str, str], names: list[str], faults: Faults) -> None:
-    """The faults name these settings and no others."""
-    found = faults(text, environ)
-    assert named(found) == names
-    assert all(": " in line and line == line.strip() for line in found)
+    """The lines name these settings and no others."""
+    lines = faults(text, environ)
+    assert named(lines) == names
+    assert all(": " in line and line == line.strip() for line in lines)
 
 
-def test_many_faults_in_one_file_are_all_named_at_once(faults: Faults) -> None:
-    found = faults(
+def test_many_faults_in_one_file_are_reported_together(faults: Faults) -> None:
+    lines = faults(
         """
 listen = "everywhere"
 leeway = "soon"
@@ -48,7 +48,7 @@ app = "A"
 """,
         {"BCL_STRICT": "perhaps", "BCL_REDIS": "redis://h", "BCL_CLIENT_ID": "b"},
     )
-    assert named(found) == sorted(
+    assert named(lines) == sorted(
         [
             "BCL_CLIENT_ID",
             "BCL_REDIS",
@@ -68,7 +68,7 @@ app = "A"
     )
 
 
-def test_a_missing_setting_says_what_it_may_be(faults: Faults) -> None:
+def test_a_missing_setting_has_an_example(faults: Faults) -> None:
     hints = "\n".join(faults(""))
     assert "embedded" in hints
     assert "BCL_ISSUER and BCL_CLIENT_ID" in hints
@@ -114,7 +114,7 @@ DURATIONS: list[tuple[Any, float | None]] = [
 
 @pytest.mark.parametrize(("text", "length"), DURATIONS, ids=[repr(d[0])[:20] for d in DURATIONS])
 def test_duration(text: Any, length: float | None) -> None:
-    """A number of seconds or a text with one unit; anything else is a fault."""
+    """A number of seconds, or text with one unit; everything else is a fault."""
     if length is None:
         with pytest.raises(ValueError, match="a duration is"):
             seconds(text)
@@ -131,15 +131,15 @@ BAD_FILES: dict[str, tuple[bytes | None, str]] = {
         "not TOML (at line 1, column 7): Expected '=' after a key in a key/value pair",
     ),
     "cut off": (b"[[issuers", "not TOML"),
-    "nested without end": (b"a = " + b"[" * 10_000, "not TOML"),
+    "nested too deeply": (b"a = " + b"[" * 10_000, "not TOML"),
     "an integer of 5000 digits": (b"a = " + b"9" * 5000, "not TOML"),
-    "one name twice": (b"a = 1\na = 2\n", "not TOML (at "),
+    "a repeated name": (b"a = 1\na = 2\n", "not TOML (at "),
 }
 
 
 @pytest.mark.parametrize(("content", "sentence"), BAD_FILES.values(), ids=BAD_FILES)
 def test_bad_file(content: bytes | None, sentence: str, tmp_path: Path) -> None:
-    """One fault, with the file's name and, where it is known, the place."""
+    """One fault, with the file's name and, if known, the place."""
     path = tmp_path / "settings.toml"
     if content is not None:
         path.write_bytes(content)
@@ -150,7 +150,7 @@ def test_bad_file(content: bytes | None, sentence: str, tmp_path: Path) -> None:
         assert fault.startswith(f"{path}: {sentence}")
 
 
-def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_settings_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsFault, match="cannot be read"):
         load(tmp_path, {})
 
@@ -158,11 +158,11 @@ def test_a_directory_is_no_settings_file(tmp_path: Path) -> None:
 _TWO_BRACKETS = "write [[{0}]], not [{0}]: there may be several"
 
 MISTAKES: dict[str, tuple[str, str]] = {
-    "one bracket for issuers": (
+    "single brackets for issuers": (
         document().replace("[[issuers]]", "[issuers]"),
         f"issuers: {_TWO_BRACKETS.format('issuers')}",
     ),
-    "one bracket for clients": (
+    "single brackets for clients": (
         document().replace("[[issuers.clients]]", "[issuers.clients]"),
         f"issuers[0].clients: {_TWO_BRACKETS.format('issuers.clients')}",
     ),
@@ -174,7 +174,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         document(top='listen = "127.0.0.1:9000"'),
         "admin_listen: is also the address of listen; give each its own port",
     ),
-    "one listener everywhere": (
+    "a listener on all interfaces": (
         document(top='listen = "0.0.0.0:9000"'),
         "admin_listen: is also the address of listen; give each its own port",
     ),
@@ -190,7 +190,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("text", "line"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_that_is_easily_made_is_named(text: str, line: str, faults: Faults) -> None:
+def test_a_common_mistake_has_its_own_sentence(text: str, line: str, faults: Faults) -> None:
     assert line in faults(text)
 
 
@@ -202,7 +202,7 @@ def test_a_mistake_that_is_easily_made_is_named(text: str, line: str, faults: Fa
     ],
     ids=["file", "environment"],
 )
-def test_a_removed_setting_names_what_replaces_it(
+def test_a_removed_setting_names_its_replacement(
     text: str, environ: dict[str, str], name: str, faults: Faults
 ) -> None:
     (line,) = faults(text, environ)
@@ -218,7 +218,7 @@ def test_a_removed_setting_names_what_replaces_it(
     ],
     ids=["any free port", "two addresses of one machine"],
 )
-def test_addresses_that_do_not_meet_are_no_mistake(top: str, tmp_path: Path) -> None:
+def test_addresses_that_do_not_overlap_are_allowed(top: str, tmp_path: Path) -> None:
     file = tmp_path / "receiver.toml"
     file.write_text(document(top=top))
     assert load(file, {}).addresses.keys() == {"listen", "admin_listen"}

@@ -1,4 +1,4 @@
-"""What an operator may say: files, environment, defaults, and which of them win."""
+"""Files, environment and defaults, and their precedence."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.config.conftest import Load
 from tests.config.example_settings import EXAMPLE, SHORT, another_issuer, document
 
 
-def test_the_example_of_the_contract_loads_as_it_stands(loaded: Load) -> None:
+def test_the_example_of_the_contract_loads_unchanged(loaded: Load) -> None:
     settings = loaded(EXAMPLE)
     assert settings.listen == ("127.0.0.1", 8000)
     assert settings.admin_listen == ("127.0.0.1", 9000)
@@ -56,7 +56,7 @@ def test_the_short_form_works_in_a_file_and_takes_lists_from_the_environment(loa
     assert issuer.algorithms == ("ES256", "EdDSA")
 
 
-def test_the_environment_wins_over_the_file(loaded: Load) -> None:
+def test_the_environment_takes_precedence_over_the_file(loaded: Load) -> None:
     settings = loaded(
         EXAMPLE,
         {
@@ -74,7 +74,7 @@ def test_the_environment_wins_over_the_file(loaded: Load) -> None:
     assert (settings.issuers[0].leeway, settings.issuers[0].strict) == (10, True)
 
 
-def test_config_is_a_path_too_and_the_argument_wins(tmp_path: Path) -> None:
+def test_bcl_config_is_a_path_and_the_argument_takes_precedence(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.toml").write_text(document(client=f'app = "{name}"'))
     environ = {"BCL_CONFIG": str(tmp_path / "one.toml")}
@@ -82,11 +82,11 @@ def test_config_is_a_path_too_and_the_argument_wins(tmp_path: Path) -> None:
     assert load(tmp_path / "two.toml", environ).issuers[0].clients[0].app == "two"
 
 
-def test_an_empty_bcl_config_is_none() -> None:
+def test_an_empty_bcl_config_is_ignored() -> None:
     assert load(None, SHORT | {"BCL_CONFIG": ""}).issuers[0].issuer == "https://op.example/"
 
 
-def test_the_top_level_holds_the_defaults_of_issuers_and_clients_and_their_own_win(
+def test_the_top_level_sets_defaults_which_issuers_and_clients_override(
     loaded: Load,
 ) -> None:
     settings = loaded("""
@@ -120,7 +120,7 @@ clients = [{client_id = "c"}]
     one, two = settings.issuers
     assert (one.leeway, one.max_token_age, one.strict, one.require_exp) == (5, 120, True, True)
     assert (one.allow_http, one.algorithms, one.jwks_refresh) == (True, ("ES256",), 3600)
-    # Also where the issuer's own is the built-in default.
+    # Also with values that are the built-in defaults.
     assert (two.leeway, two.max_token_age, two.strict, two.require_exp) == (60, 300, False, False)
     assert (two.allow_http, two.algorithms, two.jwks_refresh) == (False, ("RS256",), 600)
     assert [client.max_session_age for client in one.clients] == [43200, 3600]
@@ -128,7 +128,7 @@ clients = [{client_id = "c"}]
     assert two.clients[0].max_session_age == 43200
 
 
-def test_a_client_id_that_is_an_app_name_is_the_app(loaded: Load) -> None:
+def test_the_default_of_app_is_the_client_id(loaded: Load) -> None:
     assert loaded(document()).issuers[0].clients[0].app == "shop-web"
 
 
@@ -137,7 +137,7 @@ def test_one_app_may_have_clients_of_two_issuers(loaded: Load) -> None:
     assert [issuer.clients[0].app for issuer in settings.issuers] == ["shop", "shop"]
 
 
-def test_embedded_is_only_what_was_said(loaded: Load) -> None:
+def test_embedded_is_an_explicit_url(loaded: Load) -> None:
     assert loaded(document().replace("redis://127.0.0.1:6379/0", "embedded")).embedded
     assert not loaded(document().replace("127.0.0.1:6379", "embedded")).embedded
 
@@ -147,15 +147,15 @@ GOOD_VALUES = {
     "http on localhost": document().replace("https://op.example/", "http://localhost:8080/realm"),
     "http on [::1]": document().replace("https://op.example/", "http://[::1]:8080"),
     "http, allowed on the issuer": document(issuer="allow_http = true").replace("https:", "http:"),
-    "a redis with TLS": document().replace("redis:", "rediss:"),
-    "a redis socket": document().replace("redis://127.0.0.1:6379/0", "unix:///run/redis.sock?db=3"),
-    "a redis URL with options": document().replace(
+    "Redis with TLS": document().replace("redis:", "rediss:"),
+    "a Redis socket": document().replace("redis://127.0.0.1:6379/0", "unix:///run/redis.sock?db=3"),
+    "a Redis URL with options": document().replace(
         "redis://127.0.0.1:6379/0", "rediss://u:p%2Fw@h:1/2?ssl_ca_certs=/etc/ca.pem&protocol=3"
     ),
     "a jwks_uri with a query": document(
         issuer='jwks_uri = "https://login.example/keys?p=B2C_1_signin"'
     ),
-    "a client id that is no app name": document(client='app = "shop"').replace(
+    "a client id that is not an app name": document(client='app = "shop"').replace(
         "shop-web", "https://shop.example/#client"
     ),
     "all algorithms": document(
@@ -168,5 +168,5 @@ GOOD_VALUES = {
 
 
 @pytest.mark.parametrize("text", GOOD_VALUES.values(), ids=GOOD_VALUES)
-def test_good(text: str, loaded: Load) -> None:
+def test_a_valid_value_loads(text: str, loaded: Load) -> None:
     assert loaded(text).issuers

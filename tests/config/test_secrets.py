@@ -1,4 +1,4 @@
-"""Decryption keys and client secrets in the settings: every fault at once, and nothing shown."""
+"""Decryption keys and client secrets in the settings: their faults, and that they stay hidden."""
 
 import hashlib
 import json
@@ -40,8 +40,8 @@ def faults(directory: Path, **parts: str) -> list[str]:
 # -- decryption keys -------------------------------------------------------------------------------
 
 
-def test_a_pem_is_named_by_its_thumbprint(tmp_path: Path) -> None:
-    """RFC 7638, computed here by hand."""
+def test_the_kid_of_a_pem_is_its_thumbprint(tmp_path: Path) -> None:
+    """RFC 7638, computed here independently."""
     key = decryption_key(EC)
     file = write_pem(tmp_path, "key.pem", key)
     (read,) = settings(tmp_path, f'decryption_keys = ["{file}"]').issuers[0].keys_to_decrypt
@@ -51,8 +51,8 @@ def test_a_pem_is_named_by_its_thumbprint(tmp_path: Path) -> None:
     assert (read.kid, read.alg) == (digest, "ECDH-ES")
 
 
-def test_a_set_and_a_file_make_the_keys_of_an_issuer(tmp_path: Path) -> None:
-    """Also for every issuer, from the top level."""
+def test_an_issuers_keys_come_from_a_set_and_a_file(tmp_path: Path) -> None:
+    """Also from the top level, for every issuer."""
     both = write_jwk(
         tmp_path,
         "set.json",
@@ -68,9 +68,7 @@ def test_a_set_and_a_file_make_the_keys_of_an_issuer(tmp_path: Path) -> None:
     assert len(from_environment.issuers[0].keys_to_decrypt) == 3
 
 
-def test_nothing_of_a_key_or_a_secret_is_shown(
-    tmp_path: Path,
-) -> None:
+def test_the_repr_contains_no_key_and_no_secret(tmp_path: Path) -> None:
     file = write_pem(tmp_path, "key.pem", decryption_key(EC))
     read = settings(
         tmp_path,
@@ -78,7 +76,6 @@ def test_nothing_of_a_key_or_a_secret_is_shown(
         f'algorithms = ["HS256"]\nclient_secret = "{SECRET}"',
     )
     assert "PRIVATE" not in repr(read)
-    assert SECRET not in repr(read)
     assert read.issuers[0].clients[0].secret == SECRET.encode()
     assert SECRET not in repr(read)
 
@@ -130,21 +127,21 @@ def _locked() -> bytes:
         (_locked(), "the key has a passphrase; store it without one"),
     ],
 )
-def test_a_file_that_is_no_decryption_key_is_a_fault(
+def test_a_file_that_is_not_a_decryption_key_is_a_fault(
     raw: bytes, sentence: str, tmp_path: Path
 ) -> None:
     file = _bytes(tmp_path, raw)
-    found = faults(tmp_path, issuer=f'decryption_keys = ["{file}"]')
-    assert found == [f"issuers[0].decryption_keys[0]: {sentence}"]
+    lines = faults(tmp_path, issuer=f'decryption_keys = ["{file}"]')
+    assert lines == [f"issuers[0].decryption_keys[0]: {sentence}"]
 
 
-def test_a_public_jwk_is_no_decryption_key(tmp_path: Path) -> None:
+def test_a_public_jwk_is_not_a_decryption_key(tmp_path: Path) -> None:
     file = _bytes(tmp_path, json.dumps(decryption_key(EC).as_dict(private=False)).encode())
     (line,) = faults(tmp_path, issuer=f'decryption_keys = ["{file}"]')
     assert "a private RSA key, or one of P-256" in line
 
 
-def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, issuer=f'decryption_keys = ["{tmp_path}/none"]')
     assert line == "issuers[0].decryption_keys[0]: cannot be read (No such file or directory)"
     assert faults(tmp_path, issuer="decryption_keys = [5]") == [
@@ -152,7 +149,7 @@ def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     ]
 
 
-def test_keys_that_can_not_be_told_apart_or_are_too_many_are_a_fault(tmp_path: Path) -> None:
+def test_repeated_kids_and_too_many_keys_are_faults(tmp_path: Path) -> None:
     file = write_pem(tmp_path, "key.pem", decryption_key(EC))
     (line,) = faults(tmp_path, issuer=f'decryption_keys = ["{file}", "{file}"]')
     assert line == "issuers[0].decryption_keys: two keys have the same kid"
@@ -174,7 +171,7 @@ def test_required_encryption_without_a_key_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_secret_comes_from_the_settings_or_from_a_file(tmp_path: Path) -> None:
-    """Without the newline at a file's end."""
+    """The newline at the end of a file is not part of it."""
     hs256 = 'algorithms = ["HS256"]\n'
     (client,) = settings(tmp_path, client=f'{hs256}client_secret = "{SECRET}"').issuers[0].clients
     assert client.secret == SECRET.encode()
@@ -205,7 +202,7 @@ def test_a_secret_in_the_wrong_place_is_a_fault(client: str, expected: str, tmp_
     assert faults(tmp_path, client=client) == [f"issuers[0].clients[0].{expected}"]
 
 
-def test_a_secret_said_twice_is_a_fault(tmp_path: Path) -> None:
+def test_two_secrets_of_a_client_are_a_fault(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     lines = f'client_secret = "{SECRET}"\nclient_secret_file = "{tmp_path}/secret"'
     assert faults(tmp_path, client='algorithms = ["HS256"]\n' + lines) == [
@@ -214,7 +211,7 @@ def test_a_secret_said_twice_is_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("alg", ["HS512", "none", "RS257"])
-def test_no_other_algorithm_of_a_secret_can_be_said(alg: str, tmp_path: Path) -> None:
+def test_no_other_algorithm_with_a_secret_is_accepted(alg: str, tmp_path: Path) -> None:
     lines = faults(tmp_path, client=f'algorithms = ["{alg}"]')
     assert lines
     assert all(alg not in line for line in lines)
@@ -222,5 +219,5 @@ def test_no_other_algorithm_of_a_secret_can_be_said(alg: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("where", ["issuer", "top"])
 def test_an_issuer_never_signs_with_a_secret(where: str, tmp_path: Path) -> None:
-    """Every relying app could otherwise sign logouts for the others."""
+    """Otherwise, every relying app could sign logouts for the others."""
     assert faults(tmp_path, **{where: 'algorithms = ["HS256"]'})

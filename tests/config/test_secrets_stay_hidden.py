@@ -1,4 +1,4 @@
-"""What is wrong is said, and never a secret."""
+"""Faults never contain a secret."""
 
 import traceback
 from pathlib import Path
@@ -17,13 +17,13 @@ WITH_SECRET: dict[str, tuple[str, dict[str, str]]] = {
     "in an unknown scheme": ("", SHORT | {"BCL_REDIS_URL": f"http://:{SECRET}@h"}),
     "taken for a port": ("", SHORT | {"BCL_REDIS_URL": f"redis://h:{SECRET}"}),
     "with a slash": ("", SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET}/@h:1/0"}),
-    "with a hash": ("", SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET}#@h:1/0"}),
+    "with a number sign": ("", SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET}#@h:1/0"}),
     "with a question mark": ("", SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET}?@h:1/0"}),
     "with a space": ("", SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET} @h:1/0"}),
     "in an option": ("", SHORT | {"BCL_REDIS_URL": f"redis://h?{SECRET}={SECRET}"}),
     "in an option's value": ("", SHORT | {"BCL_REDIS_URL": f"redis://h?protocol={SECRET}"}),
     "as the database": ("", SHORT | {"BCL_REDIS_URL": f"redis://h/{SECRET}"}),
-    "beside another fault": (
+    "together with another fault": (
         "", SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET}@h", "BCL_LISTEN": "x"},
     ),
     "in a list": (f'redis_url = ["redis://:{SECRET}@h"]', {}),
@@ -36,34 +36,34 @@ WITH_SECRET: dict[str, tuple[str, dict[str, str]]] = {
     "in a duration": (document(), {"BCL_LEEWAY": SECRET}),
     "in an address": (document(), {"BCL_LISTEN": f"{SECRET}:x"}),
     "in an algorithm": (document(), {"BCL_ALGORITHMS": SECRET}),
-    "in a line that is no TOML": (f'redis_url = "redis://:{SECRET}@h" "', {}),
-    "in a string that does not end": (f'redis_url = "redis://:{SECRET}@h\nlisten = 1', {}),
-    "in a name that stands twice": (f'a."{SECRET} (at line 1, column 1)" = 1\n' * 2, {}),
+    "in a line that is not TOML": (f'redis_url = "redis://:{SECRET}@h" "', {}),
+    "in an unterminated string": (f'redis_url = "redis://:{SECRET}@h\nlisten = 1', {}),
+    "in a repeated name": (f'a."{SECRET} (at line 1, column 1)" = 1\n' * 2, {}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "environ"), WITH_SECRET.values(), ids=WITH_SECRET)
-def test_a_secret_is_in_no_fault(text: str, environ: dict[str, str], tmp_path: Path) -> None:
-    """Nor in the exception, its causes, or its traceback."""
+def test_no_fault_contains_a_secret(text: str, environ: dict[str, str], tmp_path: Path) -> None:
+    """Nor does the exception, its causes, or its traceback."""
     path = tmp_path / "settings.toml"
     path.write_text(text, "utf-8")
     with pytest.raises(SettingsFault) as caught:
         load(path, environ)
-    shown = [*caught.value.faults, repr(caught.value), str(caught.value)]
-    shown += traceback.format_exception(caught.value)
-    assert not [line for line in shown if SECRET in line]
+    lines = [*caught.value.faults, repr(caught.value), str(caught.value)]
+    lines += traceback.format_exception(caught.value)
+    assert not [line for line in lines if SECRET in line]
 
 
-def test_a_password_is_not_in_the_settings_that_are_shown() -> None:
+def test_no_text_of_the_settings_contains_a_password() -> None:
     settings = load(None, SHORT | {"BCL_REDIS_URL": f"redis://:{SECRET}@h:1/0"})
     assert SECRET in settings.redis_url.get_secret_value()
-    for shown in (repr(settings), str(settings), f"{settings.model_dump()}"):
-        assert SECRET not in shown
+    for text in (repr(settings), str(settings), f"{settings.model_dump()}"):
+        assert SECRET not in text
     assert SECRET not in settings.model_dump_json()
 
 
-def test_the_librarys_own_message_quotes_no_value_either() -> None:
-    """Whoever builds `Settings` without `load` and prints the fault tells no secret."""
+def test_pydantics_own_message_quotes_no_value() -> None:
+    """Even for code that builds `Settings` without `load` and prints the error."""
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({"redis_url": f"http://:{SECRET}@h", "leeway": SECRET})
     assert SECRET not in str(caught.value)
@@ -72,7 +72,7 @@ def test_the_librarys_own_message_quotes_no_value_either() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "case"),
-    [("serve", "taken for a port"), ("check", "in a line that is no TOML")],
+    [("serve", "taken for a port"), ("check", "in a line that is not TOML")],
 )
 def test_no_command_prints_a_secret(command: str, case: str, tmp_path: Path) -> None:
     text, environ = WITH_SECRET[case]

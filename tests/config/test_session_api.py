@@ -1,4 +1,4 @@
-"""``[issuers.sessions]``: what may stand there for which provider, and where the secret is."""
+"""``[issuers.sessions]``: the settings of each kind, and the sources of its secret."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,7 +59,7 @@ def faults(loaded: Load) -> Callable[..., list[str]]:
     return faults_of
 
 
-# -- what works ----------------------------------------------------------------------------
+# -- valid settings ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,9 @@ def faults(loaded: Load) -> Callable[..., list[str]]:
         (issuer(AUTH0), {"BCL_SESSIONS_SECRET": SECRET}),
         (f'sessions_secret = "{SECRET}"\n' + issuer(AUTH0), {}),
     ],
-    ids=["beside it", "environment", "top level"],
+    ids=["in the table", "environment", "top level"],
 )
-def test_the_secret_may_stand_in_several_places(
-    text: str, environ: dict[str, str], loaded: Load
-) -> None:
+def test_the_secret_has_several_sources(text: str, environ: dict[str, str], loaded: Load) -> None:
     settings = loaded(text, environ)
     sessions = settings.issuers[0].sessions
     assert sessions is not None
@@ -82,7 +80,7 @@ def test_the_secret_may_stand_in_several_places(
     assert SECRET not in repr(settings)
 
 
-def test_the_secret_may_be_in_a_file(loaded: Load, tmp_path: Path) -> None:
+def test_the_secret_can_be_in_a_file(loaded: Load, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\n")
     settings = loaded(issuer(f'{AUTH0}\nsecret_file = "{tmp_path}/secret"'))
     sessions = settings.issuers[0].sessions
@@ -92,25 +90,26 @@ def test_the_secret_may_be_in_a_file(loaded: Load, tmp_path: Path) -> None:
     assert SECRET not in repr(settings)
 
 
-def test_of_several_session_apis_one_may_have_its_secret_from_the_environment(
+def test_one_of_several_session_apis_takes_its_secret_from_the_environment(
     loaded: Load,
 ) -> None:
     keycloak = issuer(
         f'{KEYCLOAK}\nsecret = "its own"', name="https://kc.example/realms/shop", app="wiki"
     )
     settings = loaded(issuer(AUTH0) + keycloak, {"BCL_SESSIONS_SECRET": SECRET})
-    secrets = [one.sessions.effective_secret for one in settings.issuers if one.sessions]
-    assert [one.get_secret_value() for one in secrets if one] == [SECRET, "its own"]
+    apis = [issuer.sessions for issuer in settings.issuers if issuer.sessions]
+    secrets = [api.effective_secret for api in apis]
+    assert [secret.get_secret_value() for secret in secrets if secret] == [SECRET, "its own"]
 
 
-async def test_what_is_not_said_follows_from_the_issuer(loaded: Load) -> None:
+async def test_defaults_follow_from_the_issuer(loaded: Load) -> None:
     text = issuer(f'{AUTH0}\nsecret = "s"', name="https://tenant.eu.auth0.com/")
     text += issuer(
         f'{KEYCLOAK}\nsecret = "s"', name="https://kc.example/auth/realms/shop", app="wiki"
     )
     text += issuer(KRATOS, name="https://kratos.example/", app="forum")
     async with new_client(tls()) as client:
-        auth0, keycloak, kratos = (session_provider(one, client) for one in loaded(text).issuers)
+        auth0, keycloak, kratos = (session_provider(it, client) for it in loaded(text).issuers)
     access = vars(auth0)["_calls"]._access
     assert vars(auth0)["_calls"]._base_url == "https://tenant.eu.auth0.com"
     assert access._token_url == "https://tenant.eu.auth0.com/oauth/token"
@@ -124,8 +123,8 @@ async def test_what_is_not_said_follows_from_the_issuer(loaded: Load) -> None:
 
 def test_a_kratos_issuer_signs_nothing_and_its_clients_need_no_id(loaded: Load) -> None:
     settings = loaded(issuer(KRATOS) + issuer(f'{AUTH0}\nsecret="s"', name="https://a.example/"))
-    assert [one.signs for one in settings.issuers] == [False, True]
-    assert [one.issuer for one in settings.signing_issuers] == ["https://a.example/"]
+    assert [issuer.signs for issuer in settings.issuers] == [False, True]
+    assert [issuer.issuer for issuer in settings.signing_issuers] == ["https://a.example/"]
     assert [client.app for client in settings.issuers[0].clients] == ["shop"]
 
 
@@ -181,11 +180,11 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "no secret for Keycloak": (
         issuer(KEYCLOAK, name="https://kc.example/realms/shop"), {}, [f"{S}.secret"],
     ),
-    "a secret twice": (
+    "two secrets": (
         issuer(f'{AUTH0}\nsecret = "{SECRET}"\nsecret_file = "/etc/hostname"'), {},
         [f"{S}.secret_file"],
     ),
-    "a file that is not there": (
+    "a missing file": (
         issuer(f'{AUTH0}\nsecret_file = "/nowhere/secret"'), {}, [f"{S}.secret_file"],
     ),
     "an empty file": (issuer(f'{AUTH0}\nsecret_file = "/dev/null"'), {}, [f"{S}.secret_file"]),
@@ -208,7 +207,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "keys of Kratos": (
         issuer(KRATOS, more='jwks_uri = "https://op.example/jwks"'), {}, ["issuers[0].jwks_uri"],
     ),
-    "Keycloak by another name": (
+    "a Keycloak issuer without a realm": (
         issuer(f'{KEYCLOAK}\nsecret = "s"'), {}, [f"{S}.api_url", f"{S}.realm"],
     ),
     "a realm with a slash": (
@@ -219,14 +218,14 @@ FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
         issuer(AUTH0) + issuer(AUTH0, name="https://b.example/", app="wiki"),
         {"BCL_SESSIONS_SECRET": SECRET}, ["BCL_SESSIONS_SECRET"],
     ),
-    "a secret for nobody": (
+    "a secret for no provider": (
         issuer(f'{AUTH0}\nsecret = "s"'), {"BCL_SESSIONS_SECRET": SECRET}, ["BCL_SESSIONS_SECRET"],
     ),
     "no table": (
         '[[issuers]]\nissuer = "https://op.example/"\nsessions = "auth0"\nclients = []', {},
         ["issuers[0].clients", S],
     ),
-    "a lifespan that is no duration": (
+    "a lifespan that is not a duration": (
         issuer(f'{KRATOS}\nlifespan = "long"'), {}, [f"{S}.lifespan"],
     ),
     "sessions in the environment": (
