@@ -156,10 +156,10 @@ bench: $(READY) bench/peers/node_modules/.ready
 	@$(PYTHON) -m bench $(ARGS)
 
 providers: $(READY)
-	@$(PYTHON) -m app.config.pages.provider_page > docs/providers.md; echo "docs/providers.md"
+	@$(PYTHON) -m docs.generate.provider_page > docs/providers.md; echo "docs/providers.md"
 
 settings: $(READY)
-	@$(PYTHON) -m app.config.pages.settings_page > docs/settings.md; echo "docs/settings.md"
+	@$(PYTHON) -m docs.generate.settings_page > docs/settings.md; echo "docs/settings.md"
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix

@@ -9,9 +9,8 @@ admin_oidc     sign-in to the console through a provider
 canary         the receiver's own test session
 secrets        decryption keys and secrets, from the settings or from files
 types          the types of values: durations, sizes, addresses, URLs
-table          the base of every table; tables of which only some values are valid
+base           the base of every table; tables of which only some values are valid
 inheritance    hands options of the top level down to issuers and clients
 cross_checks   rules that involve several settings (issuer_checks: those of one issuer's tables)
 presets        facts about each provider (providers.toml)
-pages          writes docs/providers.md and docs/settings.md
 """

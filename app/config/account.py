@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from app.config.base import Table
 from app.config.secrets import SecretFile
-from app.config.table import Table
 from app.config.types import AppName, Form, is_http_url
 
 # Long enough that failed attempts need no limit: browsers and apps share addresses.

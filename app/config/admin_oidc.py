@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from app.config.table import Table
+from app.config.base import Table
 
 _Text = Annotated[str, Field(min_length=1, max_length=1024)]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.config.table import Table
+from app.config.base import Table
 from app.config.types import AppName, Seconds
 
 

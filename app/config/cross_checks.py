@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from app.config.account import AccountApp
+from app.config.base import Fault, Loc, rule
 from app.config.issuer_checks import issuer_checks
 from app.config.model import Settings
-from app.config.table import Fault, Loc, rule
 
 # Hosts that stand for every interface.
 _ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  compared, not listened on

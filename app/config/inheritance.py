@@ -6,10 +6,10 @@ operator has set.
 
 from typing import TypeVar
 
+from app.config.base import Table
 from app.config.issuers import ClientOptions, ClientSettings, IssuerOptions, IssuerSettings
 from app.config.model import Settings
 from app.config.presets import presets
-from app.config.table import Table
 
 _T = TypeVar("_T", bound=Table)
 

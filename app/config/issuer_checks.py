@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from app.config.base import Fault, Loc, Table, rule
 from app.config.issuers import ClientSettings, IssuerSettings
 from app.config.model import Settings
 from app.config.session_api import (
@@ -16,17 +17,16 @@ from app.config.session_api import (
     SessionsSettings,
     required_names,
 )
-from app.config.table import Fault, Loc, Table, rule
 from app.config.types import SHARED_SECRET, may_fetch
 from backchannel_logout.contract.keys import APP_NAME
 
 
-class _Issuer(NamedTuple):
+class _IssuerAt(NamedTuple):
     loc: Loc
     settings: IssuerSettings
 
 
-class _Client(NamedTuple):
+class _ClientAt(NamedTuple):
     loc: Loc
     issuer: int
     settings: ClientSettings
@@ -34,9 +34,9 @@ class _Client(NamedTuple):
 
 def issuer_checks(settings: Settings) -> Iterator[Fault]:
     """Every fault of these rules."""
-    issuers = [_Issuer(("issuers", i), it) for i, it in enumerate(settings.get("issuers") or ())]
+    issuers = [_IssuerAt(("issuers", i), it) for i, it in enumerate(settings.get("issuers") or ())]
     clients = [
-        _Client((*issuer.loc, "clients", j), i, client)
+        _ClientAt((*issuer.loc, "clients", j), i, client)
         for i, issuer in enumerate(issuers)
         for j, client in enumerate(issuer.settings.get("clients") or ())
     ]
@@ -73,12 +73,12 @@ def _must_be_https(loc: Loc, table: Table, name: str, issuer: IssuerSettings) ->
 
 
 @rule
-def _decryption_keys(issuer: _Issuer) -> Iterator[Fault]:
+def _decryption_keys(issuer: _IssuerAt) -> Iterator[Fault]:
     if issuer.settings.encryption == "required" and not issuer.settings.decryption_keys:
         yield (*issuer.loc, "encryption"), "required, but there are no decryption_keys"
 
 
-def _repeated_names(issuers: list[_Issuer]) -> Iterator[Fault]:
+def _repeated_names(issuers: list[_IssuerAt]) -> Iterator[Fault]:
     seen = set()
     for loc, issuer in issuers:
         aliases = enumerate(issuer.get("aliases") or ())
@@ -96,14 +96,14 @@ def _repeated_names(issuers: list[_Issuer]) -> Iterator[Fault]:
 
 
 @rule
-def _app(client: _Client) -> Iterator[Fault]:
+def _app(client: _ClientAt) -> Iterator[Fault]:
     if not APP_NAME.fullmatch(client.settings.app):
         sentence = f"is required: the client id is no app name ({APP_NAME.pattern})"
         yield (*client.loc, "app"), sentence
 
 
 @rule
-def _client_secret(client: _Client) -> Iterator[Fault]:
+def _client_secret(client: _ClientAt) -> Iterator[Fault]:
     """A client's tokens are signed with its secret or with the issuer's keys, never with either."""
     algorithms = client.settings.algorithms or ()
     names = sorted({"client_secret", "client_secret_file"} & client.settings.model_fields_set)
@@ -122,12 +122,12 @@ def _client_secret(client: _Client) -> Iterator[Fault]:
 
 
 @rule
-def _canary_app(client: _Client, settings: Settings) -> Iterator[Fault]:
+def _canary_app(client: _ClientAt, settings: Settings) -> Iterator[Fault]:
     if settings.canary is not None and client.settings.app == settings.canary.app:
         yield (*client.loc, "app"), "is the canary's app; set another one in [canary]"
 
 
-def _repeated_client_ids(clients: list[_Client]) -> Iterator[Fault]:
+def _repeated_client_ids(clients: list[_ClientAt]) -> Iterator[Fault]:
     seen = set()
     for client in clients:
         key = client.issuer, client.settings.get("client_id")
@@ -136,9 +136,9 @@ def _repeated_client_ids(clients: list[_Client]) -> Iterator[Fault]:
         seen.add(key)
 
 
-def _clients_of_one_app(clients: list[_Client]) -> Iterator[Fault]:
+def _clients_of_one_app(clients: list[_ClientAt]) -> Iterator[Fault]:
     """What the clients of one relying app must agree on."""
-    by_app: dict[str, list[_Client]] = defaultdict(list)
+    by_app: dict[str, list[_ClientAt]] = defaultdict(list)
     for client in clients:
         if (app := client.settings.get("app")) is not None:
             by_app[app].append(client)
@@ -161,7 +161,7 @@ def _clients_of_one_app(clients: list[_Client]) -> Iterator[Fault]:
                 yield (*client.loc, "both_claims"), sentence
 
 
-def _differ(client: _Client, other: _Client, name: str) -> bool:
+def _differ(client: _ClientAt, other: _ClientAt, name: str) -> bool:
     values = {client.settings.get(name), other.settings.get(name)}
     return len(values) > 1 and None not in values
 
@@ -170,7 +170,7 @@ def _differ(client: _Client, other: _Client, name: str) -> bool:
 
 
 @rule
-def _session_api(issuer: _Issuer) -> Iterator[Fault]:
+def _session_api(issuer: _IssuerAt) -> Iterator[Fault]:
     sessions, loc = issuer.settings.sessions, (*issuer.loc, "sessions")
     if sessions is None:
         return

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.config.base import Table
 from app.config.presets import PresetName
 from app.config.secrets import ClientSecret, ClientSecretFile, DecryptionKey, KeyFiles
 from app.config.session_api import SessionsSettings
-from app.config.table import Table
 from app.config.types import (
     Algorithm,
     AppName,

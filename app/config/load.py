@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.config.base import Loc
 from app.config.cross_checks import cross_checks
 from app.config.inheritance import resolved
 from app.config.model import Settings
 from app.config.session_api import add_client_ids_of_kratos
-from app.config.table import Loc
 
 ENV_PREFIX = "BCL_"
 CONFIG_VARIABLE = "BCL_CONFIG"

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
+from app.config.base import Table
 from app.config.secrets import Secret, SecretFile
-from app.config.table import Table
 from app.config.types import IssuerName, Seconds
 
 # Kratos' default of ``session.lifespan``.

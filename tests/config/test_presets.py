@@ -9,8 +9,8 @@ import pytest
 
 from app.config.issuers import IssuerOptions
 from app.config.load import SettingsFault, load
-from app.config.pages.provider_page import page
 from app.config.presets import presets
+from docs.generate.provider_page import page
 from tests.support.receiver import ROOT
 
 ENVIRONMENT = {

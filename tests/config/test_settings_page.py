@@ -4,12 +4,12 @@ import pytest
 
 from app.config.account import AccountApp
 from app.config.admin_oidc import AdminOidcSettings, RequiredClaim
+from app.config.base import Table
 from app.config.canary import CanarySettings
 from app.config.issuers import ClientOptions, ClientSettings, IssuerOptions, IssuerSettings
 from app.config.model import Settings
-from app.config.pages.settings_page import field_docstrings, page
 from app.config.session_api import SessionsSettings
-from app.config.table import Table
+from docs.generate.settings_page import field_docstrings, page
 from tests.support.receiver import ROOT
 
 TABLES = (
