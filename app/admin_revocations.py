@@ -1,8 +1,8 @@
-"""An administrator's act, as revocations: one for each app concerned. Pure.
+"""An administrator's act as revocations: one for each affected app. Pure.
 
-They go the way of all others: the same markers, the same events, with the source `SOURCE`. Who did
-it, and why, is in the audit alone: an app's stream is for the app to read. The ``jti`` of the
-events, which the audit has, too, leads from one to the other.
+They produce the same markers and events as logout tokens, with the source `SOURCE`. Who did it, and
+why, is only in the audit, because apps read their streams. The ``jti`` links the events to the
+audit entry.
 """
 
 import secrets
@@ -14,12 +14,12 @@ from backchannel_logout import EventKind
 
 SOURCE = "admin"
 
-# An act is given to Redis at once, and again at most for as long as somebody waits for it.
+# How long the ``jti`` is remembered: an act is only retried while its caller waits.
 _JTI_SECONDS = 600
 
 
 def new_jti() -> str:
-    """The ``jti`` of an act: nobody else's."""
+    """A unique ``jti`` for an act."""
     return f"{SOURCE}-{secrets.token_hex(8)}"
 
 
@@ -34,15 +34,14 @@ def revocations(
     sub: str | None = None,
     source: str = SOURCE,
 ) -> list[Revocation]:
-    """End what logged in up to ``since``, which is ``now`` unless it is said (epoch seconds): the
-    session ``sid``, else all sessions of the user ``sub``, else everything of the issuer. One for
-    each app, in their order.
+    """Revoke logins up to ``since`` (epoch seconds; ``now`` by default), one revocation per app.
 
-    Raises ``ValueError`` for an app that is none of the issuer's.
+    Ends the session ``sid``, else all sessions of the user ``sub``, else everything of the issuer.
+    Raises ``ValueError`` for an app of another issuer.
     """
     kind = EventKind.SESSION if sid else EventKind.USER if sub else EventKind.ALL
-    clients = {app: [one for one in issuer.clients if one.app == app] for app in apps}
-    if unknown := [app for app, found in clients.items() if not found]:
+    clients = {app: [client for client in issuer.clients if client.app == app] for app in apps}
+    if unknown := [app for app, of_app in clients.items() if not of_app]:
         raise ValueError(f"not an app of this issuer: {', '.join(unknown)}")
     return [
         revoke(
@@ -52,11 +51,11 @@ def revocations(
             since=now if since is None else since,
             source=source,
             received_at=now,
-            max_session_age=max(client.max_session_age for client in found),
+            max_session_age=max(client.max_session_age for client in of_app),
             leeway=issuer.leeway,
             sid=sid,
             sub=sub,
             once=Once(jti, sid, sub, now + _JTI_SECONDS),
         )
-        for app, found in clients.items()
+        for app, of_app in clients.items()
     ]

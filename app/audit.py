@@ -1,28 +1,28 @@
-"""Who did what to whose sessions, and who looked: a capped stream, and a line of the log.
+"""The audit log: who did what to whose sessions, and who looked. A capped stream and log lines.
 
-One entry for each act and each look, of the admin API and of the command line alike, in the
-stream ``bcl:v1:audit``. All values are strings, absent when unknown:
+One entry for each act and each look-up by the admin API or the command line, in the stream
+``bcl:v1:audit``. All values are strings, absent when unknown:
 
     at        epoch seconds, with three decimals
     act       what was done: a word such as ``session.end``
-    who       who did it: ``oidc:<sub> (<name>)`` of a person who signed in at a provider (the
-              person chose the name, the provider the rest), ``account:<app>`` of a user,
-              ``admin_token`` or ``admin-api`` of somebody who has shown the token, or the name that
-              such a person gave, which cannot look like one of these
-    who_iss   the provider that says who it is, of ``oidc:``
+    who       who did it: ``oidc:<sub> (<name>)`` for a person who signed in at a provider (the
+              person chose the name, the provider the rest), ``account:<app>`` for a user,
+              ``admin_token`` or ``admin-api`` for a bearer of the token, or the name that this
+              person gave, which cannot look like one of these
+    who_iss   for ``oidc:``, the provider that identified the person
     why       the reason that the person gave
-    outcome   of an act: a word of `outcome_of`, a step of an end, or the code of a fault
+    outcome   of an act: a word of `outcome_of`, a phase of a termination, or a fault's code
     iss       the issuer
     apps      the relying apps concerned, as a JSON array
     kind      ``session``, ``user`` or ``all``
     sid_hash  the session, as a keyed hash
     sub_hash  the user, as a keyed hash
-    jti       by which all events that it has made are found in the apps' streams
+    jti       the ``jti`` of the events that it caused in the apps' streams
     peer      the address that the request came from
     request_id
 
-Session and user are keyed hashes, for those who read the audit need not know whose account it is:
-whoever has the key and the id can tell that an entry is of that user.
+Session and user are keyed hashes, because readers of the audit need not know whose account it is.
+With the key and an id, an entry can be matched to its user.
 """
 
 import json
@@ -40,10 +40,10 @@ log = new_log(__name__)
 
 AUDIT_KEY = f"bcl:v{VERSION}:audit"
 
-# Some 400 bytes each: 40 MB in Redis. The log has them all.
+# About 400 bytes each: 40 MB in Redis. The log has all of them.
 MAX_ENTRIES = 100_000
 
-# What a person writes: a sentence, not a document.
+# A person writes a sentence, not a document.
 MAX_TEXT_LENGTH = 500
 
 
@@ -51,7 +51,7 @@ TOKEN_NAME = "admin_token"
 """``who`` after a sign-in with the token, which all operators share."""
 
 API_NAME = "admin-api"
-"""``who`` of somebody who uses the API with the token and gives no name."""
+"""``who`` of an API call with the token and without a name."""
 
 RESERVED_NAME = (
     "a name may not look like one that was proven: oidc:, account:, admin_token, admin-api"
@@ -69,52 +69,54 @@ FREE_NAME = "^(?!{blank}(?:{prefixes}|(?:{names}){blank}$))".format(
     prefixes="|".join(map(_any_case, _PREFIXES)),
     names="|".join(map(_any_case, (TOKEN_NAME, API_NAME))),
 )
-"""`is_reserved`, the other way round, as a pattern of JSON Schema for text that is printable."""
+"""The opposite of `is_reserved`, as a JSON Schema pattern for printable text."""
 
-# Of a subject: 255 characters in OpenID Connect Core 1.0, section 2.
+# A subject has up to 255 characters: OpenID Connect Core 1.0, section 2.
 _MAX_SUBJECT = 255
 _MAX_NAME = 100
 
 
 def person_name(sub: str, name: str | None) -> str:
-    """``who`` of a person of a provider. ``sub`` is the provider's word, ``name`` the person's: it
-    can neither end the parentheses nor hide behind characters that are not seen."""
-    # Without blanks and parentheses the subject ends where the name begins.
+    """``who`` for a person who signed in at a provider.
+
+    The provider sets ``sub``, the person ``name``, which can neither close the parentheses nor
+    contain invisible characters.
+    """
+    # Without blanks and parentheses, the subject ends where the name begins.
     spelled = quote(sub[:_MAX_SUBJECT], safe="!#$&'*+,/:;=?@[]|~")
     shown = printable_name(name)
     return f"oidc:{spelled} ({shown})" if shown else f"oidc:{spelled}"
 
 
 def printable_name(name: str | None) -> str:
-    """A name that a person chose, without what is not seen, and without parentheses."""
+    """A name that a person chose, without invisible characters and parentheses."""
     seen = "".join(char for char in name or "" if char.isprintable() and char not in "()")
     return " ".join(seen.split())[:_MAX_NAME]
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name that somebody gives would look like one that was proven."""
+    """Whether a given name looks like a verified identity."""
     plain = "".join(char for char in name if char.isprintable()).strip().casefold()
     return plain in (TOKEN_NAME, API_NAME) or plain.startswith(_PREFIXES)
 
 
 def outcome_of(written: Iterable[bool | None]) -> str:
-    """A revocation's outcome, from what became of it in each app; None: Redis has not answered, so
-    it may have been written or not.
+    """A revocation's outcome, from whether it was written in each app; None: Redis did not answer.
 
-    ``done`` in every app, ``failed`` in every app, ``partly``: written in some and not in others;
-    ``not_known`` where the answers that are missing decide which of these it is.
+    ``done`` in every app, ``failed`` in every app, ``partly`` in some; ``not_known`` if the missing
+    answers decide between these.
     """
-    found = set(written)
-    if {True, False} <= found:
+    results = set(written)
+    if {True, False} <= results:
         return "partly"
-    if None in found:
+    if None in results:
         return "not_known"
-    return "done" if True in found else "failed"
+    return "done" if True in results else "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What is to be written down. ``sid`` and ``sub`` are hashed before they go anywhere."""
+    """One entry to write. ``sid`` and ``sub`` are hashed before they leave the process."""
 
     act: str
     who: str
@@ -132,7 +134,7 @@ class Act:
 
 
 class Audit:
-    """Writes entries. ``hashed`` makes a keyed hash of a session's or a user's id."""
+    """Writes entries. ``hashed`` returns the keyed hash of a session's or a user's id."""
 
     def __init__(
         self,
@@ -145,15 +147,17 @@ class Audit:
         self._clock = clock
 
     async def write(self, act: Act) -> None:
-        """Write one entry, first to the log. Raises what the Redis library raises, when the stream
-        does not take it; the line of the log is then all there is."""
+        """Write one entry, first to the log, then to the stream.
+
+        Raises the Redis library's errors; then only the log line exists.
+        """
         fields = self.fields(act)
         log.info("audit", **fields)
         await self._client.xadd(AUDIT_KEY, fields, maxlen=MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
 
     def fields(self, act: Act) -> dict[str, str]:
         """The entry's fields."""
-        found = {
+        values = {
             "at": f"{self._clock():.3f}",
             "act": act.act,
             "who": bounded(act.who, MAX_TEXT_LENGTH),
@@ -171,6 +175,6 @@ class Audit:
         }
         return {
             name: value if name == "apps" else value[:MAX_TEXT_LENGTH]
-            for name, value in found.items()
+            for name, value in values.items()
             if value is not None
         }

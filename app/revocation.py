@@ -1,6 +1,7 @@
-"""The hub: whom a revocation ends, since when, until when. Pure; knows no source, no Redis.
+"""A revocation: whose sessions end, up to which login, and for how long to remember it. Pure.
 
-Every source builds a `Revocation` with `revoke` and hands it to the writer.
+Every source builds a `Revocation` with `revoke` and passes it to the writer. This module knows
+neither the sources nor Redis.
 """
 
 import math
@@ -13,21 +14,20 @@ from backchannel_logout import AppKeys, Event, EventKind
 from backchannel_logout.contract.event import list_of
 from backchannel_logout.contract.keys import VERSION
 
-# A session is judged by its own age; this covers clocks that differ, so that a marker never
-# goes before the last session that it speaks for.
+# Covers clock differences, so that no marker expires before the last session that it ends.
 MARKER_MARGIN_SECONDS = 3600
 
 
-# There are as many as apps in the settings: nothing of a token is in it.
+# One entry per configured app: the argument never comes from a token.
 keys_of = cache(AppKeys)
 """The Redis keys of a relying app."""
 
 spelled = lru_cache(maxsize=64, typed=True)(repr)
-"""A time as JSON has it. Many revocations share theirs, and each is spelled three times."""
+"""A time as JSON. Many revocations share one, and each is written three times."""
 
 
 class Once(NamedTuple):
-    """A message that may come again: its id, and until when it can (epoch seconds)."""
+    """A message that can be repeated: its id, and until when (epoch seconds)."""
 
     jti: str
     sid: str | None
@@ -37,23 +37,24 @@ class Once(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heading:
-    """What the revocations of one source for one app share: all but whom, when, by which message.
+    """The part that the revocations of one source for one app share, with its JSON.
 
-    `heading_of` makes it once. What it says of an event is spelled here already.
+    `heading_of` caches it, which takes a third off the cost of a revocation on the hot path
+    (docs/performance.md).
     """
 
     app: str
     kind: EventKind
     issuer_names: tuple[str, ...]
-    """Every name of the issuer, the event's own first: a marker and an event for each."""
+    """Every name of the issuer, the event's own first; each gets a marker and an event."""
     source: str
     client_ids: tuple[str, ...]
     life: int
-    """How long the markers must last, in seconds from now."""
+    """How long the markers must exist, in seconds."""
     revoke_offline_access: bool
     keys: AppKeys = field(init=False)
     json: tuple[str, str, str] = field(init=False)
-    """The event as JSON: before whom it ends, between cutoff and ``received_at``, at the end."""
+    """The event's JSON: before the subject, between cutoff and ``received_at``, and at the end."""
 
     def __post_init__(self) -> None:
         named = f',"client_ids":{list_of(self.client_ids)}' if self.client_ids else ""
@@ -69,7 +70,7 @@ class Heading:
         """The Redis keys of the markers, in the order of `issuer_names`."""
         keys, names = self.keys, self.issuer_names
         if self.kind is _SESSION and sid is not None:
-            if len(names) == 1:  # nearly always
+            if len(names) == 1:  # the usual case
                 return (keys.sid(names[0], sid),)
             return tuple([keys.sid(name, sid) for name in names])
         if self.kind is _USER and sub is not None:
@@ -77,17 +78,17 @@ class Heading:
         return tuple([keys.all(name) for name in names])
 
 
-# As many as clients in the settings, sources and kinds. An enumeration's members are found slowly.
+# As many as configured clients, sources and kinds. Enum members are bound because attribute lookup
+# on an enum is slow.
 heading_of = lru_cache(maxsize=1024)(Heading)
 _SESSION, _USER, _ALL = EventKind.SESSION, EventKind.USER, EventKind.ALL
 
 
 @dataclass(slots=True, eq=False)
 class Revocation:
-    """In one relying app, whatever logged in at or before ``cutoff`` is dead. Nobody changes one.
+    """In one app, every login at or before ``cutoff`` is dead. Treat it as immutable.
 
-    Each logout makes one: what most have in common is in the heading, and the event is built for
-    who asks (docs/performance.md).
+    Every logout creates one, so the shared part is in the heading and the event is built on demand.
     """
 
     heading: Heading
@@ -107,7 +108,7 @@ class Revocation:
     def of(
         cls, event: Event, *, issuer_names: tuple[str, ...], life: int, once: Once | None
     ) -> "Revocation":
-        """The one that ``event`` tells of."""
+        """The revocation that ``event`` describes."""
         heading = heading_of(
             event.app, event.kind, issuer_names, event.source, event.client_ids, life,
             event.revoke_offline_access,
@@ -134,7 +135,7 @@ class Revocation:
 
     @property
     def event(self) -> Event:
-        """What readers get."""
+        """The event that readers get."""
         if self._event is None:
             heading = self.heading
             self._event = Event(
@@ -154,19 +155,18 @@ class Revocation:
 
     @property
     def json(self) -> str:
-        """The event as JSON: what `Event.to_json` says, without the event."""
+        """The event as JSON, equal to `Event.to_json`, without building the event."""
         if self._json is None:
             before, between, end = self.heading.json
-            whom = "" if self.sid is None else f'"sid":{quoted(self.sid)},'
+            subject = "" if self.sid is None else f'"sid":{quoted(self.sid)},'
             if self.sub is not None:
-                whom += f'"sub":{quoted(self.sub)},'
+                subject += f'"sub":{quoted(self.sub)},'
             if self.jti is not None:
                 end += f',"jti":{quoted(self.jti)}'
             if self.heading.revoke_offline_access:
                 end += ',"revoke_offline_access":true'
-            self._json = (
-                f'{before}{whom}"cutoff":{self.cutoff},{between}{spelled(self.received_at)}{end}}}'
-            )
+            at = spelled(self.received_at)
+            self._json = f'{before}{subject}"cutoff":{self.cutoff},{between}{at}{end}}}'
         return self._json
 
     @property
@@ -178,7 +178,7 @@ class Revocation:
 
     @property
     def once_key(self) -> str | None:
-        """The Redis key that remembers the message, if it is one that may come again."""
+        """The Redis key that remembers the message, if it can be repeated."""
         once = self.once
         if once is None:
             return None
@@ -213,20 +213,20 @@ def revoke(
 ) -> Revocation:
     """Build a revocation. Times are epoch seconds, ages and leeway seconds.
 
-    ``since`` becomes the cutoff: rounded down, and never later than ``received_at`` plus
-    ``leeway``, so that a wrong clock somewhere can not lock a user out for weeks. Raises
-    ``ValueError`` when ``kind`` demands a ``sid`` or ``sub`` that is not there.
+    ``since`` becomes the cutoff: rounded down, and at most ``received_at`` plus ``leeway``, so that
+    a wrong clock cannot lock a user out for weeks. Raises ``ValueError`` when ``kind`` requires a
+    missing ``sid`` or ``sub``.
     """
     if (kind is _SESSION and not sid) or (kind is _USER and not sub):
         raise ValueError(f"a revocation of kind {kind.value} must name whom it ends")
     life = math.ceil(max_session_age) + MARKER_MARGIN_SECONDS
     return Revocation(
         heading_of(app, kind, issuer_names, source, client_ids, life, revoke_offline_access),
-        # A user's event names no session: a reader might take it for that session alone.
+        # A user's event names no session, or a reader might end only that one.
         sid if kind is _SESSION else None,
         sub if kind is not _ALL else None,
         math.floor(min(since, received_at + leeway)),
-        math.floor(received_at * 1000 + 0.5) / 1000,  # `round` takes a decimal's way there
+        math.floor(received_at * 1000 + 0.5) / 1000,  # faster than `round`
         once.jti if once else None,
         once,
     )

@@ -92,7 +92,7 @@ async def _chunks(feed: Feed) -> AsyncGenerator[str]:
     yield event_stream.event("ready", "{}", str(feed.cursor))
     async with aclosing(feed.batches()) as batches:
         async for batch in batches:
-            items = feed.taken(batch)
+            items = feed.deliver(batch)
             while chunk := _chunk(islice(items, _CHUNK_EVENTS), feed.cursor):
                 yield chunk
 

@@ -202,7 +202,7 @@ async def _find(history: History, done: _Done, jti: str) -> None:
     with contextlib.suppress(Unreadable):
         found = list(done.told) or [
             one
-            for one in await history.recent(apps=[app], most=1000)
+            for one in await history.recent(apps=[app], limit=1000)
             if one.event is not None and one.event.jti == jti and one.event.iss in names
         ]
         done.told = tuple([await history.with_proof(one) for one in found])

@@ -72,10 +72,10 @@ async def _watch(
             # A refused token names no app of ours that could be believed.
             refusals=arguments.kind is None and not (arguments.app and wanted.reason is None),
             since=time.time() - arguments.since if arguments.since is not None else None,
-            on_away=_tell_away,
+            on_unreadable=_tell_away,
         )
         async for item in feed:
-            if isinstance(item, Missed) or wanted.lets(item):
+            if isinstance(item, Missed) or wanted.passes(item):
                 print(_json(item) if arguments.json else _line(item, width), flush=True)
 
 

@@ -150,12 +150,12 @@ class Pages:
             # First: what comes while the rows are read is left to the script, which goes on here.
             cursor = await self._history.feed_ends(apps)
             if not unknown and kind != "refusal" and "reason" not in found:
-                told = await self._history.recent(wanted, apps, most=FIRST_ROWS + 1, before=before)
+                told = await self._history.recent(wanted, apps, limit=FIRST_ROWS + 1, before=before)
                 rows += [views.of_told(one) for one in told if cursor.reaches(one.app, one.id)]
                 more.append(told.more)
                 looked += told.looked
             if not unknown and kind in (None, "refusal") and "app" not in found:
-                refusals = await self._history.refusals(wanted, most=FIRST_ROWS + 1, before=before)
+                refusals = await self._history.refusals(wanted, limit=FIRST_ROWS + 1, before=before)
                 rows += [
                     views.of_refusal(one) for one in refusals if cursor.reaches(REFUSALS, one.id)
                 ]
@@ -261,7 +261,7 @@ class Pages:
                 refusals = EntryPage([] if single is None else [single])
             else:
                 refusals = await self._history.refusals(
-                    wanted, most=MOST_REFUSALS + 1, before=before
+                    wanted, limit=MOST_REFUSALS + 1, before=before
                 )
         except Unreadable as error:
             raise redis_unavailable() from error
@@ -290,7 +290,7 @@ class Pages:
             state = keys.get(issuer.issuer)
             try:
                 last = await self._history.recent(
-                    Filter(iss=issuer.issuer), self._history.apps_of(issuer.issuer), most=1
+                    Filter(iss=issuer.issuer), self._history.apps_of(issuer.issuer), limit=1
                 )
             except Unreadable:
                 last = EntryPage([])
@@ -322,7 +322,7 @@ class Pages:
     async def health(self, request: Request) -> Response:
         found = query(request, "before")
         try:
-            audit = await self._history.audit(most=MOST_ACTS + 1, before=before_of(found))
+            audit = await self._history.audit(limit=MOST_ACTS + 1, before=before_of(found))
         except Unreadable:
             audit = None
         state, now = self._health(), self._audit_log.clock()

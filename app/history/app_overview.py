@@ -1,4 +1,4 @@
-"""An app at a glance, in a few round trips."""
+"""Reads an app's overview in a few round trips."""
 
 import statistics
 from collections.abc import Collection, Iterable
@@ -14,34 +14,34 @@ from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind
 from backchannel_logout.contract.event import stream_id
 from backchannel_logout.contract.readers import is_active
 
-# Receipts that the times of teardown are taken from: the last few minutes of a busy app.
+# Receipts used for teardown times: a busy app's last few minutes.
 RECEIPTS = 200
 
-# Groups of one app that are described.
+# Groups listed per app.
 _MAX_GROUPS = 100
 
-# Beyond it the number does not matter any more.
+# A higher number makes no difference.
 _MAX_BEHIND = 1000
 
 
 async def read_app_overview(
-    reading: AppReader, app: str, now: float, by_session: Collection[str] = ()
+    reader: AppReader, app: str, now: float, by_session: Collection[str] = ()
 ) -> AppOverview:
-    """Never raises for Redis: what is wrong is in ``fault``.
+    """Never raises for Redis: see ``fault``.
 
-    ``by_session``: the names of the app's issuers whose tokens end one session, not its user's.
+    ``by_session``: the app's issuers whose tokens end one session and not all of its user.
     """
     try:
-        return await _read_app_overview(reading, app, now, by_session)
+        return await _read_app_overview(reader, app, now, by_session)
     except Unreadable as fault:
         return AppOverview(app=app, fault=str(fault))
 
 
 async def _read_app_overview(
-    reading: AppReader, app: str, now: float, by_session: Collection[str]
+    reader: AppReader, app: str, now: float, by_session: Collection[str]
 ) -> AppOverview:
     keys = AppKeys(app)
-    own = await reading.query_app(
+    own = await reader.query_app(
         app,
         [
             ("HGET", keys.meta, "max_session_age"),
@@ -63,7 +63,7 @@ async def _read_app_overview(
         dead_letters=dead or 0,
     )
     try:
-        written = await reading.query_app_data(
+        written = await reader.query_app_data(
             app,
             [
                 ("XINFO GROUPS", keys.events),
@@ -87,8 +87,8 @@ async def _read_app_overview(
         silent=sum(one not in active and one.kind is not ReaderKind.ENDED for one in readers),
         asked_at=max((one.at for one in active if one.kind is ReaderKind.ASKS), default=None),
         reported=bool(readers or number),
-        without_sid=await sid_mismatches(reading, keys, active, by_session),
-        behind=await _behind(reading, keys, active, bool(newest)),
+        without_sid=await sid_mismatches(reader, keys, active, by_session),
+        behind=await _behind(reader, keys, active, bool(newest)),
         groups=tuple(_group(one) for one in (groups or ())[:_MAX_GROUPS]),
         teardown_median=statistics.median(done) if done else None,
         teardown_slowest=max(done, default=None),
@@ -102,9 +102,9 @@ def _by_kind(active: Iterable[Reader]) -> tuple[tuple[str, int], ...]:
 
 
 async def _behind(
-    reading: AppReader, keys: AppKeys, active: list[Reader], has_events: bool
+    reader: AppReader, keys: AppKeys, active: list[Reader], has_events: bool
 ) -> int | None:
-    """Entries after the position of the one that is furthest back; None where nobody says."""
+    """Entries that the slowest reader has not read; None if no reader reports a position."""
     watching = (ReaderKind.CACHE, ReaderKind.BROADCAST)
     positions = [one.position for one in active if one.kind in watching and _is_id(one.position)]
     if not positions:
@@ -113,7 +113,7 @@ async def _behind(
         return 0
     least = min((one for one in positions if one is not None), key=stream_id)
     command = ("XRANGE", keys.events, f"({least}", "+", "COUNT", _MAX_BEHIND)
-    (answer,) = await reading.query_app(keys.app, [command])
+    (answer,) = await reader.query_app(keys.app, [command])
     return len(parse_entries(required(answer)))
 
 

@@ -1,7 +1,6 @@
-"""Reads from the server that holds an app, or a key outside any app's slot.
+"""Reads from the Redis server that holds an app, or a key outside any app's slot.
 
-Reads take turns, so that however many people look, they never need more connections than the pool
-of their link has.
+Reads take turns, so that any number of pages never needs more connections than the pool has.
 """
 
 import asyncio
@@ -22,35 +21,35 @@ from backchannel_logout import AppKeys
 
 Command = tuple[str | int, ...]
 
-# In one round trip of `query_keys`: a millisecond or two of the event loop.
+# Per round trip of `query_keys`: a millisecond or two of the event loop.
 _COMMANDS_PER_EXCHANGE = 100
 
 
-# How long the sizes of an app are taken for what they were, in seconds; and for how long an app is
-# left alone of which one answer was too large.
+# How long an app's sizes are cached, in seconds; and how long an app is skipped after an answer
+# that was too large.
 _SIZES_MAX_AGE = 1.0
 _TOO_LARGE_MAX_AGE = 60.0
 
 
 class Unreadable(Exception):
-    """Redis has not answered, or refuses; the text is one word, such as ``timeout``."""
+    """Redis did not answer, or refused. The text is one word, such as ``timeout``."""
 
 
 class TooLarge(Unreadable):
-    """The app has written more than anybody reads; the text says what."""
+    """The app has written too much to be read; the text names what."""
 
 
 class AppReader:
-    """``link`` says which server; each exchange has `REDIS_SECONDS`."""
+    """``link`` finds the server. Each exchange has `REDIS_SECONDS`."""
 
     def __init__(self, link: RedisTopology) -> None:
         self.link = link
         self._beyond: dict[str, tuple[float, str | None]] = {}
 
     async def query_app_data(self, app: str, commands: Sequence[Command]) -> list[Any]:
-        """`query_app`, for what the app itself writes, which may be of any size.
+        """`query_app`, for data that the app itself writes, which can have any size.
 
-        Raises `TooLarge` for an app that is beyond every bound, and asks for nothing of it.
+        Raises `TooLarge`, without the query, for an app beyond the bounds.
         """
         now = time.monotonic()
         until, beyond = self._beyond.get(app, (now, None))
@@ -69,26 +68,26 @@ class AppReader:
             raise
 
     async def query_app(self, app: str, commands: Sequence[Command]) -> list[Any]:
-        """The answer to each, where the app is; an answer may be a ``ResponseError``.
+        """Run commands on the app's server; an answer can be a ``ResponseError``.
 
         Raises `Unreadable` when there was no exchange.
         """
         return await self._ask(lambda: self.link.primary(app), commands)
 
     async def query_key(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """`query_app`, where this key is."""
+        """`query_app`, on the server that holds this key."""
         return await self._ask(lambda: self.link.holder(key), commands)
 
     async def query_keys(
         self, asked: Mapping[str, Sequence[Command]]
     ) -> dict[str, "list[Any] | Unreadable"]:
-        """For each key the answers to its commands, as Redis spells them, or why there are none.
+        """For each key, the raw answers to its commands, or the reason why there are none.
 
-        A few round trips for each server, however many keys it holds. Never raises for Redis.
+        Takes a few round trips per server for any number of keys. Never raises for Redis.
         """
         found = await self._exchanged(asked)
         moved = {key: asked[key] for key, answers in found.items() if _moved(answers) is not None}
-        if moved:  # a slot that has moved is elsewhere at the second try
+        if moved:  # a moved slot is found at the second try
             await self.link.look_up_soon()
             found |= await self._exchanged(moved)
             for key in moved:
@@ -109,7 +108,7 @@ class AppReader:
                     if number % _COMMANDS_PER_EXCHANGE == 0:
                         await asyncio.sleep(0)
                     servers.setdefault(await self.link.holder(key), []).append(key)
-        except EXCHANGE_FAULTS as error:  # of a slot that no server holds, or nobody answers
+        except EXCHANGE_FAULTS as error:  # no server holds the slot, or none answers
             fault = Unreadable(str(fault_of_exchange(error)))
             known = {key for keys in servers.values() for key in keys}
             found = {key: fault for key in asked if key not in known}
@@ -137,7 +136,7 @@ class AppReader:
     async def _ask(
         self, server: Callable[[], Awaitable[Redis]], commands: Sequence[Command]
     ) -> list[Any]:
-        for _ in range(2):  # a slot that has moved is elsewhere at the second try
+        for _ in range(2):  # a moved slot is found at the second try
             try:
                 async with self.link.turns, asyncio.timeout(REDIS_SECONDS):
                     pipeline = (await server()).pipeline(transaction=False)
@@ -154,7 +153,7 @@ class AppReader:
 
 
 def _moved(answers: "list[Any] | Unreadable") -> str | None:
-    """The word for a slot that is elsewhere, where one of the answers says so."""
+    """The error's name, if an answer reports that the slot is elsewhere."""
     if isinstance(answers, Unreadable):
         return None
     found = (one for one in answers if isinstance(one, MovedError | AskError))
@@ -162,17 +161,17 @@ def _moved(answers: "list[Any] | Unreadable") -> str | None:
 
 
 def required(answer: Any) -> Any:
-    """An answer that nothing can do without. Raises `Unreadable` where Redis refuses it."""
+    """A required answer. Raises `Unreadable` if Redis refused the command."""
     if isinstance(answer, Exception):
         raise Unreadable(str(fault_of_exchange(answer))) from answer
     return answer
 
 
 def optional(answer: Any) -> Any:
-    """An answer, or None where Redis refuses it: no such key, say, or no right to it."""
+    """An answer, or None if Redis refused the command, for a missing key or right."""
     return None if isinstance(answer, ResponseError) else required(answer)
 
 
 def text(value: bytes | str) -> str:
-    """What Redis holds, as text; bytes that are none are spelled out."""
+    """A Redis value as text, with invalid bytes as escapes."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""What is noted outside any app's slot: refusals, and the acts of administrators."""
+"""Entries of the two streams outside any app: refused tokens, and administrators' acts."""
 
 import json
 from collections.abc import Mapping
@@ -9,24 +9,23 @@ from app.errors import Outage
 from app.history.app_reader import text
 
 REFUSED = "bcl:v1:refused"
-"""The stream of refused tokens; capped by who writes it."""
+"""The stream of refused tokens; its writer caps it."""
 
 WAITS = Outage.KEYS_UNAVAILABLE.value
-"""The reason of a token that was not refused: it was answered 503, for want of the issuer's keys,
-and waits for them where there is room."""
+"""The reason of a token that was answered 503, because the issuer's keys were unavailable, and that
+waits for them if there is room."""
 
 AUDIT = "bcl:v1:audit"
-"""The stream of what administrators did, and at whose sessions they looked (`app.audit`)."""
+"""The stream of administrators' acts and session look-ups (`app.audit`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalEntry:
-    """A token that was refused, or `waits`; what it did not hold, or is not known, is None.
+    """A token that was refused, or `waits`. Missing and unknown members are None.
 
-    ``reason`` is the code of `app.errors.Reason`, or `WAITS`; ``rule`` its sentence; ``aud`` is
-    JSON.
-    Users and sessions only as keyed hashes. ``verified``: the issuer had signed it; else all of
-    it is what anybody may have written.
+    ``reason`` is a code of `app.errors.Reason`, or `WAITS`; ``rule`` is its sentence; ``aud`` is
+    JSON. Users and sessions are keyed hashes. ``verified``: the issuer signed it; otherwise anyone
+    may have written its content.
     """
 
     id: str
@@ -48,12 +47,12 @@ class RefusalEntry:
 
     @property
     def waits(self) -> bool:
-        """Whether it was answered 503 and may yet be applied."""
+        """Whether it was answered 503 and may still be applied."""
         return self.reason == WAITS
 
     @classmethod
     def from_fields(cls, entry_id: str, fields: Mapping[bytes, bytes]) -> Self:
-        """Read an entry; fields that this release does not know are left out."""
+        """Read an entry, without fields that this release does not know."""
         known = _known(cls, fields)
         at, verified = _number(known.pop("at", None)), known.pop("verified", "") == "1"
         return cls(id=entry_id, at=at, verified=verified, **known)
@@ -61,7 +60,7 @@ class RefusalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """An act, or a look at a user's sessions, as `app.audit` has written it."""
+    """An act, or a look-up of a user's sessions, as `app.audit` wrote it."""
 
     id: str
     at: float | None = None
@@ -81,7 +80,7 @@ class AuditEntry:
 
     @classmethod
     def from_fields(cls, entry_id: str, fields: Mapping[bytes, bytes]) -> Self:
-        """Read an entry; fields that this release does not know are left out."""
+        """Read an entry, without fields that this release does not know."""
         known = _known(cls, fields)
         at, apps = _number(known.pop("at", None)), _list(known.pop("apps", None))
         return cls(id=entry_id, at=at, apps=apps, **known)
@@ -102,7 +101,7 @@ def _number(value: str | None) -> float | None:
 
 def _list(value: str | None) -> tuple[str, ...]:
     try:
-        found = json.loads(value or "[]")
+        items = json.loads(value or "[]")
     except ValueError:
         return ()
-    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()
+    return tuple(item for item in items if isinstance(item, str)) if isinstance(items, list) else ()

@@ -1,7 +1,7 @@
-"""What follows from a session's story: one conclusion, the same in console, `story` and API. Pure.
+"""Draws one conclusion from a session's history, the same in console, `story` and API. Pure.
 
-The worst comes first: while a token of this session was refused, or waits for keys, an older
-logout of it that every app has acted on is not the whole truth.
+The worst finding wins: if a token of this session was refused or waits for keys, an older logout
+that every app has acted on is not the whole truth.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,52 +55,57 @@ _WORST_FIRST = list(Conclusion)
 
 
 def conclude(
-    question: RevocationQuery,
+    query: RevocationQuery,
     apps: Sequence[AppHistory],
     refusals: Sequence[RefusalEntry] | None,
     *,
     now: float,
     elsewhere: Sequence[str] = (),
 ) -> SessionHistory:
-    """The stories of all apps as one, with its conclusion. ``refusals``: tokens about it that were
-    not applied, newest first; None where they cannot be read."""
-    later = [one for one in refusals or () if _is_later(one, question, apps)]
+    """Combine the apps' histories and draw the conclusion.
+
+    ``refusals``: tokens about it that were not applied, newest first; None: unreadable.
+    """
+    unapplied = [one for one in refusals or () if _is_later(one, query, apps)]
     return SessionHistory(
-        question=question,
-        conclusion=_conclusion(question, apps, later, now),
+        question=query,
+        conclusion=_conclusion(query, apps, unapplied, now),
         apps=tuple(apps),
-        refusals=tuple(later),
+        refusals=tuple(unapplied),
         refusals_read=refusals is not None,
         elsewhere=tuple(elsewhere),
     )
 
 
-def decisive_event(question: RevocationQuery, story: AppHistory) -> DeliveredEvent | None:
-    """The event that the app's part hangs on: what ended it, else the newest about it."""
-    about = [one for one in story.events if one.covers or question.sid is None]
-    return story.cause or (about[0] if about else None)
+def decisive_event(query: RevocationQuery, history: AppHistory) -> DeliveredEvent | None:
+    """The event that decides the app's part: the one that ended it, else the newest about it."""
+    about = [one for one in history.events if one.covers or query.sid is None]
+    return history.cause or (about[0] if about else None)
 
 
-def app_conclusion(question: RevocationQuery, story: AppHistory) -> Conclusion:
-    """The part of one app."""
-    if story.fault is not None:
+def app_conclusion(query: RevocationQuery, history: AppHistory) -> Conclusion:
+    """The conclusion for one app."""
+    if history.fault is not None:
         return Conclusion.UNREADABLE
-    if (told := decisive_event(question, story)) is None:
-        return Conclusion.ENDED if story.markers else Conclusion.NOTHING_KNOWN
-    if told.proof is None:
+    if (delivered := decisive_event(query, history)) is None:
+        return Conclusion.ENDED if history.markers else Conclusion.NOTHING_KNOWN
+    if delivered.proof is None:
         return Conclusion.UNREADABLE
-    if told.dead_letters and told.proof.status in _UNFINISHED:
-        return Conclusion.GIVEN_UP  # also where the receipt that says so was trimmed
-    return _BY_STATUS[told.proof.status]
+    if delivered.dead_letters and delivered.proof.status in _UNFINISHED:
+        return Conclusion.GIVEN_UP  # even if the receipt for it was trimmed
+    return _BY_STATUS[delivered.proof.status]
 
 
 def _conclusion(
-    question: RevocationQuery, apps: Sequence[AppHistory], later: Sequence[RefusalEntry], now: float
+    query: RevocationQuery,
+    apps: Sequence[AppHistory],
+    unapplied: Sequence[RefusalEntry],
+    now: float,
 ) -> Conclusion:
-    found = {app_conclusion(question, one) for one in apps} - {Conclusion.NOTHING_KNOWN}
-    if later:
-        found.add(_of_refusal(later[0], now))
-    elif found and _logged_in_later(question, apps):
+    found = {app_conclusion(query, one) for one in apps} - {Conclusion.NOTHING_KNOWN}
+    if unapplied:
+        found.add(_of_refusal(unapplied[0], now))
+    elif found and _logged_in_later(query, apps):
         return Conclusion.LATER_LOGIN
     return min(found, key=_WORST_FIRST.index, default=Conclusion.NOTHING_KNOWN)
 
@@ -112,26 +117,26 @@ def _of_refusal(newest: RefusalEntry, now: float) -> Conclusion:
     return Conclusion.WAITING if kept else Conclusion.NOT_APPLIED
 
 
-def _is_later(refusal: RefusalEntry, question: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
-    """Whether what it asked for may not have happened: no end of this session follows it."""
+def _is_later(refusal: RefusalEntry, query: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
+    """Whether its effect may be missing, because no later event ended this session."""
     at = refusal.at or 0.0
-    if question.login_at is None:
-        return at > max(_ends(question, apps), default=float("-inf"))
-    if at < question.login_at:
+    if query.login_at is None:
+        return at > max(_ends(query, apps), default=float("-inf"))
+    if at < query.login_at:
         return False
     return not all(one.state in (State.REVOKED, State.EXPIRED) for one in apps)
 
 
-def _ends(question: RevocationQuery, apps: Iterable[AppHistory]) -> Iterable[float]:
+def _ends(query: RevocationQuery, apps: Iterable[AppHistory]) -> Iterable[float]:
     for app in apps:
-        if (told := decisive_event(question, app)) is not None:
-            yield told.at
+        if (delivered := decisive_event(query, app)) is not None:
+            yield delivered.at
         if app.cutoff is not None:
             yield app.cutoff + 1.0  # a cutoff is rounded down
 
 
-def _logged_in_later(question: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
+def _logged_in_later(query: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
     marked = [one for one in apps if one.markers]
-    if question.login_at is None or not marked:
+    if query.login_at is None or not marked:
         return False
     return all(one.state is State.ALIVE and not one.lost for one in marked)

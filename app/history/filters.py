@@ -1,4 +1,4 @@
-"""Which events and refusals somebody wants to see. Pure."""
+"""Filters for events and refusals. Pure."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from backchannel_logout import EventKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What is not None must be so. ``kind`` is of events alone, ``reason`` of refusals alone.
+    """Members that are not None must match. Only events have ``kind``, only refusals ``reason``.
 
-    Refusals hold users and sessions as keyed hashes only: ``sid_hash`` and ``sub_hash`` are those
-    of ``sid`` and ``sub``; without them no refusal passes where a ``sid`` or ``sub`` is asked for.
+    Refusals identify users and sessions by keyed hashes: ``sid_hash`` and ``sub_hash`` are those of
+    ``sid`` and ``sub``. Without them, no refusal matches a ``sid`` or ``sub``.
     """
 
     iss: str | None = None
@@ -23,10 +23,10 @@ class Filter:
     sid_hash: str | None = None
     sub_hash: str | None = None
     text: str | None = None
-    """Is to be in what the item names, in whatever case; see `text_of`."""
+    """A case-insensitive part of `text_of` the item."""
 
-    def lets(self, item: DeliveredEvent | RefusalEntry) -> bool:
-        """Whether it may pass. An event that can not be read passes: it may be the one."""
+    def passes(self, item: DeliveredEvent | RefusalEntry) -> bool:
+        """Whether the item matches. An unreadable event passes, because it may match."""
         if isinstance(item, DeliveredEvent):
             return self._lets_event(item)
         if self.kind is not None or not self._lets_text(item):
@@ -38,16 +38,16 @@ class Filter:
             and (self.sub is None or (item.sub_hash is not None and item.sub_hash == self.sub_hash))
         )
 
-    def _lets_event(self, told: DeliveredEvent) -> bool:
+    def _lets_event(self, delivered: DeliveredEvent) -> bool:
         if self.reason is not None:
             return False
-        event = told.event
+        event = delivered.event
         return event is None or (
             self.iss in (None, event.iss)
             and self.kind in (None, event.kind)
             and self.sid in (None, event.sid)
             and self.sub in (None, event.sub)
-            and self._lets_text(told)
+            and self._lets_text(delivered)
         )
 
     def _lets_text(self, item: DeliveredEvent | RefusalEntry) -> bool:
@@ -55,7 +55,7 @@ class Filter:
 
 
 def text_of(item: DeliveredEvent | RefusalEntry) -> str:
-    """What a text is looked for in, in lower case: whom it is about, who sent it, and why."""
+    """The searchable text in lower case: subject, sender and reason."""
     words: tuple[str | None, ...]
     if isinstance(item, RefusalEntry):
         words = (item.iss, item.aud, item.reason, item.rule, item.kid)

@@ -1,4 +1,4 @@
-"""Every question to what Redis holds, in one place."""
+"""All queries about what Redis holds."""
 
 import asyncio
 import contextlib
@@ -38,27 +38,27 @@ from backchannel_logout import AppKeys, Outcome
 
 T = TypeVar("T")
 
-# Questions at once: a Redis with a hundred apps is not asked a hundred things in one moment.
+# Simultaneous queries, so that a hundred apps do not cause a hundred at once.
 _MAX_CONCURRENT = 8
 
 
 class History:
-    """Reads through ``link``, which it does not close. ``clock`` is epoch seconds."""
+    """Reads through ``link``, which it does not close. ``clock`` returns epoch seconds."""
 
     def __init__(
         self, settings: Settings, link: RedisTopology, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._reading = AppReader(link)
+        self._reader = AppReader(link)
         self._clock = clock
-        self._fewest = min(settings.event_max_len, settings.refused_max_len)
-        self.live = FeedReader(self._reading, fewest=self._fewest)
+        self._min_length = min(settings.event_max_len, settings.refused_max_len)
+        self.live = FeedReader(self._reader, min_length=self._min_length)
         self.issuers: Mapping[str, IssuerSettings] = {
             name: issuer for issuer in settings.issuers for name in issuer.names
         }
-        """Every issuer, by each of its names."""
+        """Every issuer by each of its names."""
         self._ends_of_all = SingleFlight(lambda: self._ends(feed_keys(self.apps, refusals=True)))
         self.apps: Sequence[str] = sorted(
-            {one.app for issuer in settings.issuers for one in issuer.clients}
+            {client.app for issuer in settings.issuers for client in issuer.clients}
         )
         self._by_session: dict[str, set[str]] = {}
         """For each app, the names of the issuers whose tokens with ``sid`` end one session."""
@@ -69,140 +69,142 @@ class History:
         self._unserved = UnservedApps(link, apps_of_settings(settings))
 
     def apps_of(self, iss: str) -> Sequence[str]:
-        """The apps whose sessions this issuer, by any of its names, can end."""
+        """The apps whose sessions this issuer can end; it may be given by any of its names."""
         issuer = self.issuers.get(iss)
-        return sorted({one.app for one in issuer.clients}) if issuer is not None else []
+        return sorted({client.app for client in issuer.clients}) if issuer is not None else []
 
     async def app_histories(
         self,
-        question: RevocationQuery,
+        query: RevocationQuery,
         apps: Sequence[str] | None = None,
         *,
-        most: int = MAX_ENTRIES,
+        limit: int = MAX_ENTRIES,
     ) -> list[AppHistory]:
-        """Dead or alive, since when, by which token, and who has acted: for each app.
+        """For each app: whether it is dead, since when, by which token, and who has acted.
 
-        ``apps`` None: those of the issuer. ``most`` entries of each app's stream are looked at.
-        Redis' faults are in each app's ``fault``.
+        ``apps`` None: those of the issuer. Examines ``limit`` entries of each app's stream. Redis'
+        faults are in each app's ``fault``.
         """
-        issuer = self.issuers.get(question.iss)
+        issuer = self.issuers.get(query.iss)
         leeway = issuer.leeway if issuer is not None else 0.0
-        asked = self.apps_of(question.iss) if apps is None else apps
+        concerned = self.apps_of(query.iss) if apps is None else apps
 
         async def of(app: str) -> AppHistory:
             return await read_app_history(
-                self._reading, app, question, now=self._clock(), leeway=leeway, most=most
+                self._reader, app, query, now=self._clock(), leeway=leeway, limit=limit
             )
 
-        return await _gather_bounded(of, asked)
+        return await _gather_bounded(of, concerned)
 
     async def session_history(
         self,
-        question: RevocationQuery,
+        query: RevocationQuery,
         apps: Sequence[str] | None = None,
         *,
         hashed: Hashed | None = None,
-        most: int = MAX_ENTRIES,
+        limit: int = MAX_ENTRIES,
     ) -> SessionHistory:
         """`app_histories`, the tokens about it that were not applied, and the conclusion.
 
-        ``hashed`` None: refused tokens cannot be looked for.
+        ``hashed`` None: refused tokens cannot be searched.
         """
-        stories = await self.app_histories(question, apps, most=most)
+        histories = await self.app_histories(query, apps, limit=limit)
         refusals: list[RefusalEntry] | None = None
         with contextlib.suppress(Unreadable):
             if hashed is not None:
-                found = await refusals_about(self._reading, question, hashed, self.issuers)
-                # Sent again after it was applied, or applied when the keys came.
-                done = {hashed(jti) for jti in _applied_jtis(stories)}
+                found = await refusals_about(self._reader, query, hashed, self.issuers)
+                # Without tokens that were applied before, or when the keys arrived.
+                done = {hashed(jti) for jti in _applied_jtis(histories)}
                 refusals = [one for one in found if one.jti_hash not in done]
         now = self._clock()
-        found_here = conclude(question, stories, refusals, now=now)
-        if found_here.conclusion is not Conclusion.NOTHING_KNOWN:
-            return found_here
+        own = conclude(query, histories, refusals, now=now)
+        if own.conclusion is not Conclusion.NOTHING_KNOWN:
+            return own
         with contextlib.suppress(Unreadable):
-            others = await self.issuers_knowing(question, hashed)
-            elsewhere = [name for name in others if name != question.iss]
-            return dataclasses.replace(found_here, elsewhere=tuple(elsewhere))
-        return found_here
+            others = await self.issuers_knowing(query, hashed)
+            elsewhere = [name for name in others if name != query.iss]
+            return dataclasses.replace(own, elsewhere=tuple(elsewhere))
+        return own
 
     async def issuers_knowing(
-        self, question: RevocationQuery, hashed: Hashed | None = None
+        self, query: RevocationQuery, hashed: Hashed | None = None
     ) -> list[str]:
-        """The issuers, by name, that know the question's ids; its own issuer does not matter.
-        Raises `Unreadable`."""
+        """The issuers, by name, that know the query's ids; its own issuer is ignored.
+
+        Raises `Unreadable`.
+        """
         names: dict[str, set[str]] = {}
         for name in self.issuers:
             for app in self.apps_of(name):
                 names.setdefault(app, set()).add(name)
-        return await issuers_knowing(self._reading, names, question, hashed)
+        return await issuers_knowing(self._reader, names, query, hashed)
 
     async def overviews(self, apps: Sequence[str] | None = None) -> list[AppOverview]:
-        """Each app at a glance; Redis' faults are in each app's ``fault``."""
+        """An overview of each app; Redis' faults are in its ``fault``."""
 
         async def of(app: str) -> AppOverview:
             by_session = self._by_session.get(app, ())
-            return await read_app_overview(self._reading, app, self._clock(), by_session)
+            return await read_app_overview(self._reader, app, self._clock(), by_session)
 
         return await _gather_bounded(of, self.apps if apps is None else apps)
 
     async def unserved(self) -> Unserved:
-        """Apps that Redis holds and no client of the settings leads to; looks through all keys."""
+        """Apps in Redis that no configured client belongs to. Scans all keys."""
         return await self._unserved.find()
 
-    async def teardowns(self, app: str, *, most: int = RECEIPTS) -> list[float]:
-        """Seconds from arrival to teardown of the last receipts, those of `AppOverview`, the oldest
-        first. Raises `Unreadable`."""
-        command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", most)
-        (answer,) = await self._reading.query_app_data(app, [command])
-        found = parse_receipts(parse_entries(optional(answer)))
-        return [one.seconds for one in reversed(found) if one.outcome is Outcome.DONE]
+    async def teardowns(self, app: str, *, limit: int = RECEIPTS) -> list[float]:
+        """Seconds from arrival to teardown in the latest receipts, oldest first, as `AppOverview`.
 
-    async def with_proof(self, told: DeliveredEvent) -> DeliveredEvent:
-        """The event with the app's proof as of now. Raises `Unreadable`."""
-        return await with_proof(self._reading, told, self._clock())
+        Raises `Unreadable`.
+        """
+        command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", limit)
+        (answer,) = await self._reader.query_app_data(app, [command])
+        newest = parse_receipts(parse_entries(optional(answer)))
+        return [one.seconds for one in reversed(newest) if one.outcome is Outcome.DONE]
+
+    async def with_proof(self, delivered: DeliveredEvent) -> DeliveredEvent:
+        """The event with the app's current proof. Raises `Unreadable`."""
+        return await with_proof(self._reader, delivered, self._clock())
 
     async def recent(
         self,
         wanted: Filter = EVERYTHING,
         apps: Sequence[str] | None = None,
         *,
-        most: int = 100,
+        limit: int = 100,
         before: str = "+",
     ) -> EntryPage[DeliveredEvent]:
-        """The newest events of these apps (None: of all) that match the filter, newest first.
+        """The newest matching events of these apps (None: all), newest first.
 
-        ``before``: only those older than this id, such as the page's ``more``. A bounded number of
-        entries is looked at. Raises `Unreadable`.
+        ``before``: only events older than this id, such as a page's ``more``. Examines a bounded
+        number of entries. Raises `Unreadable`.
         """
         return await newest_in_streams(
-            self._reading,
+            self._reader,
             {app: AppKeys(app).events for app in (self.apps if apps is None else apps)},
-            DeliveredEvent.read, wanted.lets, most=most, before=before,
+            DeliveredEvent.read, wanted.passes, limit=limit, before=before,
         )  # fmt: skip
 
     async def refusals(
-        self, wanted: Filter = EVERYTHING, *, most: int = 100, before: str = "+"
+        self, wanted: Filter = EVERYTHING, *, limit: int = 100, before: str = "+"
     ) -> EntryPage[RefusalEntry]:
-        """The newest refused tokens that match the filter, newest first. Raises `Unreadable`."""
+        """The newest matching refused tokens, newest first. Raises `Unreadable`."""
         return await newest_in_stream(
-            self._of_key(REFUSED), REFUSED, RefusalEntry.from_fields, wanted.lets,
-            most=most, before=before,
+            self._of_key(REFUSED), REFUSED, RefusalEntry.from_fields, wanted.passes,
+            limit=limit, before=before,
         )  # fmt: skip
 
     async def refusal(self, entry_id: str) -> RefusalEntry | None:
-        """One refused token; None where the stream holds it no more. Raises `Unreadable`."""
-        (answer,) = await self._reading.query_key(
-            REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)]
-        )
+        """One refused token; None if the stream no longer has it. Raises `Unreadable`."""
+        (answer,) = await self._reader.query_key(REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)])
         found = parse_entries(required(answer))
         return RefusalEntry.from_fields(*found[0]) if found else None
 
-    async def audit(self, *, most: int = 100, before: str = "+") -> EntryPage[AuditEntry]:
-        """The newest acts of administrators, newest first. Raises `Unreadable`."""
+    async def audit(self, *, limit: int = 100, before: str = "+") -> EntryPage[AuditEntry]:
+        """The newest audit entries, newest first. Raises `Unreadable`."""
         return await newest_in_stream(
             self._of_key(AUDIT), AUDIT, AuditEntry.from_fields, lambda _: True,
-            most=most, before=before,
+            limit=limit, before=before,
         )  # fmt: skip
 
     def feed(
@@ -212,26 +214,29 @@ class History:
         refusals: bool = True,
         cursor: Mapping[str, str] | None = None,
         since: float | None = None,
-        on_away: OnUnreadable = lambda _: None,
+        on_unreadable: OnUnreadable = lambda _: None,
         fresh: bool = False,
     ) -> Feed:
-        """What comes from now on in these apps (None: all), and refusals: see `Feed`."""
+        """A feed of new items of these apps (None: all), and of refusals: see `Feed`."""
         return Feed(
-            self._reading,
+            self._reader,
             self.live,
             self.apps if apps is None else apps,
             refusals=refusals,
             cursor=cursor,
             since=since,
-            on_away=on_away,
+            on_unreadable=on_unreadable,
             fresh=fresh,
-            fewest=self._fewest,
+            min_length=self._min_length,
         )
 
     async def feed_ends(
         self, apps: Sequence[str] | None = None, *, refusals: bool = True
     ) -> Cursor:
-        """Where these apps (None: all) and the refusals end now. Raises `Unreadable`."""
+        """The current end of these apps' streams (None: all) and of the refusals.
+
+        Raises `Unreadable`.
+        """
         keys = feed_keys(self.apps if apps is None else apps, refusals=refusals)
         if len(keys) == len(self.apps) + 1:
             return await self._ends_of_all.get()
@@ -239,7 +244,7 @@ class History:
 
     async def _ends(self, keys: Mapping[str, str]) -> Cursor:
         began = self._clock()
-        found = await self._reading.query_keys(
+        found = await self._reader.query_keys(
             {key: [("XREVRANGE", key, "+", "-", "COUNT", 1)] for key in keys.values()}
         )
         cursor = cursor_at_end(found, keys)
@@ -247,23 +252,23 @@ class History:
         return cursor
 
     def _of_key(self, key: str) -> RunCommands:
-        return lambda commands: self._reading.query_key(key, commands)
+        return lambda commands: self._reader.query_key(key, commands)
 
 
 async def _gather_bounded(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:
-    """The answer for each app, in their order."""
-    places = asyncio.Semaphore(_MAX_CONCURRENT)
+    """Run it for each app, in bounded parallel; results in the apps' order."""
+    slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def one(app: str) -> T:
-        async with places:
+        async with slots:
             return await of(app)
 
     return await asyncio.gather(*(one(app) for app in apps))
 
 
-def _applied_jtis(stories: Iterable[AppHistory]) -> Iterator[str]:
-    """The ids of the tokens that have ended it."""
-    for one in stories:
-        for told in one.events:
-            if told.event is not None and told.event.jti is not None:
-                yield told.event.jti
+def _applied_jtis(histories: Iterable[AppHistory]) -> Iterator[str]:
+    """The ``jti`` of each token that was applied."""
+    for history in histories:
+        for delivered in history.events:
+            if delivered.event is not None and delivered.event.jti is not None:
+                yield delivered.event.jti

@@ -1,4 +1,4 @@
-"""The newest entries that match a filter: of one stream, or of many as if they were one."""
+"""The newest entries that match a filter, from one stream or from many merged by time."""
 
 import asyncio
 import heapq
@@ -20,49 +20,51 @@ from backchannel_logout.contract.event import stream_id
 
 T = TypeVar("T")
 
-# Max entries that are looked through for matches: of one stream, and of many.
+# Entries examined for matches at most: of one stream, and of many together.
 _MAX_SCANNED = 20_000
 _MAX_SCANNED_IN_ALL = 100_000
 
-# Of each of many streams at first: most have nothing among the newest of all.
+# First read from each of many streams: most have none of the newest entries.
 _MIN_COUNT = 4
 
 
 class EntryPage(list[T], Generic[T]):
-    """The newest first. ``more``: what to pass as ``before`` for the older ones; None: there are
-    none. ``looked``: how many entries were looked at."""
+    """Newest first. ``more``: the ``before`` for older entries; None: there are none.
 
-    def __init__(self, found: list[T], more: str | None = None, looked: int = 0) -> None:
-        super().__init__(found)
+    ``looked``: how many entries were examined.
+    """
+
+    def __init__(self, matches: list[T], more: str | None = None, scanned: int = 0) -> None:
+        super().__init__(matches)
         self.more = more
-        self.looked = looked
+        self.looked = scanned
 
 
 async def newest_in_stream(
     ask: RunCommands,
     key: str,
     read: Callable[[str, Fields], T],
-    lets: Callable[[T], bool],
+    passes: Callable[[T], bool],
     *,
-    most: int,
+    limit: int,
     before: str,
 ) -> EntryPage[T]:
-    """Of one stream; ``before`` is an id, or ``+``. Raises `Unreadable`."""
-    found: list[tuple[str, T]] = []
-    looked, last = 0, ""
-    async for page in newest_first(ask, key, before=before, most=_MAX_SCANNED):
+    """A page of one stream. ``before`` is an id, or ``+``. Raises `Unreadable`."""
+    matches: list[tuple[str, T]] = []
+    scanned, last = 0, ""
+    async for page in newest_first(ask, key, before=before, limit=_MAX_SCANNED):
         for entry_id, fields in page:
-            if lets(one := read(entry_id, fields)):
-                found.append((entry_id, one))
-        looked, last = looked + len(page), page[-1][0]
-        if len(found) > most:
-            return EntryPage([one for _, one in found[:most]], found[most - 1][0], looked)
-    more = last if looked >= _MAX_SCANNED else None
-    return EntryPage([one for _, one in found], more, looked)
+            if passes(one := read(entry_id, fields)):
+                matches.append((entry_id, one))
+        scanned, last = scanned + len(page), page[-1][0]
+        if len(matches) > limit:
+            return EntryPage([one for _, one in matches[:limit]], matches[limit - 1][0], scanned)
+    more = last if scanned >= _MAX_SCANNED else None
+    return EntryPage([one for _, one in matches], more, scanned)
 
 
 class _StreamWalk:
-    """A walk back through one of many streams."""
+    """The position of a walk back through one of many streams."""
 
     def __init__(self, app: str, key: str) -> None:
         self.app, self.key = app, key
@@ -71,65 +73,68 @@ class _StreamWalk:
         self.ended = False
         self.looked = 0
 
-    def take(self, page: list[Entry], asked: int) -> None:
+    def take(self, page: list[Entry], count: int) -> None:
         self.waiting.extend(page)
         self.looked += len(page)
-        self.ended = len(page) < asked
+        self.ended = len(page) < count
         if page:
             self.last = page[-1][0]
 
 
 async def newest_in_streams(
-    reading: AppReader,
+    reader: AppReader,
     keys: Mapping[str, str],
     read: Callable[[str, str, Fields], T],
-    lets: Callable[[T], bool],
+    passes: Callable[[T], bool],
     *,
-    most: int,
+    limit: int,
     before: str,
 ) -> EntryPage[T]:
-    """Of the streams of these apps, with those of the last one's moment, which ``before`` would
-    leave out. ``read`` is told the app. Raises `Unreadable`."""
-    streams = await _first_pages(reading, keys, most, before)
+    """A page of these apps' streams, merged by time.
+
+    It includes all entries with the last one's id, because ``before`` would skip them. ``read``
+    gets the app's name. Raises `Unreadable`.
+    """
+    streams = await _first_pages(reader, keys, limit, before)
     heads = [(_descending(one.waiting[0][0]), app) for app, one in streams.items() if one.waiting]
     heapq.heapify(heads)
-    found: list[T] = []
-    looked, cut = 0, None
+    matches: list[T] = []
+    scanned, cut = 0, None
     while heads:
         at, app = heapq.heappop(heads)
         if cut is not None and at != cut:
-            return EntryPage(found, f"{-cut[0]}-{-cut[1]}", looked)
+            return EntryPage(matches, f"{-cut[0]}-{-cut[1]}", scanned)
         stream = streams[app]
         entry_id, fields = stream.waiting.popleft()
-        looked += 1
-        if lets(one := read(app, entry_id, fields)):
-            found.append(one)
+        scanned += 1
+        if passes(one := read(app, entry_id, fields)):
+            matches.append(one)
         if not stream.waiting and not stream.ended and stream.looked < _MAX_SCANNED:
-            await _next_page(reading, stream)
+            await _next_page(reader, stream)
         if stream.waiting:
             heapq.heappush(heads, (_descending(stream.waiting[0][0]), app))
         elif not stream.ended and cut is None:
-            cut = at  # what is older of this app is not known
-        if cut is None and (len(found) >= most or looked >= _MAX_SCANNED_IN_ALL):
+            cut = at  # this app's older entries were not read
+        if cut is None and (len(matches) >= limit or scanned >= _MAX_SCANNED_IN_ALL):
             cut = at
-        if looked % PAGE == 0:
+        if scanned % PAGE == 0:
             await asyncio.sleep(0)
     more = None if cut is None or _is_exhausted(streams) else f"{-cut[0]}-{-cut[1]}"
-    return EntryPage(found, more, looked)
+    return EntryPage(matches, more, scanned)
 
 
 async def _first_pages(
-    reading: AppReader, keys: Mapping[str, str], most: int, before: str
+    reader: AppReader, keys: Mapping[str, str], limit: int, before: str
 ) -> dict[str, _StreamWalk]:
-    count = min(PAGE, max(_MIN_COUNT, 2 * most // max(1, len(keys))))
+    count = min(PAGE, max(_MIN_COUNT, 2 * limit // max(1, len(keys))))
     last = before if before == "+" else f"({before}"
-    asked: dict[str, list[Command]] = {
+    commands: dict[str, list[Command]] = {
         key: [("XREVRANGE", key, last, "-", "COUNT", count)] for key in keys.values()
     }
-    found = await reading.query_keys(asked)
+    matches = await reader.query_keys(commands)
     streams = {}
     for app, key in keys.items():
-        answers = found[key]
+        answers = matches[key]
         if isinstance(answers, Unreadable):
             raise answers
         streams[app] = _StreamWalk(app, key)
@@ -137,9 +142,9 @@ async def _first_pages(
     return streams
 
 
-async def _next_page(reading: AppReader, stream: _StreamWalk) -> None:
+async def _next_page(reader: AppReader, stream: _StreamWalk) -> None:
     command = ("XREVRANGE", stream.key, f"({stream.last}", "-", "COUNT", PAGE)
-    (answer,) = await reading.query_app(stream.app, [command])
+    (answer,) = await reader.query_app(stream.app, [command])
     stream.take(parse_entries(required(answer)), PAGE)
 
 
@@ -148,6 +153,6 @@ def _is_exhausted(streams: Mapping[str, _StreamWalk]) -> bool:
 
 
 def _descending(entry_id: str) -> tuple[int, int]:
-    """An id as numbers that sort the newest first."""
+    """An id as numbers that sort newest first."""
     ms, number = stream_id(entry_id)
     return -ms, -number

@@ -9,59 +9,61 @@ from app.history.records import DeadLetter, DeliveredEvent
 from app.history.streams import Fields, oldest_first, parse_entries
 from backchannel_logout import AppKeys, Reader, Receipt, prove
 
-# How far on from its event a receipt is looked for: a busy app's next few minutes. A handler that
-# fails is given up after a minute and a half.
+# Receipts examined after the event: a busy app's next few minutes. A failing handler is given up
+# after a minute and a half.
 _MAX_RECEIPTS = 5000
 _MAX_DEAD_LETTERS = 500
 
 
-async def with_proof(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
-    """The same event, with what the app's readers and listeners say of it.
+async def with_proof(reader: AppReader, delivered: DeliveredEvent, now: float) -> DeliveredEvent:
+    """The event with what the app's readers and listeners report about it.
 
-    A part that the user of Redis may not read counts as empty. Of an app that has written too much
-    the proof stays None. Raises `Unreadable`.
+    Parts that our Redis user may not read count as empty. If the app has written too much to be
+    read, the proof stays None. Raises `Unreadable`.
     """
     try:
-        return await _proven(reading, told, now)
+        return await _proven(reader, delivered, now)
     except TooLarge:
-        return told
+        return delivered
 
 
-async def _proven(reading: AppReader, told: DeliveredEvent, now: float) -> DeliveredEvent:
-    keys = AppKeys(told.app)
-    readers, newest, letters = await reading.query_app_data(
-        told.app,
+async def _proven(reader: AppReader, delivered: DeliveredEvent, now: float) -> DeliveredEvent:
+    keys = AppKeys(delivered.app)
+    readers, newest, letters = await reader.query_app_data(
+        delivered.app,
         [
             ("HGETALL", keys.readers),
-            # That somebody has read once also shows in the receipt of another event.
+            # A receipt of any event shows that a listener has run.
             ("XREVRANGE", keys.receipts, "+", "-", "COUNT", 1),
-            ("XRANGE", keys.dead_letters, told.id, "+", "COUNT", _MAX_DEAD_LETTERS),
+            ("XRANGE", keys.dead_letters, delivered.id, "+", "COUNT", _MAX_DEAD_LETTERS),
         ],
     )
     receipts = parse_receipts(parse_entries(optional(newest)))
     if receipts:
 
         async def ask(commands: Sequence[Command]) -> list[Any]:
-            return await reading.query_app_data(told.app, commands)
+            return await reader.query_app_data(delivered.app, commands)
 
-        # One server numbers both streams: no receipt is older than its event.
-        async for page in oldest_first(ask, keys.receipts, since=told.id, most=_MAX_RECEIPTS):
+        # One server assigns the ids of both streams, so no receipt is older than its event.
+        async for page in oldest_first(ask, keys.receipts, since=delivered.id, limit=_MAX_RECEIPTS):
             receipts += parse_receipts(page)
-    proof = prove(told.id, parse_readers(optional(readers)), receipts, now=now)
+    proof = prove(delivered.id, parse_readers(optional(readers)), receipts, now=now)
     found = (_dead_letter(*entry) for entry in parse_entries(optional(letters)))
     return replace(
-        told, proof=proof, dead_letters=tuple(one for one in found if one.event == told.id)
+        delivered,
+        proof=proof,
+        dead_letters=tuple(one for one in found if one.event == delivered.id),
     )
 
 
 def parse_readers(found: Any) -> list[Reader]:
-    """The readers of the answer to ``HGETALL``; those of another release are left out."""
+    """The readers in an ``HGETALL`` answer, without those of unknown releases."""
     read = (Reader.from_json(name, value) for name, value in (found or {}).items())
     return [one for one in read if one is not None]
 
 
 def parse_receipts(found: Iterable[tuple[str, Fields]]) -> list[Receipt]:
-    """The receipts of a page; those of another release are left out."""
+    """The receipts of a page, without those of unknown releases."""
     read = (Receipt.from_fields(fields) for _, fields in found)  # type: ignore[arg-type]
     return [one for one in read if one is not None]
 

@@ -14,54 +14,54 @@ from backchannel_logout import Event, EventKind, MalformedEvent, UnknownEvent
 
 
 class State(StrEnum):
-    """What an app's check says of a session."""
+    """The result of an app's check of a session."""
 
     ALIVE = "alive"
     """No marker covers it."""
     REVOKED = "revoked"
-    """A marker covers its login; where the login's time is not known: whatever logged in at or
-    before the cutoff is dead."""
+    """A marker covers its login. If the login's time is unknown: every login up to the cutoff is
+    dead."""
     EXPIRED = "expired"
-    """Older than ``max_session_age``: dead, whatever happened."""
+    """Older than ``max_session_age``, so dead in any case."""
     UNKNOWN = "unknown"
-    """A marker can not be read, or no receiver has served the app in this Redis: the app's check
-    says 503."""
+    """A marker is unreadable, or no receiver has served the app in this Redis: the app's check
+    answers 503."""
 
 
 class Conclusion(StrEnum):
-    """What follows from all that is known, the worst first; see `app.history.conclusion`."""
+    """The verdict, from worst to best; see `app.history.conclusion`."""
 
     UNREADABLE = "unreadable"
-    """Not every app can be read from Redis."""
+    """Some app cannot be read from Redis."""
     REFUSED = "refused"
-    """A token about it was refused, and no end of it is newer."""
+    """A token about it was refused, and no later event ended it."""
     WAITING = "waiting_for_keys"
     """A token about it was answered 503 and waits for the provider's keys."""
     NOT_APPLIED = "not_applied"
-    """A token about it was answered 503 long ago, and no end of it is newer."""
+    """A token about it was answered 503 long ago, and no later event ended it."""
     GIVEN_UP = "given_up"
-    """A listener has given it up: a dead letter."""
+    """A listener gave it up as a dead letter."""
     NOT_YET = "not_yet"
-    """Somebody reads and has not come to it."""
+    """A reader has not reached it yet."""
     NOT_READ = "not_read"
-    """An app was told, and nobody reads there now."""
+    """An app has the event and no active reader."""
     ENDED = "ended"
-    """A marker ends it; the event is older than the stream holds."""
+    """A marker ends it; its event is no longer in the stream."""
     COMPLETE = "complete"
-    """Every app that was told has acted."""
+    """Every app with an event has acted."""
     LATER_LOGIN = "later_login"
     """The login is later than every marker."""
     NOTHING_KNOWN = "nothing_known"
-    """No marker, no event and no refused token is about it; this is not "alive"."""
+    """No marker, event or refused token is about it. This does not mean "alive"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationQuery:
-    """Whom it is about: a session of ``iss`` (``sid``, with its user's ``sub`` where known), or a
-    user (``sub`` alone), or whatever is the issuer's (neither).
+    """The subject of a query: a session of ``iss`` (``sid``, and its user's ``sub`` if known), a
+    user (``sub`` alone), or everything of the issuer (neither).
 
-    ``login_at`` is the ``iat`` of the login's ID token, in whole seconds, and ``auth_time`` when
-    the user had signed in at the provider; both are known where the token was pasted.
+    ``login_at`` is the ``iat`` of the login's ID token, in whole seconds; ``auth_time`` is when the
+    user signed in at the provider. Both are known if the token was pasted.
     """
 
     iss: str
@@ -73,7 +73,7 @@ class RevocationQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
-    """A marker that is there. ``cutoff`` None: its value is no number."""
+    """An existing marker. ``cutoff`` None: its value is not a number."""
 
     kind: EventKind
     key: str
@@ -83,7 +83,7 @@ class Marker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that a listener has given up. ``id`` is that of the dead letter."""
+    """An event that a listener gave up. ``id`` is the dead letter's own."""
 
     id: str
     event: str
@@ -94,10 +94,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredEvent:
-    """An event that the app was told, and what the app has done about it.
+    """An event in the app's stream, and what the app has done about it.
 
-    ``covers``: its marker speaks for whom the question is about; else it is about one session of
-    the user. ``event`` None: it can not be read.
+    ``covers``: its marker applies to the query's subject; otherwise it is about one session of the
+    user. ``event`` None: it is unreadable.
     """
 
     app: str
@@ -111,7 +111,7 @@ class DeliveredEvent:
     def read(
         cls, app: str, entry_id: str, fields: Mapping[bytes, bytes], *, covers: bool = True
     ) -> Self:
-        """An entry of the app's stream."""
+        """Read an entry of the app's stream."""
         try:
             event = Event.from_fields(fields, entry_id)  # type: ignore[arg-type]
         except (UnknownEvent, MalformedEvent):
@@ -120,30 +120,30 @@ class DeliveredEvent:
 
     @property
     def at(self) -> float:
-        """When Redis took it."""
+        """When Redis stored it."""
         return int(self.id.partition("-")[0]) / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How far back the stream was looked through."""
+    """How far back the stream was searched."""
 
     entries: int
     ended: str
-    """Where it ended. ``start``: of the stream, so what is not found is older than it holds.
-    ``cutoff``: at the time before which nothing can matter. ``limit``: of one question's cost."""
+    """Why it ended. ``start``: the start of the stream, so anything missing is older.
+    ``cutoff``: nothing before this time matters. ``limit``: the maximum cost of one query."""
     oldest: float | None
-    """When Redis took the oldest entry that was looked at."""
+    """When Redis stored the oldest entry that was examined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppHistory:
     """One session or user in one app.
 
-    ``cutoff`` is the highest of the markers, and ``cause`` the event that wrote it, None where the
-    stream holds it no more. ``events``: the newest first, ``cause`` among them. ``lost``: an event
-    ended it, and its marker, which should be there, is not: Redis has lost data.
-    ``fault``: one word where Redis did not answer; then nothing else is known.
+    ``cutoff`` is the highest of the markers. ``cause`` is the event that wrote it, None if the
+    stream no longer has it. ``events`` are newest first and include ``cause``. ``lost``: an event
+    ended it, but its marker, which should still exist, does not: Redis has lost data.
+    ``fault``: one word if Redis did not answer; then nothing else is known.
     """
 
     app: str
@@ -162,9 +162,9 @@ class AppHistory:
 class SessionHistory:
     """One session or user, in every app of its issuer.
 
-    ``refusals``: tokens about it that were refused or wait for keys, newest first, where no end of
-    it is newer; ``refusals_read``: whether they could be looked for. ``elsewhere``: other issuers
-    that know the id, where this one does not.
+    ``refusals``: tokens about it that were refused or wait for keys, newest first, unless a later
+    event ended it. ``refusals_read``: whether they could be searched. ``elsewhere``: other issuers
+    that know the id, if this one does not.
     """
 
     question: RevocationQuery
@@ -177,8 +177,8 @@ class SessionHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """A consumer group of the app's stream. ``lag``: entries that it has not been given; Redis 6.2
-    does not say it, nor any Redis after a trim."""
+    """A consumer group of the app's stream. ``lag``: entries not delivered to it; unknown in Redis
+    6.2, and in any Redis after a trim."""
 
     name: str
     consumers: int
@@ -191,14 +191,13 @@ class Group:
 class AppOverview:
     """An app at a glance.
 
-    ``readers`` counts, by kind, those that have reported within a minute, ``silent`` those that
-    have not. An app that asks at each check reports beside one, last ``asked_at``, and counts while
-    it is idle. ``reported``: somebody has, ever. ``without_sid``: issuers whose logout tokens name
-    a ``sid`` that no session of the app has. ``behind`` is how many entries the active reader that
-    is furthest back has not read, counted up to a thousand. ``teardown_median`` and
-    ``teardown_slowest`` are of the last receipts.
-    ``beyond``: the app has written more than anybody reads, and this is what; so nothing of it is
-    known.
+    ``readers`` counts, by kind, the readers that reported within a minute; ``silent`` counts the
+    others. An app that queries Redis at each check reports with a check, last at ``asked_at``, and
+    counts while it is idle. ``reported``: a reader has reported at some time. ``without_sid``:
+    issuers whose logout tokens name a ``sid`` that no session of the app has. ``behind``: how many
+    entries the slowest active reader has not read, counted up to a thousand. ``teardown_median``
+    and ``teardown_slowest`` come from the latest receipts. ``beyond``: what the app has written too
+    much of to be read, so its own reports are unknown.
     """
 
     app: str
@@ -222,5 +221,5 @@ class AppOverview:
 
     @property
     def active(self) -> int:
-        """Readers of any kind whose report stands."""
+        """The number of active readers of any kind."""
         return sum(number for _, number in self.readers)

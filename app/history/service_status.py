@@ -1,6 +1,6 @@
-"""How the service and its apps are, as rows with a verdict: for `status` and for the console.
+"""The status of the service and its apps, as rows with a verdict. Pure.
 
-From what `/readyz` says and from each app at a glance, so that both show the same. Pure.
+`status` and the console share them. The input is the body of `/readyz` and each app's overview.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,21 +12,21 @@ from app.store.unserved import Unserved, UnservedApp
 from app.verdict import CheckVerdict, Row, count
 from backchannel_logout import AppKeys
 
-# Listeners acknowledge within moments; one that fails is given up after a minute and a half.
+# Listeners acknowledge within moments; a failing event is given up after a minute and a half.
 _PENDING_WARNING = 100
 
 
 def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
-    """What the service says of itself; ``ready`` is the body of `/readyz`."""
+    """The service's own status; ``ready`` is the body of `/readyz`."""
     verdict = CheckVerdict.RIGHT if ready["ready"] else CheckVerdict.WRONG
-    said = "ready" if ready["ready"] else "stopping" if ready.get("stopping") else "not ready"
-    yield Row(verdict, "service", said)
+    text = "ready" if ready["ready"] else "stopping" if ready.get("stopping") else "not ready"
+    yield Row(verdict, "service", text)
     redis = ready.get("redis", {})
     if redis.get("error") is not None:
         yield Row(CheckVerdict.WRONG, "service's redis", f"takes no writes: {redis['error']}")
     elif redis.get("durability_error") is not None:
-        said = f"written, but less durably than demanded: {redis['durability_error']}"
-        yield Row(CheckVerdict.WRONG, "service's redis", said)
+        text = f"written, but less durably than demanded: {redis['durability_error']}"
+        yield Row(CheckVerdict.WRONG, "service's redis", text)
     else:
         yield Row(CheckVerdict.RIGHT, "service's redis", "takes writes")
     for name, keys in ready.get("issuers", {}).items():
@@ -39,41 +39,41 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
 
 def _issuer_row(name: str, keys: Mapping[str, Any]) -> Row:
     what, age = f"issuer {name}", keys.get("age_seconds")
-    said = count(keys["keys"], "key")
+    text = count(keys["keys"], "key")
     if age is not None:
-        said += f", fetched {length(age)} ago"
+        text += f", fetched {length(age)} ago"
     if keys.get("error") is not None:
-        # The last good keys serve on, so that nothing is refused yet.
+        # The last good keys are still used, so no token is refused yet.
         verdict = CheckVerdict.WRONG if not keys["keys"] else CheckVerdict.WARNING
-        return Row(verdict, what, f"{said}; {fetch_fault(keys['error'])}")
-    return Row(CheckVerdict.RIGHT if keys["attempted"] else CheckVerdict.UNKNOWN, what, said)
+        return Row(verdict, what, f"{text}; {fetch_fault(keys['error'])}")
+    return Row(CheckVerdict.RIGHT if keys["attempted"] else CheckVerdict.UNKNOWN, what, text)
 
 
 def _canary_row(canary: Mapping[str, Any], now: float) -> Row:
     last, failures = canary["last"], canary["failures"]
     if last is None:
         return Row(CheckVerdict.UNKNOWN, "canary", "has not tried yet")
-    said = f"{last['outcome']}, {ago(last['at'], now)}"
+    text = f"{last['outcome']}, {ago(last['at'], now)}"
     if last["to_marker"] is not None:
-        said += f"; marker after {last['to_marker']:.3f} s"
+        text += f"; marker after {last['to_marker']:.3f} s"
     if last["to_receipt"] is not None:
-        said += f", receipt after {last['to_receipt']:.3f} s"
-    said += f"; failed {failures} of {count(canary['tries'], 'time')}"
+        text += f", receipt after {last['to_receipt']:.3f} s"
+    text += f"; failed {failures} of {count(canary['tries'], 'time')}"
     return Row(
-        CheckVerdict.RIGHT if last["outcome"] == "ok" else CheckVerdict.WRONG, "canary", said
+        CheckVerdict.RIGHT if last["outcome"] == "ok" else CheckVerdict.WRONG, "canary", text
     )
 
 
 def _journal_row(journal: Mapping[str, Any]) -> Row:
-    said = f"{journal['waiting']} waiting, {journal['set_aside']} set aside"
+    text = f"{journal['waiting']} waiting, {journal['set_aside']} set aside"
     if journal.get("error") is not None:
-        return Row(CheckVerdict.WRONG, "journal", f"{said}; takes nothing: {journal['error']}")
+        return Row(CheckVerdict.WRONG, "journal", f"{text}; takes nothing: {journal['error']}")
     verdict = CheckVerdict.WARNING if journal["waiting"] else CheckVerdict.RIGHT
-    return Row(CheckVerdict.WRONG if journal["set_aside"] else verdict, "journal", said)
+    return Row(CheckVerdict.WRONG if journal["set_aside"] else verdict, "journal", text)
 
 
 def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
-    """What Redis holds of an app."""
+    """The status of an app, from Redis."""
     what = f"app {app.app}"
     if app.fault is not None:
         yield Row(CheckVerdict.WRONG, what, f"cannot be read from Redis: {app.fault}")
@@ -85,13 +85,13 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
         return
     last = f", the last {ago(app.last_event.at, now)}" if app.last_event is not None else ""
     if app.beyond is not None:
-        said = f"{count(app.events, 'event')}{last}; what the app has written is not read"
-        yield Row(CheckVerdict.WRONG, what, f"{said}: {app.beyond}")
+        text = f"{count(app.events, 'event')}{last}; what the app has written is not read"
+        yield Row(CheckVerdict.WRONG, what, f"{text}: {app.beyond}")
         return
-    said = f"{count(app.events, 'event')}{last}; {_readers(app, now)}"
+    text = f"{count(app.events, 'event')}{last}; {_readers(app, now)}"
     if app.teardown_median is not None and app.teardown_slowest is not None:
-        said += f"; handled in {app.teardown_median:.3f} s, at most {app.teardown_slowest:.3f} s"
-    yield Row(CheckVerdict.RIGHT, what, said)
+        text += f"; handled in {app.teardown_median:.3f} s, at most {app.teardown_slowest:.3f} s"
+    yield Row(CheckVerdict.RIGHT, what, text)
     yield from unread_rows(app)
     if app.silent and not app.active:
         yield Row(
@@ -103,12 +103,12 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
         yield _group_row(what, group)
     if app.dead_letters:
         when = f", the last {ago(app.last_dead_letter, now)}" if app.last_dead_letter else ""
-        said = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that nobody handled"
-        yield Row(CheckVerdict.WARNING, what, said)
+        text = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that nobody handled"
+        yield Row(CheckVerdict.WARNING, what, text)
 
 
 def unread_rows(app: AppOverview) -> Iterator[Row]:
-    """Logouts that end no session of the app, as far as Redis shows; for `check`, too."""
+    """Warnings about logouts that end no session of the app; also for `check`."""
     what = f"app {app.app}"
     if app.events and not app.reported and app.beyond is None and app.fault is None:
         yield Row(
@@ -127,10 +127,10 @@ def unread_rows(app: AppOverview) -> Iterator[Row]:
 
 
 def unserved_rows(found: Unserved) -> Iterator[Row]:
-    """Apps that Redis holds and no client of the settings leads to."""
+    """Apps in Redis that no configured client belongs to."""
     if found.fault is not None:
-        said = "this user may not SCAN" if found.fault == "NOPERM" else found.fault
-        yield Row(CheckVerdict.UNKNOWN, "other apps", f"not looked for: {said}")
+        text = "this user may not SCAN" if found.fault == "NOPERM" else found.fault
+        yield Row(CheckVerdict.UNKNOWN, "other apps", f"not looked for: {text}")
         return
     for app in found.apps:
         yield Row(*_unserved(app))
@@ -141,11 +141,11 @@ def unserved_rows(found: Unserved) -> Iterator[Row]:
 def _unserved(app: UnservedApp) -> tuple[CheckVerdict, str, str]:
     what, no_client = f"app {app.app}", "no client of these settings leads to it"
     if not app.has_meta:
-        said = f"{no_client}, and somebody reads under this name: is it misspelled? It answers 503"
-        return CheckVerdict.WARNING, what, said
+        text = f"{no_client}, and somebody reads under this name: is it misspelled? It answers 503"
+        return CheckVerdict.WARNING, what, text
     if app.elsewhere:
-        said = f"{no_client}: another receiver serves it, or one did until a moment ago"
-        return CheckVerdict.UNKNOWN, what, said
+        text = f"{no_client}: another receiver serves it, or one did until a moment ago"
+        return CheckVerdict.UNKNOWN, what, text
     if app.for_ever:
         until = "its guards take every session for alive, for ever"
     elif app.expires_in is not None:
@@ -160,16 +160,16 @@ def _unserved(app: UnservedApp) -> tuple[CheckVerdict, str, str]:
 def _readers(app: AppOverview, now: float) -> str:
     if not app.readers:
         return "not reporting"
-    said = ", ".join(f"{number} {kind}" for kind, number in app.readers)
+    text = ", ".join(f"{number} {kind}" for kind, number in app.readers)
     if app.asked_at is not None:
-        said += f" (asked {ago(app.asked_at, now)})"
-    return f"reads: {said}"
+        text += f" (asked {ago(app.asked_at, now)})"
+    return f"reads: {text}"
 
 
 def _group_row(what: str, group: Group) -> Row:
     lag = "unknown" if group.lag is None else str(group.lag)
-    said = (
+    text = (
         f"group {bare(group.name)}: lag {lag}, {group.pending} pending, {group.consumers} consumers"
     )
     late = (group.lag or 0) + group.pending >= _PENDING_WARNING
-    return Row(CheckVerdict.WARNING if late else CheckVerdict.RIGHT, what, said)
+    return Row(CheckVerdict.WARNING if late else CheckVerdict.RIGHT, what, text)

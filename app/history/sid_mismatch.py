@@ -1,7 +1,7 @@
-"""Sessions that no logout token ends: the token names a ``sid``, and the sessions have none.
+"""Finds sessions that no logout token ends: the token names a ``sid``, and they have none.
 
 Some providers send ``sid`` in the logout token and not in the ID token. With the default
-``both_claims = "session"`` such a token ends that session alone, which no app session is.
+``both_claims = "session"`` such a token ends only that session, which matches no app session.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,12 +10,12 @@ from app.history.app_reader import AppReader, required, text
 from app.history.streams import Fields, parse_entries
 from backchannel_logout import AppKeys, Reader
 
-# The newest events, which are looked through for one of the issuer.
+# How many of the newest events are searched.
 _EVENTS = 100
 
 
 def issuers_without_sid(readers: Iterable[Reader], by_session: Collection[str]) -> set[str]:
-    """The issuers of ``by_session`` of whose sessions none has a ``sid``, as the guards report."""
+    """The issuers of ``by_session`` without any session that has a ``sid``, as guards report."""
     has_sid: dict[str, bool] = {}
     for reader in readers:
         for iss, has in reader.sid.items():
@@ -24,7 +24,7 @@ def issuers_without_sid(readers: Iterable[Reader], by_session: Collection[str]) 
 
 
 async def sid_mismatches(
-    reading: AppReader, keys: AppKeys, readers: Iterable[Reader], by_session: Collection[str]
+    reader: AppReader, keys: AppKeys, readers: Iterable[Reader], by_session: Collection[str]
 ) -> tuple[str, ...]:
     """Those of the issuers whose logout tokens name a ``sid`` and a ``sub``, for sessions of this
     app that have no ``sid``.
@@ -35,13 +35,13 @@ async def sid_mismatches(
     if not suspects:
         return ()
     command = ("XREVRANGE", keys.events, "+", "-", "COUNT", _EVENTS)
-    (answer,) = await reading.query_app(keys.app, [command])
+    (answer,) = await reader.query_app(keys.app, [command])
     named = {_by_sid_and_sub(fields) for _, fields in parse_entries(required(answer))}
     return tuple(sorted(suspects & named))
 
 
 def _by_sid_and_sub(fields: Fields) -> str:
-    """The issuer of such an event, or nothing."""
+    """The issuer of an event with ``sid`` and ``sub``, or an empty string."""
     both = b"sid" in fields and b"sub" in fields
     if fields.get(b"kind") != b"session" or fields.get(b"source") != b"backchannel-logout":
         return ""

@@ -1,4 +1,4 @@
-"""One answer for all who ask the same at the same time, as when many pages are loaded again."""
+"""One Redis read shared by concurrent callers, for example when many pages reload."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,26 +10,26 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Asks once for all who wait; nobody is given an answer that was asked for before they came."""
+    """Reads once for all waiting callers. A caller never gets a read that began before its call."""
 
-    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
-        self._ask = ask
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
         self._turn = asyncio.Lock()
         self._begun = self._done = 0
-        self._answer: T | Unreadable | None = None
+        self._result: T | Unreadable | None = None
 
     async def get(self) -> T:
         """Raises `Unreadable`."""
-        wanted = self._begun + 1
+        needed = self._begun + 1
         async with self._turn:
-            if self._done < wanted:
+            if self._done < needed:
                 self._begun += 1
                 try:
-                    self._answer = await self._ask()
+                    self._result = await self._read()
                 except Unreadable as fault:
-                    self._answer = fault
+                    self._result = fault
                 self._done = self._begun
-            answer = self._answer
-        if isinstance(answer, Unreadable):
-            raise answer
-        return answer  # type: ignore[return-value]  # it was asked for
+            result = self._result
+        if isinstance(result, Unreadable):
+            raise result
+        return result  # type: ignore[return-value]  # set by the read

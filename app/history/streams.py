@@ -1,4 +1,4 @@
-"""A bounded walk back, or on, through a stream, a page for each round trip."""
+"""Walks through a stream, backward or forward, within bounds: one page per round trip."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from app.history.app_reader import Command, required, text
 
 PAGE = 500
-"""Entries for each round trip: about a millisecond of Redis, in which nobody else is served."""
+"""Entries per round trip. Redis serves no other client for about a millisecond."""
 
 Fields = Mapping[bytes, bytes]
 Entry = tuple[str, Fields]
@@ -14,10 +14,10 @@ RunCommands = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 
 async def newest_first(
-    ask: RunCommands, key: str, *, before: str = "+", most: int
+    ask: RunCommands, key: str, *, before: str = "+", limit: int
 ) -> AsyncIterator[list[Entry]]:
-    """Pages from ``before`` (an id, exclusive) back; ``most`` entries in all."""
-    last, left = before if before == "+" else f"({before}", most
+    """Pages backward from ``before`` (an id, exclusive); ``limit`` entries in all."""
+    last, left = before if before == "+" else f"({before}", limit
     while left > 0:
         (answer,) = await ask([("XREVRANGE", key, last, "-", "COUNT", min(PAGE, left))])
         page = parse_entries(required(answer))
@@ -29,10 +29,10 @@ async def newest_first(
 
 
 async def oldest_first(
-    ask: RunCommands, key: str, *, since: str, most: int
+    ask: RunCommands, key: str, *, since: str, limit: int
 ) -> AsyncIterator[list[Entry]]:
-    """Pages from ``since`` (an id, inclusive) on; ``most`` entries in all."""
-    first, left = since, most
+    """Pages forward from ``since`` (an id, inclusive); ``limit`` entries in all."""
+    first, left = since, limit
     while left > 0:
         (answer,) = await ask([("XRANGE", key, first, "+", "COUNT", min(PAGE, left))])
         page = parse_entries(required(answer))
@@ -44,12 +44,12 @@ async def oldest_first(
 
 
 def parse_entries(answer: Any) -> list[Entry]:
-    """The entries of an ``XRANGE``, with their ids as text, without those that were deleted."""
+    """The entries of an ``XRANGE`` answer, with ids as text, without deleted entries."""
     return [(text(entry_id), fields) for entry_id, fields in answer or [] if fields]
 
 
 def parse_raw_entries(answer: Any) -> list[Entry]:
-    """`parse_entries` of an answer that the library has left as Redis spells it."""
+    """`parse_entries` for an answer in Redis' own form, not parsed by the library."""
     return parse_entries(
         (entry_id, dict(zip(fields[::2], fields[1::2], strict=True)) if fields else None)
         for entry_id, fields in answer or []
@@ -57,5 +57,5 @@ def parse_raw_entries(answer: Any) -> list[Entry]:
 
 
 def entry_seconds(entry_id: str) -> float:
-    """When Redis took the entry, in epoch seconds."""
+    """When Redis stored the entry, in epoch seconds."""
     return int(entry_id.partition("-")[0]) / 1000

@@ -118,7 +118,7 @@ async def test_it_outlives_a_restart_and_says_what_may_be_missing_after_a_loss(
     shelf = Shelf(redis_server)
     said: list[dict[str, str]] = []
     history = new_history(redis_server.url, shelf.app)
-    reader = follow(history, refusals=False, on_away=said.append)
+    reader = follow(history, refusals=False, on_unreadable=said.append)
     await reader.until(lambda: reader.feed.cursor)
     await shelf.write(sid="s1", once=None)
     await reader.until(lambda: reader.sids == ["s1"])
@@ -147,7 +147,7 @@ async def test_a_stream_that_can_not_be_read_leaves_the_others_alone(
     broken, said = shelf.app + "-broken", []
     shelf.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
     history = new_history(shared_redis.url, broken, shelf.app)
-    reader = follow(history, refusals=False, on_away=said.append)
+    reader = follow(history, refusals=False, on_unreadable=said.append)
     await reader.until(lambda: reader.feed.cursor)
     await shelf.write()
     await reader.until(lambda: reader.found)
@@ -182,7 +182,7 @@ async def test_recent_events_are_the_newest_that_the_filter_lets_by(
 ) -> None:
     for n in range(5):
         await shelf.write(sid=f"s{n}", sub="alice" if n % 2 else "bob", once=None)
-    found = await history.recent(Filter(sub="bob"), most=2)
+    found = await history.recent(Filter(sub="bob"), limit=2)
     assert [one.event and one.event.sid for one in found] == ["s4", "s2"]
     older = await history.recent(Filter(sub="bob"), before=found[-1].id)
     assert [one.event and one.event.sid for one in older] == ["s0"]

@@ -125,7 +125,7 @@ async def test_a_feed_that_is_slower_than_what_comes_misses_nothing(
     found: list[str] = []
 
     def take(batch: object) -> None:
-        items = slow.taken(batch)  # type: ignore[arg-type]
+        items = slow.deliver(batch)  # type: ignore[arg-type]
         found.extend(
             one.event.sid or "" for one in items if isinstance(one, DeliveredEvent) and one.event
         )
@@ -207,7 +207,7 @@ def test_what_came_lately_is_spelled_in_a_cursor_of_many() -> None:
     again = Cursor.parse(str(cursor))
     assert again == {f"app-{n}": f"{n}000-0" for n in range(51, 100)}
     assert again.until == 50_000
-    begins = again.begins([*cursor, "new"])
+    begins = again.starts([*cursor, "new"])
     assert begins["app-51"] == "51000-0"
     assert begins["app-3"] == begins["new"]
     cursor.advance("app-3", "200000-0")
@@ -230,7 +230,7 @@ async def test_pages_of_many_apps_hold_everything_once(
     sids = write(redis_server, apps, 100) + write(redis_server, ["shop-7"], 700, "busy-")
     found, before, pages = [], "+", 0
     while before:
-        page = await history.recent(most=60, before=before)
+        page = await history.recent(limit=60, before=before)
         found += [one.event.sid for one in page if one.event]
         assert page.more is None or len(page) >= 60
         before, pages = page.more or "", pages + 1
@@ -241,7 +241,7 @@ async def test_pages_of_many_apps_hold_everything_once(
 async def test_the_last_page_says_that_nothing_is_older(history: History, shelf: Shelf) -> None:
     await shelf.write(sid="s1", once=None)
     await shelf.write(sid="s2", once=None)
-    newest = await history.recent(most=1)
+    newest = await history.recent(limit=1)
     assert [len(newest), newest.more] == [1, newest[0].id]
-    assert (await history.recent(most=1, before=newest.more or "")).more is None
-    assert (await history.recent(most=2)).more is None
+    assert (await history.recent(limit=1, before=newest.more or "")).more is None
+    assert (await history.recent(limit=2)).more is None

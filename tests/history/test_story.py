@@ -148,7 +148,7 @@ async def test_a_walk_back_ends_at_its_limit_and_says_so(history: History, shelf
     await end(shelf)
     for n in range(3):
         await end(shelf, f"other-{n}")
-    story = await ask(history, most=2)
+    story = await ask(history, limit=2)
     assert (story.state, story.cause) == (State.REVOKED, None)
     assert story.search is not None
     assert (story.search.ended, story.search.entries) == ("limit", 2)

@@ -1,7 +1,7 @@
-"""What comes from now on: the events of all apps, and refusals. It can be resumed.
+"""A resumable feed of new events of all apps, and of refusals.
 
-All feeds of a process share one reader (`live`). A feed reads for itself only what that one has
-read before the feed came, or what the feed was too slow for.
+All feeds of a process share one reader (`feed_reader`). A feed reads for itself only the entries
+that the shared reader had read before it joined, or that it was too slow for.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -20,73 +20,73 @@ from backchannel_logout.contract.event import stream_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """Entries of this app (`REFUSALS`: of the refusals) may be missing: its stream was trimmed past
-    the position, or Redis has lost data."""
+    """Entries of this app's stream, or of `REFUSALS`, may be missing: it was trimmed past the
+    position, or Redis has lost data."""
 
     app: str
 
 
 OnUnreadable = Callable[[Mapping[str, str]], None]
-"""Is told which streams can not be read, and the word for each, whenever that changes."""
+"""Called with the unreadable streams and the fault of each, whenever that set changes."""
 
 PendingItem = tuple[str, str, FeedItem | None]
-"""An item that is ready, with the app's name and its id; without an item the id of what is before
-the entries that may be missing."""
+"""The stream's name, an id, and the item with this id. Without an item: entries after the id may be
+missing."""
 
 
 def feed_keys(apps: Sequence[str], *, refusals: bool) -> dict[str, str]:
-    """The streams' keys, by their names in a cursor."""
+    """The streams' Redis keys, by their names in a cursor."""
     keys = {app: AppKeys(app).events for app in apps}
     return keys | {REFUSALS: REFUSED} if refusals else keys
 
 
 class Feed:
-    """An iterator over what comes; ``cursor`` is how far the last item that was handed out reaches.
+    """An iterator over new items; ``cursor`` is the position after the last delivered item.
 
-    ``apps`` are followed, and with ``refusals`` those; from ``cursor`` where it knows the stream,
-    else from ``since`` (epoch seconds), else from now. While a stream can not be read the others
-    are handed out, and it is tried again; ``on_away`` is told. ``fresh``: ``cursor`` is of this
-    moment. ``fewest``: see `StreamPositions`.
+    Follows ``apps`` and, with ``refusals``, the refusals: from ``cursor`` if it knows the stream,
+    else from ``since`` (epoch seconds), else from now. An unreadable stream is retried and reported
+    to ``on_unreadable``; the others continue. ``fresh``: ``cursor`` was taken just now.
+    ``min_length``: see `StreamPositions`.
     """
 
     def __init__(
         self,
-        reading: AppReader,
+        reader: AppReader,
         live: FeedReader,
         apps: Sequence[str],
         *,
         refusals: bool = True,
         cursor: Mapping[str, str] | None = None,
         since: float | None = None,
-        on_away: OnUnreadable = lambda _: None,
-        fewest: int = PAGE,
+        on_unreadable: OnUnreadable = lambda _: None,
+        min_length: int = PAGE,
         fresh: bool = False,
     ) -> None:
-        self._reading = reading
+        self._reader = reader
         self._live = live
         self._keys = feed_keys(apps, refusals=refusals)
         cursor = cursor if isinstance(cursor, Cursor) else Cursor(cursor)
-        begins = cursor.begins(self._keys)
+        starts = cursor.starts(self._keys)
         if since is not None:
-            # Entries of that very millisecond belong to it: ids begin with 0.
-            begins = dict.fromkeys(self._keys, just_before(int(since * 1000))) | begins
-        self.cursor = Cursor(begins, cursor.until)
-        self._on_away = on_away
-        self._fewest = fewest
+            # Inclusive: sequence numbers begin with 0.
+            starts = dict.fromkeys(self._keys, just_before(int(since * 1000))) | starts
+        self.cursor = Cursor(starts, cursor.until)
+        self._on_unreadable = on_unreadable
+        self._min_length = min_length
         self._fresh = fresh
-        self._away: dict[str, str] = {}
-        # Streams that the shared reader is ahead of, or whose position may hold no more.
-        self._behind = set() if fresh or not begins else set(self._keys)
+        self._unreadable: dict[str, str] = {}
+        # Streams where the shared reader is ahead, or whose position may no longer exist.
+        self._behind = set() if fresh or not starts else set(self._keys)
 
     async def __aiter__(self) -> AsyncIterator[FeedItem | Missed]:
-        """Never ends by itself."""
+        """Runs until it is closed."""
         async with aclosing(self.batches()) as batches:
-            async for waiting in batches:
-                for item in self.taken(waiting):
+            async for items in batches:
+                for item in self.deliver(items):
                     yield item
 
     async def batches(self) -> AsyncGenerator[list[PendingItem]]:
-        """What is ready, many at once; each is for `taken`, before the next is asked for."""
+        """The items that are ready, in batches; pass each batch to `deliver` before the next."""
         follower = self._live.join(self._keys)
         for name, position in self._live.at.items():
             if name in self._keys and name not in self.cursor:
@@ -96,53 +96,53 @@ class Feed:
         try:
             while True:
                 if self._behind:
-                    async with aclosing(self._caught_up()) as batches:
-                        async for waiting in batches:
-                            yield waiting
-                look = await follower.next(self._live.pause if self._behind else None)
+                    async with aclosing(self._catch_up()) as batches:
+                        async for items in batches:
+                            yield items
+                poll = await follower.next(self._live.pause if self._behind else None)
                 if follower.overflowed:
                     follower.overflowed, self._behind = False, set(self._keys)
                     continue
-                if look is None:
+                if poll is None:
                     continue
-                self._tell(look.faults)
-                if waiting := list(self._sorted(look, self._behind)):
-                    yield waiting
-                self._settle(look)
+                self._report(poll.faults)
+                if items := list(self._new_items(poll, self._behind)):
+                    yield items
+                self._settle(poll)
         finally:
             self._live.leave(follower)
 
-    def taken(self, waiting: Sequence[PendingItem]) -> Iterator[FeedItem | Missed]:
-        """The items, each once the cursor reaches it."""
-        for name, position, item in waiting:
+    def deliver(self, items: Sequence[PendingItem]) -> Iterator[FeedItem | Missed]:
+        """Yield the items, advancing the cursor to each."""
+        for name, position, item in items:
             self.cursor.advance(name, position)
             yield Missed(app=name) if item is None else item
 
-    async def _caught_up(self) -> AsyncGenerator[list[PendingItem]]:
-        """Read what the shared reader has read without us, as far as it can be read."""
-        names, whole = set(self._behind), self._behind == self._keys.keys()
+    async def _catch_up(self) -> AsyncGenerator[list[PendingItem]]:
+        """Read what the shared reader has read already, as far as it is readable."""
+        names, is_all = set(self._behind), self._behind == self._keys.keys()
         keys = {name: self._keys[name] for name in names}
-        begins = {name: self.cursor[name] for name in names if name in self.cursor}
+        starts = {name: self.cursor[name] for name in names if name in self.cursor}
         positions = StreamPositions(
-            self._reading, keys, begins, fewest=self._fewest, hold=self._fresh
+            self._reader, keys, starts, min_length=self._min_length, hold=self._fresh
         )
         self._fresh = False
         full = True
         while full:
-            look = await positions.look()
-            self._behind = set(look.faults)
-            if waiting := list(self._sorted(look, self._behind)):
-                yield waiting
-            full = look.full
-        if whole:
-            self._tell(look.faults)
-            self._settle(look)
+            poll = await positions.poll()
+            self._behind = set(poll.faults)
+            if items := list(self._new_items(poll, self._behind)):
+                yield items
+            full = poll.full
+        if is_all:
+            self._report(poll.faults)
+            self._settle(poll)
 
-    def _sorted(self, look: Poll, behind: set[str]) -> Iterator[PendingItem]:
-        """What of it is new to us, in the order of time; what may be missing comes first. Notes in
-        ``behind`` where the look has begun later than we have read."""
-        found: list[tuple[tuple[int, int], PendingItem]] = []
-        for name, new in look.new.items():
+    def _new_items(self, poll: Poll, behind: set[str]) -> Iterator[PendingItem]:
+        """The poll's items that this feed has not delivered, oldest first; gaps come first. Adds
+        streams to ``behind`` whose poll began after this feed's position."""
+        pending: list[tuple[tuple[int, int], PendingItem]] = []
+        for name, new in poll.new.items():
             if name in behind:
                 continue
             if name not in self.cursor:
@@ -158,20 +158,20 @@ class Feed:
                 yield name, new.after, None
             for when, entry_id, item in new.entries:
                 if when > at:
-                    found.append((when, (name, entry_id, item)))
-        found.sort(key=_entry_time)
-        for _, waiting in found:
-            yield waiting
+                    pending.append((when, (name, entry_id, item)))
+        pending.sort(key=_entry_time)
+        for _, items in pending:
+            yield items
 
-    def _settle(self, look: Poll) -> None:
-        if not (look.full or look.faults or self._behind):
-            self.cursor.settle(look.began)
+    def _settle(self, poll: Poll) -> None:
+        if not (poll.full or poll.faults or self._behind):
+            self.cursor.settle(poll.began)
 
-    def _tell(self, faults: Mapping[str, str]) -> None:
-        if faults.keys() != self._away.keys():
-            self._on_away(dict(faults))
-        self._away = dict(faults)
+    def _report(self, faults: Mapping[str, str]) -> None:
+        if faults.keys() != self._unreadable.keys():
+            self._on_unreadable(dict(faults))
+        self._unreadable = dict(faults)
 
 
-def _entry_time(found: tuple[tuple[int, int], PendingItem]) -> tuple[int, int]:
-    return found[0]
+def _entry_time(pending: tuple[tuple[int, int], PendingItem]) -> tuple[int, int]:
+    return pending[0]

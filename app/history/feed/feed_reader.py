@@ -1,6 +1,6 @@
-"""One reader for all feeds of a process: it reads the streams that anybody follows, twice a second.
+"""The one reader behind all feeds of a process: polls the followed streams twice a second.
 
-It never waits in Redis, which would wake it for each logout before it answers the receiver.
+It never blocks in Redis, which would wake it for each logout before answering the receiver.
 """
 
 import asyncio
@@ -17,73 +17,73 @@ from app.store.errors import EXCHANGE_FAULTS
 log = new_log(__name__)
 
 PAUSE = 0.5
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
-# Between two feeds, as a part of the pause.
+# Pause between two feeds, as a fraction of ``pause``.
 _STAGGER = 1 / 100
 
-# Of a feed that is slower than its streams. It reads what is dropped again for itself.
+# Queued items of a slow feed. It reads dropped ones again itself.
 _MAX_QUEUED = 2000
 
 
 class FeedSubscription:
-    """What the reader has found for one feed. ``keys`` are the streams that it follows, by name."""
+    """The reader's queue for one feed. ``keys`` are the streams that the feed follows, by name."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         self.keys = keys
         self.overflowed = False
-        self._looks: deque[Poll] = deque()
-        self._held = 0
+        self._polls: deque[Poll] = deque()
+        self._queued = 0
         self._faults: Mapping[str, str] = {}
         self._woken = asyncio.Event()
 
-    def push(self, look: Poll) -> bool:
-        """Keep what is new of its streams for `next`. False where nothing is."""
-        new = {name: one for name, one in look.new.items() if name in self.keys}
-        faults = {name: word for name, word in look.faults.items() if name in self.keys}
+    def push(self, poll: Poll) -> bool:
+        """Queue what is new in its streams, for `next`. False: nothing is."""
+        new = {name: new_entries for name, new_entries in poll.new.items() if name in self.keys}
+        faults = {name: word for name, word in poll.faults.items() if name in self.keys}
         if not new and faults == self._faults:
             return False
         self._faults = faults
-        self._held += sum(len(one.entries) for one in new.values())
-        if self._held > _MAX_QUEUED:
-            self._looks.clear()
-            self._held, self.overflowed = 0, True
+        self._queued += sum(len(new_entries.entries) for new_entries in new.values())
+        if self._queued > _MAX_QUEUED:
+            self._polls.clear()
+            self._queued, self.overflowed = 0, True
             new = {}
-        self._looks.append(Poll(look.began, new, faults, look.full))
+        self._polls.append(Poll(poll.began, new, faults, poll.full))
         self._woken.set()
         return True
 
     async def next(self, within: float | None = None) -> Poll | None:
-        """The next look that has anything for it; None where there is none in so many seconds."""
-        if not self._looks:
+        """The next poll with news for the feed; None when there is none within so many seconds."""
+        if not self._polls:
             self._woken.clear()
             try:
                 async with asyncio.timeout(within):
                     await self._woken.wait()
             except TimeoutError:
                 return None
-        look = self._looks.popleft()
-        self._held -= sum(len(one.entries) for one in look.new.values())
-        return look
+        poll = self._polls.popleft()
+        self._queued -= sum(len(new_entries.entries) for new_entries in poll.new.values())
+        return poll
 
 
 class FeedReader:
-    """Reads while anybody follows. ``fewest``: see `StreamPositions`."""
+    """Reads while any feed follows. ``min_length``: see `StreamPositions`."""
 
-    def __init__(self, reading: AppReader, *, fewest: int, pause: float = PAUSE) -> None:
-        self._reading = reading
-        self._positions = StreamPositions(reading, {}, fewest=fewest)
+    def __init__(self, reader: AppReader, *, min_length: int, pause: float = PAUSE) -> None:
+        self._reader = reader
+        self._positions = StreamPositions(reader, {}, min_length=min_length)
         self._followers: list[FeedSubscription] = []
         self._task: asyncio.Task[None] | None = None
         self.pause = pause
 
     @property
     def at(self) -> Mapping[str, str]:
-        """How far it has read the streams that are followed; see `StreamPositions`."""
+        """How far it has read the followed streams; see `StreamPositions`."""
         return self._positions.at
 
     def join(self, keys: Mapping[str, str]) -> FeedSubscription:
-        """Follow these streams until `leave`; the first to come begins the reading."""
+        """Follow these streams until `leave`. The first feed starts the reader."""
         follower = FeedSubscription(keys)
         self._followers.append(follower)
         if self._task is None:
@@ -91,22 +91,22 @@ class FeedReader:
         return follower
 
     def leave(self, follower: FeedSubscription) -> None:
-        """The last to go ends the reading."""
+        """Stop following. The last feed stops the reader."""
         self._followers.remove(follower)
         if not self._followers and self._task is not None:
             self._task.cancel()
             self._task = None
-            # Whoever comes next begins where the streams end then.
+            # The next feed begins at the streams' end.
             self._positions.follow({})
 
     async def breathe(self, faults: bool) -> None:
-        """Pause between two looks; after a fault not in step with others, and with a look at which
-        server is the primary now."""
+        """Pause between two polls. After a fault, look up the primary again, and pause with more
+        jitter, so that processes do not retry in step."""
         if faults:
             try:
                 with contextlib.suppress(*EXCHANGE_FAULTS):
                     async with asyncio.timeout(self.pause):
-                        await self._reading.link.look_up()
+                        await self._reader.link.look_up()
             except Exception:
                 log.exception("feed", outcome="failed", error="internal")
         await asyncio.sleep(self.pause * (0.8 + random.random() * (1.2 if faults else 0.4)))  # noqa: S311
@@ -114,20 +114,20 @@ class FeedReader:
     async def _read(self) -> None:
         """Never ends by itself."""
         while True:
-            keys = {name: key for one in self._followers for name, key in one.keys.items()}
+            keys = {name: key for feed in self._followers for name, key in feed.keys.items()}
             self._positions.follow(keys)
             try:
-                look = await self._positions.look()
+                poll = await self._positions.poll()
             except Exception:
                 log.exception("feed", outcome="failed", error="internal")
                 await self.breathe(faults=True)
                 continue
             for follower in list(self._followers):
-                if follower.push(look):
-                    # One after the other, with requests in between: what thirty feeds do with a
-                    # burst takes them some ten milliseconds.
+                if follower.push(poll):
+                    # Staggered, so that requests run in between: thirty feeds take some ten
+                    # milliseconds for a burst.
                     await asyncio.sleep(self.pause * _STAGGER)
-            if look.full:
+            if poll.full:
                 await asyncio.sleep(0)
             else:
-                await self.breathe(bool(look.faults))
+                await self.breathe(bool(poll.faults))

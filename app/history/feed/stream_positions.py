@@ -1,4 +1,4 @@
-"""What is new in many streams, in few round trips: one for each server, as a rule."""
+"""Polls many streams for new entries in few round trips, usually one per server."""
 
 import asyncio
 import time
@@ -13,42 +13,42 @@ from app.history.records import DeliveredEvent
 from app.history.streams import PAGE, Entry, parse_raw_entries
 from backchannel_logout.contract.event import stream_id
 
-# Of all streams together in one look.
+# Per poll, for all streams together; and the minimum per stream.
 _MAX_ENTRIES = 5000
 _MIN_COUNT = 20
 
-# Entries whose reading as events holds the event loop for some milliseconds.
+# Decoding this many entries occupies the event loop for some milliseconds.
 _DECODED_PER_TURN = 100
 
-# No stream's entries are too old so soon; a reader that was kept waiting for longer looks closely.
+# No entry expires by age this soon. A reader that was delayed longer checks for trimming.
 _RECENT_SECONDS = 5.0
 
-# Of a stream that is empty, and of one that somebody has emptied.
+# The position of an empty stream.
 BEGINNING = "0-0"
 
 FeedItem = DeliveredEvent | RefusalEntry
 
 PolledEntry = tuple[tuple[int, int], str, FeedItem]
-"""An entry: its id, as numbers too, and what it says."""
+"""An entry: its id as numbers, its id, and the decoded item."""
 
 
 @dataclass(slots=True)
 class NewEntries:
-    """What is new in one stream: all entries after ``after``, or a page of them."""
+    """The entries of one stream after ``after``: all, or a page of them."""
 
     after: str
     entries: list[PolledEntry] = field(default_factory=list)
     missed: bool = False
     """Entries before these may be missing: the stream was trimmed past the position."""
     lost: bool = False
-    """Redis has lost data: what was read before is not there, and ``after`` is its end now."""
+    """Redis has lost data: entries read before are gone, and ``after`` is the end now."""
 
 
 @dataclass(slots=True)
 class Poll:
-    """What one look has found, by the stream's name, and which could not be read.
+    """The result of one poll: new entries by stream name, and the streams that are unreadable.
 
-    ``began`` is epoch seconds by our clock; ``full``: more may be there already.
+    ``began`` is epoch seconds by our clock. ``full``: more entries may be waiting.
     """
 
     began: float
@@ -58,65 +58,65 @@ class Poll:
 
 
 class StreamPositions:
-    """How far each of some streams has been read. ``keys`` are by name; see `Cursor`.
+    """How far each stream has been read. ``keys`` are by name; see `Cursor`.
 
-    A stream that is cut for its length has ``fewest`` entries left, or more. ``hold``: the
-    positions are of this moment, and are not checked.
+    A stream trimmed by length keeps at least ``min_length`` entries. ``hold``: the positions were
+    taken just now and need no check.
     """
 
     def __init__(
         self,
-        reading: AppReader,
+        reader: AppReader,
         keys: Mapping[str, str],
         at: Mapping[str, str] | None = None,
         *,
-        fewest: int = PAGE,
+        min_length: int = PAGE,
         hold: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._reading = reading
+        self._reader = reader
         self._clock = clock
-        self._fewest = fewest
+        self._min_length = min_length
         self.keys = dict(keys)
         self.at = dict(at or {})
         self._unchecked = set() if hold else set(self.at)
-        self._looked_at: dict[str, float] = {}
+        self._polled_at: dict[str, float] = {}
 
     def follow(self, keys: Mapping[str, str]) -> None:
-        """Read these from now on, and no others."""
+        """Poll these streams from now on, and no others."""
         for gone in self.keys.keys() - keys.keys():
             self.at.pop(gone, None)
-            self._looked_at.pop(gone, None)
+            self._polled_at.pop(gone, None)
             self._unchecked.discard(gone)
         self.keys = dict(keys)
 
-    async def look(self) -> Poll:
-        """What is new since the last look. A stream that cannot be read leaves the others alone.
+    async def poll(self) -> Poll:
+        """Read what is new since the last poll. An unreadable stream does not affect the others.
 
-        One that has no position is read from its end on.
+        A stream without a position is read from its end on.
         """
-        look = Poll(self._clock(), {}, {})
-        faults = await self._find_ends(look.new)
+        poll = Poll(self._clock(), {}, {})
+        faults = await self._find_ends(poll.new)
         names = [name for name in self.keys if name not in faults]
-        await self._read_on([name for name in names if name not in look.new], look, faults)
-        # What comes after an outage may be another Redis, or an emptied one.
+        await self._read_on([name for name in names if name not in poll.new], poll, faults)
+        # After an outage it may be another Redis, or an emptied one.
         self._unchecked |= faults.keys() & self.at.keys()
-        look.faults = faults
-        return look
+        poll.faults = faults
+        return poll
 
     async def _find_ends(self, new: dict[str, NewEntries]) -> dict[str, str]:
-        """Begin the streams that have no position, and look whether the others' still hold."""
+        """Position new streams at their end, and check that unchecked positions still exist."""
         unknown = [name for name in self.keys if name not in self.at]
         unchecked = [name for name in self.keys if name in self._unchecked]
-        asked: dict[str, list[Command]] = {
+        commands: dict[str, list[Command]] = {
             name: [("XREVRANGE", self.keys[name], "+", "-", "COUNT", 1)]
             for name in [*unknown, *unchecked]
         }
         for name in unchecked:
             key = self.keys[name]
-            asked[name] += [("XRANGE", key, "-", "+", "COUNT", 1), ("XLEN", key)]
-        found, faults = await self._ask(asked)
-        for name, (newest, *rest) in found.items():
+            commands[name] += [("XRANGE", key, "-", "+", "COUNT", 1), ("XLEN", key)]
+        results, faults = await self._query(commands)
+        for name, (newest, *rest) in results.items():
             end = newest[0][0] if newest else BEGINNING
             if not rest:
                 new[name] = NewEntries(after=end)
@@ -127,102 +127,108 @@ class StreamPositions:
             if before[1] < LAST_READ and stream_id(end) < before:
                 new[name] = NewEntries(after=end, lost=True)
                 self.at[name] = end
-            elif _is_trimmed(self.at[name], rest[0], whole=rest[1] < self._fewest):
+            elif _is_trimmed(self.at[name], rest[0], complete=rest[1] < self._min_length):
                 new[name] = NewEntries(after=self.at[name], missed=True)
         return faults
 
-    async def _read_on(self, names: list[str], look: Poll, faults: dict[str, str]) -> None:
-        most = max(_MIN_COUNT, min(PAGE, _MAX_ENTRIES // max(1, len(names))))
-        missing = [name for name, new in look.new.items() if new.missed]
-        found, away = await self._ask(
+    async def _read_on(self, names: list[str], poll: Poll, faults: dict[str, str]) -> None:
+        limit = max(_MIN_COUNT, min(PAGE, _MAX_ENTRIES // max(1, len(names))))
+        missing = [name for name, new in poll.new.items() if new.missed]
+        results, unreadable = await self._query(
             {
-                name: [("XRANGE", self.keys[name], f"({self.at[name]}", "+", "COUNT", most)]
+                name: [("XRANGE", self.keys[name], f"({self.at[name]}", "+", "COUNT", limit)]
                 for name in [*names, *missing]
             }
         )
-        faults |= away
-        pages = {name: page for name, (page,) in found.items() if page}
+        faults |= unreadable
+        pages = {name: page for name, (page,) in results.items() if page}
         now = time.monotonic()
-        # Of what has come since a moment ago nothing is too old: only the length can have cut it.
-        # Else the entry that was read before a long silence has gone for its age.
+        # Entries that arrived a moment ago are trimmed by length only. After a long silence, the
+        # last read entry may have expired by age.
         cut = [
             name
             for name, page in pages.items()
             if name not in missing
             and (
-                len(page) >= min(most, self._fewest)
-                or now - self._looked_at.get(name, now) >= _RECENT_SECONDS
+                len(page) >= min(limit, self._min_length)
+                or now - self._polled_at.get(name, now) >= _RECENT_SECONDS
             )
         ]
-        self._looked_at |= dict.fromkeys(found, now)
-        # The oldest is asked for behind the page: what is trimmed in between may have been in it.
-        oldest, away = await self._ask(
+        self._polled_at |= dict.fromkeys(results, now)
+        # Read the oldest entry after the page: entries trimmed in between may have been in it.
+        oldest, unreadable = await self._query(
             {name: [("XRANGE", self.keys[name], "-", "+", "COUNT", 1)] for name in cut}
         )
-        for name in away:
-            del pages[name]  # read again, and then closely
-        faults |= away
+        for name in unreadable:
+            del pages[name]  # read again, with a check
+        faults |= unreadable
         for name, page in pages.items():
-            new = look.new.setdefault(name, NewEntries(after=self.at[name]))
+            new = poll.new.setdefault(name, NewEntries(after=self.at[name]))
             if name in oldest:
-                new.missed = _is_trimmed(new.after, oldest[name][0], whole=False)
+                new.missed = _is_trimmed(new.after, oldest[name][0], complete=False)
             new.entries = await _decode(name, page)
             self.at[name] = page[-1][0]
-            look.full = look.full or len(page) >= most
+            poll.full = poll.full or len(page) >= limit
 
-    async def _ask(
-        self, asked: Mapping[str, list[Command]]
+    async def _query(
+        self, commands: Mapping[str, list[Command]]
     ) -> tuple[dict[str, list[Any]], dict[str, str]]:
-        """The entries in the answers for each stream, and why others have none."""
-        if not asked:
+        """Each stream's entries, and the faults of the unreadable ones."""
+        if not commands:
             return {}, {}
-        answered = await self._reading.query_keys({self.keys[name]: asked[name] for name in asked})
-        found: dict[str, list[Any]] = {}
+        responses = await self._reader.query_keys(
+            {self.keys[name]: commands[name] for name in commands}
+        )
+        results: dict[str, list[Any]] = {}
         faults: dict[str, str] = {}
-        for name in asked:
-            answers = answered[self.keys[name]]
+        for name in commands:
+            response = responses[self.keys[name]]
             try:
-                if isinstance(answers, Unreadable):
-                    raise answers
-                found[name] = [
-                    one if isinstance(one, int) else parse_raw_entries(one)
-                    for one in map(required, answers)
+                if isinstance(response, Unreadable):
+                    raise response
+                results[name] = [
+                    item if isinstance(item, int) else parse_raw_entries(item)
+                    for item in map(required, response)
                 ]
             except Unreadable as fault:
                 faults[name] = str(fault)
-        return found, faults
+        return results, faults
 
 
 async def _decode(name: str, page: Iterable[Entry]) -> list[PolledEntry]:
-    found: list[PolledEntry] = []
+    results: list[PolledEntry] = []
     for entry_id, fields in page:
         item: FeedItem
         if name == REFUSALS:
             item = RefusalEntry.from_fields(entry_id, fields)
         else:
             item = DeliveredEvent.read(name, entry_id, fields)
-        found.append((stream_id(entry_id), entry_id, item))
-        if len(found) % _DECODED_PER_TURN == 0:
+        results.append((stream_id(entry_id), entry_id, item))
+        if len(results) % _DECODED_PER_TURN == 0:
             await asyncio.sleep(0)
-    return found
+    return results
 
 
-def _is_trimmed(position: str, oldest: list[Entry], *, whole: bool) -> bool:
-    """Whether entries after this position may have been trimmed. ``whole``: the stream has fewer
-    entries than one that is cut for its length."""
+def _is_trimmed(position: str, oldest: list[Entry], *, complete: bool) -> bool:
+    """Whether entries after this position may have been trimmed.
+
+    ``complete``: the stream is shorter than one that is trimmed by length.
+    """
     at = stream_id(position)
-    if at == (0, 0) or at[1] == LAST or (at[1] == LAST_READ and whole):
+    if at == (0, 0) or at[1] == LAST or (at[1] == LAST_READ and complete):
         return False
     return bool(oldest) and stream_id(oldest[0][0]) > at
 
 
-def cursor_at_end(found: Mapping[str, "list[Any] | Unreadable"], keys: Mapping[str, str]) -> Cursor:
-    """Where each stream ends, from an ``XREVRANGE`` of each. Raises `Unreadable`."""
+def cursor_at_end(
+    results: Mapping[str, "list[Any] | Unreadable"], keys: Mapping[str, str]
+) -> Cursor:
+    """A cursor at the end of each stream, from its ``XREVRANGE``. Raises `Unreadable`."""
     cursor = Cursor()
     for name, key in keys.items():
-        answers = found[key]
-        if isinstance(answers, Unreadable):
-            raise answers
-        newest = parse_raw_entries(required(answers[0]))
+        response = results[key]
+        if isinstance(response, Unreadable):
+            raise response
+        newest = parse_raw_entries(required(response[0]))
         cursor.advance(name, newest[0][0] if newest else BEGINNING)
     return cursor

@@ -54,7 +54,7 @@ async def find_delivery(
 
     # A marker can predate the termination, from a session with the same id. The event decides.
     since = termination.positions.get(app, "0-0")
-    async for page in oldest_first(run, keys.events, since=since, most=MAX_ENTRIES):
+    async for page in oldest_first(run, keys.events, since=since, limit=MAX_ENTRIES):
         for entry_id, fields in page:
             if stream_id(entry_id) > stream_id(since) and (
                 delivery := _matching_delivery((entry_id, fields), termination, names, leeway)
