@@ -206,7 +206,7 @@ def test_a_level_that_the_server_cannot_reach_is_reported_before_the_first_logou
     with receiving(tmp_path / "receiver", without_waitaof, provider, fsync) as receiver:
         said = receiver.readyz().json()["redis"]
         assert said == {"writable": True, "error": None, "durability_error": WAITAOF_MISSING}
-        (warning,) = receiver.soon_told("redis", what="durability")
+        (warning,) = receiver.wait_for_log_event("redis", what="durability")
         assert warning["detail"] == WAITAOF_MISSING
         assert post(receiver, provider.token()).status_code == 200
         assert receiver.readyz().json()["journal"]["waiting"] == 1
@@ -274,7 +274,7 @@ def test_sigterm_lets_the_requests_in_flight_finish(
         assert {one.getresponse().status for one in flying} == {503}
     assert process.wait(20) == 0
     assert not crashes(receiver.log)
-    assert receiver.told("service", outcome="stopped")
+    assert receiver.log_events("service", outcome="stopped")
     with redis_server.client() as client:
         names = [one["name"] for one in client.client_list()]
     assert "backchannel-logout-receiver" not in names

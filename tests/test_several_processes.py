@@ -83,7 +83,7 @@ def test_two_receivers_behind_nginx_share_the_logouts_and_survive_each_other(
 ) -> None:
     sids = [f"s{n}" for n in range(60)]
     assert post_all(nginx, provider, sids[:20]) == [200] * 20
-    assert all(receiver.soon_told("logout", outcome="accepted") for receiver in receivers)
+    assert all(receiver.wait_for_log_event("logout", outcome="accepted") for receiver in receivers)
     receivers[0].stop(signal.SIGKILL)
     assert post_all(nginx, provider, sids[20:40]) == [200] * 20
     receivers[0].start()
@@ -93,7 +93,7 @@ def test_two_receivers_behind_nginx_share_the_logouts_and_survive_each_other(
     assert post_all(nginx, provider, sids[40:]) == [200] * 20
     with redis_server.client() as client:
         assert client.exists(*(KEYS.sid(provider.issuer, sid) for sid in sids)) == 60
-    assert not any(crashes(receiver.whole_log) for receiver in receivers)
+    assert not any(crashes(receiver.full_log) for receiver in receivers)
 
 
 def test_a_living_receiver_writes_the_journal_of_one_that_was_killed(

@@ -130,7 +130,7 @@ def test_all_end_with_the_providers_one_call_and_its_own_state_says_how_far_it_i
     scene: ApiScene,
 ) -> None:
     own = {scene.tenant.add(ALICE) for _ in range(3)}
-    before = len(scene.tenant.asked("DELETE"))
+    before = len(scene.tenant.paths("DELETE"))
     answer = scene.delete(users(ALICE), params={"by": "ada, for this test"})
     where = users(ALICE).removeprefix("/") + "/state"
     assert answer.headers["location"] == f"/api/{where}"
@@ -141,7 +141,7 @@ def test_all_end_with_the_providers_one_call_and_its_own_state_says_how_far_it_i
     assert [one["source"] for one in over["apps"]] == ["auth0", "auth0"]
     for session in own:
         scene.over(session)
-    assert scene.tenant.asked("DELETE")[before:] == [f"/api/v2{users(ALICE)}"]
+    assert scene.tenant.paths("DELETE")[before:] == [f"/api/v2{users(ALICE)}"]
 
     def said() -> int:
         acts = [(one["act"], one["who"]) for one in scene.audit()]
@@ -245,7 +245,7 @@ def test_refresh_tokens_end_too_where_that_is_said(scene: ApiScene) -> None:
 
 def test_two_admins_at_once_mean_the_same_end(scene: ApiScene) -> None:
     session = scene.tenant.add(ALICE)
-    before = len(scene.tenant.asked("DELETE"))
+    before = len(scene.tenant.paths("DELETE"))
     answers: list[Any] = []
     threads = [
         threading.Thread(
@@ -267,18 +267,18 @@ def test_two_admins_at_once_mean_the_same_end(scene: ApiScene) -> None:
     assert {answer.status_code for answer in answers} <= {200, 202}
     assert len({answer.json()["began_at"] for answer in answers}) == 1
     assert scene.over(session)["state"] == "confirmed"
-    assert len(scene.tenant.asked("DELETE")) == before + 1
+    assert len(scene.tenant.paths("DELETE")) == before + 1
 
 
 # -- guessed ids, and tricks in them ---------------------------------------------------------
 
 
 def test_a_guessed_id_is_not_found_and_nothing_is_asked_to_end(scene: ApiScene) -> None:
-    before = len(scene.tenant.asked("DELETE"))
+    before = len(scene.tenant.paths("DELETE"))
     assert fault_of(scene.get("/sessions/guessed")) == (404, "not_found")
     assert fault_of(scene.delete("/sessions/guessed")) == (404, "not_found")
     assert fault_of(scene.get("/sessions/guessed/state")) == (404, "not_found")
-    assert len(scene.tenant.asked("DELETE")) == before
+    assert len(scene.tenant.paths("DELETE")) == before
 
 
 @pytest.mark.parametrize(

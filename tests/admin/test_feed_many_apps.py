@@ -50,7 +50,7 @@ def test_each_of_thirty_two_listeners_hears_of_every_logout_of_five_hundred_apps
                 assert receiver.post(token).status_code == 200
             assert {tuple(sorted(one.result())) for one in heard} == {tuple(sorted(sids))}
         # A machine with much else to do may answer late; connections are never taken away.
-        said = receiver.told("redis", outcome="not_writable")
+        said = receiver.log_events("redis", outcome="not_writable")
         assert [one["error"] for one in said if one["error"] != "timeout"] == []
 
 

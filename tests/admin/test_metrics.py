@@ -20,7 +20,9 @@ KEYS = AppKeys("shop")
 
 
 def until(receiver: Receiver, name: str, value: float, **labels: str) -> None:
-    wait_for(lambda: Scrape(receiver).one(name, **labels) == value, f"{name} is {value}", receiver)
+    wait_for(
+        lambda: Scrape(receiver).total(name, **labels) == value, f"{name} is {value}", receiver
+    )
 
 
 def test_each_token_is_counted_once_by_what_became_of_it(
@@ -32,7 +34,7 @@ def test_each_token_is_counted_once_by_what_became_of_it(
     assert receiver.post(provider.token(iss="https://elsewhere.example")).status_code == 400
     assert receiver.post("rubbish").status_code == 400
     found = Scrape(receiver)
-    counted = {labels: value for labels, value in found.all("bcl_tokens_total").items() if value}
+    counted = {labels: value for labels, value in found.values("bcl_tokens_total").items() if value}
     assert counted == {
         f"shop-web,{provider.issuer},accepted,-": 1,
         f"shop-web,{provider.issuer},repeated,-": 1,
@@ -40,15 +42,18 @@ def test_each_token_is_counted_once_by_what_became_of_it(
         "-,-,refused,iss_unknown": 1,
         "-,-,refused,shape": 1,
     }
-    assert found.one("bcl_stage_duration_seconds_count", stage="verify") == 2
-    assert found.one("bcl_stage_duration_seconds_count", stage="store") == 2
-    assert found.one("bcl_answer_duration_seconds_count") == 5
-    assert found.one("bcl_token_to_marker_seconds_count", issuer=provider.issuer) == 1
-    assert found.all("bcl_markers_written_total", app="shop") == {"new": 1, "known": 0}
-    assert found.all("bcl_jwks_fetches_total", issuer=provider.issuer) == {"good": 1, "failed": 0}
-    assert found.one("bcl_ready") == 1
-    assert found.one("bcl_redis_writable", server="primary") == 1
-    assert found.one("bcl_redis_risk", risk="persistence") == 0
+    assert found.total("bcl_stage_duration_seconds_count", stage="verify") == 2
+    assert found.total("bcl_stage_duration_seconds_count", stage="store") == 2
+    assert found.total("bcl_answer_duration_seconds_count") == 5
+    assert found.total("bcl_token_to_marker_seconds_count", issuer=provider.issuer) == 1
+    assert found.values("bcl_markers_written_total", app="shop") == {"new": 1, "known": 0}
+    assert found.values("bcl_jwks_fetches_total", issuer=provider.issuer) == {
+        "good": 1,
+        "failed": 0,
+    }
+    assert found.total("bcl_ready") == 1
+    assert found.total("bcl_redis_writable", server="primary") == 1
+    assert found.total("bcl_redis_risk", risk="persistence") == 0
 
 
 def test_a_flood_of_unknown_issuers_and_clients_adds_no_series(
@@ -64,7 +69,7 @@ def test_a_flood_of_unknown_issuers_and_clients_adds_no_series(
         receiver.post(provider.token(header={"kid": f"kid-{n}", "alg": f"X{n}"}))
     after = Scrape(receiver)
     assert after.series == before
-    assert after.one("bcl_tokens_total", issuer="-", reason="iss_unknown") == 50
+    assert after.total("bcl_tokens_total", issuer="-", reason="iss_unknown") == 50
 
 
 def test_prometheus_own_tool_finds_nothing_to_say(receiver: Receiver, provider: Provider) -> None:
@@ -92,11 +97,11 @@ def test_a_redis_that_hangs_costs_a_scrape_nothing(
         began = time.monotonic()
         found = Scrape(receiver)
         assert time.monotonic() - began < 5, "far more than it takes, far less than Redis"
-        assert found.one("bcl_tokens_total", outcome="journaled") == 1
-        assert found.one("bcl_journal_entries", state="waiting") == 1
-        assert found.one("bcl_journal_bytes") > 100
-        assert found.one("bcl_token_to_marker_seconds_count") == 1
-        assert found.one("bcl_redis_memory_used_bytes") is None, "nobody knows"
+        assert found.total("bcl_tokens_total", outcome="journaled") == 1
+        assert found.total("bcl_journal_entries", state="waiting") == 1
+        assert found.total("bcl_journal_bytes") > 100
+        assert found.total("bcl_token_to_marker_seconds_count") == 1
+        assert found.total("bcl_redis_memory_used_bytes") is None, "nobody knows"
     finally:
         redis_server.thaw()
     until(receiver, "bcl_journal_entries", 0, state="waiting")
@@ -106,11 +111,11 @@ def test_a_redis_that_hangs_costs_a_scrape_nothing(
 def test_a_clock_that_is_wrong_is_seen_by_the_tokens_that_it_makes_fail(
     receiver: Receiver, provider: Provider
 ) -> None:
-    assert Scrape(receiver).one("bcl_clock_difference_seconds") is None
+    assert Scrape(receiver).total("bcl_clock_difference_seconds") is None
     now = int(time.time())
     for _ in range(3):
         assert receiver.post(provider.token(iat=now + 200, exp=now + 400)).status_code == 400
-    difference = Scrape(receiver).one("bcl_clock_difference_seconds", issuer=provider.issuer)
+    difference = Scrape(receiver).total("bcl_clock_difference_seconds", issuer=provider.issuer)
     assert difference is not None
     assert -201 < difference < -150
 
@@ -120,15 +125,15 @@ def test_what_is_parked_and_what_became_of_it(receiver: Receiver, provider: Prov
     provider.mode = "500"
     assert receiver.post(provider.token()).status_code == 503
     found = Scrape(receiver)
-    assert found.one("bcl_parked_tokens", issuer=provider.issuer) == 1
-    assert found.one("bcl_parked_bytes", issuer=provider.issuer) > 400
-    assert found.one("bcl_tokens_total", reason="keys_unavailable") == 1
-    assert found.one("bcl_jwks_fetches_total", outcome="failed") >= 1
+    assert found.total("bcl_parked_tokens", issuer=provider.issuer) == 1
+    assert found.total("bcl_parked_bytes", issuer=provider.issuer) > 400
+    assert found.total("bcl_tokens_total", reason="keys_unavailable") == 1
+    assert found.total("bcl_jwks_fetches_total", outcome="failed") >= 1
     provider.mode = "ok"
     until(receiver, "bcl_parked_tokens", 0)
     found = Scrape(receiver)
-    assert found.one("bcl_parked_settled_total", outcome="accepted") == 1
-    assert found.one("bcl_tokens_total") == 1, "it is answered once"
+    assert found.total("bcl_parked_settled_total", outcome="accepted") == 1
+    assert found.total("bcl_tokens_total") == 1, "it is answered once"
 
 
 def test_an_apps_readers_and_receipts_are_seen(
@@ -142,21 +147,23 @@ def test_an_apps_readers_and_receipts_are_seen(
             assert receiver.post(provider.token(sid=f"s{n}")).status_code == 200
         until(receiver, "bcl_app_receipts_total", 3, app="shop", outcome="done")
         found = Scrape(receiver)
-        assert found.one("bcl_app_teardown_seconds_count", app="shop") == 3
-        assert found.one("bcl_app_group_lag_events", app="shop") == 0
-        assert found.one("bcl_app_group_pending_events", app="shop") == 0
-        assert found.one("bcl_app_dead_letters", app="shop") == 0
-        assert found.one("bcl_app_events", app="shop") == 3
-        last = found.one("bcl_issuer_last_logout_timestamp_seconds", issuer=provider.issuer)
+        assert found.total("bcl_app_teardown_seconds_count", app="shop") == 3
+        assert found.total("bcl_app_group_lag_events", app="shop") == 0
+        assert found.total("bcl_app_group_pending_events", app="shop") == 0
+        assert found.total("bcl_app_dead_letters", app="shop") == 0
+        assert found.total("bcl_app_events", app="shop") == 3
+        last = found.total("bcl_issuer_last_logout_timestamp_seconds", issuer=provider.issuer)
         assert last == pytest.approx(time.time(), abs=60)
-        assert found.one("bcl_app_last_report_timestamp_seconds") == pytest.approx(last, abs=60)
-        assert provider.issuer not in found.all("bcl_issuer_longest_gap_seconds"), "one minute old"
+        assert found.total("bcl_app_last_report_timestamp_seconds") == pytest.approx(last, abs=60)
+        assert provider.issuer not in found.values("bcl_issuer_longest_gap_seconds"), (
+            "one minute old"
+        )
         # An app that is retired, as the runbook says: the alert's series goes.
         listener.kill()
         with redis_server.client() as look:
             look.delete(AppKeys("shop").readers)
         gone = "bcl_app_last_report_timestamp_seconds"
-        wait_for(lambda: Scrape(receiver).one(gone) is None, "it is forgotten", receiver)
+        wait_for(lambda: Scrape(receiver).total(gone) is None, "it is forgotten", receiver)
     finally:
         listener.kill()
 
@@ -170,7 +177,7 @@ def test_an_app_that_no_client_leads_to_is_named(
         look.hset(AppKeys("old").meta, "max_session_age", "60")
     receiver.start()
     until(receiver, "bcl_app_unserved", 1, app="old")
-    assert len(Scrape(receiver).all("bcl_app_unserved")) == 1
+    assert len(Scrape(receiver).values("bcl_app_unserved")) == 1
 
 
 def test_receipts_of_many_pages_are_counted_once(
@@ -204,10 +211,10 @@ def test_what_is_usual_of_a_provider_is_read_from_redis_at_the_start(
     )
     try:
         receiver.start()
-        wait_for(lambda: Scrape(receiver).one("bcl_issuer_longest_gap_seconds"), "it is read")
+        wait_for(lambda: Scrape(receiver).total("bcl_issuer_longest_gap_seconds"), "it is read")
         found = Scrape(receiver)
-        assert found.one("bcl_issuer_longest_gap_seconds") == pytest.approx(30 * 3600, abs=1)
-        last = found.one("bcl_issuer_last_logout_timestamp_seconds")
+        assert found.total("bcl_issuer_longest_gap_seconds") == pytest.approx(30 * 3600, abs=1)
+        last = found.total("bcl_issuer_last_logout_timestamp_seconds")
         assert last == pytest.approx(now - 9 * 3600, abs=1), "an administrator is no provider"
     finally:
         receiver.stop()

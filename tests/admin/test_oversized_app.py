@@ -119,7 +119,7 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             assert shop["beyond"] in page.text
             # Sixteen of one answer at once, and what is usual for two pages.
             assert memory(receiver) - before < 48 * MIB
-            said = receiver.soon_told("app", outcome="not_read", app="shop")
+            said = receiver.wait_for_log_event("app", outcome="not_read", app="shop")
             assert len(said) == 1
             ended = run_app("status", "--config", "settings.toml", cwd=receiver.directory)
             assert "app shop" in ended.stdout
@@ -153,11 +153,11 @@ def test_it_is_read_again_once_it_has_cleaned_up(provider: Provider, tmp_path: P
         try:
             look.hset(READERS, "bomb", b"x" * (20 * MIB))
             until(receiver, "bcl_app_unread", 1, app="shop")
-            assert Scrape(receiver).one("bcl_app_memory_bytes", app="shop", part="written") > 20e6
+            assert Scrape(receiver).total("bcl_app_memory_bytes", app="shop", part="written") > 20e6
             look.delete(READERS)
             until(receiver, "bcl_app_unread", 0, app="shop")
             until(receiver, "bcl_app_memory_bytes", 0, app="shop", part="written")
-            assert len(receiver.soon_told("app", outcome="read_again", app="shop")) == 1
+            assert len(receiver.wait_for_log_event("app", outcome="read_again", app="shop")) == 1
         finally:
             receiver.stop()
 
@@ -176,7 +176,7 @@ def test_what_an_app_has_under_other_names_and_in_groups_is_in_the_metrics(
             listener.xreadgroup("g", b"x" * (20 * MIB), {EVENTS: ">"})
 
             def size(part: str, app: str = "shop") -> float:
-                return Scrape(receiver).one("bcl_app_memory_bytes", app=app, part=part) or 0
+                return Scrape(receiver).total("bcl_app_memory_bytes", app=app, part=part) or 0
 
             wait_for(lambda: size("other") > 20e6, "other names are measured", receiver)
             wait_for(lambda: size("events") > 20e6, "consumers' names are measured", receiver)
@@ -192,4 +192,6 @@ def send(receiver: Receiver, provider: Provider, app: str, sid: str) -> None:
 
 
 def until(receiver: Receiver, name: str, value: float, **labels: str) -> None:
-    wait_for(lambda: Scrape(receiver).one(name, **labels) == value, f"{name} is {value}", receiver)
+    wait_for(
+        lambda: Scrape(receiver).total(name, **labels) == value, f"{name} is {value}", receiver
+    )

@@ -35,7 +35,7 @@ def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: 
         assert "was started only after" in over["explanation"]
         assert "initiator" not in over["explanation"]
         assert (over["began_at"], over["asked_at"]) == (before["began_at"], before["asked_at"])
-        assert len(scene.tenant.asked("DELETE")) == 1
+        assert len(scene.tenant.paths("DELETE")) == 1
         (ended,) = [one for one in scene.audit() if one["act"] == "session.ended"]
         assert (ended["who"], ended["outcome"]) == ("ada", "confirmed")
 
@@ -74,9 +74,9 @@ def test_all_sessions_of_a_user_end_although_the_process_dies_before_the_provide
         )  # fmt: skip
         assert scene.get(users(ALICE) + "/state").json()["state"] == "confirmed"
         # The call that was held, and that of the successor: no session needed one of its own.
-        (call,) = set(scene.tenant.asked("DELETE"))
+        (call,) = set(scene.tenant.paths("DELETE"))
         assert call.endswith("/sessions")
-        assert scene.tenant.asked("DELETE") == [call] * 2
+        assert scene.tenant.paths("DELETE") == [call] * 2
 
 
 def test_a_missing_token_is_explained_by_the_503_that_the_receiver_has_answered(

@@ -205,9 +205,9 @@ def test_no_token_and_no_user_reaches_the_log(bench: Bench) -> None:
     assert bench.receiver.post(good).status_code == 200
     assert bench.receiver.post(bad).status_code == 400
     refused = {"outcome": "refused", "reason": "aud_unknown"}
-    wait_for(lambda: bench.receiver.told("logout", **refused), "its line", bench.receiver)
+    wait_for(lambda: bench.receiver.log_events("logout", **refused), "its line", bench.receiver)
     log = bench.receiver.log
-    assert bench.receiver.told("logout", outcome="accepted")
+    assert bench.receiver.log_events("logout", outcome="accepted")
     for secret in ("logged-", *good.split("."), *bad.split(".")):
         assert secret not in log
 

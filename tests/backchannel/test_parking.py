@@ -26,7 +26,7 @@ from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import AppKeys
 from tests.support.provider import Provider, private_key
-from tests.support.receiver import Receiver, config, told, wait_for
+from tests.support.receiver import Receiver, config, log_events, wait_for
 from tests.support.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
@@ -128,7 +128,7 @@ async def test_a_key_set_settles_what_is_parked(
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
     assert yard.sids == ["a", "b"]
-    lines = [line for line in told(caplog, "logout") if line["parked_s"] is not None]
+    lines = [line for line in log_events(caplog, "logout") if line["parked_s"] is not None]
     assert [line["outcome"] for line in lines] == ["accepted", "refused", "accepted"]
     assert not any(token in caplog.text for token in (*good, forged))
 
@@ -152,7 +152,7 @@ async def test_a_token_whose_key_is_not_in_a_later_set_is_refused(
     async with yard.parking.running():
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
-    assert told(caplog, "logout", outcome="refused", reason="key_unknown")
+    assert log_events(caplog, "logout", outcome="refused", reason="key_unknown")
     assert yard.sids == []
 
 
@@ -178,7 +178,7 @@ async def test_a_token_from_the_future_waits_no_longer_than_others(
     async with yard.parking.running():
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
-    assert told(caplog, "logout", outcome="refused", reason="key_unknown")
+    assert log_events(caplog, "logout", outcome="refused", reason="key_unknown")
 
 
 async def test_what_can_not_be_written_stays_and_is_tried_again(
@@ -204,7 +204,7 @@ async def test_ten_minutes_are_the_longest(
     yard.ahead = MAX_STAY + 1
     async with yard.parking.running():
         await until(lambda: len(yard.parking) == 0)
-    assert told(caplog, "logout", outcome="given_up")
+    assert log_events(caplog, "logout", outcome="given_up")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ async def test_a_newcomer_takes_the_place_of_one_that_is_drawn(
         yard.park(yard.provider.token(sid=str(n)))
         assert len(yard.parking) == min(n + 1, 3)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert told(caplog, "parking", outcome="full", parked=2, turned_away=1)
+    assert log_events(caplog, "parking", outcome="full", parked=2, turned_away=1)
     async with yard.parking.running():
         await yard.keys.refresh()
         await until(lambda: len(yard.parking) == 0)
@@ -264,7 +264,7 @@ def test_a_token_that_is_much_larger_than_real_ones_gets_no_place(
 ) -> None:
     yard.park(around(yard.provider, MAX_TOKEN)[over])
     assert len(yard.parking) == (0 if over else 1)
-    assert bool(told(caplog, "parking", outcome="too_large", turned_away=1)) == bool(over)
+    assert bool(log_events(caplog, "parking", outcome="too_large", turned_away=1)) == bool(over)
 
 
 async def test_a_token_that_is_being_written_keeps_its_place(
@@ -326,7 +326,7 @@ def test_parked_tokens_keep_no_more_memory_than_they_count_for(yard: Yard) -> No
 async def test_the_end_tells_how_many_remain(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
     async with yard.parking.running():
         yard.park(yard.provider.token(sid="a"), yard.provider.token(sid="b"))
-    assert told(caplog, "parking", outcome="lost", parked=2)
+    assert log_events(caplog, "parking", outcome="lost", parked=2)
 
 
 # -- with a real receiver --------------------------------------------------------------------
@@ -347,13 +347,13 @@ def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
         wait_for(lambda: client.exists(marker), "the logout is written", receiver)
         assert not client.exists(KEYS.sid(provider.issuer, "t"))
     assert token not in receiver.log
-    wait_for(lambda: len(receiver.told("logout")) == 2, "it is told", receiver)
-    (before, after) = receiver.told("logout")
+    wait_for(lambda: len(receiver.log_events("logout")) == 2, "it is told", receiver)
+    (before, after) = receiver.log_events("logout")
     assert before["reason"] == "keys_unavailable"
     assert (after["outcome"], after["request_id"]) == ("accepted", before["request_id"])
     assert after["parked_s"] >= 0
     assert receiver.post(token).status_code == 200
-    assert receiver.soon_told("logout", outcome="repeated")
+    assert receiver.wait_for_log_event("logout", outcome="repeated")
 
 
 @pytest.mark.slow
@@ -378,4 +378,4 @@ def test_a_stop_tells_of_the_tokens_that_it_loses(receiver: Receiver, provider: 
     provider.rotate("k2")
     assert receiver.post(provider.token()).status_code == 503
     assert receiver.stop() == 0
-    assert receiver.told("parking", outcome="lost", parked=1)
+    assert receiver.log_events("parking", outcome="lost", parked=1)

@@ -48,8 +48,8 @@ def refused_as(receiver: Receiver, given: str, *, whole: bool = True) -> str:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_proxys_id_is_taken_over_where_it_is_trusted(trusting: Receiver, whole: bool) -> None:
     assert refused_as(trusting, GIVEN, whole=whole) == GIVEN
-    wait_for(lambda: trusting.told("logout", request_id=GIVEN), "its line", trusting)
-    (line,) = trusting.soon_told("logout", request_id=GIVEN)
+    wait_for(lambda: trusting.log_events("logout", request_id=GIVEN), "its line", trusting)
+    (line,) = trusting.wait_for_log_event("logout", request_id=GIVEN)
     assert line["reason"] == "shape"
     # On the same connection: the next request has no id from the one before.
     assert trusting.http.post(trusting.url + "/backchannel-logout").headers["x-request-id"] != GIVEN

@@ -176,7 +176,7 @@ def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
     assert f"back-channel logout:      {receiver.url}/backchannel-logout" in said
     assert f"health and operations:    {receiver.admin_url}/readyz" in said
     assert f"console:                  {receiver.admin_url}/console" in said
-    assert receiver.told("service", outcome="stopped")
+    assert receiver.log_events("service", outcome="stopped")
     assert not crashes(receiver.log)
 
 

@@ -220,4 +220,4 @@ def test_what_nobody_can_mean_is_said_and_breaks_nothing(scene: ApiScene, path: 
     answer = ask(scene, "GET", path, headers=signed_in(scene))
     assert answer.status_code in (200, 303, 400, 404)
     assert "<script>" not in answer.text
-    assert not scene.receiver.told("Exception in ASGI application\n")
+    assert not scene.receiver.log_events("Exception in ASGI application\n")

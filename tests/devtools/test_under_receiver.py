@@ -118,7 +118,7 @@ def test_the_orphan_of_a_receiver_is_taken_over_by_the_next_one(
     started.wait(20)
     (server,) = servers_on(port)
     assert server != orphan
-    assert alone.soon_told("embedded", outcome="orphan", action="stop")
+    assert alone.wait_for_log_event("embedded", outcome="orphan", action="stop")
     assert marked(alone, provider) == {"one"}
     with redis.Redis.from_url(alone.redis_url) as app:
         assert app.get("written by an app") == b"meanwhile"

@@ -75,7 +75,7 @@ def test_a_journal_that_was_damaged(damage: Callable[[Path, Random], None], stag
         redis.start()
         receiver.start()
         assert [one for one in file.parent.iterdir() if "damaged" in one.name]
-        said = receiver.soon_told("journal", level="critical")
+        said = receiver.wait_for_log_event("journal", level="critical")
         assert [one for one in said if one["outcome"].startswith("damaged")]
         stage.settle(load, redis.url, complete=False)
     name = f"journal damaged ({damage.__name__})"

@@ -90,4 +90,4 @@ def test_restarts_by_sigterm_under_load(stage: Stage) -> None:
     verdict = stage.judge("SIGTERM and restart, three times", redis.url)
     assert verdict.errors.keys() <= {"refused"}
     assert verdict.unavailable == 0
-    assert not crashes(receiver.whole_log)
+    assert not crashes(receiver.full_log)

@@ -168,6 +168,6 @@ def test_an_algorithm_that_is_not_pinned_ends_nothing(stage: Stage[OidcProvider]
     fault = stage.op.delivery_fault(shop.client_id)
     assert fault is not None
     assert "400" in fault
-    assert stage.receiver.soon_told("logout", reason="alg")
+    assert stage.receiver.wait_for_log_event("logout", reason="alg")
     assert alice.is_signed_in(shop)
     assert stage.events(shop) == []

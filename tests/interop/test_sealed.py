@@ -140,5 +140,5 @@ def test_where_encryption_is_required_a_plain_logout_is_refused(
     assert fault is not None
     assert "400" in fault
     assert not scene.ended("desk")
-    assert scene.receiver.soon_told("logout", reason="encryption_required")
+    assert scene.receiver.wait_for_log_event("logout", reason="encryption_required")
     scene.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.journal.ack_log import IN_MEMORY_BYTES, AckLog
-from tests.support.receiver import ROOT, told
+from tests.support.receiver import ROOT, log_events
 from tests.support.revocations import numbered
 
 
@@ -204,7 +204,7 @@ def test_a_place_that_takes_nothing_is_told_once_and_ends_nothing(
     (tmp_path / "copy").rmdir()
     (tmp_path / "copy").write_text("not a directory")
     note(copy, 1, 2)
-    assert len(told(caplog, "accepted", outcome="failed")) == 1
+    assert len(log_events(caplog, "accepted", outcome="failed")) == 1
 
 
 # -- damage --------------------------------------------------------------------------------

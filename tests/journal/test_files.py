@@ -15,7 +15,7 @@ import pytest
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles, copy_of, try_lock
 from app.journal.journal import Journal
-from tests.support.receiver import ROOT, told
+from tests.support.receiver import ROOT, log_events
 from tests.support.revocations import numbered
 
 ROOM = 1 << 24
@@ -182,7 +182,7 @@ async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
     mine = await Process(path).open()
     assert await mine.adopt() is True
     assert await mine.sids() == ["s0", "s1"]
-    assert told(caplog, "journal", outcome="not_adopted")
+    assert log_events(caplog, "journal", outcome="not_adopted")
     await mine.close()
 
 

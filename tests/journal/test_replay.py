@@ -18,7 +18,7 @@ from app.journal.replay import Replay, replay
 from app.revocation import Once
 from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
-from tests.support.receiver import told
+from tests.support.receiver import log_events
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, Shelf, numbered
 from tests.support.store_fixtures import NewShelf
@@ -203,7 +203,7 @@ async def test_a_drain_brings_what_waits(desk: Desk, caplog: pytest.LogCaptureFi
     await desk.append(*range(300))
     await desk.replay.drain(20)
     assert desk.depth == (0, 0)
-    assert not told(caplog, "journal", outcome="stopped")
+    assert not log_events(caplog, "journal", outcome="stopped")
 
 
 async def test_a_drain_ends_in_time_and_says_what_remains(
@@ -213,7 +213,7 @@ async def test_a_drain_ends_in_time_and_says_what_remains(
     await desk.journal.append(desk.shelf.numbered(9), refused="WRONGTYPE")
     redis_server.freeze()
     await desk.replay.drain(0.2)
-    assert told(caplog, "journal", outcome="stopped", waiting=3, set_aside=1)
+    assert log_events(caplog, "journal", outcome="stopped", waiting=3, set_aside=1)
 
 
 async def test_a_drain_survives_a_broken_file(
@@ -227,7 +227,7 @@ async def test_a_drain_survives_a_broken_file(
     await desk.append(1)
     monkeypatch.setattr(desk.journal, "remove", broken)
     await desk.replay.drain(5)
-    assert told(caplog, "journal", outcome="stopped", waiting=1)
+    assert log_events(caplog, "journal", outcome="stopped", waiting=1)
 
 
 # -- the alarm -----------------------------------------------------------------------------
@@ -239,11 +239,11 @@ async def test_what_needs_a_person_is_said_once_a_minute(
     desk.replay._alarm()
     await desk.append(1, received_at=time.time() - 3000)
     desk.replay._alarm()
-    assert not told(caplog, "journal", outcome="alarm")
+    assert not log_events(caplog, "journal", outcome="alarm")
     await desk.journal.append(desk.shelf.numbered(9), refused="WRONGTYPE")
     desk.replay._alarm()
     desk.replay._alarm()
-    alarms = told(caplog, "journal", outcome="alarm", fault=None, waiting=1, set_aside=1)
+    alarms = log_events(caplog, "journal", outcome="alarm", fault=None, waiting=1, set_aside=1)
     assert len(alarms) == 1
 
 
@@ -252,7 +252,7 @@ async def test_entries_that_wait_for_too_long_are_an_alarm(
 ) -> None:
     await desk.append(1, received_at=time.time() - 3700)
     desk.replay._alarm()
-    assert told(caplog, "journal", outcome="alarm", fault=None, waiting=1, set_aside=0)
+    assert log_events(caplog, "journal", outcome="alarm", fault=None, waiting=1, set_aside=0)
 
 
 async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(

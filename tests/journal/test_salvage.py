@@ -10,7 +10,7 @@ import pytest
 
 from app.journal.journal import Journal
 from app.journal.record import encode, records_in
-from tests.support.receiver import told
+from tests.support.receiver import log_events
 from tests.support.revocations import numbered
 
 PAGE = 16384
@@ -202,7 +202,7 @@ async def test_the_damaged_files_are_kept_aside(
     await see_that_all_that_is_whole_is_kept(path)
     (aside,) = tmp_path.glob("journal.db.damaged-*")  # noqa: ASYNC240
     assert aside.read_bytes() == damaged
-    assert told(caplog, "journal", outcome="damaged", readable=20, unreadable=0)
+    assert log_events(caplog, "journal", outcome="damaged", readable=20, unreadable=0)
 
 
 async def test_a_damaged_log_is_kept_aside(
@@ -215,7 +215,7 @@ async def test_a_damaged_log_is_kept_aside(
     await see_that_all_that_is_whole_is_kept(path)
     (aside,) = tmp_path.glob("journal.db-wal.damaged-*")  # noqa: ASYNC240
     assert aside.read_bytes() == damaged
-    assert told(caplog, "journal", outcome="damaged_log", kept=20)
+    assert log_events(caplog, "journal", outcome="damaged_log", kept=20)
 
 
 async def test_a_whole_log_is_no_alarm_and_brings_nothing_back(

@@ -13,7 +13,7 @@ from app.publish.publisher import JournalUnusable, Publisher
 from app.publish.writer import Written
 from app.store.topology import connect
 from backchannel_logout import AppKeys
-from tests.support.receiver import told
+from tests.support.receiver import log_events
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, new_app, numbered
 
@@ -65,7 +65,7 @@ async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
         await until(lambda: publisher.watch.last_error is None)
         await asyncio.to_thread(site.server.stop, signal.SIGKILL)
         assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
-    assert told(caplog, "journal", outcome="stopped", waiting=5, set_aside=0)
+    assert log_events(caplog, "journal", outcome="stopped", waiting=5, set_aside=0)
     await asyncio.to_thread(site.server.start)
     publisher = site.publisher()
     assert publisher.journal is not None
@@ -148,4 +148,4 @@ async def test_a_fault_of_ours_does_not_end_the_look_for_the_primary(
     monkeypatch.setattr(publisher.reads, "look_up", broken)
     async with publisher.running():
         await until(lambda: looks > 2)
-    assert told(caplog, "redis", outcome="failed", error="internal")
+    assert log_events(caplog, "redis", outcome="failed", error="internal")

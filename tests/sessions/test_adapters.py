@@ -84,7 +84,7 @@ async def test_every_page_is_read(
     mine = {stage.api.add(stage.alice) for _ in range(number)}
     found = await list_all(stage.adapter, stage.alice)
     assert {session.id for session in found} == mine
-    assert len(stage.api.asked("GET")) == (number + 1) // 2
+    assert len(stage.api.paths("GET")) == (number + 1) // 2
 
 
 # -- end -----------------------------------------------------------------------------------

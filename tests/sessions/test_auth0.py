@@ -88,7 +88,7 @@ async def test_a_token_is_renewed_before_it_ends(stage: Stage) -> None:
     stage.adapter._calls._access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
     assert await stage.adapter.read(one) is not None
     assert token_fetches(stage) == 2
-    assert len(stage.api.asked("GET")) == 2  # none of them was refused
+    assert len(stage.api.paths("GET")) == 2  # none of them was refused
 
 
 async def test_a_token_that_is_refused_is_renewed_once(stage: Stage) -> None:
@@ -105,7 +105,7 @@ async def test_an_api_that_refuses_every_token_is_not_asked_again_and_again(stag
     with pytest.raises(ProviderFault) as caught:
         await stage.adapter.read(one)
     assert caught.value.kind is FaultKind.UNAUTHORIZED
-    assert (len(stage.api.asked("GET")), token_fetches(stage)) == (2, 2)
+    assert (len(stage.api.paths("GET")), token_fetches(stage)) == (2, 2)
 
 
 async def test_a_wrong_secret_is_told_once_and_not_tried_by_everybody(stage: Stage) -> None:
@@ -118,7 +118,7 @@ async def test_a_wrong_secret_is_told_once_and_not_tried_by_everybody(stage: Sta
     }
     assert len(found) == 9
     assert token_fetches(stage) == 1
-    assert stage.api.asked("GET") == []
+    assert stage.api.paths("GET") == []
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ async def test_a_token_endpoint_that_does_not_work_is_a_fault(
     with pytest.raises(ProviderFault) as caught:
         await stage.adapter.read("s1")
     assert (caught.value.kind, caught.value.detail) == (kind, detail)
-    assert stage.api.asked("GET") == []
+    assert stage.api.paths("GET") == []
 
 
 async def test_a_caller_who_gives_up_takes_nobody_s_token_away(stage: Stage) -> None:

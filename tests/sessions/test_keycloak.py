@@ -72,7 +72,7 @@ async def test_the_realm_is_not_asked_for_with_every_list(stage: Stage) -> None:
     stage.api.add(stage.alice)
     for _ in range(3):
         await stage.adapter.list(stage.alice)
-    assert stage.api.asked("GET").count("/admin/realms/shop") == 1
+    assert stage.api.paths("GET").count("/admin/realms/shop") == 1
 
 
 # -- offline sessions ----------------------------------------------------------------------
@@ -106,7 +106,7 @@ async def test_all_sessions_end_one_by_one_each_by_its_own_id(stage: Stage) -> N
     assert {session.id for session in ended} == {*mine, alone}
     assert stage.api.alive() == {twin}
     # It would make the refresh tokens void as well.
-    assert stage.api.asked("POST") == ["/realms/shop/protocol/openid-connect/token"]
+    assert stage.api.paths("POST") == ["/realms/shop/protocol/openid-connect/token"]
 
 
 async def test_with_the_refresh_tokens_the_rest_of_the_user_is_signed_out_too(
@@ -116,7 +116,7 @@ async def test_with_the_refresh_tokens_the_rest_of_the_user_is_signed_out_too(
     ended = await stage.adapter.end_all(stage.alice, refresh_tokens=True)
     assert {session.id for session in ended} == {one, offline}
     assert stage.api.alive() == set()
-    assert f"/admin/realms/shop/users/{stage.alice}/logout" in stage.api.asked("POST")
+    assert f"/admin/realms/shop/users/{stage.alice}/logout" in stage.api.paths("POST")
 
 
 async def test_an_offline_session_that_stands_alone_ends_with_the_others(stage: Stage) -> None:

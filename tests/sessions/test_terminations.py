@@ -172,7 +172,7 @@ async def test_ended_twice_it_is_one_ending(scene: Scene) -> None:
     await scene.until(one, lambda ending: ending.asked_at is not None)
     assert one.began_at == two.began_at
     assert one.who == two.who
-    assert len(scene.api.asked("DELETE")) == 1
+    assert len(scene.api.paths("DELETE")) == 1
 
 
 @pytest.mark.slow
@@ -341,7 +341,7 @@ async def test_another_process_goes_on_where_one_has_died(scene: Scene) -> None:
     assert scene.look.delete(f"bcl:v1:ending:{ending.id}:lease") == 1
     over = await scene.over(ending)
     assert over.began_at == ending.began_at
-    assert len(scene.api.asked("DELETE")) == 1
+    assert len(scene.api.paths("DELETE")) == 1
     assert scene.look.sismember("bcl:v1:endings", ending.id) == 0
 
 
@@ -380,7 +380,7 @@ async def test_while_redis_is_away_nothing_is_asked_of_the_provider(
             redis_server.stop()
             with pytest.raises(Unreadable):
                 await scene.begin(session)
-            assert api.asked("DELETE") == []
+            assert api.paths("DELETE") == []
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ async def test_one_call_ends_them_and_each_is_confirmed(scene: Scene) -> None:
     over = [await scene.over(one) for one in each]
     of_user = await scene.over_of_user(ALICE)
     assert {one.session for one in over} == set(mine)
-    assert scene.api.asked("DELETE") == [CALL]
+    assert scene.api.paths("DELETE") == [CALL]
     assert {one.asked_at for one in over} == {of_user.asked_at}
     assert scene.api.alive() == {bobs}
     for app in (scene.shop, scene.news):
@@ -168,7 +168,7 @@ async def test_while_the_call_meets_trouble_each_session_is_ended_by_itself(scen
     _, each = await begin_all(scene)
     for one in each:
         await scene.over(one)
-    assert {one.rsplit("/", 1)[1] for one in scene.api.asked("DELETE")} >= mine
+    assert {one.rsplit("/", 1)[1] for one in scene.api.paths("DELETE")} >= mine
     of_user = await scene.over_of_user(ALICE, at="problem")
     assert (of_user.asked_at, of_user.outcome) == (None, None)
     refuses[0] = False
@@ -216,7 +216,7 @@ async def test_keycloak_signs_the_user_out_where_refresh_tokens_are_to_end(
                 await scene.over(one)
             await scene.over_of_user(ALICE_OF_KRATOS)
             assert api.alive() == {bobs}
-            assert f"/admin/realms/shop/users/{ALICE_OF_KRATOS}/logout" in api.asked("POST")
+            assert f"/admin/realms/shop/users/{ALICE_OF_KRATOS}/logout" in api.paths("POST")
 
 
 @pytest.mark.slow
@@ -241,7 +241,7 @@ async def test_another_process_goes_on_where_one_has_died(scene: Scene, when: st
     for one in each:
         await scene.over(one)
     await scene.over_of_user(ALICE)
-    assert scene.api.asked("DELETE") == [CALL]
+    assert scene.api.paths("DELETE") == [CALL]
     assert scene.api.alive() == {bobs}
     assert not mine & scene.api.alive()
     assert scene.look.smembers("bcl:v1:endings") & {one.id for one in each} == set()
@@ -282,13 +282,13 @@ async def test_the_call_is_made_although_sessions_fill_the_places(
     of_user, each = await begun_by_one_that_died(scene, 5)
     run_out(scene, *each)
     # On a slow machine the lease of the user's ending has run out by itself meanwhile.
-    await eventually(lambda: len(scene.endings._followed) == 3 or bool(scene.api.asked("DELETE")))
+    await eventually(lambda: len(scene.endings._followed) == 3 or bool(scene.api.paths("DELETE")))
     run_out(scene, of_user)
     await scene.over_of_user(ALICE)
     for one in each:
         # None was given up, and begun anew by the call.
         assert (await scene.over(one)).began_at == one.began_at
-    assert scene.api.asked("DELETE") == [CALL]
+    assert scene.api.paths("DELETE") == [CALL]
     assert scene.api.alive() == {bobs}
 
 
@@ -300,7 +300,7 @@ async def test_a_call_that_nobody_follows_is_not_waited_for_long(scene: Scene) -
     for one in each:
         await scene.over(one)
     assert scene.api.alive() == {bobs}
-    assert CALL not in scene.api.asked("DELETE")
+    assert CALL not in scene.api.paths("DELETE")
 
 
 async def test_a_release_that_does_not_know_of_all_sessions_sees_only_those_of_one(
@@ -333,7 +333,7 @@ async def test_where_redis_does_not_note_which_is_the_newest_nothing_is_done(
             assert scene.endings._followed == {}
             scene.look.execute_command("ACL", "SETUSER", "default", "allkeys")
             assert list(scene.look.scan_iter("bcl:v1:ending:*", _type="hash")) == []
-            assert (api.alive(), api.asked("DELETE")) == ({session}, [])
+            assert (api.alive(), api.paths("DELETE")) == ({session}, [])
 
 
 async def test_what_fails_in_the_middle_is_ended_all_the_same(scene: Scene) -> None:
@@ -355,4 +355,4 @@ async def test_while_redis_is_away_nothing_is_asked_of_the_provider(
             redis_server.stop()
             with pytest.raises(Unreadable):
                 await begin_all(scene)
-            assert api.asked("DELETE") == []
+            assert api.paths("DELETE") == []

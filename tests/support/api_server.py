@@ -71,7 +71,7 @@ class ApiServer:
         del request
         return True
 
-    def asked(self, method: str) -> list[str]:
+    def paths(self, method: str) -> list[str]:
         """The paths that were asked for with this method."""
         return [request.path for request in self.requests if request.method == method]
 

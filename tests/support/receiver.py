@@ -65,18 +65,18 @@ class Receiver:
         """What it wrote since its last start."""
         return self.log_path.read_bytes()[self._log_begins :].decode()
 
-    def told(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+    def log_events(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The events of this name in `log` that have these fields."""
         lines = (line for line in self.log.splitlines() if line.startswith("{"))
         return matching((json.loads(line) for line in lines), event, fields)
 
-    def soon_told(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """`told`, once there is one: a thread writes the log, perhaps after the answer."""
-        wait_for(lambda: self.told(event, **fields), f"the log has {event} {fields}", self)
-        return self.told(event, **fields)
+    def wait_for_log_event(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """`log_events`, once there is one: a thread writes the log, perhaps after the answer."""
+        wait_for(lambda: self.log_events(event, **fields), f"the log has {event} {fields}", self)
+        return self.log_events(event, **fields)
 
     @property
-    def whole_log(self) -> str:
+    def full_log(self) -> str:
         """What it wrote since its first start."""
         return self.log_path.read_text()
 
@@ -150,8 +150,8 @@ def matching(
     return [one for one in events if wanted <= {k: v for k, v in one.items() if _plain(v)}.items()]
 
 
-def told(caplog: pytest.LogCaptureFixture, event: str, **fields: Any) -> list[dict[str, Any]]:
-    """`Receiver.told` for modules of ours that run in the test itself."""
+def log_events(caplog: pytest.LogCaptureFixture, event: str, **fields: Any) -> list[dict[str, Any]]:
+    """`Receiver.log_events` for modules of ours that run in the test itself."""
     ours = (record.msg for record in caplog.records if isinstance(record.msg, dict))
     return matching(ours, event, fields)
 

@@ -24,7 +24,7 @@ class Scrape:
     def series(self) -> set[tuple[str, str]]:
         return {(name, str(sorted(labels.items()))) for name, labels, _ in self.samples}
 
-    def all(self, name: str, **labels: str) -> dict[str, float]:
+    def values(self, name: str, **labels: str) -> dict[str, float]:
         """The values of those with these labels, by the rest of their labels."""
 
         def rest(found: Mapping[str, str]) -> str:
@@ -36,7 +36,7 @@ class Scrape:
             if own == name and labels.items() <= found.items()
         }
 
-    def one(self, name: str, **labels: str) -> float | None:
+    def total(self, name: str, **labels: str) -> float | None:
         """The sum of those with these labels; None where there is none."""
-        found = self.all(name, **labels)
+        found = self.values(name, **labels)
         return sum(found.values()) if found else None

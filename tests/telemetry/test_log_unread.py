@@ -93,7 +93,7 @@ def test_a_log_that_nobody_reads_delays_neither_logouts_nor_probes(
         assert receiver.post(provider.token(sid="last")).status_code == 200
         assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
         metrics = Scrape(receiver)
-        unread_lines = metrics.one("bcl_log_lines_dropped_total", cause="unread")
+        unread_lines = metrics.total("bcl_log_lines_dropped_total", cause="unread")
         assert unread_lines
         pipe.read()
         wait_for(
@@ -138,7 +138,7 @@ def test_a_flood_of_refusals_does_not_push_honest_lines_out(
         assert pipe.lines("logout", outcome="refused", reason="nonce")
         refused = len(pipe.lines("logout", outcome="refused"))
         assert refused < MAX_LINES / 8
-        left_out = Scrape(receiver).one("bcl_log_lines_dropped_total", cause="limited")
+        left_out = Scrape(receiver).total("bcl_log_lines_dropped_total", cause="limited")
         assert refused + left_out == 2001
         assert receiver.stop() == 0
         summaries = pipe.lines("logouts", outcome="refused")

@@ -30,7 +30,7 @@ from app.tokens.logout_token import RULES
 from app.tokens.signed_jwt import UnverifiedJwt
 from backchannel_logout.redis.connection import aclose
 from tests.support.provider import Provider, private_key
-from tests.support.receiver import Receiver, config, told, wait_for
+from tests.support.receiver import Receiver, config, log_events, wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster
 
@@ -160,7 +160,7 @@ async def test_where_redis_is_away_the_line_is_bounded_and_the_rest_counted(
     assert await refusals.write() is False
     assert len(refusals._waiting) == MOST_WAITING
     assert refusals._waiting[0] is first
-    assert told(caplog, "refusals", outcome="failed")
+    assert log_events(caplog, "refusals", outcome="failed")
     await aclose(client)
 
 
@@ -254,7 +254,9 @@ def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
     for entry in entries_of(redis_server):
         reason = entry["reason"]
         assert entry["request_id"] == answers[reason].headers["x-request-id"]
-        (line,) = receiver.soon_told("logout", outcome="refused", request_id=entry["request_id"])
+        (line,) = receiver.wait_for_log_event(
+            "logout", outcome="refused", request_id=entry["request_id"]
+        )
         assert line["reason"] == reason
         assert entry.get("sid_hash") == line.get("sid_hash")
         assert entry.get("verified") == ("1" if reason == "aud_unknown" else None)
@@ -288,9 +290,9 @@ def test_without_the_right_to_it_everything_else_goes_on(
     for _ in range(20):
         assert guarded.post("nonsense").status_code == 400
     assert guarded.post(provider.token(sid="s")).status_code == 200
-    wait_for(lambda: guarded.told("refusals", error="NOPERM"), "it is said", guarded)
-    assert guarded.soon_told("hash_key", error="NOPERM")
-    (line,) = guarded.soon_told("logout", outcome="accepted")
+    wait_for(lambda: guarded.log_events("refusals", error="NOPERM"), "it is said", guarded)
+    assert guarded.wait_for_log_event("hash_key", error="NOPERM")
+    (line,) = guarded.wait_for_log_event("logout", outcome="accepted")
     assert "sid_hash" not in line, "by no key of its own, which nobody else has"
     assert "sesame" not in guarded.log
 

@@ -66,7 +66,7 @@ def test_no_way_that_a_token_can_go_tells_a_secret(
         assert receiver.post(sent[-1]).status_code == 503
     finally:
         receiver.stop()
-    told = receiver.whole_log + refused
+    told = receiver.full_log + refused
     for outcome in ("accepted", "repeated", "refused", "unavailable"):
         assert outcome in told
     named = ("-sid", "-sub", "-jti", "nonce-value", PASSWORD, HASH_KEY)

@@ -233,7 +233,7 @@ def test_a_collector_gets_the_spans_of_every_token(
     assert len(stored) == 20, "also those of the last moment"
     assert {span.trace_id.hex() for _, span in stored} == {TRACE}
     assert len({who for who, _ in stored}) == 1
-    (line, *_) = receiver.told("logout", outcome="accepted")
+    (line, *_) = receiver.log_events("logout", outcome="accepted")
     assert line["trace_id"] == TRACE
 
 
@@ -243,7 +243,7 @@ def test_a_collector_that_is_away_delays_neither_answer_nor_end(
 ) -> None:
     receiver = new_receiver(tmp_path, redis_server, provider, "http://127.0.0.1:1", "").start()
     assert receiver.post(provider.token()).status_code == 200
-    wait_for(lambda: receiver.told("logout", outcome="accepted"), "it is told", receiver)
+    wait_for(lambda: receiver.log_events("logout", outcome="accepted"), "it is told", receiver)
     assert receiver.stop() == 0
 
 
