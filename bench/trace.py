@@ -34,7 +34,7 @@ from tests.support.redis_server import RedisServer
 
 _ROOTS = tuple(f"{Path(__file__).parents[1] / folder}/" for folder in ("app", "clients/python"))
 
-_BACKGROUND = ("store/monitor.py", "telemetry/output.py", "background.py")
+_BACKGROUND = ("store/monitor.py", "background.py")
 
 _WARM_UP = 3
 """Logouts on another connection before the traced ones: the first one also connects to Redis."""

@@ -12,17 +12,18 @@ a tenth of the time or more (docs/performance.md). A request which has to wait g
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.backchannel.admission import FairSemaphore
 from app.backchannel.form import read_token
-from app.backchannel.pipeline import REQUEST_SECONDS, Attempt, Provider, answer
+from app.backchannel.pipeline import REQUEST_SECONDS, Attempt, Provider
 from app.backchannel.waiting import Respond, WaitingRequests
 from app.errors import fault_of
 from app.log import new_log
 from app.publish.writer import Writer, Written
-from app.telemetry.attempt_log import AttemptRecord, Reporter
+from app.telemetry.attempt_log import AttemptRecord, Reporter, well_formed
+from app.tokens.encrypted_jwt import is_encrypted
 
 log = new_log(__name__)
 
@@ -53,20 +54,27 @@ class BatchProcessor:
         self._loop: asyncio.AbstractEventLoop
         self._arrived: list[_Request] = []
         """In this turn of the event loop."""
-        self._steps = (self._parse, self._verify, self._validate, self._write)
+        self._steps: Sequence[Callable[[_Request], bool | None]] = (
+            self._parse, Attempt.verify, Attempt.validate, self._write,
+        )  # fmt: skip
 
     def submit(
         self, media_type: str, body: bytes, respond: Respond, request_id: str | None = None
     ) -> None:
         """Answer a POST later, through ``respond``. Never raises."""
+        if request_id is not None:
+            request_id = well_formed(request_id)
         record = AttemptRecord(self._reporter, time.perf_counter(), request_id)
         if not self._arrived:
             # Once per batch: in Python 3.11 it calls the kernel for the process id each time.
             self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._process)
-        deadline = self._loop.time() + REQUEST_SECONDS
-        attempt = Attempt(self._providers, record, b"", self._clock())
-        self._arrived.append(_Request(attempt, media_type, body, deadline, respond))
+        self._arrived.append(
+            _Request(
+                self._providers, record, b"", self._clock(), media_type=media_type, body=body,
+                deadline=self._loop.time() + REQUEST_SECONDS, respond=respond,
+            )
+        )  # fmt: skip
 
     def _process(self) -> None:
         requests, self._arrived = self._arrived[:MAX_BATCH], self._arrived[MAX_BATCH:]
@@ -74,7 +82,7 @@ class BatchProcessor:
             remaining = []
             for request in requests:
                 try:
-                    if step(request):
+                    if not step(request):
                         remaining.append(request)
                 except BaseException as error:  # noqa: BLE001  `answer` logs it
                     request.finish(fault_of(error))
@@ -83,45 +91,33 @@ class BatchProcessor:
             # After the flusher which sends this batch to Redis.
             self._loop.call_soon(self._process)
 
-    # Each step returns whether the next one follows, or raises the refusal.
+    # Each step returns whether the request has left the batch, or raises its refusal.
 
     def _parse(self, request: "_Request") -> bool:
-        attempt = request.attempt
-        attempt.unverified_token = token = read_token(request.media_type, request.body)
-        if not self._waiting.must_decrypt(token):
-            attempt.parse()
-            if attempt.find_keys():
-                attempt.admit(self._places)
-                return True
+        token = request.unverified_token = read_token(request.media_type, request.body)
+        if not (self._waiting.decrypts and is_encrypted(token)):
+            request.parse()
+            if request.find_keys():
+                request.admit(self._places)
+                return False
         return self._wait(request)
 
-    @staticmethod
-    def _verify(request: "_Request") -> bool:
-        request.attempt.verify()
-        return True
-
-    @staticmethod
-    def _validate(request: "_Request") -> bool:
-        request.attempt.validate()
-        return True
-
     def _write(self, request: "_Request") -> bool:
-        revocations = request.attempt.revocations
-        if len(revocations) > 1:
+        if len(request.revocations) > 1:
             return self._wait(request)
-        self._writer.submit(revocations[0], until=request.deadline, done=request.finish)
-        return False
+        [revocation] = request.revocations
+        self._writer.submit(revocation, until=request.deadline, done=request.finish)
+        return True
 
     def _wait(self, request: "_Request") -> bool:
-        self._waiting.start(request.attempt, request.deadline, request.respond)
-        return False
+        self._waiting.start(request, request.deadline, request.respond)
+        return True
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Request(Attempt):
     """One POST."""
 
-    attempt: Attempt
     media_type: str
     body: bytes
     deadline: float
@@ -129,9 +125,8 @@ class _Request:
     respond: Respond
 
     def finish(self, outcome: Written | Exception) -> None:
-        """Give the place back, report and respond. Never raises."""
-        self.attempt.leave()
-        response = answer(self.attempt.record, outcome)
+        """Report and respond. Never raises."""
+        response = self.answer(outcome)
         try:
             self.respond(response)
         except Exception:

@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from app.backchannel import form
 from app.backchannel.admission import BodyBytes
-from app.backchannel.pipeline import REQUEST_SECONDS, Attempt, Provider, answer
+from app.backchannel.pipeline import REQUEST_SECONDS, Attempt, Provider
 from app.backchannel.waiting import WaitingRequests
 from app.errors import fault_of
 from app.server.paths import LOGOUT_PATH
-from app.telemetry.attempt_log import AttemptRecord, Reporter
+from app.telemetry.attempt_log import AttemptRecord, Reporter, well_formed
 from app.telemetry.traces import Tracing
 
 
@@ -50,6 +50,8 @@ class LogoutEndpoint:
         if request.scope["raw_path"] != LOGOUT_PATH.encode():
             raise HTTPException(404)
         request_id = request.headers.get("x-request-id") if self._trusts_request_id else None
+        if request_id is not None:
+            request_id = well_formed(request_id)
         record = AttemptRecord(self._reporter, time.perf_counter(), request_id)
         if self._tracing is None:
             return await self._answer(request, record)
@@ -58,13 +60,12 @@ class LogoutEndpoint:
 
     async def _answer(self, request: Request, record: AttemptRecord) -> Response:
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
-        arrived_at = self._clock()
+        attempt = Attempt(self._providers, record, b"", self._clock())
         try:
             async with asyncio.timeout_at(deadline):
-                token = await self._read(request)
+                attempt.unverified_token = await self._read(request)
         except BaseException as error:  # noqa: BLE001  `answer` logs it
-            return answer(record, fault_of(error))
-        attempt = Attempt(self._providers, record, token, arrived_at)
+            return attempt.answer(fault_of(error))
         return await self._waiting.answer(attempt, deadline)
 
     async def _read(self, request: Request) -> bytes:

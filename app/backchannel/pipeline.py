@@ -1,7 +1,6 @@
 """The steps of a logout token, each written once.
 
-    Attempt   parse -> find keys -> verify -> validate -> revocations
-    answer    the outcome, reported and turned into the response
+    Attempt   parse -> find keys -> verify -> validate -> revocations, and the answer
 
 Four drivers run these steps: `batch` for all requests of one turn of the event loop, `waiting` for
 a request which has to wait, `parking` again once keys arrive, and `explain` for people. A step
@@ -93,7 +92,7 @@ class Attempt:
         names is among them, so no fetch can change the result of `verify`."""
         key_set = self.key_set = self.keys.current()
         kid = self.jwt.unverified_header.get("kid")
-        return key_set is not None and kid is not None and key_set.has(kid)
+        return key_set is not None and kid is not None and kid in key_set.by_kid
 
     def verify(self) -> None:
         """Verify the signature with the keys of `find_keys`."""
@@ -112,19 +111,19 @@ class Attempt:
 
     def validate(self) -> None:
         """Check the claims, and derive one revocation for each app concerned."""
-        assert self.signed is not None  # noqa: S101  `verify` has passed
+        record, signed = self.record, self.signed
+        assert signed is not None  # noqa: S101  `verify` has passed
         # Before the check: tokens which fail because of a wrong clock are what reveals it.
-        self.record.signed(self.signed.claims.get("iat"), self.arrived_at)
+        record.signed(signed.claims.get("iat"), self.arrived_at)
         # As of the arrival: adjusting our clock meanwhile must not change the result.
-        token = self.record.token = logout_token.validate(self.signed, now=self.arrived_at)
-        self.revocations = revocations_for(token, received_at=self.arrived_at)
-        self.record.revocations = self.revocations
-        self.record.judged()
+        token = record.token = logout_token.validate(signed, now=self.arrived_at)
+        self.revocations = record.revocations = revocations_for(token, received_at=self.arrived_at)
+        record.judged()
 
-    # -- admission ------------------------------------------------------------------------
+    # -- admission and answer ---------------------------------------------------------------
 
     def admit(self, places: FairSemaphore) -> None:
-        """Take a place of the issuer's share, until `leave`."""
+        """Take a place of the issuer's share, until `answer` or `leave`."""
         places.acquire(self.issuer.issuer)
         self._places = places
 
@@ -134,25 +133,25 @@ class Attempt:
             self._places.release(self.issuer.issuer)
             self._places = None
 
+    def answer(self, outcome: Written | Exception) -> Response:
+        """Give the place back, report the outcome, and return the response. Never raises.
+
+        For an unexpected error, call it where that is handled.
+        """
+        self.leave()
+        try:
+            if isinstance(outcome, Exception):
+                return _failure(self.record, outcome)
+            self.record.tell(outcome)
+            return _OK
+        except Exception:
+            log.exception("logout", outcome="failed", error="internal")
+            status, body, headers = to_http(DependencyUnavailable(Outage.INTERNAL))
+            return JSONResponse(body, status_code=status, headers=headers)
+
 
 # It depends on nothing in the request, and nothing modifies it.
 _OK = Response(status_code=200)
-
-
-def answer(record: AttemptRecord, outcome: Written | Exception) -> Response:
-    """Report an outcome and return the response. Never raises.
-
-    For an unexpected error, call it where that is handled.
-    """
-    try:
-        if isinstance(outcome, Exception):
-            return _failure(record, outcome)
-        record.tell(outcome)
-        return _OK
-    except Exception:
-        log.exception("logout", outcome="failed", error="internal")
-        status, body, headers = to_http(DependencyUnavailable(Outage.INTERNAL))
-        return JSONResponse(body, status_code=status, headers=headers)
 
 
 def _failure(record: AttemptRecord, error: Exception) -> Response:

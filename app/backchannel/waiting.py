@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.backchannel.admission import FairSemaphore
 from app.backchannel.decryption_queue import DecryptionQueue
-from app.backchannel.pipeline import REQUEST_SECONDS, Attempt, answer
+from app.backchannel.pipeline import REQUEST_SECONDS, Attempt
 from app.errors import DependencyUnavailable, fault_of
 from app.log import new_log
 from app.publish.writer import Writer, Written
@@ -43,10 +43,8 @@ class WaitingRequests:
         self._places = places
         self._park = park
         self._decryption = decryption
+        self.decrypts = decryption is not None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def must_decrypt(self, unverified_token: bytes) -> bool:
-        return self._decryption is not None and is_encrypted(unverified_token)
 
     def start(self, attempt: Attempt, deadline: float, respond: Respond) -> None:
         """Run the steps that are left in a task, then respond. `aclose` waits for it."""
@@ -64,7 +62,7 @@ class WaitingRequests:
             outcome = fault_of(error)
         finally:
             attempt.leave()
-        return answer(attempt.record, outcome)
+        return attempt.answer(outcome)
 
     async def aclose(self) -> None:
         """Wait for the requests that are left. Their deadlines bound this."""

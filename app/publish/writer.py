@@ -95,7 +95,8 @@ class Writer:
         """
         now = asyncio.get_running_loop().time()
         app = revocation.heading.app
-        self._quota.spend(app)
+        if not self._quota[app].take():
+            raise DependencyUnavailable(Outage.QUOTA)
         journal = self._journal
         redis_until = until
         if journal is not None:
@@ -178,7 +179,7 @@ class Writer:
     def _acknowledged(self, revocation: Revocation, answer: int) -> Written:
         """Count what Redis has taken."""
         if answer != NEW_MARKER:
-            self._quota.give_back(revocation.heading.app)
+            self._quota[revocation.heading.app].give_back()
         self._monitor.level_error = None
         self._on_written(revocation, answer)
         return Written.ACCEPTED if answer else Written.REPEATED

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from app.server.connection_limits import OWN_BODY_BYTES, OWN_HEAD_BYTES, LimitedHttp
-from app.server.uvicorn_internals import STATUS_LINE, FastCycle, ServerState
+from app.server.uvicorn_internals import STATUS_LINE, ServerState
 
 # Clients often send head and body separately. A body which takes longer is awaited by the endpoint,
 # whose 1.8 s begin that much later.
@@ -51,6 +51,30 @@ class _KnownHead(NamedTuple):
     """Of head and body."""
     media_type: str
     request_id: str | None
+
+
+class _NoEvent:
+    """Stands in for the event that wakes an ASGI application: there is none to wake."""
+
+    def set(self) -> None:
+        """Nothing waits."""
+
+
+class _FastCycle:
+    """Stands in for `RequestResponseCycle` while a request is processed past ASGI.
+
+    uvicorn asks it whether a pipelined request has to queue, and whether a stop has to wait.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
+    message_event: Any = _NoEvent()
+    response_started = False
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+        self.more_body = False
 
 
 class _ResponseBytes:
@@ -90,8 +114,8 @@ class FastPathProtocol(LimitedHttp):
         self._media_type = ""
         self._request_id: str | None = None
         self._known: _KnownHead | None = None
-        self._complete_body: bytes | None = None
-        """The body of a fast request that ended in this piece, until its head is known."""
+        self._idle_piece: bytes | None = None
+        """What was received last, if the connection was idle then."""
 
     def data_received(self, data: bytes) -> None:
         idle, known = self._is_idle(), self._known
@@ -99,11 +123,8 @@ class FastPathProtocol(LimitedHttp):
             self._all.arrived_at = self.loop.time()
             self._submit(known.media_type, data[len(known.head) :], known.request_id)
             return
+        self._idle_piece = data if idle else None
         super().data_received(data)
-        if self._complete_body is not None:
-            if idle and not self._in_request:
-                self._learn(data, self._complete_body)
-            self._complete_body = None
         if self._partial_body is None:
             return
         if self.transport.is_closing():  # the rest was broken, and has been refused
@@ -126,11 +147,11 @@ class FastPathProtocol(LimitedHttp):
             and not self.transport.is_closing()
         )
 
-    def _learn(self, data: bytes, body: bytes) -> None:
-        """Remember the head if ``data``, which found the connection idle, is one request."""
-        head, end, rest = data.partition(b"\r\n\r\n")
-        if rest == body and len(data) <= OWN_HEAD_BYTES:  # else it was chunked, or not alone
-            self._known = _KnownHead(head + end, len(data), self._media_type, self._request_id)
+    def _learn(self, piece: bytes, body: bytes) -> None:
+        """Remember the head if ``piece`` is one complete request."""
+        head, end, rest = piece.partition(b"\r\n\r\n")
+        if rest == body and len(piece) <= OWN_HEAD_BYTES:  # else it is chunked, or not alone
+            self._known = _KnownHead(head + end, len(piece), self._media_type, self._request_id)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -184,17 +205,18 @@ class FastPathProtocol(LimitedHttp):
         if body is None:
             super().request_end()
             return
-        self._complete_body = body
+        if self._idle_piece is not None:
+            self._learn(self._idle_piece, body)
         self._submit(self._media_type, body, self._request_id)
 
     def _submit(self, media_type: str, body: bytes, request_id: str | None) -> None:
-        cycle: Any = FastCycle(keep_alive=not self._all.stopping)
+        cycle: Any = _FastCycle(keep_alive=not self._all.stopping)
         self.cycle = cycle
         self.request_complete()
         respond = functools.partial(self._respond, cycle)
         self._route.submit(media_type, body, respond, request_id)
 
-    def _respond(self, cycle: FastCycle, response: Response) -> None:
+    def _respond(self, cycle: _FastCycle, response: Response) -> None:
         if cycle.disconnected or self.transport.is_closing():
             return
         if self.flow.write_paused:
@@ -210,7 +232,7 @@ class FastPathProtocol(LimitedHttp):
             self.server_state.total_requests += 1
             self.idle()
 
-    async def _respond_when_read(self, cycle: FastCycle, response: Response) -> None:
+    async def _respond_when_read(self, cycle: _FastCycle, response: Response) -> None:
         """The client has not read the responses before this one."""
         await self.flow.drain()
         self._respond(cycle, response)

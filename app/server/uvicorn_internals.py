@@ -21,7 +21,6 @@ from uvicorn.server import ServerState
 __all__ = [
     "MEMBERS",
     "STATUS_LINE",
-    "FastCycle",
     "FlowControl",
     "HttpToolsProtocol",
     "RequestResponseCycle",
@@ -45,30 +44,6 @@ MEMBERS: Mapping[type, tuple[str, ...]] = {
     ServerState: ("connections", "default_headers", "tasks", "total_requests"),
 }  # fmt: skip
 """Each class, with the members that a live object of it must have."""
-
-
-class _NoEvent:
-    """Stands in for the event that wakes an ASGI application: there is none to wake."""
-
-    def set(self) -> None:
-        """Nothing waits."""
-
-
-class FastCycle:
-    """Stands in for `RequestResponseCycle` while a request is processed past ASGI.
-
-    uvicorn asks it whether a pipelined request has to queue, and whether a stop has to wait.
-    """
-
-    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
-    message_event: Any = _NoEvent()
-    response_started = False
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.response_complete = False
-        self.more_body = False
 
 
 class PatientFlow(FlowControl):

@@ -58,8 +58,10 @@ class RedisTopology:
         self._options: dict[str, Any] = {"parser_class": BoundedParser} if bounded else {}
         if not isinstance(client, RedisCluster):
             client.connection_pool.connection_kwargs.update(self._options)
-        # Asked once: the library's classes answer `isinstance` slowly, and each write would ask.
+        # Once: `isinstance` is slow for the library's classes, and each write would call it.
         self._cluster = client if isinstance(client, RedisCluster) else None
+        self.only = None if self._cluster is not None else cast("Redis", client)
+        """The client for every app; None in a Cluster."""
         self._nodes: dict[str, Redis] = {}
         self._primary: object = None
         self._looked_up = float("-inf")
@@ -81,11 +83,6 @@ class RedisTopology:
         with contextlib.suppress(RedisError, RedisClusterException):
             return str(self._cluster.get_node_from_key(AppKeys(app).meta).name)  # type: ignore[union-attr]
         return ""
-
-    @property
-    def only(self) -> Redis | None:
-        """The client for every app, where there is no Cluster."""
-        return None if self._cluster is not None else cast("Redis", self._client)
 
     async def primary(self, app: str) -> Redis:
         """The client of the server that takes the app's writes."""

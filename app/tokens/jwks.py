@@ -118,15 +118,16 @@ class KeySet:
         repr=False, compare=False, default_factory=list
     )
     """Keys that have verified no token yet, each with what is called when it does."""
-    _by_kid: dict[str | None, _ByAlgorithm] = field(
+    by_kid: dict[str | None, _ByAlgorithm] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    """For a name in here, the result of `verify` is final."""
     _all: _ByAlgorithm = field(init=False, repr=False, compare=False, default_factory=dict)
     """The keys that are tried for a token without a ``kid``."""
 
     def __post_init__(self) -> None:
         for key in self.keys:
-            named = self._by_kid.setdefault(key.kid, {})
+            named = self.by_kid.setdefault(key.kid, {})
             for alg in key.algorithms:
                 named.setdefault(alg, []).append(key)
         # A provider that names no key in its tokens has mostly not named its keys either.
@@ -136,13 +137,9 @@ class KeySet:
                 if tried.take(None, (alg,), key.cost):
                     self._all.setdefault(alg, []).append(key)
 
-    def has(self, kid: str) -> bool:
-        """Whether a key of this name is there: then `verify` is final."""
-        return kid in self._by_kid
-
     def verify(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> KeyMatch:
         """Check a signature. ``alg`` must have been compared with the issuer's list before."""
-        named = self._all if kid is None else self._by_kid.get(kid)
+        named = self._all if kid is None else self.by_kid.get(kid)
         if named is None:
             return KeyMatch.NO_KEY
         fitting = named.get(alg, ())
