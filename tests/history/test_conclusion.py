@@ -34,9 +34,9 @@ def sid() -> str:
     return f"s-{uuid.uuid4().hex}"
 
 
-async def ask(history: History, sid: str, **changes: Any) -> SessionHistory:
-    question = RevocationQuery(**({"iss": ISS, "sid": sid} | changes))
-    return await history.session_history(question, hashed=HASHED)
+async def read_history(history: History, sid: str, **changes: Any) -> SessionHistory:
+    query = RevocationQuery(**({"iss": ISS, "sid": sid} | changes))
+    return await history.session_history(query, hashed=HASHED)
 
 
 async def end(shelf: Shelf, sid: str, *, jti: str = "j", since: float | None = None) -> str:
@@ -59,40 +59,40 @@ def refuse(shelf: Shelf, sid: str, reason: str = "iat_old", **changes: str) -> N
     shelf.look.xadd(REFUSED, fields | changes)  # type: ignore[arg-type]
 
 
-def test_every_conclusion_has_a_sentence_and_tokens_wait_as_long_as_receivers_keep_them() -> None:
+def test_every_conclusion_has_a_sentence_and_the_wait_is_that_of_parking() -> None:
     assert SENTENCES.keys() == set(Conclusion)
     assert WAITS_SECONDS == MAX_STAY
 
 
 @pytest.mark.parametrize("ended", ["start", "cutoff", "limit"])
-def test_an_event_that_was_not_found_is_not_said_to_be_gone(ended: str) -> None:
+def test_an_event_that_was_not_found_is_not_reported_as_gone(ended: str) -> None:
     """Where the search only reached its limit, the stream may hold it."""
     app = AppHistory(
         app="shop", state=State.REVOKED, cutoff=5,
         markers=(Marker(kind=EventKind.SESSION, key="k", cutoff=5, expires_in=60.0),),
         search=Search(entries=100_000, ended=ended, oldest=9.0),
     )  # fmt: skip
-    story = conclude(RevocationQuery(iss=ISS, sid="s"), [app], [], now=10.0)
-    assert story.conclusion is Conclusion.ENDED
-    assert "not found" in SENTENCES[story.conclusion]
-    assert "no longer holds" not in SENTENCES[story.conclusion]
+    result = conclude(RevocationQuery(iss=ISS, sid="s"), [app], [], now=10.0)
+    assert result.conclusion is Conclusion.ENDED
+    assert "not found" in SENTENCES[result.conclusion]
+    assert "no longer holds" not in SENTENCES[result.conclusion]
 
 
-async def test_of_an_id_that_nobody_has_ended_nothing_is_known(history: History, sid: str) -> None:
-    story = await ask(history, sid)
-    assert (story.conclusion, story.refusals) == (Conclusion.NOTHING_KNOWN, ())
+async def test_nothing_is_known_about_an_id_without_an_end(history: History, sid: str) -> None:
+    result = await read_history(history, sid)
+    assert (result.conclusion, result.refusals) == (Conclusion.NOTHING_KNOWN, ())
 
 
 async def test_an_app_that_has_acted_completes_it(history: History, shelf: Shelf, sid: str) -> None:
     event = await end(shelf, sid)
-    assert (await ask(history, sid)).conclusion is Conclusion.NOT_READ
+    assert (await read_history(history, sid)).conclusion is Conclusion.NOT_READ
     reader = Reader(name="web", kind=ReaderKind.CACHE, at=time.time(), position="0-0")
     shelf.look.hset(shelf.keys.readers, "web", reader.to_json())
-    assert (await ask(history, sid)).conclusion is Conclusion.NOT_YET
+    assert (await read_history(history, sid)).conclusion is Conclusion.NOT_YET
     shelf.look.hdel(shelf.keys.readers, "web")
     receipt(shelf, event, Outcome.DONE)
-    assert (await ask(history, sid)).conclusion is Conclusion.COMPLETE
-    assert (await ask(history, f"{sid}-")).conclusion is Conclusion.NOTHING_KNOWN
+    assert (await read_history(history, sid)).conclusion is Conclusion.COMPLETE
+    assert (await read_history(history, f"{sid}-")).conclusion is Conclusion.NOTHING_KNOWN
 
 
 async def test_a_listener_that_gave_it_up_does_not_complete_it(
@@ -100,55 +100,55 @@ async def test_a_listener_that_gave_it_up_does_not_complete_it(
 ) -> None:
     event = await end(shelf, sid)
     receipt(shelf, event, Outcome.DEAD)
-    assert (await ask(history, sid)).conclusion is Conclusion.GIVEN_UP
+    assert (await read_history(history, sid)).conclusion is Conclusion.GIVEN_UP
 
 
-async def test_a_dead_letter_counts_also_where_its_receipt_was_trimmed(
+async def test_a_dead_letter_counts_even_if_its_receipt_was_trimmed(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     event = await end(shelf, sid)
     letter = {"dl_event": event, "dl_listener": "mail", "dl_tries": "5", "dl_error": "KeyError"}
     shelf.look.xadd(shelf.keys.dead_letters, letter)  # type: ignore[arg-type]
-    assert (await ask(history, sid)).conclusion is Conclusion.GIVEN_UP
+    assert (await read_history(history, sid)).conclusion is Conclusion.GIVEN_UP
 
 
-async def test_a_token_that_waits_for_keys_is_worse_than_an_older_logout_that_is_complete(
+async def test_a_token_waiting_for_keys_outranks_an_older_complete_logout(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     receipt(shelf, await end(shelf, sid, since=time.time() - 30), Outcome.DONE)
     refuse(shelf, sid, WAITS, at=f"{time.time() + 1:.3f}", jti_hash=HASHED(f"k-{sid}"))
-    story = await ask(history, sid)
-    assert story.conclusion is Conclusion.WAITING
-    assert [one.reason for one in story.refusals] == [WAITS]
+    result = await read_history(history, sid)
+    assert result.conclusion is Conclusion.WAITING
+    assert [one.reason for one in result.refusals] == [WAITS]
     receipt(shelf, await end(shelf, sid, jti="k"), Outcome.DONE)
-    story = await ask(history, sid)
-    assert (story.conclusion, story.refusals) == (Conclusion.COMPLETE, ())
+    result = await read_history(history, sid)
+    assert (result.conclusion, result.refusals) == (Conclusion.COMPLETE, ())
 
 
 async def test_a_token_that_waited_too_long_was_not_applied(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     refuse(shelf, sid, WAITS, at=f"{time.time() - WAITS_SECONDS - 1:.3f}")
-    assert (await ask(history, sid)).conclusion is Conclusion.NOT_APPLIED
+    assert (await read_history(history, sid)).conclusion is Conclusion.NOT_APPLIED
 
 
-async def test_a_refusal_that_is_newer_than_the_logout_is_said(
+async def test_a_refusal_newer_than_the_logout_is_reported(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     long_ago = time.time() - 1800
     await end(shelf, sid, since=long_ago)
     shelf.look.delete(shelf.keys.events)
     refuse(shelf, sid)
-    story = await ask(history, sid)
-    assert story.conclusion is Conclusion.REFUSED
-    assert [one.reason for one in story.refusals] == ["iat_old"]
+    result = await read_history(history, sid)
+    assert result.conclusion is Conclusion.REFUSED
+    assert [one.reason for one in result.refusals] == ["iat_old"]
     # A login before the marker is dead, whatever was refused since; one after it is not.
-    assert (await ask(history, sid, login_at=int(long_ago))).conclusion is Conclusion.ENDED
-    later = await ask(history, sid, login_at=int(long_ago) + 5)
+    assert (await read_history(history, sid, login_at=int(long_ago))).conclusion is Conclusion.ENDED
+    later = await read_history(history, sid, login_at=int(long_ago) + 5)
     assert later.conclusion is Conclusion.REFUSED
 
 
-async def test_a_refusal_before_the_logout_or_of_others_is_not_the_state(
+async def test_a_refusal_before_the_logout_or_about_others_does_not_count(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     refuse(shelf, sid, at=f"{time.time() - 5:.3f}")
@@ -158,49 +158,49 @@ async def test_a_refusal_before_the_logout_or_of_others_is_not_the_state(
     receipt(shelf, event, Outcome.DONE)
     # Sent again, after it was applied.
     refuse(shelf, sid, at=f"{time.time() + 5:.3f}", jti_hash=HASHED(f"j-{sid}"))
-    story = await ask(history, sid)
-    assert (story.conclusion, story.refusals) == (Conclusion.COMPLETE, ())
+    result = await read_history(history, sid)
+    assert (result.conclusion, result.refusals) == (Conclusion.COMPLETE, ())
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_token_of_the_user_concerns_a_session_only_where_it_names_no_other(
+async def test_a_token_of_the_user_affects_a_session_only_if_it_names_no_other(
     named: bool, history: History, shelf: Shelf, sid: str
 ) -> None:
     sub = f"user-{sid}"
     other = {"sid_hash": HASHED("another")} if named else {}
     fields = {"at": f"{time.time():.3f}", "reason": "nonce", "iss": ISS, "sub_hash": HASHED(sub)}
     shelf.look.xadd(REFUSED, fields | other)  # type: ignore[arg-type]
-    story = await ask(history, sid, sub=sub)
+    result = await read_history(history, sid, sub=sub)
     expected = Conclusion.NOTHING_KNOWN if named else Conclusion.REFUSED
-    assert story.conclusion is expected
-    assert (await ask(history, None, sub=sub)).conclusion is Conclusion.REFUSED  # type: ignore[arg-type]
+    assert result.conclusion is expected
+    assert (await read_history(history, None, sub=sub)).conclusion is Conclusion.REFUSED  # type: ignore[arg-type]
 
 
-async def test_a_misspelled_issuer_that_nobody_has_does_not_hide_the_refusal(
+async def test_a_misspelled_unconfigured_issuer_does_not_hide_the_refusal(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     refuse(shelf, sid, "iss_unknown", iss=ISS + "/")
-    assert (await ask(history, sid)).conclusion is Conclusion.REFUSED
+    assert (await read_history(history, sid)).conclusion is Conclusion.REFUSED
 
 
-async def test_a_login_after_every_logout_is_said_to_be_later(
+async def test_a_login_after_every_logout_is_reported_as_later(
     history: History, shelf: Shelf, sid: str
 ) -> None:
     await end(shelf, sid, since=time.time() - 100)
-    found = await ask(history, sid, login_at=int(time.time()) - 10)
+    found = await read_history(history, sid, login_at=int(time.time()) - 10)
     assert found.conclusion is Conclusion.LATER_LOGIN
 
 
-async def test_without_the_hash_s_key_refusals_are_said_not_to_be_read(
+async def test_without_the_hash_key_refusals_are_reported_as_unread(
     history: History, sid: str
 ) -> None:
-    story = await history.session_history(RevocationQuery(iss=ISS, sid=sid))
-    assert (story.refusals, story.refusals_read) == ((), False)
+    result = await history.session_history(RevocationQuery(iss=ISS, sid=sid))
+    assert (result.refusals, result.refusals_read) == ((), False)
 
 
-async def test_a_redis_that_is_away_is_no_conclusion(new_history: NewHistory) -> None:
+async def test_an_unreachable_redis_allows_no_conclusion(new_history: NewHistory) -> None:
     history = new_history("redis://127.0.0.1:1/0", "shop")
-    assert (await ask(history, "s")).conclusion is Conclusion.UNREADABLE
+    assert (await read_history(history, "s")).conclusion is Conclusion.UNREADABLE
 
 
 async def test_the_cause_is_proven_however_many_newer_events_there_are(
@@ -214,5 +214,5 @@ async def test_the_cause_is_proven_however_many_newer_events_there_are(
     receipt(shelf, event, Outcome.DONE)
     for n in range(25):
         await shelf.write(sid=f"{sid}-{n}", sub=sub, since=int(time.time()), once=None)
-    story = await ask(history, None, sub=sub)  # type: ignore[arg-type]
-    assert story.conclusion is Conclusion.COMPLETE
+    result = await read_history(history, None, sub=sub)  # type: ignore[arg-type]
+    assert result.conclusion is Conclusion.COMPLETE

@@ -20,28 +20,28 @@ REFUSAL = {
 }  # fmt: skip
 
 
-class Reader:
+class FeedConsumer:
     """Takes from a feed in the background, so that nothing is lost between two looks."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        self.found: list[DeliveredEvent | RefusalEntry | Missed] = []
+        self.items: list[DeliveredEvent | RefusalEntry | Missed] = []
         self._task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         async for item in self.feed:
-            self.found.append(item)
+            self.items.append(item)
 
     @property
     def sids(self) -> list[str | None]:
         return [
-            one.event.sid for one in self.found if isinstance(one, DeliveredEvent) and one.event
+            one.event.sid for one in self.items if isinstance(one, DeliveredEvent) and one.event
         ]
 
     async def until(self, condition: Any) -> None:
         deadline = time.monotonic() + 60
         while not condition():
-            assert time.monotonic() < deadline, self.found
+            assert time.monotonic() < deadline, self.items
             assert not self._task.done(), self._task.result()
             await asyncio.sleep(0.01)
 
@@ -52,57 +52,57 @@ class Reader:
 
 @pytest.fixture
 async def follow() -> AsyncIterator[Any]:
-    readers: list[Reader] = []
+    consumers: list[FeedConsumer] = []
 
-    def begin(history: History, **options: Any) -> Reader:
+    def start(history: History, **options: Any) -> FeedConsumer:
         feed = history.feed(**options)
         history.live.pause = 0.02
-        readers.append(Reader(feed))
-        return readers[-1]
+        consumers.append(FeedConsumer(feed))
+        return consumers[-1]
 
-    yield begin
-    for reader in readers:
-        await reader.aclose()
+    yield start
+    for consumer in consumers:
+        await consumer.aclose()
 
 
-async def test_it_begins_now_and_hands_out_what_comes(
+async def test_a_feed_begins_now_and_yields_new_items(
     follow: Any, history: History, shelf: Shelf
 ) -> None:
     await shelf.write(sid="before", once=None)
-    reader = follow(history, refusals=False)
-    await reader.until(lambda: reader.feed.cursor)
+    consumer = follow(history, refusals=False)
+    await consumer.until(lambda: consumer.feed.cursor)
     await shelf.write(sid="s1", once=None)
     await shelf.write(sid="s2", once=None)
-    await reader.until(lambda: len(reader.found) >= 2)
-    assert reader.sids == ["s1", "s2"]
-    assert reader.feed.cursor == {shelf.app: shelf.events()[-1].id}
+    await consumer.until(lambda: len(consumer.items) >= 2)
+    assert consumer.sids == ["s1", "s2"]
+    assert consumer.feed.cursor == {shelf.app: shelf.events()[-1].id}
 
 
-async def test_it_begins_where_it_is_told(follow: Any, history: History, shelf: Shelf) -> None:
+async def test_a_feed_begins_at_a_given_cursor_or_time(
+    follow: Any, history: History, shelf: Shelf
+) -> None:
     for sid in ("s1", "s2", "s3"):
         await shelf.write(sid=sid, once=None)
     first, *_ = shelf.events()
-    reader = follow(
+    consumer = follow(
         history, refusals=False, cursor=Cursor.parse(str(Cursor({shelf.app: first.id})))
     )
     other = follow(history, refusals=False, since=time.time() - 60)
-    await reader.until(lambda: len(reader.found) >= 2)
-    assert reader.sids == ["s2", "s3"]
-    await other.until(lambda: len(other.found) >= 3)
+    await consumer.until(lambda: len(consumer.items) >= 2)
+    assert consumer.sids == ["s2", "s3"]
+    await other.until(lambda: len(other.items) >= 3)
     assert other.sids == ["s1", "s2", "s3"]
 
 
-async def test_a_position_that_was_trimmed_away_is_said(
-    follow: Any, history: History, shelf: Shelf
-) -> None:
+async def test_a_trimmed_position_is_reported(follow: Any, history: History, shelf: Shelf) -> None:
     for sid in ("s1", "s2", "s3"):
         await shelf.write(sid=sid, once=None)
     first, *_ = shelf.events()
     shelf.look.xtrim(shelf.keys.events, maxlen=1, approximate=False)
-    reader = follow(history, refusals=False, cursor={shelf.app: first.id})
-    await reader.until(lambda: len(reader.found) >= 2)
-    assert reader.found[0] == Missed(app=shelf.app)
-    assert reader.sids == ["s3"]
+    consumer = follow(history, refusals=False, cursor={shelf.app: first.id})
+    await consumer.until(lambda: len(consumer.items) >= 2)
+    assert consumer.items[0] == Missed(app=shelf.app)
+    assert consumer.sids == ["s3"]
 
 
 @pytest.mark.parametrize("line", ["", "x", "[]", '{"shop":1}', '{"shop":"x"}', "[" * 100_000])
@@ -112,59 +112,59 @@ def test_a_cursor_of_another_form_is_refused(line: str) -> None:
 
 
 @pytest.mark.slow
-async def test_it_outlives_a_restart_and_says_what_may_be_missing_after_a_loss(
+async def test_a_feed_survives_a_restart_and_reports_gaps_after_data_loss(
     follow: Any, new_history: NewHistory, redis_server: RedisServer
 ) -> None:
     shelf = Shelf(redis_server)
-    said: list[dict[str, str]] = []
+    reports: list[dict[str, str]] = []
     history = new_history(redis_server.url, shelf.app)
-    reader = follow(history, refusals=False, on_unreadable=said.append)
-    await reader.until(lambda: reader.feed.cursor)
+    consumer = follow(history, refusals=False, on_unreadable=reports.append)
+    await consumer.until(lambda: consumer.feed.cursor)
     await shelf.write(sid="s1", once=None)
-    await reader.until(lambda: reader.sids == ["s1"])
+    await consumer.until(lambda: consumer.sids == ["s1"])
     redis_server.stop()
-    await reader.until(lambda: len(said) == 1)
+    await consumer.until(lambda: len(reports) == 1)
     redis_server.start()
-    await reader.until(lambda: len(said) == 2)
-    assert said == [{shelf.app: "ConnectionError"}, {}]
+    await consumer.until(lambda: len(reports) == 2)
+    assert reports == [{shelf.app: "ConnectionError"}, {}]
     await shelf.write(sid="s2", once=None)
-    await reader.until(lambda: reader.sids == ["s1", "s2"])
-    assert not any(isinstance(one, Missed) for one in reader.found)
+    await consumer.until(lambda: consumer.sids == ["s1", "s2"])
+    assert not any(isinstance(one, Missed) for one in consumer.items)
     # And now one that comes back empty.
     shelf.look.flushall()
     redis_server.stop()
-    await reader.until(lambda: len(said) == 3)
+    await consumer.until(lambda: len(reports) == 3)
     redis_server.start()
-    await reader.until(lambda: isinstance(reader.found[-1], Missed))
+    await consumer.until(lambda: isinstance(consumer.items[-1], Missed))
     await shelf.write(sid="s3", once=None)
-    await reader.until(lambda: reader.sids == ["s1", "s2", "s3"])
+    await consumer.until(lambda: consumer.sids == ["s1", "s2", "s3"])
     await shelf.aclose()
 
 
-async def test_a_stream_that_can_not_be_read_leaves_the_others_alone(
+async def test_an_unreadable_stream_does_not_affect_the_others(
     follow: Any, new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer
 ) -> None:
-    broken, said = shelf.app + "-broken", []
+    broken, reports = shelf.app + "-broken", []
     shelf.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
     history = new_history(shared_redis.url, broken, shelf.app)
-    reader = follow(history, refusals=False, on_unreadable=said.append)
-    await reader.until(lambda: reader.feed.cursor)
+    consumer = follow(history, refusals=False, on_unreadable=reports.append)
+    await consumer.until(lambda: consumer.feed.cursor)
     await shelf.write()
-    await reader.until(lambda: reader.found)
-    assert (reader.sids, said) == (["s1"], [{broken: "WRONGTYPE"}])
+    await consumer.until(lambda: consumer.items)
+    assert (consumer.sids, reports) == (["s1"], [{broken: "WRONGTYPE"}])
 
 
-async def test_refusals_come_too_and_can_be_looked_up(
+async def test_a_feed_includes_refusals_which_can_be_looked_up(
     follow: Any, new_history: NewHistory, redis_server: RedisServer
 ) -> None:
     history = new_history(redis_server.url, "shop")
     with redis_server.client() as look:
-        reader = follow(history)
-        await reader.until(lambda: len(reader.feed.cursor) == 2)
+        consumer = follow(history)
+        await consumer.until(lambda: len(consumer.feed.cursor) == 2)
         for reason in ("iat_old", "signature"):
             look.xadd(REFUSED, REFUSAL | {"reason": reason})  # type: ignore[arg-type]
-    await reader.until(lambda: len(reader.found) >= 2)
-    first = reader.found[0]
+    await consumer.until(lambda: len(consumer.items) >= 2)
+    first = consumer.items[0]
     assert isinstance(first, RefusalEntry)
     assert (first.reason, first.at, first.aud) == ("iat_old", 1795283041.207, '["shop-web"]')
     newest_first = await history.refusals()
@@ -177,9 +177,7 @@ async def test_refusals_come_too_and_can_be_looked_up(
     assert await history.refusals(before=newest_first[0].id) == newest_first[1:]
 
 
-async def test_recent_events_are_the_newest_that_the_filter_lets_by(
-    history: History, shelf: Shelf
-) -> None:
+async def test_recent_events_are_the_newest_matches(history: History, shelf: Shelf) -> None:
     for n in range(5):
         await shelf.write(sid=f"s{n}", sub="alice" if n % 2 else "bob", once=None)
     found = await history.recent(Filter(sub="bob"), limit=2)
@@ -190,19 +188,19 @@ async def test_recent_events_are_the_newest_that_the_filter_lets_by(
     assert await history.recent(Filter(iss=ISS + "/")) == []
 
 
-async def test_what_grew_too_old_while_an_app_was_quiet_is_not_missing(
+async def test_entries_that_expired_while_an_app_was_quiet_are_not_missing(
     follow: Any, history: History, shelf: Shelf
 ) -> None:
     """The first logout after a long silence takes away the one before it, which was read."""
-    reader = follow(history, refusals=False)
-    await reader.until(lambda: reader.feed.cursor)
+    consumer = follow(history, refusals=False)
+    await consumer.until(lambda: consumer.feed.cursor)
     await shelf.write(sid="s1", once=None)
-    await reader.until(lambda: reader.sids == ["s1"])
+    await consumer.until(lambda: consumer.sids == ["s1"])
     look: Any = shelf.look
     pipeline = look.pipeline()
     fields = look.xrange(shelf.keys.events)[-1][1]
     pipeline.xadd(shelf.keys.events, fields)
     pipeline.xtrim(shelf.keys.events, maxlen=1, approximate=False)
     pipeline.execute()
-    await reader.until(lambda: len(reader.sids) == 2)
-    assert not any(isinstance(one, Missed) for one in reader.found)
+    await consumer.until(lambda: len(consumer.sids) == 2)
+    assert not any(isinstance(one, Missed) for one in consumer.items)

@@ -30,7 +30,7 @@ def write(server: RedisServer, apps: list[str], number: int, prefix: str = "s") 
     return sids
 
 
-class Taken:
+class CollectedFeed:
     """What a feed has handed out."""
 
     def __init__(self, feed: Feed) -> None:
@@ -38,7 +38,7 @@ class Taken:
         self.sids: list[str] = []
         self.missed: list[str] = []
 
-    async def take(self) -> None:
+    async def collect(self) -> None:
         async for item in self.feed:
             if isinstance(item, Missed):
                 self.missed.append(item.app)
@@ -47,11 +47,11 @@ class Taken:
 
 
 @asynccontextmanager
-async def taking(feeds: list[Feed]) -> AsyncIterator[list[Taken]]:
-    taken = [Taken(feed) for feed in feeds]
-    tasks = [asyncio.create_task(one.take()) for one in taken]
+async def collecting(feeds: list[Feed]) -> AsyncIterator[list[CollectedFeed]]:
+    collected = [CollectedFeed(feed) for feed in feeds]
+    tasks = [asyncio.create_task(feed.collect()) for feed in collected]
     try:
-        yield taken
+        yield collected
     finally:
         for task in tasks:
             task.cancel()
@@ -64,8 +64,8 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0.02)
 
 
-def begun(taken: list[Taken], streams: int) -> bool:
-    return all(len(one.feed.cursor) == streams for one in taken)
+def begun(collected: list[CollectedFeed], streams: int) -> bool:
+    return all(len(feed.feed.cursor) == streams for feed in collected)
 
 
 async def test_forty_apps_are_all_followed(
@@ -73,11 +73,11 @@ async def test_forty_apps_are_all_followed(
 ) -> None:
     apps = apps_of("shop", 40)
     history = new_history(redis_server.url, *apps)
-    async with taking([history.feed()]) as (taken,):
-        await until(lambda: len(taken.feed.cursor) == 41)
+    async with collecting([history.feed()]) as (collected,):
+        await until(lambda: len(collected.feed.cursor) == 41)
         sids = write(redis_server, apps, 40)
-        await until(lambda: len(taken.sids) >= 40)
-        assert sorted(taken.sids) == sorted(sids)
+        await until(lambda: len(collected.sids) >= 40)
+        assert sorted(collected.sids) == sorted(sids)
 
 
 @pytest.mark.slow
@@ -86,36 +86,36 @@ async def test_each_of_thirty_two_feeds_has_every_logout_of_five_hundred_apps(
 ) -> None:
     apps = apps_of("shop", 500)
     history = new_history(redis_server.url, *apps)
-    async with taking([history.feed() for _ in range(32)]) as taken:
-        await until(lambda: begun(taken, 501))
+    async with collecting([history.feed() for _ in range(32)]) as collected:
+        await until(lambda: begun(collected, 501))
         sids = write(redis_server, apps, 400)
-        await until(lambda: all(len(one.sids) >= 400 for one in taken))
-        assert {tuple(sorted(one.sids)) for one in taken} == {tuple(sorted(sids))}
-        assert not any(one.missed for one in taken)
+        await until(lambda: all(len(feed.sids) >= 400 for feed in collected))
+        assert {tuple(sorted(feed.sids)) for feed in collected} == {tuple(sorted(sids))}
+        assert not any(feed.missed for feed in collected)
         connected = redis_server.client().client_list()
-    names = [one for one in connected if one["name"] == "backchannel-logout-receiver"]
+    names = [feed for feed in connected if feed["name"] == "backchannel-logout-receiver"]
     assert len(names) <= 16, "however many look, they take turns"
 
 
-async def test_a_feed_that_comes_later_goes_on_from_its_cursor_beside_the_others(
+async def test_a_feed_that_joins_later_resumes_from_its_own_cursor(
     new_history: NewHistory, redis_server: RedisServer
 ) -> None:
     apps = apps_of("shop", 40)
     history = new_history(redis_server.url, *apps)
     history.live.pause = 0.02
-    async with taking([history.feed()]) as (first,):
+    async with collecting([history.feed()]) as (first,):
         await until(lambda: len(first.feed.cursor) == 41)
         begin = str(first.feed.cursor)
         before = write(redis_server, apps, 100, "before-")
         await until(lambda: len(first.sids) >= 100)
-        async with taking([history.feed(cursor=Cursor.parse(begin))]) as (second,):
+        async with collecting([history.feed(cursor=Cursor.parse(begin))]) as (second,):
             after = write(redis_server, apps, 100, "after-")
             await until(lambda: len(second.sids) >= 200)
             await until(lambda: len(first.sids) >= 200)
             assert sorted(second.sids) == sorted(first.sids) == sorted(before + after)
 
 
-async def test_a_feed_that_is_slower_than_what_comes_misses_nothing(
+async def test_a_slow_feed_misses_nothing(
     new_history: NewHistory, redis_server: RedisServer
 ) -> None:
     history = new_history(redis_server.url, "shop")
@@ -124,25 +124,27 @@ async def test_a_feed_that_is_slower_than_what_comes_misses_nothing(
     batches = slow.batches()
     found: list[str] = []
 
-    def take(batch: object) -> None:
+    def collect(batch: object) -> None:
         items = slow.deliver(batch)  # type: ignore[arg-type]
         found.extend(
-            one.event.sid or "" for one in items if isinstance(one, DeliveredEvent) and one.event
+            feed.event.sid or ""
+            for feed in items
+            if isinstance(feed, DeliveredEvent) and feed.event
         )
 
     waiting = asyncio.ensure_future(anext(batches))
     await until(lambda: len(slow.cursor) == 2)
-    async with taking([history.feed(cursor=slow.cursor)]) as (quick,):
+    async with collecting([history.feed(cursor=slow.cursor)]) as (quick,):
         sids = write(redis_server, ["shop"], 6000)
         await until(lambda: len(quick.sids) >= 6000)
-        take(await waiting)
+        collect(await waiting)
         while len(found) < 6000:
-            take(await anext(batches))
+            collect(await anext(batches))
         assert found == quick.sids == sids
     await batches.aclose()
 
 
-async def test_many_who_come_at_once_are_told_the_ends_of_one_look(
+async def test_simultaneous_callers_share_one_read_of_the_ends(
     new_history: NewHistory, redis_server: RedisServer
 ) -> None:
     apps = apps_of("shop", 40)
@@ -152,7 +154,7 @@ async def test_many_who_come_at_once_are_told_the_ends_of_one_look(
         found = await asyncio.gather(*(history.feed_ends() for _ in range(32)))
         calls = look.info("commandstats")["cmdstat_xrevrange"]["calls"]
         assert calls <= 2 * 41
-        assert all(one == found[0] for one in found)
+        assert all(feed == found[0] for feed in found)
         # Whoever comes after something was written knows of it.
         write(redis_server, apps, 1)
         assert (await history.feed_ends())[apps[0]] != found[0][apps[0]]
@@ -160,7 +162,7 @@ async def test_many_who_come_at_once_are_told_the_ends_of_one_look(
         answers = await asyncio.gather(
             *(history.feed_ends() for _ in range(32)), return_exceptions=True
         )
-    assert {type(one) for one in answers} == {Unreadable}
+    assert {type(feed) for feed in answers} == {Unreadable}
 
 
 async def test_reading_ends_with_the_last_feed(
@@ -168,21 +170,21 @@ async def test_reading_ends_with_the_last_feed(
 ) -> None:
     history = new_history(redis_server.url, "shop")
     history.live.pause = 0.02
-    async with taking([history.feed()]) as (taken,):
-        await until(lambda: len(taken.feed.cursor) == 2)
+    async with collecting([history.feed()]) as (collected,):
+        await until(lambda: len(collected.feed.cursor) == 2)
     await until(lambda: history.live._task is None)
     write(redis_server, ["shop"], 1, "between-")
-    async with taking([history.feed()]) as (taken,):
-        await until(lambda: len(taken.feed.cursor) == 2)
+    async with collecting([history.feed()]) as (collected,):
+        await until(lambda: len(collected.feed.cursor) == 2)
         write(redis_server, ["shop"], 1, "later-")
-        await until(lambda: taken.sids)
-        assert taken.sids == ["later-0"]
+        await until(lambda: collected.sids)
+        assert collected.sids == ["later-0"]
 
 
 # -- cursors of many streams ----------------------------------------------------------------
 
 
-async def test_a_cursor_of_many_apps_fits_into_a_header_and_goes_on_without_a_gap(
+async def test_a_cursor_of_many_apps_fits_into_a_header_and_resumes_without_a_gap(
     new_history: NewHistory, redis_server: RedisServer
 ) -> None:
     apps = apps_of("shop", 500)
@@ -195,12 +197,12 @@ async def test_a_cursor_of_many_apps_fits_into_a_header_and_goes_on_without_a_ga
     last = str(await history.feed_ends())
     assert len(last) < 200
     sids = write(redis_server, apps, 20, "after-")
-    async with taking([history.feed(cursor=Cursor.parse(last))]) as (taken,):
-        await until(lambda: len(taken.sids) >= 20)
-        assert sorted(taken.sids) == sorted(sids)
+    async with collecting([history.feed(cursor=Cursor.parse(last))]) as (collected,):
+        await until(lambda: len(collected.sids) >= 20)
+        assert sorted(collected.sids) == sorted(sids)
 
 
-def test_what_came_lately_is_spelled_in_a_cursor_of_many() -> None:
+def test_a_cursor_of_many_streams_holds_the_recently_active_ones() -> None:
     cursor = Cursor({f"app-{n}": f"{n}000-0" for n in range(100)})
     assert Cursor.parse(str(cursor)) == cursor, "nothing is known of the others"
     cursor.settle(60 + 50)
@@ -231,7 +233,7 @@ async def test_pages_of_many_apps_hold_everything_once(
     found, before, pages = [], "+", 0
     while before:
         page = await history.recent(limit=60, before=before)
-        found += [one.event.sid for one in page if one.event]
+        found += [feed.event.sid for feed in page if feed.event]
         assert page.more is None or len(page) >= 60
         before, pages = page.more or "", pages + 1
     assert pages >= 13

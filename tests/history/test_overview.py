@@ -22,9 +22,7 @@ from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, Shelf
 
 
-async def test_an_app_that_nobody_reads_has_its_stream_and_nothing_else(
-    history: History, shelf: Shelf
-) -> None:
+async def test_an_app_without_readers_has_only_its_stream(history: History, shelf: Shelf) -> None:
     await shelf.write()
     (app,) = await history.overviews()
     assert (app.app, app.max_session_age, app.events, app.fault) == (shelf.app, 3600, 1, None)
@@ -71,7 +69,7 @@ async def test_readers_groups_receipts_and_dead_letters_are_counted(
 
 
 @pytest.mark.parametrize("idle", [1, 61, 3600, 3 * 86400])
-async def test_an_app_that_asks_and_has_no_requests_is_neither_silent_nor_behind(
+async def test_an_app_that_queries_redis_and_is_idle_is_neither_silent_nor_behind(
     idle: float, history: History, shelf: Shelf, shared_redis: RedisServer
 ) -> None:
     """A real guard has asked; then nothing but time passes, and a logout comes."""
@@ -88,7 +86,7 @@ async def test_an_app_that_asks_and_has_no_requests_is_neither_silent_nor_behind
     assert proof.status is AppStatus.ASKS
 
 
-async def test_an_app_that_has_not_asked_for_more_than_a_week_is_silent(
+async def test_an_app_without_a_query_for_more_than_a_week_is_silent(
     history: History, shelf: Shelf
 ) -> None:
     old = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time() - 8 * 86400)
@@ -97,7 +95,7 @@ async def test_an_app_that_has_not_asked_for_more_than_a_week_is_silent(
     assert (app.active, app.silent, app.asked_at) == (0, 1, None)
 
 
-async def test_a_reader_that_has_just_ended_is_nobody_that_is_silent(
+async def test_a_reader_that_has_just_ended_does_not_count_as_silent(
     history: History, shelf: Shelf
 ) -> None:
     ended = Reader(name="ended", kind=ReaderKind.ENDED, at=time.time())
@@ -106,7 +104,7 @@ async def test_a_reader_that_has_just_ended_is_nobody_that_is_silent(
     assert (app.active, app.silent, app.reported) == (0, 0, True)
 
 
-async def test_one_app_s_fault_leaves_the_others_alone(
+async def test_one_app_s_fault_does_not_affect_the_others(
     new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer
 ) -> None:
     away, *_ = await new_history(f"redis://127.0.0.1:{free_port()}/0", "shop").overviews()

@@ -16,49 +16,49 @@ from tests.support.revocations import ISS, Shelf
 LOGIN = int(time.time()) - 60
 
 
-class Scene:
+class MismatchSetup:
     """The shelf's app, with a guard of which sessions are asked about."""
 
     def __init__(self, shelf: Shelf, url: str) -> None:
         self.shelf, self.url = shelf, url
         self.link = RedisTopology(connect(url))
 
-    def asks(self, *sessions: Session) -> None:
+    def check_sessions(self, *sessions: Session) -> None:
         with SessionGuard(self.url, app=self.shelf.app) as guard:
             guard.which_revoked(sessions)
 
-    async def look(self, both_claims: str = "session", iss: str = ISS) -> AppOverview:
+    async def overview(self, both_claims: str = "session", iss: str = ISS) -> AppOverview:
         client = {"client_id": "c", "app": self.shelf.app, "both_claims": both_claims}
         issuers: list[Any] = [{"issuer": iss, "clients": [client]}]
         settings = Settings.model_validate({"redis_url": self.url, "issuers": issuers})
-        (found,) = await History(settings, self.link).overviews()
-        return found
+        (overview,) = await History(settings, self.link).overviews()
+        return overview
 
 
 @pytest.fixture
-async def scene(shelf: Shelf, shared_redis: RedisServer) -> AsyncIterator[Scene]:
-    one = Scene(shelf, shared_redis.url)
-    yield one
-    await one.link.aclose()
+async def setup(shelf: Shelf, shared_redis: RedisServer) -> AsyncIterator[MismatchSetup]:
+    setup = MismatchSetup(shelf, shared_redis.url)
+    yield setup
+    await setup.link.aclose()
 
 
 WITHOUT = Session(ISS, LOGIN, sub="alice")
 WITH = Session(ISS, LOGIN, sid="s9", sub="alice")
 
 
-async def test_it_is_named_where_tokens_have_sid_and_sub_and_no_session_has_one(
-    scene: Scene,
+async def test_an_issuer_is_named_if_its_tokens_have_sid_and_sub_and_no_session_has_a_sid(
+    setup: MismatchSetup,
 ) -> None:
-    scene.asks(WITHOUT)
-    assert (await scene.look()).without_sid == (), "no token has come"
-    await scene.shelf.write()
-    assert (await scene.look()).without_sid == (ISS,)
+    setup.check_sessions(WITHOUT)
+    assert (await setup.overview()).without_sid == (), "no token has come"
+    await setup.shelf.write()
+    assert (await setup.overview()).without_sid == (ISS,)
 
 
-async def test_the_setting_mends_it(scene: Scene) -> None:
-    scene.asks(WITHOUT)
-    await scene.shelf.write()
-    assert (await scene.look(both_claims="user")).without_sid == ()
+async def test_the_setting_fixes_it(setup: MismatchSetup) -> None:
+    setup.check_sessions(WITHOUT)
+    await setup.shelf.write()
+    assert (await setup.overview(both_claims="user")).without_sid == ()
 
 
 QUIET: dict[str, tuple[list[Session], dict[str, object]]] = {
@@ -73,17 +73,17 @@ QUIET: dict[str, tuple[list[Session], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("sessions", "changes"), QUIET.values(), ids=QUIET)
-async def test_nothing_is_said_of(
-    sessions: list[Session], changes: dict[str, object], scene: Scene
+async def test_nothing_is_reported_for(
+    sessions: list[Session], changes: dict[str, object], setup: MismatchSetup
 ) -> None:
     if sessions:
-        scene.asks(*sessions)
-    await scene.shelf.write(once=None, **changes)
-    assert (await scene.look()).without_sid == ()
+        setup.check_sessions(*sessions)
+    await setup.shelf.write(once=None, **changes)
+    assert (await setup.overview()).without_sid == ()
 
 
-async def test_a_report_of_an_issuer_that_is_not_configured_is_not_repeated(scene: Scene) -> None:
+async def test_a_report_about_an_unconfigured_issuer_is_not_repeated(setup: MismatchSetup) -> None:
     """Whoever may write the report must not choose what an operator reads."""
-    scene.asks(WITHOUT)
-    await scene.shelf.write()
-    assert (await scene.look(iss="https://ours.example")).without_sid == ()
+    setup.check_sessions(WITHOUT)
+    await setup.shelf.write()
+    assert (await setup.overview(iss="https://ours.example")).without_sid == ()

@@ -15,7 +15,7 @@ from tests.support.revocations import ISS, Shelf
 pytestmark = pytest.mark.slow
 
 
-async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
+async def test_in_a_cluster_apps_and_keys_outside_of_them_are_found(
     tmp_path: Path, new_history: NewHistory
 ) -> None:
     with Cluster(tmp_path) as cluster:
@@ -28,9 +28,9 @@ async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
         client = connect(cluster.url)
         await Audit(client, hash_of).write(Act(act="revoke", who="anna"))
         await client.aclose()
-        stories = await history.app_histories(RevocationQuery(iss=ISS, sid="s1"))
-        assert [one.state for one in stories] == [State.REVOKED] * 4
-        assert all(one.cause is not None for one in stories)
+        results = await history.app_histories(RevocationQuery(iss=ISS, sid="s1"))
+        assert [one.state for one in results] == [State.REVOKED] * 4
+        assert all(one.cause is not None for one in results)
         assert {one.fault for one in await history.overviews()} == {None}
         assert len(await history.recent()) == 4
         assert await history.refusals() == []
@@ -46,7 +46,7 @@ async def test_in_a_cluster_every_app_and_what_is_outside_of_them_is_found(
             await shelf.aclose()
 
 
-async def test_behind_sentinels_the_feed_goes_on_at_the_new_primary(
+async def test_behind_sentinels_the_feed_continues_at_the_new_primary(
     tmp_path: Path, new_history: NewHistory
 ) -> None:
     with Sentinels(tmp_path) as sentinels:

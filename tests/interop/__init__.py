@@ -13,5 +13,5 @@ browser            follows redirects, keeps cookies, presses the buttons of HTML
 oidc_client        the relying app's side of OpenID Connect: code flow, PKCE, refresh
 relying_app        an app over HTTP whose ``/me`` answers 200 or 401
 visitor            a person in front of a browser: signs in to apps, and out at the provider
-stage              one test's receiver, relying apps and browsers
+setup              one test's receiver, relying apps and browsers
 """

@@ -30,7 +30,7 @@ class IdentityProvider(SignIn, Protocol):
 Op = TypeVar("Op", bound=IdentityProvider)
 
 
-class Stage(contextlib.ExitStack, Generic[Op]):
+class InteropSetup(contextlib.ExitStack, Generic[Op]):
     """Ties the parts together around a provider and a Redis that other tests share."""
 
     def __init__(self, op: Op, redis: RedisServer, directory: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from backchannel_logout.account import AccountProxy
 from tests.account.account_fixture import USER_PACE
-from tests.interop.interop_fixture import Stage
+from tests.interop.interop_fixture import InteropSetup
 from tests.interop.keycloak import Keycloak, Realm
 from tests.interop.relying_app import RelyingApp
 from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
@@ -27,7 +27,7 @@ TOKEN = "the-token-of-the-shop-backend-000000"
 SAME = {"sec-fetch-site": "same-origin"}
 
 
-class AccountStage(Stage[Realm]):
+class AccountSetup(InteropSetup[Realm]):
     """With the users' listener, and the realm's session API."""
 
     def _start_receiver(self, apps: list[RelyingApp], accepts: tuple[str, ...]) -> Receiver:
@@ -69,77 +69,79 @@ secret = "{SECRET}"
 
 
 @pytest.fixture
-def stage(keycloak: Keycloak, shared_redis: RedisServer, tmp_path: Path) -> Iterator[AccountStage]:
+def setup(keycloak: Keycloak, shared_redis: RedisServer, tmp_path: Path) -> Iterator[AccountSetup]:
     realm = keycloak.realm("alice", "bob")
     new_account(realm, "bcl-receiver", *ROLES)
-    with AccountStage(realm, shared_redis, tmp_path) as parts:
+    with AccountSetup(realm, shared_redis, tmp_path) as parts:
         yield parts
 
 
-def test_ending_one_signs_that_browser_out_alone_and_it_may_sign_in_anew(
-    stage: AccountStage,
+def test_ending_one_signs_out_only_that_browser_which_can_sign_in_again(
+    setup: AccountSetup,
 ) -> None:
-    [shop] = stage.open("shop")
-    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
-    here, there = desk.sign_in(shop), phone.sign_in(shop)
+    [shop] = setup.open("shop")
+    laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
+    here, there = laptop.sign_in(shop), phone.sign_in(shop)
     bobs = bob.sign_in(shop)
 
-    listed = stage.ask("GET", "/sessions", here)
+    listed = setup.ask("GET", "/sessions", here)
     assert [one["id"] for one in listed] == [here["sid"], there["sid"]]
     assert [one["current"] for one in listed] == [True, False]
     assert listed[0]["device"]["last_ip"] == "127.0.0.1"
-    assert stage.proxy.answer("DELETE", f"/sessions/{bobs['sid']}", here, SAME).status == 404
+    assert setup.proxy.answer("DELETE", f"/sessions/{bobs['sid']}", here, SAME).status == 404
 
-    assert stage.ask("DELETE", f"/sessions/{there['sid']}", here)["id"] == there["sid"]
+    assert setup.ask("DELETE", f"/sessions/{there['sid']}", here)["id"] == there["sid"]
 
     assert phone.is_signed_out(shop)
-    assert desk.is_signed_in(shop)
+    assert laptop.is_signed_in(shop)
     assert bob.is_signed_in(shop)
     state = f"/sessions/{there['sid']}/state"
-    stage.until(lambda: stage.ask("GET", state, here)["gone"], "Keycloak has said so")
-    assert {event.source for event in stage.events(shop)} == {"backchannel-logout"}
+    setup.until(lambda: setup.ask("GET", state, here)["gone"], "Keycloak has said so")
+    assert {event.source for event in setup.events(shop)} == {"backchannel-logout"}
 
     time.sleep(1.01 - time.time() % 1)  # what begins in the second of a logout is dead with it
     phone.sign_in(shop)
-    stage.until(lambda: stage.ask("GET", state, here)["final"], "nothing more comes")
+    setup.until(lambda: setup.ask("GET", state, here)["final"], "nothing more comes")
     assert phone.is_signed_in(shop)
 
 
-def test_everywhere_else_leaves_this_browser_and_other_users(stage: AccountStage) -> None:
-    [shop] = stage.open("shop")
-    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
-    here, there = desk.sign_in(shop), phone.sign_in(shop)
+def test_signing_out_everywhere_else_keeps_this_browser_and_other_users(
+    setup: AccountSetup,
+) -> None:
+    [shop] = setup.open("shop")
+    laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
+    here, there = laptop.sign_in(shop), phone.sign_in(shop)
     bob.sign_in(shop)
 
-    ended = stage.ask("DELETE", "/sessions", here)["sessions"]
+    ended = setup.ask("DELETE", "/sessions", here)["sessions"]
 
     assert [one["id"] for one in ended] == [there["sid"]]
     assert phone.is_signed_out(shop)
-    assert desk.is_signed_in(shop)
+    assert laptop.is_signed_in(shop)
     assert bob.is_signed_in(shop)
 
 
-def test_without_a_logout_token_a_new_login_under_the_same_id_lives(stage: AccountStage) -> None:
+def test_without_a_logout_token_a_new_login_under_the_same_id_lives(setup: AccountSetup) -> None:
     """The receiver tells the app by itself, ten seconds after the session was gone."""
-    [shop] = stage.open("shop")
-    [client] = stage.op.admin("GET", f"/clients?clientId={shop.client_id}")
+    [shop] = setup.open("shop")
+    [client] = setup.op.admin("GET", f"/clients?clientId={shop.client_id}")
     client["attributes"]["backchannel.logout.url"] = ""
-    stage.op.admin("PUT", f"/clients/{client['id']}", client)
-    desk, phone = stage.visitor("alice"), stage.visitor("alice")
-    here, there = dict(desk.sign_in(shop)), dict(phone.sign_in(shop))
+    setup.op.admin("PUT", f"/clients/{client['id']}", client)
+    laptop, phone = setup.visitor("alice"), setup.visitor("alice")
+    here, there = dict(laptop.sign_in(shop)), dict(phone.sign_in(shop))
 
-    stage.ask("DELETE", f"/sessions/{there['sid']}", here)
+    setup.ask("DELETE", f"/sessions/{there['sid']}", here)
     wait_for(
-        lambda: there["sid"] not in {one["id"] for one in stage.op.sessions("alice")}, "it is gone"
+        lambda: there["sid"] not in {one["id"] for one in setup.op.sessions("alice")}, "it is gone"
     )
     time.sleep(1.5)  # beyond the second in which it ended
     anew = phone.sign_in(shop)
-    [event] = _until_told(stage, shop)
+    [event] = _until_told(setup, shop)
     assert event.source == "keycloak"
     assert there["login_at"] <= event.cutoff < anew["login_at"]
     assert phone.is_signed_in(shop)
 
 
-def _until_told(stage: AccountStage, shop: RelyingApp) -> Any:
-    wait_for(lambda: stage.events(shop), "the receiver tells the app", stage.receiver, within=60)
-    return stage.events(shop)
+def _until_told(setup: AccountSetup, shop: RelyingApp) -> Any:
+    wait_for(lambda: setup.events(shop), "the receiver tells the app", setup.receiver, within=60)
+    return setup.events(shop)

@@ -28,7 +28,7 @@ UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 
 
 @dataclass
-class Scene:
+class KeycloakSetup:
     """A realm whose users sign in by their password, and its adapter."""
 
     realm: Realm
@@ -89,7 +89,9 @@ def adapter_of(realm: Realm, client: httpx.AsyncClient, client_id: str) -> Sessi
 
 
 @pytest.fixture
-async def scene(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def setup(
+    keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[KeycloakSetup]:
     # It answers slowly on a machine that is busy with other tests.
     monkeypatch.setattr("app.sessions.api_client.calls.CALL_SECONDS", 60)
     realm = keycloak.realm("alice", "bob")
@@ -106,99 +108,101 @@ async def scene(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     ):
         client.timeout = httpx.Timeout(60)
         right, wrong = (adapter_of(realm, client, one) for one in ("bcl-receiver", "bcl-nobody"))
-        yield Scene(realm, http, right, wrong)
+        yield KeycloakSetup(realm, http, right, wrong)
 
 
-async def test_sessions_are_listed_read_and_ended_one_by_one(scene: Scene) -> None:
-    user = scene.realm.user_id("alice")
-    one, other, bobs = [await scene.sign_in(login) for login in ("alice", "alice", "bob")]
-    found = {session.id: session for session in await list_all(scene.adapter, user)}
+async def test_sessions_are_listed_read_and_ended_one_by_one(setup: KeycloakSetup) -> None:
+    user = setup.realm.user_id("alice")
+    one, other, bobs = [await setup.sign_in(login) for login in ("alice", "alice", "bob")]
+    found = {session.id: session for session in await list_all(setup.adapter, user)}
     assert set(found) == {one, other}
-    session = await scene.adapter.read(one, user_id=user)
+    session = await setup.adapter.read(one, user_id=user)
     assert session == found[one]
-    assert session == await scene.adapter.read(one)
+    assert session == await setup.adapter.read(one)
     assert is_active(session, time.time())
     assert (session.user_id, session.clients) == (user, ("shop-web",))
     assert session.created_at is not None
     assert session.expires_at == session.created_at + 36000
     assert session.idle_expires_at == (session.last_seen_at or 0) + 1800
 
-    assert await scene.adapter.end(one)
-    left = await scene.adapter.read(one, user_id=user)
+    assert await setup.adapter.end(one)
+    left = await setup.adapter.read(one, user_id=user)
     assert has_ended(left, refresh_tokens=True)
-    assert not await scene.adapter.end(one)
-    assert [session.id for session in await list_all(scene.adapter, user)] == [other]
-    assert await scene.adapter.read(bobs) is not None
+    assert not await setup.adapter.end(one)
+    assert [session.id for session in await list_all(setup.adapter, user)] == [other]
+    assert await setup.adapter.read(bobs) is not None
 
 
-async def test_what_keycloak_does_not_know_it_says_so_itself(scene: Scene) -> None:
-    user = scene.realm.user_id("alice")
-    assert await scene.adapter.read(UNKNOWN, user_id=user) is None
-    assert await scene.adapter.read(UNKNOWN) is None
-    assert not await scene.adapter.end(UNKNOWN, refresh_tokens=True)
-    assert await list_all(scene.adapter, NOBODY) == ()
-    assert await scene.adapter.end_all(NOBODY, refresh_tokens=True) == ()
+async def test_keycloak_itself_reports_unknown_sessions_and_users(setup: KeycloakSetup) -> None:
+    user = setup.realm.user_id("alice")
+    assert await setup.adapter.read(UNKNOWN, user_id=user) is None
+    assert await setup.adapter.read(UNKNOWN) is None
+    assert not await setup.adapter.end(UNKNOWN, refresh_tokens=True)
+    assert await list_all(setup.adapter, NOBODY) == ()
+    assert await setup.adapter.end_all(NOBODY, refresh_tokens=True) == ()
 
 
 @pytest.mark.parametrize("refresh_tokens", [False, True])
 async def test_all_sessions_of_a_user_end_and_the_neighbour_s_survive(
-    scene: Scene, refresh_tokens: bool
+    setup: KeycloakSetup, refresh_tokens: bool
 ) -> None:
-    user = scene.realm.user_id("alice")
-    mine = {await scene.sign_in("alice") for _ in range(3)}
-    mine.add(await scene.sign_in("alice", "openid offline_access"))
-    bobs = await scene.sign_in("bob")
-    ended = await scene.adapter.end_all(user, refresh_tokens=refresh_tokens)
+    user = setup.realm.user_id("alice")
+    mine = {await setup.sign_in("alice") for _ in range(3)}
+    mine.add(await setup.sign_in("alice", "openid offline_access"))
+    bobs = await setup.sign_in("bob")
+    ended = await setup.adapter.end_all(user, refresh_tokens=refresh_tokens)
     assert {session.id for session in ended} == mine
-    assert await list_all(scene.adapter, user) == ()
-    assert await scene.adapter.read(bobs) is not None
+    assert await list_all(setup.adapter, user) == ()
+    assert await setup.adapter.read(bobs) is not None
 
 
 async def test_an_offline_session_is_listed_and_ends_with_its_refresh_tokens(
-    scene: Scene,
+    setup: KeycloakSetup,
 ) -> None:
-    user = scene.realm.user_id("alice")
-    sid = await scene.sign_in("alice", "openid offline_access")
-    (session,) = await list_all(scene.adapter, user)
+    user = setup.realm.user_id("alice")
+    sid = await setup.sign_in("alice", "openid offline_access")
+    (session,) = await list_all(setup.adapter, user)
     assert (session.id, session.offline) == (sid, True)
-    by_id = await scene.adapter.read(sid)
+    by_id = await setup.adapter.read(sid)
     assert by_id is not None
     assert by_id.offline
-    assert not await scene.adapter.end(sid)
-    assert await scene.adapter.end(sid, refresh_tokens=True)
-    assert await scene.adapter.read(sid, user_id=user) is None
+    assert not await setup.adapter.end(sid)
+    assert await setup.adapter.end(sid, refresh_tokens=True)
+    assert await setup.adapter.read(sid, user_id=user) is None
 
 
-async def test_all_but_one_end(scene: Scene) -> None:
-    user = scene.realm.user_id("alice")
-    keep, other = await scene.sign_in("alice"), await scene.sign_in("alice")
-    ended = await scene.adapter.end_others(user, keep=keep)
+async def test_all_sessions_but_one_end(setup: KeycloakSetup) -> None:
+    user = setup.realm.user_id("alice")
+    keep, other = await setup.sign_in("alice"), await setup.sign_in("alice")
+    ended = await setup.adapter.end_others(user, keep=keep)
     assert [session.id for session in ended] == [other]
-    assert [session.id for session in await list_all(scene.adapter, user)] == [keep]
+    assert [session.id for session in await list_all(setup.adapter, user)] == [keep]
 
 
-async def test_an_account_without_roles_is_forbidden_and_nothing_is_gone(scene: Scene) -> None:
-    user, sid = scene.realm.user_id("alice"), await scene.sign_in("alice")
+async def test_an_account_without_roles_is_forbidden_and_nothing_is_gone(
+    setup: KeycloakSetup,
+) -> None:
+    user, sid = setup.realm.user_id("alice"), await setup.sign_in("alice")
     for act in (
-        scene.powerless.list(user),
-        scene.powerless.read(sid, user_id=user),
-        scene.powerless.read(sid),
-        scene.powerless.end(sid),
-        scene.powerless.end_all(user),
+        setup.powerless.list(user),
+        setup.powerless.read(sid, user_id=user),
+        setup.powerless.read(sid),
+        setup.powerless.end(sid),
+        setup.powerless.end_all(user),
     ):
         with pytest.raises(ProviderFault) as caught:
             await act
         assert caught.value.kind is FaultKind.FORBIDDEN
-    assert await scene.adapter.read(sid, user_id=user) is not None
+    assert await setup.adapter.read(sid, user_id=user) is not None
 
 
-async def test_a_realm_that_does_not_exist_is_a_fault_and_not_gone(scene: Scene) -> None:
+async def test_a_realm_that_does_not_exist_is_a_fault_and_not_gone(setup: KeycloakSetup) -> None:
     table = {
         "kind": "keycloak", "client_id": "bcl-receiver", "secret": SECRET, "realm": "nowhere",
-        "api_url": scene.realm.keycloak.url,
-        "token_url": f"{scene.realm.issuer}/protocol/openid-connect/token",
+        "api_url": setup.realm.keycloak.url,
+        "token_url": f"{setup.realm.issuer}/protocol/openid-connect/token",
     }  # fmt: skip
-    issuer = {"issuer": scene.realm.issuer, "clients": [{"client_id": "shop"}], "sessions": table}
+    issuer = {"issuer": setup.realm.issuer, "clients": [{"client_id": "shop"}], "sessions": table}
     async with new_client(tls()) as client:
         adapter = session_provider(IssuerSettings.model_validate(issuer), client)
         assert adapter is not None
@@ -207,8 +211,8 @@ async def test_a_realm_that_does_not_exist_is_a_fault_and_not_gone(scene: Scene)
                 await act
 
 
-async def test_lifetimes_are_those_of_the_realm(scene: Scene) -> None:
+async def test_lifetimes_are_those_of_the_realm(setup: KeycloakSetup) -> None:
     settings = {"rememberMe": True, "ssoSessionMaxLifespanRememberMe": 864000}
-    scene.realm.admin("PUT", "", settings)
-    found = await scene.adapter.lifetimes()
+    setup.realm.admin("PUT", "", settings)
+    found = await setup.adapter.lifetimes()
     assert (found.absolute, found.source) == (864000, "the realm's settings")

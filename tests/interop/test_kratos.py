@@ -26,7 +26,7 @@ pytestmark = pytest.mark.interop
 
 
 @dataclass
-class Scene:
+class KratosSetup:
     server: Kratos
     adapter: SessionProvider
     whoami: KratosWhoami
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kratos]:
 
 
 @pytest.fixture
-async def scene(server: Kratos) -> AsyncIterator[Scene]:
+async def setup(server: Kratos) -> AsyncIterator[KratosSetup]:
     issuer = IssuerSettings.model_validate(
         {
             "issuer": server.public_url,
@@ -57,21 +57,21 @@ async def scene(server: Kratos) -> AsyncIterator[Scene]:
         adapter, whoami = session_provider(issuer, client), kratos_whoami(issuer, client)
         assert adapter is not None
         assert whoami is not None
-        yield Scene(server, adapter, whoami)
+        yield KratosSetup(server, adapter, whoami)
 
 
 def of(session: LoggedIn) -> KratosCredential:
     return KratosCredential(session_token=session.token)
 
 
-async def test_a_session_is_listed_and_read_with_what_kratos_knows(scene: Scene) -> None:
-    user, neighbour = scene.server.new_user(), scene.server.new_user()
-    one = scene.server.log_in(user, "Phone/7")
-    scene.server.log_in(neighbour)
-    (listed,) = await list_all(scene.adapter, user)
-    read = await scene.adapter.read(one.id)
+async def test_a_session_is_listed_and_read_with_what_kratos_knows(setup: KratosSetup) -> None:
+    user, neighbour = setup.server.new_user(), setup.server.new_user()
+    one = setup.server.log_in(user, "Phone/7")
+    setup.server.log_in(neighbour)
+    (listed,) = await list_all(setup.adapter, user)
+    read = await setup.adapter.read(one.id)
     assert read == listed
-    assert (read.id, read.user_id, read.issuer) == (one.id, user, scene.server.public_url)
+    assert (read.id, read.user_id, read.issuer) == (one.id, user, setup.server.public_url)
     assert read.first_device.user_agent == "Phone/7"
     assert read.methods == ("password",)
     assert is_active(read, time.time())
@@ -81,29 +81,29 @@ async def test_a_session_is_listed_and_read_with_what_kratos_knows(scene: Scene)
     assert read.expires_at - read.authenticated_at == pytest.approx(86400, abs=5)
 
 
-async def test_a_session_is_deactivated_and_its_neighbours_survive(scene: Scene) -> None:
-    user = scene.server.new_user()
-    one, other = scene.server.log_in(user), scene.server.log_in(user)
-    assert await scene.adapter.end(one.id)
-    left = await scene.adapter.read(one.id)
+async def test_a_session_is_deactivated_and_its_neighbours_survive(setup: KratosSetup) -> None:
+    user = setup.server.new_user()
+    one, other = setup.server.log_in(user), setup.server.log_in(user)
+    assert await setup.adapter.end(one.id)
+    left = await setup.adapter.read(one.id)
     assert left is not None
     assert has_ended(left, refresh_tokens=False)
     with pytest.raises(ProviderFault) as caught:
-        await scene.whoami.session(of(one))
+        await setup.whoami.session(of(one))
     assert caught.value.kind is FaultKind.UNAUTHORIZED
-    assert (await scene.whoami.session(of(other))).id == other.id
-    assert [session.id for session in await list_all(scene.adapter, user)] == [other.id]
-    assert await scene.adapter.end(one.id)  # once more changes nothing
+    assert (await setup.whoami.session(of(other))).id == other.id
+    assert [session.id for session in await list_all(setup.adapter, user)] == [other.id]
+    assert await setup.adapter.end(one.id)  # once more changes nothing
 
 
-async def test_what_kratos_does_not_know_it_says_so_itself(scene: Scene) -> None:
-    assert await scene.adapter.read(NOBODY) is None
-    assert not await scene.adapter.end(NOBODY)
-    assert await list_all(scene.adapter, NOBODY) == ()
-    assert await scene.adapter.end_all(NOBODY) == ()
+async def test_kratos_itself_reports_unknown_sessions_and_users(setup: KratosSetup) -> None:
+    assert await setup.adapter.read(NOBODY) is None
+    assert not await setup.adapter.end(NOBODY)
+    assert await list_all(setup.adapter, NOBODY) == ()
+    assert await setup.adapter.end_all(NOBODY) == ()
 
 
-async def test_the_public_api_in_place_of_the_admin_s_is_a_fault_and_not_gone(
+async def test_the_public_api_in_place_of_the_admin_api_is_a_fault_and_not_gone(
     server: Kratos,
 ) -> None:
     wrong = IssuerSettings.model_validate(
@@ -125,23 +125,23 @@ async def test_the_public_api_in_place_of_the_admin_s_is_a_fault_and_not_gone(
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 async def test_all_sessions_of_a_user_are_deleted_over_several_pages(
-    scene: Scene, number: int, monkeypatch: pytest.MonkeyPatch
+    setup: KratosSetup, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.providers.kratos.PAGE_SIZE", 2)
-    user, neighbour = scene.server.new_user(), scene.server.new_user()
-    mine = {scene.server.log_in(user).id for _ in range(number)}
-    theirs = scene.server.log_in(neighbour)
-    assert {session.id for session in await scene.adapter.end_all(user)} == mine
-    assert [await scene.adapter.read(one) for one in mine] == [None] * number
-    assert (await scene.whoami.session(of(theirs))).id == theirs.id
+    user, neighbour = setup.server.new_user(), setup.server.new_user()
+    mine = {setup.server.log_in(user).id for _ in range(number)}
+    theirs = setup.server.log_in(neighbour)
+    assert {session.id for session in await setup.adapter.end_all(user)} == mine
+    assert [await setup.adapter.read(one) for one in mine] == [None] * number
+    assert (await setup.whoami.session(of(theirs))).id == theirs.id
 
 
-async def test_all_but_one_are_deactivated(scene: Scene) -> None:
-    user = scene.server.new_user()
-    keep, other = scene.server.log_in(user), scene.server.log_in(user)
-    ended = await scene.adapter.end_others(user, keep=keep.id)
+async def test_all_sessions_but_one_are_deactivated(setup: KratosSetup) -> None:
+    user = setup.server.new_user()
+    keep, other = setup.server.log_in(user), setup.server.log_in(user)
+    ended = await setup.adapter.end_others(user, keep=keep.id)
     assert [session.id for session in ended] == [other.id]
-    assert [session.id for session in await list_all(scene.adapter, user)] == [keep.id]
+    assert [session.id for session in await list_all(setup.adapter, user)] == [keep.id]
 
 
 def sent_by_app(session: LoggedIn) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import EventKind, SessionGuard
-from tests.interop.interop_fixture import Stage
+from tests.interop.interop_fixture import InteropSetup
 from tests.interop.oidc_provider import OidcProvider
 from tests.support.redis_server import RedisServer
 
@@ -22,111 +22,113 @@ WITH_SID = pytest.mark.parametrize("with_sid", [True, False], ids=["sid", "sub_o
 
 
 @pytest.fixture
-def stage(
+def setup(
     oidc_provider: OidcProvider, shared_redis: RedisServer, tmp_path: Path
-) -> Iterator[Stage[OidcProvider]]:
-    with Stage(oidc_provider, shared_redis, tmp_path) as parts:
+) -> Iterator[InteropSetup[OidcProvider]]:
+    with InteropSetup(oidc_provider, shared_redis, tmp_path) as parts:
         yield parts
     oidc_provider.set_clock(0)
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_a_logout_with_sid_ends_that_session_alone(stage: Stage[OidcProvider], alg: str) -> None:
+def test_a_logout_with_sid_ends_only_that_session(
+    setup: InteropSetup[OidcProvider], alg: str
+) -> None:
     """The same user's session of another browser lives, and so does another user's."""
-    [shop] = stage.open("shop", alg=alg, with_sid=True)
-    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
-    ended, lives = desk.sign_in(shop), phone.sign_in(shop)
+    [shop] = setup.open("shop", alg=alg, with_sid=True)
+    laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
+    ended, lives = laptop.sign_in(shop), phone.sign_in(shop)
     bob.sign_in(shop)
     assert ended["sid"] != lives["sid"]
 
-    desk.end_session(shop, YES)
+    laptop.end_session(shop, YES)
 
-    assert stage.op.delivery_fault(shop.client_id) is None
-    assert desk.is_signed_out(shop)
+    assert setup.op.delivery_fault(shop.client_id) is None
+    assert laptop.is_signed_out(shop)
     assert phone.is_signed_in(shop)
     assert bob.is_signed_in(shop)
-    [event] = stage.events(shop)
+    [event] = setup.events(shop)
     assert event.kind is EventKind.SESSION
-    assert (event.iss, event.sid, event.sub) == (stage.op.issuer, ended["sid"], "alice")
+    assert (event.iss, event.sid, event.sub) == (setup.op.issuer, ended["sid"], "alice")
     assert (event.app, event.client_ids) == (shop.name, (shop.client_id,))
     assert event.cutoff >= ended["login_at"]
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_a_logout_without_sid_ends_every_session_of_the_user(
-    stage: Stage[OidcProvider], alg: str
+    setup: InteropSetup[OidcProvider], alg: str
 ) -> None:
     """Another user's session lives."""
-    [shop] = stage.open("shop", alg=alg, with_sid=False)
-    desk, phone, bob = stage.visitor("alice"), stage.visitor("alice"), stage.visitor("bob")
-    ended = desk.sign_in(shop)
+    [shop] = setup.open("shop", alg=alg, with_sid=False)
+    laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
+    ended = laptop.sign_in(shop)
     phone.sign_in(shop)
     bob.sign_in(shop)
     assert ended["sid"] is None
 
-    desk.end_session(shop, YES)
+    laptop.end_session(shop, YES)
 
-    assert stage.op.delivery_fault(shop.client_id) is None
-    assert desk.is_signed_out(shop)
+    assert setup.op.delivery_fault(shop.client_id) is None
+    assert laptop.is_signed_out(shop)
     assert phone.is_signed_out(shop)
     assert bob.is_signed_in(shop)
-    [event] = stage.events(shop)
+    [event] = setup.events(shop)
     assert event.kind is EventKind.USER
-    assert (event.iss, event.sid, event.sub) == (stage.op.issuer, None, "alice")
+    assert (event.iss, event.sid, event.sub) == (setup.op.issuer, None, "alice")
     assert (event.app, event.client_ids) == (shop.name, (shop.client_id,))
     assert event.cutoff >= ended["login_at"]
 
 
 @WITH_SID
 def test_a_refresh_neither_before_nor_after_the_logout_brings_the_session_back(
-    stage: Stage[OidcProvider], with_sid: bool
+    setup: InteropSetup[OidcProvider], with_sid: bool
 ) -> None:
     """The refresh token outlives the logout; the newer iat of its ID tokens is not the login's."""
-    [shop] = stage.open("shop", alg="RS256", with_sid=with_sid)
-    alice = stage.visitor("alice")
+    [shop] = setup.open("shop", alg="RS256", with_sid=with_sid)
+    alice = setup.visitor("alice")
     session = alice.sign_in(shop)
     login_at = session["login_at"]
 
-    stage.op.set_clock(ahead=5)
+    setup.op.set_clock(ahead=5)
     assert alice.refresh(shop) > login_at
     assert alice.remembered(shop)["login_at"] == login_at
     assert alice.is_signed_in(shop)
 
     alice.end_session(shop, YES)
-    assert stage.op.delivery_fault(shop.client_id) is None
+    assert setup.op.delivery_fault(shop.client_id) is None
     assert alice.is_signed_out(shop)
 
-    stage.op.set_clock(ahead=10)
-    [event] = stage.events(shop)
+    setup.op.set_clock(ahead=10)
+    [event] = setup.events(shop)
     assert alice.refresh(shop) > event.cutoff
     assert alice.remembered(shop)["login_at"] == login_at
     assert alice.is_signed_out(shop)
 
 
 @WITH_SID
-def test_a_login_after_the_logout_lives(stage: Stage[OidcProvider], with_sid: bool) -> None:
+def test_a_login_after_the_logout_lives(setup: InteropSetup[OidcProvider], with_sid: bool) -> None:
     """Also where the marker names the user; the session before it stays dead."""
-    [shop] = stage.open("shop", alg="RS256", with_sid=with_sid)
-    alice = stage.visitor("alice")
+    [shop] = setup.open("shop", alg="RS256", with_sid=with_sid)
+    alice = setup.visitor("alice")
     before = alice.sign_in(shop)
     alice.end_session(shop, YES)
-    assert stage.op.delivery_fault(shop.client_id) is None
+    assert setup.op.delivery_fault(shop.client_id) is None
 
-    stage.op.set_clock(ahead=5)
+    setup.op.set_clock(ahead=5)
     after = alice.sign_in(shop)
 
-    with SessionGuard(stage.redis.url, app=shop.name) as guard:
+    with SessionGuard(setup.redis.url, app=shop.name) as guard:
         assert guard.is_revoked(before)
         assert not guard.is_revoked(after)
 
 
 @WITH_SID
 def test_one_logout_ends_the_sessions_of_every_client(
-    stage: Stage[OidcProvider], with_sid: bool
+    setup: InteropSetup[OidcProvider], with_sid: bool
 ) -> None:
     """Each client has a token and, where it has one, a sid of its own."""
-    shop, forum = stage.open("shop", "forum", alg="RS256", with_sid=with_sid)
-    alice, bob = stage.visitor("alice"), stage.visitor("bob")
+    shop, forum = setup.open("shop", "forum", alg="RS256", with_sid=with_sid)
+    alice, bob = setup.visitor("alice"), setup.visitor("bob")
     in_shop, in_forum = alice.sign_in(shop), alice.sign_in_without_password(forum)
     bob.sign_in(shop)
     bob.sign_in_without_password(forum)
@@ -134,40 +136,42 @@ def test_one_logout_ends_the_sessions_of_every_client(
     alice.end_session(shop, YES)
 
     for app, session in ((shop, in_shop), (forum, in_forum)):
-        assert stage.op.delivery_fault(app.client_id) is None
+        assert setup.op.delivery_fault(app.client_id) is None
         assert alice.is_signed_out(app)
         assert bob.is_signed_in(app)
-        [event] = stage.events(app)
+        [event] = setup.events(app)
         assert (event.sid, event.sub) == (session["sid"], "alice")
 
 
-def test_signing_out_of_one_client_leaves_the_other_one(stage: Stage[OidcProvider]) -> None:
+def test_signing_out_of_one_client_leaves_the_other_one(setup: InteropSetup[OidcProvider]) -> None:
     """Who declines to end the provider's session signs out of the app they came from."""
-    shop, forum = stage.open("shop", "forum", alg="RS256", with_sid=True)
-    alice = stage.visitor("alice")
+    shop, forum = setup.open("shop", "forum", alg="RS256", with_sid=True)
+    alice = setup.visitor("alice")
     alice.sign_in(shop)
     alice.sign_in_without_password(forum)
 
     alice.end_session(shop, answer="No, stay signed in")
 
-    assert stage.op.delivery_fault(shop.client_id) is None
+    assert setup.op.delivery_fault(shop.client_id) is None
     assert alice.is_signed_out(shop)
     assert alice.is_signed_in(forum)
-    assert stage.events(forum) == []
+    assert setup.events(forum) == []
 
 
 @pytest.mark.parametrize("alg", ["ES256", "EdDSA"])
-def test_an_algorithm_that_is_not_pinned_ends_nothing(stage: Stage[OidcProvider], alg: str) -> None:
+def test_an_algorithm_that_is_not_pinned_ends_nothing(
+    setup: InteropSetup[OidcProvider], alg: str
+) -> None:
     """The provider publishes the key; what counts is the issuer's list, and the refusal is 400."""
-    [shop] = stage.open("shop", alg=alg, with_sid=True, accepts=("RS256",))
-    alice = stage.visitor("alice")
+    [shop] = setup.open("shop", alg=alg, with_sid=True, accepts=("RS256",))
+    alice = setup.visitor("alice")
     alice.sign_in(shop)
 
     alice.end_session(shop, YES)
 
-    fault = stage.op.delivery_fault(shop.client_id)
+    fault = setup.op.delivery_fault(shop.client_id)
     assert fault is not None
     assert "400" in fault
-    assert stage.receiver.wait_for_log_event("logout", reason="alg")
+    assert setup.receiver.wait_for_log_event("logout", reason="alg")
     assert alice.is_signed_in(shop)
-    assert stage.events(shop) == []
+    assert setup.events(shop) == []

@@ -67,7 +67,7 @@ def sender() -> Iterator[Sender]:
         yield running
 
 
-class Scene:
+class EncryptionSetup:
     """A receiver that demands encryption where ``encryption`` says so."""
 
     def __init__(
@@ -101,44 +101,48 @@ class Scene:
 
 
 @pytest.fixture
-def scene(sender: Sender, shared_redis: RedisServer, tmp_path: Path) -> Iterator[Scene]:
-    made = Scene(sender, shared_redis, tmp_path, 'encryption = "optional"')
+def setup(sender: Sender, shared_redis: RedisServer, tmp_path: Path) -> Iterator[EncryptionSetup]:
+    made = EncryptionSetup(sender, shared_redis, tmp_path, 'encryption = "optional"')
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("enc", ["A128CBC-HS256", "A256GCM"])
 @pytest.mark.parametrize("alg", ["RSA-OAEP-256", "ECDH-ES"])
-def test_an_encrypted_logout_ends_that_session_alone(scene: Scene, alg: str, enc: str) -> None:
+def test_an_encrypted_logout_ends_only_that_session(
+    setup: EncryptionSetup, alg: str, enc: str
+) -> None:
     sealed = {
         "id_token_encrypted_response_alg": alg,
         "id_token_encrypted_response_enc": enc,
-        "jwks": scene.jwks(alg),
+        "jwks": setup.jwks(alg),
     }
-    assert scene.sender.log_out(scene.receiver, "sealed", "desk", **sealed) is None
-    wait_for(lambda: scene.ended("desk"), "the logout is in Redis", scene.receiver)
-    assert not scene.ended("phone")
+    assert setup.sender.log_out(setup.receiver, "sealed", "desk", **sealed) is None
+    wait_for(lambda: setup.ended("desk"), "the logout is in Redis", setup.receiver)
+    assert not setup.ended("phone")
 
 
-def test_a_logout_under_the_clients_secret_ends_that_session_alone(scene: Scene) -> None:
+def test_a_logout_signed_with_the_client_secret_ends_only_that_session(
+    setup: EncryptionSetup,
+) -> None:
     signed = {"id_token_signed_response_alg": "HS256"}
-    assert scene.sender.log_out(scene.receiver, "legacy", "desk", **signed) is None
-    wait_for(lambda: scene.ended("desk"), "the logout is in Redis", scene.receiver)
-    assert not scene.ended("phone")
+    assert setup.sender.log_out(setup.receiver, "legacy", "desk", **signed) is None
+    wait_for(lambda: setup.ended("desk"), "the logout is in Redis", setup.receiver)
+    assert not setup.ended("phone")
     other = {"client_secret": "another secret, and long enough too"}
-    fault = scene.sender.log_out(scene.receiver, "legacy", "phone", **signed, **other)
+    fault = setup.sender.log_out(setup.receiver, "legacy", "phone", **signed, **other)
     assert fault is not None
     assert "400" in fault
-    assert not scene.ended("phone")
+    assert not setup.ended("phone")
 
 
-def test_where_encryption_is_required_a_plain_logout_is_refused(
+def test_a_plain_logout_is_refused_if_encryption_is_required(
     sender: Sender, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
-    scene = Scene(sender, shared_redis, tmp_path, 'encryption = "required"')
-    fault = sender.log_out(scene.receiver, "sealed", "desk")
+    setup = EncryptionSetup(sender, shared_redis, tmp_path, 'encryption = "required"')
+    fault = sender.log_out(setup.receiver, "sealed", "desk")
     assert fault is not None
     assert "400" in fault
-    assert not scene.ended("desk")
-    assert scene.receiver.wait_for_log_event("logout", reason="encryption_required")
-    scene.close()
+    assert not setup.ended("desk")
+    assert setup.receiver.wait_for_log_event("logout", reason="encryption_required")
+    setup.close()

@@ -32,7 +32,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass
-class Stage:
+class AdapterSetup:
     """A provider of one kind, and its adapter."""
 
     kind: str
@@ -79,11 +79,11 @@ def tls() -> ssl.SSLContext:
 
 
 @contextlib.asynccontextmanager
-async def staged(api: Api) -> AsyncIterator[Stage]:
+async def adapter_setup(api: Api) -> AsyncIterator[AdapterSetup]:
     """The server running, with its adapter."""
     async with new_client(tls()) as client:
         with api:
             issuer = issuer_of(api)
             adapter = session_provider(issuer, client)
             assert adapter is not None
-            yield Stage(adapter.kind, api, adapter)
+            yield AdapterSetup(adapter.kind, api, adapter)

@@ -32,7 +32,7 @@ ALICE = "auth0|alice"
 ALICE_OF_KRATOS = "aaaaaaaa-0000-4000-8000-000000000001"
 
 
-class Scene:
+class TerminationSetup:
     """One issuer of its own, whose sessions belong to two apps, ``shop`` and ``news``."""
 
     def __init__(self, api: Api, server: RedisServer, tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
 '''
         )
         self.settings = load(self.path, {})
-        self.look: Any = server.client()
+        self.redis: Any = server.client()
         self.publisher: Publisher
         self.provider: SessionProvider
-        self.endings: Terminations
+        self.terminations: Terminations
 
     @staticmethod
     def _table(api: Api) -> str:
@@ -72,7 +72,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
             f'secret = "{auth0_api.CLIENT_SECRET}"'
         )
 
-    def new_endings(self, **options: Any) -> Terminations:
+    def new_terminations(self, **options: Any) -> Terminations:
         """As another process would have them."""
         timing = {"confirm_within": 0.3, "give_up": 20.0} | options
         return Terminations(
@@ -85,38 +85,40 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         known_at = time.time()
         session = await self.provider.read(session_id)
         assert session is not None
-        return await self.endings.begin(self.provider, session, known_at=known_at, **options)
+        return await self.terminations.begin(self.provider, session, known_at=known_at, **options)
 
-    async def over(self, ending: Termination, step: Phase = Phase.CONFIRMED) -> Termination:
+    async def wait_until_over(
+        self, termination: Termination, phase: Phase = Phase.CONFIRMED
+    ) -> Termination:
         """Wait until it is over, and as it should be."""
-        found = await self.until(ending, lambda one: one.outcome is not None)
-        assert found.outcome is step, found
+        found = await self.until(termination, lambda one: one.outcome is not None)
+        assert found.outcome is phase, found
         return found
 
-    async def until(self, ending: Termination, condition: Any) -> Termination:
+    async def until(self, termination: Termination, condition: Any) -> Termination:
         deadline = time.monotonic() + 60
         while True:
-            found = await self.endings.find(self.issuer, ending.session)
+            found = await self.terminations.find(self.issuer, termination.session)
             assert found is not None
             if condition(found):
                 return found
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.02)
 
-    async def over_of_user(
-        self, user: str, step: Phase = Phase.CONFIRMED, at: str = "outcome"
+    async def wait_until_user_over(
+        self, user: str, phase: Phase = Phase.CONFIRMED, at: str = "outcome"
     ) -> Termination:
         """`over`, of all sessions of the user; or when the fact ``at`` is known."""
         deadline = time.monotonic() + 60
         while True:
-            found = await self.endings.find_of_user(self.issuer, user)
+            found = await self.terminations.find_of_user(self.issuer, user)
             assert found is not None
             if getattr(found, at) is not None:
                 break
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.02)
         if at == "outcome":
-            assert found.outcome is step, found
+            assert found.outcome is phase, found
         return found
 
     async def send_token(self, app: str, session_id: str, **changes: Any) -> None:
@@ -129,29 +131,29 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         await self.publisher.writer.write([revocation(app, **members)], until=until)
 
     def marker(self, app: str, session_id: str) -> str | None:
-        found: str | None = self.look.get(AppKeys(app).sid(self.issuer, session_id))
+        found: str | None = self.redis.get(AppKeys(app).sid(self.issuer, session_id))
         return found
 
     def events(self, app: str) -> list[Event]:
-        entries = self.look.xrange(AppKeys(app).events)
+        entries = self.redis.xrange(AppKeys(app).events)
         return [Event.from_fields(fields, entry_id) for entry_id, fields in entries]
 
 
 @contextlib.asynccontextmanager
-async def running(scene: Scene, **options: Any) -> AsyncIterator[Scene]:
-    """The scene, with endings that are followed."""
-    url = scene.settings.redis_url.get_secret_value()
-    scene.publisher = Publisher(scene.settings, connect(url))
-    async with scene.publisher.running(), new_client() as client:
-        provider = session_provider(scene.settings.issuers[0], client)
+async def running(setup: TerminationSetup, **options: Any) -> AsyncIterator[TerminationSetup]:
+    """The setup, with terminations that are followed."""
+    url = setup.settings.redis_url.get_secret_value()
+    setup.publisher = Publisher(setup.settings, connect(url))
+    async with setup.publisher.running(), new_client() as client:
+        provider = session_provider(setup.settings.issuers[0], client)
         assert provider is not None
-        scene.provider = provider
-        scene.endings = scene.new_endings(**options)
-        async with scene.endings.running():
-            yield scene
-    scene.look.close()
+        setup.provider = provider
+        setup.terminations = setup.new_terminations(**options)
+        async with setup.terminations.running():
+            yield setup
+    setup.redis.close()
 
 
-def a_session(scene: Scene, session_id: str) -> ProviderSession:
+def unlisted_session(setup: TerminationSetup, session_id: str) -> ProviderSession:
     """One that the provider need not know."""
-    return ProviderSession(id=session_id, issuer=scene.issuer, user_id=ALICE)
+    return ProviderSession(id=session_id, issuer=setup.issuer, user_id=ALICE)

@@ -10,26 +10,26 @@ from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import Device
 from app.sessions.providers.auth0 import MAX_LIFETIMES
 from app.sessions.session_provider import FaultKind, ProviderFault
-from tests.sessions.provider_fixtures import Stage, staged
+from tests.sessions.provider_fixtures import AdapterSetup, adapter_setup
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api, fault, limited
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with staged(Auth0Api()) as stage:
-        yield stage
+async def setup() -> AsyncIterator[AdapterSetup]:
+    async with adapter_setup(Auth0Api()) as setup:
+        yield setup
 
 
-def token_fetches(stage: Stage) -> int:
-    return [request.path for request in stage.api.requests].count("/oauth/token")
+def token_fetches(setup: AdapterSetup) -> int:
+    return [request.path for request in setup.api.requests].count("/oauth/token")
 
 
 # -- sessions ------------------------------------------------------------------------------
 
 
-async def test_everything_that_auth0_tells_of_a_session_is_kept(stage: Stage) -> None:
-    session = await stage.adapter.read(stage.api.add(stage.alice))
+async def test_everything_that_auth0_reports_about_a_session_is_kept(setup: AdapterSetup) -> None:
+    session = await setup.adapter.read(setup.api.add(setup.alice))
     assert session is not None
     assert session.first_device == Device(user_agent="Firefox/1", ip="192.0.2.1")
     assert session.last_device == Device(user_agent="Firefox/2", ip="192.0.2.2")
@@ -41,84 +41,88 @@ async def test_everything_that_auth0_tells_of_a_session_is_kept(stage: Stage) ->
     assert session.expires_at - session.idle_expires_at == pytest.approx(4 * 86400)
 
 
-async def test_what_auth0_leaves_out_or_writes_otherwise_is_unknown(stage: Stage) -> None:
-    one = stage.api.add(
-        stage.alice, device=None, clients=None, authentication=None, cookie={"mode": "new"},
+async def test_members_that_auth0_omits_or_writes_differently_are_unknown(
+    setup: AdapterSetup,
+) -> None:
+    one = setup.api.add(
+        setup.alice, device=None, clients=None, authentication=None, cookie={"mode": "new"},
         idle_expires_at={"unknown": 1}, last_interacted_at=None, session_metadata={"a": "b"},
     )  # fmt: skip
-    session = await stage.adapter.read(one)
+    session = await setup.adapter.read(one)
     assert session is not None
     assert (session.methods, session.clients, session.persistent) == ((), (), None)
     assert (session.idle_expires_at, session.last_seen_at) == (None, None)
     assert session.first_device == Device()
 
 
-async def test_a_deletion_is_taken_and_carried_out_later(stage: Stage) -> None:
-    stage.api.lag = 3600
-    one = stage.api.add(stage.alice)
-    assert await stage.adapter.end(one)
-    assert not has_ended(await stage.adapter.read(one), refresh_tokens=False)
-    stage.api.carry_out(time.time() + 3600)
-    assert has_ended(await stage.adapter.read(one), refresh_tokens=False)
+async def test_a_deletion_is_accepted_and_carried_out_later(setup: AdapterSetup) -> None:
+    setup.api.lag = 3600
+    one = setup.api.add(setup.alice)
+    assert await setup.adapter.end(one)
+    assert not has_ended(await setup.adapter.read(one), refresh_tokens=False)
+    setup.api.carry_out(time.time() + 3600)
+    assert has_ended(await setup.adapter.read(one), refresh_tokens=False)
 
 
-async def test_refresh_tokens_survive_unless_they_are_to_end_too(stage: Stage) -> None:
-    one, other, third = (stage.api.add(stage.alice) for _ in range(3))
-    await stage.adapter.end(one)
-    assert stage.api.refresh_tokens == {one, other, third}
-    await stage.adapter.end(other, refresh_tokens=True)
-    assert stage.api.refresh_tokens == {one, third}
-    await stage.adapter.end_all(stage.alice, refresh_tokens=True)
-    assert stage.api.refresh_tokens == {one}
+async def test_refresh_tokens_survive_unless_they_are_to_end_too(setup: AdapterSetup) -> None:
+    one, other, third = (setup.api.add(setup.alice) for _ in range(3))
+    await setup.adapter.end(one)
+    assert setup.api.refresh_tokens == {one, other, third}
+    await setup.adapter.end(other, refresh_tokens=True)
+    assert setup.api.refresh_tokens == {one, third}
+    await setup.adapter.end_all(setup.alice, refresh_tokens=True)
+    assert setup.api.refresh_tokens == {one}
 
 
 # -- tokens --------------------------------------------------------------------------------
 
 
-async def test_one_token_serves_many_calls_at_once(stage: Stage) -> None:
-    ids = [stage.api.add(stage.alice) for _ in range(12)]
-    await asyncio.gather(*(stage.adapter.read(one) for one in ids))
-    assert token_fetches(stage) == 1
+async def test_one_token_serves_many_calls_at_once(setup: AdapterSetup) -> None:
+    ids = [setup.api.add(setup.alice) for _ in range(12)]
+    await asyncio.gather(*(setup.adapter.read(one) for one in ids))
+    assert token_fetches(setup) == 1
 
 
-async def test_a_token_is_renewed_before_it_ends(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    await stage.adapter.read(one)
-    later = stage.api.token_life - 30
-    stage.adapter._calls._access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
-    assert await stage.adapter.read(one) is not None
-    assert token_fetches(stage) == 2
-    assert len(stage.api.paths("GET")) == 2  # none of them was refused
+async def test_a_token_is_renewed_before_it_expires(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    await setup.adapter.read(one)
+    later = setup.api.token_life - 30
+    setup.adapter._calls._access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
+    assert await setup.adapter.read(one) is not None
+    assert token_fetches(setup) == 2
+    assert len(setup.api.paths("GET")) == 2  # none of them was refused
 
 
-async def test_a_token_that_is_refused_is_renewed_once(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    await stage.adapter.read(one)
-    stage.api.tokens.clear()
-    assert await stage.adapter.read(one) is not None
-    assert token_fetches(stage) == 2
+async def test_a_rejected_token_is_renewed_once(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    await setup.adapter.read(one)
+    setup.api.tokens.clear()
+    assert await setup.adapter.read(one) is not None
+    assert token_fetches(setup) == 2
 
 
-async def test_an_api_that_refuses_every_token_is_not_asked_again_and_again(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    stage.api.faults.extend([Response(401)] * 9)
+async def test_an_api_that_rejects_every_token_is_not_called_repeatedly(
+    setup: AdapterSetup,
+) -> None:
+    one = setup.api.add(setup.alice)
+    setup.api.faults.extend([Response(401)] * 9)
     with pytest.raises(ProviderFault) as caught:
-        await stage.adapter.read(one)
+        await setup.adapter.read(one)
     assert caught.value.kind is FaultKind.UNAUTHORIZED
-    assert (len(stage.api.paths("GET")), token_fetches(stage)) == (2, 2)
+    assert (len(setup.api.paths("GET")), token_fetches(setup)) == (2, 2)
 
 
-async def test_a_wrong_secret_is_told_once_and_not_tried_by_everybody(stage: Stage) -> None:
-    stage.api._token = lambda _: Response(401, {"error": "access_denied"})
+async def test_a_wrong_secret_is_tried_once_for_all_callers(setup: AdapterSetup) -> None:
+    setup.api._token = lambda _: Response(401, {"error": "access_denied"})
     found = await asyncio.gather(
-        *(stage.adapter.read("s1") for _ in range(9)), return_exceptions=True
+        *(setup.adapter.read("s1") for _ in range(9)), return_exceptions=True
     )
     assert {(fault.kind, fault.detail) for fault in found if isinstance(fault, ProviderFault)} == {
         (FaultKind.UNAUTHORIZED, "token_http_401")
     }
     assert len(found) == 9
-    assert token_fetches(stage) == 1
-    assert stage.api.paths("GET") == []
+    assert token_fetches(setup) == 1
+    assert setup.api.paths("GET") == []
 
 
 @pytest.mark.parametrize(
@@ -138,93 +142,95 @@ async def test_a_wrong_secret_is_told_once_and_not_tried_by_everybody(stage: Sta
          FaultKind.UNEXPECTED, "token_shape"),
     ],
 )  # fmt: skip
-async def test_a_token_endpoint_that_does_not_work_is_a_fault(
-    stage: Stage, answer: Response, kind: FaultKind, detail: str
+async def test_a_failing_token_endpoint_is_a_fault(
+    setup: AdapterSetup, answer: Response, kind: FaultKind, detail: str
 ) -> None:
-    stage.api._token = lambda _: answer
+    setup.api._token = lambda _: answer
     with pytest.raises(ProviderFault) as caught:
-        await stage.adapter.read("s1")
+        await setup.adapter.read("s1")
     assert (caught.value.kind, caught.value.detail) == (kind, detail)
-    assert stage.api.paths("GET") == []
+    assert setup.api.paths("GET") == []
 
 
-async def test_a_caller_who_gives_up_takes_nobody_s_token_away(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    first = asyncio.create_task(stage.adapter.read(one))
-    second = asyncio.create_task(stage.adapter.read(one))
+async def test_a_cancelled_caller_does_not_cancel_the_others_token_fetch(
+    setup: AdapterSetup,
+) -> None:
+    one = setup.api.add(setup.alice)
+    first = asyncio.create_task(setup.adapter.read(one))
+    second = asyncio.create_task(setup.adapter.read(one))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     first.cancel()
     assert await second is not None
-    assert token_fetches(stage) == 1
+    assert token_fetches(setup) == 1
 
 
-async def test_neither_secret_nor_token_is_in_what_is_shown(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    await stage.adapter.read(one)
-    stage.api.faults.extend([fault(403, "Forbidden", token) for token in stage.api.tokens])
+async def test_neither_secret_nor_token_is_in_a_repr_or_a_fault(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    await setup.adapter.read(one)
+    setup.api.faults.extend([fault(403, "Forbidden", token) for token in setup.api.tokens])
     with pytest.raises(ProviderFault) as caught:
-        await stage.adapter.read(one)
-    shown = repr(caught.value) + str(caught.value) + repr(vars(stage.adapter))
-    assert not [token for token in stage.api.tokens if token in shown]
+        await setup.adapter.read(one)
+    shown = repr(caught.value) + str(caught.value) + repr(vars(setup.adapter))
+    assert not [token for token in setup.api.tokens if token in shown]
     assert "secret of the machine" not in shown
 
 
 # -- scopes and limits ---------------------------------------------------------------------
 
 
-async def test_a_missing_scope_is_forbidden_and_never_gone(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    stage.api.scopes -= {"read:sessions", "delete:refresh_tokens"}
+async def test_a_missing_scope_is_forbidden_and_never_gone(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    setup.api.scopes -= {"read:sessions", "delete:refresh_tokens"}
     for act in (
-        stage.adapter.read(one),
-        stage.adapter.list(stage.alice),
-        stage.adapter.end(one, refresh_tokens=True),
+        setup.adapter.read(one),
+        setup.adapter.list(setup.alice),
+        setup.adapter.end(one, refresh_tokens=True),
     ):
         with pytest.raises(ProviderFault) as caught:
             await act
         assert caught.value.kind is FaultKind.FORBIDDEN
-    assert await stage.adapter.end(one)
+    assert await setup.adapter.end(one)
 
 
-async def test_while_auth0_limits_nobody_asks(stage: Stage) -> None:
-    ids = [stage.api.add(stage.alice) for _ in range(5)]
-    stage.api.faults.append(limited(60))
+async def test_no_call_is_made_while_auth0_limits(setup: AdapterSetup) -> None:
+    ids = [setup.api.add(setup.alice) for _ in range(5)]
+    setup.api.faults.append(limited(60))
     with pytest.raises(ProviderFault):
-        await stage.adapter.read(ids[0])
-    asked = len(stage.api.requests)
+        await setup.adapter.read(ids[0])
+    asked = len(setup.api.requests)
     for one in ids:
         with pytest.raises(ProviderFault) as caught:
-            await stage.adapter.end(one)
+            await setup.adapter.end(one)
         assert caught.value.kind is FaultKind.LIMITED
         assert caught.value.retry_after is not None
         assert 50 < caught.value.retry_after <= 60
-    assert len(stage.api.requests) == asked
+    assert len(setup.api.requests) == asked
 
 
 @pytest.mark.slow
-async def test_a_limit_that_is_lifted_soon_is_waited_for(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    stage.api.faults.append(Response(429, headers={"Retry-After": "1"}))
-    assert await stage.adapter.end(one)
-    assert stage.api.alive() == set()
+async def test_a_call_waits_for_a_short_limit(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    setup.api.faults.append(Response(429, headers={"Retry-After": "1"}))
+    assert await setup.adapter.end(one)
+    assert setup.api.alive() == set()
 
 
 # -- lifetimes -----------------------------------------------------------------------------
 
 
-async def test_the_tenant_s_own_lifetimes_are_read(stage: Stage) -> None:
-    stage.api.settings = {"session_lifetime": 720, "idle_session_lifetime": 24}
-    found = await stage.adapter.lifetimes()
+async def test_the_tenant_s_own_lifetimes_are_read(setup: AdapterSetup) -> None:
+    setup.api.settings = {"session_lifetime": 720, "idle_session_lifetime": 24}
+    found = await setup.adapter.lifetimes()
     assert (found.absolute, found.idle) == (30 * 86400, 86400)
 
 
-async def test_a_tenant_that_never_chose_has_auth0_s_defaults(stage: Stage) -> None:
-    stage.api.settings = {}
-    found = await stage.adapter.lifetimes()
+async def test_a_tenant_without_own_values_has_auth0_s_defaults(setup: AdapterSetup) -> None:
+    setup.api.settings = {}
+    found = await setup.adapter.lifetimes()
     assert (found.absolute, found.idle) == (7 * 86400, 3 * 86400)
 
 
-async def test_without_the_scope_for_them_the_longest_are_assumed(stage: Stage) -> None:
-    stage.api.scopes.discard("read:tenant_settings")
-    assert await stage.adapter.lifetimes() == MAX_LIFETIMES
+async def test_without_the_scope_the_longest_lifetimes_are_assumed(setup: AdapterSetup) -> None:
+    setup.api.scopes.discard("read:tenant_settings")
+    assert await setup.adapter.lifetimes() == MAX_LIFETIMES

@@ -47,7 +47,7 @@ class Clock:
         ({"x-ratelimit-reset": str(int(NOW) + 99999)}, MAX_PAUSE),
     ],
 )
-def test_a_429_says_for_how_long_and_is_believed_within_bounds(
+def test_a_429_closes_the_gate_for_its_time_within_bounds(
     headers: dict[str, str], pause: float
 ) -> None:
     gate = Clock().gate()
@@ -55,11 +55,11 @@ def test_a_429_says_for_how_long_and_is_believed_within_bounds(
     assert gate.left() == pytest.approx(pause)
 
 
-async def test_an_open_gate_lets_everybody_through() -> None:
+async def test_an_open_gate_passes_every_call() -> None:
     await RateLimitGate().wait()
 
 
-async def test_a_gate_that_is_closed_for_long_sends_who_comes_away_at_once() -> None:
+async def test_a_gate_closed_for_long_rejects_callers_at_once() -> None:
     clock = Clock()
     gate = clock.gate()
     gate.close({"retry-after": "60"})
@@ -70,7 +70,7 @@ async def test_a_gate_that_is_closed_for_long_sends_who_comes_away_at_once() -> 
     assert caught.value.retry_after == pytest.approx(50)
 
 
-async def test_it_opens_again() -> None:
+async def test_a_gate_opens_again() -> None:
     clock = Clock()
     gate = clock.gate()
     gate.close({"retry-after": "60"})
@@ -80,7 +80,7 @@ async def test_it_opens_again() -> None:
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_short_limit_is_waited_for_whichever_loop_it_is(
+def test_a_short_limit_is_waited_for_on_any_event_loop(
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """uvloop, which the receiver runs on, ends a sleep up to a millisecond early."""
@@ -99,7 +99,7 @@ def test_a_short_limit_is_waited_for_whichever_loop_it_is(
         runner.run(wait_often())
 
 
-async def test_who_waits_is_sent_away_when_it_closes_anew() -> None:
+async def test_a_waiting_call_is_rejected_when_the_gate_closes_again() -> None:
     gate = RateLimitGate()
     gate.close({"retry-after": "1"})
     waiting = asyncio.create_task(gate.wait())

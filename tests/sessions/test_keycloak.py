@@ -8,33 +8,35 @@ from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import Device
 from app.sessions.providers import keycloak
 from app.sessions.session_provider import FaultKind, ProviderFault
-from tests.sessions.provider_fixtures import NOBODY, Stage, staged
+from tests.sessions.provider_fixtures import NOBODY, AdapterSetup, adapter_setup
 from tests.support.api_server import Response
 from tests.support.keycloak_api import KeycloakApi
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with staged(KeycloakApi()) as stage:
-        yield stage
+async def setup() -> AsyncIterator[AdapterSetup]:
+    async with adapter_setup(KeycloakApi()) as setup:
+        yield setup
 
 
-async def test_everything_that_keycloak_tells_of_a_session_is_kept(stage: Stage) -> None:
-    one = stage.api.add(stage.alice, rememberMe=True)
-    session = await stage.adapter.read(one, user_id=stage.alice)
+async def test_everything_that_keycloak_reports_about_a_session_is_kept(
+    setup: AdapterSetup,
+) -> None:
+    one = setup.api.add(setup.alice, rememberMe=True)
+    session = await setup.adapter.read(one, user_id=setup.alice)
     assert session is not None
     assert session.first_device == session.last_device == Device(ip="192.0.2.1")
     assert session.clients == ("news-web", "shop-web")
     assert (session.persistent, session.offline) == (True, False)
-    assert session.created_at == stage.api.sessions[one]["start"] / 1000
-    assert session.last_seen_at == stage.api.sessions[one]["lastAccess"] / 1000
+    assert session.created_at == setup.api.sessions[one]["start"] / 1000
+    assert session.last_seen_at == setup.api.sessions[one]["lastAccess"] / 1000
 
 
 # -- when a session ends -------------------------------------------------------------------
 
 
-async def test_the_ends_of_a_session_follow_from_the_realm(stage: Stage) -> None:
-    session = await stage.adapter.read(stage.api.add(stage.alice), user_id=stage.alice)
+async def test_the_ends_of_a_session_follow_from_the_realm(setup: AdapterSetup) -> None:
+    session = await setup.adapter.read(setup.api.add(setup.alice), user_id=setup.alice)
     assert session is not None
     assert session.created_at is not None
     assert session.last_seen_at is not None
@@ -42,118 +44,120 @@ async def test_the_ends_of_a_session_follow_from_the_realm(stage: Stage) -> None
     assert session.idle_expires_at == session.last_seen_at + 1800
 
 
-async def test_a_session_that_is_remembered_has_ends_of_its_own(stage: Stage) -> None:
-    stage.api.realm |= {"rememberMe": True, "ssoSessionMaxLifespanRememberMe": 864000}
-    one = stage.api.add(stage.alice, rememberMe=True)
-    other = stage.api.add(stage.alice)
-    found = {session.id: session for session in (await stage.adapter.list(stage.alice)).sessions}
+async def test_a_remembered_session_has_its_own_limits(setup: AdapterSetup) -> None:
+    setup.api.realm |= {"rememberMe": True, "ssoSessionMaxLifespanRememberMe": 864000}
+    one = setup.api.add(setup.alice, rememberMe=True)
+    other = setup.api.add(setup.alice)
+    found = {session.id: session for session in (await setup.adapter.list(setup.alice)).sessions}
     assert found[one].expires_at == (found[one].created_at or 0) + 864000
     assert found[other].expires_at == (found[other].created_at or 0) + 36000
 
 
 @pytest.mark.parametrize("answer", [Response(403), Response(200, {"realm": "shop"})])
-async def test_an_account_that_may_not_see_the_realm_assumes_keycloak_s_defaults(
-    stage: Stage, answer: Response
+async def test_an_account_without_access_to_the_realm_assumes_keycloak_s_defaults(
+    setup: AdapterSetup, answer: Response
 ) -> None:
-    stage.api.faults.append(answer)
-    found = await stage.adapter.lifetimes()
+    setup.api.faults.append(answer)
+    found = await setup.adapter.lifetimes()
     assert (found.idle, found.absolute, found.source) == (1800, 36000, "Keycloak's defaults")
 
 
 @pytest.mark.parametrize(("remember_me", "longest"), [(True, 864000), (False, 36000)])
-async def test_the_longest_sessions_are_those_that_count(
-    stage: Stage, remember_me: bool, longest: float
+async def test_the_longest_lifetimes_count(
+    setup: AdapterSetup, remember_me: bool, longest: float
 ) -> None:
-    stage.api.realm |= {"rememberMe": remember_me, "ssoSessionMaxLifespanRememberMe": 864000}
-    assert (await stage.adapter.lifetimes()).absolute == longest
+    setup.api.realm |= {"rememberMe": remember_me, "ssoSessionMaxLifespanRememberMe": 864000}
+    assert (await setup.adapter.lifetimes()).absolute == longest
 
 
-async def test_the_realm_is_not_asked_for_with_every_list(stage: Stage) -> None:
-    stage.api.add(stage.alice)
+async def test_the_realm_is_cached_between_lists(setup: AdapterSetup) -> None:
+    setup.api.add(setup.alice)
     for _ in range(3):
-        await stage.adapter.list(stage.alice)
-    assert stage.api.paths("GET").count("/admin/realms/shop") == 1
+        await setup.adapter.list(setup.alice)
+    assert setup.api.paths("GET").count("/admin/realms/shop") == 1
 
 
 # -- offline sessions ----------------------------------------------------------------------
 
 
-async def test_an_offline_session_is_listed_where_no_other_has_its_id(stage: Stage) -> None:
-    both = stage.api.add(stage.alice)
-    stage.api.add(stage.alice, both, offline=True)
-    alone = stage.api.add(stage.alice, offline=True)
-    found = {one.id: one.offline for one in (await stage.adapter.list(stage.alice)).sessions}
+async def test_an_offline_session_is_listed_unless_a_browser_session_has_its_id(
+    setup: AdapterSetup,
+) -> None:
+    both = setup.api.add(setup.alice)
+    setup.api.add(setup.alice, both, offline=True)
+    alone = setup.api.add(setup.alice, offline=True)
+    found = {one.id: one.offline for one in (await setup.adapter.list(setup.alice)).sessions}
     assert found == {both: False, alone: True}
 
 
-async def test_refresh_tokens_survive_unless_they_are_to_end_too(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    stage.api.add(stage.alice, one, offline=True)
-    assert await stage.adapter.end(one)
-    assert (stage.api.sessions, set(stage.api.offline)) == ({}, {one})
-    left = await stage.adapter.read(one, user_id=stage.alice)
+async def test_refresh_tokens_survive_unless_they_are_to_end_too(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    setup.api.add(setup.alice, one, offline=True)
+    assert await setup.adapter.end(one)
+    assert (setup.api.sessions, set(setup.api.offline)) == ({}, {one})
+    left = await setup.adapter.read(one, user_id=setup.alice)
     assert has_ended(left, refresh_tokens=False)
     assert not has_ended(left, refresh_tokens=True)
-    assert await stage.adapter.end(one, refresh_tokens=True)
-    assert stage.api.offline == {}
+    assert await setup.adapter.end(one, refresh_tokens=True)
+    assert setup.api.offline == {}
 
 
-async def test_all_sessions_end_one_by_one_each_by_its_own_id(stage: Stage) -> None:
-    mine = {stage.api.add(stage.alice) for _ in range(3)}
-    twin = stage.api.add(stage.alice, next(iter(mine)), offline=True)
-    alone = stage.api.add(stage.alice, offline=True)
-    ended = await stage.adapter.end_all(stage.alice)
+async def test_all_sessions_end_one_by_one_each_by_its_own_id(setup: AdapterSetup) -> None:
+    mine = {setup.api.add(setup.alice) for _ in range(3)}
+    twin = setup.api.add(setup.alice, next(iter(mine)), offline=True)
+    alone = setup.api.add(setup.alice, offline=True)
+    ended = await setup.adapter.end_all(setup.alice)
     assert {session.id for session in ended} == {*mine, alone}
-    assert stage.api.alive() == {twin}
+    assert setup.api.alive() == {twin}
     # It would make the refresh tokens void as well.
-    assert stage.api.paths("POST") == ["/realms/shop/protocol/openid-connect/token"]
+    assert setup.api.paths("POST") == ["/realms/shop/protocol/openid-connect/token"]
 
 
 async def test_with_the_refresh_tokens_the_rest_of_the_user_is_signed_out_too(
-    stage: Stage,
+    setup: AdapterSetup,
 ) -> None:
-    one, offline = stage.api.add(stage.alice), stage.api.add(stage.alice, offline=True)
-    ended = await stage.adapter.end_all(stage.alice, refresh_tokens=True)
+    one, offline = setup.api.add(setup.alice), setup.api.add(setup.alice, offline=True)
+    ended = await setup.adapter.end_all(setup.alice, refresh_tokens=True)
     assert {session.id for session in ended} == {one, offline}
-    assert stage.api.alive() == set()
-    assert f"/admin/realms/shop/users/{stage.alice}/logout" in stage.api.paths("POST")
+    assert setup.api.alive() == set()
+    assert f"/admin/realms/shop/users/{setup.alice}/logout" in setup.api.paths("POST")
 
 
-async def test_an_offline_session_that_stands_alone_ends_with_the_others(stage: Stage) -> None:
-    keep, other = stage.api.add(stage.alice), stage.api.add(stage.alice)
-    offline = stage.api.add(stage.alice, offline=True)
-    ended = await stage.adapter.end_others(stage.alice, keep=keep)
+async def test_an_offline_session_alone_ends_with_the_others(setup: AdapterSetup) -> None:
+    keep, other = setup.api.add(setup.alice), setup.api.add(setup.alice)
+    offline = setup.api.add(setup.alice, offline=True)
+    ended = await setup.adapter.end_others(setup.alice, keep=keep)
     assert {session.id for session in ended} == {other, offline}
-    assert stage.api.alive() == {keep}
+    assert setup.api.alive() == {keep}
 
 
 # -- a session whose user is not known -----------------------------------------------------
 
 
-async def test_an_offline_session_is_found_by_its_id_alone(stage: Stage) -> None:
-    one = stage.api.add(stage.alice, offline=True)
-    session = await stage.adapter.read(one)
+async def test_an_offline_session_is_found_by_its_id_alone(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice, offline=True)
+    session = await setup.adapter.read(one)
     assert session is not None
     assert session.offline
 
 
-async def test_a_search_goes_through_every_page(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_a_search_reads_every_page(
+    setup: AdapterSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keycloak, "SEARCH_PAGE", 2)
-    ids = [stage.api.add(stage.alice) for _ in range(5)]
-    session = await stage.adapter.read(ids[-1])
+    ids = [setup.api.add(setup.alice) for _ in range(5)]
+    session = await setup.adapter.read(ids[-1])
     assert session is not None
 
 
-async def test_a_search_that_is_given_up_does_not_say_gone(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_an_abandoned_search_does_not_report_gone(
+    setup: AdapterSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keycloak, "SEARCH_PAGE", 1)
     monkeypatch.setattr(keycloak, "SEARCH_PAGES", 2)
-    ids = [stage.api.add(stage.alice) for _ in range(4)]
+    ids = [setup.api.add(setup.alice) for _ in range(4)]
     with pytest.raises(ProviderFault) as caught:
-        await stage.adapter.read(ids[-1])
+        await setup.adapter.read(ids[-1])
     assert (caught.value.kind, caught.value.detail) == (FaultKind.UNEXPECTED, "too_many_sessions")
 
 
@@ -163,12 +167,14 @@ async def test_a_search_that_is_given_up_does_not_say_gone(
 @pytest.mark.parametrize(
     "error", ["Realm not found.", "HTTP 404 Not Found", "Client not found", "not found"]
 )
-async def test_a_404_of_a_wrong_setting_is_not_gone(stage: Stage, error: str) -> None:
-    stage.api.faults.extend([Response(404, {"error": error})] * 9)
+async def test_a_404_caused_by_a_wrong_setting_does_not_mean_gone(
+    setup: AdapterSetup, error: str
+) -> None:
+    setup.api.faults.extend([Response(404, {"error": error})] * 9)
     for act in (
-        stage.adapter.list(NOBODY),
-        stage.adapter.read("s1", user_id=NOBODY),
-        stage.adapter.end("s1"),
+        setup.adapter.list(NOBODY),
+        setup.adapter.read("s1", user_id=NOBODY),
+        setup.adapter.end("s1"),
     ):
         with pytest.raises(ProviderFault) as caught:
             await act

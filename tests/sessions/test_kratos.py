@@ -11,22 +11,22 @@ from app.sessions.provider_session import Device
 from app.sessions.providers.factory import kratos_whoami
 from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
-from tests.sessions.provider_fixtures import Stage, issuer_of, staged, tls
+from tests.sessions.provider_fixtures import AdapterSetup, adapter_setup, issuer_of, tls
 from tests.support.api_server import Response
 from tests.support.kratos_api import KratosApi
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with staged(KratosApi()) as stage:
-        yield stage
+async def setup() -> AsyncIterator[AdapterSetup]:
+    async with adapter_setup(KratosApi()) as setup:
+        yield setup
 
 
 # -- admin ---------------------------------------------------------------------------------
 
 
-async def test_everything_that_kratos_tells_of_a_session_is_kept(stage: Stage) -> None:
-    session = await stage.adapter.read(stage.api.add(stage.alice))
+async def test_everything_that_kratos_reports_about_a_session_is_kept(setup: AdapterSetup) -> None:
+    session = await setup.adapter.read(setup.api.add(setup.alice))
     assert session is not None
     assert session.first_device == Device(user_agent="Firefox/1", ip="192.0.2.1")
     assert session.last_device == Device(user_agent="Firefox/2", ip="192.0.2.2")
@@ -43,72 +43,72 @@ async def test_everything_that_kratos_tells_of_a_session_is_kept(stage: Stage) -
         ("::ffff:192.0.2.1", "::ffff:192.0.2.1"), ("", None), (None, None),
     ],
 )  # fmt: skip
-async def test_an_address_is_told_without_its_port(
-    stage: Stage, told: str | None, ip: str | None
+async def test_an_address_is_reported_without_its_port(
+    setup: AdapterSetup, told: str | None, ip: str | None
 ) -> None:
-    stage.api.add(stage.alice, devices=[{"ip_address": told, "user_agent": "Firefox/1"}])
-    (session,) = (await stage.adapter.list(stage.alice)).sessions
+    setup.api.add(setup.alice, devices=[{"ip_address": told, "user_agent": "Firefox/1"}])
+    (session,) = (await setup.adapter.list(setup.alice)).sessions
     assert session.last_device.ip == ip
 
 
-async def test_one_session_is_deactivated_and_still_known(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    assert await stage.adapter.end(one)
-    session = await stage.adapter.read(one)
+async def test_one_session_is_deactivated_and_still_known(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    assert await setup.adapter.end(one)
+    session = await setup.adapter.read(one)
     assert session is not None
     assert not session.active
-    assert (await stage.adapter.list(stage.alice)).sessions == ()
+    assert (await setup.adapter.list(setup.alice)).sessions == ()
 
 
-async def test_all_sessions_of_a_user_are_deleted(stage: Stage) -> None:
-    one = stage.api.add(stage.alice)
-    await stage.adapter.end_all(stage.alice)
-    assert await stage.adapter.read(one) is None
+async def test_all_sessions_of_a_user_are_deleted(setup: AdapterSetup) -> None:
+    one = setup.api.add(setup.alice)
+    await setup.adapter.end_all(setup.alice)
+    assert await setup.adapter.read(one) is None
 
 
-async def test_an_id_that_kratos_can_not_have_given_asks_nobody(stage: Stage) -> None:
+async def test_an_id_that_kratos_cannot_have_issued_makes_no_call(setup: AdapterSetup) -> None:
     for wrong in ("whoami", "AAAAAAAA-0000-4000-8000-000000000001", "1", "a" * 36):
         with pytest.raises(InvalidId):
-            await stage.adapter.read(wrong)
-    assert stage.api.requests == []
+            await setup.adapter.read(wrong)
+    assert setup.api.requests == []
 
 
-async def test_pages_that_are_found_by_key_are_read_too(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_pages_by_key_are_read_too(
+    setup: AdapterSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.providers.kratos.PAGE_SIZE", 2)
-    stage.api.keyset = True
-    mine = {stage.api.add(stage.alice) for _ in range(5)}
-    assert {session.id for session in await list_all(stage.adapter, stage.alice)} == mine
+    setup.api.keyset = True
+    mine = {setup.api.add(setup.alice) for _ in range(5)}
+    assert {session.id for session in await list_all(setup.adapter, setup.alice)} == mine
 
 
-async def test_of_a_page_s_link_only_the_token_is_believed(stage: Stage) -> None:
-    one = stage.api.sessions[stage.api.add(stage.alice)]
+async def test_only_the_token_of_a_page_link_is_used(setup: AdapterSetup) -> None:
+    one = setup.api.sessions[setup.api.add(setup.alice)]
     link = '<http://evil.example/x?page_token=t2&active=false&per_page=9>; rel="next"'
-    stage.api.faults.append(Response(200, [one], {"Link": link}))
-    page = await stage.adapter.list(stage.alice)
+    setup.api.faults.append(Response(200, [one], {"Link": link}))
+    page = await setup.adapter.list(setup.alice)
     assert page.next == "page_token=t2"
 
 
-async def test_a_page_of_somebody_s_own_making_changes_nothing_else(stage: Stage) -> None:
-    stage.api.faults.append(Response(200, []))
-    await stage.adapter.list(stage.alice, "active=false&per_page=1&page_token=t2&x=1")
-    assert stage.api.requests[-1].query == {
+async def test_a_forged_page_token_changes_no_other_parameter(setup: AdapterSetup) -> None:
+    setup.api.faults.append(Response(200, []))
+    await setup.adapter.list(setup.alice, "active=false&per_page=1&page_token=t2&x=1")
+    assert setup.api.requests[-1].query == {
         "active": "true", "per_page": "250", "page_token": "t2",
     }  # fmt: skip
 
 
-async def test_a_session_before_its_second_factor_is_the_user_s_who_was_asked_for(
-    stage: Stage,
+async def test_a_session_before_its_second_factor_belongs_to_the_requested_user(
+    setup: AdapterSetup,
 ) -> None:
-    one = stage.api.add(stage.alice)
-    body = stage.api.sessions[one] | {"identity": None}
-    stage.api.faults.extend([Response(200, body)] * 2)
-    session = await stage.adapter.read(one, user_id=stage.alice)
+    one = setup.api.add(setup.alice)
+    body = setup.api.sessions[one] | {"identity": None}
+    setup.api.faults.extend([Response(200, body)] * 2)
+    session = await setup.adapter.read(one, user_id=setup.alice)
     assert session is not None
-    assert session.user_id == stage.alice
+    assert session.user_id == setup.alice
     with pytest.raises(ProviderFault) as caught:
-        await stage.adapter.read(one)
+        await setup.adapter.read(one)
     assert caught.value.detail == "no_user"
 
 
@@ -116,9 +116,9 @@ async def test_a_session_before_its_second_factor_is_the_user_s_who_was_asked_fo
 
 
 @pytest.fixture
-async def whoami(stage: Stage) -> AsyncIterator[KratosWhoami]:
+async def whoami(setup: AdapterSetup) -> AsyncIterator[KratosWhoami]:
     async with new_client(tls()) as client:
-        found = kratos_whoami(issuer_of(stage.api), client)
+        found = kratos_whoami(issuer_of(setup.api), client)
         assert found is not None
         yield found
 
@@ -129,41 +129,45 @@ def by_token(value: str) -> KratosCredential:
     return credential
 
 
-async def test_a_session_token_identifies_its_session(stage: Stage, whoami: KratosWhoami) -> None:
-    here = stage.api.add(stage.alice)
-    stage.api.add(stage.alice)
+async def test_a_session_token_identifies_its_session(
+    setup: AdapterSetup, whoami: KratosWhoami
+) -> None:
+    here = setup.api.add(setup.alice)
+    setup.api.add(setup.alice)
     session = await whoami.session(by_token(f"token-{here}"))
-    assert (session.id, session.user_id) == (here, stage.alice)
-    assert stage.api.requests[-1].headers["x-session-token"] == f"token-{here}"
-    assert "authorization" not in stage.api.requests[-1].headers
+    assert (session.id, session.user_id) == (here, setup.alice)
+    assert setup.api.requests[-1].headers["x-session-token"] == f"token-{here}"
+    assert "authorization" not in setup.api.requests[-1].headers
 
 
 @pytest.mark.parametrize("name", ["ory_kratos_session", "ory_session_playground123"])
-async def test_of_a_browser_s_cookies_only_the_session_s_is_sent(
-    stage: Stage, whoami: KratosWhoami, name: str
+async def test_only_the_session_cookie_of_a_browser_is_sent(
+    setup: AdapterSetup, whoami: KratosWhoami, name: str
 ) -> None:
-    here = stage.api.add(stage.alice)
+    here = setup.api.add(setup.alice)
     own = f"{name}=token-{here}"
     credential = KratosCredential.from_headers([], [f"shop=secret; {own}; x_{own}", "a=b"])
     assert credential is not None
     assert credential.is_cookie
-    stage.api.cookie = name
-    assert (await whoami.session(credential)).user_id == stage.alice
-    assert stage.api.requests[-1].headers["cookie"] == own
+    setup.api.cookie = name
+    assert (await whoami.session(credential)).user_id == setup.alice
+    assert setup.api.requests[-1].headers["cookie"] == own
 
 
-async def test_an_ended_session_identifies_nobody(stage: Stage, whoami: KratosWhoami) -> None:
-    ended = stage.api.add(stage.alice, active=False)
+async def test_an_ended_session_identifies_nobody(
+    setup: AdapterSetup, whoami: KratosWhoami
+) -> None:
+    ended = setup.api.add(setup.alice, active=False)
     with pytest.raises(ProviderFault) as caught:
         await whoami.session(by_token(f"token-{ended}"))
     assert caught.value.kind is FaultKind.UNAUTHORIZED
 
 
 async def test_a_session_that_kratos_calls_inactive_identifies_nobody(
-    stage: Stage, whoami: KratosWhoami
+    setup: AdapterSetup, whoami: KratosWhoami
 ) -> None:
-    session = stage.api.sessions[stage.api.add(stage.alice)] | {"active": False}
-    stage.api.faults.append(Response(200, session))
+    session = setup.api.sessions[setup.api.add(setup.alice)] | {"active": False}
+    setup.api.faults.append(Response(200, session))
     with pytest.raises(ProviderFault) as caught:
         await whoami.session(by_token("token"))
     assert caught.value.kind is FaultKind.UNAUTHORIZED
@@ -183,7 +187,7 @@ async def test_a_session_that_kratos_calls_inactive_identifies_nobody(
         ([], ["ory_kratos_session=" + "a" * 20000]),
     ],
 )
-def test_what_kratos_cannot_have_given_is_no_credential(
+def test_a_value_that_kratos_cannot_have_issued_is_no_credential(
     tokens: list[str], cookies: list[str]
 ) -> None:
     assert KratosCredential.from_headers(tokens, cookies) is None

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("beside_another", [False, True])
-def test_it_is_ready_fetches_no_keys_and_takes_no_tokens(
+def test_a_kratos_issuer_is_ready_without_keys_and_refuses_tokens(
     tmp_path: Path, shared_redis: RedisServer, provider: Provider, beside_another: bool
 ) -> None:
     with KratosApi() as kratos, Provider() as other:

@@ -60,19 +60,19 @@ def test_a_session_is_active_exactly_until_its_end(
     assert is_active(one, now) is (end is None or now < end)
 
 
-def test_the_provider_s_limits_give_the_ends_that_it_does_not_name() -> None:
+def test_limits_that_the_provider_does_not_report_follow_from_its_lifetimes() -> None:
     limits = Lifetimes(idle=1800, absolute=36000, source="realm")
     found = with_lifetimes(session(created_at=1000, last_seen_at=5000), limits)
     assert (found.idle_expires_at, found.expires_at) == (6800, 37000)
 
 
-def test_an_end_that_the_provider_names_is_not_overruled_by_its_limits() -> None:
+def test_an_end_reported_by_the_provider_overrides_its_limits() -> None:
     limits = Lifetimes(idle=1800, absolute=36000, source="realm")
     found = with_lifetimes(session(created_at=1000, idle_expires_at=7, expires_at=8), limits)
     assert (found.idle_expires_at, found.expires_at) == (7, 8)
 
 
-def test_without_a_known_beginning_or_limit_the_end_stays_unknown() -> None:
+def test_an_end_without_a_known_beginning_or_limit_stays_unknown() -> None:
     limits = Lifetimes(idle=1800, absolute=None, source="realm")
     assert ends_at(with_lifetimes(session(), limits)) is None
     only_created = with_lifetimes(session(created_at=1000), limits)
@@ -83,7 +83,7 @@ def test_without_a_known_beginning_or_limit_the_end_stays_unknown() -> None:
     ("absolute", "max_session_age", "expected"),
     [(30 * DAY, 30 * DAY, False), (365 * DAY, 30 * DAY, True), (None, 3650 * DAY, True)],
 )
-def test_markers_expire_first_where_the_provider_s_limit_is_longer_or_missing(
+def test_markers_expire_first_if_the_provider_s_limit_is_longer_or_missing(
     absolute: float | None, max_session_age: float, expected: bool
 ) -> None:
     limits = Lifetimes(idle=None, absolute=absolute, source="documentation")

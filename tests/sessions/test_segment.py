@@ -49,14 +49,14 @@ def test_an_id_is_encoded_as_one_segment(given: str, encoded: str) -> None:
         "x" * (MAX_ID_LENGTH + 1),
     ],
 )
-def test_a_trick_in_an_id_is_refused_and_not_repeated(trick: str) -> None:
+def test_a_trick_in_an_id_is_refused_without_an_echo(trick: str) -> None:
     with pytest.raises(InvalidId) as fault:
         path_segment(trick)
     assert len(trick) < 3 or trick not in str(fault.value)
 
 
 @given(st.text(max_size=MAX_ID_LENGTH + 2))
-def test_whatever_is_taken_stays_one_segment_of_the_url_that_is_sent(value: str) -> None:
+def test_an_accepted_id_remains_one_segment_of_the_sent_url(value: str) -> None:
     try:
         encoded = path_segment(value)
     except InvalidId:

@@ -18,9 +18,9 @@ from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import (
     ALICE,
     ALICE_OF_KRATOS,
-    Scene,
-    a_session,
+    TerminationSetup,
     running,
+    unlisted_session,
 )
 from tests.support.api_server import Response
 from tests.support.auth0_api import Auth0Api, limited, stamp
@@ -31,63 +31,65 @@ from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
-async def scene(shared_redis: RedisServer, tmp_path: Path) -> AsyncIterator[Scene]:
+async def setup(shared_redis: RedisServer, tmp_path: Path) -> AsyncIterator[TerminationSetup]:
     with Auth0Api() as api:
-        async with running(Scene(api, shared_redis, tmp_path)) as scene:
-            yield scene
+        async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
+            yield setup
 
 
-def untouched(scene: Scene, session_id: str) -> bool:
-    return scene.marker(scene.shop, session_id) is None and session_id in scene.api.alive()
+def untouched(setup: TerminationSetup, session_id: str) -> bool:
+    return setup.marker(setup.shop, session_id) is None and session_id in setup.api.alive()
 
 
-async def test_a_session_whose_logout_tokens_come_is_confirmed(scene: Scene) -> None:
-    session, neighbour = scene.api.add(ALICE), scene.api.add(ALICE)
-    ending = await scene.begin(session)
-    assert ending.phase is Phase.BEGUN
-    await scene.send_token(scene.shop, session)
-    await scene.send_token(scene.news, session)
-    over = await scene.over(ending)
+async def test_a_session_whose_logout_tokens_arrive_is_confirmed(setup: TerminationSetup) -> None:
+    session, neighbour = setup.api.add(ALICE), setup.api.add(ALICE)
+    termination = await setup.begin(session)
+    assert termination.phase is Phase.BEGUN
+    await setup.send_token(setup.shop, session)
+    await setup.send_token(setup.news, session)
+    over = await setup.wait_until_over(termination)
     assert {one.source for one in over.deliveries.values()} == {"backchannel-logout"}
-    assert ending.began_at <= over.asked_at <= over.gone_at <= over.over_at
+    assert termination.began_at <= over.asked_at <= over.gone_at <= over.over_at
     assert over.received_at is not None
     assert over.apps_written_by_us == ()
-    assert untouched(scene, neighbour)
+    assert untouched(setup, neighbour)
 
 
 @pytest.mark.slow
-async def test_without_a_token_the_receiver_tells_the_apps_once_the_provider_has_confirmed(
-    scene: Scene,
+async def test_without_a_token_the_receiver_writes_the_event_once_the_session_is_gone(
+    setup: TerminationSetup,
 ) -> None:
-    session, neighbour = scene.api.add(ALICE), scene.api.add(ALICE)
+    session, neighbour = setup.api.add(ALICE), setup.api.add(ALICE)
     before = int(time.time())
-    ending = await scene.begin(session, who="ada", why="stolen")
-    await scene.send_token(scene.shop, session)  # of two apps, one is told by the provider
-    over = await scene.over(ending)
-    assert over.apps_written_by_us == (scene.news,)
-    (event,) = scene.events(scene.news)
+    termination = await setup.begin(session, who="ada", why="stolen")
+    await setup.send_token(setup.shop, session)  # of two apps, one is told by the provider
+    over = await setup.wait_until_over(termination)
+    assert over.apps_written_by_us == (setup.news,)
+    (event,) = setup.events(setup.news)
     assert (event.source, event.kind, event.sid, event.sub) == (
         "auth0", EventKind.SESSION, session, ALICE,
     )  # fmt: skip
     assert before <= event.cutoff <= time.time()
-    assert over.deliveries[scene.news].event == event.id
-    assert over.asked_at + 0.3 <= over.deliveries[scene.news].at
+    assert over.deliveries[setup.news].event == event.id
+    assert over.asked_at + 0.3 <= over.deliveries[setup.news].at
     assert (over.who, over.why) == ("ada", "stolen")
-    assert untouched(scene, neighbour)
+    assert untouched(setup, neighbour)
 
 
 @pytest.mark.slow
-async def test_kratos_sends_no_tokens_so_the_apps_are_told_at_once(
+async def test_kratos_sends_no_tokens_so_the_receiver_writes_at_once(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     with KratosApi() as api:
-        async with running(Scene(api, shared_redis, tmp_path), confirm_within=3600) as scene:
+        async with running(
+            TerminationSetup(api, shared_redis, tmp_path), confirm_within=3600
+        ) as setup:
             session = api.add(ALICE_OF_KRATOS)
             neighbour = api.add(ALICE_OF_KRATOS)
-            over = await scene.over(await scene.begin(session))
-            assert over.apps_written_by_us == over.apps == tuple(sorted((scene.shop, scene.news)))
-            assert {event.source for event in scene.events(scene.shop)} == {"kratos"}
-            assert untouched(scene, neighbour)
+            over = await setup.wait_until_over(await setup.begin(session))
+            assert over.apps_written_by_us == over.apps == tuple(sorted((setup.shop, setup.news)))
+            assert {event.source for event in setup.events(setup.shop)} == {"kratos"}
+            assert untouched(setup, neighbour)
 
 
 @pytest.mark.slow
@@ -109,102 +111,106 @@ async def test_no_fault_of_the_provider_is_taken_for_gone(
     shared_redis: RedisServer, tmp_path: Path, fault: Response | str, word: str
 ) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, shared_redis, tmp_path), give_up=1.5) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path), give_up=1.5) as setup:
             session = api.add(ALICE)
             api.lag = 3600  # taken, and not carried out
-            ending = await scene.begin(session)
-            await scene.until(ending, lambda one: one.asked_at is not None)
+            termination = await setup.begin(session)
+            await setup.until(termination, lambda one: one.asked_at is not None)
             with api.lock:
                 api.faults.extend([fault] * 100)
-            over = await scene.over(ending, Phase.UNCONFIRMED)
+            over = await setup.wait_until_over(termination, Phase.UNCONFIRMED)
             assert over.gone_at is None
             assert over.problem is not None
             assert over.problem.what == word
-            assert scene.events(scene.shop) == scene.events(scene.news) == []
+            assert setup.events(setup.shop) == setup.events(setup.news) == []
 
 
 @pytest.mark.slow
-async def test_a_provider_that_goes_on_telling_of_the_session_is_not_believed(
+async def test_a_provider_that_still_reports_the_session_is_not_confirmed(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, shared_redis, tmp_path), give_up=1.5) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path), give_up=1.5) as setup:
             session = api.add(ALICE)
             api.lag = 3600
-            over = await scene.over(await scene.begin(session), Phase.UNCONFIRMED)
+            over = await setup.wait_until_over(await setup.begin(session), Phase.UNCONFIRMED)
             assert over.problem is not None
             assert over.problem.what == "still_there"
-            assert scene.marker(scene.shop, session) is None
+            assert setup.marker(setup.shop, session) is None
 
 
 @pytest.mark.slow
-async def test_a_provider_that_is_down_is_asked_again_until_it_answers(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    found = a_session(scene, session)
-    scene.api.faults.extend([auth0_fault(503, "Service Unavailable", "")] * 3)
-    ending = await scene.endings.begin(scene.provider, found, known_at=time.time())
-    troubled = await scene.until(ending, lambda one: one.problem is not None)
+async def test_a_provider_that_is_down_is_retried_until_it_answers(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    found = unlisted_session(setup, session)
+    setup.api.faults.extend([auth0_fault(503, "Service Unavailable", "")] * 3)
+    termination = await setup.terminations.begin(setup.provider, found, known_at=time.time())
+    troubled = await setup.until(termination, lambda one: one.problem is not None)
     assert troubled.problem is not None
     assert troubled.problem.what == "unavailable"
-    over = await scene.over(ending)
+    over = await setup.wait_until_over(termination)
     assert over.problem is None
-    assert session not in scene.api.alive()
+    assert session not in setup.api.alive()
 
 
 @pytest.mark.slow
-async def test_a_provider_that_takes_its_time_is_waited_for(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    scene.api.lag = 1.0
-    ending = await scene.begin(session)
-    over = await scene.over(ending)
+async def test_a_slow_provider_is_followed_until_the_session_is_gone(
+    setup: TerminationSetup,
+) -> None:
+    session = setup.api.add(ALICE)
+    setup.api.lag = 1.0
+    termination = await setup.begin(session)
+    over = await setup.wait_until_over(termination)
     assert over.gone_at >= over.asked_at + 0.9
-    assert over.deliveries[scene.shop].at >= over.gone_at
+    assert over.deliveries[setup.shop].at >= over.gone_at
 
 
-async def test_ended_twice_it_is_one_ending(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    found = a_session(scene, session)
-    scene.api.lag = 3600
+async def test_ending_a_session_twice_is_one_termination(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    found = unlisted_session(setup, session)
+    setup.api.lag = 3600
     one, two = await asyncio.gather(
-        scene.endings.begin(scene.provider, found, known_at=time.time(), who="ada"),
-        scene.endings.begin(scene.provider, found, known_at=time.time(), who="bob"),
+        setup.terminations.begin(setup.provider, found, known_at=time.time(), who="ada"),
+        setup.terminations.begin(setup.provider, found, known_at=time.time(), who="bob"),
     )
-    await scene.until(one, lambda ending: ending.asked_at is not None)
+    await setup.until(one, lambda termination: termination.asked_at is not None)
     assert one.began_at == two.began_at
     assert one.who == two.who
-    assert len(scene.api.paths("DELETE")) == 1
+    assert len(setup.api.paths("DELETE")) == 1
 
 
 @pytest.mark.slow
-async def test_who_comes_when_another_s_end_is_already_through_gets_that_one(scene: Scene) -> None:
-    session, known_at = scene.api.add(ALICE), time.time()
-    found = a_session(scene, session)
-    over = await scene.over(await scene.begin(session, who="ada"))
-    late = await scene.endings.begin(scene.provider, found, known_at=known_at, who="bob")
+async def test_a_request_joins_a_termination_that_was_just_confirmed(
+    setup: TerminationSetup,
+) -> None:
+    session, known_at = setup.api.add(ALICE), time.time()
+    found = unlisted_session(setup, session)
+    over = await setup.wait_until_over(await setup.begin(session, who="ada"))
+    late = await setup.terminations.begin(setup.provider, found, known_at=known_at, who="bob")
     assert late == over
-    assert len(scene.events(scene.shop)) == 1
+    assert len(setup.events(setup.shop)) == 1
 
 
 @pytest.mark.slow
-async def test_one_that_is_over_can_be_begun_anew(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    first = await scene.over(await scene.begin(session))
-    scene.api.add(ALICE, session)  # under the same id, as Keycloak does
-    second = await scene.over(await scene.begin(session))
+async def test_a_termination_that_is_over_can_begin_again(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    first = await setup.wait_until_over(await setup.begin(session))
+    setup.api.add(ALICE, session)  # under the same id, as Keycloak does
+    second = await setup.wait_until_over(await setup.begin(session))
     assert second.began_at > first.began_at
-    assert second.deliveries[scene.shop].event != first.deliveries[scene.shop].event
-    assert len(scene.events(scene.shop)) == 2
+    assert second.deliveries[setup.shop].event != first.deliveries[setup.shop].event
+    assert len(setup.events(setup.shop)) == 2
 
 
 async def test_a_new_session_under_the_same_id_means_that_the_old_one_is_gone(
-    scene: Scene,
+    setup: TerminationSetup,
 ) -> None:
-    session = scene.api.add(ALICE)
-    scene.api.lag = 3600
-    ending = await scene.begin(session)
-    await scene.until(ending, lambda one: one.asked_at is not None)
-    scene.api.sessions[session]["created_at"] = stamp(time.time() + 1)
-    gone = await scene.until(ending, lambda one: one.gone_at is not None)
+    session = setup.api.add(ALICE)
+    setup.api.lag = 3600
+    termination = await setup.begin(session)
+    await setup.until(termination, lambda one: one.asked_at is not None)
+    setup.api.sessions[session]["created_at"] = stamp(time.time() + 1)
+    gone = await setup.until(termination, lambda one: one.gone_at is not None)
     assert gone.gone_at is not None
 
 
@@ -214,189 +220,195 @@ async def test_a_later_login_under_the_same_id_lives_and_the_one_before_it_is_de
 ) -> None:
     """No token comes, so the receiver writes it itself: seconds after the session was gone."""
     with KeycloakApi() as api:
-        async with running(Scene(api, shared_redis, tmp_path), confirm_within=2.5) as scene:
+        async with running(
+            TerminationSetup(api, shared_redis, tmp_path), confirm_within=2.5
+        ) as setup:
             login_at = int(time.time())
             session = api.add(ALICE_OF_KRATOS, start=login_at * 1000, lastAccess=login_at * 1000)
-            ending = await scene.begin(session)
-            await scene.until(ending, lambda one: one.gone_at is not None)
+            termination = await setup.begin(session)
+            await setup.until(termination, lambda one: one.gone_at is not None)
             await asyncio.sleep(1.1)
             later = int(time.time())
             api.add(ALICE_OF_KRATOS, session, start=later * 1000, lastAccess=later * 1000)
-            over = await scene.over(ending)
-            assert over.deliveries[scene.shop].at > later
-            assert login_at <= int(scene.marker(scene.shop, session)) < later
+            over = await setup.wait_until_over(termination)
+            assert over.deliveries[setup.shop].at > later
+            assert login_at <= int(setup.marker(setup.shop, session)) < later
 
 
 @pytest.mark.slow
-async def test_a_provider_that_tells_of_a_later_session_of_that_id_says_which_logins_are_dead(
+async def test_a_later_session_with_the_same_id_decides_which_logins_are_dead(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     """It could not be asked before, and its clock is ahead of ours."""
     ahead = int(time.time()) + 20
     with KeycloakApi() as api:
-        async with running(Scene(api, shared_redis, tmp_path)) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
             session = api.add(ALICE_OF_KRATOS, start=ahead * 1000, lastAccess=ahead * 1000)
-            found = await scene.provider.read(session)
-            ending = await scene.begin(session)
-            await scene.until(ending, lambda one: one.asked_at is not None)
+            found = await setup.provider.read(session)
+            termination = await setup.begin(session)
+            await setup.until(termination, lambda one: one.asked_at is not None)
             api.add(ALICE_OF_KRATOS, session, start=(ahead + 9) * 1000)
-            over = await scene.over(ending)
+            over = await setup.wait_until_over(termination)
             assert found is not None
             assert over.used_at == found.created_at
-            assert ahead <= int(scene.marker(scene.shop, session)) < ahead + 9
+            assert ahead <= int(setup.marker(setup.shop, session)) < ahead + 9
 
 
 @pytest.mark.slow
 async def test_a_late_token_of_an_earlier_login_under_the_same_id_is_no_evidence(
-    scene: Scene,
+    setup: TerminationSetup,
 ) -> None:
     """It ends nothing that logged in after it."""
     now = time.time()
     used = {"created_at": stamp(now - 20), "authenticated_at": stamp(now - 20)}
-    session = scene.api.add(ALICE, last_interacted_at=stamp(now - 10), **used)
-    ending = await scene.begin(session)
-    await scene.send_token(scene.shop, session, since=now - 30)
-    await scene.send_token(scene.news, session, since=now - 5)
-    over = await scene.over(ending)
-    assert over.apps_written_by_us == (scene.shop,)
-    assert int(scene.marker(scene.shop, session)) >= int(now)
+    session = setup.api.add(ALICE, last_interacted_at=stamp(now - 10), **used)
+    termination = await setup.begin(session)
+    await setup.send_token(setup.shop, session, since=now - 30)
+    await setup.send_token(setup.news, session, since=now - 5)
+    over = await setup.wait_until_over(termination)
+    assert over.apps_written_by_us == (setup.shop,)
+    assert int(setup.marker(setup.shop, session)) >= int(now)
 
 
 @pytest.mark.slow
-async def test_refresh_tokens_end_as_well_also_where_that_is_asked_for_later(scene: Scene) -> None:
-    one, two = scene.api.add(ALICE), scene.api.add(ALICE)
-    scene.api.lag = 2.0
-    await scene.begin(one, refresh_tokens=True)
-    ending = await scene.begin(two)
-    await scene.until(ending, lambda found: found.asked_at is not None)
-    assert scene.api.refresh_tokens == {two}
-    again = await scene.begin(two, refresh_tokens=True)
+async def test_refresh_tokens_end_too_even_if_requested_later(setup: TerminationSetup) -> None:
+    one, two = setup.api.add(ALICE), setup.api.add(ALICE)
+    setup.api.lag = 2.0
+    await setup.begin(one, refresh_tokens=True)
+    termination = await setup.begin(two)
+    await setup.until(termination, lambda found: found.asked_at is not None)
+    assert setup.api.refresh_tokens == {two}
+    again = await setup.begin(two, refresh_tokens=True)
     assert again.refresh_tokens
-    assert scene.api.refresh_tokens == set()
-    assert (await scene.over(ending)).refresh_tokens
+    assert setup.api.refresh_tokens == set()
+    assert (await setup.wait_until_over(termination)).refresh_tokens
 
 
-async def test_only_the_apps_that_the_session_was_used_for_are_concerned(scene: Scene) -> None:
-    session = scene.api.add(ALICE, clients=[{"client_id": "shop-web"}, {"client_id": "elsewhere"}])
-    ending = await scene.begin(session)
-    assert (ending.apps, ending.awaits_token) == ((scene.shop,), True)
-
-
-async def test_where_none_of_them_is_known_all_apps_are_told_and_no_token_is_waited_for(
-    scene: Scene,
+async def test_only_the_apps_that_the_session_was_used_for_are_affected(
+    setup: TerminationSetup,
 ) -> None:
-    session = scene.api.add(ALICE, clients=[{"client_id": "elsewhere"}])
-    ending = await scene.begin(session)
-    assert set(ending.apps) == {scene.shop, scene.news}
-    assert not ending.awaits_token
+    session = setup.api.add(ALICE, clients=[{"client_id": "shop-web"}, {"client_id": "elsewhere"}])
+    termination = await setup.begin(session)
+    assert (termination.apps, termination.awaits_token) == ((setup.shop,), True)
+
+
+async def test_if_no_client_is_known_all_apps_get_an_event_without_waiting_for_tokens(
+    setup: TerminationSetup,
+) -> None:
+    session = setup.api.add(ALICE, clients=[{"client_id": "elsewhere"}])
+    termination = await setup.begin(session)
+    assert set(termination.apps) == {setup.shop, setup.news}
+    assert not termination.awaits_token
 
 
 @pytest.mark.slow
-async def test_what_was_written_before_is_no_evidence(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    await scene.send_token(scene.shop, session)
-    ending = await scene.begin(session)
-    await scene.send_token(scene.shop, "another-session")
-    await scene.send_token(scene.news, session, since=time.time() - 3000)  # of long ago
-    over = await scene.over(ending)
-    assert set(over.apps_written_by_us) == {scene.shop, scene.news}
+async def test_earlier_entries_are_no_evidence(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    await setup.send_token(setup.shop, session)
+    termination = await setup.begin(session)
+    await setup.send_token(setup.shop, "another-session")
+    await setup.send_token(setup.news, session, since=time.time() - 3000)  # of long ago
+    over = await setup.wait_until_over(termination)
+    assert set(over.apps_written_by_us) == {setup.shop, setup.news}
 
 
-async def test_a_logout_of_the_user_is_evidence_too(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    ending = await scene.begin(session)
-    for app in (scene.shop, scene.news):
-        await scene.send_token(app, "", kind=EventKind.USER, sid=None)
-    over = await scene.over(ending)
+async def test_a_logout_of_the_user_is_evidence_too(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    termination = await setup.begin(session)
+    for app in (setup.shop, setup.news):
+        await setup.send_token(app, "", kind=EventKind.USER, sid=None)
+    over = await setup.wait_until_over(termination)
     assert over.apps_written_by_us == ()
 
 
-async def test_who_follows_more_than_its_places_takes_over_no_other(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+async def test_a_process_above_its_limit_takes_over_no_other_termination(
+    setup: TerminationSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.termination.terminations.MAX_FOLLOWED", 3)
-    scene.api.lag = 600.0
-    left = [scene.api.add(ALICE) for _ in range(4)]
-    mine = [scene.api.add(ALICE) for _ in range(5)]
+    setup.api.lag = 600.0
+    left = [setup.api.add(ALICE) for _ in range(4)]
+    mine = [setup.api.add(ALICE) for _ in range(5)]
     for one in mine:
-        await scene.begin(one)
-    dying = scene.new_endings()
+        await setup.begin(one)
+    dying = setup.new_terminations()
     dying._follow = lambda _: None  # type: ignore[method-assign]
     for one in left:
-        found = await dying.begin(scene.provider, a_session(scene, one), known_at=time.time())
-        scene.look.delete(f"bcl:v1:ending:{found.id}:lease")
-    await scene.endings._take_over()
-    assert set(scene.endings._followed) == {termination_id(scene.issuer, one) for one in mine}
+        found = await dying.begin(
+            setup.provider, unlisted_session(setup, one), known_at=time.time()
+        )
+        setup.redis.delete(f"bcl:v1:ending:{found.id}:lease")
+    await setup.terminations._take_over()
+    assert set(setup.terminations._followed) == {termination_id(setup.issuer, one) for one in mine}
 
 
 @pytest.mark.slow
-async def test_another_process_goes_on_where_one_has_died(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    scene.api.lag = 3.0
-    dying = scene.new_endings()
-    ending = await dying.begin(scene.provider, a_session(scene, session), known_at=time.time())
-    await scene.until(ending, lambda one: one.asked_at is not None)
+async def test_another_process_takes_over_after_a_death(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    setup.api.lag = 3.0
+    dying = setup.new_terminations()
+    termination = await dying.begin(
+        setup.provider, unlisted_session(setup, session), known_at=time.time()
+    )
+    await setup.until(termination, lambda one: one.asked_at is not None)
     # As if it had been killed: nothing is given back, and the lease runs out.
     await end(dying._followed.values())
-    assert scene.look.delete(f"bcl:v1:ending:{ending.id}:lease") == 1
-    over = await scene.over(ending)
-    assert over.began_at == ending.began_at
-    assert len(scene.api.paths("DELETE")) == 1
-    assert scene.look.sismember("bcl:v1:endings", ending.id) == 0
+    assert setup.redis.delete(f"bcl:v1:ending:{termination.id}:lease") == 1
+    over = await setup.wait_until_over(termination)
+    assert over.began_at == termination.began_at
+    assert len(setup.api.paths("DELETE")) == 1
+    assert setup.redis.sismember("bcl:v1:endings", termination.id) == 0
 
 
 @pytest.mark.slow
-async def test_answers_of_503_in_that_time_are_said_and_earlier_ones_are_not(
+async def test_503_answers_in_that_time_are_reported_and_earlier_ones_are_not(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     with Auth0Api() as api:
         refused = [3.0]
-        scene = Scene(api, shared_redis, tmp_path)
-        async with running(scene, count_unavailable=lambda: refused[0]):
-            before = await scene.over(await scene.begin(api.add(ALICE)))
+        setup = TerminationSetup(api, shared_redis, tmp_path)
+        async with running(setup, count_unavailable=lambda: refused[0]):
+            before = await setup.wait_until_over(await setup.begin(api.add(ALICE)))
             assert "initiator" in (explanation(before, 0.3) or "")
-            ending = await scene.begin(api.add(ALICE))
+            termination = await setup.begin(api.add(ALICE))
             refused[0] += 1
-            said = explanation(await scene.over(ending), 0.3) or ""
+            said = explanation(await setup.wait_until_over(termination), 0.3) or ""
             assert "503" in said
             assert "initiator" not in said
 
 
-async def test_two_followers_write_one_event(scene: Scene) -> None:
+async def test_two_followers_write_one_event(setup: TerminationSetup) -> None:
     """A lease that ran out while Redis was away may be followed twice."""
-    session = scene.api.add(ALICE)
-    ending = await scene.begin(session)
-    scene.endings._follow(ending)
-    await scene.over(ending)
-    assert len(scene.events(scene.shop)) == 1
+    session = setup.api.add(ALICE)
+    termination = await setup.begin(session)
+    setup.terminations._follow(termination)
+    await setup.wait_until_over(termination)
+    assert len(setup.events(setup.shop)) == 1
 
 
-async def test_while_redis_is_away_nothing_is_asked_of_the_provider(
+async def test_no_provider_is_called_while_redis_is_away(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, redis_server, tmp_path)) as scene:
+        async with running(TerminationSetup(api, redis_server, tmp_path)) as setup:
             session = api.add(ALICE)
             redis_server.stop()
             with pytest.raises(Unreadable):
-                await scene.begin(session)
+                await setup.begin(session)
             assert api.paths("DELETE") == []
 
 
 @pytest.mark.slow
-async def test_a_redis_that_was_away_for_a_while_holds_it_up_and_no_more(
-    redis_server: RedisServer, tmp_path: Path
-) -> None:
+async def test_a_redis_outage_only_delays_it(redis_server: RedisServer, tmp_path: Path) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, redis_server, tmp_path)) as scene:
+        async with running(TerminationSetup(api, redis_server, tmp_path)) as setup:
             session = api.add(ALICE)
             api.lag = 1.0
-            ending = await scene.begin(session)
-            await scene.until(ending, lambda one: one.asked_at is not None)
+            termination = await setup.begin(session)
+            await setup.until(termination, lambda one: one.asked_at is not None)
             redis_server.stop()
             await asyncio.sleep(0.5)
             redis_server.start()
-            over = await scene.over(ending)
-            assert scene.look.get(AppKeys(scene.shop).sid(scene.issuer, session)) is not None
+            over = await setup.wait_until_over(termination)
+            assert setup.redis.get(AppKeys(setup.shop).sid(setup.issuer, session)) is not None
             assert over.hindrance == "redis"
             assert "did not reach Redis" in (explanation(over, 0.3) or "")

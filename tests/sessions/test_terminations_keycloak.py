@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.sessions.termination.record import Phase
-from tests.sessions.termination_fixture import Scene, running
+from tests.sessions.termination_fixture import TerminationSetup, running
 from tests.support.keycloak_api import KeycloakApi
 from tests.support.redis_server import RedisServer
 
@@ -16,37 +16,37 @@ ALICE = "aaaaaaaa-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
-async def scene(shared_redis: RedisServer, tmp_path: Path) -> AsyncIterator[Scene]:
+async def setup(shared_redis: RedisServer, tmp_path: Path) -> AsyncIterator[TerminationSetup]:
     with KeycloakApi() as api:
-        async with running(Scene(api, shared_redis, tmp_path), give_up=5.0) as scene:
-            yield scene
+        async with running(TerminationSetup(api, shared_redis, tmp_path), give_up=5.0) as setup:
+            yield setup
 
 
-async def test_a_session_is_gone_although_its_refresh_tokens_were_to_be_spared(
-    scene: Scene,
+async def test_a_session_is_gone_even_if_its_refresh_tokens_were_to_survive(
+    setup: TerminationSetup,
 ) -> None:
-    session = scene.api.add(ALICE)
-    scene.api.add(ALICE, session, offline=True)
-    over = await scene.over(await scene.begin(session))
+    session = setup.api.add(ALICE)
+    setup.api.add(ALICE, session, offline=True)
+    over = await setup.wait_until_over(await setup.begin(session))
     assert over.phase is Phase.CONFIRMED
-    assert (set(scene.api.sessions), set(scene.api.offline)) == (set(), {session})
+    assert (set(setup.api.sessions), set(setup.api.offline)) == (set(), {session})
 
 
-async def test_a_session_of_refresh_tokens_alone_is_never_called_gone_while_it_lives(
-    scene: Scene,
+async def test_an_offline_session_is_never_reported_gone_while_it_lives(
+    setup: TerminationSetup,
 ) -> None:
-    session, neighbour = scene.api.add(ALICE, offline=True), scene.api.add(ALICE, offline=True)
-    await scene.over(await scene.begin(session))
-    assert set(scene.api.offline) == {neighbour}
+    session, neighbour = setup.api.add(ALICE, offline=True), setup.api.add(ALICE, offline=True)
+    await setup.wait_until_over(await setup.begin(session))
+    assert set(setup.api.offline) == {neighbour}
 
 
-async def test_a_session_that_is_too_old_by_our_reckoning_alone_is_not_gone(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+async def test_a_session_too_old_only_by_our_own_estimate_is_not_gone(
+    setup: TerminationSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The realm may allow more than we may see, and clocks differ."""
-    session = scene.api.add(ALICE, start=1000, lastAccess=1000)
-    real = scene.api._kind
-    monkeypatch.setattr(scene.api, "_kind", lambda offline: dict(real(offline)))  # ends nothing
-    over = await scene.over(await scene.begin(session), Phase.UNCONFIRMED)
+    session = setup.api.add(ALICE, start=1000, lastAccess=1000)
+    real = setup.api._kind
+    monkeypatch.setattr(setup.api, "_kind", lambda offline: dict(real(offline)))  # ends nothing
+    over = await setup.wait_until_over(await setup.begin(session), Phase.UNCONFIRMED)
     assert over.gone_at is None
-    assert scene.events(scene.shop) == []
+    assert setup.events(setup.shop) == []

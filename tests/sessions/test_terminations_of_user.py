@@ -18,7 +18,7 @@ from app.sessions.termination.record import Phase, Termination
 from app.sessions.termination.redis_records import OPEN, OPEN_USERS
 from app.sessions.termination.report import explanation
 from backchannel_logout import AppKeys, EventKind
-from tests.sessions.termination_fixture import ALICE, ALICE_OF_KRATOS, Scene, running
+from tests.sessions.termination_fixture import ALICE, ALICE_OF_KRATOS, TerminationSetup, running
 from tests.support.auth0_api import Auth0Api, stamp
 from tests.support.auth0_api import fault as auth0_fault
 from tests.support.keycloak_api import KeycloakApi
@@ -31,14 +31,14 @@ CALL = "/api/v2/users/auth0%7Calice/sessions"
 
 
 @pytest.fixture
-async def scene(shared_redis: RedisServer, tmp_path: Path) -> AsyncIterator[Scene]:
+async def setup(shared_redis: RedisServer, tmp_path: Path) -> AsyncIterator[TerminationSetup]:
     with Auth0Api() as api:
-        async with running(Scene(api, shared_redis, tmp_path)) as scene:
-            yield scene
+        async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
+            yield setup
 
 
 async def begin_all(
-    scene: Scene,
+    setup: TerminationSetup,
     user: str = ALICE,
     *,
     meanwhile: Callable[[], Awaitable[None]] | None = None,
@@ -46,41 +46,41 @@ async def begin_all(
 ) -> tuple[Termination, list[Termination]]:
     """As `app.admin.session_service` does it; ``meanwhile`` happens when they have been listed."""
     known_at = time.time()
-    found = await list_all(scene.provider, user)
+    found = await list_all(setup.provider, user)
     if meanwhile is not None:
         await meanwhile()
-    async with scene.endings.all_of_user(scene.provider, user, **options) as of_user:
+    async with setup.terminations.all_of_user(setup.provider, user, **options) as of_user:
         each = [
-            await scene.endings.begin(
-                scene.provider, one, known_at=known_at, user_termination=of_user, **options
+            await setup.terminations.begin(
+                setup.provider, one, known_at=known_at, user_termination=of_user, **options
             )
             for one in found
         ]
     return of_user, each
 
 
-def user_marker(scene: Scene, app: str, user: str) -> int | None:
-    found = scene.look.get(AppKeys(app).sub(scene.issuer, user))
+def user_marker(setup: TerminationSetup, app: str, user: str) -> int | None:
+    found = setup.redis.get(AppKeys(app).sub(setup.issuer, user))
     return None if found is None else int(found)
 
 
-async def test_one_call_ends_them_and_each_is_confirmed(scene: Scene) -> None:
-    mine, bobs = [scene.api.add(ALICE) for _ in range(5)], scene.api.add(BOB)
+async def test_one_call_ends_them_and_each_is_confirmed(setup: TerminationSetup) -> None:
+    mine, bobs = [setup.api.add(ALICE) for _ in range(5)], setup.api.add(BOB)
     before = int(time.time())
-    _, each = await begin_all(scene, who="ada", why="stolen")
-    over = [await scene.over(one) for one in each]
-    of_user = await scene.over_of_user(ALICE)
+    _, each = await begin_all(setup, who="ada", why="stolen")
+    over = [await setup.wait_until_over(one) for one in each]
+    of_user = await setup.wait_until_user_over(ALICE)
     assert {one.session for one in over} == set(mine)
-    assert scene.api.paths("DELETE") == [CALL]
+    assert setup.api.paths("DELETE") == [CALL]
     assert {one.asked_at for one in over} == {of_user.asked_at}
-    assert scene.api.alive() == {bobs}
-    for app in (scene.shop, scene.news):
-        assert all(scene.marker(app, one) is not None for one in mine)
-        found = user_marker(scene, app, ALICE)
+    assert setup.api.alive() == {bobs}
+    for app in (setup.shop, setup.news):
+        assert all(setup.marker(app, one) is not None for one in mine)
+        found = user_marker(setup, app, ALICE)
         assert found is not None
         assert before <= found <= of_user.asked_at
-        assert user_marker(scene, app, BOB) is None
-        assert [one.source for one in scene.events(app) if one.kind is EventKind.USER] == ["auth0"]
+        assert user_marker(setup, app, BOB) is None
+        assert [one.source for one in setup.events(app) if one.kind is EventKind.USER] == ["auth0"]
     assert explanation(of_user, 0.3) is None
     assert (of_user.who, of_user.why, of_user.session) == ("ada", "stolen", "")
 
@@ -92,25 +92,25 @@ async def test_a_session_that_begins_after_the_list_ends_too_and_is_confirmed(
     user, bob = (ALICE, BOB) if kind == "auth0" else (ALICE_OF_KRATOS, BOB_OF_KRATOS)
     api: Any = {"auth0": Auth0Api, "kratos": KratosApi, "keycloak": KeycloakApi}[kind]()
     with api:
-        async with running(Scene(api, shared_redis, tmp_path)) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
             api.add(user)
             bobs, late = api.add(bob), []
 
             async def meanwhile() -> None:
                 late.append(api.add(user))
 
-            await begin_all(scene, user, meanwhile=meanwhile)
-            of_user = await scene.over_of_user(user)
+            await begin_all(setup, user, meanwhile=meanwhile)
+            of_user = await setup.wait_until_user_over(user)
             assert api.alive() == {bobs}
-            cutoff = user_marker(scene, scene.shop, user)
+            cutoff = user_marker(setup, setup.shop, user)
             assert cutoff is not None
             assert cutoff >= int(of_user.began_at)
-            found = await scene.endings.find(scene.issuer, late[0])
+            found = await setup.terminations.find(setup.issuer, late[0])
             assert found is not None
-            assert (await scene.over(found)).who == "-"
+            assert (await setup.wait_until_over(found)).who == "-"
 
 
-async def test_one_that_begins_in_the_last_moment_and_was_never_listed_ends_in_the_apps(
+async def test_a_session_that_begins_last_and_was_never_listed_ends_in_the_apps(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     """Between the adapter's own list and the deletion; Kratos tells nobody of it."""
@@ -122,148 +122,148 @@ async def test_one_that_begins_in_the_last_moment_and_was_never_listed_ends_in_t
             return super().answer(request)
 
     with Late() as api:
-        async with running(Scene(api, shared_redis, tmp_path)) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
             api.add(ALICE_OF_KRATOS)
-            _, each = await begin_all(scene, ALICE_OF_KRATOS)
+            _, each = await begin_all(setup, ALICE_OF_KRATOS)
             login_at = int(time.time())
-            of_user = await scene.over_of_user(ALICE_OF_KRATOS)
-            await scene.over(each[0])
+            of_user = await setup.wait_until_user_over(ALICE_OF_KRATOS)
+            await setup.wait_until_over(each[0])
             assert api.sessions == {}  # deleted, and not only deactivated
-            cutoff = user_marker(scene, scene.news, ALICE_OF_KRATOS)
+            cutoff = user_marker(setup, setup.news, ALICE_OF_KRATOS)
             assert cutoff is not None
             assert login_at <= cutoff <= of_user.asked_at
 
 
-async def test_a_login_after_the_call_lives_and_holds_nothing_up(scene: Scene) -> None:
-    scene.api.add(ALICE)
-    scene.api.lag = 1.5
-    _, each = await begin_all(scene)
-    asked = await scene.over_of_user(ALICE, at="asked_at")
-    again = scene.api.add(ALICE, created_at=stamp(time.time() + 2))
-    await scene.over(each[0])
-    over = await scene.over_of_user(ALICE)
+async def test_a_login_after_the_call_survives_and_delays_nothing(setup: TerminationSetup) -> None:
+    setup.api.add(ALICE)
+    setup.api.lag = 1.5
+    _, each = await begin_all(setup)
+    asked = await setup.wait_until_user_over(ALICE, at="asked_at")
+    again = setup.api.add(ALICE, created_at=stamp(time.time() + 2))
+    await setup.wait_until_over(each[0])
+    over = await setup.wait_until_user_over(ALICE)
     assert over.gone_at > asked.asked_at
-    assert scene.api.alive() == {again}
-    assert user_marker(scene, scene.shop, ALICE) == int(asked.asked_at)
-    assert scene.marker(scene.shop, again) is None
+    assert setup.api.alive() == {again}
+    assert user_marker(setup, setup.shop, ALICE) == int(asked.asked_at)
+    assert setup.marker(setup.shop, again) is None
 
 
-async def test_a_login_by_a_session_that_was_not_gone_yet_is_dead(scene: Scene) -> None:
-    session = scene.api.add(ALICE)
-    scene.api.lag = 2.5
-    _, each = await begin_all(scene)
-    await scene.over_of_user(ALICE)
-    over = await scene.over(each[0])
+async def test_a_login_by_a_session_that_was_not_gone_yet_is_dead(setup: TerminationSetup) -> None:
+    session = setup.api.add(ALICE)
+    setup.api.lag = 2.5
+    _, each = await begin_all(setup)
+    await setup.wait_until_user_over(ALICE)
+    over = await setup.wait_until_over(each[0])
     assert over.gone_at > over.asked_at + 2
-    for app in (scene.shop, scene.news):
-        assert int(scene.marker(app, session) or 0) >= int(over.gone_at)
+    for app in (setup.shop, setup.news):
+        assert int(setup.marker(app, session) or 0) >= int(over.gone_at)
 
 
-async def test_while_the_call_meets_trouble_each_session_is_ended_by_itself(scene: Scene) -> None:
-    mine = {scene.api.add(ALICE) for _ in range(2)}
-    real, refuses = scene.api._end_all, [True]
-    scene.api._end_all = lambda user: (
+async def test_each_session_is_ended_alone_while_the_call_fails(setup: TerminationSetup) -> None:
+    mine = {setup.api.add(ALICE) for _ in range(2)}
+    real, refuses = setup.api._end_all, [True]
+    setup.api._end_all = lambda user: (
         auth0_fault(500, "Internal Server Error", "") if refuses[0] else real(user)
     )
-    _, each = await begin_all(scene)
+    _, each = await begin_all(setup)
     for one in each:
-        await scene.over(one)
-    assert {one.rsplit("/", 1)[1] for one in scene.api.paths("DELETE")} >= mine
-    of_user = await scene.over_of_user(ALICE, at="problem")
+        await setup.wait_until_over(one)
+    assert {one.rsplit("/", 1)[1] for one in setup.api.paths("DELETE")} >= mine
+    of_user = await setup.wait_until_user_over(ALICE, at="problem")
     assert (of_user.asked_at, of_user.outcome) == (None, None)
     refuses[0] = False
-    assert (await scene.over_of_user(ALICE)).problem is None
+    assert (await setup.wait_until_user_over(ALICE)).problem is None
 
 
 @pytest.mark.slow
-async def test_a_call_that_is_never_taken_is_reported(
+async def test_a_call_that_is_never_accepted_is_reported(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, shared_redis, tmp_path), give_up=1.5) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path), give_up=1.5) as setup:
             api.add(ALICE)
             api._end_all = lambda _: auth0_fault(403, "Forbidden", "")  # type: ignore[method-assign]
-            _, each = await begin_all(scene)
-            await scene.over(each[0])
-            over = await scene.over_of_user(ALICE, step=Phase.UNCONFIRMED)
+            _, each = await begin_all(setup)
+            await setup.wait_until_over(each[0])
+            over = await setup.wait_until_user_over(ALICE, phase=Phase.UNCONFIRMED)
             assert over.problem is not None
             assert over.problem.what == "forbidden"
             assert "all sessions of the user" in (explanation(over, 0.3) or "")
-            assert user_marker(scene, scene.shop, ALICE) is None
+            assert user_marker(setup, setup.shop, ALICE) is None
 
 
-async def test_refresh_tokens_end_as_well_where_that_is_said(scene: Scene) -> None:
-    mine, bobs = {scene.api.add(ALICE) for _ in range(2)}, scene.api.add(BOB)
-    _, each = await begin_all(scene, refresh_tokens=True)
+async def test_refresh_tokens_end_too_if_requested(setup: TerminationSetup) -> None:
+    mine, bobs = {setup.api.add(ALICE) for _ in range(2)}, setup.api.add(BOB)
+    _, each = await begin_all(setup, refresh_tokens=True)
     for one in each:
-        await scene.over(one)
-    await scene.over_of_user(ALICE)
-    assert scene.api.refresh_tokens == {bobs}
-    assert mine & scene.api.alive() == set()
+        await setup.wait_until_over(one)
+    await setup.wait_until_user_over(ALICE)
+    assert setup.api.refresh_tokens == {bobs}
+    assert mine & setup.api.alive() == set()
 
 
 @pytest.mark.slow
-async def test_keycloak_signs_the_user_out_where_refresh_tokens_are_to_end(
+async def test_keycloak_signs_the_user_out_if_refresh_tokens_are_to_end(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     with KeycloakApi() as api:
-        async with running(Scene(api, shared_redis, tmp_path)) as scene:
+        async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
             api.add(ALICE_OF_KRATOS)
             api.add(ALICE_OF_KRATOS, offline=True)
             bobs = api.add(BOB_OF_KRATOS)
-            _, each = await begin_all(scene, ALICE_OF_KRATOS, refresh_tokens=True)
+            _, each = await begin_all(setup, ALICE_OF_KRATOS, refresh_tokens=True)
             for one in each:
-                await scene.over(one)
-            await scene.over_of_user(ALICE_OF_KRATOS)
+                await setup.wait_until_over(one)
+            await setup.wait_until_user_over(ALICE_OF_KRATOS)
             assert api.alive() == {bobs}
             assert f"/admin/realms/shop/users/{ALICE_OF_KRATOS}/logout" in api.paths("POST")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before the call", "after the call"])
-async def test_another_process_goes_on_where_one_has_died(scene: Scene, when: str) -> None:
-    mine, bobs = {scene.api.add(ALICE) for _ in range(3)}, scene.api.add(BOB)
-    scene.api.lag = 3.0
-    dying, living = scene.new_endings(), scene.endings
-    scene.endings = dying
+async def test_another_process_takes_over_after_a_death(setup: TerminationSetup, when: str) -> None:
+    mine, bobs = {setup.api.add(ALICE) for _ in range(3)}, setup.api.add(BOB)
+    setup.api.lag = 3.0
+    dying, living = setup.new_terminations(), setup.terminations
+    setup.terminations = dying
     if when == "before the call":
         dying._follow = lambda _: None  # type: ignore[method-assign]
-    _, each = await begin_all(scene)
+    _, each = await begin_all(setup)
     if when == "after the call":
-        await scene.over_of_user(ALICE, at="asked_at")
+        await setup.wait_until_user_over(ALICE, at="asked_at")
     # As if it had been killed: nothing is given back, and the leases run out.
     await end(dying._followed.values())
-    of_user = await living.find_of_user(scene.issuer, ALICE)
+    of_user = await living.find_of_user(setup.issuer, ALICE)
     assert of_user is not None
     for one in (of_user, *each):
-        scene.look.delete(f"bcl:v1:ending:{one.id}:lease")
-    scene.endings = living
+        setup.redis.delete(f"bcl:v1:ending:{one.id}:lease")
+    setup.terminations = living
     for one in each:
-        await scene.over(one)
-    await scene.over_of_user(ALICE)
-    assert scene.api.paths("DELETE") == [CALL]
-    assert scene.api.alive() == {bobs}
-    assert not mine & scene.api.alive()
-    assert scene.look.smembers("bcl:v1:endings") & {one.id for one in each} == set()
+        await setup.wait_until_over(one)
+    await setup.wait_until_user_over(ALICE)
+    assert setup.api.paths("DELETE") == [CALL]
+    assert setup.api.alive() == {bobs}
+    assert not mine & setup.api.alive()
+    assert setup.redis.smembers("bcl:v1:endings") & {one.id for one in each} == set()
 
 
 async def begun_by_one_that_died(
-    scene: Scene, sessions: int
+    setup: TerminationSetup, sessions: int
 ) -> tuple[Termination, list[Termination]]:
     """The end of all of Alice's sessions, noted 31 seconds ago. Nobody has followed it."""
     for _ in range(sessions):
-        scene.api.add(ALICE)
-    living, dying = scene.endings, scene.new_endings(clock=lambda: time.time() - 31)
+        setup.api.add(ALICE)
+    living, dying = setup.terminations, setup.new_terminations(clock=lambda: time.time() - 31)
     dying._follow = lambda _: None  # type: ignore[method-assign]
-    scene.endings = dying
-    found = await begin_all(scene)
-    scene.endings = living
+    setup.terminations = dying
+    found = await begin_all(setup)
+    setup.terminations = living
     return found
 
 
-def run_out(scene: Scene, *endings: Termination) -> None:
+def run_out(setup: TerminationSetup, *terminations: Termination) -> None:
     """The lease of each runs out."""
-    scene.look.delete(*(f"bcl:v1:ending:{one.id}:lease" for one in endings))
+    setup.redis.delete(*(f"bcl:v1:ending:{one.id}:lease" for one in terminations))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -273,86 +273,90 @@ async def eventually(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_the_call_is_made_although_sessions_fill_the_places(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+async def test_the_call_is_made_although_sessions_fill_the_limit(
+    setup: TerminationSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.termination.terminations.MAX_FOLLOWED", 3)
     monkeypatch.setattr("app.sessions.termination.follower.USER_CALL_SECONDS", 3600.0)
-    bobs = scene.api.add(BOB)
-    of_user, each = await begun_by_one_that_died(scene, 5)
-    run_out(scene, *each)
+    bobs = setup.api.add(BOB)
+    of_user, each = await begun_by_one_that_died(setup, 5)
+    run_out(setup, *each)
     # On a slow machine the lease of the user's ending has run out by itself meanwhile.
-    await eventually(lambda: len(scene.endings._followed) == 3 or bool(scene.api.paths("DELETE")))
-    run_out(scene, of_user)
-    await scene.over_of_user(ALICE)
+    await eventually(
+        lambda: len(setup.terminations._followed) == 3 or bool(setup.api.paths("DELETE"))
+    )
+    run_out(setup, of_user)
+    await setup.wait_until_user_over(ALICE)
     for one in each:
         # None was given up, and begun anew by the call.
-        assert (await scene.over(one)).began_at == one.began_at
-    assert scene.api.paths("DELETE") == [CALL]
-    assert scene.api.alive() == {bobs}
+        assert (await setup.wait_until_over(one)).began_at == one.began_at
+    assert setup.api.paths("DELETE") == [CALL]
+    assert setup.api.alive() == {bobs}
 
 
-async def test_a_call_that_nobody_follows_is_not_waited_for_long(scene: Scene) -> None:
-    bobs = scene.api.add(BOB)
-    of_user, each = await begun_by_one_that_died(scene, 3)
-    scene.look.srem(OPEN_USERS, of_user.id)
-    run_out(scene, of_user, *each)
+async def test_sessions_do_not_wait_long_for_a_call_without_a_follower(
+    setup: TerminationSetup,
+) -> None:
+    bobs = setup.api.add(BOB)
+    of_user, each = await begun_by_one_that_died(setup, 3)
+    setup.redis.srem(OPEN_USERS, of_user.id)
+    run_out(setup, of_user, *each)
     for one in each:
-        await scene.over(one)
-    assert scene.api.alive() == {bobs}
-    assert CALL not in scene.api.paths("DELETE")
+        await setup.wait_until_over(one)
+    assert setup.api.alive() == {bobs}
+    assert CALL not in setup.api.paths("DELETE")
 
 
-async def test_a_release_that_does_not_know_of_all_sessions_sees_only_those_of_one(
-    scene: Scene,
+async def test_an_older_release_sees_only_terminations_of_one_session(
+    setup: TerminationSetup,
 ) -> None:
     """It throws away what it finds among its own and does not understand."""
-    of_user, each = await begun_by_one_that_died(scene, 2)
-    assert scene.look.smembers(OPEN_USERS) >= {of_user.id}
-    assert scene.look.smembers(OPEN) & {of_user.id, *(one.id for one in each)} == {
+    of_user, each = await begun_by_one_that_died(setup, 2)
+    assert setup.redis.smembers(OPEN_USERS) >= {of_user.id}
+    assert setup.redis.smembers(OPEN) & {of_user.id, *(one.id for one in each)} == {
         one.id for one in each
     }
-    run_out(scene, of_user, *each)
-    await scene.over_of_user(ALICE)
+    run_out(setup, of_user, *each)
+    await setup.wait_until_user_over(ALICE)
     for one in each:
-        await scene.over(one)
-    await eventually(lambda: not scene.look.sismember(OPEN_USERS, of_user.id))
+        await setup.wait_until_over(one)
+    await eventually(lambda: not setup.redis.sismember(OPEN_USERS, of_user.id))
 
 
-async def test_where_redis_does_not_note_which_is_the_newest_nothing_is_done(
+async def test_nothing_ends_if_redis_does_not_record_the_termination(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, redis_server, tmp_path)) as scene:
+        async with running(TerminationSetup(api, redis_server, tmp_path)) as setup:
             session = api.add(ALICE)
             newest = "bcl:v1:ending:user:*"
             rules = ["~bcl:v1:ending:[^u]*", "~bcl:v1:endings", "~bcl:v1:{*", f"%R~{newest}"]
-            scene.look.execute_command("ACL", "SETUSER", "default", "resetkeys", *rules)
+            setup.redis.execute_command("ACL", "SETUSER", "default", "resetkeys", *rules)
             with pytest.raises(Unreadable):
-                await begin_all(scene)
-            assert scene.endings._followed == {}
-            scene.look.execute_command("ACL", "SETUSER", "default", "allkeys")
-            assert list(scene.look.scan_iter("bcl:v1:ending:*", _type="hash")) == []
+                await begin_all(setup)
+            assert setup.terminations._followed == {}
+            setup.redis.execute_command("ACL", "SETUSER", "default", "allkeys")
+            assert list(setup.redis.scan_iter("bcl:v1:ending:*", _type="hash")) == []
             assert (api.alive(), api.paths("DELETE")) == ({session}, [])
 
 
-async def test_what_fails_in_the_middle_is_ended_all_the_same(scene: Scene) -> None:
-    scene.api.add(ALICE)
-    bobs = scene.api.add(BOB)
+async def test_a_failure_halfway_still_ends_all_sessions(setup: TerminationSetup) -> None:
+    setup.api.add(ALICE)
+    bobs = setup.api.add(BOB)
     with pytest.raises(KeyError):
-        async with scene.endings.all_of_user(scene.provider, ALICE):
+        async with setup.terminations.all_of_user(setup.provider, ALICE):
             raise KeyError
-    await scene.over_of_user(ALICE)
-    assert scene.api.alive() == {bobs}
+    await setup.wait_until_user_over(ALICE)
+    assert setup.api.alive() == {bobs}
 
 
-async def test_while_redis_is_away_nothing_is_asked_of_the_provider(
+async def test_no_provider_is_called_while_redis_is_away(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     with Auth0Api() as api:
-        async with running(Scene(api, redis_server, tmp_path)) as scene:
+        async with running(TerminationSetup(api, redis_server, tmp_path)) as setup:
             api.add(ALICE)
             redis_server.stop()
             with pytest.raises(Unreadable):
-                await begin_all(scene)
+                await begin_all(setup)
             assert api.paths("DELETE") == []

@@ -14,33 +14,35 @@ from tests.interop import kratos, kratos_dist
 from tests.interop.browser import loopback_only
 from tests.interop.keycloak import Keycloak
 from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
-from tests.interop.test_keycloak_sessions import Scene as Realm
-from tests.sessions.termination_fixture import Scene, running
+from tests.interop.test_keycloak_sessions import KeycloakSetup as Realm
+from tests.sessions.termination_fixture import TerminationSetup, running
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 
 
-async def end_all(scene: Scene, user: str, *, refresh_tokens: bool = False) -> list[Termination]:
+async def end_all(
+    setup: TerminationSetup, user: str, *, refresh_tokens: bool = False
+) -> list[Termination]:
     """Begin it as the admin API does; returns each session's ending when it is over."""
-    known_at, found = time.time(), await list_all(scene.provider, user)
-    async with scene.endings.all_of_user(
-        scene.provider, user, refresh_tokens=refresh_tokens
+    known_at, found = time.time(), await list_all(setup.provider, user)
+    async with setup.terminations.all_of_user(
+        setup.provider, user, refresh_tokens=refresh_tokens
     ) as of_user:
         begun = [
-            await scene.endings.begin(
-                scene.provider, one, known_at=known_at, user_termination=of_user,
+            await setup.terminations.begin(
+                setup.provider, one, known_at=known_at, user_termination=of_user,
                 refresh_tokens=refresh_tokens,
             )
             for one in found
         ]  # fmt: skip
-    over = [await scene.over(one) for one in begun]
-    await scene.over_of_user(user)
+    over = [await setup.wait_until_over(one) for one in begun]
+    await setup.wait_until_user_over(user)
     return over
 
 
-class Real(Scene):
-    """A scene whose provider is the real one; ``table`` is that of its session API."""
+class RealProviderSetup(TerminationSetup):
+    """A setup with the real provider; ``table`` holds the settings of its session API."""
 
     def __init__(self, table: str, server: RedisServer, tmp_path: Path) -> None:
         self._own_table = table
@@ -58,16 +60,16 @@ async def test_kratos_deletes_them_all(shared_redis: RedisServer, tmp_path: Path
         mine = [server.log_in(user).id for _ in range(3)]
         theirs = server.log_in(neighbour).id
         table = f'kind = "kratos"\nadmin_url = "{server.admin_url}"'
-        async with running(Real(table, shared_redis, tmp_path)) as scene:
-            over = await end_all(scene, user)
+        async with running(RealProviderSetup(table, shared_redis, tmp_path)) as setup:
+            over = await end_all(setup, user)
             assert {one.session for one in over} == set(mine)
             # Not only deactivated: there is nothing left to read.
-            assert [await scene.provider.read(one) for one in mine] == [None] * 3
-            assert await scene.provider.read(theirs) is not None
-            for app in (scene.shop, scene.news):
-                assert all(scene.marker(app, one) for one in mine)
-                assert scene.look.get(AppKeys(app).sub(scene.issuer, user)) is not None
-                assert scene.look.get(AppKeys(app).sub(scene.issuer, neighbour)) is None
+            assert [await setup.provider.read(one) for one in mine] == [None] * 3
+            assert await setup.provider.read(theirs) is not None
+            for app in (setup.shop, setup.news):
+                assert all(setup.marker(app, one) for one in mine)
+                assert setup.redis.get(AppKeys(app).sub(setup.issuer, user)) is not None
+                assert setup.redis.get(AppKeys(app).sub(setup.issuer, neighbour)) is None
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ async def realm(keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 @pytest.mark.parametrize("refresh_tokens", [False, True])
-async def test_keycloak_makes_earlier_tokens_void_where_refresh_tokens_end_too(
+async def test_keycloak_voids_earlier_tokens_if_refresh_tokens_end_too(
     realm: Realm, shared_redis: RedisServer, tmp_path: Path, refresh_tokens: bool
 ) -> None:
     user, before = realm.realm.user_id("alice"), int(time.time())
@@ -94,10 +96,10 @@ async def test_keycloak_makes_earlier_tokens_void_where_refresh_tokens_end_too(
         f'secret = "{SECRET}"\nrealm = "{realm.realm.issuer.rsplit("/", 1)[1]}"\n'
         f'token_url = "{realm.realm.issuer}/protocol/openid-connect/token"'
     )
-    async with running(Real(table, shared_redis, tmp_path), give_up=120.0) as scene:
-        over = await end_all(scene, user, refresh_tokens=refresh_tokens)
+    async with running(RealProviderSetup(table, shared_redis, tmp_path), give_up=120.0) as setup:
+        over = await end_all(setup, user, refresh_tokens=refresh_tokens)
         assert {one.session for one in over} == mine
-        assert await list_all(scene.provider, user) == ()
-        assert await scene.provider.read(bobs) is not None
+        assert await list_all(setup.provider, user) == ()
+        assert await setup.provider.read(bobs) is not None
     not_before = realm.realm.admin("GET", f"/users/{user}")["notBefore"]
     assert not_before >= before if refresh_tokens else not_before == 0
