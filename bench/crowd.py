@@ -126,7 +126,7 @@ class _Tail(asyncio.Protocol):
             self._following.begin(answers)
             self._loop.call_later(random.uniform(0, READ_EVERY), self._read)  # noqa: S311
             return
-        self._reports.answered(answers[5:])
+        self._reports.process(answers[5:])
         entries = answers[0][0][1] if answers[0] else []
         if entries:
             self._following.position = entries[-1][0].decode()

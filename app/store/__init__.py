@@ -9,7 +9,6 @@ monitor      whether Redis accepts writes now
 server_info  settings of the server that endanger markers
 app_meta     the ``meta`` hash of each app
 app_sizes    how much an app's credential has written
-bounded      a reply parser with a size limit
 other_keys   sizes of keys outside the contract
 unserved     apps that no receiver serves any more
 errors       what can go wrong, as our own exceptions

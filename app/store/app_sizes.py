@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.store.bounded import MOST_BYTES
 from backchannel_logout import AppKeys
+from backchannel_logout.redis.internals import BoundedParser
 
 Command = tuple[str | int, ...]
 
@@ -34,7 +34,7 @@ _SAMPLES = 2000
 
 COMMANDS = 7
 
-BEYOND_ANSWER = f"one answer has more than {MOST_BYTES >> 20} MiB"
+BEYOND_ANSWER = f"one answer has more than {BoundedParser.max_bytes >> 20} MiB"
 """What is said of an app whose sizes looked well, and whose answer was too large after all."""
 
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.store.command import packed
-from app.store.pipeline import exchanges
+from app.store.pipeline import command_pipeline
 from app.store.topology import REDIS_SECONDS
 
 # In one round trip: a millisecond of the event loop.
@@ -41,7 +41,7 @@ class OtherKeys:
     async def measure(self, server: Redis, keys: Sequence[bytes | str]) -> None:
         """Add those of ``keys`` that are an app's other keys."""
         found = [(app, key) for key in keys if (app := self._app_of(key)) is not None]
-        async with exchanges() as following:
+        async with command_pipeline() as following:
             for start in range(0, len(found), _KEYS_AT_ONCE):
                 some = found[start : start + _KEYS_AT_ONCE]
                 commands = [packed("MEMORY", "USAGE", key, "SAMPLES", _SAMPLES) for _, key in some]

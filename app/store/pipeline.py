@@ -1,8 +1,4 @@
-"""Many commands in one round trip, at the price of what they say.
-
-The library's own pipeline does the same at four times the cost for each command, which was half
-of a logout (docs/performance.md): it packs in Python, and sets up a deadline for each answer.
-"""
+"""Round trips that follow each other on one connection per server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,78 +7,50 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from backchannel_logout.redis.pipeline import Pipeline
+
 
 class CommandPipeline:
-    """Round trips that follow one another, each with a server on the connection of the one before.
+    """Keeps the connection of the previous round trip for the next one, for one task at a time.
 
-    To have it of the pool each time takes a fortieth of a logout (docs/performance.md). One task's
-    at a time. `exchanges` makes them.
+    Taking it from the pool each time costs a fortieth of a logout (docs/performance.md).
+    `command_pipeline` makes one.
     """
 
     def __init__(self) -> None:
-        self._taken: dict[Redis, Any] = {}
+        self._kept: dict[Redis, Pipeline] = {}
 
     async def exchange(
         self, server: Redis, commands: Sequence[bytes], *, within: float
     ) -> list[Any]:
-        """Send packed commands and read the answer to each; an error is an answer.
+        """Send packed commands and return the reply to each; an error is a reply.
 
-        Raises what the library raises when there is no connection, or it breaks, and
-        ``TimeoutError`` after so many seconds (``within``); then each command may have been
-        executed or not.
+        Raises redis-py's exception when there is no connection or it breaks, and ``TimeoutError``
+        after ``within`` seconds. Then each command may or may not have been executed.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + within
-        connection = self._taken.get(server)
-        if connection is not None and _has_ended(connection):
-            del self._taken[server]
-            await connection.disconnect(nowait=True)
-            await server.connection_pool.release(connection)
-            connection = None
-        if connection is None:
+        until = asyncio.get_running_loop().time() + within
+        pipeline = self._kept.pop(server, None)
+        if pipeline is not None and not pipeline.is_open:
+            await pipeline.close()
+            pipeline = None
+        if pipeline is None:
             async with asyncio.timeout_at(until):
-                connection = self._taken[server] = await server.connection_pool.get_connection()
-        # Ends the connection, so that what waits for it fails: `asyncio.timeout` in its place takes
-        # a fiftieth of a logout (docs/performance.md).
-        deadline = loop.call_at(until, connection._writer.transport.abort)  # noqa: SLF001
-        try:
-            # Past `send_packed_command`, whose deadline is a task of its own, and which in Python
-            # 3.11 can lose a cancellation (asyncio.wait_for); the pool has connected it.
-            await connection._send_packed_command([b"".join(commands)])  # noqa: SLF001
-            # Past `read_response` of the connection, which has a deadline for each.
-            read = connection._parser.read_response  # noqa: SLF001
-            return [await read() for _ in commands]
-        except BaseException as error:
-            # An answer that is still on the way must never be read as another command's.
-            del self._taken[server]
-            await connection.disconnect(nowait=True)
-            await server.connection_pool.release(connection)
-            if isinstance(error, Exception) and loop.time() >= until:
-                raise TimeoutError from error
-            raise
-        finally:
-            deadline.cancel()
+                pipeline = await Pipeline.acquire(server.connection_pool)
+        replies = await pipeline.exchange(commands, until=until)
+        self._kept[server] = pipeline
+        return replies
 
     async def give_back(self) -> None:
-        """Leave the connections to others."""
-        while self._taken:
-            server, connection = self._taken.popitem()
-            await server.connection_pool.release(connection)
-
-
-def _has_ended(connection: Any) -> bool:
-    """Whether somebody has ended it since the last round trip: we, as after a failover, or its
-    server."""
-    return (
-        not connection.is_connected or connection.should_reconnect() or connection._reader.at_eof()  # noqa: SLF001
-    )
+        """Return the connections to their pools."""
+        while self._kept:
+            await self._kept.popitem()[1].release()
 
 
 @asynccontextmanager
-async def exchanges() -> AsyncIterator[CommandPipeline]:
-    """`CommandPipeline`, for as long as they follow one another."""
-    following = CommandPipeline()
+async def command_pipeline() -> AsyncIterator[CommandPipeline]:
+    """A `CommandPipeline`, whose connections go back to their pools at the end."""
+    pipeline = CommandPipeline()
     try:
-        yield following
+        yield pipeline
     finally:
-        await following.give_back()
+        await pipeline.give_back()

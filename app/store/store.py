@@ -28,7 +28,7 @@ from app.store.errors import (
     fault_of_exchange,
     level_fault,
 )
-from app.store.pipeline import CommandPipeline, exchanges
+from app.store.pipeline import CommandPipeline, command_pipeline
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout.contract.keys import VERSION
 
@@ -94,7 +94,7 @@ class Store:
         if not revocations:
             return []
         if following is None:
-            async with exchanges() as alone:
+            async with command_pipeline() as alone:
                 return await self._write(revocations, again, alone)
         return await self._write(revocations, again, following)
 

@@ -16,12 +16,12 @@ from redis.exceptions import NoPermissionError
 from app.config.model import Settings
 from app.log import new_log
 from app.store.app_meta import META_SECONDS, RENEW_SECONDS
-from app.store.bounded import AnswerTooLarge
 from app.store.errors import EXCHANGE_FAULTS, fault_of_exchange
 from app.store.other_keys import OtherKeys
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.keys import APP_NAME
+from backchannel_logout.redis.internals import AnswerTooLarge
 
 log = new_log(__name__)
 

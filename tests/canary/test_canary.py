@@ -187,7 +187,7 @@ def test_it_is_well_with_the_redis_rights_of_the_documentation(
         wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
         assert canary_of(receiver)["last"]["outcome"] == CanaryOutcome.OK, receiver.log
         assert "NOPERM" not in receiver.log
-        assert "can not be reported" not in receiver.log
+        assert "cannot be reported" not in receiver.log
     finally:
         receiver.stop(signal.SIGKILL)
         server.stop()

@@ -21,7 +21,8 @@ from starlette.websockets import WebSocket
 from app.store.store import Store
 from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, AsyncSessionGuard, remember
-from backchannel_logout.asgi import RECHECK, BackchannelLogoutMiddleware
+from backchannel_logout.asgi import BackchannelLogoutMiddleware
+from backchannel_logout.open_connections import RECHECK
 from tests.support.redis_server import RedisServer
 from tests.support.revocations import revocation
 

@@ -82,7 +82,7 @@ async def test_without_redis_it_is_503_and_the_session_stays(
         assert (answer.status_code, answer.json()) == (503, {"error": "temporarily_unavailable"})
         assert answer.headers["retry-after"]
         assert (await browser.get("/me", headers=PAGE)).status_code == 503
-        assert "can not tell" in caplog.text
+        assert "cannot tell" in caplog.text
         await asyncio.to_thread(redis_server.start)
         assert (await browser.get("/me")).json() == {"user": "alice"}
 

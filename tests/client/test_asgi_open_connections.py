@@ -7,8 +7,8 @@ import httpx
 import pytest
 import websockets
 
-from backchannel_logout import asgi
-from backchannel_logout.asgi import SESSION_ENDED, TRY_AGAIN_LATER
+from backchannel_logout import open_connections
+from backchannel_logout.open_connections import SESSION_ENDED, TRY_AGAIN_LATER
 from tests.client.asgi_site import NewSite, Site
 from tests.support.redis_server import RedisServer
 
@@ -34,7 +34,7 @@ async def open_socket(site: Site, browser: httpx.AsyncClient, path: str = "/chat
 def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked at but when the guard's tail has brought something: what closes within
     seconds was told."""
-    monkeypatch.setattr(asgi, "RECHECK", 3600.0)
+    monkeypatch.setattr(open_connections, "RECHECK", 3600.0)
 
 
 @pytest.mark.usefixtures("told_only")

@@ -188,8 +188,8 @@ def test_the_worked_example_is_right() -> None:
     commands = [line.split() for line in block("text", "MGET").splitlines()]
     assert commands[0] == ["MGET", *marker_keys(AppKeys("shop"), session)]
     reading = RevocationChecker("shop", "deny", None, lambda: 1795283041)
-    question = reading.question([session])
-    sent = reading.commands(question, single=False, note=True)
+    question = reading.query([session])
+    sent = reading.commands(question, single=False, report=True)
     assert commands == [[*map(str, command)] for command in [("MGET", *question.keys), *sent[1:]]]
 
 

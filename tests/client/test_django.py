@@ -522,7 +522,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "none": (None, "must be a dict"),
     "not a dict": ("redis://127.0.0.1/0", "must be a dict"),
     "nothing": ({}, "'redis' is missing; 'app' is missing"),
-    "unknown": (GOOD | {"app_name": "shop"}, "'app_name' is no option"),
+    "unknown": (GOOD | {"app_name": "shop"}, "'app_name' is not an option"),
     "two": (GOOD | {"login": "/", "on_outage": "ignore"}, "'login' .* 'on_outage'"),
     "redis none": (GOOD | {"redis": None}, "'redis' must be"),
     "redis http": (GOOD | {"redis": "http://127.0.0.1/"}, "'redis' must be"),

@@ -159,7 +159,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "text": ({"backends": OIDC_BACKEND}, "'backends' must be"),
     "empty": ({"backends": []}, "'backends' must be"),
     "signed_in": ({"signed_in": 5}, "'signed_in' must be"),
-    "both": ({"signed_in": "oidc", "backends": [OIDC_BACKEND]}, "say the same"),
+    "both": ({"signed_in": "oidc", "backends": [OIDC_BACKEND]}, "are alternatives"),
 }
 
 

@@ -53,7 +53,7 @@ class Asker:
 
     def report_is_due(self) -> None:
         """As if a minute had passed."""
-        self.guard._reading._note_from = float("-inf")
+        self.guard._checker._next_report = float("-inf")
 
     def close(self) -> None:
         if self._runner:
@@ -391,7 +391,7 @@ def test_an_issuer_that_is_removed_is_noticed_within_a_minute(
     guard = new_guard(shared_redis.url, near_cache=0)
     assert guard.is_revoked(ALICE) is False
     store.hset(AppKeys(app).meta, "issuers", '["https://other.example"]')
-    guard.guard._reading._names_until = float("-inf")  # as if the minute had passed
+    guard.guard._checker.meta._names_until = float("-inf")  # as if the minute had passed
     with pytest.raises(GuardMisconfigured, match=r"other\.example"):
         guard.is_revoked(ALICE)
 

@@ -318,14 +318,14 @@ async def storm(
         for n in range(0, count, 1000):
             stream.add(*sids[n : n + 1000])
             await asyncio.sleep(0)
-            hands = [one.listener._reading.hand for one in (shared, each)]
+            hands = [one.listener._loop.inflight for one in (shared, each)]
             most = max(most, *(len(hand.fresh) for hand in hands))
         for hearing in (shared, each):
             deadline = asyncio.get_running_loop().time() + 120
             while len(hearing.sids) < count:
                 assert asyncio.get_running_loop().time() < deadline
-                most = max(most, len(hearing.listener._reading.hand.fresh))
-                held = max(held, len(each.listener._reading._order))
+                most = max(most, len(hearing.listener._loop.inflight.fresh))
+                held = max(held, len(each.listener._loop._order))
                 await asyncio.sleep(0.01)
             assert hearing.sids == sids
             assert hearing.reasons == [GapReason.BEGAN]

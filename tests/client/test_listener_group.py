@@ -193,7 +193,7 @@ async def test_what_was_handled_is_told_while_the_next_read_waits(
         stream.add("s1")
         await hearing.has("s1")
         await until(lambda: stream.receipts() and stream.pending() == 0, "Redis knows it")
-        await until(lambda: not hearing.listener._reading._settled, "we know that it does")
+        await until(lambda: not hearing.listener._loop._settled, "we know that it does")
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memo
             if len(begun) == 1:
                 client.config_set("maxmemory", "1")
                 [me] = [one for one in both if one._current is not None]
-                me._reading._reported = (float("-inf"), None)  # as after fifteen seconds
+                me._loop.upkeep.reported = (float("-inf"), None)  # as after fifteen seconds
             # What must not happen needs its time: the other one looks all the while.
             await asyncio.sleep(4 * QUICK["take_over_after"])
             ended.append(item.sid)

@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from backchannel_logout.redis.pipeline import Command, Pipeline, spelled
+from backchannel_logout.redis.pipeline import Command, Pipeline, pack_in_python
 from tests.support.redis_server import RedisServer
 
 
@@ -59,14 +59,13 @@ async def test_a_line_that_the_server_has_ended_is_known_as_such(shared_redis: R
     async with line_to(shared_redis) as line:
         await line.send([("CLIENT", "ID")])
         [number] = await line.receive(1)
-        assert await line.is_fit()
+        assert await line.is_usable()
         with shared_redis.client() as client:
             client.client_kill_filter(_id=str(number))
         async with asyncio.timeout(60):
-            while await line.is_fit():
+            while await line.is_usable():
                 await asyncio.sleep(0.01)
-        assert line.is_open
-    assert not await line.is_fit()
+    assert not await line.is_usable()
 
 
 async def test_a_server_that_refuses_the_connection_leaves_none_open(
@@ -81,6 +80,6 @@ async def test_a_server_that_refuses_the_connection_leaves_none_open(
     "command",
     [("PING",), ("XACK", "k", b"\xff\x00", 1, 18446744073709551615), ("ECHO", "Grüße, 你好", "")],
 )
-def test_a_command_is_spelled_as_hiredis_does(command: Command) -> None:
+def test_a_command_is_pack_in_python_as_hiredis_does(command: Command) -> None:
     """Either of the two is used, by what is installed."""
-    assert spelled(command) == hiredis.pack_command(command)  # type: ignore[arg-type]
+    assert pack_in_python(command) == hiredis.pack_command(command)  # type: ignore[arg-type]

@@ -140,7 +140,7 @@ async def test_a_storm_of_logouts_ends_each_one(
     guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than are read at once."""
-    monkeypatch.setattr(event_reader, "MOST_EVENTS", 10)
+    monkeypatch.setattr(event_reader, "MAX_EVENTS", 10)
     doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(200)]
     bob = Session(ISS, NOW - 10, sid="bob's", sub="bob")
     await guard.warm(*doomed, bob)
@@ -218,7 +218,7 @@ async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first
     """In a Cluster each question reads it, before the tail does."""
     await guard.warm(ALICE)
     shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
-    guard.guard._reading.read_meta(b"5", None, None)
+    guard.guard._checker.meta.read(b"5", None, None)
     await guard.sees_the_end_of(ALICE)
 
 

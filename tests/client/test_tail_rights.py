@@ -68,4 +68,4 @@ async def test_a_user_who_may_not_report_is_told_of_logouts_and_refused_once(
     await guard.aclose()
     assert 0 < refusals(shelf) <= 3, "the three commands of one report"
     assert len(warnings(caplog)) == 1
-    assert "can not be reported" in warnings(caplog)[0]
+    assert "cannot be reported" in warnings(caplog)[0]

@@ -287,7 +287,7 @@ def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
     reading = RevocationChecker("shop", "allow", None, time.time)
     client_id = case.get("client_id")
     session = Session(case["iss"], login_at=1795283041, sub="alice", client_id=client_id)
-    question = reading.question([session])
+    question = reading.query([session])
     answers = [[None, None], "3600", case["issuers"], case.get("client_ids")]
     if case["expect"] == "served":
         assert reading.markers(answers, question, single=False) == [None, None]
@@ -303,8 +303,8 @@ def test_an_app_that_asks_reports_it(case: dict[str, Any]) -> None:
     """Beside its check, and what it reports can be read again."""
     reading = RevocationChecker(VECTORS["reports"]["app"], "deny", None, lambda: case["at"])
     sessions = [Session(**one, login_at=1795283041) for one in case["sessions"]]
-    question = [reading.question([one]) for one in sessions][-1]
-    hset, expire = reading.commands(question, single=False, note=True)[-2:]
+    question = [reading.query([one]) for one in sessions][-1]
+    hset, expire = reading.commands(question, single=False, report=True)[-2:]
     wanted = case["commands"][0][3]
     assert [[*hset[:3], wanted], [*expire]] == case["commands"]
     assert json.loads(str(hset[3])) == json.loads(wanted)

@@ -17,13 +17,13 @@ from app.config.model import Settings
 from app.log import new_log
 from app.revocation import keys_of
 from app.store.app_sizes import BEYOND_ANSWER, COMMANDS, size_commands, sizes_of
-from app.store.bounded import AnswerTooLarge
 from app.store.errors import EXCHANGE_FAULTS, fault_of
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.quiet_periods import QuietPeriods
 from backchannel_logout.contract.readers import Reader, ReaderKind, is_active
 from backchannel_logout.contract.receipts import Receipt
+from backchannel_logout.redis.internals import AnswerTooLarge
 
 log = new_log(__name__)
 

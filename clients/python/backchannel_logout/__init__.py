@@ -1,40 +1,31 @@
-"""What a relying app uses to learn that a session was ended by its OpenID provider.
+"""Lets a relying app learn that its OpenID provider has ended a session.
 
-    keys        where in Redis a revocation stands            (pure)
-    session     what an app remembers of a login              (pure)
-    decision    session + markers -> alive, revoked, expired  (pure)
-    event       one revocation, as stream entry and as JSON   (pure)
-
-    guard       tells whether a session is dead; for threads, and for asyncio
-    question    ... by asking Redis: what to ask, and what an answer means
-    near        ... or without asking: answers that are kept, and the tail that keeps them true
+    guard       tells whether a session is dead, for threads and for asyncio
+    checker     what a guard queries, and what the replies mean
+    near        answers kept in the process, and the tail that keeps them true
     asgi, django, flask, wsgi
-                end what is dead, in an app's own framework (gate: what they share)
-    listening   is told of each logout, for what has no next request
-    gap         what a listener says where events may be missing    (pure)
+                middlewares, which end dead sessions (gate: their common rules)
+    listening   delivers each logout, for sessions without a next request
+    account     users' own sessions, as routes of the app
+    contract    what every client and the receiver agree on    (pure)
+    redis       the connection to Redis
 
-    readers     who reads, and how far, for everybody to see        (pure)
-    receipts    what a listener has handled, for everybody to see   (pure)
-    proof       readers + receipts -> has this app acted on it?     (pure)
-
-    connection  a URL, or a client that the app has, as a connection that gives up in time
-                (sentinels: which server is the primary when they do not agree)
-
-The receiver imports the pure parts from here, so that the contract is written once.
+The receiver imports `contract` and `redis`, so that each is written once.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from backchannel_logout.checker import GuardMisconfigured, RevocationUnknown
 from backchannel_logout.contract.decision import Verdict, decide, marker_keys
-from backchannel_logout.contract.event import Event, EventKind, MalformedEvent, UnknownEvent
+from backchannel_logout.contract.event import Event, MalformedEvent, UnknownEvent
 from backchannel_logout.contract.gap import Gap, GapReason
 from backchannel_logout.contract.keys import AppKeys, digest
+from backchannel_logout.contract.kinds import EventKind
 from backchannel_logout.contract.proof import AppStatus, Proof, prove
 from backchannel_logout.contract.readers import Reader, ReaderKind
 from backchannel_logout.contract.receipts import Outcome, Receipt
 from backchannel_logout.contract.session import Session, SessionNotIdentified, remember
+from backchannel_logout.guard_errors import GuardMisconfigured, RevocationUnknown
 
 if TYPE_CHECKING:
     from backchannel_logout.guard import AsyncSessionGuard, SessionGuard
@@ -71,8 +62,8 @@ __all__ = [
     "remember",
 ]
 
-# What many processes never use, such as the receiver: imported when first asked for (PEP 562).
-_LATER = {
+# Imported on first use (PEP 562): many processes, such as the receiver, never need these.
+_LAZY = {
     "AsyncListener": ".listening.listener",
     "AsyncSessionGuard": ".guard",
     "Listener": ".listening.threads",
@@ -81,7 +72,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_LATER[name], __name__), name)
-    return found
+    value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+    return value

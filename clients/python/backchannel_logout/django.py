@@ -1,4 +1,4 @@
-"""Middleware for Django, under WSGI and ASGI: ends what a logout has ended.
+"""Middleware for Django, under WSGI and ASGI, which ends sessions after a logout.
 
     MIDDLEWARE = [
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -17,23 +17,24 @@ the receiver's settings), ``login_url`` (default ``LOGIN_URL``; ``None``: a 401 
 ``on_unidentified``, ``backends`` or ``signed_in``, and the guard's ``on_outage``, ``timeout``,
 ``max_session_age``, ``near_cache`` and ``max_stale``.
 
-``backends`` are the authentication backends whose sign-ins are OpenID Connect's, by their dotted
-names: sessions of others, as of a password for ``/admin``, are left alone. ``signed_in`` says it in
-another way: the name of a member of the session that only those have, or a function of the session.
+``backends`` are the dotted names of the authentication backends that sign in with OpenID Connect:
+sessions of other backends, such as a password for ``/admin``, are left alone. ``signed_in`` is an
+alternative: the name of a session member that only those sessions have, or a function of the
+session.
 
-Django 5.1 or later: only since then is a session read under ASGI without blocking.
+Requires Django 5.1: earlier releases cannot read a session under ASGI without blocking.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http.cookies import SimpleCookie
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-# Django comes without types.
+# Django has no types.
 from django.conf import settings  # type: ignore[import-untyped]
 from django.contrib.auth import (  # type: ignore[import-untyped]
     BACKEND_SESSION_KEY,
@@ -45,10 +46,17 @@ from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped
 from django.shortcuts import resolve_url  # type: ignore[import-untyped]
 from django.urls import NoReverseMatch  # type: ignore[import-untyped]
 
-from backchannel_logout.checker import RevocationUnknown
 from backchannel_logout.contract import session
 from backchannel_logout.django_options import read_options
-from backchannel_logout.gate import Gate, GateResponse, NoSession, RequestInfo, SignedIn, log
+from backchannel_logout.gate import (
+    Gate,
+    GateResponse,
+    NoSession,
+    RequestInfo,
+    SignedIn,
+    check_login_url,
+    log,
+)
 from backchannel_logout.guard import AsyncSessionGuard, SessionGuard
 
 __all__ = ["BackchannelLogoutMiddleware", "remember"]
@@ -58,21 +66,20 @@ _PENDING = "_backchannel_logout_login"
 
 @dataclass(slots=True)
 class _Login:
-    """What is known of the login of this request; see `remember`."""
+    """The login of this request; see `remember`."""
 
     happened: bool = False
     members: dict[str, Any] | None = None
-    """For the login that is still to come."""
+    """To store at the next login."""
 
 
 def remember(request: HttpRequest, id_token_claims: Mapping[str, Any]) -> None:
-    """Say which login it is, right before or after ``django.contrib.auth.login()``.
+    """Store the login, right before or after ``django.contrib.auth.login()``.
 
-    ``id_token_claims`` are those of the **verified** ID token of this login. They are stored
-    when `login()` has signed the user in, since it drops what the session held before where
-    another user was signed in. So a call without a login, as at a refresh of the tokens,
-    changes nothing, and is logged. Raises `SessionNotIdentified` when the claims are not those
-    of an ID token.
+    ``id_token_claims`` are those of the **verified** ID token of this login. They are stored when
+    `login()` has signed the user in, since it flushes the session of another user. So a call
+    without a login, as at a refresh of the tokens, changes nothing, and is logged. Raises
+    `SessionNotIdentified` when the claims are not those of an ID token.
     """
     members: dict[str, Any] = {}
     session.remember(members, id_token_claims)
@@ -85,14 +92,14 @@ def remember(request: HttpRequest, id_token_claims: Mapping[str, Any]) -> None:
 
 
 def _on_login(request: HttpRequest | None = None, **_: object) -> None:
-    """Store what was remembered. A login that was not, as with a password, is another one.
+    """Store the members of `remember`; a login without it, as with a password, removes them.
 
-    `login()` of the same user keeps what the session held: the old members would let the
-    logout of an earlier login, and never that of this one, end the session.
+    `login()` of the same user keeps the session's data: with the old members, the session would end
+    with an earlier login and not with this one.
     """
     store = getattr(request, "session", None)
     if store is None:
-        return  # a login without a session, as with a token
+        return  # a login without a session, such as with a token
     login = _login_of(store)
     members, login.happened, login.members = login.members, True, None
     _replace(store, members or {})
@@ -107,11 +114,11 @@ user_logged_in.connect(_on_login, dispatch_uid="backchannel_logout")
 
 
 class BackchannelLogoutMiddleware:
-    """Asks whether the session of each request was ended; see `gate.Gate` for the rest.
+    """Checks the session of each request; see `gate.Gate` for the rules.
 
-    A dead session is flushed and answered 401, or sent to the login where a page was asked for;
-    where nobody can tell, 503. It asks no database for the user; but it reads the session, so
-    every response varies on the cookie. A response that is already on its way, as an event
+    A dead session is flushed and answered 401, or a page is redirected to the login; while the
+    guard cannot tell, the answer is 503. It does not load the user from the database, but it reads
+    the session, so every response varies on the cookie. A response in progress, such as an event
     stream, is not ended.
     """
 
@@ -121,9 +128,15 @@ class BackchannelLogoutMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         options = read_options(getattr(settings, "BACKCHANNEL_LOGOUT", None))
-        self._login_url: object = options.pop("login_url", settings.LOGIN_URL)
-        signed_in = _signed_in(options)
-        self._gate = _gate(self._login_url, options.pop("on_unidentified", "end"), signed_in)
+        login_url: object = options.pop("login_url", settings.LOGIN_URL)
+        if login_url is not None:
+            _resolve(login_url)  # a wrong setting is an error at start-up
+        self._gate = Gate(
+            signed_in=_signed_in(options),
+            # Resolved for each answer: a URL can depend on the request's language and script name.
+            login_url=None if login_url is None else partial(_resolve, login_url),
+            on_unidentified=options.pop("on_unidentified", "end"),
+        )
         self._options = options
         self._guards: dict[asyncio.AbstractEventLoop, AsyncSessionGuard] = {}
         self._is_async = iscoroutinefunction(get_response)
@@ -134,37 +147,30 @@ class BackchannelLogoutMiddleware:
         if self._is_async:
             return self._acall(request)
         store = _session_of(request)
-        finding = self._gate.examine(store)
-        if finding is not True:
-            try:
-                dead = finding is False or self._guard.is_revoked(finding)
-            except RevocationUnknown as error:
-                return _response(self._gate.unknown(_seen(request), error))
-            if dead:
+        answer = self._gate.check(self._guard, store, partial(_request_info, request))
+        if isinstance(answer, GateResponse):
+            if answer.ended:
                 store.flush()
-                return self._ended(request)
+            return _response(answer)
         response = self.get_response(request)
-        _tell_if_lost(store)
+        _warn_if_lost(store)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponse:
         store = _session_of(request)
-        # Loads the session, so that the gate's own questions need no database any more.
+        # Loads the session: the gate reads it without blocking on the database.
         await store.aget(SESSION_KEY)
-        finding = self._gate.examine(store)
-        if finding is not True:
-            try:
-                dead = finding is False or await self._guard_of_this_loop().is_revoked(finding)
-            except RevocationUnknown as error:
-                return _response(self._gate.unknown(_seen(request), error))
-            if dead:
+        guard = self._guard_of_this_loop()
+        answer = await self._gate.check_async(guard, store, partial(_request_info, request))
+        if isinstance(answer, GateResponse):
+            if answer.ended:
                 await store.aflush()
-                return self._ended(request)
+            return _response(answer)
         response = await self.get_response(request)
-        _tell_if_lost(store)
+        _warn_if_lost(store)
         return response
 
-    # Guards are made at the first request: in the worker, after a server has forked it.
+    # Guards are made at the first request: in the worker process, after the fork.
 
     @cached_property
     def _guard(self) -> SessionGuard:
@@ -174,15 +180,10 @@ class BackchannelLogoutMiddleware:
         """Connections belong to the event loop that opened them; servers have one."""
         loop = asyncio.get_running_loop()
         if loop not in self._guards:
-            for closed in [one for one in list(self._guards) if one.is_closed()]:
+            for closed in [known for known in list(self._guards) if known.is_closed()]:
                 self._guards.pop(closed, None)
             self._guards[loop] = AsyncSessionGuard(**self._options)
         return self._guards[loop]
-
-    def _ended(self, request: HttpRequest) -> HttpResponse:
-        # Resolved anew: a URL can depend on the request's language and script name.
-        gate = _gate(self._login_url, "end", SESSION_KEY)
-        return _response(gate.ended(_seen(request)))
 
 
 def _session_of(request: HttpRequest) -> Any:
@@ -197,8 +198,8 @@ def _session_of(request: HttpRequest) -> Any:
 
 
 def _login_of(store: Any) -> _Login:
-    # On the session object and not on the request, of which others make wrappers. It is no
-    # part of what is saved, and `flush()` leaves it.
+    # An attribute of the session, not of the request, which others wrap. It is not saved, and
+    # `flush()` keeps it.
     login = getattr(store, _PENDING, None)
     if login is None:
         login = _Login()
@@ -206,7 +207,7 @@ def _login_of(store: Any) -> _Login:
     return login
 
 
-def _tell_if_lost(store: Any) -> None:
+def _warn_if_lost(store: Any) -> None:
     if _login_of(store).members is not None:
         log.warning(
             "remember() was called in a request without django.contrib.auth.login(); "
@@ -214,7 +215,7 @@ def _tell_if_lost(store: Any) -> None:
         )
 
 
-def _seen(request: HttpRequest) -> RequestInfo:
+def _request_info(request: HttpRequest) -> RequestInfo:
     return RequestInfo(
         accept=request.headers.get("Accept", ""),
         cookies=request.headers.get("Cookie", ""),
@@ -234,7 +235,7 @@ def _response(answer: GateResponse) -> HttpResponse:
 
 
 def _signed_in(options: dict[str, Any]) -> SignedIn:
-    """What says that a session was signed in with OpenID Connect; by default, any sign-in does."""
+    """What identifies a sign-in with OpenID Connect; by default, every sign-in is one."""
     backends = frozenset(options.pop("backends", ()))
     if not backends:
         return options.pop("signed_in", SESSION_KEY)  # type: ignore[no-any-return]
@@ -245,13 +246,14 @@ def _signed_in(options: dict[str, Any]) -> SignedIn:
     return lambda store: store.get(BACKEND_SESSION_KEY) in backends
 
 
-def _gate(login_url: object, on_unidentified: Any, signed_in: SignedIn) -> Gate:
+def _resolve(login_url: object) -> str:
     try:
-        url = None if login_url is None else str(login_url)
-        if url is not None and "/" not in url:  # a name; to look it up loads the URLconf
+        url = str(login_url)
+        if "/" not in url:  # a name, whose lookup loads the URLconf
             url = str(resolve_url(url))
-        return Gate(signed_in=signed_in, login_url=url, on_unidentified=on_unidentified)
+        check_login_url(url)
     except (NoReverseMatch, ValueError) as error:
         raise ImproperlyConfigured(
             f"BACKCHANNEL_LOGOUT: the login ('login_url', else LOGIN_URL) is not a URL: {error}"
         ) from error
+    return url

@@ -1,9 +1,9 @@
-"""What an app says in ``settings.BACKCHANNEL_LOGOUT``; every fault at once."""
+"""Validates ``settings.BACKCHANNEL_LOGOUT`` and reports every fault at once."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Django comes without types.
+# Django has no types.
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
 from django.utils.functional import Promise  # type: ignore[import-untyped]
 
@@ -21,8 +21,8 @@ def _is_above_zero(value: object) -> bool:
 
 def _is_redis_url(value: object) -> bool:
     try:
-        connection.connect_async(str(value), timeout=1)  # connects at its first command
-    except ValueError:
+        connection.check_url(str(value))
+    except (ValueError, TypeError):
         return False
     return _is_text(value)
 
@@ -43,7 +43,7 @@ def _are_names(value: object) -> bool:
     )
 
 
-# Values are never shown: a URL can hold a password.
+# Values are never in a message: a URL can contain a password.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "redis": (_is_redis_url, "must be the URL of the receiver's Redis"),
     "app": (_is_app_name, "must be the app's name in the receiver's settings"),
@@ -53,11 +53,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "signed_in": (
         lambda value: _is_text(value) or callable(value),
-        "must be the name of a member of the session, or a function of the session",
+        "must be the name of a session member, or a function of the session",
     ),
     "backends": (
         _are_names,
-        "must be a list of authentication backends, as AUTHENTICATION_BACKENDS has them",
+        "must be a list of authentication backends, as in AUTHENTICATION_BACKENDS",
     ),
     "on_unidentified": (lambda value: value in ("end", "allow"), 'must be "end" or "allow"'),
     "on_outage": (lambda value: value in ("deny", "allow"), 'must be "deny" or "allow"'),
@@ -75,15 +75,15 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def read_options(given: object) -> dict[str, Any]:
-    """The options as they are. Raises ``ImproperlyConfigured`` with every fault at once."""
+    """The options, unchanged. Raises ``ImproperlyConfigured`` with every fault at once."""
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(
-            'BACKCHANNEL_LOGOUT must be a dict, as {"redis": "redis://...", "app": "shop"}'
+            'BACKCHANNEL_LOGOUT must be a dict, such as {"redis": "redis://...", "app": "shop"}'
         )
-    faults = [f"{name!r} is no option" for name in given if name not in _RULES]
+    faults = [f"{name!r} is not an option" for name in given if name not in _RULES]
     faults += [f"{name!r} is missing" for name in ("redis", "app") if name not in given]
     if "signed_in" in given and "backends" in given:
-        faults.append("'signed_in' and 'backends' say the same: take one of them")
+        faults.append("'signed_in' and 'backends' are alternatives: use one of them")
     faults += [
         f"{name!r} {sentence}"
         for name, (is_right, sentence) in _RULES.items()

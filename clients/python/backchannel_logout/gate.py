@@ -1,7 +1,7 @@
-"""What every middleware shares: whose session this is, and what to answer when it is dead. Pure.
+"""The rules that every middleware shares: which session to check, and how to answer for a dead one.
 
-The middlewares (`asgi`, `wsgi`, `django`, `flask`) fetch the session, ask the guard and send
-the answer, each in its framework's own way.
+A middleware (`asgi`, `wsgi`, `django`, `flask`) fetches the session, calls `Gate.check` or
+`Gate.check_async`, and sends the answer in its framework's own way.
 """
 
 import logging
@@ -11,16 +11,21 @@ from html import escape
 from typing import Any, Literal
 
 from backchannel_logout.contract.session import Session, SessionNotIdentified, holds_login
+from backchannel_logout.guard import AsyncSessionGuard, SessionGuard
+from backchannel_logout.guard_errors import RevocationUnknown
 
 log = logging.getLogger("backchannel_logout")
 
 SignedIn = str | Callable[[Mapping[str, Any]], bool]
-"""The member of the session that says that somebody is signed in, or a function of it."""
+"""The session member that shows that a user is signed in, or a function of the session."""
+
+LoginUrl = str | Callable[[], str] | None
+"""Where pages are redirected; a function when it depends on the request."""
 
 OnUnidentified = Literal["end", "allow"]
 
-# Told to the browser when a page is sent to the login. Is the session dead again while it
-# lives, another redirect would only go round in circles.
+# Set when a page is redirected to the login. If the session is dead again while the cookie lives,
+# another redirect would loop.
 LOOP_COOKIE = "bcl_ended"
 _LOOP_SECONDS = 60
 
@@ -31,12 +36,12 @@ _NO_STORE = ("Cache-Control", "no-store")
 
 
 class NoSession(RuntimeError):
-    """The middleware has no session to look at: the middlewares are in the wrong order."""
+    """The middleware finds no session: the middlewares are in the wrong order."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What an answer depends on in the request."""
+    """What an answer depends on."""
 
     accept: str
     cookies: str
@@ -44,53 +49,89 @@ class RequestInfo:
 
     @property
     def wants_page(self) -> bool:
-        """Whether a person waits for a page; else it is a call of an API."""
+        """Whether a person waits for a page; otherwise it is an API call."""
         return "text/html" in self.accept.lower()
 
     @property
     def ended_before(self) -> bool:
-        return any(one.strip().startswith(f"{LOOP_COOKIE}=") for one in self.cookies.split(";"))
+        cookies = self.cookies.split(";")
+        return any(cookie.strip().startswith(f"{LOOP_COOKIE}=") for cookie in cookies)
 
 
 @dataclass(frozen=True, slots=True)
 class GateResponse:
-    """A whole response, in place of the app's."""
+    """A whole response, in place of the app's. ``ended``: the session is dead, so clear it."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    ended: bool
 
 
 class Gate:
     """The rules of one app's middleware.
 
-    ``signed_in`` says where the app notes that somebody is signed in: the name of a member of
-    the session, or a function of the session. ``login_url`` is where pages are sent when their
-    session is dead; without it they get a 401 page. ``on_unidentified``: what happens to a
-    signed-in session for which `remember` was never called, as those from before this was
-    installed: ``"end"`` them, or ``"allow"`` them, which no logout will ever reach.
+    ``signed_in`` shows that a user is signed in: the name of a session member, or a function of the
+    session. ``login_url`` is where pages are redirected when their session is dead; without it they
+    get a 401 page. ``on_unidentified`` is for signed-in sessions for which `remember` was never
+    called, such as those from before this was installed: ``"end"`` them, or ``"allow"`` them, which
+    no logout will ever reach.
     """
 
     def __init__(
         self,
         *,
         signed_in: SignedIn,
-        login_url: str | None = None,
+        login_url: LoginUrl = None,
         on_unidentified: OnUnidentified = "end",
     ) -> None:
         if on_unidentified not in ("end", "allow"):
             raise ValueError('on_unidentified is "end" or "allow"')
-        if login_url is not None and not (login_url.isprintable() and login_url.isascii()):
-            raise ValueError("login_url is not a URL")
+        if isinstance(login_url, str):
+            check_login_url(login_url)
         self._signed_in: Callable[[Mapping[str, Any]], bool] = (
             signed_in if callable(signed_in) else lambda session: bool(session.get(signed_in))
         )
         self._login_url = login_url
         self._on_unidentified = on_unidentified
-        self._told = False
+        self._logged = False
+
+    # -- the decision: once for threads, once for asyncio -----------------------------------
+
+    def check(
+        self, guard: SessionGuard, session: Mapping[str, Any], request: Callable[[], RequestInfo]
+    ) -> Session | GateResponse | None:
+        """A `Session` that is alive, None if there is nothing to check, or the answer to send.
+
+        ``request`` is only called for an answer.
+        """
+        checked = self.examine(session)
+        if not isinstance(checked, Session):
+            return None if checked else self.ended(request())
+        try:
+            dead = guard.is_revoked(checked)
+        except RevocationUnknown as error:
+            return self.unknown(request(), error)
+        return self.ended(request()) if dead else checked
+
+    async def check_async(
+        self,
+        guard: AsyncSessionGuard,
+        session: Mapping[str, Any],
+        request: Callable[[], RequestInfo],
+    ) -> Session | GateResponse | None:
+        """`check`, for asyncio."""
+        checked = self.examine(session)
+        if not isinstance(checked, Session):
+            return None if checked else self.ended(request())
+        try:
+            dead = await guard.is_revoked(checked)
+        except RevocationUnknown as error:
+            return self.unknown(request(), error)
+        return self.ended(request()) if dead else checked
 
     def examine(self, session: Mapping[str, Any]) -> Session | bool:
-        """Whom to ask the guard about; or True: let the request through, False: end it."""
+        """The login to check; or True: let the request through, False: end the session."""
         if holds_login(session):
             try:
                 return Session.from_mapping(session)
@@ -98,40 +139,49 @@ class Gate:
                 pass
         elif not self._signed_in(session):
             return True
-        if not self._told:
-            self._told = True
+        if not self._logged:
+            self._logged = True
             log.warning(
                 "a signed-in session holds no login (remember() was not called for it); "
-                "on_unidentified=%s; this is said once",
+                "on_unidentified=%s; this is logged once",
                 self._on_unidentified,
             )
         return self._on_unidentified == "allow"
 
-    def ended(self, seen: RequestInfo) -> GateResponse:
-        """The answer in place of the app's when the session is dead."""
-        if not seen.wants_page:
+    # -- the answers ------------------------------------------------------------------------
+
+    def ended(self, request: RequestInfo) -> GateResponse:
+        """The answer when the session is dead."""
+        if not request.wants_page:
             return _json(401, "session_ended")
-        if self._login_url is None:
+        login_url = self._login_url() if callable(self._login_url) else self._login_url
+        if login_url is None:
             return _page(401, "You have been signed out.")
-        if seen.ended_before:
-            # Dead again right after a login: sending the browser there once more helps nobody.
-            link = f'<p><a href="{escape(self._login_url)}">Sign in</a></p>'
+        if request.ended_before:
+            # Dead again right after a login: another redirect would not help.
+            link = f'<p><a href="{escape(login_url)}">Sign in</a></p>'
             return _page(401, "You were signed out again, right after you had signed in.", link)
         cookie = f"{LOOP_COOKIE}=1; Max-Age={_LOOP_SECONDS}; Path=/; HttpOnly; SameSite=Lax"
         headers = (
-            ("Location", self._login_url),
-            ("Set-Cookie", cookie + ("; Secure" if seen.secure else "")),
+            ("Location", login_url),
+            ("Set-Cookie", cookie + ("; Secure" if request.secure else "")),
             _NO_STORE,
         )
-        return GateResponse(303, headers, b"")
+        return GateResponse(303, headers, b"", ended=True)
 
     @staticmethod
-    def unknown(seen: RequestInfo, error: Exception) -> GateResponse:
-        """The answer while nobody knows: the session stays, its user was not signed out."""
-        log.error("can not tell whether a session was ended: %s", error)
-        if seen.wants_page:
+    def unknown(request: RequestInfo, error: Exception) -> GateResponse:
+        """The answer while the state is unknown: the session stays, its user was not signed out."""
+        log.error("cannot tell whether a session was ended: %s", error)
+        if request.wants_page:
             return _page(503, "We cannot check your session now. Please try again.")
         return _json(503, "temporarily_unavailable")
+
+
+def check_login_url(url: str) -> None:
+    """Raise ``ValueError`` for a value that cannot be a ``Location`` header."""
+    if not (url.isprintable() and url.isascii()):
+        raise ValueError("login_url is not a URL")
 
 
 def _json(status: int, code: str) -> GateResponse:
@@ -148,4 +198,4 @@ def _answer(status: int, content_type: str, text: str) -> GateResponse:
     headers = [("Content-Type", content_type), _NO_STORE]
     if status == 503:
         headers.append(("Retry-After", _RETRY_AFTER))
-    return GateResponse(status, tuple(headers), text.encode())
+    return GateResponse(status, tuple(headers), text.encode(), ended=status == 401)

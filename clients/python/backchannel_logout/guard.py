@@ -1,7 +1,7 @@
-"""Tells whether sessions are dead: asks Redis, in one round trip, or knows it from the tail.
+"""Tells whether sessions are dead: queries Redis in one round trip, or knows it from the tail.
 
-`SessionGuard` is for threads, `AsyncSessionGuard` for asyncio; both share `RevocationChecker`,
-which knows what to ask and what an answer means, and `NearCache`, which knows what may be kept.
+`SessionGuard` is for threads, `AsyncSessionGuard` for asyncio. Both share `RevocationChecker`,
+which makes the queries and judges the replies, and `NearCache`, which decides what may be kept.
 """
 
 import asyncio
@@ -21,44 +21,42 @@ from backchannel_logout.checker import (
     RevocationChecker,
     S,
 )
-from backchannel_logout.near.cache import NearCache
+from backchannel_logout.contract.decision import Value
+from backchannel_logout.near.cache import NearCache, cache_size
 from backchannel_logout.near.task import TaskNearCache
 from backchannel_logout.near.thread import ThreadedNearCache
 from backchannel_logout.redis import connection
 
-# A user waits for each check. Redis on the same network answers within a millisecond, so
-# half a second is a failure, not a delay.
+# A user waits for each check. Redis on the same network answers within a millisecond, so half a
+# second is a failure, not a delay.
 DEFAULT_TIMEOUT = 0.5
 
 DEFAULT_MAX_STALE = 5.0
-"""Seconds: for so long a failover of Redis, or a short network fault, is not felt."""
-
-DEFAULT_NEAR_CACHE = 50_000
-"""Sessions; some 40 MB when all of them are there."""
+"""Seconds: a failover of Redis or a short network fault of this length goes unnoticed."""
 
 # A burst of checks shares this many connections and waits its turn: each takes well under a
 # millisecond, and a connection for each would cost more than the wait.
-_MOST_CONNECTIONS = 32
+_MAX_CONNECTIONS = 32
 
-# Threads wait for nobody; each that asks at once has a connection of its own.
-_MOST_THREADS = 10_000
+# Threads do not wait for each other: each concurrent check has its own connection.
+_MAX_THREADS = 10_000
 
 
 class SessionGuard:
     """Tells whether sessions of the relying app ``app`` were ended; for threads.
 
-    ``redis`` is the receiver's Redis: a URL (see `connection`), or a client that the app has.
-    ``timeout`` (seconds) bounds each wait of a check. Where Redis does not answer,
-    ``on_outage="deny"`` raises `RevocationUnknown`, and ``"allow"`` takes sessions for alive:
-    then an outage brings ended sessions back for as long as it lasts. ``max_session_age``
-    (seconds) may be shorter than the receiver's, never longer. ``clock`` gives epoch seconds.
+    ``redis`` is the receiver's Redis: a URL (see `connection`), or the app's own client.
+    ``timeout`` (seconds) bounds each wait of a check. When Redis does not answer,
+    ``on_outage="deny"`` raises `RevocationUnknown`; with ``"allow"`` sessions count as alive, so an
+    outage brings ended sessions back for as long as it lasts. ``max_session_age`` (seconds) may be
+    shorter than the receiver's, never longer. ``clock`` returns epoch seconds.
 
-    ``near_cache``: for how many sessions the answer "alive" is kept in the process (True: for
-    50,000), so that most checks ask nobody. A thread reads the app's stream and drops what a
-    logout ends, within a second; it starts at the first check, in each process, and needs a URL.
-    What is kept serves only while that thread was in contact with Redis within ``max_stale``
-    seconds: no session that was ended before then is taken for alive. Without threads (gevent,
-    uWSGI without ``enable-threads``) every check asks Redis.
+    ``near_cache``: for how many sessions the answer "alive" is kept in the process (True: 50,000),
+    so that most checks need no query. A thread reads the app's stream and drops the sessions that a
+    logout ends, within a second. It starts at the first check, in each process, and needs a URL.
+    The cache serves only while that thread was in contact with Redis within ``max_stale`` seconds:
+    no session that was ended before that counts as alive. Without threads (gevent, uWSGI without
+    ``enable-threads``) every check queries Redis.
     """
 
     def __init__(
@@ -73,69 +71,73 @@ class SessionGuard:
         max_stale: float = DEFAULT_MAX_STALE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._reading = RevocationChecker(app, on_outage, max_session_age, clock)
-        # Made at the first check: a Cluster client asks its servers as soon as it is made, and
-        # an app must be able to start while they are away.
+        self._checker = RevocationChecker(app, on_outage, max_session_age, clock)
         if isinstance(redis, str):
             connection.check_url(redis)
         self._given = redis
         self._timeout = timeout
+        # Made at the first check: a Cluster client connects at once, and an app must be able to
+        # start without Redis.
         self._client: Any = None
         self._single = False
         self._near: ThreadedNearCache | None = None
-        if most := sessions_kept(near_cache, max_stale):
+        if max_sessions := cache_size(near_cache, max_stale):
             if not isinstance(redis, str):
                 raise ValueError("near_cache needs a Redis URL in place of a client")
             self._near = ThreadedNearCache(
-                redis, self._reading, most, max_stale=max_stale, timeout=timeout, renew=self._renew
+                redis,
+                self._checker,
+                max_sessions,
+                max_stale=max_stale,
+                timeout=timeout,
+                renew=self._renew,
             )
 
     def is_revoked(self, session: AnySession) -> bool:
         """Whether the session is dead: ended by its provider, or older than the app allows.
 
-        Takes a `Session`, or the mapping that `remember` filled. Raises
-        `SessionNotIdentified` where the mapping was not filled, `RevocationUnknown` where
-        Redis does not answer.
+        Takes a `Session`, or the mapping that `remember` filled. Raises `SessionNotIdentified` for
+        a mapping that was not filled, `RevocationUnknown` when Redis does not answer.
         """
         if self._near is not None and self._near.cache.alive(session):
             return False
         return bool(self.which_revoked([session]))
 
     def which_revoked(self, sessions: Iterable[S], *, fresh: bool = False) -> list[S]:
-        """Those of the sessions that are dead, in their order; one round trip for all.
+        """The dead ones of these sessions, in their order; one round trip for all.
 
-        ``fresh``: ask Redis for each of them, whatever the near cache says.
+        ``fresh``: query Redis for each of them, whatever the near cache holds.
         """
-        asked = uncached(sessions, None if self._near is None or fresh else self._near.cache)
-        question = self._reading.question(asked)
-        if not asked:
+        unknown = uncached(sessions, None if self._near is None or fresh else self._near.cache)
+        query = self._checker.query(unknown)
+        if not unknown:
             return []
         if self._near is not None:
             self._near.start()
         try:
-            # Before the question is sent; and before its connection is chosen.
+            # Before the query is sent, and before its connection is chosen.
             fence = 0 if self._near is None else self._near.cache.fence()
             try:
-                markers = self._ask(question)
+                markers = self._run(query)
             except exceptions.ConnectionError:
                 if not self._single:
                     raise
-                markers = self._ask(question)
-            dead = self._reading.dead(question, markers)
+                markers = self._run(query)
+            dead = self._checker.dead(query, markers)
             if self._near is not None:
-                self._reading.keep(question, dead, self._near.cache, fence)
+                self._checker.keep(query, dead, self._near.cache, fence)
         except NO_ANSWER as error:
-            dead = self._reading.without_answer(question, error)
-        return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
+            dead = self._checker.without_answer(query, error)
+        return [session for session, is_dead in zip(unknown, dead, strict=True) if is_dead]
 
     @property
     def _redis(self) -> Any:
         if self._client is None:
             given = self._given
             self._client = (
-                connection.connect(given, timeout=self._timeout, max_connections=_MOST_THREADS)
+                connection.connect(given, timeout=self._timeout, max_connections=_MAX_THREADS)
                 if isinstance(given, str)
-                else connection.in_time(given, timeout=self._timeout)
+                else connection.with_timeout(given, timeout=self._timeout)
             )
             self._single = _is_cluster(self._client)
         return self._client
@@ -144,17 +146,17 @@ class SessionGuard:
         if self._client is not None:
             connection.renew(self._client)
 
-    def _ask(self, question: MarkerQuery) -> Sequence[bytes | str | None]:
+    def _run(self, query: MarkerQuery) -> Sequence[Value]:
         client = self._redis
-        single = self._single
+        single, report = self._single, self._near is None
         pipeline = client.pipeline(transaction=False)
-        for command in self._reading.commands(question, single=single, note=self._near is None):
+        for command in self._checker.commands(query, single=single, report=report):
             pipeline.execute_command(*command)
-        answers = pipeline.execute(raise_on_error=False)
-        return self._reading.markers(answers, question, single=single)
+        replies = pipeline.execute(raise_on_error=False)
+        return self._checker.markers(replies, query, single=single)
 
     def close(self) -> None:
-        """Close the guard's connections to Redis; a client of the app's stays open."""
+        """Close the guard's connections to Redis; the app's own client stays open."""
         if self._near is not None:
             self._near.stop()
         if self._client is not None and self._client is not self._given:
@@ -171,8 +173,9 @@ class SessionGuard:
 class AsyncSessionGuard:
     """Tells whether sessions of the relying app ``app`` were ended; for asyncio.
 
-    As `SessionGuard`; ``timeout`` (seconds) bounds the whole check. ``near_cache`` is on: a task
-    of the event loop reads the app's stream, from the first check on. 0 switches it off.
+    Options as of `SessionGuard`, with two differences: ``timeout`` (seconds) bounds the whole
+    check, and ``near_cache`` is on: a task of the event loop reads the app's stream from the first
+    check on. 0 turns it off.
     """
 
     def __init__(
@@ -187,15 +190,17 @@ class AsyncSessionGuard:
         max_stale: float = DEFAULT_MAX_STALE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._reading = RevocationChecker(app, on_outage, max_session_age, clock)
+        self._checker = RevocationChecker(app, on_outage, max_session_age, clock)
         self._timeout = timeout
-        # The library's own limit refuses at once what exceeds it, in place of waiting.
-        self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
+        # The pool's own limit raises at once when it is exceeded.
+        self._turns = asyncio.Semaphore(_MAX_CONNECTIONS)
         if isinstance(redis, str):
             connection.check_url(redis)
         self._near: TaskNearCache | None = None
-        if most := sessions_kept(near_cache, max_stale):
-            self._near = TaskNearCache(self._reading, most, max_stale=max_stale, timeout=timeout)
+        if max_sessions := cache_size(near_cache, max_stale):
+            self._near = TaskNearCache(
+                self._checker, max_sessions, max_stale=max_stale, timeout=timeout
+            )
         self._given = redis
         self._redis: Any = self._connect()
         self._single = _is_cluster(self._redis)
@@ -208,70 +213,70 @@ class AsyncSessionGuard:
         return bool(await self.which_revoked([session]))
 
     async def which_revoked(self, sessions: Iterable[S], *, fresh: bool = False) -> list[S]:
-        """Those of the sessions that are dead; see `SessionGuard.which_revoked`."""
-        asked = uncached(sessions, None if self._near is None or fresh else self._near.cache)
-        question = self._reading.question(asked)
-        if not asked:
+        """The dead ones of these sessions; see `SessionGuard.which_revoked`."""
+        unknown = uncached(sessions, None if self._near is None or fresh else self._near.cache)
+        query = self._checker.query(unknown)
+        if not unknown:
             return []
-        self._be_in_this_loop()
+        self._use_this_loop()
         if self._near is not None:
             self._near.start(self._redis)
         try:
             async with asyncio.timeout(self._timeout), self._turns:
-                # Before the question is sent; and before its connection is chosen.
+                # Before the query is sent, and before its connection is chosen.
                 fence = 0 if self._near is None else self._near.cache.fence()
                 try:
-                    markers = await self._ask(question)
+                    markers = await self._run(query)
                 except exceptions.ConnectionError:
                     if not self._single:
                         raise
-                    markers = await self._ask(question)
-            dead = self._reading.dead(question, markers)
+                    markers = await self._run(query)
+            dead = self._checker.dead(query, markers)
             if self._near is not None:
-                self._reading.keep(question, dead, self._near.cache, fence)
+                self._checker.keep(query, dead, self._near.cache, fence)
         except NO_ANSWER as error:
-            dead = self._reading.without_answer(question, error)
-        return [session for session, is_dead in zip(asked, dead, strict=True) if is_dead]
+            dead = self._checker.without_answer(query, error)
+        return [session for session, is_dead in zip(unknown, dead, strict=True) if is_dead]
 
     @property
     def next_news(self) -> asyncio.Event:
-        """Is set when a logout has come that may concern anybody: `which_revoked` tells whom.
+        """Set when a logout arrives that may concern any session; then call `which_revoked`.
 
-        To be taken before `which_revoked` is asked. Without a near cache it is never set.
+        Take it before calling `which_revoked`. Without a near cache it is never set.
         """
-        self._be_in_this_loop()
+        self._use_this_loop()
         return asyncio.Event() if self._near is None else self._near.next_news
 
-    async def _ask(self, question: MarkerQuery) -> Sequence[bytes | str | None]:
-        single = self._single
+    async def _run(self, query: MarkerQuery) -> Sequence[Value]:
+        single, report = self._single, self._near is None
         pipeline = self._redis.pipeline(transaction=False)
-        for command in self._reading.commands(question, single=single, note=self._near is None):
+        for command in self._checker.commands(query, single=single, report=report):
             pipeline.execute_command(*command)
-        answers = await pipeline.execute(raise_on_error=False)
-        return self._reading.markers(answers, question, single=single)
+        replies = await pipeline.execute(raise_on_error=False)
+        return self._checker.markers(replies, query, single=single)
 
     def _connect(self) -> connection.AsyncClient:
         if isinstance(self._given, str):
             return connection.connect_async(self._given, timeout=self._timeout)
         if self._near is None:
             return self._given
-        return connection.like_async(self._given, timeout=self._timeout)
+        return connection.copy_async(self._given, timeout=self._timeout)
 
-    def _be_in_this_loop(self) -> None:
-        """Connections belong to an event loop; in another one, all is made anew."""
+    def _use_this_loop(self) -> None:
+        """Connections belong to an event loop: in another one, everything is made anew."""
         loop, before = asyncio.get_running_loop(), self._loop
         if loop is before:
             return
         self._loop = loop
         if before is not None:
             self._redis = self._connect()
-            self._turns = asyncio.Semaphore(_MOST_CONNECTIONS)
+            self._turns = asyncio.Semaphore(_MAX_CONNECTIONS)
             if self._near is not None:
-                self._near.leave()
+                self._near.abandon()
 
     async def aclose(self) -> None:
-        """Close the guard's connections to Redis; a client of the app's stays open."""
-        self._be_in_this_loop()
+        """Close the guard's connections to Redis; the app's own client stays open."""
+        self._use_this_loop()
         if self._near is not None:
             await self._near.stop()
         if self._redis is not self._given:
@@ -284,24 +289,17 @@ class AsyncSessionGuard:
         await self.aclose()
 
 
-def sessions_kept(near_cache: bool | int, max_stale: float) -> int:
-    """For how many sessions the answer is kept. Raises ``ValueError``."""
-    if near_cache < 0 or not max_stale > 0:
-        raise ValueError("near_cache is a number of sessions, max_stale a number of seconds")
-    return DEFAULT_NEAR_CACHE if near_cache is True else int(near_cache)
-
-
 def uncached(sessions: Iterable[S], cache: NearCache | None) -> list[S]:
-    """Those of the sessions that have to be asked for."""
+    """The sessions that the cache does not know to be alive."""
     if cache is None:
         return list(sessions)
     return [session for session in sessions if not cache.alive(session)]
 
 
 def _is_cluster(client: object) -> bool:
-    """A Cluster that is moving the slot refuses ``MGET``: there, each marker by itself.
+    """A Cluster that moves a slot refuses ``MGET``, so each marker is queried alone.
 
-    And a client of redis-py before 8 breaks off what is under way when it looks up the nodes, as
-    the tail has it do: there, a question is sent once more.
+    And redis-py before 8 breaks off commands in transit when it looks up the nodes, as the tail
+    makes it do, so a query is sent once more.
     """
     return isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)

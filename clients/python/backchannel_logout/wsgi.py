@@ -1,18 +1,18 @@
-"""Middleware for WSGI apps whose session stands in the environ: ends what a logout has ended.
+"""Middleware for WSGI apps with a session in the environ, which ends sessions after a logout.
 
     app = BackchannelLogoutMiddleware(app, guard, signed_in="user", login_url="/login")
     app = beaker.middleware.SessionMiddleware(app, options)
 
-It looks at ``environ[session_key]``, so the session middleware must be around it, as above.
-Flask keeps its session elsewhere, see `flask`; so does Django, see `django`.
+It reads ``environ[session_key]``, so the session middleware must wrap it, as above. For Flask and
+Django, whose sessions are elsewhere, see `flask` and `django`.
 """
 
 from collections.abc import Iterable, MutableMapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from backchannel_logout.checker import RevocationUnknown
 from backchannel_logout.gate import (
     Gate,
     GateResponse,
@@ -25,11 +25,11 @@ from backchannel_logout.guard import SessionGuard
 
 
 class BackchannelLogoutMiddleware:
-    """Asks ``guard`` about the session of each request; see `gate.Gate` for the rest.
+    """Checks the session of each request with ``guard``; see `gate.Gate` for the other options.
 
-    A dead session is cleared and answered 401, or sent to ``login_url`` where a page was asked
-    for; where the guard can not tell, 503. ``session_key`` is the session's place in the environ.
-    A response that has begun runs to its end: WSGI has no way to break it off.
+    A dead session is cleared and answered 401, or a page is redirected to ``login_url``; while the
+    guard cannot tell, the answer is 503. ``session_key`` is the session's key in the environ. A
+    response that has begun is completed: WSGI cannot abort it.
     """
 
     def __init__(
@@ -52,23 +52,17 @@ class BackchannelLogoutMiddleware:
         if session is None:
             raise NoSession(
                 f"no {self._session_key!r} in the environ: swap the middlewares. The session "
-                "middleware must be put around BackchannelLogoutMiddleware, so after it"
+                "middleware must wrap BackchannelLogoutMiddleware, so add it afterwards"
             )
-        finding = self._gate.examine(session)
-        if finding is True:
+        answer = self._gate.check(self._guard, session, partial(request_info, environ))
+        if not isinstance(answer, GateResponse):
             return self.app(environ, start_response)
-        try:
-            dead = finding is False or self._guard.is_revoked(finding)
-        except RevocationUnknown as error:
-            return _say(self._gate.unknown(seen(environ), error), environ, start_response)
-        if dead:
-            _end(session)
-            return _say(self._gate.ended(seen(environ)), environ, start_response)
-        return self.app(environ, start_response)
+        if answer.ended:
+            _clear(session)
+        return _send(answer, environ, start_response)
 
 
-def seen(environ: WSGIEnvironment) -> RequestInfo:
-    """What the answer depends on."""
+def request_info(environ: WSGIEnvironment) -> RequestInfo:
     return RequestInfo(
         accept=environ.get("HTTP_ACCEPT", ""),
         cookies=environ.get("HTTP_COOKIE", ""),
@@ -76,12 +70,11 @@ def seen(environ: WSGIEnvironment) -> RequestInfo:
     )
 
 
-def _end(session: MutableMapping[str, Any]) -> None:
-    """Clear the session, and have it stored so.
+def _clear(session: MutableMapping[str, Any]) -> None:
+    """Clear the session and save it.
 
-    Beaker stores what it has loaded, not what was cleared, unless it is told; told `invalidate`,
-    it leaves the old session in its store; and its cookie session can not be deleted once it
-    is clear.
+    Beaker saves the data it has loaded unless a method tells it otherwise: `invalidate` leaves the
+    old session in its store, and a cookie session cannot be deleted after `clear`.
     """
     methods = (getattr(session, name, None) for name in ("delete", "invalidate"))
     discard = next(filter(callable, methods), None)
@@ -95,10 +88,9 @@ def _end(session: MutableMapping[str, Any]) -> None:
         save()
 
 
-def _say(
+def _send(
     answer: GateResponse, environ: WSGIEnvironment, start_response: StartResponse
 ) -> list[bytes]:
-    """Send the answer in place of the app's."""
     headers = [*answer.headers, ("Content-Length", str(len(answer.body)))]
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

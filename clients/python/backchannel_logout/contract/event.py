@@ -1,30 +1,30 @@
-"""One accepted revocation: an entry of the app's stream, and JSON on its channel."""
+"""One accepted revocation: an entry of the app's stream, and JSON on its Pub/Sub channel."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Self
 
 from backchannel_logout.contract.keys import VERSION
+from backchannel_logout.contract.kinds import MARKER_KIND, EventKind
 
 
 def stream_id(text: str | bytes) -> tuple[int, int]:
-    """The id of a stream's entry, as numbers that compare as the stream orders them.
+    """The id of a stream entry as numbers, which compare in the order of the stream.
 
     Raises ``ValueError`` for anything else.
     """
     ms, dash, number = _text(text).partition("-")
     if not (dash and ms.isdecimal() and number.isdecimal() and ms.isascii() and number.isascii()):
-        raise ValueError("not the id of a stream's entry")
+        raise ValueError("not the id of a stream entry")
     return int(ms), int(number)
 
 
 def json_of(fields: Mapping[str, str]) -> str:
-    """`Event.to_json` of what `Event.to_fields` has given."""
+    """`Event.to_json`, from the result of `Event.to_fields`."""
     members = [
         f'"{name}":{value if name in _NOT_STRINGS else encode_basestring(value)}'
         for name, value in fields.items()
@@ -33,46 +33,32 @@ def json_of(fields: Mapping[str, str]) -> str:
 
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""A value as events spell it. Made once: ``json.dumps`` makes an encoder at each call."""
+"""Encodes a value as in an event. Made once: ``json.dumps`` makes an encoder at each call."""
 
 
-@lru_cache(maxsize=1024)  # the same few for each token of an issuer
+@lru_cache(maxsize=1024)  # the tokens of an issuer have the same few
 def list_of(client_ids: tuple[str, ...]) -> str:
-    """``client_ids`` as events spell them."""
+    """``client_ids`` as in an event."""
     return to_json(client_ids)
 
 
-class EventKind(StrEnum):
-    """Whom a revocation ends."""
-
-    SESSION = "session"
-    """The sessions with this ``iss`` and ``sid``."""
-    USER = "user"
-    """Every session with this ``iss`` and ``sub``."""
-    ALL = "all"
-    """Every session of this ``iss``."""
-
-    # An enumeration's own is a function in Python.
-    __hash__ = str.__hash__
-
-
 class UnknownEvent(ValueError):
-    """A ``kind`` or ``v`` that this release does not know: drop what is cached, ask Redis."""
+    """A ``kind`` or ``v`` that this release does not know: drop every cached answer, ask Redis."""
 
 
 class MalformedEvent(ValueError):
-    """An event without a member that the contract requires, or with one of a wrong type.
+    """An event that lacks a required member, or has one of a wrong type.
 
-    Whom it ended nobody can tell: drop what is cached, as for `UnknownEvent`.
+    It may have ended any session: drop every cached answer, as for `UnknownEvent`.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A revocation, as readers get it. Times are epoch seconds; ``cutoff`` is an integer.
+    """A revocation, as readers receive it. Times are epoch seconds; ``cutoff`` is an integer.
 
-    ``id`` is the stream entry's id; a reader may meet an event twice and tells by the other
-    members, not by the id.
+    ``id`` is the stream entry's id. A reader may receive an event twice, with another id: compare
+    the other members.
     """
 
     kind: EventKind
@@ -89,20 +75,21 @@ class Event:
     id: str | None = None
 
     def members(self) -> dict[str, Any]:
-        """The event's members as JSON values; absent ones are left out, ``id`` is not one."""
+        """The event's members as JSON values, without absent ones and without ``id``."""
         return {
             name: _parsed(value) if name in _NOT_STRINGS else value
             for name, value in self.to_fields().items()
         }
 
     def to_json(self) -> str:
-        """The members as one JSON object, without ``id``: the script adds it."""
+        """The members as one JSON object, without ``id``, which the script adds."""
         return json_of(self.to_fields())
 
     def to_fields(self) -> dict[str, str]:
         """The members as fields of a stream entry: all values are strings.
 
-        Written out, and numbers by `repr`, which says what JSON says: each logout comes by here.
+        Written out, with `repr` for numbers, which equals their JSON: this is the path of every
+        logout.
         """
         fields = {"v": _V, "kind": self.kind.value, "iss": self.iss}
         if self.sid is not None:
@@ -123,7 +110,7 @@ class Event:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read a message of the channel. Raises `UnknownEvent` or `MalformedEvent`."""
+        """Parse a message of the channel. Raises `UnknownEvent` or `MalformedEvent`."""
         try:
             members = _parsed(text)
         except (ValueError, RecursionError):
@@ -136,7 +123,7 @@ class Event:
     def from_fields(
         cls, fields: Mapping[str | bytes, str | bytes], entry_id: str | bytes | None = None
     ) -> Self:
-        """Read an entry of the stream. Raises `UnknownEvent` or `MalformedEvent`."""
+        """Parse a stream entry. Raises `UnknownEvent` or `MalformedEvent`."""
         try:
             members: dict[str, Any] = {
                 name if type(name) is str else _text(name): (
@@ -144,24 +131,30 @@ class Event:
                 )
                 for name, value in fields.items()
             }
-            # Before the rest is read: another version may spell it differently.
+            # Before the rest is parsed: another version may encode it differently.
             if members.get("v", _V) == _V:
                 for name in _NOT_STRINGS & members.keys():
                     members[name] = _value(members[name])
         except (ValueError, RecursionError):
-            raise MalformedEvent("a field that can not be read") from None
+            raise MalformedEvent("an unreadable field") from None
         if entry_id is not None:
             members["id"] = _text(entry_id)
         return cls._read(members)
 
     @classmethod
+    def from_reply(cls, fields: Sequence[bytes], entry_id: str | bytes | None = None) -> Self:
+        """Parse a stream entry as Redis sends it: names and values in turn."""
+        return cls.from_fields(dict(zip(fields[::2], fields[1::2], strict=False)), entry_id)
+
+    @classmethod
     def _read(cls, members: Mapping[str, Any]) -> Self:
         kind = _known_kind(members)
+        claim = MARKER_KIND[kind].claim
         for name, types, required in _TYPES:
             value = members.get(name, _ABSENT)
             if type(value) in types:
-                continue  # each event comes by here
-            if value is not _ABSENT or required or name == _WHOM[kind]:
+                continue
+            if value is not _ABSENT or required or name == claim:
                 raise MalformedEvent(name)
         client_ids = members.get("client_ids", [])
         if not all(isinstance(client_id, str) for client_id in client_ids):
@@ -198,12 +191,9 @@ _TYPES: tuple[tuple[str, tuple[type, ...], bool], ...] = (
     ("id", (str,), False),
     ("client_ids", (list,), False),
 )
-"""The types of each member, and whether every event has it. A bool is none of these."""
+"""The types of each member, and whether it is required. A bool is none of these types."""
 
 _ABSENT = object()
-
-_WHOM = {EventKind.SESSION: "sid", EventKind.USER: "sub", EventKind.ALL: "iss"}
-"""The member that names whom an event of each kind ends."""
 
 _V = str(VERSION)
 
@@ -224,12 +214,12 @@ def _known_kind(members: Mapping[str, Any]) -> EventKind:
 
 
 def _parsed(text: str | bytes) -> Any:
-    """JSON as the other languages read it: without NaN, and no number too large for a float."""
+    """JSON as other languages parse it: no NaN, and no number too large for a float."""
     return _DECODER.decode(_text(text))
 
 
 def _value(text: str) -> Any:
-    """A field that is no string: most are whole numbers, which need no parser."""
+    """A field that is not a string; most are whole numbers, which need no parser."""
     if text.isdecimal() and text.isascii() and (text[0] != "0" or text == "0"):
         return int(text)
     return _parsed(text)

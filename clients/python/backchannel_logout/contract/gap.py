@@ -1,4 +1,4 @@
-"""What a listener hands over where it can not hand over events: some may be missing. Pure."""
+"""The item that a listener delivers where events may be missing."""
 
 import json
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ class GapReason(StrEnum):
     """Why events may be missing."""
 
     BEGAN = "began"
-    """The listener begins: nobody remembers what it has seen before, if anything."""
+    """The listener starts: there is no record of what it has handled before."""
     TRIMMED = "trimmed"
     """The stream was trimmed past events that had not been handled."""
     LOST = "lost"
     """Redis has lost the stream, the group, or their newest part."""
     UNKNOWN = "unknown"
-    """An event that this release can not read: nobody can tell whom it ended."""
+    """An event that this release cannot read: it may have ended any session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Some events may be missing: check your sessions anew, with ``which_revoked`` of a guard.
+    """Some events may be missing: check your sessions again, with ``which_revoked`` of a guard.
 
-    ``since`` is the id of the last stream entry before the gap; None where that is not known,
-    and of an event that can not be read its own. A gap may be a false alarm, and may come twice.
+    ``since`` is the id of the last stream entry before the gap; None where it is not known; for an
+    event that cannot be read, its own id. A gap may be a false alarm and may arrive twice.
     """
 
     reason: GapReason
@@ -40,7 +40,7 @@ class Gap:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read it back. What can not be read is a gap, too: of an unknown kind and beginning."""
+        """Parse it. Text that cannot be parsed is a gap too, of unknown reason and start."""
         try:
             members = json.loads(text)
             since = members["since"]

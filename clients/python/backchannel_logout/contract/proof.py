@@ -1,6 +1,7 @@
-"""Whether an app has acted on a logout, from what it tells of itself. Pure.
+"""Whether an app has acted on a logout, from its own reports.
 
-Readers report how far they have read (`readers`), listeners what they have handled (`receipts`).
+Readers report how far they have read (`readers`), listeners which events they have handled
+(`receipts`).
 """
 
 from collections.abc import Iterable
@@ -16,27 +17,27 @@ class AppStatus(StrEnum):
     """How far an app is with one logout."""
 
     TORN_DOWN = "torn_down"
-    """A listener has handled it; of a broadcast listener, every replica that reads now."""
+    """A listener has handled it; in broadcast mode, every replica that reads now."""
     SEEN = "seen"
-    """Every guard that keeps answers knows it; whoever has kept none asks Redis."""
+    """Every guard with a near cache knows it; a guard without one asks Redis anyway."""
     ASKS = "asks"
-    """The app asks Redis at each check, and that is all it does: it cannot be behind, and stays so
-    while it has no requests."""
+    """The app asks Redis at each check and does nothing else: it cannot be behind. The status stays
+    while the app has no requests."""
     WAITING = "waiting"
-    """Somebody reads and has not come to it, or tries again: not yet."""
+    """A reader has not reached it yet, or is retrying."""
     FAILED = "failed"
-    """A listener has given it up; it is among the dead letters."""
+    """A listener has given up; the event is among the dead letters."""
     SILENT = "silent"
-    """Somebody has read once, and nobody does now."""
+    """The app has had readers, and has none now."""
     NOBODY = "nobody"
-    """Nobody has ever reported: nobody reads, or it is an app that may not report."""
+    """The app has never reported: it has no readers, or may not report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The status, and what it rests on: ``seen`` of ``readers`` processes that see every event
-    have come past it; ``seconds`` passed from its arrival until the first listener had handled it,
-    None where none has."""
+    """The status, and its evidence: ``seen`` of ``readers`` processes that read every event are
+    past this one; ``seconds`` passed from its arrival until the first listener had handled it, None
+    if none has."""
 
     status: AppStatus
     seen: int
@@ -49,22 +50,24 @@ def prove(
 ) -> Proof:
     """What an app has done about the event with this id of its stream.
 
-    ``receipts`` may hold those of other events; ``now`` is epoch seconds. A receipt that has been
-    trimmed is not there: an old logout may look as if nobody had handled it. Raises ``ValueError``
-    where ``event`` is not an id.
+    ``receipts`` may include those of other events; ``now`` is epoch seconds. Receipts are trimmed:
+    an old logout may look as if it was never handled. Raises ``ValueError`` if ``event`` is not an
+    id.
     """
     at = stream_id(event)
     all_readers, all_receipts = list(readers), list(receipts)
-    active = [one for one in all_readers if is_active(one, now)]
-    own = [one for one in all_receipts if one.event == event]
-    done = [one for one in own if one.outcome is Outcome.DONE]
+    active = [reader for reader in all_readers if is_active(reader, now)]
+    own = [receipt for receipt in all_receipts if receipt.event == event]
+    done = [receipt for receipt in own if receipt.outcome is Outcome.DONE]
 
-    # A group's replicas share the events: each of them sees its share alone.
-    watching = [one for one in active if one.kind in (ReaderKind.CACHE, ReaderKind.BROADCAST)]
-    behind = [one for one in watching if not _is_past(one, at)]
-    kinds = {one.kind for one in active}
+    # Replicas of a group share the events: each of them reads only a part.
+    watching = [
+        reader for reader in active if reader.kind in (ReaderKind.CACHE, ReaderKind.BROADCAST)
+    ]
+    behind = [reader for reader in watching if not _is_past(reader, at)]
+    kinds = {reader.kind for reader in active}
 
-    if any(one.outcome is Outcome.DEAD and not _done_by(one, done) for one in own):
+    if any(receipt.outcome is Outcome.DEAD and not _done_by(receipt, done) for receipt in own):
         status = AppStatus.FAILED
     elif behind or (ReaderKind.GROUP in kinds and not done):
         status = AppStatus.WAITING
@@ -80,7 +83,7 @@ def prove(
         status,
         seen=len(watching) - len(behind),
         readers=len(watching),
-        seconds=min((one.seconds for one in done), default=None),
+        seconds=min((receipt.seconds for receipt in done), default=None),
     )
 
 
@@ -93,4 +96,4 @@ def _is_past(reader: Reader, at: tuple[int, int]) -> bool:
 
 def _done_by(dead: Receipt, done: Iterable[Receipt]) -> bool:
     """Whether the same listener has handled it after all."""
-    return any(one.listener == dead.listener for one in done)
+    return any(receipt.listener == dead.listener for receipt in done)

@@ -1,14 +1,14 @@
-"""Who reads the stream of an app, and how far: the hash ``app:readers``. Pure.
+"""Which processes read an app's stream, and how far: the hash ``app:readers``.
 
-A field for each process that reads, written by that process: its name, and JSON. So anybody can
-see whether a logout has reached every replica of an app.
+Each process writes its own field, whose name is the process's and whose value is JSON. It shows
+whether a logout has reached every replica of an app.
 """
 
 import json
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -16,51 +16,51 @@ from typing import Any, Self
 from backchannel_logout.contract.keys import VERSION
 
 REPORT_SECONDS = 15.0
-"""A reader reports at least this often, in seconds, also when there is nothing new."""
+"""A reader reports at least this often, in seconds, also without news."""
 
 SILENT_SECONDS = 60.0
-"""A reader that has not reported for so long has ended, or can not be told of a logout."""
+"""After this long without a report a reader has ended, or does not learn of logouts."""
 
 IDLE_SECONDS = 7 * 86400.0
-"""An app that asks Redis at each check reports beside one. Without requests it does not report, and
-is not behind either: its report stands for so long."""
+"""How long the report of an app that asks Redis at each check is valid: it reports with a check,
+and without requests it is not behind either."""
 
 FORGOTTEN_SECONDS = 3600
-"""A reader that has been silent for so long is removed by another one."""
+"""After this long without a report a reader's field is removed by another reader."""
 
 HASH_SECONDS = 30 * 86400
-"""The life of the whole hash after the last report of anybody."""
+"""The life of the whole hash after the last report."""
 
 QUERY_REPORT_SECONDS = 60.0
-"""A guard that asks Redis at each check reports at most this often, in seconds, and beside a check:
-an app without requests does not report."""
+"""A guard that asks Redis at each check reports at most this often, in seconds, and only with a
+check."""
 
 MAX_ISSUERS = 8
-"""Of so many issuers a report says whether their sessions have a ``sid``: it stays small."""
+"""The number of issuers in `Reader.sid`, so that a report stays small."""
 
 
 class ReaderKind(StrEnum):
     """How a process learns of logouts."""
 
     CACHE = "cache"
-    """A guard with a near cache: it reads the stream, and asks for what it does not know."""
+    """A guard with a near cache: it reads the stream, and asks Redis for unknown sessions."""
     ASKS = "asks"
     """Guards that ask Redis at each check and read no stream; one report for all of them."""
     GROUP = "group"
-    """A listener of which each event is handled by one replica."""
+    """A listener in group mode: each event is handled by one replica."""
     BROADCAST = "broadcast"
-    """A listener that sees each event."""
+    """A listener in broadcast mode: it reads each event."""
     ENDED = "ended"
-    """Nobody that runs: when a reader of any kind has last ended cleanly."""
+    """Not a process: when a reader of any kind last ended cleanly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """One process that learns of logouts. ``at`` is epoch seconds.
 
-    ``position`` is the id of the last stream entry that it has dealt with; None where it reads
-    no stream. ``sid``: for each issuer of a session that it was asked about, whether one of them
-    had a ``sid``; a listener knows no sessions.
+    ``position`` is the id of the last stream entry that it has handled; None if it reads no stream.
+    ``sid``: for each issuer of a session it has checked, whether one of them had a ``sid``; a
+    listener checks no sessions.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Reader:
 
     @classmethod
     def from_json(cls, name: str | bytes, text: str | bytes) -> Self | None:
-        """Read a field of the hash; None for one that this release does not understand."""
+        """Parse a field; None for one that this release does not understand."""
         name = as_text(name)
         try:
             members = json.loads(text)
@@ -98,16 +98,16 @@ class Reader:
             return None
 
 
-def _issuers(found: object) -> dict[str, bool]:
-    """The member ``sid``, as far as it can be read."""
-    if not isinstance(found, dict):
+def _issuers(value: object) -> dict[str, bool]:
+    """The readable part of the member ``sid``."""
+    if not isinstance(value, dict):
         return {}
-    named = {iss: has for iss, has in found.items() if isinstance(has, bool)}
+    named = {iss: has_sid for iss, has_sid in value.items() if isinstance(has_sid, bool)}
     return dict(list(named.items())[:MAX_ISSUERS])
 
 
 def query_report(key: str, now: float, sid: Mapping[str, bool]) -> list[tuple[str | int, ...]]:
-    """What a guard that asks Redis at each check writes beside one, at most once a minute.
+    """The commands that a guard without a near cache sends with a check, at most once a minute.
 
     One field for all processes of the app: none of them can be behind.
     """
@@ -116,13 +116,13 @@ def query_report(key: str, now: float, sid: Mapping[str, bool]) -> list[tuple[st
 
 
 def is_active(reader: Reader, now: float) -> bool:
-    """Whether its report still stands."""
-    stands = IDLE_SECONDS if reader.kind is ReaderKind.ASKS else SILENT_SECONDS
-    return reader.at >= now - stands
+    """Whether its report is still valid."""
+    valid = IDLE_SECONDS if reader.kind is ReaderKind.ASKS else SILENT_SECONDS
+    return reader.at >= now - valid
 
 
 def farewell(key: str, name: str, now: float) -> list[tuple[str | int, ...]]:
-    """What a reader writes at its clean end, so that it is known that somebody has read."""
+    """The commands of a reader that ends cleanly: its field goes, the time of its end stays."""
     ended = Reader(name=ReaderKind.ENDED, kind=ReaderKind.ENDED, at=now)
     return [("HSET", key, ended.name, ended.to_json()), ("HDEL", key, name)]
 
@@ -132,13 +132,23 @@ def as_text(name: str | bytes) -> str:
 
 
 def process_name() -> str:
-    """A name for this process that no other one has: host, process id, and something random."""
+    """A unique name for this process: host, process id, and random characters."""
     return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+def read_hash(reply: Sequence[bytes]) -> dict[str, Reader | None]:
+    """The readers in a reply to ``HGETALL``: names and values in turn."""
+    return {
+        as_text(name): Reader.from_json(name, text)
+        for name, text in zip(reply[::2], reply[1::2], strict=True)
+    }
+
+
 def stale_readers(readers: Mapping[str, Reader | None], now: float) -> list[str]:
-    """The names of readers to remove: long silent, or unreadable; the latest one always stays,
-    so that it can be told when somebody has last read."""
+    """The names of readers to remove: silent for long, or unreadable.
+
+    The latest one always stays, to show when the app last had a reader.
+    """
     known = {name: reader.at for name, reader in readers.items() if reader is not None}
     latest = max(known, key=lambda name: known[name], default=None)
     return [

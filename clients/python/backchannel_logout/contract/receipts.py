@@ -1,7 +1,7 @@
-"""That a listener has handled an event: an entry of the stream ``app:receipts``. Pure.
+"""Receipts: which events a listener has handled, in the stream ``app:receipts``.
 
-So anybody can see whether a logout has reached an app, and how long after its arrival. Capped
-and holds nothing of the event but its id.
+They show whether a logout has reached an app, and how long after its arrival. The stream is capped,
+and holds only the id of an event.
 """
 
 from collections.abc import Mapping
@@ -13,25 +13,25 @@ from backchannel_logout.contract.event import stream_id
 from backchannel_logout.contract.keys import VERSION
 
 MAX_RECEIPTS = 100_000
-"""About how many an app's stream holds: some 20 MB in Redis."""
+"""About this many receipts per app: some 20 MB in Redis."""
 
 
 class Outcome(StrEnum):
-    """How an event fared with a handler."""
+    """The outcome of one attempt to handle an event."""
 
     DONE = "done"
     FAILED = "failed"
-    """It will be tried again."""
+    """It will be retried."""
     DEAD = "dead"
-    """It failed too often, or could not be read, and is among the dead letters."""
+    """It failed too often or cannot be read, and is among the dead letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """One event and one listener. ``event`` is the stream entry's id, ``reader`` the process.
 
-    ``seconds`` have passed from ``received_at`` of the event, by the clocks of the receiver and
-    of the app.
+    ``seconds`` is the time since the event's ``received_at``, by the clocks of the receiver and of
+    the app.
     """
 
     event: str
@@ -53,7 +53,7 @@ class Receipt:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str | bytes, str | bytes]) -> Self | None:
-        """Read an entry; None for one that this release does not understand."""
+        """Parse an entry; None for one that this release does not understand."""
         try:
             texts = {_text(name): _text(value) for name, value in fields.items()}
             stream_id(texts["event"])

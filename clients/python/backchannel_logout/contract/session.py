@@ -1,4 +1,4 @@
-"""What an app remembers of a login, and how it gets into the app's own session."""
+"""What an app stores about a login in its own session."""
 
 import logging
 import math
@@ -9,34 +9,34 @@ from typing import Any, NamedTuple, Self
 log = logging.getLogger("backchannel_logout")
 
 MAX_AHEAD = 86_400
-"""Seconds by which a login may lie ahead of our clock. No marker reaches one that lies years ahead,
-as a time in milliseconds does."""
+"""How many seconds a login may be ahead of our clock. No marker covers one that is years ahead,
+such as a time in milliseconds."""
 
 MEMBER = "backchannel_logout"
 """The member of the app's session that `remember` fills."""
 
 SESSION_MEMBERS = ("iss", "sub", "sid", "login_at", "auth_time", "client_id")
-"""What `remember` stores of a login; the last two only where the ID token has them."""
+"""What `remember` stores; the last two only where the ID token has them."""
 
-# Earlier releases stored these at the top of the app's session, always all of them. Sessions live
-# for weeks, so they are still read there.
+# Earlier releases stored all of these at the top of the app's session. Sessions live for weeks, so
+# they are still read there.
 _OLD_MEMBERS = ("iss", "sub", "sid", "login_at")
 
 
 class SessionNotIdentified(ValueError):
-    """The mapping does not say which login it belongs to; see `remember`."""
+    """The mapping does not identify a login; see `remember`."""
 
 
 class Session(NamedTuple):
     """A session of the app, as its provider knows it.
 
-    ``login_at`` is the ``iat`` of the ID token of the login that opened it, in whole epoch
-    seconds. A refreshed ID token has a newer ``iat`` and never changes it: otherwise a
-    refresh after the logout would bring the session back to life. ``auth_time`` is when the user
-    signed in at the provider, in whole epoch seconds, where the ID token says it. ``client_id`` is
-    the OAuth client that the ID token was issued to.
+    ``login_at`` is the ``iat`` of the ID token of the login that opened it, in whole epoch seconds.
+    A refreshed ID token has a newer ``iat`` and never changes it: otherwise a refresh after the
+    logout would bring the session back to life. ``auth_time`` is when the user signed in at the
+    provider, in whole epoch seconds, if the ID token has it. ``client_id`` is the OAuth client that
+    the ID token was issued to.
 
-    A tuple, so that it is the near cache's key as it is, and cheap to make for each request.
+    A tuple is the near cache's key without conversion, and cheap to make for each request.
     """
 
     iss: str
@@ -48,13 +48,12 @@ class Session(NamedTuple):
 
     @classmethod
     def from_mapping(cls, session: Mapping[str, Any]) -> Self:
-        """Read what `remember` stored, out of the app's session or by itself.
+        """Read what `remember` stored, from the app's session or from the stored member itself.
 
-        Raises `SessionNotIdentified` where it is not there.
+        Raises `SessionNotIdentified` if it is missing. Called for each request.
         """
-        # Every request of a middleware comes here.
         get = session.get
-        client_id = None  # what stands under this name at the top is the app's own
+        client_id = None  # at the top of the session this name is the app's own
         if (stored := get(MEMBER)) is not None:
             if type(stored) is not dict and not isinstance(stored, Mapping):
                 raise SessionNotIdentified(f"{MEMBER} in the session is not what remember() stores")
@@ -83,18 +82,18 @@ def remember(
     *,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Store in the app's session which login it belongs to, as one member, `MEMBER`.
+    """Store the login in the app's session, as one member, `MEMBER`.
 
-    Call it once, at the login, with the claims of the **verified** ID token; never at a
+    Call it once, at the login, with the claims of the **verified** ID token. Do not call it at a
     refresh, whose newer ``iat`` would bring a session back to life that was ended in between.
-    Called again for the same login it changes nothing; a new login replaces it.
-    A refresh is told from a login by ``auth_time`` where the provider sends it (OpenID Connect
-    Core 1.0, section 12.2): it is then refused, and logged. Without it, nothing can tell: clear
-    the session at each login, or the log has a warning for a newer ``iat`` of the same login.
+    A second call for the same login changes nothing; a new login replaces the first.
+    ``auth_time`` distinguishes a refresh from a login where the provider sends it (OpenID Connect
+    Core 1.0, section 12.2): a refresh is ignored, and logged. Without ``auth_time`` clear the
+    session at each login; otherwise a newer ``iat`` of the same login is logged as a warning.
     Raises `SessionNotIdentified` when the claims are not those of an ID token, or its ``iat`` is
     more than a day after ``clock`` (epoch seconds).
     """
-    _see_that_these_are_claims(id_token_claims)
+    _check_claims(id_token_claims)
     members = {
         "iss": id_token_claims.get("iss"),
         "sub": id_token_claims.get("sub"),
@@ -122,12 +121,12 @@ def remember(
             "remember(): it would bring a session back to life that was ended in between"
         )
     forget(session)
-    # Not changed in place: frameworks save a session to which something was assigned.
+    # Assigned, not changed in place: frameworks save a session after an assignment.
     session[MEMBER] = members
 
 
 def forget(session: MutableMapping[str, Any]) -> None:
-    """Remove what `remember` stored, and nothing of the app's own."""
+    """Remove what `remember` stored; the app's own members stay."""
     if session.pop(MEMBER, None) is not None:
         return
     if all(name in session for name in _OLD_MEMBERS) and _known(session) is not None:
@@ -136,15 +135,15 @@ def forget(session: MutableMapping[str, Any]) -> None:
 
 
 def holds_login(session: Mapping[str, Any]) -> bool:
-    """Whether `remember` was called for the session, as far as can be seen."""
+    """Whether the session looks as if `remember` was called for it."""
     if session.get(MEMBER) is not None:
         return True
-    # Both: an app may have a `sid` of its own, for visitors who are not signed in, too.
+    # Both: an app may have its own `sid`, also for visitors who are not signed in.
     return session.get("iss") is not None and session.get("login_at") is not None
 
 
-def _see_that_these_are_claims(claims: object) -> None:
-    """Say what was passed in place of the claims of an ID token."""
+def _check_claims(claims: object) -> None:
+    """Raise `SessionNotIdentified` with what was passed in place of an ID token's claims."""
     if isinstance(claims, str | bytes):
         raise SessionNotIdentified(
             "this is a token, not its claims: verify the ID token, and pass the claims that your "
@@ -161,12 +160,12 @@ def _see_that_these_are_claims(claims: object) -> None:
 
 
 def _client_id(claims: Mapping[str, Any]) -> str | None:
-    """The client that the ID token is for: its one audience, else ``azp`` (OpenID Connect Core 1.0,
+    """The client of the ID token: its only audience, else ``azp`` (OpenID Connect Core 1.0,
     section 2)."""
     aud = claims.get("aud")
     audiences = aud if isinstance(aud, list | tuple) else [aud]
-    found = audiences[0] if len(audiences) == 1 else claims.get("azp")
-    return found if _is_text(found) else None
+    client_id = audiences[0] if len(audiences) == 1 else claims.get("azp")
+    return client_id if _is_text(client_id) else None
 
 
 def _known(session: Mapping[str, Any]) -> Session | None:
@@ -190,9 +189,9 @@ def _login_at(iat: object) -> int:
 
 
 def whole_seconds(time_of_claim: object) -> int | None:
-    """A time of a token, rounded down as the receiver rounds its cutoffs; None: it is no number.
+    """A time in a token, rounded down like the receiver's cutoffs; None if it is not a number.
 
-    ``True`` is no number either.
+    ``True`` is not a number either.
     """
     if isinstance(time_of_claim, int) and not isinstance(time_of_claim, bool):
         return time_of_claim
@@ -202,10 +201,10 @@ def whole_seconds(time_of_claim: object) -> int | None:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is a string that has a UTF-8 form; one with a lone surrogate has none."""
+    """Whether it is a string that can be encoded in UTF-8: a lone surrogate cannot."""
     if not isinstance(value, str):
         return False
-    if value.isascii():  # as nearly always
+    if value.isascii():  # almost always
         return True
     try:
         value.encode()

@@ -1,15 +1,15 @@
-"""Being told of each logout: for what has no next request.
+"""Listeners: deliver each logout, for sessions without a next request.
 
 listener      what an app uses: a loop, or handlers; asyncio
 threads       the same for threads
-options       what an app has chosen, whichever it uses
-reading       the order of work that both modes share
+options       the options of a listener
+loop          the order of work that both modes share
 group         each event is handled by one replica
-takeover      ... and by another one, if that replica has died
-broadcast     each replica sees each event
-deliveries    what is in hand: fresh, tried again, dealt with
-dead_letters  what could not be handled                                   (pure)
-primary       the server that has the stream, as it is now
-line          the connection that says what was handled, and waits for more
-waits         ... for so long, or until another task ends it
+takeover      ... or by another one, if that replica has died
+broadcast     each replica reads each event
+inflight      deliveries in progress: fresh, to retry, handled           (pure)
+dead_letters  events that no handler could process                       (pure)
+upkeep        reports of this process
+batch_size    how many events a replica reads at once
+deadlines     how long to wait for Redis, and ending the wait early
 """

@@ -1,4 +1,4 @@
-"""A listener in broadcast mode: it sees each event, from a position that may be remembered."""
+"""A listener in broadcast mode, which reads each event, from a position that may be stored."""
 
 import random
 import time
@@ -8,32 +8,32 @@ from typing import Any
 from backchannel_logout.contract.event import stream_id
 from backchannel_logout.contract.gap import Gap, GapReason
 from backchannel_logout.contract.readers import HASH_SECONDS, ReaderKind
-from backchannel_logout.listening.deliveries import Delivery
+from backchannel_logout.listening.inflight import Delivery
 from backchannel_logout.listening.loop import ListenerLoop
 from backchannel_logout.listening.options import Options
 from backchannel_logout.redis.pipeline import Command
 from backchannel_logout.redis.primary import Primary, without_errors
 
 _BATCH = 256
-"""Events in hand at most."""
+"""The maximum number of events in progress."""
 
 _START = "0-0"
 """The position before every entry."""
 
 
 class BroadcastLoop(ListenerLoop):
-    """Reads on from a position, and looks each time whether its entry is still there.
+    """Reads on from a position, and checks each time that its entry still exists.
 
-    Where it is, nothing after it was trimmed, for trimming takes the oldest first, and Redis has
-    lost nothing. An `XREAD` alone would say neither, and would wait for ever behind a stream
-    that is shorter than it was.
+    If it does, no later entry was trimmed, since trimming removes the oldest first, and Redis has
+    lost nothing. An `XREAD` alone would not show either, and would wait forever behind a stream
+    that became shorter.
     """
 
     kind = ReaderKind.BROADCAST
 
     def __init__(self, primary: Primary, options: Options) -> None:
         super().__init__(primary, options)
-        self._stored = self.keys.position(options.name) if options.name else None
+        self._position_key = self.keys.position(options.name) if options.name else None
         self._read_to: str | None = None
         self._position: str | None = None
         self._saved: str | None = None
@@ -45,9 +45,9 @@ class BroadcastLoop(ListenerLoop):
     def position(self) -> str | None:
         return self._position
 
-    def told(self, delivery: Delivery) -> None:
-        super().told(delivery)
-        # At once: until somebody asks for the position, thousands would be held.
+    def acknowledged(self, delivery: Delivery) -> None:
+        super().acknowledged(delivery)
+        # At once, or thousands of deliveries would be kept until the position is read.
         while self._order and self._order[0][0].settled:
             self._position = self._order.popleft()[1]
 
@@ -57,59 +57,63 @@ class BroadcastLoop(ListenerLoop):
         return None
 
     async def _begin(self) -> None:
-        """From where the last process of this name was, else from what comes now on."""
-        asked: list[Command] = [("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1)]
-        if self._stored:
-            asked.append(("GET", self._stored))
-        newest, *stored = await self.primary.ask(*asked)
-        remembered = _position(stored[0]) if stored else None
-        if remembered is not None:
-            self._read_to = self._position = self._saved = remembered
+        """Begin where the last process of this name was, else at the end of the stream."""
+        commands: list[Command] = [("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1)]
+        if self._position_key:
+            commands.append(("GET", self._position_key))
+        newest, *stored = await self.primary.call(*commands)
+        position = _parse_position(stored[0]) if stored else None
+        if position is not None:
+            self._read_to = self._position = self._saved = position
             return
         self._read_to = newest[0][0].decode() if newest else _START
         self._add(Delivery(Gap(GapReason.BEGAN)), self._read_to)
 
     def _add(self, delivery: Delivery, position: str) -> None:
         self._order.append((delivery, position))
-        (self.hand.gaps if isinstance(delivery.item, Gap) else self.hand.fresh).append(delivery)
+        if isinstance(delivery.item, Gap):
+            self.inflight.gaps.append(delivery)
+        else:
+            self.inflight.fresh.append(delivery)
 
     async def read(self) -> None:
         position, events = self._read_to or _START, self.keys.events
-        wait: Command = ()
+        block: Command = ()
         if self.options.poll_every is None:
-            wait = ("BLOCK", max(1, int(self.patience * 1000)))
+            block = ("BLOCK", max(1, int(self.max_wait * 1000)))
         else:
-            await self.tell()  # `converse` does so by itself
+            await self.acknowledge()  # `exchange` includes it
             if not self._more:
                 await self._pace(self.options.poll_every)
         commands: list[Command] = [
-            ("XREAD", "COUNT", _BATCH, *wait, "STREAMS", events, position),
+            ("XREAD", "COUNT", _BATCH, *block, "STREAMS", events, position),
             ("XRANGE", events, position, position, "COUNT", 1),
         ]
-        # Only what waits needs a connection of its own.
-        answers = await (self.converse(commands) if wait else self.primary.run(commands))
-        batch, there = without_errors(answers)
+        # Only a read that blocks needs its own connection.
+        replies = await (self.exchange(commands) if block else self.primary.run(commands))
+        batch, entry_at_position = without_errors(replies)
         entries: list[Any] = batch[0][1] if batch else []
-        if not there and position != _START:
-            await self._miss(position, bool(entries))
+        if not entry_at_position and position != _START:
+            await self._report_gap(position, bool(entries))
         self._more = len(entries) == _BATCH
         for entry_id, fields in entries:
             self._read_to = entry_id.decode()
             delivery = Delivery.of_entry(self._read_to, fields)
             self._order.append((delivery, self._read_to))
-            self.hand.fresh.append(delivery)
+            self.inflight.fresh.append(delivery)
 
-    async def _pace(self, pace: float) -> None:
-        """Wait in place of Redis."""
-        pause = pace * random.uniform(0.8, 1.2)  # noqa: S311  # only spreads load
-        await self.pause(self.hand.patience(time.monotonic(), pause))
+    async def _pace(self, seconds: float) -> None:
+        """Wait here instead of in Redis."""
+        pause = seconds * random.uniform(0.8, 1.2)  # noqa: S311  only spreads load
+        await self.pause(self.inflight.seconds_until_due(time.monotonic(), pause))
 
-    async def _miss(self, position: str, read_on: bool) -> None:
-        """The entry of the position is not there any more: read on behind a gap."""
+    async def _report_gap(self, position: str, has_entries: bool) -> None:
+        """The entry at the position is gone: read on behind a gap."""
         reason = GapReason.TRIMMED
         after = position
-        if not read_on:
-            [newest] = await self.primary.ask(("XREVRANGE", self.keys.events, "+", "-", "COUNT", 1))
+        if not has_entries:
+            events = self.keys.events
+            [newest] = await self.primary.call(("XREVRANGE", events, "+", "-", "COUNT", 1))
             after = newest[0][0].decode() if newest else _START
             if stream_id(after) > stream_id(position):
                 return  # added since, and read with the next command
@@ -117,31 +121,31 @@ class BroadcastLoop(ListenerLoop):
         self._read_to = after
         self._add(Delivery(Gap(reason, position)), after)
 
-    async def begin_again(self, delivery: Delivery) -> bool:
+    async def begin_retry(self, delivery: Delivery) -> bool:
         delivery.tries += 1
         return True
 
     def settle(self, delivery: Delivery) -> list[Command]:  # noqa: ARG002
-        """Nothing: `position` tells."""
+        """No commands: `position` is stored instead."""
         return []
 
     def after_outage(self) -> None:
-        """Nothing: the next read looks whether its position is still there."""
+        """Nothing to do: the next read checks the position."""
 
-    async def look_after(self) -> None:
-        """Remember the position."""
+    async def every_second(self) -> None:
+        """Store the position."""
         position = self.position
-        if self._stored and position is not None and position != self._saved:
-            await self.primary.ask(("SET", self._stored, position, "EX", HASH_SECONDS))
+        if self._position_key and position is not None and position != self._saved:
+            await self.primary.call(("SET", self._position_key, position, "EX", HASH_SECONDS))
             self._saved = position
 
     async def close(self) -> None:
         await super().close()
-        await self.look_after()
+        await self.every_second()
 
 
-def _position(stored: bytes | None) -> str | None:
-    """A remembered position; None where there is none, or none that can be read."""
+def _parse_position(stored: bytes | None) -> str | None:
+    """A stored position; None if there is none, or it cannot be parsed."""
     try:
         stream_id(stored or b"")
     except ValueError:

@@ -1,19 +1,19 @@
-"""An event that no handler could take: an entry of the stream ``app:dead-letters``. Pure.
+"""Events that no handler could process: entries of the stream ``app:dead-letters``. Pure.
 
-The event's own fields stand there as they were, with four more. They hold what the event holds:
-users' names at their provider. Nobody but the app removes them.
+An entry has the event's own fields and four more. It contains what the event contains: users' names
+at their provider. Only the app removes entries.
 """
 
-from backchannel_logout.listening.deliveries import Delivery
+from backchannel_logout.listening.inflight import Delivery
 
 
 def dead_letter(delivery: Delivery, listener: str) -> list[bytes]:
-    """Fields and values in turn: those of the event, and
+    """Names and values in turn: the fields of the event, and
 
     ``dl_event``     the id of its entry in ``events``
     ``dl_listener``  the listener's name
-    ``dl_tries``     how often a handler has begun with it
-    ``dl_error``     the type of the last exception; nothing of what it says
+    ``dl_tries``     how often a handler has started on it
+    ``dl_error``     the type of the last exception, without its text
     """
     more = {
         "dl_event": delivery.acks[0],

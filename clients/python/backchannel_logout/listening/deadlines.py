@@ -1,4 +1,4 @@
-"""What a listener waits for, with a bound, and so that another task can end it."""
+"""How long to wait for Redis, and how another task ends the wait."""
 
 import asyncio
 import contextlib
@@ -8,39 +8,40 @@ import redis
 
 
 class Deadlines:
-    """One wait at a time. Ending one raises a fault of Redis there, as a lost connection does."""
+    """One wait at a time. Ending it early raises ``redis.ConnectionError`` or ``TimeoutError``
+    there, like a lost connection."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Timeout | None = None
-        self._interrupted = self._ending = False
+        self._interrupted = self._closed = False
 
     @contextlib.asynccontextmanager
-    async def at_most(self, seconds: float) -> AsyncIterator[Callable[[], None]]:
-        """Raises ``TimeoutError`` after so many seconds.
+    async def within(self, seconds: float) -> AsyncIterator[Callable[[], None]]:
+        """Raises ``TimeoutError`` after this many seconds.
 
-        Gives a function: from its call on the wait can be interrupted; it raises where that has
-        been done already.
+        Yields a function: after it is called the wait can be interrupted. It raises if that has
+        already happened.
         """
 
-        def may_be_interrupted() -> None:
-            if self._interrupted or self._ending:
-                raise redis.ConnectionError("broken off")
+        def allow_interrupts() -> None:
+            if self._interrupted or self._closed:
+                raise redis.ConnectionError("interrupted")
             self._waiting = scope
 
         self._interrupted = False
         try:
             async with asyncio.timeout(seconds) as scope:
-                yield may_be_interrupted
+                yield allow_interrupts
         finally:
             self._waiting = None
 
     def interrupt(self) -> None:
-        """End the wait of now."""
+        """End the current wait."""
         self._interrupted = True
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(float("-inf"))
 
-    def end(self) -> None:
-        """Wait no more, from now on."""
-        self._ending = True
+    def close(self) -> None:
+        """End the current wait and all later ones."""
+        self._closed = True
         self.interrupt()

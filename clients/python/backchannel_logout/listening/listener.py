@@ -1,4 +1,4 @@
-"""A listener: is told of each logout of its relying app, in order to end what has no next request.
+"""A listener, which receives each logout of its relying app, for sessions without a next request.
 
     async with AsyncListener("redis://127.0.0.1:6379/0", app="shop", mode="group") as listener:
         async for item in listener:
@@ -7,8 +7,8 @@
             else:
                 await end_sessions(item)        # an Event
 
-An item counts as handled when the loop asks for the next one; one whose loop ended with an
-exception, or with `break`, is delivered again. `Listener` is the same for threads.
+An item counts as handled when the loop fetches the next one; after an exception or a `break` it is
+delivered again. `Listener` is the same for threads.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from backchannel_logout.contract.gap import Gap
 from backchannel_logout.contract.keys import AppKeys
 from backchannel_logout.contract.readers import process_name
 from backchannel_logout.listening.broadcast import BroadcastLoop
-from backchannel_logout.listening.deliveries import Delivery
 from backchannel_logout.listening.group import GroupLoop
+from backchannel_logout.listening.inflight import Delivery
 from backchannel_logout.listening.loop import TIMEOUT, ListenerLoop
 from backchannel_logout.listening.options import Options
 from backchannel_logout.redis.connection import AsyncClient
@@ -40,37 +40,35 @@ Item = Event | Gap
 Mode = Literal["group", "broadcast"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""What a listener's name may look like: it is part of a key."""
+"""The form of a listener's name, which is part of a key."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.05, 3.0
 
-# An outage is told when it begins, and what stays until somebody acts once a minute.
-_TELL_SECONDS = 60.0
+# An outage is logged when it begins; a refusal, which stays until someone acts, once a minute.
+_LOG_PAUSE = 60.0
 
-# What a stop waits for the item in work.
+# How long `aclose` waits for the item in progress.
 GRACE_SECONDS = 10.0
 
 
 class AsyncListener:
-    """Hands over the revocations of the relying app ``app``, for asyncio.
+    """Delivers the revocations of the relying app ``app``, for asyncio.
 
-    ``redis`` is the receiver's Redis: a URL (see `connection`) or a client that the app has.
+    ``redis`` is the receiver's Redis: a URL (see `connection`) or the app's own client.
 
     ``mode="group"``: all listeners of one ``name`` (``"default"``) share the work; each event is
-    handled by one of them, at least once. ``mode="broadcast"``: each listener sees each event. With
-    a ``name``, which must then be this replica's alone, it goes on where the last process of that
-    name was; without one it begins with what comes from now on.
+    handled by one of them, at least once. ``mode="broadcast"``: each listener receives each event.
+    With a ``name``, which must be this replica's alone, it continues where the last process of that
+    name was; without one it begins with new events.
 
-    Items are `Event` and `Gap`. An event with which a handler has failed ``tries`` times becomes a
-    dead letter; ``retry_after`` (seconds) is the first pause, each further one is four times as
-    long. ``take_over_after`` (group; seconds): a replica that has been silent for so long is dead,
-    and others handle its events. ``start`` (group): a new group begins at the ``"oldest"`` event
-    that there is, or with what comes from ``"now"`` on. ``poll_every`` (broadcast; seconds): ask so
-    often in place of waiting in Redis, where there are thousands of listeners.
-    ``receipts=False`` writes none.
+    Items are `Event` and `Gap`. After ``tries`` failures an event becomes a dead letter;
+    ``retry_after`` (seconds) is the first pause, each further one is four times as long.
+    ``take_over_after`` (group; seconds): a replica that is silent for this long is dead, and others
+    handle its events. ``start`` (group): a new group begins at the ``"oldest"`` event, or with new
+    ones from ``"now"`` on. ``poll_every`` (broadcast; seconds): poll this often instead of blocking
+    in Redis, for thousands of listeners. ``receipts=False`` writes none.
 
-    Faults of Redis end nothing: they are logged, and it is tried again. Raises ``ValueError``
-    for arguments that can not be.
+    Faults of Redis are logged and retried. Raises ``ValueError`` for invalid arguments.
     """
 
     def __init__(
@@ -111,38 +109,38 @@ class AsyncListener:
             poll_every=poll_every,
             receipts=receipts,
         )
-        # Where nothing waits in Redis one connection does, which thousands of listeners can afford.
+        # A listener that polls needs one connection only, so there can be thousands.
         self._primary = Primary(
             redis, keys.events, timeout=TIMEOUT, one_at_a_time=poll_every is not None
         )
         kind = GroupLoop if mode == "group" else BroadcastLoop
-        self._reading: ListenerLoop = kind(self._primary, options)
+        self._loop: ListenerLoop = kind(self._primary, options)
         self._tick = min(1.0, take_over_after / 4)
         self._upkeep: asyncio.Task[None] | None = None
         self._current: Delivery | None = None
         self._closing = asyncio.Event()
         self._left = asyncio.Event()
-        self._loop_of: asyncio.Task[object] | None = None
+        self._loop_task: asyncio.Task[object] | None = None
         self._faults = 0
-        self._tell_from = float("-inf")
+        self._log_from = float("-inf")
 
-    # -- one item after the other ----------------------------------------------------------
+    # -- one item after another ------------------------------------------------------------
 
     def __aiter__(self) -> Self:
-        """A loop begins. What an earlier one has left unfinished has failed."""
+        """Begin a loop. An item that an earlier loop left unfinished has failed."""
         self.abandon()
         return self
 
     async def __anext__(self) -> Item:
-        """The next item, after the one before was handled. Ends when the listener is closed."""
+        """The next item; the previous one was handled. Ends when the listener is closed."""
         if self._current is not None:
             delivery, self._current = self._current, None
-            self._reading.done(delivery)
-        self._loop_of = asyncio.current_task()
+            self._loop.done(delivery)
+        self._loop_task = asyncio.current_task()
         while not self._closing.is_set():
-            self._look_after_upkeep()
+            self._ensure_upkeep()
             try:
-                delivery = await self._reading.next()
+                delivery = await self._loop.next()
             except FAULTS as error:
                 await self._outage(error)
                 continue
@@ -153,10 +151,10 @@ class AsyncListener:
         raise StopAsyncIteration
 
     def abandon(self, error: BaseException | None = None) -> None:
-        """The item that was handed over last could not be handled."""
+        """The last delivered item was not handled."""
         if self._current is not None:
             delivery, self._current = self._current, None
-            self._reading.failed(delivery, error or LoopEnded())
+            self._loop.failed(delivery, error or LoopEnded())
 
     async def run(
         self,
@@ -166,8 +164,8 @@ class AsyncListener:
     ) -> None:
         """Call ``handler`` with each event and ``on_gap`` with each gap, until `aclose`.
 
-        An exception of a handler is logged by its type; the event is tried again after a pause,
-        others go on meanwhile, and after ``tries`` it is a dead letter. A gap is tried for ever.
+        An exception of a handler is logged by its type. The event is retried after a pause, during
+        which others are handled; after ``tries`` it is a dead letter. Gaps are retried forever.
         """
         async for item in self:
             try:
@@ -175,7 +173,7 @@ class AsyncListener:
                     await on_gap(item)
                 else:
                     await handler(item)
-            except Exception as error:  # noqa: BLE001  # the app's own, whatever it is
+            except Exception as error:  # noqa: BLE001  the app's own exceptions
                 self.abandon(error)
 
     # -- faults of Redis -------------------------------------------------------------------
@@ -185,32 +183,32 @@ class AsyncListener:
             return
         self._faults += 1
         now, name = time.monotonic(), type(error).__name__
-        if isinstance(error, AuthenticationError | ResponseError) and now >= self._tell_from:
-            self._tell_from = now + _TELL_SECONDS
+        if isinstance(error, AuthenticationError | ResponseError) and now >= self._log_from:
+            self._log_from = now + _LOG_PAUSE
             log.error("Redis refuses the listener of %s: %s", self._app, name)
         elif self._faults == 1:
             log.warning("the listener of %s has no Redis: %s", self._app, name)
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._faults, 10))
+        pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._faults, 10))
         with contextlib.suppress(TimeoutError):
-            pause *= random.uniform(0.5, 1.0)  # noqa: S311  # so that not all come back at once
+            pause *= random.uniform(0.5, 1.0)  # noqa: S311  spreads reconnects
             await asyncio.wait_for(self._closing.wait(), pause)
         with contextlib.suppress(*FAULTS):
-            await self._primary.leave()
+            await self._primary.disconnect()
             await self._primary.look_up()
 
     def _outage_is_over(self) -> None:
         if self._faults:
             self._faults = 0
-            self._reading.after_outage()
+            self._loop.after_outage()
             log.info("the listener of %s reads on", self._app)
 
     @property
     def _app(self) -> str:
-        return self._reading.keys.app
+        return self._loop.keys.app
 
     # -- upkeep ----------------------------------------------------------------------------
 
-    def _look_after_upkeep(self) -> None:
+    def _ensure_upkeep(self) -> None:
         if self._upkeep is None:
             self._upkeep = asyncio.create_task(self._keep_up())
         elif self._upkeep.done():
@@ -219,43 +217,43 @@ class AsyncListener:
     async def _keep_up(self) -> None:
         while not self._closing.is_set():
             try:
-                await self._reading.upkeep()
+                await self._loop.keep_up()
             except FAULTS:
-                # The read that waits may be on a connection that nothing comes from any more.
-                self._reading.waits.interrupt()
+                # The blocked read may be on a dead connection.
+                self._loop.deadlines.interrupt()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._tick)
 
     # -- the end ---------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """End the loop, also one that waits, and close the connections.
+        """End the loop, also while it waits, and close the connections.
 
-        A loop in another task may finish its item, for ten seconds at most. What was delivered
-        and not handled is delivered again, in group mode to another replica.
+        A loop in another task may finish its item, for ten seconds at most. Unhandled items are
+        delivered again, in group mode to another replica.
         """
         self.stop()
         await self._wait_for_loop()
         if self._upkeep is not None:
-            # Not cancelled: it ends by itself, and a command in work is brought to its end.
+            # Not cancelled: it ends on its own, after the command in progress.
             await asyncio.gather(self._upkeep, return_exceptions=True)
             with contextlib.suppress(*FAULTS):
                 async with asyncio.timeout(TIMEOUT):
-                    await self._reading.close()
+                    await self._loop.close()
         await self._primary.aclose()
 
     def stop(self) -> None:
         """End the loop at its next item, without waiting for it."""
         self._closing.set()
-        self._reading.waits.end()
+        self._loop.deadlines.close()
 
     async def _wait_for_loop(self) -> None:
-        loop_of = self._loop_of
-        if loop_of is None or loop_of is asyncio.current_task() or loop_of.done():
+        loop_task = self._loop_task
+        if loop_task is None or loop_task is asyncio.current_task() or loop_task.done():
             return
         left = asyncio.create_task(self._left.wait())
         await asyncio.wait(
-            {left, loop_of}, timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            {left, loop_task}, timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         left.cancel()
 
@@ -267,4 +265,4 @@ class AsyncListener:
 
 
 class LoopEnded(Exception):
-    """The loop over a listener ended before it asked for the next item."""
+    """The loop over a listener ended before it fetched the next item."""

@@ -1,4 +1,4 @@
-"""What both modes of a listener share: the order of work, and what is told to Redis of it."""
+"""The order of work that both modes of a listener share, and what they acknowledge to Redis."""
 
 import asyncio
 import logging
@@ -11,53 +11,40 @@ import redis
 
 from backchannel_logout.contract.event import Event, stream_id
 from backchannel_logout.contract.gap import Gap
-from backchannel_logout.contract.readers import (
-    HASH_SECONDS,
-    REPORT_SECONDS,
-    Reader,
-    ReaderKind,
-    farewell,
-    stale_readers,
-)
+from backchannel_logout.contract.readers import ReaderKind
 from backchannel_logout.contract.receipts import MAX_RECEIPTS, Outcome, Receipt
 from backchannel_logout.listening.dead_letters import dead_letter
 from backchannel_logout.listening.deadlines import Deadlines
-from backchannel_logout.listening.deliveries import Deliveries, Delivery
+from backchannel_logout.listening.inflight import Delivery, InflightDeliveries
 from backchannel_logout.listening.options import Options
+from backchannel_logout.listening.upkeep import Upkeep
 from backchannel_logout.redis.pipeline import Command
 from backchannel_logout.redis.primary import Primary, without_errors
 
 log = logging.getLogger("backchannel_logout")
 
-# Redis answers a waiting read at once when there is something. The rest of the time, a read ends
-# after so many seconds, so that a dead connection and a lost stream are noticed.
+# Redis replies to a blocked read as soon as there is an event. Without events a read ends after
+# this many seconds, to notice a dead connection or a lost stream.
 BLOCK_SECONDS = 1.0
 
-# A read that is not answered this long after it should have been: the server is taken for dead.
+# A read without a reply for this long: the server counts as dead.
 TIMEOUT = BLOCK_SECONDS + 2.0
 
-# What was handled is told to Redis with the next read, and while a batch is being worked off at
-# least this often: a crash repeats what was not told.
-_TELL_SECONDS = 0.1
+# Handled events are acknowledged with the next read, and at least this often while a batch is
+# processed. A crash repeats what was not acknowledged.
+_ACKNOWLEDGE_SECONDS = 0.1
 
-# A dead letter that Redis refuses is tried again after so long.
-_BURY_AGAIN_SECONDS = 5.0
-
-# A changed position is reported at most so often.
-_REPORT_PAUSE = 2.0
-
-# Readers that have been silent for an hour are looked for this often.
-_CLEAN_SECONDS = 600.0
-
+# How long to wait after Redis has refused a dead letter.
+_DEAD_LETTER_PAUSE = 5.0
 
 _Settled = tuple[Delivery | None, list[Command]]
 
 
 class ListenerLoop(ABC):
-    """One listener's way through the stream.
+    """Reads the stream for one listener, and settles what the app has handled.
 
-    `next` may raise any of `primary.FAULTS`, or be cancelled, at any moment, and is then called
-    again: nothing is taken off a list before what it needs of Redis is done.
+    `next` may raise any of `primary.FAULTS`, or be cancelled, at any await, and is then called
+    again: nothing is removed from a list before its commands have succeeded.
     """
 
     kind: ReaderKind
@@ -66,120 +53,120 @@ class ListenerLoop(ABC):
         self.primary = primary
         self.options = options
         self.keys = options.keys
-        self.hand = Deliveries(options.retry_after)
+        self.inflight = InflightDeliveries(options.retry_after)
         self._dead: list[Delivery] = []
-        self._bury_at = float("-inf")
-        # Settled and not yet told to Redis, each with the commands that tell it.
+        self._dead_letters_from = float("-inf")
+        # Settled and not yet acknowledged, each with the commands for it.
         self._settled: list[_Settled] = []
-        self._told_at = time.monotonic()
-        self._tell_at_once = False
-        self.waits = Deadlines()
-        self._looked_at_meta = False
-        self._reported: tuple[float, str | None] = (float("-inf"), None)
-        self._cleaned_at = time.monotonic()
+        self._acknowledged_at = time.monotonic()
+        self._acknowledge_now = False
+        self.deadlines = Deadlines()
+        self.upkeep = Upkeep(primary, options, self.kind)
 
-    # -- what a mode does ------------------------------------------------------------------
+    # -- what a mode implements ------------------------------------------------------------
 
     @abstractmethod
     async def read(self) -> None:
-        """Wait for what comes, for a second at most, and put it into `hand`."""
+        """Wait for events, for a second at most, and put them into `inflight`."""
 
     @abstractmethod
-    async def begin_again(self, delivery: Delivery) -> bool:
-        """Before it is tried again; False where it is not ours any more."""
+    async def begin_retry(self, delivery: Delivery) -> bool:
+        """Called before a retry; False if the delivery is not ours any more."""
 
     @abstractmethod
     async def prepare(self) -> Delivery | None:
-        """What goes before everything fresh, if there is anything."""
+        """The delivery that precedes every fresh one, if any."""
 
     @abstractmethod
     def settle(self, delivery: Delivery) -> list[Command]:
-        """The commands that say it has been dealt with."""
+        """The commands that acknowledge it."""
 
     @property
     @abstractmethod
     def position(self) -> str | None:
-        """The id of the last entry that has been dealt with."""
+        """The id of the last entry that was handled."""
 
     @abstractmethod
-    async def look_after(self) -> None:
-        """What is due each second, also while a handler works."""
+    async def every_second(self) -> None:
+        """Called each second, also while a handler works."""
 
     @abstractmethod
     def after_outage(self) -> None:
-        """Redis answers again, or another one does."""
+        """Called when Redis answers again, perhaps another server."""
 
     # -- the order of work -----------------------------------------------------------------
 
     async def next(self) -> Delivery:
         """Wait for the next item."""
         while True:
-            await self._bury()
+            await self._store_dead_letters()
             now = time.monotonic()
-            if self._settled and (self._tell_at_once or now - self._told_at > _TELL_SECONDS):
-                await self.tell()
+            overdue = now - self._acknowledged_at > _ACKNOWLEDGE_SECONDS
+            if self._settled and (self._acknowledge_now or overdue):
+                await self.acknowledge()
             if (first := await self.prepare()) is not None:
                 return first
-            if self.hand.gaps:
-                return self.hand.gaps.popleft()
-            if (delivery := self.hand.due(now)) is not None:
-                ours = await self.begin_again(delivery)
-                self.hand.begin()
+            if self.inflight.gaps:
+                return self.inflight.gaps.popleft()
+            if (delivery := self.inflight.due(now)) is not None:
+                ours = await self.begin_retry(delivery)
+                self.inflight.remove_due()
                 if ours:
                     return delivery
                 self.dropped(delivery)
-            elif self.hand.fresh:
-                return self.hand.fresh.popleft()
-            elif self.hand.full:
-                await self.pause(self.patience)
+            elif self.inflight.fresh:
+                return self.inflight.fresh.popleft()
+            elif self.inflight.full:
+                await self.pause(self.max_wait)
             else:
                 await self.read()
 
     @property
-    def patience(self) -> float:
-        """For how long a read may wait, in seconds."""
-        return self.hand.patience(time.monotonic(), BLOCK_SECONDS)
+    def max_wait(self) -> float:
+        """How long a read may wait, in seconds."""
+        return self.inflight.seconds_until_due(time.monotonic(), BLOCK_SECONDS)
 
-    async def converse(self, commands: list[Command]) -> list[Any]:
-        """Tell what has been settled, and run commands of which one may wait, in one go: no round
-        trip of the telling is in the way of the next event. `interrupt` ends the wait.
+    async def exchange(self, commands: list[Command]) -> list[Any]:
+        """Acknowledge what is settled, and run commands of which one may block, in one go: the
+        acknowledgement delays no event by a round trip. `Deadlines.interrupt` ends the wait.
 
-        Errors of the server are among the answers. Raises a fault as `tell` does; then what the
-        commands have brought is lost.
+        Errors of the server are among the replies. Raises a fault as `acknowledge` does; then the
+        replies to the commands are lost.
         """
         settled = list(self._settled)
-        telling = [one for _, more in settled for one in more]
-        async with self.waits.at_most(TIMEOUT) as may_be_interrupted:
-            line = await self.primary.line()
+        acknowledgements = [command for _, of_one in settled for command in of_one]
+        async with self.deadlines.within(TIMEOUT) as allow_interrupts:
+            pipeline = await self.primary.pipeline()
             try:
-                await line.send([*telling, *commands])
+                await pipeline.send([*acknowledgements, *commands])
                 if settled:
-                    self._told(settled, await line.receive(len(telling)))
-                # Not before: what was told and not heard to be, is told twice.
-                may_be_interrupted()
-                return await line.receive(len(commands))
+                    self._acknowledged(settled, await pipeline.receive(len(acknowledgements)))
+                # Not before: what is interrupted here would be acknowledged twice.
+                allow_interrupts()
+                return await pipeline.receive(len(commands))
             except BaseException:
-                self._tell_at_once = True  # alone: a refusal must not cost a read each time
+                # Alone, next time: a refusal must not cost a read each time.
+                self._acknowledge_now = True
                 await self.primary.hang_up()
                 raise
 
     async def pause(self, seconds: float) -> None:
-        """Do nothing, for so many seconds at most."""
-        async with self.waits.at_most(seconds + 1) as may_be_interrupted:
-            may_be_interrupted()
+        """Wait, unless interrupted."""
+        async with self.deadlines.within(seconds + 1) as allow_interrupts:
+            allow_interrupts()
             await asyncio.sleep(seconds)
 
-    # -- how items fare --------------------------------------------------------------------
+    # -- the outcome of a delivery ---------------------------------------------------------
 
     def done(self, delivery: Delivery) -> None:
-        """The app has dealt with it."""
+        """The app has handled it."""
         if delivery.unreadable and self.kind is ReaderKind.GROUP:
             self._dead.append(delivery)
         else:
             self._settle(delivery, Outcome.DONE)
 
     def failed(self, delivery: Delivery, error: BaseException) -> None:
-        """The app could not deal with it: it is tried again after a pause, or it is dead."""
+        """The app failed to handle it: retry after a pause, or make it a dead letter."""
         delivery.error = type(error).__name__
         delivery.again = True
         about = "a gap" if isinstance(delivery.item, Gap) else f"event {delivery.acks[0]}"
@@ -189,34 +176,34 @@ class ListenerLoop(ABC):
         log.warning("%s failed in try %d: %s", about, delivery.tries, delivery.error)
         if isinstance(delivery.item, Event) and (receipt := self._receipt(delivery, _FAILED)):
             self._settled.append((None, [receipt]))
-        self.hand.wait(delivery, time.monotonic())
+        self.inflight.retry_later(delivery, time.monotonic())
 
     def dropped(self, delivery: Delivery) -> None:
-        """It is somebody else's now."""
+        """Another process has it now."""
         delivery.settled = True
 
-    def buried(self, delivery: Delivery) -> None:
-        """Its last try was one too many."""
+    def tried_too_often(self, delivery: Delivery) -> None:
+        """It becomes a dead letter."""
         self._dead.append(delivery)
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         commands = self.settle(delivery)
         if (receipt := self._receipt(delivery, outcome)) is not None:
             commands.append(receipt)
-        self._tell_at_once |= delivery.again
+        self._acknowledge_now |= delivery.again
         self._settled.append((delivery, commands))
 
-    async def _bury(self) -> None:
-        """Store dead letters; only then are they acknowledged."""
+    async def _store_dead_letters(self) -> None:
+        """Store dead letters; they are acknowledged only afterwards."""
         now = time.monotonic()
-        while self._dead and now >= self._bury_at:
+        while self._dead and now >= self._dead_letters_from:
             delivery = self._dead[0]
             fields = dead_letter(delivery, self.options.name or "")
             [stored] = await self.primary.run([("XADD", self.keys.dead_letters, "*", *fields)])
             if type(stored) is redis.ResponseError or isinstance(stored, _REFUSALS):
-                # It stays pending; nothing else has to wait for that.
-                self._bury_at = now + _BURY_AGAIN_SECONDS
-                log.error("a dead letter is refused and waits: %s", type(stored).__name__)
+                # It stays pending, and delays nothing else.
+                self._dead_letters_from = now + _DEAD_LETTER_PAUSE
+                log.error("a dead letter was refused and waits: %s", type(stored).__name__)
                 return
             without_errors([stored])
             log.error(
@@ -242,82 +229,43 @@ class ListenerLoop(ABC):
         fields = chain.from_iterable(receipt.to_fields().items())
         return ("XADD", self.keys.receipts, "MAXLEN", "~", MAX_RECEIPTS, "*", *fields)
 
-    # -- telling Redis ---------------------------------------------------------------------
+    # -- acknowledgements ------------------------------------------------------------------
 
-    async def tell(self) -> None:
-        """Tell Redis what has been settled. Raises a fault, and tells all of it again later; but
-        a receipt for which Redis has no memory is left out: it holds nothing up."""
+    async def acknowledge(self) -> None:
+        """Acknowledge what is settled. Raises a fault, and repeats all of it later; a receipt for
+        which Redis has no memory is skipped, so that it delays nothing."""
         settled = list(self._settled)
         if not settled:
             return
-        answers = await self.primary.run([one for _, commands in settled for one in commands])
-        self._told(settled, answers)
+        replies = await self.primary.run([command for _, of_one in settled for command in of_one])
+        self._acknowledged(settled, replies)
 
-    def _told(self, settled: list[_Settled], answers: list[Any]) -> None:
-        without_errors([one for one in answers if not isinstance(one, _NO_MEMORY)])
+    def _acknowledged(self, settled: list[_Settled], replies: list[Any]) -> None:
+        without_errors([reply for reply in replies if not isinstance(reply, _NO_MEMORY)])
         del self._settled[: len(settled)]
         for delivery, _ in settled:
             if delivery is not None:
-                self.told(delivery)
-        self._told_at = time.monotonic()
-        self._tell_at_once = False
+                self.acknowledged(delivery)
+        self._acknowledged_at = time.monotonic()
+        self._acknowledge_now = False
 
-    def told(self, delivery: Delivery) -> None:
-        """Redis knows that it has been settled."""
+    def acknowledged(self, delivery: Delivery) -> None:
+        """Redis has taken the acknowledgement."""
         delivery.settled = True
 
-    async def upkeep(self) -> None:
-        """What is due each second, also while a handler works."""
+    async def keep_up(self) -> None:
+        """The work of each second, also while a handler works."""
         if self.primary.has_sentinels:
             await self.primary.look_up()
-        # First: that we live can be shown where nothing can be written.
-        await self.look_after()
-        if not self._looked_at_meta:
-            await self._look_at_meta()
-        await self._report()
-
-    async def _look_at_meta(self) -> None:
-        """Tell of a wrong address or app name, in whose stream nothing would ever come."""
-        [version] = await self.primary.run([("HGET", self.keys.meta, "v")])
-        self._looked_at_meta = True
-        if version is None:
-            log.error(
-                "no receiver has written %s: is this the receiver's Redis, and does it serve "
-                "this app?", self.keys.meta,
-            )  # fmt: skip
-
-    async def _report(self) -> None:
-        now, (at, position) = time.monotonic(), self._reported
-        pause = _REPORT_PAUSE if self.position != position else REPORT_SECONDS
-        if now - at < pause:
-            return
-        position = self.position
-        me = Reader(name=self.options.reader, kind=self.kind, at=time.time(), position=position)
-        await self.primary.ask(
-            ("HSET", self.keys.readers, me.name, me.to_json()),
-            ("EXPIRE", self.keys.readers, HASH_SECONDS),
-            ("EXPIRE", self.keys.receipts, HASH_SECONDS),
-        )
-        self._reported = (now, position)
-        if now - self._cleaned_at > _CLEAN_SECONDS:
-            self._cleaned_at = now
-            await self._clean()
-
-    async def _clean(self) -> None:
-        """Remove the reports of processes that ended without a word."""
-        [answer] = await self.primary.ask(("HGETALL", self.keys.readers))
-        readers = {
-            name.decode("utf-8", "replace"): Reader.from_json(name, text)
-            for name, text in zip(answer[::2], answer[1::2], strict=True)
-        }
-        if names := stale_readers(readers, time.time()):
-            await self.primary.ask(("HDEL", self.keys.readers, *names))
+        # First: it can show that this process lives where nothing can be written.
+        await self.every_second()
+        await self.upkeep.run(self.position)
 
     async def close(self) -> None:
-        """Tell what has been settled, and that this reader has ended."""
-        await self._bury()
-        await self.tell()
-        await self.primary.ask(*farewell(self.keys.readers, self.options.reader, time.time()))
+        """Acknowledge what is settled, and report that this reader has ended."""
+        await self._store_dead_letters()
+        await self.acknowledge()
+        await self.upkeep.say_farewell()
 
 
 _FAILED = Outcome.FAILED

@@ -1,4 +1,4 @@
-"""What a listener was asked for."""
+"""The options of a listener."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from backchannel_logout.contract.keys import AppKeys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a listener reads. Times are seconds; see `listener.AsyncListener`."""
+    """How a listener reads. Times are in seconds; see `listener.AsyncListener`."""
 
     keys: AppKeys
     name: str | None

@@ -1,4 +1,4 @@
-"""What replicas of a group that have ended left behind: events in hand, and gaps."""
+"""What dead replicas of a group left behind: events in progress, and gaps."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from backchannel_logout.contract.gap import Gap
 from backchannel_logout.listening.options import Options
 from backchannel_logout.redis.primary import Primary
 
-# A consumer that took its leave, and has been silent for so long, has nothing under way.
-_GONE_MS = 3000
+# A consumer that said farewell and has been silent for this long has nothing in progress.
+_ENDED_MS = 3000
 
-# Its name goes from the group after so long without a sign, if nothing is pending for it.
+# A silent consumer without pending events is removed from the group after this long.
 _FORGOTTEN_MS = 3_600_000
 
-# More than a replica ever has in hand.
-_AT_MOST = 500
+# More than a replica ever has in progress.
+_MAX_PENDING = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +30,29 @@ class Abandoned:
     count: int
     seen: float
 
-    def still(self) -> int:
-        """The milliseconds for which nobody has touched it, if nobody has since."""
+    def idle_now(self) -> int:
+        """The milliseconds without a touch, if there was none since."""
         return self.idle + int((time.monotonic() - self.seen) * 1000)
 
 
 @dataclass(slots=True)
 class GroupScan:
-    """What a look around has found."""
+    """The result of one scan of the group."""
 
-    left: list[Abandoned] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    abandoned: list[Abandoned] = field(default_factory=list)
+    trimmed: list[str] = field(default_factory=list)
     """Left behind, and trimmed since."""
     notes: dict[bytes, Gap] = field(default_factory=dict)
-    """Gaps that a dead replica has noted and not dealt with."""
+    """Gaps that a dead replica has noted and not handled."""
     mine: int = 0
-    """How many events Redis has as pending for this process."""
+    """How many events are pending for this process, in Redis."""
     lost: bool = False
-    """Events went with a consumer that was forgotten."""
+    """Events were lost with a consumer that was removed."""
 
 
 class Takeover:
-    """Looks around in a group. Nothing is claimed here: a Redis from 7.0 on forgets what was
-    trimmed when it is claimed, and says nothing."""
+    """Scans a group, without claiming anything: since 7.0 Redis silently forgets a trimmed entry
+    when it is claimed."""
 
     def __init__(self, primary: Primary, options: Options, group: str) -> None:
         self._primary = primary
@@ -60,72 +60,73 @@ class Takeover:
         self._keys = options.keys
         self._group = group
 
-    async def look(self, *, room: bool) -> GroupScan:
-        """With ``room``, also for events."""
+    async def scan(self, *, events: bool) -> GroupScan:
+        """With ``events``, also for events of one dead replica."""
         found = GroupScan()
-        [answer, notes] = await self._primary.ask(
+        [consumers, notes] = await self._primary.call(
             ("XINFO", "CONSUMERS", self._keys.events, self._group),
             ("HGETALL", self._keys.gaps(self._group)),
         )
         me = self._options.reader.encode()
-        alive = {me}  # names are bytes: others may call themselves what they like
-        for consumer in map(pairs, answer):
+        alive = {me}  # names are bytes: other programs may use any name
+        for consumer in map(pairs, consumers):
             name, idle = consumer[b"name"], consumer[b"idle"]
             if name == me:
                 found.mine = consumer[b"pending"]
             elif not await self._has_ended(name, idle):
                 alive.add(name)
             elif consumer[b"pending"]:
-                if room and not found.left:
-                    await self._look_at(name, idle, found)
+                if events and not found.abandoned:
+                    await self._scan_consumer(name, idle, found)
             elif idle > _FORGOTTEN_MS:
-                await self._forget(name, found)
+                await self._remove(name, found)
         for note, text in zip(notes[::2], notes[1::2], strict=True):
             if note.rpartition(b"/")[0] not in alive:
                 found.notes[note] = Gap.from_json(text)
         return found
 
     async def _has_ended(self, name: bytes, idle: int) -> bool:
-        """Silent for too long, or with a word of leave: its report is gone."""
+        """Silent for too long, or with a farewell: its report is gone."""
         if idle > self._options.take_over_after * 1000:
             return True
-        if idle <= _GONE_MS:
+        if idle <= _ENDED_MS:
             return False
-        [reports] = await self._primary.ask(("HEXISTS", self._keys.readers, name))
+        [reports] = await self._primary.call(("HEXISTS", self._keys.readers, name))
         return not reports
 
-    async def _look_at(self, name: bytes, idle: int, found: GroupScan) -> None:
+    async def _scan_consumer(self, name: bytes, idle: int, found: GroupScan) -> None:
         events = self._keys.events
-        [pending] = await self._primary.ask(
-            ("XPENDING", events, self._group, "-", "+", _AT_MOST, name)
+        [pending] = await self._primary.call(
+            ("XPENDING", events, self._group, "-", "+", _MAX_PENDING, name)
         )
         seen = time.monotonic()
-        entries = await self._primary.ask(
-            *(("XRANGE", events, one[0], one[0], "COUNT", 1) for one in pending)
+        entries = await self._primary.call(
+            *(("XRANGE", events, entry_id, entry_id, "COUNT", 1) for entry_id, *_ in pending)
         )
         for (entry_id, _, idle_for, count), entry in zip(pending, entries, strict=True):
             if entry:
-                found.left.append(Abandoned(entry_id.decode(), min(idle, idle_for), count, seen))
+                idle_since = min(idle, idle_for)
+                found.abandoned.append(Abandoned(entry_id.decode(), idle_since, count, seen))
             else:
-                found.gone.append(entry_id.decode())
+                found.trimmed.append(entry_id.decode())
 
-    async def _forget(self, name: bytes, found: GroupScan) -> None:
-        [lost] = await self._primary.ask(
+    async def _remove(self, name: bytes, found: GroupScan) -> None:
+        [lost] = await self._primary.call(
             ("XGROUP", "DELCONSUMER", self._keys.events, self._group, name)
         )
         found.lost |= bool(lost)
 
 
 def pairs(flat: list[Any]) -> dict[bytes, Any]:
-    """Names and values in turn, as Redis tells of itself."""
+    """Names and values in turn, as in a reply to ``XINFO``, as a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def no_group(answer: Any) -> bool:
-    """Whether Redis says that there is no such group, or no stream."""
-    return isinstance(answer, redis.ResponseError) and str(answer).startswith("NOGROUP")
+def is_no_group(reply: Any) -> bool:
+    """Whether it is the error for a group or a stream that does not exist."""
+    return isinstance(reply, redis.ResponseError) and str(reply).startswith("NOGROUP")
 
 
-def claimed_entries(answer: list[Any]) -> list[Any]:
-    """Of a claim; Redis 6.2 answers nil for an entry that was trimmed."""
-    return [entry for entry in answer if entry and entry[1] is not None]
+def claimed_entries(reply: list[Any]) -> list[Any]:
+    """The entries of a claim; Redis 6.2 replies nil for one that was trimmed."""
+    return [entry for entry in reply if entry and entry[1] is not None]

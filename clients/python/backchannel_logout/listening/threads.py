@@ -1,4 +1,4 @@
-"""A listener for threads: `AsyncListener` on an event loop in a thread of its own.
+"""A listener for threads: an `AsyncListener` on an event loop in its own thread.
 
 with Listener("redis://127.0.0.1:6379/0", app="shop", mode="group") as listener:
     for item in listener:
@@ -18,20 +18,20 @@ from backchannel_logout.listening.listener import GRACE_SECONDS, AsyncListener, 
 
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class Listener:
-    """Hands over the revocations of a relying app, for threads; see `AsyncListener`.
+    """Delivers the revocations of a relying app, for threads; see `AsyncListener`.
 
-    ``redis`` is a URL; the rest is as there. The loop belongs to one thread, `close` may be called
-    from any. Signs of life go on while a handler works. The thread begins with the first item, so
-    a process may fork before that.
+    ``redis`` is a URL; the other options are the same. One thread runs the loop, any thread may
+    call `close`. The listener counts as alive while a handler works. Its thread starts with the
+    first item, so a process may fork before that.
     """
 
     def __init__(self, redis: str, **options: Any) -> None:
         if not isinstance(redis, str):
-            raise TypeError("Listener takes a URL: a client of the app's can not be shared with it")
+            raise TypeError("Listener takes a URL: it cannot share a client of the app's")
         self._listener = AsyncListener(redis, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -41,12 +41,12 @@ class Listener:
         self._closed = False
 
     def __iter__(self) -> Self:
-        """A loop begins. What an earlier one has left unfinished has failed."""
+        """Begin a loop. An item that an earlier loop left unfinished has failed."""
         self._abandon(None)
         return self
 
     def __next__(self) -> Item:
-        """The next item, after the one before was handled. Ends when the listener is closed."""
+        """The next item; the previous one was handled. Ends when the listener is closed."""
         self._reader = threading.current_thread()
         self._left.clear()
         try:
@@ -64,11 +64,11 @@ class Listener:
                     on_gap(item)
                 else:
                     handler(item)
-            except Exception as error:  # noqa: BLE001  # the app's own, whatever it is
+            except Exception as error:  # noqa: BLE001  the app's own exceptions
                 self._abandon(error)
 
     def close(self) -> None:
-        """End the loop, also one that waits, and close the connections.
+        """End the loop, also while it waits, and close the connections.
 
         A loop in another thread may finish its item, for ten seconds at most.
         """
@@ -90,8 +90,8 @@ class Listener:
         reader = self._reader
         if reader is None or reader is threading.current_thread():
             return
-        for _ in range(int(GRACE_SECONDS / _LOOK_SECONDS)):
-            if self._left.wait(_LOOK_SECONDS) or not reader.is_alive():
+        for _ in range(int(GRACE_SECONDS / _POLL_SECONDS)):
+            if self._left.wait(_POLL_SECONDS) or not reader.is_alive():
                 return
 
     async def _next(self) -> Item:
@@ -104,11 +104,11 @@ class Listener:
         with contextlib.suppress(CancelledError, StopAsyncIteration):
             self._run(abandon)
 
-    def _run(self, what: Callable[[], Awaitable[T]]) -> T:
-        """Run it on the loop and wait for it; broken off with Ctrl-C, it ends there, too."""
+    def _run(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Run it on the loop and wait for it; Ctrl-C cancels it."""
 
         async def call() -> T:
-            return await what()
+            return await function()
 
         with self._lock:
             if self._closed and (self._loop is None or self._loop.is_closed()):
@@ -117,9 +117,9 @@ class Listener:
         future: Future[T] = asyncio.run_coroutine_threadsafe(call(), loop)
         while True:
             try:
-                return future.result(_LOOK_SECONDS)
+                return future.result(_POLL_SECONDS)
             except TimeoutError:
-                if loop.is_closed():  # from another thread, in this very moment
+                if loop.is_closed():  # just now, from another thread
                     raise StopAsyncIteration from None
             except BaseException:
                 future.cancel()

@@ -1,8 +1,8 @@
-"""Sessions known to be alive, kept in the process for as long as nothing says otherwise. Pure.
+"""Sessions known to be alive, kept in the process until an event or a deadline drops them. Pure.
 
-Only "alive" is kept, and an answer serves only while three things hold:
+Only "alive" is kept, and an answer serves only while three conditions hold:
 
-* no event since its question was sent has named its session, its user or its issuer;
+* no event since its query was sent has named its session, its user or its issuer;
 * the tail was in contact with the primary within ``max_stale`` seconds;
 * the answer is younger than `ANSWER_SECONDS`, and the session not older than its app allows.
 """
@@ -14,15 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from backchannel_logout.contract.event import Event, EventKind
+from backchannel_logout.contract.event import Event
+from backchannel_logout.contract.kinds import MARKER_KIND, MARKER_KINDS
 from backchannel_logout.contract.session import MEMBER, Session
 
 ANSWER_SECONDS = 60.0
-"""An answer is asked for again after so long, whatever the tail says: what nobody has thought of
-ends here."""
+"""The longest life of an answer, whatever the tail reads: a safety net."""
 
-# The time that counts while the machine sleeps, too: a laptop that wakes must not believe what it
-# knew before.
+# A clock that runs while the machine sleeps: a laptop that wakes must not use what it knew before.
 now: Callable[[], float] = (
     functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")
@@ -31,24 +30,38 @@ now: Callable[[], float] = (
 
 _NEVER = float("-inf")
 
+_INDEXED = tuple(row for row in MARKER_KINDS if row.claim is not None)
+
+
+DEFAULT_SESSIONS = 50_000
+"""Some 40 MB when the cache is full."""
+
+
+def cache_size(near_cache: bool | int, max_stale: float) -> int:
+    """A guard's option ``near_cache`` as a number of sessions. Raises ``ValueError``."""
+    if near_cache < 0 or not max_stale > 0:
+        raise ValueError("near_cache is a number of sessions, max_stale a number of seconds")
+    return DEFAULT_SESSIONS if near_cache is True else int(near_cache)
+
 
 class NearCache:
-    """At most ``most`` sessions, the least recently used ones go first; for threads, too.
+    """At most ``max_sessions``, the least recently used ones are dropped first. Thread-safe.
 
-    Who is used is noted once the cache is half full: until then nobody has to go, and the note is
-    a fifth of what a check costs. A session that is used is asked for again each minute, anyway.
+    Use is tracked once the cache is half full: before that nothing is dropped for room, and
+    tracking costs a fifth of a check. A session in use is queried again each minute anyway.
 
     ``max_stale`` and ``clock`` are in seconds; the clock need not show the time of day.
     """
 
-    def __init__(self, most: int, *, max_stale: float, clock: Callable[[], float] = now) -> None:
-        self._most = most
+    def __init__(
+        self, max_sessions: int, *, max_stale: float, clock: Callable[[], float] = now
+    ) -> None:
+        self._max_sessions = max_sessions
         self.max_stale = max_stale
         self._clock = clock
-        self._lock = threading.Lock()  # of writers; `alive` makes do without
+        self._lock = threading.Lock()  # for writers; `alive` needs none
         self._alive: OrderedDict[Session, float] = OrderedDict()
-        self._by_sid = _Index()
-        self._by_sub = _Index()
+        self._indexes = {row.kind: _Index() for row in _INDEXED}
         self._issuers: dict[str, str] = {}
         self._serves_until = _NEVER
         self._generation = 0
@@ -56,32 +69,32 @@ class NearCache:
 
     @property
     def size(self) -> int:
-        """How many sessions it holds."""
+        """The number of sessions it holds."""
         return len(self._alive)
 
     # -- for the guard ----------------------------------------------------------------------
 
     def alive(self, session: Session | Mapping[str, Any]) -> bool:
-        """Whether the session is known to be alive now. False: ask Redis."""
+        """Whether the session is known to be alive now. False: query Redis."""
         try:
             key: Any = session
             if type(session) is not Session:
-                one: Any = session
+                members: Any = session
                 client_id = None
-                if MEMBER in one:
-                    one = one[MEMBER]
-                    client_id = one.get("client_id")
-                # Not `get`, for speed: `remember` stores four of them always.
+                if MEMBER in members:
+                    members = members[MEMBER]
+                    client_id = members.get("client_id")
+                # Not `get`, for speed: `remember` always stores these four.
                 key = (
-                    one["iss"], one["login_at"], one["sid"], one["sub"],
-                    one.get("auth_time"), client_id,
+                    members["iss"], members["login_at"], members["sid"], members["sub"],
+                    members.get("auth_time"), client_id,
                 )  # fmt: skip
             at = self._clock()
             if at >= self._serves_until or at >= self._alive[key]:
                 return False
             if self._half_full:
                 self._alive.move_to_end(key)
-        except (KeyError, TypeError):  # not known, gone just now, or not a session at all
+        except (KeyError, TypeError):  # unknown, just dropped, or not a session at all
             return False
         return True
 
@@ -91,14 +104,14 @@ class NearCache:
         return self._clock() < self._serves_until
 
     def fence(self) -> int:
-        """To be read before a question is sent, for `put`."""
+        """Read it before sending a query, for `put`."""
         return self._generation
 
     def put(self, session: Session, fence: int, seconds: float) -> None:
-        """Keep that a session is alive, for so many seconds at most.
+        """Keep that a session is alive, for up to this many seconds.
 
-        Nothing is kept where an event has come since ``fence`` was read: it may have named this
-        session, and Redis may have answered before it.
+        Keeps nothing if an event has arrived since ``fence`` was read: it may have named this
+        session, and Redis may have replied before it.
         """
         if seconds <= 0:
             return
@@ -108,89 +121,83 @@ class NearCache:
             iss = self._issuers.setdefault(session.iss, session.iss)
             key = session._replace(iss=iss)
             if key not in self._alive:
-                while len(self._alive) >= self._most:
-                    self._unlist(self._alive.popitem(last=False)[0])
-                if session.sid is not None:
-                    self._by_sid.add((iss, session.sid), key)
-                if session.sub is not None:
-                    self._by_sub.add((iss, session.sub), key)
+                while len(self._alive) >= self._max_sessions:
+                    self._remove_from_indexes(self._alive.popitem(last=False)[0])
+                for row in _INDEXED:
+                    if (value := row.value(key)) is not None:
+                        self._indexes[row.kind].add((iss, value), key)
             self._alive[key] = self._clock() + min(seconds, ANSWER_SECONDS)
             self._alive.move_to_end(key)
-            self._half_full = 2 * len(self._alive) >= self._most
+            self._half_full = 2 * len(self._alive) >= self._max_sessions
 
     # -- for the tail -----------------------------------------------------------------------
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Forget whom the events name."""
+        """Drop the sessions that the events name."""
         with self._lock:
             self._generation += 1
             for event in events:
-                if event.kind is EventKind.ALL:
+                row = MARKER_KIND[event.kind]
+                if row.claim is None:
                     self._clear()
-                elif event.kind is EventKind.SESSION:
-                    for key in self._by_sid.pop((event.iss, event.sid)):
-                        self._forget(key)
-                else:
-                    for key in self._by_sub.pop((event.iss, event.sub)):
-                        self._forget(key)
+                    continue
+                for key in self._indexes[row.kind].pop((event.iss, row.value(event))):
+                    if self._alive.pop(key, None) is not None:
+                        self._remove_from_indexes(key)
 
     def clear(self) -> None:
-        """Forget everything: something has happened that no event tells."""
+        """Drop everything, after something that no event reports."""
         with self._lock:
             self._generation += 1
             self._clear()
 
     def close(self) -> None:
-        """Forget everything, and keep nothing before the next `contact`."""
+        """Drop everything, and serve nothing before the next `contact`."""
         self.clear()
         self._serves_until = _NEVER
 
     def contact(self, at: float) -> None:
-        """All that the primary knew then has been applied."""
+        """Everything that the primary had at this time has been applied."""
         self._serves_until = max(self._serves_until, at + self.max_stale)
 
     # ---------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
         self._alive.clear()
-        self._by_sid.clear()
-        self._by_sub.clear()
         self._issuers.clear()
+        for index in self._indexes.values():
+            index.clear()
 
-    def _forget(self, key: Session) -> None:
-        if self._alive.pop(key, None) is not None:
-            self._unlist(key)
-
-    def _unlist(self, key: Session) -> None:
-        self._by_sid.discard((key.iss, key.sid), key)
-        self._by_sub.discard((key.iss, key.sub), key)
+    def _remove_from_indexes(self, key: Session) -> None:
+        for row in _INDEXED:
+            self._indexes[row.kind].discard((key.iss, row.value(key)), key)
 
 
 class _Index:
-    """From a session id, or a user, to the sessions. Most have one, and a set costs 200 bytes."""
+    """From a session id or a user to the sessions. Most have one; a set would cost 200 bytes."""
 
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str | None], Session | set[Session]] = {}
 
     def add(self, name: tuple[str, str | None], key: Session) -> None:
-        have = self._keys.setdefault(name, key)
-        if isinstance(have, set):
-            have.add(key)
-        elif have != key:
-            self._keys[name] = {have, key}
+        known = self._keys.setdefault(name, key)
+        if isinstance(known, set):
+            known.add(key)
+        elif known != key:
+            self._keys[name] = {known, key}
 
     def discard(self, name: tuple[str, str | None], key: Session) -> None:
-        have = self._keys.get(name)
-        if isinstance(have, set):
-            have.discard(key)
-            if not have:
+        known = self._keys.get(name)
+        if isinstance(known, set):
+            known.discard(key)
+            if not known:
                 del self._keys[name]
-        elif have == key:
+        elif known == key:
             del self._keys[name]
 
     def pop(self, name: tuple[str, str | None]) -> tuple[Session, ...]:
-        have = self._keys.pop(name, ())
-        return tuple(have) if isinstance(have, set) else (have,) if have else ()
+        known = self._keys.pop(name, ())
+        return tuple(known) if isinstance(known, set) else (known,) if known else ()
 
     def clear(self) -> None:
         self._keys.clear()

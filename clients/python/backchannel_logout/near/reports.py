@@ -1,4 +1,4 @@
-"""When a reader of the stream reports how far it is: see `readers` for the form."""
+"""When a reader of the stream reports its position; `readers` defines the form."""
 
 import logging
 import random
@@ -14,21 +14,21 @@ from backchannel_logout.contract.readers import (
     REPORT_SECONDS,
     Reader,
     ReaderKind,
-    as_text,
     farewell,
     process_name,
+    read_hash,
     stale_readers,
 )
-from backchannel_logout.redis.connection import Command
+from backchannel_logout.redis.pipeline import Command
 
 log = logging.getLogger("backchannel_logout")
 
-# A report is a write; one for each event would be too many.
+# A report is a write; one per event would be too many.
 _PAUSE = 2.0
 
 
 class Reports:
-    """What one reader of the hash ``key`` writes there, beside its reads."""
+    """The writes of one reader to the hash ``key``, next to its reads."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Reports:
         self._at = float("-inf")
         self._allowed = True
         self.readers: int | None = None
-        """How many there are, about; None: nobody can say."""
-        # Not all at once after a rollout.
-        self._tidy_at = clock() + random.uniform(0, FORGOTTEN_SECONDS)  # noqa: S311
+        """About how many readers the app has; None: unknown."""
+        # Spread, so that not all processes do it at once after a rollout.
+        self._clean_at = clock() + random.uniform(0, FORGOTTEN_SECONDS)  # noqa: S311
 
     def due(self, position: str) -> list[Command]:
-        """What to send beside a read: how many readers there are, and now and then a report."""
+        """What to send with a read: the number of readers, and sometimes a report."""
         if not self._allowed:
             return []
         count: Command = ("HLEN", self.key)
@@ -68,32 +68,28 @@ class Reports:
             ("HSET", self.key, self.name, reader.to_json()),
             ("EXPIRE", self.key, HASH_SECONDS),
         ]
-        if now >= self._tidy_at:
-            self._tidy_at = now + FORGOTTEN_SECONDS
+        if now >= self._clean_at:
+            self._clean_at = now + FORGOTTEN_SECONDS
             commands.append(("HGETALL", self.key))
         return commands
 
-    def answered(self, answers: Sequence[Any]) -> list[Command]:
-        """What to send after the answers to `due`: the removal of who has long been silent."""
-        refused = next((one for one in answers if isinstance(one, RedisError)), None)
+    def process(self, replies: Sequence[Any]) -> list[Command]:
+        """What to send after the replies to `due`: the removal of stale reports."""
+        refused = next((reply for reply in replies if isinstance(reply, RedisError)), None)
         if isinstance(refused, NoPermissionError):
             self._allowed = False
-            log.warning("how far this process has read can not be reported: %s", refused)
-        self.readers = answers[0] if answers and refused is None else None
-        if len(answers) < 4 or not isinstance(answers[3], dict):
+            log.warning("the position of this process cannot be reported: %s", refused)
+        self.readers = replies[0] if replies and refused is None else None
+        if len(replies) < 4 or not isinstance(replies[3], list):
             return []
-        readers = {
-            name: Reader.from_json(name, text)
-            for name, text in ((as_text(name), text) for name, text in answers[3].items())
-        }
-        gone = stale_readers(readers, self._clock())
-        return [("HDEL", self.key, *gone)] if gone else []
+        stale = stale_readers(read_hash(replies[3]), self._clock())
+        return [("HDEL", self.key, *stale)] if stale else []
 
     def last(self) -> list[Command]:
         """What to send at a clean end."""
-        return farewell(self.key, self.name, self._clock()) if self._allowed else []
+        return [*farewell(self.key, self.name, self._clock())] if self._allowed else []
 
     def leave(self) -> list[Command]:
-        """`last`, and nothing is to be sent after it."""
+        """`last`, after which nothing may be sent."""
         commands, self._allowed = self.last(), False
         return commands

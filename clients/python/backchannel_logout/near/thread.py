@@ -1,4 +1,4 @@
-"""A near cache for threads: its tail runs on an event loop in a thread of its own."""
+"""A near cache for threads: its tail runs on an event loop in its own thread."""
 
 import asyncio
 import atexit
@@ -16,45 +16,46 @@ from backchannel_logout.near.event_reader import EventReader
 from backchannel_logout.near.reports import Reports
 from backchannel_logout.near.tail import Tail
 from backchannel_logout.redis import connection
+from backchannel_logout.redis.primary import Primary
 
 
 class ThreadedNearCache:
-    """The cache, and the thread that keeps it true; both anew in a process that was forked.
+    """The cache, and the thread that keeps it true; a forked process gets new ones.
 
-    ``renew`` is called when another server may be the primary, before anything that it says is
-    kept. Times are in seconds.
+    ``renew`` is called when another server may be the primary, before any of its answers is kept.
+    Times are in seconds.
     """
 
     def __init__(
         self,
         url: str,
-        reading: RevocationChecker,
-        most: int,
+        checker: RevocationChecker,
+        max_sessions: int,
         *,
         max_stale: float,
         timeout: float,
         renew: Callable[[], None],
     ) -> None:
         self._url = url
-        self._reading = reading
-        self._most = most
+        self._checker = checker
+        self._max_sessions = max_sessions
         self._max_stale = max_stale
         self._timeout = timeout
         self._renew = renew
-        self._begin_anew()
+        self._reset()
         _ALL.add(self)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         # A lock that another thread held at the fork stays locked in the child.
         self._starting = threading.Lock()
-        self.cache = NearCache(self._most, max_stale=self._max_stale)
+        self.cache = NearCache(self._max_sessions, max_stale=self._max_stale)
         self._thread: threading.Thread | None = None
         self._end: Callable[[], object] = _nothing
         self._stopped = False
         self._reports: Reports | None = None
 
     def start(self) -> None:
-        """Have the thread run."""
+        """Start the thread if it does not run."""
         if self._thread is not None and self._thread.is_alive():
             return
         with self._starting:
@@ -66,39 +67,37 @@ class ThreadedNearCache:
                 self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; whoever asks then starts another one."""
+        """End the thread; the next check starts another one."""
         with self._starting:
             self._stopped = True
-            with contextlib.suppress(RuntimeError):  # its loop has ended just now
+            with contextlib.suppress(RuntimeError):  # its loop has just ended
                 self._end()
             if self._thread is not None:
                 self._thread.join(self._timeout * 4)
                 self._thread = None
 
     async def _run(self) -> None:
-        cache = self.cache
-        reports = Reports(self._reading.keys.readers, ReaderKind.CACHE, sid=self._reading.sid)
-        client = connection.connect_async(self._url, timeout=self._timeout)
+        cache, keys = self.cache, self._checker.keys
+        reports = Reports(keys.readers, ReaderKind.CACHE, sid=self._checker.sid)
         tail = Tail(
-            client,
-            EventReader(self._reading.keys, self._reading, cache),
+            Primary(self._url, keys.events, timeout=self._timeout),
+            EventReader(keys, self._checker, cache),
             cache,
             reports,
             timeout=self._timeout,
             connected=self._connected,
-            changed=lambda: None,
+            changed=_nothing,
         )
-        loop, following = asyncio.get_running_loop(), asyncio.create_task(tail.run())
-        self._end = lambda: loop.call_soon_threadsafe(following.cancel)
-        if self._stopped:  # before there was anything to end
-            following.cancel()
+        loop, task = asyncio.get_running_loop(), asyncio.create_task(tail.run())
+        self._end = lambda: loop.call_soon_threadsafe(task.cancel)
+        if self._stopped:  # `stop` came before there was a task
+            task.cancel()
         self._reports = reports
         try:
-            await asyncio.gather(following, return_exceptions=True)
+            await asyncio.gather(task, return_exceptions=True)
         finally:
             self._end = _nothing
             self._reports = None
-            await connection.aclose(client)
 
     async def _connected(self) -> None:
         self._renew()
@@ -108,7 +107,7 @@ class ThreadedNearCache:
         if self._reports is None:
             return
         with contextlib.suppress(*NO_ANSWER):
-            # Not on the thread's event loop: at this point no address can be looked up there.
+            # Not on the thread's event loop, which cannot resolve addresses at this point.
             client: Any = connection.connect(self._url, timeout=self._timeout)
             try:
                 for command in self._reports.leave():
@@ -118,23 +117,23 @@ class ThreadedNearCache:
 
 
 def _nothing() -> None:
-    """There is no thread to end."""
+    """Do nothing."""
 
 
 _ALL: "weakref.WeakSet[ThreadedNearCache]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for one in list(_ALL):
-        one._begin_anew()  # noqa: SLF001  its own module
+    for near in list(_ALL):
+        near._reset()  # noqa: SLF001  its own module
 
 
 @atexit.register
 def _at_exit() -> None:
-    """Nobody has closed these guards. Without a farewell their process counts for a minute as one
-    that has not read."""
-    for one in list(_ALL):
-        one.say_farewell()
+    """For guards that were never closed: without a farewell their process counts as silent for a
+    minute."""
+    for near in list(_ALL):
+        near.say_farewell()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,8 +1,10 @@
-"""The connection layer: everything that touches redis-py.
+"""The connection to Redis, for guards, listeners and the receiver.
 
-connection    a URL, or the app's own client, as a connection that gives up in time
-sentinels     finds the primary when Sentinels disagree
-primary       the server that holds an app's keys now
-primary_link  one connection to it
+connection    clients from a URL, or from the app's own client, which give up in time
+sentinels     which server is the primary when Sentinels disagree
+topology      which server takes the writes to a key, also after a failover
 pipeline      commands and replies on one connection
+primary       the server that holds one app's keys, for a listener or a tail
+internals     the only module that knows private members and releases of redis-py
+cancellation  cancellations that redis-py swallows
 """

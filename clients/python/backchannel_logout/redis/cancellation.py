@@ -1,13 +1,13 @@
-"""Cancellations that the Redis library swallows."""
+"""Cancellations that redis-py swallows."""
 
 import asyncio
 
 
 def end_if_cancelled() -> None:
-    """Raise ``CancelledError`` if the task of now was cancelled; to be called after a command.
+    """Raise ``CancelledError`` if the current task was cancelled; call it after each command.
 
-    The library waits with ``asyncio.wait_for``, which before Python 3.12 can drop a cancellation
-    that comes together with the answer: a loop around it would then never end.
+    redis-py waits with ``asyncio.wait_for``, which before Python 3.12 can drop a cancellation that
+    arrives together with the reply. A loop around it would never end.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,4 +1,4 @@
-"""A Redis URL, or a client that the app has, as a connection that gives up in time.
+"""Redis clients that give up in time, from a URL or from the app's own client.
 
     redis://[user:password@]host:port/db                  one server
     rediss://...                                          with TLS; options as ssl_ca_certs=...
@@ -7,8 +7,8 @@
     redis+cluster://[user:password@]host:port,host:port
     rediss+sentinel://, rediss+cluster://                 the same with TLS
 
-Sentinels with credentials of their own take ``?sentinel_username=`` and ``sentinel_password=``.
-Always the primary: a replica may not have the marker yet.
+Sentinels with their own credentials take ``?sentinel_username=`` and ``sentinel_password=``.
+Commands always go to the primary: a replica may not have the marker yet.
 """
 
 import re
@@ -29,16 +29,17 @@ from backchannel_logout.redis.sentinels import NewestPrimary, NewestPrimaryAsync
 
 SyncClient = redis.Redis | redis.RedisCluster
 AsyncClient = redis.asyncio.Redis | redis.asyncio.RedisCluster
-Command = tuple[str | int, ...]
 
-_MANY_HOSTS = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/?]*)@)?([^/?@]+)([^?]*)(\?.*)?")
+_SEVERAL_HOSTS = re.compile(
+    r"(rediss?)\+(sentinel|cluster)://(?:([^@/?]*)@)?([^/?@]+)([^?]*)(\?.*)?"
+)
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 
 
 @dataclass(frozen=True, slots=True)
-class _Many:
-    """A URL that names several servers."""
+class _SeveralHosts:
+    """A URL that names several servers, parsed."""
 
     mode: str
     hosts: tuple[tuple[str, int], ...]
@@ -52,61 +53,53 @@ def connect(url: str, *, timeout: float, **options: Any) -> SyncClient:
 
     Raises ``ValueError`` for a URL of another form.
     """
-    waits = internals.options(timeout) | options
-    many = _parse_many(url)
-    if many is None:
-        return redis.Redis.from_url(url, **waits)
-    if many.mode == "cluster":
-        nodes = [redis.cluster.ClusterNode(host, port) for host, port in many.hosts]
-        waits = internals.cluster_options(timeout) | options
-        return redis.RedisCluster(startup_nodes=nodes, **(waits | many.options))
+    chosen = internals.options(timeout) | options
+    several = _parse_several(url)
+    if several is None:
+        return redis.Redis.from_url(url, **chosen)
+    if several.mode == "cluster":
+        nodes = [redis.cluster.ClusterNode(host, port) for host, port in several.hosts]
+        chosen = internals.cluster_options(timeout) | options
+        return redis.RedisCluster(startup_nodes=nodes, **(chosen | several.options))
     sentinel = NewestPrimary(  # type: ignore[no-untyped-call]
-        many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
+        several.hosts,
+        sentinel_kwargs=chosen | several.sentinel_options,
+        **(chosen | several.options),
     )
-    client: redis.Redis = sentinel.master_for(many.service)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinel.master_for(several.service)  # type: ignore[no-untyped-call]
     return client
 
 
 def connect_async(url: str, *, timeout: float, **options: Any) -> AsyncClient:
     """A client for asyncio; see `connect`."""
-    waits = internals.async_options(timeout) | options
-    many = _parse_many(url)
-    if many is None:
-        client = redis.asyncio.Redis.from_url(url, **waits)
+    chosen = internals.async_options(timeout) | options
+    several = _parse_several(url)
+    if several is None:
+        client = redis.asyncio.Redis.from_url(url, **chosen)
         if client.connection_pool.connection_class is redis.asyncio.SSLConnection:
-            client.connection_pool.connection_class = _EncryptedConnection
+            client.connection_pool.connection_class = internals.AbortingTlsConnection
         return client
-    if many.mode == "cluster":
-        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in many.hosts]
-        waits = internals.async_cluster_options(timeout) | options
-        return redis.asyncio.RedisCluster(startup_nodes=nodes, **(waits | many.options))
+    if several.mode == "cluster":
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in several.hosts]
+        chosen = internals.async_cluster_options(timeout) | options
+        return redis.asyncio.RedisCluster(startup_nodes=nodes, **(chosen | several.options))
     sentinel = NewestPrimaryAsync(  # type: ignore[no-untyped-call]
-        many.hosts, sentinel_kwargs=waits | many.sentinel_options, **(waits | many.options)
+        several.hosts,
+        sentinel_kwargs=chosen | several.sentinel_options,
+        **(chosen | several.options),
     )
-    primary: redis.asyncio.Redis = sentinel.master_for(many.service)
+    primary: redis.asyncio.Redis = sentinel.master_for(several.service)
     return primary
 
 
-class _EncryptedConnection(redis.asyncio.SSLConnection):
-    """One that does not wait for the other side's good-bye where it is given up.
-
-    TLS closes in both directions: an event loop that ends soon after would leave the socket open.
-    """
-
-    async def disconnect(self, nowait: bool = False, *args: Any, **reasons: Any) -> None:
-        if nowait and self._writer is not None:
-            self._writer.transport.abort()
-        await super().disconnect(nowait, *args, **reasons)
-
-
 def check_url(url: str) -> None:
-    """Raises ``ValueError``, or what the library raises, for a URL that `connect` can not use.
+    """Raise ``ValueError``, or redis-py's exception, for a URL that `connect` cannot use.
 
-    Connects to nothing.
+    Opens no connection.
     """
-    many = _parse_many(url)
-    options = many.options if many is not None else {}
-    if many is None:
+    several = _parse_several(url)
+    options = several.options if several is not None else {}
+    if several is None:
         redis.ConnectionPool.from_url(url).make_connection()
     elif options.pop("ssl", False):
         redis.SSLConnection(**options)
@@ -114,11 +107,11 @@ def check_url(url: str) -> None:
         redis.Connection(**options)
 
 
-def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
-    """A client like the app's own, to the same servers, that gives up after ``timeout``.
+def with_timeout(client: SyncClient, *, timeout: float) -> SyncClient:
+    """A client of the same servers as the app's own, which gives up after ``timeout``.
 
-    With connections of its own: the app's may wait for as long as the app likes. A Cluster
-    client is taken as it is, with the waits that the app has given it.
+    It has its own connections: the app's may wait as long as the app likes. A Cluster client is
+    used as it is, with the app's timeouts.
     """
     if isinstance(client, redis.RedisCluster):
         return client
@@ -126,11 +119,11 @@ def in_time(client: SyncClient, *, timeout: float) -> SyncClient:
     return redis.Redis.from_pool(pool)
 
 
-def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
-    """A client like the app's own, to the same servers, with connections of its own.
+def copy_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
+    """A client of the same servers as the app's own, with its own connections.
 
-    Its answers are bytes: one that is no text must not be a fault of the library's. A Cluster
-    client is taken as it is.
+    Its replies are bytes: decoding a reply that is not text must not fail in the library. A
+    Cluster client is used as it is.
     """
     if isinstance(client, redis.asyncio.RedisCluster):
         return client
@@ -139,7 +132,7 @@ def like_async(client: AsyncClient, *, timeout: float) -> AsyncClient:
 
 
 def renew(client: SyncClient) -> None:
-    """Have every connection made anew, to the primary as it is then; questions under way end."""
+    """Replace every connection by one to the current primary, after the commands in transit."""
     if isinstance(client, redis.RedisCluster):
         client.nodes_manager.initialize()
     else:
@@ -147,20 +140,20 @@ def renew(client: SyncClient) -> None:
 
 
 async def renew_async(client: AsyncClient) -> None:
-    """`renew`, for asyncio. A Cluster client finds the primary by itself."""
+    """`renew`, for asyncio. A Cluster client finds the primary on its own."""
     if not isinstance(client, redis.asyncio.RedisCluster):
         await internals.renew_async(client.connection_pool)
 
 
 def close(client: SyncClient) -> None:
-    """Close a client that `connect` or `in_time` made."""
+    """Close a client of `connect` or `with_timeout`."""
     for sentinel in _sentinels(client):
         sentinel.close()
     client.close()
 
 
 async def aclose(client: AsyncClient) -> None:
-    """Close a client that `connect_async` made."""
+    """Close a client of `connect_async`."""
     for sentinel in _sentinels(client):
         await sentinel.aclose()
     await client.aclose()
@@ -171,18 +164,20 @@ def _sentinels(client: Any) -> list[Any]:
     return list(manager.sentinels) if manager is not None else []
 
 
-def _parse_many(url: str) -> _Many | None:
-    """Take a URL with several hosts apart; None for one that the library reads itself."""
+def _parse_several(url: str) -> _SeveralHosts | None:
+    """Parse a URL with several hosts; None for one that redis-py parses."""
     if "+" not in url.partition("://")[0]:
         return None
-    match = _MANY_HOSTS.fullmatch(url)
+    match = _SEVERAL_HOSTS.fullmatch(url)
     if not match:
         raise ValueError("not a Redis URL with several hosts")
     scheme, mode, user, netloc, path, query = match.groups("")
-    hosts = tuple(_host(one, _PORTS[mode]) for one in netloc.split(","))
+    hosts = tuple(_host(text, _PORTS[mode]) for text in netloc.split(","))
     service, _, db = path.strip("/").partition("/")
     if (mode == "sentinel") != bool(service) or (db and not db.isdecimal()):
-        raise ValueError("a Sentinel URL ends in /service or /service/db, a Cluster URL in nothing")
+        raise ValueError(
+            "a Sentinel URL ends in /service or /service/db, a Cluster URL in its hosts"
+        )
     options: dict[str, Any] = dict(parse_url(f"{scheme}://{user and user + '@'}host/{db}{query}"))
     for name in ("host", "port"):
         options.pop(name, None)
@@ -192,7 +187,7 @@ def _parse_many(url: str) -> _Many | None:
     for name in ("username", "password"):
         if (value := options.pop(f"sentinel_{name}", None)) is not None:
             sentinel_options[name] = value
-    return _Many(mode, hosts, service, options, sentinel_options)
+    return _SeveralHosts(mode, hosts, service, options, sentinel_options)
 
 
 def _host(text: str, default_port: int) -> tuple[str, int]:

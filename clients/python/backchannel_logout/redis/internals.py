@@ -1,11 +1,12 @@
-"""What differs between releases of redis-py, 5.2 to 8, and what it has no public name for.
+"""The differences between redis-py 5.2 and 8, and everything that has no public name in it.
 
-Nothing else in this package asks which release is installed, or for a private member of its.
+No other module of this package or of the receiver checks the installed release or uses a private
+member of redis-py. `tests/client/redis/test_internals.py` fails when a member moves.
 """
 
 import inspect
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ClassVar
 
 import redis
 import redis.asyncio
@@ -13,6 +14,7 @@ import redis.asyncio.connection
 import redis.asyncio.sentinel
 import redis.connection
 import redis.sentinel
+from redis._parsers import _AsyncHiredisParser
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -26,11 +28,11 @@ else:
 
 
 def _accepted(kind: type) -> frozenset[str]:
-    """The names of the options that a class, or one that it extends, takes."""
+    """The names of the options that a class or one of its bases accepts."""
     return frozenset(
         name
-        for one in kind.__mro__
-        for name in inspect.signature(one.__init__).parameters  # type: ignore[misc]
+        for base in kind.__mro__
+        for name in inspect.signature(base.__init__).parameters  # type: ignore[misc]
     )
 
 
@@ -40,16 +42,23 @@ _FOR_THREADS = _accepted(redis.connection.AbstractConnection)
 _FOR_ASYNCIO = _accepted(redis.asyncio.connection.AbstractConnection)
 _FOR_ASYNC_CLUSTER = _accepted(redis.asyncio.RedisCluster)
 
+# 5.2 requires a command name, which nothing uses; later releases warn about one.
+_GET_CONNECTION = inspect.signature(redis.asyncio.ConnectionPool.get_connection)
+_NEEDS_COMMAND = _GET_CONNECTION.parameters["command_name"].default is inspect.Parameter.empty
+
+
+# -- options -------------------------------------------------------------------------------
+
 
 def options(timeout: float) -> dict[str, Any]:
-    """The options of our connections for threads; ``timeout`` (seconds) bounds each wait."""
+    """Connection options for threads; ``timeout`` (seconds) bounds each wait for a socket."""
     return _options(_FOR_THREADS, timeout, Retry(NoBackoff(), 0))
 
 
 def cluster_options(timeout: float) -> dict[str, Any]:
     """`options`, for a Cluster client."""
     chosen = options(timeout)
-    if _MAJOR < 8:  # which speaks RESP2, and refuses this there
+    if _MAJOR < 8:  # these speak RESP2, where the option is refused
         chosen.pop("maint_notifications_config", None)
     return chosen
 
@@ -60,7 +69,7 @@ def async_options(timeout: float) -> dict[str, Any]:
 
 
 def async_cluster_options(timeout: float) -> dict[str, Any]:
-    """`options`, for a Cluster client of asyncio: it refuses what it does not know."""
+    """`options`, for an asyncio Cluster client, which refuses options that it does not know."""
     return _options(_FOR_ASYNC_CLUSTER, timeout, AsyncRetry(NoBackoff(), 0))
 
 
@@ -68,11 +77,11 @@ def _options(accepted: frozenset[str], timeout: float, retry: object) -> dict[st
     chosen: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        # No retries of the library's own: its default of ten turns a second into fourteen.
+        # redis-py's default of ten retries turns one second into fourteen.
         "retry": retry,
     }
-    # These cost commands for each connection, which an ACL user may not be allowed.
-    if "driver_info" in accepted:  # from 7.2 on; the names it replaces give a warning there
+    # These send commands on each new connection, which an ACL may not allow.
+    if "driver_info" in accepted:  # from 7.2 on; the older names cause a warning there
         chosen["driver_info"] = None
     else:
         chosen |= {"lib_name": None, "lib_version": None}
@@ -81,10 +90,13 @@ def _options(accepted: frozenset[str], timeout: float, retry: object) -> dict[st
     return chosen
 
 
-def pool_like(pool: Any, **changed: Any) -> Any:
-    """A pool of the same class, to the same servers, with connections of its own.
+# -- pools ---------------------------------------------------------------------------------
 
-    ``changed`` are options that differ.
+
+def pool_like(pool: Any, **changed: Any) -> Any:
+    """A pool of the same class, to the same servers, with its own connections.
+
+    ``changed`` holds the options that differ.
     """
     chosen = {k: v for k, v in pool.connection_kwargs.items() if k != "connection_pool"}
     if "driver_info" in changed:
@@ -104,13 +116,20 @@ def pool_like(pool: Any, **changed: Any) -> Any:
     return redis.ConnectionPool(**chosen)
 
 
+async def connection_of(pool: redis.asyncio.ConnectionPool) -> Any:
+    """A connected connection of the pool, which `pool.release` takes back."""
+    if _NEEDS_COMMAND:
+        return await pool.get_connection("_")
+    return await pool.get_connection()
+
+
 def renew(pool: Any) -> None:
-    """Have every connection of the pool made anew; one in use when its question is answered."""
+    """Replace every connection of the pool; one in use is replaced after its reply."""
     if hasattr(pool, "update_active_connections_for_reconnect"):  # from 7 on
         pool.update_active_connections_for_reconnect()
     else:
         _stale(pool).update(pool._in_use_connections)  # noqa: SLF001
-    for idle in list(_taken_out(pool)):
+    for idle in list(_idle_connections(pool)):
         idle.disconnect()
         pool._available_connections.append(idle)  # noqa: SLF001  the pool counts what it made
 
@@ -121,13 +140,13 @@ async def renew_async(pool: Any) -> None:
         await pool.update_active_connections_for_reconnect()
     else:
         _stale_async(pool).update(pool._in_use_connections)  # noqa: SLF001
-    for idle in _taken_out(pool):
+    for idle in _idle_connections(pool):
         await idle.disconnect()
 
 
-def _taken_out(pool: Any) -> Iterator[Any]:
-    """The pool's idle connections. Its own ``disconnect`` leaves them there, where a question takes
-    one that is about to close."""
+def _idle_connections(pool: Any) -> Iterator[Any]:
+    """Take the idle connections out of the pool. Its own ``disconnect`` leaves them there, where a
+    command could pick one that is about to close."""
     while True:
         try:
             yield pool._available_connections.pop()  # noqa: SLF001
@@ -136,7 +155,7 @@ def _taken_out(pool: Any) -> Iterator[Any]:
 
 
 def _stale(pool: Any) -> set[Any]:
-    """The connections that the pool closes when they come back."""
+    """The connections that the pool closes when they are released."""
     if not hasattr(pool, "backchannel_logout_stale"):
         stale = pool.backchannel_logout_stale = set()
         release = pool.release
@@ -167,11 +186,100 @@ def _stale_async(pool: Any) -> set[Any]:
     return pool.backchannel_logout_stale  # type: ignore[no-any-return]
 
 
-async def has_something_to_read(connection: Any) -> bool:
-    """Whether a connection that waits for no answer has one all the same, or has ended."""
-    # Named so from 8 on; before, this one may read what is there, and raises at the end.
+# -- one connection ------------------------------------------------------------------------
+
+
+async def write(connection: Any, data: bytes) -> None:
+    """Write to a connected connection.
+
+    ``send_packed_command`` reconnects, runs each write in a task with a deadline, and can lose a
+    cancellation in Python 3.11 (``asyncio.wait_for``).
+    """
+    await connection._send_packed_command([data])  # noqa: SLF001
+
+
+def reply_reader(connection: Any) -> Callable[[], Awaitable[Any]]:
+    """Reads the next reply, an error reply as a value. Its connection's own ``read_response`` has a
+    deadline for each reply, which costs more than the reply."""
+    return connection._parser.read_response  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+def aborter(connection: Any) -> Callable[[], None]:
+    """Drops the connection at once, so that pending reads fail. The connection is connected."""
+    return connection._writer.transport.abort  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+def is_reusable(connection: Any) -> bool:
+    """Whether the connection is open, as far as is known without a system call."""
+    return bool(
+        connection.is_connected
+        and not connection._reader.at_eof()  # noqa: SLF001
+        and not _should_reconnect(connection)
+    )
+
+
+def _should_reconnect(connection: Any) -> bool:
+    """Whether the pool was told to replace it, as after a failover; before 7 it is not marked."""
+    marked = getattr(connection, "should_reconnect", None)
+    return marked is not None and bool(marked())
+
+
+async def has_unread_data(connection: Any) -> bool:
+    """Whether an idle connection has data to read, or was closed by the server."""
+    # Before 8 the name is another one, which may read the data and raises at the end.
     look = getattr(connection, "can_read", None) or connection.can_read_destructive
     try:
         return bool(await look())
     except (redis.ConnectionError, OSError):
         return True
+
+
+class AbortingTlsConnection(redis.asyncio.SSLConnection):
+    """Closes without waiting for the other side's close_notify when it is dropped.
+
+    TLS closes in both directions: an event loop that ends soon after would leave the socket open.
+    """
+
+    async def disconnect(self, nowait: bool = False, *args: Any, **reasons: Any) -> None:
+        if nowait and self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(nowait, *args, **reasons)
+
+
+class AnswerTooLarge(redis.ConnectionError):
+    """A reply exceeded the limit; its connection is closed."""
+
+
+class BoundedParser(_AsyncHiredisParser):
+    """hiredis's parser with a limit on the size of one reply, in `max_bytes`.
+
+    Apps write to Redis too, and a value may have 512 MB: a reply is held in memory until it is
+    complete.
+    """
+
+    __slots__ = ("_received",)
+
+    max_bytes: ClassVar[int] = 16 << 20
+    """Five hundred stream entries are at most some 2 MB."""
+
+    def __init__(self, socket_read_size: int) -> None:
+        super().__init__(socket_read_size=socket_read_size)
+        self._received = 0
+
+    async def read_from_socket(self) -> Any:
+        stream, reader = self._stream, self._reader
+        buffer = await stream.read(self._read_size) if stream is not None else b""
+        if not buffer or reader is None:
+            raise redis.ConnectionError("Connection closed by server.")
+        self._received += len(buffer)
+        if self._received > self.max_bytes:
+            self._reader = None  # frees the partial reply; the next connection makes a new reader
+            raise AnswerTooLarge("a reply is too large")
+        reader.feed(buffer)
+        return True
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        finally:
+            self._received = 0

@@ -1,11 +1,11 @@
-"""The one connection on which a listener says what it has handled, and waits for what comes.
+"""Commands and replies on one connection, each reply as soon as Redis sends it.
 
-Both go out together, and each answer is there as soon as Redis has given it: so what was handled is
-told at once, and no round trip for that is in the way of the next event. The library's pipeline
-has its answers all at once, when the last one is there, and costs several times as much for each
-command: until Python 3.12 its deadlines are a task for each send and a timer for each answer.
+redis-py's own pipeline returns all replies together after the last one, and costs about four times
+as much per command: it packs in Python and sets up a deadline for each reply. That was half of a
+logout in the receiver (docs/performance.md).
 """
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,70 +19,103 @@ Command = tuple[str | bytes | int | float, ...]
 
 
 class Pipeline:
-    """Sends commands and reads their answers, in their order, as they come from the server.
+    """Sends commands and reads their replies in order; an error of Redis is a reply.
 
-    Sets no deadline: the caller has one for all. Whoever does not read an answer to its end, also
-    because of a cancellation, must `close`: the next one would read it as its own. Every method
-    raises what the library raises.
+    One task at a time. `send` and `receive` have no deadline: the caller sets one for both. After a
+    reply that was not read to its end, also because of a cancellation, call `close`: otherwise the
+    next command would read it as its own. Every method raises redis-py's exceptions.
     """
 
-    def __init__(self, connection: redis.asyncio.Connection) -> None:
+    def __init__(self, connection: Any, pool: redis.asyncio.ConnectionPool | None = None) -> None:
+        """``pool``: where the connection returns to."""
         self._connection = connection
+        self._pool = pool
 
     @classmethod
     async def open(cls, pool: redis.asyncio.ConnectionPool) -> "Pipeline":
-        """Connect, as the pool's connections do: none of its own, for this one is always in use."""
+        """Connect as the pool does, outside the pool: for a connection that is always in use."""
         connection: Any = pool.make_connection()
         try:
             await connection.connect()
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        connection.socket_timeout = None
         return cls(connection)
+
+    @classmethod
+    async def acquire(cls, pool: redis.asyncio.ConnectionPool) -> "Pipeline":
+        """Take a connection of the pool, until `release` or `close`."""
+        return cls(await internals.connection_of(pool), pool)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server."""
+        return str(self._connection.host), int(self._connection.port)
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing has ended it, as far as is known."""
-        return bool(self._connection.is_connected)
+        """Whether it is open, as far as is known without a system call."""
+        return internals.is_reusable(self._connection)
 
-    async def is_fit(self) -> bool:
-        """Whether it can take the next commands: a server, or something on the way to it, ends what
-        has been silent for long, such as while a handler works."""
-        return self.is_open and not await internals.has_something_to_read(self._connection)
+    async def is_usable(self) -> bool:
+        """Whether it can take the next commands: a server or a proxy closes a connection that was
+        silent for long, for instance while a handler works."""
+        return self.is_open and not await internals.has_unread_data(self._connection)
 
     async def send(self, commands: Sequence[Command]) -> None:
-        """Send them in one go."""
-        if not self._connection.is_connected:  # the library would make another one
-            raise redis.ConnectionError("the connection has ended")
-        await self._connection.send_packed_command(
-            b"".join(map(_pack, commands)), check_health=False
-        )
+        """Send the commands in one write."""
+        if not self._connection.is_connected:
+            raise redis.ConnectionError("the connection is closed")
+        await internals.write(self._connection, b"".join(map(pack, commands)))
 
     async def receive(self, count: int) -> list[Any]:
-        """The next ``count`` answers; what Redis refuses is an exception in its place."""
-        answers: list[Any] = []
-        for _ in range(count):
-            try:
-                answers.append(await self._connection.read_response())
-            except redis.ResponseError as refused:
-                answers.append(refused)
-        return answers
+        """The next ``count`` replies."""
+        read = internals.reply_reader(self._connection)
+        return [await read() for _ in range(count)]
+
+    async def exchange(self, packed: Sequence[bytes], *, until: float) -> list[Any]:
+        """Send packed commands and return the reply to each.
+
+        Raises ``TimeoutError`` at ``until`` (the event loop's time). On any exception the pipeline
+        is closed, and each command may or may not have been executed.
+        """
+        loop = asyncio.get_running_loop()
+        # Aborts the connection, so that the read fails: `asyncio.timeout` costs a fiftieth of a
+        # logout (docs/performance.md).
+        deadline = loop.call_at(until, internals.aborter(self._connection))
+        try:
+            await internals.write(self._connection, b"".join(packed))
+            read = internals.reply_reader(self._connection)
+            return [await read() for _ in packed]
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, Exception) and loop.time() >= until:
+                raise TimeoutError from error
+            raise
+        finally:
+            deadline.cancel()
+
+    async def release(self) -> None:
+        """Return the connection to its pool, if it came from one."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.release(self._connection)
 
     async def close(self) -> None:
-        """Close it at once, whatever is on the way."""
+        """Close the connection at once, whatever is in transit."""
         await self._connection.disconnect(nowait=True)
+        await self.release()
 
 
-def spelled(command: Command) -> bytes:
-    """A command as it is sent."""
+def pack_in_python(command: Command) -> bytes:
+    """A command in Redis's protocol."""
     parts = [b"*%d\r\n" % len(command)]
-    for one in command:
-        text = one if isinstance(one, bytes) else str(one).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
+    for argument in command:
+        data = argument if isinstance(argument, bytes) else str(argument).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
 
 
-_pack: Callable[[Any], bytes] = spelled
+pack: Callable[[Any], bytes] = pack_in_python
 with contextlib.suppress(ImportError):
-    from hiredis import pack_command as _pack  # the same; the library, too, takes it where it is
+    from hiredis import pack_command as pack

@@ -1,38 +1,38 @@
-"""The server that takes an app's writes now: a plain client of it, also after a failover.
+"""The server that holds one app's keys, for a listener or a near cache: also after a failover.
 
-A listener waits in its reads. In a Cluster, and behind Sentinels, such a read needs a connection
-to the one server that has the app's stream, and must be broken off when another one takes over.
-Answers are as they come from the server: bytes, numbers and lists.
+Replies are as the server sends them: bytes, numbers and lists, whatever the app's own client
+decodes and whichever protocol it speaks.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
 
 import redis.asyncio
-import redis.asyncio.sentinel
-from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
+from redis.exceptions import RedisClusterException, RedisError
 
 from backchannel_logout.redis import internals
 from backchannel_logout.redis.cancellation import end_if_cancelled
 from backchannel_logout.redis.connection import AsyncClient, aclose, check_url, connect_async
-from backchannel_logout.redis.pipeline import Command, Pipeline
+from backchannel_logout.redis.pipeline import Command, Pipeline, pack
+from backchannel_logout.redis.topology import Topology
 
-# What Redis and the way to it can do to a command; time-outs of asyncio are an OSError, too.
 FAULTS = (RedisError, RedisClusterException, OSError)
+"""What a command can raise; ``TimeoutError`` is an ``OSError``."""
 
-# Answers in one form, whatever the server and the app's own client speak.
+# One form of replies, whatever the server and the app's client speak.
 _PLAIN: dict[str, Any] = {"protocol": 2, "decode_responses": False}
 
 
 class Primary:
     """Runs commands on the server that has ``key``.
 
-    ``given`` is a URL (see `connection`) or a client of the app's, which is only copied: the
-    connections are always our own, and each wait of theirs for a socket is bounded by
-    ``timeout`` (seconds). Commands run side by side, on a connection each, unless
-    ``one_at_a_time``. Raises ``ValueError`` for a URL of another form.
+    ``given`` is a URL (see `connection`) or the app's own client, which is only copied: the
+    connections are always our own, and ``timeout`` (seconds) bounds each exchange. Concurrent calls
+    of `run` use a connection each, unless ``one_at_a_time``. Raises ``ValueError`` for a URL of
+    another form.
     """
 
     def __init__(
@@ -40,139 +40,99 @@ class Primary:
     ) -> None:
         self._key = key
         self._timeout = timeout
-        self._cluster: redis.asyncio.RedisCluster | None = None
-        self._plain: redis.asyncio.Redis | None = None
-        self._address: object = None
-        self._line: Pipeline | None = None
+        self._pipeline: Pipeline | None = None
+        self._pipeline_server: redis.asyncio.Redis | None = None
         self._turn = asyncio.Lock() if one_at_a_time else contextlib.nullcontext()
-        self._ours = isinstance(given, str)
+        options = internals.async_options(timeout) | _PLAIN
+        client: AsyncClient
+        self._close: Callable[[], Awaitable[None]] | None = None
         if isinstance(given, str):
             check_url(given)
             client = connect_async(given, timeout=timeout, **_PLAIN)
-        else:
+            self._close = partial(aclose, client)
+        elif isinstance(given, redis.asyncio.RedisCluster):
             client = given
-        if isinstance(client, redis.asyncio.RedisCluster):
-            self._cluster = client
         else:
-            self._plain = _raw(client) if self._ours else _copy(client, timeout)
+            pool = internals.pool_like(given.connection_pool, **options)
+            client = redis.asyncio.Redis.from_pool(pool)
+            self._close = client.aclose  # its Sentinels are the app's
+        self._topology = Topology(client, node_options=options)
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Send the commands in one go and return their answers, errors of the server among
-        them. Raises one of `FAULTS` where there is no answer."""
-        async with self._turn:
-            client = await self._client()
-            pipeline = client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            try:
-                answers: list[Any] = await pipeline.execute(raise_on_error=False)
-            finally:
-                end_if_cancelled()
-        return answers
+        """Send the commands in one go and return the replies, errors of the server among them.
 
-    async def ask(self, *commands: Command) -> list[Any]:
-        """As `run`; raises the first error of the server, too."""
+        Raises one of `FAULTS` when there is no reply.
+        """
+        async with self._turn:
+            server = await self._topology.holder(self._key)
+            pipeline = await Pipeline.acquire(server.connection_pool)
+            until = asyncio.get_running_loop().time() + self._timeout
+            try:
+                replies = await pipeline.exchange([*map(pack, commands)], until=until)
+            finally:
+                await pipeline.release()
+                end_if_cancelled()
+        return replies
+
+    async def call(self, *commands: Command) -> list[Any]:
+        """`run`, and raise the first error of the server."""
         return without_errors(await self.run(commands))
 
-    async def line(self) -> Pipeline:
-        """The connection for reads that wait; another one where that has ended, or where another
-        server has the key now. Raises one of `FAULTS`."""
-        pool = (await self._client()).connection_pool
-        if self._line is None or not await self._line.is_fit():
+    async def pipeline(self) -> Pipeline:
+        """The connection for reads that block: a new one if it was closed, or if another server has
+        the key now. Raises one of `FAULTS`."""
+        server = await self._topology.holder(self._key)
+        pipeline = self._pipeline
+        if (
+            pipeline is None
+            or server is not self._pipeline_server
+            or not await pipeline.is_usable()
+        ):
             await self.hang_up()
-            self._line = await Pipeline.open(pool)
+            pipeline = await Pipeline.open(server.connection_pool)
+            self._pipeline, self._pipeline_server = pipeline, server
         end_if_cancelled()
-        return self._line
+        return pipeline
 
     async def hang_up(self) -> None:
-        """Close that connection, whatever is on the way; `line` opens another one."""
-        line, self._line = self._line, None
-        if line is not None:
-            await line.close()
+        """Close that connection, whatever is in transit; `pipeline` opens another one."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            await pipeline.close()
 
-    async def look_up(self) -> None:
-        """Ask who is primary, and leave one that is none any more.
+    async def look_up(self) -> bool:
+        """Find the primary again. True: the `pipeline` led to another server, and was closed.
 
-        A connection to a deposed primary can stay open, and answer, and never bring anything.
+        A deposed primary can stay open and answer, and its stream gets no events.
         """
-        if self._cluster is not None:
-            await self._cluster.initialize()
-            await self._cluster.nodes_manager.initialize()
-            return
-        pool = cast("redis.asyncio.Redis", self._plain).connection_pool
-        if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
-            before, self._address = self._address, await pool.get_master_address()
-            if before not in (None, self._address):
-                await self.hang_up()
-                await pool.disconnect(inuse_connections=True)
+        await self._topology.look_up()
+        pipeline, elected = self._pipeline, self._topology.elected
+        if pipeline is None or elected is None or pipeline.address == elected:
+            return False
+        await self.hang_up()
+        return True
 
     @property
     def has_sentinels(self) -> bool:
-        """Whether only `look_up` tells that a primary has been deposed."""
-        pool = getattr(self._plain, "connection_pool", None)
-        return isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool)
+        """Whether only `look_up` notices that a primary was deposed."""
+        return self._topology.has_sentinels
 
-    async def leave(self) -> None:
+    async def disconnect(self) -> None:
         """Close the connections; the next command opens another one."""
         await self.hang_up()
-        if self._plain is not None:
-            await self._plain.connection_pool.disconnect(inuse_connections=False)
+        await self._topology.disconnect_idle()
 
     async def aclose(self) -> None:
-        """Close what is our own."""
+        """Close the connections of its own."""
         await self.hang_up()
-        if self._plain is not None:
-            if self._ours and self._cluster is None:
-                await aclose(self._plain)
-            else:
-                await self._plain.aclose()
-        if self._cluster is not None and self._ours:
-            await self._cluster.aclose()
-
-    async def _client(self) -> redis.asyncio.Redis:
-        if self._cluster is None:
-            return cast("redis.asyncio.Redis", self._plain)
-        await self._cluster.initialize()
-        node = self._cluster.get_node_from_key(self._key)
-        if node is None:
-            raise SlotNotCoveredError("no primary")
-        address = (node.host, int(node.port))
-        if self._plain is not None and self._address != address:
-            await self.hang_up()
-            await self._plain.aclose()
-            self._plain = None
-        if self._plain is None:
-            options = {
-                name: value
-                for name, value in self._cluster.connection_kwargs.items()
-                if name not in ("response_callbacks", "host", "port")
-            }
-            pool = redis.asyncio.ConnectionPool(
-                host=node.host, port=int(node.port), **(options | _waits(self._timeout))
-            )
-            self._plain, self._address = _raw(redis.asyncio.Redis.from_pool(pool)), address
-        return self._plain
+        await self._topology.close_nodes()
+        if self._close is not None:
+            await self._close()
 
 
-def without_errors(answers: list[Any]) -> list[Any]:
-    """The answers, if the server took every command; else raises its first error."""
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
-
-
-def _waits(timeout: float) -> dict[str, Any]:
-    return internals.async_options(timeout) | _PLAIN
-
-
-def _copy(client: redis.asyncio.Redis, timeout: float) -> redis.asyncio.Redis:
-    """A client of the same servers, with connections of its own."""
-    own = internals.pool_like(client.connection_pool, **_waits(timeout))
-    return _raw(redis.asyncio.Redis.from_pool(own))
-
-
-def _raw(client: redis.asyncio.Redis) -> redis.asyncio.Redis:
-    """Without the library's own readings of answers, which differ by release and protocol."""
-    client.response_callbacks.clear()
-    return client
+def without_errors(replies: list[Any]) -> list[Any]:
+    """The replies; raises the first error of the server among them."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
