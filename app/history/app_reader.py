@@ -12,12 +12,12 @@ from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from app.store.app_sizes import BEYOND_ANSWER, size_commands, sizes_of
-from backchannel_logout.redis.internals import AnswerTooLarge
 from app.store.command import packed
 from app.store.errors import EXCHANGE_FAULTS, fault_of_exchange
 from app.store.pipeline import command_pipeline
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout import AppKeys
+from backchannel_logout.redis.internals import AnswerTooLarge
 
 Command = tuple[str | int, ...]
 
