@@ -14,10 +14,10 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from app.store.app_sizes import BEYOND_ANSWER, size_commands, sizes_of
 from app.store.command import packed
 from app.store.errors import EXCHANGE_FAULTS, fault_of_exchange
-from app.store.pipeline import command_pipeline
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout import AppKeys
 from backchannel_logout.redis.internals import AnswerTooLarge
+from backchannel_logout.redis.pipeline import reused_pipelines
 
 Command = tuple[str | int, ...]
 
@@ -120,7 +120,7 @@ class AppReader:
         self, server: Redis, keys: Sequence[str], asked: Mapping[str, Sequence[Command]]
     ) -> dict[str, list[Any] | Unreadable]:
         found: dict[str, list[Any] | Unreadable] = {}
-        async with self.link.turns, command_pipeline() as following:
+        async with self.link.turns, reused_pipelines() as following:
             for start in range(0, len(keys), _COMMANDS_PER_EXCHANGE):
                 some = keys[start : start + _COMMANDS_PER_EXCHANGE]
                 commands = [packed(*command) for key in some for command in asked[key]]

@@ -2,7 +2,6 @@
 
 store        runs store.lua: markers, event, jti
 batching     sends concurrent writes in one round trip
-pipeline     many commands and their replies on one connection
 command      encodes one script call
 topology     connections to the primary: standalone, Sentinel, Cluster
 monitor      whether Redis accepts writes now

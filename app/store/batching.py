@@ -16,8 +16,8 @@ from typing import cast
 from app.log import new_log
 from app.revocation import Revocation
 from app.store.errors import RedisAway, RedisUnwilling
-from app.store.pipeline import CommandPipeline
 from app.store.store import Result, Store
+from backchannel_logout.redis.pipeline import ReusedPipelines
 
 log = new_log(__name__)
 
@@ -155,7 +155,7 @@ class BatchedWrites:
 
     async def _flush(self, queue: _Queue) -> None:
         """A flusher: batch after batch, until there has been nothing to write for a while."""
-        pipeline = CommandPipeline()
+        pipeline = ReusedPipelines()
         try:
             while batch := self._next_batch(queue) or await self._later_batch(queue, pipeline):
                 results = await self._write(batch, pipeline)
@@ -169,14 +169,14 @@ class BatchedWrites:
             # keep the next one from starting.
             queue.woken = False
             queue.flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            await pipeline.give_back()
+            await pipeline.release()
 
-    async def _later_batch(self, queue: _Queue, pipeline: CommandPipeline) -> list[PendingWrite]:
+    async def _later_batch(self, queue: _Queue, pipeline: ReusedPipelines) -> list[PendingWrite]:
         """The next writes within a while; empty once the connection is given back."""
         while not self._closing and await self._is_woken(queue):
             if batch := self._next_batch(queue):
                 return batch
-        await pipeline.give_back()
+        await pipeline.release()
         return self._next_batch(queue)
 
     @staticmethod
@@ -210,7 +210,7 @@ class BatchedWrites:
             self._wake(queue)
         return batch
 
-    async def _write(self, batch: list[PendingWrite], pipeline: CommandPipeline) -> list[Result]:
+    async def _write(self, batch: list[PendingWrite], pipeline: ReusedPipelines) -> list[Result]:
         try:
             revocations = [write.revocation for write in batch]
             return await self._store.write(revocations, following=pipeline)

@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.store.command import packed
-from app.store.pipeline import command_pipeline
 from app.store.topology import REDIS_SECONDS
+from backchannel_logout.redis.pipeline import reused_pipelines
 
 # In one round trip: a millisecond of the event loop.
 _KEYS_AT_ONCE = 100
@@ -41,7 +41,7 @@ class OtherKeys:
     async def measure(self, server: Redis, keys: Sequence[bytes | str]) -> None:
         """Add those of ``keys`` that are an app's other keys."""
         found = [(app, key) for key in keys if (app := self._app_of(key)) is not None]
-        async with command_pipeline() as following:
+        async with reused_pipelines() as following:
             for start in range(0, len(found), _KEYS_AT_ONCE):
                 some = found[start : start + _KEYS_AT_ONCE]
                 commands = [packed("MEMORY", "USAGE", key, "SAMPLES", _SAMPLES) for _, key in some]

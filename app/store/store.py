@@ -28,9 +28,9 @@ from app.store.errors import (
     fault_of_exchange,
     level_fault,
 )
-from app.store.pipeline import CommandPipeline, command_pipeline
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout.contract.keys import VERSION
+from backchannel_logout.redis.pipeline import ReusedPipelines, reused_pipelines
 
 _SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
 _SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -81,7 +81,7 @@ class Store:
         revocations: Sequence[Revocation],
         *,
         again: Sequence[bool] = (),
-        following: CommandPipeline | None = None,
+        following: ReusedPipelines | None = None,
     ) -> list[Result]:
         """Write markers, events and jti of each, in one round trip to each server concerned.
 
@@ -94,12 +94,12 @@ class Store:
         if not revocations:
             return []
         if following is None:
-            async with command_pipeline() as alone:
+            async with reused_pipelines() as alone:
                 return await self._write(revocations, again, alone)
         return await self._write(revocations, again, following)
 
     async def _write(
-        self, revocations: Sequence[Revocation], again: Sequence[bool], following: CommandPipeline
+        self, revocations: Sequence[Revocation], again: Sequence[bool], following: ReusedPipelines
     ) -> list[Result]:
         if (only := self.link.only) is not None:
             return await self._write_to(only, revocations, again, following)
@@ -142,7 +142,7 @@ class Store:
         server: Redis | RedisFault,
         revocations: Sequence[Revocation],
         again: Sequence[bool],
-        following: CommandPipeline,
+        following: ReusedPipelines,
     ) -> list[Result]:
         """One server's share of `write`."""
         if isinstance(server, RedisFault):
@@ -158,7 +158,7 @@ class Store:
         server: Redis,
         revocations: Sequence[Revocation],
         again: Sequence[bool],
-        following: CommandPipeline,
+        following: ReusedPipelines,
     ) -> list[Result]:
         def script(i: int) -> bytes:
             return packed("EVAL", _SCRIPT, *self._commands.arguments(revocations[i], again[i]))
@@ -204,7 +204,7 @@ class Store:
         server: Redis,
         commands: Sequence[bytes],
         touched: Sequence[str],
-        following: CommandPipeline,
+        following: ReusedPipelines,
     ) -> list[Any]:
         """Run the commands on one connection, and wait there for the level of durability.
 

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.store.command import packed
-from app.store.pipeline import command_pipeline
+from backchannel_logout.redis.pipeline import reused_pipelines
 from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 
@@ -22,23 +22,23 @@ async def server(shared_redis: RedisServer) -> AsyncIterator[Redis]:
 async def test_what_follows_takes_the_same_connection_and_leaves_it_to_others(
     server: Redis,
 ) -> None:
-    async with command_pipeline() as following:
+    async with reused_pipelines() as following:
         first = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
         assert await following.exchange(server, [packed("CLIENT", "ID")], within=60) == first
-    async with command_pipeline() as others:
+    async with reused_pipelines() as others:
         assert await others.exchange(server, [packed("CLIENT", "ID")], within=60) == first
 
 
 async def test_an_error_is_an_answer_and_the_next_ones_are_read(server: Redis) -> None:
     commands = [packed("PING"), packed("NO-SUCH"), packed("PING")]
-    async with command_pipeline() as following:
+    async with reused_pipelines() as following:
         answers = await following.exchange(server, commands, within=60)
     assert [type(one).__name__ for one in answers] == ["bytes", "ResponseError", "bytes"]
 
 
 async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Redis) -> None:
     """As a look at who is primary does after a failover."""
-    async with command_pipeline() as following:
+    async with reused_pipelines() as following:
         first = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
         await server.connection_pool.disconnect(inuse_connections=True)
         second = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
@@ -53,7 +53,7 @@ async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Re
 async def test_a_connection_that_the_server_has_ended_is_replaced(
     server: Redis, shared_redis: RedisServer
 ) -> None:
-    async with command_pipeline() as following:
+    async with reused_pipelines() as following:
         [number] = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
         with shared_redis.client() as other:
             other.client_kill_filter(_id=str(number))
@@ -73,7 +73,7 @@ async def test_who_gives_up_leaves_no_answer_to_the_next(
     server: Redis, shared_redis: RedisServer
 ) -> None:
     key = f"nothing-comes-{secrets.token_hex(4)}"
-    async with command_pipeline() as following:
+    async with reused_pipelines() as following:
         slow = asyncio.create_task(
             following.exchange(server, [packed("BLPOP", key, 60)], within=60)
         )
@@ -87,7 +87,7 @@ async def test_who_waits_too_long_gives_the_connection_up_and_leaves_no_answer(
     server: Redis, shared_redis: RedisServer
 ) -> None:
     key = f"nothing-comes-{secrets.token_hex(4)}"
-    async with command_pipeline() as following:
+    async with reused_pipelines() as following:
         with pytest.raises(TimeoutError):
             await following.exchange(server, [packed("BLPOP", key, 60)], within=0.2)
         await until(lambda: not blocked(shared_redis), "the connection has ended")
@@ -105,7 +105,7 @@ async def test_what_has_no_connection_in_time_is_given_up() -> None:
         port = silent.sockets[0].getsockname()[1]
         async with (
             Redis(host="127.0.0.1", port=port, protocol=3) as away,
-            command_pipeline() as following,
+            reused_pipelines() as following,
         ):
             with pytest.raises(TimeoutError):
                 await following.exchange(away, [packed("PING")], within=0.2)

@@ -5,8 +5,8 @@ member of redis-py. `tests/client/redis/test_internals.py` fails when a member m
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import redis
 import redis.asyncio
@@ -189,39 +189,35 @@ def _stale_async(pool: Any) -> set[Any]:
 # -- one connection ------------------------------------------------------------------------
 
 
-async def write(connection: Any, data: bytes) -> None:
-    """Write to a connected connection.
+class Wire(NamedTuple):
+    """The members of one connected connection that have no public name, fetched once."""
 
-    ``send_packed_command`` reconnects, runs each write in a task with a deadline, and can lose a
-    cancellation in Python 3.11 (``asyncio.wait_for``).
-    """
-    await connection._send_packed_command([data])  # noqa: SLF001
-
-
-def reply_reader(connection: Any) -> Callable[[], Awaitable[Any]]:
-    """Reads the next reply, an error reply as a value. Its connection's own ``read_response`` has a
-    deadline for each reply, which costs more than the reply."""
-    return connection._parser.read_response  # type: ignore[no-any-return]  # noqa: SLF001
-
-
-def aborter(connection: Any) -> Callable[[], None]:
-    """Drops the connection at once, so that pending reads fail. The connection is connected."""
-    return connection._writer.transport.abort  # type: ignore[no-any-return]  # noqa: SLF001
+    write: Callable[[Iterable[bytes]], Awaitable[None]]
+    """``send_packed_command`` reconnects, runs each write in a task with a deadline, and can lose a
+    cancellation in Python 3.11 (``asyncio.wait_for``)."""
+    read: Callable[[], Awaitable[Any]]
+    """The next reply, an error as a value. The connection's ``read_response`` has a deadline for
+    each reply, which costs more than the reply."""
+    abort: Callable[[], None]
+    """Drops the connection at once, so that a pending read fails."""
+    at_eof: Callable[[], bool]
+    """Whether the server has closed the connection, as far as is known."""
+    should_reconnect: Callable[[], bool]
+    """Whether its pool was told to replace it, as after a failover."""
 
 
-def is_reusable(connection: Any) -> bool:
-    """Whether the connection is open, as far as is known without a system call."""
-    return bool(
-        connection.is_connected
-        and not connection._reader.at_eof()  # noqa: SLF001
-        and not _should_reconnect(connection)
+def wire_of(connection: Any) -> Wire:
+    return Wire(
+        write=connection._send_packed_command,  # noqa: SLF001
+        read=connection._parser.read_response,  # noqa: SLF001
+        abort=connection._writer.transport.abort,  # noqa: SLF001
+        at_eof=connection._reader.at_eof,  # noqa: SLF001
+        should_reconnect=getattr(connection, "should_reconnect", _never),  # from 7 on
     )
 
 
-def _should_reconnect(connection: Any) -> bool:
-    """Whether the pool was told to replace it, as after a failover; before 7 it is not marked."""
-    marked = getattr(connection, "should_reconnect", None)
-    return marked is not None and bool(marked())
+def _never() -> bool:
+    return False
 
 
 async def has_unread_data(connection: Any) -> bool:

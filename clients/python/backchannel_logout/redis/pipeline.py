@@ -7,7 +7,7 @@ logout in the receiver (docs/performance.md).
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import redis
@@ -29,6 +29,7 @@ class Pipeline:
     def __init__(self, connection: Any, pool: redis.asyncio.ConnectionPool | None = None) -> None:
         """``pool``: where the connection returns to."""
         self._connection = connection
+        self._wire = internals.wire_of(connection)
         self._pool = pool
 
     @classmethod
@@ -55,7 +56,8 @@ class Pipeline:
     @property
     def is_open(self) -> bool:
         """Whether it is open, as far as is known without a system call."""
-        return internals.is_reusable(self._connection)
+        connection, wire = self._connection, self._wire
+        return bool(connection.is_connected and not wire.at_eof() and not wire.should_reconnect())
 
     async def is_usable(self) -> bool:
         """Whether it can take the next commands: a server or a proxy closes a connection that was
@@ -66,11 +68,11 @@ class Pipeline:
         """Send the commands in one write."""
         if not self._connection.is_connected:
             raise redis.ConnectionError("the connection is closed")
-        await internals.write(self._connection, b"".join(map(pack, commands)))
+        await self._wire.write([b"".join(map(pack, commands))])
 
     async def receive(self, count: int) -> list[Any]:
         """The next ``count`` replies."""
-        read = internals.reply_reader(self._connection)
+        read = self._wire.read
         return [await read() for _ in range(count)]
 
     async def exchange(self, packed: Sequence[bytes], *, until: float) -> list[Any]:
@@ -82,10 +84,10 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         # Aborts the connection, so that the read fails: `asyncio.timeout` costs a fiftieth of a
         # logout (docs/performance.md).
-        deadline = loop.call_at(until, internals.aborter(self._connection))
+        deadline = loop.call_at(until, self._wire.abort)
         try:
-            await internals.write(self._connection, b"".join(packed))
-            read = internals.reply_reader(self._connection)
+            await self._wire.write([b"".join(packed)])
+            read = self._wire.read
             return [await read() for _ in packed]
         except BaseException as error:
             await self.close()
@@ -105,6 +107,48 @@ class Pipeline:
         """Close the connection at once, whatever is in transit."""
         await self._connection.disconnect(nowait=True)
         await self.release()
+
+
+class ReusedPipelines:
+    """Round trips of one task that follow each other: keeps the connection to each server.
+
+    Taking it from the pool each time costs a fortieth of a logout (docs/performance.md).
+    `reused_pipelines` makes one.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[redis.asyncio.Redis, Pipeline] = {}
+
+    async def exchange(
+        self, server: redis.asyncio.Redis, packed: Sequence[bytes], *, within: float
+    ) -> list[Any]:
+        """`Pipeline.exchange` with this server, in ``within`` seconds, the connection included."""
+        until = asyncio.get_running_loop().time() + within
+        pipeline = self._kept.pop(server, None)
+        if pipeline is not None and not pipeline.is_open:
+            await pipeline.close()
+            pipeline = None
+        if pipeline is None:
+            async with asyncio.timeout_at(until):
+                pipeline = await Pipeline.acquire(server.connection_pool)
+        replies = await pipeline.exchange(packed, until=until)
+        self._kept[server] = pipeline
+        return replies
+
+    async def release(self) -> None:
+        """Return the connections to their pools."""
+        while self._kept:
+            await self._kept.popitem()[1].release()
+
+
+@contextlib.asynccontextmanager
+async def reused_pipelines() -> AsyncIterator[ReusedPipelines]:
+    """`ReusedPipelines`, whose connections return to their pools at the end."""
+    pipelines = ReusedPipelines()
+    try:
+        yield pipelines
+    finally:
+        await pipelines.release()
 
 
 def pack_in_python(command: Command) -> bytes:
