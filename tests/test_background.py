@@ -1,8 +1,11 @@
-"""Work in the background ends with what it was for, also where a library swallows the cancel."""
+"""Background tasks end with their block, even if a library swallows the cancellation."""
 
 import asyncio
 
+import pytest
+
 from app.background import background, end
+from tests.support.receiver import log_events
 
 
 async def test_background_work_ends_with_the_body() -> None:
@@ -21,7 +24,7 @@ async def test_background_work_ends_with_the_body() -> None:
     assert ended.is_set()
 
 
-async def test_a_swallowed_cancellation_is_said_again() -> None:
+async def test_a_swallowed_cancellation_is_repeated() -> None:
     swallowed = 0
 
     async def work() -> None:
@@ -41,9 +44,20 @@ async def test_a_swallowed_cancellation_is_said_again() -> None:
     assert task.cancelled()
 
 
-async def test_what_the_work_raises_is_nobodys_fault() -> None:
+async def test_a_task_that_fails_is_logged_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other_runs = asyncio.Event()
+
     async def work() -> None:
         raise RuntimeError
 
-    async with background([work]):
+    async def other() -> None:
         await asyncio.sleep(0)
+        other_runs.set()
+
+    async with background([work, other]):
+        await other_runs.wait()
+    (event,) = log_events(caplog, "background", outcome="failed")
+    assert event["task"].endswith("work")
+    assert event["exc_info"]

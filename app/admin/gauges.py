@@ -86,10 +86,10 @@ class Gauges:
                 yield metrics.JWKS_AGE, (issuer,), state.age
             if (difference := self._counters.clocks[issuer].median(now)) is not None:
                 yield metrics.CLOCK, (issuer,), difference
-        for issuer, silence in self._readings.silence.items():
-            if silence.last is not None:
-                yield metrics.LAST_LOGOUT, (issuer,), silence.last
-            if (gap := silence.longest_gap(now)) is not None:
+        for issuer, periods in self._readings.quiet_periods.items():
+            if periods.last is not None:
+                yield metrics.LAST_LOGOUT, (issuer,), periods.last
+            if (gap := periods.longest_gap(now)) is not None:
                 yield metrics.LONGEST_GAP, (issuer,), gap
 
     def _unserved_apps(self) -> Iterator[GaugeValue]:

@@ -238,4 +238,4 @@ class Parking:
         if isinstance(reason, Reason):
             record.refused(reason)
         else:
-            record.tell(outcome, reason)
+            record.report(outcome, reason)

@@ -114,11 +114,11 @@ class Attempt:
         record, signed = self.record, self.signed
         assert signed is not None  # noqa: S101  `verify` has passed
         # Before the check: tokens which fail because of a wrong clock are what reveals it.
-        record.signed(signed.claims.get("iat"), self.arrived_at)
+        record.signature_verified(signed.claims.get("iat"), self.arrived_at)
         # As of the arrival: adjusting our clock meanwhile must not change the result.
         token = record.token = logout_token.validate(signed, now=self.arrived_at)
         self.revocations = record.revocations = revocations_for(token, received_at=self.arrived_at)
-        record.judged()
+        record.validated()
 
     # -- admission and answer ---------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Attempt:
         try:
             if isinstance(outcome, Exception):
                 return _failure(self.record, outcome)
-            self.record.tell(outcome)
+            self.record.report(outcome)
             return _OK
         except Exception:
             log.exception("logout", outcome="failed", error="internal")
@@ -156,7 +156,7 @@ _OK = Response(status_code=200)
 
 def _failure(record: AttemptRecord, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
-        record.tell("disconnected")
+        record.report("disconnected")
         return Response(status_code=400)
     if isinstance(error, TimeoutError):
         error = DependencyUnavailable(Outage.DEADLINE)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     # That a file was damaged, say: nobody else would hear it.
-    set_up_log(settings, least="error")
+    set_up_log(settings, min_level="error")
     path = settings.journal_path
     if path is None:
         print("journal = off: there is none", file=sys.stderr)

@@ -111,7 +111,7 @@ class _Done:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     # The line of the audit: it is all there is when Redis does not take the entry.
-    set_up_log(settings, least="error")
+    set_up_log(settings, min_level="error")
     logging.getLogger("app.audit").setLevel(logging.INFO)
     order = _order(settings, arguments, time.time())
     if arguments.dry_run:

@@ -1,8 +1,8 @@
-"""Names of users and sessions as they may stand in logs and in the stream of refusals.
+"""Keyed hashes of users and sessions, for the log and the stream of refusals.
 
-A plain hash of a user's id is found again by hashing all ids; with a key, only by who has the key.
-The same name has the same hash in every replica and on the command line, so that it can be looked
-for; see `shared_key`.
+A plain hash of a user's id is found again by hashing all ids; with a key, only by those who have
+the key. Every replica and the command line use the same key, so operators can search for a user;
+see `shared_key`.
 """
 
 import binascii
@@ -14,9 +14,9 @@ from app.config.model import Settings
 from backchannel_logout.redis.connection import AsyncClient
 
 HASH_KEY = "bcl:v1:hash_key"
-"""Where in Redis the key is, if the settings have none: 64 hexadecimal digits, made once."""
+"""Where Redis stores the key if the settings have none: 64 hexadecimal digits, made once."""
 
-# Bytes, 16 characters: no two names of any provider share them.
+# Bytes, 16 characters: enough that no two names of a provider collide.
 LENGTH = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -37,23 +37,23 @@ class KeyedHash:
 
 
 def configured(settings: Settings) -> KeyedHash | None:
-    """By the key of the settings; None where they have none."""
+    """With the key of the settings; None where they have none."""
     key = settings.hash_key
     return None if key is None else KeyedHash(key.get_secret_value().encode())
 
 
 async def keyed_hash(settings: Settings, client: AsyncClient) -> KeyedHash:
-    """By the key of the settings, else by that in Redis. Raises what the library raises."""
+    """With the key of the settings, else the one in Redis. Raises the errors of redis-py."""
     return configured(settings) or KeyedHash(await shared_key(client))
 
 
 async def shared_key(client: AsyncClient, own: bytes | None = None) -> bytes:
-    """The key that all replicas share, made now if there is none.
+    """The key that all replicas share; creates it if there is none.
 
-    ``own`` is the one in use: in a Redis that has lost it, it is put back, so that what was told
-    before can still be found. Raises what the library raises.
+    ``own`` is the key in use. A Redis that has lost it gets it back, so that earlier hashes can
+    still be found. Raises the errors of redis-py.
     """
     commands: Any = client
     await commands.set(HASH_KEY, own or secrets.token_hex(32), nx=True)
-    found: bytes = await commands.get(HASH_KEY)
-    return found
+    key: bytes = await commands.get(HASH_KEY)
+    return key

@@ -1,14 +1,14 @@
-"""Tokens that were refused, in a capped stream of Redis: `bcl:v1:refused`.
+"""Writes refused tokens to a capped stream of Redis, `bcl:v1:refused`.
 
-"The provider says delivered, the app is still signed in": here an operator sees what came instead
-of a valid token. An entry says the reason, the rule that failed, and of the token what helps to
-find the cause. ``verified`` is ``1`` where the signature held; elsewhere all of it is what anybody
-may have written. Users and sessions are keyed hashes. A token that is answered 503 for want of the
-issuer's keys is noted as well, with that reason: else nobody could see that it waits.
+When a provider reports a delivery and the app still shows a session, operators see here what
+arrived instead of a valid token. An entry has the reason, the rule that failed, and the parts of
+the token which help to find the cause. ``verified`` is ``1`` where the signature is valid; anyone
+may have written the contents of other entries. Users and sessions are keyed hashes. A token that
+gets 503 because its issuer's keys are missing has an entry too.
 
-It never delays an answer, and never fails one: what is refused is put in line, and a task writes.
-Where Redis is away for longer than the line, entries are lost, and counted. Where the answer to a
-write was lost, entries come twice; ``request_id`` tells.
+Writing never delays a response, and its faults never affect one: refusals are queued, and a task
+writes them. If Redis is away for longer than the queue lasts, entries are lost and counted. If the
+reply to a write is lost, entries occur twice, with the same ``request_id``.
 """
 
 import asyncio
@@ -33,59 +33,58 @@ log = new_log(__name__)
 REFUSED = "bcl:v1:refused"
 """The stream's key."""
 
-LARGEST_ENTRY = 2048
+MAX_ENTRY_BYTES = 2048
 """Bytes of all fields and values."""
 
-# What waits for Redis, in each process: 2 MiB at the most.
-MOST_WAITING = 1000
+# Bounds the queue of a process to 2 MiB.
+MAX_QUEUED = 1000
 
-# Entries of one round trip, and how long they are waited for.
+# Entries per round trip, and how long they are collected.
 _BATCH = 100
 _GATHER_SECONDS = 0.25
 
-# After a write that failed, and again and again: a user without the right to this key stays so.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+# Between failed writes. The limit is long because a missing ACL rule stays missing.
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 
 # How often entries beyond `event_retention` are removed.
 _TRIM_SECONDS = 60.0
 
-# From here on in the order of the checks the signature has been found good.
+# Reasons that are found after the signature was verified.
 PROVEN = frozenset(list(Reason)[list(Reason).index(Reason.SIGNATURE) + 1 :])
 
-# How much of the stream one process may fill in a time of `event_retention`, whoever sends what:
-# refusals of tokens that an issuer has signed matter most, and what names no issuer of ours least.
-# Three processes together leave a quarter of it to the first.
+# How much of the stream one process may fill within `event_retention`, by kind of token. Validly
+# signed tokens matter most, and tokens that name no configured issuer least. Three processes
+# together leave a quarter of the stream to the first kind.
 SHARES = {"proven": 1 / 2, "claimed": 1 / 6, "unknown": 1 / 12}
 
 
 def share_of(issuer: str | None, *, verified: bool) -> str:
-    """Which of `SHARES` a refusal belongs to: its signature was good, it names an issuer of the
-    settings, or neither."""
+    """The name in `SHARES`: the signature is valid, or the token names a configured issuer, or
+    neither."""
     if verified:
         return "proven"
     return "unknown" if issuer is None else "claimed"
 
 
 class Refusal(NamedTuple):
-    """A token that was refused, or answered 503 for want of the issuer's keys. ``at`` is epoch
-    seconds."""
+    """A token that was refused, or got 503 because keys are missing. ``at`` is epoch seconds."""
 
     at: float
     reason: Reason | Outage
     request_id: str
     issuer: str | None
-    """The configured issuer that it names, if it does."""
+    """The configured issuer that the token names, if any."""
     jwt: UnverifiedJwt | None
-    """As far as it could be taken apart."""
+    """As far as the token could be parsed."""
 
     @property
     def verified(self) -> bool:
-        """Whether the issuer had signed it."""
+        """Whether the signature is valid."""
         return self.reason in PROVEN
 
 
-def entry_of(refusal: Refusal, hashed: KeyedHash | None) -> dict[str, str]:
-    """The fields of the stream's entry, `LARGEST_ENTRY` at the most; what is unknown is absent."""
+def entry_of(refusal: Refusal, keyed_hash: KeyedHash | None) -> dict[str, str]:
+    """The fields of the stream entry, at most `MAX_ENTRY_BYTES`; unknown ones are absent."""
     header, claims = ({}, {}) if refusal.jwt is None else refusal.jwt[:2]
     fields: dict[str, str | None] = {
         "at": f"{refusal.at:.3f}",
@@ -103,15 +102,15 @@ def entry_of(refusal: Refusal, hashed: KeyedHash | None) -> dict[str, str]:
         "iat": number(claims, "iat"),
         "exp": number(claims, "exp"),
     }
-    if hashed is not None:
+    if keyed_hash is not None:
         for name in ("jti", "sid", "sub"):
             value = claims.get(name)
-            fields[f"{name}_hash"] = hashed(value) if isinstance(value, str) else None
+            fields[f"{name}_hash"] = keyed_hash(value) if isinstance(value, str) else None
     return {name: value for name, value in fields.items() if value is not None}
 
 
 class Refusals:
-    """What is to be written, and the task that writes. ``clock`` is epoch seconds."""
+    """The queue, and the task that writes it. ``clock`` is epoch seconds."""
 
     def __init__(
         self,
@@ -130,38 +129,38 @@ class Refusals:
         self._max_age_ms = int(settings.event_retention * 1000)
         self._clock = clock
         self._monotonic = monotonic
-        # A seventh: after a burst, what comes evenly for the rest fills seven times as much.
+        # A seventh: after a burst, a steady flow fills seven times as much as the burst.
         seconds = settings.event_retention / 7
-        own = self._max_len / 8
+        burst = self._max_len / 8
         self._fair = {
-            kind: FairQuota(own * share, seconds, monotonic) for kind, share in SHARES.items()
+            kind: FairQuota(burst * share, seconds, monotonic) for kind, share in SHARES.items()
         }
-        self._waiting: deque[dict[str, str]] = deque()
+        self._queue: deque[dict[str, str]] = deque()
         self._arrived = asyncio.Event()
         self._trimmed_at = float("-inf")
         self.written = 0
-        """Entries that Redis has taken, since the start of the process."""
+        """Entries that Redis has stored since the start of the process."""
         self.dropped = 0
-        """Refusals that are not in the stream: too many of their kind, or Redis was away."""
+        """Refusals without an entry: too many of their kind, or Redis was away."""
 
-    def add(self, refusal: Refusal, hashed: KeyedHash | None) -> None:
-        """Put it in line, if its kind is within its share. Never waits, never fails."""
+    def add(self, refusal: Refusal, keyed_hash: KeyedHash | None) -> None:
+        """Queue the refusal if its kind is within its share. Never waits, never fails."""
         share = share_of(refusal.issuer, verified=refusal.verified)
         fair = self._fair[share].takes((refusal.reason, refusal.issuer))
-        if not fair or len(self._waiting) >= MOST_WAITING:
+        if not fair or len(self._queue) >= MAX_QUEUED:
             self._leave_out(1)
             return
         try:
-            self._waiting.append(entry_of(refusal, hashed))
+            self._queue.append(entry_of(refusal, keyed_hash))
         except Exception:
-            # What came in is anybody's: whatever it does here, it is refused all the same.
+            # The token is untrusted; an error here must not change its refusal.
             self._leave_out(1)
             log.exception("refusals", outcome="failed", error="internal")
         else:
             self._arrived.set()
 
     async def keep_writing(self) -> None:
-        """Write what waits, a batch at a time; at the end what is left, once. Never returns."""
+        """Write the queue in batches, and what is left at the end. Never returns."""
         try:
             pause = _FIRST_PAUSE
             while True:
@@ -171,16 +170,16 @@ class Refusals:
                     pause = _FIRST_PAUSE
                 else:
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    pause = min(pause * 2, _MAX_PAUSE)
         finally:
-            if self._waiting:
+            if self._queue:
                 await self.write()
-            self._leave_out(len(self._waiting))
+            self._leave_out(len(self._queue))
 
     async def write(self) -> bool:
-        """Write one batch. False where Redis has not taken it: then it still waits."""
-        batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-        if not self._waiting:
+        """Write one batch. Returns False, and keeps the batch, if Redis does not store it."""
+        batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+        if not self._queue:
             self._arrived.clear()
         try:
             async with asyncio.timeout(REDIS_SECONDS):
@@ -193,7 +192,7 @@ class Refusals:
             self._put_back(batch)
             raise
         except Exception:
-            # A fault of ours here must not end the task, nor come again with the same entries.
+            # A bug must neither end the task nor repeat with the same entries.
             log.exception("refusals", outcome="failed", error="internal")
             self._leave_out(len(batch))
             return False
@@ -201,12 +200,12 @@ class Refusals:
         self._on_kept(len(batch))
         return True
 
-    def _leave_out(self, many: int) -> None:
-        self.dropped += many
-        self._on_left_out(many)
+    def _leave_out(self, count: int) -> None:
+        self.dropped += count
+        self._on_left_out(count)
 
     def _put_back(self, batch: list[dict[str, str]]) -> None:
-        self._waiting.extendleft(reversed(batch))
+        self._queue.extendleft(reversed(batch))
         self._arrived.set()
 
     async def _send(self, batch: list[dict[str, str]]) -> None:

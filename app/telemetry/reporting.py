@@ -1,4 +1,4 @@
-"""What one process needs to tell what happens, put together and kept running."""
+"""Builds what the process reports with, and keeps it running."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS, RedisAway, fault_of
 from app.store.topology import REDIS_SECONDS
 from app.telemetry.attempt_log import Reporter
-from app.telemetry.hashes import KeyedHash, configured, shared_key
+from app.telemetry.hashes import configured, shared_key
 from app.telemetry.logs.line_limit import LineLimit
 from app.telemetry.logs.setup import repetitions
 from app.telemetry.metrics.counters import Counters
@@ -19,14 +19,15 @@ from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
 
-# A Redis that was emptied gets the key back within this.
-_LOOK_SECONDS = 60.0
+# How soon an emptied Redis gets the key back.
+_CHECK_SECONDS = 60.0
 
-_TRY_SECONDS = 1.0
+# While no key is known and Redis is unreachable.
+_RETRY_SECONDS = 1.0
 
 
 class Reporting:
-    """`reporter` is for stories, `refusals` counts what became of them."""
+    """`reporter` is for the records of attempts."""
 
     def __init__(self, settings: Settings, client: AsyncClient, counters: Counters) -> None:
         self.refusals = Refusals(
@@ -37,7 +38,7 @@ class Reporting:
         )
         self.line_limit = LineLimit(counters.log_limited)
         self.reporter = Reporter(
-            hashed=configured(settings),
+            keyed_hash=configured(settings),
             subjects=settings.log_subjects,
             refusals=self.refusals,
             counters=counters,
@@ -47,11 +48,15 @@ class Reporting:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write refusals, tell of repetitions, and agree with the others on the hashes' key."""
-        work = [self.refusals.keep_writing, repetitions.keep_telling, self.line_limit.keep_telling]
-        if self.reporter.hashed is None:
-            work.append(self._keep_key)
-        async with background(work):
+        """Write refusals, report repeated and omitted lines, and share the hashes' key."""
+        tasks = [
+            self.refusals.keep_writing,
+            repetitions.keep_reporting,
+            self.line_limit.keep_reporting,
+        ]
+        if self.reporter.keyed_hash is None:
+            tasks.append(self._keep_key)
+        async with background(tasks):
             yield
 
     async def _keep_key(self) -> None:
@@ -64,8 +69,9 @@ class Reporting:
                 fault = fault_of(error)
                 log.warning("hash_key", outcome="failed", error=str(fault))
                 soon = own is None and isinstance(fault, RedisAway)
-                await asyncio.sleep(_TRY_SECONDS if soon else _LOOK_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS if soon else _CHECK_SECONDS)
                 continue
             if key != own:
-                own, self.reporter.hashed = key, KeyedHash(key)
-            await asyncio.sleep(_LOOK_SECONDS)
+                own = key
+                self.reporter.use_key(key)
+            await asyncio.sleep(_CHECK_SECONDS)

@@ -1,7 +1,7 @@
-"""What somebody has put into a token, as text that can be shown: bounded, and on one line.
+"""Turns values of untrusted tokens into bounded, printable, single-line text.
 
-Every value is an attacker's. Nothing that a terminal or a log would obey is left, nothing is long;
-what is cut ends in ``…``. What is no text is shown as JSON.
+Every value may be an attacker's. Control characters are escaped, and text that is cut ends in
+``…``. Values that are not text are shown as JSON.
 """
 
 import json
@@ -10,21 +10,21 @@ from typing import Any
 
 CUT = "…"
 
-_MOST_AUDIENCES = 20
-_LONGEST_NUMBER = 24
+_MAX_AUDIENCES = 20
+_MAX_NUMBER = 24
 
 
-def text(members: Mapping[str, Any], name: str, most: int) -> str | None:
-    """The member as text of at most ``most`` bytes; None where there is none."""
+def text(members: Mapping[str, Any], name: str, max_bytes: int) -> str | None:
+    """The member as text; None if it is absent."""
     if name not in members:
         return None
     value = members[name]
-    return bounded(value if isinstance(value, str) else _json(value), most)
+    return bounded(value if isinstance(value, str) else _json(value), max_bytes)
 
 
 def number(members: Mapping[str, Any], name: str) -> str | None:
-    """The member as JSON, if it is a number; of anything else only the JSON type and how long it
-    is, such as ``string of 10``, for it may be somebody's name."""
+    """The member as JSON if it is a number; else only its JSON type and length, such as ``string of
+    10``, because the value may be a name."""
     if name not in members:
         return None
     value = members[name]
@@ -34,7 +34,7 @@ def number(members: Mapping[str, Any], name: str) -> str | None:
         case bool():
             return "boolean"
         case int() | float():
-            return bounded(_json(value), _LONGEST_NUMBER)
+            return bounded(_json(value), _MAX_NUMBER)
         case str():
             return f"string of {len(value)}"
         case list():
@@ -43,47 +43,47 @@ def number(members: Mapping[str, Any], name: str) -> str | None:
             return f"object of {len(value)}"
 
 
-def audiences(claims: Mapping[str, Any], most: int) -> str | None:
-    """``aud`` as JSON of at most ``most`` bytes; of a long list the beginning, and ``…``."""
+def audiences(claims: Mapping[str, Any], max_bytes: int) -> str | None:
+    """``aud`` as JSON; a long list is cut and ends in ``…``."""
     if "aud" not in claims:
         return None
     aud = claims["aud"]
     if not isinstance(aud, list):
-        return _spelled(bounded(aud if isinstance(aud, str) else _json(aud), most // 2))
-    shown: list[str] = []
-    for one in aud[:_MOST_AUDIENCES]:
-        shown.append(bounded(one if isinstance(one, str) else _json(one), most // 4))
-        if len(_spelled(shown).encode()) > most - 12:
-            shown.pop()
+        return _text(bounded(aud if isinstance(aud, str) else _json(aud), max_bytes // 2))
+    items: list[str] = []
+    for item in aud[:_MAX_AUDIENCES]:
+        items.append(bounded(item if isinstance(item, str) else _json(item), max_bytes // 4))
+        if len(_text(items).encode()) > max_bytes - 12:
+            items.pop()
             break
-    if len(shown) < len(aud):
-        shown.append(CUT)
-    return _spelled(shown)
+    if len(items) < len(aud):
+        items.append(CUT)
+    return _text(items)
 
 
-def bounded(value: str, most: int) -> str:
-    """At most ``most`` bytes of UTF-8, of which nothing is a control character."""
-    # A character has a byte at the least, so the rest is not even looked at.
+def bounded(value: str, max_bytes: int) -> str:
+    """At most ``max_bytes`` of UTF-8 without control characters."""
+    # Every character has at least one byte, so the rest is not examined.
     printable = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in value[:most]
+        for char in value[:max_bytes]
     )
     encoded = printable.encode()
-    if len(encoded) <= most and len(value) <= most:
+    if len(encoded) <= max_bytes and len(value) <= max_bytes:
         return printable
-    return encoded[: most - len(CUT.encode())].decode(errors="ignore") + CUT
+    return encoded[: max_bytes - len(CUT.encode())].decode(errors="ignore") + CUT
 
 
-def _spelled(shown: str | list[str]) -> str:
-    return json.dumps(shown, ensure_ascii=False)
+def _text(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _json(value: Any) -> str:
-    """As JSON; of what has parts only what it is, for it may be large."""
+    """As JSON; objects and arrays only by their kind, because they may be large."""
     if isinstance(value, dict):
         return "{…}" if value else "{}"
     if isinstance(value, list):
         return "[…]" if value else "[]"
     if isinstance(value, str):
-        return json.dumps(value[:_LONGEST_NUMBER], ensure_ascii=False)
+        return json.dumps(value[:_MAX_NUMBER], ensure_ascii=False)
     return json.dumps(value)

@@ -143,14 +143,14 @@ async def test_who_can_not_even_be_told_of_is_answered_and_so_are_the_others(
     shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    tell = AttemptRecord.tell
+    tell = AttemptRecord.report
 
     def broken(story: AttemptRecord, outcome: str, reason: str | None = None) -> None:
         if story.jwt is not None and story.jwt.unverified_claims["sid"] in (f"{sid}2", f"{sid}5"):
             raise ZeroDivisionError
         tell(story, outcome, reason)
 
-    monkeypatch.setattr(AttemptRecord, "tell", broken)
+    monkeypatch.setattr(AttemptRecord, "report", broken)
     with Provider() as provider:
         async with running(provider, shared_redis, tmp_path) as parts:
             tokens = [provider.token(sid=f"{sid}{n}") for n in range(8)]

@@ -42,7 +42,7 @@ def log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     levels = {name: one.level for name, one in logging.root.manager.loggerDict.items()
               if isinstance(one, logging.Logger)}  # fmt: skip
     monkeypatch.setattr(setup, "_json_line", None)
-    for name in setup._NOT_SHOWN:
+    for name in setup._UNUSED:
         monkeypatch.setattr(logging, name, getattr(logging, name, None), raising=False)
     yield
     root.handlers[:] = handlers

@@ -102,7 +102,7 @@ def test_what_the_terminal_can_not_show_is_spelled_out(tmp_path: Path) -> None:
     environ = {"PYTHONIOENCODING": "ascii:strict"}
     ended = run_app("check", "--config", "\udcffü.toml", cwd=tmp_path, env=environ)
     assert (ended.returncode, ended.stderr) == (1, "")
-    assert "\\udcff\\xfc.toml: can not be read (No such file or directory)" in ended.stdout
+    assert "\\udcff\\xfc.toml: cannot be read (No such file or directory)" in ended.stdout
 
 
 # -- starting ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A token's one line: what it says, and that the short way says what the long way says."""
+"""The log line of a token: its fields, the same as JSON and through logging."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from app.backchannel.revocations import revocations_for
 from app.config.issuers import ClientSettings, IssuerSettings
 from app.errors import Outage, Reason
 from app.publish.writer import Written
-from app.telemetry import attempt_log as story_module
+from app.telemetry import attempt_log
 from app.telemetry.attempt_log import AttemptRecord, Reporter, new_request_id
 from app.telemetry.hashes import KeyedHash
 from app.telemetry.logs.lines import formatter
@@ -27,11 +27,11 @@ ISSUER = IssuerSettings(
         ClientSettings(client_id="wiki", app="wiki", both_claims="user"),
     ),
 )
-HASHED = KeyedHash(b"k" * 32)
+HASH = KeyedHash(b"k" * 32)
 
 
-class Lines(LineHandler):
-    """Keeps the lines."""
+class RecordingHandler(LineHandler):
+    """Keeps the lines, without their times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,9 +43,9 @@ class Lines(LineHandler):
 
 
 @pytest.fixture
-def lines() -> Any:
-    handler = Lines()
-    logger = logging.getLogger(story_module.LOGGER)
+def handler() -> Any:
+    handler = RecordingHandler()
+    logger = logging.getLogger(attempt_log.LOGGER)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     yield handler
@@ -62,97 +62,105 @@ def token(**changes: Any) -> LogoutToken:
     )  # fmt: skip
 
 
-def accepted(reporter: Reporter, judged: LogoutToken) -> AttemptRecord:
-    story = AttemptRecord(reporter, time.perf_counter(), "id-1")
-    story.issuer = ISSUER.issuer
-    story.token = judged
-    story.revocations = revocations_for(judged, received_at=1.0)
-    return story
+def accepted(reporter: Reporter, valid: LogoutToken) -> AttemptRecord:
+    record = AttemptRecord(reporter, time.perf_counter(), "id-1")
+    record.issuer = ISSUER.issuer
+    record.token = valid
+    record.revocations = revocations_for(valid, received_at=1.0)
+    return record
 
 
-def both_ways(
-    story: AttemptRecord, lines: Lines, monkeypatch: pytest.MonkeyPatch, *told: Any
+def line_of(
+    record: AttemptRecord, handler: RecordingHandler, monkeypatch: pytest.MonkeyPatch, *result: Any
 ) -> str:
-    """The line, which must be the same: past logging, and as any other event."""
-    story.tell(*told)
-    short = JsonLine(lines, logging.INFO)
-    monkeypatch.setattr(story_module, "json_line", lambda: short)
-    story.tell(*told)
-    long, past = lines.lines
-    assert past == long
-    return past
+    """The line, which is the same with and without a logging record."""
+    record.report(*result)
+    json_line = JsonLine(handler, logging.INFO)
+    monkeypatch.setattr(attempt_log, "json_line", lambda: json_line)
+    record.report(*result)
+    through_logging, direct = handler.lines
+    assert direct == through_logging
+    return direct
 
 
-TELLERS = [
+REPORTERS = [
     pytest.param({}, {}, id="before the key is known"),
-    pytest.param({"hashed": HASHED}, {"sid_hash": HASHED("s1"), "sub_hash": HASHED("al\u00ecce")}),
-    pytest.param({"hashed": HASHED, "subjects": True}, {"sid": "s1", "sub": "al\u00ecce"}),
+    pytest.param({"keyed_hash": HASH}, {"sid_hash": HASH("s1"), "sub_hash": HASH("al\u00ecce")}),
+    pytest.param({"keyed_hash": HASH, "subjects": True}, {"sid": "s1", "sub": "al\u00ecce"}),
 ]
 
 
-@pytest.mark.parametrize(("reporter", "who"), TELLERS)
-def test_the_short_way_says_what_the_long_way_says(
-    reporter: dict[str, Any], who: dict[str, str], lines: Lines, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("reporter", "subjects"), REPORTERS)
+def test_an_accepted_logout_has_a_line_with_these_fields(
+    reporter: dict[str, Any],
+    subjects: dict[str, Any],
+    handler: RecordingHandler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    story = accepted(Reporter(**reporter), token())
-    line = both_ways(story, lines, monkeypatch, Written.ACCEPTED)
+    record = accepted(Reporter(**reporter), token())
+    line = line_of(record, handler, monkeypatch, Written.ACCEPTED)
     assert json.loads(line) == {
         "timestamp": 0, "ms": 0, "level": "info", "logger": "app.backchannel",
         "event": "logout", "outcome": "accepted", "request_id": "id-1",
-        "issuer": ISSUER.issuer, "clients": ['shop "web"'], "kind": "session", **who,
+        "issuer": ISSUER.issuer, "clients": ['shop "web"'], "kind": "session", **subjects,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"sid": None}, {"sub": None}, {"client_ids": ('shop "web"', "wiki")}],
+    ("change", "kind"),
+    [
+        ({"sid": None}, "user"),
+        ({"sub": None}, "session"),
+        ({"client_ids": ('shop "web"', "wiki")}, "session,user"),
+    ],
     ids=["user", "sid alone", "two apps"],
 )
-def test_every_kind_of_logout_has_the_same_line_both_ways(
-    change: dict[str, Any], lines: Lines, monkeypatch: pytest.MonkeyPatch
+def test_the_line_names_the_kind_of_the_logout(
+    change: dict[str, Any], kind: str, handler: RecordingHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = accepted(Reporter(hashed=HASHED), token(**change))
-    line = both_ways(story, lines, monkeypatch, Written.REPEATED)
-    kind = {"sid": "user", "sub": "session"}.get(next(iter(change)), "session,user")
-    assert f'"kind":"{kind}"' in line
+    record = accepted(Reporter(keyed_hash=HASH), token(**change))
+    assert f'"kind":"{kind}"' in line_of(record, handler, monkeypatch, Written.REPEATED)
 
 
-def test_a_parked_and_a_traced_one_too(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    story = accepted(Reporter(hashed=HASHED), token())
-    story.parked, story.trace_id = 2.0, "0af7651916cd43dd8448eb211c80319c"
-    line = both_ways(story, lines, monkeypatch, Written.JOURNALED)
+def test_a_parked_and_traced_logout_has_both_fields(
+    handler: RecordingHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = accepted(Reporter(keyed_hash=HASH), token())
+    record.parked, record.trace_id = 2.0, "0af7651916cd43dd8448eb211c80319c"
+    line = line_of(record, handler, monkeypatch, Written.JOURNALED)
     assert line.endswith('"trace_id":"0af7651916cd43dd8448eb211c80319c","parked_s":2.0}')
 
 
-def test_one_that_our_side_could_not_take_says_so_as_a_warning(
-    lines: Lines, monkeypatch: pytest.MonkeyPatch
+def test_a_valid_token_that_cannot_be_written_is_a_warning(
+    handler: RecordingHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = accepted(Reporter(hashed=HASHED), token())
-    line = both_ways(story, lines, monkeypatch, "unavailable", Outage.REDIS_UNAVAILABLE)
+    record = accepted(Reporter(keyed_hash=HASH), token())
+    line = line_of(record, handler, monkeypatch, "unavailable", Outage.REDIS_UNAVAILABLE)
     assert '"level":"warning"' in line
     assert '"outcome":"unavailable","reason":"redis_unavailable"' in line
-    assert HASHED("s1") in line
+    assert HASH("s1") in line
 
 
 @pytest.mark.parametrize(
-    ("subjects", "shown"),
-    [(False, f'"sid_hash":"{HASHED("x" * 900)}"'), (True, f'"sid":"{"x" * 255}"')],
+    ("subjects", "member"),
+    [(False, f'"sid_hash":"{HASH("x" * 900)}"'), (True, f'"sid":"{"x" * 255}"')],
 )
-def test_a_refused_one_tells_whom_it_named_and_nothing_else_of_it(
-    subjects: bool, shown: str, lines: Lines, monkeypatch: pytest.MonkeyPatch
+def test_the_line_of_a_refused_token_has_nothing_of_it_but_bounded_sid_and_sub(
+    subjects: bool, member: str, handler: RecordingHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it claims is bounded, and what is no text is not told."""
-    story = AttemptRecord(Reporter(hashed=HASHED, subjects=subjects), time.perf_counter(), "id-1")
+    """A claim that is not a string is left out."""
+    reporter = Reporter(keyed_hash=HASH, subjects=subjects)
+    record = AttemptRecord(reporter, time.perf_counter(), "id-1")
     claims = {"sid": "x" * 900, "sub": {"a": "b"}, "email": "alice@example.org"}
-    story.jwt = UnverifiedJwt({"alg": "none"}, claims, b"", b"")
-    line = both_ways(story, lines, monkeypatch, "refused", Reason.ISS_UNKNOWN)
-    assert shown in line
+    record.jwt = UnverifiedJwt({"alg": "none"}, claims, b"", b"")
+    line = line_of(record, handler, monkeypatch, "refused", Reason.ISS_UNKNOWN)
+    assert member in line
     assert line.count("sub") == 0
     assert "alice" not in line
     assert "none" not in line
 
 
-def test_each_request_has_an_id_of_its_own() -> None:
+def test_every_request_has_its_own_id() -> None:
     ids = {new_request_id() for _ in range(100)}
     assert len(ids) == 100
-    assert all(re.fullmatch(r"[0-9a-f]{16}", one) for one in ids)
+    assert all(re.fullmatch(r"[0-9a-f]{16}", request_id) for request_id in ids)

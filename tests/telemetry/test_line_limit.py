@@ -1,4 +1,4 @@
-"""Which lines of refused tokens are logged, and what is said of the others."""
+"""Which lines of refused tokens are logged, and how the others are counted."""
 
 import json
 import logging
@@ -22,23 +22,25 @@ class Clock:
         return self.now
 
 
-class Kept(LineHandler):
+class RecordedEvents(LineHandler):
+    """Keeps the events."""
+
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(formatter(as_json=True))
-        self.events: list[dict[str, object]] = []
+        self.all: list[dict[str, object]] = []
 
     def write(self, line: str) -> None:
-        self.events.append(json.loads(line))
+        self.all.append(json.loads(line))
 
-    def count(self, event: str, **fields: object) -> int:
-        wanted = {"event": event, **fields}.items()
-        return sum(wanted <= {k: str(v) for k, v in one.items()}.items() for one in self.events)
+    def count(self, name: str, **fields: object) -> int:
+        wanted = {"event": name, **fields}.items()
+        return sum(wanted <= {k: str(v) for k, v in event.items()}.items() for event in self.all)
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    handler, logger = Kept(), logging.getLogger(LOGGER)
+def events() -> Iterator[RecordedEvents]:
+    handler, logger = RecordedEvents(), logging.getLogger(LOGGER)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     yield handler
@@ -56,70 +58,72 @@ def limit(clock: Clock) -> LineLimit:
     return LineLimit(monotonic=clock)
 
 
-def tell(
+def report(
     limit: LineLimit,
     outcome: str,
     reason: str | None = None,
     *,
     issuer: str | None = None,
-    judged: LogoutToken | None = None,
+    valid: LogoutToken | None = None,
 ) -> None:
-    story = AttemptRecord(Reporter(line_limit=limit), 0.0)
-    story.issuer, story.token = issuer, judged
-    story.tell(outcome, reason)
+    record = AttemptRecord(Reporter(line_limit=limit), 0.0)
+    record.issuer, record.token = issuer, valid
+    record.report(outcome, reason)
 
 
-def test_a_flood_that_nobody_signed_leaves_room_for_what_an_issuer_has_signed(
-    limit: LineLimit, kept: Kept
+def test_a_flood_of_unsigned_tokens_leaves_room_for_signed_ones(
+    limit: LineLimit, events: RecordedEvents
 ) -> None:
     for _ in range(5000):
-        tell(limit, "refused", Reason.ISS_UNKNOWN)
-        tell(limit, "refused", Reason.SIGNATURE, issuer=ISSUER.issuer)
-        tell(limit, "unavailable", Outage.DEADLINE, issuer=ISSUER.issuer)
-    assert len(kept.events) < MAX_LINES / 3
+        report(limit, "refused", Reason.ISS_UNKNOWN)
+        report(limit, "refused", Reason.SIGNATURE, issuer=ISSUER.issuer)
+        report(limit, "unavailable", Outage.DEADLINE, issuer=ISSUER.issuer)
+    assert len(events.all) < MAX_LINES / 3
     for _ in range(50):
-        tell(limit, "refused", Reason.IAT_OLD, issuer=ISSUER.issuer)
-    assert kept.count("logout", reason="iat_old") == 50
-    tell(limit, "refused", Reason.SHAPE)
-    assert kept.count("logout", reason="shape") == 1, "another kind still finds room"
+        report(limit, "refused", Reason.IAT_OLD, issuer=ISSUER.issuer)
+    assert events.count("logout", reason="iat_old") == 50
+    report(limit, "refused", Reason.SHAPE)
+    assert events.count("logout", reason="shape") == 1, "another kind still has room"
 
 
-def test_logouts_and_signed_tokens_that_could_not_be_taken_have_no_limit(
-    limit: LineLimit, kept: Kept
+def test_accepted_logouts_and_valid_tokens_have_no_limit(
+    limit: LineLimit, events: RecordedEvents
 ) -> None:
     for _ in range(2 * MAX_LINES):
-        tell(limit, "accepted", judged=token(), issuer=ISSUER.issuer)
-        tell(limit, "unavailable", Outage.OVERLOADED, judged=token(), issuer=ISSUER.issuer)
-    assert len(kept.events) == 4 * MAX_LINES
+        report(limit, "accepted", valid=token(), issuer=ISSUER.issuer)
+        report(limit, "unavailable", Outage.OVERLOADED, valid=token(), issuer=ISSUER.issuer)
+    assert len(events.all) == 4 * MAX_LINES
 
 
-def test_what_is_left_out_is_counted_by_kind_and_told(kept: Kept, clock: Clock) -> None:
+def test_omitted_lines_are_counted_by_kind_and_reported_once(
+    events: RecordedEvents, clock: Clock
+) -> None:
     counted: list[int] = []
     limit = LineLimit(counted.append, clock)
     for _ in range(1000):
-        tell(limit, "refused", Reason.ISS_UNKNOWN)
-    logged = len(kept.events)
-    limit.tell()
-    limit.tell()
-    (summary,) = kept.events[logged:]
+        report(limit, "refused", Reason.ISS_UNKNOWN)
+    logged = len(events.all)
+    limit.report()
+    limit.report()
+    (summary,) = events.all[logged:]
     assert (summary["event"], summary["outcome"]) == ("logouts", "refused")
     assert (summary["reason"], summary["lines_left_out"]) == ("iss_unknown", 1000 - logged)
     assert sum(counted) == 1000 - logged
 
 
 def test_after_the_window_lines_are_logged_again(
-    limit: LineLimit, kept: Kept, clock: Clock
+    limit: LineLimit, events: RecordedEvents, clock: Clock
 ) -> None:
     for _ in range(1000):
-        tell(limit, "refused", Reason.ISS_UNKNOWN)
-    before = len(kept.events)
+        report(limit, "refused", Reason.ISS_UNKNOWN)
+    before = len(events.all)
     clock.now += 10 * WINDOW_SECONDS
-    tell(limit, "refused", Reason.ISS_UNKNOWN)
-    assert len(kept.events) == before + 1
+    report(limit, "refused", Reason.ISS_UNKNOWN)
+    assert len(events.all) == before + 1
 
 
-def test_one_kind_has_a_small_share_of_the_limit(kept: Kept, clock: Clock) -> None:
+def test_one_kind_has_a_small_share_of_the_limit(events: RecordedEvents, clock: Clock) -> None:
     limit = LineLimit(monotonic=clock)
     for _ in range(1000):
-        tell(limit, "refused", Reason.SHAPE)
-    assert len(kept.events) == pytest.approx(MAX_LINES / 24, abs=2)
+        report(limit, "refused", Reason.SHAPE)
+    assert len(events.all) == pytest.approx(MAX_LINES / 24, abs=2)

@@ -136,7 +136,7 @@ def test_a_level_leaves_out_what_is_below_it(tmp_path: Path) -> None:
 from app.telemetry.logs.setup import json_line
 for level in ("info", "warning", "error"):
     getattr(log, level)("long", n=level)
-    json_line().tell(getattr(logging, level.upper()), "app.some", "short", f',"n":"{level}"')
+    json_line().write(getattr(logging, level.upper()), "app.some", "short", f',"n":"{level}"')
 """
     run(said, tmp_path / "log", level="warning")
     told = map(json.loads, (tmp_path / "log").read_text().splitlines())

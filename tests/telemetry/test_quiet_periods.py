@@ -12,7 +12,7 @@ HOUR = 3600.0
 def heard(*times: float) -> QuietPeriods:
     silence = QuietPeriods()
     for at in times:
-        silence.heard(at)
+        silence.add(at)
     return silence
 
 
@@ -35,7 +35,7 @@ def test_the_present_silence_is_not_usual_yet() -> None:
 def test_a_gap_is_forgotten_after_a_week() -> None:
     silence = heard(NOW, NOW + 2 * DAY)
     for day in range(2, 12):
-        silence.heard(NOW + day * DAY + HOUR)
+        silence.add(NOW + day * DAY + HOUR)
     assert silence.longest_gap(NOW + 12 * DAY) == DAY
 
 

@@ -19,8 +19,8 @@ from app.errors import Reason
 from app.store.topology import connect
 from app.telemetry.hashes import HASH_KEY, KeyedHash
 from app.telemetry.refusals import (
-    LARGEST_ENTRY,
-    MOST_WAITING,
+    MAX_ENTRY_BYTES,
+    MAX_QUEUED,
     REFUSED,
     Refusal,
     Refusals,
@@ -88,7 +88,7 @@ def test_an_entry_is_small_and_plain_whatever_came(
 ) -> None:
     jwt = UnverifiedJwt(header, claims, b"", b"")
     entry = entry_of(Refusal(time.time(), reason, "i" * 64, ISSUER, jwt), HASHED)
-    assert sum(len(f"{name}{value}".encode()) for name, value in entry.items()) <= LARGEST_ENTRY
+    assert sum(len(f"{name}{value}".encode()) for name, value in entry.items()) <= MAX_ENTRY_BYTES
     assert all(value.isprintable() for value in entry.values())
     if "aud" in entry:
         json.loads(entry["aud"])
@@ -120,7 +120,7 @@ async def refusals(settings: Settings) -> Any:
 
 
 def kinds(refusals: Refusals) -> Counter[str]:
-    return Counter(entry["reason"] for entry in refusals._waiting)
+    return Counter(entry["reason"] for entry in refusals._queue)
 
 
 async def test_a_flood_leaves_room_for_what_matters_more(refusals: Refusals) -> None:
@@ -140,9 +140,9 @@ async def test_a_flood_leaves_room_for_what_matters_more(refusals: Refusals) -> 
 async def test_one_issuers_flood_leaves_room_for_another(refusals: Refusals) -> None:
     for _ in range(5000):
         refusals.add(refusal(Reason.AUD_UNKNOWN, ISSUER, iss=ISSUER), None)
-    before = len(refusals._waiting)
+    before = len(refusals._queue)
     refusals.add(refusal(Reason.AUD_UNKNOWN, "https://neighbour.example", iss="x"), None)
-    assert len(refusals._waiting) == before + 1
+    assert len(refusals._queue) == before + 1
 
 
 # -- the task that writes ----------------------------------------------------------------------
@@ -153,13 +153,13 @@ async def test_where_redis_is_away_the_line_is_bounded_and_the_rest_counted(
 ) -> None:
     client = connect("redis://127.0.0.1:1")
     refusals = Refusals(settings.model_copy(update={"refused_max_len": 10_000_000}), client)
-    for _ in range(MOST_WAITING + 7):
+    for _ in range(MAX_QUEUED + 7):
         refusals.add(refusal(), None)
-    assert (len(refusals._waiting), refusals.dropped) == (MOST_WAITING, 7)
-    first = refusals._waiting[0]
+    assert (len(refusals._queue), refusals.dropped) == (MAX_QUEUED, 7)
+    first = refusals._queue[0]
     assert await refusals.write() is False
-    assert len(refusals._waiting) == MOST_WAITING
-    assert refusals._waiting[0] is first
+    assert len(refusals._queue) == MAX_QUEUED
+    assert refusals._queue[0] is first
     assert log_events(caplog, "refusals", outcome="failed")
     await aclose(client)
 
@@ -196,11 +196,11 @@ async def test_the_stream_is_capped_by_length_and_by_age(
     )
     with redis_server.client() as admin:
         for _ in range(40):
-            refusals._waiting.extend([entry_of(refusal(), None)] * 50)
+            refusals._queue.extend([entry_of(refusal(), None)] * 50)
             assert await refusals.write()
         assert 200 <= admin.xlen(REFUSED) <= 300  # Redis removes whole nodes, 100 entries each
         ahead = settings.event_retention + 61
-        refusals._waiting.append(entry_of(refusal(), None))
+        refusals._queue.append(entry_of(refusal(), None))
         assert await refusals.write()
         assert admin.xlen(REFUSED) <= 100
     await aclose(client)

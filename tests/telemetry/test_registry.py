@@ -36,7 +36,7 @@ def count(
     counters: Counters, issuer: str, outcome: str, reason: str = "-", client: str = ""
 ) -> None:
     clients = (client,) if client else ()
-    counters.token(issuer, clients, outcome, reason, seconds=0.01, verified=None)
+    counters.token(issuer, clients, outcome, reason, seconds=0.01, validated_after=None)
 
 
 def samples(registry: Registry) -> dict[tuple[str, ...], float]:

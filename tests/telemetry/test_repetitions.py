@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.log import new_log
-from app.telemetry.logs.repetitions import MOST_KINDS, PAUSE, Repetitions
+from app.telemetry.logs.repetitions import MAX_KINDS, PAUSE, Repetitions
 
 
 def raise_(error: type[Exception]) -> None:
@@ -91,11 +91,11 @@ def test_after_the_pause_the_next_one_says_how_many_were_left_out(scene: Scene) 
 def test_where_none_comes_after_it_the_count_is_told_all_the_same(scene: Scene) -> None:
     for _ in range(5):
         scene.fail()
-    scene.repetitions.tell()
+    scene.repetitions.report()
     assert scene.kept.left_out == [None], "not before the pause"
     scene.now += PAUSE
-    scene.repetitions.tell()
-    scene.repetitions.tell()
+    scene.repetitions.report()
+    scene.repetitions.report()
     assert scene.kept.left_out == [None, 3], "and this line is the fourth of them"
     scene.fail()
     assert scene.kept.left_out == [None, 3, None]
@@ -104,7 +104,7 @@ def test_where_none_comes_after_it_the_count_is_told_all_the_same(scene: Scene) 
 def test_the_end_tells_what_is_left(scene: Scene) -> None:
     scene.fail()
     scene.fail()
-    scene.repetitions.tell(all_of_them=True)
+    scene.repetitions.report(final=True)
     assert scene.kept.left_out == [None, None], "nothing but this line was left out"
 
 
@@ -129,16 +129,16 @@ def test_another_exception_is_another_failure(scene: Scene) -> None:
         fail(error)
     assert len(scene.kept.records) == 2
     scene.now += PAUSE
-    scene.repetitions.tell()
+    scene.repetitions.report()
     (again,) = scene.kept.records[2:]
     assert again.exc_info is None, "nothing keeps the frames alive"
 
 
 def test_ever_new_failures_take_no_memory_and_are_told(scene: Scene) -> None:
-    for n in range(MOST_KINDS + 10):
+    for n in range(MAX_KINDS + 10):
         scene.fail(str(n))
-    assert len(scene.kept.records) == MOST_KINDS + 10
-    assert len(scene.repetitions._kinds) == MOST_KINDS
+    assert len(scene.kept.records) == MAX_KINDS + 10
+    assert len(scene.repetitions._kinds) == MAX_KINDS
     scene.now += PAUSE
-    scene.repetitions.tell()
+    scene.repetitions.report()
     assert scene.repetitions._kinds == {}

@@ -1,11 +1,11 @@
-"""Which lines of refused tokens are logged: so many a minute, and a count of the rest.
+"""Limits how many lines of refused tokens are logged per minute, and logs a count of the rest.
 
-Anybody can send a token that is refused, thousands of times a second. A line for each would push
-honest lines out of a log that is rotated by size. The limit is fair in the way of the stream of
-refusals: tokens that an issuer has signed have the largest share, and within a share each pair of
-reason and issuer gets more only while it has less than is left.
+Anyone can send thousands of tokens a second that are refused. A line for each would push other
+lines out of a log that is rotated by size. The limit is shared like the stream of refusals: tokens
+that an issuer has signed have the largest share, and within a share each pair of reason and issuer
+gets more only while it has less than what is left.
 
-Lines of logouts, and of tokens with a good signature that could not be taken now, have no limit.
+Accepted logouts, and validly signed tokens that could not be processed now, have no limit.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from app.telemetry.refusals import SHARES, share_of
 log = new_log("app.backchannel")
 
 MAX_LINES = 600
-"""Lines that a flood can add at once, and then in each `WINDOW_SECONDS`."""
+"""Lines that a flood can add at once, and then per `WINDOW_SECONDS`."""
 
 WINDOW_SECONDS = 60.0
 
@@ -50,26 +50,26 @@ class LineLimit:
     def takes(
         self, outcome: str, reason: str | None, issuer: str | None, *, verified: bool
     ) -> bool:
-        """Whether the line of this token is to be logged. ``verified``: its signature was good."""
+        """Whether to log the line of this token. ``verified``: its signature is valid."""
         if self._fair[share_of(issuer, verified=verified)].takes((reason, issuer)):
             return True
         self._left_out[outcome, reason, issuer] += 1
         self._on_left_out(1)
         return False
 
-    def tell(self) -> None:
-        """Log how many lines were left out since the last call, a line for each kind."""
+    def report(self) -> None:
+        """Log how many lines of each kind were left out since the last call."""
         left_out, self._left_out = self._left_out, Counter()
         for (outcome, reason, issuer), count in left_out.items():
             log.warning(
                 "logouts", outcome=outcome, reason=reason, issuer=issuer, lines_left_out=count
             )
 
-    async def keep_telling(self) -> None:
-        """`tell` every `SUMMARY_SECONDS`, and at the end. Never returns."""
+    async def keep_reporting(self) -> None:
+        """`report` every `SUMMARY_SECONDS`, and at the end. Never returns."""
         try:
             while True:
                 await asyncio.sleep(SUMMARY_SECONDS)
-                self.tell()
+                self.report()
         finally:
-            self.tell()
+            self.report()

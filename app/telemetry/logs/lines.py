@@ -1,10 +1,11 @@
-"""What a line of the log looks like, and what may be in it.
+"""Renders a line of the log, and keeps secrets out of it.
 
     {"timestamp": ..., "level": ..., "logger": ..., "event": "keys", "outcome": "failed", ...}
 
-The same for our own events and for what libraries say. Two nets for what nobody meant to tell: of
-an exception the line has its type and where it was raised, never its words, which may quote what
-came in; and whatever looks like a token or like a password in a URL is covered.
+Our own events and the messages of libraries have the same format. Two safeguards against secrets
+that are logged by mistake: an exception is logged with its type and where it was raised, never with
+its message, which may quote the request; and anything that looks like a token, or like a password
+in a URL, is masked.
 """
 
 import re
@@ -19,11 +20,11 @@ from structlog.dev import ConsoleRenderer
 from structlog.processors import JSONRenderer
 from structlog.stdlib import ProcessorFormatter
 
-# Deeper than any of our own stacks; the last ones are told.
-MOST_FRAMES = 30
+# Deeper than any of our own stacks; the innermost frames are kept.
+MAX_FRAMES = 30
 
-# As deep as causes are followed: libraries nest three or four.
-MOST_CAUSES = 8
+# Libraries nest three or four exceptions.
+MAX_CAUSES = 8
 
 
 def formatter(*, as_json: bool, colors: bool = False) -> ProcessorFormatter:
@@ -32,37 +33,37 @@ def formatter(*, as_json: bool, colors: bool = False) -> ProcessorFormatter:
     if as_json:
         processors.append(JSONRenderer(separators=(",", ":")))
     else:
-        processors += [_for_people, ConsoleRenderer(colors=colors)]
+        processors += [_for_terminal, ConsoleRenderer(colors=colors)]
     return ProcessorFormatter(processors=processors)
 
 
-class _Second:
-    """The last second that was spelled: most lines share theirs with the one before."""
+class _LastSecond:
+    """The formatted second of the previous line, which most lines share."""
 
     at = -1
-    spelled = ""
+    text = ""
 
 
 def timestamp(at: float) -> str:
     """ISO 8601 in UTC with milliseconds. ``at`` is epoch seconds."""
     second = int(at)
-    if second != _Second.at:
-        _Second.spelled = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        _Second.at = second
-    return f"{_Second.spelled}.{int((at - second) * 1000):03d}Z"
+    if second != _LastSecond.at:
+        _LastSecond.text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _LastSecond.at = second
+    return f"{_LastSecond.text}.{int((at - second) * 1000):03d}Z"
 
 
-def _line(_: Any, __: str, told: dict[str, Any]) -> dict[str, Any]:
-    """The members in their order, those that are None left out."""
-    record = told.pop("_record")
-    del told["_from_structlog"]
-    error = error_of(told.pop("exc_info", None))
+def _line(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """The members in order, without those that are None."""
+    record = event.pop("_record")
+    del event["_from_structlog"]
+    error = error_of(event.pop("exc_info", None))
     line = {
         "timestamp": timestamp(record.created),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "event": told.pop("event", None),
-        **told,
+        "event": event.pop("event", None),
+        **event,
         "left_out": getattr(record, "left_out", None),
         "exception": list(exceptions(error)) if error is not None else None,
     }
@@ -70,7 +71,7 @@ def _line(_: Any, __: str, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def error_of(exc_info: Any) -> BaseException | None:
-    """The exception of what logging calls ``exc_info``."""
+    """The exception in ``exc_info``, as logging accepts it."""
     if exc_info is True:
         return sys.exception()
     if isinstance(exc_info, tuple):
@@ -79,63 +80,64 @@ def error_of(exc_info: Any) -> BaseException | None:
 
 
 def exceptions(error: BaseException | None) -> Iterator[dict[str, Any]]:
-    """An exception and its causes: type and places, and of the system's own errors the reason."""
-    for _ in range(MOST_CAUSES):
+    """An exception and its causes: types and frames, and the reason of an operating system's
+    error."""
+    for _ in range(MAX_CAUSES):
         if error is None:
             return
-        told: dict[str, Any] = {"type": type(error).__qualname__}
+        entry: dict[str, Any] = {"type": type(error).__qualname__}
         if isinstance(error, OSError) and error.strerror:
-            told["reason"] = error.strerror
-        told["frames"] = _frames(error.__traceback__)
+            entry["reason"] = error.strerror
+        entry["frames"] = _frames(error.__traceback__)
         if isinstance(error, BaseExceptionGroup):
-            told["of"] = [list(exceptions(one)) for one in error.exceptions[:MOST_CAUSES]]
-        yield told
+            entry["of"] = [list(exceptions(part)) for part in error.exceptions[:MAX_CAUSES]]
+        yield entry
         hidden = error.__suppress_context__
         error = error.__cause__ or (None if hidden else error.__context__)
 
 
 def _frames(at: TracebackType | None) -> list[str]:
     """File, line and function of each frame; no source text, no values."""
-    walked = ((frame.f_code, line) for frame, line in traceback.walk_tb(at))
-    return [f"{code.co_filename}:{line} {code.co_name}" for code, line in walked][-MOST_FRAMES:]
+    places = ((frame.f_code, line) for frame, line in traceback.walk_tb(at))
+    return [f"{code.co_filename}:{line} {code.co_name}" for code, line in places][-MAX_FRAMES:]
 
 
-# Base64url of a JSON object's first characters, and what a signed or encrypted token goes on with.
+# Base64url of the beginning of a JSON object, with the other segments of a token.
 _TOKEN = re.compile(r"\bey[JA][A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*")
 _PASSWORD = re.compile(r"://[^/\s@]*@")
 
 
-def _without_secrets(_: Any, __: str, told: dict[str, Any]) -> dict[str, Any]:
-    return {name: _covered(value) for name, value in told.items()}
+def _without_secrets(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    return {name: _masked(value) for name, value in event.items()}
 
 
-def _covered(value: Any) -> Any:
+def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return _PASSWORD.sub("://[covered]@", _TOKEN.sub("[token]", value))
     if isinstance(value, Mapping):
-        return {name: _covered(one) for name, one in value.items()}
+        return {name: _masked(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_covered(one) for one in value]
+        return [_masked(item) for item in value]
     return value
 
 
-def _for_people(_: Any, __: str, told: dict[str, Any]) -> dict[str, Any]:
-    """Exceptions as lines; nothing that a terminal would obey."""
-    if (found := told.pop("exception", None)) is not None:
-        told["exception"] = "\n".join(_as_lines(found))
+def _for_terminal(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Exceptions as lines; control characters are escaped."""
+    if (chain := event.pop("exception", None)) is not None:
+        event["exception"] = "\n".join(_as_lines(chain))
     return {
         name: _printable(value, keep="\n" if name == "exception" else "")
-        for name, value in told.items()
+        for name, value in event.items()
     }
 
 
-def _as_lines(found: list[dict[str, Any]], indent: str = "") -> Iterator[str]:
-    for one in found:
-        reason = f": {one['reason']}" if "reason" in one else ""
-        yield f"{indent}{one['type']}{reason}"
-        yield from (f"{indent}  {frame}" for frame in one["frames"])
-        for member in one.get("of", ()):
-            yield from _as_lines(member, indent + "    ")
+def _as_lines(chain: list[dict[str, Any]], indent: str = "") -> Iterator[str]:
+    for error in chain:
+        reason = f": {error['reason']}" if "reason" in error else ""
+        yield f"{indent}{error['type']}{reason}"
+        yield from (f"{indent}  {frame}" for frame in error["frames"])
+        for part in error.get("of", ()):
+            yield from _as_lines(part, indent + "    ")
 
 
 def _printable(value: Any, keep: str = "") -> Any:

@@ -1,11 +1,11 @@
-"""Standard error, written by a thread of its own: a log that nobody reads delays no answer.
+"""Writes the log to standard error in a thread, so that a blocked pipe delays no response.
 
-A write to a pipe or a terminal waits for its reader. Lines are therefore put in a queue of bounded
-size, and a thread writes them, many in one call. When the queue is full, lines are dropped and
-counted; the count is logged as soon as lines flow again.
+A write to a pipe or a terminal waits for its reader. Lines therefore go into a bounded queue, and a
+thread writes them, many in one call. When the queue is full, lines are dropped and counted; the
+count is logged as soon as lines flow again.
 
-A line is normally written within milliseconds. It does not promise that a line is written before
-the answer it is about: a process that is killed loses what is in the queue.
+A line is normally written within milliseconds, but not necessarily before the response that it is
+about: a process that is killed loses the queue.
 """
 
 import atexit
@@ -22,21 +22,21 @@ from app.log import new_log
 log = new_log(__name__)
 
 MAX_CHARACTERS = 1 << 20
-"""Size of the queue, with the lines that are being written: a second of logouts at full speed."""
+"""Size of the queue, including lines that are being written: a second of logouts at full speed."""
 
 FLUSH_SECONDS = 1.0
-"""How long the end of the process waits for the queue to be written."""
+"""How long the exit of the process waits for the queue to be written."""
 
-# Longer writes may be mixed with those of other processes that share the pipe.
+# Longer writes may interleave with those of other processes on the same pipe.
 _MAX_WRITE = select.PIPE_BUF
 
-# How long the thread gathers lines: it wakes up at most two hundred times a second.
+# How long the thread collects lines: it wakes up at most 200 times a second.
 _GATHER_SECONDS = 0.005
 
 
-class Lines:
-    """Writes lines: after `start`, which the service calls, by queue and thread. A command, which
-    has nobody to answer, writes each line itself. All methods are thread-safe."""
+class LineQueue:
+    """Writes lines with a queue and a thread after `start`, which the service calls; before, as in
+    commands, directly. All methods are thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
@@ -44,12 +44,12 @@ class Lines:
         self._size = 0
         self._dropped = 0
         self._idle = True
-        """Nothing is queued, and nothing is being written."""
+        """Nothing is queued or being written."""
         self._thread: threading.Thread | None = None
         self._on_dropped: Callable[[int], None] = lambda _: None
 
     def write(self, line: str) -> None:
-        """Write a line, without its newline. Never fails; in the service, never waits."""
+        """Write a line without its newline. Never fails; in the service, never blocks."""
         if self._thread is None:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 sys.stderr.write(line + "\n")
@@ -100,7 +100,7 @@ class Lines:
                 lines, self._lines = self._lines, []
             written = [self._write_part(fd, part) for part in parts(lines)]
             if written[-1]:
-                self._tell_dropped()
+                self._log_dropped()
             time.sleep(_GATHER_SECONDS)
 
     def _write_part(self, fd: int | None, part: list[str]) -> bool:
@@ -112,7 +112,7 @@ class Lines:
                 self._drop(len(part))
         return written
 
-    def _tell_dropped(self) -> None:
+    def _log_dropped(self) -> None:
         with self._changed:
             dropped, self._dropped = self._dropped, 0
         if dropped:
@@ -120,7 +120,7 @@ class Lines:
 
 
 def parts(lines: list[str]) -> Iterator[list[str]]:
-    """The lines, in their order, as many together as one write takes."""
+    """Splits the lines into parts, each as large as one write may be."""
     part: list[str] = []
     size = 0
     for line in lines:
@@ -135,7 +135,7 @@ def parts(lines: list[str]) -> Iterator[list[str]]:
 
 
 def _write(fd: int, data: bytes) -> bool:
-    """Whether the file took it. Waits for as long as it takes nothing."""
+    """Write all of it, however long the reader takes; returns whether that succeeded."""
     while data:
         try:
             data = data[os.write(fd, data) :]
@@ -148,5 +148,5 @@ def _write(fd: int, data: bytes) -> bool:
     return True
 
 
-LINES = Lines()
+LINES = LineQueue()
 """The queue of this process."""

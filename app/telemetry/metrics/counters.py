@@ -100,7 +100,7 @@ class Counters:
         reason: str | None,
         *,
         seconds: float,
-        verified: float | None,
+        validated_after: float | None,
     ) -> None:
         """One answer, ``seconds`` after the token came; a valid token was ``verified`` after so
         many of them."""
@@ -109,9 +109,9 @@ class Counters:
         if count is not None:  # each is there; but nobody's logout may fail for a number
             count.inc()
         self._answer(seconds)
-        if verified is not None:
-            self._verify(verified)
-            self._store(seconds - verified)
+        if validated_after is not None:
+            self._verify(validated_after)
+            self._store(seconds - validated_after)
 
     def signed(self, issuer: str, iat: object, arrived_at: float) -> None:
         """A token with a good signature has come, whatever becomes of it. Epoch seconds."""
