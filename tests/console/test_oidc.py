@@ -223,11 +223,11 @@ def test_whoever_is_refused_can_choose_another_account(
         page.wait_for_url("**/console/sign-in?fault=not_allowed**")
         expect(page.locator("[role=alert]")).to_contain_text("may not use the console")
         keep_picture(page, "sign-in-not-allowed")
-        assert "prompt" not in op.asked
+        assert "prompt" not in op.last_query
         op.claims_of_user = {}
         page.click("text=Sign in with another account")
         page.wait_for_url("**/console/refusals?reason=signature")
-        assert op.asked["prompt"] == "login"
+        assert op.last_query["prompt"] == "login"
 
 
 def test_signing_out_ends_the_session_at_the_provider_where_it_has_an_address_for_that(
@@ -246,11 +246,13 @@ def test_signing_out_ends_the_session_at_the_provider_where_it_has_an_address_fo
                 page.wait_for_url("**/console")
                 page.click("text=Sign out")
                 page.wait_for_url(op.origin + "/sign-out**")
-                claims = jwt.decode(op.asked["id_token_hint"], options={"verify_signature": False})
-                assert (claims["sub"], op.asked["client_id"]) == ("admin-1", "console")
+                claims = jwt.decode(
+                    op.last_query["id_token_hint"], options={"verify_signature": False}
+                )
+                assert (claims["sub"], op.last_query["client_id"]) == ("admin-1", "console")
                 page.goto(receiver.admin_url + "/console")
                 assert page.url.endswith("/console/sign-in")
-            assert op.asked["id_token_hint"] not in receiver.log
+            assert op.last_query["id_token_hint"] not in receiver.log
         finally:
             receiver.stop()
 

@@ -42,7 +42,7 @@ def replicas(balancer: Haproxy, tmp_path, provider: Provider, redis: RedisServer
         issuer=provider.issuer,
         redis_url=redis.url,
         added=lambda pod: balancer.add(pod.name, pod.port, pod.admin_port),
-        removed=lambda pod: None if balancer.asks_itself else balancer.remove(pod.name),
+        removed=lambda pod: None if balancer.polls else balancer.remove(pod.name),
     )
 
 
@@ -73,7 +73,7 @@ def test_no_honest_request_fails_while_every_replica_is_replaced(
     record_property("tokens", len(load.sent))
     assert by == set(NAMES), "the load was spread"
     assert len(load.sent) > 1000
-    assert load.failed == [], platform.complaints()
+    assert load.failed == [], platform.warnings()
     assert lost(load.accepted, provider, redis_server) == []
 
 

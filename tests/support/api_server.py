@@ -1,4 +1,4 @@
-"""A provider's API of a test's own: real HTTP on loopback, and every way to misbehave."""
+"""A provider's API for one test: real HTTP on loopback, which can misbehave in many ways."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What came in. ``path`` is as it was sent, ``segments`` are decoded once."""
+    """A request. ``path`` is as it was sent, ``segments`` are decoded once."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What goes out; ``body`` is sent as JSON unless it is bytes, and None is no body."""
+    """A response. ``body`` is sent as JSON unless it is bytes; None is no body."""
 
     status: int
     body: Any = None
@@ -33,10 +33,10 @@ class Response:
 
 
 class ApiServer:
-    """Answers with `answer`, unless a fault is next in ``faults``.
+    """Answers with `answer`, or with the next of ``faults`` if there is one.
 
-    A fault is a `Response`, or ``hang`` (headers never come), ``drip`` (a byte at a time), ``cut``
-    (the connection ends in the middle).
+    A fault is a `Response`, or ``hang`` (no headers), ``drip`` (a byte at a time), ``cut`` (the
+    connection ends in the middle).
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class ApiServer:
         self.faults: deque[Response | str] = deque()
         self.released = threading.Event()
         self.lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"server_of_ours": self})
+        handler = type("Handler", (_Handler,), {"api": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
@@ -63,29 +63,29 @@ class ApiServer:
         self._thread.join()
 
     def answer(self, request: Request) -> Response:
-        """The API itself."""
+        """The API's response, without a fault."""
         raise NotImplementedError
 
     def is_misbehaving(self, request: Request) -> bool:
-        """Whether ``faults`` are for this request; the token endpoint is spared, for example."""
+        """Whether ``faults`` apply to this request, which a subclass may limit."""
         del request
         return True
 
     def paths(self, method: str) -> list[str]:
-        """The paths that were asked for with this method."""
+        """The paths of the requests with this method."""
         return [request.path for request in self.requests if request.method == method]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers for the `ApiServer` in ``server_of_ours``."""
+    """Answers for the `ApiServer` in ``api``."""
 
-    server_of_ours: ApiServer
+    api: ApiServer
     protocol_version = "HTTP/1.1"
-    # Head and body are two writes: else the second waits 40 ms for the client's nod.
+    # Head and body are two writes; with Nagle's algorithm the second waits 40 ms for an ACK.
     disable_nagle_algorithm = True
 
     def _any(self) -> None:
-        server, parts = self.server_of_ours, urlsplit(self.path)
+        api, parts = self.api, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         request = Request(
             method=self.command,
@@ -93,20 +93,20 @@ class _Handler(BaseHTTPRequestHandler):
             query=dict(parse_qsl(parts.query)),
             headers={name.lower(): value for name, value in self.headers.items()},
             form=dict(parse_qsl(body.decode())),
-            segments=tuple(unquote(one) for one in parts.path.split("/")[1:]),
+            segments=tuple(unquote(segment) for segment in parts.path.split("/")[1:]),
         )
-        with server.lock:
-            server.requests.append(request)
+        with api.lock:
+            api.requests.append(request)
             fault = None
-            if server.faults and server.is_misbehaving(request):
-                fault = server.faults.popleft()
-            response = server.answer(request) if fault is None else fault
+            if api.faults and api.is_misbehaving(request):
+                fault = api.faults.popleft()
+            response = api.answer(request) if fault is None else fault
         if isinstance(response, str):
             self._misbehave(response)
         else:
             self._send(response)
 
-    do_GET = do_POST = do_DELETE = _any  # noqa: N815  names of the library
+    do_GET = do_POST = do_DELETE = _any  # noqa: N815  the library's names
 
     def _misbehave(self, how: str) -> None:
         self.close_connection = True
@@ -115,9 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if how == "drip":
             self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-            while not self.server_of_ours.released.wait(0.2):
+            while not self.api.released.wait(0.2):
                 self.wfile.write(b" ")
-        self.server_of_ours.released.wait(30)
+        self.api.released.wait(30)
 
     def _send(self, response: Response) -> None:
         body = response.body
@@ -132,9 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def handle(self) -> None:
-        # Who is kept waiting hangs up, as it should.
+        # A client that is kept waiting hangs up, as it should.
         with contextlib.suppress(OSError):
             super().handle()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""

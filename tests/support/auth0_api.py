@@ -1,8 +1,8 @@
-"""Auth0's Management API v2, as far as sessions go, and its token endpoint.
+"""The session endpoints of Auth0's Management API v2, and its token endpoint.
 
 Written from the Management API's reference (sessions, users' sessions, tenant settings), the pages
-on its rate limits and checkpoint pagination, and the reference of ``/oauth/token``. What is not
-described there, it answers with 404 as Auth0 does.
+on its rate limits and checkpoint pagination, and the reference of ``/oauth/token``. Everything else
+is 404, as at Auth0.
 """
 
 import secrets
@@ -25,20 +25,20 @@ class Auth0Api(ApiServer):
         super().__init__()
         self.sessions: dict[str, dict[str, Any]] = {}
         self.refresh_tokens: set[str] = set()
-        """Ids of the sessions whose refresh tokens are alive."""
+        """Ids of the sessions with a valid refresh token."""
         self.scopes = set(ALL_SCOPES)
         self.token_life: float = 86400
         self.tokens: dict[str, float] = {}
-        """Those that are good, with their end."""
+        """Valid access tokens, with their expiry."""
         self.lag = 0.0
-        """How long after its 202 a deletion is carried out."""
+        """How long after its 202 a deletion takes effect."""
         self.settings: dict[str, Any] = {"session_lifetime": 168, "idle_session_lifetime": 72}
         self.faults_for: set[str] = set()
-        """Ids of users and sessions that the faults are for; empty: for anybody's."""
+        """Ids of users and sessions that the faults apply to; empty: to all."""
         self._doomed: dict[str, float] = {}
 
     def add(self, user_id: str, session_id: str | None = None, **members: Any) -> str:
-        """A new session of the user, with members added or changed; returns its id."""
+        """Add a session of the user, with members added or changed. Returns its id."""
         session_id, now = session_id or secrets.token_urlsafe(24), time.time()
         self.sessions[session_id] = {
             "id": session_id,
@@ -67,7 +67,7 @@ class Auth0Api(ApiServer):
         return session_id
 
     def alive(self) -> set[str]:
-        """The ids of the sessions that have not ended."""
+        """The ids of the active sessions."""
         self.carry_out(time.time())
         return set(self.sessions)
 
@@ -85,7 +85,7 @@ class Auth0Api(ApiServer):
             return fault(401, "Unauthorized", "Invalid token")
         match request.method, request.segments:
             case "GET", ("api", "v2", "sessions", session_id):
-                return self._scoped("read:sessions") or self._one(session_id)
+                return self._scoped("read:sessions") or self._session(session_id)
             case "DELETE", ("api", "v2", "sessions", session_id):
                 return self._scoped("delete:sessions") or self._end(session_id)
             case "POST", ("api", "v2", "sessions", session_id, "revoke"):
@@ -119,16 +119,16 @@ class Auth0Api(ApiServer):
             return None
         return fault(403, "Forbidden", f"Insufficient scope, expected any of: {scope}")
 
-    def _one(self, session_id: str) -> Response:
-        found = self.sessions.get(session_id)
-        return Response(200, found) if found else _no_session()
+    def _session(self, session_id: str) -> Response:
+        session = self.sessions.get(session_id)
+        return Response(200, session) if session else _no_session()
 
     def _page(self, user_id: str, query: dict[str, str]) -> Response:
-        own = sorted(id_ for id_, one in self.sessions.items() if one["user_id"] == user_id)
-        left = [id_ for id_ in own if id_ > query.get("from", "")]
+        own = sorted(id_ for id_, it in self.sessions.items() if it["user_id"] == user_id)
+        rest = [id_ for id_ in own if id_ > query.get("from", "")]
         take = min(int(query.get("take", 50)), 100)
-        body: dict[str, Any] = {"sessions": [self.sessions[id_] for id_ in left[:take]]}
-        return Response(200, body | ({"next": left[take - 1]} if left[take:] else {}))
+        body: dict[str, Any] = {"sessions": [self.sessions[id_] for id_ in rest[:take]]}
+        return Response(200, body | ({"next": rest[take - 1]} if rest[take:] else {}))
 
     def _end(self, session_id: str, *, refresh_tokens: bool = False) -> Response:
         if session_id not in self.sessions:
@@ -145,7 +145,7 @@ class Auth0Api(ApiServer):
         return Response(202)
 
     def carry_out(self, now: float) -> None:
-        """Carry out the deletions that were taken ``lag`` seconds before ``now``."""
+        """Carry out the deletions that were accepted ``lag`` seconds before ``now``."""
         for session_id, at in list(self._doomed.items()):
             if at <= now:
                 self.sessions.pop(session_id, None)
@@ -153,12 +153,12 @@ class Auth0Api(ApiServer):
 
 
 def fault(status: int, error: str, message: str) -> Response:
-    """An error as Auth0 writes it."""
+    """An error in Auth0's form."""
     return Response(status, {"statusCode": status, "error": error, "message": message})
 
 
 def limited(seconds: int) -> Response:
-    """A 429 whose limit is reset so many seconds from now."""
+    """A 429 whose limit resets in ``seconds``."""
     headers = {
         "x-ratelimit-limit": "10",
         "x-ratelimit-remaining": "0",
@@ -169,7 +169,7 @@ def limited(seconds: int) -> Response:
 
 
 def stamp(at: float) -> str:
-    """Epoch seconds as Auth0 writes a time."""
+    """Epoch seconds in Auth0's form."""
     moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return moment.replace("+00:00", "Z")
 

@@ -1,5 +1,8 @@
-"""An image's command as a container engine starts it: its own user, process 1 of its own
-processes, a read-only tree with one volume, no capabilities, no new privileges."""
+"""Runs an image's command as a container engine does.
+
+It has its own user, is process 1 of its own process namespace, and has a read-only tree with one
+volume, no capabilities and no new privileges.
+"""
 
 import os
 import shlex
@@ -26,7 +29,7 @@ exec chroot {tree} setpriv --reuid {user} --regid {group} --clear-groups --no-ne
 
 
 class Container:
-    """``environ`` is added to the image's. `log` holds what it wrote."""
+    """A running image. ``environ`` is added to the image's environment; `log` is its output."""
 
     def __init__(self, image: Image, data: Path, environ: dict[str, str]) -> None:
         self._image = image
@@ -42,7 +45,7 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         if self._outer is not None:
-            self._outer.kill()  # and with it, by --kill-child, all in it
+            self._outer.kill()  # and with --kill-child all its processes
             self._outer.wait()
 
     @property
@@ -51,18 +54,18 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Process 1 of the container, as this machine numbers it."""
+        """The pid of the container's process 1 on this machine."""
         assert self._outer is not None
         outer = self._outer.pid
         return int(Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
 
     def status(self) -> dict[str, str]:
-        """What the kernel says of process 1."""
+        """The kernel's status of process 1."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def stop(self, within: float) -> tuple[int, float]:
-        """SIGTERM to process 1; its exit status, and how many seconds it took."""
+        """Send SIGTERM to process 1. Returns its exit status and how many seconds it took."""
         assert self._outer is not None
         began = time.monotonic()
         os.kill(self.pid, signal.SIGTERM)
@@ -70,7 +73,7 @@ class Container:
         return status, time.monotonic() - began
 
     def run(self, command: list[str]) -> int:
-        """Another command in the same image, such as its health check."""
+        """Run another command of the image, such as its health check."""
         return self._popen(command).wait(30)
 
     def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":

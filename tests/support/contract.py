@@ -1,4 +1,4 @@
-"""`docs/contract.md`, as tests read it."""
+"""The text of `docs/contract.md`."""
 
 import re
 
@@ -11,6 +11,6 @@ BLOCKS = re.findall(r"^```(\S+)\n(.*?)^```$", CONTRACT, re.MULTILINE | re.DOTALL
 
 
 def block(language: str, beginning: str = "") -> str:
-    """The one block of a language that begins so."""
-    [found] = [text for name, text in BLOCKS if name == language and text.startswith(beginning)]
-    return str(found)
+    """The only block of a language that starts with ``beginning``."""
+    [only] = [text for name, text in BLOCKS if name == language and text.startswith(beginning)]
+    return str(only)

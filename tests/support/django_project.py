@@ -1,4 +1,4 @@
-"""Django's settings, which a process can make only once, for every test module that needs them."""
+"""Configures Django, which a process can do only once, for every test module."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from django.db import connections
 
 @contextmanager
 def django_project(directory: Path) -> Iterator[None]:
-    """A project with a database of the module's own."""
+    """A project with a new database."""
     file = str(directory / "db.sqlite3")
     if not settings.configured:
         settings.configure(
@@ -21,11 +21,11 @@ def django_project(directory: Path) -> Iterator[None]:
                 "default": {
                     "ENGINE": "django.db.backends.sqlite3",
                     "NAME": file,
-                    "OPTIONS": {"init_command": "PRAGMA synchronous=OFF"},  # nothing is to last
+                    "OPTIONS": {"init_command": "PRAGMA synchronous=OFF"},  # nothing must survive
                 }
             },
             INSTALLED_APPS=[
-                f"django.contrib.{one}" for one in ("auth", "contenttypes", "sessions")
+                f"django.contrib.{app}" for app in ("auth", "contenttypes", "sessions")
             ],
             SESSION_ENGINE="django.contrib.sessions.backends.db",
             LOGIN_URL="/login",

@@ -1,4 +1,4 @@
-"""Encrypted tokens, as a provider makes them, and as nobody should."""
+"""Encrypts tokens as a provider does, and in ways that no provider should."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ RSA, EC = "RSA-OAEP-256", "ECDH-ES"
 
 @functools.cache
 def decryption_key(alg: str, which: int = 4, curve: str = "P-256") -> RSAKey | ECKey:
-    """A private key of the receiver's; another one for each ``which``."""
+    """A private key of the receiver, different for each ``which``."""
     if alg == RSA:
         return RSAKey.import_key(pem(private_key("RS256", which)))
     curves: dict[str, ec.EllipticCurve] = {
@@ -40,7 +40,7 @@ def write_pem(directory: Path, name: str, key: RSAKey | ECKey) -> Path:
 
 
 def write_jwk(directory: Path, name: str, *keys: tuple[RSAKey | ECKey, dict[str, Any]]) -> Path:
-    """One JSON Web Key, or a set of several, each with further members."""
+    """Write one JSON Web Key, or a set of several, each with additional members."""
     entries = [dict(key.as_dict(private=True)) | members for key, members in keys]
     path = directory / name
     path.write_text(json.dumps(entries[0] if len(entries) == 1 else {"keys": entries}))
@@ -55,7 +55,7 @@ def encrypt(
     enc: str = "A256GCM",
     **header: Any,
 ) -> str:
-    """Encrypt to a key, with further members of the header; no ``alg`` is too bad for it."""
+    """Encrypt for a key, with additional members of the header. Accepts weak algorithms."""
     if alg is None:
         alg = RSA if isinstance(key, RSAKey) else EC
     members = {"alg": alg, "enc": enc, "cty": "JWT"} | header
@@ -64,7 +64,7 @@ def encrypt(
         strict_check_header=False,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some of them are refused for a reason
+        warnings.simplefilter("ignore")  # about the weak ones
         return encrypt_compact(members, token, key, registry=registry)
 
 
@@ -73,5 +73,5 @@ def password(length: int = 32) -> OctKey:
 
 
 def with_header(token: str, header: bytes) -> str:
-    """The same token under another header."""
+    """The same token with another header."""
     return ".".join([base64url(header).decode(), *token.split(".")[1:]])

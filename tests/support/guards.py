@@ -1,4 +1,4 @@
-"""Guards with a near cache, of either kind, that one test can ask alike."""
+"""One interface to both kinds of guards with a near cache."""
 
 import asyncio
 import time
@@ -9,10 +9,10 @@ from backchannel_logout.near.cache import NearCache
 from tests.support.revocations import ISS, NOW
 
 WITHIN = 10.0
-"""Seconds: the contract says one; the rest is for a busy machine."""
+"""Seconds. The contract promises one; the rest is for a busy machine."""
 
 ALICE = Session(ISS, NOW - 10, sid="s1", sub="alice")
-"""Whom the revocations of `tests.support.revocations` end, unless they say otherwise."""
+"""The session that the revocations of `tests.support.revocations` end by default."""
 NEIGHBOUR = Session(ISS, NOW - 10, sid="s2", sub="bob")
 
 KINDS = ["async", "sync"]
@@ -22,17 +22,17 @@ class WarmGuard:
     """An `AsyncSessionGuard`, or a `SessionGuard` whose thread reads the stream."""
 
     def __init__(self, kind: str, url: Any, app: str, **options: Any) -> None:
-        # Short, because tests wait for it; long enough for a busy machine.
+        # Short, since tests wait for it; long enough for a busy machine.
         options = {"clock": lambda: NOW, "timeout": 1.0, "near_cache": True} | options
-        made = AsyncSessionGuard if kind == "async" else SessionGuard
-        self.guard: Any = made(url, app=app, **options)
+        guard_type = AsyncSessionGuard if kind == "async" else SessionGuard
+        self.guard: Any = guard_type(url, app=app, **options)
         self.kind = kind
 
     @property
     def cache(self) -> NearCache:
-        found = self.guard._near.cache
-        assert isinstance(found, NearCache)
-        return found
+        cache = self.guard._near.cache
+        assert isinstance(cache, NearCache)
+        return cache
 
     async def which_revoked(self, *sessions: Session, fresh: bool = False) -> list[Session]:
         if self.kind == "async":
@@ -46,21 +46,21 @@ class WarmGuard:
         return bool(await asyncio.to_thread(self.guard.is_revoked, session))
 
     def is_warm(self, session: Session) -> bool:
-        """Whether a check would ask nobody."""
+        """Whether a check is answered from memory."""
         return self.cache.alive(session)
 
     async def warm(self, *sessions: Session) -> None:
-        """Ask until every session is kept."""
+        """Check until every session is in the cache."""
         deadline = time.monotonic() + WITHIN
         while not all(self.is_warm(session) for session in sessions):
-            assert time.monotonic() < deadline, "the guard never gets warm"
+            assert time.monotonic() < deadline, "the guard does not become warm"
             assert await self.which_revoked(*sessions) == []
             await asyncio.sleep(0.01)
 
     async def sees_the_end_of(self, session: Session) -> None:
         deadline = time.monotonic() + WITHIN
         while not await self.is_revoked(session):
-            assert time.monotonic() < deadline, "a session that was ended is taken for alive"
+            assert time.monotonic() < deadline, "an ended session counts as alive"
             await asyncio.sleep(0.01)
 
     async def aclose(self) -> None:

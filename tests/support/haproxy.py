@@ -1,4 +1,4 @@
-"""A real HAProxy in front of receivers: what an ingress controller does for its pods."""
+"""Runs a real HAProxy in front of receivers, as an ingress controller does for its pods."""
 
 import re
 import shutil
@@ -14,9 +14,8 @@ from tests.support.redis_server import free_port
 
 _COMMAND = ("haproxy", "-db", "-f")
 
-# Connections are kept and shared as much as HAProxy can, which is the hardest for whoever stops.
-# What could not be connected goes to another server; what was sent once is never sent again, as
-# every proxy does with a POST.
+# HAProxy keeps and shares connections as much as it can, which is the hardest case for a stop. It
+# sends a request to another server when it cannot connect, but never sends a POST twice.
 _CONFIG = """\
 global
     stats socket {socket} mode 600 level admin
@@ -45,8 +44,8 @@ backend receivers
 
 
 class Haproxy:
-    """``servers`` are names; each gets its address when it has one. With ``health_checks`` it asks
-    `/readyz` itself, every second, and nobody tells it anything else."""
+    """``servers`` are names, which get their addresses later. With ``health_checks`` it polls
+    `/readyz` every second, and uses nothing else."""
 
     def __init__(self, directory: Path, servers: list[str], *, health_checks: bool = False) -> None:
         if not shutil.which("haproxy"):
@@ -55,7 +54,7 @@ class Haproxy:
         self._socket = directory / "socket"
         self._log = directory / "log"
         self._config = directory / "haproxy.cfg"
-        self.asks_itself = health_checks
+        self.polls = health_checks
         self.url = f"http://127.0.0.1:{(port := free_port())}/backchannel-logout"
         options = "check inter 1s fall 2 rise 1" if health_checks else ""
         self._config.write_text(
@@ -87,24 +86,24 @@ class Haproxy:
         self._process.wait()
 
     def add(self, server: str, port: int, admin_port: int) -> None:
-        """From now on it gets requests (with ``health_checks``: when it is ready)."""
-        self._tell(f"set server receivers/{server} addr 127.0.0.1 port {port}")
-        if self.asks_itself:
-            self._tell(f"set server receivers/{server} check-addr 127.0.0.1")
-            self._tell(f"set server receivers/{server} check-port {admin_port}")
-            self._tell(f"set server receivers/{server} health down")
-        self._tell(f"set server receivers/{server} state ready")
+        """Send requests to the server from now on, with ``health_checks`` once it is ready."""
+        self._command(f"set server receivers/{server} addr 127.0.0.1 port {port}")
+        if self.polls:
+            self._command(f"set server receivers/{server} check-addr 127.0.0.1")
+            self._command(f"set server receivers/{server} check-port {admin_port}")
+            self._command(f"set server receivers/{server} health down")
+        self._command(f"set server receivers/{server} state ready")
 
     def remove(self, server: str) -> None:
-        """Nothing new for it; what is under way goes on."""
-        self._tell(f"set server receivers/{server} state maint")
+        """Send no new requests to the server. Those in flight go on."""
+        self._command(f"set server receivers/{server} state maint")
 
     def served_by(self) -> dict[str, tuple[str, int]]:
-        """By request id: the server that had it last, and the status that the client got."""
-        found = re.findall(r"^(\S+) (\S+) (-?\d+) \S+$", self._log.read_text(), re.MULTILINE)
-        return {name: (server, int(status)) for name, server, status in found}
+        """The last server and the client's status of each request, by its id."""
+        lines = re.findall(r"^(\S+) (\S+) (-?\d+) \S+$", self._log.read_text(), re.MULTILINE)
+        return {name: (server, int(status)) for name, server, status in lines}
 
-    def _tell(self, command: str) -> None:
+    def _command(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(5)
             admin.connect(str(self._socket))

@@ -1,7 +1,7 @@
-"""The Dockerfile, really built, without a container engine: buildah, and Debian as the base.
+"""Builds the Dockerfile without a container engine: with buildah.
 
-The base is this machine's distribution with its Python, in place of the one in the Dockerfile: the
-registry of that one may be out of reach, and what the Dockerfile does on top of it is the same.
+The base is the distribution and Python of this machine in place of the Dockerfile's, whose registry
+may be unavailable. The steps on top of it are the same.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ CACHE = ROOT / ".cache/image"
 NAME = "localhost/backchannel-logout-receiver"
 NEEDED = ("buildah", "debootstrap", "unshare")
 
-# Where package clients of this machine are told about its certificates.
+# The variables which name this machine's certificates for package clients.
 _CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A built image: its configuration, and its files as a tree."""
+    """A built image: its configuration, and its files in a directory."""
 
     config: dict[str, Any]
     tree: Path
@@ -40,7 +40,7 @@ class Image:
 
 
 def check_tools() -> None:
-    """Skip the test where an image can not be built."""
+    """Skip the test if an image cannot be built."""
     if missing := [tool for tool in NEEDED if not shutil.which(tool)]:
         pytest.skip(f"not installed: {', '.join(missing)} (.ci/run installs them)")
     if os.geteuid() != 0:
@@ -49,7 +49,7 @@ def check_tools() -> None:
 
 @contextlib.contextmanager
 def built() -> Iterator[Image]:
-    """The image, built unless there is one of exactly these files. The base is kept, too."""
+    """The image. It is built unless one of exactly these files exists. The base is kept, too."""
     CACHE.mkdir(parents=True, exist_ok=True)
     base, name = "localhost/python:slim", f"{NAME}:{_digest()}"
     with (CACHE / "lock").open("w") as lock:
@@ -68,7 +68,7 @@ def built() -> Iterator[Image]:
 
 
 def _digest() -> str:
-    """Of everything that the image is made of."""
+    """A digest of all files in the image."""
     digest = hashlib.sha256()
     folders = (
         path for name in ("app", "clients/python") for path in sorted((ROOT / name).rglob("*"))
@@ -82,7 +82,7 @@ def _digest() -> str:
 
 
 def _remove_images() -> None:
-    """Older ones; what another run is looking at stays."""
+    """Remove older images, except those that another run uses."""
     for line in _buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines():
         if line.startswith(NAME):
             with contextlib.suppress(subprocess.CalledProcessError):
@@ -91,11 +91,11 @@ def _remove_images() -> None:
 
 
 def _make_base(name: str) -> None:
-    told = Path("/etc/os-release").read_text()
+    os_release = Path("/etc/os-release").read_text()
     # Ubuntu has venv in its second component.
-    components = "main,universe" if re.search(r"(?m)^ID=ubuntu$", told) else "main"
-    release = re.search(r"^VERSION_CODENAME=(\w+)", told, re.MULTILINE)
-    assert release is not None, "no Debian, and nothing that debootstrap knows"
+    components = "main,universe" if re.search(r"(?m)^ID=ubuntu$", os_release) else "main"
+    release = re.search(r"^VERSION_CODENAME=(\w+)", os_release, re.MULTILINE)
+    assert release is not None, "not a distribution that debootstrap knows"
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory, "tree")
         _run("debootstrap", "--variant=minbase", "--include=python3,python3-venv",
@@ -113,13 +113,13 @@ def _make_base(name: str) -> None:
 
 
 def _secrets(directory: Path) -> list[str]:
-    """This machine's package settings and certificates, as the Dockerfile takes them."""
+    """This machine's package settings and certificates, in the form that the Dockerfile expects."""
     options = []
     lines = _run("python3", "-m", "pip", "config", "list").splitlines()
     index = re.compile(r"^(?:global|:env:)\.(index-url|extra-index-url|trusted-host)='(.*)'$")
-    wanted = [found for line in lines if (found := index.match(line))]
-    if wanted:
-        text = "\n".join(f"{one[1]} = {one[2]}" for one in wanted)
+    options_of_pip = [match for line in lines if (match := index.match(line))]
+    if options_of_pip:
+        text = "\n".join(f"{match[1]} = {match[2]}" for match in options_of_pip)
         (directory / "pip.conf").write_text(f"[global]\n{text}\n")
         options += ["--secret", f"id=pip.conf,src={directory}/pip.conf"]
     if bundle := next((os.environ[name] for name in _CERTIFICATES if os.environ.get(name)), None):

@@ -1,4 +1,4 @@
-"""Keycloak's Admin REST API for one realm, as far as sessions go, and its token endpoint.
+"""The session endpoints of Keycloak's Admin REST API for one realm, and its token endpoint.
 
 Written from the source of Keycloak 26: ``UserResource``, ``RealmAdminResource``, ``ClientResource``
 and ``UserSessionRepresentation``.
@@ -41,7 +41,7 @@ class KeycloakApi(ApiServer):
     def add(
         self, user_id: str, session_id: str | None = None, *, offline: bool = False, **members: Any
     ) -> str:
-        """A new session of the user, with members added or changed; returns its id."""
+        """Add a session of the user, with members added or changed. Returns its id."""
         session_id, now = session_id or str(uuid.uuid4()), int(time.time())
         self.users.add(user_id)
         (self.offline if offline else self.sessions)[session_id] = {
@@ -58,7 +58,7 @@ class KeycloakApi(ApiServer):
         return session_id
 
     def alive(self) -> set[str]:
-        """The ids of the sessions that have not ended."""
+        """The ids of the active sessions."""
         return {*self.sessions, *self.offline}
 
     def is_misbehaving(self, request: Request) -> bool:
@@ -94,14 +94,14 @@ class KeycloakApi(ApiServer):
             case "GET", ("client-session-stats",):
                 return Response(200, [self._stats(client) for client in CLIENTS])
             case "GET", ("clients", client, "user-sessions" | "offline-sessions" as which):
-                found = _of_client(self._kind(which == "offline-sessions"), client)
-                first, most = int(query["first"]), int(query["max"])
-                return Response(200, found[first : first + most])
+                sessions = _of_client(self._kind(which == "offline-sessions"), client)
+                first, count = int(query["first"]), int(query["max"])
+                return Response(200, sessions[first : first + count])
             case "DELETE", ("sessions", session_id):
                 kind = self._kind(query.get("isOffline") == "true")
-                # The slip of the pen is Keycloak's.
-                gone = Response(404, {"error": "Sesssion not found"})
-                return Response(204) if kind.pop(session_id, None) else gone
+                # The typo is Keycloak's.
+                missing = Response(404, {"error": "Sesssion not found"})
+                return Response(204) if kind.pop(session_id, None) else missing
             case _, ("users", user_id, *of_user):
                 if user_id not in self.users:
                     return Response(404, {"error": "User not found"})
@@ -110,7 +110,7 @@ class KeycloakApi(ApiServer):
 
     def _of_user(self, method: str, user_id: str, rest: list[str]) -> Response:
         online, offline = (
-            [one for one in kind.values() if one["userId"] == user_id]
+            [session for session in kind.values() if session["userId"] == user_id]
             for kind in (self.sessions, self.offline)
         )
         match method, rest:
@@ -119,16 +119,16 @@ class KeycloakApi(ApiServer):
             case "GET", ["consents"]:
                 grants = [{"client": client, "key": "Offline Token"} for client in CLIENTS]
                 consents = [
-                    {"clientId": CLIENTS[one["client"]], "additionalGrants": [one]}
-                    for one in grants
+                    {"clientId": CLIENTS[grant["client"]], "additionalGrants": [grant]}
+                    for grant in grants
                 ]
                 return Response(200, consents if offline else [])
             case "GET", ["offline-sessions", client]:
-                return Response(200, _of_client({one["id"]: one for one in offline}, client))
+                return Response(200, _of_client({it["id"]: it for it in offline}, client))
             case "POST", ["logout"]:
-                for one in (*online, *offline):
-                    self.sessions.pop(one["id"], None)
-                    self.offline.pop(one["id"], None)
+                for session in (*online, *offline):
+                    self.sessions.pop(session["id"], None)
+                    self.offline.pop(session["id"], None)
                 return Response(204)
         return Response(404, {"error": "HTTP 404 Not Found"})
 
@@ -142,4 +142,4 @@ class KeycloakApi(ApiServer):
 
 
 def _of_client(sessions: dict[str, dict[str, Any]], client: str) -> list[dict[str, Any]]:
-    return [one for one in sessions.values() if client in one["clients"]]
+    return [session for session in sessions.values() if client in session["clients"]]

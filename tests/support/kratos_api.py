@@ -1,8 +1,8 @@
 """Ory Kratos' session endpoints: admin and public, on one address.
 
 Written from the source of Kratos 1.3: ``session/handler.go``, ``persistence/sql``, its pagination
-(``ory/x``) and its errors (``ory/herodot``). `tests/interop/test_kratos.py` holds the same claims
-against Kratos itself.
+(``ory/x``) and its errors (``ory/herodot``). `tests/interop/test_kratos.py` checks the same against
+Kratos itself.
 """
 
 import base64
@@ -16,19 +16,19 @@ from tests.support.api_server import ApiServer, Request, Response
 
 
 class KratosApi(ApiServer):
-    """One Kratos. A session token is ``token-`` and the session's id; a cookie, the same."""
+    """One Kratos. A session token or cookie is ``token-`` and the session's id."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sessions: dict[str, dict[str, Any]] = {}
         self.cookie = "ory_kratos_session"
         self.second_factor = False
-        """Whether whoami demands a second factor first."""
+        """Whether whoami requires a second factor."""
         self.keyset = False
-        """Whether pages are found by key; else, as in Kratos 1.3, by place."""
+        """Whether pages are found by key, or by position as in Kratos 1.3."""
 
     def add(self, user_id: str, session_id: str | None = None, **members: Any) -> str:
-        """A new session of the identity, with members added or changed; returns its id."""
+        """Add a session of the identity, with members added or changed. Returns its id."""
         session_id, now = session_id or str(uuid.uuid4()), time.time()
         self.sessions[session_id] = {
             "id": session_id,
@@ -51,24 +51,24 @@ class KratosApi(ApiServer):
         return session_id
 
     def alive(self) -> set[str]:
-        """The ids of the sessions that are active."""
-        return {id_ for id_, one in self.sessions.items() if one["active"]}
+        """The ids of the active sessions."""
+        return {id_ for id_, session in self.sessions.items() if session["active"]}
 
     def answer(self, request: Request) -> Response:
         match request.method, request.segments:
             case "GET", ("admin", "sessions", session_id):
-                found = self.sessions.get(session_id)
+                session = self.sessions.get(session_id)
                 if not _is_uuid(session_id):
                     return fault(400, "Bad Request")
-                return Response(200, found) if found else fault(404, "Not Found")
+                return Response(200, session) if session else fault(404, "Not Found")
             case "DELETE", ("admin", "sessions", session_id):
                 return self._deactivate(session_id)
             case "GET", ("admin", "identities", user_id, "sessions"):
                 return self._page(request, self._of(user_id, request.query.get("active")))
             case "DELETE", ("admin", "identities", user_id, "sessions"):
                 own = self._of(user_id, None)
-                for one in own:
-                    del self.sessions[one["id"]]
+                for session in own:
+                    del self.sessions[session["id"]]
                 return Response(204) if own else fault(404, "Not Found")
             case "GET", ("sessions", "whoami"):
                 return self._whoami(request)
@@ -77,8 +77,8 @@ class KratosApi(ApiServer):
     def _whoami(self, request: Request) -> Response:
         """The first cookie of the name counts, as in Go."""
         prefix = f"{self.cookie}="
-        pairs = [one.strip() for one in request.headers.get("cookie", "").split(";")]
-        cookies = [one.removeprefix(prefix) for one in pairs if one.startswith(prefix)]
+        pairs = [pair.strip() for pair in request.headers.get("cookie", "").split(";")]
+        cookies = [pair.removeprefix(prefix) for pair in pairs if pair.startswith(prefix)]
         token = request.headers.get("x-session-token") or (cookies[0] if cookies else "")
         current = self.sessions.get(token.removeprefix("token-"))
         if not token.startswith("token-") or current is None or not current["active"]:
@@ -86,8 +86,8 @@ class KratosApi(ApiServer):
         return fault(403, "Forbidden") if self.second_factor else Response(200, current)
 
     def _of(self, user_id: str, active: str | None) -> list[dict[str, Any]]:
-        found = [one for one in self.sessions.values() if one["identity"]["id"] == user_id]
-        return [one for one in found if active is None or one["active"] is (active == "true")]
+        own = [it for it in self.sessions.values() if it["identity"]["id"] == user_id]
+        return [it for it in own if active is None or it["active"] is (active == "true")]
 
     def _deactivate(self, session_id: str) -> Response:
         if session_id not in self.sessions:
@@ -95,13 +95,14 @@ class KratosApi(ApiServer):
         self.sessions[session_id]["active"] = False
         return Response(204)
 
-    def _page(self, request: Request, found: list[dict[str, Any]]) -> Response:
-        return self._by_key(request, found) if self.keyset else self._by_place(request, found)
+    def _page(self, request: Request, sessions: list[dict[str, Any]]) -> Response:
+        by_page = self._by_key if self.keyset else self._by_position
+        return by_page(request, sessions)
 
-    def _by_place(self, request: Request, found: list[dict[str, Any]]) -> Response:
-        """As Kratos 1.3: the page that is counted from 0 is read as if counted from 1."""
+    def _by_position(self, request: Request, sessions: list[dict[str, Any]]) -> Response:
+        """As in Kratos 1.3, which counts pages from 0 in links and from 1 in requests."""
         size, page = int(request.query.get("per_page", 250)), int(request.query.get("page", 0))
-        total = len(found)
+        total = len(sessions)
         last = (total - 1) // size
         names = {"first": 0} if page >= last else {"next": page + 1, "last": last}
         if total == 0:
@@ -113,17 +114,17 @@ class KratosApi(ApiServer):
         ]
         begin = (max(page, 1) - 1) * size
         headers = {"Link": ",".join(links), "X-Total-Count": str(total)}
-        return Response(200, found[begin : begin + size], headers)
+        return Response(200, sessions[begin : begin + size], headers)
 
-    def _by_key(self, request: Request, found: list[dict[str, Any]]) -> Response:
-        """As its newer lists are: after the entry that the token names."""
+    def _by_key(self, request: Request, sessions: list[dict[str, Any]]) -> Response:
+        """As in Kratos' newer lists: after the entry that the token names."""
         size = int(request.query.get("per_page", 250))
-        tokens = [_key(number) for number in range(len(found))]
+        tokens = [_key(number) for number in range(len(sessions))]
         token = request.query.get("page_token")
         begin = tokens.index(token) if token else 0
         more = tokens[begin + size :]
         link = f'<{request.path}?page_size={size}&page_token={more[0]}>; rel="next"' if more else ""
-        return Response(200, found[begin : begin + size], {"Link": link})
+        return Response(200, sessions[begin : begin + size], {"Link": link})
 
 
 def _key(number: int) -> str:
@@ -131,12 +132,12 @@ def _key(number: int) -> str:
 
 
 def fault(code: int, message: str) -> Response:
-    """An error as Ory writes it."""
+    """An error in Ory's form."""
     return Response(code, {"error": {"code": code, "status": message, "message": message}})
 
 
 def stamp(at: float) -> str:
-    """Epoch seconds as Go writes a time: with up to nine digits of the second."""
+    """Epoch seconds in Go's form, with up to nine digits of the second."""
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "789Z")
 
 

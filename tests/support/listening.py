@@ -1,4 +1,4 @@
-"""Events in an app's stream, and listeners that write down what they are handed."""
+"""An app's event stream, and listeners that record the items they receive."""
 
 import asyncio
 import signal
@@ -17,11 +17,11 @@ from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
 
 QUICK: dict[str, Any] = {"retry_after": 0.02, "take_over_after": 1.0}
-"""Options with which tests need not wait for long."""
+"""Options that keep waits in tests short."""
 
 
 class Stream:
-    """The stream of an app of the test's own, on a real server."""
+    """The stream of a new app, on a real server."""
 
     def __init__(self, client: "redis.Redis", app: str | None = None) -> None:
         self.app = app or new_app()
@@ -30,7 +30,7 @@ class Stream:
         self.redis.hset(self.keys.meta, mapping={"v": "1", "max_session_age": "3600"})
 
     def add(self, *sids: str) -> list[str]:
-        """Add an event for each session; returns their ids."""
+        """Add an event for each session. Returns their ids."""
         pipeline = self.redis.pipeline(transaction=False)
         for sid in sids:
             pipeline.xadd(self.keys.events, event(self.app, sid).to_fields())
@@ -38,9 +38,9 @@ class Stream:
         return ids
 
     def pending(self, group: str = "default") -> int:
-        """How many events have been delivered and not acknowledged."""
-        found: int = self.redis.xpending(self.keys.events, group)["pending"]
-        return found
+        """The number of events that were delivered but not acknowledged."""
+        count: int = self.redis.xpending(self.keys.events, group)["pending"]
+        return count
 
     def dead(self) -> list[dict[str, str]]:
         return [fields for _, fields in self.redis.xrange(self.keys.dead_letters)]
@@ -57,10 +57,10 @@ def event(app: str, sid: str) -> Event:
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
-    """Wait until it holds, with the event loop running; fail after a minute."""
+    """Wait until the condition holds, with the event loop running. Fails after a minute."""
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, f"in a minute not true: {what}"
+        assert time.monotonic() < deadline, f"not true within a minute: {what}"
         await asyncio.sleep(0.01)
 
 
@@ -70,19 +70,19 @@ def in_group(server: RedisServer, stream: Stream, **options: Any) -> AsyncListen
 
 
 async def items(listener: AsyncListener, count: int) -> list[Event | Gap]:
-    """The next items, all but the last of them handled."""
-    found = []
+    """The next items. All except the last count as handled."""
+    taken = []
     async with asyncio.timeout(60):
         async for item in listener:
-            found.append(item)
-            if len(found) == count:
+            taken.append(item)
+            if len(taken) == count:
                 break
-    return found
+    return taken
 
 
 class Hearing:
-    """A listener that runs, and what it was handed. ``fails`` says of which sessions a handler
-    raises."""
+    """A running listener, and the items it received. The handler raises for the sessions in
+    ``fails``."""
 
     def __init__(self, listener: AsyncListener, fails: Iterable[str] = ()) -> None:
         self.listener = listener
@@ -118,11 +118,11 @@ class Hearing:
         await until(lambda: set(sids) <= set(self.sids), f"handled: {sids}")
 
     async def began(self) -> None:
-        await until(lambda: self.gaps, "the listener has begun")
+        await until(lambda: self.gaps, "the listener has started")
 
 
 class Child:
-    """A listener in a process of its own, to be killed. It writes a line for each item."""
+    """A listener in a process of its own, which a test can kill. It prints a line per item."""
 
     PROGRAM = """
 import asyncio, os, signal, sys

@@ -1,4 +1,4 @@
-"""Honest providers that send one logout after the other, and remember what they were told."""
+"""Well-behaved providers that send logouts at a steady rate and record the answers."""
 
 import asyncio
 import ssl
@@ -15,14 +15,14 @@ from tests.support.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One logout token: when it was sent and answered (monotonic), and with what."""
+    """One logout token: when it was sent and answered (monotonic), and the answer's status."""
 
     id: str
     sid: str
     began: float
     ended: float
     status: int | None
-    """None: no answer, or a broken one."""
+    """None without an answer, or with a broken one."""
 
     @property
     def is_accepted(self) -> bool:
@@ -30,8 +30,8 @@ class Sent:
 
 
 class Load:
-    """``senders`` at once, in a thread, together ``rate`` tokens a second. Every other sender keeps
-    its connection; the others open one for each token, as most providers do."""
+    """``senders`` in parallel, in a thread, which together send ``rate`` tokens per second. Every
+    second sender keeps its connection; the others open one per token, as most providers do."""
 
     def __init__(self, url: str, provider: Provider, *, rate: float, senders: int = 16) -> None:
         self._url = url
@@ -53,11 +53,11 @@ class Load:
 
     @property
     def accepted(self) -> list[Sent]:
-        return [one for one in self.sent if one.is_accepted]
+        return [logout for logout in self.sent if logout.is_accepted]
 
     @property
     def failed(self) -> list[Sent]:
-        return [one for one in self.sent if not one.is_accepted]
+        return [logout for logout in self.sent if not logout.is_accepted]
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -67,17 +67,17 @@ class Load:
     async def _send(self, number: int) -> None:
         await asyncio.sleep(self._pause * number / self._senders)
         limits = httpx.Limits(max_keepalive_connections=number % 2)
-        # Plain HTTP: no proxy of the environment, no certificates to load.
+        # Plain HTTP without a proxy: loading no certificates saves time.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         async with httpx.AsyncClient(
             trust_env=False, verify=context, timeout=10, limits=limits
         ) as http:
             while not self._stop.is_set():
                 began = time.monotonic()
-                self.sent.append(await self._one(http, uuid.uuid4().hex))
+                self.sent.append(await self._send_token(http, uuid.uuid4().hex))
                 await asyncio.sleep(max(0.0, began + self._pause - time.monotonic()))
 
-    async def _one(self, http: httpx.AsyncClient, name: str) -> Sent:
+    async def _send_token(self, http: httpx.AsyncClient, name: str) -> Sent:
         token = self._provider.token(sid=name)
         began = time.monotonic()
         status: int | None = None

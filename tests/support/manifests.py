@@ -1,4 +1,4 @@
-"""The Kubernetes manifests as an operator's kubectl renders them."""
+"""The Kubernetes manifests as kubectl renders them."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ from app.config.model import Settings
 
 ROOT = Path(__file__).parents[2]
 MONITORING = "monitoring"
-"""The overlay that stands beside another one, without a receiver."""
+"""The overlay without a receiver, which is applied in addition to another one."""
 OVERLAYS = sorted(
     path.name for path in (ROOT / "k8s/overlays").iterdir() if path.name != MONITORING
 )
@@ -27,12 +27,12 @@ Manifest = dict[str, Any]
 
 @functools.cache
 def rendered(overlay: str) -> str:
-    """Everything of an overlay, as YAML; skips the test where nothing can render it."""
+    """An overlay as YAML. Skips the test without a tool that renders it."""
     return render(ROOT / "k8s/overlays" / overlay)
 
 
 def render(directory: Path) -> str:
-    """What a directory with a ``kustomization.yaml`` makes; skips as `rendered`."""
+    """Render a directory with a ``kustomization.yaml``. Skips the test as `rendered` does."""
     if shutil.which("kustomize"):
         command = ["kustomize", "build"]
     elif shutil.which("kubectl"):
@@ -48,26 +48,27 @@ def render(directory: Path) -> str:
 
 @functools.cache
 def manifests(overlay: str) -> tuple[Manifest, ...]:
-    """Everything of an overlay. Whoever changes one copies it first."""
+    """The manifests of an overlay. Copy one before changing it."""
     return tuple(yaml.safe_load_all(rendered(overlay)))
 
 
 def find(overlay: str, kind: str, name: str | None = None) -> list[Manifest]:
-    """All of a kind; with ``name`` those whose name begins with it: generated ones have a hash."""
+    """The manifests of a kind; with ``name``, only those whose name starts with it, since generated
+    names end with a hash."""
     return [
-        one
-        for one in manifests(overlay)
-        if one["kind"] == kind and one["metadata"]["name"].startswith(name or "")
+        manifest
+        for manifest in manifests(overlay)
+        if manifest["kind"] == kind and manifest["metadata"]["name"].startswith(name or "")
     ]
 
 
 def receiver(overlay: str) -> Manifest:
     """The receiver's StatefulSet or Deployment."""
-    return next(one for one in workloads(overlay) if one["metadata"]["name"] == "receiver")
+    return next(it for it in workloads(overlay) if it["metadata"]["name"] == "receiver")
 
 
 def workloads(overlay: str) -> Iterator[Manifest]:
-    return (one for one in manifests(overlay) if one["kind"] in WORKLOADS)
+    return (it for it in manifests(overlay) if it["kind"] in WORKLOADS)
 
 
 def pod_of(workload: Manifest) -> Manifest:
@@ -76,23 +77,25 @@ def pod_of(workload: Manifest) -> Manifest:
 
 
 def settings(overlay: str, directory: Path) -> Settings:
-    """What the receiver in the pod is told: the ConfigMap's file, the image's and the pod's
-    environment. Of secrets, something of the right form."""
+    """The settings of the receiver in the pod: the ConfigMap's file, the image's and the pod's
+    environment. Secrets are placeholders of the right form."""
     (config,) = find(overlay, "ConfigMap", "receiver-config")
     path = directory / "receiver.toml"
     text: str = config["data"]["receiver.toml"]
-    for place in re.findall(r'_file = "([^"]+)"', text):
-        (directory / place.rpartition("/")[2]).write_text("a-secret-of-the-right-form-" * 2)
-        text = text.replace(place, str(directory / place.rpartition("/")[2]))
+    for path_in_pod in re.findall(r'_file = "([^"]+)"', text):
+        secret = directory / path_in_pod.rpartition("/")[2]
+        secret.write_text("a-secret-of-the-right-form-" * 2)
+        text = text.replace(path_in_pod, str(secret))
     path.write_text(text)
     environ = image_environment()
-    for one in pod_of(receiver(overlay))["containers"][0]["env"]:
-        environ[one["name"]] = one.get("value", "redis://receiver:secret@redis:6379/0")
+    for variable in pod_of(receiver(overlay))["containers"][0]["env"]:
+        value = variable.get("value", "redis://receiver:secret@redis:6379/0")
+        environ[variable["name"]] = value
     environ["BCL_CONFIG"] = str(path)
     return load(environ=environ)
 
 
 def image_environment() -> dict[str, str]:
-    """The settings that the Dockerfile makes."""
+    """The settings in the Dockerfile."""
     words = (ROOT / "Dockerfile").read_text().split()
     return dict(word.split("=", 1) for word in words if word.startswith("BCL_"))

@@ -1,7 +1,7 @@
-"""Where temporary files are: in memory, where there is room.
+"""Puts temporary files into memory if there is room.
 
-On a disk that hangs for two seconds, because somebody builds images on it, Redis and journal hang
-too: the honest answer is 503, and a measurement is one of the disk.
+When the disk is busy for seconds, for example with building images, Redis and the journal wait too:
+the correct answer is then 503, and a measurement would measure the disk.
 """
 
 import os
@@ -14,7 +14,7 @@ _NEEDED_BYTES = 4 << 30
 
 
 def work_in_memory() -> None:
-    """For this process and those that it starts. TMPDIR decides where it is set."""
+    """For this process and its children. A TMPDIR that is set takes precedence."""
     if "TMPDIR" in os.environ or not _MEMORY.is_dir():
         return
     runs_programs = not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC

@@ -46,7 +46,7 @@ server {{
 
 
 class Nginx:
-    """``sites`` is what stands in the ``http`` block; it listens on ``port``."""
+    """``sites`` goes into the ``http`` block and listens on ``port``."""
 
     def __init__(self, directory: Path, sites: str, port: int) -> None:
         if not shutil.which("nginx"):
@@ -58,7 +58,7 @@ class Nginx:
             _CONFIG.format(
                 directory=directory,
                 sites=sites,
-                # Else its workers are nobody, who may not write here.
+                # By default its workers run as nobody, without write permission here.
                 user="user root;" if os.geteuid() == 0 else "",
             )
         )
@@ -80,8 +80,8 @@ class Nginx:
 
 
 def ingress(directory: Path, upstream: str) -> Nginx:
-    """nginx as ingress controllers configure it, in front of a listener's URL: it passes offered
-    upgrades on, and shares its connections to the upstream among clients."""
+    """nginx in front of a listener, configured as ingress controllers do: it forwards upgrades and
+    shares its connections to the upstream among clients."""
     port = free_port()
     sites = _INGRESS.format(upstream=upstream.removeprefix("http://"), port=port)
     return Nginx(directory, sites, port)

@@ -1,6 +1,8 @@
-"""What Kubernetes does with a StatefulSet, for as much as the receiver notices of it: probes,
-endpoints, preStop, SIGTERM, the grace period, one pod after the other. Every wait and every number
-is the manifest's."""
+"""Does with a StatefulSet what Kubernetes does, as far as a receiver notices it.
+
+That is probes, endpoints, preStop, SIGTERM, the grace period, one pod after another. Every number
+comes from the manifest.
+"""
 
 import os
 import re
@@ -18,13 +20,13 @@ from tests.support.manifests import Manifest, find, image_environment, pod_of, r
 from tests.support.receiver import ROOT, clean_environment
 from tests.support.redis_server import free_port
 
-# How long it takes until the last load balancer has heard of a changed endpoint. preStop is for
-# this; a second or two is usual, and the rest of preStop is for a slow day.
+# How long the last load balancer takes to learn of a changed endpoint. preStop covers it: one or
+# two seconds are usual, and the rest is a reserve.
 ENDPOINTS_LAG = 3.0
 
 
 class Death(NamedTuple):
-    """When a pod was killed, and when it was gone (monotonic)."""
+    """When a pod was killed, and when its process had ended (monotonic)."""
 
     pod: str
     began: float
@@ -50,7 +52,7 @@ class Pod:
         return (self._volume / "log").read_text()
 
     def start(self) -> None:
-        """The process, on new ports, as a new pod has a new address."""
+        """Start the process, on new ports as a new pod has a new address."""
         self._volume.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
         environ = clean_environment() | {
@@ -67,14 +69,14 @@ class Pod:
             )  # fmt: skip
 
     def until_ready(self) -> None:
-        """Startup probe, then readiness probe, each as often as the manifest says."""
+        """Run the startup probe, then the readiness probe, with the manifest's periods."""
         for probe in (self._startup, self._readiness):
             for _ in range(60):
                 if self._probe(probe):
                     break
                 time.sleep(min(probe["periodSeconds"], 1))
             else:
-                raise AssertionError(f"{self.name} does not get ready:\n{self.log}")
+                raise AssertionError(f"{self.name} does not become ready:\n{self.log}")
 
     def _probe(self, probe: dict[str, Any]) -> bool:
         kubelet = HTTPConnection("127.0.0.1", self.admin_port, timeout=probe["timeoutSeconds"])
@@ -87,7 +89,7 @@ class Pod:
             kubelet.close()
 
     def terminate(self) -> float:
-        """preStop, SIGTERM, and the rest of the grace period; how much of it was needed."""
+        """Run preStop, send SIGTERM and wait for the grace period. Returns the seconds it took."""
         assert self.process is not None
         began = time.monotonic()
         time.sleep(self._prestop)
@@ -97,7 +99,7 @@ class Pod:
         return time.monotonic() - began
 
     def kill(self) -> Death:
-        """As the kernel does when memory is short, or a node that loses power."""
+        """Kill the process, as the kernel does without memory, or a node that loses power."""
         assert self.process is not None
         began = time.monotonic()
         os.kill(self.process.pid, signal.SIGKILL)
@@ -106,7 +108,7 @@ class Pod:
 
 
 class StatefulSet:
-    """The overlay's replicas. ``added`` and ``removed`` are told what the endpoints are."""
+    """The overlay's replicas. ``added`` and ``removed`` are called for changed endpoints."""
 
     def __init__(
         self,
@@ -146,8 +148,8 @@ class StatefulSet:
             pod.until_ready()
             self._added(pod)
 
-    def complaints(self) -> str:
-        """What the pods' logs say beyond the ordinary, for whoever reads a failure."""
+    def warnings(self) -> str:
+        """The unusual lines of the pods' logs, for the message of a failed test."""
         return "\n".join(
             f"{pod.name}: {line}"
             for pod in self.pods
@@ -161,22 +163,22 @@ class StatefulSet:
                 pod.kill()
 
     def roll(self) -> list[float]:
-        """Replace every pod, the last one first; how long each needed to end."""
+        """Replace every pod, the last one first. Returns the seconds that each took to end."""
         assert self.manifest["spec"]["updateStrategy"]["type"] == "RollingUpdate"
         return [self._replace(pod) for pod in reversed(self.pods)]
 
     def _replace(self, pod: Pod) -> float:
-        # The endpoint goes while preStop already runs: Kubernetes does both at once.
+        # Kubernetes removes the endpoint while preStop is already running.
         lag = threading.Timer(ENDPOINTS_LAG, self._removed, [pod])
         lag.start()
-        needed = pod.terminate()
+        seconds = pod.terminate()
         lag.join()
         self.restart(pod)
         time.sleep(self.manifest["spec"]["minReadySeconds"])
-        return needed
+        return seconds
 
     def restart(self, pod: Pod) -> None:
-        """A new process for it, with its volume."""
+        """Start a new process with the pod's volume."""
         pod.start()
         pod.until_ready()
         self._added(pod)

@@ -1,7 +1,7 @@
-"""A network of a test's own, with names of its own: fixed ports and the manifests' host names.
+"""Runs a test in a network of its own, with fixed ports and the manifests' host names.
 
-``python -m tests.support.private_network HOSTS COMMAND...`` in fresh namespaces brings loopback up,
-puts the file HOSTS in the place of /etc/hosts and becomes the command. `run_alone` starts it so.
+``python -m tests.support.private_network HOSTS COMMAND...``, in new namespaces, starts the loopback
+interface, mounts the file HOSTS over /etc/hosts and executes the command. `run_alone` calls it.
 """
 
 import fcntl
@@ -22,9 +22,9 @@ _NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork",
 
 
 def run_alone(directory: Path, hosts: dict[str, str], *module: str) -> str:
-    """Run ``python -m <module>`` with ``hosts`` (name to address), and return what it printed.
+    """Run ``python -m <module>`` with ``hosts`` (name to address). Returns its output.
 
-    Fails with all of it when it does not end well. Skips the test where it can not be run.
+    Fails with the output if the exit status is not 0. Skips the test where this cannot run.
     """
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("a network of its own needs root and unshare (.ci/run has both)")
@@ -45,7 +45,7 @@ def main() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
     mount = shutil.which("mount") or "mount"
     subprocess.run([mount, "--bind", hosts, "/etc/hosts"], check=True)
-    os.execv(command[0], command)  # noqa: S606  there is no shell, and none is wanted
+    os.execv(command[0], command)  # noqa: S606  no shell is needed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prometheus' own programs, as Debian's package ``prometheus`` brings them."""
+"""Runs Prometheus' own programs, from Debian's package ``prometheus``."""
 
 import shutil
 import subprocess
@@ -8,11 +8,11 @@ import pytest
 
 
 def program(name: str) -> str:
-    """The path of ``promtool`` or ``prometheus``; skips the test where it is missing."""
-    found = shutil.which(name)
-    if found is None:
+    """The path of ``promtool`` or ``prometheus``. Skips the test if it is not installed."""
+    path = shutil.which(name)
+    if path is None:
         pytest.skip(f"not installed: {name} (.ci/run installs it)")
-    return found
+    return path
 
 
 def promtool(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:

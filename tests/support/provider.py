@@ -1,4 +1,4 @@
-"""A provider of a test's own: real keys, real signatures, a real HTTP server that can misbehave."""
+"""A provider for one test: real keys, real signatures, a real HTTP server that can misbehave."""
 
 import contextlib
 import functools
@@ -17,13 +17,13 @@ from jwt.algorithms import get_default_algorithms
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 ABSENT = object()
-"""As a claim's or header's value: leave it out."""
+"""The value of a claim or a header that is left out."""
 
 
 @functools.cache
 def private_key(alg: str, which: int = 0) -> Any:
-    """A private key for ``alg``; another one for each ``which``."""
-    del which  # it is only for the cache
+    """A private key for ``alg``, different for each ``which``."""
+    del which  # only for the cache
     match alg:
         case "ES256":
             return ec.generate_private_key(ec.SECP256R1())
@@ -52,10 +52,10 @@ def public_jwk(key: Any, kid: Any, **members: Any) -> dict[str, Any]:
 
 
 class Provider:
-    """An issuer at a loopback address. Set `mode` to make its documents misbehave.
+    """An issuer at a loopback address. ``mode`` makes its documents misbehave.
 
-    Modes: ``ok``, ``500``, ``redirect``, ``hang`` (headers never come), ``drip`` (a byte at a
-    time), ``rubbish``, ``large``, ``huge`` (100 MB), ``gzip``, ``empty`` (a set without keys).
+    Modes: ``ok``, ``500``, ``redirect``, ``hang`` (no headers), ``drip`` (a byte at a time),
+    ``rubbish``, ``large``, ``huge`` (100 MB), ``gzip``, ``empty`` (a set without keys).
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Provider:
         self.client_id = "shop-web"
         self.keys: dict[str, Any] = {"k1": private_key(alg)}
         self.jwk_members: dict[str, Any] = {}
-        """Further members of every published key."""
+        """Additional members of every published key."""
         self.extra_jwks: list[Any] = []
         self.mode = "ok"
         self.requests: Counter[str] = Counter()
@@ -95,7 +95,7 @@ class Provider:
         return self.requests["/jwks"]
 
     def rotate(self, kid: str) -> None:
-        """Replace all keys by a new one."""
+        """Replace all keys with a new one."""
         self.keys = {kid: private_key(self.alg, which=sum(map(ord, kid)))}
 
     def jwks(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Provider:
     # -- tokens ---------------------------------------------------------------------------
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """The claims of a good logout token for the client `client_id`, with changes."""
+        """The claims of a valid logout token for the client ``client_id``, with changes."""
         claims = {
             "iss": self.issuer,
             "aud": self.client_id,
@@ -128,7 +128,7 @@ class Provider:
         alg: str | None = None,
         **changes: Any,
     ) -> str:
-        """A logout token, signed with the newest key; ``changes`` are to its claims."""
+        """A logout token, signed with the newest key. ``changes`` apply to its claims."""
         kid, own = list(self.keys.items())[-1]
         headers = {"kid": kid, "typ": "logout+jwt"} | (header or {})
         return sign(self.claims(**changes), key or own, alg or self.alg, headers)
@@ -200,16 +200,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def handle(self) -> None:
-        # The receiver hangs up on a provider that misbehaves, as it should.
+        # The receiver hangs up on a misbehaving provider, as it should.
         with contextlib.suppress(OSError):
             super().handle()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def sign(claims: dict[str, Any], key: Any, alg: str, header: dict[str, Any]) -> str:
-    """Sign claims as they are; PyJWT adds nothing but ``alg`` and, unless absent, ``typ``."""
+    """Sign claims unchanged. PyJWT adds only ``alg`` and, unless it is absent, ``typ``."""
     name = "EdDSA" if alg == "Ed25519" else alg
     headers = {"alg": alg} | {k: v for k, v in header.items() if v is not ABSENT}
     token = jwt.PyJWS()
@@ -219,7 +219,7 @@ def sign(claims: dict[str, Any], key: Any, alg: str, header: dict[str, Any]) -> 
 
 
 def encode_parts(header: Any, payload: Any, signer: Any) -> str:
-    """Join three segments; header and payload are objects, or bytes to be taken as they are."""
+    """Join three segments. Header and payload are objects, or bytes that stay unchanged."""
     first, second = (
         base64url(part if isinstance(part, bytes) else json.dumps(part).encode())
         for part in (header, payload)

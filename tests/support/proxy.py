@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves: slow, silent, or ends connections in the middle of a command."""
+"""A TCP proxy that misbehaves: it is slow or silent, or resets connections within a command."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ def _keep_none(_: bytes) -> bool:
 class Proxy:
     """Forwards connections to ``target``, a port on this machine.
 
-    ``delay`` (seconds, each way) and ``breaking`` (the share of chunks in whose middle the
-    connection is reset) may be set at any time.
+    ``delay`` (seconds, each way) and ``breaking`` (the share of chunks in which the connection is
+    reset) can be set at any time.
     """
 
     def __init__(self, target: int, random: Random) -> None:
@@ -30,7 +30,7 @@ class Proxy:
         self.delay = 0.0
         self.breaking = 0.0
         self.broken = 0
-        """Connections that were reset in the middle of a command."""
+        """The number of connections that were reset within a command."""
         self._target = target
         self._random = random
         self._links: set[_Link] = set()
@@ -63,11 +63,10 @@ class Proxy:
     def fall_silent(
         self, keep: Callable[[bytes], bool] = _keep_none, *, late: bool = False
     ) -> None:
-        """Forward nothing more, and close nothing: the other side seems to think for ever.
+        """Forward nothing more and close nothing, so that the other side seems to hang.
 
-        Connections on whose first bytes ``keep`` says yes go on. After `heal` the others stay
-        dead, as half-open connections do; or, with ``late``, they deliver what they were given,
-        as a network does that was split.
+        Connections whose first bytes ``keep`` accepts go on. After `heal`, the others stay dead as
+        half-open connections do, or with ``late`` deliver their data as after a network partition.
         """
         self._keep, self._delivers_late = keep, late
         self._loop.call_soon_threadsafe(self._healed.clear)
@@ -80,11 +79,11 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._healed.set)
 
     def stop_listening(self) -> None:
-        """Refuse connections from now on, and end those that there are."""
+        """Refuse connections from now on, and reset the open ones."""
         self._run(self._stop_listening())
 
     async def delivers_late(self) -> bool:
-        """For a link that is silent: wait until it is none any more, if that will ever be."""
+        """Whether a silent link delivers its data after `heal`; waits for that if so."""
         if self._delivers_late:
             await self._healed.wait()
         return self._delivers_late
@@ -96,11 +95,11 @@ class Proxy:
         return self.breaking > 0 and self._random.random() < self.breaking
 
     def somewhere_in(self, chunk: bytes) -> int:
-        """How many bytes still pass: some, or all, so that only the reply is missing."""
+        """How many bytes are still forwarded: some, or all, so that only the reply is missing."""
         return self._random.choice([self._random.randrange(len(chunk)), len(chunk)])
 
-    def _run(self, what: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _open(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
@@ -133,7 +132,7 @@ class Proxy:
 
 
 class _Link:
-    """One connection and its other half."""
+    """A connection of a client, and the one to the target."""
 
     def __init__(
         self,
@@ -148,17 +147,17 @@ class _Link:
         self.silent = False
 
     async def run(self) -> None:
-        """Until one side ends; then both do."""
-        ways = [
+        """Forward until one side ends, then end both."""
+        directions = [
             asyncio.create_task(self._forward(self._client[0], self._server[1], commands=True)),
             asyncio.create_task(self._forward(self._server[0], self._client[1], commands=False)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
             for _, writer in (self._client, self._server):
                 writer.close()
 
@@ -184,7 +183,7 @@ class _Link:
                 await writer.drain()
 
     def reset(self) -> None:
-        """End it with RST, so that both sides have an error and no end."""
+        """End both connections with RST, so that both sides get an error."""
         for _, writer in (self._client, self._server):
             own: socket.socket | None = writer.get_extra_info("socket")
             if own is not None and own.fileno() >= 0:

@@ -1,4 +1,4 @@
-"""HTTP as bytes: what a client can send that no library does."""
+"""HTTP as bytes, for requests that no library sends."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ FORM = "application/x-www-form-urlencoded"
 def logout_request(
     token: str, *headers: str, media_type: str = FORM, path: str = "/backchannel-logout"
 ) -> bytes:
-    """A POST of ``token`` with further header lines."""
+    """A POST of ``token`` with additional header lines."""
     body = f"logout_token={token}"
     lines = [
         f"POST {path} HTTP/1.1",
@@ -24,7 +24,7 @@ def logout_request(
 
 
 class RawConnection:
-    """Sends bytes as they are, and reads answers one by one. ``url`` is a listener's."""
+    """Sends bytes to a listener's URL unchanged, and reads one response after another."""
 
     def __init__(self, url: str) -> None:
         host, port = url.removeprefix("http://").split(":")
@@ -45,7 +45,7 @@ class RawConnection:
         return self
 
     def answer(self) -> bytes:
-        """The next answer, without its date."""
+        """The next response, without its date."""
         while b"\r\n\r\n" not in self._read:
             self._more()
         head, _, rest = self._read.partition(b"\r\n\r\n")
@@ -58,18 +58,18 @@ class RawConnection:
         return re.sub(rb"date: [^\r]+", b"date: -", head) + b"\r\n\r\n" + rest[:size]
 
     def answers_until_end(self) -> list[bytes]:
-        """The status of each answer until the server closes its side."""
+        """The status of each response until the server closes its side."""
         while chunk := self.socket.recv(65536):
             self._read += chunk
-        found = []
+        statuses = []
         while self._read:
-            found.append(self.answer()[9:12])
-        return found
+            statuses.append(self.answer()[9:12])
+        return statuses
 
     def _more(self) -> None:
-        got = self.socket.recv(65536)
-        assert got, "the connection has ended"
-        self._read += got
+        chunk = self.socket.recv(65536)
+        assert chunk, "the connection has ended"
+        self._read += chunk
 
     def has_ended(self) -> bool:
         return not self._read and self.socket.recv(1) == b""

@@ -1,4 +1,4 @@
-"""The receiver as its operators run it: a process with a settings file."""
+"""Runs the receiver as operators do: as a process with a settings file."""
 
 import json
 import os
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without settings of the person who runs the tests."""
+    """The environment without the settings of the user who runs the tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith("BCL_")}
 
 
 def run_app(
     *arguments: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """``python -m app ...`` to its end."""
+    """Run ``python -m app ...`` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "app", *arguments],
         cwd=cwd, input=stdin, capture_output=True, text=True, timeout=60, check=False,
@@ -35,9 +35,9 @@ def run_app(
 
 
 class Receiver:
-    """A running ``python -m app serve`` on free ports. `log` holds what it wrote.
+    """A running ``python -m app serve`` on free ports. `log` is its output.
 
-    ``program`` is what runs in place of ``python -m app``.
+    ``program`` replaces ``python -m app``.
     """
 
     def __init__(
@@ -55,38 +55,38 @@ class Receiver:
         (directory / "settings.toml").write_text(config)
         self.env = env or {}
         self.stderr: int | None = None
-        """Where its standard error goes, in place of the log."""
+        """The file descriptor of its standard error, in place of the log."""
         self.process: subprocess.Popen[bytes] | None = None
         self.url = self.admin_url = self.redis_url = ""
         self.http: httpx.Client
 
     @property
     def log(self) -> str:
-        """What it wrote since its last start."""
+        """Its output since the last start."""
         return self.log_path.read_bytes()[self._log_begins :].decode()
 
     def log_events(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The events of this name in `log` that have these fields."""
+        """The events with this name and these fields in `log`."""
         lines = (line for line in self.log.splitlines() if line.startswith("{"))
         return matching((json.loads(line) for line in lines), event, fields)
 
     def wait_for_log_event(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """`log_events`, once there is one: a thread writes the log, perhaps after the answer."""
+        """`log_events`, once there is one: a thread writes the log, possibly after the answer."""
         wait_for(lambda: self.log_events(event, **fields), f"the log has {event} {fields}", self)
         return self.log_events(event, **fields)
 
     @property
     def full_log(self) -> str:
-        """What it wrote since its first start."""
+        """Its output since the first start."""
         return self.log_path.read_text()
 
     def start(self, *, ready: bool = True) -> Self:
-        """Start it; wait until it answers, and with ``ready`` until it is ready."""
+        """Start it and wait until it listens, with ``ready`` until it is ready."""
         self.log_path.touch()
         self._log_begins = self.log_path.stat().st_size
         if hasattr(self, "http"):
             self.http.close()
-        # Loopback only: no proxy of the environment, no certificates to load.
+        # Only loopback, without a proxy: loading no certificates saves time.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.http = httpx.Client(timeout=10, trust_env=False, verify=context)
         with self.log_path.open("ab") as log:
@@ -96,10 +96,10 @@ class Receiver:
                 env=clean_environment() | {"PYTHONPATH": str(ROOT)} | self.env,
             )  # fmt: skip
         try:
-            wait_for(self._announced, "the receiver says where it listens", self)
+            wait_for(self._announced, "the receiver prints its addresses", self)
             if ready:
                 wait_for(lambda: self.readyz().status_code == 200, "the receiver is ready", self)
-        except BaseException:  # or it would disturb the tests after this one
+        except BaseException:  # or it would disturb later tests
             if self.process.poll() is None:
                 self.stop(signal.SIGKILL)
             raise
@@ -126,7 +126,7 @@ class Receiver:
         return self.http.post(self.url + "/backchannel-logout", data=fields)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it and return its exit status; SIGKILL for a crash."""
+        """Stop it, with SIGKILL for a crash. Returns the exit status."""
         if hasattr(self, "http"):
             self.http.close()
         if self.process is None:
@@ -138,20 +138,20 @@ class Receiver:
 
 
 def crashes(log: str) -> list[str]:
-    """The lines that tell of an exception, whoever has told it."""
+    """The lines with an exception."""
     return [line for line in log.splitlines() if "Traceback" in line or '"exception":' in line]
 
 
 def matching(
     events: Iterable[dict[str, Any]], event: str, fields: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Those of this name that have these fields."""
+    """The events with this name and these fields."""
     wanted = {"event": event, **fields}.items()
-    return [one for one in events if wanted <= {k: v for k, v in one.items() if _plain(v)}.items()]
+    return [it for it in events if wanted <= {k: v for k, v in it.items() if _plain(v)}.items()]
 
 
 def log_events(caplog: pytest.LogCaptureFixture, event: str, **fields: Any) -> list[dict[str, Any]]:
-    """`Receiver.log_events` for modules of ours that run in the test itself."""
+    """`Receiver.log_events` for code that runs in the test's own process."""
     ours = (record.msg for record in caplog.records if isinstance(record.msg, dict))
     return matching(ours, event, fields)
 
@@ -168,13 +168,13 @@ def wait_for(
     within: float = 60,
     every: float = 0.02,
 ) -> None:
-    """Poll until the condition holds; fail with ``what`` after so many seconds. ``every`` is the
-    pause between two looks, for where it is limited how often one may ask."""
+    """Poll until the condition holds, every ``every`` seconds. Fails with ``what`` after
+    ``within`` seconds."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(
-                f"in {within} s not true: {what}\n{receiver.log if receiver else ''}"
+                f"not true within {within} s: {what}\n{receiver.log if receiver else ''}"
             )
         time.sleep(every)
 
@@ -189,8 +189,8 @@ def config(
     clients: str = SHOP,
     ports: tuple[int, int] = (0, 0),
 ) -> str:
-    """A settings file; each of ``issuers`` is the TOML of one table's body. ``ports`` are for a
-    receiver that is started again where it was; else it takes free ones."""
+    """A settings file. Each of ``issuers`` is the body of one table. ``ports`` are for a receiver
+    that restarts at its address; by default it takes free ones."""
     lines = [
         f'listen = "127.0.0.1:{ports[0]}"',
         f'admin_listen = "127.0.0.1:{ports[1]}"',

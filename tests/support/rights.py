@@ -1,4 +1,4 @@
-"""A Redis whose users have the rights that the contract's page gives them, and no others."""
+"""A Redis whose users have exactly the rights in the contract."""
 
 import contextlib
 import re
@@ -19,17 +19,17 @@ def documented_rights(
     tmp_path: Path, rules: str, other: str = "news", *, console: bool = False
 ) -> Iterator[tuple[str, Any]]:
     """The URL of a receiver's user for ``shop`` and ``other``, and an administrator's client. With
-    ``console`` it has what the page adds for the console's guard of the app ``other``.
+    ``console`` it also has the rights for the console's guard of the app ``other``.
 
-    ``rules`` names the block of the page. At the end, nothing that it asked for was denied;
-    with Redis 6.2's rules it can not read the apps' own keys.
+    ``rules`` names the block of the page. At the end, no command of the receiver was denied. With
+    Redis 6.2's rules it cannot read the apps' own keys, so this is not checked.
     """
-    found = re.search(rf"```{re.escape(rules)}\n(.*?)```", CONTRACT, re.DOTALL)
-    assert found is not None
+    block = re.search(rf"```{re.escape(rules)}\n(.*?)```", CONTRACT, re.DOTALL)
+    assert block is not None
     users = tmp_path / "users.acl"
-    text = found[1].replace("wiki", other)
+    text = block[1].replace("wiki", other)
     if rules == "acl-6.2":
-        # As the page says: what the API needs, without the parentheses.
+        # The rights for the API, which the page gives in parentheses.
         (api,) = re.findall(r"\((~bcl:v1:ending:\*.*?)\)", CONTRACT)
         text = re.sub(r"(?m)^(user receiver .*)$", rf"\1 {api}", text)
     if console:
@@ -43,7 +43,7 @@ def documented_rights(
     )
     try:
         yield f"redis://receiver:RECEIVER-PASSWORD@127.0.0.1:{server.port}/0", look
-        denied = [one for one in look.acl_log() if one["username"] == "receiver"]
+        denied = [entry for entry in look.acl_log() if entry["username"] == "receiver"]
         if rules == "acl":
             assert denied == []
     finally:

@@ -1,4 +1,4 @@
-"""`/metrics` as Prometheus reads it."""
+"""Reads `/metrics` as Prometheus does."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,16 @@ from tests.support.receiver import Receiver
 
 
 class Scrape:
-    """One answer. A sample is asked for by its name and those of its labels that matter."""
+    """One response. Samples are selected by name and some of their labels."""
 
     def __init__(self, receiver: Receiver) -> None:
         answer = receiver.http.get(receiver.admin_url + "/metrics")
         assert answer.status_code == 200
         self.text = answer.text
         self.samples = [
-            (one.name, one.labels, one.value)
+            (sample.name, sample.labels, sample.value)
             for family in text_string_to_metric_families(answer.text)
-            for one in family.samples
+            for sample in family.samples
         ]
 
     @property
@@ -25,18 +25,18 @@ class Scrape:
         return {(name, str(sorted(labels.items()))) for name, labels, _ in self.samples}
 
     def values(self, name: str, **labels: str) -> dict[str, float]:
-        """The values of those with these labels, by the rest of their labels."""
+        """The values of the samples with these labels, by the rest of their labels."""
 
-        def rest(found: Mapping[str, str]) -> str:
-            return ",".join(value for key, value in sorted(found.items()) if key not in labels)
+        def rest(own: Mapping[str, str]) -> str:
+            return ",".join(value for key, value in sorted(own.items()) if key not in labels)
 
         return {
-            rest(found): value
-            for own, found, value in self.samples
-            if own == name and labels.items() <= found.items()
+            rest(own): value
+            for sample_name, own, value in self.samples
+            if sample_name == name and labels.items() <= own.items()
         }
 
     def total(self, name: str, **labels: str) -> float | None:
-        """The sum of those with these labels; None where there is none."""
-        found = self.values(name, **labels)
-        return sum(found.values()) if found else None
+        """The sum of the samples with these labels; None without one."""
+        values = self.values(name, **labels)
+        return sum(values.values()) if values else None

@@ -1,4 +1,4 @@
-"""A provider at which people sign in: the authorization code flow, for one client, at once."""
+"""A provider with the authorization code flow, which signs every user in immediately."""
 
 import base64
 import hashlib
@@ -12,21 +12,21 @@ from tests.support.provider import ABSENT, Provider, _Handler
 
 
 class SignInProvider(Provider):
-    """Signs everybody in as ``user``, with ``claims`` added to the ID token or changed."""
+    """``claims_of_user`` are added to the ID token, or change it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.claims_of_user: dict[str, Any] = {}
         self.sid = "console-session"
         self.codes: dict[str, dict[str, str]] = {}
-        self.asked: dict[str, str] = {}
+        self.last_query: dict[str, str] = {}
         """The query of the last sign-in or sign-out."""
         self.token_requests = 0
         self.hanging_code = ""
-        """A code that is answered only when ``let_go`` is set."""
+        """A code whose token request hangs until ``let_go`` is set."""
         self.let_go = threading.Event()
         self.hanging = 0
-        """Requests that hang now."""
+        """The number of hanging requests."""
         self.counting = threading.Lock()
         self.discovery = {
             "authorization_endpoint": self.origin + "/authorize",
@@ -39,20 +39,20 @@ class SignInProvider(Provider):
 class _SignInHandler(_Handler):
     provider: SignInProvider
 
-    def do_GET(self) -> None:  # noqa: N802  as the base class names it
+    def do_GET(self) -> None:  # noqa: N802  the base class's name
         parts = urlsplit(self.path)
         if parts.path not in ("/authorize", "/sign-out"):
             super().do_GET()
             return
-        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        self.provider.asked = asked
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self.provider.last_query = query
         if parts.path == "/sign-out":
             self._send(b'"You are signed out of everything."')
             return
-        assert asked["code_challenge_method"] == "S256"
+        assert query["code_challenge_method"] == "S256"
         code = secrets.token_urlsafe(8)
-        self.provider.codes[code] = asked
-        back = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+        self.provider.codes[code] = query
+        back = f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
         self._send(b"", 302, Location=back)
 
     def do_POST(self) -> None:  # noqa: N802
@@ -62,18 +62,19 @@ class _SignInHandler(_Handler):
             self.provider.token_requests += 1
         if form["code"] == self.provider.hanging_code:
             self._hang()
-        asked = self.provider.codes.pop(form["code"], None)
-        if asked is None:
+        query = self.provider.codes.pop(form["code"], None)
+        if query is None:
             self._send(b'{"error": "invalid_grant"}', 400)
             return
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
-        fits = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
-        if not fits or form["redirect_uri"] != asked["redirect_uri"]:
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        matches = challenge == query["code_challenge"]
+        if not matches or form["redirect_uri"] != query["redirect_uri"]:
             self._send(b'{"error": "invalid_grant"}', 400)
             return
         members = {
-            "aud": asked["client_id"], "sub": "admin-1", "sid": self.provider.sid,
-            "preferred_username": "ada", "groups": ["oncall"], "nonce": asked["nonce"],
+            "aud": query["client_id"], "sub": "admin-1", "sid": self.provider.sid,
+            "preferred_username": "ada", "groups": ["oncall"], "nonce": query["nonce"],
             "events": ABSENT, "jti": ABSENT,
         } | self.provider.claims_of_user  # fmt: skip
         token = self.provider.token(header={"typ": "JWT"}, **members)

