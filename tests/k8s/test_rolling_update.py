@@ -11,8 +11,8 @@ import pytest
 
 from backchannel_logout.contract.keys import AppKeys
 from tests.support.haproxy import Haproxy
-from tests.support.load import Load, Sent
-from tests.support.platform import Death, StatefulSet
+from tests.support.load import LogoutLoad, SentLogout
+from tests.support.platform import PodDeath, StatefulSet
 from tests.support.provider import Provider
 from tests.support.redis_server import RedisServer
 
@@ -46,7 +46,7 @@ def replicas(balancer: Haproxy, tmp_path, provider: Provider, redis: RedisServer
     )
 
 
-def lost(accepted: list[Sent], provider: Provider, redis: RedisServer) -> list[Sent]:
+def lost(accepted: list[SentLogout], provider: Provider, redis: RedisServer) -> list[SentLogout]:
     """What was answered 200 and has no marker."""
     with redis.client() as client, client.pipeline(transaction=False) as pipe:
         for one in accepted:
@@ -61,7 +61,7 @@ def test_no_honest_request_fails_while_every_replica_is_replaced(
     try:
         platform.start()
         time.sleep(3)  # health checks have seen everybody
-        with Load(balancer.url, provider, rate=RATE) as load:
+        with LogoutLoad(balancer.url, provider, rate=RATE) as load:
             time.sleep(3)
             needed = platform.roll()
             time.sleep(3)
@@ -84,7 +84,7 @@ def test_a_replica_that_is_killed_takes_only_what_it_was_working_on(
     deaths = []
     try:
         platform.start()
-        with Load(told.url, provider, rate=RATE) as load:
+        with LogoutLoad(told.url, provider, rate=RATE) as load:
             for pod in platform.pods:
                 time.sleep(3)
                 deaths.append(pod.kill())
@@ -110,7 +110,7 @@ def test_a_replica_that_is_killed_takes_only_what_it_was_working_on(
     assert lost(load.accepted, provider, redis_server) == []
 
 
-def was_in_flight(one: Sent, death: Death, served: dict[str, tuple[str, int]]) -> bool:
+def was_in_flight(one: SentLogout, death: PodDeath, served: dict[str, tuple[str, int]]) -> bool:
     """Whether it was under way on a pod when it died, or sent to it before HAProxy noticed.
 
     A kept connection that ends without an answer is passed on as that, and not logged.
@@ -126,7 +126,7 @@ def test_what_got_200_while_redis_was_away_survives_the_loss_of_every_pod(
     try:
         platform.start()
         redis_server.stop()
-        with Load(told.url, provider, rate=RATE) as load:
+        with LogoutLoad(told.url, provider, rate=RATE) as load:
             time.sleep(5)
         assert len(load.accepted) > 50, "the journals take them"
         for pod in platform.pods:

@@ -14,7 +14,7 @@ from tests.support.provider import Provider
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentLogout:
     """One logout token: when it was sent and answered (monotonic), and the answer's status."""
 
     id: str
@@ -29,7 +29,7 @@ class Sent:
         return self.status == 200
 
 
-class Load:
+class LogoutLoad:
     """``senders`` in parallel, in a thread, which together send ``rate`` tokens per second. Every
     second sender keeps its connection; the others open one per token, as most providers do."""
 
@@ -40,7 +40,7 @@ class Load:
         self._pause = senders / rate
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self.sent: list[Sent] = []
+        self.sent: list[SentLogout] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -52,11 +52,11 @@ class Load:
         assert not self._thread.is_alive()
 
     @property
-    def accepted(self) -> list[Sent]:
+    def accepted(self) -> list[SentLogout]:
         return [logout for logout in self.sent if logout.is_accepted]
 
     @property
-    def failed(self) -> list[Sent]:
+    def failed(self) -> list[SentLogout]:
         return [logout for logout in self.sent if not logout.is_accepted]
 
     async def _run(self) -> None:
@@ -77,7 +77,7 @@ class Load:
                 self.sent.append(await self._send_token(http, uuid.uuid4().hex))
                 await asyncio.sleep(max(0.0, began + self._pause - time.monotonic()))
 
-    async def _send_token(self, http: httpx.AsyncClient, name: str) -> Sent:
+    async def _send_token(self, http: httpx.AsyncClient, name: str) -> SentLogout:
         token = self._provider.token(sid=name)
         began = time.monotonic()
         status: int | None = None
@@ -88,4 +88,4 @@ class Load:
             status = answer.status_code
         except httpx.TransportError:
             pass
-        return Sent(name, name, began, time.monotonic(), status)
+        return SentLogout(name, name, began, time.monotonic(), status)

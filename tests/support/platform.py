@@ -25,7 +25,7 @@ from tests.support.redis_server import free_port
 ENDPOINTS_LAG = 3.0
 
 
-class Death(NamedTuple):
+class PodDeath(NamedTuple):
     """When a pod was killed, and when its process had ended (monotonic)."""
 
     pod: str
@@ -98,13 +98,13 @@ class Pod:
         assert status == 0, self.log
         return time.monotonic() - began
 
-    def kill(self) -> Death:
+    def kill(self) -> PodDeath:
         """Kill the process, as the kernel does without memory, or a node that loses power."""
         assert self.process is not None
         began = time.monotonic()
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        return Death(self.name, began, time.monotonic())
+        return PodDeath(self.name, began, time.monotonic())
 
 
 class StatefulSet:
