@@ -3,6 +3,7 @@
 store        runs store.lua: markers, event, jti
 batching     sends concurrent writes in one round trip
 command      encodes one script call
+durability   the level of durability that each write waits for
 topology     connections to the primary: standalone, Sentinel, Cluster
 monitor      whether Redis accepts writes now
 server_info  settings of the server that endanger markers

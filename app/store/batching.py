@@ -213,7 +213,7 @@ class BatchedWrites:
     async def _write(self, batch: list[PendingWrite], pipeline: ReusedPipelines) -> list[Result]:
         try:
             revocations = [write.revocation for write in batch]
-            return await self._store.write(revocations, following=pipeline)
+            return await self._store.write(revocations, pipeline=pipeline)
         except Exception:
             # A bug of ours must not leave a request without an answer.
             log.exception("redis", outcome="failed", error="internal")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.config.types import Durability
-from app.store import store as store_module
+from app.store import durability, store
 from app.store.errors import NO_FILE_TO_SYNC, WAITAOF_MISSING, LevelNotReached
 from app.store.monitor import RedisMonitor
 from app.store.store import NEW_MARKER
@@ -27,8 +27,8 @@ Answers = Callable[[str], object]
 @pytest.fixture(autouse=True)
 def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stalled machine must not turn a level that was missed, or reached, into a time-out."""
-    monkeypatch.setattr(store_module, "_LEVEL_SECONDS", 2.0)
-    monkeypatch.setattr(store_module, "REDIS_SECONDS", 30.0)
+    monkeypatch.setattr(durability, "_LEVEL_SECONDS", 2.0)
+    monkeypatch.setattr(store, "REDIS_SECONDS", 30.0)
 
 
 @contextmanager
@@ -74,7 +74,7 @@ async def test_a_replica_that_has_it_counts_and_one_that_is_frozen_does_not(
 async def test_without_a_replica_the_level_is_not_reached(
     new_shelf: NewShelf, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_LEVEL_SECONDS", 0.05)
+    monkeypatch.setattr(durability, "_LEVEL_SECONDS", 0.05)
     shelf = new_shelf(shared_redis, durability=ONE_REPLICA)
     with pytest.raises(LevelNotReached, match="replicas_0_of_1"):
         await shelf.write()
