@@ -1,7 +1,7 @@
-"""The cases of the tests against any receiver, over HTTP, each with its place in the specification.
+"""Runs the token cases against any receiver over HTTP, with the section that each one tests.
 
-requirements  which rule of which specification each case is about
-requests      cases of the HTTP request, beside those of the token
+requirements  the rule of a specification that each case tests
+requests      cases about the HTTP request
 run           sends every case to a target and compares the status
 report        the results as lines and as Markdown
 __main__      the command line: `make conformance TARGET=URL`

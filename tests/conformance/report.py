@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tests.conformance.run import Result
 
 HEAD = (
-    "| specification | what it says | case | rule | expected | answer | |",
+    "| specification | rule | case | level | expected | answer | |",
     "|---|---|---|---|---|---|---|",
 )
 
@@ -40,9 +40,9 @@ def summary(results: Sequence[Result]) -> str:
     advised = [result for result in results if not result.requirement.binding]
     modules = [result for result in results if result.module]
     return (
-        f"{_share(binding)} of what the specification demands hold, "
-        f"with {_share(modules)} of the OpenID Foundation's plan among them, "
-        f"and {_share(advised)} pieces of advice."
+        f"{_share(binding)} of the mandatory rules hold, "
+        f"including {_share(modules)} of the OpenID Foundation's plan, "
+        f"and {_share(advised)} recommendations."
     )
 
 

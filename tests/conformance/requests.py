@@ -1,4 +1,4 @@
-"""Cases of the HTTP request: a good token, sent in one way or another."""
+"""Cases about the HTTP request: a valid token, sent in different ways."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,13 +41,13 @@ _POST = must("2.5", "the request is a POST of a form with the field logout_token
 
 REQUESTS = (
     RequestCase(
-        "a session that nobody has",
+        "an unknown session",
         form(lambda p: {"logout_token": p.token(sid="nobody-has-it", sub="nobody")}),
-        must("2.7", "who is logged out already counts as logged out"),
+        must("2.7", "a user who is already logged out counts as logged out"),
         accepted=True,
     ),
     RequestCase(
-        "other fields beside it",
+        "other fields besides it",
         form(lambda p: {"state": "1", "logout_token": p.token(), "x": ""}),
         must("2.5", "fields that are not understood are ignored"),
         accepted=True,
@@ -55,7 +55,7 @@ REQUESTS = (
     RequestCase(
         "the same token twice",
         _twice,
-        advice("2.6 step 8", "a provider that sends again is told that all is well"),
+        advice("2.6 step 8", "a retry by the provider is answered with success"),
         accepted=True,
     ),
     RequestCase("no logout_token", form(lambda _: {"token": "x"}), _POST, accepted=False),

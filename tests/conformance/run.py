@@ -1,4 +1,4 @@
-"""Sends every case to a target, and compares the status of its answer."""
+"""Sends every case to a target and compares the status of its answer."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from tests.interop.browser import loopback_only
 from tests.support.provider import Provider, private_key, public_jwk
 from tests.tokens.cases import CASES
 
-NO_STORE = advice("2.8", "every answer says Cache-Control: no-store")
+NO_STORE = advice("2.8", "every answer has Cache-Control: no-store")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One case; ``answer`` is what came, ``expected`` what had to come."""
+    """The outcome of one case."""
 
     name: str
     requirement: Requirement
@@ -27,22 +27,22 @@ class Result:
 
     @property
     def module(self) -> str:
-        """The Foundation's module that tests the same; empty where none does."""
+        """The Foundation's module with the same test, or an empty string."""
         return PLAN.get(self.name, "")
 
     @property
     def failed(self) -> bool:
-        """Whether it breaks a rule that binds."""
+        """Whether it breaks a mandatory rule."""
         return self.requirement.binding and not self.good
 
 
 def publish_another_key(provider: Provider) -> None:
-    """One for another algorithm, in the same set: none of the target's business."""
+    """Adds a key for another algorithm to the key set."""
     provider.extra_jwks = [public_jwk(private_key("ES256"), "es", alg="ES256")]
 
 
 def wait_until_configured(target: str, provider: Provider, seconds: float) -> bool:
-    """Whether the target takes a good token, at the latest after ``seconds``."""
+    """Whether the target accepts a valid token within ``seconds``."""
     deadline = time.monotonic() + seconds
     with _client() as http:
         while True:
@@ -55,8 +55,8 @@ def wait_until_configured(target: str, provider: Provider, seconds: float) -> bo
 
 
 def run(target: str, provider: Provider) -> Iterator[Result]:
-    """Every case that needs no settings of its own. Yields each result as it comes."""
-    stored = True
+    """Runs every case that needs no special settings; yields each result when it is known."""
+    no_store = True
     with _client() as http:
 
         def post(token: str) -> httpx.Response:
@@ -66,14 +66,14 @@ def run(target: str, provider: Provider) -> Iterator[Result]:
             if not case.options:
                 token = case.token(provider)
                 answer = _send(lambda token=token: post(token))
-                stored &= _not_stored(answer)
+                no_store &= _has_no_store(answer)
                 yield _result(case.name, requirement(case), case.expected is None, answer)
         for request in REQUESTS:
             answer = _send(lambda request=request: request.send(http, target, provider))
-            stored &= _not_stored(answer)
+            no_store &= _has_no_store(answer)
             yield _result(request.name, request.requirement, request.accepted, answer)
-    said = "no-store in all" if stored else "not in all"
-    yield Result("Cache-Control", NO_STORE, "no-store in all", said, stored)
+    answer = "no-store in all" if no_store else "not in all"
+    yield Result("Cache-Control", NO_STORE, "no-store in all", answer, no_store)
 
 
 def _client() -> httpx.Client:
@@ -81,7 +81,7 @@ def _client() -> httpx.Client:
 
 
 def _send(send: Callable[[], httpx.Response]) -> httpx.Response | str:
-    """The answer, or why there is none."""
+    """The answer, or the name of the error."""
     try:
         return send()
     except httpx.HTTPError as error:
@@ -89,12 +89,12 @@ def _send(send: Callable[[], httpx.Response]) -> httpx.Response | str:
 
 
 def _accepted(answer: httpx.Response) -> bool:
-    # 2.8: a 204 is tolerated by providers that know of frameworks which turn an empty 200 into one;
-    # the Foundation's suite takes nothing but 200, and so do Hydra before 2.3 and Auth0.
+    # 2.8 lets providers tolerate a 204, because some frameworks turn an empty 200 into one. The
+    # Foundation's suite, Hydra before 2.3 and Auth0 accept only 200.
     return answer.status_code == httpx.codes.OK
 
 
-def _not_stored(answer: httpx.Response | str) -> bool:
+def _has_no_store(answer: httpx.Response | str) -> bool:
     return isinstance(answer, str) or "no-store" in answer.headers.get("cache-control", "")
 
 
@@ -103,6 +103,6 @@ def _result(name: str, rule: Requirement, accepted: bool, answer: httpx.Response
     if isinstance(answer, str):
         return Result(name, rule, expected, answer, good=False)
     status = str(answer.status_code)
-    # A method that is not POST has no status of its own in the specification: any refusal does.
+    # The specification defines no status for other methods than POST: any refusal is fine.
     refused = 400 <= answer.status_code < 500 if name == "GET" else status == "400"
     return Result(name, rule, expected, status, _accepted(answer) if accepted else refused)

@@ -1,4 +1,4 @@
-"""The black-box cases: all green for the receiver, and red for receivers that are wrong."""
+"""The conformance run passes for the receiver and fails for incorrect ones."""
 
 import contextlib
 import subprocess
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_receiver_passes_every_case(provider: Provider, receiver: Receiver) -> None:
-    """And docs/conformance.md shows just that: each case, and how it ended."""
+    """docs/conformance.md shows each case and its result."""
     publish_another_key(provider)
     target = receiver.url + "/backchannel-logout"
     assert wait_until_configured(target, provider, 0)
@@ -35,14 +35,14 @@ def test_the_receiver_passes_every_case(provider: Provider, receiver: Receiver) 
     documented = (ROOT / "docs" / "conformance.md").read_text().split("\n")
     table = documented[documented.index(report.HEAD[-1]) + 1 : -1]
     assert table == [report.row(result) for result in results], (
-        "docs/conformance.md: take the table of dist/conformance.md, which make conformance writes"
+        "docs/conformance.md: copy the table of dist/conformance.md, written by make conformance"
     )
 
 
 @contextlib.contextmanager
 def answering(status: int | Callable[[bytes], int]) -> Iterator[str]:
-    """The URL of a receiver that answers every request with one status, or with one that it finds
-    for the body."""
+    """The URL of a receiver that answers every request with a fixed status, or with a function of
+    the body."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -51,10 +51,10 @@ def answering(status: int | Callable[[bytes], int]) -> Iterator[str]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_POST = answer  # noqa: N815  the names that the server calls
+        do_GET = do_POST = answer  # noqa: N815  names that http.server calls
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Logs nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -65,7 +65,7 @@ def answering(status: int | Callable[[bytes], int]) -> Iterator[str]:
 
 
 def conformance(target: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """`make conformance`, for a target that is configured already."""
+    """Runs `make conformance` for a configured target."""
     command = [sys.executable, "-m", "tests.conformance", target, "--wait", "0"]
     return subprocess.run(
         [*command, "--report", str(directory / "report.md")],
@@ -82,10 +82,10 @@ def conformance(target: str, directory: Path) -> subprocess.CompletedProcess[str
         (500, "nonce", None),
     ],
 )
-def test_a_receiver_that_says_the_same_to_everything_fails(
+def test_a_receiver_with_one_answer_for_every_case_fails(
     status: int, fails: str, holds: str | None, tmp_path: Path
 ) -> None:
-    """The exit status says so, and so do the lines and the report."""
+    """In the exit status, the lines and the report."""
     with answering(status) as target:
         done = conformance(target, tmp_path)
     assert done.returncode == 1, done.stderr
@@ -98,11 +98,11 @@ def test_a_receiver_that_says_the_same_to_everything_fails(
 UNSIGNED = {"alg none, unsigned", "alg none, unsigned, with kid and typ"}
 
 
-def test_a_receiver_that_takes_unsigned_tokens_fails(
+def test_a_receiver_that_accepts_unsigned_tokens_fails(
     provider: Provider, receiver: Receiver
 ) -> None:
-    """The classic attack, against a receiver that is right in all else: it passes on what has a
-    signature to ours, and believes what says that it has none."""
+    """The classic attack, against an otherwise correct receiver: it forwards signed tokens to ours
+    and accepts those with ``alg: none``."""
 
     def status(body: bytes) -> int:
         token = parse_qs(body.decode()).get("logout_token", [""])[0]
@@ -125,8 +125,8 @@ def test_a_receiver_that_takes_unsigned_tokens_fails(
     }
 
 
-def test_a_target_that_nobody_serves_fails(tmp_path: Path) -> None:
-    """Not with a traceback: each case says why it got no answer."""
+def test_an_unreachable_target_fails(tmp_path: Path) -> None:
+    """Without a traceback: each case has the name of its error."""
     done = conformance("http://127.0.0.1:1/x", tmp_path)
     assert done.returncode == 1
     assert done.stderr == ""
