@@ -19,7 +19,7 @@ help:
 	@echo "make faults     faults under load, with three seeds (or FAULTS_SEED)"
 	@echo "make conformance TARGET=URL   the cases of the specification, against any receiver"
 	@echo "make lint       ruff, mypy, import-linter; hadolint, checkov, Kubernetes' schemas"
-	@echo "make bench      throughput, latency and memory, next to peers (ARGS='storm memory': parts)"
+	@echo "make bench      throughput, latency and memory, next to peers (ARGS='latency memory': parts)"
 	@echo "make supply     bill of materials, audit and licences of the dependencies"
 	@echo "make providers  docs/providers.md, from app/config/providers.toml"
 	@echo "make settings   docs/settings.md, from the model in app/config"

@@ -1,29 +1,31 @@
-"""What the README's numbers come from. Only ratios of one run count: machines are noisy.
+"""Measures the numbers in docs/performance.md. Machines are noisy, so only ratios of one run count.
 
 A module for each part, with ``run(*, quick) -> Result`` (`__main__` has their order):
 
-    throughput   the whole path on one core, beside a ceiling, two peers and no-ops
-    algorithms   the receiver and the ceiling with RS256, ES256 and EdDSA
-    latency      one logout alone
-    processes    two receivers on one Redis, beside one
-    storm        a hundred thousand logouts as fast as they come
-    memory       what logouts cost in Redis
-    startup      until readiness, and memory of a receiver
-    growth       more issuers, apps and markers
-    guard        what a check costs the relying app
-    near_cache   and one that the near cache answers
-    told         from the provider's POST to a handler in the app
-    catch_up     a listener that was away while a hundred thousand logouts came
-    tails        what the readers of an app's stream cost the writer of a logout
+    throughput      the whole path on one core, next to a ceiling, two peers and no-ops
+    algorithms      the receiver and the ceiling with RS256, ES256 and EdDSA
+    latency         single logouts on an idle machine
+    processes       two receivers on one Redis, next to one
+    sustained_load  a hundred thousand logouts at full speed
+    memory          the memory of logouts in Redis
+    startup         time to readiness, and memory of a receiver
+    scaling         more issuers, apps and markers
+    guard           a check in the app
+    near_cache      a check that the near cache answers
+    delivery        from the provider's POST to a handler in the app
+    catch_up        a listener that was down during a hundred thousand logouts
+    reader_cost     the effect of an app's readers on the latency of a logout
 
 Around them:
 
-    servers      what is measured, a file each; `peers` has the packages from npm
-    ears         a listener, or a subscriber, in a process of its own
-    load         sends what `tokens` has signed, and counts every answer
-    machine      cores, and what processes take of them
-    figures      medians, spreads, tables
-    report       keeps results and writes them into the documents; `plot` draws them
+    servers           the measured servers, one file each; `peers` has the packages from npm
+    listener_process  a listener or subscriber in its own process
+    tail_process      many tails of guards in one process
+    load              sends the tokens of `tokens` and counts every answer
+    machine           cores, and the processor time and memory of processes
+    figures           medians, spreads, tables
+    report            stores results and writes them into the document; `plot` draws them
+    trace             the files of ours that one logout passes through
 
-Tests and bench share what starts a receiver, a Redis and a provider (`tests.support`).
+Tests and bench share the helpers that start a receiver, a Redis and a provider (`tests.support`).
 """

@@ -1,7 +1,7 @@
-"""``python -m bench [part ...]``: measure, then write tables and plots (`bench.report`).
+"""``python -m bench [part ...]``: measures, then writes tables and plots (`bench.report`).
 
-Each part is a module with ``run(*, quick) -> Result``. ``--quick`` is for trying the bench itself
-out: its figures mean nothing and are not written.
+Each part is a module with ``run(*, quick) -> Result``. ``--quick`` tests the bench itself: its
+figures mean nothing and are not written.
 """
 
 import argparse
@@ -14,19 +14,19 @@ from bench.machine import busy_seconds, cores, cpu_seconds
 from tests.support.memory import work_in_memory
 
 PARTS = (
-    "throughput", "algorithms", "latency", "processes", "storm", "memory", "startup", "growth",
-    "guard", "near_cache", "told", "catch_up", "tails",
+    "throughput", "algorithms", "latency", "processes", "sustained_load", "memory", "startup",
+    "scaling", "guard", "near_cache", "delivery", "catch_up", "reader_cost",
 )  # fmt: skip
 
 COUNTS_BYTES = ("memory",)
-"""Whatever else the machine does, their figures are the same."""
+"""Parts whose figures do not depend on other load on the machine."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of: {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; writes no report")
-    parser.add_argument("--report", action="store_true", help="write what was measured before")
+    parser.add_argument("--report", action="store_true", help="write the stored results")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
@@ -41,15 +41,15 @@ def main() -> None:
 
 def _run(part: str, *, quick: bool) -> None:
     print(f"{part} ...", flush=True)
-    began, busy, own = time.monotonic(), busy_seconds(), cpu_seconds(os.getpid())
+    start, busy, own = time.monotonic(), busy_seconds(), cpu_seconds(os.getpid())
     result = importlib.import_module(f"bench.{part}").run(quick=quick)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     foreign = busy_seconds() - busy - (cpu_seconds(os.getpid()) - own)
     share = foreign / seconds / (os.cpu_count() or 1)
     print(f"\n{result.table}\n")
     for claim in result.claims:
         print(f"  {claim.what}: {claim.measured} (goal {claim.goal})")
-    print(f"  ({seconds:.0f} s; others took {share:.0%} of the cores)\n", flush=True)
+    print(f"  ({seconds:.0f} s; other processes used {share:.0%} of the cores)\n", flush=True)
     if not quick:
         report.save(part, result, None if part in COUNTS_BYTES else share)
 

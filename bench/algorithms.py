@@ -1,4 +1,4 @@
-"""The receiver and the ceiling with each signature algorithm; nothing else differs."""
+"""Compares the receiver and the ceiling for each signature algorithm."""
 
 from bench.figures import median, spread, table
 from bench.report import Result
@@ -13,17 +13,19 @@ def run(*, quick: bool) -> Result:
     rounds, tokens = (1, 400) if quick else (ROUNDS, TOKENS)
     rows: list[tuple[str, ...]] = []
     for algorithm in ALGORITHMS:
-        wanted = {name: ROWS[name] for name in (RECEIVER, CEILING)}
-        found, missing = measure(wanted, algorithm, rounds=rounds, tokens=tokens, half_load=False)
+        compared = {name: ROWS[name] for name in (RECEIVER, CEILING)}
+        measured, missing = measure(
+            compared, algorithm, rounds=rounds, tokens=tokens, half_load=False
+        )
         if missing:
             rows.append((algorithm, "; ".join(missing.values())))
             continue
         rows.append(
             (
                 algorithm,
-                *(f"{median(found[name].rates):,.0f}" for name in wanted),
-                spread(ratios(found, RECEIVER, CEILING)),
-                *(f"{median(found[name].cpu) * 1e6:.0f}" for name in wanted),
+                *(f"{median(measured[name].rates):,.0f}" for name in compared),
+                spread(ratios(measured, RECEIVER, CEILING)),
+                *(f"{median(measured[name].cpu) * 1e6:.0f}" for name in compared),
             )
         )
     head = (

@@ -1,8 +1,8 @@
-"""A listener was away while a hundred thousand logouts came: it catches up, none is lost, and its
-memory is flat.
+"""A listener that was down during a hundred thousand logouts catches up, loses none, and its memory
+stays flat.
 
-The events are written as fast as one process can, in pipelines. The listener is a process of its
-own, on the servers' core, with a handler that notes which session it was handed and does nothing.
+One process writes the events at full speed, in pipelines. The listener has its own process on the
+servers' core, and a handler that only records which session it got.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ EVENTS = 100_000
 APP = "shop"
 KEYS = AppKeys(APP)
 
-# Of the memory after a fifth of the storm: what it may still grow by is the allocator's noise.
+# Allowed growth of memory after the first fifth: the allocator's noise.
 FLAT = 0.10
 
-_WRITTEN_AT_ONCE = 1000
+_BATCH = 1000
 _PATIENCE = 120.0
 
 Mode = Literal["group", "broadcast"]
@@ -36,13 +36,13 @@ MODES: tuple[Mode, ...] = ("group", "broadcast")
 
 
 @dataclass(frozen=True, slots=True)
-class Caught:
-    """What came of it. Times are seconds of ``time.perf_counter``, memory is bytes."""
+class CatchUp:
+    """The listener's result. Times are seconds of ``time.perf_counter``, memory is bytes."""
 
-    began: float
-    ended: float
+    start: float
+    end: float
     missing: int
-    again: int
+    repeated: int
     gaps: int
     resident_after_a_fifth: int
     resident: int
@@ -56,18 +56,18 @@ def run(*, quick: bool) -> Result:
             with on_cores(cores()[1]):
                 server = RedisServer(Path(directory) / mode).start()
             try:
-                written, caught = _storm(server, mode, events)
+                write_seconds, caught = _measure(server, mode, events)
             finally:
                 server.stop()
-            seconds = caught.ended - caught.began
+            seconds = caught.end - caught.start
             growth = caught.resident / caught.resident_after_a_fifth - 1
             rows.append(
                 (
                     mode,
-                    f"{events / written:,.0f}",
+                    f"{events / write_seconds:,.0f}",
                     f"{seconds:.1f}",
                     f"{events / seconds:,.0f}",
-                    f"{caught.again:,}",
+                    f"{caught.repeated:,}",
                     f"{caught.resident_after_a_fifth / 1e6:.1f}",
                     f"{caught.resident / 1e6:.1f}",
                 )
@@ -93,17 +93,17 @@ def run(*, quick: bool) -> Result:
     return Result(table(head, rows), claims)
 
 
-def _storm(server: RedisServer, mode: Mode, events: int) -> tuple[float, Caught]:
-    """Seconds that the writing took, and how the listener fared."""
+def _measure(server: RedisServer, mode: Mode, events: int) -> tuple[float, CatchUp]:
+    """The seconds for writing, and the listener's result."""
     with server.client() as client:
         client.hset(KEYS.meta, mapping={"v": "1", "max_session_age": "3600"})
         [first] = _write(server, ["before"])
-        # Where the process of this name was when it went away.
+        # The position of the process of this name when it stopped.
         client.set(KEYS.position("replica"), first)
         client.xgroup_create(KEYS.events, "replica", first)
-    began = time.perf_counter()
+    start = time.perf_counter()
     _write(server, [str(n) for n in range(events)])
-    written = time.perf_counter() - began
+    write_seconds = time.perf_counter() - start
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_main, args=(server.url, mode, events, theirs), daemon=True)
@@ -111,20 +111,20 @@ def _storm(server: RedisServer, mode: Mode, events: int) -> tuple[float, Caught]
         process.start()
     try:
         assert ours.poll(_PATIENCE), f"not caught up in {_PATIENCE:.0f} s"
-        caught: Caught = ours.recv()
+        caught: CatchUp = ours.recv()
     finally:
         process.kill()
         process.join()
-    return written, caught
+    return write_seconds, caught
 
 
 def _write(server: RedisServer, sids: list[str]) -> list[str]:
-    """An event for each session; their ids."""
+    """Writes an event for each session; returns their ids."""
     ids: list[str] = []
     with server.client() as client:
-        for first in range(0, len(sids), _WRITTEN_AT_ONCE):
+        for first in range(0, len(sids), _BATCH):
             pipeline = client.pipeline(transaction=False)
-            for sid in sids[first : first + _WRITTEN_AT_ONCE]:
+            for sid in sids[first : first + _BATCH]:
                 event = Event(
                     kind=EventKind.SESSION,
                     iss="https://op.example/",
@@ -147,24 +147,24 @@ def _main(url: str, mode: Mode, events: int, pipe: Connection) -> None:
     pipe.send(asyncio.run(_catch_up(url, mode, events)))
 
 
-async def _catch_up(url: str, mode: Mode, events: int) -> Caught:
+async def _catch_up(url: str, mode: Mode, events: int) -> CatchUp:
     seen = bytearray(events)  # its size does not change
-    missing, again, gaps, after_a_fifth = events, 0, 0, 0
+    missing, repeated, gaps, after_a_fifth = events, 0, 0, 0
     async with AsyncListener(url, app=APP, mode=mode, name="replica") as listener:
-        began = time.perf_counter()
+        start = time.perf_counter()
         async for item in listener:
             if isinstance(item, Gap):
                 gaps += 1
                 continue
             n = int(item.sid or "")
-            again += seen[n]
+            repeated += seen[n]
             missing -= not seen[n]
             seen[n] = 1
             if missing == events - events // 5 and not after_a_fifth:
                 after_a_fifth = resident_bytes(os.getpid())
             if not missing or n == events - 1:
                 break
-        ended = time.perf_counter()
-        return Caught(
-            began, ended, missing, again, gaps, after_a_fifth, resident_bytes(os.getpid())
+        end = time.perf_counter()
+        return CatchUp(
+            start, end, missing, repeated, gaps, after_a_fifth, resident_bytes(os.getpid())
         )

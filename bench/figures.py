@@ -1,4 +1,4 @@
-"""Medians, spreads and percentiles, and how they are written."""
+"""Medians, spreads and percentiles, and their format."""
 
 import math
 import statistics
@@ -15,12 +15,11 @@ def median(values: Sequence[float]) -> float:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """The median, and from where to where the values lie."""
-    middle, least, most = statistics.median(values), min(values), max(values)
-    return f"{middle:{form}} ({least:{form}}-{most:{form}})"
+    """The median, with the minimum and the maximum."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; every column but the first stands to the right."""
+    """A Markdown table; every column but the first is right-aligned."""
     marks = ["---", *(["---:"] * (len(head) - 1))]
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, marks, *rows))

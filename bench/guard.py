@@ -1,11 +1,11 @@
-"""What one check costs, beside the same library's bare commands.
+"""The cost of one check, next to bare commands of the same library.
 
-    bare MGET    the three keys of a check, asked for and not looked at
+    bare MGET    the three keys of a check, without a decision
     guard        `is_revoked`: the same MGET, and the decision
-    two GETs     what express-openid-connect's check of a session costs
+    two GETs     the commands of express-openid-connect's check of a session
 
-Rounds of the three alternate, so that whatever else the machine does meets them alike; the
-ratio of a round is taken within it, and the median of the rounds is printed.
+Rounds of the three alternate, so that other load on the machine affects them alike. A ratio is
+taken within a round, and the median of the rounds is reported.
 """
 
 import asyncio
@@ -26,27 +26,27 @@ CALLS = 300
 
 KEYS = AppKeys("shop")
 SESSION = Session(iss="https://op.example", sid="s1", sub="alice", login_at=int(time.time()))
-WANTED = marker_keys(KEYS, SESSION)
+MARKERS = marker_keys(KEYS, SESSION)
 
 NAMES = ("bare MGET", "guard", "two GETs")
 
 
 def measure(url: str, count: int) -> list[list[float]]:
-    """Seconds of each round, for threads."""
+    """The seconds of each round, for threads."""
     client = connect(url, timeout=5)
 
     def two_gets() -> None:
-        client.get(WANTED[0])
-        client.get(WANTED[1])
+        client.get(MARKERS[0])
+        client.get(MARKERS[1])
 
     def timed(call: Callable[[], object]) -> float:
-        began = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(CALLS):
             call()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     with SessionGuard(url, app="shop", timeout=5) as guard:
-        calls = (lambda: client.mget(WANTED), lambda: guard.is_revoked(SESSION), two_gets)
+        calls = (lambda: client.mget(MARKERS), lambda: guard.is_revoked(SESSION), two_gets)
         for call in calls:
             timed(call)
         rounds = [[timed(call) for call in calls] for _ in range(count)]
@@ -55,22 +55,22 @@ def measure(url: str, count: int) -> list[list[float]]:
 
 
 async def measure_async(url: str, count: int) -> list[list[float]]:
-    """Seconds of each round, for asyncio."""
+    """The seconds of each round, for asyncio."""
     client = connect_async(url, timeout=5)
 
     async def two_gets() -> None:
-        await client.get(WANTED[0])
-        await client.get(WANTED[1])
+        await client.get(MARKERS[0])
+        await client.get(MARKERS[1])
 
     async def timed(call: Callable[[], Awaitable[object]]) -> float:
-        began = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(CALLS):
             await call()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     async with AsyncSessionGuard(url, app="shop", timeout=5) as guard:
         calls: tuple[Callable[[], Awaitable[object]], ...] = (
-            lambda: client.mget(WANTED),
+            lambda: client.mget(MARKERS),
             lambda: guard.is_revoked(SESSION),
             two_gets,
         )
@@ -85,8 +85,8 @@ def lines(title: str, rounds: list[list[float]]) -> list[tuple[str, ...]]:
     """A row of the table for each of `NAMES`."""
     rows: list[tuple[str, ...]] = []
     for n, name in enumerate(NAMES):
-        ratio = statistics.median(one[n] / one[0] for one in rounds)
-        each = statistics.median(one[n] for one in rounds) / CALLS * 1e6
+        ratio = statistics.median(seconds[n] / seconds[0] for seconds in rounds)
+        each = statistics.median(seconds[n] for seconds in rounds) / CALLS * 1e6
         rows.append((f"{name}, {title}", f"{ratio:.2f}", f"{each:.0f}"))
     return rows
 

@@ -1,6 +1,6 @@
-"""What the machine gives: cores, and what a process has taken of processor and memory.
+"""Cores, and the processor time and memory of processes.
 
-Linux alone has these files; elsewhere the bench does not run.
+Reads files that only Linux has; the bench does not run elsewhere.
 """
 
 import contextlib
@@ -14,16 +14,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @functools.cache
 def cores() -> tuple[int, int]:
-    """The core of the servers, and that of the load and of Redis; the same one twice where there
-    is no other, and then nothing that is measured means anything."""
+    """The core of the servers, and that of the load and of Redis. On a machine with one core they
+    are the same, and no measurement means anything."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[:2][-1]
 
 
 @contextlib.contextmanager
 def on_cores(*numbers: int) -> Iterator[None]:
-    """This thread, and whatever it starts meanwhile, on these cores only."""
-    cores()  # what there is, seen before this thread gives some of it away
+    """Runs this thread, and the processes that it starts, on these cores only."""
+    cores()  # cached before this thread gives up some of them
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, numbers)
     try:
@@ -33,43 +33,43 @@ def on_cores(*numbers: int) -> Iterator[None]:
 
 
 def busy_seconds() -> float:
-    """Processor time that all cores together have spent on anything since the machine started,
-    and what a hypervisor has kept of them for others."""
+    """The processor time that all cores have spent since the machine started, including the time
+    that a hypervisor took for others."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
     return sum(int(fields[n]) for n in (0, 1, 2, 5, 6, 7)) / _TICKS
 
 
 def family(pid: int) -> list[int]:
-    """The process and all that descend from it."""
-    found = [pid]
+    """The process and its descendants."""
+    pids = [pid]
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             for child in (thread / "children").read_text().split():
-                found += family(int(child))
-    return found
+                pids += family(int(child))
+    return pids
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of the process and its descendants, user and system, in seconds."""
-    return sum(_own_cpu_seconds(one) for one in family(pid))
+    """The user and system time of the process and its descendants, in seconds."""
+    return sum(_own_cpu_seconds(member) for member in family(pid))
 
 
 def _own_cpu_seconds(pid: int) -> float:
-    # proc_pid_stat(5): after the name, which may hold spaces, utime is the 12th field, stime the
-    # 13th, and those of children that have ended the 14th and 15th. In ticks: too coarse for
-    # less than a second of work, fine for several.
+    # proc_pid_stat(5): after the name, which may contain spaces, utime is the 12th field, stime the
+    # 13th, and those of ended children the 14th and 15th. Ticks are too coarse for less than a
+    # second of work.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(ticks) for ticks in fields[11:15]) / _TICKS
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of the process and its descendants; what processes share counts once,
-    as far as the kernel tells (the proportional share, for more than one process)."""
+    """The resident memory of the process and its descendants. Shared memory counts once, as far as
+    the kernel reports it (the proportional share, for more than one process)."""
     members = family(pid)
-    wanted, source = ("Pss:", "smaps_rollup") if len(members) > 1 else ("VmRSS:", "status")
+    field, source = ("Pss:", "smaps_rollup") if len(members) > 1 else ("VmRSS:", "status")
     total = 0
-    for one in members:
-        lines = Path(f"/proc/{one}/{source}").read_text().splitlines()
-        total += next(int(line.split()[1]) for line in lines if line.startswith(wanted))
+    for member in members:
+        lines = Path(f"/proc/{member}/{source}").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith(field))
     return total * 1024

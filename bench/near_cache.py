@@ -1,8 +1,8 @@
-"""A check that the near cache answers, beside one ``GET``; and what a kept session costs.
+"""A check that the near cache answers, next to one ``GET``; and the memory of a cached session.
 
-Of ten thousand sessions in turn, each read from JSON anew, as an app has it with each request (the
-reading is not counted): strings that were hashed or compared before would be found faster. Rounds
-of the calls alternate; a ratio is taken within a round.
+Ten thousand sessions in turn, each parsed from JSON again, as in an app's requests (parsing is not
+counted): strings that were hashed or compared before are found faster. Rounds of the calls
+alternate; a ratio is taken within a round.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.support.redis_server import RedisServer
 ROUNDS = 25
 SESSIONS, GETS = 10_000, 300
 KEPT = 50_000
-"""For the memory: as many as a guard keeps by default."""
+"""For the memory: as many as a guard caches by default."""
 
 GOAL_MICROSECONDS, GOAL_RATIO = 2, 50
 
@@ -35,10 +35,9 @@ KEYS = AppKeys("shop")
 
 NOW = int(time.time())
 
-_ASKED_AT_ONCE = 500
+_BATCH = 500
 
-# Seconds. Checks that took no longer, on average, have asked nobody; and until the tail follows
-# Redis, all of them ask.
+# Seconds. Faster checks, on average, did not ask Redis; until the tail follows, all of them do.
 _WARM = 20e-6
 _PATIENCE = 10
 
@@ -59,7 +58,7 @@ def run(*, quick: bool) -> Result:
     each = bytes_each(2000 if quick else KEPT)
     rows, claims = [], []
     for title, measured in (("asyncio", tasks), ("threads", threads)):
-        warm, got = ([one[n] * 1e6 for one in measured] for n in (0, 1))
+        warm, got = ([seconds[n] * 1e6 for seconds in measured] for n in (0, 1))
         ratios = [a / b for a, b in zip(got, warm, strict=True)]
         rows.append((title, spread(warm), spread(got, ".0f"), spread(ratios, ".0f")))
         claims += [
@@ -77,12 +76,12 @@ def run(*, quick: bool) -> Result:
             ),
         ]
     head = ("", "warm check, µs", "bare `GET`, µs", "times a warm check")
-    told = f"A session that is kept takes {each:,.0f} bytes, its strings among them."
-    return Result(f"{table(head, rows)}\n\n{told}", claims)
+    memory = f"A cached session takes {each:,.0f} bytes, including its strings."
+    return Result(f"{table(head, rows)}\n\n{memory}", claims)
 
 
 async def measure_async(url: str, count: int) -> list[tuple[float, float]]:
-    """Seconds of a warm check and of a bare ``GET``, for each round."""
+    """The seconds of a warm check and of a bare ``GET``, for each round."""
     client = connect_async(url, timeout=5)
 
     async def checked() -> float:
@@ -140,7 +139,7 @@ def measure(url: str, count: int) -> list[tuple[float, float]]:
 
 
 def _sessions() -> list[Any]:
-    """As ``json.loads`` makes them; no object has been used before."""
+    """Sessions from ``json.loads``, whose objects were never used before."""
     return [
         json.loads(json.dumps({"user": sub, "iss": ISS, "sub": sub, "sid": sid, "login_at": NOW}))
         for sid, sub in _names(SESSIONS)
@@ -148,18 +147,18 @@ def _sessions() -> list[Any]:
 
 
 def _names(count: int) -> Iterator[tuple[str, str]]:
-    """A ``sid`` and a ``sub`` for each, of the lengths that providers give them."""
+    """A ``sid`` and a ``sub`` for each, as long as those of providers."""
     for n in range(count):
         yield f"08a5019c-17e1-4977-8f42-{n:012d}", f"auth0|5f7c8ec7c33c6c{n:010d}"
 
 
 def _chunks(sessions: list[Any]) -> Iterator[list[Any]]:
-    for first in range(0, len(sessions), _ASKED_AT_ONCE):
-        yield sessions[first : first + _ASKED_AT_ONCE]
+    for first in range(0, len(sessions), _BATCH):
+        yield sessions[first : first + _BATCH]
 
 
 def bytes_each(sessions: int) -> float:
-    """Memory of one kept session, whose strings nobody else holds."""
+    """The memory of one cached session, including its strings."""
     cache = NearCache(sessions, max_stale=5)
     fence = cache.fence()
     gc.collect()

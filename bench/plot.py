@@ -18,7 +18,7 @@ _WIDTH, _LABELS, _LINE = 680, 190, 28
 
 
 def bars(title: str, values: Mapping[str, float]) -> str:
-    """A horizontal bar for each value, in their order; the first one stands out."""
+    """A horizontal bar for each value, in order; the first one is highlighted."""
     scale = (_WIDTH - _LABELS - 70) / max(values.values())
     lines = []
     for n, (name, value) in enumerate(values.items()):
@@ -32,7 +32,7 @@ def bars(title: str, values: Mapping[str, float]) -> str:
 
 
 def stack(title: str, values: Mapping[str, float]) -> str:
-    """One bar, divided; a line of the legend for each part. At most four."""
+    """One bar divided into at most four parts, with a legend."""
     total, at, lines = sum(values.values()), 0.0, []
     for n, (kind, (name, value)) in enumerate(zip("abcd", values.items(), strict=False)):
         width = value / total * (_WIDTH - 20)
@@ -56,5 +56,5 @@ def _svg(title: str, height: int, lines: list[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
         f'viewBox="0 0 {_WIDTH} {height}" role="img">\n<title>{escape(title)}</title>'
     )
-    shown = f'<text class="title" x="10" y="22">{escape(title)}</text>'
-    return "\n".join((head, _STYLE, shown, *lines, "</svg>\n"))
+    heading = f'<text class="title" x="10" y="22">{escape(title)}</text>'
+    return "\n".join((head, _STYLE, heading, *lines, "</svg>\n"))

@@ -1,4 +1,4 @@
-"""From the start of the process to its first 200 on `/readyz`, and what it weighs then."""
+"""The time from the start of the process to its first 200 on `/readyz`, and its memory then."""
 
 import compileall
 import contextlib
@@ -9,7 +9,7 @@ from bench.figures import median, spread, table
 from bench.machine import resident_bytes
 from bench.report import ROOT, Claim, Result
 from bench.servers import receiver
-from bench.throughput import stage
+from bench.throughput import new_rig
 
 STARTS = 10
 TOKENS = 5000
@@ -17,7 +17,7 @@ TOKENS = 5000
 SECONDS = 1.0
 MEGABYTES = 80
 
-_ASK = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+_REQUEST = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 def run(*, quick: bool) -> Result:
@@ -25,18 +25,18 @@ def run(*, quick: bool) -> Result:
     seconds: list[float] = []
     for tree in ("app", "clients/python"):  # as an installation does
         compileall.compile_dir(ROOT / tree, quiet=1)
-    with stage() as (where, mint), where.redis("startup") as redis:
+    with new_rig() as (rig, mint), rig.redis("startup") as redis:
         for _ in range(starts):
-            with receiver.starting(where, redis) as server:
+            with receiver.starting(rig, redis) as server:
                 seconds.append(_until_ready(server.admin_port, server.began))
-        with receiver.running(where, "startup", redis=redis) as running:
-            light = resident_bytes(running.pid) / 1e6
+        with receiver.running(rig, "startup", redis=redis) as running:
+            idle = resident_bytes(running.pid) / 1e6
             running.send(mint.sign(tokens))
-            heavy = resident_bytes(running.pid) / 1e6
+            loaded = resident_bytes(running.pid) / 1e6
     rows = [
         ("from start to readiness, s", spread(seconds)),
-        ("RSS when ready, MB", f"{light:.0f}"),
-        (f"RSS after {tokens:,} logouts, MB", f"{heavy:.0f}"),
+        ("RSS when ready, MB", f"{idle:.0f}"),
+        (f"RSS after {tokens:,} logouts, MB", f"{loaded:.0f}"),
     ]
     return Result(
         table(("", "measured"), rows),
@@ -50,8 +50,8 @@ def run(*, quick: bool) -> Result:
             Claim(
                 "RSS of a receiver, MB",
                 f"≤ {MEGABYTES}",
-                f"{heavy:.0f}",
-                held=heavy <= MEGABYTES,
+                f"{loaded:.0f}",
+                held=loaded <= MEGABYTES,
             ),
         ],
     )
@@ -60,6 +60,6 @@ def run(*, quick: bool) -> Result:
 def _until_ready(port: int, began: float) -> float:
     while True:
         with contextlib.suppress(OSError, load.LoadFault):
-            if load.send(port, [_ASK], connections=1).statuses[200]:
+            if load.send(port, [_REQUEST], connections=1).statuses[200]:
                 return time.perf_counter() - began
         time.sleep(0.005)

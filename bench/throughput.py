@@ -1,8 +1,8 @@
-"""The whole path, one server after the other, each on one core.
+"""The throughput of the whole path, one server after the other, each on one core.
 
-Rounds alternate among the rows, so that whatever else the machine does meets them alike; a
-ratio is taken within a round. In each round a row gets a batch of fresh tokens as fast as it
-takes them, over 32 connections, and then another at half of that rate, for its latency.
+Rounds alternate among the rows, so that other load on the machine affects them alike; a ratio is
+taken within a round. In each round a row gets a batch of fresh tokens at full speed, over 32
+connections, and then another at half of that rate, for its latency.
 """
 
 import contextlib
@@ -16,44 +16,44 @@ from bench.figures import median, percentile, spread, table
 from bench.load import LoadFault
 from bench.machine import cores, cpu_seconds, on_cores, resident_bytes
 from bench.report import Claim, Result
-from bench.servers import NotMeasured, Server, Stage, apache, asgi, check, express, receiver
+from bench.servers import NotMeasured, Rig, Server, apache, asgi, check, express, receiver
 from bench.tokens import RS256, Mint, Token, minting
 
 RECEIVER, CEILING, NO_OP, BARE = "receiver", "ceiling", "Starlette no-op", "ASGI no-op"
 EXPRESS, APACHE = "express-openid-connect", "mod_auth_openidc"
 PEERS = (EXPRESS, APACHE)
 
-Row = Callable[[Stage], AbstractContextManager[Server]]
+Row = Callable[[Rig], AbstractContextManager[Server]]
 
 ROWS: Mapping[str, Row] = {
     RECEIVER: receiver.running,
-    CEILING: lambda stage: asgi.running(stage, "ceiling"),
+    CEILING: lambda rig: asgi.running(rig, "ceiling"),
     EXPRESS: express.running,
     APACHE: apache.running,
-    NO_OP: lambda stage: asgi.running(stage, "starlette"),
-    BARE: lambda stage: asgi.running(stage, "bare"),
+    NO_OP: lambda rig: asgi.running(rig, "starlette"),
+    BARE: lambda rig: asgi.running(rig, "bare"),
 }
 
-# They answer 200 to anything.
+# They answer every request with 200.
 _VERIFY_NOTHING = (NO_OP, BARE)
 
 ROUNDS = 20
 TOKENS = 1000
-"""Of a batch: a fraction of a second, so that what others do to the machine in bursts of seconds
-meets all rows of a round."""
+"""A batch takes a fraction of a second, so that a burst of other load, which takes seconds, affects
+all rows of a round."""
 
 _WARM_UP = 8
-"""Batches before the first round, for compilers that wait and see."""
+"""Batches before the first round, for just-in-time compilers."""
 
 _HALF_LOAD_EVERY = 4
-"""Rounds: it takes several times as long as the batch."""
+"""In rounds, because it takes several times as long as the batch."""
 
 _HALF_LOAD_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Measured:
-    """A row's rounds. Rates in 1/s; latencies at half load and times in seconds."""
+    """The rounds of a row. Rates are per second, latencies (at half load) and times in seconds."""
 
     rates: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
@@ -66,13 +66,13 @@ class Measured:
 
 
 @contextlib.contextmanager
-def stage(algorithm: str = RS256) -> Iterator[tuple[Stage, Mint]]:
-    """A folder, a provider and its mint, with this process on the load's core."""
+def new_rig(algorithm: str = RS256) -> Iterator[tuple[Rig, Mint]]:
+    """A directory, a provider and its mint, with this process on the load's core."""
     with minting(algorithm) as (provider, mint), tempfile.TemporaryDirectory() as directory:
-        # mod_auth_openidc gives root's rights up and must still find its files.
+        # mod_auth_openidc drops root's rights and must still reach its files.
         Path(directory).chmod(0o755)
         with on_cores(cores()[1]):
-            yield Stage(Path(directory), provider), mint
+            yield Rig(Path(directory), provider), mint
 
 
 def measure(
@@ -84,19 +84,19 @@ def measure(
     warm_up: int = 2,
     half_load: bool = True,
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """The rows that there are, and of the others why not. ``warm_up`` is in batches."""
+    """The measured rows, and the reason for each missing one. ``warm_up`` is in batches."""
     measured: dict[str, Measured] = {}
     missing: dict[str, str] = {}
-    with stage(algorithm) as (where, mint), ExitStack() as stack:
+    with new_rig(algorithm) as (rig, mint), ExitStack() as stack:
         servers: dict[str, Server] = {}
-        few, warm = mint.sign(40), mint.sign(warm_up * tokens)
+        few, warm_up_tokens = mint.sign(40), mint.sign(warm_up * tokens)
         for name, row in rows.items():
             try:
-                server = stack.enter_context(row(where))
+                server = stack.enter_context(row(rig))
                 if name not in _VERIFY_NOTHING:
                     check(server, few)
-                server.prepare(warm)
-                server.send(warm)
+                server.prepare(warm_up_tokens)
+                server.send(warm_up_tokens)
             except (NotMeasured, LoadFault) as fault:
                 missing[name] = str(fault)
                 continue
@@ -117,34 +117,34 @@ def measure(
 
 
 def _measure_one(
-    server: Server, one: Measured, batch: Sequence[Token], second: Sequence[Token]
+    server: Server, row: Measured, batch: Sequence[Token], second: Sequence[Token]
 ) -> None:
-    """A row's share of a round; without ``second`` its latency at half load is not asked for."""
+    """Measures one row in one round; its latency at half load only with ``second``."""
     server.prepare(batch)
     before = _cpu(server)
     outcome = server.send(batch)
     own, redis = (b - a for a, b in zip(before, _cpu(server), strict=True))
-    one.rates.append(outcome.rate)
-    one.cpu.append(own / len(batch))
-    one.redis_cpu.append(redis / len(batch))
-    one.load_busy.append(outcome.busy)
+    row.rates.append(outcome.rate)
+    row.cpu.append(own / len(batch))
+    row.redis_cpu.append(redis / len(batch))
+    row.load_busy.append(outcome.busy)
     if second:
-        some = second[: int(outcome.rate / 2 * _HALF_LOAD_SECONDS)]
-        server.prepare(some)
-        waited = server.send(some, rate=outcome.rate / 2).latencies
-        one.p50.append(percentile(waited, 0.5))
-        one.p99.append(percentile(waited, 0.99))
+        half_load = second[: int(outcome.rate / 2 * _HALF_LOAD_SECONDS)]
+        server.prepare(half_load)
+        latencies = server.send(half_load, rate=outcome.rate / 2).latencies
+        row.p50.append(percentile(latencies, 0.5))
+        row.p99.append(percentile(latencies, 0.99))
 
 
 def _cpu(server: Server) -> tuple[float, float]:
-    """Of the server and of its Redis."""
+    """The processor time of the server and of its Redis."""
     redis = server.redis.process if server.redis else None
     return cpu_seconds(server.pid), cpu_seconds(redis.pid) if redis else 0.0
 
 
-def ratios(measured: Mapping[str, Measured], one: str, other: str) -> list[float]:
-    """The rate of ``one`` divided by that of ``other``, round by round."""
-    return [a / b for a, b in zip(measured[one].rates, measured[other].rates, strict=True)]
+def ratios(measured: Mapping[str, Measured], name: str, other: str) -> list[float]:
+    """The rate of ``name`` divided by that of ``other``, round by round."""
+    return [a / b for a, b in zip(measured[name].rates, measured[other].rates, strict=True)]
 
 
 def run(*, quick: bool) -> Result:
@@ -164,8 +164,8 @@ def run(*, quick: bool) -> Result:
         claims,
         {
             "rates": {
-                name: median(one.rates)
-                for name, one in measured.items()
+                name: median(row.rates)
+                for name, row in measured.items()
                 if name not in _VERIFY_NOTHING
             },
             "segments": segments(measured),
@@ -181,17 +181,17 @@ def run(*, quick: bool) -> Result:
 def _line(measured: Mapping[str, Measured], missing: Mapping[str, str], name: str) -> Sequence[str]:
     if name in missing:
         return name, f"not measured: {missing[name]}", *([""] * 7)
-    one = measured[name]
+    row = measured[name]
     return (
         name,
-        f"{median(one.rates):,.0f}",
+        f"{median(row.rates):,.0f}",
         "" if RECEIVER in (name, *missing) else spread(ratios(measured, RECEIVER, name)),
-        f"{median(one.p50) * 1e3:.2f}",
-        f"{median(one.p99) * 1e3:.2f}",
-        f"{median(one.cpu) * 1e6:.0f}",
-        f"{median(one.redis_cpu) * 1e6:.0f}" if any(one.redis_cpu) else "",
-        f"{one.resident / 1e6:.0f}",
-        f"{max(one.load_busy):.0%}",
+        f"{median(row.p50) * 1e3:.2f}",
+        f"{median(row.p99) * 1e3:.2f}",
+        f"{median(row.cpu) * 1e6:.0f}",
+        f"{median(row.redis_cpu) * 1e6:.0f}" if any(row.redis_cpu) else "",
+        f"{row.resident / 1e6:.0f}",
+        f"{max(row.load_busy):.0%}",
     )
 
 
@@ -202,12 +202,12 @@ def _claim(
     for name in (RECEIVER, other):
         if name in missing:
             return Claim(what, f"≥ {goal}", missing[name], held=None)
-    found = ratios(measured, RECEIVER, other)
-    return Claim(what, f"≥ {goal}", spread(found), held=median(found) >= goal)
+    values = ratios(measured, RECEIVER, other)
+    return Claim(what, f"≥ {goal}", spread(values), held=median(values) >= goal)
 
 
 def segments(measured: Mapping[str, Measured]) -> dict[str, float]:
-    """Microseconds of processor time of one logout, told apart by what each row leaves out."""
+    """Microseconds of processor time of one logout, separated by what each row leaves out."""
     bare, no_op, ceiling, whole = (
         median(measured[name].cpu) * 1e6 for name in (BARE, NO_OP, CEILING, RECEIVER)
     )

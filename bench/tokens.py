@@ -1,7 +1,7 @@
-"""Logout tokens for the load: signed beforehand, on all cores, and held in memory.
+"""Logout tokens for the load: signed in advance, on all cores, and held in memory.
 
-Each names a session and a user of its own, as those of real providers do. One batch serves every
-server of a round: what is fresh to one is fresh to the others, for they share nothing.
+Each names its own session and user, like those of real providers. One batch serves every server of
+a round, because the servers share nothing.
 """
 
 import base64
@@ -28,18 +28,18 @@ ALGORITHMS = (RS256, ES256, EDDSA)
 
 CLIENT_ID = "shop-web"
 USERS = "auth0|"
-"""How every ``sub`` begins, as with Auth0."""
+"""The prefix of every ``sub``, as at Auth0."""
 
-# A provider that rotates its keys has a few at once.
+# A provider that rotates its keys has a few at a time.
 _KEYS = 4
 
-# Within the five minutes that the receiver takes a token by default; longer than a round.
+# Shorter than the receiver's default limit of five minutes, longer than a round.
 _LIFE = 290
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A signed logout token, and what it names."""
+    """A signed logout token, and its issuer, session and user."""
 
     text: str
     iss: str
@@ -56,14 +56,14 @@ class Token:
         ).encode() + body
 
     def forged(self) -> "Token":
-        """The same claims under another signature of the same length."""
+        """The same claims with a random signature of the same length."""
         head, _, signature = self.text.rpartition(".")
         forged = base64.urlsafe_b64encode(os.urandom(len(signature) * 3 // 4)).rstrip(b"=")
         return Token(f"{head}.{forged.decode()}", self.iss, self.sid, self.sub)
 
 
 class Mint:
-    """Signs for the provider that the measured servers trust."""
+    """Signs tokens for the provider that the measured servers trust."""
 
     def __init__(self, provider: Provider, pool: ProcessPoolExecutor) -> None:
         self._issuer = provider.issuer
@@ -76,7 +76,7 @@ class Mint:
         issuers: tuple[str, ...] = (),
         audience: tuple[str, ...] = (CLIENT_ID,),
     ) -> list[Token]:
-        """``count`` fresh tokens, of ``issuers`` in turn (the provider's own unless said)."""
+        """``count`` fresh tokens, of ``issuers`` in turn (by default the provider's own)."""
         names, share = issuers or (self._issuer,), 250
         jobs = [
             self._pool.submit(_sign, names, audience, first, min(share, count - first))
@@ -87,7 +87,7 @@ class Mint:
 
 @contextmanager
 def minting(algorithm: str = RS256) -> Iterator[tuple[Provider, Mint]]:
-    """A provider with four keys for ``algorithm``, and who signs for it."""
+    """A provider with four keys for ``algorithm``, and its mint."""
     with Provider(alg=algorithm) as provider:
         provider.keys = {f"k{n}": private_key(algorithm, which=n) for n in range(_KEYS)}
         provider.discovery = {
@@ -104,7 +104,7 @@ def minting(algorithm: str = RS256) -> Iterator[tuple[Provider, Mint]]:
         }
         with ProcessPoolExecutor(
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_take,
+            initializer=_set_keys,
             initargs=(algorithm, pems),
         ) as pool:
             yield provider, Mint(provider, pool)
@@ -116,8 +116,8 @@ _algorithm = ""
 _keys: dict[str, Any] = {}
 
 
-def _take(algorithm: str, pems: dict[str, bytes]) -> None:
-    global _algorithm  # noqa: PLW0603  what a process of the pool is given once
+def _set_keys(algorithm: str, pems: dict[str, bytes]) -> None:
+    global _algorithm  # noqa: PLW0603  set once in each process of the pool
     _algorithm = algorithm
     _keys.update({kid: serialization.load_pem_private_key(pem, None) for kid, pem in pems.items()})
 
@@ -147,7 +147,7 @@ def _sign(
 
 
 def signature_of(key: Any, data: bytes) -> bytes:
-    """The signature as a JWS wants it (RFC 7518 section 3, RFC 8037)."""
+    """The signature in JWS format (RFC 7518 section 3, RFC 8037)."""
     match key:
         case rsa.RSAPrivateKey():
             return key.sign(data, padding.PKCS1v15(), hashes.SHA256())

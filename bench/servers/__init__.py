@@ -1,5 +1,5 @@
-"""What is measured: each server a process on the servers' core, with a Redis of its own, where
-it wants one, on the load's core. A file for each; `ROWS` is their order in the table."""
+"""The measured servers, a file for each: a process on the servers' core, with its own Redis, if it
+needs one, on the load's core. `throughput.ROWS` has their order in the table."""
 
 import contextlib
 import os
@@ -16,18 +16,18 @@ from bench.tokens import Token
 from tests.support.provider import Provider
 from tests.support.redis_server import RedisServer, free_port
 
-__all__ = ["NotMeasured", "Server", "Stage", "check", "free_port"]
+__all__ = ["NotMeasured", "Rig", "Server", "check", "free_port"]
 
 _START_SECONDS = 30
 
 
 class NotMeasured(Exception):
-    """This row can not be had here; the message says why."""
+    """This row cannot be measured here; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that runs, and how to ask it."""
+    """A running server, and how to send to it."""
 
     name: str
     port: int
@@ -36,9 +36,9 @@ class Server:
     success: int = 200
     redis: RedisServer | None = None
     prepare: Callable[[Sequence[Token]], object] = len
-    """Makes what the tokens will end exist, for servers that look for it."""
+    """Creates the sessions that the tokens will end, for servers that look them up."""
     ended: Callable[[Sequence[Token]], object] = len
-    """Whether what the server keeps in Redis says that each of these sessions has ended."""
+    """Whether the server's data in Redis says that each of these sessions has ended."""
 
     def requests(self, tokens: Sequence[Token]) -> list[bytes]:
         return [token.request(self.path) for token in tokens]
@@ -49,29 +49,29 @@ class Server:
         *,
         rate: float | None = None,
         connections: int = load.CONNECTIONS,
-    ) -> load.Outcome:
-        """All of them must succeed. Raises `load.LoadFault`."""
+    ) -> load.LoadResult:
+        """Sends tokens that must all succeed. Raises `load.LoadFault`."""
         requests = self.requests(tokens)
         try:
             outcome = load.send(self.port, requests, rate=rate, connections=connections)
         except (load.LoadFault, OSError) as fault:
             raise load.LoadFault(f"{self.name}: {fault}") from fault
         if set(outcome.statuses) != {self.success}:
-            why = outcome.refusal.rpartition(b"\r\n\r\n")[2].decode(errors="replace")
-            raise load.LoadFault(f"{self.name} answered {dict(outcome.statuses)}: {why[:200]}")
+            refusal = outcome.refusal.rpartition(b"\r\n\r\n")[2].decode(errors="replace")
+            raise load.LoadFault(f"{self.name} answered {dict(outcome.statuses)}: {refusal[:200]}")
         return outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Where servers are put, and the provider that they trust."""
+class Rig:
+    """A directory for servers, and the provider that they trust."""
 
     directory: Path
     provider: Provider
 
     @contextlib.contextmanager
     def redis(self, name: str, *options: str) -> Iterator[RedisServer]:
-        """A server of one row's own, on the load's core, with its append-only file."""
+        """A Redis for one row, on the load's core, with an append-only file."""
         server = RedisServer(self.directory / f"redis-{name}", *options)
         with on_cores(cores()[1]):
             server.start()
@@ -90,7 +90,7 @@ class Stage:
         environ: dict[str, str] | None = None,
         own_cores: Sequence[int] = (),
     ) -> Iterator[int]:
-        """A process on the servers' core (or ``own_cores``), once it listens; its id."""
+        """The id of a process on the servers' core (or ``own_cores``), once it listens."""
         directory = self.directory / name
         directory.mkdir(parents=True, exist_ok=True)
         with (directory / "log").open("wb") as log, on_cores(*own_cores or cores()[:1]):
@@ -124,7 +124,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def check(server: Server, tokens: Sequence[Token]) -> None:
-    """It refuses forged tokens, and genuine ones take effect, or its figures mean nothing."""
+    """Checks that the server refuses forged tokens and applies genuine ones."""
     server.prepare(tokens)
     forged = load.send(server.port, server.requests([token.forged() for token in tokens]))
     if set(forged.statuses) != {400}:
@@ -133,4 +133,4 @@ def check(server: Server, tokens: Sequence[Token]) -> None:
         raise RuntimeError(f"{server.name}: sessions ended by forged tokens")
     server.send(tokens)
     if not server.ended(tokens):
-        raise RuntimeError(f"{server.name}: sessions live although their logout was accepted")
+        raise RuntimeError(f"{server.name}: sessions are alive although their logout was accepted")

@@ -1,9 +1,9 @@
 """mod_auth_openidc in Apache, from Debian's packages, with its sessions in Redis.
 
-It looks a session up under the token's ``sid`` and removes it, so each token's session must be
-there. One user really signs in; what the module then stores is copied for each token, under the
-keys that the module itself would use. For that its cache is not encrypted, which saves it work;
-so does the access log, which is not written.
+It looks a session up under the token's ``sid`` and removes it, so each token's session must exist.
+One user really signs in; the module's data for that session is copied for each token, under the
+keys that the module itself would use. That requires an unencrypted cache, which saves the module
+work, and so does the disabled access log.
 """
 
 import os
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from bench.servers import NotMeasured, Server, Stage, free_port
+from bench.servers import NotMeasured, Rig, Server, free_port
 from bench.servers.debian import environment, find
 from bench.tokens import CLIENT_ID, USERS, Token
 from tests.support.provider import ABSENT, Provider
@@ -24,9 +24,8 @@ _MODULES = (
     "mpm_event", "authn_core", "authz_core", "authz_user", "auth_openidc",
 )  # fmt: skip
 
-# The event MPM. Debian's 25 threads of a process are fewer than the load's connections, and where
-# all threads are busy, or too many idle, it closes connections that are kept. No line for
-# each request.
+# The event MPM. Debian's 25 threads for each process are fewer than the load's connections, and if
+# all threads are busy, or too many are idle, it closes persistent connections.
 _CONFIG = """\
 ServerRoot {directory}
 DefaultRuntimeDir {directory}
@@ -65,30 +64,30 @@ OIDCRedisCacheServer 127.0.0.1:{redis_port}
 
 
 @contextmanager
-def running(stage: Stage) -> Iterator[Server]:
-    """Raises `NotMeasured` where the packages can not be had."""
+def running(rig: Rig) -> Iterator[Server]:
+    """Raises `NotMeasured` without the packages."""
     apache = find("usr/sbin/apache2")
     modules = {name: find(f"usr/lib/apache2/modules/mod_{name}.so") for name in _MODULES}
     if apache is None or None in modules.values():
-        raise NotMeasured("Debian's packages are not there (`make bench` asks apt-get for them)")
-    directory, port = stage.directory / "apache", free_port()
+        raise NotMeasured("Debian's packages are missing (`make bench` gets them with apt-get)")
+    directory, port = rig.directory / "apache", free_port()
     directory.mkdir()
-    with stage.redis("apache") as redis:
+    with rig.redis("apache") as redis:
         (directory / "apache.conf").write_text(
             _CONFIG.format(
                 directory=directory,
                 port=port,
                 user="User nobody\nGroup nogroup" if os.geteuid() == 0 else "",
                 modules="\n".join(f"LoadModule {n}_module {path}" for n, path in modules.items()),
-                issuer=stage.provider.issuer,
+                issuer=rig.provider.issuer,
                 client_id=CLIENT_ID,
                 secret=secrets.token_hex(16),
                 redis_port=redis.port,
             )
         )
         command = [apache, "-DFOREGROUND", "-f", str(directory / "apache.conf")]
-        with stage.process("apache", port, command, environ=environment()) as pid:
-            sessions = _Sessions(redis, _sign_in(stage.provider, port))
+        with rig.process("apache", port, command, environ=environment()) as pid:
+            sessions = _Sessions(redis, _sign_in(rig.provider, port))
             yield Server(
                 "mod_auth_openidc",
                 port,
@@ -101,8 +100,8 @@ def running(stage: Stage) -> Iterator[Server]:
 
 
 class _Sessions:
-    """Sessions as the module keeps them: ``d:<sid>@<iss>`` has the name of one, ``s:<name>``
-    the session itself. ``sid`` is one that has really begun."""
+    """Sessions in the module's format: ``d:<sid>@<iss>`` has the name of one, ``s:<name>`` the
+    session itself. ``sid`` is a session of a real sign-in."""
 
     def __init__(self, redis: RedisServer, sid: str) -> None:
         self._redis = redis
@@ -115,7 +114,7 @@ class _Sessions:
         self._pointer = pointer
 
     def begin(self, tokens: Sequence[Token]) -> None:
-        """A session for each token."""
+        """Creates a session for each token."""
         with self._redis.client() as client:
             pipeline = client.pipeline(transaction=False)
             for token in tokens:
@@ -126,7 +125,7 @@ class _Sessions:
             pipeline.execute()
 
     def ended(self, tokens: Sequence[Token]) -> bool:
-        """Whether none of these sessions is found any more, and none but the first is left."""
+        """Whether none of these sessions exists, and only the first one is left."""
         pointers = [self._pointer.replace(self._sid, token.sid) for token in tokens]
         with self._redis.client() as client:
             left = client.keys("s:*")
@@ -134,17 +133,17 @@ class _Sessions:
 
 
 def _sign_in(provider: Provider, port: int) -> str:
-    """One user signs in; the ``sid`` of the new session."""
+    """Signs one user in; returns the ``sid`` of the new session."""
     origin = f"http://127.0.0.1:{port}"
     sid, sub = secrets.token_urlsafe(24), USERS + secrets.token_hex(12)
     with httpx.Client(timeout=10, trust_env=False) as browser:
-        away = browser.get(f"{origin}/")
-        asked = dict(parse_qsl(urlsplit(away.headers["location"]).query))
+        redirect = browser.get(f"{origin}/")
+        parameters = dict(parse_qsl(urlsplit(redirect.headers["location"]).query))
         id_token = provider.token(
-            header={"typ": "JWT"}, sid=sid, sub=sub, nonce=asked["nonce"], events=ABSENT
+            header={"typ": "JWT"}, sid=sid, sub=sub, nonce=parameters["nonce"], events=ABSENT
         )
-        form = {"state": asked["state"], "id_token": id_token}
-        back = browser.post(f"{origin}/callback", data=form)
-    if back.status_code != 302:
-        raise RuntimeError(f"the sign-in ended with {back.status_code}: {back.text}")
+        form = {"state": parameters["state"], "id_token": id_token}
+        response = browser.post(f"{origin}/callback", data=form)
+    if response.status_code != 302:
+        raise RuntimeError(f"the sign-in ended with {response.status_code}: {response.text}")
     return sid

@@ -1,9 +1,9 @@
-"""Servers of a few lines, on the receiver's HTTP server (uvicorn, uvloop, httptools):
+"""Minimal servers on the receiver's HTTP server (uvicorn, uvloop, httptools):
 
     bare       an ASGI function that reads the body and answers 200
     starlette  the same as a route of Starlette
-    ceiling    an ASGI function that reads the body, takes the token apart, verifies its signature
-               and answers 200 or 400: what any receiver in Python has to do at the least
+    ceiling    an ASGI function that reads the body, parses the token, verifies its signature and
+               answers 200 or 400: the minimum for any receiver in Python
 
 ``python -m bench.servers.asgi <name> <port> [<jwks>]`` runs one.
 """
@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench.servers import Server, Stage, free_port
+from bench.servers import Rig, Server, free_port
 
 PATH = "/backchannel-logout"
 
@@ -38,13 +38,13 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @contextmanager
-def running(stage: Stage, name: str) -> Iterator[Server]:
-    """One of the three, as a process."""
-    jwks = stage.directory / "jwks.json"
-    jwks.write_text(json.dumps(stage.provider.jwks()))
+def running(rig: Rig, name: str) -> Iterator[Server]:
+    """Runs one of the three in a process."""
+    jwks = rig.directory / "jwks.json"
+    jwks.write_text(json.dumps(rig.provider.jwks()))
     port = free_port()
     command = [sys.executable, "-m", "bench.servers.asgi", name, str(port), str(jwks)]
-    with stage.process(name, port, command) as pid:
+    with rig.process(name, port, command) as pid:
         yield Server(name, port, PATH, pid)
 
 
@@ -78,7 +78,7 @@ def starlette() -> App:
 
 
 def ceiling(keys: dict[str, Any]) -> App:
-    """Verifies against ``keys``, public ones by their ``kid``; judges no claim."""
+    """Verifies with ``keys``, public keys by their ``kid``; checks no claims."""
 
     async def app(_: Message, receive: Receive, send: Send) -> None:
         form = parse_qs((await _body(receive)).decode())
@@ -93,7 +93,7 @@ def ceiling(keys: dict[str, Any]) -> App:
 
 
 def verified(token: str, keys: dict[str, Any]) -> dict[str, Any]:
-    """The claims. Raises ``KeyError``, ``ValueError`` or ``InvalidSignature``."""
+    """The verified claims. Raises ``KeyError``, ``ValueError`` or ``InvalidSignature``."""
     head, payload, end = token.split(".")
     header = json.loads(_decoded(head))
     claims: dict[str, Any] = json.loads(_decoded(payload))
@@ -115,7 +115,7 @@ def _decoded(segment: str) -> bytes:
 
 def public_keys(jwks: dict[str, Any]) -> dict[str, Any]:
     """The public keys of a key set, by their ``kid``."""
-    return {str(one.key_id): one.key for one in jwt.PyJWKSet.from_dict(jwks).keys}
+    return {str(jwk.key_id): jwk.key for jwk in jwt.PyJWKSet.from_dict(jwks).keys}
 
 
 def _app(name: str, jwks: str) -> App:

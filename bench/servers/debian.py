@@ -1,7 +1,7 @@
-"""Programs of Debian's packages, unpacked into the bench's own folder.
+"""Programs from Debian's packages, unpacked into the bench's own directory.
 
-Nothing is installed: no service starts, nothing of the machine changes, and apart from refreshing
-apt's lists it needs no root. ``python -m bench.servers.debian`` fetches them.
+Nothing is installed: no service starts, the machine stays unchanged, and only refreshing apt's
+lists needs root. ``python -m bench.servers.debian`` fetches them.
 """
 
 import os
@@ -15,19 +15,19 @@ TREE = Path(__file__).parents[2] / ".cache/bench/debian"
 
 
 def find(path: str) -> str | None:
-    """Where a file of the packages is: unpacked here, or installed; None where it is not."""
+    """The path of a file of the packages, unpacked here or installed, or None."""
     places = (root / path for root in (TREE, Path("/")))
     return next((str(place) for place in places if place.exists()), None)
 
 
 def environment() -> dict[str, str]:
-    """What the programs need to find their libraries."""
+    """The environment with which the programs find their libraries."""
     folders = {str(library.parent) for library in TREE.glob("usr/lib/*/lib*.so*")}
     return {"LD_LIBRARY_PATH": ":".join(sorted(folders))}
 
 
 def fetch() -> None:
-    """Ask apt-get for the packages and all that they need and this machine lacks."""
+    """Downloads the packages and their missing dependencies with apt-get."""
     if TREE.exists():
         return
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
@@ -42,7 +42,7 @@ def fetch() -> None:
         "apt-get", "-qq", "install", "--yes", "--download-only", "--no-install-recommends",
         *options, *PACKAGES,
     ):  # fmt: skip
-        print("apt-get does not get them: mod_auth_openidc and Redis 7 are not measured")
+        print("apt-get cannot download them: mod_auth_openidc and Redis 7 are not measured")
         return
     unpacked = TREE.with_name("unpacked")
     shutil.rmtree(unpacked, ignore_errors=True)

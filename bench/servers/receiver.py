@@ -1,4 +1,4 @@
-"""The receiver, as its operators run it: settings in a file, Redis, its log in a file."""
+"""The receiver as in production: settings in a file, Redis, its log in a file."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backchannel_logout import AppKeys
 from bench.machine import cores, on_cores
-from bench.servers import NotMeasured, Server, Stage, free_port
+from bench.servers import NotMeasured, Rig, Server, free_port
 from bench.tokens import CLIENT_ID, Token
 from tests.support.receiver import Receiver, clean_environment, config
 from tests.support.redis_server import RedisServer
@@ -31,7 +31,7 @@ Running = AbstractContextManager[Server]
 
 @contextmanager
 def running(
-    stage: Stage,
+    rig: Rig,
     name: str = "receiver",
     *,
     top: str = "",
@@ -40,23 +40,23 @@ def running(
     own_cores: Sequence[int] = (),
     redis: RedisServer | None = None,
 ) -> Iterator[Server]:
-    """A ready one, with a Redis of its own unless one is given. ``top`` is more TOML of the top
-    level, ``issuers`` are names whose keys are the provider's.
+    """A ready receiver, with its own Redis unless one is given. ``top`` is additional top-level
+    TOML; ``issuers`` are names with the provider's keys.
 
-    Raises `NotMeasured` for a setting that this receiver does not know.
+    Raises `NotMeasured` for a setting that this receiver does not have.
     """
     with contextlib.ExitStack() as stack:
-        redis = redis or stack.enter_context(stage.redis(name))
+        redis = redis or stack.enter_context(rig.redis(name))
         port = free_port()
-        text = _settings(stage, redis, issuers, top=top, clients=clients, ports=(port, 0))
-        receiver = Receiver(stage.directory / name, text)
+        text = _settings(rig, redis, issuers, top=top, clients=clients, ports=(port, 0))
+        receiver = Receiver(rig.directory / name, text)
         stack.callback(receiver.stop, signal.SIGKILL)
         try:
             with on_cores(*own_cores or cores()[:1]):
                 receiver.start()
         except AssertionError:
             if unknown := re.search(r"^.*unknown setting.*$", receiver.log, re.MULTILINE):
-                raise NotMeasured(f"this receiver says: {unknown[0].strip()}") from None
+                raise NotMeasured(f"this receiver reports: {unknown[0].strip()}") from None
             raise
         assert receiver.process is not None
         ended = functools.partial(_ended, redis)
@@ -66,19 +66,19 @@ def running(
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """One that has only just been started. ``began`` is by ``time.perf_counter``."""
+    """A receiver that was just started. ``began`` is by ``time.perf_counter``."""
 
     admin_port: int
     began: float
 
 
 @contextmanager
-def starting(stage: Stage, redis: RedisServer) -> Iterator[Starting]:
-    """One on the servers' core, as soon as its process is there."""
+def starting(rig: Rig, redis: RedisServer) -> Iterator[Starting]:
+    """A receiver on the servers' core, as soon as its process exists."""
     ports = (free_port(), free_port())
-    directory = stage.directory / f"start-{ports[0]}"
+    directory = rig.directory / f"start-{ports[0]}"
     directory.mkdir()
-    (directory / "settings.toml").write_text(_settings(stage, redis, ports=ports))
+    (directory / "settings.toml").write_text(_settings(rig, redis, ports=ports))
     with (directory / "log").open("wb") as log, on_cores(cores()[0]):
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -96,7 +96,7 @@ def starting(stage: Stage, redis: RedisServer) -> Iterator[Starting]:
 
 
 def _settings(
-    stage: Stage,
+    rig: Rig,
     redis: RedisServer,
     issuers: Sequence[str] = (),
     *,
@@ -104,7 +104,7 @@ def _settings(
     top: str = "",
     clients: str = CLIENTS,
 ) -> str:
-    provider = stage.provider
+    provider = rig.provider
     tables = (
         f'issuer = "{issuer}"\njwks_uri = "{provider.origin}/jwks"\nalgorithms = ["{provider.alg}"]'
         for issuer in issuers or (provider.issuer,)
@@ -113,7 +113,7 @@ def _settings(
 
 
 def _ended(redis: RedisServer, tokens: Sequence[Token]) -> bool:
-    """Whether there is a marker for each session."""
+    """Whether each session has a marker."""
     keys = [AppKeys(APP).sid(token.iss, token.sid) for token in tokens]
     with redis.client() as client:
         return int(client.exists(*keys)) == len(keys)

@@ -1,4 +1,4 @@
-"""A stage with keys of its own."""
+"""A rig with its own keys."""
 
 import sys
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.servers import Stage
+from bench.servers import Rig
 from bench.tokens import Mint, minting
 
-Minting = tuple[Stage, Mint]
+Minting = tuple[Rig, Mint]
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +17,12 @@ def minted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minting]:
     if sys.platform != "linux":
         pytest.skip("the bench needs Linux")
     with minting("ES256") as (provider, mint):
-        yield Stage(tmp_path_factory.mktemp("stage"), provider), mint
+        yield Rig(tmp_path_factory.mktemp("rig"), provider), mint
 
 
 @pytest.fixture
-def stage(minted: Minting, tmp_path: Path) -> Stage:
-    return Stage(tmp_path, minted[0].provider)
+def rig(minted: Minting, tmp_path: Path) -> Rig:
+    return Rig(tmp_path, minted[0].provider)
 
 
 @pytest.fixture

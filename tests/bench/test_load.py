@@ -1,4 +1,4 @@
-"""The load generator counts every answer, keeps its rate, and knows a broken one."""
+"""The load generator counts every answer, keeps its rate, and detects broken answers."""
 
 import socket
 import threading
@@ -8,57 +8,59 @@ from contextlib import contextmanager
 import pytest
 
 from bench.load import LoadFault, send, status_of
-from bench.servers import Stage, asgi
+from bench.servers import Rig, asgi
 from bench.tokens import Token
 
 pytestmark = pytest.mark.slow
 
-ASK = Token("a.b.c", "iss", "sid", "sub").request("/backchannel-logout")
+REQUEST = Token("a.b.c", "iss", "sid", "sub").request("/backchannel-logout")
 
 
-def test_every_request_is_answered_once_and_counted(stage: Stage) -> None:
-    with asgi.running(stage, "bare") as server:
-        outcome = send(server.port, [ASK] * 500, connections=8)
+def test_every_request_is_answered_once_and_counted(rig: Rig) -> None:
+    with asgi.running(rig, "bare") as server:
+        outcome = send(server.port, [REQUEST] * 500, connections=8)
     assert outcome.statuses == {200: 500}
     assert len(outcome.latencies) == 500
     assert outcome.rate == pytest.approx(500 / outcome.seconds)
 
 
-def test_refusals_are_counted_by_their_status(stage: Stage) -> None:
-    elsewhere = ASK.replace(b"/backchannel-logout", b"/elsewhere")
-    with asgi.running(stage, "starlette") as server:
-        outcome = send(server.port, [ASK, elsewhere, ASK], connections=2)
+def test_refusals_are_counted_by_their_status(rig: Rig) -> None:
+    elsewhere = REQUEST.replace(b"/backchannel-logout", b"/elsewhere")
+    with asgi.running(rig, "starlette") as server:
+        outcome = send(server.port, [REQUEST, elsewhere, REQUEST], connections=2)
     assert outcome.statuses == {200: 2, 404: 1}
 
 
-def test_a_server_that_does_not_succeed_fails_its_row(stage: Stage) -> None:
-    with asgi.running(stage, "ceiling") as server, pytest.raises(LoadFault, match="400"):
+def test_a_server_that_does_not_succeed_fails_its_row(rig: Rig) -> None:
+    with asgi.running(rig, "ceiling") as server, pytest.raises(LoadFault, match="400"):
         server.send([Token("a.b.c", "iss", "sid", "sub")])
 
 
-def test_at_a_fixed_rate_nothing_is_sent_before_it_is_due(stage: Stage) -> None:
-    with asgi.running(stage, "bare") as server:
-        outcome = send(server.port, [ASK] * 100, rate=200)
+def test_at_a_fixed_rate_nothing_is_sent_before_it_is_due(rig: Rig) -> None:
+    with asgi.running(rig, "bare") as server:
+        outcome = send(server.port, [REQUEST] * 100, rate=200)
     assert outcome.statuses == {200: 100}
     assert outcome.seconds > 0.3  # half a second on average, and the draw is always the same
 
 
-def test_who_waits_for_a_connection_counts_from_when_it_was_due(stage: Stage) -> None:
-    with asgi.running(stage, "bare") as server:
-        outcome = send(server.port, [ASK] * 100, rate=100_000, connections=1)
+def test_a_request_without_a_free_connection_counts_from_when_it_was_due(
+    rig: Rig,
+) -> None:
+    with asgi.running(rig, "bare") as server:
+        outcome = send(server.port, [REQUEST] * 100, rate=100_000, connections=1)
     assert len(outcome.sent) == 100
     assert max(outcome.sent) - min(outcome.sent) < outcome.seconds / 2  # due within a millisecond
 
 
 def test_a_connection_that_the_server_closes_after_an_answer_is_opened_again() -> None:
     with _answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as port:
-        assert send(port, [ASK] * 5, connections=1).statuses == {200: 5}
+        assert send(port, [REQUEST] * 5, connections=1).statuses == {200: 5}
 
 
 @pytest.mark.parametrize("answer", [b"", b"SMTP ready\r\n\r\n"], ids=["nothing", "no HTTP"])
-def test_a_server_that_hangs_up_or_speaks_something_else_is_a_fault(answer: bytes) -> None:
+def test_a_server_that_closes_or_does_not_speak_http_is_a_fault(answer: bytes) -> None:
     with _answering(answer) as port, pytest.raises(LoadFault):
-        send(port, [ASK], connections=1)
+        send(port, [REQUEST], connections=1)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +75,13 @@ def test_a_server_that_hangs_up_or_speaks_something_else_is_a_fault(answer: byte
         (b"HTTP/1.1 200 OK\r\nContent-Le", None),
     ],
 )
-def test_an_answer_counts_when_it_is_whole(answer: bytes, status: int | None) -> None:
+def test_an_answer_counts_when_it_is_complete(answer: bytes, status: int | None) -> None:
     assert status_of(answer) == status
 
 
 @contextmanager
 def _answering(answer: bytes) -> Iterator[int]:
-    """A listener that says the same to everybody and hangs up; its port."""
+    """The port of a server that sends one answer to each connection and closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

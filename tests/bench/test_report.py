@@ -9,37 +9,37 @@ from bench.figures import percentile, spread, table
 from bench.plot import bars, stack
 from bench.report import ROOT, Claim, Result, between, claims_table, save, saved, summary
 
-PAGE = "above\n<!-- bench:storm -->\nold\n<!-- /bench:storm -->\nbelow\n"
+PAGE = "above\n<!-- bench:latency -->\nold\n<!-- /bench:latency -->\nbelow\n"
 
 
 def test_a_table_is_written_between_its_markers_and_nowhere_else() -> None:
-    written = between(PAGE, "storm", "| new |")
+    written = between(PAGE, "latency", "| new |")
     assert written == PAGE.replace("old", "| new |")
-    assert between(written, "storm", "old") == PAGE
+    assert between(written, "latency", "old") == PAGE
 
 
 @pytest.mark.parametrize(
     "page",
-    ["above", PAGE + PAGE, "<!-- /bench:storm --><!-- bench:storm -->"],
+    ["above", PAGE + PAGE, "<!-- /bench:latency --><!-- bench:latency -->"],
     ids=["none", "twice", "reversed"],
 )
 def test_a_page_without_its_markers_is_left_alone(page: str) -> None:
-    with pytest.raises(ValueError, match="bench:storm"):
-        between(page, "storm", "new")
+    with pytest.raises(ValueError, match="bench:latency"):
+        between(page, "latency", "new")
 
 
 def test_the_page_has_a_place_for_every_result() -> None:
     page = (ROOT / "docs/performance.md").read_text()
-    for part in ("summary", "claims", "throughput", "algorithms", "latency", "processes", "storm",
-                 "memory", "startup", "growth", "guard", "near_cache", "told", "catch_up",
-                 "tails"):  # fmt: skip
+    for part in ("summary", "claims", "throughput", "algorithms", "latency", "processes",
+                 "sustained_load", "memory", "startup", "scaling", "guard", "near_cache",
+                 "delivery", "catch_up", "reader_cost"):  # fmt: skip
         assert between(page, part, "new") != page
 
 
 def test_a_result_is_kept_for_a_later_report(tmp_path: Path) -> None:
     claim = Claim("lost", "0", "0", held=True)
-    save("storm", Result("| table |", [claim], {"rate": 1.5}), 0.07, tmp_path)
-    result = saved(tmp_path)["storm"]
+    save("latency", Result("| table |", [claim], {"rate": 1.5}), 0.07, tmp_path)
+    result = saved(tmp_path)["latency"]
     assert (result.claims, result.facts) == ([claim], {"rate": 1.5})
     assert result.table.startswith("| table |\n\n*")
     assert "Other processes used 7% of the cores." in result.table
@@ -50,7 +50,7 @@ def test_a_claim_that_does_not_hold_is_reported() -> None:
         Claim("lost", "0", "3", held=False),
         Claim("processes", "2", "no setting", held=None),
     ]
-    lines = claims_table({"storm": Result("", claims)}, ["absent", "storm"]).splitlines()
+    lines = claims_table({"latency": Result("", claims)}, ["absent", "latency"]).splitlines()
     assert lines[2:] == [
         "| lost | 0 | 3 | **no** |",
         "| processes | 2 | no setting | not measured |",
@@ -59,18 +59,20 @@ def test_a_claim_that_does_not_hold_is_reported() -> None:
 
 def test_rows_of_parts_that_did_not_run_stay_until_every_part_has_run() -> None:
     before = claims_table({"memory": Result("", [Claim("bytes", "9", "8", held=True)]),
-                           "storm": Result("", [Claim("lost", "0", "3", held=False)])},
-                          ["memory", "storm"])  # fmt: skip
-    storm = {
-        "storm": Result("", [Claim("lost", "0", "0", held=True), Claim("RSS", "1", "1", held=True)])
+                           "latency": Result("", [Claim("lost", "0", "3", held=False)])},
+                          ["memory", "latency"])  # fmt: skip
+    results = {
+        "latency": Result(
+            "", [Claim("lost", "0", "0", held=True), Claim("RSS", "1", "1", held=True)]
+        )
     }
-    lines = claims_table(storm, ["memory", "storm"], before).splitlines()
+    lines = claims_table(results, ["memory", "latency"], before).splitlines()
     assert lines[2:] == [
         "| bytes | 9 | 8 | yes |",
         "| lost | 0 | 0 | yes |",
         "| RSS | 1 | 1 | yes |",
     ]
-    assert "bytes" not in claims_table(storm, ["storm"], before)
+    assert "bytes" not in claims_table(results, ["latency"], before)
 
 
 def test_plots_are_valid_and_name_every_value() -> None:

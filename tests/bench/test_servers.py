@@ -1,9 +1,9 @@
-"""What is measured really does its work: genuine tokens take effect, forged ones are refused."""
+"""The measured servers do their work: they apply genuine tokens and refuse forged ones."""
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from bench.servers import NotMeasured, Stage, asgi, check, receiver
+from bench.servers import NotMeasured, Rig, asgi, check, receiver
 from bench.tokens import ALGORITHMS, Mint, minting
 
 pytestmark = pytest.mark.slow
@@ -20,33 +20,33 @@ def test_the_ceiling_verifies_every_signature(algorithm: str) -> None:
 
 
 def test_the_ceiling_answers_200_to_genuine_tokens_and_400_to_forged_ones(
-    stage: Stage, mint: Mint
+    rig: Rig, mint: Mint
 ) -> None:
-    with asgi.running(stage, "ceiling") as server:
+    with asgi.running(rig, "ceiling") as server:
         check(server, mint.sign(5))
 
 
-def test_a_server_that_believes_everything_is_not_measured(stage: Stage, mint: Mint) -> None:
+def test_a_server_that_accepts_everything_is_not_measured(rig: Rig, mint: Mint) -> None:
     with (
-        asgi.running(stage, "bare") as server,
+        asgi.running(rig, "bare") as server,
         pytest.raises(RuntimeError, match="answered forged tokens"),
     ):
         check(server, mint.sign(5))
 
 
-def test_the_receiver_ends_the_sessions_of_the_load(stage: Stage, mint: Mint) -> None:
-    with receiver.running(stage) as server:
+def test_the_receiver_ends_the_sessions_of_the_load(rig: Rig, mint: Mint) -> None:
+    with receiver.running(rig) as server:
         tokens = mint.sign(5)
         check(server, tokens)
-        assert not server.ended(mint.sign(1)), "a session that nobody has ended"
+        assert not server.ended(mint.sign(1)), "a session that was not ended"
 
 
-def test_a_setting_that_the_receiver_does_not_know_is_no_failure_of_the_bench(
-    stage: Stage,
+def test_an_unknown_setting_is_reported_as_not_measured(
+    rig: Rig,
 ) -> None:
     with (
         pytest.raises(NotMeasured, match="no_such_setting"),
-        receiver.running(stage, top="no_such_setting = 2"),
+        receiver.running(rig, top="no_such_setting = 2"),
     ):
         pytest.fail("it has started")
 

@@ -1,4 +1,4 @@
-"""Rows are measured side by side, and one that fails costs no other."""
+"""Rows are measured in turn, and a failed row does not affect the others."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,26 +6,26 @@ from dataclasses import replace
 
 import pytest
 
-from bench.servers import NotMeasured, Server, Stage, asgi
+from bench.servers import NotMeasured, Rig, Server, asgi
 from bench.throughput import measure, ratios
 
 pytestmark = pytest.mark.slow
 
 
 @contextlib.contextmanager
-def _failing(stage: Stage) -> Iterator[Server]:
-    """It answers 200, and should have answered 204."""
-    with asgi.running(stage, "ceiling") as server:
+def _failing(rig: Rig) -> Iterator[Server]:
+    """A server that answers 200 instead of 204."""
+    with asgi.running(rig, "ceiling") as server:
         yield replace(server, success=204)
 
 
-def _absent(_: Stage) -> contextlib.AbstractContextManager[Server]:
+def _absent(_: Rig) -> contextlib.AbstractContextManager[Server]:
     raise NotMeasured("not installed")
 
 
 def test_a_row_that_fails_or_is_absent_is_named_and_the_others_are_measured() -> None:
     rows = {
-        "first": lambda stage: asgi.running(stage, "ceiling"),
+        "first": lambda rig: asgi.running(rig, "ceiling"),
         "absent": _absent,
         "failing": _failing,
     }

@@ -1,7 +1,7 @@
-"""Many tails of guards in one process: plain connections that send what a tail sends when it does
-(`backchannel_logout.near.tail`), and look at nothing in the answers but the position.
+"""Many tails of guards in one process: plain connections that send the commands of a tail at the
+same times (`backchannel_logout.near.tail`), and read only the position from the answers.
 
-At the lowest priority, so that it takes little of the core that it shares with a server.
+It runs at the lowest priority, because it shares a core with a server.
 """
 
 import asyncio
@@ -27,33 +27,33 @@ from backchannel_logout.near.event_reader import MAX_EVENTS, EventReader
 from backchannel_logout.near.reports import Reports
 from backchannel_logout.near.tail import MAX_BLOCKING_READERS, READ_EVERY
 
-# As a tail of a guard with the usual timeout: seconds in `XREAD BLOCK`, and from its answer to the
-# next read.
+# Seconds of a tail with the default timeout: in `XREAD BLOCK`, and from its answer to the next
+# read.
 _WAIT, _GATHER = 0.25, 0.01
 
 _PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """Tails that read."""
+class TailProcess:
+    """A process with reading tails."""
 
     pid: int
     _pipe: Connection
 
     def reads(self) -> int:
-        """How many of their reads have been answered since the last time."""
+        """The number of answered reads since the last call."""
         self._pipe.send(True)
-        assert self._pipe.poll(_PATIENCE), "the tails are silent"
+        assert self._pipe.poll(_PATIENCE), "the tails do not answer"
         count: int = self._pipe.recv()
         return count
 
 
 @contextmanager
-def reading(port: int, app: str, count: int, *, all_wait: bool) -> Iterator[Crowd]:
-    """So many tails of the app, once each has been answered; on the core of this thread.
+def running_tails(port: int, app: str, count: int, *, all_wait: bool) -> Iterator[TailProcess]:
+    """``count`` tails of the app, once each has an answer, on the core of this thread.
 
-    As the guard does it: up to 50 wait in Redis, of more none does. ``all_wait``: all of them.
+    Like guards, up to 50 block in Redis, and with more none does. ``all_wait``: all of them.
     """
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
@@ -62,9 +62,9 @@ def reading(port: int, app: str, count: int, *, all_wait: bool) -> Iterator[Crow
     process.start()
     assert process.pid is not None
     try:
-        assert ours.poll(_PATIENCE), "the tails do not begin"
+        assert ours.poll(_PATIENCE), "the tails do not start"
         ours.recv()
-        yield Crowd(process.pid, ours)
+        yield TailProcess(process.pid, ours)
     finally:
         process.kill()
         process.join()
@@ -89,11 +89,11 @@ async def _follow(port: int, app: str, count: int, waits: bool, pipe: Connection
     while not all(tail.reads for tail in tails):
         await asyncio.sleep(0.05)
     pipe.send("all of them read")
-    told = sum(tail.reads for tail in tails)
+    reported = sum(tail.reads for tail in tails)
     while await loop.run_in_executor(None, pipe.recv):
         now = sum(tail.reads for tail in tails)
-        pipe.send(now - told)
-        told = now
+        pipe.send(now - reported)
+        reported = now
 
 
 class _Tail(asyncio.Protocol):
@@ -107,8 +107,8 @@ class _Tail(asyncio.Protocol):
         self._reports = Reports(keys.readers, ReaderKind.CACHE)
         self._answers: list[Any] = []
         self._parser = hiredis.Reader()
-        self._asked = 0
-        self.reads = -1  # the first answers are none
+        self._expected = 0
+        self.reads = -1  # the first answers are no read
 
     def connection_made(self, transport: Any) -> None:
         self._transport: asyncio.Transport = transport
@@ -118,7 +118,7 @@ class _Tail(asyncio.Protocol):
         self._parser.feed(data)
         while (answer := self._parser.gets()) is not False:
             self._answers.append(answer)
-        if len(self._answers) < self._asked:
+        if len(self._answers) < self._expected:
             return
         answers, self._answers = self._answers, []
         self.reads += 1
@@ -143,5 +143,5 @@ class _Tail(asyncio.Protocol):
         )
 
     def _send(self, commands: list[tuple[Any, ...]]) -> None:
-        self._asked = len(commands)
+        self._expected = len(commands)
         self._transport.write(b"".join(hiredis.pack_command(command) for command in commands))
