@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.asgi_site import NewSite, sites
+from tests.client.frameworks.asgi_site import NewSite, sites
 from tests.support.guards import KINDS, WarmGuard
 from tests.support.listening import Stream
 from tests.support.redis_server import RedisServer

@@ -9,7 +9,7 @@ import websockets
 
 from backchannel_logout import open_connections
 from backchannel_logout.open_connections import SESSION_ENDED, TRY_AGAIN_LATER
-from tests.client.asgi_site import NewSite, Site
+from tests.client.frameworks.asgi_site import NewSite, Site
 from tests.support.redis_server import RedisServer
 
 # A logout closes what is open within a second; one that no event tells, within three. The rest is

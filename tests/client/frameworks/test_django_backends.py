@@ -22,7 +22,7 @@ from tests.support.redis_server import RedisServer
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600
 PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"
-OIDC_BACKEND = "tests.client.oidc_backend.OidcBackend"
+OIDC_BACKEND = "tests.client.frameworks.oidc_backend.OidcBackend"
 numbers = itertools.count()
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 RELEASES = ["5.2.0", "5.3.1", "6.0.0", "6.4.0", "7.0.0", "7.4.1", "8.0.0", "8.1.0"]
 
-APP = ROOT / "tests" / "client" / "redis_py_app.py"
+APP = Path(__file__).with_name("redis_py_app.py")
 
 
 @pytest.fixture(scope="module", params=RELEASES)

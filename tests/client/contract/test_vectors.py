@@ -35,7 +35,7 @@ from backchannel_logout.contract.keys import VERSION
 from backchannel_logout.contract.session import MEMBER
 
 VECTORS: dict[str, Any] = json.loads(
-    Path(__file__).parents[2].joinpath("contract/vectors.json").read_text("utf-8")
+    Path(__file__).parents[3].joinpath("contract/vectors.json").read_text("utf-8")
 )
 
 REFUSALS = {"unknown": UnknownEvent, "malformed": MalformedEvent}

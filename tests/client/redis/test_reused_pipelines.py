@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from app.store.command import packed
-from backchannel_logout.redis.pipeline import reused_pipelines
+from backchannel_logout.redis.pipeline import pack, reused_pipelines
 from tests.support.listening import until
 from tests.support.redis_server import RedisServer
 
@@ -22,29 +21,29 @@ async def server(shared_redis: RedisServer) -> AsyncIterator[Redis]:
 async def test_what_follows_takes_the_same_connection_and_leaves_it_to_others(
     server: Redis,
 ) -> None:
-    async with reused_pipelines() as following:
-        first = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
-        assert await following.exchange(server, [packed("CLIENT", "ID")], within=60) == first
+    async with reused_pipelines() as pipelines:
+        first = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
+        assert await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60) == first
     async with reused_pipelines() as others:
-        assert await others.exchange(server, [packed("CLIENT", "ID")], within=60) == first
+        assert await others.exchange(server, [pack(("CLIENT", "ID"))], within=60) == first
 
 
 async def test_an_error_is_an_answer_and_the_next_ones_are_read(server: Redis) -> None:
-    commands = [packed("PING"), packed("NO-SUCH"), packed("PING")]
-    async with reused_pipelines() as following:
-        answers = await following.exchange(server, commands, within=60)
+    commands = [pack(("PING",)), pack(("NO-SUCH",)), pack(("PING",))]
+    async with reused_pipelines() as pipelines:
+        answers = await pipelines.exchange(server, commands, within=60)
     assert [type(one).__name__ for one in answers] == ["bytes", "ResponseError", "bytes"]
 
 
 async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Redis) -> None:
     """As a look at who is primary does after a failover."""
-    async with reused_pipelines() as following:
-        first = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+    async with reused_pipelines() as pipelines:
+        first = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
         await server.connection_pool.disconnect(inuse_connections=True)
-        second = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+        second = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
         assert first != second
         await server.connection_pool.update_active_connections_for_reconnect()
-        assert await following.exchange(server, [packed("CLIENT", "ID")], within=60) not in (
+        assert await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60) not in (
             first,
             second,
         )
@@ -53,13 +52,13 @@ async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Re
 async def test_a_connection_that_the_server_has_ended_is_replaced(
     server: Redis, shared_redis: RedisServer
 ) -> None:
-    async with reused_pipelines() as following:
-        [number] = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+    async with reused_pipelines() as pipelines:
+        [number] = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
         with shared_redis.client() as other:
             other.client_kill_filter(_id=str(number))
-        pipeline = following._kept[server]
+        pipeline = pipelines._kept[server]
         await until(lambda: not pipeline.is_open, "its end has come")
-        [another] = await following.exchange(server, [packed("CLIENT", "ID")], within=60)
+        [another] = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
     assert another != number
 
 
@@ -73,25 +72,25 @@ async def test_who_gives_up_leaves_no_answer_to_the_next(
     server: Redis, shared_redis: RedisServer
 ) -> None:
     key = f"nothing-comes-{secrets.token_hex(4)}"
-    async with reused_pipelines() as following:
+    async with reused_pipelines() as pipelines:
         slow = asyncio.create_task(
-            following.exchange(server, [packed("BLPOP", key, 60)], within=60)
+            pipelines.exchange(server, [pack(("BLPOP", key, 60))], within=60)
         )
         await until(lambda: blocked(shared_redis), "it waits for its answer")
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
-        assert await following.exchange(server, [packed("ECHO", "mine")], within=60) == [b"mine"]
+        assert await pipelines.exchange(server, [pack(("ECHO", "mine"))], within=60) == [b"mine"]
 
 
 async def test_who_waits_too_long_gives_the_connection_up_and_leaves_no_answer(
     server: Redis, shared_redis: RedisServer
 ) -> None:
     key = f"nothing-comes-{secrets.token_hex(4)}"
-    async with reused_pipelines() as following:
+    async with reused_pipelines() as pipelines:
         with pytest.raises(TimeoutError):
-            await following.exchange(server, [packed("BLPOP", key, 60)], within=0.2)
+            await pipelines.exchange(server, [pack(("BLPOP", key, 60))], within=0.2)
         await until(lambda: not blocked(shared_redis), "the connection has ended")
-        assert await following.exchange(server, [packed("ECHO", "mine")], within=60) == [b"mine"]
+        assert await pipelines.exchange(server, [pack(("ECHO", "mine"))], within=60) == [b"mine"]
 
 
 async def test_what_has_no_connection_in_time_is_given_up() -> None:
@@ -105,7 +104,7 @@ async def test_what_has_no_connection_in_time_is_given_up() -> None:
         port = silent.sockets[0].getsockname()[1]
         async with (
             Redis(host="127.0.0.1", port=port, protocol=3) as away,
-            reused_pipelines() as following,
+            reused_pipelines() as pipelines,
         ):
             with pytest.raises(TimeoutError):
-                await following.exchange(away, [packed("PING")], within=0.2)
+                await pipelines.exchange(away, [pack(("PING",))], within=0.2)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from backchannel_logout import AsyncSessionGuard
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
-from tests.client.asgi_site import ISS, NewSite, me
+from tests.client.frameworks.asgi_site import ISS, NewSite, me
 from tests.support.redis_server import RedisServer
 
 PAGE = {"Accept": "text/html,*/*"}
