@@ -8,8 +8,8 @@ from app.formatting import duration
 
 _HEAD = """# Providers
 
-How to point each provider at the receiver, what it sends, and what it never sends. Written from
-[app/config/providers.toml](../app/config/providers.toml) by `make providers`.
+How to point each provider at the receiver, the form of its tokens, and the logouts that it never
+sends. Written from [app/config/providers.toml](../app/config/providers.toml) by `make providers`.
 
 `preset = "NAME"` on an issuer sets `algorithms` where the settings do not, and nothing else;
 `python -m app check` compares the other facts with your settings. The URL is
@@ -80,7 +80,7 @@ def _sender(name: str, preset: Preset) -> Iterator[str]:
         yield from (f"* {step}" for step in preset.console_steps)
         if preset.command:
             yield f"\n```\n{preset.command.strip()}\n```"
-    yield "\n**What it sends.**\n"
+    yield "\n**Its tokens.**\n"
     algorithms = ", ".join(preset.algorithms)
     note = f"; {preset.algorithms_note}" if preset.algorithms_note else ""
     yield from _facts(
@@ -93,7 +93,7 @@ def _sender(name: str, preset: Preset) -> Iterator[str]:
             "success": preset.success, "retries": preset.retries,
         }
     )  # fmt: skip
-    yield "\n**What it never sends.**\n"
+    yield "\n**Never sent.**\n"
     yield from (f"* {gap}" for gap in preset.never_sent or ["Not known."])
     yield ""
     if preset.session_life is not None or preset.session_note:
