@@ -1,14 +1,7 @@
 """The token bucket, and the bounded map of buckets."""
 
 from app.rate_limit import TokenBucket, TokenBuckets
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_a_burst_is_allowed_and_then_the_rate() -> None:

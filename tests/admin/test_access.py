@@ -14,17 +14,10 @@ from app.admin.auth_throttle import (
     AuthThrottle,
 )
 from app.web.errors import ApiError
+from tests.support.clock import Clock
 
 TOKEN = "the-admin-token-of-this-test"
 GOOD = {"host": "localhost:9000", "authorization": f"Bearer {TOKEN}"}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def request(

@@ -8,17 +8,11 @@ import pytest
 from app.config.issuers import ClientSettings, IssuerSettings
 from app.console.sign_in.discovery import Discovery
 from app.tokens.fetch import FetchFailed, new_client
+from tests.support.clock import Clock
 from tests.support.provider import Provider
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 REFRESH, STALE = 600, 3600
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -13,15 +13,9 @@ from app.console.sign_in.code_exchanges import (
     Busy,
     CodeExchanges,
 )
+from tests.support.clock import Clock
 
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -12,19 +12,13 @@ from app.console.sign_in.refused_sign_ins import MAX_AT_ONCE, THROTTLED, Refused
 from app.store.topology import connect
 from app.web.audit_log import AuditLog
 from backchannel_logout.redis.connection import aclose
+from tests.support.clock import Clock
 from tests.support.receiver import config
 from tests.support.redis_server import RedisServer
 
 
 def from_peer(peer: str) -> Request:
     return Request({"type": "http", "headers": [], "client": (peer, 40000)})
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

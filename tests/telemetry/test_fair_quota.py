@@ -5,15 +5,9 @@ import math
 import pytest
 
 from app.telemetry.fair_quota import FairQuota
+from tests.support.clock import Clock
 
 DAY = 86400.0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

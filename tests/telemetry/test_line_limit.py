@@ -12,14 +12,8 @@ from app.telemetry.logs.line_limit import MAX_LINES, WINDOW_SECONDS, LineLimit
 from app.telemetry.logs.lines import formatter
 from app.telemetry.logs.setup import LineHandler
 from app.tokens.logout_token import LogoutToken
+from tests.support.clock import Clock
 from tests.telemetry.test_attempt_log import ISSUER, token
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class RecordedEvents(LineHandler):
