@@ -12,14 +12,14 @@ same length. Such a head is not parsed again: see `_KnownHead`.
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
 from app.server.connection_limits import OWN_BODY_BYTES, OWN_HEAD_BYTES, LimitedHttp
-from app.server.uvicorn_internals import STATUS_LINE, ServerState
+from app.server.uvicorn_internals import STATUS_LINE
 
 # Clients often send head and body separately. A body which takes longer is awaited by the endpoint,
 # whose 1.8 s begin that much later.
@@ -77,33 +77,18 @@ class _FastCycle:
         self.more_body = False
 
 
-class _ResponseBytes:
-    """Encodes responses, and keeps the last one: nearly all are the same for a second."""
-
-    def __init__(self) -> None:
-        self._key: tuple[object, ...] = ()
-        self._bytes = b""
-
-    def encode(self, response: Response, state: ServerState, keep_alive: bool) -> bytes:
-        # uvicorn makes a new list when the date changes. The key keeps its members alive, so no
-        # other object can have the same identity.
-        headers, key = state.default_headers, self._key
-        if key and key[0] is response and key[1] is headers and key[2] is keep_alive:
-            return self._bytes
-        content = [STATUS_LINE[response.status_code]]
-        for name, value in (*headers, *response.raw_headers):
-            content += (name, b": ", value, b"\r\n")
-        if not keep_alive:
-            content.append(b"connection: close\r\n")
-        content += (b"\r\n", bytes(response.body))
-        self._key, self._bytes = (response, headers, keep_alive), b"".join(content)
-        return self._bytes
+def _encode(response: Response, headers: Sequence[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+    content = [STATUS_LINE[response.status_code]]
+    for name, value in (*headers, *response.raw_headers):
+        content += (name, b": ", value, b"\r\n")
+    if not keep_alive:
+        content.append(b"connection: close\r\n")
+    content += (b"\r\n", bytes(response.body))
+    return b"".join(content)
 
 
 class FastPathProtocol(LimitedHttp):
     """`LimitedHttp` with a fast path for the complete requests of ``route``."""
-
-    _responses = _ResponseBytes()  # one for all connections
 
     def __init__(self, *args: Any, route: FastRoute, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -222,7 +207,8 @@ class FastPathProtocol(LimitedHttp):
         if self.flow.write_paused:
             self._start(self._respond_when_read(cycle, response))
             return
-        self.transport.write(self._responses.encode(response, self.server_state, cycle.keep_alive))
+        headers = self.server_state.default_headers
+        self.transport.write(_encode(response, headers, cycle.keep_alive))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
