@@ -1,4 +1,4 @@
-"""What a logout token revokes, in which relying apps."""
+"""Derives revocations from a logout token: one for each relying app concerned."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,25 +10,25 @@ from backchannel_logout import EventKind
 
 SOURCE = "backchannel-logout"
 
-# An enumeration's members are found slowly.
+# Enum member lookup is slow.
 _SESSION, _USER = EventKind.SESSION, EventKind.USER
 
 
 def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocation]:
-    """What a token revokes: one revocation for each relying app that its ``aud`` names.
+    """One revocation for each relying app that ``aud`` names.
 
-    ``sid`` ends that session only, also where ``sub`` stands beside it; widening it to the
-    user would end all devices for one. A client may ask for that (``both_claims``) where its
-    provider's ID tokens carry no ``sid``, so that nothing else could be matched.
+    ``sid`` ends that session only, even if ``sub`` is present: widening it to the user would end
+    all devices for one. A client can choose that (``both_claims``) if its provider's ID tokens have
+    no ``sid``, so that nothing else could be matched.
     """
     issuer = token.issuer
     until = token.iat + issuer.max_token_age + issuer.leeway
     once = Once(token.jti, token.sid, token.sub, until)
     return [
         revoke(
-            app=one.app,
+            app=app.app,
             kind=_USER
-            if token.sid is None or (token.sub is not None and one.both_claims == "user")
+            if token.sid is None or (token.sub is not None and app.both_claims == "user")
             else _SESSION,
             issuer_names=issuer.names,
             sid=token.sid,
@@ -36,18 +36,18 @@ def revocations_for(token: LogoutToken, *, received_at: float) -> list[Revocatio
             since=token.iat,
             source=SOURCE,
             received_at=received_at,
-            max_session_age=one.max_session_age,
+            max_session_age=app.max_session_age,
             leeway=issuer.leeway,
-            client_ids=one.client_ids,
+            client_ids=app.client_ids,
             once=once,
             revoke_offline_access=token.revoke_offline_access,
         )
-        for one in _concerned(issuer, token.client_ids)
+        for app in _concerned(issuer, token.client_ids)
     ]
 
 
 class _App(NamedTuple):
-    """A relying app that tokens are for, and what its clients ask for."""
+    """A relying app concerned, and the options of its clients."""
 
     app: str
     client_ids: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""What Redis is asked for one revocation: the script's arguments, and the whole command as bytes.
+"""Encodes one call of the script: its arguments, and the whole command in Redis' protocol (RESP).
 
-The bytes are spelled here for the common case: `hiredis` packs forty arguments, of which most are
-the same for every logout of a client, and takes three times as long (docs/performance.md).
-Everything unusual is packed by it, and a test compares the two.
+The common case is encoded from prepared parts. `hiredis` would pack forty arguments, most of them
+the same for every logout of a client, which costs a tenth of a logout (docs/performance.md). It
+packs everything else, and a test compares the two.
 """
 
 import math
@@ -17,19 +17,18 @@ from app.revocation import Heading, Revocation, spelled
 from backchannel_logout import Event
 from backchannel_logout.contract.event import json_of
 
-# Our clock and Redis' do not agree to the millisecond on when a jti is forgotten.
-_NEARLY_FORGOTTEN_MS = 2000
+# Our clock and Redis' differ by milliseconds on when a jti expires.
+_NEARLY_EXPIRED_MS = 2000
 
 
-class _Spelled(NamedTuple):
-    """What all revocations under one heading share, as the protocol spells it (RESP), in its order.
+class _Parts(NamedTuple):
+    """The encoded parts which all revocations of one heading share, in order.
 
-    What differs stands between them; see `Commands._text`.
+    The rest goes between them: see `Commands._encode`.
     """
 
     sizes: Sequence[tuple[str, str]]
-    """How many arguments there are, and how many texts of the event: by how many of sid, sub and
-    jti it has."""
+    """The number of arguments and of event texts, by how many of sid, sub and jti there are."""
     begin: str
     life: str
     limits: str
@@ -40,24 +39,24 @@ class _Spelled(NamedTuple):
 
 
 class _Heads(dict[int, str]):
-    """What stands before an argument, by its length."""
+    """The prefix of an argument, by its length."""
 
     def __missing__(self, length: int) -> str:
         return f"${length}\r\n"
 
 
-# As a table, and joined in place of formatted: at a third of the price (docs/performance.md).
+# A table, joined instead of formatted: a third of the time.
 _HEADS = _Heads((length, f"${length}\r\n") for length in range(1024))
 
 
 def packed(*command: str | bytes | int) -> bytes:
-    """Any command, ready to be sent."""
-    as_bytes: bytes = cast("Any", pack_command)(command)  # its stub knows one argument only
+    """Pack any command."""
+    as_bytes: bytes = cast("Any", pack_command)(command)  # its stub has only one argument
     return as_bytes
 
 
 class Commands:
-    """Spells them for one store. ``sha`` is the script's, ``clock`` epoch seconds."""
+    """Encodes commands for one store. ``sha`` is the script's, ``clock`` returns epoch seconds."""
 
     def __init__(
         self, sha: str, *, max_len: int, max_age_ms: int, clock: Callable[[], float]
@@ -66,19 +65,19 @@ class Commands:
         self._max_len = max_len
         self._max_age_ms = max_age_ms
         self._clock = clock
-        self._spelled = lru_cache(maxsize=1024)(self._spell)  # as many as there are headings
+        self._parts = lru_cache(maxsize=1024)(self._prepare)  # one for each heading
 
     def packed(self, revocation: Revocation, again: bool = False) -> bytes:
-        """``EVALSHA`` with `arguments`, ready to be sent."""
+        """``EVALSHA`` with `arguments`, packed."""
         once_ms = self._once_ms(revocation, again)
         if once_ms and not again and len(revocation.heading.issuer_names) == 1:
-            text = self._text(revocation, once_ms)
-            if text.isascii():  # else a length in characters is not one in bytes
+            text = self._encode(revocation, once_ms)
+            if text.isascii():  # otherwise characters and bytes differ
                 return text.encode("ascii")
         return packed("EVALSHA", self._sha, *self.arguments(revocation, again))
 
     def arguments(self, revocation: Revocation, again: bool = False) -> list[str | int]:
-        """Number of keys, keys and arguments of the script.
+        """The script's number of keys, keys and arguments.
 
         ``again``: it was acknowledged before and may have been lost since.
         """
@@ -99,18 +98,16 @@ class Commands:
         return arguments
 
     def _once_ms(self, revocation: Revocation, again: bool) -> int:
-        """For how long the message must be remembered from now on."""
+        """How long the message must be remembered."""
         if revocation.once is None:
             return 0
         once_ms = math.ceil((revocation.once.until - self._clock()) * 1000)
         if once_ms < 0:
             once_ms = 0
-        return 0 if again and once_ms < _NEARLY_FORGOTTEN_MS else once_ms
+        return 0 if again and once_ms < _NEARLY_EXPIRED_MS else once_ms
 
-    def _text(self, revocation: Revocation, once_ms: int) -> str:
-        sizes, begin, life, limits, first, middle, client_ids, end = self._spelled(
-            revocation.heading
-        )
+    def _encode(self, revocation: Revocation, once_ms: int) -> str:
+        sizes, begin, life, limits, first, middle, client_ids, end = self._parts(revocation.heading)
         sid, sub, jti, json = revocation.sid, revocation.sub, revocation.jti, revocation.json
         marker, once_key = revocation.marker_keys[0], revocation.once_key or ""
         ms, received_at = str(once_ms), spelled(revocation.received_at)
@@ -131,34 +128,34 @@ class Commands:
             )
         )  # fmt: skip
 
-    def _spell(self, heading: Heading) -> _Spelled:
+    def _prepare(self, heading: Heading) -> _Parts:
         fields = Event(
             kind=heading.kind, iss=heading.issuer_names[0], cutoff=0, app=heading.app,
             source=heading.source, received_at=0.0, client_ids=heading.client_ids,
             revoke_offline_access=heading.revoke_offline_access,
         ).to_fields()  # fmt: skip
 
-        def some(*names: str) -> str:
+        def fields_of(*names: str) -> str:
             return "".join(_bulk(name, fields[name]) for name in names if name in fields)
 
         texts = [2 * (len(fields) + more) for more in range(4)]
-        return _Spelled(
+        return _Parts(
             sizes=[(f"*{_ARGUMENTS + count}\r\n", "\r\n" + _bulk(str(count))) for count in texts],
             begin=_bulk("EVALSHA", self._sha, "3", heading.keys.events),
             life="\r\n" + _bulk(str(heading.life)),
             limits="\r\n"
             + _bulk(str(self._max_len), str(self._max_age_ms), heading.keys.feed, "1", "0"),
-            first=some("v", "kind", "iss"),
-            middle="\r\n" + some("app", "source") + _bulk("received_at"),
-            client_ids="\r\n" + some("client_ids"),
-            end=some("revoke_offline_access"),
+            first=fields_of("v", "kind", "iss"),
+            middle="\r\n" + fields_of("app", "source") + _bulk("received_at"),
+            client_ids="\r\n" + fields_of("client_ids"),
+            end=fields_of("revoke_offline_access"),
         )
 
 
-# EVALSHA, its script, three keys and their number, and ten before the fields.
+# EVALSHA, the script, three keys and their number, and ten before the fields.
 _ARGUMENTS = 16
 
 
 def _bulk(*texts: str) -> str:
-    """Each as the protocol has it, if it is ASCII."""
+    """Encode ASCII texts as bulk strings."""
     return "".join([f"${len(text)}\r\n{text}\r\n" for text in texts])

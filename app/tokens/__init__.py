@@ -1,4 +1,15 @@
-"""From bytes that anybody may have sent to claims that the issuer has signed.
+"""Verifies tokens: from bytes that anybody may have sent to claims that the issuer has signed.
 
-Knows nothing of HTTP answers, Redis or relying apps.
+    signed_jwt         parse, check the header, verify
+    encrypted_jwt      decrypt, to the signed token inside (`private_key`: with joserfc)
+    logout_token       the claims, rule by rule, and the accepted ``typ``
+    strict_json        JSON that every parser reads alike
+    jwks               one key set: which keys fit (`verification_cost`: how many are tried)
+    provider_keys      an issuer's keys: cached, refreshed, fetched within a budget
+    fixed_keys         keys that are never fetched
+    fetch              one bounded GET (`fetch_budget`: how many)
+    client_algorithms  clients with algorithms or secrets of their own
+    token_kind         what another kind of token seems to be
+
+Knows nothing about HTTP responses, Redis or relying apps.
 """

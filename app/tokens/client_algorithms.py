@@ -1,7 +1,7 @@
-"""Clients that are registered with algorithms of their own, or sign with their secret (HS256).
+"""Clients with algorithms of their own, or whose tokens are signed with their secret (HS256).
 
-Everything here is asked of claims that are not proven yet, and can only refuse, or choose which
-secret must prove them: the signature is about these very claims.
+Works on unverified claims. It can only refuse them, or choose the secret which has to verify them:
+the signature covers these very claims.
 """
 
 import hmac
@@ -14,10 +14,10 @@ from app.errors import Reason, TokenRefused
 
 
 def check_alg(alg: object, unverified_claims: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """``alg`` must be that of every client of ours in ``aud``. Refuses with `ALG`, `AUD_NOT_ALONE`.
+    """``alg`` must fit every configured client in ``aud``. Refuses with `ALG`, `AUD_NOT_ALONE`.
 
-    With a client's secret the token must be for that client alone: whoever knows the secret could
-    otherwise sign logouts for others.
+    A token signed with a client's secret must be for that client alone: otherwise one client could
+    sign logouts for others.
     """
     audiences, concerned = _concerned(unverified_claims, issuer)
     if not all(alg in (one.algorithms or issuer.algorithms) for one in concerned):
@@ -34,7 +34,7 @@ def is_signed_by_secret(
     signing_input: bytes,
     signature: bytes,
 ) -> bool:
-    """Whether the one client that the token is for has made this signature with its secret.
+    """Whether the signature is made with the secret of the token's one client.
 
     `check_alg` must have passed with `SHARED_SECRET`.
     """
@@ -48,7 +48,7 @@ def is_signed_by_secret(
 def _concerned(
     unverified_claims: Mapping[str, Any], issuer: IssuerSettings
 ) -> tuple[list[Any], list[ClientSettings]]:
-    """The audiences, and those of our clients that are among them."""
+    """The audiences, and the configured clients among them."""
     aud = unverified_claims.get("aud")
     audiences = aud if isinstance(aud, list) else [aud]
     return audiences, [client for client in issuer.clients if client.client_id in audiences]

@@ -1,4 +1,4 @@
-"""One bounded GET of a JSON document from a provider."""
+"""Fetches one JSON document from a provider, within limits."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import httpx
 from app.config.types import may_fetch
 from app.formatting import shown
 
-# A provider that needs longer is down; the keys that are cached serve meanwhile.
+# A provider which needs longer is down; cached keys serve meanwhile.
 FETCH_SECONDS = 5.0
 
 # Real key sets and discovery documents have 1 to 20 KiB.
@@ -15,10 +15,10 @@ LARGEST_DOCUMENT = 512 * 1024
 
 
 class FetchFailed(Exception):
-    """The document could not be fetched, or is not the one that was asked for.
+    """The document could not be fetched, or is not the expected one.
 
-    ``code`` is stable and holds nothing of the answer. ``detail``, for operators alone, may quote
-    a short and escaped part of it.
+    ``code`` is stable and contains nothing of the response. ``detail``, for operators only, may
+    quote a short and escaped part of it.
     """
 
     def __init__(self, code: str, detail: str = "") -> None:
@@ -27,16 +27,16 @@ class FetchFailed(Exception):
         self.detail = detail
 
 
-def other_issuer(found: object, configured: str) -> FetchFailed:
-    """The fault of a discovery document that names another issuer than the settings."""
-    named = shown(found) if isinstance(found, str) else "no issuer"
-    return FetchFailed("discovery_issuer", f"it names {named}, the settings {shown(configured)}")
+def other_issuer(named: object, configured: str) -> FetchFailed:
+    """The fault of a discovery document which names another issuer than the settings."""
+    name = shown(named) if isinstance(named, str) else "no issuer"
+    return FetchFailed("discovery_issuer", f"it names {name}, the settings {shown(configured)}")
 
 
 def new_client() -> httpx.AsyncClient:
     """The HTTP client for all issuers: no redirects, one deadline for the whole fetch.
 
-    ``identity``: a compressed document could unpack to many times the limit in one step.
+    ``identity``: a compressed document could expand to many times the limit in one step.
     """
     return httpx.AsyncClient(
         follow_redirects=False,
@@ -46,7 +46,7 @@ def new_client() -> httpx.AsyncClient:
 
 
 async def fetch_document(client: httpx.AsyncClient, url: str, *, allow_http: bool) -> bytes:
-    """The body of a 200 answer. Raises `FetchFailed`."""
+    """The body of a 200 response. Raises `FetchFailed`."""
     if not may_fetch(url, allow_http=allow_http):
         raise FetchFailed("not_https")
     try:

@@ -38,4 +38,4 @@ class Charge:
         token."""
         before = known.keys if known is not None else ()
         brought = [key for key in new.keys if key not in before]
-        new.unproved.extend((key, self.give_back) for key in brought)
+        new.unused.extend((key, self.give_back) for key in brought)

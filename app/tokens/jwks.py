@@ -1,7 +1,7 @@
-"""One JSON Web Key Set (RFC 7517) of an issuer: which of its keys can prove a signature.
+"""A JSON Web Key Set (RFC 7517) of an issuer: reads it and verifies signatures with its keys.
 
-What a token can cost is bounded, whatever the issuer publishes: keys that are too large are passed
-over, and of the keys that fit a token only a few are tried. All issuers share one event loop.
+The cost of a token is bounded, whatever the issuer publishes: keys that are too large are skipped,
+and only a few of the keys that fit a token are tried. All issuers share one event loop.
 """
 
 import json
@@ -26,21 +26,21 @@ from app.errors import LibraryPanic, fault_of
 from app.tokens.verification_cost import TriedKeys, cost_of_curve, cost_of_rsa
 
 # RFC 7518 section 3.3: a key of 2048 bits or larger must be used.
-_SMALLEST_RSA_BITS = 2048
+_MIN_RSA_BITS = 2048
 
-# OpenSSL verifies larger ones up to 16,384 bits, but no provider publishes any; a verification
-# takes four times as long for twice the bits.
-_LARGEST_RSA_BITS = 8192
+# OpenSSL verifies up to 16,384 bits, but no provider publishes such keys. Doubling the bits
+# quadruples the time of a verification.
+_MAX_RSA_BITS = 8192
 
-# Nearly all keys have 65537. A verification takes one multiplication for each bit, so an exponent
-# as long as the modulus costs as much as a signature.
-_LARGEST_RSA_EXPONENT_BITS = 32
+# Nearly all keys have 65537. Each bit costs a multiplication, so an exponent as long as the modulus
+# costs as much as signing.
+_MAX_RSA_EXPONENT_BITS = 32
 
 # No provider publishes more.
-MOST_KEYS = 64
+MAX_KEYS = 64
 
-# Looked at, whether they can be used or not: the largest document holds thousands.
-MAX_ENTRIES = 4 * MOST_KEYS
+# Entries looked at, usable or not: the largest document has thousands.
+MAX_ENTRIES = 4 * MAX_KEYS
 
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
@@ -67,8 +67,8 @@ _ALGORITHMS: dict[str, Algorithm] = {
 }
 _ALGORITHMS["Ed25519"] = _ALGORITHMS["EdDSA"]
 
-# PyJWT makes these anew for each signature and asks whether the key is a private one: with RS256,
-# which nearly all providers use, that is a tenth of a verification.
+# PyJWT creates these anew for each signature and checks for a private key: a tenth of an RS256
+# verification, which nearly all providers use.
 _PKCS1V15 = padding.PKCS1v15()
 _PKCS1V15_HASHES: dict[str, hashes.HashAlgorithm] = {
     "RS256": hashes.SHA256(),
@@ -78,25 +78,25 @@ _PKCS1V15_HASHES: dict[str, hashes.HashAlgorithm] = {
 
 
 class KeyMatch(Enum):
-    """What a key set says of a signature."""
+    """The result of verifying a signature with a key set."""
 
     VERIFIED = "verified"
     WRONG = "wrong"
-    """The key of this ``kid`` has not made this signature."""
+    """Not signed with the key of this ``kid``."""
     KEY_MISMATCH = "key_mismatch"
     """The key of this ``kid`` is not for this ``alg``."""
     NO_KEY = "no_key"
-    """No key of this ``kid``; without a ``kid``, no key has made this signature. Another key
-    set may answer otherwise: the only answer that is not final."""
+    """No key of this ``kid``; without a ``kid``, not signed with any key. The only result which is
+    not final: another key set may give another."""
 
 
 class NotAKeySet(ValueError):
-    """Not a JSON Web Key Set, or one without a single key that can be used."""
+    """Not a JSON Web Key Set, or one without a single usable key."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key and the ``alg`` values that it may be used with."""
+    """A public key and the ``alg`` values it may be used with."""
 
     kid: str | None
     algorithms: frozenset[str]
@@ -110,27 +110,27 @@ _ByAlgorithm = dict[str, list[VerificationKey]]
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The usable keys of one fetched set, and how many were passed over."""
+    """The usable keys of one fetched set, and how many were skipped."""
 
     keys: tuple[VerificationKey, ...]
     skipped: int
-    unproved: list[tuple[VerificationKey, Callable[[], None]]] = field(
+    unused: list[tuple[VerificationKey, Callable[[], None]]] = field(
         repr=False, compare=False, default_factory=list
     )
-    """Keys that have verified no token yet, each with what is called when it does."""
+    """Keys that have not verified a token yet, each with a callback for when it does."""
     by_kid: dict[str | None, _ByAlgorithm] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     """For a name in here, the result of `verify` is final."""
     _all: _ByAlgorithm = field(init=False, repr=False, compare=False, default_factory=dict)
-    """The keys that are tried for a token without a ``kid``."""
+    """The keys tried for a token without a ``kid``."""
 
     def __post_init__(self) -> None:
         for key in self.keys:
             named = self.by_kid.setdefault(key.kid, {})
             for alg in key.algorithms:
                 named.setdefault(alg, []).append(key)
-        # A provider that names no key in its tokens has mostly not named its keys either.
+        # A provider which names no key in its tokens usually has no names for its keys either.
         tried = TriedKeys()
         for key in sorted(self.keys, key=lambda key: key.kid is not None):
             for alg in key.algorithms:
@@ -138,29 +138,29 @@ class KeySet:
                     self._all.setdefault(alg, []).append(key)
 
     def verify(self, alg: str, kid: str | None, signing_input: bytes, signature: bytes) -> KeyMatch:
-        """Check a signature. ``alg`` must have been compared with the issuer's list before."""
+        """Verify a signature. The caller has checked that ``alg`` is one of the issuer's."""
         named = self._all if kid is None else self.by_kid.get(kid)
         if named is None:
             return KeyMatch.NO_KEY
         fitting = named.get(alg, ())
         for key in fitting:
             if _verifies(alg, key.key, signing_input, signature):
-                if self.unproved:
-                    self._proved(key)
+                if self.unused:
+                    self._used(key)
                 return KeyMatch.VERIFIED
         if kid is None:
             return KeyMatch.NO_KEY
         return KeyMatch.WRONG if fitting else KeyMatch.KEY_MISMATCH
 
-    def _proved(self, key: VerificationKey) -> None:
-        calls = [call for one, call in self.unproved if one == key]
-        for call in calls:
-            call()
-        self.unproved[:] = [one for one in self.unproved if one[1] not in calls]
+    def _used(self, key: VerificationKey) -> None:
+        callbacks = [callback for unused, callback in self.unused if unused == key]
+        for callback in callbacks:
+            callback()
+        self.unused[:] = [entry for entry in self.unused if entry[1] not in callbacks]
 
     def replaces(self, former: "KeySet") -> None:
-        """Go on waiting for the first proof of keys that ``former`` had too."""
-        self.unproved.extend(one for one in former.unproved if one[0] in self.keys)
+        """Take over the callbacks of keys which ``former`` had, too."""
+        self.unused.extend(entry for entry in former.unused if entry[0] in self.keys)
 
 
 def _verifies(alg: str, key: Any, signing_input: bytes, signature: bytes) -> bool:
@@ -175,10 +175,9 @@ def _verifies(alg: str, key: Any, signing_input: bytes, signature: bytes) -> boo
 
 
 def read_key_set(document: bytes) -> KeySet:
-    """Read a fetched set. Keys that can not be used are passed over, not fatal.
+    """Read a fetched set, skipping keys which cannot be used.
 
-    A set without one usable key raises `NotAKeySet`: the keys that were good until now are
-    better than none.
+    Raises `NotAKeySet` if none can: the previous keys are better than none.
     """
     try:
         parsed = json.loads(document)
@@ -190,9 +189,9 @@ def read_key_set(document: bytes) -> KeySet:
     usable: list[VerificationKey] = []
     tried = TriedKeys()
     for entry in entries[:MAX_ENTRIES]:
-        if len(usable) == MOST_KEYS:
+        if len(usable) == MAX_KEYS:
             break
-        # What would not be tried is not parsed: that takes as long as a verification.
+        # Keys that would not be tried are not parsed: that takes as long as a verification.
         algorithms = _algorithms_of(entry)
         if not algorithms or not tried.have_room(entry.get("kid"), algorithms):
             continue
@@ -205,8 +204,8 @@ def read_key_set(document: bytes) -> KeySet:
 
 
 def _algorithms_of(entry: Any) -> frozenset[str]:
-    """What a key may verify by its description; nothing for one that is of no use here:
-    unreadable, for another use, or symmetric."""
+    """The algorithms of a key by its description; empty if it is malformed, symmetric, or for
+    another use."""
     none = frozenset[str]()
     if not isinstance(entry, dict):
         return none
@@ -220,14 +219,14 @@ def _algorithms_of(entry: Any) -> frozenset[str]:
     if not isinstance(key_ops, list) or "verify" not in key_ops:
         return none
     if kty != "OKP" and (alg := entry.get("alg")) is not None:
-        # RFC 7517 section 4.4: the key says what it is for. It can only narrow, never widen.
-        # An OKP key is for its curve alone, whichever of the two names it gives.
+        # RFC 7517 section 4.4: the key's own alg can only narrow the choice, never widen it. An OKP
+        # key is for its curve alone, under either of the two names.
         fits = frozenset(name for name in fits if name == alg)
     return fits
 
 
 def _read_key(entry: dict[str, Any], algorithms: frozenset[str]) -> VerificationKey | None:
-    """The key of an entry, or None: unreadable, too small or too large."""
+    """The key of an entry; None if it is malformed, too small or too large."""
     kty = entry["kty"]
     key = _public_key(kty, entry)
     if key is None or (kty == "RSA" and not _fits_in_size(key)):
@@ -237,11 +236,11 @@ def _read_key(entry: dict[str, Any], algorithms: frozenset[str]) -> Verification
 
 
 def _public_key(kty: str, entry: dict[str, Any]) -> Any:
-    """What the library reads of it, None where it cannot."""
+    """The library's key object; None if it cannot read the entry."""
     try:
         return _READERS[kty].from_jwk({m: entry[m] for m in _PUBLIC_MEMBERS if m in entry})
     except (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        # The library raises all of these for members that are missing or of a wrong type.
+        # The library raises all of these for members that are missing or of the wrong type.
         return None
     except BaseException as error:
         if isinstance(fault_of(error), LibraryPanic):
@@ -252,7 +251,7 @@ def _public_key(kty: str, entry: dict[str, Any]) -> Any:
 def _fits_in_size(key: Any) -> bool:
     """Whether an RSA key is neither too weak nor too slow."""
     exponent: int = key.public_numbers().e
-    if exponent.bit_length() > _LARGEST_RSA_EXPONENT_BITS:
+    if exponent.bit_length() > _MAX_RSA_EXPONENT_BITS:
         return False
     bits: int = key.key_size
-    return _SMALLEST_RSA_BITS <= bits <= _LARGEST_RSA_BITS
+    return _MIN_RSA_BITS <= bits <= _MAX_RSA_BITS

@@ -1,6 +1,6 @@
-"""JSON as a signed token may carry it: RFC 8259 read so that no two readers can differ.
+"""Strict JSON (RFC 8259) for tokens: accepts only what every parser reads alike.
 
-The standard library's parser takes more: duplicate members (the last one wins here, the first
+The standard library's parser accepts more: duplicate members (the last one wins here, the first
 one elsewhere), NaN, numbers that become infinite, lone surrogates.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 
 class NotStrictJson(ValueError):
-    """Not JSON that every parser reads alike."""
+    """Not JSON which every parser reads alike."""
 
 
 def strict_object(raw: bytes) -> dict[str, Any]:
@@ -24,19 +24,19 @@ def strict_object(raw: bytes) -> dict[str, Any]:
 def strict_json(raw: bytes) -> Any:
     """Parse one JSON value from UTF-8. Raises `NotStrictJson`."""
     try:
-        # decode() first: json.loads would also take UTF-16 and UTF-32 bytes.
+        # decode() first: json.loads would also accept UTF-16 and UTF-32.
         parsed = _parsed(raw.decode("utf-8"))
         if b"\\u" in raw:
-            # Only an escape can bring a lone surrogate, which no UTF-8 writer can store later.
+            # Only an escape can produce a lone surrogate, which cannot be stored as UTF-8 later.
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
-        # ValueError: not UTF-8, not JSON, an integer of thousands of digits, and our own.
+        # ValueError: not UTF-8, not JSON, an integer of thousands of digits, or our own.
         raise NotStrictJson from None
     return parsed
 
 
 def _parsed(text: str) -> Any:
-    # `decode` also looks for white space around the object, for a fourth of the whole price.
+    # `decode` also skips white space around the object, for a fourth of the total time.
     if text.startswith("{"):
         try:
             parsed, end = _SCAN(text, 0)
@@ -68,4 +68,4 @@ def _no_constant(_: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_no_duplicates, parse_float=_finite, parse_constant=_no_constant
 )
-_SCAN = _DECODER.scan_once  # type: ignore[attr-defined]  # what its `raw_decode` calls
+_SCAN = _DECODER.scan_once  # type: ignore[attr-defined]  # what `raw_decode` calls

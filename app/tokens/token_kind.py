@@ -1,7 +1,7 @@
-"""What a token that is no logout token seems to be, for the person who pasted it. Pure.
+"""Guesses the kind of a token that is not a logout token, for the person who pasted it.
 
-Guessed from unverified members, so it decides nothing. Providers type their tokens in three ways:
-in the header (RFC 9068, RFC 8417), in a claim of their own (Keycloak's ``typ``), or not at all.
+Reads unverified members only, so it decides nothing. Providers mark the kind in the header (RFC
+9068, RFC 8417), in a claim of their own (Keycloak's ``typ``), or not at all.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ _ONLY_ACCESS_TOKENS = ("scope", "scp", "client_id", "cid", "permissions")
 def other_kind(
     unverified_header: Mapping[str, Any], unverified_claims: Mapping[str, Any]
 ) -> str | None:
-    """The kind, as a noun phrase; None where it may be meant as a logout token."""
+    """The kind, as a noun phrase; None if it may be meant as a logout token."""
     events = unverified_claims.get("events")
     if "events" in unverified_claims and (not isinstance(events, dict) or not events):
-        return None  # whatever was meant, the rule about events explains it
+        return None  # the rule about events explains it
     if isinstance(events, dict) and EVENT in events:
         return None
     typ = unverified_header.get("typ")

@@ -124,7 +124,7 @@ async def test_a_key_that_is_published_beside_the_one_in_use_keeps_nothing_owed(
         assert await verify(keys, provider.token(header={"kid": kid}, key=key))
     key_set = keys.current()
     assert key_set is not None
-    assert key_set.unproved == []
+    assert key_set.unused == []
     await strangers(keys, provider, 20, "x")
     assert provider.key_fetches == 2 + BUDGET_BURST
 

@@ -12,7 +12,7 @@ from app.errors import DependencyUnavailable, TokenRefused
 from app.tokens import jwks
 from app.tokens.jwks import (
     MAX_ENTRIES,
-    MOST_KEYS,
+    MAX_KEYS,
     KeyMatch,
     KeySet,
     NotAKeySet,
@@ -20,8 +20,8 @@ from app.tokens.jwks import (
 )
 from app.tokens.verification_cost import (
     MAX_COST,
-    MOST_TRIED_OF_ONE_KID,
-    MOST_TRIED_WITHOUT_KID,
+    MAX_TRIED_OF_ONE_KID,
+    MAX_TRIED_WITHOUT_KID,
 )
 from tests.support.provider import ABSENT, Provider, private_key, public_jwk
 from tests.tokens.conftest import NewKeys, verify
@@ -79,14 +79,14 @@ def modulus(bits: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("kid", "tried"), [("same", MOST_TRIED_OF_ONE_KID), (None, MOST_TRIED_WITHOUT_KID)]
+    ("kid", "tried"), [("same", MAX_TRIED_OF_ONE_KID), (None, MAX_TRIED_WITHOUT_KID)]
 )
 def test_only_a_few_keys_of_one_name_are_tried(
     kid: str | None, tried: int, verifications: Verifications
 ) -> None:
     """The others are passed over, and `check` counts them."""
-    keys = key_set(*new_keys_of(kid, MOST_KEYS))
-    assert (len(keys.keys), keys.skipped) == (tried, MOST_KEYS - tried)
+    keys = key_set(*new_keys_of(kid, MAX_KEYS))
+    assert (len(keys.keys), keys.skipped) == (tried, MAX_KEYS - tried)
     assert keys.verify("ES256", kid, b"input", b"x" * 64) in {KeyMatch.WRONG, KeyMatch.NO_KEY}
     assert len(verifications) == tried
 
@@ -95,13 +95,13 @@ def test_only_a_few_keys_are_tried_for_a_token_without_a_name(
     verifications: Verifications,
 ) -> None:
     """All of them are there for tokens that name one."""
-    entries = [key for n in range(MOST_KEYS) for key in new_keys_of(f"k{n}", 1)]
+    entries = [key for n in range(MAX_KEYS) for key in new_keys_of(f"k{n}", 1)]
     keys = key_set(*entries)
-    assert (len(keys.keys), keys.skipped) == (MOST_KEYS, 0)
+    assert (len(keys.keys), keys.skipped) == (MAX_KEYS, 0)
     assert keys.verify("ES256", None, b"input", b"x" * 64) is KeyMatch.NO_KEY
-    assert len(verifications) == MOST_TRIED_WITHOUT_KID
-    assert keys.verify("ES256", f"k{MOST_KEYS - 1}", b"input", b"x" * 64) is KeyMatch.WRONG
-    assert len(verifications) == MOST_TRIED_WITHOUT_KID + 1
+    assert len(verifications) == MAX_TRIED_WITHOUT_KID
+    assert keys.verify("ES256", f"k{MAX_KEYS - 1}", b"input", b"x" * 64) is KeyMatch.WRONG
+    assert len(verifications) == MAX_TRIED_WITHOUT_KID + 1
 
 
 def test_a_key_without_a_name_is_tried_before_those_that_have_one(
@@ -119,7 +119,7 @@ def test_a_key_without_a_name_is_tried_before_those_that_have_one(
 def test_keys_for_other_algorithms_take_no_place(verifications: Verifications) -> None:
     """One name for keys of each type, as some providers have it."""
     rsa = public_jwk(private_key("RS256"), "same", alg="RS256")
-    keys = key_set(*new_keys_of("same", MOST_TRIED_OF_ONE_KID), rsa)
+    keys = key_set(*new_keys_of("same", MAX_TRIED_OF_ONE_KID), rsa)
     assert keys.skipped == 0
     assert keys.verify("RS256", "same", b"input", b"x" * 256) is KeyMatch.WRONG
     assert verifications == ["RS256"]
@@ -151,7 +151,7 @@ def test_an_rsa_key_that_is_too_weak_or_too_slow_is_passed_over(
 
 
 @pytest.mark.parametrize(
-    ("kid", "tried"), [("same", MOST_TRIED_OF_ONE_KID), (None, MOST_TRIED_WITHOUT_KID)]
+    ("kid", "tried"), [("same", MAX_TRIED_OF_ONE_KID), (None, MAX_TRIED_WITHOUT_KID)]
 )
 def test_a_key_that_would_not_be_tried_is_not_parsed(
     kid: str | None, tried: int, parsed: list[object]
@@ -178,7 +178,7 @@ def test_what_is_tried_is_bounded_by_its_time_too(
     name: str, cost: int, kid: str | None, verifications: Verifications
 ) -> None:
     """Also of keys that each have a name of their own, for a token without."""
-    most = MOST_TRIED_WITHOUT_KID if kid is None else MOST_TRIED_OF_ONE_KID
+    most = MAX_TRIED_WITHOUT_KID if kid is None else MAX_TRIED_OF_ONE_KID
     if name in {"P-521", "P-384"}:
         curve, alg = (ec.SECP521R1(), "ES512") if name == "P-521" else (ec.SECP384R1(), "ES384")
         entries = [public_jwk(ec.generate_private_key(curve), kid, alg=alg) for _ in range(20)]
@@ -194,19 +194,19 @@ def test_what_is_tried_is_bounded_by_its_time_too(
     named = key_set(*({**one, "kid": f"k{n}"} for n, one in enumerate(entries)))
     assert len(named.keys) == len(entries)
     named.verify(alg, None, b"input", b"x" * 64)
-    assert len(verifications) == min(MOST_TRIED_WITHOUT_KID, MAX_COST // cost)
+    assert len(verifications) == min(MAX_TRIED_WITHOUT_KID, MAX_COST // cost)
 
 
 @pytest.mark.parametrize(
-    ("kid", "most"), [("same", MOST_TRIED_OF_ONE_KID), (ABSENT, MOST_TRIED_WITHOUT_KID)]
+    ("kid", "most"), [("same", MAX_TRIED_OF_ONE_KID), (ABSENT, MAX_TRIED_WITHOUT_KID)]
 )
 async def test_a_forged_token_costs_no_more_than_these_verifications(
     kid: Any, most: int, provider: Provider, new_keys: NewKeys, verifications: Verifications
 ) -> None:
     """With the budget of fetches used up, as in a flood, and a key set made to be slow."""
     provider.alg, provider.keys = "ES256", {"own": private_key("ES256")}
-    slow = [rsa_jwk(modulus(3072), modulus(3072) - 2, "same") for _ in range(MOST_KEYS)]
-    provider.extra_jwks = [*slow, *new_keys_of("same" if kid == "same" else None, MOST_KEYS)]
+    slow = [rsa_jwk(modulus(3072), modulus(3072) - 2, "same") for _ in range(MAX_KEYS)]
+    provider.extra_jwks = [*slow, *new_keys_of("same" if kid == "same" else None, MAX_KEYS)]
     keys = new_keys(provider, 'algorithms = ["RS256", "ES256"]')
     await keys.refresh()
     forged = provider.token(header={"kid": kid}, key=private_key("ES256", 9))
