@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from app.config.issuers import IssuerSettings
 from app.revocation import Once, Revocation, revoke
-from backchannel_logout import EventKind
+from backchannel_logout.contract.kinds import kind_for
 
 SOURCE = "admin"
 
@@ -39,7 +39,7 @@ def revocations(
     Ends the session ``sid``, else all sessions of the user ``sub``, else everything of the issuer.
     Raises ``ValueError`` for an app of another issuer.
     """
-    kind = EventKind.SESSION if sid else EventKind.USER if sub else EventKind.ALL
+    kind = kind_for(sid, sub)
     clients = {app: [client for client in issuer.clients if client.app == app] for app in apps}
     if unknown := [app for app, of_app in clients.items() if not of_app]:
         raise ValueError(f"not an app of this issuer: {', '.join(unknown)}")

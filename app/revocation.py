@@ -13,6 +13,7 @@ from typing import NamedTuple
 from backchannel_logout import AppKeys, Event, EventKind
 from backchannel_logout.contract.event import list_of
 from backchannel_logout.contract.keys import VERSION
+from backchannel_logout.contract.kinds import MARKER_KIND
 
 # Covers clock differences, so that no marker expires before the last session that it ends.
 MARKER_MARGIN_SECONDS = 3600
@@ -68,14 +69,12 @@ class Heading:
 
     def marker_keys(self, sid: str | None, sub: str | None) -> tuple[str, ...]:
         """The Redis keys of the markers, in the order of `issuer_names`."""
-        keys, names = self.keys, self.issuer_names
-        if self.kind is _SESSION and sid is not None:
-            if len(names) == 1:  # the usual case
-                return (keys.sid(names[0], sid),)
-            return tuple([keys.sid(name, sid) for name in names])
-        if self.kind is _USER and sub is not None:
-            return tuple([keys.sub(name, sub) for name in names])
-        return tuple([keys.all(name) for name in names])
+        claim = MARKER_KIND[self.kind].claim
+        value = (sid if claim == "sid" else sub if claim == "sub" else None) or ""
+        names, marker = self.issuer_names, self.keys.marker
+        if len(names) == 1:  # almost always
+            return (marker(self.kind, names[0], value),)
+        return tuple([marker(self.kind, name, value) for name in names])
 
 
 # As many as configured clients, sources and kinds. Enum members are bound because attribute lookup

@@ -10,8 +10,9 @@ from app.history.app_reader import AppReader, Unreadable, required
 from app.history.proofs import with_proof
 from app.history.records import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
 from app.history.streams import entry_seconds, newest_first
-from backchannel_logout import AppKeys, EventKind, Session, Verdict, decide, marker_keys
+from backchannel_logout import AppKeys, Session, Verdict, decide, marker_keys
 from backchannel_logout.contract.decision import CODE_SECONDS, sid_marker, whole_number
+from backchannel_logout.contract.kinds import MARKER_KINDS
 
 MAX_ENTRIES = 100_000
 """Stream entries examined per query, which takes about a second."""
@@ -86,11 +87,11 @@ async def _proven(
 def _markers(
     keys: AppKeys, query: RevocationQuery, wanted: list[str], values: list[Any]
 ) -> tuple[Marker, ...]:
-    kinds = {keys.all(query.iss): EventKind.ALL}
-    if query.sid is not None:
-        kinds[keys.sid(query.iss, query.sid)] = EventKind.SESSION
-    if query.sub is not None:
-        kinds[keys.sub(query.iss, query.sub)] = EventKind.USER
+    kinds = {
+        keys.marker(row.kind, query.iss, value): row.kind
+        for row in MARKER_KINDS
+        if (value := row.value(query)) is not None
+    }
     return tuple(
         Marker(
             kind=kinds[key],
