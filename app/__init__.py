@@ -1,52 +1,43 @@
-"""A back-channel logout receiver. The way of one logout token, a module a step:
+"""A back-channel logout receiver.
 
-    inbound.backchannel    the provider's POST, and its answer
-    inbound.form           its one field                            -> unverified token
-    tokens.encrypted_jwt   where it is encrypted: the signed token inside  -> unverified token
-    tokens.signed_jwt      shape, issuer, header, key, signature    -> verified claims
-    tokens.provider_keys   the issuer's keys: fetched, cached, renewed within a budget
-    tokens.jwks            one key set: which keys fit               (pure)
-    tokens.logout_token    the claims, one rule after the other     -> LogoutToken
-    revocation             whom, since when, until when             -> Revocation (pure)
-    publish.writer         every relying app concerned: Redis or journal, else 503
-    publish.store          one atomic script in Redis: markers, event, jti
-    publish.journal        on disk until Redis takes it; replay brings it there
-    (client package)       the relying app asks, or is told
+The path of one logout token, and the file that is responsible for each step:
+
+    server.listeners       binds HTTP, and shuts down without resetting clients
+    server.fast_path       takes complete POSTs to the one path past ASGI
+    backchannel.endpoint   the same as a Starlette endpoint, for all other requests
+    backchannel.batch      runs the steps for all requests of one turn of the event loop
+    backchannel.waiting    runs them for a request that waits: decryption, keys, several apps
+    backchannel.pipeline   the steps themselves, the deadline, the response
+    backchannel.form       the body: content type, size, one logout_token field
+    tokens.encrypted_jwt   decryption: alg, enc, zip, cty
+    tokens.signed_jwt      segments, issuer, header (alg, crit, kid), signature
+    tokens.provider_keys   the issuer's keys: fetch, cache, refetch budget
+    tokens.jwks            one key set: which keys fit a token                   (pure)
+    tokens.logout_token    typ and every claim: iat, exp, aud, events, sub, sid  (pure)
+    revocation             who is logged out, up to which login, until when      (pure)
+    publish.writer         writes to Redis, else to the journal, else 503
+    store.batching         many writes in one round trip
+    store.store.lua        markers, event and replay protection, in one atomic script
+    journal.journal        what Redis has not taken yet, on disk
+    journal.ack_log        a copy of what Redis acknowledged, for a Redis that loses data
+    (clients/python)       the relying app: checks markers, reads events
 
 Around it:
 
-    settings     what an operator may say; every fault at once
-                 (settings_model, settings_issuers: the settings themselves)
-                 (settings_values: what a value may look like; settings_rules: what must agree)
-                 (settings_admin: who signs in to the console)
-                 (settings_secrets: decryption keys and clients' secrets, read with the settings)
-    presets      what is known of each provider (providers.toml; provider_page writes the document)
-    service      the composition root: Redis, parts, listeners; stops in order
-    parts        everything between the listeners and Redis
-    addresses    taken before anything else starts
-    listeners    serves them, and stops so that nobody honest sees a reset
-    inbound      also: what a client may take of us, how much is at work, what waits for keys
-    admin        the operators' listener: health, metrics, API and console
-    apis         what operators and users may ask, where they may
-    operating    the operators' API and console, built and kept running
-    sessions     the providers' own sessions, through their APIs
-    account      the users' listener: their own sessions
-    embedded     a Redis of our own, for trying things out
-    errors       theirs, ours, and the table to HTTP (mending: what to do about each refusal)
-    explanation  a token, rule by rule, for people
-    words        times and values as people write them
-    verdict      rows with a verdict: what `check`, `status` and the console show
-    history      reads back: is this session dead, by which token, who has acted
-    telemetry    what operators read of what happened: the log, the metrics
-    log, spans   how a module says that something happens, and how long it takes
-    tasks        work in the background
-    lifeline     a child process that ends with us
-    lean         imported first: without what libraries bring along unasked
-    cli          a file for each command
-    acts         an administrator's act, as revocations                    (pure)
-    audit        who did what to whose sessions, and who looked
-    canary       a session of our own, ended on a schedule through the whole path
-
+    config         settings: model (defaults), types, cross_checks, presets of providers
+    runtime        the composition root: builds, connects and stops everything
+    admin          the operators' API, health and metrics
+    console        the operators' pages (texts: all their words)
+    account        users' own sessions, for apps and browsers
+    web            what admin, console and account share: errors, parameters, event streams
+    sessions       the providers' session APIs, and following a termination to its end
+    history        reads back from Redis: events, refusals, what apps have done
+    telemetry      the log, metrics (definitions: names, labels), refusals, traces
+    canary         ends a session of its own on a schedule
+    cli            one file per command
+    devtools       an embedded Redis for local trials
+    errors         reasons, outages and their HTTP responses
+    audit, admin_revocations, rate_limit, verdict, formatting, background, log, tracing
 """
 
 __version__ = "0.1.0"

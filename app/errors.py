@@ -1,14 +1,14 @@
-"""What can go wrong, in two families, and the one table that turns them into HTTP.
+"""The two families of errors, and the table that maps them to HTTP.
 
-    TokenRefused(Reason)            theirs: the request or the token can never be valid  400
-    DependencyUnavailable(Outage)   ours: not durably written, or no key to be had now   503
+    TokenRefused(Reason)            the sender's: the request or token can never be valid   400
+    DependencyUnavailable(Outage)   ours: not written durably, or no key available now      503
 
-Back-Channel Logout 1.0 section 2.8 answers 400 also when "the logout failed"; several
-providers take 400 as final and retry 503, so what may succeed later is 503 here (see
+Back-Channel Logout 1.0, section 2.8, also answers 400 when "the logout failed". Several providers
+treat 400 as final and retry 503, so whatever may succeed later is 503 here (see
 docs/decisions/0002-503-when-our-side-fails.md).
 
-A `Reason` and an `Outage` are stable: response, log field, metric label and test id. The
-sentences are fixed: nothing from a request or a token is ever echoed.
+A `Reason` or `Outage` is stable: it is part of the response, a log field, a metric label and a test
+id. The sentences are fixed; nothing of a request or a token is echoed.
 """
 
 import asyncio
@@ -112,7 +112,7 @@ SENTENCES: dict[Reason, str] = {
 
 
 class Outage(StrEnum):
-    """Why our side could not do it now."""
+    """Why the receiver cannot process a token now."""
 
     KEYS_UNAVAILABLE = "keys_unavailable"
     REDIS_UNAVAILABLE = "redis_unavailable"
@@ -148,8 +148,7 @@ class DependencyUnavailable(Exception):
         self.outage = outage
 
 
-# Redis restarts and key fetches take seconds; providers that honour the header wait longer
-# on their own account.
+# Redis restarts and key fetches take seconds. Providers that honour the header wait longer anyway.
 RETRY_AFTER_SECONDS = 5
 
 
@@ -169,13 +168,14 @@ def to_http(
 
 
 class LibraryPanic(Exception):
-    """A library written in Rust has given up on what it was called with; the process goes on."""
+    """A library written in Rust has panicked on one input; the process goes on."""
 
 
 def fault_of(error: BaseException) -> Exception:
-    """The fault of one request or key that ``error`` is, to be caught beside `Exception`.
+    """Turns an error of one request or key into an `Exception`.
 
-    A panic in Rust comes as a `BaseException`. What ends a task or the process is raised again.
+    A panic in Rust is raised as a `BaseException`. Exceptions that end a task or the process are
+    raised again.
     """
     if isinstance(error, Exception):
         return error

@@ -1,13 +1,13 @@
-"""What our modules say of what happens: an event with fields.
+"""Loggers for events with fields.
 
     log = new_log(__name__)
     log.warning("keys", outcome="failed", issuer=name, error=code)
 
-The event is what it is about, ``outcome`` what has become of it; the rest are facts. A field that
-is None is not told. Nothing of a token, a secret or a user belongs here.
+The event names the subject, ``outcome`` the result, and the other fields are facts; fields that are
+None are left out. Tokens, secrets and users must not be logged.
 
-It goes the way of the standard library's logging, as a record whose message is the event's dict;
-where lines go and what they look like is said once for a process (`app.telemetry.logs.setup`).
+Events pass through the standard library's logging, as records whose message is the event's dict;
+`app.telemetry.logs.setup` configures their format and destination.
 """
 
 import logging
@@ -16,8 +16,8 @@ from structlog.stdlib import BoundLogger, ProcessorFormatter
 
 
 def new_log(name: str) -> BoundLogger:
-    """The logger of the module called ``name``.
+    """The logger of the module ``name``.
 
-    Not structlog's own ``get_logger``: where nobody has set that up, it writes to standard output.
+    structlog's own ``get_logger`` writes to standard output until it is configured.
     """
     return BoundLogger(logging.getLogger(name), [ProcessorFormatter.wrap_for_formatter], {})

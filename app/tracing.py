@@ -1,10 +1,9 @@
-"""Spans of a trace, for who wants them: where traces are off, this does nothing.
+"""Creates spans of a trace. Does nothing unless `app.telemetry.traces` has enabled it.
 
     with span("keys.fetch", issuer=name):
 
-A span says what was done, for which issuer, how long it took, and in a word why it failed. Nothing
-of a token or a user belongs here, nor an exception's own words. `app.telemetry.traces` switches it
-on.
+A span has a name, the issuer, a duration, and the type of an error. It must hold nothing of a token
+or a user, and no exception's message.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ from typing import Any
 from app.errors import DependencyUnavailable, TokenRefused
 
 PREFIX = "bcl."
-"""Before the names of attributes that no convention knows."""
+"""Prefix of attributes that are not in the semantic conventions."""
 
 _NOTHING: AbstractContextManager[Any] = contextlib.nullcontext()
 
@@ -23,13 +22,13 @@ _tracer: Any = None
 
 
 def switch(tracer: Any) -> None:
-    """Make spans with this tracer of OpenTelemetry from now on; None for none."""
-    global _tracer  # noqa: PLW0603  one for a process, as its spans all go one way
+    """Create spans with this tracer of OpenTelemetry from now on; None disables them."""
+    global _tracer  # noqa: PLW0603  one per process
     _tracer = tracer
 
 
 def span(name: str, **attributes: str) -> AbstractContextManager[Any]:
-    """A span for as long as the block lasts, below the one that it is in."""
+    """A span for the block, child of the current one."""
     return _NOTHING if _tracer is None else _span(name, attributes)
 
 
@@ -40,10 +39,10 @@ def _span(name: str, attributes: dict[str, str]) -> Iterator[Any]:
         attributes={PREFIX + key: value for key, value in attributes.items()},
         record_exception=False,
         set_status_on_exception=False,
-    ) as one:
+    ) as current:
         try:
-            yield one
+            yield current
         except BaseException as error:
             ours = isinstance(error, TokenRefused | DependencyUnavailable)
-            one.set_attribute("error.type", str(error) if ours else type(error).__qualname__)
+            current.set_attribute("error.type", str(error) if ours else type(error).__qualname__)
             raise

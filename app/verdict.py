@@ -1,4 +1,4 @@
-"""Rows with a verdict, for people: what `check`, `status` and the console show."""
+"""Rows with a verdict, as `check`, `status` and the console show them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ class CheckVerdict(StrEnum):
     WARNING = "warn"
     UNKNOWN = "?"
     NOTE = "note"
-    """Neither right nor wrong: what a person has to know, or to do elsewhere."""
+    """Information, or something to do elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +24,6 @@ class Row:
     detail: str
 
 
-def count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+def count(number: int, noun: str) -> str:
+    """The number with its noun, in the plural where needed."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,4 +1,4 @@
-"""Ends a session of its own, and measures how long marker and receipt take."""
+"""Ends a session of its own, and measures how long the marker and the receipt take."""
 
 import asyncio
 import contextlib
@@ -24,23 +24,23 @@ from backchannel_logout import AppKeys, AsyncListener, Event, Gap, Outcome
 
 log = new_log(__name__)
 
-_LOOK_SECONDS = 0.02
-_SERVED_SECONDS = 0.1
+_POLL_SECONDS = 0.02
+_META_POLL_SECONDS = 0.1
 
-# After the start: the listeners must be up, and the first look at Redis done.
+# After the start, until the listeners are up and Redis was checked once.
 _FIRST_PAUSE = 1.0
 
-# Receipts of other replicas' canaries may stand before ours.
+# Receipts of other replicas' canaries may precede ours.
 _RECEIPTS = 200
 
-# What is kept of events that nobody asked for: those of other replicas' canaries.
-_MOST_HEARD = 100
+# Bounds the events that are kept, including those of other replicas' canaries.
+_MAX_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One session's end. ``at`` is epoch seconds, when its token was sent; the rest are seconds
-    since then, None where it has not come to that."""
+    """One session that was ended. ``at`` is when its token was sent, in epoch seconds; the other
+    times are seconds since then, None for stages that were not reached."""
 
     at: float
     outcome: CanaryOutcome
@@ -50,8 +50,7 @@ class Try:
 
 
 class Canary:
-    """``url`` is where logout tokens are POSTed to. `last`, `tries` and `failures` tell how it
-    goes; ``on_try`` is told of each."""
+    """``url`` is where logout tokens are POSTed; ``on_try`` is called with each result."""
 
     def __init__(
         self,
@@ -68,14 +67,14 @@ class Canary:
         self._url = url
         self._on_try = on_try
         self._keys = AppKeys(settings.app)
-        self._heard: dict[str, str] = {}
-        """The events' ids, by their session."""
+        self._events: dict[str, str] = {}
+        """Event ids by session."""
         self.last: Try | None = None
         self.tries = 0
         self.failures = 0
 
     def state(self) -> dict[str, Any]:
-        """For `/readyz`: the last try and how many there were, as JSON values."""
+        """For `/readyz`: the last try and the counts, as JSON values."""
         return {
             "app": self._settings.app,
             "tries": self.tries,
@@ -84,15 +83,15 @@ class Canary:
         }
 
     async def keep_trying(self) -> None:
-        """Try, pause, try again. Never returns, whatever fails."""
+        """Try at every interval, whatever fails. Never returns."""
         link = RedisTopology(connect(self._redis_url), bounded=True)
         reading = AppReader(link)
 
         async def listen() -> None:
-            await self._until_served(reading)
+            await self._wait_for_meta(reading)
             await self._listen()
 
-        # Plain HTTP to our own listener: no proxy of the environment, no certificates to load.
+        # Plain HTTP to our own listener needs neither proxies nor certificates.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             async with (
@@ -101,12 +100,12 @@ class Canary:
             ):
                 await asyncio.sleep(_FIRST_PAUSE)
                 while True:
-                    self._note(await self._try(http, reading))
+                    self._record(await self._try(http, reading))
                     await asyncio.sleep(self._settings.interval)
         finally:
             await link.aclose()
 
-    def _note(self, done: Try) -> None:
+    def _record(self, done: Try) -> None:
         self.last = done
         self.tries += 1
         if done.outcome is not CanaryOutcome.OK:
@@ -114,9 +113,9 @@ class Canary:
             log.warning("canary", outcome=done.outcome.value)
         self._on_try(done)
 
-    async def _until_served(self, reading: AppReader) -> None:
-        """Wait for the app's ``meta``: at its first start the receiver has yet to write it, and a
-        listener would report an app that nobody serves."""
+    async def _wait_for_meta(self, reading: AppReader) -> None:
+        """Wait for the app's ``meta``. At the first start the receiver has not written it yet, and
+        a listener would report an app that is not served."""
         while True:
             with contextlib.suppress(Unreadable):
                 (age,) = await reading.query_app(
@@ -124,22 +123,22 @@ class Canary:
                 )
                 if required(age) is not None:
                     return
-            await asyncio.sleep(_SERVED_SECONDS)
+            await asyncio.sleep(_META_POLL_SECONDS)
 
     async def _listen(self) -> None:
-        """The relying app's side: as any app listens, with receipts."""
+        """Listen as a relying app does, with receipts."""
         app = self._settings.app
         async with AsyncListener(self._redis_url, app=app, mode="broadcast") as listener:
             async for item in listener:
                 if isinstance(item, Gap):
                     continue
-                self._hear(item)
+                self._remember(item)
 
-    def _hear(self, event: Event) -> None:
+    def _remember(self, event: Event) -> None:
         if event.sid is not None and event.id is not None:
-            self._heard[event.sid] = event.id
-            if len(self._heard) > _MOST_HEARD:
-                del self._heard[next(iter(self._heard))]
+            self._events[event.sid] = event.id
+            if len(self._events) > _MAX_EVENTS:
+                del self._events[next(iter(self._events))]
 
     async def _try(self, http: httpx.AsyncClient, reading: AppReader) -> Try:
         sid, at, began = secrets.token_hex(16), time.time(), time.monotonic()
@@ -157,12 +156,12 @@ class Canary:
             return Try(at=at, outcome=outcome, to_answer=to_answer)
         marker = receipt = None
         while receipt is None and time.monotonic() < began + within:
-            has_marker, has_receipt = await self._look(reading, sid)
+            has_marker, has_receipt = await self._check(reading, sid)
             now = time.monotonic() - began
             marker = now if marker is None and has_marker else marker
             receipt = now if has_receipt else None
             if receipt is None:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
         outcome = CanaryOutcome.NO_MARKER if marker is None else CanaryOutcome.NO_RECEIPT
         return Try(
             at=at,
@@ -172,9 +171,9 @@ class Canary:
             to_receipt=receipt,
         )
 
-    async def _look(self, reading: AppReader, sid: str) -> tuple[bool, bool]:
-        """Whether marker and receipt are in Redis; not there while it does not answer."""
-        keys, event = self._keys, self._heard.get(sid)
+    async def _check(self, reading: AppReader, sid: str) -> tuple[bool, bool]:
+        """Whether the marker and the receipt are in Redis; False while it does not answer."""
+        keys, event = self._keys, self._events.get(sid)
         try:
             marker, found = await reading.query_app(
                 keys.app,
@@ -187,5 +186,7 @@ class Canary:
             receipts = parse_receipts(parse_entries(required(found)))
         except Unreadable:
             return False, False
-        done = any(one.event == event and one.outcome is Outcome.DONE for one in receipts)
+        done = any(
+            receipt.event == event and receipt.outcome is Outcome.DONE for receipt in receipts
+        )
         return has_marker, event is not None and done

@@ -1,4 +1,4 @@
-"""The canary's issuer: made at each start, with a key that never leaves the service."""
+"""The canary's issuer, created at each start with a key that never leaves the process."""
 
 import json
 import secrets
@@ -13,18 +13,18 @@ from app.config.model import Settings
 from app.tokens.jwks import KeySet, read_key_set
 
 ISSUER = "https://canary.invalid"
-"""RFC 6761 keeps ``.invalid`` for names that nobody can have."""
+"""RFC 6761 reserves ``.invalid``, so no real issuer has this name."""
 
 _ALGORITHM = "ES256"
 _EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _TOKEN_LIFE = 60
 
-# Its sessions live no longer than a try: so its markers go soon.
+# An attempt takes seconds, so its markers can expire soon.
 _SESSION_AGE = 60
 
 
 class CanaryIssuer(IssuerSettings):
-    """An issuer as those of the settings, with its public keys."""
+    """An issuer like those of the settings, with its public keys."""
 
     jwks: bytes
 
@@ -41,7 +41,7 @@ class Signer:
         self._key = ec.generate_private_key(ec.SECP256R1())
 
     def issuer(self, canary: CanarySettings) -> CanaryIssuer:
-        """The issuer whose keys verify them."""
+        """The issuer whose keys verify the tokens."""
         public = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         public |= {"kid": self._kid, "use": "sig", "alg": _ALGORITHM}
         client = ClientSettings(client_id="canary", app=canary.app, max_session_age=_SESSION_AGE)
@@ -64,7 +64,7 @@ class Signer:
 
 
 def with_canary(settings: Settings) -> tuple[Settings, Signer | None]:
-    """The settings with the canary's issuer among the others, where there is to be one."""
+    """The settings with the canary's issuer added, if there is a canary."""
     if settings.canary is None:
         return settings, None
     signer = Signer()

@@ -1,14 +1,12 @@
-"""Imported first by each process: what our libraries would bring along where it happens to be
-installed, and nothing here uses.
+"""Keeps libraries from importing optional packages that are never used. Imported first.
 
-structlog takes rich for tracebacks in a terminal, httpx rich and pygments for a command of its own,
-redis-py the SDK of OpenTelemetry for metrics of its own; pydantic looks for plugins in all that is
-installed. Where they are there, as in a development environment, they take a sixth of a start or
-more, and 5 MB of each process (docs/performance.md). What traces need of OpenTelemetry is imported
-later, as ever.
+structlog imports rich for tracebacks, httpx imports rich and pygments for its command line,
+redis-py imports OpenTelemetry for its metrics, and pydantic searches all packages for plugins.
+Where these are installed, as in a development environment, they cost a sixth of the start or more,
+and 5 MB per process (docs/performance.md). Traces import OpenTelemetry later.
 
-Nothing of what is imported is garbage, and to look for some among it takes an eighth of a start:
-who imports this calls ``gc.enable`` once all is there.
+Garbage collection is off meanwhile, which saves an eighth of the start: imported modules contain no
+garbage. The importer calls ``gc.enable`` afterwards.
 """
 
 import gc
@@ -20,7 +18,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def _without(name: str) -> Iterator[None]:
-    """Whoever imports it meanwhile is told that it is not installed."""
+    """Importing ``name`` fails within the block, as if it were not installed."""
     if name in sys.modules:
         yield
         return

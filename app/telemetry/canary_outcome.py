@@ -1,19 +1,19 @@
-"""How a try of the canary can end. Log field and metric label."""
+"""The results of a canary's try: log field and metric label."""
 
 from enum import StrEnum
 
 
 class CanaryOutcome(StrEnum):
-    """What became of the canary's session."""
+    """The result of one try."""
 
     OK = "ok"
     UNREACHABLE = "unreachable"
-    """`listen` has not answered in time."""
+    """`listen` did not answer in time."""
     REFUSED = "refused"
-    """It has answered something else than 200 or 503."""
+    """The answer was neither 200 nor 503."""
     UNAVAILABLE = "unavailable"
-    """503: neither Redis nor the journal takes it."""
+    """503: neither Redis nor the journal could store it."""
     NO_MARKER = "no_marker"
-    """Answered 200, and no marker in Redis in time: the journal has it, say."""
+    """200, but no marker in Redis in time; the journal may have it."""
     NO_RECEIPT = "no_receipt"
-    """A listener of the canary's app has not handled it in time."""
+    """The canary's listener did not handle it in time."""

@@ -1,4 +1,4 @@
-"""What needs OpenTelemetry itself: imported by `traces` alone, and only where that is wanted."""
+"""The part of `traces` that needs OpenTelemetry, imported only if traces are enabled."""
 
 import contextlib
 import uuid
@@ -21,19 +21,19 @@ NAME = "backchannel-logout-receiver"
 
 
 class RequestSpans:
-    """Makes the span of a request."""
+    """Creates the span of a request."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        # Without `baggage`: it is for whoever wrote it.
+        # Without `baggage`, which is not for us.
         self._propagator = TraceContextTextMapPropagator()
 
     @contextlib.contextmanager
     def of(
-        self, headers: Mapping[str, str], story: AttemptRecord
+        self, headers: Mapping[str, str], record: AttemptRecord
     ) -> Iterator[Callable[[Response], Response]]:
-        """A span for as long as the request is at work, told by its story and its answer, which
-        goes through what this gives."""
+        """A span for the block, with attributes of the record and of the response, which passes
+        through the yielded function."""
         with self._tracer.start_as_current_span(
             f"POST {LOGOUT_PATH}",
             context=self._propagator.extract(headers),
@@ -41,16 +41,16 @@ class RequestSpans:
             attributes={"http.request.method": "POST", "http.route": LOGOUT_PATH},
             record_exception=False,
         ) as span:
-            story.trace_id = f"{span.get_span_context().trace_id:032x}"
+            record.trace_id = f"{span.get_span_context().trace_id:032x}"
 
             def answered(response: Response) -> Response:
-                told = {
-                    "issuer": story.issuer,
-                    "outcome": story.outcome,
-                    "reason": story.reason,
-                    "request_id": story.request_id,
+                attributes = {
+                    "issuer": record.issuer,
+                    "outcome": record.outcome,
+                    "reason": record.reason,
+                    "request_id": record.request_id,
                 }
-                for name, value in told.items():
+                for name, value in attributes.items():
                     if value is not None:
                         span.set_attribute(PREFIX + name, str(value))
                 span.set_attribute("http.response.status_code", response.status_code)
@@ -62,10 +62,10 @@ class RequestSpans:
 
 
 def provider_of(exporter: Any) -> TracerProvider:
-    """Sends spans in batches; ``exporter`` None: over OTLP/HTTP, as its variables say."""
+    """Sends spans in batches; without an ``exporter`` over OTLP/HTTP."""
     if exporter is None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,  # it brings protobuf and an HTTP client along
+            OTLPSpanExporter,  # imports protobuf and an HTTP client
         )
 
         exporter = OTLPSpanExporter()

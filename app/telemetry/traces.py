@@ -1,13 +1,13 @@
-"""Traces to OpenTelemetry, where ``otel = true``: from a provider's request to Redis.
+"""Traces for OpenTelemetry, from a provider's request to Redis, if ``otel = true``.
 
-    POST /backchannel-logout     below the caller's span, by the W3C header `traceparent`
-        verify                   signature, with the wait for a key that is not at hand
-            keys.fetch           the fetch that it began
-        store                    Redis, with what has to be waited for there, or the journal
+    POST /backchannel-logout     child of the caller's span (W3C header `traceparent`)
+        verify                   signature, including the wait for a missing key
+            keys.fetch           the fetch that it started
+        store                    Redis, including its queue, or the journal
 
-What is sent where, and how much, the SDK's own variables say (``OTEL_EXPORTER_OTLP_ENDPOINT``,
-``OTEL_TRACES_SAMPLER``, ...). Attributes name issuer, outcome and reason, and no user. A traced
-request takes the way through ASGI; without traces nothing of OpenTelemetry is even imported.
+The SDK's own variables (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``, ...) configure
+the export. Attributes name issuer, outcome and reason, but no user. Traced requests use the
+Starlette endpoint; without traces, OpenTelemetry is not imported.
 """
 
 import contextlib
@@ -23,34 +23,34 @@ from app.config.model import Settings
 from app.telemetry.attempt_log import AttemptRecord
 from app.tracing import switch
 
-# At the end, for what was not sent yet; a collector that is away must not hold up a stop.
-_LAST_SECONDS = 2.0
+# For unsent spans at the end. An unreachable collector must not delay a stop.
+_SHUTDOWN_SECONDS = 2.0
 
 
 class TracesFault(Exception):
-    """Traces are wanted and can not be had. The message is for the operator."""
+    """Traces are enabled but not available. The message is for the operator."""
 
 
 class Tracing(Protocol):
-    """Makes the span of a request, and tells the story its trace's id."""
+    """Creates the span of a request, and sets the trace id in its record."""
 
     def of(
-        self, headers: Mapping[str, str], story: AttemptRecord
+        self, headers: Mapping[str, str], record: AttemptRecord
     ) -> AbstractContextManager[Callable[[Response], Response]]:
-        """For as long as the request is at work; what it gives is told the answer."""
+        """A span for the block. It yields a function through which the response passes."""
 
 
 @contextlib.contextmanager
 def tracing(settings: Settings, exporter: Any = None) -> Iterator[Tracing | None]:
-    """Traces for as long as the block lasts; None where they are not wanted.
+    """Trace for as long as the block lasts; yields None if traces are off.
 
-    ``exporter`` is in place of the one over OTLP. Raises `TracesFault`.
+    ``exporter`` replaces the one for OTLP. Raises `TracesFault`.
     """
     if not settings.otel:
         yield None
         return
     try:
-        from app.telemetry.otel import NAME, RequestSpans, provider_of  # noqa: PLC0415  only where wanted
+        from app.telemetry.otel import NAME, RequestSpans, provider_of  # noqa: PLC0415  only if enabled
 
         provider = provider_of(exporter)
     except ImportError:
@@ -63,7 +63,7 @@ def tracing(settings: Settings, exporter: Any = None) -> Iterator[Tracing | None
         yield RequestSpans(tracer)
     finally:
         switch(None)
-        # In a thread that nobody has to wait for.
-        last = threading.Thread(target=provider.shutdown, daemon=True)
-        last.start()
-        last.join(_LAST_SECONDS)
+        # In a daemon thread, which does not block the exit of the process.
+        shutdown = threading.Thread(target=provider.shutdown, daemon=True)
+        shutdown.start()
+        shutdown.join(_SHUTDOWN_SECONDS)

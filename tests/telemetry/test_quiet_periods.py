@@ -48,7 +48,7 @@ def test_one_that_is_told_late_changes_nothing() -> None:
 def clock_of(*differences: float, at: float = NOW) -> ClockDifference:
     clock = ClockDifference()
     for difference in differences:
-        clock.seen((at, difference))
+        clock.add((at, difference))
     return clock
 
 

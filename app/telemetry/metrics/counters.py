@@ -1,4 +1,4 @@
-"""Counts what happens, where it happens. On a token's path: some hundred nanoseconds a number."""
+"""Counts events where they happen, at about 100 ns each on a token's path."""
 
 import math
 import time
@@ -30,37 +30,37 @@ from app.telemetry.metrics.registry import Registry
 from backchannel_logout.contract.receipts import Receipt
 
 _CLOCK_SECONDS = 3600.0
-"""How far back `ClockDifference` looks."""
+"""The age of tokens that `ClockDifference` uses."""
 
 _CLOCK_TOKENS = 9
-"""How many tokens it looks at: four that are wild, or late, do not move it."""
+"""How many tokens it uses: four outliers do not move the median."""
 
-_FEWEST_CLOCK_TOKENS = 3
-"""Of fewer than that one that is wild would decide."""
+_MIN_CLOCK_TOKENS = 3
+"""Of fewer tokens, one outlier would decide."""
 
-_NUMBERS = (int, float)  # a tuple: a union would be built anew for each question
+_NUMBERS = (int, float)  # a tuple, because a union would be built for each call
 
 
 class ClockDifference:
     """The median time from ``iat`` to arrival of the last few tokens of the last hour.
 
-    How far the provider's clock is behind ours, and negative where it is ahead; what tokens take on
-    their way is in it, and up to a second, for ``iat`` counts whole ones.
+    Positive if the provider's clock is behind ours, negative if it is ahead. Includes the time in
+    transit, and up to a second because ``iat`` counts whole seconds.
     """
 
     def __init__(self) -> None:
-        self._lately: deque[tuple[float, float]] = deque(maxlen=_CLOCK_TOKENS)
-        self.seen = self._lately.append
-        """Takes one token whose signature is good: its arrival in epoch seconds, and seconds."""
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_CLOCK_TOKENS)
+        self.add = self._recent.append
+        """Takes the arrival of a validly signed token in epoch seconds, and its difference."""
 
     def median(self, now: float) -> float | None:
-        """In seconds; None where too few tokens came lately."""
-        known = sorted(
+        """In seconds; None for too few recent tokens."""
+        recent = sorted(
             difference
-            for arrived_at, difference in self._lately
+            for arrived_at, difference in self._recent
             if 0 <= now - arrived_at < _CLOCK_SECONDS
         )
-        return known[len(known) // 2] if len(known) >= _FEWEST_CLOCK_TOKENS else None
+        return recent[len(recent) // 2] if len(recent) >= _MIN_CLOCK_TOKENS else None
 
 
 class Counters:
@@ -102,11 +102,11 @@ class Counters:
         seconds: float,
         validated_after: float | None,
     ) -> None:
-        """One answer, ``seconds`` after the token came; a valid token was ``verified`` after so
-        many of them."""
+        """One answer, ``seconds`` after the arrival; a valid token was ``validated_after`` so many
+        seconds."""
         client = clients[0] if clients else NOTHING
         count = self._tokens.get((issuer or NOTHING, client, outcome, reason or NOTHING))
-        if count is not None:  # each is there; but nobody's logout may fail for a number
+        if count is not None:  # always there; but no logout may fail because of a counter
             count.inc()
         self._answer(seconds)
         if validated_after is not None:
@@ -114,13 +114,13 @@ class Counters:
             self._store(seconds - validated_after)
 
     def signed(self, issuer: str, iat: object, arrived_at: float) -> None:
-        """A token with a good signature has come, whatever becomes of it. Epoch seconds."""
+        """A validly signed token has arrived, whatever its result. Epoch seconds."""
         if _is_number(iat):
-            self.clocks[issuer].seen((arrived_at, arrived_at - iat))
+            self.clocks[issuer].add((arrived_at, arrived_at - iat))
 
     def written(self, revocation: Revocation, answer: int) -> None:
-        """Redis has taken a revocation, from a request, parking or the journal; ``answer`` is the
-        script's."""
+        """Redis has stored a revocation of a request, of parking or of the journal; ``answer`` is
+        the script's."""
         if not answer:
             return
         heading = revocation.heading
@@ -133,12 +133,12 @@ class Counters:
     # -- everything else ------------------------------------------------------------------------
 
     def parked_settled(self, issuer: str, outcome: str) -> None:
-        """A parked token has left."""
+        """A parked token has left the queue."""
         if (count := self._settled.get((issuer, outcome))) is not None:
             count.inc()
 
     def parked_turned_away(self, issuer: str) -> None:
-        """There was no room to park a token."""
+        """A token was not parked for lack of room."""
         self._turned_away[issuer].inc()
 
     def keys_fetched(self, issuer: str, error: str | None) -> None:
@@ -146,7 +146,7 @@ class Counters:
         self._fetches[issuer, "good" if error is None else "failed"].inc()
 
     def receipt(self, app: str, receipt: Receipt) -> None:
-        """A listener of the app says how an event fared. Clocks differ: never below 0."""
+        """A listener of the app reports the result of an event. Clocks differ: never below 0."""
         self._receipts[app, receipt.outcome.value].inc()
         if receipt.outcome == "done" and math.isfinite(receipt.seconds):
             self._teardown[app].observe(max(0.0, receipt.seconds))
