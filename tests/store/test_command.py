@@ -50,4 +50,4 @@ def test_event_and_command_are_those_of_the_long_way(
 def test_a_logout_in_ascii_goes_the_short_way() -> None:
     one = revocation(once=Once("j1", "s1", "alice", NOW + 300))
     commands = Commands(SHA, max_len=1000, max_age_ms=3600_000, clock=lambda: NOW)
-    assert commands._text(one, 300_000).encode() == commands.packed(one)
+    assert commands._encode(one, 300_000).encode() == commands.packed(one)
