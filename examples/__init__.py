@@ -1,8 +1,8 @@
-"""Programs to look at and to run.
+"""Example programs.
 
-    relying_app      a small relying app that uses the client package
+    relying_app      a small app that uses the client package
     demo_provider    a small OpenID provider that sends logout tokens
-    demo             ``make demo``: both around a receiver, and a scripted logout
+    demo             ``make demo``: both with a receiver, and a scripted logout
 
-Nothing here is installed; run them at the root of the repository.
+They are not installed; run them from the root of the repository.
 """

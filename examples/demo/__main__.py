@@ -1,4 +1,4 @@
-"""``python -m examples.demo [--once]``: 0 when the right session died and its neighbour lives."""
+"""``python -m examples.demo [--once]``: exits with 0 if exactly the right session ended."""
 
 import argparse
 import asyncio
@@ -15,59 +15,59 @@ from . import transcript
 from .browser import Browser, NotOnThisPage
 from .ports import Ports
 from .processes import ChildFault
-from .scene import Outcome, SceneFault, end_session, sign_in
-from .stage import Stage, set_up
+from .scenario import DemoOutcome, ScenarioFault, end_session, sign_in
+from .services import Services, running_services
 
-# Of a terminal that is closed, of Ctrl-C, and of everything that ends services.
+# A closed terminal, Ctrl-C, and service managers.
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 INTERRUPTED = 130
 
 
-async def play(stage: Stage) -> Outcome:
-    """Two browsers sign in, one session ends; tells what happened, as it happens."""
+async def run_scenario(services: Services) -> DemoOutcome:
+    """Signs two browsers in, ends one session, and prints what happens."""
     async with Browser("Demo laptop") as laptop, Browser("Demo phone") as phone:
-        neighbour = await sign_in(stage, "laptop", laptop)
-        ended = await sign_in(stage, "phone", phone)
+        neighbour = await sign_in(services, "laptop", laptop)
+        ended = await sign_in(services, "phone", phone)
         transcript.signed_in([neighbour, ended])
-        outcome = await end_session(stage, ended, by=neighbour)
+        outcome = await end_session(services, ended, by=neighbour)
     transcript.outcome(outcome, ended, neighbour)
     transcript.verdict(outcome, ended, neighbour)
     return outcome
 
 
 async def run(directory: Path, ports: Ports, *, once: bool, logout_url: str | None = None) -> int:
-    """The whole demo, to the exit status. ``logout_url``: see `set_up`."""
+    """Runs the demo and returns the exit status. ``logout_url``: see `running_services`."""
     print("Starting on this machine, on loopback only:\n", flush=True)
     try:
-        async with set_up(
-            directory, ports, logout_url=logout_url, tell=transcript.started
-        ) as stage:
-            outcome = await play(stage)
+        async with running_services(
+            directory, ports, logout_url=logout_url, report=transcript.started
+        ) as services:
+            outcome = await run_scenario(services)
             if outcome.faults:
-                print(f"\n{stage.receiver.end_of_log()}")
+                print(f"\n{services.receiver.end_of_log()}")
                 return 1
             if not once:
-                transcript.invitation(stage)
-                # A signal is the good end of this, and cancels it.
+                transcript.invitation(services)
+                # A signal cancels this; that is its normal end.
                 with contextlib.suppress(asyncio.CancelledError):
-                    await stage.broken()
+                    await services.broken()
             return 0
-    except (ChildFault, SceneFault, NotOnThisPage) as fault:
+    except (ChildFault, ScenarioFault, NotOnThisPage) as fault:
         print(f"\n{fault}", file=sys.stderr)
     except (httpx.HTTPError, RedisError) as fault:
-        print(f"\nSomething of it does not answer: {fault!r}", file=sys.stderr)
+        print(f"\nA service does not answer: {fault!r}", file=sys.stderr)
     return 1
 
 
 async def until_signal(*, once: bool) -> int:
-    """Run the demo; a signal ends it as its end does: children first, then their files."""
+    """Runs the demo until a signal, which ends the children first, then removes their files."""
     demo = asyncio.create_task(_run_in_temporary_directory(once=once))
     loop = asyncio.get_running_loop()
     interrupted = False
 
     def interrupt() -> None:
-        # Once: a second Ctrl-C must not break off the end of the children.
+        # Once: a second Ctrl-C must not interrupt the shutdown of the children.
         nonlocal interrupted
         if not interrupted:
             interrupted = True

@@ -1,4 +1,4 @@
-"""A browser without a screen: it keeps cookies, follows links, and fills in the real forms."""
+"""A headless browser: it stores cookies, follows links, and submits the real forms."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -8,12 +8,12 @@ import httpx
 
 
 class NotOnThisPage(Exception):
-    """The page has not the link or the form that the script wants; the message shows it."""
+    """The page lacks the expected link or form, which the message names."""
 
 
 @dataclass(slots=True)
 class Form:
-    """A form of a page: where it goes, its fields, its buttons (name, value)."""
+    """A form: its target, its fields, its buttons (name, value)."""
 
     action: str
     method: str
@@ -22,7 +22,7 @@ class Form:
 
 
 class Browser:
-    """One browser of one person; ``user_agent`` is what it calls itself."""
+    """One browser of one person, with its user agent."""
 
     def __init__(self, user_agent: str) -> None:
         self.user_agent = user_agent
@@ -38,29 +38,29 @@ class Browser:
         await self._http.aclose()
 
     async def fetch(self, url: str) -> httpx.Response:
-        """GET something beside the page that is shown, as a page's script does."""
+        """GETs a URL without leaving the current page, like a page's script."""
         return await self._http.get(url)
 
     async def open(self, url: str) -> None:
-        """Show a page, wherever it redirects to. Raises `NotOnThisPage` for an error page."""
+        """Opens a page and follows redirects. Raises `NotOnThisPage` for an error page."""
         self._show(await self._http.get(url))
 
     async def follow(self, text: str) -> None:
-        """Follow the link that reads ``text``."""
+        """Follows the link with this text."""
         links = self._parsed().links
         if text not in links:
             raise NotOnThisPage(f"no link {text!r} on {self._where}: {sorted(links)}")
         await self.open(self._absolute(links[text]))
 
     async def press(self, name: str, value: str) -> None:
-        """Press the button of this name and value, with all that its form holds."""
+        """Submits the form of the button with this name and value."""
         for form in self._parsed().forms:
             if (name, value) in form.buttons:
                 return await self._submit(form, {name: value})
         raise NotOnThisPage(f"no button {name}={value} on {self._where}")
 
     async def submit_with(self, name: str, value: str) -> None:
-        """Send the form that has a field of this name and value."""
+        """Submits the form that has a field with this name and value."""
         for form in self._parsed().forms:
             if form.fields.get(name) == value:
                 return await self._submit(form, {})
@@ -104,16 +104,16 @@ class _Parser(HTMLParser):
         self._text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         if tag == "a":
-            self._href, self._text = given.get("href"), ""
+            self._href, self._text = attributes.get("href"), ""
         elif tag == "form":
-            method = given.get("method", "get").lower()
-            self.forms.append(Form(given.get("action", ""), method))
+            method = attributes.get("method", "get").lower()
+            self.forms.append(Form(attributes.get("action", ""), method))
         elif tag == "input" and self.forms:
-            self.forms[-1].fields[given.get("name", "")] = given.get("value", "")
+            self.forms[-1].fields[attributes.get("name", "")] = attributes.get("value", "")
         elif tag == "button" and self.forms:
-            self.forms[-1].buttons.append((given.get("name", ""), given.get("value", "")))
+            self.forms[-1].buttons.append((attributes.get("name", ""), attributes.get("value", "")))
 
     def handle_data(self, data: str) -> None:
         self._text += data

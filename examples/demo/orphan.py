@@ -1,4 +1,4 @@
-"""The embedded server outlives a receiver that was killed. It must not outlive the demo."""
+"""Ends the embedded server of a killed receiver, so that it does not outlive the demo."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ _PAUSE = 0.05
 
 
 async def end_orphan(data_dir: Path) -> None:
-    """End the server of ``data_dir`` if it still runs, and wait for its end.
+    """Ends the server of ``data_dir`` if it still runs, and waits for its end.
 
-    It holds ``server.lock`` for as long as it lives and writes ``server.pid`` soon after its
-    start; see `app.devtools.embedded_redis`.
+    It holds ``server.lock`` while it runs and writes ``server.pid`` soon after its start; see
+    `app.devtools.embedded_redis`.
     """
     deadline = time.monotonic() + _SECONDS
     while _is_locked(data_dir / "server.lock") and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Which ports the demo takes on 127.0.0.1, so that it runs beside anything."""
+"""Chooses free ports on 127.0.0.1 for the demo."""
 
 import contextlib
 import random
@@ -6,14 +6,14 @@ import socket
 from dataclasses import dataclass, fields
 from typing import Self
 
-# Below the ports that operating systems give to outgoing connections: such a connection could
-# take one between the choice and the child's start.
+# Below the ephemeral ports, of which an outgoing connection could take one between the choice and
+# the child's start.
 _FREE = range(20000, 32000)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The defaults are those that people remember."""
+    """The ports of the demo, with easy defaults."""
 
     receiver: int = 8000
     admin: int = 9000
@@ -24,8 +24,8 @@ class Ports:
 
     @classmethod
     def choose(cls, *, friendly: bool) -> Self:
-        """Free ports; with ``friendly`` the defaults, as far as they are free."""
-        # All are held until all are chosen, so that none is chosen twice.
+        """Free ports; with ``friendly`` the defaults if they are free."""
+        # Each stays bound until all are chosen, so that none is chosen twice.
         with contextlib.ExitStack() as held:
 
             def is_free(port: int) -> bool:
@@ -42,9 +42,9 @@ class Ports:
                     return default
                 return next(filter(is_free, random.sample(_FREE, 1000)))
 
-            return cls(**{one.name: choose(getattr(cls(), one.name)) for one in fields(cls)})
+            return cls(**{port.name: choose(getattr(cls(), port.name)) for port in fields(cls)})
 
 
 def url(port: int) -> str:
-    """The address of a port, as it is written everywhere: cookies tell names apart."""
+    """The URL of a port. Always this host name, because cookies depend on it."""
     return f"http://127.0.0.1:{port}"

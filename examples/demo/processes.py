@@ -1,4 +1,4 @@
-"""One child process: started, waited for, ended in every case."""
+"""Starts a child process, waits until it is ready, and always ends it."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Python and a key pair take a second; a busy machine takes many.
+# Python and a key pair take a second, on a busy machine many.
 START_SECONDS = 30.0
 
-# The receiver lets requests finish and then stops its Redis.
+# The receiver finishes requests and then stops its Redis.
 STOP_SECONDS = 15.0
 
 _PAUSE = 0.02
@@ -21,12 +21,12 @@ _LOG_LINES = 12
 
 
 class ChildFault(Exception):
-    """A child ended, or does not get ready; the message shows the end of its log."""
+    """A child ended or is not ready in time; the message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child. ``log_path`` is what it writes to the terminal, were there one."""
+    """A running child. ``log_path`` has its standard output and standard error."""
 
     name: str
     log_path: Path
@@ -37,7 +37,7 @@ class Child:
         return self.log_path.read_text("utf-8", "replace")
 
     async def until(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until the child is ready. Raises `ChildFault`."""
+        """Waits until the child is ready. Raises `ChildFault`."""
         deadline = time.monotonic() + START_SECONDS
         while not await is_ready():
             if self.process.returncode is not None:
@@ -47,12 +47,12 @@ class Child:
             await asyncio.sleep(_PAUSE)
 
     async def ended(self) -> None:
-        """Wait for an end that nobody asked for, and raise it as `ChildFault`."""
+        """Waits for an unexpected end of the child and raises `ChildFault`."""
         status = await self.process.wait()
         raise self._fault(f"ended with status {status}")
 
     def end_of_log(self) -> str:
-        """For people: the last lines, under a headline."""
+        """The last lines of the log, with a heading."""
         lines = self.log.splitlines()[-_LOG_LINES:] or ["(nothing)"]
         return "\n    ".join([f"The end of the {self.name}'s log:", *lines])
 
@@ -64,7 +64,7 @@ class Child:
 async def running(
     name: str, *arguments: str, log_path: Path, environ: Mapping[str, str]
 ) -> AsyncIterator[Child]:
-    """Run ``python -m <arguments>`` at the root of the repository, and end it at the end."""
+    """Runs ``python -m <arguments>`` at the root of the repository until the end of the block."""
     with log_path.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -75,7 +75,7 @@ async def running(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Ctrl-C in a terminal goes to the whole group: the children are to end in order.
+            # Ctrl-C in a terminal signals the whole group, but the children must end in order.
             start_new_session=True,
         )
     try:

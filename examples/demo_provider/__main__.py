@@ -1,4 +1,4 @@
-"""``python -m examples.demo_provider FILE``: the provider as a process of its own."""
+"""``python -m examples.demo_provider FILE``: runs the provider."""
 
 import argparse
 import asyncio
@@ -16,9 +16,8 @@ from .tokens import new_key
 
 
 async def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    # Loads what httpx and Starlette else load at their first request: some 50 ms, while a user
-    # waits for a logout.
+    """Serves until SIGTERM or SIGINT."""
+    # Imports now what httpx and Starlette would import at the first request, for some 50 ms.
     await anyio.lowlevel.checkpoint()
     async with httpx.AsyncClient() as http:
         server = uvicorn.Server(
@@ -26,7 +25,7 @@ async def serve(config: Config) -> None:
                 create_app(config, new_key(), http),
                 host=config.host,
                 port=config.port,
-                access_log=False,  # it would hold the codes
+                access_log=False,  # it would contain the codes
                 timeout_graceful_shutdown=5,
             )
         )
@@ -41,7 +40,7 @@ def main() -> int:
     try:
         config = load(parser.parse_args().file)
     except ConfigFault as fault:
-        print(f"can not start: {fault}", file=sys.stderr)
+        print(f"cannot start: {fault}", file=sys.stderr)
         return 1
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(config))

@@ -1,4 +1,4 @@
-"""`/sessions`: where the user is signed in, and a button for each session that ends it."""
+"""`/sessions`: the user's sessions, each with a button that ends it."""
 
 from datetime import UTC, datetime
 from html import escape
@@ -8,12 +8,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import config
-from .logout import Delivery
+from .logout import LogoutDelivery
 from .sessions import Session
 from .state import Provider
 from .web import checked_form, csrf_field, current_session, expired_form, page, redirect
 
-# In this order: Edge and Opera call themselves Chrome, too, and Chrome calls itself Safari.
+# In this order: Edge and Opera also contain Chrome, and Chrome contains Safari.
 _BROWSERS = {
     "Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome",
     "Safari/": "Safari",
@@ -44,7 +44,9 @@ class Account:
             return redirect("/login")
         csrf = csrf_field(request)
         sessions = reversed(self._provider.sessions.of_user(user.id))
-        items = "".join(_item(one, csrf, is_current=one.id == current.id) for one in sessions)
+        items = "".join(
+            _item(session, csrf, is_current=session.id == current.id) for session in sessions
+        )
         deliveries = [d for d in self._provider.logouts.deliveries if d.user_id == user.id]
         return page(
             f"Where {user.name} is signed in",
@@ -54,21 +56,21 @@ class Account:
         )
 
     async def end(self, request: Request) -> Response:
-        """End one of the user's own sessions; the answer waits for the clients'."""
+        """Ends one of the user's sessions; answers after the clients' answers."""
         fields = await checked_form(request)
         current = current_session(request, self._provider)
         if fields is None or current is None:
             return expired_form()
         session = self._provider.sessions.find(fields.get("session_id"))
         if session is not None and session.user_id == current.user_id:
-            told = self._provider.logouts.end(session.id)
-            if told is not None:
-                await told
+            deliveries = self._provider.logouts.end(session.id)
+            if deliveries is not None:
+                await deliveries
         return redirect("/sessions")
 
 
 def device_name(user_agent: str) -> str:
-    """What people call the browser: ``Firefox on Linux``."""
+    """The name of the browser for people: ``Firefox on Linux``."""
     browser = next((name for mark, name in _BROWSERS.items() if mark in user_agent), None)
     system = next((name for mark, name in _SYSTEMS.items() if mark in user_agent), None)
     if browser is None:
@@ -91,13 +93,13 @@ def _item(session: Session, csrf: str, *, is_current: bool) -> str:
     )
 
 
-def _table(deliveries: list[Delivery]) -> str:
+def _table(deliveries: list[LogoutDelivery]) -> str:
     if not deliveries:
         return ""
     rows = "".join(
-        f"<tr><td>{_time(one.sent_at)}</td><td>{escape(one.client_id)}</td>"
-        f"<td>{_outcome(one)}</td><td>{one.milliseconds:.0f} ms</td></tr>"
-        for one in reversed(deliveries)
+        f"<tr><td>{_time(delivery.sent_at)}</td><td>{escape(delivery.client_id)}</td>"
+        f"<td>{_outcome(delivery)}</td><td>{delivery.milliseconds:.0f} ms</td></tr>"
+        for delivery in reversed(deliveries)
     )
     return (
         "<h2>Logout tokens sent</h2><table><thead><tr><th>When</th><th>To</th><th>Answer</th>"
@@ -105,10 +107,10 @@ def _table(deliveries: list[Delivery]) -> str:
     )
 
 
-def _outcome(delivery: Delivery) -> str:
+def _outcome(delivery: LogoutDelivery) -> str:
     if delivery.status is None:
         return f'<span class="bad">none: {escape(delivery.error or "")}</span>'
-    # Back-Channel Logout 1.0, section 2.8: 200 is a success; some frameworks say 204.
+    # Back-Channel Logout 1.0, section 2.8: 200 is a success; some frameworks answer 204.
     kind = "good" if delivery.status in (200, 204) else "bad"
     return f'<span class="{kind}">{delivery.status}</span>'
 

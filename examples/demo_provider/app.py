@@ -1,4 +1,4 @@
-"""All of the provider as one Starlette application."""
+"""The provider as one Starlette application."""
 
 import contextlib
 import secrets
@@ -32,9 +32,10 @@ def create_app(
     http: httpx.AsyncClient,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """The provider. ``key`` signs; ``http`` sends the logout tokens, and follows no redirects.
+    """The provider. ``key`` signs; ``http`` sends the logout tokens, without following
+    redirects.
 
-    Where the server runs the lifespan, a stop lets the tokens that are under way go out.
+    If the server runs the lifespan, a stop waits for deliveries in progress.
     """
     provider = Provider.build(config, key, http, clock)
     endpoints = (Authorization, TokenEndpoint, Login, Account, EndSession, SessionApi)
@@ -49,8 +50,8 @@ def create_app(
         routes=[*_documents(provider), *routes],
         lifespan=lifespan,
         middleware=[
-            # HttpOnly and SameSite=Lax, for as long as the browser runs. Not Secure: this
-            # is plain http on loopback. What it holds counts only while the session lives.
+            # HttpOnly and SameSite=Lax, until the browser is closed. Not Secure, because this is
+            # plain http on loopback. Its content is valid only while the session is alive.
             Middleware(
                 SessionMiddleware,
                 secret_key=secrets.token_urlsafe(32),

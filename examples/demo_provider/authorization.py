@@ -13,14 +13,14 @@ from .sessions import Session
 from .state import Provider
 from .web import current_session, once_each, problem, redirect
 
-# Obeyed by the login that follows. Kept, they would ask for another one after it, for ever.
+# The login that follows fulfils these. If they were kept, they would demand another one forever.
 LOGIN_FORCING = ("prompt", "max_age")
 
 _PROMPTS = {"none", "login", "consent", "select_account"}
 
 
 class _Fault(Exception):
-    """What the client is told at its redirect_uri."""
+    """An error that is sent to the client's redirect_uri."""
 
     def __init__(self, error: str, description: str) -> None:
         super().__init__(description)
@@ -38,16 +38,15 @@ class Authorization:
         return [Route("/authorize", self.answer, methods=["GET", "POST"])]
 
     async def answer(self, request: Request) -> Response:
-        """Send the browser back with a code, or to the login page, or back with an error."""
+        """Redirects with a code, to the login page, or with an error."""
         if request.method == "POST":
             async with request.form() as form:
                 parameters = once_each(form)
         else:
             parameters = once_each(request.query_params)
         if parameters is None:
-            return problem("A parameter of this sign-in stands there twice.")
-        # Whoever is not known, or not there where it is known to be, gets no redirect:
-        # it could be anybody (RFC 6749, section 4.1.2.1).
+            return problem("A parameter of this sign-in is repeated.")
+        # An unknown client, or an unregistered URI, gets no redirect (RFC 6749, section 4.1.2.1).
         client = self._provider.config.client(parameters.get("client_id"))
         if client is None:
             return problem("No application with this client_id is registered.")
@@ -64,13 +63,13 @@ class Authorization:
             answer = fault.answer
         if state := parameters.get("state"):
             answer["state"] = state
-        # RFC 9207: so that a client of several providers can tell whose answer it is.
+        # RFC 9207: tells a client of several providers which one answered.
         return redirect(client.redirect_uri, answer | {"iss": self._provider.config.issuer})
 
     def _usable_session(
         self, parameters: dict[str, str], session: Session | None
     ) -> Session | None:
-        """The browser's session, or None when the user has to sign in (again)."""
+        """The browser's session, or None if the user has to sign in (again)."""
         prompts = set(parameters.get("prompt", "").split())
         if session is not None and "max_age" in parameters:
             age = self._provider.clock() - session.created_at
@@ -93,7 +92,7 @@ class Authorization:
 
 
 def _check(parameters: dict[str, str]) -> None:
-    """Raise the first fault of a request that came from a known client."""
+    """Raises the first fault in a request of a known client."""
     for name in ("request", "request_uri", "registration"):
         if name in parameters:
             raise _Fault(f"{name}_not_supported", f"{name} is not supported")
@@ -125,7 +124,7 @@ _RULES: tuple[tuple[str, Callable[[str | None], bool], str], ...] = (
     ("response_mode", lambda value: value in (None, "query"), "only response_mode=query"),
     ("code_challenge_method", lambda value: value == "S256", "PKCE with S256 is required"),
     ("code_challenge", _fits_challenge, "a code_challenge is a SHA-256 in base64url"),
-    ("prompt", _fits_prompt, "prompt: a value that is not known, or none beside another"),
+    ("prompt", _fits_prompt, "prompt: an unknown value, or none together with another"),
     ("max_age", _fits_max_age, "max_age is a number of seconds"),
 )
-"""Parameter, what it must be, and what the client is told."""
+"""Parameter, check, and error description."""

@@ -1,4 +1,4 @@
-"""Authorization codes: short-lived, good for one use, bound to whom and what they are for."""
+"""Authorization codes: short-lived, for one use, bound to client, redirect URI and session."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What the user's consent was for. ``nonce`` goes into the ID token as it came."""
+    """The authorized request. ``nonce`` goes into the ID token unchanged."""
 
     client_id: str
     redirect_uri: str
@@ -28,7 +28,7 @@ class Grant:
 
 
 class Codes:
-    """The codes that were issued and not used yet."""
+    """The codes that were issued and not yet used."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Codes:
 
     def issue(self, grant: Grant) -> str:
         now = self._clock()
-        self._grants = {code: one for code, one in self._grants.items() if one[0] > now}
+        self._grants = {code: entry for code, entry in self._grants.items() if entry[0] > now}
         code = secrets.token_urlsafe(32)
         self._grants[code] = (now + CODE_SECONDS, grant)
         return code
@@ -44,17 +44,17 @@ class Codes:
     def redeem(
         self, code: str, *, client_id: str, redirect_uri: str, code_verifier: str
     ) -> Grant | None:
-        """The grant, if everything fits. Right or wrong, the code is used up."""
+        """The grant, if everything matches. The code is used up in any case."""
         until, grant = self._grants.pop(code, (0.0, None))
         if grant is None or until <= self._clock():
             return None
-        fits = (
+        matches = (
             grant.client_id == client_id
             and grant.redirect_uri == redirect_uri
             and _VERIFIER.fullmatch(code_verifier) is not None
             and secrets.compare_digest(s256(code_verifier), grant.code_challenge)
         )
-        return grant if fits else None
+        return grant if matches else None
 
 
 def s256(code_verifier: str) -> str:

@@ -1,4 +1,4 @@
-"""What the provider is told (a TOML file), and the users that it knows."""
+"""The settings of the provider (a TOML file), and its users."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A registered relying party; the members have their names of OpenID Connect."""
+    """A registered client, with OpenID Connect's names."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -18,19 +18,19 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who can sign in. ``id`` is the ``sub`` of tokens."""
+    """A user. ``id`` is the ``sub`` of tokens."""
 
     id: str
     name: str
 
 
-# The bar is what Auth0's user ids have, too: it must be quoted in the paths of the session API.
+# With a bar, like Auth0's user ids: it must be quoted in the paths of the session API.
 USERS = (User("demo|alice", "Alice"), User("demo|bob", "Bob"), User("demo|carol", "Carol"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The issuer is the address on loopback, also where ``host`` is a container's."""
+    """The settings. The issuer is the address on loopback, even if ``host`` is a container's."""
 
     port: int
     host: str = "127.0.0.1"
@@ -43,15 +43,15 @@ class Config:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, client_id: str | None) -> Client | None:
-        return next((one for one in self.clients if one.client_id == client_id), None)
+        return next((client for client in self.clients if client.client_id == client_id), None)
 
 
 class ConfigFault(Exception):
-    """The file can not be used; the message says why."""
+    """The file is invalid; the message has the reason."""
 
 
 def load(path: Path) -> Config:
-    """Read ``port``, ``host``, ``api_token`` and the ``[[clients]]``. Raises `ConfigFault`."""
+    """Reads ``port``, ``host``, ``api_token`` and the ``[[clients]]``. Raises `ConfigFault`."""
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
         clients = tuple(Client(**client) for client in raw.pop("clients"))
@@ -61,5 +61,5 @@ def load(path: Path) -> Config:
 
 
 def user(user_id: str | None) -> User | None:
-    """The user with this id, if there is one."""
-    return next((one for one in USERS if one.id == user_id), None)
+    """The user with this id, or None."""
+    return next((user for user in USERS if user.id == user_id), None)

@@ -10,9 +10,9 @@ from .web import checked_form, csrf_field, current_session, expired_form, once_e
 
 
 class EndSession:
-    """Asks the user, ends the browser's session, and goes back where the client registered.
+    """Asks the user, ends the browser's session, and redirects to the client's registered URI.
 
-    It always asks (section 2 allows that): so a link from anywhere can not sign anybody out.
+    It always asks (section 2 allows that), so that a link from elsewhere cannot sign a user out.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -39,8 +39,8 @@ class EndSession:
         if await checked_form(request) is None:
             return expired_form()
         session = current_session(request, self._provider)
-        if session is not None and (told := self._provider.logouts.end(session.id)):
-            await told
+        if session is not None and (deliveries := self._provider.logouts.end(session.id)):
+            await deliveries
         request.session.clear()
         return self._back(request)
 
@@ -54,7 +54,7 @@ class EndSession:
         return page("Signed out", '<p>You are signed out. <a href="/login">Sign in</a></p>')
 
     def _client(self, parameters: dict[str, str]) -> Client | None:
-        """By ``client_id``, or by whom the ID token was for; they must not contradict."""
+        """The client of ``client_id`` or of the ID token; they must not differ."""
         client_id = parameters.get("client_id")
         if hint := parameters.get("id_token_hint"):
             hinted = self._provider.signer.client_of(hint)

@@ -1,4 +1,4 @@
-"""`/login`: who are you? There are no passwords, for there is nothing to protect."""
+"""`/login`: choose a user. There are no passwords, because there is nothing to protect."""
 
 from html import escape
 
@@ -8,13 +8,13 @@ from starlette.routing import Route
 
 from . import config
 from .config import USERS
-from .sessions import Device
+from .sessions import RequestDevice
 from .state import Provider
 from .web import checked_form, csrf_field, current_session, expired_form, page, redirect, sign_in
 
 
 class Login:
-    """The login page. Its query is that of the authorization request, to go on with."""
+    """The login page. Its query is that of the authorization request, which continues after it."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -33,7 +33,7 @@ class Login:
             f'<button name="user" value="{escape(user.id)}">{escape(user.name)}</button>'
             for user in USERS
         )
-        # Without an action, the form goes to this address, its query included.
+        # Without an action, the form is sent to this URL, including its query.
         return page(
             "Sign in",
             f"<p>Choose who signs in{to}. This is a demonstration: there are no passwords.</p>"
@@ -41,9 +41,9 @@ class Login:
         )
 
     async def sign_in(self, request: Request) -> Response:
-        """Open a session, and go on with the authorization request if there is one.
+        """Creates a session, and continues with the authorization request if there is one.
 
-        A session that the browser had ends: its apps are told, as in every other end.
+        A previous session of the browser ends, and its clients get logout tokens.
         """
         fields = await checked_form(request)
         if fields is None:
@@ -53,7 +53,7 @@ class Login:
             return expired_form()
         if old := current_session(request, self._provider):
             self._provider.logouts.end(old.id)
-        sign_in(request, self._provider.sessions.create(user.id, Device.of(request)))
+        sign_in(request, self._provider.sessions.create(user.id, RequestDevice.of(request)))
         query = request.url.query
-        # Only to fixed paths of our own: never to an address that the query names.
+        # Only to fixed paths of our own, never to a URL in the query.
         return redirect(f"/authorize?{query}" if query else "/sessions")

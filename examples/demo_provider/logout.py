@@ -1,4 +1,4 @@
-"""Ends a session and tells the clients: Back-Channel Logout 1.0, section 2.5, from this side."""
+"""Ends a session and sends logout tokens to its clients (Back-Channel Logout 1.0, section 2.5)."""
 
 import asyncio
 import time
@@ -12,16 +12,16 @@ from .config import Client, Config
 from .sessions import Session, Sessions
 from .tokens import Signer
 
-# What Auth0 and Keycloak wait for an answer.
+# The timeout of Auth0 and Keycloak.
 DELIVERY_SECONDS = 5.0
 
-# Enough to look at; the provider may stay up for days.
-MOST_DELIVERIES = 100
+# Bounded, because the provider may run for days.
+MAX_DELIVERIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One logout token that was POSTed, and what came back."""
+class LogoutDelivery:
+    """One logout token that was POSTed, and its answer."""
 
     client_id: str
     user_id: str
@@ -31,13 +31,13 @@ class Delivery:
     milliseconds: float
     """From sending to the answer, or to giving up."""
     status: int | None
-    """The HTTP status; None when there was no answer."""
+    """The HTTP status, or None without an answer."""
     error: str | None = None
-    """Why there was none."""
+    """The reason for no answer."""
 
 
 class Logouts:
-    """Ends sessions. Every delivery is tried once and noted in ``deliveries``."""
+    """Ends sessions. Every delivery is tried once and recorded in ``deliveries``."""
 
     def __init__(
         self,
@@ -52,38 +52,38 @@ class Logouts:
         self._signer = signer
         self._http = http
         self._clock = clock
-        self._under_way: set[asyncio.Task[None]] = set()
-        self.deliveries: deque[Delivery] = deque(maxlen=MOST_DELIVERIES)
+        self._pending: set[asyncio.Task[None]] = set()
+        self.deliveries: deque[LogoutDelivery] = deque(maxlen=MAX_DELIVERIES)
 
     def end(self, session_id: str) -> asyncio.Task[None] | None:
-        """End a session at once. The task is done when every client was told.
+        """Ends a session at once. The returned task ends after all deliveries.
 
-        None when there is no such session. Nobody has to wait for the task.
+        None if there is no such session. Callers need not await the task.
         """
         session = self._sessions.remove(session_id)
         if session is None:
             return None
-        task = asyncio.create_task(self._tell_clients(session))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task = asyncio.create_task(self._notify_clients(session))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
         return task
 
     async def finish(self) -> None:
-        """Wait for the deliveries that are under way."""
-        await asyncio.gather(*self._under_way)
+        """Waits for the deliveries in progress."""
+        await asyncio.gather(*self._pending)
 
-    async def _tell_clients(self, session: Session) -> None:
+    async def _notify_clients(self, session: Session) -> None:
         clients = map(self._config.client, session.client_ids)
-        told = [one for one in clients if one is not None and one.backchannel_logout_uri]
+        notified = [client for client in clients if client and client.backchannel_logout_uri]
         self.deliveries.extend(
-            await asyncio.gather(*(self._deliver(session, client) for client in told))
+            await asyncio.gather(*(self._deliver(session, client) for client in notified))
         )
 
-    async def _deliver(self, session: Session, client: Client) -> Delivery:
+    async def _deliver(self, session: Session, client: Client) -> LogoutDelivery:
         token = self._signer.logout_token(
             client_id=client.client_id, user_id=session.user_id, sid=session.id
         )
-        sent_at, began = self._clock(), time.perf_counter()
+        sent_at, start = self._clock(), time.perf_counter()
         status, error = None, None
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
@@ -93,12 +93,12 @@ class Logouts:
             status = answer.status_code
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as fault:
             error = type(fault).__name__
-        return Delivery(
+        return LogoutDelivery(
             client_id=client.client_id,
             user_id=session.user_id,
             session_id=session.id,
             sent_at=sent_at,
-            milliseconds=round((time.perf_counter() - began) * 1000, 1),
+            milliseconds=round((time.perf_counter() - start) * 1000, 1),
             status=status,
             error=error,
         )

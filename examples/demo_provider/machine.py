@@ -1,7 +1,7 @@
-"""`/oauth/token`, as Auth0 has it for machines: client credentials for the session API.
+"""`/oauth/token`, like Auth0's for machines: client credentials for the session API.
 
-There is one machine client, `MACHINE`. Its secret is the API's bearer token of the settings, which
-opens the API directly, too.
+There is one machine client, `MACHINE`. Its secret is the API's bearer token in the settings, which
+also works directly.
 """
 
 import secrets
@@ -36,14 +36,14 @@ class MachineTokens:
 
     async def answer(self, request: Request) -> Response:
         async with request.form() as form:
-            given = once_each(form) or {}
-        if given.get("grant_type") != "client_credentials":
+            parameters = once_each(form) or {}
+        if parameters.get("grant_type") != "client_credentials":
             return _refused("unsupported_grant_type", 400)
-        right = secrets.compare_digest(given.get("client_secret", "").encode(), self._secret)
-        if given.get("client_id") != MACHINE or not right:
+        correct = secrets.compare_digest(parameters.get("client_secret", "").encode(), self._secret)
+        if parameters.get("client_id") != MACHINE or not correct:
             return _refused("access_denied", 401)
-        # The host may be another than the issuer's: containers know it by another name.
-        if not given.get("audience", "").endswith("/api/v2/"):
+        # The host may differ from the issuer's: containers use another name.
+        if not parameters.get("audience", "").endswith("/api/v2/"):
             return _refused("access_denied", 403)
         now = self._clock()
         self._tokens = {token: end for token, end in self._tokens.items() if end > now}
@@ -54,13 +54,13 @@ class MachineTokens:
             granted | {"expires_in": TOKEN_SECONDS, "scope": SCOPES}, headers=NO_STORE
         )
 
-    def are_good(self, authorization: str) -> bool:
-        """Whether this header opens the session API."""
+    def allow(self, authorization: str) -> bool:
+        """Whether this header gives access to the session API."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return False
-        good = self._tokens.get(token, 0) > self._clock()
-        return good or secrets.compare_digest(token.encode(), self._secret)
+        is_valid = self._tokens.get(token, 0) > self._clock()
+        return is_valid or secrets.compare_digest(token.encode(), self._secret)
 
 
 def _refused(error: str, status: int) -> Response:

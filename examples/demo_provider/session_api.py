@@ -1,6 +1,6 @@
 """`/api/v2`: sessions, with the paths and the JSON of Auth0's Management API.
 
-Beside it stands `/api/deliveries`, which Auth0 has not: what became of each logout token.
+Unlike Auth0, it also has `/api/deliveries`: the result of each logout token.
 """
 
 import functools
@@ -20,15 +20,15 @@ from .sessions import ABSOLUTE_SECONDS, IDLE_SECONDS, Session
 from .state import Provider
 from .web import NO_STORE
 
-# Auth0's page of results, and the largest that can be asked for.
+# Auth0's default and maximum page size.
 PAGE_SIZE = 50
-LARGEST_PAGE = 100
+MAX_PAGE_SIZE = 100
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class SessionApi:
-    """For programs that hold the API's bearer token, or one of `MachineTokens`."""
+    """For programs with the API's bearer token, or a token of `MachineTokens`."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -42,7 +42,7 @@ class SessionApi:
             *self._tokens.routes,
             Route(one, self._guarded(self.get_one), methods=["GET"]),
             Route(one, self._guarded(self.delete_one), methods=["DELETE"]),
-            # There are no refresh tokens here that could outlive a session.
+            # No refresh tokens could outlive a session here.
             Route(f"{one}/revoke", self._guarded(self.delete_one), methods=["POST"]),
             Route(of_user, self._guarded(self.get_of_user), methods=["GET"]),
             Route(of_user, self._guarded(self.delete_of_user), methods=["DELETE"]),
@@ -55,33 +55,33 @@ class SessionApi:
         return _fault(404) if session is None else _json(_as_auth0(session))
 
     async def delete_one(self, request: Request) -> Response:
-        """202: the session has ended, the clients are told afterwards."""
-        told = self._provider.logouts.end(request.path_params["id"])
-        return _fault(404) if told is None else Response(status_code=202, headers=NO_STORE)
+        """202: the session has ended, logout tokens follow."""
+        deliveries = self._provider.logouts.end(request.path_params["id"])
+        return _fault(404) if deliveries is None else Response(status_code=202, headers=NO_STORE)
 
     async def get_of_user(self, request: Request) -> Response:
-        """A page of the user's sessions. ``next``, where there are more, is the next's ``from``."""
+        """A page of the user's sessions. ``next``, if present, is ``from`` of the next page."""
         user = config.user(request.path_params["id"])
         if user is None:
             return _fault(404)
         created_at, _, session_id = request.query_params.get("from", "0_").partition("_")
         try:
             start = float(created_at), session_id
-            take = min(int(request.query_params.get("take", PAGE_SIZE)), LARGEST_PAGE)
+            take = min(int(request.query_params.get("take", PAGE_SIZE)), MAX_PAGE_SIZE)
         except ValueError:
             return _fault(400)
         if take < 1:
             return _fault(400)
-        everyone = sorted(self._provider.sessions.of_user(user.id), key=_place)
-        found = [session for session in everyone if _place(session) > start]
-        shown, rest = found[:take], found[take:]
-        answer: dict[str, Any] = {"sessions": [_as_auth0(session) for session in shown]}
+        sessions = sorted(self._provider.sessions.of_user(user.id), key=_place)
+        following = [session for session in sessions if _place(session) > start]
+        page, rest = following[:take], following[take:]
+        answer: dict[str, Any] = {"sessions": [_as_auth0(session) for session in page]}
         if rest:
-            answer["next"] = "{!r}_{}".format(*_place(shown[-1]))
+            answer["next"] = "{!r}_{}".format(*_place(page[-1]))
         return _json(answer)
 
     async def delete_of_user(self, request: Request) -> Response:
-        """202, also when there was nothing to end."""
+        """202, even if there was nothing to end."""
         user = config.user(request.path_params["id"])
         if user is None:
             return _fault(404)
@@ -90,7 +90,7 @@ class SessionApi:
         return Response(status_code=202, headers=NO_STORE)
 
     async def get_settings(self, _: Request) -> Response:
-        """How long sessions live, in hours."""
+        """The lifetimes of sessions, in hours."""
         hours = {
             "session_lifetime": ABSOLUTE_SECONDS // 3600,
             "idle_session_lifetime": IDLE_SECONDS // 3600,
@@ -99,12 +99,12 @@ class SessionApi:
 
     async def get_deliveries(self, _: Request) -> Response:
         """The last deliveries, the oldest first."""
-        return _json({"deliveries": [asdict(one) for one in self._provider.logouts.deliveries]})
+        return _json({"deliveries": list(map(asdict, self._provider.logouts.deliveries))})
 
     def _guarded(self, endpoint: _Endpoint) -> _Endpoint:
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            if not self._tokens.are_good(request.headers.get("authorization", "")):
+            if not self._tokens.allow(request.headers.get("authorization", "")):
                 return _fault(401)
             return await endpoint(request)
 
@@ -112,11 +112,11 @@ class SessionApi:
 
 
 ASN = "64496"
-"""Of no network: kept for documentation (RFC 5398)."""
+"""Reserved for documentation (RFC 5398)."""
 
 
 def _place(session: Session) -> tuple[float, str]:
-    """Where it stands in the list; so a page goes on rightly when its last one has ended."""
+    """Its position in the list, so that paging continues correctly after the last one has ended."""
     return session.created_at, session.id
 
 
@@ -140,7 +140,7 @@ def _as_auth0(session: Session) -> dict[str, Any]:
             "last_asn": ASN,
         },
         "clients": [{"client_id": client_id} for client_id in session.client_ids],
-        # Of Auth0's names for methods, the one for a login that proves nothing.
+        # Auth0's name of the method for a login without proof.
         "authentication": {"methods": [{"name": "mock", "timestamp": created_at}]},
         "cookie": {"mode": "non-persistent"},
     }

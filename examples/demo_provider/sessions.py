@@ -1,4 +1,4 @@
-"""The users' sessions at the provider, in memory. Ending one with its logouts: see `logout`."""
+"""The users' sessions at the provider, in memory. `logout` ends them."""
 
 import secrets
 from collections.abc import Callable
@@ -7,21 +7,21 @@ from typing import Self
 
 from starlette.requests import Request
 
-# What Auth0 gives a self-service tenant.
+# Auth0's values for a self-service tenant.
 IDLE_SECONDS = 3 * 86400
 ABSOLUTE_SECONDS = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """What a request tells of where it came from."""
+class RequestDevice:
+    """The user agent and address of a request."""
 
     user_agent: str
     ip: str
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        # Shown on pages and kept with the session: no longer than real ones are.
+        # Shown on pages and stored with the session, so its length is bounded.
         user_agent = request.headers.get("user-agent", "")[:400]
         return cls(user_agent, request.client.host if request.client else "")
 
@@ -33,12 +33,12 @@ class Session:
     id: str
     user_id: str
     created_at: float
-    """Also when the user authenticated: a new login is always a new session."""
+    """Also the time of authentication: a new login is always a new session."""
     last_seen_at: float
-    first_device: Device
-    last_device: Device
+    first_device: RequestDevice
+    last_device: RequestDevice
     client_ids: tuple[str, ...] = ()
-    """The clients that got an ID token of this session: those that a logout must reach."""
+    """The clients that got an ID token of this session, and must get its logout token."""
 
     @property
     def idle_until(self) -> float:
@@ -50,13 +50,13 @@ class Session:
 
 
 class Sessions:
-    """All sessions. An expired one is as good as gone."""
+    """All sessions. An expired session counts as absent."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
 
-    def create(self, user_id: str, device: Device) -> Session:
+    def create(self, user_id: str, device: RequestDevice) -> Session:
         now = self._clock()
         session = Session(
             id=secrets.token_urlsafe(24),
@@ -78,18 +78,18 @@ class Sessions:
 
     def of_user(self, user_id: str) -> list[Session]:
         """The user's sessions, the oldest first."""
-        found = [self.find(session_id) for session_id in list(self._sessions)]
-        return [one for one in found if one is not None and one.user_id == user_id]
+        sessions = map(self.find, list(self._sessions))
+        return [session for session in sessions if session and session.user_id == user_id]
 
-    def seen(self, session_id: str | None, device: Device) -> Session | None:
-        """Note that the session's browser was here."""
+    def seen(self, session_id: str | None, device: RequestDevice) -> Session | None:
+        """Records a request of the session's browser."""
         session = self.find(session_id)
         if session is None:
             return None
         return self._put(replace(session, last_seen_at=self._clock(), last_device=device))
 
     def used_for(self, session_id: str, client_id: str) -> Session | None:
-        """Note that a client gets an ID token; None when the session has ended meanwhile."""
+        """Records that a client gets an ID token; None if the session has ended."""
         session = self.find(session_id)
         if session is None or client_id in session.client_ids:
             return session

@@ -1,4 +1,4 @@
-"""The provider's parts, as every endpoint gets them."""
+"""The provider's parts, shared by all endpoints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`/token`: a code for an ID token (OpenID Connect Core 1.0, section 3.1.3)."""
+"""`/token`: exchanges a code for an ID token (OpenID Connect Core 1.0, section 3.1.3)."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ _HEADERS = {**NO_STORE, "Pragma": "no-cache"}
 
 
 class TokenEndpoint:
-    """Clients only: they authenticate with client_secret_basic or client_secret_post."""
+    """For clients, which authenticate with client_secret_basic or client_secret_post."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -51,14 +51,14 @@ class TokenEndpoint:
         )
         if grant is None:
             return _refused("invalid_grant")
-        # The session may have ended since the code was issued: no token may come after the
-        # logout, for nothing would end what is opened with it.
+        # The session may have ended since the code was issued. A token after the logout would open
+        # an app session that no logout ends.
         session = self._provider.sessions.used_for(grant.session_id, client.client_id)
         if session is None:
             return _refused("invalid_grant")
         return JSONResponse(
             {
-                # OAuth demands one; no endpoint here takes it.
+                # OAuth requires one; no endpoint here accepts it.
                 "access_token": secrets.token_urlsafe(32),
                 "token_type": "Bearer",
                 "expires_in": ID_TOKEN_SECONDS,
@@ -87,7 +87,7 @@ def _claims(grant: Grant, session: Session) -> dict[str, Any]:
 def _authenticated(
     settings: Config, authorization: str | None, parameters: dict[str, str]
 ) -> Client | None:
-    """The client, if its secret is right and stands in one place (RFC 6749, section 2.3)."""
+    """The client, if its secret is correct and sent in one place (RFC 6749, section 2.3)."""
     if authorization is None:
         client_id, secret = parameters.get("client_id", ""), parameters.get("client_secret", "")
     elif "client_secret" in parameters:
@@ -99,12 +99,12 @@ def _authenticated(
     client = settings.client(client_id)
     if client is None:
         return None
-    right = secrets.compare_digest(client.client_secret.encode(), secret.encode())
-    return client if right else None
+    correct = secrets.compare_digest(client.client_secret.encode(), secret.encode())
+    return client if correct else None
 
 
 def _basic(authorization: str) -> tuple[str, str]:
-    """Name and secret; both are form-encoded before they are put together (section 2.3.1)."""
+    """Name and secret; both are form-encoded before they are joined (section 2.3.1)."""
     scheme, _, credentials = authorization.partition(" ")
     try:
         text = base64.b64decode(credentials, validate=True).decode("ascii")

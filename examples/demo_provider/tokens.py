@@ -14,12 +14,12 @@ ALGORITHM = "RS256"
 
 ID_TOKEN_SECONDS = 300
 
-# What Back-Channel Logout 1.0, section 4, recommends at most.
+# The maximum that Back-Channel Logout 1.0, section 4, recommends.
 LOGOUT_TOKEN_SECONDS = 120
 
 
 def new_key() -> rsa.RSAPrivateKey:
-    """A key pair for a provider's life."""
+    """A new key pair."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -39,14 +39,14 @@ class Signer:
         return {"keys": [{**jwk, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
 
     def id_token(self, claims: dict[str, Any]) -> str:
-        """Sign an ID token; ``iss``, ``iat`` and ``exp`` are added."""
+        """Signs an ID token; adds ``iss``, ``iat`` and ``exp``."""
         return self._sign(claims, ID_TOKEN_SECONDS, typ="JWT")
 
     def logout_token(self, *, client_id: str, user_id: str, sid: str) -> str:
-        """A logout token for one client. Every one names the session, never only the user.
+        """A logout token for one client. It always names the session, never only the user.
 
-        A token with ``sub`` alone would end what the user opens in the same second, too: its
-        cutoff is a whole second.
+        A token with ``sub`` alone would also end sessions that the user opens in the same second,
+        because its cutoff is a whole second.
         """
         claims = {
             "aud": client_id,
@@ -58,7 +58,7 @@ class Signer:
         return self._sign(claims, LOGOUT_TOKEN_SECONDS, typ="logout+jwt")
 
     def client_of(self, id_token_hint: str) -> str | None:
-        """The client that an ID token of ours was made for, however old it is."""
+        """The client of an ID token of ours, even an expired one."""
         try:
             claims = jwt.decode(
                 id_token_hint,

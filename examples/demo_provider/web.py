@@ -1,4 +1,4 @@
-"""What the provider's pages share: HTML, the browser's cookie, CSRF."""
+"""Shared by the provider's pages: HTML, the browser's cookie, CSRF."""
 
 import base64
 import hashlib
@@ -12,12 +12,12 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from .sessions import Device, Session
+from .sessions import RequestDevice, Session
 from .state import Provider
 
 NO_STORE = {"Cache-Control": "no-store"}
 
-# Cookies know no ports: the relying app on the same address has one of another name.
+# Cookies ignore ports: the app on the same address uses another name.
 COOKIE = "demo_provider"
 
 _STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
@@ -36,7 +36,7 @@ _HTML_HEADERS = {
 
 
 def page(title: str, body: str, *, status: int = 200) -> HTMLResponse:
-    """A whole page. ``title`` is escaped here, ``body`` by whoever writes it."""
+    """A complete page. ``title`` is escaped here, ``body`` by the caller."""
     return HTMLResponse(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -49,12 +49,12 @@ def page(title: str, body: str, *, status: int = 200) -> HTMLResponse:
 
 
 def problem(sentence: str, *, status: int = 400) -> HTMLResponse:
-    """A page for what can not go on; nothing is redirected."""
+    """A page for an error, without a redirect."""
     return page("This did not work", f"<p>{escape(sentence)}</p>", status=status)
 
 
 def redirect(url: str, parameters: Mapping[str, str] | None = None) -> Response:
-    """See other, with the parameters added to the URL's query."""
+    """A redirect with 303, with the parameters added to the URL's query."""
     if parameters:
         url += ("&" if "?" in url else "?") + urlencode(parameters)
     return RedirectResponse(url, status_code=303, headers=NO_STORE)
@@ -63,45 +63,45 @@ def redirect(url: str, parameters: Mapping[str, str] | None = None) -> Response:
 # -- parameters ----------------------------------------------------------------------------
 
 
-def once_each(parameters: QueryParams | FormData) -> dict[str, str] | None:
-    """The parameters that are text, or None when one is repeated (RFC 6749, section 3.1).
+def once_each(query_or_form: QueryParams | FormData) -> dict[str, str] | None:
+    """The text parameters, or None if one is repeated (RFC 6749, section 3.1).
 
-    An empty one counts as left out, as that section says.
+    An empty one counts as absent, as that section demands.
     """
-    pairs = [(name, value) for name, value in parameters.multi_items() if isinstance(value, str)]
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    pairs = [(name, value) for name, value in query_or_form.multi_items() if isinstance(value, str)]
+    parameters = dict(pairs)
+    if len(parameters) != len(pairs):
         return None
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in parameters.items() if value}
 
 
 # -- the browser ---------------------------------------------------------------------------
 
 
 def current_session(request: Request, provider: Provider) -> Session | None:
-    """The session that the browser's cookie names, if it lives; it counts as used."""
-    return provider.sessions.seen(request.session.get("sid"), Device.of(request))
+    """The session in the browser's cookie, if it is alive; it counts as used."""
+    return provider.sessions.seen(request.session.get("sid"), RequestDevice.of(request))
 
 
 def sign_in(request: Request, session: Session) -> None:
-    """Bind the browser to a session, with nothing left of who was there before."""
+    """Binds the browser to a session and removes everything of a previous one."""
     request.session.clear()
     request.session["sid"] = session.id
 
 
 def csrf_field(request: Request) -> str:
-    """The hidden field that every form carries."""
+    """The hidden CSRF field of every form."""
     token = request.session.setdefault("csrf", secrets.token_urlsafe(16))
     return f'<input type="hidden" name="csrf" value="{escape(token)}">'
 
 
 async def checked_form(request: Request) -> dict[str, str] | None:
-    """The fields of a POST from one of our own pages; None when it came from elsewhere."""
+    """The fields of a POST from one of our own pages, or None."""
     async with request.form() as form:
         fields = once_each(form) or {}
     expected = request.session.get("csrf", "")
-    given = fields.get("csrf", "")
-    if not expected or not secrets.compare_digest(expected.encode(), given.encode()):
+    token = fields.get("csrf", "")
+    if not expected or not secrets.compare_digest(expected.encode(), token.encode()):
         return None
     return fields
 

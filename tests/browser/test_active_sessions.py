@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from examples.demo.ports import Ports
-from examples.demo.stage import Stage, set_up
+from examples.demo.services import Stage, set_up
 from tests.browser.visit import MAC, PATIENCE, PHONE
 from tests.console.browser import barriers, keep_picture, overflows
 

@@ -18,8 +18,8 @@ import pytest
 from examples.demo.__main__ import run
 from examples.demo.ports import Ports
 from examples.demo.processes import ChildFault
-from examples.demo.scene import Answer, Outcome
-from examples.demo.stage import set_up
+from examples.demo.scenario import Answer, DemoOutcome
+from examples.demo.services import running_services
 from tests.support.receiver import ROOT, wait_for
 from tests.support.redis_server import free_port
 
@@ -77,7 +77,7 @@ def test_once_shows_that_one_session_died_and_the_other_lives(
     assert re.search(r"ms  receiver   answers the provider: 200", done.stdout)
     assert re.search(r"ms  phone      GET /me -> 401, dead", done.stdout)
     assert re.search(r"ms  laptop     GET /me -> 200, alive", done.stdout)
-    assert "As it should be" in done.stdout
+    assert "As expected" in done.stdout
     assert done.stderr == ""
     assert listeners(done.stdout) == []
     assert list(tmp_path.iterdir()) == []
@@ -145,8 +145,8 @@ async def test_a_logout_that_does_not_arrive_is_a_failure(
     printed = capsys.readouterr().out
     assert status == 1
     assert "never  receiver   has the token" in printed
-    assert "WRONG: the provider's logout token was answered by nobody" in printed
-    assert "WRONG: the session that was ended lives (GET /me: 200)" in printed
+    assert "WRONG: the provider's logout token was answered by no receiver" in printed
+    assert "WRONG: the ended session is alive (GET /me: 200)" in printed
     assert "the other session" not in printed
 
 
@@ -155,13 +155,13 @@ async def test_a_child_that_can_not_start_is_shown_with_its_log(tmp_path: Path) 
         busy.bind(("127.0.0.1", 0))
         ports = replace(Ports.choose(friendly=False), provider=busy.getsockname()[1])
         with pytest.raises(ChildFault, match=r"(?s)The provider ended.*address already in use"):
-            async with set_up(tmp_path, ports):
+            async with running_services(tmp_path, ports):
                 pass
 
 
 DEAD = Answer(401, "session_ended", 30)
 ALIVE = Answer(200, None, 31)
-GOOD = Outcome(
+GOOD = DemoOutcome(
     sent=5, received=10, marker="bcl:v1:{shop}:sid:x", cutoff=1, written=11, status=200,
     answered=12, ended=DEAD, neighbour=ALIVE,
 )  # fmt: skip
@@ -174,13 +174,13 @@ def test_the_right_session_dead_and_its_neighbour_alive_is_no_fault() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"ended": ALIVE}, "the session that was ended lives"),
-        ({"ended": Answer(503, "temporarily_unavailable", 30)}, "the session that was ended lives"),
-        ({"ended": Answer(401, "not_signed_in", 30)}, "the session that was ended lives"),
-        ({"neighbour": DEAD}, "the other session does not live"),
-        ({"neighbour": Answer(503, None, 30)}, "the other session does not live"),
+        ({"ended": ALIVE}, "the ended session is alive"),
+        ({"ended": Answer(503, "temporarily_unavailable", 30)}, "the ended session is alive"),
+        ({"ended": Answer(401, "not_signed_in", 30)}, "the ended session is alive"),
+        ({"neighbour": DEAD}, "the other session is not alive"),
+        ({"neighbour": Answer(503, None, 30)}, "the other session is not alive"),
         ({"status": 503}, "the provider's logout token was answered 503"),
-        ({"status": None}, "the provider's logout token was answered by nobody"),
+        ({"status": None}, "the provider's logout token was answered by no receiver"),
         ({"cutoff": None}, "there is no marker in Redis"),
     ],
     ids=str,

@@ -19,8 +19,8 @@ from app.devtools.embedded_redis import find_server
 from examples.demo.browser import Browser
 from examples.demo.ports import Ports
 from examples.demo.processes import Child
-from examples.demo.scene import Outcome, end_session, sign_in
-from examples.demo.stage import Stage
+from examples.demo.scenario import Outcome, end_session, sign_in
+from examples.demo.services import Stage
 from tests.support.manifests import image_environment
 from tests.support.receiver import ROOT, clean_environment, wait_for
 

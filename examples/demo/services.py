@@ -1,4 +1,4 @@
-"""Receiver, provider and relying app, as child processes with a directory of their own."""
+"""Runs receiver, provider and app as child processes in a directory."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ CLIENT_ID = "shop-web"
 APP = "shop"
 RECEIVER_FILE = "receiver.toml"
 
-Tell = Callable[[str, str, float], None]
-"""Gets the name and the address of a child that is ready, and how many seconds it took."""
+Report = Callable[[str, str, float], None]
+"""Called with the name and URL of each ready child, and the seconds that it took."""
 
 _PROVIDER_SETTINGS = """\
 port = {provider}
@@ -63,8 +63,8 @@ _ANNOUNCED_REDIS = re.compile(r"embedded Redis for apps:\s+(redis://\S+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Everything that runs, and where."""
+class Services:
+    """The running services and their addresses."""
 
     ports: Ports
     provider: Child
@@ -72,9 +72,9 @@ class Stage:
     shop: Child
     redis_url: str
     api_token: str
-    """Opens the provider's session API."""
+    """For the provider's session API."""
     admin_token: str
-    """Opens the receiver's console and API."""
+    """For the receiver's console and API."""
 
     @property
     def provider_url(self) -> str:
@@ -90,23 +90,23 @@ class Stage:
         return url(self.ports.shop)
 
     async def broken(self) -> None:
-        """Wait until a child ends that should not; raises `ChildFault`."""
+        """Waits until a child ends unexpectedly; raises `ChildFault`."""
         children = (self.provider, self.receiver, self.shop)
         await asyncio.gather(*(child.ended() for child in children))
 
 
 @contextlib.asynccontextmanager
-async def set_up(
+async def running_services(
     directory: Path,
     ports: Ports,
     *,
     logout_url: str | None = None,
-    tell: Tell = lambda *_: None,
-) -> AsyncIterator[Stage]:
-    """Start everything, wait until it is ready, and end everything at the end.
+    report: Report = lambda *_: None,
+) -> AsyncIterator[Services]:
+    """Starts everything, waits until it is ready, and ends everything after the block.
 
-    ``logout_url`` is where the provider sends its logout tokens, in place of the receiver's
-    address. Raises `ChildFault` when something does not start.
+    ``logout_url`` replaces the receiver's URL for the provider's logout tokens. Raises `ChildFault`
+    if a child does not start.
     """
     client_secret, api_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     account_token, admin_token = secrets.token_urlsafe(32), secrets.token_urlsafe(12)
@@ -121,26 +121,26 @@ async def set_up(
         "logout_url": logout_url or f"{url(ports.receiver)}/backchannel-logout",
         "data_dir": str(data_dir),
     }
-    # A string of JSON is one of TOML, too.
+    # A JSON string is also a TOML string.
     values = asdict(ports) | {name: json.dumps(value) for name, value in strings.items()}
     provider_file, receiver_file = directory / "provider.toml", directory / RECEIVER_FILE
     provider_file.write_text(_PROVIDER_SETTINGS.format_map(values), "utf-8")
     receiver_file.write_text(_RECEIVER_SETTINGS.format_map(values), "utf-8")
 
     async with contextlib.AsyncExitStack() as stack, _http() as http:
-        starter = _Starter(stack, http, directory, tell)
+        starter = _Starter(stack, http, directory, report)
         provider_url, shop_url = url(ports.provider), url(ports.shop)
         provider = await starter.start(
             "provider", provider_url, f"{provider_url}/jwks",
             "examples.demo_provider", str(provider_file),
         )  # fmt: skip
-        stack.push_async_callback(end_orphan, data_dir)  # so it comes after the receiver's end
+        stack.push_async_callback(end_orphan, data_dir)  # runs after the receiver's end
         receiver = await starter.start(
             "receiver", url(ports.receiver), f"{url(ports.admin)}/readyz",
             "app", "serve", "--config", str(receiver_file),
         )  # fmt: skip
         if (announced := _ANNOUNCED_REDIS.search(receiver.log)) is None:
-            raise ChildFault("The receiver does not say where its embedded Redis is.")
+            raise ChildFault("The receiver does not print the URL of its embedded Redis.")
         shop = await starter.start(
             "shop", shop_url, shop_url, "examples.relying_app",
             ISSUER=provider_url, CLIENT_ID=CLIENT_ID, CLIENT_SECRET=client_secret,
@@ -148,7 +148,7 @@ async def set_up(
             SESSION_SECRET=secrets.token_urlsafe(24),
             ACCOUNT_URL=url(ports.account), ACCOUNT_TOKEN=account_token,
         )  # fmt: skip
-        yield Stage(ports, provider, receiver, shop, announced[1], api_token, admin_token)
+        yield Services(ports, provider, receiver, shop, announced[1], api_token, admin_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +158,12 @@ class _Starter:
     stack: contextlib.AsyncExitStack
     http: httpx.AsyncClient
     directory: Path
-    tell: Tell
+    report: Report
 
     async def start(
         self, name: str, address: str, health_url: str, *arguments: str, **environ: str
     ) -> Child:
-        """Run ``python -m <arguments>`` and wait until ``health_url`` answers 200."""
+        """Runs ``python -m <arguments>`` and waits until ``health_url`` answers 200."""
         began = time.monotonic()
         child = await self.stack.enter_async_context(
             running(
@@ -173,11 +173,11 @@ class _Starter:
                 environ=_environment() | environ,
             )
         )
-        await child.until(lambda: self._is_well(health_url))
-        self.tell(name, address, time.monotonic() - began)
+        await child.until(lambda: self._is_ready(health_url))
+        self.report(name, address, time.monotonic() - began)
         return child
 
-    async def _is_well(self, health_url: str) -> bool:
+    async def _is_ready(self, health_url: str) -> bool:
         try:
             return (await self.http.get(health_url)).status_code == 200
         except httpx.TransportError:
@@ -185,12 +185,12 @@ class _Starter:
 
 
 def _http() -> httpx.AsyncClient:
-    """Whoever is well answers within a second."""
+    """A client with a short timeout: a ready service answers within a second."""
     return httpx.AsyncClient(trust_env=False, timeout=1)
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without settings and proxy of somebody else, and with the wheel's Valkey."""
+    """Our environment without settings and proxies, and with the wheel's Valkey first."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BCL_")}
     return kept | {
         "NO_PROXY": "127.0.0.1",
