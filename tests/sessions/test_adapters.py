@@ -208,8 +208,7 @@ async def test_a_provider_that_is_too_slow_times_out(setup: AdapterSetup, how: s
 
 async def test_a_provider_that_is_down_is_unavailable(setup: AdapterSetup) -> None:
     one = setup.api.add(setup.alice)
-    setup.api._server.shutdown()
-    setup.api._server.server_close()
+    setup.api.stop_listening()
     with pytest.raises(ProviderFault) as caught:
         await setup.adapter.read(one, user_id=setup.alice)
     assert (caught.value.kind, caught.value.detail.split("_")[-1]) == (

@@ -1,14 +1,14 @@
 """A provider's API for one test: real HTTP on loopback, which can misbehave in many ways."""
 
-import contextlib
 import json
 import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.support.http_server import LoopbackHandler, LoopbackServer
 
 
 @dataclass(frozen=True)
@@ -32,60 +32,14 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class ApiServer:
-    """Answers with `answer`, or with the next of ``faults`` if there is one.
-
-    A fault is a `Response`, or ``hang`` (no headers), ``drip`` (a byte at a time), ``cut`` (the
-    connection ends in the middle).
-    """
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.faults: deque[Response | str] = deque()
-        self.released = threading.Event()
-        self.lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"api": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def answer(self, request: Request) -> Response:
-        """The API's response, without a fault."""
-        raise NotImplementedError
-
-    def is_misbehaving(self, request: Request) -> bool:
-        """Whether ``faults`` apply to this request, which a subclass may limit."""
-        del request
-        return True
-
-    def paths(self, method: str) -> list[str]:
-        """The paths of the requests with this method."""
-        return [request.path for request in self.requests if request.method == method]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers for the `ApiServer` in ``api``."""
-
-    api: ApiServer
+class _ApiHandler(LoopbackHandler):
+    owner: "ApiServer"
     protocol_version = "HTTP/1.1"
     # Head and body are two writes; with Nagle's algorithm the second waits 40 ms for an ACK.
     disable_nagle_algorithm = True
 
     def _any(self) -> None:
-        api, parts = self.api, urlsplit(self.path)
+        api, parts = self.owner, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         request = Request(
             method=self.command,
@@ -115,9 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if how == "drip":
             self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-            while not self.api.released.wait(0.2):
-                self.wfile.write(b" ")
-        self.api.released.wait(30)
+            self.drip()
+        self.wait_for_release()
 
     def _send(self, response: Response) -> None:
         body = response.body
@@ -131,10 +84,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def handle(self) -> None:
-        # A client that is kept waiting hangs up, as it should.
-        with contextlib.suppress(OSError):
-            super().handle()
 
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
+class ApiServer(LoopbackServer):
+    """Answers with `answer`, or with the next of ``faults`` if there is one.
+
+    A fault is a `Response`, or ``hang`` (no headers), ``drip`` (a byte at a time), ``cut`` (the
+    connection ends in the middle).
+    """
+
+    handler_type = _ApiHandler
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+        self.faults: deque[Response | str] = deque()
+        self.lock = threading.Lock()
+
+    def answer(self, request: Request) -> Response:
+        """The API's response, without a fault."""
+        raise NotImplementedError
+
+    def is_misbehaving(self, request: Request) -> bool:
+        """Whether ``faults`` apply to this request, which a subclass may limit."""
+        del request
+        return True
+
+    def paths(self, method: str) -> list[str]:
+        """The paths of the requests with this method."""
+        return [request.path for request in self.requests if request.method == method]

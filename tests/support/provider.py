@@ -1,18 +1,17 @@
 """A provider for one test: real keys, real signatures, a real HTTP server that can misbehave."""
 
-import contextlib
 import functools
 import json
-import threading
 import time
 import uuid
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
+
+from tests.support.http_server import LoopbackHandler, LoopbackServer
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
@@ -51,16 +50,78 @@ def public_jwk(key: Any, kid: Any, **members: Any) -> dict[str, Any]:
     return {name: value for name, value in jwk.items() if value is not ABSENT}
 
 
-class Provider:
+class ProviderHandler(LoopbackHandler):
+    """Answers with discovery document and keys, or misbehaves."""
+
+    owner: "Provider"
+
+    def do_GET(self) -> None:  # noqa: N802  the base class's name
+        provider = self.owner
+        provider.requests[self.path.removeprefix(provider.path)] += 1
+        if "openid-configuration" in self.path:
+            body = {
+                "issuer": provider.issuer,
+                "jwks_uri": provider.origin + "/jwks",
+                "backchannel_logout_supported": True,
+                "backchannel_logout_session_supported": True,
+            }
+            self._send(json.dumps(body | provider.discovery).encode())
+        elif provider.mode == "hang":
+            self.wait_for_release()
+        elif provider.mode == "drip":
+            self.send_response(200)
+            self.end_headers()
+            self.drip()
+        elif provider.mode == "huge":
+            self._send_huge()
+        else:
+            self._send_keys(provider.mode)
+
+    def _send_huge(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.owner.jwks()).encode())
+        for _ in range(100):
+            self.wfile.write(b" " * 1_000_000)
+
+    def _send_keys(self, mode: str) -> None:
+        body = json.dumps(self.owner.jwks()).encode()
+        bodies = {
+            "rubbish": b"<html>[" * 1000,
+            "large": body + b" " * 600 * 1024,
+            "empty": b'{"keys": []}',
+        }
+        headers = {
+            "redirect": {"Location": self.owner.origin + "/elsewhere"},
+            "gzip": {"Content-Encoding": "gzip"},
+        }
+        status = {"500": 500, "redirect": 302}.get(mode, 200)
+        self._send(bodies.get(mode, body), status, **headers.get(mode, {}))
+
+    def _send(self, body: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Provider(LoopbackServer):
     """An issuer at a loopback address. ``mode`` makes its documents misbehave.
 
     Modes: ``ok``, ``500``, ``redirect``, ``hang`` (no headers), ``drip`` (a byte at a time),
     ``rubbish``, ``large``, ``huge`` (100 MB), ``gzip``, ``empty`` (a set without keys).
     """
 
+    handler_type = ProviderHandler
+
     def __init__(
         self, path: str = "", alg: str = "RS256", address: tuple[str, int] = ("127.0.0.1", 0)
     ) -> None:
+        super().__init__(address)
+        self.issuer = self.origin + path
         self.alg = alg
         self.client_id = "shop-web"
         self.keys: dict[str, Any] = {"k1": private_key(alg)}
@@ -69,26 +130,7 @@ class Provider:
         self.extra_jwks: list[Any] = []
         self.mode = "ok"
         self.requests: Counter[str] = Counter()
-        self.released = threading.Event()
         self.discovery: dict[str, Any] = {}
-        handler = type("Handler", (_Handler,), {"provider": self})
-        self._server = ThreadingHTTPServer(address, handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.issuer = self.origin + path
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def key_fetches(self) -> int:
@@ -136,76 +178,6 @@ class Provider:
     @property
     def path(self) -> str:
         return self.issuer.removeprefix(self.origin)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers for the `Provider` in ``provider``."""
-
-    provider: Provider
-
-    def do_GET(self) -> None:
-        provider = self.provider
-        provider.requests[self.path.removeprefix(provider.path)] += 1
-        if "openid-configuration" in self.path:
-            body = {
-                "issuer": provider.issuer,
-                "jwks_uri": provider.origin + "/jwks",
-                "backchannel_logout_supported": True,
-                "backchannel_logout_session_supported": True,
-            }
-            self._send(json.dumps(body | provider.discovery).encode())
-        elif provider.mode == "hang":
-            provider.released.wait(30)
-        elif provider.mode == "drip":
-            self._drip()
-        elif provider.mode == "huge":
-            self._send_huge()
-        else:
-            self._send_keys(provider.mode)
-
-    def _drip(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        while not self.provider.released.wait(0.2):
-            self.wfile.write(b" ")
-
-    def _send_huge(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(self.provider.jwks()).encode())
-        for _ in range(100):
-            self.wfile.write(b" " * 1_000_000)
-
-    def _send_keys(self, mode: str) -> None:
-        body = json.dumps(self.provider.jwks()).encode()
-        bodies = {
-            "rubbish": b"<html>[" * 1000,
-            "large": body + b" " * 600 * 1024,
-            "empty": b'{"keys": []}',
-        }
-        headers = {
-            "redirect": {"Location": self.provider.origin + "/elsewhere"},
-            "gzip": {"Content-Encoding": "gzip"},
-        }
-        status = {"500": 500, "redirect": 302}.get(mode, 200)
-        self._send(bodies.get(mode, body), status, **headers.get(mode, {}))
-
-    def _send(self, body: bytes, status: int = 200, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def handle(self) -> None:
-        # The receiver hangs up on a misbehaving provider, as it should.
-        with contextlib.suppress(OSError):
-            super().handle()
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
 
 
 def sign(claims: dict[str, Any], key: Any, alg: str, header: dict[str, Any]) -> str:
