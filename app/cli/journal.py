@@ -1,12 +1,11 @@
-"""``python -m app journal``: what waits for Redis, or was refused by it; and try it again.
+"""``python -m app journal``: lists, exports and retries the revocations that Redis has not taken.
 
-Works beside a running receiver: that one sees within seconds what was put back.
+Works beside a running receiver, which acts on a retry within seconds.
 """
 
 import argparse
 import asyncio
 import json
-import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 from app.config.model import Settings
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles, copy_of, try_lock
+from app.journal.inspection import read_entries, request_retry
 from app.journal.journal import Journal
+from app.journal.pending_log import Entry
 from app.journal.replay import replay
-from app.journal.table import Entry, put_back_in, read_entries
 from app.publish.publisher import new_store
 from app.store.topology import RedisTopology, connect
 from app.telemetry.logs.setup import set_up_log
@@ -34,50 +34,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    # That a file was damaged, say: nobody else would hear it.
+    # Errors only: a damaged journal is logged, and nothing else would report it.
     set_up_log(settings, min_level="error")
     path = settings.journal_path
     if path is None:
         print("journal = off: there is none", file=sys.stderr)
         return 1
-    files = JournalFiles(path).all()
+    journals = JournalFiles(path).all()
     try:
         match arguments.action:
             case "export":
-                return _export(files)
+                return _export(journals)
             case "replay":
-                return _replay(settings, files)
+                return _replay(settings, journals)
             case _:
-                return _list(files)
-    except (sqlite3.Error, OSError) as error:
+                return _list(journals)
+    except OSError as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
 
 
-def _list(files: list[Path]) -> int:
+def _list(journals: list[Path]) -> int:
     waiting = aside = 0
-    for file in files:
-        for entry in read_entries(file):
+    for path in journals:
+        for entry in read_entries(path):
             event = entry.revocation.event
             received = datetime.fromtimestamp(event.received_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             state = f"set aside ({entry.refused})" if entry.refused else "waiting"
-            print(f"{file.name}:{entry.id}  {received}  {event.app}  {event.kind}  {state}")
+            print(f"{path.name}:{entry.id}  {received}  {event.app}  {event.kind}  {state}")
             aside += entry.refused is not None
             waiting += entry.refused is None
     print(f"{waiting} waiting, {aside} set aside")
     return 0
 
 
-def _export(files: list[Path]) -> int:
-    for file in files:
-        for entry in read_entries(file):
-            print(json.dumps(_exported(file, entry)))
+def _export(journals: list[Path]) -> int:
+    for path in journals:
+        for entry in read_entries(path):
+            print(json.dumps(_exported(path, entry)))
     return 0
 
 
-def _exported(file: Path, entry: Entry) -> dict[str, object]:
+def _exported(path: Path, entry: Entry) -> dict[str, object]:
     return {
-        "file": file.name,
+        "file": path.name,
         "id": entry.id,
         "refused": entry.refused,
         "issuer_names": entry.revocation.issuer_names,
@@ -86,40 +86,42 @@ def _exported(file: Path, entry: Entry) -> dict[str, object]:
     }
 
 
-def _replay(settings: Settings, files: list[Path]) -> int:
+def _replay(settings: Settings, journals: list[Path]) -> int:
     left = 0
-    for file in files:
-        lock = try_lock(file)
+    for path in journals:
+        lock = try_lock(path)
         if lock is None or settings.embedded:
-            put_back = put_back_in(file)
-            who = "the receiver that has it open" if lock is None else "the receiver, once it runs,"
-            print(f"{file.name}: {put_back} put back; {who} writes them")
+            put_back = request_retry(path)
+            writer = (
+                "the receiver that has it open" if lock is None else "the receiver, once it runs,"
+            )
+            print(f"{path.name}: {put_back} put back; {writer} writes them")
         else:
             with lock:
-                waiting, aside = asyncio.run(_replay_here(settings, file))
-            print(f"{file.name}: {waiting} still waiting, {aside} set aside")
+                waiting, aside = asyncio.run(_replay_here(settings, path))
+            print(f"{path.name}: {waiting} still waiting, {aside} set aside")
             left += waiting + aside
         if lock is not None:
             lock.close()
-    if not files:
+    if not journals:
         print("nothing waits")
     return 1 if left else 0
 
 
-async def _replay_here(settings: Settings, file: Path) -> tuple[int, int]:
+async def _replay_here(settings: Settings, path: Path) -> tuple[int, int]:
     """Write the entries of a journal that no process has open; returns what is left."""
-    link = RedisTopology(connect(settings.redis_url.get_secret_value()))
-    journal = Journal(file, max_bytes=settings.journal_max_bytes)
-    accepted = AckLog(
-        copy_of(file), window=settings.recovery_window, max_bytes=settings.recovery_max_bytes
+    topology = RedisTopology(connect(settings.redis_url.get_secret_value()))
+    journal = Journal(path, max_bytes=settings.journal_max_bytes)
+    ack_log = AckLog(
+        copy_of(path), window=settings.recovery_window, max_bytes=settings.recovery_max_bytes
     )
     try:
         await journal.open()
-        accepted.open()
+        ack_log.open()
         await journal.put_back()
-        await replay(journal, new_store(settings, link), accepted.add)
+        await replay(journal, new_store(settings, topology), ack_log)
         return journal.depth.waiting, journal.depth.set_aside
     finally:
-        accepted.close()
+        ack_log.close()
         await journal.close()
-        await link.aclose()
+        await topology.aclose()

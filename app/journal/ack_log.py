@@ -65,12 +65,8 @@ class AckLog:
     def close(self) -> None:
         self._segments.close()
 
-    def add(self, revocation: Revocation) -> None:
-        """Keep a revocation that Redis has acknowledged. Never raises."""
-        self.add_many([revocation])
-
     def add_many(self, revocations: Sequence[Revocation]) -> None:
-        """Keep several, with one system call. Never raises."""
+        """Keep what Redis has acknowledged, with one system call. Never raises."""
         if not revocations:
             return
         self.last = revocations[-1]

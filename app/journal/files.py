@@ -1,32 +1,33 @@
-"""Which journal file is ours: each process has its own, whatever path they share.
+"""Gives each process a journal of its own, whatever path the processes share.
 
-    journal.db   journal-1.db   journal-2.db ...      the first one whose lock is free
-    journal.db.lock                                   held for as long as its process lives
-    journal.db.accepted/                              the copy of what was acknowledged lately
+    journal.db   journal-1.db   journal-2.db ...   the first name whose lock is free
+    journal.db.lock                                held as long as the process lives
+    journal.db.pending/                            the journal's log
+    journal.db.accepted/                           the copy of what was acknowledged recently
+    journal.db.retry                               a request of the command line
 
-With one file for all, four processes waited up to 3.4 s for each other's fsync.
+With one journal for all, four processes waited up to 3.4 s for each other's fsync.
 """
 
+import asyncio
 import fcntl
-import sqlite3
+import shutil
 from pathlib import Path
 from typing import IO
 
 from app.journal.ack_log import AckLog
-from app.journal.append import JournalFault
-from app.journal.journal import Journal
-from app.journal.sqlite import files_of
+from app.journal.journal import Journal, JournalFault, directory_of, retry_request_of
 from app.log import new_log
 
 log = new_log(__name__)
 
-# More processes than any machine's cores; a bound, so that a directory in which nothing can be
-# locked ends in an error.
-_MOST_FILES = 256
+# More processes than any machine has cores. A directory in which nothing can be locked must end
+# in an error.
+_MAX_FILES = 256
 
 
 class JournalFiles:
-    """The files of one configured path, and the lock on ours."""
+    """The journals of one configured path, and the lock on this process's own."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,39 +35,40 @@ class JournalFiles:
         self.own = path
 
     def claim(self) -> Path:
-        """Take the first file that nobody holds. Raises ``OSError``."""
+        """Take the first name that no process holds. Raises ``OSError``."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for candidate in (self._numbered(n) for n in range(_MOST_FILES)):
+        for candidate in (self._numbered(n) for n in range(_MAX_FILES)):
             if (lock := try_lock(candidate)) is not None:
                 self.own, self._lock = candidate, lock
                 return candidate
-        raise OSError(f"{_MOST_FILES} processes use this journal already")
+        raise OSError(f"{_MAX_FILES} processes use this journal already")
 
     def release(self) -> None:
         if self._lock is not None:
             self._lock.close()
 
     def all(self) -> list[Path]:
-        """Every journal file that there is."""
-        return [path for path in (self._numbered(n) for n in range(_MOST_FILES)) if path.exists()]
+        """Return the paths of the journals that exist; a file is an earlier release's."""
+        paths = [self._numbered(n) for n in range(_MAX_FILES)]
+        return [path for path in paths if path.exists() or directory_of(path).exists()]
 
-    async def adopt_orphans(self, journal: Journal, accepted: AckLog) -> bool:
-        """Take over what a process has left that is gone. True when there was something."""
+    async def adopt_orphans(self, journal: Journal, ack_log: AckLog) -> bool:
+        """Take over the journals of processes that have ended. True when there was something."""
         adopted = False
         for path in self.all():
             if path == self.own or (lock := try_lock(path)) is None:
                 continue
             with lock:
                 try:
-                    adopted |= await self._adopt(path, journal, accepted)
-                except (OSError, sqlite3.Error, JournalFault) as error:
-                    # The others can be taken over all the same, and this one at the next look.
-                    why = type(error).__name__
-                    log.error("journal", outcome="not_adopted", error=why, file=path.name)
+                    adopted |= await self._adopt(path, journal, ack_log)
+                except (OSError, JournalFault) as error:
+                    # The others can still be taken over, and this one at the next try.
+                    reason = type(error).__name__
+                    log.error("journal", outcome="not_adopted", error=reason, file=path.name)
         return adopted
 
-    async def _adopt(self, path: Path, journal: Journal, accepted: AckLog) -> bool:
-        """Take over one file, whose lock we hold. False: something had to stay where it is."""
+    async def _adopt(self, path: Path, journal: Journal, ack_log: AckLog) -> bool:
+        """Take over one journal, whose lock is held. False: something had to stay."""
         orphan = Journal(path, max_bytes=0)
         try:
             await orphan.open()
@@ -76,11 +78,11 @@ class JournalFiles:
             await orphan.close()
         copy = copy_of(path)
         if copy.exists():
-            accepted.adopt(copy)
+            ack_log.adopt(copy)
         if left:
             return False
-        for file in (*files_of(path), path.with_name(path.name + ".reserve")):
-            file.unlink(missing_ok=True)
+        retry_request_of(path).unlink(missing_ok=True)
+        shutil.rmtree(directory_of(path))
         log.warning("journal", outcome="adopted", entries=moved, file=path.name)
         return True
 
@@ -96,7 +98,7 @@ def copy_of(journal: Path) -> Path:
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """The lock on a journal file; None when another process has it."""
+    """Return the lock on a journal; None when another process has it."""
     lock = path.with_name(path.name + ".lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,12 +109,13 @@ def try_lock(path: Path) -> IO[str] | None:
 
 
 async def _move(orphan: Journal, journal: Journal) -> int:
-    """Into ours first, durably; then out of the other."""
+    """Append the entries to ours, durably, and then remove them from the other."""
     moved = 0
     for refused in (False, True):
         while entries := await orphan.read(after=0, limit=500, refused=refused):
-            for entry in entries:
-                await journal.append(entry.revocation, refused=entry.refused)
-            await orphan.remove([entry.id for entry in entries])
+            # One that was appended before a fault is known when this is repeated.
+            appends = (journal.append(each.revocation, refused=each.refused) for each in entries)
+            await asyncio.gather(*appends)
+            await orphan.remove(entries)
             moved += len(entries)
     return moved

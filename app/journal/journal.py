@@ -1,42 +1,26 @@
-"""The journal: accepted revocations that Redis could not take, until it can.
+"""The journal: accepted revocations that Redis could not take yet.
 
-An entry that was appended outlives the process and the machine's power: SQLite with a
-write-ahead log and an fsync at each commit. Appends that come together share one commit.
+An appended entry outlives the process and a power loss: it is in an append-only log, with an
+fsync. Appends that arrive together share one fsync. A thread of its own does all file access, so
+that a slow disk never blocks the event loop.
 """
 
 import asyncio
-import contextlib
-import hashlib
-import math
-import sqlite3
+import errno
+import os
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from app.journal.append import Append
-from app.journal.disk_reserve import Reserve
-from app.journal.record import DamagedRecord, decode, encode
-from app.journal.salvage import (
-    is_damaged,
-    left_in_log,
-    log_of,
-    move_aside,
-    read_damaged,
-    take_rescued,
-)
-from app.journal.sqlite import SqliteFile, files_of
-from app.journal.table import (
-    PUT_BACK,
-    SCHEMA,
-    Depth,
-    Entry,
-    delete,
-    depth_of,
-    oldest,
-    see_that_all_are_whole,
-    select,
-)
+from app.journal.pending_log import Depth, Entry, PendingLog, encode_entry, key_of
+from app.journal.segment_log import SEGMENT_BYTES
+from app.journal.sqlite_migration import migrate
 from app.log import new_log
 from app.revocation import Revocation
 
@@ -45,85 +29,65 @@ _T = TypeVar("_T")
 log = new_log(__name__)
 
 
-# SQLite takes so many values in one statement, in every version.
-_MOST_AT_ONCE = 500
+class JournalFault(Exception):
+    """The journal has not taken an entry. The text is one word: ``full`` or ``disk``."""
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    revocation: Revocation
+    refused: str | None
+    result: asyncio.Future[bool | str]
+    """Whether it is new; or a `JournalFault`'s word."""
 
 
 class Journal:
-    """One process's journal, in a file of its own. ``max_bytes`` counts the records."""
+    """One process's journal. ``max_bytes`` counts the records."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self.path = path
+        """Names the journal; its log is in the directory `directory_of` it."""
+        self.depth = Depth()
+        self.written: set[int] = set()
+        """Entries that are in Redis, but below the required durability; `Replay` uses this."""
         self._max_bytes = max_bytes
-        self._file = SqliteFile(path, SCHEMA, synchronous="FULL", check=True)
-        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
-        self._appends: list[Append] = []
+        self._log = PendingLog(
+            directory_of(path), segment_bytes=min(SEGMENT_BYTES, max_bytes // 8) or SEGMENT_BYTES
+        )
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._appends: list[_Append] = []
         self._committing: asyncio.Task[None] | None = None
         self._disk_fault = False
-        self._applied: set[int] = set()
-        """Entries that Redis has, and that the disk does not let us delete."""
         self._full_at = max_bytes
-        """From so many bytes on an entry was refused, however small the next one may be."""
-        self.written: set[int] = set()
-        """Entries that Redis has, but not at the level of durability: for who replays."""
-        self.depth = Depth()
+        """From this many bytes on an entry was refused, however small the next one may be."""
 
     async def open(self) -> None:
-        """Open the file. A damaged one is set aside, and what can be read of it is kept.
+        """Open the log, and move the entries of an earlier release's file into it.
 
-        Raises ``OSError`` or ``sqlite3.Error`` when there can be no journal at this path.
+        Raises ``OSError`` when there can be no journal at this path.
         """
-        wal, rescued = b"", []
-        rescue = self.path.with_name(self.path.name + ".rescue")
-        await asyncio.to_thread(take_rescued, self.path, rescue)
-        try:
-            wal = await asyncio.to_thread(log_of, self.path)
-            await self._open_file()
-            await self._file.run(see_that_all_are_whole)
-            rescued = await asyncio.to_thread(left_in_log, self.path, wal, self._file.frames_read)
-            await self.refresh()
-        except sqlite3.DatabaseError as error:
-            if not is_damaged(error, self.path):
-                raise
-            await self._file.leave()
-            await self._rescue(await asyncio.to_thread(read_damaged, self.path, wal), rescue)
-            await self._file.open()
-            await self.refresh()
-        if rescued:
-            # Whatever the limit is: they were acknowledged.
-            group = [self._append_of(one, None) for one in rescued]
-            await self._file.run(partial(self._insert, group, math.inf))
-        if not self.depth.waiting:
-            await asyncio.to_thread(self._reserve.keep)
+        await self._run(self._open)
 
-    async def _rescue(self, found: list[Revocation], rescue: Path) -> None:
-        """Into a new file first; only when it is whole does the damaged one make room for it."""
-        for file_in_the_way in (*files_of(rescue), self._reserve.path):
-            await asyncio.to_thread(file_in_the_way.unlink, missing_ok=True)
-        file = SqliteFile(rescue, SCHEMA, synchronous="FULL", check=False)
-        try:
-            await file.open()
-            group = [self._append_of(one, None) for one in found]
-            await file.run(partial(self._insert, group, math.inf))
-        finally:
-            await file.close()
-        await asyncio.to_thread(move_aside, self.path, rescue)
-
-    async def _open_file(self) -> None:
-        """Also on a full disk: what is in the file can be applied and deleted."""
-        try:
-            await self._file.open()
-        except sqlite3.OperationalError as error:
-            if is_damaged(error, self.path) or not self._reserve.path.exists():
-                raise
-            await asyncio.to_thread(self._reserve.give_up)
-            await self._file.open()
+    def _open(self) -> None:
+        self._log.open()
+        for segment, readable in self._log.damaged:
+            # A second name keeps the file when the log deletes it. The last record of a process
+            # that was killed in the middle of a write looks like damage, too.
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(segment.stat().st_mtime))
+            kept = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{int(segment.stem)}")
+            if not kept.exists():
+                with suppress(OSError):
+                    os.link(segment, kept)
+                log.critical("journal", outcome="damaged", readable=readable, kept_as=kept.name)
+        migrate(self.path, self._log)
+        self._refresh()
 
     async def close(self) -> None:
-        """Let the commit under way end, and close."""
+        """Finish the appends under way, and close."""
         if self._committing is not None:
             await asyncio.wait([self._committing])
-        await self._file.close()
+        await self._run(self._log.close)
+        self._thread.shutdown(wait=False)
 
     @property
     def fault(self) -> str | None:
@@ -133,185 +97,141 @@ class Journal:
         return "full" if self.depth.bytes >= self._full_at else None
 
     async def probe(self) -> None:
-        """Learn whether a write succeeds; `fault` tells."""
-        await self._guarded(
-            lambda db: db.execute("INSERT OR REPLACE INTO probe VALUES (1, random())")
-        )
-
-    # -- taking entries ---------------------------------------------------------------------
+        """Find out whether a write succeeds; `fault` has the result."""
+        await self._run(partial(self._succeeds, self._log.probe))
 
     async def append(self, revocation: Revocation, *, refused: str | None = None) -> bool:
         """Write an entry durably. False: the same logout of this app is in the journal already.
 
-        ``refused`` says why Redis refuses it for its own sake: it is set aside at once. Raises
+        ``refused`` is the reason why Redis refuses it: the entry is set aside at once. Raises
         `JournalFault`.
         """
-        one = self._append_of(revocation, refused)
-        self._appends.append(one)
+        append = _Append(revocation, refused, asyncio.get_running_loop().create_future())
+        self._appends.append(append)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit())
-        return await one.done
-
-    @staticmethod
-    def _append_of(revocation: Revocation, refused: str | None) -> Append:
-        record = encode(revocation)
-        return Append(
-            key=revocation.once_key or hashlib.sha256(record).hexdigest(),
-            accepted_at=revocation.received_at,
-            record=record,
-            refused=refused,
-            done=asyncio.get_running_loop().create_future(),
-        )
+        result = await append.result
+        if isinstance(result, str):
+            raise JournalFault(result)
+        return result
 
     async def _commit(self) -> None:
-        """Group after group, for as long as something waits: one fsync for each group."""
+        """Write group after group, with one fsync each, while appends are waiting."""
         while self._appends:
             group, self._appends = self._appends, []
-            results = None
+            results: list[bool | str] = []
             try:
-                results = await self._guarded(partial(self._insert, group, self._max_bytes))
+                await self._run(partial(self._succeeds, partial(self._insert, group, results)))
             except Exception:
-                # A fault of ours must not leave those who wait without an answer.
+                # A fault of ours must not leave the callers without an answer.
                 log.exception("journal", outcome="failed", error="internal")
-            for one, result in zip(group, results or ["disk"] * len(group), strict=True):
-                one.settle(result)
+            for append, result in zip(group, results or ["disk"] * len(group), strict=True):
+                if not append.result.done():  # else cancelled
+                    append.result.set_result(result)
         self._committing = None
 
-    def _insert(
-        self, group: Sequence[Append], most: float, connection: sqlite3.Connection
-    ) -> list[bool | str]:
-        results: list[bool | str] = []
-        depth = self.depth
-        for one in group:
-            found = connection.execute(
-                "SELECT id, refused FROM entries WHERE key = ?", (one.key,)
-            ).fetchone()
-            if found is not None:
-                # It comes again, and not because Redis refuses it: another try.
-                again = found[1] is not None and one.refused is None
-                if again:
-                    connection.execute("UPDATE entries SET refused = NULL WHERE id = ?", found[:1])
-                    depth.waiting, depth.set_aside = depth.waiting + 1, depth.set_aside - 1
-                results.append(again)
-                continue
-            if depth.bytes + len(one.record) > most:
-                results.append("full")
-                self._full_at = depth.bytes
-                continue
-            connection.execute(
-                "INSERT INTO entries (key, accepted_at, record, refused) VALUES (?, ?, ?, ?)",
-                (one.key, one.accepted_at, one.record, one.refused),
-            )
-            results.append(True)
-            depth.bytes += len(one.record)
-            depth.waiting += one.refused is None
-            depth.set_aside += one.refused is not None
-        depth.oldest_at = oldest(connection)
-        return results
+    def _insert(self, group: Sequence[_Append], results: list[bool | str]) -> None:
+        decided: list[bool | str] = []
+        records: list[bytes] = []
+        added: dict[str, str | None] = {}
+        size = self._log.bytes
+        for append in group:
+            key, refused = key_of(append.revocation), append.refused
+            record = encode_entry(append.revocation, key, refused=refused)
+            is_known = key in added or key in self._log
+            # Set aside, and now sent again: it is retried, unless Redis refuses it again.
+            is_retry = is_known and not refused and added.get(key, self._log.refused(key))
+            if is_known and not is_retry:
+                decided.append(False)
+            elif not is_known and size + len(record) > self._max_bytes:
+                self._full_at = size
+                decided.append("full")
+            else:
+                added[key] = refused
+                records.append(record)
+                size += len(record)
+                decided.append(True)
+        self._log.append(records)
+        results += decided
 
-    async def _guarded(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """Run ``work``; None, and `fault`, when the disk does not take it."""
+    def _succeeds(self, work: Callable[[], None]) -> None:
+        """Run ``work``, and keep whether the disk takes it for `fault`."""
         try:
-            result = await self._file.run(work)
-        except (sqlite3.Error, OSError) as error:
+            work()
+        except OSError as error:
             if not self._disk_fault:
                 log.error("journal", outcome="failed", error=_name(error))
             self._disk_fault = True
-            with contextlib.suppress(sqlite3.Error, OSError):
-                await self.refresh()  # what was counted did not happen
-            return None
-        if self._disk_fault:
-            log.warning("journal", outcome="recovered")
-        self._disk_fault = False
-        return result
-
-    # -- giving them back -------------------------------------------------------------------
+        else:
+            if self._disk_fault:
+                log.warning("journal", outcome="recovered")
+            self._disk_fault = False
 
     async def read(self, *, after: int, limit: int, refused: bool = False) -> list[Entry]:
-        """Entries with a higher id than ``after``: those that wait, or those set aside."""
-        entries: list[Entry] = []
-        damaged: list[tuple[int, str]] = []
-        while not entries:
-            rows = await self._file.run(partial(select, after=after, limit=limit, refused=refused))
-            if not rows:
-                break
-            after = rows[-1][0]
-            for number, record, why in rows:
-                try:
-                    if number not in self._applied:
-                        entries.append(Entry(number, decode(record or b""), why))
-                except DamagedRecord as error:
-                    damaged.append((number, f"damaged: {error}"))
-        if damaged and not refused:
-            await self.set_aside(damaged)
-        return entries
+        """Return entries with a higher id than ``after``: waiting ones, or those set aside."""
+        return await self._run(partial(self._read, after, limit, refused))
 
-    async def remove(self, ids: Sequence[int] = ()) -> None:
-        """Delete what was applied, also when the disk is full; never raises ``sqlite3.Error``.
+    def _read(self, after: int, limit: int, refused: bool) -> list[Entry]:
+        entries = self._log.entries(after=after)
+        return list(islice((each for each in entries if bool(each.refused) == refused), limit))
 
-        What a disk does not let go is not given back by `read` any more, and deleted with the
-        next call that can.
-        """
-        wanted = [*ids, *self._applied]
-        for start in range(0, len(wanted), _MOST_AT_ONCE):
-            await self._remove(wanted[start : start + _MOST_AT_ONCE])
-        if self._applied:
-            with contextlib.suppress(sqlite3.Error):
-                await self.refresh()
-        elif wanted and not self.depth.waiting:
-            await asyncio.to_thread(self._reserve.keep)
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        """Forget entries that Redis has, also when the disk is full. Never raises ``OSError``."""
+        self.written.difference_update(entry.id for entry in entries)
+        await self._run(partial(self._remove, [entry.key for entry in entries]))
 
-    async def _remove(self, ids: Sequence[int]) -> None:
-        self.written.difference_update(ids)
-        for attempt in (1, 2):
-            try:
-                await self._file.run(partial(delete, ids=ids, depth=self.depth))
-            except sqlite3.Error as error:
-                with contextlib.suppress(sqlite3.Error):
-                    await self.refresh()  # what was counted did not happen
-                if attempt == 1:
-                    await asyncio.to_thread(self._reserve.give_up)
-                elif not self._applied:
-                    log.error("journal", outcome="not_deleted", error=_name(error))
-            else:
-                if not self._applied.isdisjoint(ids):
-                    self._applied.difference_update(ids)
-                    await self.refresh()
-                return
-        self._applied.update(ids)
+    def _remove(self, keys: Sequence[str]) -> None:
+        try:
+            self._log.remove(keys)
+        except OSError as error:
+            log.error("journal", outcome="not_deleted", error=_name(error))
 
-    async def set_aside(self, refused: Sequence[tuple[int, str]]) -> None:
-        """Keep entries that can not be applied out of the others' way; each with the reason."""
-
-        def mark(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "UPDATE entries SET refused = ? WHERE id = ?", [(why, one) for one, why in refused]
-            )
-            self._measure(connection)
-
-        for _, why in refused:
-            log.error("journal", outcome="set_aside", error=why)
-        await self._file.run(mark)
+    async def set_aside(self, refused: Sequence[tuple[Entry, str]]) -> None:
+        """Keep entries that cannot be applied out of the way of the others; each with a reason."""
+        for _, reason in refused:
+            log.error("journal", outcome="set_aside", error=reason)
+        await self._run(partial(self._log.set_aside, refused))
 
     async def put_back(self) -> int:
-        """Let those that were set aside wait again; returns how many."""
-
-        def unmark(connection: sqlite3.Connection) -> int:
-            count = connection.execute(PUT_BACK).rowcount
-            self._measure(connection)
-            return count
-
-        return await self._file.run(unmark)
+        """Let the entries that were set aside wait again; returns how many."""
+        return await self._run(self._log.retry_all)
 
     async def refresh(self) -> None:
-        """Count anew: the command line can change what is there."""
-        await self._file.run(self._measure)
+        """Do what the command line requests, and what a full disk has prevented."""
+        await self._run(self._refresh)
 
-    def _measure(self, connection: sqlite3.Connection) -> None:
-        self.depth = depth_of(connection)
-        self.depth.waiting -= len(self._applied)
+    def _refresh(self) -> None:
+        request = retry_request_of(self.path)
+        if request.exists():
+            self._log.retry_all()
+            request.unlink(missing_ok=True)
+        self._remove([])
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        """Run ``work`` in the thread, and measure the depth after it."""
+
+        def measured() -> _T:
+            try:
+                return work()
+            finally:
+                self.depth = self._log.depth()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, measured)
+        except RuntimeError:  # the thread has been shut down
+            raise OSError(errno.EBADF, "closed") from None
 
 
-def _name(error: Exception) -> str:
-    """SQLite's name of its error (``SQLITE_FULL``), without a word of the data."""
-    return str(getattr(error, "sqlite_errorname", None) or type(error).__name__)
+def directory_of(path: Path) -> Path:
+    """The directory with the journal's log."""
+    return path.with_name(path.name + ".pending")
+
+
+def retry_request_of(path: Path) -> Path:
+    """The file with which a command requests another try of what was set aside."""
+    return path.with_name(path.name + ".retry")
+
+
+def _name(error: OSError) -> str:
+    """The error's name (``ENOSPC``), without a word of the data."""
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)

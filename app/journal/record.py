@@ -26,8 +26,8 @@ class DamagedRecord(ValueError):
     """The bytes are not one whole record, or not one of this release."""
 
 
-def encode(revocation: Revocation, *, key: str | None = None) -> bytes:
-    """Encode a revocation; ``key`` identifies it in the journal."""
+def encode(revocation: Revocation, members: str = "") -> bytes:
+    """Encode a revocation, behind other ``members`` of the JSON object."""
     once = revocation.once
     message = "null"
     if once is not None:
@@ -35,9 +35,8 @@ def encode(revocation: Revocation, *, key: str | None = None) -> bytes:
         message = spelled(until)
         if (jti, sid, sub) != (revocation.jti, revocation.sid, revocation.sub):
             message = f"[{encode_basestring(jti)},{_text(sid)},{_text(sub)},{message}]"
-    named = "" if key is None else f'"key":"{key}",'
     return _framed(
-        f'{{{named}"event":{revocation.json}{_shared(revocation.heading)}{message}}}'.encode(
+        f'{{{members}"event":{revocation.json}{_shared(revocation.heading)}{message}}}'.encode(
             "utf-8", "surrogatepass"
         )
     )

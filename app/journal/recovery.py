@@ -68,8 +68,6 @@ class Recovery:
         self._written: set[int] = set()
         """The markers that this comparison has written: they do not say that an older logout of
         the same user is there."""
-        self.last_loss: int | None = None
-        """How many revocations the last change had lost; None while none was seen."""
 
     def primary_changed(self) -> None:
         """What was acknowledged may be lost."""
@@ -116,7 +114,6 @@ class Recovery:
         self._written.clear()
         if lost:
             log.error("recovery", outcome="done", written_again=lost)
-            self.last_loss = lost
             self._on_lost(lost)
         else:
             log.info("recovery", outcome="nothing_lost")

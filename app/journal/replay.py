@@ -1,4 +1,4 @@
-"""Brings the journal's entries to Redis as soon as it takes them, and those of the dead."""
+"""Writes the journal's entries to Redis as soon as it takes them, and adopts orphaned journals."""
 
 import asyncio
 import random
@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles
 from app.journal.journal import Journal
+from app.journal.pending_log import Entry
 from app.journal.recovery import Recovery
-from app.journal.table import Entry
 from app.log import new_log
 from app.revocation import Revocation
 from app.store.errors import LevelNotReached, RevocationRefused
@@ -18,12 +18,12 @@ from app.store.store import Store
 
 log = new_log(__name__)
 
-# One round trip; short enough for requests to get in between.
+# One round trip, short enough for requests to get in between.
 _CHUNK = 200
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.2, 5.0
 
-# How long a process that died may lie there before another one takes over what it had accepted.
+# How long the journal of a process that has ended waits until another process adopts it.
 ADOPT_SECONDS = 10.0
 
 _PROBE_SECONDS = 2.0
@@ -39,8 +39,8 @@ class Replay:
         journal: Journal,
         files: JournalFiles,
         store: Store,
-        watch: RedisMonitor,
-        accepted: AckLog,
+        monitor: RedisMonitor,
+        ack_log: AckLog,
         recovery: Recovery,
         *,
         alarm_age: float,
@@ -50,8 +50,8 @@ class Replay:
         self._journal = journal
         self._files = files
         self._store = store
-        self._watch = watch
-        self._accepted = accepted
+        self._monitor = monitor
+        self._ack_log = ack_log
         self._recovery = recovery
         self._alarm_age = alarm_age
         self._clock = clock
@@ -59,53 +59,53 @@ class Replay:
         self._alarmed_at = float("-inf")
 
     async def keep_replaying(self) -> None:
-        """Replay whenever something waits and Redis is there. Never returns."""
+        """Replay whenever entries wait and Redis takes writes. Never returns."""
         pause = _FIRST_PAUSE
-        looked_at = probed_at = float("-inf")
+        adopted_at = probed_at = float("-inf")
         while True:
             try:
                 now = asyncio.get_running_loop().time()
-                if now - looked_at > ADOPT_SECONDS:
-                    looked_at = now
-                    if await self._files.adopt_orphans(self._journal, self._accepted):
+                if now - adopted_at > ADOPT_SECONDS:
+                    adopted_at = now
+                    if await self._files.adopt_orphans(self._journal, self._ack_log):
                         self._recovery.primary_changed()
                     await self._journal.refresh()
-                if now - probed_at > _PROBE_SECONDS and self._in_need():
+                if now - probed_at > _PROBE_SECONDS and self._matters():
                     probed_at = now
                     await self._journal.probe()
-                # While nobody takes a write there is nothing to try, nor to wait longer for.
-                done = all(map(self._watch.down, self._store.apps)) or await self.replay()
+                # While no server takes a write, there is nothing to try, and no reason to back off.
+                done = all(map(self._monitor.down, self._store.apps)) or await self.replay()
             except Exception:
                 log.exception("journal", outcome="failed", error="internal")
                 done = False
             self._alarm()
-            pause = _FIRST_PAUSE if done else min(pause * 2, _LONGEST_PAUSE)
-            # Not all processes at once, on a Redis that has only just come back.
+            pause = _FIRST_PAUSE if done else min(pause * 2, _MAX_PAUSE)
+            # With jitter: not all processes at once, on a Redis that has only just come back.
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
 
-    def _in_need(self) -> bool:
-        """Whether it matters now if the journal takes an entry."""
-        return self._watch.last_error is not None or self._journal.fault == "disk"
+    def _matters(self) -> bool:
+        """Whether it makes a difference now if the journal takes an entry."""
+        return self._monitor.last_error is not None or self._journal.fault == "disk"
 
     async def replay(self) -> bool:
-        """Write every entry that waits, once. False when Redis did not take one of them."""
-        return await self._replay(self._watch.down)
+        """Write every waiting entry, once. False when Redis did not take one of them."""
+        return await self._replay(self._monitor.down)
 
     async def _replay(self, down: Callable[[str], bool] = lambda _: False) -> bool:
-        journal, store, accepted = self._journal, self._store, self._accepted
-        return await replay(journal, store, accepted.add, down, self._on_written)
+        journal, store, ack_log = self._journal, self._store, self._ack_log
+        return await replay(journal, store, ack_log, down, self._on_written)
 
     async def drain(self, seconds: float) -> None:
-        """Before the end: replay for at most so long, then say what remains."""
+        """At shutdown: replay for at most ``seconds``, and log what remains."""
         try:
             async with asyncio.timeout(seconds):
-                # Nobody watches Redis any more; only trying tells.
+                # The monitor has stopped: only a try shows whether Redis is back.
                 while not await self._replay():
                     await asyncio.sleep(_FIRST_PAUSE)
         except TimeoutError:
             pass
         except Exception:
-            # What is in the file stays there; the rest of the stop must go on.
+            # The entries stay on disk; the rest of the shutdown must go on.
             log.exception("journal", outcome="failed", error="internal")
         depth = self._journal.depth
         if depth.waiting or depth.set_aside:
@@ -118,7 +118,7 @@ class Replay:
             )
 
     def _alarm(self) -> None:
-        """Say loudly, but once a minute, what needs a person."""
+        """Log what needs a person, at most once a minute."""
         now = asyncio.get_running_loop().time()
         depth, fault = self._journal.depth, self._journal.fault
         age = 0.0 if depth.oldest_at is None else self._clock() - depth.oldest_at
@@ -140,24 +140,22 @@ class Replay:
 async def replay(
     journal: Journal,
     store: Store,
-    remember: Callable[[Revocation], None],
+    ack_log: AckLog,
     down: Callable[[str], bool] = lambda _: False,
     on_written: Callable[[Revocation, int], None] = lambda _, __: None,
 ) -> bool:
-    """Write every entry that waits, once; ``remember`` is told of each that Redis has taken, and
-    ``on_written``, with the script's answer.
+    """Write every waiting entry, once; ``on_written`` gets each with the script's answer.
 
-    ``down`` tells for which apps it would be in vain. False when Redis did not take one of them.
-    One that it refuses for its own sake is set aside.
+    Skips the apps that are ``down``. False when Redis did not take one of the entries. An entry
+    that Redis refuses on its own account is set aside.
     """
     after, applied = 0, 0
-    await journal.remove()
     while journal.depth.waiting and (entries := await journal.read(after=after, limit=_CHUNK)):
         after = entries[-1].id
         entries = [entry for entry in entries if not down(entry.revocation.app)]
         if not entries:
             continue
-        go_on, written = await _write(entries, journal, store, remember, on_written)
+        go_on, written = await _write(entries, journal, store, ack_log, on_written)
         applied += written
         if not go_on:
             break
@@ -171,11 +169,11 @@ async def _write(
     entries: Sequence[Entry],
     journal: Journal,
     store: Store,
-    remember: Callable[[Revocation], None],
+    ack_log: AckLog,
     on_written: Callable[[Revocation, int], None],
 ) -> tuple[bool, int]:
-    """One chunk; returns whether the next one is worth a try, and how many Redis has taken."""
-    # What is there, but not at its level, is not written a second time.
+    """Write one chunk; returns whether to go on with the next, and how many Redis has taken."""
+    # An entry that is in Redis below its level is not written a second time.
     again = [entry.id in journal.written for entry in entries]
     results = await store.write([entry.revocation for entry in entries], again=again)
     applied, refused = [], []
@@ -184,18 +182,18 @@ async def _write(
         log.warning("journal", outcome="not_replayed", error=",".join(sorted(faults)))
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, int):
-            applied.append(entry.id)
-            remember(entry.revocation)
+            applied.append(entry)
             on_written(entry.revocation, result)
         elif isinstance(result, RevocationRefused):
-            refused.append((entry.id, str(result)))
+            refused.append((entry, str(result)))
         elif isinstance(result, LevelNotReached):
             journal.written.add(entry.id)
     if applied:
+        ack_log.add_many([entry.revocation for entry in applied])
         await journal.remove(applied)
     if refused:
         await journal.set_aside(refused)
-    # A user who may not write one app's keys may write the next one's; and what is written ends
-    # sessions, at whatever level.
+    # A user without rights on one app's keys may have them on the next one's; and an entry that
+    # was written ends sessions, at whatever level.
     reached = {type(result) for result in results} <= {int, LevelNotReached, RevocationRefused}
     return bool(applied) or reached or faults == {"NOPERM"}, len(applied)

@@ -76,37 +76,36 @@ class Segment:
             file = cast("BinaryIO", self.file)
             file.seek(offset)
             return file.read(length)
-        with self.path.open("rb") as own:
-            own.seek(offset)
-            return own.read(length)
+        try:
+            with self.path.open("rb") as own:
+                own.seek(offset)
+                return own.read(length)
+        except FileNotFoundError:  # another process has deleted its oldest segment
+            return b""
 
     def write(self, data: bytes, *, sync: bool) -> None:
         """Write after the last record. ``size`` stays as it is; raises ``OSError``."""
-        if self.file is None:
-            raise OSError(errno.EBADF, "closed")
-        self.file.seek(self.size)
-        written = 0
+        file = self._open_file()
+        file.seek(self.size)
+        left = memoryview(data)
         try:
-            written = self.file.write(data)
-        finally:
-            if written != len(data):
-                self.cut()
-        if written != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if sync:
-            try:
-                os.fsync(self.file.fileno())
-            except OSError:
-                # The kernel may have dropped the pages: nothing more goes into this file.
-                self.cut()
-                self.close()
-                raise
+            while left:
+                left = left[file.write(left) :]
+            if sync:
+                os.fsync(file.fileno())
+        except OSError:
+            self.cut()
+            raise
 
     def cut(self) -> None:
         """Remove what was written after the last record."""
         with contextlib.suppress(OSError):
-            if self.file is not None:
-                self.file.truncate(self.size)
+            self._open_file().truncate(self.size)
+
+    def _open_file(self) -> BinaryIO:
+        if self.file is None:
+            raise OSError(errno.EBADF, "closed")
+        return self.file
 
     def close(self) -> None:
         if self.file is not None:
@@ -138,19 +137,19 @@ class SegmentLog:
         self._monotonic = monotonic
         self._next = 1
 
-    def open(self) -> None:
-        """Create the directory, and find what an earlier process has left. Raises ``OSError``."""
-        if self.directory is not None:
+    def open(self, *, read_only: bool = False) -> None:
+        """Find what an earlier process has left. Raises ``OSError``.
+
+        ``read_only`` changes nothing on the disk: another process may have the log open.
+        """
+        if self.directory is None:
+            return
+        if not read_only:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sync_directory(self.directory.parent)
-            self.find()
-
-    def find(self) -> None:
-        """`open` without a change on the disk: for another process's log."""
-        if self.directory is not None:
-            for path in sorted(self.directory.glob("*.log")):
-                with contextlib.suppress(ValueError, FileNotFoundError):
-                    self._add(int(path.stem), path)
+        for path in sorted(self.directory.glob("*.log")):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                self._add(int(path.stem), path)
 
     def _add(self, number: int, path: Path) -> None:
         status = path.stat()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -146,7 +145,7 @@ class Publisher:
             if self.journal is not None:
                 await self.journal.open()
             self._accepted.open()
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             await self._close()
             raise self._unusable(error) from None
 

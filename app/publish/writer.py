@@ -14,8 +14,7 @@ from typing import Any, cast
 
 from app.errors import DependencyUnavailable, Outage, fault_of
 from app.journal.ack_log import AckLog
-from app.journal.append import JournalFault
-from app.journal.journal import Journal
+from app.journal.journal import Journal, JournalFault
 from app.log import new_log
 from app.publish.quota import Quota
 from app.revocation import Revocation

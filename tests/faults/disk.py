@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.journal.journal import directory_of
 from tests.faults import wrapped
 from tests.support.receiver import Receiver
 
@@ -25,7 +26,6 @@ def can_mount() -> bool:
 class SmallFileSystem:
     """A tmpfs that only the receiver sees; it goes with the process."""
 
-    has_reserve = True
     env: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, directory: Path) -> None:
@@ -34,24 +34,16 @@ class SmallFileSystem:
         self.program = ("unshare", "-rm", "sh", "-c", _MOUNT, str(directory), *_APP)
 
     def fill(self, receiver: Receiver) -> None:
-        with contextlib.suppress(OSError), self._filling(receiver).open("wb", buffering=0) as file:
+        assert receiver.process is not None
+        seen = Path(f"/proc/{receiver.process.pid}/root{self._directory}")
+        with contextlib.suppress(OSError), (seen / "filling").open("wb", buffering=0) as file:
             while file.write(bytes(1 << 12)):
                 pass
-
-    def empty(self, receiver: Receiver) -> None:
-        self._filling(receiver).unlink()
-
-    def _filling(self, receiver: Receiver) -> Path:
-        assert receiver.process is not None
-        seen = f"/proc/{receiver.process.pid}/root{self._directory}"
-        return Path(seen) / "filling"
 
 
 class LimitedFiles:
     """No file of the process grows beyond what the journal's largest has already."""
 
-    has_reserve = False
-    """A file that is given up makes no room here, so that a deletion can fail as well."""
     env = {wrapped.LOG_THROUGH_PIPE: "1"}  # noqa: RUF012
 
     def __init__(self, directory: Path) -> None:
@@ -60,18 +52,12 @@ class LimitedFiles:
         self.program = wrapped.PROGRAM
 
     def fill(self, receiver: Receiver) -> None:
-        files = [self._directory / f"journal.db{suffix}" for suffix in ("", "-wal")]
-        self._limit(receiver, max(file.stat().st_size for file in files if file.exists()))
-
-    def empty(self, receiver: Receiver) -> None:
-        self._limit(receiver, resource.RLIM_INFINITY)
-
-    @staticmethod
-    def _limit(receiver: Receiver, size: int) -> None:
+        files = directory_of(self._directory / "journal.db").iterdir()
+        size = max(file.stat().st_size for file in files)
         assert receiver.process is not None
         kind = resource.RLIMIT_FSIZE
-        _, most = resource.prlimit(receiver.process.pid, kind)
-        resource.prlimit(receiver.process.pid, kind, (size, most))
+        _, hard = resource.prlimit(receiver.process.pid, kind)
+        resource.prlimit(receiver.process.pid, kind, (size, hard))
 
 
 _APP = (sys.executable, "-m", "app")

@@ -63,7 +63,7 @@ def sids(copy: AckLog, after: int = 0) -> list[str | None]:
 
 def note(copy: AckLog, *numbers: int) -> None:
     for n in numbers:
-        copy.add(numbered(n))
+        copy.add_many([numbered(n)])
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
@@ -105,7 +105,7 @@ def test_what_was_noted_outlives_a_process_that_is_killed_at_once(tmp_path: Path
         "from app.journal.ack_log import AckLog\n"
         "from tests.support.revocations import numbered\n"
         "copy = AckLog(Path(sys.argv[1]), window=3600, max_bytes=1 << 24); copy.open()\n"
-        "for n in range(50): copy.add(numbered(n))\n"
+        "for n in range(50): copy.add_many([numbered(n)])\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     ended = subprocess.run(

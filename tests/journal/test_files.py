@@ -14,7 +14,7 @@ import pytest
 
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles, copy_of, try_lock
-from app.journal.journal import Journal
+from app.journal.journal import Journal, directory_of
 from tests.support.receiver import ROOT, log_events
 from tests.support.revocations import numbered
 
@@ -24,7 +24,7 @@ ROOM = 1 << 24
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from app.journal.journal import Journal
+from app.journal.journal import Journal, directory_of
 from app.journal.files import JournalFiles
 from tests.support.revocations import numbered
 
@@ -113,8 +113,8 @@ def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_
         found = await sixth.sids() + await fifth.sids()
         assert sorted(found) == ["s0", "s1", "s2", "s3", "s4"]
         assert await sixth.adopt() is False
-        names = {one.name for one in path.parent.iterdir() if one.suffix == ".db"}
-        assert names == {fifth.files.own.name, sixth.files.own.name}
+        left = set(path.parent.glob("*.pending"))
+        assert left == {directory_of(one.files.own) for one in (fifth, sixth)}
         await asyncio.gather(fifth.close(), sixth.close())
 
     asyncio.run(both_adopt())
@@ -127,7 +127,7 @@ async def orphan(path: Path, entries: int) -> None:
     for n in range(entries):
         await second.journal.append(numbered(n))
     await second.journal.append(numbered(100), refused="WRONGTYPE")
-    second.accepted.add(numbered(200))
+    second.accepted.add_many([numbered(200)])
     await second.close()
     await first.close()
 
@@ -178,7 +178,7 @@ async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
     path = tmp_path / "journal.db"
     (tmp_path / "journal-3.db").mkdir()
     await orphan(path, 2)
-    (tmp_path / "journal-1.db").rename(tmp_path / "journal-7.db")
+    directory_of(tmp_path / "journal-1.db").rename(directory_of(tmp_path / "journal-7.db"))
     mine = await Process(path).open()
     assert await mine.adopt() is True
     assert await mine.sids() == ["s0", "s1"]
@@ -189,11 +189,12 @@ async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
 async def test_a_damaged_orphan_leaves_what_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     await orphan(path, 5)
-    file = tmp_path / "journal-1.db"
+    (file,) = directory_of(tmp_path / "journal-1.db").iterdir()
     file.write_bytes(bytes(100) + file.read_bytes()[100:])
     mine = await Process(path).open()
     assert await mine.adopt() is True
-    assert await mine.sids() == ["s0", "s1", "s100", "s2", "s3", "s4"]
+    assert await mine.sids() == ["s1", "s2", "s3", "s4"]
+    assert await mine.sids(refused=True) == ["s100"]
     await mine.close()
 
 

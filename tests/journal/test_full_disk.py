@@ -17,8 +17,7 @@ PRELUDE = """
 import asyncio, os, sys
 from pathlib import Path
 from app.journal.ack_log import AckLog
-from app.journal.journal import Journal
-from app.journal.append import JournalFault
+from app.journal.journal import Journal, JournalFault, directory_of
 from tests.support.revocations import numbered
 
 disk = Path(sys.argv[1])
@@ -61,7 +60,7 @@ async def main():
     entries = await all_of(journal)
     assert len(entries) == count == journal.depth.waiting, (len(entries), count, journal.depth)
     for start in range(0, count, 200):
-        await journal.remove([one.id for one in entries[start:start + 200]])
+        await journal.remove(entries[start:start + 200])
     assert journal.depth.waiting == 0
     (disk / "others").unlink()
     await journal.probe()
@@ -76,17 +75,17 @@ async def main():
     await journal.open()
     for n in range(500):
         await journal.append(numbered(n))
-    kept = {name: (disk / name).read_bytes() for name in ("journal.db", "journal.db-wal")}
+    kept = {file: file.read_bytes() for file in directory_of(path).iterdir()}
     await journal.close()
-    for name, data in kept.items():  # as a kill leaves it
-        (disk / name).write_bytes(data)
+    for file, data in kept.items():  # as a kill leaves it
+        file.write_bytes(data)
     fill()
     journal = Journal(path, max_bytes=1 << 30)
     await journal.open()
     entries = await all_of(journal)
     assert len(entries) == 500, len(entries)
     for start in range(0, 500, 200):
-        await journal.remove([one.id for one in entries[start:start + 200]])
+        await journal.remove(entries[start:start + 200])
     assert journal.depth.waiting == 0
     await journal.close()
 """
@@ -100,13 +99,13 @@ def opened():
 async def main():
     copy = opened()
     for n in range(500):
-        copy.add(numbered(n))
+        copy.add_many([numbered(n)])
     fill()
     for n in range(500, 20_000):
-        copy.add(numbered(n))
+        copy.add_many([numbered(n)])
     (disk / "others").unlink()
     for n in range(20_000, 20_500):
-        copy.add(numbered(n))
+        copy.add_many([numbered(n)])
     copy.close()
     again, after, found = opened(), 0, []
     while entries := again.read(after=after, limit=1000):

@@ -1,10 +1,10 @@
 """What the journal took is there, once, whatever happens to the process."""
 
 import asyncio
-import contextlib
 import os
+import shutil
 import signal
-import sqlite3
+import stat
 import subprocess
 import sys
 from collections import Counter
@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.journal.append import JournalFault
-from app.journal.journal import Journal
-from app.journal.record import encode
-from app.journal.sqlite import files_of
+from app.journal.journal import Journal, JournalFault, directory_of
+from app.journal.pending_log import encode_entry, key_of
 from tests.support.receiver import ROOT
 from tests.support.revocations import numbered, revocation
 
@@ -35,7 +33,7 @@ async def test_entries_are_read_back_in_the_order_in_which_they_came(journal: Jo
     assert [entry.revocation for entry in rest] == written[3:]
     assert (journal.depth.waiting, journal.depth.set_aside) == (5, 0)
     assert journal.depth.oldest_at == pytest.approx(written[0].event.received_at, abs=0.001)
-    await journal.remove([entry.id for entry in entries])
+    await journal.remove(entries)
     assert await sids(journal) == ["s3", "s4"]
     counted = journal.depth
     await journal.refresh()
@@ -83,14 +81,22 @@ def test_an_entry_outlives_kill_9_right_after_its_answer(tmp_path: Path) -> None
 
 
 async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repetition, an entry for which there is no room, and the others."""
     group = [numbered(n) for n in range(40)]
-    journal = Journal(tmp_path / "journal.db", max_bytes=sum(len(encode(one)) for one in group))
+    journal = Journal(
+        tmp_path / "journal.db", max_bytes=sum(len(encode_entry(one, key_of(one))) for one in group)
+    )
     await journal.open()
-    commits: Counter[str] = Counter()
-    await journal._file.run(lambda db: db.set_trace_callback(lambda sql: commits.update([sql])))
+    synced: Counter[bool] = Counter()
+    fsync = os.fsync
+
+    def counting(descriptor: int) -> None:
+        synced.update([stat.S_ISREG(os.fstat(descriptor).st_mode)])
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counting)
     results = await asyncio.gather(
         *(journal.append(one) for one in [*group, group[7], numbered(99), group[8]]),
         return_exceptions=True,
@@ -99,7 +105,7 @@ async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
     assert isinstance(results[41], JournalFault)
     assert str(results[41]) == "full"
     assert results[42] is False, "what is in the journal needs no room"
-    assert commits["COMMIT"] <= 2
+    assert synced[True] <= 2
     assert journal.depth.waiting == 40
     await journal.close()
 
@@ -119,7 +125,7 @@ async def test_without_a_message_id_each_has_its_place(journal: Journal) -> None
 
 async def test_a_full_journal_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
     first = revocation()
-    journal = Journal(tmp_path / "journal.db", max_bytes=len(encode(first)))
+    journal = Journal(tmp_path / "journal.db", max_bytes=len(encode_entry(first, key_of(first))))
     await journal.open()
     assert journal.fault is None
     await journal.append(first)
@@ -128,7 +134,7 @@ async def test_a_full_journal_says_so_and_keeps_what_it_has(tmp_path: Path) -> N
         await journal.append(numbered(2))
     assert await sids(journal) == ["s1"]
     (entry,) = await journal.read(after=0, limit=10)
-    await journal.remove([entry.id])
+    await journal.remove([entry])
     assert journal.fault is None
     assert await journal.append(first) is True
     await journal.close()
@@ -168,12 +174,12 @@ async def test_what_was_set_aside_is_out_of_the_way_until_it_is_put_back(journal
     for n in range(3):
         await journal.append(numbered(n))
     first, *_ = await journal.read(after=0, limit=10)
-    await journal.set_aside([(first.id, "WRONGTYPE")])
+    await journal.set_aside([(first, "WRONGTYPE")])
     assert (await sids(journal), await sids(journal, refused=True)) == (["s1", "s2"], ["s0"])
     assert (journal.depth.waiting, journal.depth.set_aside) == (2, 1)
     assert (await journal.read(after=0, limit=10, refused=True))[0].refused == "WRONGTYPE"
     assert await journal.put_back() == 1
-    assert await sids(journal) == ["s0", "s1", "s2"]
+    assert await sids(journal) == ["s1", "s2", "s0"], "last: it is appended again"
     assert (journal.depth.waiting, journal.depth.set_aside) == (3, 0)
 
 
@@ -189,19 +195,18 @@ async def test_what_was_set_aside_waits_again_when_its_message_comes_again(
     assert await sids(journal) == ["s1"]
 
 
-@pytest.mark.parametrize("value", [b"rubbish", b"", "text", "caf\udce9", 7, 1.5])
-async def test_a_record_that_can_not_be_read_is_set_aside_and_blocks_nobody(
-    value: object, journal: Journal
+@pytest.mark.parametrize("damage", [b"\xaa", b"\0", b"\n"])
+async def test_an_entry_that_can_no_longer_be_read_is_set_aside_and_blocks_no_other(
+    damage: bytes, journal: Journal
 ) -> None:
     for n in range(3):
         await journal.append(numbered(n))
-    if value == "caf\udce9":  # a text that is no UTF-8
-        change = "UPDATE entries SET record = CAST(x'636166e9' AS TEXT) WHERE id = 2"
-    else:
-        change = "UPDATE entries SET record = ? WHERE id = 2"
-    await journal._file.run(
-        lambda db: db.execute(change, (value,) if "?" in change else ()).rowcount
-    )
+    first, second, _ = await journal.read(after=0, limit=10)
+    (file,) = directory_of(journal.path).iterdir()
+    with file.open("r+b") as segment:
+        middle = (first.id + second.id) // 2 & 0xFFFF_FFFF
+        segment.seek(middle)
+        segment.write(damage * 50)
     assert await sids(journal) == ["s0", "s2"]
     assert (journal.depth.waiting, journal.depth.set_aside) == (2, 1)
 
@@ -210,30 +215,31 @@ async def test_a_record_that_can_not_be_read_is_set_aside_and_blocks_nobody(
 
 
 async def test_a_write_that_fails_is_a_fault_and_what_comes_later_is_taken(
-    journal: Journal, tmp_path: Path
+    journal: Journal,
 ) -> None:
-    """Another process holds the file; `probe` tells when it is free again."""
-    connection = journal._file._connection
-    assert connection is not None
-    connection.execute("PRAGMA busy_timeout = 50")
-    with contextlib.closing(
-        sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
-    ) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalFault, match="disk"):
-            await journal.append(revocation())
-        await journal.probe()
-        assert journal.fault == "disk"
-        assert journal.depth.waiting == 0
+    """`probe` shows when the disk takes entries again."""
+    directory = directory_of(journal.path)
+    shutil.rmtree(directory)
+    directory.write_text("not a directory")
+    with pytest.raises(JournalFault, match="disk"):
+        await journal.append(revocation())
+    await journal.probe()
+    assert journal.fault == "disk"
+    assert journal.depth.waiting == 0
+    directory.unlink()
+    directory.mkdir()
     await journal.probe()
     assert journal.fault is None
     assert await journal.append(revocation()) is True
 
 
 async def test_only_the_owner_can_read_the_files(journal: Journal) -> None:
-    """Who logged out when is for nobody else of this machine."""
+    """They show who logged out when."""
     await journal.append(revocation())
-    for file in files_of(journal.path):
+    directory = directory_of(journal.path)
+    files = list(directory.iterdir())
+    assert files
+    for file in (directory, *files):
         assert file.stat().st_mode & 0o077 == 0
 
 
@@ -242,7 +248,9 @@ async def test_a_journal_that_has_refused_an_entry_is_full_until_something_leave
 ) -> None:
     """No entry fits to the byte: what counts is that one did not fit."""
     first = revocation()
-    journal = Journal(tmp_path / "journal.db", max_bytes=len(encode(first)) + 50)
+    journal = Journal(
+        tmp_path / "journal.db", max_bytes=len(encode_entry(first, key_of(first))) + 50
+    )
     await journal.open()
     await journal.append(first)
     assert journal.fault is None
@@ -250,6 +258,64 @@ async def test_a_journal_that_has_refused_an_entry_is_full_until_something_leave
         await journal.append(numbered(2))
     assert journal.fault == "full"
     (entry,) = await journal.read(after=0, limit=10)
-    await journal.remove([entry.id])
+    await journal.remove([entry])
     assert journal.fault is None
     await journal.close()
+
+
+# -- the log's size ------------------------------------------------------------------------
+
+
+async def test_a_journal_in_which_nothing_is_pending_needs_no_room(journal: Journal) -> None:
+    for n in range(30):
+        await journal.append(numbered(n))
+    await journal.remove(await journal.read(after=0, limit=30))
+    assert list(directory_of(journal.path).iterdir()) == []
+
+
+async def test_an_entry_that_stays_does_not_keep_the_others_room(tmp_path: Path) -> None:
+    """One that is set aside for weeks, while thousands come and go: also after a restart."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path, max_bytes=1 << 16)
+    await journal.open()
+    await journal.append(numbered(10_000), refused="WRONGTYPE")
+    await journal.append(numbered(10_001))
+    for turn in range(40):
+        for n in range(20):
+            await journal.append(numbered(turn * 20 + n))
+        _, *others = await journal.read(after=0, limit=30)
+        stays, *_ = await journal.read(after=0, limit=1)
+        await journal.remove([entry for entry in [stays, *others] if entry.key != stays.key])
+        size = sum(file.stat().st_size for file in directory_of(path).iterdir())
+        assert size < 1 << 16
+    await journal.close()
+    again = Journal(path, max_bytes=1 << 16)
+    await again.open()
+    assert (await sids(again), await sids(again, refused=True)) == (["s10001"], ["s10000"])
+    assert again.depth == journal.depth
+    await again.close()
+
+
+async def test_an_entry_that_comes_again_after_a_full_disk_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the first one is done is noted late, and must not be taken for the second one."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path, max_bytes=1 << 16)
+    await journal.open()
+    await journal.append(numbered(1), refused="WRONGTYPE")
+    await journal.append(numbered(2))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("app.journal.segment_log.Segment.write", full)
+        await journal.remove(await journal.read(after=0, limit=10))
+        assert journal.depth.waiting == 0
+    assert await journal.append(numbered(2)) is True
+    await journal.close()
+    again = Journal(path, max_bytes=1 << 16)
+    await again.open()
+    assert await sids(again) == ["s2"]
+    await again.close()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.journal.table import put_back_in, read_depth, read_entries
+from app.journal.inspection import read_entries, request_retry
+from app.journal.journal import Journal
 from tests.support.receiver import ROOT
+from tests.support.revocations import numbered
 
 APPENDS = """
 import asyncio, os, signal, sys
@@ -48,14 +50,27 @@ def test_looks_from_outside_harm_neither_the_process_nor_an_entry(
     unclean: bool,
     tmp_path: Path,
 ) -> None:
-    """A look that believed itself alone would cut the index off under the other's feet."""
     path = tmp_path / "journal.db"
     with appending(path, 0, 50, signal.SIGKILL if unclean else 0) as before:
         before.wait(60)
     with appending(path, 50, 450) as running:
         while running.poll() is None:
-            read_depth(path)
-            put_back_in(path)
+            assert 50 <= len(list(read_entries(path))) <= 450
+            request_retry(path)
         assert running.returncode == 0
-    assert read_depth(path).waiting == 450
     assert len(list(read_entries(path))) == 450
+
+
+async def test_a_retry_that_another_process_requests_is_done_by_the_one_that_has_the_journal(
+    journal: Journal,
+) -> None:
+    await journal.append(numbered(1), refused="WRONGTYPE")
+    await journal.append(numbered(2))
+    assert [entry.refused for entry in read_entries(journal.path)] == ["WRONGTYPE", None]
+    assert request_retry(journal.path) == 1
+    await journal.refresh()
+    assert (journal.depth.waiting, journal.depth.set_aside) == (2, 0)
+    assert [entry.refused for entry in read_entries(journal.path)] == [None, None]
+    await journal.append(numbered(3), refused="WRONGTYPE")
+    await journal.refresh()
+    assert journal.depth.set_aside == 1, "one request is for one retry"

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -164,7 +163,7 @@ async def test_what_is_not_as_durable_as_it_should_be_stays(
 
 
 async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
-    tmp_path: Path, new_shelf: NewShelf, redis_server: RedisServer
+    tmp_path: Path, new_shelf: NewShelf, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As soon as Redis is there; a fault of the file does not end it."""
     path, shelf = tmp_path / "shared.db", new_shelf(redis_server)
@@ -182,17 +181,22 @@ async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
         await mine.watch.look()
         while mine.depth != (0, 0):
             await asyncio.sleep(0.01)
-        await mine.journal._file.run(lambda db: db.execute("ALTER TABLE entries RENAME TO e"))
-        mine.journal.depth.waiting = 1
-        await asyncio.sleep(0.3)
-        await mine.journal._file.run(lambda db: db.execute("ALTER TABLE e RENAME TO entries"))
-        await mine.journal.refresh()
+        failed = asyncio.Event()
+
+        async def broken(**_: object) -> None:
+            failed.set()
+            raise OSError("disk I/O error")
+
+        with monkeypatch.context() as fault:
+            fault.setattr(mine.journal, "read", broken)
+            await mine.append(5)
+            await failed.wait()
         await mine.append(4)
         while mine.depth != (0, 0):
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert sorted(map(str, shelf.sids())) == ["s1", "s2", "s3", "s4"]
+    assert sorted(map(str, shelf.sids())) == ["s1", "s2", "s3", "s4", "s5"]
     await mine.close()
 
 
@@ -222,7 +226,7 @@ async def test_a_drain_survives_a_broken_file(
     """The rest of the stop must go on: the copy is to be written, the lock to be released."""
 
     async def broken(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
+        raise OSError("disk I/O error")
 
     await desk.append(1)
     monkeypatch.setattr(desk.journal, "remove", broken)
@@ -267,7 +271,7 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
     for n in range(250):
         await desk.journal.append(numbered(n, "forbidden"))
     await desk.append(1)
-    assert await replay(desk.journal, shelf.store, desk.accepted.add) is False
+    assert await replay(desk.journal, shelf.store, desk.accepted) is False
     assert desk.shelf.sids() == ["s1"]
     assert desk.depth == (250, 0)
 
@@ -275,22 +279,26 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
 async def test_what_a_disk_does_not_let_go_is_written_once_all_the_same(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that has become read-only: else every pass would add the events again."""
+    """A full disk: else every pass would add the events again, or the next start."""
     passed = Once("j", "s1", "alice", time.time() - 1)
+    await desk.journal.append(desk.shelf.numbered(9), refused="WRONGTYPE")
     await desk.append(1, once=passed)
 
-    def refuses(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("a disk")
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as broken:
-        broken.setattr("app.journal.journal.delete", refuses)
+    with monkeypatch.context() as disk:
+        disk.setattr("app.journal.segment_log.Segment.write", full)
         for _ in range(3):
             assert await desk.replay.replay() is True
         assert len(desk.shelf.events()) == 1
-        assert desk.depth == (0, 0)
+        assert desk.depth == (0, 1)
+    await desk.journal.refresh()
     await desk.append(2)
     assert await desk.replay.replay() is True
-    await desk.journal.refresh()
-    assert desk.depth == (0, 0)
-    assert await desk.journal.read(after=0, limit=10) == []
+    assert desk.depth == (0, 1)
     assert len(desk.shelf.events()) == 2
+    await desk.journal.close()
+    desk.journal = Journal(desk.journal.path, max_bytes=1 << 24)
+    await desk.journal.open()
+    assert desk.depth == (0, 1)

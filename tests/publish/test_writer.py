@@ -12,7 +12,7 @@ from app.config.types import Durability
 from app.errors import DependencyUnavailable, Outage
 from app.journal.ack_log import AckLog
 from app.journal.journal import Journal
-from app.journal.record import encode
+from app.journal.pending_log import encode_entry, key_of
 from app.publish.quota import Quota
 from app.publish.writer import Writer, Written
 from app.store.monitor import RedisMonitor
@@ -118,7 +118,8 @@ async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
     desk: Desk, redis_server: RedisServer
 ) -> None:
     assert desk.journal is not None
-    desk.journal._max_bytes = len(encode(desk.shelf.revocation())) + 10
+    one = desk.shelf.revocation()
+    desk.journal._max_bytes = len(encode_entry(one, key_of(one))) + 10
     await desk.watch.look()
     redis_server.stop(signal.SIGKILL)
     assert await desk.write() is Written.JOURNALED

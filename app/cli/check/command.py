@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import sqlite3
 from importlib.util import find_spec
 
 from app.cli.check.apps import app_rows
@@ -18,7 +17,7 @@ from app.config.model import Settings
 from app.config.types import SHARED_SECRET
 from app.formatting import fetch_fault, length
 from app.journal.files import JournalFiles
-from app.journal.table import read_depth
+from app.journal.inspection import read_entries
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
@@ -105,9 +104,12 @@ def journal_row(settings: Settings) -> Row:
     if not os.access(nearest, os.W_OK | os.X_OK):
         return Row(CheckVerdict.WRONG, "journal", f"{nearest} can not be written; or say off")
     try:
-        found = [read_depth(file) for file in JournalFiles(path).all()]
-    except sqlite3.Error as error:
+        refusals = [
+            entry.refused for file in JournalFiles(path).all() for entry in read_entries(file)
+        ]
+    except OSError as error:
         return Row(CheckVerdict.WRONG, "journal", f"{path} can not be read ({error})")
-    waiting, aside = sum(one.waiting for one in found), sum(one.set_aside for one in found)
+    waiting = refusals.count(None)
+    aside = len(refusals) - waiting
     detail = f"{path}: {waiting} waiting, {aside} set aside"
     return Row(CheckVerdict.WRONG if aside else CheckVerdict.RIGHT, "journal", detail)
