@@ -1,4 +1,4 @@
-"""Histories of apps of a test's own."""
+"""Histories of apps that only one test uses."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ NewHistory = Callable[..., History]
 
 
 def settings_for(*apps: str, redis_url: str = "redis://127.0.0.1:1/0", iss: str = ISS) -> Settings:
-    """One issuer with a client for each app."""
+    """Settings of one issuer with a client for each app."""
     clients = [{"client_id": f"{app}-web", "app": app, "max_session_age": 3600} for app in apps]
     return Settings.model_validate(
         {"redis_url": redis_url, "issuers": [{"issuer": iss, "clients": clients}]}
@@ -32,7 +32,7 @@ async def shelf(shared_redis: RedisServer) -> AsyncIterator[Shelf]:
 
 @pytest.fixture
 async def new_history() -> AsyncIterator[NewHistory]:
-    """Histories at any URL: ``new_history(url, *apps)``."""
+    """A factory for histories of any Redis: ``new_history(url, *apps)``."""
     links: list[RedisTopology] = []
 
     def make(url: str, *apps: str) -> History:

@@ -1,4 +1,4 @@
-"""What follows from a session's story: no false "complete", no false "alive"."""
+"""The conclusion from a session's history: no false "complete", no false "alive"."""
 
 import time
 import uuid
@@ -30,7 +30,7 @@ HASHED = KeyedHash(b"the key of this test")
 
 @pytest.fixture
 def sid() -> str:
-    """Of this test alone: refusals of all apps are in one stream."""
+    """Unique to the test, because the refusals of all apps share one stream."""
     return f"s-{uuid.uuid4().hex}"
 
 
@@ -66,7 +66,7 @@ def test_every_conclusion_has_a_sentence_and_the_wait_is_that_of_parking() -> No
 
 @pytest.mark.parametrize("ended", ["start", "cutoff", "limit"])
 def test_an_event_that_was_not_found_is_not_reported_as_gone(ended: str) -> None:
-    """Where the search only reached its limit, the stream may hold it."""
+    """If the search reached its limit, the stream may still have it."""
     app = AppHistory(
         app="shop", state=State.REVOKED, cutoff=5,
         markers=(Marker(kind=EventKind.SESSION, key="k", cutoff=5, expires_in=60.0),),
@@ -142,7 +142,7 @@ async def test_a_refusal_newer_than_the_logout_is_reported(
     result = await read_history(history, sid)
     assert result.conclusion is Conclusion.REFUSED
     assert [one.reason for one in result.refusals] == ["iat_old"]
-    # A login before the marker is dead, whatever was refused since; one after it is not.
+    # A login before the marker is dead in spite of the refusal; a later login is not.
     assert (await read_history(history, sid, login_at=int(long_ago))).conclusion is Conclusion.ENDED
     later = await read_history(history, sid, login_at=int(long_ago) + 5)
     assert later.conclusion is Conclusion.REFUSED
@@ -156,7 +156,7 @@ async def test_a_refusal_before_the_logout_or_about_others_does_not_count(
     refuse(shelf, sid, iss="https://b.example")
     event = await end(shelf, sid)
     receipt(shelf, event, Outcome.DONE)
-    # Sent again, after it was applied.
+    # A duplicate, sent after it was applied.
     refuse(shelf, sid, at=f"{time.time() + 5:.3f}", jti_hash=HASHED(f"j-{sid}"))
     result = await read_history(history, sid)
     assert (result.conclusion, result.refusals) == (Conclusion.COMPLETE, ())
@@ -206,7 +206,7 @@ async def test_an_unreachable_redis_allows_no_conclusion(new_history: NewHistory
 async def test_the_cause_is_proven_however_many_newer_events_there_are(
     history: History, shelf: Shelf, sid: str
 ) -> None:
-    """A user who was signed out, and then had 25 sessions end one by one."""
+    """A user was signed out, and later 25 sessions ended one by one."""
     sub = f"user-{sid}"
     await shelf.write(kind=EventKind.USER, sid=None, sub=sub, since=int(time.time()), once=None)
     event = shelf.events()[-1].id

@@ -1,4 +1,4 @@
-"""What comes, of all apps and the refusals: in order, resumed, and across outages."""
+"""The feed of new events and refusals: in order, resumed, and across outages."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ REFUSAL = {
 
 
 class FeedConsumer:
-    """Takes from a feed in the background, so that nothing is lost between two looks."""
+    """Consumes a feed in the background and collects its items."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
@@ -130,7 +130,7 @@ async def test_a_feed_survives_a_restart_and_reports_gaps_after_data_loss(
     await shelf.write(sid="s2", once=None)
     await consumer.until(lambda: consumer.sids == ["s1", "s2"])
     assert not any(isinstance(one, Missed) for one in consumer.items)
-    # And now one that comes back empty.
+    # Now a Redis that returns empty.
     shelf.look.flushall()
     redis_server.stop()
     await consumer.until(lambda: len(reports) == 3)
@@ -191,7 +191,7 @@ async def test_recent_events_are_the_newest_matches(history: History, shelf: She
 async def test_entries_that_expired_while_an_app_was_quiet_are_not_missing(
     follow: Any, history: History, shelf: Shelf
 ) -> None:
-    """The first logout after a long silence takes away the one before it, which was read."""
+    """The first logout after a long silence trims the previous one, which was read."""
     consumer = follow(history, refusals=False)
     await consumer.until(lambda: consumer.feed.cursor)
     await shelf.write(sid="s1", once=None)

@@ -1,4 +1,4 @@
-"""Many apps and many feeds: every feed has everything, over few connections."""
+"""Many apps and many feeds: every feed gets everything, over few connections."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ def apps_of(prefix: str, number: int) -> list[str]:
 
 
 def write(server: RedisServer, apps: list[str], number: int, prefix: str = "s") -> list[str]:
-    """So many logouts, one app after the other; returns their sessions."""
+    """Write this many logouts, alternating between apps; returns their sessions."""
     sids = [f"{prefix}{n}" for n in range(number)]
     with server.client() as look:
         pipeline = look.pipeline(transaction=False)
@@ -31,7 +31,7 @@ def write(server: RedisServer, apps: list[str], number: int, prefix: str = "s") 
 
 
 class CollectedFeed:
-    """What a feed has handed out."""
+    """The items that a feed has yielded."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
@@ -155,7 +155,7 @@ async def test_simultaneous_callers_share_one_read_of_the_ends(
         calls = look.info("commandstats")["cmdstat_xrevrange"]["calls"]
         assert calls <= 2 * 41
         assert all(feed == found[0] for feed in found)
-        # Whoever comes after something was written knows of it.
+        # A caller after a write sees it.
         write(redis_server, apps, 1)
         assert (await history.feed_ends())[apps[0]] != found[0][apps[0]]
         redis_server.stop()
@@ -224,7 +224,7 @@ async def test_pages_of_many_apps_hold_everything_once(
 ) -> None:
     apps = apps_of("shop", 40)
     history = new_history(redis_server.url, *apps)
-    # One logout in three apps has one id, as a token for three clients has.
+    # One logout of three apps, such as a token for three clients, has one id.
     with redis_server.client() as look:
         for app in apps[:3]:
             fields = revocation(app, sid=f"at-once-{app}").event.to_fields()

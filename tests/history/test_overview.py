@@ -1,4 +1,4 @@
-"""Apps at a glance, and the audit."""
+"""The apps' overviews, and the audit."""
 
 import asyncio
 import time
@@ -72,7 +72,7 @@ async def test_readers_groups_receipts_and_dead_letters_are_counted(
 async def test_an_app_that_queries_redis_and_is_idle_is_neither_silent_nor_behind(
     idle: float, history: History, shelf: Shelf, shared_redis: RedisServer
 ) -> None:
-    """A real guard has asked; then nothing but time passes, and a logout comes."""
+    """A real guard has queried Redis; then it is idle, and a logout arrives."""
     with SessionGuard(shared_redis.url, app=shelf.app) as guard:
         await asyncio.to_thread(guard.is_revoked, Session(ISS, int(time.time()), sub="alice"))
     await shelf.write(once=None)

@@ -1,4 +1,4 @@
-"""A provider that names a ``sid`` in its logout tokens alone: no session of the app has one."""
+"""A provider with ``sid`` only in its logout tokens: no session of the app has one."""
 
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ LOGIN = int(time.time()) - 60
 
 
 class MismatchSetup:
-    """The shelf's app, with a guard of which sessions are asked about."""
+    """An app whose guard checks sessions."""
 
     def __init__(self, shelf: Shelf, url: str) -> None:
         self.shelf, self.url = shelf, url
@@ -68,7 +68,7 @@ QUIET: dict[str, tuple[list[Session], dict[str, object]]] = {
     "tokens without a sid": ([WITHOUT], {"kind": EventKind.USER, "sid": None}),
     "an administrator's": ([WITHOUT], {"source": "admin"}),
     "sessions of another issuer": ([Session("https://other", LOGIN, sub="a")], {}),
-    "nobody asks": ([], {}),
+    "no check": ([], {}),
 }
 
 
@@ -83,7 +83,7 @@ async def test_nothing_is_reported_for(
 
 
 async def test_a_report_about_an_unconfigured_issuer_is_not_repeated(setup: MismatchSetup) -> None:
-    """Whoever may write the report must not choose what an operator reads."""
+    """A writer of reports must not choose what an operator reads."""
     setup.check_sessions(WITHOUT)
     await setup.shelf.write()
     assert (await setup.overview(iss="https://ours.example")).without_sid == ()

@@ -1,4 +1,4 @@
-"""The story of a session or user: dead or alive, since when, by which event, who has acted."""
+"""The history of a session or user in an app: state, cutoff, cause, and who has acted."""
 
 import json
 import time
@@ -23,7 +23,7 @@ async def read_history(
 
 
 async def end(shelf: Shelf, sid: str | None = "s1", **changes: object) -> int:
-    """Write a revocation of now; returns its cutoff."""
+    """Write a revocation with the current time; returns its cutoff."""
     cutoff = int(time.time())
     once = Once(f"j-{sid}-{changes.get('sub', 'alice')}", sid, "alice", time.time() + 300)
     await shelf.write(**({"sid": sid, "since": cutoff, "once": once} | changes))
@@ -78,7 +78,7 @@ async def test_the_login_time_decides_as_in_the_app(
 async def test_a_code_from_before_the_logout_decides_as_in_the_app(
     history: History, shelf: Shelf
 ) -> None:
-    """Its event is found although it was written before the login."""
+    """Its event is found although it predates the login."""
     cutoff = await end(shelf)
     query = RevocationQuery(
         iss=ISS, sid="s1", sub="alice", login_at=cutoff + 60, auth_time=cutoff - 600
@@ -198,7 +198,7 @@ async def test_an_unreachable_redis_is_reported_as_one_word(new_history: NewHist
 
 
 async def test_an_unreadable_entry_is_listed_as_such(history: History, shelf: Shelf) -> None:
-    """Whom it ended is known, for that is how it was found."""
+    """Its subject is known, because the search matched it."""
     fields = shelf.revocation().event.to_fields() | {"received_at": "yesterday"}
     shelf.look.xadd(shelf.keys.events, fields)  # type: ignore[arg-type]
     result = await read_history(history)

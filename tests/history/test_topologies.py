@@ -1,4 +1,4 @@
-"""The history of a Cluster and behind Sentinels: each app where its primary is."""
+"""Histories from a Cluster and behind Sentinels: each app is read from its primary."""
 
 import asyncio
 from pathlib import Path
@@ -80,7 +80,7 @@ def hash_of(value: str) -> str:
 
 
 async def _written(shelf: Shelf) -> None:
-    """At the new primary, as soon as the link has found it."""
+    """It reads from the new primary as soon as the link has found it."""
     async with asyncio.timeout(60):
         while True:
             await shelf.link.look_up()

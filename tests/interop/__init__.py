@@ -1,9 +1,9 @@
-"""Real identity providers, driven by a scripted browser, end sessions of real relying apps.
+"""Real identity providers, driven by a scripted browser, end the sessions of real relying apps.
 
 oidc_provider.mjs  npm's oidc-provider, with a line protocol for the tests
-oidc_provider      the process of it
+oidc_provider      its process
 better_auth/       npm's better-auth, with a line protocol for the tests, in a folder of its own
-better_auth_process  the process of it
+better_auth_process  its process
 node               whether a provider from npm can be started
 keycloak_dist      Keycloak's distribution, from Maven's registry, in the user's cache
 keycloak           the one server of a test run; its realms, and their administrator

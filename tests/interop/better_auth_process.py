@@ -14,12 +14,12 @@ HERE = Path(__file__).parent / "better_auth"
 
 
 def missing() -> str | None:
-    """Why the provider can not be started here, if it can not."""
+    """Why the provider cannot be started here; None if it can."""
     return node.missing(HERE, "better-auth")
 
 
 class BetterAuth:
-    """A running provider, for one test. Whoever signs in exists."""
+    """A running provider for one test. Every login name exists."""
 
     # It gives refresh tokens for offline access only.
     ask: ClassVar = {"scope": "openid offline_access"}
@@ -36,7 +36,7 @@ class BetterAuth:
     def register(
         self, *, client_id: str, redirect_uri: str, backchannel_logout_uri: str, alg: str
     ) -> None:
-        """Make a public client known. Every token is signed with EdDSA."""
+        """Register a public client. Every token is signed with EdDSA."""
         assert alg == "EdDSA"
         row = {
             "clientId": client_id,
@@ -54,7 +54,7 @@ class BetterAuth:
         assert self._next() == {"registered": client_id}
 
     def sign_in(self, browser: Browser, page: httpx.Response, login: str) -> None:
-        """Sign in as its JavaScript client does, or sign up; then the authorization goes on."""
+        """Sign in or sign up as its JavaScript client does, and continue the authorization."""
         who = {"email": f"{login}@example.org", "password": f"password of {login}"}
         answer = self.call(browser, "sign-in/email", **who)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -63,14 +63,14 @@ class BetterAuth:
         browser.open(str(page.history[-1].url))
 
     def continue_session(self, browser: Browser, page: httpx.Response) -> None:
-        """Nothing: whoever has a session is not asked for anything."""
+        """Nothing to do: with a session, there is no prompt."""
 
     def call(self, browser: Browser, path: str, **body: Any) -> httpx.Response:
-        """POST to the API, as the person of this browser."""
+        """POST to the API with this browser's session."""
         return browser.post_json(f"{self.issuer}/{path}", body)
 
     def session_of(self, browser: Browser) -> str:
-        """What `revoke-session` calls the session of this browser."""
+        """The token by which `revoke-session` identifies this browser's session."""
         session: dict[str, dict[str, str]] = browser.open(f"{self.issuer}/get-session").json()
         return session["session"]["token"]
 

@@ -10,8 +10,7 @@ import httpx
 def loopback_only() -> dict[str, Any]:
     """Options of an HTTP client for plain http on this machine.
 
-    No proxy is asked, and the machine's certificates are not loaded: that takes longer than
-    a whole sign-in.
+    No proxy, and no certificates, which take longer to load than a whole sign-in.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return {"trust_env": False, "verify": tls, "timeout": 10}
@@ -28,12 +27,12 @@ class Browser:
         )
 
     def _trust_this_machine(self, _: httpx.Response) -> None:
-        """Send Secure cookies, too: to a browser, http on this machine is as good as https."""
+        """Send Secure cookies too: browsers treat http on loopback as secure."""
         for cookie in self._http.cookies.jar:
             cookie.secure = False
 
     def open(self, url: str) -> httpx.Response:
-        """The page at the end of all redirects, whatever its status."""
+        """The page after all redirects, of any status."""
         return self._http.get(url)
 
     def press(self, page: httpx.Response, label: str, **filled: str) -> httpx.Response:
@@ -45,12 +44,12 @@ class Browser:
         return self._http.post(page.url.join(form.action), data=form.fields | pressed | filled)
 
     def post_json(self, url: str, body: dict[str, Any]) -> httpx.Response:
-        """What a script on a page of the same origin sends."""
+        """Send a request as a script on a page of the same origin."""
         origin = str(httpx.URL(url).copy_with(path="", query=None)).rstrip("/")
         return self._http.post(url, json=body, headers={"Origin": origin})
 
     def cookie(self, name: str) -> str:
-        """The value of a cookie; raises ``KeyError`` where there is none."""
+        """The value of a cookie. Raises ``KeyError``."""
         return self._http.cookies[name]
 
     def __enter__(self) -> Self:
@@ -67,7 +66,7 @@ class _Form:
 
 
 class _Forms(HTMLParser):
-    """The buttons of a page by their labels: the form of each, and what the press adds to it."""
+    """A page's buttons by label: the form, and the fields that pressing adds."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -1,5 +1,4 @@
-"""Each provider is started once for all tests; each test has a receiver, apps and browsers of its
-own."""
+"""Starts each provider once for all tests; each test has its own receiver, apps and browsers."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProv
 
 @pytest.fixture(scope="session")
 def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
-    """The one server of all the test processes of this run."""
+    """The one server of all test processes of this run."""
     if reason := keycloak_dist.missing():
         pytest.skip(reason)
     base = tmp_path_factory.getbasetemp()

@@ -1,4 +1,4 @@
-"""One test's parts: a receiver process, relying apps over HTTP, browsers; all closed at its end."""
+"""One test's setup: a receiver process, relying apps over HTTP, and browsers."""
 
 import contextlib
 import uuid
@@ -19,11 +19,11 @@ class IdentityProvider(SignIn, Protocol):
 
     issuer: str
     ask: Mapping[str, str]
-    """What apps ask for when they send somebody to sign in."""
+    """Authorization parameters for a sign-in."""
 
     @property
     def register(self) -> Any:
-        """Make a public client known, with ``client_id``, ``redirect_uri``, ``alg`` (of its ID
+        """Register a public client with ``client_id``, ``redirect_uri``, ``alg`` (of its ID
         tokens), ``backchannel_logout_uri``, and options of the provider's own."""
 
 
@@ -31,7 +31,7 @@ Op = TypeVar("Op", bound=IdentityProvider)
 
 
 class InteropSetup(contextlib.ExitStack, Generic[Op]):
-    """Ties the parts together around a provider and a Redis that other tests share."""
+    """Connects these parts with a provider and a Redis that tests share; closes them at the end."""
 
     def __init__(self, op: Op, redis: RedisServer, directory: Path) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class InteropSetup(contextlib.ExitStack, Generic[Op]):
         accepts: tuple[str, ...] = ("RS256", "ES256", "EdDSA"),
         **registration: Any,
     ) -> list[RelyingApp]:
-        """Relying apps, each with a client of its own that the receiver serves.
+        """Start relying apps, each with its own client that the receiver serves.
 
-        The provider signs with ``alg``; the receiver takes the algorithms of ``accepts``.
+        The provider signs with ``alg``; the receiver accepts the algorithms of ``accepts``.
         ``registration`` are options of the provider's ``register``.
         """
         run = uuid.uuid4().hex[:8]
@@ -86,11 +86,11 @@ class InteropSetup(contextlib.ExitStack, Generic[Op]):
         return receiver.start()
 
     def visitor(self, login: str) -> Visitor:
-        """A person with a browser of their own; nobody has signed in with it yet."""
+        """A person with a new browser, not signed in."""
         return Visitor(self.op, self.enter_context(Browser()), login)
 
     def events(self, app: RelyingApp) -> list[Event]:
-        """What is in the app's stream."""
+        """The events in the app's stream."""
         with self.redis.client() as redis:
             entries: Any = redis.xrange(AppKeys(app.name).events)
         return [Event.from_fields(fields, entry_id) for entry_id, fields in entries]

@@ -1,4 +1,4 @@
-"""A running Keycloak, one for all the tests of a run, and a realm of its own for each test."""
+"""A running Keycloak for all tests of a run, with a new realm for each test."""
 
 import contextlib
 import fcntl
@@ -20,19 +20,19 @@ from tests.interop import keycloak_dist
 from tests.interop.browser import Browser, loopback_only
 
 SLOWEST_START = 180
-"""Seconds: ten on an idle machine, five times that on two cores that are busy with other tests.
-So is its first answer to each kind of question."""
+"""Seconds: ten on an idle machine, five times that on two busy cores. Its first response of each
+kind is just as slow."""
 
 KEY_PROVIDER = "org.keycloak.keys.KeyProvider"
 
-# The server is a child of a shell that waits at a pipe. Each test process holds that pipe open;
-# when the last one has closed it, or died, the shell reads its end and stops the server.
+# The server is a child of a shell that reads a pipe. Each test process holds the pipe open; when
+# the last one closes it or dies, the shell reads EOF and stops the server.
 _LIVES_WITH_ITS_USERS = 'pipe=$1; shift; { "$@" & cat "$pipe" >/dev/null; kill $!; wait $!; } &'
 
 
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator["Keycloak"]:
-    """The server whose files are in ``directory``; started if nobody has, ended with the last."""
+    """The server with files in ``directory``: the first process starts it, the last ends it."""
     directory.mkdir(exist_ok=True)
     pipe, log = directory / "users", directory / "keycloak.log"
     with (directory / "lock").open("w") as lock:
@@ -47,7 +47,7 @@ def running(directory: Path) -> Iterator["Keycloak"]:
 
 
 def _hold(pipe: Path) -> int | None:
-    """Be one of the server's users; ``None`` where there is no server."""
+    """Become a user of the server; ``None`` if there is no server."""
     try:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -76,7 +76,7 @@ def _announced(log: Path) -> str:
 
 
 class Keycloak:
-    """Its admin REST API, as the administrator of everything."""
+    """Its admin REST API, as the master administrator."""
 
     def __init__(self, http: httpx.Client, url: str) -> None:
         self._http = http
@@ -85,7 +85,7 @@ class Keycloak:
         self.url = url
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
-        """Call ``/admin/realms`` + ``path``; returns what it answers. Raises for a refusal."""
+        """Call ``/admin/realms`` + ``path`` and return the response. Raises for an error."""
         response = self._http.request(
             method,
             f"{self.url}/admin/realms{path}",
@@ -96,7 +96,7 @@ class Keycloak:
         return response.json() if response.content else None
 
     def token(self) -> str:
-        """An access token of the administrator; Keycloak gives them for a minute."""
+        """An access token of the administrator, valid for a minute."""
         if time.monotonic() > self._token_until:
             client_id, secret = keycloak_dist.ADMIN
             response = self._http.post(
@@ -112,8 +112,8 @@ class Keycloak:
     def realm(self, *logins: str) -> "Realm":
         """A new realm with these users, whose password is their name.
 
-        It ends with the server. It has its signing key from here, and passwords are hashed once:
-        what Keycloak does instead takes seconds.
+        It lives as long as the server. It gets its signing key from here, and passwords are hashed
+        once, because Keycloak's defaults take seconds.
         """
         name = f"r{uuid.uuid4().hex[:8]}"
         users = [
@@ -141,7 +141,7 @@ class Keycloak:
 
 
 def _signing_key() -> dict[str, Any]:
-    """A key provider with a new RSA key; the newest signs."""
+    """A key provider with a new RSA key; the newest key signs."""
     key = rsa.generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return {
@@ -187,7 +187,7 @@ class Realm:
         revoke_offline_access: bool = False,
         pairwise: bool = False,
     ) -> None:
-        """Make a public client known.
+        """Register a public client.
 
         ``with_sid`` is "Backchannel logout session required", ``pairwise`` gives each user a
         ``sub`` that no other client knows.
@@ -222,10 +222,10 @@ class Realm:
         browser.press(page, "Sign In", username=login, password=login)
 
     def continue_session(self, browser: Browser, page: httpx.Response) -> None:
-        """Nothing: whoever has a session is not asked for anything."""
+        """Nothing to do: with a session, there is no prompt."""
 
     def user_id(self, login: str) -> str:
-        """Keycloak's own id of a user, its ``sub`` where that is not pairwise."""
+        """Keycloak's own id of a user, which is the ``sub`` unless that is pairwise."""
         [user] = self.admin("GET", f"/users?exact=true&username={login}")
         found: str = user["id"]
         return found
@@ -237,15 +237,15 @@ class Realm:
 
     def sign_out_session(self, sid: str, *, offline: bool = False) -> None:
         """The administrator's "Sign out" of one session, or the revocation of an offline one.
-        Returns when every client was told."""
+        Returns when every client has been notified."""
         self.admin("DELETE", f"/sessions/{sid}?isOffline={str(offline).lower()}")
 
     def sign_out_user(self, login: str) -> None:
-        """The administrator's "Sign out" of a user. Returns when every client was told."""
+        """The administrator's "Sign out" of a user. Returns when every client has been notified."""
         self.admin("POST", f"/users/{self.user_id(login)}/logout")
 
     def rotate_key(self) -> None:
-        """Sign with a new key from now on, and publish the one before no more."""
+        """Sign with a new key, and stop publishing the previous one."""
         found = self.admin("GET", f"/components?type={KEY_PROVIDER}")
         [before] = [key for key in found if key["providerId"] == "rsa"]
         after = _signing_key() | {"providerType": KEY_PROVIDER, "parentId": before["parentId"]}

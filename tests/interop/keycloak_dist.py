@@ -1,10 +1,9 @@
-"""Keycloak's distribution: from Maven's registry once, then from the user's cache.
+"""Keycloak's distribution, downloaded once from Maven's registry into the user's cache.
 
 ``python -m tests.interop.keycloak_dist`` (which `make test-all` calls) downloads and unpacks it,
-and makes what each start would make anew: the optimized program, and a database with its tables
-and an administrator. Where that can not be, it says why, and the tests are skipped for the same
-reason. Its files are in ``$XDG_CACHE_HOME``, outside of the repository; a second call does
-nothing.
+and prepares what each start would repeat: the optimized program, and a database with its tables
+and an administrator. If that is impossible, it prints the reason, and the tests are skipped with
+it. The files are in ``$XDG_CACHE_HOME``, outside the repository; a second call does nothing.
 """
 
 import fcntl
@@ -23,11 +22,11 @@ OLDEST_JAVA = 17
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 
 ADMIN = ("tests", "tests-secret")
-"""The client id and secret of the administrator that is in the prepared database."""
+"""The client id and secret of the prepared database's administrator."""
 
 ENVIRONMENT = {
     "JAVA_OPTS_KC_HEAP": "-Xms128m -Xmx512m",
-    # A server that lives for a minute starts faster with the quick compiler alone.
+    # A short-lived server starts faster with only the quick compiler.
     "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",
     "KC_BOOTSTRAP_ADMIN_CLIENT_ID": ADMIN[0],
     "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": ADMIN[1],
@@ -35,7 +34,7 @@ ENVIRONMENT = {
 
 
 def cache() -> Path:
-    """Where it is kept, as the XDG base directory specification has it."""
+    """The cache directory, by the XDG base directory specification."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "backchannel-logout-receiver"
 
@@ -49,12 +48,12 @@ DATABASE = "keycloak.mv.db"
 
 
 def prepared_database() -> Path:
-    """To be copied by each server."""
+    """The prepared database, which each server copies."""
     return home() / "prepared" / DATABASE
 
 
 def missing() -> str | None:
-    """Why Keycloak can not be started here, if it can not."""
+    """Why Keycloak cannot be started here; None if it can."""
     java = shutil.which("java")
     version = java and subprocess.check_output(
         [java, "-version"], text=True, stderr=subprocess.STDOUT
@@ -71,8 +70,7 @@ def missing() -> str | None:
 
 
 def command(directory: Path) -> list[str]:
-    """Starts the server with the database of ``directory``, at a free loopback port, which its
-    log names."""
+    """Starts the server with the database in ``directory``; it logs its free loopback port."""
     return [
         str(home() / "bin" / "kc.sh"), "start", "--optimized", "--cache=local",
         "--http-enabled=true", "--hostname-strict=false",
@@ -82,7 +80,7 @@ def command(directory: Path) -> list[str]:
 
 
 def install() -> None:
-    """Have it in the cache; raises `SystemExit` for a download that is not what it should be."""
+    """Put it into the cache. Raises `SystemExit` for an unexpected download."""
     maven = shutil.which("mvn")
     if shutil.which("java") is None or maven is None:
         return
@@ -138,7 +136,7 @@ def _unpack() -> None:
 
 
 def _prepare() -> None:
-    """What each start would do again: compile the configuration, fill an empty database."""
+    """Do the work of each start once: compile the configuration, fill an empty database."""
     print(f"Preparing Keycloak {RELEASE}; this takes a minute.")
     environment = os.environ | ENVIRONMENT
     build = [home() / "bin" / "kc.sh", "build", "--db=dev-file", "--health-enabled=false"]
@@ -156,7 +154,7 @@ def _prepare() -> None:
         for line in server.stdout:
             log += line
             if "Listening on: http" in line:
-                # It writes all to the file when it stops, which closes its output.
+                # It writes the database when it stops, which closes its output.
                 server.terminate()
     if not (filling / DATABASE).exists() or "Listening on: http" not in log:
         sys.exit(log)

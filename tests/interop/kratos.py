@@ -16,7 +16,7 @@ from tests.support.redis_server import free_port
 
 PASSWORD = "correct horse battery staple"
 
-# Of the form of its settings, not of the program.
+# The version of the settings' format.
 RELEASE_OF_SETTINGS = "v1.3.0"
 
 _SCHEMA = {
@@ -48,7 +48,7 @@ class LoggedIn:
 
 
 class Kratos:
-    """Its two addresses, and users who log in."""
+    """A server's two addresses, and users who log in."""
 
     def __init__(self, public_url: str, admin_url: str, http: httpx.Client) -> None:
         self.public_url, self.admin_url = public_url, admin_url
@@ -56,7 +56,7 @@ class Kratos:
         self._emails: dict[str, str] = {}
 
     def new_user(self) -> str:
-        """A new identity's id."""
+        """Create an identity; returns its id."""
         email = f"{uuid.uuid4().hex}@tests.example"
         body = {
             "schema_id": "default",
@@ -70,7 +70,7 @@ class Kratos:
         return user_id
 
     def log_in(self, user_id: str, user_agent: str = "Phone/1") -> LoggedIn:
-        """As an app on a phone does it."""
+        """Log in as a native app does."""
         flow = self._http.get(f"{self.public_url}/self-service/login/api").json()
         form = {
             "method": "password", "identifier": self._emails[user_id], "password": PASSWORD,
@@ -83,7 +83,7 @@ class Kratos:
         return LoggedIn(body["session"]["id"], body["session_token"])
 
     def log_in_with_browser(self, user_id: str) -> LoggedIn:
-        """As a browser's page does it; the token is the value of the session cookie."""
+        """Log in as a browser does; the token is the value of the session cookie."""
         with httpx.Client(timeout=20, trust_env=False, headers={"Accept": "application/json"}) as b:
             flow = b.get(f"{self.public_url}/self-service/login/browser").json()
             form = {

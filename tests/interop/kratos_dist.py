@@ -1,9 +1,9 @@
-"""Ory Kratos: built once from its Go module, then from the user's cache.
+"""Ory Kratos, built once from its Go module into the user's cache.
 
 ``python -m tests.interop.kratos_dist`` (which `make test-all` calls) downloads the module from
 Go's proxy, checked against its checksum database, and builds it: five minutes and a gigabyte, once.
-Where that can not be, it says why, and the tests are skipped for the same reason. Its files are in
-``$XDG_CACHE_HOME``, outside of the repository; a second call does nothing.
+If that is impossible, it prints the reason, and the tests are skipped with it. The files are in
+``$XDG_CACHE_HOME``, outside the repository; a second call does nothing.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ def program() -> Path:
 
 
 def missing() -> str | None:
-    """Why Kratos can not be started here, if it can not."""
+    """Why Kratos cannot be started here; None if it can."""
     if program().exists():
         return None
     if _out_of_reach().exists():
@@ -36,7 +36,7 @@ def missing() -> str | None:
 
 
 def install() -> None:
-    """Have it in the cache; raises `SystemExit` when it does not compile."""
+    """Put it into the cache. Raises `SystemExit` if it does not compile."""
     go = shutil.which("go")
     if go is None or shutil.which("gcc") is None:
         return
@@ -52,7 +52,7 @@ def _out_of_reach() -> Path:
 
 
 def _download(go: str) -> Path | None:
-    """The module's folder; None where the registry could not be reached."""
+    """The module's folder; None if the registry is unreachable."""
     _out_of_reach().unlink(missing_ok=True)
     done = subprocess.run(
         [go, "mod", "download", "-json", f"{MODULE}@{RELEASE}"],
@@ -66,12 +66,12 @@ def _download(go: str) -> Path | None:
 
 
 def _build(go: str, module: Path) -> None:
-    """In a copy: `go install` takes no module that replaces others, as this one does."""
+    """Build in a copy: `go install` refuses modules with `replace`, which this one has."""
     print(f"Building Kratos {RELEASE}; this takes five minutes.", flush=True)
     source = cache() / "kratos-source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(module, source)
-    # Go's cache is read-only, and this is not.
+    # Go's cache is read-only; the copy is not.
     subprocess.run(["chmod", "-R", "u+w", source], check=True)  # noqa: S607
     built = subprocess.run(
         [go, "build", "-tags", "sqlite,json1", "-trimpath", "-ldflags=-s -w",

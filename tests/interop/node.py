@@ -1,4 +1,4 @@
-"""Whether a provider from npm can be started."""
+"""Checks whether a provider from npm can be started."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ OLDEST_NODE = 20
 
 
 def missing(folder: Path, package: str) -> str | None:
-    """Why the package in this folder can not be run here, if it can not."""
+    """Why the package in this folder cannot run here; None if it can."""
     node = shutil.which("node")
     version = node and subprocess.check_output([node, "--version"], text=True)
     if not version or int(re.findall(r"\d+", version)[0]) < OLDEST_NODE:

@@ -11,13 +11,13 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 
-# The refresh test sets the provider's clock ahead; real clocks differ by less.
+# The refresh test sets the provider's clock ahead, by more than real clocks differ.
 CLOCK_LEEWAY = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A sign-in under way: what ties the provider's answers to it."""
+    """A sign-in in progress, with the values that bind the provider's responses to it."""
 
     state: str = field(default_factory=secrets.token_urlsafe)
     nonce: str = field(default_factory=secrets.token_urlsafe)
@@ -39,7 +39,7 @@ class Tokens:
 
 
 class OidcClient:
-    """A public client of one issuer that takes ID tokens signed with ``alg`` only."""
+    """A public client of one issuer that accepts only ID tokens signed with ``alg``."""
 
     def __init__(
         self, http: httpx.AsyncClient, issuer: str, client_id: str, alg: str, redirect_uri: str
@@ -51,7 +51,7 @@ class OidcClient:
         self._redirect_uri = redirect_uri
 
     async def authorization_url(self, attempt: Attempt, ask: Mapping[str, str]) -> str:
-        """Where to send the browser. ``ask`` has the scope, and what the provider needs."""
+        """The authorization URL. ``ask`` has the scope and the provider's own parameters."""
         parameters = {
             "client_id": self._client_id,
             "response_type": "code",
@@ -65,12 +65,12 @@ class OidcClient:
         return f"{await self._endpoint('authorization_endpoint')}?{urlencode(parameters)}"
 
     async def end_session_url(self, id_token: str) -> str:
-        """Where the browser ends the session at the provider."""
+        """The provider's end-session URL."""
         endpoint = await self._endpoint("end_session_endpoint")
         return f"{endpoint}?{urlencode({'id_token_hint': id_token})}"
 
     async def exchange(self, code: str, attempt: Attempt) -> Tokens:
-        """The tokens for a code. Raises where they are not for this attempt."""
+        """Exchange a code for tokens. Raises if they belong to another attempt."""
         tokens = await self._tokens(
             grant_type="authorization_code",
             code=code,

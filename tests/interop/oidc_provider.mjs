@@ -16,7 +16,7 @@ import { createInterface } from 'node:readline';
 import { Provider } from 'oidc-provider';
 
 console.info = console.error; // stdout is for the tests
-const tell = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
+const write = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
 
 const machineClock = Date.now;
 let secondsAhead = 0;
@@ -42,30 +42,30 @@ const provider = new Provider(issuer, {
   jwks: { keys },
   cookies: { keys: [randomBytes(32).toString('hex')] },
   features: { backchannelLogout: { enabled: true }, devInteractions: { enabled: true } },
-  // Whoever signs in exists; the login name is the sub.
+  // Every login name exists; it is the sub.
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   // Its dispatcher refuses loopback addresses, where the receiver under test listens.
   fetch: (url, { dispatcher, ...rest }) => globalThis.fetch(url, rest),
 });
 provider.on('backchannel.success', (ctx, client) => {
-  tell({ client_id: client.clientId, error: null });
+  write({ client_id: client.clientId, error: null });
 });
 provider.on('backchannel.error', (ctx, error, client) => {
-  tell({ client_id: client.clientId, error: error.message });
+  write({ client_id: client.clientId, error: error.message });
 });
 provider.on('server_error', (ctx, error) => console.error(error));
 server.on('request', provider.callback());
-tell({ issuer });
+write({ issuer });
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { register, clock } = JSON.parse(line);
   if (register) {
     await provider.Client.adapter.upsert(register.client_id, register);
     // Finding it checks its metadata.
-    tell({ registered: (await provider.Client.find(register.client_id)).clientId });
+    write({ registered: (await provider.Client.find(register.client_id)).clientId });
   } else {
     secondsAhead = clock;
-    tell({ clock });
+    write({ clock });
   }
 }
 process.exit();

@@ -16,14 +16,14 @@ HERE = Path(__file__).parent
 
 
 def missing() -> str | None:
-    """Why the provider can not be started here, if it can not."""
+    """Why the provider cannot be started here; None if it can."""
     return node.missing(HERE, "oidc-provider")
 
 
 class OidcProvider:
     """A running provider. Any login name signs in, with any password, and becomes the ``sub``."""
 
-    # The provider gives refresh tokens for offline access only, and that only with a consent.
+    # The provider issues refresh tokens only for offline access, which needs consent.
     ask: ClassVar = {"scope": "openid offline_access", "prompt": "consent"}
 
     def __init__(self, directory: Path) -> None:
@@ -48,7 +48,7 @@ class OidcProvider:
         alg: str,
         with_sid: bool,
     ) -> None:
-        """Make a client known. Unless ``with_sid``, its tokens name no session."""
+        """Register a client. Without ``with_sid``, its tokens have no ``sid``."""
         self._deliveries[client_id] = queue.Queue()
         metadata = {
             "client_id": client_id,
@@ -71,11 +71,11 @@ class OidcProvider:
         browser.press(page, "Continue")
 
     def set_clock(self, ahead: int) -> None:
-        """Let the provider's clock run so many seconds ahead of the machine's."""
+        """Set the provider's clock this many seconds ahead."""
         assert self._tell({"clock": ahead}) == {"clock": ahead}
 
     def delivery_fault(self, client_id: str) -> str | None:
-        """What the provider says of the next delivery to this client; ``None``: success."""
+        """The provider's report of the next delivery to this client; ``None``: success."""
         fault: str | None = self._next(self._deliveries[client_id])["error"]
         return fault
 

@@ -2,10 +2,10 @@
 
 GET  /login      to the provider, and back to
 GET  /callback   which opens the app's session and remembers the login
-GET  /me         200, or 401 where the guard says that the session is dead
-GET  /refresh    new tokens; what was remembered stays
-GET  /sign-out   to the provider's sign-out; the app's own session is left as it is, so
-                 that only the back-channel can end it
+GET  /me         200, or 401 when the guard reports the session as dead
+GET  /refresh    new tokens; the remembered login stays
+GET  /sign-out   to the provider's sign-out; the app keeps its session, so that only the
+                 back channel can end it
 """
 
 import contextlib
@@ -29,19 +29,19 @@ from tests.interop.oidc_client import Attempt, OidcClient, Tokens
 
 
 class RelyingApp:
-    """The app ``name``: one client of one issuer. It forgets no session by itself."""
+    """The app ``name``: one client of one issuer. It never drops a session on its own."""
 
     def __init__(
         self, name: str, *, issuer: str, alg: str, ask: Mapping[str, str], redis_url: str
     ) -> None:
         self.name = name
         self.ask = ask
-        """What its next sign-in asks the provider for."""
+        """The authorization parameters of its next sign-in."""
         self.client_id = f"{name}-web"
         self.sessions: dict[str, dict[str, Any]] = {}
-        """By the value of the browser's cookie."""
+        """By the value of the session cookie."""
         self.tokens: dict[str, Tokens] = {}
-        """Of each session, the newest."""
+        """The newest of each session."""
         self._attempts: dict[str, Attempt] = {}
         self._issuer = issuer
         self._alg = alg
@@ -49,7 +49,7 @@ class RelyingApp:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.redirect_uri = f"{self.url}/callback"
-        # Cookies know no ports: each app on this host needs a name of its own.
+        # Cookies ignore ports, so each app on this host needs its own name.
         self.cookie = f"session-{name}"
         self._server = uvicorn.Server(
             uvicorn.Config(self._starlette(), log_config=None, access_log=False, ws="none")

@@ -14,7 +14,7 @@ import { createInterface } from 'node:readline';
 import { Provider } from 'oidc-provider';
 
 console.info = console.error; // stdout is for the tests
-const tell = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
+const write = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const key = { ...privateKey.export({ format: 'jwk' }), kid: 'rs256', alg: 'RS256', use: 'sig' };
@@ -40,7 +40,7 @@ const provider = new Provider(issuer, {
   fetch: (url, { dispatcher, ...rest }) => globalThis.fetch(url, rest),
 });
 server.on('request', provider.callback());
-tell({ issuer });
+write({ issuer });
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { register, sub, sid } = JSON.parse(line);
@@ -48,9 +48,9 @@ for await (const line of createInterface({ input: process.stdin })) {
     await provider.Client.adapter.upsert(register.client_id, register);
     const client = await provider.Client.find(register.client_id);
     await client.backchannelLogout(sub, sid);
-    tell({ error: null });
+    write({ error: null });
   } catch (error) {
-    tell({ error: error.error_description ?? error.message });
+    write({ error: error.error_description ?? error.message });
   }
 }
 process.exit();

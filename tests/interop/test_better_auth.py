@@ -1,7 +1,7 @@
-"""better-auth: who ends a session from another browser ends it in the relying app.
+"""better-auth: ending a session from another browser ends it in the relying app.
 
-It signs with EdDSA, gives every client of a session the same ``sid``, and tells those clients
-that hold a token of the session, while the person waits, without sending again.
+It signs with EdDSA and gives every client of a session the same ``sid``. It notifies the clients
+that hold a token of the session, while the person waits, without retries.
 """
 
 import time
@@ -27,14 +27,14 @@ def setup(shared_redis: RedisServer, tmp_path: Path) -> Iterator[InteropSetup[Be
 
 
 def next_second() -> None:
-    """What begins in the second of a logout counts as begun before it: wait for the next one."""
+    """Wait for the next second: a login in the second of a logout counts as earlier."""
     time.sleep(1.01 - time.time() % 1)
 
 
 def test_only_the_session_revoked_from_another_browser_ends(
     setup: InteropSetup[BetterAuth],
 ) -> None:
-    """The browser that asks for it lives on, and so does another user's."""
+    """The browser that requests it stays signed in, and so does another user's."""
     [shop] = setup.open("shop", alg="EdDSA", accepts=("EdDSA",))
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     ended, lives = laptop.sign_in(shop), phone.sign_in(shop)
@@ -53,7 +53,7 @@ def test_only_the_session_revoked_from_another_browser_ends(
 
 
 def test_revoking_the_other_sessions_keeps_the_current_one(setup: InteropSetup[BetterAuth]) -> None:
-    """Another user's session lives, too."""
+    """Another user's session survives."""
     [shop] = setup.open("shop", alg="EdDSA", accepts=("EdDSA",))
     laptop, tablet, phone = (setup.visitor("alice") for _ in range(3))
     bob = setup.visitor("bob")
@@ -71,7 +71,7 @@ def test_revoking_the_other_sessions_keeps_the_current_one(setup: InteropSetup[B
 
 
 def test_all_sessions_revoked_end_in_every_app(setup: InteropSetup[BetterAuth]) -> None:
-    """The clients of one session have one sid; another user's session lives."""
+    """The clients of one session share a sid; another user's session survives."""
     shop, forum = setup.open("shop", "forum", alg="EdDSA", accepts=("EdDSA",))
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     in_shop, in_forum = laptop.sign_in(shop), laptop.sign_in_without_password(forum)
@@ -90,7 +90,7 @@ def test_all_sessions_revoked_end_in_every_app(setup: InteropSetup[BetterAuth]) 
 def test_neither_a_refresh_nor_another_login_brings_the_session_back(
     setup: InteropSetup[BetterAuth],
 ) -> None:
-    """The refresh token outlives the session; the same browser's next login lives."""
+    """The refresh token outlives the session; the same browser's next login survives."""
     [shop] = setup.open("shop", alg="EdDSA", accepts=("EdDSA",))
     laptop, phone = setup.visitor("alice"), setup.visitor("alice")
     before = laptop.sign_in(shop)

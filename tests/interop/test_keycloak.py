@@ -1,8 +1,8 @@
-"""Keycloak: what an administrator ends there ends in the relying app, and nothing else does.
+"""Keycloak: a session that an administrator ends there ends in the relying app, and no other.
 
-It tells each client while the administrator (or the user) waits, one after the other, 5 s each,
-and never sends again. Who asks for offline access at the login has an offline session alone, of
-whose end Keycloak tells only when an administrator revokes that very session.
+Keycloak notifies the clients one after the other while the administrator or the user waits, for 5 s
+each, and never retries. A login with offline access leaves only an offline session; Keycloak sends
+a logout token for it only when an administrator revokes that very session.
 """
 
 import time
@@ -30,12 +30,12 @@ def setup(
 
 
 def next_second() -> None:
-    """What begins in the second of a logout counts as begun before it: wait for the next one."""
+    """Wait for the next second: a login in the second of a logout counts as earlier."""
     time.sleep(1.01 - time.time() % 1)
 
 
 def test_signing_out_one_session_ends_only_that_one(setup: InteropSetup[Realm]) -> None:
-    """The administrator's "Sign out": the user's other session lives, another user's too."""
+    """The administrator's "Sign out": the user's other session survives, as does another user's."""
     [shop] = setup.open("shop")
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     ended, lives = laptop.sign_in(shop), phone.sign_in(shop)
@@ -55,7 +55,7 @@ def test_signing_out_one_session_ends_only_that_one(setup: InteropSetup[Realm]) 
 
 
 def test_signing_out_a_user_ends_all_three_sessions(setup: InteropSetup[Realm]) -> None:
-    """One token for each session; another user's session lives."""
+    """One token per session; another user's session survives."""
     [shop] = setup.open("shop")
     devices = [setup.visitor("alice") for _ in range(3)]
     sids = {device.sign_in(shop)["sid"] for device in devices}
@@ -71,7 +71,7 @@ def test_signing_out_a_user_ends_all_three_sessions(setup: InteropSetup[Realm]) 
 
 
 def test_the_users_own_logout_ends_the_session_in_every_app(setup: InteropSetup[Realm]) -> None:
-    """Keycloak gives all clients of a session one sid; another browser lives."""
+    """All clients of a session share one sid; another browser stays signed in."""
     shop, forum = setup.open("shop", "forum")
     laptop, phone = setup.visitor("alice"), setup.visitor("alice")
     in_shop, in_forum = laptop.sign_in(shop), laptop.sign_in_without_password(forum)
@@ -88,7 +88,7 @@ def test_the_users_own_logout_ends_the_session_in_every_app(setup: InteropSetup[
 def test_without_session_required_one_sign_out_ends_all_of_the_user(
     setup: InteropSetup[Realm],
 ) -> None:
-    """Its tokens then name the user alone, though ID tokens go on naming the session."""
+    """Its logout tokens then name only the user, although ID tokens name the session."""
     [shop] = setup.open("shop", with_sid=False)
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     ended = laptop.sign_in(shop)
@@ -125,7 +125,7 @@ def test_the_end_of_offline_access_reaches_the_event(setup: InteropSetup[Realm])
 def test_pairwise_subjects_are_the_same_in_both_tokens(
     setup: InteropSetup[Realm], with_sid: bool
 ) -> None:
-    """Each app knows the user by a sub of its own, and each is told that one."""
+    """Each app has its own sub for the user, and its token has that one."""
     shop, forum = setup.open("shop", "forum", pairwise=True, with_sid=with_sid)
     alice, bob = setup.visitor("alice"), setup.visitor("bob")
     in_shop, in_forum = alice.sign_in(shop), alice.sign_in_without_password(forum)
@@ -144,7 +144,7 @@ def test_pairwise_subjects_are_the_same_in_both_tokens(
 def test_an_offline_refresh_after_the_logout_does_not_bring_the_session_back(
     setup: InteropSetup[Realm],
 ) -> None:
-    """The offline token outlives the session; the newer iat of its ID tokens is not the login's."""
+    """The offline token outlives the session; the iat of its ID tokens is not the login's."""
     forum, shop = setup.open("forum", "shop")
     shop.ask = OFFLINE
     alice, bob = setup.visitor("alice"), setup.visitor("bob")
@@ -164,7 +164,7 @@ def test_an_offline_refresh_after_the_logout_does_not_bring_the_session_back(
 
 
 def test_the_same_browser_signs_in_again_and_lives(setup: InteropSetup[Realm]) -> None:
-    """Older releases used the sid again, 26.7 does not; the session before it stays dead."""
+    """Older releases reuse the sid, 26.7 does not; the earlier session stays dead."""
     [shop] = setup.open("shop")
     alice = setup.visitor("alice")
     before = alice.sign_in(shop)
@@ -180,7 +180,7 @@ def test_the_same_browser_signs_in_again_and_lives(setup: InteropSetup[Realm]) -
 
 
 def test_keys_rotate_while_logouts_flow(setup: InteropSetup[Realm]) -> None:
-    """Each token is signed with the key of its moment, and the receiver finds each of them."""
+    """Each token is signed with the current key, and the receiver finds each key."""
     [shop] = setup.open("shop")
     devices = [setup.visitor("alice") for _ in range(6)]
     sids = [device.sign_in(shop)["sid"] for device in devices]
@@ -198,7 +198,7 @@ def test_keys_rotate_while_logouts_flow(setup: InteropSetup[Realm]) -> None:
 
 
 def test_keycloak_sends_no_logout_token_for_these_ends(setup: InteropSetup[Realm]) -> None:
-    """The gaps that the documentation names; should a token come one day, it has to change."""
+    """The documented gaps; if Keycloak ever sends a token here, update the documentation."""
     [shop] = setup.open("shop")
     alice, bob, carol = (setup.visitor(login) for login in ("alice", "bob", "carol"))
     bob.sign_in(shop)
@@ -206,7 +206,7 @@ def test_keycloak_sends_no_logout_token_for_these_ends(setup: InteropSetup[Realm
     shop.ask = OFFLINE
     alice.sign_in(shop)
 
-    setup.op.sign_out_user("alice")  # who has an offline session alone
+    setup.op.sign_out_user("alice")  # alice has only an offline session
     setup.op.admin("DELETE", f"/users/{setup.op.user_id('bob')}")
     setup.op.admin("POST", "/logout-all")
 

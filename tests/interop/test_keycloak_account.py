@@ -1,6 +1,6 @@
-"""Users' own sessions at Keycloak: two browsers of one user, and the app's route between.
+"""Users' own sessions at Keycloak: two browsers of one user, through the app's route.
 
-Keycloak gives a browser that signs in anew the id of the session before: that login must live.
+Keycloak reuses the session id when the browser signs in again: that login must survive.
 """
 
 import json
@@ -28,7 +28,7 @@ SAME = {"sec-fetch-site": "same-origin"}
 
 
 class AccountSetup(InteropSetup[Realm]):
-    """With the users' listener, and the realm's session API."""
+    """A setup with the users' listener and the realm's session API."""
 
     def _start_receiver(self, apps: list[RelyingApp], accepts: tuple[str, ...]) -> Receiver:
         [app] = apps
@@ -54,7 +54,7 @@ secret = "{SECRET}"
         return receiver
 
     def ask(self, method: str, path: str, session: dict[str, Any]) -> Any:
-        """What the app's route answers in this session; a busy Keycloak is asked again."""
+        """The app route's response in this session; retries while Keycloak is busy."""
         for _ in range(10):
             answer = self.proxy.answer(method, path, session, SAME)
             if answer.status not in (502, 504):
@@ -64,7 +64,7 @@ secret = "{SECRET}"
         raise AssertionError(answer)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for what a user asks for."""
+        """Wait at a user's pace."""
         wait_for(condition, what, self.receiver, every=USER_PACE)
 
 
@@ -99,7 +99,7 @@ def test_ending_one_signs_out_only_that_browser_which_can_sign_in_again(
     setup.until(lambda: setup.ask("GET", state, here)["gone"], "Keycloak has said so")
     assert {event.source for event in setup.events(shop)} == {"backchannel-logout"}
 
-    time.sleep(1.01 - time.time() % 1)  # what begins in the second of a logout is dead with it
+    time.sleep(1.01 - time.time() % 1)  # a login in the second of a logout is dead too
     phone.sign_in(shop)
     setup.until(lambda: setup.ask("GET", state, here)["final"], "nothing more comes")
     assert phone.is_signed_in(shop)
@@ -122,7 +122,7 @@ def test_signing_out_everywhere_else_keeps_this_browser_and_other_users(
 
 
 def test_without_a_logout_token_a_new_login_under_the_same_id_lives(setup: AccountSetup) -> None:
-    """The receiver tells the app by itself, ten seconds after the session was gone."""
+    """The receiver writes the event itself, ten seconds after the session was gone."""
     [shop] = setup.open("shop")
     [client] = setup.op.admin("GET", f"/clients?clientId={shop.client_id}")
     client["attributes"]["backchannel.logout.url"] = ""
@@ -134,7 +134,7 @@ def test_without_a_logout_token_a_new_login_under_the_same_id_lives(setup: Accou
     wait_for(
         lambda: there["sid"] not in {one["id"] for one in setup.op.sessions("alice")}, "it is gone"
     )
-    time.sleep(1.5)  # beyond the second in which it ended
+    time.sleep(1.5)  # after the second in which it ended
     anew = phone.sign_in(shop)
     [event] = _until_told(setup, shop)
     assert event.source == "keycloak"
@@ -143,5 +143,5 @@ def test_without_a_logout_token_a_new_login_under_the_same_id_lives(setup: Accou
 
 
 def _until_told(setup: AccountSetup, shop: RelyingApp) -> Any:
-    wait_for(lambda: setup.events(shop), "the receiver tells the app", setup.receiver, within=60)
+    wait_for(lambda: setup.events(shop), "the receiver writes the event", setup.receiver, within=60)
     return setup.events(shop)

@@ -1,4 +1,4 @@
-"""Keycloak itself, driven by its adapter: what it answers is what we take it for."""
+"""The adapter with a real Keycloak: its responses are as the stand-in assumes."""
 
 import time
 from collections.abc import AsyncIterator
@@ -29,13 +29,13 @@ UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 
 @dataclass
 class KeycloakSetup:
-    """A realm whose users sign in by their password, and its adapter."""
+    """A realm whose users sign in by password, and its adapter."""
 
     realm: Realm
     http: httpx.AsyncClient
     adapter: SessionProvider
     powerless: SessionProvider
-    """The same with an account that may do nothing."""
+    """The same with an account without roles."""
 
     async def sign_in(self, login: str, scope: str = "openid") -> str:
         """A new session's id: the ``sid`` of its ID token."""
@@ -92,7 +92,7 @@ def adapter_of(realm: Realm, client: httpx.AsyncClient, client_id: str) -> Sessi
 async def setup(
     keycloak: Keycloak, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[KeycloakSetup]:
-    # It answers slowly on a machine that is busy with other tests.
+    # It is slow on a machine that is busy with other tests.
     monkeypatch.setattr("app.sessions.api_client.calls.CALL_SECONDS", 60)
     realm = keycloak.realm("alice", "bob")
     realm.admin(
@@ -101,13 +101,13 @@ async def setup(
         {"clientId": "shop-web", "publicClient": True, "directAccessGrantsEnabled": True},
     )
     new_account(realm, "bcl-receiver", *ROLES)
-    new_account(realm, "bcl-nobody")
+    new_account(realm, "bcl-no-roles")
     async with (
         new_client(tls()) as client,
         httpx.AsyncClient(**loopback_only() | {"timeout": 60}) as http,
     ):
         client.timeout = httpx.Timeout(60)
-        right, wrong = (adapter_of(realm, client, one) for one in ("bcl-receiver", "bcl-nobody"))
+        right, wrong = (adapter_of(realm, client, one) for one in ("bcl-receiver", "bcl-no-roles"))
         yield KeycloakSetup(realm, http, right, wrong)
 
 

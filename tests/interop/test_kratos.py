@@ -1,4 +1,4 @@
-"""Ory Kratos itself, driven by its adapter: what it answers is what we take it for."""
+"""The adapter with a real Ory Kratos: its responses are as the stand-in assumes."""
 
 import re
 import time
@@ -93,7 +93,7 @@ async def test_a_session_is_deactivated_and_its_neighbours_survive(setup: Kratos
     assert caught.value.kind is FaultKind.UNAUTHORIZED
     assert (await setup.whoami.session(of(other))).id == other.id
     assert [session.id for session in await list_all(setup.adapter, user)] == [other.id]
-    assert await setup.adapter.end(one.id)  # once more changes nothing
+    assert await setup.adapter.end(one.id)  # a repetition changes nothing
 
 
 async def test_kratos_itself_reports_unknown_sessions_and_users(setup: KratosSetup) -> None:

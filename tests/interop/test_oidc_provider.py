@@ -1,7 +1,7 @@
-"""npm's oidc-provider: a session that ends there ends in the relying app, and only that one.
+"""npm's oidc-provider: a session that ends there ends in the relying app, and no other.
 
-It waits 2.5 s for the receiver, never sends again, and puts a ``sid`` into its tokens, ID
-tokens included, only for clients with ``backchannel_logout_session_required``.
+It waits 2.5 s for the receiver and never retries. Its tokens, ID tokens included, have a ``sid``
+only for clients with ``backchannel_logout_session_required``.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def setup(
 def test_a_logout_with_sid_ends_only_that_session(
     setup: InteropSetup[OidcProvider], alg: str
 ) -> None:
-    """The same user's session of another browser lives, and so does another user's."""
+    """The user's session in another browser survives, as does another user's."""
     [shop] = setup.open("shop", alg=alg, with_sid=True)
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     ended, lives = laptop.sign_in(shop), phone.sign_in(shop)
@@ -58,7 +58,7 @@ def test_a_logout_with_sid_ends_only_that_session(
 def test_a_logout_without_sid_ends_every_session_of_the_user(
     setup: InteropSetup[OidcProvider], alg: str
 ) -> None:
-    """Another user's session lives."""
+    """Another user's session survives."""
     [shop] = setup.open("shop", alg=alg, with_sid=False)
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     ended = laptop.sign_in(shop)
@@ -83,7 +83,7 @@ def test_a_logout_without_sid_ends_every_session_of_the_user(
 def test_a_refresh_neither_before_nor_after_the_logout_brings_the_session_back(
     setup: InteropSetup[OidcProvider], with_sid: bool
 ) -> None:
-    """The refresh token outlives the logout; the newer iat of its ID tokens is not the login's."""
+    """The refresh token outlives the logout; the iat of its ID tokens is not the login's."""
     [shop] = setup.open("shop", alg="RS256", with_sid=with_sid)
     alice = setup.visitor("alice")
     session = alice.sign_in(shop)
@@ -107,7 +107,7 @@ def test_a_refresh_neither_before_nor_after_the_logout_brings_the_session_back(
 
 @WITH_SID
 def test_a_login_after_the_logout_lives(setup: InteropSetup[OidcProvider], with_sid: bool) -> None:
-    """Also where the marker names the user; the session before it stays dead."""
+    """Also when the marker names the user; the earlier session stays dead."""
     [shop] = setup.open("shop", alg="RS256", with_sid=with_sid)
     alice = setup.visitor("alice")
     before = alice.sign_in(shop)
@@ -126,7 +126,7 @@ def test_a_login_after_the_logout_lives(setup: InteropSetup[OidcProvider], with_
 def test_one_logout_ends_the_sessions_of_every_client(
     setup: InteropSetup[OidcProvider], with_sid: bool
 ) -> None:
-    """Each client has a token and, where it has one, a sid of its own."""
+    """Each client gets its own token and, if it has one, its own sid."""
     shop, forum = setup.open("shop", "forum", alg="RS256", with_sid=with_sid)
     alice, bob = setup.visitor("alice"), setup.visitor("bob")
     in_shop, in_forum = alice.sign_in(shop), alice.sign_in_without_password(forum)
@@ -144,7 +144,7 @@ def test_one_logout_ends_the_sessions_of_every_client(
 
 
 def test_signing_out_of_one_client_leaves_the_other_one(setup: InteropSetup[OidcProvider]) -> None:
-    """Who declines to end the provider's session signs out of the app they came from."""
+    """Declining to end the provider's session signs out only of the app itself."""
     shop, forum = setup.open("shop", "forum", alg="RS256", with_sid=True)
     alice = setup.visitor("alice")
     alice.sign_in(shop)
@@ -162,7 +162,7 @@ def test_signing_out_of_one_client_leaves_the_other_one(setup: InteropSetup[Oidc
 def test_an_algorithm_that_is_not_pinned_ends_nothing(
     setup: InteropSetup[OidcProvider], alg: str
 ) -> None:
-    """The provider publishes the key; what counts is the issuer's list, and the refusal is 400."""
+    """The provider publishes the key, but the issuer's list decides, and the refusal is 400."""
     [shop] = setup.open("shop", alg=alg, with_sid=True, accepts=("RS256",))
     alice = setup.visitor("alice")
     alice.sign_in(shop)

@@ -1,4 +1,4 @@
-"""npm's oidc-provider, with clients whose tokens it encrypts or signs with their secret."""
+"""npm's oidc-provider with clients whose tokens are encrypted, or signed with their secret."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ class Sender:
         self.issuer: str = self._next()["issuer"]
 
     def log_out(self, receiver: Receiver, client_id: str, sid: str, **metadata: Any) -> str | None:
-        """Have it send a logout token for this client; what it says of the delivery."""
+        """Send a logout token for this client; returns the provider's delivery report."""
         client = {
             "client_id": client_id,
             "client_secret": SECRET,
@@ -68,7 +68,7 @@ def sender() -> Iterator[Sender]:
 
 
 class EncryptionSetup:
-    """A receiver that demands encryption where ``encryption`` says so."""
+    """A receiver that requires encryption if ``encryption`` says so."""
 
     def __init__(
         self, sender: Sender, server: RedisServer, directory: Path, encryption: str
@@ -88,7 +88,7 @@ class EncryptionSetup:
         self.redis = redis.Redis.from_url(server.url, decode_responses=True)
 
     def jwks(self, alg: str) -> dict[str, Any]:
-        """What `app keys` prints, for one algorithm."""
+        """The output of `app keys` for one algorithm."""
         public = self.private[alg].as_dict(private=False)
         return {"keys": [dict(public) | {"kid": alg, "use": "enc", "alg": alg}]}
 

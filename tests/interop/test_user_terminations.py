@@ -1,4 +1,4 @@
-"""All sessions of a user end at Keycloak and at Kratos themselves, with their own call for that."""
+"""Ending all sessions of a user at a real Keycloak and a real Kratos, with their own call."""
 
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.interop
 async def end_all(
     setup: TerminationSetup, user: str, *, refresh_tokens: bool = False
 ) -> list[Termination]:
-    """Begin it as the admin API does; returns each session's ending when it is over."""
+    """Begin it as the admin API does; returns each session's termination once it is over."""
     known_at, found = time.time(), await list_all(setup.provider, user)
     async with setup.terminations.all_of_user(
         setup.provider, user, refresh_tokens=refresh_tokens
@@ -63,7 +63,7 @@ async def test_kratos_deletes_them_all(shared_redis: RedisServer, tmp_path: Path
         async with running(RealProviderSetup(table, shared_redis, tmp_path)) as setup:
             over = await end_all(setup, user)
             assert {one.session for one in over} == set(mine)
-            # Not only deactivated: there is nothing left to read.
+            # Deleted and not just deactivated: there is nothing left to read.
             assert [await setup.provider.read(one) for one in mine] == [None] * 3
             assert await setup.provider.read(theirs) is not None
             for app in (setup.shop, setup.news):

@@ -11,17 +11,17 @@ from tests.support.receiver import wait_for
 
 
 class SignIn(Protocol):
-    """What a provider asks of a person who comes from an app."""
+    """The provider's sign-in pages, as a person passes them."""
 
     def sign_in(self, browser: Browser, page: httpx.Response, login: str) -> None:
-        """Go from the provider's first page to the app, as ``login``."""
+        """From the provider's first page to the app, as ``login``."""
 
     def continue_session(self, browser: Browser, page: httpx.Response) -> None:
-        """The same for a browser that the provider knows already."""
+        """The same for a browser with a session at the provider."""
 
 
 class Visitor:
-    """Signs in as ``login``."""
+    """A person who signs in as ``login``."""
 
     def __init__(self, op: SignIn, browser: Browser, login: str) -> None:
         self._op = op
@@ -29,7 +29,7 @@ class Visitor:
         self.login = login
 
     def sign_in(self, app: RelyingApp) -> dict[str, Any]:
-        """Sign in at the provider for the app; returns what the app remembers."""
+        """Sign in to the app at the provider; returns the remembered login."""
         self._op.sign_in(self.browser, self.browser.open(app.url + "/login"), self.login)
         return self._signed_in(app)
 
@@ -43,7 +43,7 @@ class Visitor:
         return self.remembered(app)
 
     def remembered(self, app: RelyingApp) -> dict[str, Any]:
-        """What the app remembers of the login now, also where the session is dead."""
+        """The login that the app remembers, even if the session is dead."""
         login: dict[str, Any] = app.sessions[self._key(app)][MEMBER]
         return login
 
@@ -66,7 +66,7 @@ class Visitor:
         return status == 200
 
     def is_signed_out(self, app: RelyingApp) -> bool:
-        """True as soon as the app's session is dead; fails if it goes on living."""
+        """Wait until the app's session is dead; fails if it stays alive."""
         wait_for(lambda: not self.is_signed_in(app), f"{self.login} is signed out of {app.name}")
         return True
 

@@ -1,4 +1,4 @@
-"""Each adapter beside a server that speaks its provider's API, as the settings would build it."""
+"""Adapters built from settings, each with a server that implements its provider's API."""
 
 import contextlib
 import ssl
@@ -17,7 +17,7 @@ from tests.support.kratos_api import KratosApi
 
 Api = Auth0Api | KratosApi | KeycloakApi
 
-# As each provider names its users. The bar must be encoded, and arrive as it was.
+# Users in each provider's form. The bar must be encoded, and arrive unchanged.
 ALICE = {
     "auth0": "auth0|alice",
     "kratos": "aaaaaaaa-0000-4000-8000-000000000001",
@@ -33,7 +33,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 @dataclass
 class AdapterSetup:
-    """A provider of one kind, and its adapter."""
+    """A provider's API and the adapter for it."""
 
     kind: str
     api: Any
@@ -62,7 +62,7 @@ def table_of(api: Api) -> dict[str, Any]:
 
 
 def issuer_of(api: Api) -> IssuerSettings:
-    """The issuer that has this server."""
+    """Settings of an issuer with this server."""
     name = api.issuer if isinstance(api, KeycloakApi) else "https://op.example/"
     return IssuerSettings.model_validate(
         {
@@ -74,13 +74,13 @@ def issuer_of(api: Api) -> IssuerSettings:
 
 
 def tls() -> ssl.SSLContext:
-    """For plain http on this machine: to load its certificates takes longer than a test."""
+    """An empty context for plain http: loading the certificates takes longer than a test."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @contextlib.asynccontextmanager
 async def adapter_setup(api: Api) -> AsyncIterator[AdapterSetup]:
-    """The server running, with its adapter."""
+    """The running server and its adapter."""
     async with new_client(tls()) as client:
         with api:
             issuer = issuer_of(api)

@@ -1,4 +1,4 @@
-"""Endings beside a real Redis and a server that speaks a provider's API."""
+"""Terminations with a real Redis and a server that implements a provider's API."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ ALICE_OF_KRATOS = "aaaaaaaa-0000-4000-8000-000000000001"
 
 
 class TerminationSetup:
-    """One issuer of its own, whose sessions belong to two apps, ``shop`` and ``news``."""
+    """An issuer whose sessions belong to two apps, ``shop`` and ``news``."""
 
     def __init__(self, api: Api, server: RedisServer, tmp_path: Path) -> None:
         self.api: Any = api
@@ -73,7 +73,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         )
 
     def new_terminations(self, **options: Any) -> Terminations:
-        """As another process would have them."""
+        """Terminations as another process has them."""
         timing = {"confirm_within": 0.3, "give_up": 20.0} | options
         return Terminations(
             AppReader(self.publisher.link), self.publisher.writer,
@@ -90,7 +90,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
     async def wait_until_over(
         self, termination: Termination, phase: Phase = Phase.CONFIRMED
     ) -> Termination:
-        """Wait until it is over, and as it should be."""
+        """Wait until it is over with the expected outcome."""
         found = await self.until(termination, lambda one: one.outcome is not None)
         assert found.outcome is phase, found
         return found
@@ -108,7 +108,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
     async def wait_until_user_over(
         self, user: str, phase: Phase = Phase.CONFIRMED, at: str = "outcome"
     ) -> Termination:
-        """`over`, of all sessions of the user; or when the fact ``at`` is known."""
+        """The same for all sessions of the user; or wait until the field ``at`` is set."""
         deadline = time.monotonic() + 60
         while True:
             found = await self.terminations.find_of_user(self.issuer, user)
@@ -122,7 +122,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         return found
 
     async def send_token(self, app: str, session_id: str, **changes: Any) -> None:
-        """What the receiver writes for a logout token."""
+        """Write the revocation of a logout token."""
         members = {
             "issuer_names": (self.issuer,), "sid": session_id, "sub": ALICE, "once": None,
             "since": time.time(),
@@ -155,5 +155,5 @@ async def running(setup: TerminationSetup, **options: Any) -> AsyncIterator[Term
 
 
 def unlisted_session(setup: TerminationSetup, session_id: str) -> ProviderSession:
-    """One that the provider need not know."""
+    """A session that the provider does not list."""
     return ProviderSession(id=session_id, issuer=setup.issuer, user_id=ALICE)

@@ -1,4 +1,4 @@
-"""What every adapter promises, held against each provider's API."""
+"""The contract of `SessionProvider`, with each provider's API."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 
 APIS = {"auth0": Auth0Api, "kratos": KratosApi, "keycloak": KeycloakApi}
 
-# Keycloak tells all sessions of a user at once, and has no endpoint that tells one.
+# Keycloak lists all sessions of a user at once and has no endpoint for one session.
 WITH_PAGES = pytest.mark.parametrize("setup", ["auth0", "kratos"], indirect=True)
 
 
@@ -101,7 +101,7 @@ async def test_one_session_ends_and_its_neighbours_survive(setup: AdapterSetup) 
 async def test_a_session_that_is_ended_twice_stays_ended(setup: AdapterSetup) -> None:
     one, bobs = setup.api.add(setup.alice), setup.api.add(setup.bob)
     await setup.adapter.end(one)
-    # Kratos knows it still, as one that has ended; for the others there is none.
+    # Kratos still knows it, as ended; the others do not.
     assert await setup.adapter.end(one) is (setup.kind == "kratos")
     assert setup.api.alive() == {bobs}
 
@@ -158,7 +158,7 @@ FAULTS: dict[str, tuple[Response | str, FaultKind, str]] = {
     "400": (Response(400, {"error": "bad"}), FaultKind.UNEXPECTED, "http_400"),
     "a proxy's 404": (Response(404, b"<html>404</html>"), FaultKind.UNEXPECTED, "http_404"),
     "another API's 404": (Response(404, {"detail": "none"}), FaultKind.UNEXPECTED, "http_404"),
-    "a 404 that says nothing": (Response(404, b"{}"), FaultKind.UNEXPECTED, "http_404"),
+    "a 404 without the provider's error": (Response(404, b"{}"), FaultKind.UNEXPECTED, "http_404"),
     "a redirect": (
         Response(302, headers={"Location": "/elsewhere"}), FaultKind.UNEXPECTED, "http_302",
     ),
@@ -188,7 +188,7 @@ async def test_a_fault_is_raised_and_implies_nothing(setup: AdapterSetup, name: 
     setup.api.faults.extend([answer] * 99)
     for act_name, act in ACTS.items():
         if detail == "shape" and act_name == "end":
-            continue  # what is in the answer to an end is not read
+            continue  # the response body of an end is not read
         with pytest.raises(ProviderFault) as caught:
             await act(setup, one)
         assert (caught.value.kind, caught.value.detail) == (kind, detail), act_name

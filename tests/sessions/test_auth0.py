@@ -90,7 +90,7 @@ async def test_a_token_is_renewed_before_it_expires(setup: AdapterSetup) -> None
     setup.adapter._calls._access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
     assert await setup.adapter.read(one) is not None
     assert token_fetches(setup) == 2
-    assert len(setup.api.paths("GET")) == 2  # none of them was refused
+    assert len(setup.api.paths("GET")) == 2  # neither token was rejected
 
 
 async def test_a_rejected_token_is_renewed_once(setup: AdapterSetup) -> None:

@@ -1,4 +1,4 @@
-"""How long a provider that limits is left alone."""
+"""The pause after a provider's 429."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NOW = 1_800_000_000.0
 
 
 class Clock:
-    """Epoch seconds and a monotonic clock that move together."""
+    """Epoch seconds and a monotonic clock that advance together."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -83,10 +83,10 @@ async def test_a_gate_opens_again() -> None:
 def test_a_short_limit_is_waited_for_on_any_event_loop(
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    """uvloop, which the receiver runs on, ends a sleep up to a millisecond early."""
+    """uvloop, which the receiver uses, can end a sleep a millisecond early."""
 
     async def waits(number: int) -> None:
-        await asyncio.sleep(number / 1700)  # at any part of a millisecond
+        await asyncio.sleep(number / 1700)  # at any fraction of a millisecond
         gate = RateLimitGate()
         gate.close({"retry-after": "1"})
         await gate.wait()

@@ -1,4 +1,4 @@
-"""Keycloak: two kinds of session under one id, and ends that follow from the realm."""
+"""Keycloak: two kinds of session with one id, and limits that follow from the realm."""
 
 from collections.abc import AsyncIterator
 
@@ -109,7 +109,7 @@ async def test_all_sessions_end_one_by_one_each_by_its_own_id(setup: AdapterSetu
     ended = await setup.adapter.end_all(setup.alice)
     assert {session.id for session in ended} == {*mine, alone}
     assert setup.api.alive() == {twin}
-    # It would make the refresh tokens void as well.
+    # That would void the refresh tokens too.
     assert setup.api.paths("POST") == ["/realms/shop/protocol/openid-connect/token"]
 
 

@@ -1,4 +1,4 @@
-"""A receiver that serves an issuer of Ory Kratos, which sends no logout tokens."""
+"""A receiver with an Ory Kratos issuer, which sends no logout tokens."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""When a provider's session ends: idle and absolute limits, and what the provider says."""
+"""When a provider's session ends: idle limit, absolute limit, and the provider's own report."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Ids as one segment of a path: what stays one, and what is refused."""
+"""Ids as one path segment: which are encoded, and which are refused."""
 
 from urllib.parse import unquote, urlsplit
 

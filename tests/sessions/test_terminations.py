@@ -1,4 +1,4 @@
-"""A session is ended at its provider, and followed until every app has let go.
+"""Ending a session at its provider, followed until every app has let go.
 
 The neighbour survives in each of them: a second session of the same user.
 """
@@ -62,7 +62,7 @@ async def test_without_a_token_the_receiver_writes_the_event_once_the_session_is
     session, neighbour = setup.api.add(ALICE), setup.api.add(ALICE)
     before = int(time.time())
     termination = await setup.begin(session, who="ada", why="stolen")
-    await setup.send_token(setup.shop, session)  # of two apps, one is told by the provider
+    await setup.send_token(setup.shop, session)  # a token for one of two apps
     over = await setup.wait_until_over(termination)
     assert over.apps_written_by_us == (setup.news,)
     (event,) = setup.events(setup.news)
@@ -113,7 +113,7 @@ async def test_no_fault_of_the_provider_is_taken_for_gone(
     with Auth0Api() as api:
         async with running(TerminationSetup(api, shared_redis, tmp_path), give_up=1.5) as setup:
             session = api.add(ALICE)
-            api.lag = 3600  # taken, and not carried out
+            api.lag = 3600  # accepted, but not carried out
             termination = await setup.begin(session)
             await setup.until(termination, lambda one: one.asked_at is not None)
             with api.lock:
@@ -195,7 +195,7 @@ async def test_a_request_joins_a_termination_that_was_just_confirmed(
 async def test_a_termination_that_is_over_can_begin_again(setup: TerminationSetup) -> None:
     session = setup.api.add(ALICE)
     first = await setup.wait_until_over(await setup.begin(session))
-    setup.api.add(ALICE, session)  # under the same id, as Keycloak does
+    setup.api.add(ALICE, session)  # with the same id, as in Keycloak
     second = await setup.wait_until_over(await setup.begin(session))
     assert second.began_at > first.began_at
     assert second.deliveries[setup.shop].event != first.deliveries[setup.shop].event
@@ -218,7 +218,7 @@ async def test_a_new_session_under_the_same_id_means_that_the_old_one_is_gone(
 async def test_a_later_login_under_the_same_id_lives_and_the_one_before_it_is_dead(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
-    """No token comes, so the receiver writes it itself: seconds after the session was gone."""
+    """Without a token, the receiver writes the event seconds after the session was gone."""
     with KeycloakApi() as api:
         async with running(
             TerminationSetup(api, shared_redis, tmp_path), confirm_within=2.5
@@ -239,7 +239,7 @@ async def test_a_later_login_under_the_same_id_lives_and_the_one_before_it_is_de
 async def test_a_later_session_with_the_same_id_decides_which_logins_are_dead(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
-    """It could not be asked before, and its clock is ahead of ours."""
+    """The provider was unreachable before, and its clock is ahead of ours."""
     ahead = int(time.time()) + 20
     with KeycloakApi() as api:
         async with running(TerminationSetup(api, shared_redis, tmp_path)) as setup:
@@ -258,7 +258,7 @@ async def test_a_later_session_with_the_same_id_decides_which_logins_are_dead(
 async def test_a_late_token_of_an_earlier_login_under_the_same_id_is_no_evidence(
     setup: TerminationSetup,
 ) -> None:
-    """It ends nothing that logged in after it."""
+    """It does not end later logins."""
     now = time.time()
     used = {"created_at": stamp(now - 20), "authenticated_at": stamp(now - 20)}
     session = setup.api.add(ALICE, last_interacted_at=stamp(now - 10), **used)
@@ -307,7 +307,7 @@ async def test_earlier_entries_are_no_evidence(setup: TerminationSetup) -> None:
     await setup.send_token(setup.shop, session)
     termination = await setup.begin(session)
     await setup.send_token(setup.shop, "another-session")
-    await setup.send_token(setup.news, session, since=time.time() - 3000)  # of long ago
+    await setup.send_token(setup.news, session, since=time.time() - 3000)  # a stale token
     over = await setup.wait_until_over(termination)
     assert set(over.apps_written_by_us) == {setup.shop, setup.news}
 
@@ -350,7 +350,7 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup)
         setup.provider, unlisted_session(setup, session), known_at=time.time()
     )
     await setup.until(termination, lambda one: one.asked_at is not None)
-    # As if it had been killed: nothing is given back, and the lease runs out.
+    # As if killed: it releases nothing, and the lease expires.
     await end(dying._followed.values())
     assert setup.redis.delete(f"bcl:v1:ending:{termination.id}:lease") == 1
     over = await setup.wait_until_over(termination)
@@ -377,7 +377,7 @@ async def test_503_answers_in_that_time_are_reported_and_earlier_ones_are_not(
 
 
 async def test_two_followers_write_one_event(setup: TerminationSetup) -> None:
-    """A lease that ran out while Redis was away may be followed twice."""
+    """A lease that expired during a Redis outage can lead to two followers."""
     session = setup.api.add(ALICE)
     termination = await setup.begin(session)
     setup.terminations._follow(termination)

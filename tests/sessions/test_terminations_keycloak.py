@@ -1,4 +1,4 @@
-"""Endings at Keycloak, where refresh tokens may outlive a session under the same id."""
+"""Terminations at Keycloak, where refresh tokens can outlive a session under the same id."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -43,7 +43,7 @@ async def test_an_offline_session_is_never_reported_gone_while_it_lives(
 async def test_a_session_too_old_only_by_our_own_estimate_is_not_gone(
     setup: TerminationSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The realm may allow more than we may see, and clocks differ."""
+    """The realm may allow more than the account can read, and clocks differ."""
     session = setup.api.add(ALICE, start=1000, lastAccess=1000)
     real = setup.api._kind
     monkeypatch.setattr(setup.api, "_kind", lambda offline: dict(real(offline)))  # ends nothing

@@ -1,4 +1,4 @@
-"""All sessions of a user end with the provider's one call, and each is followed to its end.
+"""Ending all sessions of a user with the provider's one call, each followed to its end.
 
 The neighbour survives in each of them: a session of another user.
 """
@@ -41,14 +41,14 @@ async def begin_all(
     setup: TerminationSetup,
     user: str = ALICE,
     *,
-    meanwhile: Callable[[], Awaitable[None]] | None = None,
+    after_listing: Callable[[], Awaitable[None]] | None = None,
     **options: Any,
 ) -> tuple[Termination, list[Termination]]:
-    """As `app.admin.session_service` does it; ``meanwhile`` happens when they have been listed."""
+    """Begin it as `app.admin.session_service` does; call ``after_listing`` once they are listed."""
     known_at = time.time()
     found = await list_all(setup.provider, user)
-    if meanwhile is not None:
-        await meanwhile()
+    if after_listing is not None:
+        await after_listing()
     async with setup.terminations.all_of_user(setup.provider, user, **options) as of_user:
         each = [
             await setup.terminations.begin(
@@ -96,10 +96,10 @@ async def test_a_session_that_begins_after_the_list_ends_too_and_is_confirmed(
             api.add(user)
             bobs, late = api.add(bob), []
 
-            async def meanwhile() -> None:
+            async def after_listing() -> None:
                 late.append(api.add(user))
 
-            await begin_all(setup, user, meanwhile=meanwhile)
+            await begin_all(setup, user, after_listing=after_listing)
             of_user = await setup.wait_until_user_over(user)
             assert api.alive() == {bobs}
             cutoff = user_marker(setup, setup.shop, user)
@@ -113,7 +113,7 @@ async def test_a_session_that_begins_after_the_list_ends_too_and_is_confirmed(
 async def test_a_session_that_begins_last_and_was_never_listed_ends_in_the_apps(
     shared_redis: RedisServer, tmp_path: Path
 ) -> None:
-    """Between the adapter's own list and the deletion; Kratos tells nobody of it."""
+    """It begins between the adapter's list and the deletion, and Kratos sends no token for it."""
 
     class Late(KratosApi):
         def answer(self, request: Any) -> Any:
@@ -128,7 +128,7 @@ async def test_a_session_that_begins_last_and_was_never_listed_ends_in_the_apps(
             login_at = int(time.time())
             of_user = await setup.wait_until_user_over(ALICE_OF_KRATOS)
             await setup.wait_until_over(each[0])
-            assert api.sessions == {}  # deleted, and not only deactivated
+            assert api.sessions == {}  # deleted and not just deactivated
             cutoff = user_marker(setup, setup.news, ALICE_OF_KRATOS)
             assert cutoff is not None
             assert login_at <= cutoff <= of_user.asked_at
@@ -231,7 +231,7 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup,
     _, each = await begin_all(setup)
     if when == "after the call":
         await setup.wait_until_user_over(ALICE, at="asked_at")
-    # As if it had been killed: nothing is given back, and the leases run out.
+    # As if killed: it releases nothing, and the leases expire.
     await end(dying._followed.values())
     of_user = await living.find_of_user(setup.issuer, ALICE)
     assert of_user is not None
@@ -250,7 +250,7 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup,
 async def begun_by_one_that_died(
     setup: TerminationSetup, sessions: int
 ) -> tuple[Termination, list[Termination]]:
-    """The end of all of Alice's sessions, noted 31 seconds ago. Nobody has followed it."""
+    """The termination of Alice's sessions, recorded 31 seconds ago and never followed."""
     for _ in range(sessions):
         setup.api.add(ALICE)
     living, dying = setup.terminations, setup.new_terminations(clock=lambda: time.time() - 31)
@@ -261,8 +261,8 @@ async def begun_by_one_that_died(
     return found
 
 
-def run_out(setup: TerminationSetup, *terminations: Termination) -> None:
-    """The lease of each runs out."""
+def expire_leases(setup: TerminationSetup, *terminations: Termination) -> None:
+    """Expire each lease."""
     setup.redis.delete(*(f"bcl:v1:ending:{one.id}:lease" for one in terminations))
 
 
@@ -280,15 +280,15 @@ async def test_the_call_is_made_although_sessions_fill_the_limit(
     monkeypatch.setattr("app.sessions.termination.follower.USER_CALL_SECONDS", 3600.0)
     bobs = setup.api.add(BOB)
     of_user, each = await begun_by_one_that_died(setup, 5)
-    run_out(setup, *each)
-    # On a slow machine the lease of the user's ending has run out by itself meanwhile.
+    expire_leases(setup, *each)
+    # On a slow machine, the lease of the user's termination may have expired already.
     await eventually(
         lambda: len(setup.terminations._followed) == 3 or bool(setup.api.paths("DELETE"))
     )
-    run_out(setup, of_user)
+    expire_leases(setup, of_user)
     await setup.wait_until_user_over(ALICE)
     for one in each:
-        # None was given up, and begun anew by the call.
+        # None was abandoned and begun again by the call.
         assert (await setup.wait_until_over(one)).began_at == one.began_at
     assert setup.api.paths("DELETE") == [CALL]
     assert setup.api.alive() == {bobs}
@@ -300,7 +300,7 @@ async def test_sessions_do_not_wait_long_for_a_call_without_a_follower(
     bobs = setup.api.add(BOB)
     of_user, each = await begun_by_one_that_died(setup, 3)
     setup.redis.srem(OPEN_USERS, of_user.id)
-    run_out(setup, of_user, *each)
+    expire_leases(setup, of_user, *each)
     for one in each:
         await setup.wait_until_over(one)
     assert setup.api.alive() == {bobs}
@@ -310,13 +310,13 @@ async def test_sessions_do_not_wait_long_for_a_call_without_a_follower(
 async def test_an_older_release_sees_only_terminations_of_one_session(
     setup: TerminationSetup,
 ) -> None:
-    """It throws away what it finds among its own and does not understand."""
+    """It drops records of its own set that it does not understand."""
     of_user, each = await begun_by_one_that_died(setup, 2)
     assert setup.redis.smembers(OPEN_USERS) >= {of_user.id}
     assert setup.redis.smembers(OPEN) & {of_user.id, *(one.id for one in each)} == {
         one.id for one in each
     }
-    run_out(setup, of_user, *each)
+    expire_leases(setup, of_user, *each)
     await setup.wait_until_user_over(ALICE)
     for one in each:
         await setup.wait_until_over(one)

@@ -18,7 +18,7 @@ import { toNodeHandler } from 'better-auth/node';
 import { jwt } from 'better-auth/plugins';
 
 for (const level of ['log', 'info', 'warn', 'debug']) console[level] = console.error; // stdout is for the tests
-const tell = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
+const write = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
 
 const server = createServer().listen(0, '127.0.0.1');
 await once(server, 'listening');
@@ -37,7 +37,7 @@ const auth = betterAuth({
 const context = await auth.$context;
 for (const name of Object.keys(context.tables)) tables[name] = [];
 server.on('request', toNodeHandler(auth));
-tell({ issuer: context.baseURL });
+write({ issuer: context.baseURL });
 
 for await (const line of createInterface({ input: process.stdin })) {
   // Registration over HTTP refuses loopback addresses; a row does not.
@@ -45,6 +45,6 @@ for await (const line of createInterface({ input: process.stdin })) {
     model: 'oauthClient',
     data: JSON.parse(line).register,
   });
-  tell({ registered: clientId });
+  write({ registered: clientId });
 }
 process.exit();
