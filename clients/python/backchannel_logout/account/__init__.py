@@ -1,9 +1,9 @@
-"""A relying app's way to its users' own sessions at the provider: a proxy to the receiver.
+"""Users' own sessions at the provider, as routes of the app: a proxy to the receiver.
 
-    asgi, flask, django    a route of the app each, for the page and what it asks
+    asgi, flask, django    the routes for each framework
 
-The browser talks to its app alone, with the app's own cookie; the app asks the receiver, with its
-credential and what `remember` has stored of the login. No cookie is passed on.
+The browser only talks to its app, with the app's own cookie. The app queries the receiver with its
+credential and the login that `remember` has stored. No cookie is forwarded.
 """
 
 import base64
@@ -19,24 +19,24 @@ from urllib.parse import quote, urlsplit
 from backchannel_logout.contract.session import SESSION_MEMBERS, Session, SessionNotIdentified
 
 PREFIX = "/account"
-"""Where the receiver has it, and where an app has it unless it says otherwise."""
+"""The path at the receiver, and the default path in an app."""
 
 DELETE_HEADER = "X-Requested-With"
-"""What a DELETE must carry where the browser says neither whose page sends it nor the app's own
-origin: no page of another site can send this without asking first (CORS)."""
+"""A header that a DELETE needs if the browser sends neither Fetch Metadata nor the app's origin: a
+page of another site cannot send it without a CORS preflight."""
 
-# An end is asked of the provider, and of Redis, before it is answered.
+# A termination waits for the provider and for Redis.
 _TIMEOUT = 15.0
 
 _PATH = re.compile(r"(/[A-Za-z0-9._~%|:=+-]{1,1024}){0,3}/?")
 
-_PASSED_ON = ("content-type", "content-security-policy", "x-content-type-options",
+_FORWARDED_HEADERS = ("content-type", "content-security-policy", "x-content-type-options",
               "referrer-policy", "retry-after", "content-length")  # fmt: skip
 
 
 @dataclass(slots=True)
 class ProxyResponse:
-    """What the app answers. ``stream`` is the rest of a body that comes bit by bit."""
+    """The app's answer. ``stream`` is the rest of a streaming body."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -45,7 +45,7 @@ class ProxyResponse:
 
 
 class AccountProxy:
-    """``url`` is the receiver's ``account_listen``, ``token`` this app's of ``account_apps``."""
+    """``url`` is the receiver's ``account_listen``, ``token`` this app's in ``account_apps``."""
 
     def __init__(self, url: str, token: str, *, timeout: float = _TIMEOUT) -> None:
         parts = urlsplit(url)
@@ -69,11 +69,11 @@ class AccountProxy:
         mounted: str = PREFIX,
         streams: bool = False,
     ) -> ProxyResponse:
-        """The answer to a request for ``path``, what comes behind ``mounted``. Blocks.
+        """The answer to a request for ``path``, the part behind ``mounted``. Blocks.
 
-        ``headers`` are the browser's, with names in small letters; ``mounted`` is where browsers
-        have this proxy, decoded; ``streams``: a body may come bit by bit, which occupies a thread
-        for as long as a page waits.
+        ``headers`` are the browser's, with lower-case names. ``mounted`` is the decoded path at
+        which browsers find this proxy. ``streams``: a body may be a stream, which occupies a thread
+        while a page waits.
         """
         if method not in ("GET", "DELETE") or not _PATH.fullmatch(path) or ".." in path:
             return _refusal(404, "not_found")
@@ -82,7 +82,7 @@ class AccountProxy:
         sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if path.startswith("/sessions"):
             try:
-                sent["Bcl-Session"] = _said(Session.from_mapping(session))
+                sent["Bcl-Session"] = _encoded(Session.from_mapping(session))
             except SessionNotIdentified:
                 return _refusal(401, "not_signed_in")
             if path.endswith("/events") or "event-stream" in headers.get("accept", ""):
@@ -90,12 +90,12 @@ class AccountProxy:
                     return _refusal(406, "no_event_stream")
                 sent["Accept"] = "text/event-stream"
         try:
-            answer = self._asked(method, path, sent)
+            answer = self._forward(method, path, sent)
         except (OSError, http.client.HTTPException):
             return _refusal(503, "temporarily_unavailable")
-        return answer if path.rstrip("/") else _moved(answer, mounted)
+        return answer if path.rstrip("/") else _with_own_paths(answer, mounted)
 
-    def _asked(self, method: str, path: str, sent: Mapping[str, str]) -> ProxyResponse:
+    def _forward(self, method: str, path: str, sent: Mapping[str, str]) -> ProxyResponse:
         host, port = self._address
         connection: http.client.HTTPConnection
         if self._tls is None:
@@ -107,7 +107,7 @@ class AccountProxy:
         try:
             connection.request(method, self._base + PREFIX + path.rstrip("/"), headers=dict(sent))
             found = connection.getresponse()
-            headers = [(k, v) for k, v in found.getheaders() if k.lower() in _PASSED_ON]
+            headers = [(k, v) for k, v in found.getheaders() if k.lower() in _FORWARDED_HEADERS]
             headers.append(("Cache-Control", "no-store"))
             if found.getheader("content-type", "").startswith("text/event-stream"):
                 headers.append(("X-Accel-Buffering", "no"))
@@ -120,12 +120,12 @@ class AccountProxy:
         return answer
 
 
-def _moved(page: ProxyResponse, mounted: str) -> ProxyResponse:
-    """The page names its files by addresses below `PREFIX`; here they are below ``mounted``. They
-    can not be relative: browsers have the page with a slash at its end, and without one."""
+def _with_own_paths(page: ProxyResponse, mounted: str) -> ProxyResponse:
+    """Replace the paths of the page's files, below `PREFIX`, by those below ``mounted``. They cannot
+    be relative: browsers open the page with and without a slash at its end."""
     # Never two slashes at the beginning, which would name a host.
-    place = "".join(f"/{quote(part)}" for part in mounted.split("/") if part)
-    page.body = page.body.replace(f'"{PREFIX}/'.encode(), f'"{place}/'.encode())
+    path = "".join(f"/{quote(part)}" for part in mounted.split("/") if part)
+    page.body = page.body.replace(f'"{PREFIX}/'.encode(), f'"{path}/'.encode())
     page.headers = [
         (k, str(len(page.body)) if k.lower() == "content-length" else v) for k, v in page.headers
     ]
@@ -135,38 +135,38 @@ def _moved(page: ProxyResponse, mounted: str) -> ProxyResponse:
 def _parts(
     connection: http.client.HTTPConnection, found: http.client.HTTPResponse
 ) -> Iterator[bytes]:
-    """The body as it comes; the receiver sends something every 15 s."""
+    """The body in parts; the receiver sends one at least every 15 s."""
     if connection.sock is not None:
         connection.sock.settimeout(40)
     try:
         while part := found.read1(8192):
             yield part
     except (OSError, http.client.HTTPException):
-        return  # the page asks again
+        return  # the page reconnects
     finally:
         connection.close()
 
 
-def _said(session: Session) -> str:
+def _encoded(session: Session) -> str:
     members = {name: getattr(session, name) for name in SESSION_MEMBERS}
     return base64.urlsafe_b64encode(json.dumps(members).encode()).decode().rstrip("=")
 
 
 def is_cross_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a page of another origin may have made the browser send this.
+    """Whether a page of another origin may have made the browser send this request.
 
-    Browsers say whose page it is (Fetch Metadata, which no page can set) to https and to loopback;
-    to plain http elsewhere, and before Safari 16.4, they do not. Then the page's origin tells,
-    which no page can set either.
+    Browsers send Fetch Metadata, which no page can set, to https and to loopback, but not to plain
+    http elsewhere, nor before Safari 16.4. Then the page's origin decides, which no page can set
+    either.
     """
     if site := headers.get("sec-fetch-site"):
         return site != "same-origin"
     if headers.get(DELETE_HEADER.lower()):
         return False
-    scheme, _, place = headers.get("origin", "").partition("://")
+    scheme, _, authority = headers.get("origin", "").partition("://")
     host = headers.get("host", "")
     port = {"http": ":80", "https": ":443"}.get(scheme)
-    return port is None or not host or place.lower() != host.lower().removesuffix(port)
+    return port is None or not host or authority.lower() != host.lower().removesuffix(port)
 
 
 def _refusal(status: int, code: str) -> ProxyResponse:

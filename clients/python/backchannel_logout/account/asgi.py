@@ -1,4 +1,4 @@
-"""The users' own sessions in an ASGI app (Starlette, FastAPI), behind its session middleware:
+"""Users' own sessions in an ASGI app (Starlette, FastAPI), behind its session middleware:
 
 Mount("/account", account_app("http://receiver:9100", token=...))
 """
@@ -15,20 +15,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# Each page that waits for an end occupies one; beyond them, pages wait for their turn.
+# Each page that waits for a termination occupies one; further pages wait.
 _THREADS = 32
 
 
 def account_app(url: str, token: str) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """An app to be mounted; it needs ``scope["session"]``."""
+    """An app to mount; it needs ``scope["session"]``."""
     proxy = AccountProxy(url, token)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="account")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise RuntimeError("the users' own sessions are asked for by HTTP")
+            raise RuntimeError("users' own sessions are only served over HTTP")
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        path = _behind(scope)
+        path = _path_in_mount(scope)
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(
             threads,
@@ -49,38 +49,38 @@ def account_app(url: str, token: str) -> Callable[[Scope, Receive, Send], Awaita
 async def _stream(
     parts: Iterator[bytes], threads: ThreadPoolExecutor, receive: Receive, send: Send
 ) -> None:
-    """Until it ends, or the browser has left: servers only say so to who asks, and a thread for
-    nobody is one less for the others."""
+    """Send parts until the stream ends or the browser disconnects, which the server only reports to
+    `receive`: a thread must not wait for a closed page."""
     loop = asyncio.get_running_loop()
-    coming: asyncio.Future[bytes] | None = None
-    leaving = asyncio.ensure_future(_left(receive))
+    next_part: asyncio.Future[bytes] | None = None
+    disconnect = asyncio.ensure_future(_disconnected(receive))
     try:
         while True:
-            coming = loop.run_in_executor(threads, next, parts, b"")
-            either: set[asyncio.Future[Any]] = {coming, leaving}
+            next_part = loop.run_in_executor(threads, next, parts, b"")
+            either: set[asyncio.Future[Any]] = {next_part, disconnect}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            part = coming.result() if coming.done() else b""
-            if leaving.done() or not part:
+            part = next_part.result() if next_part.done() else b""
+            if disconnect.done() or not part:
                 return
             await send({"type": "http.response.body", "body": part, "more_body": True})
     finally:
-        leaving.cancel()
-        # The thread may still read; the connection closes when it has.
+        disconnect.cancel()
+        # The thread may still be reading; close the connection afterwards.
         close = getattr(parts, "close", None)
-        if close is not None and coming is not None:
-            if coming.done():
+        if close is not None and next_part is not None:
+            if next_part.done():
                 close()
             else:
-                coming.add_done_callback(lambda _: close())
+                next_part.add_done_callback(lambda _: close())
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _behind(scope: Scope) -> str:
-    """The path behind where this is mounted, as it was sent."""
+def _path_in_mount(scope: Scope) -> str:
+    """The path below the mount, as it was sent."""
     raw = scope.get("raw_path") or scope["path"].encode()
     path: str = raw.decode("latin-1")
     return path.removeprefix(scope.get("root_path", ""))

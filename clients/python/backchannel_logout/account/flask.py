@@ -1,4 +1,4 @@
-"""The users' own sessions in Flask:
+"""Users' own sessions in Flask:
 
 app.register_blueprint(account_blueprint("http://receiver:9100", token=...))
 """
@@ -11,8 +11,8 @@ from backchannel_logout.account import PREFIX, AccountProxy
 
 
 def account_blueprint(url: str, token: str, *, prefix: str = PREFIX) -> flask.Blueprint:
-    """A blueprint that answers below ``prefix``. Pages ask each second while a session ends: an
-    event stream would occupy a worker for each of them."""
+    """A blueprint below ``prefix``. Pages poll each second while a session ends: an event stream would
+    occupy a worker for each of them."""
     proxy = AccountProxy(url, token)
     blueprint = flask.Blueprint("backchannel_logout_account", __name__, url_prefix=prefix)
 
@@ -20,9 +20,9 @@ def account_blueprint(url: str, token: str, *, prefix: str = PREFIX) -> flask.Bl
     @blueprint.route("/<path:path>", methods=["GET", "DELETE"])
     def account(path: str) -> flask.Response:
         headers = {name.lower(): value for name, value in flask.request.headers.items()}
-        behind = f"/{quote(path)}" if path else ""
+        below = f"/{quote(path)}" if path else ""
         answer = proxy.answer(
-            flask.request.method, behind, flask.session, headers,
+            flask.request.method, below, flask.session, headers,
             mounted=unquote(flask.url_for(".account")),
         )  # fmt: skip
         return flask.Response(answer.body, answer.status, answer.headers)
