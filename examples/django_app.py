@@ -1,4 +1,4 @@
-"""A Django project in one file: OpenID Connect signs users in, their provider signs them out.
+"""A Django project in one file: users sign in with OpenID Connect, and the provider signs them out.
 
 ``python -m examples.django_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its name
 in the receiver's settings), PORT, SECRET_KEY, SESSION_ENGINE and DATABASE (a file) from the
@@ -59,15 +59,15 @@ def callback(request: HttpRequest) -> HttpResponse:
 
 
 def sign_in(request: HttpRequest) -> None:
-    began = request.session.pop(f"login {request.GET['state']}")
+    started = request.session.pop(f"login {request.GET['state']}")
     token = oauth.OAuth2Client(**CLIENT).fetch_token(
-        PROVIDER["token_endpoint"], code=request.GET["code"], code_verifier=began["code_verifier"]
+        PROVIDER["token_endpoint"], code=request.GET["code"], code_verifier=started["code_verifier"]
     )["id_token"]
     claims = jwt.decode(
         token, JWKS.get_signing_key_from_jwt(token), ["RS256"], leeway=60, issuer=ISSUER,
         audience=CLIENT_ID, options={"require": ["exp", "iat", "sub", "nonce"]},
     )  # fmt: skip
-    if claims["nonce"] != began["nonce"]:
+    if claims["nonce"] != started["nonce"]:
         raise oauth.OAuthError("nonce")
     user, _ = auth.get_user_model().objects.get_or_create(username=claims["sub"])
     remember(request, claims)
@@ -92,10 +92,10 @@ def logout(request: HttpRequest) -> HttpResponse:
     auth.logout(request)
     if "end_session_endpoint" not in PROVIDER:
         return redirect("/")
-    # Nothing at "/" depends on its having been asked for, so there is no state to compare.
-    asked = {"client_id": CLIENT_ID, "post_logout_redirect_uri": f"http://127.0.0.1:{PORT}/"}
-    asked |= {"id_token_hint": token} if token else {}
-    return redirect(f"{PROVIDER['end_session_endpoint']}?{urlencode(asked)}")
+    # Anyone may request "/", so there is no state to compare.
+    parameters = {"client_id": CLIENT_ID, "post_logout_redirect_uri": f"http://127.0.0.1:{PORT}/"}
+    parameters |= {"id_token_hint": token} if token else {}
+    return redirect(f"{PROVIDER['end_session_endpoint']}?{urlencode(parameters)}")
 
 
 urlpatterns = [urls.path("", home), urls.path("logout", require_POST(logout))]
@@ -106,5 +106,5 @@ if __name__ == "__main__":
     management.execute_from_command_line(["", "migrate", "--verbosity=0"])
     if sys.argv[1:]:
         management.execute_from_command_line(sys.argv)
-    else:  # the access log would hold the codes
+    else:  # an access log would contain authorization codes
         uvicorn.run(application, port=int(PORT), access_log=False)

@@ -1,6 +1,6 @@
 """FastAPI with a signed session cookie, a WebSocket and server-sent events.
 
-When the provider ends the session, the two connections are closed within five seconds.
+When the provider ends the session, both connections are closed within a second.
 ``python -m examples.fastapi_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its
 name in the receiver's settings), SESSION_SECRET and PORT from the environment.
 """
@@ -26,7 +26,7 @@ def create_app(environ: Mapping[str, str]) -> FastAPI:
     guard = AsyncSessionGuard(environ["REDIS_URL"], app=environ["APP"])
     app = FastAPI()
     app.add_api_websocket_route("/ws", echo)
-    # What is added last is outermost: the session must be there when the second one looks at it.
+    # The last added middleware is outermost: the session must exist when the first one reads it.
     app.add_middleware(
         BackchannelLogoutMiddleware, guard=guard, signed_in="name", login_url="/login"
     )
@@ -87,7 +87,7 @@ def create_app(environ: Mapping[str, str]) -> FastAPI:
                 id_token_hint=id_token,
                 client_id=environ["CLIENT_ID"],
             )
-        except (RuntimeError, httpx.HTTPError):  # it has no such endpoint, or is away
+        except (RuntimeError, httpx.HTTPError):  # no such endpoint, or the provider is down
             return RedirectResponse("/", 303)
 
     return app
@@ -108,12 +108,12 @@ async def echo(socket: WebSocket) -> None:
 
 
 async def ticks() -> AsyncIterator[str]:
-    """An event each second, for as long as the browser listens and its session lives."""
+    """An event each second, while the browser listens and its session lives."""
     while True:
         yield "data: still signed in\n\n"
         await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
-    # The access log would hold the codes.
+    # An access log would contain authorization codes.
     uvicorn.run(create_app(os.environ), port=int(os.environ["PORT"]), access_log=False)

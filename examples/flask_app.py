@@ -1,4 +1,4 @@
-"""Flask with its sessions in Redis: OpenID Connect signs users in, their provider signs them out.
+"""Flask with sessions in Redis: users sign in with OpenID Connect, and the provider signs them out.
 
 ``python -m examples.flask_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its name
 in the receiver's settings) and PORT from the environment.
@@ -49,26 +49,26 @@ def create_app(environ: Mapping[str, str]) -> Flask:
 
     @app.get("/callback")
     def callback() -> Answer:
-        began, claims, token = session.pop("login", {}), {}, ""
-        if request.args.get("state", "") != began.get("state"):
-            return "This sign-in was not begun here.", 400
+        started, claims, token = session.pop("login", {}), {}, ""
+        if request.args.get("state", "") != started.get("state"):
+            return "This sign-in was not started here.", 400
         with contextlib.suppress(authlib.OAuthError, jwt.PyJWTError, httpx.HTTPError, KeyError):
             token = authlib.OAuth2Client(**client).fetch_token(
                 provider["token_endpoint"],
-                code=request.args.get("code", ""), code_verifier=began["code_verifier"],
+                code=request.args.get("code", ""), code_verifier=started["code_verifier"],
             )["id_token"]  # fmt: skip
             claims = jwt.decode(
                 token, jwks.get_signing_key_from_jwt(token), ["RS256"], leeway=60,
                 issuer=issuer, audience=client["client_id"],
                 options={"require": ["exp", "iat", "sub"]},
             )  # fmt: skip
-        if claims.get("nonce") != began["nonce"]:
+        if claims.get("nonce") != started["nonce"]:
             return "The sign-in did not work.", 400
         session.clear()
         remember(session, claims)
         session["name"] = str(claims.get("name") or claims["sub"])
         session["id_token"] = token
-        # Flask-Session keeps the session's id, which somebody may have planted, unless it is told.
+        # Otherwise Flask-Session keeps the session's id, which an attacker may have planted.
         app.session_interface.regenerate(session)  # type: ignore[attr-defined]
         return redirect("/")
 
@@ -88,16 +88,16 @@ def create_app(environ: Mapping[str, str]) -> Flask:
     def logout() -> Answer:
         id_token = session.get("id_token")
         session.clear()
-        # Nothing at "/" depends on its having been asked for, so there is no state to compare.
-        asked = {"client_id": client["client_id"], "post_logout_redirect_uri": here}
-        asked |= {"id_token_hint": id_token} if id_token else {}
+        # Anyone may request "/", so there is no state to compare.
+        parameters = {"client_id": client["client_id"], "post_logout_redirect_uri": here}
+        parameters |= {"id_token_hint": id_token} if id_token else {}
         endpoint = provider.get("end_session_endpoint")
-        return redirect(f"{endpoint}?{urlencode(asked)}" if endpoint else here)
+        return redirect(f"{endpoint}?{urlencode(parameters)}" if endpoint else here)
 
     return app
 
 
 if __name__ == "__main__":
-    # The access log would hold the codes.
+    # An access log would contain authorization codes.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     create_app(os.environ).run(port=int(os.environ["PORT"]))

@@ -1,12 +1,12 @@
-"""A relying app (Starlette): signs users in with OpenID Connect; out, when their provider says so.
+"""A relying app (Starlette): users sign in with OpenID Connect, and the provider signs them out.
 
-Three lines do the second part: the guard, the middleware, and `remember` at the login. Here the
-session is a signed cookie, so nothing else could end it: whoever has a copy has the session.
+Three lines do the sign-out: the guard, the middleware, and `remember` at the login. The session is
+a signed cookie here, so nothing else could end it: a copy of the cookie is the session.
 
 ``python -m examples.relying_app`` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its
 name in the receiver's settings), SESSION_SECRET, PORT and HOST (loopback unless in a container)
-from the environment; PUBLIC_URL where browsers do not reach it at ``http://127.0.0.1:PORT``. With
-ACCOUNT_URL (the receiver's ``account_listen``) and ACCOUNT_TOKEN it also shows its users their own
+from the environment; PUBLIC_URL if browsers do not reach it at ``http://127.0.0.1:PORT``. With
+ACCOUNT_URL (the receiver's ``account_listen``) and ACCOUNT_TOKEN it also shows users their own
 sessions.
 """
 
@@ -55,12 +55,12 @@ body { font: 18px/1.6 system-ui, sans-serif; max-width: 38rem; margin: 12vh auto
 </head>
 <body><main><h1>Shop</h1>"""
 
-# Browsers drop a cookie of more than 4,096 bytes, and with it the sign-in.
+# Browsers drop a cookie of more than 4,096 bytes, and the sign-in with it.
 MAX_HINT = 2048
 
 
 def create_app(environ: Mapping[str, str]) -> Starlette:
-    """The app, with the settings that the module's docstring names."""
+    """The app, with the settings in the module's docstring."""
     issuer = environ["ISSUER"]
     here = environ.get("PUBLIC_URL", f"http://127.0.0.1:{environ['PORT']}").rstrip("/")
     sessions_url = "/sessions" if "ACCOUNT_URL" in environ else f"{issuer}/sessions"
@@ -77,7 +77,7 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
         return cast("Response", await provider.authorize_redirect(request, f"{here}/callback"))
 
     async def callback(request: Request) -> Response:
-        """State, PKCE and nonce are Authlib's, and so are the claims of the verified ID token."""
+        """Authlib checks state, PKCE and nonce, and verifies the ID token."""
         try:
             token = await provider.authorize_access_token(
                 request, claims_options={"iss": {"essential": True, "value": issuer}}
@@ -130,11 +130,11 @@ def create_app(environ: Mapping[str, str]) -> Starlette:
 
 
 def signed_in(session: dict[str, Any], token: Mapping[str, Any]) -> None:
-    """Open the app's own session, with what the answer of the token endpoint says."""
+    """Open the app's own session, from the token endpoint's response."""
     claims = token["userinfo"]
     session.clear()
     remember(session, claims)
-    # A provider need not send more than iss, sub, aud, exp, iat and nonce.
+    # A provider may send only iss, sub, aud, exp, iat and nonce.
     session["name"] = str(claims.get("name") or claims["sub"])
     if len(token["id_token"]) <= MAX_HINT:
         session["id_token"] = token["id_token"]
@@ -143,8 +143,8 @@ def signed_in(session: dict[str, Any], token: Mapping[str, Any]) -> None:
 async def signed_out(request: Request, provider: Any, client_id: str, back: str) -> Response:
     """Sign out here, and let the provider end its own session.
 
-    It brings the browser to ``back``, whatever has come of that, and with whichever ``state``:
-    nothing there depends on it.
+    The browser ends at ``back`` in any case; its ``state`` is not compared, since nothing there
+    depends on it.
     """
     id_token = request.session.get("id_token")
     request.session.clear()
@@ -152,13 +152,13 @@ async def signed_out(request: Request, provider: Any, client_id: str, back: str)
         answer = await provider.logout_redirect(
             request, back, id_token_hint=id_token, client_id=client_id
         )
-    except (RuntimeError, httpx2.HTTPError):  # it has no such endpoint, or is away
+    except (RuntimeError, httpx2.HTTPError):  # no such endpoint, or the provider is down
         return RedirectResponse(back, 303, NO_STORE)
     return cast("Response", answer)
 
 
 def account_routes(environ: Mapping[str, str]) -> list[BaseRoute]:
-    """A page of the user's own sessions, and what it asks, behind the app's own cookie."""
+    """The page of the user's own sessions and its API, behind the app's own cookie."""
     if "ACCOUNT_URL" not in environ:
         return []
     return [
@@ -168,7 +168,7 @@ def account_routes(environ: Mapping[str, str]) -> list[BaseRoute]:
 
 
 def closing(guard: AsyncSessionGuard) -> Lifespan[Starlette]:
-    """A lifespan of the app that ends with the guard's connections."""
+    """A lifespan that closes the guard at its end."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -179,13 +179,13 @@ def closing(guard: AsyncSessionGuard) -> Lifespan[Starlette]:
 
 
 def page(sentence: str, body: str, status: int = 200) -> HTMLResponse:
-    """A page for people; ``sentence`` is escaped here, ``body`` by its writer."""
+    """An HTML page; ``sentence`` is escaped here, ``body`` must be HTML."""
     html = f"{PAGE}<p>{escape(sentence)}</p>{body}</main></body></html>"
     return HTMLResponse(html, status, NO_STORE)
 
 
 if __name__ == "__main__":
-    # The access log would hold the codes.
+    # An access log would contain authorization codes.
     uvicorn.run(
         create_app(os.environ),
         host=os.environ.get("HOST", "127.0.0.1"),

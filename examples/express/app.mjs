@@ -1,8 +1,8 @@
-// An Express app: signs users in with OpenID Connect, and out when their provider says so.
+// An Express app: users sign in with OpenID Connect, and the provider signs them out.
 //
 // `node app.mjs` reads ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP (its name in the
-// receiver's settings), SESSION_SECRET and PORT from the environment; SESSION_REDIS_URL where
-// the sessions live elsewhere, and RESAVE=1 for express-session's `resave`.
+// receiver's settings), SESSION_SECRET and PORT from the environment; SESSION_REDIS_URL if
+// the sessions are elsewhere, and RESAVE=1 for express-session's `resave`.
 
 import { promisify } from 'node:util';
 import { RedisStore } from 'connect-redis';
@@ -17,16 +17,16 @@ const { SESSION_REDIS_URL = REDIS_URL, RESAVE } = process.env;
 const HERE = `http://127.0.0.1:${PORT}`;
 const SIGN_IN = '<p><a href="/login">Sign in</a></p>';
 
-// While Redis is away or silent, commands fail: their users get 503 and need not wait.
+// While Redis is down or silent, commands fail at once: users get 503 without a wait.
 async function connect(url) {
-  // Said by hand, for by default the client never comes back after a socketTimeout.
+  // By default the client never reconnects after a socketTimeout.
   const reconnectStrategy = (attempt) => Math.min(50 * attempt, 1000);
   const socket = { connectTimeout: 1000, socketTimeout: 2000, reconnectStrategy };
   const client = createClient({ url, socket, pingInterval: 1000, disableOfflineQueue: true });
   return client.on('error', ({ message }) => console.error(`redis: ${message}`)).connect();
 }
 
-// An ID token counts with its provider's signature only. Without TLS: on this machine only.
+// Verify the signature of ID tokens. Without TLS: on this machine only.
 const rules = [oidc.enableNonRepudiationChecks];
 if (ISSUER.startsWith('http://127.0.0.1:')) rules.push(oidc.allowInsecureRequests);
 const provider = await oidc.discovery(
@@ -42,8 +42,8 @@ app.use(session({
   cookie: { sameSite: 'lax' },
 }));
 
-// After the session, before everything that needs one. A session from before this was installed
-// does not say whose it is: it ends, too.
+// After the session middleware, before everything that uses the session. A session from before this
+// was installed has no login: it ends too.
 app.use(async (req, res, next) => {
   const { user } = req.session;
   if (user === undefined) return next();
@@ -93,7 +93,7 @@ app.post('/cart', express.text(), (req, res) => {
   res.json({ cart: req.session.cart ?? null });
 });
 
-// The session stays where it could not be read or checked: its user has not signed out.
+// A session that could not be read or checked stays: its user has not signed out.
 app.use((error, req, res, _) => {
   console.error(`${req.path}: ${error.message}`);
   if (req.path === '/callback') return res.status(400).send(`The sign-in did not work.${SIGN_IN}`);

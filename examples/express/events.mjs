@@ -1,17 +1,17 @@
-// Reads an event of docs/contract.md: a message of the channel, or an entry of the stream.
+// Parses an event of docs/contract.md: a message of the channel, or an entry of the stream.
 
-// Whom it ended nobody can tell: drop what is cached and ask Redis.
+// It may have ended any session: drop all cached answers and query Redis.
 export class UnreadableEvent extends Error {
   constructor(reason, what) {
     super(`${reason}: ${what}`);
-    this.reason = reason; // 'unknown': of a later release; 'malformed': not an event
+    this.reason = reason; // 'unknown': from a later release; 'malformed': not an event
   }
 }
 
 const isString = (value) => typeof value === 'string';
 const isStrings = (value) => Array.isArray(value) && value.every(isString);
 
-const WHOM = { session: 'sid', user: 'sub', all: 'iss' };
+const CLAIM = { session: 'sid', user: 'sub', all: 'iss' };
 const REQUIRED = {
   iss: isString, cutoff: Number.isSafeInteger, app: isString, source: isString,
   received_at: Number.isFinite,
@@ -32,7 +32,7 @@ function parsed(text) {
 
 export function fromFields(fields, id) {
   const event = { ...fields, id };
-  // Before the rest is read: another version may spell it differently.
+  // Before the rest is parsed: another version may encode it differently.
   if (fields.v !== undefined && fields.v !== '1') throw new UnreadableEvent('unknown', 'v');
   for (const name of IN_JSON) if (name in event) event[name] = parsed(event[name]);
   return checked(event);
@@ -49,9 +49,9 @@ function checked(event) {
   if (!('v' in event)) refuse('malformed', 'v');
   if (event.v !== 1) refuse('unknown', 'v');
   if (!('kind' in event)) refuse('malformed', 'kind');
-  if (!isString(event.kind) || !Object.hasOwn(WHOM, event.kind)) refuse('unknown', 'kind');
+  if (!isString(event.kind) || !Object.hasOwn(CLAIM, event.kind)) refuse('unknown', 'kind');
   for (const [name, fits] of Object.entries({ ...REQUIRED, ...OPTIONAL })) {
-    const isRequired = name in REQUIRED || name === WHOM[event.kind];
+    const isRequired = name in REQUIRED || name === CLAIM[event.kind];
     if (name in event ? !fits(event[name]) : isRequired) refuse('malformed', name);
   }
   const members = KNOWN.filter((name) => name in event).map((name) => [name, event[name]]);

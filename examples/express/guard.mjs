@@ -1,15 +1,15 @@
-// The check of docs/contract.md: is this session dead? Needs node:crypto and a client of `redis`.
+// Checks whether a session is dead, as in docs/contract.md. Needs a client of the package `redis`.
 
 import { createHash } from 'node:crypto';
 
 const MEMBER = 'backchannel_logout'; // of the app's session
-const MAX_AHEAD = 86_400; // seconds; no marker reaches a login that lies years ahead
-const CODE_SECONDS = 60; // by then, a code that was issued before a logout has been redeemed
+const MAX_AHEAD = 86_400; // seconds; no marker covers a login that is years ahead
+const CODE_SECONDS = 60; // the life of an authorization code
 const REPORT_EVERY_MS = 60_000;
 const HASH_SECONDS = 30 * 86_400;
-const MOST_ISSUERS = 8; // in a report: it stays small
+const MAX_ISSUERS = 8; // in a report, which stays small
 
-// Nobody knows whether the session is dead: answer 503 and keep it.
+// It is unknown whether the session is dead: answer 503 and keep it.
 export class RevocationUnknown extends Error {}
 
 export const h = (first, second) =>
@@ -30,7 +30,7 @@ export function appKeys(app) {
   };
 }
 
-// Store in the app's session, as one member, which login it belongs to. At the login only, with the claims of
+// Stores the login in the app's session, as one member. Call it at the login only, with the claims of
 // the verified ID token: those of a refresh would bring an ended session back to life.
 export function remember(session, claims, { clock = Date.now } = {}) {
   const { iss, sub, sid, iat, auth_time, aud, azp } = claims;
@@ -43,22 +43,22 @@ export function remember(session, claims, { clock = Date.now } = {}) {
   if (Number.isFinite(auth_time)) login.auth_time = Math.floor(auth_time);
   const client = [aud].flat().length === 1 ? [aud].flat()[0] : azp;
   if (typeof client === 'string') login.client_id = client;
-  const old = ['iss', 'sub', 'sid', 'login_at']; // at the top, by earlier releases, always all four
+  const old = ['iss', 'sub', 'sid', 'login_at']; // of earlier releases, which store all four at the top
   if (!(MEMBER in session) && old.every((name) => name in session)) {
     for (const name of old) delete session[name];
   }
   session[MEMBER] = login;
 }
 
-// What `remember` stored; earlier releases did so at the top of the session.
+// The stored login; earlier releases stored it at the top of the session.
 export const remembered = (session) => session[MEMBER] ?? session;
 
 function check({ iss, sub, sid, login_at }) {
-  // Lone surrogates have no UTF-8: all of them would share one key.
+  // Lone surrogates have no UTF-8 encoding: all of them would share one key.
   const isText = (value) => typeof value === 'string' && value.isWellFormed();
   const named = isText(iss) && iss !== '' && [sid, sub].every((one) => one == null || isText(one));
   if (!named || !Number.isSafeInteger(login_at)) {
-    throw new TypeError('the session does not say whose it is: call remember() at the login');
+    throw new TypeError('the session has no login: call remember() at the login');
   }
 }
 
@@ -70,54 +70,54 @@ export const markerKeys = (keys, { iss, sid, sub }) => [
 
 const wholeNumber = (text) => (/^-?[0-9]{1,18}$/.test(text) ? Number(text) : NaN);
 
-// The marker of the session's own id, out of the values of `markerKeys` in their order.
+// The marker of the session's own id, from the values of `markerKeys` in their order.
 export const sidMarkerOf = ({ sid }, markers) => (sid == null ? null : markers[1]);
 
-// 'revoked', 'expired' or 'alive', by the markers' values (null: no such key) in any order.
+// 'revoked', 'expired' or 'alive', from the markers' values (null: no such key) in any order.
 export function decide({ login_at, auth_time }, markers, { sidMarker, maxSessionAge, now }) {
   const cutoffs = markers.filter((one) => one !== null).map(wholeNumber);
   if (cutoffs.some((cutoff) => login_at <= cutoff)) return 'revoked';
-  // Of a code that was issued before the logout of this session, and redeemed after it.
+  // The code was issued before the logout of this session, and redeemed after it.
   const ended = wholeNumber(sidMarker ?? '');
   if (auth_time != null && auth_time <= ended && login_at <= ended + CODE_SECONDS) return 'revoked';
   if (cutoffs.some(Number.isNaN)) throw new RevocationUnknown('a marker is not a number');
-  const outlived = login_at + maxSessionAge < now || login_at > now + MAX_AHEAD;
-  return outlived ? 'expired' : 'alive';
+  const isTooOld = login_at + maxSessionAge < now || login_at > now + MAX_AHEAD;
+  return isTooOld ? 'expired' : 'alive';
 }
 
-// Throws for a session of an issuer or client that the receiver does not serve the app for: no logout
-// would ever reach it. Both are fields of `meta`; receivers of earlier releases write none, and
+// Throws for a session whose issuer or client the receiver does not serve for this app: no logout
+// would ever reach it. Both are fields of `meta`; receivers of earlier releases write neither, and
 // sessions of earlier releases have no `client_id`.
 export function checkServed({ iss, client_id }, { issuers, client_ids }, { meta }) {
-  const served = (field, names, one) => {
-    if (names == null || one == null) return;
+  const checkName = (field, names, name) => {
+    if (names == null || name == null) return;
     let list;
     try {
       list = JSON.parse(names);
     } catch {
       list = undefined;
     }
-    if (!Array.isArray(list) || !list.every((name) => typeof name === 'string')) {
+    if (!Array.isArray(list) || !list.every((item) => typeof item === 'string')) {
       throw new RevocationUnknown(`${meta} holds ${field} that are not a list of names`);
     }
-    if (!list.includes(one)) {
-      throw new NotServed(`the session is of ${one}, and ${meta} is of ${list.join(', ')}`);
+    if (!list.includes(name)) {
+      throw new NotServed(`the session is of ${name}, and ${meta} is of ${list.join(', ')}`);
     }
   };
-  served('issuers', issuers, iss);
-  served('client_ids', client_ids, client_id);
+  checkName('issuers', issuers, iss);
+  checkName('client_ids', client_ids, client_id);
 }
 
-// This app's name is another app's, or the receiver's settings lack the issuer or client under it.
+// The name is another app's, or the receiver's settings lack the issuer or client under this app.
 export class NotServed extends RevocationUnknown {}
 
-// Notes for the report whether sessions of an issuer have a `sid`: some providers send it in the
-// logout token alone, and then nobody's session would end.
+// Notes for the report whether sessions of an issuer have a `sid`: some providers send it only in the
+// logout token, and then no session would end.
 export function noteSid(sids, { iss, sid }) {
-  if (sids.has(iss) || sids.size < MOST_ISSUERS) sids.set(iss, sids.get(iss) || sid != null);
+  if (sids.has(iss) || sids.size < MAX_ISSUERS) sids.set(iss, sids.get(iss) || sid != null);
 }
 
-// What an app that asks at each check reports, at most once a minute; `at` in epoch seconds.
+// The report of an app that queries Redis at each check, at most once a minute; `at` in epoch seconds.
 export function reportCommands({ readers }, at, sids) {
   const report = { v: 1, kind: 'asks', at };
   if (sids.size > 0) report.sid = Object.fromEntries(sids);
@@ -142,8 +142,8 @@ export class SessionGuard {
     const login = remembered(session);
     check(login);
     noteSid(this.#sids, login);
-    const asked = this.#ask(markerKeys(this.#keys, login));
-    const [markers, age, issuers, client_ids] = await this.#inTime(asked);
+    const replies = this.#query(markerKeys(this.#keys, login));
+    const [markers, age, issuers, client_ids] = await this.#inTime(replies);
     const maxSessionAge = wholeNumber(age ?? '');
     if (Number.isNaN(maxSessionAge)) {
       throw new RevocationUnknown(`no receiver has written ${this.#keys.meta}`);
@@ -154,22 +154,22 @@ export class SessionGuard {
     return decide(login, markers, { sidMarker, maxSessionAge, now }) !== 'alive';
   }
 
-  // One round trip: the client sends all commands together. `meta` goes with each check: a Redis
-  // that came back without its data has lost markers, too.
-  #ask(keys) {
+  // One round trip: the client sends all commands together. `meta` is read with each check: a Redis
+  // that returned without its data has lost markers too.
+  #query(keys) {
     const { meta } = this.#keys;
-    const asked = Promise.all([
+    const replies = Promise.all([
       this.redis.mGet(keys),
       this.redis.hGet(meta, 'max_session_age'),
       this.redis.hGet(meta, 'issuers'),
       this.redis.hGet(meta, 'client_ids'),
     ]);
     if (performance.now() >= this.#reportAt) this.#report();
-    return asked;
+    return replies;
   }
 
-  // Nobody waits for it, and no check fails with it: without the right to write, operators see
-  // that this app does not report, and all else works.
+  // Not awaited, and no check fails with it: without write permission operators see that this app
+  // does not report, and everything else works.
   #report() {
     this.#reportAt = performance.now() + REPORT_EVERY_MS;
     for (const command of reportCommands(this.#keys, this.clock() / 1000, this.#sids)) {
@@ -179,16 +179,16 @@ export class SessionGuard {
     }
   }
 
-  async #inTime(answer) {
+  async #inTime(replies) {
     let timer;
     const late = new Promise((_, reject) => {
       timer = setTimeout(reject, this.timeout, new Error('no answer in time'));
     });
     try {
-      return await Promise.race([answer, late]);
+      return await Promise.race([replies, late]);
     } catch (cause) {
       if (cause instanceof RevocationUnknown) throw cause;
-      throw new RevocationUnknown('Redis does not say whether the session is dead', { cause });
+      throw new RevocationUnknown('Redis did not say whether the session is dead', { cause });
     } finally {
       clearTimeout(timer);
     }

@@ -1,4 +1,4 @@
-// The vectors of the contract, which the Python package passes, too.
+// The vectors of the contract, which the Python package passes too.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -53,7 +53,7 @@ describe('the session of the app', () => {
   const login = { ...names, login_at };
   const clock = () => claims.iat * 1000;
 
-  it('keeps what it has under the same names', () => {
+  it('keeps its own members of the same names', () => {
     const own = { iss: 'newsletter', sid: 'cart-17', login_at: 'today' };
     const session = { ...own };
     remember(session, claims, { clock });
@@ -61,7 +61,7 @@ describe('the session of the app', () => {
     assert.deepEqual(remembered(session), login);
   });
 
-  it('is read where an earlier release has stored the login, until the next one', () => {
+  it('is read where an earlier release stored the login, until the next one', () => {
     const session = { cart: 3, ...login };
     assert.equal(remembered(session).sid, 's1');
     remember(session, { ...claims, sid: 's2' }, { clock });
@@ -69,23 +69,23 @@ describe('the session of the app', () => {
   });
 });
 
-each('events that can be read', vectors.events.readable, ({ members, fields, json }) => {
+each('readable events', vectors.events.readable, ({ members, fields, json }) => {
   assert.deepEqual(fromJson(json), members);
   assert.deepEqual(fromFields(fields, members.id), members);
 });
 
-each('events that are refused', vectors.events.refused, ({ expect, fields, json }) => {
+each('refused events', vectors.events.refused, ({ expect, fields, json }) => {
   const refused = (error) => error instanceof UnreadableEvent && error.reason === expect;
   if (json !== undefined) assert.throws(() => fromJson(json), refused);
   if (fields !== undefined) assert.throws(() => fromFields(fields, '1795283041000-0'), refused);
 });
 
 const { app, max_session_age: maxSessionAge } = vectors.decisions;
-const asked = (redis, session) =>
+const valuesIn = (redis, session) =>
   markerKeys(appKeys(app), session).map((key) => redis[key] ?? null);
 
 each('decisions', vectors.decisions.cases, ({ session, redis, now, verdict }) => {
-  const markers = asked(redis, session);
+  const markers = valuesIn(redis, session);
   for (const found of [markers, markers.toReversed()]) {
     const sidMarker = sidMarkerOf(session, markers);
     const decided = () => decide(session, found, { sidMarker, maxSessionAge, now });
@@ -98,11 +98,11 @@ each('stories', vectors.stories.cases, ({ steps }) => {
   const [session, redis] = [{}, {}];
   for (const { login, refresh, write, check, now } of steps) {
     if (login) remember(session, login, { clock: () => login.iat * 1000 });
-    else if (refresh) assert.ok(refresh.iat > remembered(session).login_at); // and not remembered
+    else if (refresh) assert.ok(refresh.iat > remembered(session).login_at); // not remembered
     else if (write) Object.assign(redis, write);
     else {
       const login = remembered(session);
-      const markers = asked(redis, login);
+      const markers = valuesIn(redis, login);
       const sidMarker = sidMarkerOf(login, markers);
       assert.equal(decide(login, markers, { sidMarker, maxSessionAge, now }), check);
     }

@@ -229,7 +229,7 @@ async def test_flask_takes_no_code_with_the_state_of_another_login(stage: Stage)
         for state in ("", "&state=", "&state=other"):
             await browser.open(f"{address}/login")
             answer = await browser.fetch(f"{address}/callback?code=x{state}")
-            assert (answer.status_code, answer.text) == (400, "This sign-in was not begun here.")
+            assert (answer.status_code, answer.text) == (400, "This sign-in was not started here.")
 
 
 # -- connections that stay open ------------------------------------------------------------

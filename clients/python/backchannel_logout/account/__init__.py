@@ -121,8 +121,10 @@ class AccountProxy:
 
 
 def _with_own_paths(page: ProxyResponse, mounted: str) -> ProxyResponse:
-    """Replace the paths of the page's files, below `PREFIX`, by those below ``mounted``. They cannot
-    be relative: browsers open the page with and without a slash at its end."""
+    """Replace the paths of the page's files, below `PREFIX`, by those below ``mounted``.
+
+    They cannot be relative: browsers open the page with and without a slash at its end.
+    """
     # Never two slashes at the beginning, which would name a host.
     path = "".join(f"/{quote(part)}" for part in mounted.split("/") if part)
     page.body = page.body.replace(f'"{PREFIX}/'.encode(), f'"{path}/'.encode())

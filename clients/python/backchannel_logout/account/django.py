@@ -15,8 +15,8 @@ from backchannel_logout.account import AccountProxy
 
 
 def account_view(url: str, token: str) -> Callable[..., HttpResponse]:
-    """A view. Pages poll each second while a session ends: an event stream would occupy a worker for
-    each of them."""
+    """A view. Pages poll each second while a session ends: an event stream would occupy a worker
+    for each of them."""
     proxy = AccountProxy(url, token)
 
     # Instead of Django's token: a header that no page of another site can send; see `account`.

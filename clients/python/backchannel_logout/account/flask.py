@@ -11,8 +11,8 @@ from backchannel_logout.account import PREFIX, AccountProxy
 
 
 def account_blueprint(url: str, token: str, *, prefix: str = PREFIX) -> flask.Blueprint:
-    """A blueprint below ``prefix``. Pages poll each second while a session ends: an event stream would
-    occupy a worker for each of them."""
+    """A blueprint below ``prefix``. Pages poll each second while a session ends: an event stream
+    would occupy a worker for each of them."""
     proxy = AccountProxy(url, token)
     blueprint = flask.Blueprint("backchannel_logout_account", __name__, url_prefix=prefix)
 
