@@ -46,14 +46,14 @@ def moment(when: float) -> str:
     return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def precisely(when: float) -> str:
+def precise_moment(when: float) -> str:
     """`moment` to the millisecond, without the zone: for columns."""
     if not -YEAR_9999 / 10 < when < YEAR_9999:
         return "not a time"
     return datetime.fromtimestamp(when, UTC).isoformat(" ", "milliseconds").partition("+")[0]
 
 
-def length(duration: float) -> str:
+def rounded_duration(duration: float) -> str:
     """A duration, rounded, in a suitable unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if abs(duration) >= 2 * size:
@@ -67,11 +67,11 @@ def ago(when: float, now: float) -> str:
 
 
 def _whole(duration: float) -> str:
-    """`length` without fractions of a second."""
-    return length(duration) if duration >= 10 else f"{duration:.0f} s"
+    """`rounded_duration` without fractions of a second."""
+    return rounded_duration(duration) if duration >= 10 else f"{duration:.0f} s"
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value as ASCII JSON, which has no control characters, cut to a maximum length."""
     text = json.dumps(value)
     return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 3] + "..."
@@ -79,10 +79,10 @@ def shown(value: Any) -> str:
 
 def bare(value: str) -> str:
     """`quoted` only where the text needs it."""
-    return value if len(value) <= _MAX_LENGTH and _PLAIN.fullmatch(value) else shown(value)
+    return value if len(value) <= _MAX_LENGTH and _PLAIN.fullmatch(value) else quoted(value)
 
 
-def one_line(text: str) -> str:
+def escaped(text: str) -> str:
     """A sentence for a terminal, with control characters and marks of direction escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text

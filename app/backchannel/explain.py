@@ -15,7 +15,7 @@ from app.backchannel.pipeline import Attempt, Provider
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
 from app.errors import OUTAGE_SENTENCES, SENTENCES, DependencyUnavailable, TokenRefused
-from app.formatting import YEAR_9999, fetch_fault, moment, shown
+from app.formatting import YEAR_9999, fetch_fault, moment, quoted
 from app.telemetry.attempt_log import AttemptRecord, Reporter
 from app.tokens import logout_token, signed_jwt
 from app.tokens.encrypted_jwt import Decrypter, is_encrypted
@@ -144,7 +144,7 @@ def _segments(token: bytes) -> str:
         alg = signed_jwt.strict_header(segments[0]).get("alg")
     except TokenRefused:
         return found
-    return f"{found}; alg {shown(alg)}"
+    return f"{found}; alg {quoted(alg)}"
 
 
 def _explain_encryption(report: _Report, attempt: Attempt) -> bool:
@@ -226,7 +226,7 @@ def _members(members: dict[str, Any], names: list[str]) -> str:
         if name not in members:
             continue
         value = members[name]
-        text = f"{name} {shown(value)}"
+        text = f"{name} {quoted(value)}"
         if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool):
             text += f" ({moment(value)})"
         texts.append(text)
@@ -234,4 +234,4 @@ def _members(members: dict[str, Any], names: list[str]) -> str:
 
 
 def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(shown(value) for value in values)
+    return ", ".join(quoted(value) for value in values)

@@ -24,7 +24,7 @@ from app.cli.common import WrongUsage, add_json, add_whom, apps_of, issuer_of, o
 from app.cli.story import proof_words
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
-from app.formatting import bare, moment, shown
+from app.formatting import bare, moment, quoted
 from app.history import DeliveredEvent, History, Unreadable, as_json
 from app.publish.publisher import new_store
 from app.revocation import Revocation
@@ -241,7 +241,7 @@ def _print_order(order: _Order, *, as_json_: bool) -> None:
         return
     for one in order.revocations:
         _print_written(one)
-    print(f"\nnothing was written: --dry-run; by {bare(order.by)}, for {shown(order.reason)}")
+    print(f"\nnothing was written: --dry-run; by {bare(order.by)}, for {quoted(order.reason)}")
 
 
 def _print_written(revocation: Revocation) -> None:

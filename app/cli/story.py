@@ -24,7 +24,7 @@ from app.cli.common import (
 from app.cli.watch import event_words
 from app.config.model import Settings
 from app.errors import TokenRefused
-from app.formatting import TIME_FORMS, ago, bare, length, moment, one_line
+from app.formatting import TIME_FORMS, ago, bare, escaped, moment, rounded_duration
 from app.history import (
     AppHistory,
     Conclusion,
@@ -191,7 +191,7 @@ def _not_applied(refusal: RefusalEntry, now: float) -> str:
     signed = "signed by the issuer" if refusal.verified else "anybody may have sent it"
     request = f"; request {refusal.request_id}" if refusal.request_id else ""
     rule = f": {refusal.rule}" if refusal.rule else ""
-    return one_line(f"{what}: a token, {when}, {refusal.reason}{rule} ({signed}{request})")
+    return escaped(f"{what}: a token, {when}, {refusal.reason}{rule} ({signed}{request})")
 
 
 def _heading(question: RevocationQuery) -> str:
@@ -230,7 +230,11 @@ def _lines(question: RevocationQuery, story: AppHistory, now: float) -> Iterator
     if question.sid is not None and question.sub is None and story.fault is None:
         yield "note", "the user is not said (--sub), so a marker of all their sessions is not seen"
     for marker in story.markers:
-        until = f"for {length(marker.expires_in)} more" if marker.expires_in is not None else "ever"
+        until = (
+            f"for {rounded_duration(marker.expires_in)} more"
+            if marker.expires_in is not None
+            else "ever"
+        )
         cutoff = "not a number" if marker.cutoff is None else moment(marker.cutoff)
         yield "marker", f"{marker.kind}, up to {cutoff}, kept {until}"
     if story.lost:

@@ -1,6 +1,6 @@
 """Rows with a verdict, on a terminal."""
 
-from app.formatting import one_line
+from app.formatting import escaped
 from app.verdict import CheckVerdict, Row, count
 
 __all__ = ["CheckVerdict", "Row", "count", "print_table"]
@@ -11,7 +11,7 @@ def print_table(rows: list[Row]) -> int:
     width = max(len(row.what) for row in rows)
     for row in rows:
         # Parts of it may come from Redis or from a provider.
-        print(f"{row.verdict:<5}  {one_line(f'{row.what:<{width}}  {row.detail}')}")
+        print(f"{row.verdict:<5}  {escaped(f'{row.what:<{width}}  {row.detail}')}")
     wrong, warnings = (
         sum(row.verdict is verdict for row in rows)
         for verdict in (CheckVerdict.WRONG, CheckVerdict.WARNING)

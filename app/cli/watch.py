@@ -13,7 +13,7 @@ from app.cli.argument_types import duration_argument
 from app.cli.common import add_json, add_whom, apps_of, issuer_of, issuers_to_read, opened
 from app.config.model import Settings
 from app.errors import Reason
-from app.formatting import bare, precisely
+from app.formatting import bare, precise_moment
 from app.history import DeliveredEvent, Filter, History, Missed, RefusalEntry, as_json
 from app.store.errors import EXCHANGE_FAULTS, fault_of
 from app.store.topology import RedisTopology
@@ -112,7 +112,7 @@ def _line(item: DeliveredEvent | RefusalEntry | Missed, width: int) -> str:
     if isinstance(item, Missed):
         return f"{'':23}  {item.app:<{width}}  events may be missing here"
     if isinstance(item, RefusalEntry):
-        when = precisely(item.at) if item.at is not None else ""
+        when = precise_moment(item.at) if item.at is not None else ""
         members = {
             "verified": "yes" if item.verified else "no",
             "iss": item.iss,
@@ -123,7 +123,7 @@ def _line(item: DeliveredEvent | RefusalEntry | Missed, width: int) -> str:
         rest = {"request": item.request_id, "sid hash": item.sid_hash, "sub hash": item.sub_hash}
         word = "waits" if item.waits else "refused"
         return f"{when:23}  {word:<{width}}  {bare(item.reason)}: {_members(members | rest)}"
-    return f"{precisely(item.at):23}  {item.app:<{width}}  {event_words(item)}"
+    return f"{precise_moment(item.at):23}  {item.app:<{width}}  {event_words(item)}"
 
 
 def event_words(told: DeliveredEvent) -> str:

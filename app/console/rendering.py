@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from app.console.texts import ACTS, STEPS, TEXTS
-from app.formatting import ago, length, moment
+from app.formatting import ago, moment, rounded_duration
 
 STATIC = "/console/static/"
 
@@ -72,7 +72,8 @@ class Rendering:
             "has_token": token, "has_oidc": oidc,
         }  # fmt: skip
         self._environment.filters |= {
-            "moment": moment, "duration": length, "ago": ago, "ident": ident, "inline": inline,
+            "moment": moment, "duration": rounded_duration, "ago": ago,
+            "ident": ident, "inline": inline,
         }  # fmt: skip
 
     def page(self, request: Request, name: str, status: int = 200, **context: Any) -> Response:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.console.story_views import StoryStep
 from app.console.texts import PROOFS, STEPS, TEXTS
 from app.errors import OUTAGE_SENTENCES, Outage
-from app.formatting import length
+from app.formatting import rounded_duration
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SENTENCES, FaultKind
 from app.sessions.termination.record import Problem
@@ -43,7 +43,10 @@ _STEPS = {
 def termination_view(model: TerminationModel) -> TerminationView:
     steps = [
         StoryStep(
-            STEPS[name], f"{TEXTS['after']} {length(max(0.0, at - model.began_at))}", "good", at
+            STEPS[name],
+            f"{TEXTS['after']} {rounded_duration(max(0.0, at - model.began_at))}",
+            "good",
+            at,
         )
         for attribute, name in _STEPS.items()
         if (at := getattr(model, attribute)) is not None

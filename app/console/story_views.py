@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.console.texts import PROOFS, SOURCES, TEXTS
-from app.formatting import length, moment
+from app.formatting import moment, rounded_duration
 from app.history import AppHistory, Conclusion, DeliveredEvent, SessionHistory, State
 from app.history.conclusion import SENTENCES, app_conclusion
 from backchannel_logout import AppStatus
@@ -98,7 +98,11 @@ def tale(whole_story: SessionHistory, story: AppHistory) -> Tale:
         markers=[
             f"{one.kind}: {TEXTS['up_to']}"
             f" {'?' if one.cutoff is None else moment(one.cutoff)}"
-            + (f", {TEXTS['kept_for']} {length(one.expires_in)}" if one.expires_in else "")
+            + (
+                f", {TEXTS['kept_for']} {rounded_duration(one.expires_in)}"
+                if one.expires_in
+                else ""
+            )
             for one in story.markers
         ],
         chapters=[_chapter(one) for one in about if one.proof is not None],
@@ -161,7 +165,7 @@ def _chapter(told: DeliveredEvent) -> Chapter:
         StoryStep(TEXTS["verified"], verified, "good"),
         StoryStep(
             TEXTS["written"],
-            f"{TEXTS['after']} {length(max(0.0, told.at - event.received_at))}",
+            f"{TEXTS['after']} {rounded_duration(max(0.0, told.at - event.received_at))}",
             "good", told.at,
         ),
         _proof(told),
@@ -180,7 +184,7 @@ def _proof(told: DeliveredEvent) -> StoryStep:
     elif proof.readers:
         said += TEXTS["replicas_done"].format(done=proof.seen, all=proof.readers)
     if proof.seconds is not None:
-        said += f", {TEXTS['after']} {length(proof.seconds)}"
+        said += f", {TEXTS['after']} {rounded_duration(proof.seconds)}"
     for letter in told.dead_letters:
         name = "failing" if letter.tries is None else "failing_after"
         said += TEXTS[name].format(listener=letter.listener, tries=letter.tries, error=letter.error)

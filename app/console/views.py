@@ -14,7 +14,7 @@ from app.backchannel.remedies import MENDING
 from app.config.issuers import IssuerSettings
 from app.console.texts import TEXTS
 from app.errors import Reason
-from app.formatting import length, moment
+from app.formatting import moment, rounded_duration
 from app.history import DeliveredEvent, RefusalEntry
 from app.history.audit_stream import WAITS
 from app.verdict import CheckVerdict
@@ -104,8 +104,8 @@ def refused(refusal: RefusalEntry, issuers: Mapping[str, IssuerSettings]) -> Ref
         configured = [
             ("client_id", clients),
             ("algorithms", ", ".join(issuer.algorithms)),
-            ("leeway", length(issuer.leeway)),
-            ("max_token_age", length(issuer.max_token_age)),
+            ("leeway", rounded_duration(issuer.leeway)),
+            ("max_token_age", rounded_duration(issuer.max_token_age)),
         ]
     return Refused(refusal, there, configured, _compared(refusal, issuer), _mend(refusal.reason))
 

@@ -6,7 +6,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.formatting import ago, bare, fetch_fault, length
+from app.formatting import ago, bare, fetch_fault, rounded_duration
 from app.history.records import AppOverview, Group
 from app.store.unserved import Unserved, UnservedApp
 from app.verdict import CheckVerdict, Row, count
@@ -41,7 +41,7 @@ def _issuer_row(name: str, keys: Mapping[str, Any]) -> Row:
     what, age = f"issuer {name}", keys.get("age_seconds")
     text = count(keys["keys"], "key")
     if age is not None:
-        text += f", fetched {length(age)} ago"
+        text += f", fetched {rounded_duration(age)} ago"
     if keys.get("error") is not None:
         # The last good keys are still used, so no token is refused yet.
         verdict = CheckVerdict.WRONG if not keys["keys"] else CheckVerdict.WARNING
@@ -149,7 +149,9 @@ def _unserved(app: UnservedApp) -> tuple[CheckVerdict, str, str]:
     if app.for_ever:
         until = "its guards take every session for alive, for ever"
     elif app.expires_in is not None:
-        until = f"its guards take every session for alive for {length(app.expires_in)} more"
+        until = (
+            f"its guards take every session for alive for {rounded_duration(app.expires_in)} more"
+        )
     else:
         until = "its guards may take every session for alive"
     reads = "; somebody reads it" if app.reads else ""

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 
 from app.config.types import may_fetch
-from app.formatting import shown
+from app.formatting import quoted
 
 # A provider which needs longer is down; cached keys serve meanwhile.
 FETCH_SECONDS = 5.0
@@ -29,8 +29,8 @@ class FetchFailed(Exception):
 
 def other_issuer(named: object, configured: str) -> FetchFailed:
     """The fault of a discovery document which names another issuer than the settings."""
-    name = shown(named) if isinstance(named, str) else "no issuer"
-    return FetchFailed("discovery_issuer", f"it names {name}, the settings {shown(configured)}")
+    name = quoted(named) if isinstance(named, str) else "no issuer"
+    return FetchFailed("discovery_issuer", f"it names {name}, the settings {quoted(configured)}")
 
 
 def new_client() -> httpx.AsyncClient:

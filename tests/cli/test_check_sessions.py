@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.cli.check.session_apis import duration
+from app.formatting import duration
 from tests.cli.conftest import Ended, Run
 from tests.sessions.provider_fixtures import Api, table_of
 from tests.support.auth0_api import Auth0Api
@@ -127,7 +127,7 @@ def test_credentials_that_may_not_list_sessions_are_a_fault(
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(2592000, "30d"), (129600, "36h"), (5400, "90min"), (61, "61s"), (0.5, "0.5s"), (0, "0s")],
+    [(2592000, "30d"), (129600, "36h"), (5400, "90m"), (61, "61s"), (0.5, "0.5s"), (0, "0s")],
 )
 def test_a_length_of_time_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

@@ -15,7 +15,7 @@ from app.config.canary import CanarySettings
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
 from app.config.types import SHARED_SECRET
-from app.formatting import fetch_fault, length
+from app.formatting import fetch_fault, rounded_duration
 from app.journal.files import JournalFiles
 from app.journal.inspection import read_entries
 from app.tokens.fetch import new_client
@@ -53,7 +53,7 @@ async def _all_rows(settings: Settings) -> list[Row]:
 
 def _canary_row(canary: CanarySettings) -> Row:
     """What is set; whether it sings, a running service says (`status`)."""
-    said = f"app {canary.app}, each {length(canary.interval)}; how it goes, status says"
+    said = f"app {canary.app}, each {rounded_duration(canary.interval)}; how it goes, status says"
     return Row(CheckVerdict.RIGHT, "canary", said)
 
 

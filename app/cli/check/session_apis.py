@@ -7,6 +7,7 @@ import httpx
 from app.cli.table import CheckVerdict, Row
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
+from app.formatting import duration
 from app.sessions.api_client.calls import new_client
 from app.sessions.lifecycle import outlive_markers
 from app.sessions.provider_session import Lifetimes
@@ -15,8 +16,6 @@ from app.sessions.session_provider import SENTENCES, ProviderFault, SessionProvi
 
 # Of nobody, at any provider: to list the sessions of this user asks whether we may list at all.
 NOBODY = "00000000-0000-0000-0000-000000000000"
-
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 async def session_rows(settings: Settings) -> list[Row]:
@@ -68,11 +67,3 @@ def _described(provider: SessionProvider, lifetimes: Lifetimes) -> str:
     if not provider.sends_logout_tokens:
         detail += "; it sends no logout tokens, and can extend a session beyond its limit"
     return detail
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its largest unit that fits: ``30d``, ``36h``, ``90min``."""
-    for length, unit in _UNITS:
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{seconds:g}s"
