@@ -145,7 +145,7 @@ def _journal(
 
 
 def _redis(publisher: Publisher) -> Iterator[GaugeValue]:
-    watch = publisher.watch
+    watch = publisher.monitor
     for place, fault in watch.faults.items():
         yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
     yield metrics.REDIS_DURABLE, (), watch.level_error is None

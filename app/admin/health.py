@@ -38,7 +38,7 @@ class Health:
         start of a stop, so that load balancers send no new clients.
         """
         attempted = all(keys.state().attempted for keys in self._keys.values())
-        looked = self._publisher.watch.looked
+        looked = self._publisher.monitor.looked
         return attempted and looked and self._publisher.takes_writes and not self._stopping()
 
     def body(self) -> Body:
@@ -70,12 +70,12 @@ def _of_keys(keys: ProviderKeys) -> Body:
 
 def _of_publisher(publisher: Publisher) -> Body:
     """The state of the connection to Redis, and of the journal where there is one."""
-    redis, journal = publisher.watch.last_error, publisher.journal
+    redis, journal = publisher.monitor.last_error, publisher.journal
     body: Body = {
         "redis": {
             "writable": redis is None,
             "error": redis,
-            "durability_error": publisher.watch.level_error,
+            "durability_error": publisher.monitor.level_error,
         },
     }
     if journal is not None:

@@ -1,8 +1,8 @@
-"""A Redis that lost what it had acknowledged gets it again, from our copy.
+"""Restores what Redis acknowledged and then lost, from the copy.
 
-Told by the watch after any change of primary, restart or outage. First the last minutes are
-compared: a failover loses seconds. Where something was missing and the server came back empty
-or older, everything that the copy holds is compared. What is there is left alone.
+Runs after each change of primary, restart or outage. It compares the last minutes first, because a
+failover loses seconds. If anything was missing, the server came back empty or older, and the whole
+copy is compared. Markers that exist are left alone.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from app.store.topology import REDIS_SECONDS
 
 log = new_log(__name__)
 
-# A failover loses what the replica had not yet: seconds. Longer than a split lasts until a
-# Cluster's or Sentinel's old primary has stepped back.
-LATELY_SECONDS = 360.0
+# A failover loses what the replica did not have yet: seconds. This is longer than a split lasts
+# until the old primary of a Cluster or Sentinel has stepped back.
+RECENT_SECONDS = 360.0
 
-# And at least so much, a thousand logouts or so: a copy whose last entry is hours old still tells
-# an older server.
-LATELY_BYTES = 512 << 10
+# At least this much, some thousand logouts: a copy whose last entry is hours old still reveals an
+# older server.
+RECENT_BYTES = 512 << 10
 
-# One round trip; short enough for requests to get in between.
+# One round trip, short enough for requests to get in between.
 _CHUNK = 200
 
-# So long after a change an answer of the server before may still come in. What is accepted later
-# is on the new one; under load the comparison would follow it for ever.
+# How long after a change an answer of the previous server may still arrive. What is accepted later
+# is on the new one; under load the comparison would never catch up with it.
 _LATE_SECONDS = 2 * REDIS_SECONDS
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 
 
 class Recovery:
@@ -43,43 +43,47 @@ class Recovery:
     def __init__(
         self,
         store: Store,
-        accepted: AckLog,
+        ack_log: AckLog,
         *,
         clock: Callable[[], float] = time.time,
         on_lost: Callable[[int], None] = lambda _: None,
         on_restored: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_lost`` gets how many were missing, when all of them have been written again;
-        ``on_restored`` is called whenever apps may be served again: see `holds`."""
+        """``on_lost`` gets the number of missing revocations once all are written again.
+
+        ``on_restored`` is called whenever apps may be served again: see `holds`.
+        """
         self._on_lost = on_lost
         self._on_restored = on_restored
         self._store = store
-        self._accepted = accepted
+        self._ack_log = ack_log
         self._clock = clock
         self._changed = asyncio.Event()
         self._lost = 0
-        """What was missing, until everything was compared: also when a fault comes between."""
+        """How many were missing so far; kept when a fault interrupts the comparison."""
         self._stuck: set[str] = set()
-        """The apps that take no writes now: their server is away, or their keys are forbidden."""
+        """Apps that take no writes now: their server is away, or their keys are forbidden."""
         self._changes = self._compared = 0
-        """Changes that were reported, and those of them since which everything was compared."""
+        """Reported changes, and how many of them a finished comparison covers."""
         self._unrestored: set[str] = set()
-        """The apps that took no writes when everything else was compared."""
+        """Apps that took no writes when everything else was compared."""
         self._written: set[int] = set()
-        """The markers that this comparison has written: they do not say that an older logout of
-        the same user is there."""
+        """Markers that this comparison has written.
+
+        They do not show that an older logout of the same user is in Redis.
+        """
 
     def primary_changed(self) -> None:
-        """What was acknowledged may be lost."""
+        """Start a comparison: acknowledged writes may be lost."""
         self._changes += 1
         self._changed.set()
 
     def holds(self, app: str, lost: bool) -> bool:
-        """Whether markers of this app may still be missing in Redis that our copy holds.
+        """Whether Redis may still lack markers of this app that the copy has.
 
-        ``lost``: its ``meta`` has just been found missing, so that a comparison is about to begin.
+        ``lost``: its ``meta`` has just been found missing, so a comparison is about to begin.
         """
-        if not self._accepted.end:
+        if not self._ack_log.end:
             return False
         return lost or self._changes != self._compared or app in self._unrestored
 
@@ -93,12 +97,12 @@ class Recovery:
             except Exception:
                 log.exception("recovery", outcome="failed", error="internal")
                 self._changed.set()
-                self._compared = self._changes  # a fault of ours must not end all service
+                self._compared = self._changes  # a fault of ours must not stop all apps
                 self._on_restored()
                 await asyncio.sleep(_FIRST_PAUSE)
 
     async def recover(self) -> int:
-        """Write again what is missing; returns how many. Waits for apps that take no writes."""
+        """Restore what is missing; returns how many. Waits for apps that take no writes."""
         pause = _FIRST_PAUSE
         await self._compare_all()
         while self._stuck:
@@ -107,7 +111,7 @@ class Recovery:
                 async with asyncio.timeout(pause):
                     await self._changed.wait()
             self._changed.clear()
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
             self._stuck.clear()
             await self._compare_all()
         lost, self._lost = self._lost, 0
@@ -121,59 +125,59 @@ class Recovery:
 
     async def _compare_all(self) -> None:
         changes = self._changes
-        lately = self._accepted.since(LATELY_SECONDS, min_bytes=LATELY_BYTES)
-        await self._compare(lately, None)
+        recent = self._ack_log.since(RECENT_SECONDS, min_bytes=RECENT_BYTES)
+        await self._compare(recent, None)
         if self._lost:
-            # An alarm: with an append-only file and a replica that keeps up, nothing is lost.
+            # An alarm: a server with an append-only file and a current replica loses nothing.
             log.error("recovery", outcome="older", lost=self._lost, action="compare_all")
-            await self._compare(0, lately)
+            await self._compare(0, recent)
         self._compared, self._unrestored = changes, set(self._stuck)
         self._on_restored()
 
     async def _compare(self, after: int, last: int | None) -> None:
-        """Entries behind the position ``after`` and up to ``last``; counts what was missing.
+        """Restore the entries after the position ``after`` up to ``last``.
 
-        ``last`` None: what is accepted in the next `_LATE_SECONDS`, too.
+        ``last`` None includes what is accepted in the next `_LATE_SECONDS`.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while entries := self._accepted.read(after=after, limit=_CHUNK):
+        while entries := self._ack_log.read(after=after, limit=_CHUNK):
             if last is None and loop.time() > began + _LATE_SECONDS:
-                last = self._accepted.end
+                last = self._ack_log.end
             if last is not None:
                 entries = [entry for entry in entries if entry[0] <= last]
             entries = _until_repeated(entries)
             if not entries or self._stuck.issuperset(self._store.apps):
                 break
-            await self._write_missing([one for _, one in entries])
+            await self._write_missing([revocation for _, revocation in entries])
             after = entries[-1][0]
-            await asyncio.sleep(0)  # reading does not wait, and requests come first
+            await asyncio.sleep(0)  # requests come first
 
     async def _write_missing(self, revocations: Sequence[Revocation]) -> None:
-        """Write those of them that are missing; an app that takes none now is passed over."""
+        """Write those that are missing; skips apps that take no writes now."""
         now = self._clock()
-        # A marker that is gone because its time has come was not lost.
+        # A marker that has expired was not lost.
         alive = [
-            one
-            for one in revocations
-            if one.received_at + one.life > now and one.app not in self._stuck
+            revocation
+            for revocation in revocations
+            if revocation.received_at + revocation.life > now and revocation.app not in self._stuck
         ]
-        markers = [hash(one.marker_keys[0]) for one in alive]
+        markers = [hash(revocation.marker_keys[0]) for revocation in alive]
         again = [marker not in self._written for marker in markers]
         results = await self._store.write(alive, again=again)
-        for one, marker, result in zip(alive, markers, results, strict=True):
-            # Not as durable as it should be, but there: it was missing all the same.
+        for revocation, marker, result in zip(alive, markers, results, strict=True):
+            # Below its level of durability, but written: it was missing all the same.
             answer = result.answer if isinstance(result, LevelNotReached) else result
             if isinstance(answer, int):
                 if answer > 0:
                     self._written.add(marker)
                     self._lost += 1
             elif not isinstance(answer, RevocationRefused):
-                self._stuck.add(one.app)
+                self._stuck.add(revocation.app)
 
 
 def _until_repeated(entries: list[tuple[int, Revocation]]) -> list[tuple[int, Revocation]]:
-    """The first entries, up to one whose marker another of them writes too."""
+    """Return the first entries, up to the first one whose marker is among them already."""
     seen: set[str] = set()
     for index, (_, revocation) in enumerate(entries):
         if revocation.marker_keys[0] in seen:

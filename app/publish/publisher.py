@@ -1,4 +1,4 @@
-"""Everything between a revocation and Redis, put together and kept running."""
+"""Composes what is between a revocation and Redis, and keeps it running."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
 
-# How long what is read may come from a primary that was deposed and does not know it.
+# How long reads may come from a primary that was deposed and has not noticed.
 _LOOK_UP_SECONDS = 2.0
 
 
@@ -35,7 +35,7 @@ class JournalUnusable(Exception):
 
 
 class Publisher:
-    """`writer` is for every source of revocations; `watch` and `journal` tell how it goes."""
+    """`writer` serves every source of revocations; `monitor` and `journal` report the state."""
 
     def __init__(
         self,
@@ -47,23 +47,25 @@ class Publisher:
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
         on_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``client`` is for logouts alone where there is another one for `reads`. ``on_written`` is
-        told of each revocation that Redis has taken for the first time, with
-        the script's answer; ``on_lost``: see `Recovery`."""
+        """``client`` serves only logouts if there is another one for `reads`.
+
+        ``on_written`` gets each revocation that Redis has taken, with the script's answer;
+        ``on_lost``: see `Recovery`.
+        """
         self._settings = settings
         self._on_written = on_written
         self._clock = clock
-        link = RedisTopology(client)
-        self.store = new_store(settings, link, clock=clock)
+        topology = RedisTopology(client)
+        self.store = new_store(settings, topology, clock=clock)
         path = settings.journal_path
-        self.link = link
-        self.reads = RedisTopology(reads, bounded=True) if reads is not None else link
-        """For all that writes no logout: what people look at, and what is noted for operators. With
-        connections of its own, so that no number of them keeps a logout waiting."""
+        self.topology = topology
+        self.reads = RedisTopology(reads, bounded=True) if reads is not None else topology
+        """For everything but logouts. It has connections of its own, so that no number of reads
+        keeps a logout waiting."""
         self._files = JournalFiles(path) if path is not None else None
         own = self._claim()
         self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
-        self._accepted = AckLog(
+        self._ack_log = AckLog(
             copy_of(own) if own else None,
             window=settings.recovery_window,
             max_bytes=settings.recovery_max_bytes,
@@ -71,34 +73,34 @@ class Publisher:
         )
         self._recovery = Recovery(
             self.store,
-            self._accepted,
+            self._ack_log,
             clock=clock,
             on_lost=on_lost,
-            on_restored=lambda: self.watch.look_soon(),  # noqa: PLW0108  it is made below
+            on_restored=lambda: self.monitor.look_soon(),  # noqa: PLW0108  defined below
         )
-        self.watch = RedisMonitor(
+        self.monitor = RedisMonitor(
             self.store,
-            link,
+            topology,
             on_change=self._recovery.primary_changed,
-            last=lambda: self._accepted.last,
+            last=lambda: self._ack_log.last,
             holds=self._recovery.holds,
             clock=clock,
         )
         self.writer = Writer(
             self.store,
-            self.watch,
+            self.monitor,
             self.journal,
-            self._accepted,
+            self._ack_log,
             Quota(settings.marker_quota),
             on_written,
         )
 
     @property
     def takes_writes(self) -> bool:
-        """Whether a logout can be answered with 200 here: in a Cluster, one of some app."""
+        """Whether a logout of at least one app can be answered with 200."""
         if self.journal is not None and self.journal.fault is None:
             return True
-        return not all(map(self.watch.down, self.store.apps))
+        return not all(map(self.monitor.down, self.store.apps))
 
     def _claim(self) -> Path | None:
         if self._files is None:
@@ -113,20 +115,20 @@ class Publisher:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open the journal, watch Redis, replay and recover; at the end drain what is left.
+        """Open the journal, monitor Redis, replay and recover; at the end drain the journal.
 
         Raises `JournalUnusable`.
         """
         await self._open()
         work = [
             self._recovery.keep_recovering,
-            self.watch.keep_looking,
+            self.monitor.keep_looking,
             self._keep_looking_up,
         ]
         replay: Replay | None = None
         if self.journal is not None and self._files is not None:
             replay = Replay(
-                self.journal, self._files, self.store, self.watch, self._accepted, self._recovery,
+                self.journal, self._files, self.store, self.monitor, self._ack_log, self._recovery,
                 alarm_age=self._settings.journal_alarm_age, clock=self._clock,
                 on_written=self._on_written,
             )  # fmt: skip
@@ -144,14 +146,14 @@ class Publisher:
         try:
             if self.journal is not None:
                 await self.journal.open()
-            self._accepted.open()
+            self._ack_log.open()
         except OSError as error:
             await self._close()
             raise self._unusable(error) from None
 
     async def _keep_looking_up(self) -> None:
-        """Leave a primary that is none any more, for `reads` as `RedisMonitor` does for logouts."""
-        while self.reads is not self.link:
+        """Follow the primary for `reads`, as `RedisMonitor` does for logouts."""
+        while self.reads is not self.topology:
             try:
                 with contextlib.suppress(*EXCHANGE_FAULTS):
                     async with asyncio.timeout(REDIS_SECONDS):
@@ -163,24 +165,24 @@ class Publisher:
     async def _close(self) -> None:
         if self.journal is not None:
             await self.journal.close()
-        self._accepted.close()
+        self._ack_log.close()
         if self._files is not None:
             self._files.release()
-        if self.reads is not self.link:
+        if self.reads is not self.topology:
             await self.reads.aclose()
-        await self.link.aclose()
+        await self.topology.aclose()
 
 
 def new_store(
-    settings: Settings, link: RedisTopology, *, clock: Callable[[], float] = time.time
+    settings: Settings, topology: RedisTopology, *, clock: Callable[[], float] = time.time
 ) -> Store:
-    """The store that the settings describe."""
+    """Build the store that the settings describe."""
     return Store(
-        link,
+        topology,
         apps={
-            one.app: int(one.max_session_age)
+            client.app: int(client.max_session_age)
             for issuer in settings.issuers
-            for one in issuer.clients
+            for client in issuer.clients
         },
         event_retention=settings.event_retention,
         event_max_len=settings.event_max_len,
@@ -191,7 +193,7 @@ def new_store(
 
 
 def names_of_apps(settings: Settings) -> dict[str, AppNames]:
-    """For each app, every name of the issuers whose sessions it has, and its client ids."""
+    """Return each app's client ids, and every name of the issuers of its sessions."""
     issuers: dict[str, list[str]] = {}
     client_ids: dict[str, list[str]] = {}
     for issuer in settings.issuers:

@@ -229,8 +229,8 @@ async def test_what_is_older_than_the_last_minutes_is_written_again_too(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where something of the last minutes was missing."""
-    monkeypatch.setattr("app.journal.recovery.LATELY_SECONDS", 0.0)
-    monkeypatch.setattr("app.journal.recovery.LATELY_BYTES", 1)
+    monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
+    monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
     await desk.accept(*range(10))
     desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (0, 1)])
@@ -244,8 +244,8 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was found lost before counts: everything is compared all the same."""
-    monkeypatch.setattr("app.journal.recovery.LATELY_SECONDS", 0.0)
-    monkeypatch.setattr("app.journal.recovery.LATELY_BYTES", 1)
+    monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
+    monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
     await desk.accept(*range(10))
     desk.shelf.look.flushall()
@@ -360,7 +360,7 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
 ) -> None:
     """It was taken out of the settings and of the user's rules; its logouts stand in front."""
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("app.journal.recovery._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("app.journal.recovery._MAX_PAUSE", 0.01)
     for n in range(300):
         desk.accepted.add_many([numbered(1000 + n, "gone")])
     await desk.accept(1, 2)

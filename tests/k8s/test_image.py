@@ -118,7 +118,7 @@ def test_it_starts_takes_a_token_and_stops_on_a_read_only_tree(
         with redis_server.client() as client:
             assert client.keys("bcl:v1:{shop}:sid:*")
         assert container.run(health_check) == 0
-        (journal,) = data.glob("journal.db")
+        (journal,) = data.glob("journal.db.pending")
         assert journal.stat().st_uid == USER
 
         code, seconds = container.stop(within=20)

@@ -62,7 +62,7 @@ async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
 ) -> None:
     publisher = site.publisher()
     async with publisher.running():
-        await until(lambda: publisher.watch.last_error is None)
+        await until(lambda: publisher.monitor.last_error is None)
         await asyncio.to_thread(site.server.stop, signal.SIGKILL)
         assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
     assert log_events(caplog, "journal", outcome="stopped", waiting=5, set_aside=0)
@@ -78,7 +78,7 @@ async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
 async def test_a_stop_brings_what_waits_where_redis_is_back(site: Site) -> None:
     publisher = site.publisher(shutdown_grace="20")
     async with publisher.running():
-        await until(lambda: publisher.watch.last_error is None)
+        await until(lambda: publisher.monitor.last_error is None)
         site.server.freeze()
         assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
         site.server.thaw()
@@ -103,7 +103,7 @@ async def test_an_empty_redis_is_filled_again_while_the_service_runs(site: Site)
     publisher = site.publisher()
     async with publisher.running():
         assert await site.write(publisher, *range(20)) == {Written.ACCEPTED}
-        await until(lambda: publisher.watch.last_error is None)
+        await until(lambda: publisher.monitor.last_error is None)
         with site.server.client() as look:
             look.flushall()
         await until(lambda: site.written(*range(20)))

@@ -76,7 +76,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         """Terminations as another process has them."""
         timing = {"confirm_within": 0.3, "give_up": 20.0} | options
         return Terminations(
-            AppReader(self.publisher.link), self.publisher.writer,
+            AppReader(self.publisher.topology), self.publisher.writer,
             {self.issuer: self.provider}, {self.issuer: self.settings.issuers[0]},
             process=uuid.uuid4().hex, **timing,
         )  # fmt: skip
