@@ -16,7 +16,7 @@ from app.account.caller import Caller
 from app.account.liveness import Liveness
 from app.account.responses import OthersProgress, TerminationProgress, termination_progress
 from app.history import History, Unreadable
-from app.sessions.termination.record import Termination
+from app.sessions.termination.termination import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import event_stream, params
 from app.web.errors import ApiError, not_found, redis_unavailable

@@ -10,7 +10,7 @@ from pydantic import BaseModel, PlainSerializer
 
 from app.account.devices import Kind, describe
 from app.sessions.provider_session import Device, ProviderSession
-from app.sessions.termination.record import Phase, Termination
+from app.sessions.termination.termination import Phase, Termination
 from app.web.session_models import TerminationModel
 
 # Some apps only notice a logout when they are used: waiting any longer shows nothing new.

@@ -23,7 +23,7 @@ from app.sessions.bulk import ROUNDS, list_all
 from app.sessions.lifecycle import is_active
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SessionProvider
-from app.sessions.termination.record import Phase, Termination
+from app.sessions.termination.termination import Phase, Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import params
 from app.web.audit_log import AuditLog

@@ -14,7 +14,7 @@ from app.history import History, Unreadable
 from app.sessions.bulk import ROUNDS, list_all
 from app.sessions.provider_session import ProviderSession, SessionPage
 from app.sessions.session_provider import SessionProvider
-from app.sessions.termination.record import Termination
+from app.sessions.termination.termination import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web.audit_log import AuditLog
 from app.web.errors import ApiError, bad_request, not_found, redis_unavailable

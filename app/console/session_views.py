@@ -9,7 +9,7 @@ from app.errors import OUTAGE_SENTENCES, Outage
 from app.formatting import rounded_duration
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SENTENCES, FaultKind
-from app.sessions.termination.record import Problem
+from app.sessions.termination.termination import Problem
 from app.web.session_models import InformedApp, TerminationModel, WaitingApp
 
 

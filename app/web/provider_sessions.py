@@ -16,7 +16,7 @@ from app.publish.publisher import Publisher
 from app.sessions.api_client.calls import new_client
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
-from app.sessions.termination.record import Termination
+from app.sessions.termination.termination import Termination
 from app.sessions.termination.terminations import Terminations
 from app.telemetry.metrics.registry import Registry, unavailable_in
 from app.web.audit_log import AuditLog

@@ -10,8 +10,8 @@ from app.history import DeadLetter, DeliveredEvent, History, Unreadable
 from app.history.record_json import ProofRecord
 from app.sessions.lifecycle import SessionState, ends_at, state
 from app.sessions.provider_session import Device, ProviderSession
-from app.sessions.termination.record import Phase, Problem, Termination
 from app.sessions.termination.report import explanation
+from app.sessions.termination.termination import Phase, Problem, Termination
 from backchannel_logout import AppStatus
 
 # With this status an app no longer accepts the session.

@@ -24,7 +24,7 @@ from app.history import (
 )
 from app.history.conclusion import conclude
 from app.sessions.lifecycle import SessionState as Lifecycle
-from app.sessions.termination.record import Phase
+from app.sessions.termination.termination import Phase
 from app.telemetry.sanitize import audiences, number, text
 from backchannel_logout import AppStatus, Event, EventKind, Proof
 

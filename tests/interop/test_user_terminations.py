@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.sessions.bulk import list_all
-from app.sessions.termination.record import Termination
+from app.sessions.termination.termination import Termination
 from backchannel_logout import AppKeys
 from tests.interop import kratos, kratos_dist
 from tests.interop.browser import loopback_only

@@ -15,7 +15,7 @@ from app.sessions.api_client.calls import new_client
 from app.sessions.provider_session import ProviderSession
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
-from app.sessions.termination.record import Phase, Termination
+from app.sessions.termination.termination import Phase, Termination
 from app.sessions.termination.terminations import Terminations
 from app.store.topology import connect
 from backchannel_logout import AppKeys, Event

@@ -12,8 +12,8 @@ import pytest
 
 from app.background import end
 from app.history import Unreadable
-from app.sessions.termination.record import Phase, termination_id
 from app.sessions.termination.report import explanation
+from app.sessions.termination.termination import Phase, termination_id
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import (
     ALICE,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sessions.termination.record import Phase
+from app.sessions.termination.termination import Phase
 from tests.sessions.termination_fixture import TerminationSetup, running
 from tests.support.keycloak_api import KeycloakApi
 from tests.support.redis_server import RedisServer

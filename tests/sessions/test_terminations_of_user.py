@@ -14,9 +14,9 @@ import pytest
 from app.background import end
 from app.history import Unreadable
 from app.sessions.bulk import list_all
-from app.sessions.termination.record import Phase, Termination
 from app.sessions.termination.redis_records import OPEN, OPEN_USERS
 from app.sessions.termination.report import explanation
+from app.sessions.termination.termination import Phase, Termination
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import ALICE, ALICE_OF_KRATOS, TerminationSetup, running
 from tests.support.auth0_api import Auth0Api, stamp

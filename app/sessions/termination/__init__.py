@@ -1,7 +1,7 @@
 """Ends a session at its provider and follows it until every app has let go.
 
 terminations     begins terminations, resumes those of processes that died
-record           one termination: its phases and deliveries                 (pure)
+termination      one termination: its phases and deliveries                 (pure)
 redis_records    terminations in Redis, and the lease of the process that follows each
 follower         follows one termination to its end
 user_follower    follows the termination of all sessions of a user

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.history.app_reader import AppReader, required
 from app.history.streams import Entry, oldest_first
-from app.sessions.termination.record import AppDelivery, Termination
+from app.sessions.termination.termination import AppDelivery, Termination
 from backchannel_logout import AppKeys, Event, EventKind, MalformedEvent, UnknownEvent
 from backchannel_logout.contract.event import stream_id
 

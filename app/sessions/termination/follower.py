@@ -16,8 +16,8 @@ from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 from app.sessions.termination.evidence import find_delivery
-from app.sessions.termination.record import Phase, Problem, Termination, with_delivery
 from app.sessions.termination.redis_records import TerminationRecords
+from app.sessions.termination.termination import Phase, Problem, Termination, with_delivery
 
 log = new_log(__name__)
 

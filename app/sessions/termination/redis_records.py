@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.history.app_reader import AppReader, Unreadable, required
-from app.sessions.termination.record import DELIVERY_PREFIX, AppDelivery, Problem, Termination
+from app.sessions.termination.termination import DELIVERY_PREFIX, AppDelivery, Problem, Termination
 from backchannel_logout.contract.keys import VERSION, digest
 
 PREFIX = f"bcl:v{VERSION}:ending:"

@@ -1,6 +1,6 @@
 """Explains a termination to people, and why the receiver had to write a revocation itself."""
 
-from app.sessions.termination.record import Phase, Termination
+from app.sessions.termination.termination import Phase, Termination
 
 HINDRANCES = {
     "started": "was started only after the provider had been asked",

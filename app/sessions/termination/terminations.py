@@ -20,8 +20,8 @@ from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.evidence import newest_event_id
 from app.sessions.termination.follower import GIVE_UP_SECONDS, Follower, FollowerContext
-from app.sessions.termination.record import Termination, termination_id
 from app.sessions.termination.redis_records import LEASE_SECONDS, TerminationRecords
+from app.sessions.termination.termination import Termination, termination_id
 from app.sessions.termination.user_follower import UserFollower
 
 log = new_log(__name__)

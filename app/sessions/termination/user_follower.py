@@ -11,7 +11,7 @@ from app.sessions.lifecycle import has_ended
 from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import ProviderFault
 from app.sessions.termination.follower import Follower, FollowerContext
-from app.sessions.termination.record import Termination
+from app.sessions.termination.termination import Termination
 
 
 class UserFollower(Follower):
