@@ -50,16 +50,18 @@ async def _read_app_history(
     )  # fmt: skip
     wanted = marker_keys(keys, session)
     commands = [command for key in wanted for command in (("GET", key), ("PTTL", key))]
-    meta, *found = await reader.query_app(app, [("HGET", keys.meta, "max_session_age"), *commands])
-    max_age, values = required(meta), [required(one) for one in found]
+    meta, *answers = await reader.query_app(
+        app, [("HGET", keys.meta, "max_session_age"), *commands]
+    )
+    max_age, values = required(meta), [required(answer) for answer in answers]
     markers = _markers(keys, query, wanted, values)
-    cutoff = max((one.cutoff for one in markers if one.cutoff is not None), default=None)
+    cutoff = max((marker.cutoff for marker in markers if marker.cutoff is not None), default=None)
     state = _state(query, session, values[::2], max_age, now)
     delivered, search = await _events(
         reader, keys, query, floor=_floor(query, markers, leeway), limit=limit
     )
     delivered = await _proven(reader, delivered, cutoff, now)
-    covering = [one for one in delivered if one.covers and one.event is not None]
+    covering = _covering(delivered)
     return AppHistory(
         app=app,
         state=state,
@@ -77,10 +79,12 @@ async def _proven(
     reader: AppReader, delivered: list[DeliveredEvent], cutoff: int | None, now: float
 ) -> list[DeliveredEvent]:
     """Add proofs to the newest events, and to the cause however old it is."""
-    cause = _cause([one for one in delivered if one.covers and one.event is not None], cutoff)
+    cause = _cause(
+        [event for event in delivered if event.covers and event.event is not None], cutoff
+    )
     return [
-        await with_proof(reader, one, now) if n < _MAX_PROVEN or one is cause else one
-        for n, one in enumerate(delivered)
+        await with_proof(reader, event, now) if n < _MAX_PROVEN or event is cause else event
+        for n, event in enumerate(delivered)
     ]
 
 
@@ -145,7 +149,7 @@ def _floor(query: RevocationQuery, markers: tuple[Marker, ...], leeway: float) -
         # A code redeemed after the logout makes the login later than the logout.
         code = CODE_SECONDS if query.auth_time is not None else 0
         return query.login_at - code - leeway - _CLOCK_SKEW
-    cutoffs = [one.cutoff for one in markers if one.cutoff is not None]
+    cutoffs = [marker.cutoff for marker in markers if marker.cutoff is not None]
     if query.sid is None or not cutoffs:
         return 0.0  # a user's sessions can end at any time
     return min(cutoffs) - leeway - _CLOCK_SKEW
@@ -154,7 +158,7 @@ def _floor(query: RevocationQuery, markers: tuple[Marker, ...], leeway: float) -
 async def _events(
     reader: AppReader, keys: AppKeys, query: RevocationQuery, *, floor: float, limit: int
 ) -> tuple[list[DeliveredEvent], Search]:
-    found: list[DeliveredEvent] = []
+    events: list[DeliveredEvent] = []
     looked, oldest, ended = 0, None, "start"
 
     async def ask(commands: Any) -> list[Any]:
@@ -167,13 +171,13 @@ async def _events(
                 break
             looked, oldest = looked + 1, entry_id
             if (covers := _concerns(fields, query)) is not None:
-                found.append(DeliveredEvent.read(keys.app, entry_id, fields, covers=covers))
+                events.append(DeliveredEvent.read(keys.app, entry_id, fields, covers=covers))
         if ended == "cutoff":
             break
     if ended == "start" and looked >= limit:
         ended = "limit"
     at = entry_seconds(oldest) if oldest is not None else None
-    return found, Search(entries=looked, ended=ended, oldest=at)
+    return events, Search(entries=looked, ended=ended, oldest=at)
 
 
 def _concerns(fields: Mapping[bytes, bytes], query: RevocationQuery) -> bool | None:
@@ -194,9 +198,13 @@ def _concerns(fields: Mapping[bytes, bytes], query: RevocationQuery) -> bool | N
     return False if sub is not None and fields.get(b"sub") == sub.encode() else None
 
 
+def _covering(delivered: list[DeliveredEvent]) -> list[DeliveredEvent]:
+    return [event for event in delivered if event.covers and event.event is not None]
+
+
 def _cause(covering: list[DeliveredEvent], cutoff: int | None) -> DeliveredEvent | None:
     """The first event with the cutoff; later ones changed nothing."""
-    same = [one for one in covering if one.event is not None and one.event.cutoff == cutoff]
+    same = [each for each in covering if each.event is not None and each.event.cutoff == cutoff]
     return same[-1] if same else None
 
 
@@ -206,7 +214,7 @@ def _is_lost(
     """Whether a marker that an event wrote should still exist and does not."""
     if max_age is None or not max_age.isdigit():
         return False
-    newest = max((one.event.cutoff for one in covering if one.event is not None), default=None)
+    newest = max((each.event.cutoff for each in covering if each.event is not None), default=None)
     if newest is None or (cutoff is not None and cutoff >= newest):
         return False
     return newest + int(max_age) > now

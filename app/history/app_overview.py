@@ -52,7 +52,7 @@ async def _read_app_overview(
         ],
     )
     meta, length, last = (required(answer) for answer in own[:3])
-    number, dead = (optional(one) for one in own[3:])
+    number, dead = (optional(answer) for answer in own[3:])
     newest = parse_entries(last)
     seen = AppOverview(
         app=app,
@@ -74,22 +74,24 @@ async def _read_app_overview(
         )
     except TooLarge as fault:
         return replace(seen, beyond=str(fault))
-    groups, found, latest, last_dead = (optional(one) for one in written)
-    readers = parse_readers(found)
-    active = [one for one in readers if is_active(one, now)]
+    groups, reports, latest, last_dead = (optional(answer) for answer in written)
+    readers = parse_readers(reports)
+    active = [each for each in readers if is_active(each, now)]
     done = [
-        one.seconds for one in parse_receipts(parse_entries(latest)) if one.outcome is Outcome.DONE
+        each.seconds
+        for each in parse_receipts(parse_entries(latest))
+        if each.outcome is Outcome.DONE
     ]
     dead_letter = parse_entries(last_dead)
     return replace(
         seen,
         readers=_by_kind(active),
-        silent=sum(one not in active and one.kind is not ReaderKind.ENDED for one in readers),
-        asked_at=max((one.at for one in active if one.kind is ReaderKind.ASKS), default=None),
+        silent=sum(each not in active and each.kind is not ReaderKind.ENDED for each in readers),
+        asked_at=max((each.at for each in active if each.kind is ReaderKind.ASKS), default=None),
         reported=bool(readers or number),
         without_sid=await sid_mismatches(reader, keys, active, by_session),
         behind=await _behind(reader, keys, active, bool(newest)),
-        groups=tuple(_group(one) for one in (groups or ())[:_MAX_GROUPS]),
+        groups=tuple(_group(group) for group in (groups or ())[:_MAX_GROUPS]),
         teardown_median=statistics.median(done) if done else None,
         teardown_slowest=max(done, default=None),
         last_dead_letter=entry_seconds(dead_letter[0][0]) if dead_letter else None,
@@ -97,7 +99,7 @@ async def _read_app_overview(
 
 
 def _by_kind(active: Iterable[Reader]) -> tuple[tuple[str, int], ...]:
-    kinds = [one.kind.value for one in active if one.kind is not ReaderKind.ENDED]
+    kinds = [each.kind.value for each in active if each.kind is not ReaderKind.ENDED]
     return tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
 
 
@@ -106,13 +108,15 @@ async def _behind(
 ) -> int | None:
     """Entries that the slowest reader has not read; None if no reader reports a position."""
     watching = (ReaderKind.CACHE, ReaderKind.BROADCAST)
-    positions = [one.position for one in active if one.kind in watching and _is_id(one.position)]
+    positions = [
+        each.position for each in active if each.kind in watching and _is_id(each.position)
+    ]
     if not positions:
         return None
     if not has_events:
         return 0
-    least = min((one for one in positions if one is not None), key=stream_id)
-    command = ("XRANGE", keys.events, f"({least}", "+", "COUNT", _MAX_BEHIND)
+    oldest = min((position for position in positions if position is not None), key=stream_id)
+    command = ("XRANGE", keys.events, f"({oldest}", "+", "COUNT", _MAX_BEHIND)
     (answer,) = await reader.query_app(keys.app, [command])
     return len(parse_entries(required(answer)))
 

@@ -55,8 +55,8 @@ class AppReader:
         until, beyond = self._beyond.get(app, (now, None))
         try:
             if until <= now:
-                found = await self.query_app(app, size_commands(AppKeys(app)))
-                beyond = sizes_of(found).beyond
+                sizes = await self.query_app(app, size_commands(AppKeys(app)))
+                beyond = sizes_of(sizes).beyond
                 self._beyond[app] = (now + _SIZES_MAX_AGE, beyond)
             if beyond is not None:
                 raise TooLarge(beyond)
@@ -79,59 +79,63 @@ class AppReader:
         return await self._ask(lambda: self.link.holder(key), commands)
 
     async def query_keys(
-        self, asked: Mapping[str, Sequence[Command]]
+        self, commands: Mapping[str, Sequence[Command]]
     ) -> dict[str, "list[Any] | Unreadable"]:
         """For each key, the raw answers to its commands, or the reason why there are none.
 
         Takes a few round trips per server for any number of keys. Never raises for Redis.
         """
-        found = await self._exchanged(asked)
-        moved = {key: asked[key] for key, answers in found.items() if _moved(answers) is not None}
+        answers_by_key = await self._exchanged(commands)
+        moved = {
+            key: commands[key]
+            for key, answers in answers_by_key.items()
+            if _moved(answers) is not None
+        }
         if moved:  # a moved slot is found at the second try
             await self.link.look_up_soon()
-            found |= await self._exchanged(moved)
+            answers_by_key |= await self._exchanged(moved)
             for key in moved:
-                if (word := _moved(found[key])) is not None:
-                    found[key] = Unreadable(word)
-        return found
+                if (word := _moved(answers_by_key[key])) is not None:
+                    answers_by_key[key] = Unreadable(word)
+        return answers_by_key
 
     async def _exchanged(
-        self, asked: Mapping[str, Sequence[Command]]
+        self, commands: Mapping[str, Sequence[Command]]
     ) -> dict[str, list[Any] | Unreadable]:
         if self.link.only is not None:
-            return await self._of_server(self.link.only, list(asked), asked)
-        found: dict[str, list[Any] | Unreadable] = {}
+            return await self._of_server(self.link.only, list(commands), commands)
+        answers_by_key: dict[str, list[Any] | Unreadable] = {}
         servers: dict[Redis, list[str]] = {}
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                for number, key in enumerate(asked):
+                for number, key in enumerate(commands):
                     if number % _COMMANDS_PER_EXCHANGE == 0:
                         await asyncio.sleep(0)
                     servers.setdefault(await self.link.holder(key), []).append(key)
         except EXCHANGE_FAULTS as error:  # no server holds the slot, or none answers
             fault = Unreadable(str(fault_of_exchange(error)))
             known = {key for keys in servers.values() for key in keys}
-            found = {key: fault for key in asked if key not in known}
+            answers_by_key = {key: fault for key in commands if key not in known}
         for server, keys in servers.items():
-            found |= await self._of_server(server, keys, asked)
-        return found
+            answers_by_key |= await self._of_server(server, keys, commands)
+        return answers_by_key
 
     async def _of_server(
-        self, server: Redis, keys: Sequence[str], asked: Mapping[str, Sequence[Command]]
+        self, server: Redis, keys: Sequence[str], commands: Mapping[str, Sequence[Command]]
     ) -> dict[str, list[Any] | Unreadable]:
-        found: dict[str, list[Any] | Unreadable] = {}
+        answers_by_key: dict[str, list[Any] | Unreadable] = {}
         async with self.link.turns, reused_pipelines() as following:
             for start in range(0, len(keys), _COMMANDS_PER_EXCHANGE):
-                some = keys[start : start + _COMMANDS_PER_EXCHANGE]
-                commands = [packed(*command) for key in some for command in asked[key]]
+                batch = keys[start : start + _COMMANDS_PER_EXCHANGE]
+                encoded = [packed(*command) for key in batch for command in commands[key]]
                 try:
-                    answers = iter(await following.exchange(server, commands, within=REDIS_SECONDS))
+                    answers = iter(await following.exchange(server, encoded, within=REDIS_SECONDS))
                 except EXCHANGE_FAULTS as error:
                     fault = Unreadable(str(fault_of_exchange(error)))
-                    return found | dict.fromkeys(keys[start:], fault)
-                found |= {key: [next(answers) for _ in asked[key]] for key in some}
+                    return answers_by_key | dict.fromkeys(keys[start:], fault)
+                answers_by_key |= {key: [next(answers) for _ in commands[key]] for key in batch}
                 await asyncio.sleep(0)
-        return found
+        return answers_by_key
 
     async def _ask(
         self, server: Callable[[], Awaitable[Redis]], commands: Sequence[Command]
@@ -156,8 +160,8 @@ def _moved(answers: "list[Any] | Unreadable") -> str | None:
     """The error's name, if an answer reports that the slot is elsewhere."""
     if isinstance(answers, Unreadable):
         return None
-    found = (one for one in answers if isinstance(one, MovedError | AskError))
-    return next((type(one).__name__ for one in found), None)
+    errors = (answer for answer in answers if isinstance(answer, MovedError | AskError))
+    return next((type(error).__name__ for error in errors), None)
 
 
 def required(answer: Any) -> Any:

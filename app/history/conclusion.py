@@ -66,7 +66,7 @@ def conclude(
 
     ``refusals``: tokens about it that were not applied, newest first; None: unreadable.
     """
-    unapplied = [one for one in refusals or () if _is_later(one, query, apps)]
+    unapplied = [refusal for refusal in refusals or () if _is_later(refusal, query, apps)]
     return SessionHistory(
         question=query,
         conclusion=_conclusion(query, apps, unapplied, now),
@@ -79,7 +79,7 @@ def conclude(
 
 def decisive_event(query: RevocationQuery, history: AppHistory) -> DeliveredEvent | None:
     """The event that decides the app's part: the one that ended it, else the newest about it."""
-    about = [one for one in history.events if one.covers or query.sid is None]
+    about = [event for event in history.events if event.covers or query.sid is None]
     return history.cause or (about[0] if about else None)
 
 
@@ -102,12 +102,12 @@ def _conclusion(
     unapplied: Sequence[RefusalEntry],
     now: float,
 ) -> Conclusion:
-    found = {app_conclusion(query, one) for one in apps} - {Conclusion.NOTHING_KNOWN}
+    conclusions = {app_conclusion(query, app) for app in apps} - {Conclusion.NOTHING_KNOWN}
     if unapplied:
-        found.add(_of_refusal(unapplied[0], now))
-    elif found and _logged_in_later(query, apps):
+        conclusions.add(_of_refusal(unapplied[0], now))
+    elif conclusions and _logged_in_later(query, apps):
         return Conclusion.LATER_LOGIN
-    return min(found, key=_WORST_FIRST.index, default=Conclusion.NOTHING_KNOWN)
+    return min(conclusions, key=_WORST_FIRST.index, default=Conclusion.NOTHING_KNOWN)
 
 
 def _of_refusal(newest: RefusalEntry, now: float) -> Conclusion:
@@ -124,7 +124,7 @@ def _is_later(refusal: RefusalEntry, query: RevocationQuery, apps: Sequence[AppH
         return at > max(_ends(query, apps), default=float("-inf"))
     if at < query.login_at:
         return False
-    return not all(one.state in (State.REVOKED, State.EXPIRED) for one in apps)
+    return not all(app.state in (State.REVOKED, State.EXPIRED) for app in apps)
 
 
 def _ends(query: RevocationQuery, apps: Iterable[AppHistory]) -> Iterable[float]:
@@ -136,7 +136,7 @@ def _ends(query: RevocationQuery, apps: Iterable[AppHistory]) -> Iterable[float]
 
 
 def _logged_in_later(query: RevocationQuery, apps: Sequence[AppHistory]) -> bool:
-    marked = [one for one in apps if one.markers]
+    marked = [app for app in apps if app.markers]
     if query.login_at is None or not marked:
         return False
-    return all(one.state is State.ALIVE and not one.lost for one in marked)
+    return all(app.state is State.ALIVE and not app.lost for app in marked)

@@ -112,10 +112,10 @@ class History:
         refusals: list[RefusalEntry] | None = None
         with contextlib.suppress(Unreadable):
             if hashed is not None:
-                found = await refusals_about(self._reader, query, hashed, self.issuers)
+                matches = await refusals_about(self._reader, query, hashed, self.issuers)
                 # Without tokens that were applied before, or when the keys arrived.
                 done = {hashed(jti) for jti in _applied_jtis(histories)}
-                refusals = [one for one in found if one.jti_hash not in done]
+                refusals = [refusal for refusal in matches if refusal.jti_hash not in done]
         now = self._clock()
         own = conclude(query, histories, refusals, now=now)
         if own.conclusion is not Conclusion.NOTHING_KNOWN:
@@ -160,7 +160,7 @@ class History:
         command = ("XREVRANGE", AppKeys(app).receipts, "+", "-", "COUNT", limit)
         (answer,) = await self._reader.query_app_data(app, [command])
         newest = parse_receipts(parse_entries(optional(answer)))
-        return [one.seconds for one in reversed(newest) if one.outcome is Outcome.DONE]
+        return [receipt.seconds for receipt in reversed(newest) if receipt.outcome is Outcome.DONE]
 
     async def with_proof(self, delivered: DeliveredEvent) -> DeliveredEvent:
         """The event with the app's current proof. Raises `Unreadable`."""
@@ -197,8 +197,8 @@ class History:
     async def refusal(self, entry_id: str) -> RefusalEntry | None:
         """One refused token; None if the stream no longer has it. Raises `Unreadable`."""
         (answer,) = await self._reader.query_key(REFUSED, [("XRANGE", REFUSED, entry_id, entry_id)])
-        found = parse_entries(required(answer))
-        return RefusalEntry.from_fields(*found[0]) if found else None
+        entries = parse_entries(required(answer))
+        return RefusalEntry.from_fields(*entries[0]) if entries else None
 
     async def audit(self, *, limit: int = 100, before: str = "+") -> EntryPage[AuditEntry]:
         """The newest audit entries, newest first. Raises `Unreadable`."""
@@ -244,10 +244,10 @@ class History:
 
     async def _ends(self, keys: Mapping[str, str]) -> Cursor:
         began = self._clock()
-        found = await self._reader.query_keys(
+        newest = await self._reader.query_keys(
             {key: [("XREVRANGE", key, "+", "-", "COUNT", 1)] for key in keys.values()}
         )
-        cursor = cursor_at_end(found, keys)
+        cursor = cursor_at_end(newest, keys)
         cursor.settle(began)
         return cursor
 
@@ -259,11 +259,11 @@ async def _gather_bounded(of: Callable[[str], Awaitable[T]], apps: Sequence[str]
     """Run it for each app, in bounded parallel; results in the apps' order."""
     slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
-    async def one(app: str) -> T:
+    async def run(app: str) -> T:
         async with slots:
             return await of(app)
 
-    return await asyncio.gather(*(one(app) for app in apps))
+    return await asyncio.gather(*(run(app) for app in apps))
 
 
 def _applied_jtis(histories: Iterable[AppHistory]) -> Iterator[str]:

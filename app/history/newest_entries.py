@@ -54,13 +54,13 @@ async def newest_in_stream(
     scanned, last = 0, ""
     async for page in newest_first(ask, key, before=before, limit=_MAX_SCANNED):
         for entry_id, fields in page:
-            if passes(one := read(entry_id, fields)):
-                matches.append((entry_id, one))
+            if passes(item := read(entry_id, fields)):
+                matches.append((entry_id, item))
         scanned, last = scanned + len(page), page[-1][0]
         if len(matches) > limit:
-            return EntryPage([one for _, one in matches[:limit]], matches[limit - 1][0], scanned)
+            return EntryPage([item for _, item in matches[:limit]], matches[limit - 1][0], scanned)
     more = last if scanned >= _MAX_SCANNED else None
-    return EntryPage([one for _, one in matches], more, scanned)
+    return EntryPage([item for _, item in matches], more, scanned)
 
 
 class _StreamWalk:
@@ -96,7 +96,11 @@ async def newest_in_streams(
     gets the app's name. Raises `Unreadable`.
     """
     streams = await _first_pages(reader, keys, limit, before)
-    heads = [(_descending(one.waiting[0][0]), app) for app, one in streams.items() if one.waiting]
+    heads = [
+        (_descending(stream.waiting[0][0]), app)
+        for app, stream in streams.items()
+        if stream.waiting
+    ]
     heapq.heapify(heads)
     matches: list[T] = []
     scanned, cut = 0, None
@@ -107,8 +111,8 @@ async def newest_in_streams(
         stream = streams[app]
         entry_id, fields = stream.waiting.popleft()
         scanned += 1
-        if passes(one := read(app, entry_id, fields)):
-            matches.append(one)
+        if passes(item := read(app, entry_id, fields)):
+            matches.append(item)
         if not stream.waiting and not stream.ended and stream.looked < _MAX_SCANNED:
             await _next_page(reader, stream)
         if stream.waiting:
@@ -149,7 +153,7 @@ async def _next_page(reader: AppReader, stream: _StreamWalk) -> None:
 
 
 def _is_exhausted(streams: Mapping[str, _StreamWalk]) -> bool:
-    return all(one.ended and not one.waiting for one in streams.values())
+    return all(stream.ended and not stream.waiting for stream in streams.values())
 
 
 def _descending(entry_id: str) -> tuple[int, int]:

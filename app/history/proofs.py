@@ -48,24 +48,24 @@ async def _proven(reader: AppReader, delivered: DeliveredEvent, now: float) -> D
         async for page in oldest_first(ask, keys.receipts, since=delivered.id, limit=_MAX_RECEIPTS):
             receipts += parse_receipts(page)
     proof = prove(delivered.id, parse_readers(optional(readers)), receipts, now=now)
-    found = (_dead_letter(*entry) for entry in parse_entries(optional(letters)))
+    dead_letters = (_dead_letter(*entry) for entry in parse_entries(optional(letters)))
     return replace(
         delivered,
         proof=proof,
-        dead_letters=tuple(one for one in found if one.event == delivered.id),
+        dead_letters=tuple(one for one in dead_letters if one.event == delivered.id),
     )
 
 
-def parse_readers(found: Any) -> list[Reader]:
+def parse_readers(reports: Any) -> list[Reader]:
     """The readers in an ``HGETALL`` answer, without those of unknown releases."""
-    read = (Reader.from_json(name, value) for name, value in (found or {}).items())
-    return [one for one in read if one is not None]
+    read = (Reader.from_json(name, value) for name, value in (reports or {}).items())
+    return [reader for reader in read if reader is not None]
 
 
-def parse_receipts(found: Iterable[tuple[str, Fields]]) -> list[Receipt]:
+def parse_receipts(entries: Iterable[tuple[str, Fields]]) -> list[Receipt]:
     """The receipts of a page, without those of unknown releases."""
-    read = (Receipt.from_fields(fields) for _, fields in found)  # type: ignore[arg-type]
-    return [one for one in read if one is not None]
+    read = (Receipt.from_fields(fields) for _, fields in entries)  # type: ignore[arg-type]
+    return [receipt for receipt in read if receipt is not None]
 
 
 def _dead_letter(entry_id: str, fields: Fields) -> DeadLetter:

@@ -34,17 +34,17 @@ async def refusals_about(
     """
     sid = None if query.sid is None else hashed(query.sid).encode()
     sub = None if query.sub is None else hashed(query.sub).encode()
-    found: list[RefusalEntry] = []
+    matches: list[RefusalEntry] = []
     async for page in _refused(reader):
         for entry_id, fields in page:
             if not _concerns(fields, sid, sub):
                 continue
             refusal = RefusalEntry.from_fields(entry_id, fields)
             if refusal.iss == query.iss or refusal.iss not in issuers:
-                found.append(refusal)
-        if len(found) >= _MAX_MATCHES:
+                matches.append(refusal)
+        if len(matches) >= _MAX_MATCHES:
             break
-    return found[:_MAX_MATCHES]
+    return matches[:_MAX_MATCHES]
 
 
 async def issuers_knowing(
@@ -57,24 +57,24 @@ async def issuers_knowing(
 
     ``query.iss`` is ignored. Raises `Unreadable`.
     """
-    found: set[str] = set()
+    issuers: set[str] = set()
     for app, names in names_by_app.items():
-        found |= await _with_markers(reader, app, names, query)
-    if found:
-        return sorted(found)
+        issuers |= await _with_markers(reader, app, names, query)
+    if issuers:
+        return sorted(issuers)
     for app, names in names_by_app.items():
-        found |= await _with_events(reader, app, query) & set(names)
+        issuers |= await _with_events(reader, app, query) & set(names)
     if hashed is not None:
         known = {name for names in names_by_app.values() for name in names}
         sid = None if query.sid is None else hashed(query.sid).encode()
         sub = None if query.sub is None else hashed(query.sub).encode()
         async for page in _refused(reader):
-            found |= {
+            issuers |= {
                 fields.get(b"iss", b"").decode("utf-8", "replace")
                 for _, fields in page
                 if _concerns(fields, sid, sub)
             } & known
-    return sorted(found)
+    return sorted(issuers)
 
 
 async def _with_markers(
@@ -87,16 +87,16 @@ async def _with_markers(
             commands.append((iss, ("GET", keys.sid(iss, query.sid))))
         if query.sub is not None:
             commands.append((iss, ("GET", keys.sub(iss, query.sub))))
-    found: set[str] = set()
+    issuers: set[str] = set()
     for start in range(0, len(commands), _COMMANDS_PER_EXCHANGE):
         batch = commands[start : start + _COMMANDS_PER_EXCHANGE]
         answers = await reader.query_app(app, [command for _, command in batch])
-        found |= {
+        issuers |= {
             iss
             for (iss, _), marker in zip(batch, answers, strict=True)
             if required(marker) is not None
         }
-    return found
+    return issuers
 
 
 async def _with_events(reader: AppReader, app: str, query: RevocationQuery) -> set[str]:
@@ -105,13 +105,13 @@ async def _with_events(reader: AppReader, app: str, query: RevocationQuery) -> s
 
     sid = None if query.sid is None else query.sid.encode()
     sub = None if query.sub is None else query.sub.encode()
-    found: set[str] = set()
+    issuers: set[str] = set()
     async for page in newest_first(ask, AppKeys(app).events, limit=_MAX_EVENTS):
         for _, fields in page:
             own_sid = sid is not None and fields.get(b"sid") == sid
             if own_sid or (sub is not None and fields.get(b"sub") == sub):
-                found.add(fields.get(b"iss", b"").decode("utf-8", "replace"))
-    return found
+                issuers.add(fields.get(b"iss", b"").decode("utf-8", "replace"))
+    return issuers
 
 
 def _concerns(fields: Mapping[bytes, bytes], sid: bytes | None, sub: bytes | None) -> bool:

@@ -7,7 +7,15 @@ from typing import Any
 from app.history.app_reader import AppReader, required
 from app.history.streams import Entry, oldest_first
 from app.sessions.termination.termination import AppDelivery, Termination
-from backchannel_logout import AppKeys, Event, EventKind, MalformedEvent, UnknownEvent
+from backchannel_logout import (
+    AppKeys,
+    Event,
+    EventKind,
+    MalformedEvent,
+    Session,
+    UnknownEvent,
+    marker_keys,
+)
 from backchannel_logout.contract.event import stream_id
 
 # How far the provider's clock may be behind ours. An event with an earlier cutoff is about an
@@ -40,12 +48,10 @@ async def find_delivery(
     polls find none, and cost three keys.
     """
     keys = AppKeys(app)
-    marker_keys = []
-    if not termination.of_user:
-        marker_keys += [keys.sid(name, termination.session) for name in names]
-    marker_keys += [keys.sub(name, termination.user) for name in names]
-    marker_keys += [keys.all(name) for name in names]
-    markers = await reader.query_app(app, [("GET", key) for key in marker_keys])
+    sid = termination.session or None
+    sessions = [Session(name, 0, sid=sid, sub=termination.user) for name in names]
+    wanted = [key for session in sessions for key in marker_keys(keys, session)]
+    markers = await reader.query_app(app, [("GET", key) for key in wanted])
     if not any(required(marker) for marker in markers):
         return None
 
