@@ -16,7 +16,7 @@ import pytest
 from tests.examples.test_express_app import HERE as EXPRESS
 from tests.examples.test_express_app import packages_missing, process
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 ALICE = {"iss": ISS, "sub": "alice", "sid": "s1", "iat": int(time.time()) - 10}
@@ -150,20 +150,20 @@ def signed_in(url: str, claims: dict[str, object]) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_a_block_ends_one_session_and_spares_the_neighbour(
-    framework: Framework, shelf: Shelf, shared_redis: RedisServer, tmp_path: Path
+    framework: Framework, app_store: AppStore, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     if framework is EXPRESS_APP:
         if reason := packages_missing():
             pytest.skip(reason)
         (tmp_path / "node_modules").symlink_to(EXPRESS / "node_modules")
         shutil.copy(EXPRESS / "guard.mjs", tmp_path)
-    await shelf.write_meta()
+    await app_store.write_meta()
     with (
-        serving(framework, shelf.app, shared_redis, tmp_path) as url,
+        serving(framework, app_store.app, shared_redis, tmp_path) as url,
         signed_in(url, ALICE) as alice,
         signed_in(url, NEIGHBOUR) as neighbour,
     ):
-        await shelf.write(since=int(time.time()))
+        await app_store.write(since=int(time.time()))
         deadline = time.monotonic() + WITHIN
         while (status := alice.get("/me").status_code) == 200:
             assert time.monotonic() < deadline, "the ended session is still served"
@@ -172,13 +172,13 @@ async def test_a_block_ends_one_session_and_spares_the_neighbour(
 
 
 async def test_the_fastapi_block_closes_its_guard_with_the_app(
-    shelf: Shelf, shared_redis: RedisServer, tmp_path: Path
+    app_store: AppStore, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     """Otherwise the app counts as behind for a minute."""
-    await shelf.write_meta()
-    with serving(FASTAPI, shelf.app, shared_redis, tmp_path) as url, signed_in(url, ALICE):
+    await app_store.write_meta()
+    with serving(FASTAPI, app_store.app, shared_redis, tmp_path) as url, signed_in(url, ALICE):
         deadline = time.monotonic() + WITHIN
-        while not shelf.look.hgetall(shelf.keys.readers):
+        while not app_store.look.hgetall(app_store.keys.readers):
             assert time.monotonic() < deadline, "the guard never reports"
             await asyncio.sleep(0.01)
-    assert set(shelf.look.hgetall(shelf.keys.readers)) == {"ended"}
+    assert set(app_store.look.hgetall(app_store.keys.readers)) == {"ended"}

@@ -9,32 +9,32 @@ from tests.client.frameworks.asgi_site import NewSite, sites
 from tests.support.guards import KINDS, WarmGuard
 from tests.support.listening import Stream
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import Shelf
+from tests.support.revocations import AppStore
 
-NewShelf = Callable[[RedisServer], Awaitable[Shelf]]
+NewAppStore = Callable[[RedisServer], Awaitable[AppStore]]
 NewWarmGuard = Callable[..., WarmGuard]
 
 
 @pytest.fixture
-async def new_shelf() -> AsyncIterator[NewShelf]:
+async def new_app_store() -> AsyncIterator[NewAppStore]:
     """Apps on any server, each with its ``meta`` and one event about nobody here: a stream that
     was empty is one that may have lost something."""
-    shelves: list[Shelf] = []
+    app_stores: list[AppStore] = []
 
-    async def make(server: RedisServer) -> Shelf:
-        shelves.append(Shelf(server))
-        await shelves[-1].write_meta()
-        await shelves[-1].store.write([shelves[-1].numbered(9999, sub="nobody")])
-        return shelves[-1]
+    async def make(server: RedisServer) -> AppStore:
+        app_stores.append(AppStore(server))
+        await app_stores[-1].write_meta()
+        await app_stores[-1].store.write([app_stores[-1].numbered(9999, sub="nobody")])
+        return app_stores[-1]
 
     yield make
-    for shelf in shelves:
-        await shelf.aclose()
+    for app_store in app_stores:
+        await app_store.aclose()
 
 
 @pytest.fixture
-async def shelf(new_shelf: NewShelf, shared_redis: RedisServer) -> Shelf:
-    return await new_shelf(shared_redis)
+async def app_store(new_app_store: NewAppStore, shared_redis: RedisServer) -> AppStore:
+    return await new_app_store(shared_redis)
 
 
 @pytest.fixture(params=KINDS)

@@ -9,7 +9,7 @@ from app.config.model import Settings
 from app.history import History
 from app.store.topology import RedisTopology, connect
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 NewHistory = Callable[..., History]
 
@@ -23,8 +23,8 @@ def settings_for(*apps: str, redis_url: str = "redis://127.0.0.1:1/0", iss: str 
 
 
 @pytest.fixture
-async def shelf(shared_redis: RedisServer) -> AsyncIterator[Shelf]:
-    one = Shelf(shared_redis)
+async def app_store(shared_redis: RedisServer) -> AsyncIterator[AppStore]:
+    one = AppStore(shared_redis)
     await one.write_meta()
     yield one
     await one.aclose()
@@ -45,6 +45,6 @@ async def new_history() -> AsyncIterator[NewHistory]:
 
 
 @pytest.fixture
-def history(new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer) -> History:
-    """The history of the shelf's app."""
-    return new_history(shared_redis.url, shelf.app)
+def history(new_history: NewHistory, app_store: AppStore, shared_redis: RedisServer) -> History:
+    """The history of the app_store's app."""
+    return new_history(shared_redis.url, app_store.app)

@@ -23,7 +23,7 @@ from app.revocation import Once
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import EventKind, Outcome, Reader, ReaderKind, Receipt
 from tests.history.conftest import NewHistory
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 HASHED = KeyedHash(b"the key of this test")
 
@@ -39,24 +39,24 @@ async def read_history(history: History, sid: str, **changes: Any) -> SessionHis
     return await history.session_history(query, hashed=HASHED)
 
 
-async def end(shelf: Shelf, sid: str, *, jti: str = "j", since: float | None = None) -> str:
+async def end(app_store: AppStore, sid: str, *, jti: str = "j", since: float | None = None) -> str:
     """End the session; returns the event's id."""
     cutoff = int(time.time()) if since is None else int(since)
     once = Once(f"{jti}-{sid}", sid, None, time.time() + 300)
-    await shelf.write(sid=sid, sub=None, since=cutoff, once=once)
-    event = shelf.events()[-1].id
+    await app_store.write(sid=sid, sub=None, since=cutoff, once=once)
+    event = app_store.events()[-1].id
     assert event is not None
     return event
 
 
-def receipt(shelf: Shelf, event: str, outcome: Outcome) -> None:
+def receipt(app_store: AppStore, event: str, outcome: Outcome) -> None:
     one = Receipt(event=event, listener="mail", reader="r1", seconds=0.25, outcome=outcome)
-    shelf.look.xadd(shelf.keys.receipts, one.to_fields())  # type: ignore[arg-type]
+    app_store.look.xadd(app_store.keys.receipts, one.to_fields())  # type: ignore[arg-type]
 
 
-def refuse(shelf: Shelf, sid: str, reason: str = "iat_old", **changes: str) -> None:
+def refuse(app_store: AppStore, sid: str, reason: str = "iat_old", **changes: str) -> None:
     fields = {"at": f"{time.time():.3f}", "reason": reason, "iss": ISS, "sid_hash": HASHED(sid)}
-    shelf.look.xadd(REFUSED, fields | changes)  # type: ignore[arg-type]
+    app_store.look.xadd(REFUSED, fields | changes)  # type: ignore[arg-type]
 
 
 def test_every_conclusion_has_a_sentence_and_the_wait_is_that_of_parking() -> None:
@@ -83,62 +83,64 @@ async def test_nothing_is_known_about_an_id_without_an_end(history: History, sid
     assert (result.conclusion, result.refusals) == (Conclusion.NOTHING_KNOWN, ())
 
 
-async def test_an_app_that_has_acted_completes_it(history: History, shelf: Shelf, sid: str) -> None:
-    event = await end(shelf, sid)
+async def test_an_app_that_has_acted_completes_it(
+    history: History, app_store: AppStore, sid: str
+) -> None:
+    event = await end(app_store, sid)
     assert (await read_history(history, sid)).conclusion is Conclusion.NOT_READ
     reader = Reader(name="web", kind=ReaderKind.CACHE, at=time.time(), position="0-0")
-    shelf.look.hset(shelf.keys.readers, "web", reader.to_json())
+    app_store.look.hset(app_store.keys.readers, "web", reader.to_json())
     assert (await read_history(history, sid)).conclusion is Conclusion.NOT_YET
-    shelf.look.hdel(shelf.keys.readers, "web")
-    receipt(shelf, event, Outcome.DONE)
+    app_store.look.hdel(app_store.keys.readers, "web")
+    receipt(app_store, event, Outcome.DONE)
     assert (await read_history(history, sid)).conclusion is Conclusion.COMPLETE
     assert (await read_history(history, f"{sid}-")).conclusion is Conclusion.NOTHING_KNOWN
 
 
 async def test_a_listener_that_gave_it_up_does_not_complete_it(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    event = await end(shelf, sid)
-    receipt(shelf, event, Outcome.DEAD)
+    event = await end(app_store, sid)
+    receipt(app_store, event, Outcome.DEAD)
     assert (await read_history(history, sid)).conclusion is Conclusion.GIVEN_UP
 
 
 async def test_a_dead_letter_counts_even_if_its_receipt_was_trimmed(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    event = await end(shelf, sid)
+    event = await end(app_store, sid)
     letter = {"dl_event": event, "dl_listener": "mail", "dl_tries": "5", "dl_error": "KeyError"}
-    shelf.look.xadd(shelf.keys.dead_letters, letter)  # type: ignore[arg-type]
+    app_store.look.xadd(app_store.keys.dead_letters, letter)  # type: ignore[arg-type]
     assert (await read_history(history, sid)).conclusion is Conclusion.GIVEN_UP
 
 
 async def test_a_token_waiting_for_keys_outranks_an_older_complete_logout(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    receipt(shelf, await end(shelf, sid, since=time.time() - 30), Outcome.DONE)
-    refuse(shelf, sid, WAITS, at=f"{time.time() + 1:.3f}", jti_hash=HASHED(f"k-{sid}"))
+    receipt(app_store, await end(app_store, sid, since=time.time() - 30), Outcome.DONE)
+    refuse(app_store, sid, WAITS, at=f"{time.time() + 1:.3f}", jti_hash=HASHED(f"k-{sid}"))
     result = await read_history(history, sid)
     assert result.conclusion is Conclusion.WAITING
     assert [one.reason for one in result.refusals] == [WAITS]
-    receipt(shelf, await end(shelf, sid, jti="k"), Outcome.DONE)
+    receipt(app_store, await end(app_store, sid, jti="k"), Outcome.DONE)
     result = await read_history(history, sid)
     assert (result.conclusion, result.refusals) == (Conclusion.COMPLETE, ())
 
 
 async def test_a_token_that_waited_too_long_was_not_applied(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    refuse(shelf, sid, WAITS, at=f"{time.time() - WAITS_SECONDS - 1:.3f}")
+    refuse(app_store, sid, WAITS, at=f"{time.time() - WAITS_SECONDS - 1:.3f}")
     assert (await read_history(history, sid)).conclusion is Conclusion.NOT_APPLIED
 
 
 async def test_a_refusal_newer_than_the_logout_is_reported(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
     long_ago = time.time() - 1800
-    await end(shelf, sid, since=long_ago)
-    shelf.look.delete(shelf.keys.events)
-    refuse(shelf, sid)
+    await end(app_store, sid, since=long_ago)
+    app_store.look.delete(app_store.keys.events)
+    refuse(app_store, sid)
     result = await read_history(history, sid)
     assert result.conclusion is Conclusion.REFUSED
     assert [one.reason for one in result.refusals] == ["iat_old"]
@@ -149,27 +151,27 @@ async def test_a_refusal_newer_than_the_logout_is_reported(
 
 
 async def test_a_refusal_before_the_logout_or_about_others_does_not_count(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    refuse(shelf, sid, at=f"{time.time() - 5:.3f}")
-    refuse(shelf, "another")
-    refuse(shelf, sid, iss="https://b.example")
-    event = await end(shelf, sid)
-    receipt(shelf, event, Outcome.DONE)
+    refuse(app_store, sid, at=f"{time.time() - 5:.3f}")
+    refuse(app_store, "another")
+    refuse(app_store, sid, iss="https://b.example")
+    event = await end(app_store, sid)
+    receipt(app_store, event, Outcome.DONE)
     # A duplicate, sent after it was applied.
-    refuse(shelf, sid, at=f"{time.time() + 5:.3f}", jti_hash=HASHED(f"j-{sid}"))
+    refuse(app_store, sid, at=f"{time.time() + 5:.3f}", jti_hash=HASHED(f"j-{sid}"))
     result = await read_history(history, sid)
     assert (result.conclusion, result.refusals) == (Conclusion.COMPLETE, ())
 
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_token_of_the_user_affects_a_session_only_if_it_names_no_other(
-    named: bool, history: History, shelf: Shelf, sid: str
+    named: bool, history: History, app_store: AppStore, sid: str
 ) -> None:
     sub = f"user-{sid}"
     other = {"sid_hash": HASHED("another")} if named else {}
     fields = {"at": f"{time.time():.3f}", "reason": "nonce", "iss": ISS, "sub_hash": HASHED(sub)}
-    shelf.look.xadd(REFUSED, fields | other)  # type: ignore[arg-type]
+    app_store.look.xadd(REFUSED, fields | other)  # type: ignore[arg-type]
     result = await read_history(history, sid, sub=sub)
     expected = Conclusion.NOTHING_KNOWN if named else Conclusion.REFUSED
     assert result.conclusion is expected
@@ -177,16 +179,16 @@ async def test_a_token_of_the_user_affects_a_session_only_if_it_names_no_other(
 
 
 async def test_a_misspelled_unconfigured_issuer_does_not_hide_the_refusal(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    refuse(shelf, sid, "iss_unknown", iss=ISS + "/")
+    refuse(app_store, sid, "iss_unknown", iss=ISS + "/")
     assert (await read_history(history, sid)).conclusion is Conclusion.REFUSED
 
 
 async def test_a_login_after_every_logout_is_reported_as_later(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
-    await end(shelf, sid, since=time.time() - 100)
+    await end(app_store, sid, since=time.time() - 100)
     found = await read_history(history, sid, login_at=int(time.time()) - 10)
     assert found.conclusion is Conclusion.LATER_LOGIN
 
@@ -204,15 +206,15 @@ async def test_an_unreachable_redis_allows_no_conclusion(new_history: NewHistory
 
 
 async def test_the_cause_is_proven_however_many_newer_events_there_are(
-    history: History, shelf: Shelf, sid: str
+    history: History, app_store: AppStore, sid: str
 ) -> None:
     """A user was signed out, and later 25 sessions ended one by one."""
     sub = f"user-{sid}"
-    await shelf.write(kind=EventKind.USER, sid=None, sub=sub, since=int(time.time()), once=None)
-    event = shelf.events()[-1].id
+    await app_store.write(kind=EventKind.USER, sid=None, sub=sub, since=int(time.time()), once=None)
+    event = app_store.events()[-1].id
     assert event is not None
-    receipt(shelf, event, Outcome.DONE)
+    receipt(app_store, event, Outcome.DONE)
     for n in range(25):
-        await shelf.write(sid=f"{sid}-{n}", sub=sub, since=int(time.time()), once=None)
+        await app_store.write(sid=f"{sid}-{n}", sub=sub, since=int(time.time()), once=None)
     result = await read_history(history, None, sub=sub)  # type: ignore[arg-type]
     assert result.conclusion is Conclusion.COMPLETE

@@ -12,7 +12,7 @@ from app.history.audit_stream import REFUSED
 from backchannel_logout import EventKind
 from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 REFUSAL = {
     "at": "1795283041.207", "reason": "iat_old", "rule": "iat is older", "iss": ISS,
@@ -66,26 +66,26 @@ async def follow() -> AsyncIterator[Any]:
 
 
 async def test_a_feed_begins_now_and_yields_new_items(
-    follow: Any, history: History, shelf: Shelf
+    follow: Any, history: History, app_store: AppStore
 ) -> None:
-    await shelf.write(sid="before", once=None)
+    await app_store.write(sid="before", once=None)
     consumer = follow(history, refusals=False)
     await consumer.until(lambda: consumer.feed.cursor)
-    await shelf.write(sid="s1", once=None)
-    await shelf.write(sid="s2", once=None)
+    await app_store.write(sid="s1", once=None)
+    await app_store.write(sid="s2", once=None)
     await consumer.until(lambda: len(consumer.items) >= 2)
     assert consumer.sids == ["s1", "s2"]
-    assert consumer.feed.cursor == {shelf.app: shelf.events()[-1].id}
+    assert consumer.feed.cursor == {app_store.app: app_store.events()[-1].id}
 
 
 async def test_a_feed_begins_at_a_given_cursor_or_time(
-    follow: Any, history: History, shelf: Shelf
+    follow: Any, history: History, app_store: AppStore
 ) -> None:
     for sid in ("s1", "s2", "s3"):
-        await shelf.write(sid=sid, once=None)
-    first, *_ = shelf.events()
+        await app_store.write(sid=sid, once=None)
+    first, *_ = app_store.events()
     consumer = follow(
-        history, refusals=False, cursor=Cursor.parse(str(Cursor({shelf.app: first.id})))
+        history, refusals=False, cursor=Cursor.parse(str(Cursor({app_store.app: first.id})))
     )
     other = follow(history, refusals=False, since=time.time() - 60)
     await consumer.until(lambda: len(consumer.items) >= 2)
@@ -94,14 +94,16 @@ async def test_a_feed_begins_at_a_given_cursor_or_time(
     assert other.sids == ["s1", "s2", "s3"]
 
 
-async def test_a_trimmed_position_is_reported(follow: Any, history: History, shelf: Shelf) -> None:
+async def test_a_trimmed_position_is_reported(
+    follow: Any, history: History, app_store: AppStore
+) -> None:
     for sid in ("s1", "s2", "s3"):
-        await shelf.write(sid=sid, once=None)
-    first, *_ = shelf.events()
-    shelf.look.xtrim(shelf.keys.events, maxlen=1, approximate=False)
-    consumer = follow(history, refusals=False, cursor={shelf.app: first.id})
+        await app_store.write(sid=sid, once=None)
+    first, *_ = app_store.events()
+    app_store.look.xtrim(app_store.keys.events, maxlen=1, approximate=False)
+    consumer = follow(history, refusals=False, cursor={app_store.app: first.id})
     await consumer.until(lambda: len(consumer.items) >= 2)
-    assert consumer.items[0] == Missed(app=shelf.app)
+    assert consumer.items[0] == Missed(app=app_store.app)
     assert consumer.sids == ["s3"]
 
 
@@ -115,41 +117,41 @@ def test_a_cursor_of_another_form_is_refused(line: str) -> None:
 async def test_a_feed_survives_a_restart_and_reports_gaps_after_data_loss(
     follow: Any, new_history: NewHistory, redis_server: RedisServer
 ) -> None:
-    shelf = Shelf(redis_server)
+    app_store = AppStore(redis_server)
     reports: list[dict[str, str]] = []
-    history = new_history(redis_server.url, shelf.app)
+    history = new_history(redis_server.url, app_store.app)
     consumer = follow(history, refusals=False, on_unreadable=reports.append)
     await consumer.until(lambda: consumer.feed.cursor)
-    await shelf.write(sid="s1", once=None)
+    await app_store.write(sid="s1", once=None)
     await consumer.until(lambda: consumer.sids == ["s1"])
     redis_server.stop()
     await consumer.until(lambda: len(reports) == 1)
     redis_server.start()
     await consumer.until(lambda: len(reports) == 2)
-    assert reports == [{shelf.app: "ConnectionError"}, {}]
-    await shelf.write(sid="s2", once=None)
+    assert reports == [{app_store.app: "ConnectionError"}, {}]
+    await app_store.write(sid="s2", once=None)
     await consumer.until(lambda: consumer.sids == ["s1", "s2"])
     assert not any(isinstance(one, Missed) for one in consumer.items)
     # Now a Redis that returns empty.
-    shelf.look.flushall()
+    app_store.look.flushall()
     redis_server.stop()
     await consumer.until(lambda: len(reports) == 3)
     redis_server.start()
     await consumer.until(lambda: isinstance(consumer.items[-1], Missed))
-    await shelf.write(sid="s3", once=None)
+    await app_store.write(sid="s3", once=None)
     await consumer.until(lambda: consumer.sids == ["s1", "s2", "s3"])
-    await shelf.aclose()
+    await app_store.aclose()
 
 
 async def test_an_unreadable_stream_does_not_affect_the_others(
-    follow: Any, new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer
+    follow: Any, new_history: NewHistory, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    broken, reports = shelf.app + "-broken", []
-    shelf.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
-    history = new_history(shared_redis.url, broken, shelf.app)
+    broken, reports = app_store.app + "-broken", []
+    app_store.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
+    history = new_history(shared_redis.url, broken, app_store.app)
     consumer = follow(history, refusals=False, on_unreadable=reports.append)
     await consumer.until(lambda: consumer.feed.cursor)
-    await shelf.write()
+    await app_store.write()
     await consumer.until(lambda: consumer.items)
     assert (consumer.sids, reports) == (["s1"], [{broken: "WRONGTYPE"}])
 
@@ -177,9 +179,9 @@ async def test_a_feed_includes_refusals_which_can_be_looked_up(
     assert await history.refusals(before=newest_first[0].id) == newest_first[1:]
 
 
-async def test_recent_events_are_the_newest_matches(history: History, shelf: Shelf) -> None:
+async def test_recent_events_are_the_newest_matches(history: History, app_store: AppStore) -> None:
     for n in range(5):
-        await shelf.write(sid=f"s{n}", sub="alice" if n % 2 else "bob", once=None)
+        await app_store.write(sid=f"s{n}", sub="alice" if n % 2 else "bob", once=None)
     found = await history.recent(Filter(sub="bob"), limit=2)
     assert [one.event and one.event.sid for one in found] == ["s4", "s2"]
     older = await history.recent(Filter(sub="bob"), before=found[-1].id)
@@ -189,18 +191,18 @@ async def test_recent_events_are_the_newest_matches(history: History, shelf: She
 
 
 async def test_entries_that_expired_while_an_app_was_quiet_are_not_missing(
-    follow: Any, history: History, shelf: Shelf
+    follow: Any, history: History, app_store: AppStore
 ) -> None:
     """The first logout after a long silence trims the previous one, which was read."""
     consumer = follow(history, refusals=False)
     await consumer.until(lambda: consumer.feed.cursor)
-    await shelf.write(sid="s1", once=None)
+    await app_store.write(sid="s1", once=None)
     await consumer.until(lambda: consumer.sids == ["s1"])
-    look: Any = shelf.look
+    look: Any = app_store.look
     pipeline = look.pipeline()
-    fields = look.xrange(shelf.keys.events)[-1][1]
-    pipeline.xadd(shelf.keys.events, fields)
-    pipeline.xtrim(shelf.keys.events, maxlen=1, approximate=False)
+    fields = look.xrange(app_store.keys.events)[-1][1]
+    pipeline.xadd(app_store.keys.events, fields)
+    pipeline.xtrim(app_store.keys.events, maxlen=1, approximate=False)
     pipeline.execute()
     await consumer.until(lambda: len(consumer.sids) == 2)
     assert not any(isinstance(one, Missed) for one in consumer.items)

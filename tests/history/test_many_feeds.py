@@ -11,7 +11,7 @@ from app.history import Cursor, DeliveredEvent, Feed, History, Missed, Unreadabl
 from backchannel_logout import AppKeys
 from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import Shelf, revocation
+from tests.support.revocations import AppStore, revocation
 
 
 def apps_of(prefix: str, number: int) -> list[str]:
@@ -240,9 +240,11 @@ async def test_pages_of_many_apps_hold_everything_once(
     assert sorted(found) == sorted(sids + [f"at-once-{app}" for app in apps[:3]])
 
 
-async def test_the_last_page_says_that_nothing_is_older(history: History, shelf: Shelf) -> None:
-    await shelf.write(sid="s1", once=None)
-    await shelf.write(sid="s2", once=None)
+async def test_the_last_page_says_that_nothing_is_older(
+    history: History, app_store: AppStore
+) -> None:
+    await app_store.write(sid="s1", once=None)
+    await app_store.write(sid="s2", once=None)
     newest = await history.recent(limit=1)
     assert [len(newest), newest.more] == [1, newest[0].id]
     assert (await history.recent(limit=1, before=newest.more or "")).more is None

@@ -19,25 +19,27 @@ from backchannel_logout import (
 )
 from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 
-async def test_an_app_without_readers_has_only_its_stream(history: History, shelf: Shelf) -> None:
-    await shelf.write()
+async def test_an_app_without_readers_has_only_its_stream(
+    history: History, app_store: AppStore
+) -> None:
+    await app_store.write()
     (app,) = await history.overviews()
-    assert (app.app, app.max_session_age, app.events, app.fault) == (shelf.app, 3600, 1, None)
+    assert (app.app, app.max_session_age, app.events, app.fault) == (app_store.app, 3600, 1, None)
     assert app.last_event is not None
-    assert app.last_event.event == shelf.events()[0]
+    assert app.last_event.event == app_store.events()[0]
     assert (app.active, app.silent, app.behind, app.groups) == (0, 0, None, ())
     assert (app.receipts, app.dead_letters, app.teardown_median) == (0, 0, None)
 
 
 async def test_readers_groups_receipts_and_dead_letters_are_counted(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     for n in range(3):
-        await shelf.write(sid=f"s{n}", once=None)
-    first, second, _ = (event.id or "" for event in shelf.events())
+        await app_store.write(sid=f"s{n}", once=None)
+    first, second, _ = (event.id or "" for event in app_store.events())
     now = time.time()
     for name, kind, at, position in [
         ("web-1", ReaderKind.CACHE, now, first),
@@ -47,15 +49,15 @@ async def test_readers_groups_receipts_and_dead_letters_are_counted(
         ("job", ReaderKind.GROUP, now, "0-0"),
     ]:
         one = Reader(name=name, kind=kind, at=at, position=position)
-        shelf.look.hset(shelf.keys.readers, name, one.to_json())
-    shelf.look.xgroup_create(shelf.keys.events, "mail", "0")
-    shelf.look.xreadgroup("mail", "job", {shelf.keys.events: ">"}, count=1)
+        app_store.look.hset(app_store.keys.readers, name, one.to_json())
+    app_store.look.xgroup_create(app_store.keys.events, "mail", "0")
+    app_store.look.xreadgroup("mail", "job", {app_store.keys.events: ">"}, count=1)
     for seconds in (0.1, 0.2, 0.9):
         receipt = Receipt(
             event=first, listener="mail", reader="job", seconds=seconds, outcome=Outcome.DONE
         )
-        shelf.look.xadd(shelf.keys.receipts, receipt.to_fields())  # type: ignore[arg-type]
-    shelf.look.xadd(shelf.keys.dead_letters, {"dl_event": first})
+        app_store.look.xadd(app_store.keys.receipts, receipt.to_fields())  # type: ignore[arg-type]
+    app_store.look.xadd(app_store.keys.dead_letters, {"dl_event": first})
     (app,) = await history.overviews()
     assert (app.readers, app.active, app.silent) == ((("cache", 2), ("group", 1)), 3, 1)
     assert app.behind == 2
@@ -70,12 +72,12 @@ async def test_readers_groups_receipts_and_dead_letters_are_counted(
 
 @pytest.mark.parametrize("idle", [1, 61, 3600, 3 * 86400])
 async def test_an_app_that_queries_redis_and_is_idle_is_neither_silent_nor_behind(
-    idle: float, history: History, shelf: Shelf, shared_redis: RedisServer
+    idle: float, history: History, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """A real guard has queried Redis; then it is idle, and a logout arrives."""
-    with SessionGuard(shared_redis.url, app=shelf.app) as guard:
+    with SessionGuard(shared_redis.url, app=app_store.app) as guard:
         await asyncio.to_thread(guard.is_revoked, Session(ISS, int(time.time()), sub="alice"))
-    await shelf.write(once=None)
+    await app_store.write(once=None)
     history._clock = lambda: time.time() + idle
     (app,) = await history.overviews()
     assert (app.readers, app.active, app.silent, app.behind) == ((("asks", 1),), 1, 0, None)
@@ -87,32 +89,32 @@ async def test_an_app_that_queries_redis_and_is_idle_is_neither_silent_nor_behin
 
 
 async def test_an_app_without_a_query_for_more_than_a_week_is_silent(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     old = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time() - 8 * 86400)
-    shelf.look.hset(shelf.keys.readers, old.name, old.to_json())
+    app_store.look.hset(app_store.keys.readers, old.name, old.to_json())
     (app,) = await history.overviews()
     assert (app.active, app.silent, app.asked_at) == (0, 1, None)
 
 
 async def test_a_reader_that_has_just_ended_does_not_count_as_silent(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     ended = Reader(name="ended", kind=ReaderKind.ENDED, at=time.time())
-    shelf.look.hset(shelf.keys.readers, ended.name, ended.to_json())
+    app_store.look.hset(app_store.keys.readers, ended.name, ended.to_json())
     (app,) = await history.overviews()
     assert (app.active, app.silent, app.reported) == (0, 0, True)
 
 
 async def test_one_app_s_fault_does_not_affect_the_others(
-    new_history: NewHistory, shelf: Shelf, shared_redis: RedisServer
+    new_history: NewHistory, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     away, *_ = await new_history(f"redis://127.0.0.1:{free_port()}/0", "shop").overviews()
     assert (away.app, away.fault) == ("shop", "ConnectionError")
-    broken = shelf.app + "-broken"
-    shelf.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
-    found = await new_history(shared_redis.url, shelf.app, broken).overviews()
-    assert [(app.app, app.fault) for app in found] == [(shelf.app, None), (broken, "WRONGTYPE")]
+    broken = app_store.app + "-broken"
+    app_store.look.set(f"bcl:v1:{{{broken}}}:events", "not a stream")
+    found = await new_history(shared_redis.url, app_store.app, broken).overviews()
+    assert [(app.app, app.fault) for app in found] == [(app_store.app, None), (broken, "WRONGTYPE")]
 
 
 async def test_an_act_is_read_back_as_it_was_written(

@@ -11,7 +11,7 @@ from app.history import AppOverview, History
 from app.store.topology import RedisTopology, connect
 from backchannel_logout import EventKind, Session, SessionGuard
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 LOGIN = int(time.time()) - 60
 
@@ -19,16 +19,16 @@ LOGIN = int(time.time()) - 60
 class MismatchSetup:
     """An app whose guard checks sessions."""
 
-    def __init__(self, shelf: Shelf, url: str) -> None:
-        self.shelf, self.url = shelf, url
+    def __init__(self, app_store: AppStore, url: str) -> None:
+        self.app_store, self.url = app_store, url
         self.link = RedisTopology(connect(url))
 
     def check_sessions(self, *sessions: Session) -> None:
-        with SessionGuard(self.url, app=self.shelf.app) as guard:
+        with SessionGuard(self.url, app=self.app_store.app) as guard:
             guard.which_revoked(sessions)
 
     async def overview(self, both_claims: str = "session", iss: str = ISS) -> AppOverview:
-        client = {"client_id": "c", "app": self.shelf.app, "both_claims": both_claims}
+        client = {"client_id": "c", "app": self.app_store.app, "both_claims": both_claims}
         issuers: list[Any] = [{"issuer": iss, "clients": [client]}]
         settings = Settings.model_validate({"redis_url": self.url, "issuers": issuers})
         (overview,) = await History(settings, self.link).overviews()
@@ -36,8 +36,8 @@ class MismatchSetup:
 
 
 @pytest.fixture
-async def setup(shelf: Shelf, shared_redis: RedisServer) -> AsyncIterator[MismatchSetup]:
-    setup = MismatchSetup(shelf, shared_redis.url)
+async def setup(app_store: AppStore, shared_redis: RedisServer) -> AsyncIterator[MismatchSetup]:
+    setup = MismatchSetup(app_store, shared_redis.url)
     yield setup
     await setup.link.aclose()
 
@@ -51,13 +51,13 @@ async def test_an_issuer_is_named_if_its_tokens_have_sid_and_sub_and_no_session_
 ) -> None:
     setup.check_sessions(WITHOUT)
     assert (await setup.overview()).without_sid == (), "no token has come"
-    await setup.shelf.write()
+    await setup.app_store.write()
     assert (await setup.overview()).without_sid == (ISS,)
 
 
 async def test_the_setting_fixes_it(setup: MismatchSetup) -> None:
     setup.check_sessions(WITHOUT)
-    await setup.shelf.write()
+    await setup.app_store.write()
     assert (await setup.overview(both_claims="user")).without_sid == ()
 
 
@@ -78,12 +78,12 @@ async def test_nothing_is_reported_for(
 ) -> None:
     if sessions:
         setup.check_sessions(*sessions)
-    await setup.shelf.write(once=None, **changes)
+    await setup.app_store.write(once=None, **changes)
     assert (await setup.overview()).without_sid == ()
 
 
 async def test_a_report_about_an_unconfigured_issuer_is_not_repeated(setup: MismatchSetup) -> None:
     """A writer of reports must not choose what an operator reads."""
     setup.check_sessions(WITHOUT)
-    await setup.shelf.write()
+    await setup.app_store.write()
     assert (await setup.overview(iss="https://ours.example")).without_sid == ()

@@ -10,7 +10,7 @@ from app.revocation import Once
 from backchannel_logout import AppKeys, AppStatus, EventKind, Outcome, Reader, ReaderKind, Receipt
 from tests.history.conftest import NewHistory
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 ALICE = RevocationQuery(iss=ISS, sid="s1", sub="alice")
 
@@ -22,44 +22,44 @@ async def read_history(
     return found
 
 
-async def end(shelf: Shelf, sid: str | None = "s1", **changes: object) -> int:
+async def end(app_store: AppStore, sid: str | None = "s1", **changes: object) -> int:
     """Write a revocation with the current time; returns its cutoff."""
     cutoff = int(time.time())
     once = Once(f"j-{sid}-{changes.get('sub', 'alice')}", sid, "alice", time.time() + 300)
-    await shelf.write(**({"sid": sid, "since": cutoff, "once": once} | changes))
+    await app_store.write(**({"sid": sid, "since": cutoff, "once": once} | changes))
     return cutoff
 
 
-def receipt(shelf: Shelf, event: str, outcome: Outcome, listener: str = "mail") -> None:
+def receipt(app_store: AppStore, event: str, outcome: Outcome, listener: str = "mail") -> None:
     one = Receipt(event=event, listener=listener, reader="r1", seconds=0.25, outcome=outcome)
-    shelf.look.xadd(shelf.keys.receipts, one.to_fields())  # type: ignore[arg-type]
+    app_store.look.xadd(app_store.keys.receipts, one.to_fields())  # type: ignore[arg-type]
 
 
 async def test_a_session_without_an_end_is_alive_with_an_empty_history(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     result = await read_history(history)
-    assert (result.app, result.state, result.markers) == (shelf.app, State.ALIVE, ())
+    assert (result.app, result.state, result.markers) == (app_store.app, State.ALIVE, ())
     assert (result.cutoff, result.cause, result.events, result.lost) == (None, None, (), False)
     assert result.max_session_age == 3600
 
 
 async def test_an_ended_session_names_its_cutoff_and_the_event_that_ended_it(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    await end(shelf, "s2")
-    cutoff = await end(shelf)
-    await end(shelf, "s3")
+    await end(app_store, "s2")
+    cutoff = await end(app_store)
+    await end(app_store, "s3")
     result = await read_history(history)
     assert (result.state, result.cutoff) == (State.REVOKED, cutoff)
     (marker,) = result.markers
     assert (marker.kind, marker.key, marker.cutoff) == (
-        EventKind.SESSION, shelf.marker, cutoff,
+        EventKind.SESSION, app_store.marker, cutoff,
     )  # fmt: skip
     assert marker.expires_in is not None
     assert 3600 < marker.expires_in <= 7200
     assert result.cause is not None
-    assert result.cause.event == shelf.events()[1]
+    assert result.cause.event == app_store.events()[1]
     assert result.events == (result.cause,)
     assert (result.lost, result.fault) == (False, None)
 
@@ -68,23 +68,26 @@ async def test_an_ended_session_names_its_cutoff_and_the_event_that_ended_it(
     ("later", "state"), [(0, State.REVOKED), (-60, State.REVOKED), (1, State.ALIVE)]
 )
 async def test_the_login_time_decides_as_in_the_app(
-    later: int, state: State, history: History, shelf: Shelf
+    later: int, state: State, history: History, app_store: AppStore
 ) -> None:
-    cutoff = await end(shelf)
+    cutoff = await end(app_store)
     query = RevocationQuery(iss=ISS, sid="s1", sub="alice", login_at=cutoff + later)
     assert (await read_history(history, query)).state is state
 
 
 async def test_a_code_from_before_the_logout_decides_as_in_the_app(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     """Its event is found although it predates the login."""
-    cutoff = await end(shelf)
+    cutoff = await end(app_store)
     query = RevocationQuery(
         iss=ISS, sid="s1", sub="alice", login_at=cutoff + 60, auth_time=cutoff - 600
     )
     result = await read_history(history, query)
-    assert (result.state, result.cause and result.cause.event) == (State.REVOKED, shelf.events()[0])
+    assert (result.state, result.cause and result.cause.event) == (
+        State.REVOKED,
+        app_store.events()[0],
+    )
 
 
 async def test_a_login_longer_ago_than_sessions_live_is_expired(history: History) -> None:
@@ -93,63 +96,67 @@ async def test_a_login_longer_ago_than_sessions_live_is_expired(history: History
 
 
 async def test_a_user_s_history_includes_single_sessions_marked_as_such(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    await end(shelf, "s1")
-    await end(shelf, "s9", sub="bob")
+    await end(app_store, "s1")
+    await end(app_store, "s9", sub="bob")
     result = await read_history(history, RevocationQuery(iss=ISS, sub="alice"))
     assert (result.state, result.cause) == (State.ALIVE, None)
     assert [(one.covers, one.event and one.event.sid) for one in result.events] == [(False, "s1")]
-    cutoff = await end(shelf, None, kind=EventKind.USER)
+    cutoff = await end(app_store, None, kind=EventKind.USER)
     result = await read_history(history, RevocationQuery(iss=ISS, sub="alice"))
     assert (result.state, result.cutoff) == (State.REVOKED, cutoff)
     assert [one.covers for one in result.events] == [True, False]
 
 
-async def test_everything_of_an_issuer_covers_every_session(history: History, shelf: Shelf) -> None:
-    await end(shelf, None, kind=EventKind.ALL, sub=None)
+async def test_everything_of_an_issuer_covers_every_session(
+    history: History, app_store: AppStore
+) -> None:
+    await end(app_store, None, kind=EventKind.ALL, sub=None)
     result = await read_history(history, RevocationQuery(iss=ISS, sid="never-heard-of"))
     assert result.state is State.REVOKED
     assert [one.kind for one in result.markers] == [EventKind.ALL]
 
 
 async def test_the_histories_of_a_neighbour_and_another_issuer_stay_empty(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    await end(shelf)
+    await end(app_store)
     assert (await read_history(history, RevocationQuery(iss=ISS, sid="s2", sub="bob"))).events == ()
     other = RevocationQuery(iss=ISS + "/", sid="s1", sub="alice")
-    (result,) = await history.app_histories(other, [shelf.app])
+    (result,) = await history.app_histories(other, [app_store.app])
     assert (result.state, result.events) == (State.ALIVE, ())
 
 
 async def test_the_first_of_two_events_with_the_same_cutoff_is_the_cause(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     since = int(time.time())
-    await end(shelf, since=since)
-    await end(shelf, since=since, once=None)
-    first, second = (event.id for event in shelf.events())
+    await end(app_store, since=since)
+    await end(app_store, since=since, once=None)
+    first, second = (event.id for event in app_store.events())
     result = await read_history(history)
     assert result.cause is not None
     assert (result.cause.id, [one.id for one in result.events]) == (first, [second, first])
 
 
 async def test_a_trimmed_event_is_reported_as_older_than_the_stream(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    await end(shelf)
-    shelf.look.xtrim(shelf.keys.events, maxlen=0, approximate=False)
+    await end(app_store)
+    app_store.look.xtrim(app_store.keys.events, maxlen=0, approximate=False)
     result = await read_history(history)
     assert (result.state, result.cause) == (State.REVOKED, None)
     assert result.search is not None
     assert (result.search.ended, result.search.entries) == ("start", 0)
 
 
-async def test_a_walk_back_ends_at_its_limit_and_reports_it(history: History, shelf: Shelf) -> None:
-    await end(shelf)
+async def test_a_walk_back_ends_at_its_limit_and_reports_it(
+    history: History, app_store: AppStore
+) -> None:
+    await end(app_store)
     for n in range(3):
-        await end(shelf, f"other-{n}")
+        await end(app_store, f"other-{n}")
     result = await read_history(history, limit=2)
     assert (result.state, result.cause) == (State.REVOKED, None)
     assert result.search is not None
@@ -157,29 +164,31 @@ async def test_a_walk_back_ends_at_its_limit_and_reports_it(history: History, sh
 
 
 async def test_a_walk_back_ends_where_older_entries_cannot_matter(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
     long_ago = int(time.time() - 2000)
-    fields = shelf.revocation(sid="s2").event.to_fields()
-    shelf.look.xadd(shelf.keys.events, fields, id=f"{long_ago}000-0")  # type: ignore[arg-type]
-    await end(shelf)
+    fields = app_store.revocation(sid="s2").event.to_fields()
+    app_store.look.xadd(app_store.keys.events, fields, id=f"{long_ago}000-0")  # type: ignore[arg-type]
+    await end(app_store)
     result = await read_history(history)
     assert result.search is not None
     assert (result.search.ended, result.search.entries) == ("cutoff", 1)
 
 
-async def test_a_missing_marker_that_should_exist_is_lost(history: History, shelf: Shelf) -> None:
-    await end(shelf)
-    shelf.look.delete(shelf.marker)
+async def test_a_missing_marker_that_should_exist_is_lost(
+    history: History, app_store: AppStore
+) -> None:
+    await end(app_store)
+    app_store.look.delete(app_store.marker)
     result = await read_history(history)
     assert (result.state, result.lost) == (State.ALIVE, True)
 
 
 @pytest.mark.parametrize("value", ["rubbish", "1_0", ""])
 async def test_an_unreadable_marker_makes_the_state_unknown(
-    value: str, history: History, shelf: Shelf
+    value: str, history: History, app_store: AppStore
 ) -> None:
-    shelf.look.set(shelf.marker, value)
+    app_store.look.set(app_store.marker, value)
     result = await read_history(history)
     assert result.state is State.UNKNOWN
     assert [(one.cutoff, one.expires_in) for one in result.markers] == [(None, None)]
@@ -197,10 +206,10 @@ async def test_an_unreachable_redis_is_reported_as_one_word(new_history: NewHist
     assert (result.state, result.fault) == (State.UNKNOWN, "ConnectionError")
 
 
-async def test_an_unreadable_entry_is_listed_as_such(history: History, shelf: Shelf) -> None:
+async def test_an_unreadable_entry_is_listed_as_such(history: History, app_store: AppStore) -> None:
     """Its subject is known, because the search matched it."""
-    fields = shelf.revocation().event.to_fields() | {"received_at": "yesterday"}
-    shelf.look.xadd(shelf.keys.events, fields)  # type: ignore[arg-type]
+    fields = app_store.revocation().event.to_fields() | {"received_at": "yesterday"}
+    app_store.look.xadd(app_store.keys.events, fields)  # type: ignore[arg-type]
     result = await read_history(history)
     assert [one.event for one in result.events] == [None]
 
@@ -208,15 +217,17 @@ async def test_an_unreadable_entry_is_listed_as_such(history: History, shelf: Sh
 # -- proofs --------------------------------------------------------------------------------
 
 
-async def test_the_proof_is_that_of_the_client_package(history: History, shelf: Shelf) -> None:
-    await end(shelf)
-    (event,) = shelf.events()
+async def test_the_proof_is_that_of_the_client_package(
+    history: History, app_store: AppStore
+) -> None:
+    await end(app_store)
+    (event,) = app_store.events()
     assert event.id is not None
     result = await read_history(history)
     assert result.cause is not None
     assert result.cause.proof is not None
     assert result.cause.proof.status is AppStatus.NOBODY
-    receipt(shelf, event.id, Outcome.DONE)
+    receipt(app_store, event.id, Outcome.DONE)
     result = await read_history(history)
     assert result.cause is not None
     assert result.cause.proof is not None
@@ -224,10 +235,10 @@ async def test_the_proof_is_that_of_the_client_package(history: History, shelf: 
 
 
 async def test_a_receipt_of_another_event_shows_that_a_listener_has_run(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    receipt(shelf, "1-1", Outcome.DONE)
-    await end(shelf)
+    receipt(app_store, "1-1", Outcome.DONE)
+    await end(app_store)
     result = await read_history(history)
     assert result.cause is not None
     assert result.cause.proof is not None
@@ -235,16 +246,16 @@ async def test_a_receipt_of_another_event_shows_that_a_listener_has_run(
 
 
 async def test_an_event_that_a_listener_gave_up_has_its_dead_letter(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    await end(shelf, "s2")
-    await end(shelf)
-    other, event = shelf.events()
+    await end(app_store, "s2")
+    await end(app_store)
+    other, event = app_store.events()
     assert event.id is not None
-    receipt(shelf, event.id, Outcome.DEAD)
+    receipt(app_store, event.id, Outcome.DEAD)
     for one in (other, event):
         letter = {"dl_event": one.id, "dl_listener": "mail", "dl_tries": "5", "dl_error": "OSError"}
-        shelf.look.xadd(shelf.keys.dead_letters, one.to_fields() | letter)  # type: ignore[arg-type]
+        app_store.look.xadd(app_store.keys.dead_letters, one.to_fields() | letter)  # type: ignore[arg-type]
     result = await read_history(history)
     assert result.cause is not None
     assert result.cause.proof is not None
@@ -254,12 +265,14 @@ async def test_an_event_that_a_listener_gave_up_has_its_dead_letter(
     assert (found_letter.listener, found_letter.error) == ("mail", "OSError")
 
 
-async def test_a_reader_with_a_later_position_has_seen_it(history: History, shelf: Shelf) -> None:
-    await end(shelf)
-    (event,) = shelf.events()
+async def test_a_reader_with_a_later_position_has_seen_it(
+    history: History, app_store: AppStore
+) -> None:
+    await end(app_store)
+    (event,) = app_store.events()
     reader = Reader(name="web-1", kind=ReaderKind.CACHE, at=time.time(), position=event.id)
-    shelf.look.hset(shelf.keys.readers, reader.name, reader.to_json())
-    shelf.look.hset(shelf.keys.readers, "of another release", "{}")
+    app_store.look.hset(app_store.keys.readers, reader.name, reader.to_json())
+    app_store.look.hset(app_store.keys.readers, "of another release", "{}")
     result = await read_history(history)
     assert result.cause is not None
     assert result.cause.proof is not None
@@ -269,10 +282,10 @@ async def test_a_reader_with_a_later_position_has_seen_it(history: History, shel
 # -- JSON ----------------------------------------------------------------------------------
 
 
-async def test_an_app_history_is_json(history: History, shelf: Shelf) -> None:
-    await end(shelf)
+async def test_an_app_history_is_json(history: History, app_store: AppStore) -> None:
+    await end(app_store)
     result = json.loads(json.dumps(as_json(await read_history(history))))
-    (event,) = shelf.events()
+    (event,) = app_store.events()
     assert result["state"] == "revoked"
     assert result["cause"]["event"] == {"id": event.id} | event.members()
     assert result["cause"]["proof"]["standing"] == "nobody"
@@ -280,11 +293,11 @@ async def test_an_app_history_is_json(history: History, shelf: Shelf) -> None:
 
 
 async def test_apps_are_those_of_the_issuer_by_any_of_its_names(
-    history: History, shelf: Shelf
+    history: History, app_store: AppStore
 ) -> None:
-    assert history.apps_of(ISS) == [shelf.app]
+    assert history.apps_of(ISS) == [app_store.app]
     assert history.apps_of("https://other.example") == []
     assert (
         await history.app_histories(RevocationQuery(iss="https://other.example", sub="alice")) == []
     )
-    assert AppKeys(shelf.app).events == shelf.keys.events
+    assert AppKeys(app_store.app).events == app_store.keys.events

@@ -10,7 +10,7 @@ from app.history import DeliveredEvent, RevocationQuery, State
 from app.store.topology import connect
 from tests.history.conftest import NewHistory
 from tests.support.redis_topologies import Cluster, Sentinels
-from tests.support.revocations import ISS, Shelf
+from tests.support.revocations import ISS, AppStore
 
 pytestmark = pytest.mark.slow
 
@@ -19,12 +19,12 @@ async def test_in_a_cluster_apps_and_keys_outside_of_them_are_found(
     tmp_path: Path, new_history: NewHistory
 ) -> None:
     with Cluster(tmp_path) as cluster:
-        shelves = [Shelf(cluster.nodes[0], cluster.url) for _ in range(4)]
-        history = new_history(cluster.url, *(shelf.app for shelf in shelves))
+        app_stores = [AppStore(cluster.nodes[0], cluster.url) for _ in range(4)]
+        history = new_history(cluster.url, *(app_store.app for app_store in app_stores))
         feed = history.feed(since=0)
-        for shelf in shelves:
-            await shelf.write_meta()
-            await shelf.write()
+        for app_store in app_stores:
+            await app_store.write_meta()
+            await app_store.write()
         client = connect(cluster.url)
         await Audit(client, hash_of).write(Act(act="revoke", who="anna"))
         await client.aclose()
@@ -42,18 +42,18 @@ async def test_in_a_cluster_apps_and_keys_outside_of_them_are_found(
                     followed.add(item.app)
                 if len(followed) == 4:
                     break
-        for shelf in shelves:
-            await shelf.aclose()
+        for app_store in app_stores:
+            await app_store.aclose()
 
 
 async def test_behind_sentinels_the_feed_continues_at_the_new_primary(
     tmp_path: Path, new_history: NewHistory
 ) -> None:
     with Sentinels(tmp_path) as sentinels:
-        shelf = Shelf(sentinels.primary, sentinels.url)
-        await shelf.write_meta()
-        await shelf.write(sid="s1", once=None)
-        history = new_history(sentinels.url, shelf.app)
+        app_store = AppStore(sentinels.primary, sentinels.url)
+        await app_store.write_meta()
+        await app_store.write(sid="s1", once=None)
+        history = new_history(sentinels.url, app_store.app)
         history.live.pause = 0.05
         feed = history.feed(refusals=False, since=0)
         found: list[str | None] = []
@@ -67,24 +67,24 @@ async def test_behind_sentinels_the_feed_continues_at_the_new_primary(
         following = asyncio.create_task(follow())
         await _until(found, "s1")
         await asyncio.to_thread(sentinels.fail_over)
-        await _written(shelf)
+        await _written(app_store)
         await _until(found, "s2")
         assert found == ["s1", "s2"]
         following.cancel()
         await asyncio.wait([following])
-        await shelf.aclose()
+        await app_store.aclose()
 
 
 def hash_of(value: str) -> str:
     return f"hash of {value}"
 
 
-async def _written(shelf: Shelf) -> None:
+async def _written(app_store: AppStore) -> None:
     """It reads from the new primary as soon as the link has found it."""
     async with asyncio.timeout(60):
         while True:
-            await shelf.link.look_up()
-            (result,) = await shelf.store.write([shelf.revocation(sid="s2", once=None)])
+            await app_store.link.look_up()
+            (result,) = await app_store.store.write([app_store.revocation(sid="s2", once=None)])
             if isinstance(result, int):
                 return
             await asyncio.sleep(0.1)

@@ -18,34 +18,34 @@ from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Sentinels
-from tests.support.revocations import ISS, Shelf, new_app, numbered
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import ISS, AppStore, new_app, numbered
+from tests.support.store_fixtures import NewAppStore
 
 
 class Desk:
     """A store with a copy beside it, and the watch that tells the recovery."""
 
-    def __init__(self, shelf: Shelf, accepted: AckLog) -> None:
-        self.shelf = shelf
+    def __init__(self, app_store: AppStore, accepted: AckLog) -> None:
+        self.app_store = app_store
         self.accepted = accepted
         self.ahead = 0.0
         self.losses: list[int] = []
         self.recovery = Recovery(
-            shelf.store,
+            app_store.store,
             accepted,
             clock=lambda: time.time() + self.ahead,
             on_lost=self.losses.append,
         )
         self.told = 0
-        self.watch = RedisMonitor(shelf.store, shelf.link, on_change=self._tell)
+        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=self._tell)
 
     def _tell(self) -> None:
         self.told += 1
 
     async def accept(self, *numbers: int, **changes: object) -> None:
         """As the writer does: written, acknowledged, noted."""
-        revocations = [self.shelf.numbered(n, **changes) for n in numbers]
-        results = await self.shelf.store.write(revocations)
+        revocations = [self.app_store.numbered(n, **changes) for n in numbers]
+        results = await self.app_store.store.write(revocations)
         assert not any(isinstance(result, RedisFault) for result in results)
         for one in revocations:
             self.accepted.add_many([one])
@@ -57,8 +57,8 @@ class Desk:
         return self.told - before
 
     def missing(self, *numbers: int) -> list[int]:
-        keys = AppKeys(self.shelf.app)
-        return [n for n in numbers if not self.shelf.look.exists(keys.sid(ISS, f"s{n}"))]
+        keys = AppKeys(self.app_store.app)
+        return [n for n in numbers if not self.app_store.look.exists(keys.sid(ISS, f"s{n}"))]
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def accepted(tmp_path: Path) -> Iterator[AckLog]:
 
 
 @pytest.fixture
-async def desk(new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog) -> Desk:
-    one = Desk(new_shelf(redis_server), accepted)
+async def desk(new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog) -> Desk:
+    one = Desk(new_app_store(redis_server), accepted)
     assert await one.look() == 1, "at the start it may be another one than before"
     return one
 
@@ -79,7 +79,7 @@ async def desk(new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog)
 async def test_where_nothing_was_lost_nothing_is_written_twice(desk: Desk) -> None:
     await desk.accept(*range(5))
     assert await desk.recovery.recover() == 0
-    assert desk.shelf.sids() == [f"s{n}" for n in range(5)]
+    assert desk.app_store.sids() == [f"s{n}" for n in range(5)]
     assert desk.losses == []
     assert await desk.look() == 0
 
@@ -91,7 +91,7 @@ async def test_it_ends_although_more_is_accepted_all_the_while(desk: Desk) -> No
     async def keep_accepting() -> None:
         while True:
             for n in range(24):  # faster than it compares: ten, then the first comes again
-                desk.accepted.add_many([desk.shelf.numbered(n % 10)])
+                desk.accepted.add_many([desk.app_store.numbered(n % 10)])
             await asyncio.sleep(0.001)
 
     await desk.accept(*range(10))
@@ -112,7 +112,7 @@ async def test_a_redis_that_restarts_with_its_file_has_lost_nothing(
     await asyncio.to_thread(redis_server.start)
     assert await desk.look() == 1
     assert await desk.recovery.recover() == 0
-    assert len(desk.shelf.events()) == 5
+    assert len(desk.app_store.events()) == 5
 
 
 async def test_a_redis_that_came_back_empty_gets_everything(
@@ -125,7 +125,7 @@ async def test_a_redis_that_came_back_empty_gets_everything(
     assert await desk.look() == 1
     assert await desk.recovery.recover() == 300
     assert desk.missing(*range(300)) == []
-    assert sorted(desk.shelf.sids(), key=str) == sorted((f"s{n}" for n in range(300)), key=str)
+    assert sorted(desk.app_store.sids(), key=str) == sorted((f"s{n}" for n in range(300)), key=str)
     assert desk.losses == [300]
     assert await desk.recovery.recover() == 0
 
@@ -147,22 +147,22 @@ async def test_a_redis_that_came_back_older_gets_what_it_lacks(
     assert await desk.look() == 1
     assert desk.missing(1, 2, 3, 4) == [3, 4]
     assert await desk.recovery.recover() == 2
-    assert desk.shelf.sids() == ["s1", "s2", "s3", "s4"]
+    assert desk.app_store.sids() == ["s1", "s2", "s3", "s4"]
 
 
 @pytest.mark.parametrize("level", ["memory", "fsync"])
 async def test_a_redis_that_was_flushed_gets_everything(
-    level: str, new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog
+    level: str, new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
     """Nobody restarted: what tells is the missing ``meta``, also where a write at a level of
     durability has left a part of it there."""
     if level == "fsync":
         redis_server.require("WAITAOF")
-    shelf = new_shelf(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
-    desk = Desk(shelf, accepted)
+    app_store = new_app_store(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
+    desk = Desk(app_store, accepted)
     await desk.look()
     await desk.accept(1, 2)
-    desk.shelf.look.flushall()
+    desk.app_store.look.flushall()
     await desk.accept(3)
     assert await desk.look() == 1
     assert await desk.recovery.recover() == 2
@@ -170,29 +170,29 @@ async def test_a_redis_that_was_flushed_gets_everything(
 
 
 async def test_an_app_is_served_again_only_when_its_markers_are_back(
-    new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog
+    new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
     """Guards take a missing ``max_session_age`` for "no answer", and never for "alive"."""
-    shelf = new_shelf(redis_server)
-    desk = Desk(shelf, accepted)
+    app_store = new_app_store(redis_server)
+    desk = Desk(app_store, accepted)
     desk.watch = RedisMonitor(
-        shelf.store, shelf.link, desk.recovery.primary_changed, holds=desk.recovery.holds
+        app_store.store, app_store.link, desk.recovery.primary_changed, holds=desk.recovery.holds
     )
-    meta = AppKeys(shelf.app).meta
+    meta = AppKeys(app_store.app).meta
 
     async def served() -> bool:
         await desk.watch.look()
-        return bool(shelf.look.hexists(meta, "max_session_age"))
+        return bool(app_store.look.hexists(meta, "max_session_age"))
 
     assert await served(), "nothing was ever accepted: there is nothing to wait for"
     await desk.recovery.recover()
     await desk.accept(1, 2)
     for _ in range(2):
-        shelf.look.flushall()
+        app_store.look.flushall()
         assert not await served()
         assert not await served(), "a second look changes nothing"
-        assert shelf.look.hget(meta, "v") == "1"
-        assert shelf.look.ttl(meta) > 0
+        assert app_store.look.hget(meta, "v") == "1"
+        assert app_store.look.ttl(meta) > 0
         assert desk.missing(1, 2) == [1, 2]
         assert await desk.recovery.recover() == 2
         assert await served()
@@ -200,26 +200,26 @@ async def test_an_app_is_served_again_only_when_its_markers_are_back(
 
 
 async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
-    new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog
+    new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
     other = new_app()
-    shelf = new_shelf(redis_server)
-    shelf = new_shelf(redis_server, apps={shelf.app: 3600, other: 3600})
-    shelf.app = next(app for app in shelf.store.apps if app != other)
-    recovery = Recovery(shelf.store, accepted)
-    for one in (numbered(1, shelf.app), numbered(2, other)):
-        await shelf.store.write([one])
+    app_store = new_app_store(redis_server)
+    app_store = new_app_store(redis_server, apps={app_store.app: 3600, other: 3600})
+    app_store.app = next(app for app in app_store.store.apps if app != other)
+    recovery = Recovery(app_store.store, accepted)
+    for one in (numbered(1, app_store.app), numbered(2, other)):
+        await app_store.store.write([one])
         accepted.add_many([one])
-    shelf.look.flushall()
+    app_store.look.flushall()
     user = ("ACL", "SETUSER", "default")
-    shelf.look.execute_command(*user, "resetkeys", f"~bcl:v1:{{{shelf.app}}}:*")
+    app_store.look.execute_command(*user, "resetkeys", f"~bcl:v1:{{{app_store.app}}}:*")
     recovery.primary_changed()
-    assert recovery.holds(shelf.app, lost=False)
+    assert recovery.holds(app_store.app, lost=False)
     task = asyncio.create_task(recovery.recover())
-    while recovery.holds(shelf.app, lost=False):
+    while recovery.holds(app_store.app, lost=False):
         await asyncio.sleep(0.01)
     assert recovery.holds(other, lost=False)
-    shelf.look.execute_command(*user, "allkeys")
+    app_store.look.execute_command(*user, "allkeys")
     recovery.primary_changed()
     assert await task == 2
     assert not recovery.holds(other, lost=False)
@@ -233,9 +233,9 @@ async def test_what_is_older_than_the_last_minutes_is_written_again_too(
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
     await desk.accept(*range(10))
-    desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (0, 1)])
+    desk.app_store.look.delete(*[AppKeys(desk.app_store.app).sid(ISS, f"s{n}") for n in (0, 1)])
     assert await desk.recovery.recover() == 0, "the last minutes are whole"
-    desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (9,)])
+    desk.app_store.look.delete(*[AppKeys(desk.app_store.app).sid(ISS, f"s{n}") for n in (9,)])
     assert await desk.recovery.recover() == 3
     assert desk.missing(*range(10)) == []
 
@@ -248,7 +248,7 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
     await desk.accept(*range(10))
-    desk.shelf.look.flushall()
+    desk.app_store.look.flushall()
     whole, calls = desk.accepted.read, 0
 
     def fails_once(*, after: int, limit: int) -> object:
@@ -269,39 +269,39 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
 async def test_a_marker_whose_time_has_come_was_not_lost(desk: Desk) -> None:
     """An app with short sessions: no alarm, and no second event, for what expired."""
     await desk.accept(1, 2, max_session_age=60)
-    desk.shelf.look.delete(*[AppKeys(desk.shelf.app).sid(ISS, f"s{n}") for n in (1, 2)])
+    desk.app_store.look.delete(*[AppKeys(desk.app_store.app).sid(ISS, f"s{n}") for n in (1, 2)])
     desk.ahead = 60 + 3600 + 1
     assert await desk.recovery.recover() == 0
-    assert len(desk.shelf.events()) == 2
+    assert len(desk.app_store.events()) == 2
     desk.ahead = 60 + 3600 - 10
     assert await desk.recovery.recover() == 2
 
 
 async def test_what_lost_its_message_too_is_written_again_after_its_window(desk: Desk) -> None:
     await desk.accept(1, once=Once("j", "s1", "alice", time.time() - 1))
-    desk.shelf.look.flushall()
+    desk.app_store.look.flushall()
     assert await desk.recovery.recover() == 1
     assert desk.missing(1) == []
 
 
 async def test_one_that_is_refused_does_not_keep_the_others(desk: Desk) -> None:
     await desk.accept(1, 2)
-    other = f"{desk.shelf.app}-other"
+    other = f"{desk.app_store.app}-other"
     desk.accepted.add_many([numbered(7, other)])
     await desk.accept(3)
-    desk.shelf.look.flushall()
-    desk.shelf.look.set(AppKeys(other).events, "not a stream")
+    desk.app_store.look.flushall()
+    desk.app_store.look.set(AppKeys(other).events, "not a stream")
     assert await desk.recovery.recover() == 3
     assert desk.missing(1, 2, 3) == []
 
 
 async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
-    desk: Desk, new_shelf: NewShelf, redis_server: RedisServer
+    desk: Desk, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """After a failover the replica is missing: the new primary has what was written again."""
     await desk.accept(1, 2)
-    desk.shelf.look.flushall()
-    strict = new_shelf(redis_server, durability=Durability("replicas", 1))
+    desk.app_store.look.flushall()
+    strict = new_app_store(redis_server, durability=Durability("replicas", 1))
     losses: list[int] = []
     recovery = Recovery(strict.store, desk.accepted, on_lost=losses.append)
     assert await recovery.recover() == 2
@@ -314,7 +314,7 @@ async def test_redis_gone_in_the_middle_is_waited_for(
 ) -> None:
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
     await desk.accept(*range(3))
-    desk.shelf.look.flushall()
+    desk.app_store.look.flushall()
     await asyncio.to_thread(redis_server.stop)
     task = asyncio.create_task(desk.recovery.recover())
     await asyncio.sleep(0.05)
@@ -325,17 +325,17 @@ async def test_redis_gone_in_the_middle_is_waited_for(
 
 @pytest.mark.slow
 async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
-    tmp_path: Path, new_shelf: NewShelf, accepted: AckLog
+    tmp_path: Path, new_app_store: NewAppStore, accepted: AckLog
 ) -> None:
     """The replica is cut off before the last writes, and then made primary."""
     with Sentinels(tmp_path / "redis") as sentinels:
-        shelf = new_shelf(sentinels.primary, url=sentinels.url)
-        desk = Desk(shelf, accepted)
+        app_store = new_app_store(sentinels.primary, url=sentinels.url)
+        desk = Desk(app_store, accepted)
         await desk.look()
         await desk.accept(1, 2)
         with sentinels.replica.client() as replica:
             deadline = time.monotonic() + 60
-            while not replica.exists(AppKeys(shelf.app).sid(ISS, "s2")):
+            while not replica.exists(AppKeys(app_store.app).sid(ISS, "s2")):
                 assert time.monotonic() < deadline
         sentinels.replica.freeze()
         with sentinels.primary.client() as primary:
@@ -347,16 +347,19 @@ async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
         while not await desk.look():
             assert time.monotonic() < deadline, desk.watch.last_error
             await asyncio.sleep(0.1)
-        shelf.look.close()
-        shelf.look = sentinels.replica.client()
+        app_store.look.close()
+        app_store.look = sentinels.replica.client()
         assert desk.missing(1, 2, 3, 4) == [3, 4]
         assert await desk.recovery.recover() == 2
         assert desk.missing(1, 2, 3, 4) == []
-        assert sorted(map(str, shelf.sids())) == ["s1", "s2", "s3", "s4"]
+        assert sorted(map(str, app_store.sids())) == ["s1", "s2", "s3", "s4"]
 
 
 async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
-    desk: Desk, new_shelf: NewShelf, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    desk: Desk,
+    new_app_store: NewAppStore,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was taken out of the settings and of the user's rules; its logouts stand in front."""
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
@@ -364,11 +367,11 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
     for n in range(300):
         desk.accepted.add_many([numbered(1000 + n, "gone")])
     await desk.accept(1, 2)
-    desk.shelf.look.flushall()
+    desk.app_store.look.flushall()
     with redis_server.client() as admin:
-        rule = f"~*{{{desk.shelf.app}}}*"
+        rule = f"~*{{{desk.app_store.app}}}*"
         admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", rule, "&*", "+@all")
-    own = new_shelf(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
+    own = new_app_store(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
     task = asyncio.create_task(Recovery(own.store, desk.accepted).recover())
     async with asyncio.timeout(60):
         while desk.missing(1, 2):

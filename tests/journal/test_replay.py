@@ -19,22 +19,24 @@ from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
 from tests.support.receiver import log_events
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, NOW, Shelf, numbered
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import ISS, NOW, AppStore, numbered
+from tests.support.store_fixtures import NewAppStore
 
 
 class Desk:
     """One process's parts of it, without its loops."""
 
-    def __init__(self, path: Path, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, path: Path, app_store: AppStore) -> None:
+        self.app_store = app_store
         self.files = JournalFiles(path)
         self.journal = Journal(self.files.claim(), max_bytes=1 << 24)
         self.accepted = AckLog(copy_of(self.files.own), window=3600, max_bytes=1 << 24)
-        self.recovery = Recovery(shelf.store, self.accepted)
-        self.watch = RedisMonitor(shelf.store, shelf.link, on_change=self.recovery.primary_changed)
+        self.recovery = Recovery(app_store.store, self.accepted)
+        self.watch = RedisMonitor(
+            app_store.store, app_store.link, on_change=self.recovery.primary_changed
+        )
         self.replay = Replay(
-            self.journal, self.files, shelf.store, self.watch, self.accepted, self.recovery,
+            self.journal, self.files, app_store.store, self.watch, self.accepted, self.recovery,
             alarm_age=3600,
         )  # fmt: skip
 
@@ -50,7 +52,7 @@ class Desk:
 
     async def append(self, *numbers: int, **changes: object) -> None:
         await asyncio.gather(
-            *(self.journal.append(self.shelf.numbered(n, **changes)) for n in numbers)
+            *(self.journal.append(self.app_store.numbered(n, **changes)) for n in numbers)
         )
 
     @property
@@ -60,9 +62,9 @@ class Desk:
 
 @pytest.fixture
 async def desk(
-    tmp_path: Path, new_shelf: NewShelf, redis_server: RedisServer
+    tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> AsyncIterator[Desk]:
-    one = await Desk(tmp_path / "journal.db", new_shelf(redis_server)).open()
+    one = await Desk(tmp_path / "journal.db", new_app_store(redis_server)).open()
     yield one
     await one.close()
 
@@ -71,19 +73,19 @@ async def test_everything_that_waits_is_written_once_and_remembered(desk: Desk) 
     await desk.append(*range(450))
     assert await desk.replay.replay() is True
     assert desk.depth == (0, 0)
-    assert len(desk.shelf.events()) == 450
+    assert len(desk.app_store.events()) == 450
     first = desk.accepted.read(after=0, limit=1000)
     assert len(first) + len(desk.accepted.read(after=first[-1][0], limit=1000)) == 450
     assert await desk.replay.replay() is True
-    assert len(desk.shelf.events()) == 450
+    assert len(desk.app_store.events()) == 450
 
 
 async def test_what_redis_had_already_has_no_second_event(desk: Desk) -> None:
     """It was written, and its answer came too late."""
-    await desk.shelf.store.write([desk.shelf.numbered(n) for n in range(3)])
+    await desk.app_store.store.write([desk.app_store.numbered(n) for n in range(3)])
     await desk.append(*range(5))
     assert await desk.replay.replay() is True
-    assert sorted(map(str, desk.shelf.sids())) == [f"s{n}" for n in range(5)]
+    assert sorted(map(str, desk.app_store.sids())) == [f"s{n}" for n in range(5)]
 
 
 async def test_an_entry_whose_message_window_has_passed_still_writes_its_markers(
@@ -94,8 +96,8 @@ async def test_an_entry_whose_message_window_has_passed_still_writes_its_markers
     for _ in range(2):
         await desk.append(1, once=passed)
         assert await desk.replay.replay() is True
-        assert desk.shelf.look.get(desk.shelf.marker) == str(NOW)
-    assert not desk.shelf.look.exists(desk.shelf.keys.jti(ISS, "j", "s1", "alice"))
+        assert desk.app_store.look.get(desk.app_store.marker) == str(NOW)
+    assert not desk.app_store.look.exists(desk.app_store.keys.jti(ISS, "j", "s1", "alice"))
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -105,27 +107,27 @@ async def test_a_clock_that_was_an_hour_off_loses_nothing(hours: int, desk: Desk
     once = Once("j", "s1", "alice", moved + 300)
     await desk.append(1, once=once, received_at=moved, since=moved)
     assert await desk.replay.replay() is True
-    assert desk.shelf.look.get(desk.shelf.marker) == str(int(moved))
-    assert desk.shelf.look.ttl(desk.shelf.marker) > 3600
+    assert desk.app_store.look.get(desk.app_store.marker) == str(int(moved))
+    assert desk.app_store.look.ttl(desk.app_store.marker) > 3600
 
 
 async def test_one_that_is_refused_is_set_aside_and_blocks_nobody(desk: Desk) -> None:
     """And is written after all when somebody has mended Redis and put it back."""
-    other = f"{desk.shelf.app}-other"
-    desk.shelf.look.set(AppKeys(other).events, "not a stream")
+    other = f"{desk.app_store.app}-other"
+    desk.app_store.look.set(AppKeys(other).events, "not a stream")
     for n in range(250):
         await desk.journal.append(numbered(n, other))
     await desk.append(*range(10))
     await desk.replay.replay()
     assert desk.depth == (0, 250)
-    assert len(desk.shelf.events()) == 10
-    desk.shelf.look.delete(AppKeys(other).events)
+    assert len(desk.app_store.events()) == 10
+    desk.app_store.look.delete(AppKeys(other).events)
     assert await desk.replay.replay() is True
     assert desk.depth == (0, 250)
     assert await desk.journal.put_back() == 250
     assert await desk.replay.replay() is True
     assert desk.depth == (0, 0)
-    assert desk.shelf.look.xlen(AppKeys(other).events) == 250
+    assert desk.app_store.look.xlen(AppKeys(other).events) == 250
 
 
 async def test_while_redis_is_away_everything_waits(desk: Desk, redis_server: RedisServer) -> None:
@@ -135,15 +137,15 @@ async def test_while_redis_is_away_everything_waits(desk: Desk, redis_server: Re
     assert desk.depth == (5, 0)
     await asyncio.to_thread(redis_server.start)
     assert await desk.replay.replay() is True
-    assert len(desk.shelf.events()) == 5
+    assert len(desk.app_store.events()) == 5
 
 
 async def test_a_connection_that_is_refused_sets_nothing_aside(
-    tmp_path: Path, new_shelf: NewShelf, redis_server: RedisServer
+    tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """A database number that the server does not have is nobody's own fault."""
-    shelf = new_shelf(redis_server, url=redis_server.url.replace("/0", "/99"))
-    desk = await Desk(tmp_path / "other.db", shelf).open()
+    app_store = new_app_store(redis_server, url=redis_server.url.replace("/0", "/99"))
+    desk = await Desk(tmp_path / "other.db", app_store).open()
     await desk.append(1, 2)
     assert await desk.replay.replay() is False
     assert desk.depth == (2, 0)
@@ -151,23 +153,26 @@ async def test_a_connection_that_is_refused_sets_nothing_aside(
 
 
 async def test_what_is_not_as_durable_as_it_should_be_stays(
-    tmp_path: Path, new_shelf: NewShelf, redis_server: RedisServer
+    tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    shelf = new_shelf(redis_server, durability=Durability("replicas", 1))
-    desk = await Desk(tmp_path / "other.db", shelf).open()
+    app_store = new_app_store(redis_server, durability=Durability("replicas", 1))
+    desk = await Desk(tmp_path / "other.db", app_store).open()
     await desk.append(1, 2)
     assert await desk.replay.replay() is False
     assert desk.depth == (2, 0)
-    assert len(shelf.events()) == 2, "it is there already"
+    assert len(app_store.events()) == 2, "it is there already"
     await desk.close()
 
 
 async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
-    tmp_path: Path, new_shelf: NewShelf, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    new_app_store: NewAppStore,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As soon as Redis is there; a fault of the file does not end it."""
-    path, shelf = tmp_path / "shared.db", new_shelf(redis_server)
-    mine, dead = [await Desk(path, shelf).open() for _ in range(2)]
+    path, app_store = tmp_path / "shared.db", new_app_store(redis_server)
+    mine, dead = [await Desk(path, app_store).open() for _ in range(2)]
     await dead.append(1, 2)
     await dead.close()
     await mine.append(3)
@@ -196,7 +201,7 @@ async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert sorted(map(str, shelf.sids())) == ["s1", "s2", "s3", "s4", "s5"]
+    assert sorted(map(str, app_store.sids())) == ["s1", "s2", "s3", "s4", "s5"]
     await mine.close()
 
 
@@ -214,7 +219,7 @@ async def test_a_drain_ends_in_time_and_says_what_remains(
     desk: Desk, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await desk.append(*range(3))
-    await desk.journal.append(desk.shelf.numbered(9), refused="WRONGTYPE")
+    await desk.journal.append(desk.app_store.numbered(9), refused="WRONGTYPE")
     redis_server.freeze()
     await desk.replay.drain(0.2)
     assert log_events(caplog, "journal", outcome="stopped", waiting=3, set_aside=1)
@@ -244,7 +249,7 @@ async def test_what_needs_a_person_is_said_once_a_minute(
     await desk.append(1, received_at=time.time() - 3000)
     desk.replay._alarm()
     assert not log_events(caplog, "journal", outcome="alarm")
-    await desk.journal.append(desk.shelf.numbered(9), refused="WRONGTYPE")
+    await desk.journal.append(desk.app_store.numbered(9), refused="WRONGTYPE")
     desk.replay._alarm()
     desk.replay._alarm()
     alarms = log_events(caplog, "journal", outcome="alarm", fault=None, waiting=1, set_aside=1)
@@ -260,19 +265,19 @@ async def test_entries_that_wait_for_too_long_are_an_alarm(
 
 
 async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
-    desk: Desk, redis_server: RedisServer, new_shelf: NewShelf
+    desk: Desk, redis_server: RedisServer, new_app_store: NewAppStore
 ) -> None:
     """Its entries stand in front, more than one round trip takes."""
-    allowed = f"~*{{{desk.shelf.app}}}*"
+    allowed = f"~*{{{desk.app_store.app}}}*"
     with redis_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", allowed, "&*", "+@all")
     url = redis_server.url.replace("//", "//w:pw@")
-    shelf = new_shelf(redis_server, url=url)
+    app_store = new_app_store(redis_server, url=url)
     for n in range(250):
         await desk.journal.append(numbered(n, "forbidden"))
     await desk.append(1)
-    assert await replay(desk.journal, shelf.store, desk.accepted) is False
-    assert desk.shelf.sids() == ["s1"]
+    assert await replay(desk.journal, app_store.store, desk.accepted) is False
+    assert desk.app_store.sids() == ["s1"]
     assert desk.depth == (250, 0)
 
 
@@ -281,7 +286,7 @@ async def test_what_a_disk_does_not_let_go_is_written_once_all_the_same(
 ) -> None:
     """A full disk: else every pass would add the events again, or the next start."""
     passed = Once("j", "s1", "alice", time.time() - 1)
-    await desk.journal.append(desk.shelf.numbered(9), refused="WRONGTYPE")
+    await desk.journal.append(desk.app_store.numbered(9), refused="WRONGTYPE")
     await desk.append(1, once=passed)
 
     def full(*_: object, **__: object) -> None:
@@ -291,13 +296,13 @@ async def test_what_a_disk_does_not_let_go_is_written_once_all_the_same(
         disk.setattr("app.journal.segment_log.Segment.write", full)
         for _ in range(3):
             assert await desk.replay.replay() is True
-        assert len(desk.shelf.events()) == 1
+        assert len(desk.app_store.events()) == 1
         assert desk.depth == (0, 1)
     await desk.journal.refresh()
     await desk.append(2)
     assert await desk.replay.replay() is True
     assert desk.depth == (0, 1)
-    assert len(desk.shelf.events()) == 2
+    assert len(desk.app_store.events()) == 2
     await desk.journal.close()
     desk.journal = Journal(desk.journal.path, max_bytes=1 << 24)
     await desk.journal.open()

@@ -18,21 +18,21 @@ from app.publish.writer import Writer, Written
 from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, Shelf, numbered, revocation
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import ISS, AppStore, numbered, revocation
+from tests.support.store_fixtures import NewAppStore
 
 
 class Desk:
-    def __init__(self, shelf: Shelf, journal: Journal | None, accepted: AckLog) -> None:
-        self.shelf = shelf
+    def __init__(self, app_store: AppStore, journal: Journal | None, accepted: AckLog) -> None:
+        self.app_store = app_store
         self.journal = journal
         self.accepted = accepted
-        self.watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
-        self.writer = Writer(shelf.store, self.watch, journal, accepted, Quota(10**6))
+        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=lambda: None)
+        self.writer = Writer(app_store.store, self.watch, journal, accepted, Quota(10**6))
 
     async def write(self, *revocations: Any, seconds: float = 1.8) -> Written:
         until = asyncio.get_running_loop().time() + seconds
-        return await self.writer.write(revocations or [self.shelf.revocation()], until=until)
+        return await self.writer.write(revocations or [self.app_store.revocation()], until=until)
 
     async def refused(self, *revocations: Any) -> None:
         with pytest.raises(DependencyUnavailable) as outage:
@@ -53,15 +53,15 @@ def accepted() -> Iterator[AckLog]:
 
 @pytest.fixture
 def desk(
-    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: AckLog
+    new_app_store: NewAppStore, redis_server: RedisServer, journal: Journal, accepted: AckLog
 ) -> Desk:
-    return Desk(new_shelf(redis_server), journal, accepted)
+    return Desk(new_app_store(redis_server), journal, accepted)
 
 
 @pytest.fixture
-def bare(new_shelf: NewShelf, redis_server: RedisServer, accepted: AckLog) -> Desk:
+def bare(new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog) -> Desk:
     """Without a journal."""
-    return Desk(new_shelf(redis_server), None, accepted)
+    return Desk(new_app_store(redis_server), None, accepted)
 
 
 async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(desk: Desk) -> None:
@@ -83,9 +83,9 @@ async def test_without_redis_the_journal_has_it(
     else:
         redis_server.stop(signal.SIGKILL)
     assert await desk.write() is Written.JOURNALED
-    assert desk.watch.down(desk.shelf.app), "the next one need not ask"
+    assert desk.watch.down(desk.app_store.app), "the next one need not ask"
     assert await desk.write() is Written.REPEATED
-    assert await desk.write(desk.shelf.numbered(2)) is Written.JOURNALED
+    assert await desk.write(desk.app_store.numbered(2)) is Written.JOURNALED
     assert desk.journal is not None
     assert desk.journal.depth.waiting == 2
     assert desk.remembered() == [], "Redis has acknowledged nothing"
@@ -98,16 +98,16 @@ async def test_without_redis_and_journal_it_is_our_outage(
 ) -> None:
     await bare.watch.look()
     if how == "full":
-        bare.shelf.look.config_set("maxmemory", "1")
+        bare.app_store.look.config_set("maxmemory", "1")
     elif how == "replica":
-        bare.shelf.look.execute_command("REPLICAOF", "127.0.0.1", "1")
+        bare.app_store.look.execute_command("REPLICAOF", "127.0.0.1", "1")
     else:
         redis_server.stop(signal.SIGKILL)
     await bare.refused()
     if how == "full":
-        bare.shelf.look.config_set("maxmemory", "0")
+        bare.app_store.look.config_set("maxmemory", "0")
     elif how == "replica":
-        bare.shelf.look.execute_command("REPLICAOF", "NO", "ONE")
+        bare.app_store.look.execute_command("REPLICAOF", "NO", "ONE")
     else:
         redis_server.start()
     assert await bare.write() is Written.ACCEPTED, "the watch's word keeps nobody from asking"
@@ -118,12 +118,12 @@ async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
     desk: Desk, redis_server: RedisServer
 ) -> None:
     assert desk.journal is not None
-    one = desk.shelf.revocation()
+    one = desk.app_store.revocation()
     desk.journal._max_bytes = len(encode_entry(one, key_of(one))) + 10
     await desk.watch.look()
     redis_server.stop(signal.SIGKILL)
     assert await desk.write() is Written.JOURNALED
-    await desk.refused(desk.shelf.numbered(2))
+    await desk.refused(desk.app_store.numbered(2))
     assert await desk.write() is Written.REPEATED
     assert desk.journal.depth.waiting == 1
 
@@ -132,36 +132,36 @@ async def test_what_redis_refuses_for_its_own_sake_is_set_aside_and_not_acknowle
     desk: Desk,
 ) -> None:
     """The others are written, and who mends Redis finds it in the journal."""
-    other = f"{desk.shelf.app}-other"
-    desk.shelf.look.set(AppKeys(other).events, "not a stream")
+    other = f"{desk.app_store.app}-other"
+    desk.app_store.look.set(AppKeys(other).events, "not a stream")
     await desk.watch.look()
-    await desk.refused(numbered(1, other), desk.shelf.numbered(1))
+    await desk.refused(numbered(1, other), desk.app_store.numbered(1))
     assert desk.journal is not None
     assert (desk.journal.depth.waiting, desk.journal.depth.set_aside) == (0, 1)
-    assert desk.shelf.look.exists(desk.shelf.keys.sid(ISS, "s1"))
-    assert not desk.watch.down(desk.shelf.app)
-    assert await desk.write(desk.shelf.numbered(2)) is Written.ACCEPTED
-    desk.shelf.look.delete(AppKeys(other).events)
+    assert desk.app_store.look.exists(desk.app_store.keys.sid(ISS, "s1"))
+    assert not desk.watch.down(desk.app_store.app)
+    assert await desk.write(desk.app_store.numbered(2)) is Written.ACCEPTED
+    desk.app_store.look.delete(AppKeys(other).events)
     assert await desk.write(numbered(1, other)) is Written.ACCEPTED
 
 
 async def test_for_several_apps_the_answer_is_that_of_the_least_durable(desk: Desk) -> None:
-    await desk.write(desk.shelf.numbered(1))
-    both = [desk.shelf.numbered(1), revocation(f"{desk.shelf.app}-b")]
+    await desk.write(desk.app_store.numbered(1))
+    both = [desk.app_store.numbered(1), revocation(f"{desk.app_store.app}-b")]
     assert await desk.write(*both) is Written.ACCEPTED
     assert await desk.write(*both) is Written.REPEATED
 
 
 async def test_a_level_that_is_not_reached_in_time_is_the_journals(
-    new_shelf: NewShelf, redis_server: RedisServer, journal: Journal, accepted: AckLog
+    new_app_store: NewAppStore, redis_server: RedisServer, journal: Journal, accepted: AckLog
 ) -> None:
     """And no reason to believe that Redis is away."""
-    shelf = new_shelf(redis_server, durability=Durability("replicas", 1))
-    desk = Desk(shelf, journal, accepted)
+    app_store = new_app_store(redis_server, durability=Durability("replicas", 1))
+    desk = Desk(app_store, journal, accepted)
     await desk.watch.look()
     assert await desk.write() is Written.JOURNALED
-    assert shelf.look.exists(shelf.marker)
-    assert not desk.watch.down(desk.shelf.app)
+    assert app_store.look.exists(app_store.marker)
+    assert not desk.watch.down(desk.app_store.app)
 
 
 async def test_a_request_that_comes_late_to_redis_says_nothing_of_redis(
@@ -171,14 +171,14 @@ async def test_a_request_that_comes_late_to_redis_says_nothing_of_redis(
     await desk.watch.look()
     redis_server.freeze()
     assert await desk.write(seconds=0.35) is Written.JOURNALED
-    assert not desk.watch.down(desk.shelf.app)
+    assert not desk.watch.down(desk.app_store.app)
     redis_server.thaw()
-    assert await desk.write(desk.shelf.numbered(2)) is Written.ACCEPTED
+    assert await desk.write(desk.app_store.numbered(2)) is Written.ACCEPTED
 
 
 async def test_a_request_that_is_cancelled_may_come_again(desk: Desk) -> None:
     for turn in range(30):
-        one = desk.shelf.numbered(turn)
+        one = desk.app_store.numbered(turn)
         task = asyncio.create_task(desk.write(one))
         for _ in range(turn % 10):
             await asyncio.sleep(0)
@@ -186,4 +186,4 @@ async def test_a_request_that_is_cancelled_may_come_again(desk: Desk) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert await desk.write(one) in (Written.ACCEPTED, Written.REPEATED)
-        assert desk.shelf.look.exists(desk.shelf.keys.sid(ISS, f"s{turn}"))
+        assert desk.app_store.look.exists(desk.app_store.keys.sid(ISS, f"s{turn}"))

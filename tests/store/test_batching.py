@@ -16,8 +16,8 @@ from app.store.store import NEW_MARKER, Result, Store
 from backchannel_logout import AppKeys
 from tests.support.listening import until
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import Shelf, numbered
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import AppStore, numbered
+from tests.support.store_fixtures import NewAppStore
 
 
 def in_seconds(seconds: float) -> float:
@@ -26,14 +26,14 @@ def in_seconds(seconds: float) -> float:
 
 
 class BatchingHarness:
-    """Batched writes to a shelf. `batches` holds the size of each round trip."""
+    """Batched writes to a app_store. `batches` holds the size of each round trip."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, app_store: AppStore) -> None:
+        self.app_store = app_store
         self.batches: list[int] = []
         self.handed_over: list[list[Result]] = []
         self._futures: dict[PendingWrite, asyncio.Future[Result]] = {}
-        self.writes = BatchedWrites(self._counted(shelf.store), self._on_batch)
+        self.writes = BatchedWrites(self._counted(app_store.store), self._on_batch)
 
     def _counted(self, store: Store) -> Store:
         whole = store.write
@@ -65,18 +65,18 @@ class BatchingHarness:
 
 
 @pytest.fixture
-def harness(shelf: Shelf) -> BatchingHarness:
-    return BatchingHarness(shelf)
+def harness(app_store: AppStore) -> BatchingHarness:
+    return BatchingHarness(app_store)
 
 
 @pytest.fixture
-def own_harness(new_shelf: NewShelf, redis_server: RedisServer) -> BatchingHarness:
-    return BatchingHarness(new_shelf(redis_server))
+def own_harness(new_app_store: NewAppStore, redis_server: RedisServer) -> BatchingHarness:
+    return BatchingHarness(new_app_store(redis_server))
 
 
 async def test_without_load_each_write_goes_at_once_and_alone(harness: BatchingHarness) -> None:
     for n in range(3):
-        assert await harness.write(harness.shelf.numbered(n)) == NEW_MARKER
+        assert await harness.write(harness.app_store.numbered(n)) == NEW_MARKER
     assert harness.batches == [1, 1, 1]
 
 
@@ -84,7 +84,7 @@ async def test_a_lane_keeps_its_connection_for_a_while_and_then_leaves_it_to_oth
     harness: BatchingHarness,
 ) -> None:
     taken: list[object] = []
-    pool = harness.shelf.link.client.connection_pool
+    pool = harness.app_store.link.client.connection_pool
     take = pool.get_connection
 
     async def counted() -> Any:
@@ -93,13 +93,13 @@ async def test_a_lane_keeps_its_connection_for_a_while_and_then_leaves_it_to_oth
 
     pool.get_connection = counted
     for n in range(20):
-        assert await harness.write(harness.shelf.numbered(n)) == NEW_MARKER
+        assert await harness.write(harness.app_store.numbered(n)) == NEW_MARKER
     assert len(taken) < 20
     [of_server] = harness.writes._queues.values()
     await until(lambda: not of_server.flushers, "the lane has ended")
     assert not of_server.idle
     again = len(taken)
-    assert await harness.write(harness.shelf.numbered(20)) == NEW_MARKER
+    assert await harness.write(harness.app_store.numbered(20)) == NEW_MARKER
     assert len(taken) == again + 1
 
 
@@ -107,13 +107,13 @@ async def test_a_close_waits_for_no_lane_that_has_nothing_to_do(
     harness: BatchingHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "IDLE_SECONDS", 3600)
-    assert await harness.write(harness.shelf.numbered(0)) == NEW_MARKER
+    assert await harness.write(harness.app_store.numbered(0)) == NEW_MARKER
     [of_server] = harness.writes._queues.values()
     await until(lambda: of_server.idle, "the lane waits")
     async with asyncio.timeout(60):
         await harness.writes.aclose()
     assert not of_server.flushers
-    assert await harness.write(harness.shelf.numbered(1)) == NEW_MARKER
+    assert await harness.write(harness.app_store.numbered(1)) == NEW_MARKER
     async with asyncio.timeout(60):
         await harness.writes.aclose()
 
@@ -121,7 +121,7 @@ async def test_a_close_waits_for_no_lane_that_has_nothing_to_do(
 async def test_what_is_too_much_for_one_group_has_another_flusher_at_once(
     harness: BatchingHarness,
 ) -> None:
-    ones = [harness.shelf.numbered(n) for n in range(2 * MAX_BATCH)]
+    ones = [harness.app_store.numbered(n) for n in range(2 * MAX_BATCH)]
     await asyncio.gather(*(harness.write(one) for one in ones))
     assert harness.batches == [MAX_BATCH] * 2
 
@@ -129,21 +129,21 @@ async def test_what_is_too_much_for_one_group_has_another_flusher_at_once(
 async def test_what_comes_together_goes_together_and_each_has_its_own_answer(
     harness: BatchingHarness,
 ) -> None:
-    await harness.write(harness.shelf.numbered(0))
-    ones = [harness.shelf.numbered(n % 600) for n in range(1000)]
+    await harness.write(harness.app_store.numbered(0))
+    ones = [harness.app_store.numbered(n % 600) for n in range(1000)]
     results = await asyncio.gather(*(harness.write(one) for one in ones))
     assert (results[0], results[600]) == (0, 0)
     # Of two in different groups either may be first: lanes do not wait for each other.
     assert all({results[n], results[n + 600]} == {NEW_MARKER, 0} for n in range(1, 400))
     assert results[400:600] == [NEW_MARKER] * 200
     assert len(harness.batches) <= FLUSHERS + 1 + 1000 / MAX_BATCH + 1
-    assert len(harness.shelf.events()) == 600
+    assert len(harness.app_store.events()) == 600
 
 
 async def test_one_that_is_refused_does_not_fail_the_others(harness: BatchingHarness) -> None:
-    other = f"{harness.shelf.app}-other"
-    harness.shelf.look.set(AppKeys(other).events, "not a stream")
-    ones = [harness.shelf.numbered(n) for n in range(20)]
+    other = f"{harness.app_store.app}-other"
+    harness.app_store.look.set(AppKeys(other).events, "not a stream")
+    ones = [harness.app_store.numbered(n) for n in range(20)]
     ones[7] = numbered(7, other)
     results: list[Any] = await asyncio.gather(
         *(harness.write(one) for one in ones), return_exceptions=True
@@ -159,27 +159,27 @@ async def test_a_fault_of_ours_leaves_nobody_without_an_answer(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(harness.shelf.store, "write", broken)
+        patch.setattr(harness.app_store.store, "write", broken)
         results = await asyncio.gather(
-            *(harness.write(harness.shelf.numbered(n)) for n in range(3)),
+            *(harness.write(harness.app_store.numbered(n)) for n in range(3)),
             return_exceptions=True,
         )
     assert [str(result) for result in results] == ["internal"] * 3
-    assert await harness.write(harness.shelf.numbered(1)) == NEW_MARKER
+    assert await harness.write(harness.app_store.numbered(1)) == NEW_MARKER
 
 
 async def test_requests_that_give_up_leave_no_answer_behind(harness: BatchingHarness) -> None:
     """Cancelled at any moment: those after them still read their own answers."""
-    seen = harness.shelf.revocation(once=Once("seen", "s1", "alice", time.time() + 300))
+    seen = harness.app_store.revocation(once=Once("seen", "s1", "alice", time.time() + 300))
     await harness.write(seen)
     for turn in range(60):
-        task = asyncio.create_task(harness.write(harness.shelf.numbered(1000 + turn)))
+        task = asyncio.create_task(harness.write(harness.app_store.numbered(1000 + turn)))
         for _ in range(turn % 12):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         answers = await asyncio.gather(
-            harness.write(seen), harness.write(harness.shelf.numbered(turn + 2))
+            harness.write(seen), harness.write(harness.app_store.numbered(turn + 2))
         )
         assert answers == [0, NEW_MARKER]
 
@@ -189,8 +189,8 @@ async def test_a_write_is_tried_again_until_redis_is_back_or_its_time_is_over(
 ) -> None:
     await asyncio.to_thread(redis_server.stop)
     with pytest.raises(RedisAway):
-        await own_harness.write(own_harness.shelf.numbered(1), seconds=0.2)
-    task = asyncio.create_task(own_harness.write(own_harness.shelf.numbered(2), seconds=20))
+        await own_harness.write(own_harness.app_store.numbered(1), seconds=0.2)
+    task = asyncio.create_task(own_harness.write(own_harness.app_store.numbered(2), seconds=20))
     await asyncio.to_thread(redis_server.start)
     assert await task == NEW_MARKER
 
@@ -200,17 +200,17 @@ async def test_a_redis_that_hangs_fills_no_queue(
     own_harness: BatchingHarness, redis_server: RedisServer
 ) -> None:
     """Who has given up is dropped, and the next one after the outage is written at once."""
-    await own_harness.write(own_harness.shelf.numbered(0))
+    await own_harness.write(own_harness.app_store.numbered(0))
     redis_server.freeze()
     results = await asyncio.gather(
-        *(own_harness.write(own_harness.shelf.numbered(n), seconds=0.3) for n in range(2000)),
+        *(own_harness.write(own_harness.app_store.numbered(n), seconds=0.3) for n in range(2000)),
         return_exceptions=True,
     )
     assert all(isinstance(result, RedisAway) for result in results)
     await own_harness.writes.aclose()
     assert [len(one.writes) for one in own_harness.writes._queues.values()] == [0]
     redis_server.thaw()
-    assert await own_harness.write(own_harness.shelf.numbered(9999)) == NEW_MARKER
+    assert await own_harness.write(own_harness.app_store.numbered(9999)) == NEW_MARKER
     assert sum(own_harness.batches) <= 2 + 2 * MAX_BATCH
 
 
@@ -242,18 +242,18 @@ async def swallowing(server: RedisServer, answers: int) -> AsyncIterator[str]:
 
 
 async def test_what_was_written_although_its_answer_was_lost_counts_as_new(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The second try finds it there: taken for a repetition, it would not be in the copy of
     what was acknowledged."""
-    direct = new_shelf(redis_server)
+    direct = new_app_store(redis_server)
     await direct.write()  # the server has the script now
     async with swallowing(redis_server, 1) as url:
-        harness = BatchingHarness(new_shelf(redis_server, url=url))
-        assert await harness.write(harness.shelf.numbered(1)) == 1
-        assert await harness.write(harness.shelf.numbered(1)) == 0
-        assert len(harness.shelf.events()) == 1
-        await harness.shelf.link.aclose()
+        harness = BatchingHarness(new_app_store(redis_server, url=url))
+        assert await harness.write(harness.app_store.numbered(1)) == 1
+        assert await harness.write(harness.app_store.numbered(1)) == 0
+        assert len(harness.app_store.events()) == 1
+        await harness.app_store.link.aclose()
 
 
 async def test_who_comes_in_the_moment_when_a_round_trip_ends_is_not_forgotten(
@@ -263,7 +263,7 @@ async def test_who_comes_in_the_moment_when_a_round_trip_ends_is_not_forgotten(
 
     async def one_after_the_other(first: int) -> None:
         for n in range(first, first + 150):
-            assert await harness.write(harness.shelf.numbered(n), seconds=5) == NEW_MARKER
+            assert await harness.write(harness.app_store.numbered(n), seconds=5) == NEW_MARKER
 
     await asyncio.gather(*(one_after_the_other(1000 * k) for k in range(FLUSHERS + 2)))
 
@@ -280,7 +280,7 @@ async def test_who_comes_in_the_moment_when_a_lane_ends_is_not_forgotten(
     async def now_and_then(first: int) -> None:
         for n in range(first, first + 150):
             await asyncio.sleep(seconds * (n % 4) / 2)
-            assert await harness.write(harness.shelf.numbered(n), seconds=5) == NEW_MARKER
+            assert await harness.write(harness.app_store.numbered(n), seconds=5) == NEW_MARKER
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(now_and_then(1000 * k) for k in range(FLUSHERS + 2)))
@@ -296,7 +296,7 @@ async def test_each_gives_up_at_its_own_time_whoever_was_first(
 
         async def give_up(name: str, seconds: float) -> None:
             with pytest.raises(RedisAway, match="timeout"):
-                await own_harness.write(own_harness.shelf.numbered(len(name)), seconds)
+                await own_harness.write(own_harness.app_store.numbered(len(name)), seconds)
             order.append(name)
 
         async with asyncio.timeout(60):
@@ -313,9 +313,9 @@ async def test_a_consumer_that_fails_ends_no_flusher(harness: BatchingHarness) -
         received.append(results)
         raise ZeroDivisionError
 
-    writes = BatchedWrites(harness.shelf.store, fail)
+    writes = BatchedWrites(harness.app_store.store, fail)
     for n in range(2):
-        writes.submit(PendingWrite(harness.shelf.numbered(n), in_seconds(10)))
+        writes.submit(PendingWrite(harness.app_store.numbered(n), in_seconds(10)))
         assert len(received) == n, "not before Redis has replied"
         await until(lambda n=n: len(received) == n + 1, "the results are handed over")
     await writes.aclose()
@@ -325,5 +325,5 @@ async def test_a_consumer_that_fails_ends_no_flusher(harness: BatchingHarness) -
 async def test_the_results_of_a_round_trip_are_handed_over_as_one_batch(
     harness: BatchingHarness,
 ) -> None:
-    await asyncio.gather(*(harness.write(harness.shelf.numbered(n)) for n in range(3)))
+    await asyncio.gather(*(harness.write(harness.app_store.numbered(n)) for n in range(3)))
     assert harness.handed_over == [[NEW_MARKER] * 3]

@@ -15,8 +15,8 @@ from backchannel_logout import AppKeys
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.redis_topologies import Cluster
-from tests.support.revocations import ISS, Shelf, numbered
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import ISS, AppStore, numbered
+from tests.support.store_fixtures import NewAppStore
 
 FSYNC = Durability("fsync", 0)
 ONE_REPLICA = Durability("replicas", 1)
@@ -46,83 +46,85 @@ def replica_of(primary: RedisServer, directory: Path) -> Iterator[RedisServer]:
 
 @pytest.mark.slow
 async def test_a_replica_that_has_it_counts_and_one_that_is_frozen_does_not(
-    new_shelf: NewShelf, redis_server: RedisServer, tmp_path: Path
+    new_app_store: NewAppStore, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """Also for what was written before: a script that changes nothing still waits."""
-    shelf = new_shelf(redis_server, durability=ONE_REPLICA)
-    careless = new_shelf(redis_server)
+    app_store = new_app_store(redis_server, durability=ONE_REPLICA)
+    careless = new_app_store(redis_server)
     with replica_of(redis_server, tmp_path / "replica") as replica:
-        assert await shelf.write() == NEW_MARKER
+        assert await app_store.write() == NEW_MARKER
         with replica.client() as client:
-            assert client.exists(shelf.marker), "it has it when the answer is there"
+            assert client.exists(app_store.marker), "it has it when the answer is there"
         replica.freeze()
-        fault = (await shelf.store.write([shelf.numbered(2)]))[0]
+        fault = (await app_store.store.write([app_store.numbered(2)]))[0]
         assert isinstance(fault, LevelNotReached)
         assert (str(fault), fault.answer) == ("replicas_0_of_1", NEW_MARKER)
         early = careless.numbered(3)
         assert await careless.store.write([early]) == [NEW_MARKER]
-        (repeated,) = await shelf.store.write([early])
+        (repeated,) = await app_store.store.write([early])
         assert isinstance(repeated, LevelNotReached)
         assert repeated.answer == 0
         replica.thaw()
         with redis_server.client() as client:
             wait_for(lambda: client.wait(1, 100) == 1, "the replica follows again")
-        assert await shelf.store.write([early, shelf.numbered(2)]) == [0, 0]
-    assert shelf.sids() == ["s1", "s2"]
+        assert await app_store.store.write([early, app_store.numbered(2)]) == [0, 0]
+    assert app_store.sids() == ["s1", "s2"]
 
 
 async def test_without_a_replica_the_level_is_not_reached(
-    new_shelf: NewShelf, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    new_app_store: NewAppStore, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durability, "_LEVEL_SECONDS", 0.05)
-    shelf = new_shelf(shared_redis, durability=ONE_REPLICA)
+    app_store = new_app_store(shared_redis, durability=ONE_REPLICA)
     with pytest.raises(LevelNotReached, match="replicas_0_of_1"):
-        await shelf.write()
-    assert shelf.look.exists(shelf.marker), "written, but not as durably"
+        await app_store.write()
+    assert app_store.look.exists(app_store.marker), "written, but not as durably"
 
 
 async def test_a_file_that_was_synced_counts(
-    new_shelf: NewShelf, shared_redis: RedisServer
+    new_app_store: NewAppStore, shared_redis: RedisServer
 ) -> None:
     shared_redis.require("WAITAOF")
-    shelf = new_shelf(shared_redis, durability=FSYNC)
-    assert await shelf.write() == NEW_MARKER
-    assert await shelf.write() == 0
-    results = await shelf.store.write([shelf.numbered(n) for n in range(50)])
+    app_store = new_app_store(shared_redis, durability=FSYNC)
+    assert await app_store.write() == NEW_MARKER
+    assert await app_store.write() == 0
+    results = await app_store.store.write([app_store.numbered(n) for n in range(50)])
     assert results[2:] == [NEW_MARKER] * 48
 
 
-async def test_without_a_file_the_level_is_not_reached(new_shelf: NewShelf, tmp_path: Path) -> None:
+async def test_without_a_file_the_level_is_not_reached(
+    new_app_store: NewAppStore, tmp_path: Path
+) -> None:
     server = RedisServer(tmp_path / "redis", "--appendonly", "no").start()
     try:
         server.require("WAITAOF")
-        shelf = new_shelf(server, durability=FSYNC)
+        app_store = new_app_store(server, durability=FSYNC)
         with pytest.raises(LevelNotReached, match=NO_FILE_TO_SYNC):
-            await shelf.write()
+            await app_store.write()
     finally:
         server.stop()
 
 
 async def test_a_server_without_waitaof_is_named_before_and_at_a_write(
-    new_shelf: NewShelf, without_waitaof: RedisServer
+    new_app_store: NewAppStore, without_waitaof: RedisServer
 ) -> None:
     server = without_waitaof
-    shelf = new_shelf(server, durability=FSYNC)
-    watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
+    app_store = new_app_store(server, durability=FSYNC)
+    watch = RedisMonitor(app_store.store, app_store.link, on_change=lambda: None)
     await watch.look()
     assert (watch.last_error, watch.level_error) == (None, WAITAOF_MISSING)
     with pytest.raises(LevelNotReached, match=WAITAOF_MISSING):
-        await shelf.write()
-    assert shelf.look.exists(shelf.marker), "written, but not as durably"
+        await app_store.write()
+    assert app_store.look.exists(app_store.marker), "written, but not as durably"
 
 
 async def test_a_server_that_is_replaced_by_a_newer_one_is_no_longer_named(
-    new_shelf: NewShelf, shared_redis: RedisServer, without_waitaof: RedisServer
+    new_app_store: NewAppStore, shared_redis: RedisServer, without_waitaof: RedisServer
 ) -> None:
     shared_redis.require("WAITAOF")
     server = without_waitaof
-    shelf = new_shelf(server, durability=FSYNC)
-    watch = RedisMonitor(shelf.store, shelf.link, on_change=lambda: None)
+    app_store = new_app_store(server, durability=FSYNC)
+    watch = RedisMonitor(app_store.store, app_store.link, on_change=lambda: None)
     await watch.look()
     assert watch.level_error == WAITAOF_MISSING
     server.stop()
@@ -134,13 +136,13 @@ async def test_a_server_that_is_replaced_by_a_newer_one_is_no_longer_named(
 
 
 async def test_one_that_is_refused_is_refused_at_every_level(
-    new_shelf: NewShelf, shared_redis: RedisServer
+    new_app_store: NewAppStore, shared_redis: RedisServer
 ) -> None:
     shared_redis.require("WAITAOF")
-    shelf = new_shelf(shared_redis, durability=FSYNC)
-    other = f"{shelf.app}-other"
-    shelf.look.set(AppKeys(other).events, "not a stream")
-    refused, written = await shelf.store.write([numbered(1, other), shelf.numbered(1)])
+    app_store = new_app_store(shared_redis, durability=FSYNC)
+    other = f"{app_store.app}-other"
+    app_store.look.set(AppKeys(other).events, "not a stream")
+    refused, written = await app_store.store.write([numbered(1, other), app_store.numbered(1)])
     assert (str(refused), written) == ("WRONGTYPE", NEW_MARKER)
 
 
@@ -155,9 +157,9 @@ async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: 
             by_node = _an_app_on_each(cluster)
             with_replica, without = by_node[0], by_node[1]
             apps = {without: 3600, with_replica: 3600}
-            shelf = Shelf(first, cluster.url, apps=apps, durability=ONE_REPLICA)
+            app_store = AppStore(first, cluster.url, apps=apps, durability=ONE_REPLICA)
             one, other = numbered(1, with_replica), numbered(1, without)
-            reached, missed = await shelf.store.write([one, other])
+            reached, missed = await app_store.store.write([one, other])
             assert reached == NEW_MARKER
             assert isinstance(missed, LevelNotReached)
             assert (str(missed), missed.answer) == ("replicas_0_of_1", NEW_MARKER)
@@ -165,14 +167,14 @@ async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: 
                 look.execute_command("READONLY")
                 assert look.exists(AppKeys(with_replica).sid(ISS, "s1"))
             replica.freeze()
-            careless = Shelf(first, cluster.url, apps=apps)
+            careless = AppStore(first, cluster.url, apps=apps)
             early = numbered(2, with_replica)
             assert await careless.store.write([early]) == [NEW_MARKER]
             # On a connection that has written nothing itself, and changes nothing.
-            fresh = Shelf(first, cluster.url, apps=apps, durability=ONE_REPLICA)
+            fresh = AppStore(first, cluster.url, apps=apps, durability=ONE_REPLICA)
             (repeated,) = await fresh.store.write([early])
             assert isinstance(repeated, LevelNotReached)
-            for opened in (shelf, careless, fresh):
+            for opened in (app_store, careless, fresh):
                 await opened.aclose()
         finally:
             replica.stop()

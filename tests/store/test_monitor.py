@@ -12,25 +12,25 @@ from app.store.monitor import RedisMonitor
 from app.store.topology import RedisTopology, connect
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import SERVICE
-from tests.support.revocations import Shelf, new_app
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import AppStore, new_app
+from tests.support.store_fixtures import NewAppStore
 
 
 class Watched:
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, app_store: AppStore) -> None:
+        self.app_store = app_store
         self.told = 0
-        self.watch = RedisMonitor(shelf.store, shelf.link, on_change=self._tell)
+        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=self._tell)
 
     def _tell(self) -> None:
         self.told += 1
 
     @property
     def down(self) -> bool:
-        return self.watch.down(self.shelf.app)
+        return self.watch.down(self.app_store.app)
 
     def failed(self, fault: RedisFault) -> None:
-        self.watch.failed(self.shelf.app, fault)
+        self.watch.failed(self.app_store.app, fault)
 
     async def look(self) -> tuple[str | None, bool, int]:
         """One look: the error, whether Redis is down, and how often it told of a change."""
@@ -40,8 +40,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(new_shelf: NewShelf, redis_server: RedisServer) -> Watched:
-    return Watched(new_shelf(redis_server))
+def watched(new_app_store: NewAppStore, redis_server: RedisServer) -> Watched:
+    return Watched(new_app_store(redis_server))
 
 
 async def test_before_the_first_look_nobody_knows_and_writes_are_tried(watched: Watched) -> None:
@@ -72,27 +72,31 @@ async def test_a_write_that_failed_makes_it_down_and_its_end_is_told(watched: Wa
     assert await watched.look() == (None, False, 1)
 
 
-TAKES_NO_WRITES: dict[str, tuple[Callable[[Shelf], object], Callable[[Shelf], object], str]] = {
+Change = Callable[[AppStore], object]
+TAKES_NO_WRITES: dict[str, tuple[Change, Change, str]] = {
     "full": (
-        lambda shelf: shelf.look.config_set("maxmemory", "1"),
-        lambda shelf: shelf.look.config_set("maxmemory", "0"), "OOM"),
+        lambda app_store: app_store.look.config_set("maxmemory", "1"),
+        lambda app_store: app_store.look.config_set("maxmemory", "0"), "OOM"),
     "a replica": (
-        lambda shelf: shelf.look.execute_command("REPLICAOF", "127.0.0.1", "1"),
-        lambda shelf: shelf.look.execute_command("REPLICAOF", "NO", "ONE"), "READONLY"),
+        lambda app_store: app_store.look.execute_command("REPLICAOF", "127.0.0.1", "1"),
+        lambda app_store: app_store.look.execute_command("REPLICAOF", "NO", "ONE"), "READONLY"),
     "too few replicas": (
-        lambda shelf: shelf.look.config_set("min-replicas-to-write", "1"),
-        lambda shelf: shelf.look.config_set("min-replicas-to-write", "0"), "NOREPLICAS"),
+        lambda app_store: app_store.look.config_set("min-replicas-to-write", "1"),
+        lambda app_store: app_store.look.config_set("min-replicas-to-write", "0"), "NOREPLICAS"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("begin", "end", "word"), TAKES_NO_WRITES.values(), ids=TAKES_NO_WRITES)
 async def test_a_redis_that_takes_no_writes_is_down(
-    begin: Callable[[Shelf], object], end: Callable[[Shelf], object], word: str, watched: Watched
+    begin: Callable[[AppStore], object],
+    end: Callable[[AppStore], object],
+    word: str,
+    watched: Watched,
 ) -> None:
     await watched.look()
-    begin(watched.shelf)
+    begin(watched.app_store)
     assert await watched.look() == (word, True, 0)
-    end(watched.shelf)
+    end(watched.app_store)
     assert await watched.look() == (None, False, 1)
 
 
@@ -103,7 +107,7 @@ async def test_a_restart_between_two_looks_is_told(
     await watched.look()
     await asyncio.to_thread(redis_server.stop)
     await asyncio.to_thread(redis_server.start)
-    watched.shelf.look.ping()
+    watched.app_store.look.ping()
     assert (await watched.look())[2] == 1
 
 
@@ -118,36 +122,36 @@ async def test_a_frozen_redis_ends_the_look_in_time_and_is_down(
 
 
 async def test_one_apps_wrong_meta_does_not_make_redis_down_for_all(
-    new_shelf: NewShelf, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    new_app_store: NewAppStore, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = new_app(), new_app()
-    shelf = new_shelf(redis_server, apps={bad: 60, good: 60})
-    shelf.look.set(f"bcl:v1:{{{bad}}}:meta", "not a hash")
-    watched = Watched(shelf)
+    app_store = new_app_store(redis_server, apps={bad: 60, good: 60})
+    app_store.look.set(f"bcl:v1:{{{bad}}}:meta", "not a hash")
+    watched = Watched(app_store)
     for _ in range(3):
         assert (await watched.look())[:2] == (None, False)
-    assert shelf.look.exists(f"bcl:v1:{{{good}}}:meta")
+    assert app_store.look.exists(f"bcl:v1:{{{good}}}:meta")
     assert caplog.text.count("meta_refused") == 1
 
 
 async def test_a_user_who_may_not_run_info_loses_only_what_info_tells(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     with redis_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", "~*", "&*", "+@all", "-info")
-    shelf = new_shelf(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
-    watched = Watched(shelf)
+    app_store = new_app_store(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
+    watched = Watched(app_store)
     assert (await watched.look())[:2] == (None, False)
 
 
 async def test_a_database_that_there_is_not_is_down_and_refuses_nobody(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The connection is at fault, and no entry of the journal: none is set aside."""
-    shelf = new_shelf(redis_server, url=redis_server.url.replace("/0", "/99"))
-    watched = Watched(shelf)
+    app_store = new_app_store(redis_server, url=redis_server.url.replace("/0", "/99"))
+    watched = Watched(app_store)
     assert (await watched.look())[1] is True
-    (fault,) = await shelf.store.write([shelf.revocation()])
+    (fault,) = await app_store.store.write([app_store.revocation()])
     assert type(fault).__name__ == "RedisUnwilling"
 
 
@@ -186,25 +190,25 @@ async def test_of_two_sentinels_the_one_with_the_newest_configuration_is_believe
 
 
 async def test_of_two_who_watch_a_redis_that_was_flushed_both_are_told(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The first writes ``meta`` again; the second misses what it had written last."""
-    shelf = new_shelf(redis_server)
-    one, told = shelf.revocation(), []
+    app_store = new_app_store(redis_server)
+    one, told = app_store.revocation(), []
     first, second = (
         RedisMonitor(
-            shelf.store, shelf.link, on_change=lambda n=n: told.append(n), last=lambda: one
+            app_store.store, app_store.link, on_change=lambda n=n: told.append(n), last=lambda: one
         )  # type: ignore[misc]
         for n in (1, 2)
     )
-    await shelf.write()
+    await app_store.write()
     for watch in (first, second):
         await watch.look()
     told.clear()
     for watch in (first, second):
         await watch.look()
     assert told == []
-    shelf.look.flushall()
+    app_store.look.flushall()
     for watch in (first, second):
         await watch.look()
     assert told == [1, 2]

@@ -14,85 +14,89 @@ from app.store.errors import RedisAway, RedisUnwilling, RevocationRefused
 from app.store.store import _SCRIPT, NEW_MARKER
 from backchannel_logout import AppKeys, Event, EventKind
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, NOW, Shelf, revocation
-from tests.support.store_fixtures import NewShelf
+from tests.support.revocations import ISS, NOW, AppStore, revocation
+from tests.support.store_fixtures import NewAppStore
 
 
-async def test_a_revocation_is_marker_event_jti_and_message(shelf: Shelf) -> None:
-    with shelf.look.pubsub() as feed:
-        feed.subscribe(shelf.keys.feed)
+async def test_a_revocation_is_marker_event_jti_and_message(app_store: AppStore) -> None:
+    with app_store.look.pubsub() as feed:
+        feed.subscribe(app_store.keys.feed)
         assert feed.get_message(timeout=5)
-        assert await shelf.write() == NEW_MARKER
+        assert await app_store.write() == NEW_MARKER
         message = feed.get_message(timeout=5)
-    assert shelf.look.get(shelf.marker) == str(NOW)
-    assert 3600 < shelf.look.ttl(shelf.marker) <= 3600 + MARKER_MARGIN_SECONDS
-    once = shelf.keys.jti(ISS, "j1", "s1", "alice")
-    assert shelf.look.get(once) == "1"
-    assert 290 < shelf.look.ttl(once) <= 300
-    (event,) = shelf.events()
+    assert app_store.look.get(app_store.marker) == str(NOW)
+    assert 3600 < app_store.look.ttl(app_store.marker) <= 3600 + MARKER_MARGIN_SECONDS
+    once = app_store.keys.jti(ISS, "j1", "s1", "alice")
+    assert app_store.look.get(once) == "1"
+    assert 290 < app_store.look.ttl(once) <= 300
+    (event,) = app_store.events()
     assert message is not None
     assert Event.from_json(message["data"]) == event
     assert (event.iss, event.sid, event.sub, event.cutoff) == (ISS, "s1", "alice", NOW)
-    assert set(shelf.look.keys(f"*{shelf.app}*")) == {shelf.marker, once, shelf.keys.events}
+    assert set(app_store.look.keys(f"*{app_store.app}*")) == {
+        app_store.marker,
+        once,
+        app_store.keys.events,
+    }
 
 
 @pytest.mark.parametrize(
     "hostile", ['q"uo\\te', "new\nline", "\x00\x7f", "ünï ☃ \U0001f600", "%s{}"]
 )
 async def test_any_text_survives_the_way_through_stream_and_channel(
-    hostile: str, shelf: Shelf
+    hostile: str, app_store: AppStore
 ) -> None:
-    with shelf.look.pubsub() as feed:
-        feed.subscribe(shelf.keys.feed)
+    with app_store.look.pubsub() as feed:
+        feed.subscribe(app_store.keys.feed)
         assert feed.get_message(timeout=5)
-        await shelf.write(sid=hostile, sub=hostile, client_ids=(hostile,))
+        await app_store.write(sid=hostile, sub=hostile, client_ids=(hostile,))
         message = feed.get_message(timeout=5)
-    (event,) = shelf.events()
+    (event,) = app_store.events()
     assert (event.sid, event.sub, event.client_ids) == (hostile, hostile, (hostile,))
     assert message is not None
     assert Event.from_json(message["data"]) == event
 
 
-async def test_a_message_that_comes_again_changes_nothing(shelf: Shelf) -> None:
-    assert await shelf.write() == NEW_MARKER
-    shelf.look.delete(shelf.marker)
-    assert await shelf.write() == 0
-    assert shelf.look.exists(shelf.marker) == 0
-    assert len(shelf.events()) == 1
+async def test_a_message_that_comes_again_changes_nothing(app_store: AppStore) -> None:
+    assert await app_store.write() == NEW_MARKER
+    app_store.look.delete(app_store.marker)
+    assert await app_store.write() == 0
+    assert app_store.look.exists(app_store.marker) == 0
+    assert len(app_store.events()) == 1
 
 
-async def test_a_jti_that_collides_does_not_swallow_another_logout(shelf: Shelf) -> None:
+async def test_a_jti_that_collides_does_not_swallow_another_logout(app_store: AppStore) -> None:
     """LemonLDAP::NG's jti has eight characters."""
-    await shelf.write()
+    await app_store.write()
     other = Once("j1", "s2", "bob", time.time() + 300)
-    assert await shelf.write(sid="s2", sub="bob", once=other) == NEW_MARKER
+    assert await app_store.write(sid="s2", sub="bob", once=other) == NEW_MARKER
 
 
-async def test_the_jti_of_a_token_that_can_not_come_again_is_not_kept(shelf: Shelf) -> None:
-    assert await shelf.write(once=Once("j1", "s1", "alice", time.time() - 1)) == NEW_MARKER
-    assert shelf.look.exists(shelf.keys.jti(ISS, "j1", "s1", "alice")) == 0
+async def test_the_jti_of_a_token_that_can_not_come_again_is_not_kept(app_store: AppStore) -> None:
+    assert await app_store.write(once=Once("j1", "s1", "alice", time.time() - 1)) == NEW_MARKER
+    assert app_store.look.exists(app_store.keys.jti(ISS, "j1", "s1", "alice")) == 0
 
 
-async def test_a_marker_never_steps_back(shelf: Shelf) -> None:
+async def test_a_marker_never_steps_back(app_store: AppStore) -> None:
     """Neither its cutoff nor its life."""
-    await shelf.write(once=None, max_session_age=7200)
-    life = shelf.look.ttl(shelf.marker)
-    await shelf.write(once=None, since=NOW - 100)
-    assert shelf.look.get(shelf.marker) == str(NOW)
-    assert shelf.look.ttl(shelf.marker) >= life - 5
-    await shelf.write(once=None, since=NOW + 100, max_session_age=60)
-    assert shelf.look.get(shelf.marker) == str(NOW + 100)
-    assert shelf.look.ttl(shelf.marker) >= life - 5
-    shelf.look.persist(shelf.marker)
-    await shelf.write(once=None)
-    assert shelf.look.ttl(shelf.marker) == -1
-    assert len(shelf.events()) == 4, "readers hear of each accepted revocation"
+    await app_store.write(once=None, max_session_age=7200)
+    life = app_store.look.ttl(app_store.marker)
+    await app_store.write(once=None, since=NOW - 100)
+    assert app_store.look.get(app_store.marker) == str(NOW)
+    assert app_store.look.ttl(app_store.marker) >= life - 5
+    await app_store.write(once=None, since=NOW + 100, max_session_age=60)
+    assert app_store.look.get(app_store.marker) == str(NOW + 100)
+    assert app_store.look.ttl(app_store.marker) >= life - 5
+    app_store.look.persist(app_store.marker)
+    await app_store.write(once=None)
+    assert app_store.look.ttl(app_store.marker) == -1
+    assert len(app_store.events()) == 4, "readers hear of each accepted revocation"
 
 
-async def test_a_marker_that_can_not_be_read_is_replaced(shelf: Shelf) -> None:
-    shelf.look.set(shelf.marker, "rubbish")
-    await shelf.write()
-    assert shelf.look.get(shelf.marker) == str(NOW)
+async def test_a_marker_that_can_not_be_read_is_replaced(app_store: AppStore) -> None:
+    app_store.look.set(app_store.marker, "rubbish")
+    await app_store.write()
+    assert app_store.look.get(app_store.marker) == str(NOW)
 
 
 @pytest.mark.parametrize(
@@ -104,53 +108,62 @@ async def test_a_marker_that_can_not_be_read_is_replaced(shelf: Shelf) -> None:
     ],
 )
 async def test_each_kind_writes_its_one_marker(
-    kind: EventKind, key: Callable[[AppKeys], str], shelf: Shelf
+    kind: EventKind, key: Callable[[AppKeys], str], app_store: AppStore
 ) -> None:
-    await shelf.write(kind=kind, once=None)
-    assert set(shelf.look.keys(f"*{shelf.app}*")) == {key(shelf.keys), shelf.keys.events}
-    (event,) = shelf.events()
+    await app_store.write(kind=kind, once=None)
+    assert set(app_store.look.keys(f"*{app_store.app}*")) == {
+        key(app_store.keys),
+        app_store.keys.events,
+    }
+    (event,) = app_store.events()
     assert event.kind is kind
     assert (event.sid is None) == (kind is not EventKind.SESSION)
 
 
-async def test_every_name_of_the_issuer_gets_its_marker_and_event(shelf: Shelf) -> None:
+async def test_every_name_of_the_issuer_gets_its_marker_and_event(app_store: AppStore) -> None:
     names = (ISS, "https://alias.example", "https://other.example")
-    await shelf.write(issuer_names=names)
-    assert [shelf.look.get(shelf.keys.sid(name, "s1")) for name in names] == [str(NOW)] * 3
-    assert [event.iss for event in shelf.events()] == list(names)
+    await app_store.write(issuer_names=names)
+    assert [app_store.look.get(app_store.keys.sid(name, "s1")) for name in names] == [str(NOW)] * 3
+    assert [event.iss for event in app_store.events()] == list(names)
 
 
 async def test_the_stream_is_trimmed_by_length(
-    new_shelf: NewShelf, shared_redis: RedisServer
+    new_app_store: NewAppStore, shared_redis: RedisServer
 ) -> None:
-    shelf = new_shelf(shared_redis, event_max_len=5)
+    app_store = new_app_store(shared_redis, event_max_len=5)
     for n in range(12):
-        await shelf.write(sid=f"s{n}", once=None)
-    assert [event.sid for event in shelf.events()] == [f"s{n}" for n in range(7, 12)]
+        await app_store.write(sid=f"s{n}", once=None)
+    assert [event.sid for event in app_store.events()] == [f"s{n}" for n in range(7, 12)]
 
 
-async def test_the_stream_is_trimmed_by_age(new_shelf: NewShelf, shared_redis: RedisServer) -> None:
-    shelf = new_shelf(shared_redis, event_retention=60)
-    shelf.look.xadd(shelf.keys.events, {"old": "1"}, id=f"{int((time.time() - 90) * 1000)}-0")
-    shelf.look.xadd(shelf.keys.events, {"young": "1"}, id=f"{int((time.time() - 30) * 1000)}-0")
-    await shelf.write()
-    assert [next(iter(fields)) for _, fields in shelf.look.xrange(shelf.keys.events)] == [
+async def test_the_stream_is_trimmed_by_age(
+    new_app_store: NewAppStore, shared_redis: RedisServer
+) -> None:
+    app_store = new_app_store(shared_redis, event_retention=60)
+    app_store.look.xadd(
+        app_store.keys.events, {"old": "1"}, id=f"{int((time.time() - 90) * 1000)}-0"
+    )
+    app_store.look.xadd(
+        app_store.keys.events, {"young": "1"}, id=f"{int((time.time() - 30) * 1000)}-0"
+    )
+    await app_store.write()
+    assert [next(iter(fields)) for _, fields in app_store.look.xrange(app_store.keys.events)] == [
         "young",
         "v",
     ]
 
 
 async def test_an_error_in_the_middle_leaves_no_jti_so_that_the_repetition_mends_it(
-    shelf: Shelf,
+    app_store: AppStore,
 ) -> None:
     """Redis rolls nothing back: the order of the writes is what saves the event."""
-    shelf.look.set(shelf.keys.events, "not a stream")
+    app_store.look.set(app_store.keys.events, "not a stream")
     with pytest.raises(RevocationRefused, match="WRONGTYPE"):
-        await shelf.write()
-    assert shelf.look.exists(shelf.keys.jti(ISS, "j1", "s1", "alice")) == 0
-    shelf.look.delete(shelf.keys.events)
-    assert await shelf.write() == 1
-    assert len(shelf.events()) == 1
+        await app_store.write()
+    assert app_store.look.exists(app_store.keys.jti(ISS, "j1", "s1", "alice")) == 0
+    app_store.look.delete(app_store.keys.events)
+    assert await app_store.write() == 1
+    assert len(app_store.events()) == 1
 
 
 @pytest.mark.parametrize(
@@ -170,112 +183,116 @@ async def test_an_error_in_the_middle_leaves_no_jti_so_that_the_repetition_mends
     ],
 )
 async def test_wrong_arguments_are_refused_before_the_first_write(
-    change: Callable[[list[str], list[str]], tuple[list[str], list[str]]], shelf: Shelf
+    change: Callable[[list[str], list[str]], tuple[list[str], list[str]]], app_store: AppStore
 ) -> None:
-    count, *rest = [str(part) for part in shelf.store._commands.arguments(shelf.revocation())]
+    count, *rest = [
+        str(part) for part in app_store.store._commands.arguments(app_store.revocation())
+    ]
     keys, args = change(rest[: int(count)], rest[int(count) :])
     with pytest.raises(redis.ResponseError):
-        shelf.look.eval(_SCRIPT, len(keys), *keys, *args)
-    assert shelf.look.keys(f"*{shelf.app}*") == []
+        app_store.look.eval(_SCRIPT, len(keys), *keys, *args)
+    assert app_store.look.keys(f"*{app_store.app}*") == []
 
 
 async def test_a_channel_that_is_denied_fails_nothing(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The channel is a hint; the stream is the truth."""
     with redis_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "~*", "resetchannels", "+@all")
-    shelf = new_shelf(redis_server, url=redis_server.url.replace("redis://", "redis://mute:pw@"))
-    assert await shelf.write() == NEW_MARKER
-    assert len(shelf.events()) == 1
+    app_store = new_app_store(
+        redis_server, url=redis_server.url.replace("redis://", "redis://mute:pw@")
+    )
+    assert await app_store.write() == NEW_MARKER
+    assert len(app_store.events()) == 1
 
 
 async def test_a_full_redis_is_our_outage_and_the_repetition_is_written(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    shelf = new_shelf(redis_server)
-    shelf.look.config_set("maxmemory", "1")
+    app_store = new_app_store(redis_server)
+    app_store.look.config_set("maxmemory", "1")
     with pytest.raises(RedisUnwilling, match=r"^OOM$"):
-        await shelf.write()
-    shelf.look.config_set("maxmemory", "0")
-    assert await shelf.write() == NEW_MARKER
+        await app_store.write()
+    app_store.look.config_set("maxmemory", "0")
+    assert await app_store.write() == NEW_MARKER
 
 
 async def test_a_replica_that_takes_no_writes_is_our_outage(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    shelf = new_shelf(redis_server)
-    shelf.look.execute_command("REPLICAOF", "127.0.0.1", "1")
+    app_store = new_app_store(redis_server)
+    app_store.look.execute_command("REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(RedisUnwilling, match=r"^READONLY$"):
-        await shelf.write()
+        await app_store.write()
     with pytest.raises(ReadOnlyError):
-        await shelf.write_meta()
-    shelf.look.execute_command("REPLICAOF", "NO", "ONE")
-    assert await shelf.write() == NEW_MARKER
+        await app_store.write_meta()
+    app_store.look.execute_command("REPLICAOF", "NO", "ONE")
+    assert await app_store.write() == NEW_MARKER
 
 
 async def test_a_restart_of_redis_loses_no_acknowledged_write_and_needs_no_reconnect(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The first call after the restart succeeds: its sender would not come again."""
-    shelf = new_shelf(redis_server)
-    await shelf.write()
+    app_store = new_app_store(redis_server)
+    await app_store.write()
     await asyncio.to_thread(redis_server.stop)
     with pytest.raises(RedisAway):
-        await shelf.write(sid="s2", once=None)
+        await app_store.write(sid="s2", once=None)
     await asyncio.to_thread(redis_server.start)
-    assert await shelf.write(sid="s3", once=None) == NEW_MARKER
-    assert [event.sid for event in shelf.events()] == ["s1", "s3"]
+    assert await app_store.write(sid="s3", once=None) == NEW_MARKER
+    assert [event.sid for event in app_store.events()] == ["s1", "s3"]
 
 
 @pytest.mark.slow
 async def test_a_redis_that_hangs_is_given_up_and_no_late_answer_is_misread(
-    new_shelf: NewShelf, redis_server: RedisServer
+    new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """A call that was given up takes its connection with it: the answer still on the way must
     never become the answer to another call."""
-    shelf = new_shelf(redis_server)
-    assert await shelf.write(sid="first", once=None) == NEW_MARKER
+    app_store = new_app_store(redis_server)
+    assert await app_store.write(sid="first", once=None) == NEW_MARKER
     redis_server.freeze()
     given_up = await asyncio.gather(
-        *(shelf.write(sid=f"frozen{n}", once=None) for n in range(10)), return_exceptions=True
+        *(app_store.write(sid=f"frozen{n}", once=None) for n in range(10)), return_exceptions=True
     )
     assert all(isinstance(one, RedisAway) for one in given_up)
     redis_server.thaw()
     once = Once("again", "s1", "alice", time.time() + 300)
-    assert await shelf.write(once=once) == NEW_MARKER
+    assert await app_store.write(once=once) == NEW_MARKER
     for _ in range(20):
-        assert await shelf.write(once=once) == 0, "each call reads its own answer"
+        assert await app_store.write(once=once) == 0, "each call reads its own answer"
 
 
-async def test_cancelled_calls_leave_no_answer_behind(shelf: Shelf) -> None:
+async def test_cancelled_calls_leave_no_answer_behind(app_store: AppStore) -> None:
     """Cancelled at any moment: the calls after them still read their own answers."""
     seen = Once("seen", "s1", "alice", time.time() + 300)
-    await shelf.write(once=seen)
+    await app_store.write(once=seen)
     for turns in range(60):
-        task = asyncio.create_task(shelf.write(sid=f"c{turns}", once=None))
+        task = asyncio.create_task(app_store.write(sid=f"c{turns}", once=None))
         for _ in range(turns % 12):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await shelf.write(once=seen) == 0
-        assert await shelf.write(sid=f"n{turns}", once=None) == NEW_MARKER
+        assert await app_store.write(once=seen) == 0
+        assert await app_store.write(sid=f"n{turns}", once=None) == NEW_MARKER
 
 
-async def test_meta_is_written_where_it_is_missing(shelf: Shelf) -> None:
+async def test_meta_is_written_where_it_is_missing(app_store: AppStore) -> None:
     """And whoever asks learns that it was: a Redis that came back empty has none."""
-    assert await shelf.write_meta() is True
-    assert shelf.look.hgetall(shelf.keys.meta) == {"v": "1", "max_session_age": "3600"}
-    assert await shelf.write_meta() is False
-    shelf.look.delete(shelf.keys.meta)
-    assert await shelf.write_meta() is True
-    assert shelf.look.hget(shelf.keys.meta, "max_session_age") == "3600"
+    assert await app_store.write_meta() is True
+    assert app_store.look.hgetall(app_store.keys.meta) == {"v": "1", "max_session_age": "3600"}
+    assert await app_store.write_meta() is False
+    app_store.look.delete(app_store.keys.meta)
+    assert await app_store.write_meta() is True
+    assert app_store.look.hget(app_store.keys.meta, "max_session_age") == "3600"
 
 
-async def test_meta_that_differs_is_written_again_and_was_not_missing(shelf: Shelf) -> None:
-    shelf.look.hset(shelf.keys.meta, mapping={"v": "1", "max_session_age": "60"})
-    assert await shelf.write_meta() is False
-    assert shelf.look.hget(shelf.keys.meta, "max_session_age") == "3600"
+async def test_meta_that_differs_is_written_again_and_was_not_missing(app_store: AppStore) -> None:
+    app_store.look.hset(app_store.keys.meta, mapping={"v": "1", "max_session_age": "60"})
+    assert await app_store.write_meta() is False
+    assert app_store.look.hget(app_store.keys.meta, "max_session_age") == "3600"
 
 
 def test_the_cutoff_is_never_far_in_the_future() -> None:

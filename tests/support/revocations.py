@@ -49,8 +49,8 @@ def new_app() -> str:
     return f"app-{uuid.uuid4().hex[:8]}"
 
 
-class Shelf:
-    """A store for an app of the test's own, and a plain client to look with."""
+class AppStore:
+    """A store for an app of the test's own, and a plain client to inspect it."""
 
     def __init__(self, server: RedisServer, url: str | None = None, **options: Any) -> None:
         self.app = new_app()

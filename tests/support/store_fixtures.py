@@ -7,28 +7,28 @@ import pytest
 
 from app.journal.journal import Journal
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import Shelf
+from tests.support.revocations import AppStore
 
-NewShelf = Callable[..., Shelf]
+NewAppStore = Callable[..., AppStore]
 
 
 @pytest.fixture
-async def new_shelf() -> AsyncIterator[NewShelf]:
-    """Shelves on any server: ``new_shelf(server, **options)``."""
-    shelves: list[Shelf] = []
+async def new_app_store() -> AsyncIterator[NewAppStore]:
+    """Create stores on any server: ``new_app_store(server, **options)``."""
+    app_stores: list[AppStore] = []
 
-    def make(server: RedisServer, **options: object) -> Shelf:
-        shelves.append(Shelf(server, **options))  # type: ignore[arg-type]
-        return shelves[-1]
+    def make(server: RedisServer, **options: object) -> AppStore:
+        app_stores.append(AppStore(server, **options))  # type: ignore[arg-type]
+        return app_stores[-1]
 
     yield make
-    for shelf in shelves:
-        await shelf.aclose()
+    for app_store in app_stores:
+        await app_store.aclose()
 
 
 @pytest.fixture
-def shelf(new_shelf: NewShelf, shared_redis: RedisServer) -> Shelf:
-    return new_shelf(shared_redis)
+def app_store(new_app_store: NewAppStore, shared_redis: RedisServer) -> AppStore:
+    return new_app_store(shared_redis)
 
 
 @pytest.fixture

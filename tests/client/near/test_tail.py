@@ -22,14 +22,14 @@ from tests.client.conftest import NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
 from tests.support.listening import until
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, NOW, Shelf
+from tests.support.revocations import ISS, NOW, AppStore
 
 
 @pytest.fixture
 def guard(
-    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> WarmGuard:
-    return new_warm_guard(kind, shared_redis.url, shelf.app)
+    return new_warm_guard(kind, shared_redis.url, app_store.app)
 
 
 def times_run(client: redis.Redis, *commands: str) -> int:
@@ -41,22 +41,22 @@ def times_run(client: redis.Redis, *commands: str) -> int:
 # -- a check that asks nobody --------------------------------------------------------------
 
 
-async def test_a_warm_check_asks_redis_nothing(guard: WarmGuard, shelf: Shelf) -> None:
+async def test_a_warm_check_asks_redis_nothing(guard: WarmGuard, app_store: AppStore) -> None:
     await guard.warm(ALICE, NEIGHBOUR)
-    shelf.look.config_resetstat()
+    app_store.look.config_resetstat()
     for _ in range(100):
         assert not await guard.is_revoked(ALICE)
         assert await guard.which_revoked(ALICE, NEIGHBOUR) == []
-    assert times_run(shelf.look, "mget", "get", "hget|mget") == 0
+    assert times_run(app_store.look, "mget", "get", "hget|mget") == 0
     assert await guard.which_revoked(ALICE, fresh=True) == []
-    assert times_run(shelf.look, "mget") == 1, "what is asked is counted"
+    assert times_run(app_store.look, "mget") == 1, "what is asked is counted"
 
 
 async def test_a_warm_check_does_not_give_way_to_another_task(
-    new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """It is done when it is first run: it waits for nothing."""
-    guard = new_warm_guard("async", shared_redis.url, shelf.app)
+    guard = new_warm_guard("async", shared_redis.url, app_store.app)
     await guard.warm(ALICE)
     login = {"iss": ISS, "sid": "s1", "sub": "alice", "login_at": NOW - 10}
     for session in (ALICE, login, {"cart": 1, MEMBER: login}, {"cart": 1, **login}):
@@ -69,19 +69,19 @@ async def test_a_warm_check_does_not_give_way_to_another_task(
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("decode_responses", [True, False])
 async def test_a_client_of_the_apps_own_may_speak_as_it_likes(
-    protocol: int, decode_responses: bool, new_warm_guard: NewWarmGuard, shelf: Shelf,
+    protocol: int, decode_responses: bool, new_warm_guard: NewWarmGuard, app_store: AppStore,
     shared_redis: RedisServer,
 ) -> None:  # fmt: skip
     given = redis.asyncio.Redis.from_url(
         shared_redis.url, protocol=protocol, decode_responses=decode_responses
     )
-    guard = new_warm_guard("async", given, shelf.app)
+    guard = new_warm_guard("async", given, app_store.app)
     await guard.warm(ALICE, NEIGHBOUR)
-    await shelf.write()
+    await app_store.write()
     await guard.sees_the_end_of(ALICE)
     assert guard.is_warm(NEIGHBOUR)
     before = guard.cache.fence()
-    shelf.look.xadd(shelf.keys.events, {"v": "1", "kind": b"\xff"})
+    app_store.look.xadd(app_store.keys.events, {"v": "1", "kind": b"\xff"})
     await until(lambda: guard.cache.fence() != before, "what is no text empties the cache")
     await guard.warm(NEIGHBOUR)
     await given.aclose()
@@ -98,11 +98,11 @@ NEIGHBOURS = {
 
 @pytest.mark.parametrize("ends", list(EventKind))
 async def test_a_logout_is_known_within_a_second_and_the_neighbour_lives(
-    ends: EventKind, guard: WarmGuard, shelf: Shelf
+    ends: EventKind, guard: WarmGuard, app_store: AppStore
 ) -> None:
     neighbour = NEIGHBOURS[ends]
     await guard.warm(ALICE, neighbour)
-    await shelf.write(kind=ends)
+    await app_store.write(kind=ends)
     await guard.sees_the_end_of(ALICE)
     assert not await guard.is_revoked(neighbour)
     if ends is not EventKind.ALL:
@@ -110,26 +110,26 @@ async def test_a_logout_is_known_within_a_second_and_the_neighbour_lives(
 
 
 async def test_a_login_after_the_logout_is_kept_and_the_one_before_is_not(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     """Under the same session id."""
     later = Session(ISS, NOW + 1, sid="s1", sub="alice")
     await guard.warm(ALICE, later)
-    await shelf.write()
+    await app_store.write()
     await guard.sees_the_end_of(ALICE)
     await guard.warm(later)
     assert await guard.which_revoked(ALICE, later) == [ALICE]
 
 
 async def test_a_login_by_a_code_from_before_the_logout_is_never_kept(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     """Beside one of the same second whose user has signed in anew."""
     anew, of_the_code = (
         Session(ISS, NOW + 1, sid="s1", sub="alice", auth_time=NOW + when) for when in (1, -600)
     )
     await guard.warm(anew, of_the_code)
-    await shelf.write()
+    await app_store.write()
     await guard.sees_the_end_of(of_the_code)
     await guard.warm(anew)
     assert not guard.is_warm(of_the_code)
@@ -137,14 +137,14 @@ async def test_a_login_by_a_code_from_before_the_logout_is_never_kept(
 
 
 async def test_a_storm_of_logouts_ends_each_one(
-    guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    guard: WarmGuard, app_store: AppStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than are read at once."""
     monkeypatch.setattr(event_reader, "MAX_EVENTS", 10)
     doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(200)]
     bob = Session(ISS, NOW - 10, sid="bob's", sub="bob")
     await guard.warm(*doomed, bob)
-    answers = await shelf.store.write([shelf.numbered(n) for n in range(len(doomed))])
+    answers = await app_store.store.write([app_store.numbered(n) for n in range(len(doomed))])
     assert all(isinstance(answer, int) for answer in answers)
     await until(lambda: not any(map(guard.is_warm, doomed)), "none of them is taken for alive")
     assert guard.is_warm(bob)
@@ -168,37 +168,39 @@ UNREADABLE: dict[str, dict[Any, Any]] = {
 
 @pytest.mark.parametrize("fields", UNREADABLE.values(), ids=UNREADABLE)
 async def test_an_entry_that_can_not_be_read_empties_the_cache(
-    fields: dict[Any, Any], guard: WarmGuard, shelf: Shelf
+    fields: dict[Any, Any], guard: WarmGuard, app_store: AppStore
 ) -> None:
     """Whom it ended nobody knows. Then it goes on."""
     await guard.warm(ALICE)
-    shelf.look.set(shelf.marker, NOW)
-    shelf.look.xadd(shelf.keys.events, fields)
+    app_store.look.set(app_store.marker, NOW)
+    app_store.look.xadd(app_store.keys.events, fields)
     await guard.sees_the_end_of(ALICE)
     await guard.warm(NEIGHBOUR)
-    await shelf.write(sid="s2", sub="bob", once=None)
+    await app_store.write(sid="s2", sub="bob", once=None)
     await guard.sees_the_end_of(NEIGHBOUR)
 
 
-async def test_an_entry_that_can_be_read_ends_nobody_else(guard: WarmGuard, shelf: Shelf) -> None:
+async def test_an_entry_that_can_be_read_ends_nobody_else(
+    guard: WarmGuard, app_store: AppStore
+) -> None:
     """The other half of the claim above: an entry as such empties nothing."""
     await guard.warm(ALICE)
     before = guard.cache.fence()
-    shelf.look.xadd(shelf.keys.events, GOOD)
+    app_store.look.xadd(app_store.keys.events, GOOD)
     await until(lambda: guard.cache.fence() != before, "the entry was read")
     assert guard.is_warm(ALICE)
 
 
 async def test_what_was_trimmed_before_it_was_read_empties_the_cache(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     """The logout's own entry is gone when the next one is read."""
     await guard.warm(ALICE)
-    with shelf.look.pipeline() as at_once:
-        at_once.set(shelf.marker, NOW)
-        at_once.xadd(shelf.keys.events, GOOD | {"sid": "s1"})
-        at_once.xadd(shelf.keys.events, GOOD)
-        at_once.xtrim(shelf.keys.events, maxlen=1, approximate=False)
+    with app_store.look.pipeline() as at_once:
+        at_once.set(app_store.marker, NOW)
+        at_once.xadd(app_store.keys.events, GOOD | {"sid": "s1"})
+        at_once.xadd(app_store.keys.events, GOOD)
+        at_once.xtrim(app_store.keys.events, maxlen=1, approximate=False)
         at_once.execute()
     await guard.sees_the_end_of(ALICE)
 
@@ -206,40 +208,42 @@ async def test_what_was_trimmed_before_it_was_read_empties_the_cache(
 # -- how old a session may be --------------------------------------------------------------
 
 
-async def test_a_shorter_max_session_age_ends_who_is_kept(guard: WarmGuard, shelf: Shelf) -> None:
+async def test_a_shorter_max_session_age_ends_who_is_kept(
+    guard: WarmGuard, app_store: AppStore
+) -> None:
     await guard.warm(ALICE)
-    shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
+    app_store.look.hset(app_store.keys.meta, "max_session_age", "5")
     await guard.sees_the_end_of(ALICE)
 
 
 async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     """In a Cluster each question reads it, before the tail does."""
     await guard.warm(ALICE)
-    shelf.look.hset(shelf.keys.meta, "max_session_age", "5")
+    app_store.look.hset(app_store.keys.meta, "max_session_age", "5")
     guard.guard._checker.meta.read(b"5", None, None)
     await guard.sees_the_end_of(ALICE)
 
 
 async def test_an_issuer_that_the_app_is_no_longer_served_for_drops_what_is_kept(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     await guard.warm(ALICE)
-    shelf.look.hset(shelf.keys.meta, "issuers", '["https://other.example"]')
+    app_store.look.hset(app_store.keys.meta, "issuers", '["https://other.example"]')
     await until(lambda: not guard.is_warm(ALICE), "nothing is kept")
     with pytest.raises(GuardMisconfigured, match=r"other\.example"):
         await guard.is_revoked(ALICE)
 
 
 async def test_a_guard_that_keeps_answers_reports_whether_its_sessions_have_a_sid(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     without = Session(ISS, NOW - 10, sub="carol")
     await guard.warm(without)
 
     def reported() -> list[Mapping[str, bool]]:
-        found: Any = shelf.look.hgetall(shelf.keys.readers)
+        found: Any = app_store.look.hgetall(app_store.keys.readers)
         readers = [Reader.from_json(name, text) for name, text in found.items()]
         return [one.sid for one in readers if one is not None]
 
@@ -248,24 +252,24 @@ async def test_a_guard_that_keeps_answers_reports_whether_its_sessions_have_a_si
 
 @pytest.mark.slow
 async def test_a_session_ends_with_its_age_while_it_is_kept(
-    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    guard = new_warm_guard(kind, shared_redis.url, shelf.app, clock=time.time)
+    guard = new_warm_guard(kind, shared_redis.url, app_store.app, clock=time.time)
     old = Session(ISS, int(time.time()) + 2 - 3600, sid="s1", sub="alice")
     await guard.warm(old)
     await guard.sees_the_end_of(old)
 
 
 async def test_a_meta_that_is_gone_is_a_mistake_and_nobody_is_alive(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     """Not after a minute: as soon as the tail sees it."""
     await guard.warm(ALICE)
-    shelf.look.delete(shelf.keys.meta)
+    app_store.look.delete(app_store.keys.meta)
     await until(lambda: not guard.is_warm(ALICE), "nothing is kept")
     with pytest.raises(GuardMisconfigured, match="no receiver has written"):
         await guard.is_revoked(ALICE)
-    await shelf.write_meta()
+    await app_store.write_meta()
     await until_answered(guard)
     await guard.warm(ALICE)
 
@@ -285,9 +289,9 @@ async def until_answered(guard: WarmGuard) -> None:
 
 
 async def test_the_least_recently_used_goes_first(
-    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    guard = new_warm_guard(kind, shared_redis.url, shelf.app, near_cache=2)
+    guard = new_warm_guard(kind, shared_redis.url, app_store.app, near_cache=2)
     third = Session(ISS, NOW - 10, sid="s3", sub="carol")
     await guard.warm(ALICE, NEIGHBOUR)
     assert not await guard.is_revoked(ALICE)
@@ -296,9 +300,9 @@ async def test_the_least_recently_used_goes_first(
     assert guard.cache.size == 2
 
 
-def reader(shelf: Shelf) -> Reader | None:
+def reader(app_store: AppStore) -> Reader | None:
     """The only one that reports itself."""
-    found: Any = shelf.look.hgetall(shelf.keys.readers)
+    found: Any = app_store.look.hgetall(app_store.keys.readers)
     if not found:
         return None
     [(name, text)] = found.items()
@@ -307,47 +311,49 @@ def reader(shelf: Shelf) -> Reader | None:
 
 @pytest.mark.slow
 async def test_a_guard_reports_how_far_it_has_read_until_it_is_closed(
-    guard: WarmGuard, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    guard: WarmGuard, app_store: AppStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reports, "_PAUSE", 0.05)
     await guard.warm(ALICE)
     for n in range(2):
-        await shelf.store.write([shelf.numbered(n, sub="nobody")])
-        newest = shelf.events()[-1].id
-        await until(lambda end=newest: (one := reader(shelf)) and one.position == end, "reported")
-        found = reader(shelf)
+        await app_store.store.write([app_store.numbered(n, sub="nobody")])
+        newest = app_store.events()[-1].id
+        await until(
+            lambda end=newest: (one := reader(app_store)) and one.position == end, "reported"
+        )
+        found = reader(app_store)
         assert found is not None
         assert found.kind is ReaderKind.CACHE
-    assert shelf.look.ttl(shelf.keys.readers) > 86400
+    assert app_store.look.ttl(app_store.keys.readers) > 86400
     await guard.aclose()
-    left = shelf.look.hgetall(shelf.keys.readers)
+    left = app_store.look.hgetall(app_store.keys.readers)
     assert [Reader.from_json(*one).kind for one in left.items()] == [ReaderKind.ENDED]  # type: ignore[union-attr]
 
 
 async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_asks(
-    kind: str, new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    guard = new_warm_guard(kind, shared_redis.url, shelf.app, near_cache=0)
-    shelf.look.config_resetstat()
+    guard = new_warm_guard(kind, shared_redis.url, app_store.app, near_cache=0)
+    app_store.look.config_resetstat()
     for _ in range(5):
         assert not await guard.is_revoked(ALICE)
-    assert times_run(shelf.look, "mget") == 5
-    assert times_run(shelf.look, "xread", "xrevrange") == 0
-    found = reader(shelf)
+    assert times_run(app_store.look, "mget") == 5
+    assert times_run(app_store.look, "xread", "xrevrange") == 0
+    found = reader(app_store)
     assert found is not None
     assert (found.kind, found.position) == (ReaderKind.ASKS, None)
-    await shelf.write()
+    await app_store.write()
     assert await guard.is_revoked(ALICE)
 
 
 @pytest.mark.slow
 async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
-    guard: WarmGuard, shelf: Shelf
+    guard: WarmGuard, app_store: AppStore
 ) -> None:
     """A logout has to wake everybody who waits."""
 
     def waiting() -> int:
-        clients: Any = shelf.look.info("clients")
+        clients: Any = app_store.look.info("clients")
         return int(clients["blocked_clients"])
 
     await guard.warm(ALICE, NEIGHBOUR)
@@ -356,12 +362,12 @@ async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
         f"other-{n}": Reader(name="", kind=ReaderKind.CACHE, at=time.time()).to_json()
         for n in range(MAX_BLOCKING_READERS)
     }
-    shelf.look.hset(shelf.keys.readers, mapping=others)
+    app_store.look.hset(app_store.keys.readers, mapping=others)
     await until(lambda: not waiting(), "it has seen how many there are")
     await asyncio.sleep(0.6)  # longer than it sleeps between two reads
     for _ in range(20):
         assert not waiting()
         await asyncio.sleep(0.02)
-    await shelf.write()
+    await app_store.write()
     await guard.sees_the_end_of(ALICE)
     assert guard.is_warm(NEIGHBOUR)

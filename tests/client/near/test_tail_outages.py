@@ -12,19 +12,19 @@ import pytest
 from backchannel_logout import RevocationUnknown, Session
 from backchannel_logout.contract.readers import Reader, ReaderKind
 from backchannel_logout.near.tail import MAX_BLOCKING_READERS
-from tests.client.conftest import NewShelf, NewWarmGuard
+from tests.client.conftest import NewAppStore, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
 from tests.support.listening import until
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.revocations import NOW, Shelf
+from tests.support.revocations import NOW, AppStore
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def own(new_shelf: NewShelf, redis_server: RedisServer) -> Shelf:
+async def own(new_app_store: NewAppStore, redis_server: RedisServer) -> AppStore:
     """An app on a server of the test's own."""
-    return await new_shelf(redis_server)
+    return await new_app_store(redis_server)
 
 
 async def forgets(guard: WarmGuard, before: int) -> None:
@@ -45,7 +45,7 @@ async def answers_again(guard: WarmGuard, session: Session = NEIGHBOUR) -> None:
 
 
 async def test_a_redis_that_was_emptied_empties_the_cache(
-    kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     guard = new_warm_guard(kind, redis_server.url, own.app)
     await guard.warm(ALICE, NEIGHBOUR)
@@ -62,7 +62,7 @@ async def test_a_redis_that_was_emptied_empties_the_cache(
 
 @pytest.mark.parametrize("data", ["kept", "lost"])
 async def test_after_a_restart_everybody_is_asked_for_anew(
-    data: str, kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
+    data: str, kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     """Whether the data came back or not; what was ended meanwhile is dead."""
     guard = new_warm_guard(kind, redis_server.url, own.app, max_stale=60)
@@ -82,7 +82,7 @@ async def test_after_a_restart_everybody_is_asked_for_anew(
 
 
 async def test_a_frozen_redis_is_not_felt_for_max_stale_and_then_it_is_an_outage(
-    kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     deny, allow = (
         new_warm_guard(kind, redis_server.url, own.app, max_stale=1.5, timeout=0.5, on_outage=mode)
@@ -113,16 +113,16 @@ async def test_a_frozen_redis_is_not_felt_for_max_stale_and_then_it_is_an_outage
 # -- the connection alone ------------------------------------------------------------------
 
 
-def cut(shelf: Shelf) -> None:
+def cut(app_store: AppStore) -> None:
     """End every connection but our own."""
-    shelf.look.client_kill_filter(_type="normal", skipme=True)
+    app_store.look.client_kill_filter(_type="normal", skipme=True)
 
 
 @pytest.mark.parametrize(
     "readers", [0, MAX_BLOCKING_READERS + 1], ids=["waiting", "between two reads"]
 )
 async def test_a_connection_that_was_lost_empties_the_cache(
-    readers: int, kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
+    readers: int, kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     """The server may be another one, at the same address and with a newer entry: a failover to a
     replica that was behind shows in nothing else."""
@@ -140,7 +140,7 @@ async def test_a_connection_that_was_lost_empties_the_cache(
 
 
 async def test_no_check_fails_because_the_tail_connects_anew(
-    new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
+    new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     """Then all of the guard's connections are made anew, in the middle of a burst."""
     guard = new_warm_guard("async", redis_server.url, own.app, timeout=5)
@@ -173,7 +173,7 @@ async def test_no_check_fails_because_the_tail_connects_anew(
 
 
 async def test_closing_a_guard_ends_soon_while_redis_hangs(
-    kind: str, new_warm_guard: NewWarmGuard, own: Shelf, redis_server: RedisServer
+    kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     guard = new_warm_guard(kind, redis_server.url, own.app, timeout=0.25)
     await guard.warm(ALICE)
@@ -217,7 +217,7 @@ print("done")
 
 @pytest.mark.parametrize("redis", ["well", "frozen"])
 async def test_a_process_ends_although_its_guard_was_never_closed(
-    redis: str, kind: str, own: Shelf, redis_server: RedisServer
+    redis: str, kind: str, own: AppStore, redis_server: RedisServer
 ) -> None:
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-c", NEVER_CLOSED, kind, redis_server.url, own.app,
@@ -258,11 +258,11 @@ print("done")
 
 @pytest.mark.parametrize("near_cache", ["0", "1000"])
 async def test_a_guard_can_be_used_in_one_event_loop_after_another(
-    near_cache: str, shelf: Shelf, shared_redis: RedisServer
+    near_cache: str, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """As scripts do, and tests of apps; the connections of the loop before are of no use."""
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", LOOPS, shared_redis.url, shelf.app, near_cache,
+        sys.executable, "-c", LOOPS, shared_redis.url, app_store.app, near_cache,
         stdout=subprocess.PIPE,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(program.communicate(), 20)

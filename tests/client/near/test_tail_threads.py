@@ -12,11 +12,11 @@ import redis
 from backchannel_logout import Session, SessionGuard
 from backchannel_logout.near.thread import ThreadedNearCache
 from backchannel_logout.redis import connection
-from tests.client.conftest import NewShelf, NewWarmGuard
+from tests.client.conftest import NewAppStore, NewWarmGuard
 from tests.support.guards import ALICE, NEIGHBOUR
 from tests.support.listening import until
 from tests.support.redis_server import RedisServer
-from tests.support.revocations import ISS, NOW, Shelf
+from tests.support.revocations import ISS, NOW, AppStore
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +34,11 @@ def test_a_client_object_is_refused_for_a_near_cache() -> None:
 
 
 async def test_the_thread_starts_with_the_first_check_and_ends_with_the_guard(
-    new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """Workers are forked between the two."""
     before = tails()
-    guard = new_warm_guard("sync", shared_redis.url, shelf.app)
+    guard = new_warm_guard("sync", shared_redis.url, app_store.app)
     assert tails() == before
     await guard.warm(ALICE)
     assert len(tails()) == len(before) + 1
@@ -51,12 +51,14 @@ async def test_the_thread_starts_with_the_first_check_and_ends_with_the_guard(
 
 
 async def test_no_thread_is_left_behind_by_a_guard_that_is_closed_at_once(
-    shelf: Shelf, shared_redis: RedisServer
+    app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """While the thread has hardly begun."""
     before = tails()
     for n in range(30):
-        guard = SessionGuard(shared_redis.url, app=shelf.app, near_cache=True, clock=lambda: NOW)
+        guard = SessionGuard(
+            shared_redis.url, app=app_store.app, near_cache=True, clock=lambda: NOW
+        )
         near = guard._near
         assert isinstance(near, ThreadedNearCache)
         near.start()
@@ -67,10 +69,10 @@ async def test_no_thread_is_left_behind_by_a_guard_that_is_closed_at_once(
 
 
 async def test_threads_ask_while_logouts_stream_in(
-    new_warm_guard: NewWarmGuard, shelf: Shelf, shared_redis: RedisServer
+    new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """No exception, and each is dead for every thread once it is for one second."""
-    guard = new_warm_guard("sync", shared_redis.url, shelf.app, near_cache=150)
+    guard = new_warm_guard("sync", shared_redis.url, app_store.app, near_cache=150)
     doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(100)]
     living = [Session(ISS, NOW - 10, sid=f"l{n}", sub=f"u{n}") for n in range(100)]
     done = threading.Event()
@@ -87,7 +89,7 @@ async def test_threads_ask_while_logouts_stream_in(
         askers = [threads.submit(ask, n) for n in range(8)]
         try:
             for n in range(len(doomed)):
-                await shelf.store.write([shelf.numbered(n)])
+                await app_store.store.write([app_store.numbered(n)])
                 await asyncio.sleep(0.002)
             await until(lambda: not any(map(guard.is_warm, doomed)), "all of them are dropped")
             assert await guard.which_revoked(*doomed, *living) == doomed
@@ -165,13 +167,13 @@ os._exit(0)
     "forked", ["before the first check", "while the thread runs", "while threads ask"]
 )
 async def test_each_process_has_a_thread_of_its_own_and_is_told(
-    forked: str, new_shelf: NewShelf, redis_server: RedisServer
+    forked: str, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """A parent and two children that it forked."""
-    shelf = await new_shelf(redis_server)
+    app_store = await new_app_store(redis_server)
     program = await asyncio.to_thread(
         subprocess.Popen,
-        [sys.executable, "-W", "ignore", "-c", FORKING, redis_server.url, shelf.app, forked],
+        [sys.executable, "-W", "ignore", "-c", FORKING, redis_server.url, app_store.app, forked],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert program.stdout is not None
@@ -180,7 +182,7 @@ async def test_each_process_has_a_thread_of_its_own_and_is_told(
     try:
         begun = [await asyncio.to_thread(program.stdout.readline) for _ in range(3)]
         assert begun == ["warm\n"] * 3
-        await shelf.write()
+        await app_store.write()
         rest = await asyncio.to_thread(program.stdout.readlines)
         assert sorted(rest) == ["ended\n"] * 3 + ["told\n"] * 3
         assert await asyncio.to_thread(program.wait) == 0

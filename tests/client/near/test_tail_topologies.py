@@ -20,7 +20,7 @@ from tests.support.listening import until
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster, Sentinels, role
-from tests.support.revocations import ISS, NOW, Shelf
+from tests.support.revocations import ISS, NOW, AppStore
 from tests.support.tls_front import behind_tls
 
 pytestmark = pytest.mark.slow
@@ -29,14 +29,14 @@ BOB = Session(ISS, NOW - 10, sid="s3", sub="bob")
 
 
 @contextlib.asynccontextmanager
-async def served(server: RedisServer, url: str) -> AsyncIterator[Shelf]:
-    shelf = Shelf(server, url)
+async def served(server: RedisServer, url: str) -> AsyncIterator[AppStore]:
+    app_store = AppStore(server, url)
     try:
-        await shelf.write_meta()
-        await shelf.store.write([shelf.numbered(9999, sub="nobody")])
-        yield shelf
+        await app_store.write_meta()
+        await app_store.store.write([app_store.numbered(9999, sub="nobody")])
+        yield app_store
     finally:
-        await shelf.aclose()
+        await app_store.aclose()
 
 
 async def patiently(step: Any, *faults: type[Exception]) -> Any:
@@ -50,23 +50,23 @@ async def patiently(step: Any, *faults: type[Exception]) -> Any:
             await asyncio.sleep(0.1)
 
 
-async def log_out_alice(shelf: Shelf) -> None:
+async def log_out_alice(app_store: AppStore) -> None:
     """As the receiver does: it looks anew who is primary after each fault."""
 
     async def write() -> None:
-        await shelf.link.look_up()
-        await shelf.write(once=None)
+        await app_store.link.look_up()
+        await app_store.write(once=None)
 
     await patiently(write, RedisFault, redis.RedisError, OSError)
 
 
-async def follows(guard: WarmGuard, shelf: Shelf) -> None:
+async def follows(guard: WarmGuard, app_store: AppStore) -> None:
     """Sooner or later the guard is told again: one session is dropped, and its neighbour kept."""
     deadline = time.monotonic() + 60
     for n in count():
         doomed = Session(ISS, NOW - 10, sid=f"s{100 + n}", sub="carol")
         await warm_again(guard, doomed, NEIGHBOUR)
-        await shelf.store.write([shelf.numbered(100 + n, sub="carol")])
+        await app_store.store.write([app_store.numbered(100 + n, sub="carol")])
         await dies(guard, doomed)
         if guard.is_warm(NEIGHBOUR):
             return
@@ -85,17 +85,17 @@ async def test_after_a_sentinel_failover_the_new_primary_is_followed(
     kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
 ) -> None:
     with Sentinels(tmp_path) as sentinels:
-        async with served(sentinels.primary, sentinels.url) as shelf:
-            guard = new_warm_guard(kind, sentinels.url, shelf.app)
+        async with served(sentinels.primary, sentinels.url) as app_store:
+            guard = new_warm_guard(kind, sentinels.url, app_store.app)
             await guard.warm(ALICE, NEIGHBOUR)
             await asyncio.to_thread(sentinels.fail_over)
             await warm_again(guard, ALICE, NEIGHBOUR, BOB)
-            await log_out_alice(shelf)
+            await log_out_alice(app_store)
             await dies(guard, ALICE)
-            await follows(guard, shelf)
+            await follows(guard, app_store)
             with sentinels.replica.client() as new:
                 assert new.role()[0] == "master"
-                assert new.exists(shelf.marker)
+                assert new.exists(app_store.marker)
 
 
 @contextlib.contextmanager
@@ -122,19 +122,19 @@ async def test_a_failover_to_a_replica_that_was_behind_empties_the_cache(
 ) -> None:
     """What the replica does not have was told by entries that are gone."""
     with sentinels_behind_a_door(tmp_path) as (sentinels, door):
-        async with served(sentinels.primary, sentinels.url) as shelf:
-            guard = new_warm_guard(kind, sentinels.url, shelf.app, max_stale=60)
+        async with served(sentinels.primary, sentinels.url) as app_store:
+            guard = new_warm_guard(kind, sentinels.url, app_store.app, max_stale=60)
             await guard.warm(ALICE, NEIGHBOUR, BOB)
             only_apps_reach(door)
-            await shelf.write()
+            await app_store.write()
             await guard.sees_the_end_of(ALICE)
             await asyncio.to_thread(sentinels.primary.stop)
             await until(lambda: role(sentinels.replica) == "master", "it has taken over")
             with sentinels.replica.client() as new:
-                assert not new.exists(shelf.marker), "it was behind"
-                new.set(shelf.keys.sub(ISS, "bob"), NOW)  # of which no event tells
+                assert not new.exists(app_store.marker), "it was behind"
+                new.set(app_store.keys.sub(ISS, "bob"), NOW)  # of which no event tells
             await dies(guard, BOB)
-            await log_out_alice(shelf)  # as the receiver writes again what it remembers
+            await log_out_alice(app_store)  # as the receiver writes again what it remembers
             await dies(guard, ALICE)
             door.heal()
 
@@ -144,14 +144,14 @@ async def test_an_old_primary_that_goes_on_answering_is_believed_for_max_stale_a
 ) -> None:
     """The Sentinel does not reach it; the app does, and it says `master` of itself."""
     with sentinels_behind_a_door(tmp_path) as (sentinels, door):
-        async with served(sentinels.primary, sentinels.url) as shelf:
-            guard = new_warm_guard(kind, sentinels.url, shelf.app, max_stale=2)
+        async with served(sentinels.primary, sentinels.url) as app_store:
+            guard = new_warm_guard(kind, sentinels.url, app_store.app, max_stale=2)
             await guard.warm(ALICE, NEIGHBOUR)
             only_apps_reach(door)
             await until(lambda: role(sentinels.replica) == "master", "the replica has taken over")
             with sentinels.replica.client() as new:
-                new.set(shelf.marker, NOW)
-                new.xadd(shelf.keys.events, {"v": "1", "kind": "all", "iss": ISS})
+                new.set(app_store.marker, NOW)
+                new.xadd(app_store.keys.events, {"v": "1", "kind": "all", "iss": ISS})
             assert role(sentinels.primary) == "master", "it does not know"
             await dies(guard, ALICE)
             await warm_again(guard, NEIGHBOUR)
@@ -164,17 +164,17 @@ async def test_a_slot_that_moves_to_another_node_is_followed(
     kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
 ) -> None:
     with Cluster(tmp_path) as cluster:
-        async with served(cluster.nodes[0], cluster.url) as shelf:
-            guard = new_warm_guard(kind, cluster.url, shelf.app)
+        async with served(cluster.nodes[0], cluster.url) as app_store:
+            guard = new_warm_guard(kind, cluster.url, app_store.app)
             await guard.warm(ALICE, NEIGHBOUR)
-            await shelf.write(sid="s3", once=None)
+            await app_store.write(sid="s3", once=None)
             await guard.sees_the_end_of(BOB)
-            await asyncio.to_thread(move_slot, cluster, shelf.keys.events)
+            await asyncio.to_thread(move_slot, cluster, app_store.keys.events)
             await warm_again(guard, ALICE, NEIGHBOUR)
             assert await guard.is_revoked(BOB)
-            await log_out_alice(shelf)
+            await log_out_alice(app_store)
             await dies(guard, ALICE)
-            await follows(guard, shelf)
+            await follows(guard, app_store)
 
 
 def move_slot(cluster: Cluster, key: str) -> None:
@@ -209,18 +209,18 @@ async def test_after_a_failover_in_a_cluster_the_new_primary_is_followed(
     kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
 ) -> None:
     with Cluster(tmp_path, replicas=True) as cluster:
-        async with served(cluster.nodes[0], cluster.url) as shelf:
-            primary, replica = cluster.owners(shelf.keys.events)
-            guard = new_warm_guard(kind, cluster.url, shelf.app)
+        async with served(cluster.nodes[0], cluster.url) as app_store:
+            primary, replica = cluster.owners(app_store.keys.events)
+            guard = new_warm_guard(kind, cluster.url, app_store.app)
             await guard.warm(ALICE, NEIGHBOUR)
             with replica.client() as client:
                 client.execute_command("CLUSTER", "FAILOVER")
             await until(lambda: role(replica) == "master", "the replica has taken over")
             await until(lambda: role(primary) == "slave", "the old primary has stepped back")
             await warm_again(guard, ALICE, NEIGHBOUR)
-            await log_out_alice(shelf)
+            await log_out_alice(app_store)
             await dies(guard, ALICE)
-            await follows(guard, shelf)
+            await follows(guard, app_store)
 
 
 # -- TLS -----------------------------------------------------------------------------------
@@ -231,12 +231,12 @@ async def test_the_stream_is_followed_through_tls(
 ) -> None:
     async with (
         behind_tls(redis_server.port, tmp_path) as (port, crt),
-        served(redis_server, redis_server.url) as shelf,
+        served(redis_server, redis_server.url) as app_store,
     ):
         url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={crt}"
-        guard = new_warm_guard(kind, url, shelf.app)
+        guard = new_warm_guard(kind, url, app_store.app)
         await guard.warm(ALICE, NEIGHBOUR)
-        await shelf.write()
+        await app_store.write()
         await guard.sees_the_end_of(ALICE)
         assert guard.is_warm(NEIGHBOUR)
         await guard.aclose()
