@@ -17,7 +17,7 @@ from tests.support.redis_server import RedisServer
 pytest_plugins = ["tests.faults.report", "tests.support.store_fixtures"]
 
 OUT_OF_REACH = "registry out of reach"
-"""How the reason of a skip begins that even `.ci/run` allows."""
+"""The prefix of skip reasons that `.ci/run` allows."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,22 +34,21 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test is not looked at after each of them."""
+    """Objects from before the first test are not collected after each test."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_open() -> Iterator[None]:
-    """What a test does not close is its own fault: without this, it fails whichever test runs when
-    the garbage collector comes by."""
+    """Collects garbage after each test, so that a leak fails the test that caused it."""
     yield
     gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """A test that is skipped proves nothing: where everything can be installed, it is a fault."""
+    """A skipped test proves nothing: with --no-skips it is a failure."""
     report = yield
     if report.skipped and item.config.getoption("--no-skips") and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2].removeprefix("Skipped: ")

@@ -1,4 +1,4 @@
-"""The audit: who did what, in the log and in Redis, with nobody's id in the clear."""
+"""The audit in the log and in Redis, without ids in plain text."""
 
 import logging
 import re
@@ -31,7 +31,7 @@ ACT = Act(
 )  # fmt: skip
 
 
-async def test_an_entry_says_who_did_what_and_names_the_user_by_a_hash_alone(
+async def test_an_entry_names_actor_and_action_and_the_user_by_hash_only(
     shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect(shared_redis.url)
@@ -52,12 +52,12 @@ async def test_an_entry_says_who_did_what_and_names_the_user_by_a_hash_alone(
     assert line == fields | {"event": "audit"}
 
 
-def test_what_a_person_writes_is_bounded() -> None:
+def test_text_from_people_is_bounded() -> None:
     audit = Audit(connect("redis://127.0.0.1:1/0"), hashed)
     assert len(audit.fields(Act(act="a", who="b", why="x" * 10_000))["why"]) == MAX_TEXT_LENGTH
 
 
-def test_a_person_is_named_by_the_provider_and_then_by_the_name_that_was_chosen() -> None:
+def test_a_person_is_named_by_sub_and_chosen_name() -> None:
     assert person_name("auth0|42", "Ada Lovelace") == "oidc:auth0|42 (Ada Lovelace)"
     assert person_name("42", None) == "oidc:42"
     assert person_name("42", "\u202e\u200b\n") == "oidc:42"
@@ -66,7 +66,7 @@ def test_a_person_is_named_by_the_provider_and_then_by_the_name_that_was_chosen(
 
 
 @pytest.mark.parametrize("name", ["admin_token", " Admin-API ", "oidc:1 (Ada)", "\u200bOIDC:1"])
-def test_a_name_that_looks_proven_is_reserved(name: str) -> None:
+def test_a_name_that_looks_verified_is_refused(name: str) -> None:
     assert is_reserved(name)
     assert "\u200b" in name or not re.search(FREE_NAME, name)
     assert re.search(FREE_NAME, "ada, on behalf of oidc:1")
@@ -74,7 +74,7 @@ def test_a_name_that_looks_proven_is_reserved(name: str) -> None:
     assert not is_reserved("")
 
 
-async def test_without_redis_the_line_of_the_log_is_written_all_the_same(
+async def test_without_redis_the_log_line_is_still_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     client = connect("redis://127.0.0.1:1/0")
@@ -98,7 +98,7 @@ async def test_without_redis_the_line_of_the_log_is_written_all_the_same(
         ([True, None, False], "partly"),  # whatever the answer would have been
     ],
 )
-def test_the_outcome_is_what_is_true_whatever_was_not_answered(
+def test_the_outcome_is_correct_with_missing_answers(
     written: list[bool | None], outcome: str
 ) -> None:
     assert outcome_of(written) == outcome

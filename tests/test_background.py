@@ -44,7 +44,7 @@ async def test_a_swallowed_cancellation_is_repeated() -> None:
     assert task.cancelled()
 
 
-async def test_a_task_that_fails_is_logged_and_the_others_go_on(
+async def test_a_failed_task_is_logged_and_the_others_continue(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     other_runs = asyncio.Event()

@@ -23,7 +23,7 @@ from tests.support.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 
-# The least patient provider waits 2.5 s; a library's own retries would take fourteen.
+# The shortest timeout of a provider is 2.5 s; a library's own retries would take fourteen.
 PATIENCE = 4
 
 
@@ -46,14 +46,14 @@ def receiving(
         receiver.stop()
 
 
-def take_away(server: RedisServer, how: str) -> None:
+def stop_redis(server: RedisServer, how: str) -> None:
     if how == "frozen":
         server.freeze()
     else:
         server.stop(signal.SIGKILL)
 
 
-def bring_back(server: RedisServer, how: str) -> None:
+def restore_redis(server: RedisServer, how: str) -> None:
     if how == "frozen":
         server.thaw()
     else:
@@ -68,7 +68,7 @@ def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds
     """The jti is remembered only with the marker: the repetition is not taken for a replay."""
     token = provider.token(sid="s")
     with receiving(tmp_path / "r", redis_server, provider, NO_JOURNAL) as receiver:
-        take_away(redis_server, how)
+        stop_redis(redis_server, how)
         answer = post(receiver, token)
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
@@ -77,7 +77,7 @@ def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds
         wait_for(lambda: receiver.readyz().status_code == 503, "readiness sees it", receiver)
         assert "journal" not in receiver.readyz().json()
         assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
-        bring_back(redis_server, how)
+        restore_redis(redis_server, how)
         assert post(receiver, token).status_code == 200
         with redis_server.client() as client:
             assert client.exists(KEYS.sid(provider.issuer, "s"))
@@ -88,12 +88,12 @@ def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
-def test_without_redis_the_journal_takes_it_and_redis_has_it_when_it_is_back(
+def test_without_redis_the_journal_stores_it_and_redis_gets_it_later(
     how: str, receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """The answer is 200, the service stays ready, and nobody has to send again."""
+    """The answer is 200, the service stays ready, and no retry is needed."""
     tokens = [provider.token(sid=f"s{n}") for n in range(3)]
-    take_away(redis_server, how)
+    stop_redis(redis_server, how)
     for token in [*tokens, tokens[0]]:
         answer = post(receiver, token)
         assert (answer.status_code, answer.content) == (200, b"")
@@ -103,7 +103,7 @@ def test_without_redis_the_journal_takes_it_and_redis_has_it_when_it_is_back(
     assert ready.json()["journal"] == {
         "writable": True, "error": None, "waiting": 3, "set_aside": 0,
     }  # fmt: skip
-    bring_back(redis_server, how)
+    restore_redis(redis_server, how)
     wait_for(lambda: waiting(receiver) == 0, "the journal is empty", receiver)
     with redis_server.client() as client:
         assert all(client.exists(KEYS.sid(provider.issuer, f"s{n}")) for n in range(3))
@@ -123,7 +123,7 @@ def waiting(receiver: Receiver) -> int:
 
 
 @pytest.mark.slow
-def test_what_the_journal_took_outlives_kill_9_of_the_receiver(
+def test_the_journal_survives_kill_9_of_the_receiver(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
     """Right after the answer: the provider believes that the user is signed out."""
@@ -152,17 +152,17 @@ def test_without_the_key_the_answer_is_503_and_the_same_token_succeeds_later(
 
 
 @pytest.mark.slow
-def test_a_provider_that_hangs_is_answered_in_time(receiver: Receiver, provider: Provider) -> None:
+def test_a_hanging_key_server_delays_no_answer(receiver: Receiver, provider: Provider) -> None:
     provider.mode = "hang"
     provider.rotate("k2")
     assert post(receiver, provider.token()).status_code == 503
 
 
 @pytest.mark.slow
-def test_a_dead_provider_does_not_keep_the_service_from_being_ready(
+def test_the_service_is_ready_despite_a_dead_provider(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """The others' logouts are served; the body of /readyz says what is wrong."""
+    """Other providers' logouts are served; the body of /readyz has the fault."""
     with Provider() as dead:
         dead.mode = "hang"
         text = config(
@@ -181,7 +181,7 @@ def test_a_dead_provider_does_not_keep_the_service_from_being_ready(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("top", "status"), [("", 200), (NO_JOURNAL, 503)])
-def test_redis_away_at_the_start_is_no_reason_not_to_start(
+def test_it_starts_without_redis(
     top: str, status: int, tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
     """With a journal, logouts are accepted before Redis was there once."""
@@ -266,10 +266,10 @@ def test_sigterm_lets_the_requests_in_flight_finish(
         for n, one in enumerate(flying):
             send(one, provider.token(sid=f"f{n}"))
         wait_for(lambda: provider.key_fetches > before, "the requests wait for a key", receiver)
-        # The event loop has read all that came before this answer.
+        # The event loop has read everything before this answer.
         assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
         os.kill(process.pid, signal.SIGTERM)
-        # Of the two listeners, which close together, it is this one that no stop waits for.
+        # The two listeners close together; no shutdown waits for this one.
         wait_for(lambda: not connects(receiver.admin_url), "the listeners are closed", receiver)
         assert {one.getresponse().status for one in flying} == {503}
     assert process.wait(20) == 0
@@ -301,7 +301,7 @@ def connects(url: str) -> bool:
 
 
 @pytest.mark.slow
-def test_a_stop_under_load_loses_nothing_that_was_answered_200(
+def test_a_shutdown_under_load_loses_no_accepted_logout(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
     """Every 200 is a marker and an event, also of the last one before the end."""
@@ -336,7 +336,7 @@ def test_a_stop_under_load_loses_nothing_that_was_answered_200(
 
 
 @pytest.mark.slow
-def test_an_idle_connection_outlives_uvicorns_own_five_seconds(
+def test_an_idle_connection_stays_open_for_more_than_five_seconds(
     receiver: Receiver, provider: Provider
 ) -> None:
     """Providers send their next logout on the connection of the last one."""

@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 
 ANSWERS = {200, 400, 503}
 
-# The receiver is a process of its own: its state is the point, and it has no deadline here.
+# The receiver has its own process, because its state matters, and there is no deadline.
 relaxed = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -33,7 +33,7 @@ anything = st.recursive(
 CLAIMS = ("iss", "aud", "iat", "exp", "nbf", "jti", "events", "nonce", "sub", "sid", "typ")
 
 
-class Bench:
+class Target:
     def __init__(self, receiver: Receiver, provider: Provider) -> None:
         self.receiver = receiver
         self.provider = provider
@@ -53,11 +53,11 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Bench]:
+def target(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Target]:
     with Provider() as provider:
         text = config(shared_redis.url, f'issuer = "{provider.issuer}"')
         receiver = Receiver(tmp_path_factory.mktemp("receiver"), text).start()
-        one = Bench(receiver, provider)
+        one = Target(receiver, provider)
         yield one
         one.client.close()
         receiver.stop()
@@ -67,26 +67,26 @@ def bench(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -
 
 @relaxed
 @given(body=st.binary(max_size=2000))
-def test_any_body(bench: Bench, body: bytes) -> None:
-    assert bench.post(body) in ANSWERS
-    assert bench.post(b"logout_token=" + body) in ANSWERS
+def test_any_body(target: Target, body: bytes) -> None:
+    assert target.post(body) in ANSWERS
+    assert target.post(b"logout_token=" + body) in ANSWERS
 
 
 @relaxed
 @given(parts=st.lists(st.binary(max_size=200), max_size=6))
-def test_any_segments(bench: Bench, parts: list[bytes]) -> None:
-    assert bench.post(b"logout_token=" + b".".join(parts)) in ANSWERS
+def test_any_segments(target: Target, parts: list[bytes]) -> None:
+    assert target.post(b"logout_token=" + b".".join(parts)) in ANSWERS
 
 
 @pytest.mark.slow
 @relaxed
 @given(header=st.binary(max_size=300), payload=st.binary(max_size=300))
-def test_any_bytes_as_header_and_payload(bench: Bench, header: bytes, payload: bytes) -> None:
-    good = json.dumps(bench.provider.claims()).encode()
-    assert bench.post(b"logout_token=" + bench.sign(header or b"{", payload or b"{")) == 400
-    assert bench.post(b"logout_token=" + bench.sign(header or b"{", good)) in ANSWERS
+def test_any_bytes_as_header_and_payload(target: Target, header: bytes, payload: bytes) -> None:
+    good = json.dumps(target.provider.claims()).encode()
+    assert target.post(b"logout_token=" + target.sign(header or b"{", payload or b"{")) == 400
+    assert target.post(b"logout_token=" + target.sign(header or b"{", good)) in ANSWERS
     assert (
-        bench.post(b"logout_token=" + bench.sign({"alg": "RS256", "kid": "k1"}, payload or b"{"))
+        target.post(b"logout_token=" + target.sign({"alg": "RS256", "kid": "k1"}, payload or b"{"))
         == 400
     )
 
@@ -95,15 +95,15 @@ def test_any_bytes_as_header_and_payload(bench: Bench, header: bytes, payload: b
 @given(
     changes=st.dictionaries(st.sampled_from(CLAIMS) | st.text(max_size=10), anything, max_size=3)
 )
-def test_any_value_of_any_claim_well_signed(bench: Bench, changes: dict[str, Any]) -> None:
+def test_any_value_of_any_claim_well_signed(target: Target, changes: dict[str, Any]) -> None:
     """The signature is right, so that the rules behind it see the value."""
-    payload = json.dumps(bench.provider.claims(), ensure_ascii=True)[:-1]
+    payload = json.dumps(target.provider.claims(), ensure_ascii=True)[:-1]
     for name, value in changes.items():
         payload += f", {json.dumps(name)}: {json.dumps(value)}"
-    members = dict(bench.provider.claims()) | changes
+    members = dict(target.provider.claims()) | changes
     for body in (json.dumps(members).encode(), (payload + "}").encode()):
         assert (
-            bench.post(b"logout_token=" + bench.sign({"alg": "RS256", "kid": "k1"}, body))
+            target.post(b"logout_token=" + target.sign({"alg": "RS256", "kid": "k1"}, body))
             in ANSWERS
         )
 
@@ -111,9 +111,11 @@ def test_any_value_of_any_claim_well_signed(bench: Bench, changes: dict[str, Any
 @pytest.mark.slow
 @relaxed
 @given(event=anything)
-def test_any_value_of_the_event(bench: Bench, event: Any) -> None:
-    token = bench.sign({"alg": "RS256", "kid": "k1"}, bench.provider.claims(events={EVENT: event}))
-    status = bench.post(b"logout_token=" + token)
+def test_any_value_of_the_event(target: Target, event: Any) -> None:
+    token = target.sign(
+        {"alg": "RS256", "kid": "k1"}, target.provider.claims(events={EVENT: event})
+    )
+    status = target.post(b"logout_token=" + token)
     if not isinstance(event, dict):
         assert status == 400
     assert status in ANSWERS
@@ -124,16 +126,16 @@ def test_any_value_of_the_event(bench: Bench, event: Any) -> None:
 @given(
     header=st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "jwk"]), anything)
 )
-def test_any_value_in_the_header(bench: Bench, header: dict[str, Any]) -> None:
+def test_any_value_in_the_header(target: Target, header: dict[str, Any]) -> None:
     good = {"alg": "RS256", "kid": "k1"} | header
-    assert bench.post(b"logout_token=" + bench.sign(good, bench.provider.claims())) in ANSWERS
+    assert target.post(b"logout_token=" + target.sign(good, target.provider.claims())) in ANSWERS
 
 
 @relaxed
 @given(content_type=st.binary(max_size=60).filter(lambda raw: not set(raw) & set(b"\r\n\x00")))
-def test_any_content_type(bench: Bench, content_type: bytes) -> None:
+def test_any_content_type(target: Target, content_type: bytes) -> None:
     try:
-        status = bench.post(b"logout_token=x", content_type)
+        status = target.post(b"logout_token=x", content_type)
     except httpx.LocalProtocolError:
         return
     assert status == 400

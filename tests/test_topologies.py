@@ -30,7 +30,7 @@ def session(provider: Provider, sid: str) -> Session:
     return Session(iss=provider.issuer, sid=sid, sub="alice", login_at=int(time.time()) - 600)
 
 
-async def see_the_end_of(sid: str, url: str, provider: Provider) -> None:
+async def wait_for_the_end_of(sid: str, url: str, provider: Provider) -> None:
     """Both guards say: this session is dead, its neighbour lives."""
     dead, neighbour = session(provider, sid), session(provider, "neighbour")
     with SessionGuard(url, app="shop", timeout=5) as guard:
@@ -48,7 +48,7 @@ async def test_a_cluster(tmp_path: Path, provider: Provider) -> None:
         with receiving(tmp_path / "r", cluster.url, provider) as receiver:
             token = provider.token(sid="s1")
             assert [receiver.post(token).status_code for _ in range(2)] == [200, 200]
-        await see_the_end_of("s1", cluster.url, provider)
+        await wait_for_the_end_of("s1", cluster.url, provider)
         checked = check(tmp_path, cluster.url, provider)
         assert checked.returncode == 0
         assert checked.stdout.count("append-only file") == 3
@@ -68,7 +68,7 @@ async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> N
     with Sentinels(tmp_path / "redis") as sentinels:
         with receiving(tmp_path / "r", sentinels.url, provider) as receiver:
             assert receiver.post(provider.token(sid="s1")).status_code == 200
-            await see_the_end_of("s1", sentinels.url, provider)
+            await wait_for_the_end_of("s1", sentinels.url, provider)
             assert check(tmp_path, sentinels.url, provider).returncode == 0
             sentinels.fail_over()
             wait_for(
@@ -76,7 +76,7 @@ async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> N
                 "logouts are written again",
                 receiver,
             )
-        await see_the_end_of("s2", sentinels.url, provider)
+        await wait_for_the_end_of("s2", sentinels.url, provider)
         with sentinels.replica.client() as new_primary:
             assert new_primary.role()[0] == "master"
             assert new_primary.xlen("bcl:v1:{shop}:events") >= 2

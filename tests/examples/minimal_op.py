@@ -1,4 +1,4 @@
-"""A provider that sends what OpenID Connect requires, and nothing else.
+"""A provider that sends only what OpenID Connect requires.
 
 Its ID tokens have `iss`, `sub`, `aud`, `exp`, `iat` and `nonce`: no `name`, no `sid`. It checks
 what the OpenID Foundation's plans for relying parties check of a request: state, PKCE, the client's
@@ -36,7 +36,7 @@ class MinimalOp(ApiServer):
         self.claims: dict[str, Any] = {}
         self.endpoints: dict[str, str] = {"end_session_endpoint": f"{self.origin}/end-session"}
         self.ended: list[dict[str, str]] = []
-        """The parameters of each logout that was asked for as it should be."""
+        """The parameters of each correct logout request."""
         self._key = private_key("RS256")
         self._codes: dict[str, dict[str, str]] = {}
 

@@ -44,7 +44,7 @@ SHOP, NEWS = CONFIG.clients
 
 @dataclass
 class Op:
-    """The provider, its clock, and what it POSTed to the receivers."""
+    """The provider, its clock, and its POSTs to the receivers."""
 
     clock: float = 1_800_000_000.25
     answer: httpx.Response | Exception = field(default_factory=lambda: httpx.Response(200))

@@ -1,4 +1,4 @@
-"""``make demo``: what a new user sees first, run as she runs it."""
+"""``make demo``, run like a new user does."""
 
 import os
 import re
@@ -30,7 +30,7 @@ COMMAND = (sys.executable, "-m", "examples.demo")
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """Temporary files in a place of the test's own, and settings that are not the demo's."""
+    """A directory for temporary files, and settings that the demo must ignore."""
     return os.environ | {
         "TMPDIR": str(tmp_path),
         "BCL_REDIS_URL": "redis://127.0.0.1:1/0",
@@ -42,7 +42,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def demo(
     request: pytest.FixtureRequest, environ: dict[str, str], tmp_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A demo with the test's arguments; it prints into the file ``.out`` beside its directory."""
+    """A demo with the test's arguments; it prints to the file ``.out`` next to its directory."""
     command = [*COMMAND, *getattr(request, "param", ())]
     with Path(f"{tmp_path}.out").open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=out)
@@ -52,18 +52,18 @@ def demo(
 
 
 def listeners(printed: str) -> list[int]:
-    """The ports that the demo printed and that still take connections."""
+    """The ports in the demo's output that still accept connections."""
     ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", printed)}
     assert len(ports) >= 3
-    return [port for port in ports if _takes_connections(port)]
+    return [port for port in ports if _accepts_connections(port)]
 
 
-def _takes_connections(port: int) -> bool:
+def _accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_once_shows_that_one_session_died_and_the_other_lives(
+def test_once_shows_that_one_session_ended_and_the_other_is_alive(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
@@ -83,7 +83,7 @@ def test_once_shows_that_one_session_died_and_the_other_lives(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_stays_up_until_a_signal_and_leaves_nothing_behind(
+def test_it_runs_until_a_signal_and_leaves_nothing_behind(
     demo: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
     out = Path(f"{tmp_path}.out")
@@ -115,9 +115,9 @@ def test_it_stays_up_until_a_signal_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-# With --once the ports are the demo's own: another demo may be looking for them meanwhile.
+# With --once, because another demo could use the default ports.
 @pytest.mark.parametrize("demo", [["--once"]], indirect=True, ids=["once"])
-def test_a_signal_while_it_starts_leaves_nothing_behind(
+def test_a_signal_during_the_start_leaves_nothing_behind(
     demo: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
     """The receiver may have started its Redis and not yet know how to stop it."""
@@ -128,7 +128,7 @@ def test_a_signal_while_it_starts_leaves_nothing_behind(
     demo.send_signal(signal.SIGINT)
 
     assert demo.wait(30) == 130
-    assert not _takes_connections(int(port[1]))
+    assert not _accepts_connections(int(port[1]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,7 +150,7 @@ async def test_a_logout_that_does_not_arrive_is_a_failure(
     assert "the other session" not in printed
 
 
-async def test_a_child_that_can_not_start_is_shown_with_its_log(tmp_path: Path) -> None:
+async def test_a_child_that_cannot_start_is_shown_with_its_log(tmp_path: Path) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         ports = replace(Ports.choose(friendly=False), provider=busy.getsockname()[1])
@@ -167,7 +167,7 @@ GOOD = DemoOutcome(
 )  # fmt: skip
 
 
-def test_the_right_session_dead_and_its_neighbour_alive_is_no_fault() -> None:
+def test_the_right_session_dead_and_its_neighbour_alive_is_a_success() -> None:
     assert GOOD.faults == []
 
 

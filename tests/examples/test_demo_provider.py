@@ -9,7 +9,7 @@ import pytest
 from tests.examples.op import CONFIG, NEWS, SHOP, VERIFIER, Op, request_of, sent_back, sign_in
 
 
-async def test_discovery_names_what_there_is(op: Op) -> None:
+async def test_discovery_lists_the_endpoints(op: Op) -> None:
     metadata = (await op.browser().get("/.well-known/openid-configuration")).json()
     assert metadata["issuer"] == CONFIG.issuer
     assert metadata["backchannel_logout_session_supported"] is True
@@ -51,7 +51,7 @@ async def op_session(op: Op, sid: str) -> httpx.Response:
     )
 
 
-async def test_the_login_goes_on_with_the_request_that_it_interrupted(op: Op) -> None:
+async def test_the_login_continues_with_the_interrupted_request(op: Op) -> None:
     browser = op.browser()
     login = (await browser.get("/authorize", params=request_of(prompt="login"))).headers["location"]
     page = await browser.get(login)
@@ -105,7 +105,7 @@ async def test_a_request_that_breaks_a_rule_gets_an_error_and_no_code(
     ],
     ids=str,
 )
-async def test_whoever_is_not_registered_gets_no_redirect(op: Op, changes: dict[str, str]) -> None:
+async def test_an_unregistered_client_gets_no_redirect(op: Op, changes: dict[str, str]) -> None:
     browser = op.browser()
     await sign_in(browser)
     answer = await browser.get("/authorize", params=request_of(**changes))
@@ -166,7 +166,7 @@ async def test_a_client_can_ask_for_a_fresh_login(op: Op, more: dict[str, str]) 
     ],
     ids=str,
 )
-async def test_a_code_is_bound_to_whom_it_was_issued(op: Op, changes: dict[str, str]) -> None:
+async def test_a_code_is_bound_to_its_request(op: Op, changes: dict[str, str]) -> None:
     browser = op.browser()
     await sign_in(browser)
     answer = await op.exchange(await op.code(browser), **changes)
@@ -175,11 +175,11 @@ async def test_a_code_is_bound_to_whom_it_was_issued(op: Op, changes: dict[str, 
 
 
 @pytest.mark.parametrize("code", ["", "another"])
-async def test_a_code_that_was_not_issued_opens_nothing(op: Op, code: str) -> None:
+async def test_an_unknown_code_is_refused(op: Op, code: str) -> None:
     assert (await op.exchange(code)).json() == {"error": "invalid_grant"}
 
 
-async def test_a_code_is_good_for_one_use(op: Op) -> None:
+async def test_a_code_works_once(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser)
     code = await op.code(browser)
@@ -195,7 +195,7 @@ async def test_a_wrong_verifier_uses_the_code_up(op: Op) -> None:
     assert (await op.exchange(code)).json() == {"error": "invalid_grant"}
 
 
-async def test_a_code_does_not_live_long(op: Op) -> None:
+async def test_a_code_expires(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser)
     code = await op.code(browser)
@@ -203,7 +203,7 @@ async def test_a_code_does_not_live_long(op: Op) -> None:
     assert (await op.exchange(code)).json() == {"error": "invalid_grant"}
 
 
-async def test_no_token_comes_after_the_sessions_end(op: Op) -> None:
+async def test_an_ended_session_gets_no_token(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser)
     sid = await op.sid(browser)
@@ -225,7 +225,7 @@ async def test_no_token_comes_after_the_sessions_end(op: Op) -> None:
     ],
     ids=str,
 )
-async def test_a_client_must_prove_itself(op: Op, changes: dict[str, str]) -> None:
+async def test_a_client_must_authenticate(op: Op, changes: dict[str, str]) -> None:
     browser = op.browser()
     await sign_in(browser)
     answer = await op.exchange(await op.code(browser), **changes)
@@ -253,7 +253,7 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
     ],
     ids=["right", "wrong", "no-base64", "bearer"],
 )
-async def test_a_client_may_prove_itself_in_the_header(
+async def test_a_client_may_authenticate_in_the_header(
     op: Op, headers: dict[str, str], status: int
 ) -> None:
     browser = op.browser()
@@ -268,7 +268,7 @@ async def test_a_client_may_prove_itself_in_the_header(
     assert answer.status_code == status
 
 
-async def test_a_client_proves_itself_in_one_place_only(op: Op) -> None:
+async def test_a_client_authenticates_in_one_place_only(op: Op) -> None:
     headers = basic(SHOP.client_id, SHOP.client_secret)
     data = {"grant_type": "authorization_code", "client_secret": SHOP.client_secret}
     answer = await op.browser().post("/token", data=data, headers=headers)

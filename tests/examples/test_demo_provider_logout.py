@@ -15,7 +15,7 @@ async def end_on_page(browser: httpx.AsyncClient, sid: str) -> httpx.Response:
     return await browser.post("/sessions", data=fields)
 
 
-async def until_told(op: Op, number: int) -> None:
+async def until_delivered(op: Op, number: int) -> None:
     async with asyncio.timeout(5):
         while len(op.posted) < number:
             await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def test_ending_a_session_posts_a_logout_token(op: Op) -> None:
     assert (await op.browser().get(f"/api/v2/sessions/{kept}", headers=API)).status_code == 200
 
 
-async def test_every_client_of_the_session_is_told_and_no_other(op: Op) -> None:
+async def test_every_client_of_the_session_gets_a_token_and_no_other(op: Op) -> None:
     both, one = op.browser(), op.browser()
     await sign_in(both)
     await sign_in(one)
@@ -67,7 +67,7 @@ async def test_every_client_of_the_session_is_told_and_no_other(op: Op) -> None:
     assert [url for url, _ in op.posted] == ["http://receiver.example/backchannel-logout"]
 
 
-async def test_a_session_that_was_used_for_nothing_tells_nobody(op: Op) -> None:
+async def test_an_unused_session_sends_no_token(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser)
     (session,) = await sessions_of(op, "demo%7Calice")
@@ -84,7 +84,7 @@ async def test_a_session_that_was_used_for_nothing_tells_nobody(op: Op) -> None:
     ],
     ids=["accepted", "refused", "unreachable"],
 )
-async def test_what_became_of_a_token_is_shown(
+async def test_the_result_of_a_delivery_is_shown(
     op: Op, answer: httpx.Response | Exception, shown: str, status: int | None, error: str | None
 ) -> None:
     laptop, phone = op.browser(), op.browser()
@@ -100,7 +100,7 @@ async def test_what_became_of_a_token_is_shown(
     assert delivery["milliseconds"] >= 0
 
 
-async def test_another_users_session_can_not_be_ended(op: Op) -> None:
+async def test_another_users_session_cannot_be_ended(op: Op) -> None:
     alice, bob = op.browser(), op.browser()
     await sign_in(alice, "alice")
     await sign_in(bob, "bob")
@@ -123,17 +123,17 @@ async def test_a_form_from_elsewhere_changes_nothing(op: Op, token: str) -> None
     assert "Where Alice is signed in" in (await browser.get("/sessions")).text
 
 
-async def test_another_login_in_a_browser_ends_the_session_before(op: Op) -> None:
+async def test_another_login_in_a_browser_ends_the_previous_session(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser, "alice")
     before = await op.sid(browser)
     await sign_in(browser, "bob")
-    await until_told(op, 1)
+    await until_delivered(op, 1)
     assert (await browser.get(f"/api/v2/sessions/{before}", headers=API)).status_code == 404
     assert await op.sid(browser) != before
 
 
-async def test_what_browsers_send_is_escaped(op: Op) -> None:
+async def test_input_from_browsers_is_escaped(op: Op) -> None:
     browser = op.browser("<script>alert(1)</script>")
     await sign_in(browser)
     page = await browser.get("/sessions")
@@ -143,7 +143,7 @@ async def test_what_browsers_send_is_escaped(op: Op) -> None:
     assert page.headers["cache-control"] == "no-store"
 
 
-async def test_the_cookie_is_kept_from_scripts_and_other_sites(op: Op) -> None:
+async def test_the_cookie_is_httponly_and_samesite(op: Op) -> None:
     cookie = (await op.browser().get("/login")).headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=lax" in cookie
@@ -191,12 +191,12 @@ async def test_a_session_has_the_names_of_auth0(op: Op) -> None:
     }
 
 
-async def test_deleting_a_session_is_accepted_and_tells_the_clients(op: Op) -> None:
+async def test_deleting_a_session_is_accepted_and_sends_tokens(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser)
     path = f"/api/v2/sessions/{await op.sid(browser)}"
     assert (await op.browser().delete(path, headers=API)).status_code == 202
-    await until_told(op, 1)
+    await until_delivered(op, 1)
     assert (await op.browser().get(path, headers=API)).status_code == 404
     assert (await op.browser().delete(path, headers=API)).status_code == 404
 
@@ -208,13 +208,13 @@ async def test_deleting_a_users_sessions_spares_the_other_users(op: Op) -> None:
         await op.sid(browser)
     path = "/api/v2/users/demo%7Calice/sessions"
     assert (await op.browser().delete(path, headers=API)).status_code == 202
-    await until_told(op, 2)
+    await until_delivered(op, 2)
     assert await sessions_of(op, "demo%7Calice") == []
     assert len(await sessions_of(op, "demo%7Cbob")) == 1
     assert (await op.browser().delete(path, headers=API)).status_code == 202
 
 
-async def test_a_users_sessions_come_in_pages(op: Op) -> None:
+async def test_a_users_sessions_are_paged(op: Op) -> None:
     for _ in range(5):
         await sign_in(op.browser())
     path, found, start = "/api/v2/users/demo%7Calice/sessions", [], None
@@ -228,14 +228,14 @@ async def test_a_users_sessions_come_in_pages(op: Op) -> None:
 
 
 @pytest.mark.parametrize("query", ["take=0", "take=x", "from=x"])
-async def test_a_page_that_can_not_be_is_refused(op: Op, query: str) -> None:
+async def test_an_invalid_page_is_refused(op: Op, query: str) -> None:
     answer = await op.browser().get(f"/api/v2/users/demo%7Calice/sessions?{query}", headers=API)
     assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("path", ["/api/v2/sessions/x", "/api/v2/users/x/sessions"])
-async def test_the_api_needs_its_token_and_says_what_is_unknown(
+async def test_the_api_needs_its_token_and_answers_404_for_unknown_ids(
     op: Op, method: str, path: str
 ) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer \xff"}):
@@ -274,7 +274,7 @@ async def sign_out(op: Op, **query: str) -> httpx.Response:
     return answer
 
 
-async def test_a_client_gets_its_user_back_after_the_logout(op: Op) -> None:
+async def test_the_browser_returns_to_the_client_after_the_logout(op: Op) -> None:
     answer = await sign_out(
         op, client_id="shop-web", post_logout_redirect_uri="http://shop.example/", state="s"
     )
@@ -293,7 +293,7 @@ async def test_a_client_gets_its_user_back_after_the_logout(op: Op) -> None:
     ],
     ids=str,
 )
-async def test_a_logout_sends_nobody_to_an_address_that_is_not_registered(
+async def test_a_logout_never_redirects_to_an_unregistered_uri(
     op: Op, query: dict[str, str]
 ) -> None:
     answer = await sign_out(op, **query)
@@ -301,7 +301,7 @@ async def test_a_logout_sends_nobody_to_an_address_that_is_not_registered(
     assert "You are signed out." in answer.text
 
 
-async def test_the_id_token_of_a_login_says_which_client_asks(op: Op) -> None:
+async def test_the_id_token_hint_identifies_the_client(op: Op) -> None:
     browser = op.browser()
     await sign_in(browser)
     hint = (await op.exchange(await op.code(browser))).json()["id_token"]

@@ -62,7 +62,7 @@ async def test_the_adapter_lists_reads_and_ends_its_sessions(op: Op) -> None:
         assert await list_all(adapter, BOB) == ()
 
 
-async def test_it_tells_how_long_its_sessions_live(op: Op) -> None:
+async def test_it_reports_the_lifetimes_of_sessions(op: Op) -> None:
     async with adapter_of(op) as adapter:
         found = await adapter.lifetimes()
     assert (found.idle, found.absolute) == (3 * 86400, 30 * 86400)
@@ -75,7 +75,7 @@ async def test_a_machine_needs_the_right_secret(op: Op) -> None:
     assert caught.value.kind is FaultKind.UNAUTHORIZED
 
 
-async def test_a_machine_s_token_ends_with_its_time(op: Op) -> None:
+async def test_a_machines_token_expires(op: Op) -> None:
     form = {
         "grant_type": "client_credentials",
         "client_id": "session-api",
@@ -100,9 +100,7 @@ async def test_a_machine_s_token_ends_with_its_time(op: Op) -> None:
         ({"audience": "https://other.example/"}, 403),
     ],
 )
-async def test_nobody_else_gets_a_machine_s_token(
-    op: Op, change: dict[str, str], status: int
-) -> None:
+async def test_other_requests_get_no_token(op: Op, change: dict[str, str], status: int) -> None:
     form = {
         "grant_type": "client_credentials",
         "client_id": "session-api",
@@ -113,7 +111,7 @@ async def test_nobody_else_gets_a_machine_s_token(
 
 
 @pytest.mark.slow
-async def test_an_end_through_the_adapter_reaches_redis_by_the_provider_s_own_token(
+async def test_an_end_by_the_adapter_reaches_redis_with_the_providers_own_token(
     tmp_path: Path, shared_redis: RedisServer
 ) -> None:
     port = free_port()

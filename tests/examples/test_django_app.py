@@ -14,13 +14,13 @@ from examples.demo.processes import Child, running
 from tests.support.receiver import Receiver, clean_environment, config
 from tests.support.redis_server import RedisServer, free_port
 
-# One provider and one receiver serve all: each process takes seconds to start.
+# One provider and one receiver for all, because each process takes seconds to start.
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 USER = "demo|alice"
 SECRET = "only of this module"
 
-# Where each app keeps its sessions, and how it is run.
+# The session store of each app, and its server.
 SHOPS = {
     "cache-asgi": ("cache", False),
     "cached-db-wsgi": ("cached_db", True),
@@ -36,7 +36,7 @@ backchannel_logout_uri = "{{receiver}}/backchannel-logout"
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunningApp:
     """Where an app and its provider are."""
 
     shop: str
@@ -56,15 +56,15 @@ class Stage:
         return await browser.fetch(f"{self.shop}/me")
 
     async def end(self, sid: str, by: Browser) -> None:
-        """End a session on the provider's page, which answers when the app was told."""
+        """Ends a session on the provider's page, which answers after the delivery."""
         await by.open(f"{self.provider}/sessions")
         await by.submit_with("session_id", sid)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stages(
+async def running_apps(
     tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
-) -> AsyncIterator[dict[str, Stage]]:
+) -> AsyncIterator[dict[str, RunningApp]]:
     directory = tmp_path_factory.mktemp("django_app")
     provider_port, receiver_port = free_port(), free_port()
     ports = {name: free_port() for name in SHOPS}
@@ -120,33 +120,33 @@ async def stages(
         receiver.start()
         for name, child in shops.items():
             await until_well(child, url(ports[name]))
-        yield {name: Stage(url(port), url(provider_port)) for name, port in ports.items()}
+        yield {name: RunningApp(url(port), url(provider_port)) for name, port in ports.items()}
 
 
 @pytest.fixture(params=SHOPS)
-def stage(request: pytest.FixtureRequest, stages: dict[str, Stage]) -> Stage:
-    return stages[request.param]
+def site(request: pytest.FixtureRequest, running_apps: dict[str, RunningApp]) -> RunningApp:
+    return running_apps[request.param]
 
 
-async def test_the_session_that_is_ended_dies_and_the_other_lives(stage: Stage) -> None:
+async def test_an_ended_session_is_dead_and_the_other_is_alive(site: RunningApp) -> None:
     async with Browser("phone") as phone, Browser("laptop") as laptop:
-        sid = await stage.sign_in(phone)
-        await stage.sign_in(laptop)
-        await stage.end(sid, by=laptop)
+        sid = await site.sign_in(phone)
+        await site.sign_in(laptop)
+        await site.end(sid, by=laptop)
 
-        answer = await stage.me(phone)
+        answer = await site.me(phone)
         assert answer.status_code == 401
         assert answer.json() == {"error": "session_ended"}
         assert answer.headers["cache-control"] == "no-store"
-        assert (await stage.me(phone)).json() == {"error": "not_signed_in"}
-        assert (await stage.me(laptop)).status_code == 200
+        assert (await site.me(phone)).json() == {"error": "not_signed_in"}
+        assert (await site.me(laptop)).status_code == 200
 
-        assert await stage.sign_in(phone) != sid
-        assert (await stage.me(laptop)).status_code == 200
+        assert await site.sign_in(phone) != sid
+        assert (await site.me(laptop)).status_code == 200
 
 
-async def test_a_sign_in_that_nobody_began_here_is_refused(stage: Stage) -> None:
+async def test_an_unsolicited_callback_is_refused(site: RunningApp) -> None:
     async with Browser("phone") as phone:
         for query in ("", "?code=x&state=y", "?error=access_denied&state=y"):
-            assert (await phone.fetch(f"{stage.shop}/callback{query}")).status_code == 400
-        assert (await stage.me(phone)).json() == {"error": "not_signed_in"}
+            assert (await phone.fetch(f"{site.shop}/callback{query}")).status_code == 400
+        assert (await site.me(phone)).json() == {"error": "not_signed_in"}

@@ -31,7 +31,7 @@ SECRET = "only of this test"
 
 
 def node_missing() -> str | None:
-    """Why no JavaScript runs here, if none does."""
+    """Why no JavaScript runs here, or None."""
     node = shutil.which("node")
     version = node and subprocess.check_output([node, "--version"], text=True)
     if not version or int(re.findall(r"\d+", version)[0]) < OLDEST_NODE:
@@ -40,7 +40,7 @@ def node_missing() -> str | None:
 
 
 def packages_missing() -> str | None:
-    """Why the app can not run here, if it can not."""
+    """Why the app cannot run here, or None."""
     modules = HERE / "node_modules"
     if reason := node_missing():
         return reason
@@ -94,7 +94,7 @@ def process(log_path: Path, *command: str, **environ: str) -> Iterator[Callable[
 
 
 @dataclass(frozen=True)
-class Stage:
+class ExpressApp:
     """The app ``shop`` (and ``app``, its name), its provider, and the two servers that it asks."""
 
     shop: str
@@ -128,7 +128,7 @@ def as_guard(server: RedisServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
+def express_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ExpressApp]]:
     """The app twice, without and with `resave`, as two clients of one provider."""
     if reason := packages_missing():
         pytest.skip(reason)
@@ -182,21 +182,22 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         for serves, address in started:
             serves(address)
         yield {
-            app: Stage(url(port), app, provider, markers, sessions) for app, port in shops.items()
+            app: ExpressApp(url(port), app, provider, markers, sessions)
+            for app, port in shops.items()
         }
 
 
 @pytest.fixture(params=["shop", "resave"])
-def stage(request: pytest.FixtureRequest, stages: dict[str, Stage]) -> Stage:
-    return stages[request.param]
+def site(request: pytest.FixtureRequest, express_apps: dict[str, ExpressApp]) -> ExpressApp:
+    return express_apps[request.param]
 
 
 class Visitor:
     """A browser, and what its person does with it."""
 
-    def __init__(self, stage: Stage, browser: Browser) -> None:
+    def __init__(self, site: ExpressApp, browser: Browser) -> None:
         self.browser = browser
-        self._stage = stage
+        self._stage = site
 
     async def sign_in(self) -> dict[str, Any]:
         """Returns what the app remembers."""
@@ -209,7 +210,7 @@ class Visitor:
         return remembered
 
     async def end(self, sid: str) -> None:
-        """End a session at the provider, which tells the receiver before it answers."""
+        """Ends a session at the provider, which sends the logout token before it answers."""
         await self.browser.open(f"{self._stage.provider}/sessions")
         await self.browser.submit_with("session_id", sid)
 
@@ -218,48 +219,48 @@ class Visitor:
 
     @property
     def cookie(self) -> str:
-        """The app's cookie, as somebody who has copied it would send it."""
+        """The app's cookie, as an attacker could copy it."""
         return f"shop={self.browser._http.cookies['shop']}"
 
 
 @pytest.fixture
-async def desk(stage: Stage) -> AsyncIterator[Visitor]:
-    async with Browser("desk") as browser:
-        yield Visitor(stage, browser)
+async def laptop(site: ExpressApp) -> AsyncIterator[Visitor]:
+    async with Browser("laptop") as browser:
+        yield Visitor(site, browser)
 
 
 @pytest.fixture
-async def phone(stage: Stage) -> AsyncIterator[Visitor]:
+async def phone(site: ExpressApp) -> AsyncIterator[Visitor]:
     async with Browser("phone") as browser:
-        yield Visitor(stage, browser)
+        yield Visitor(site, browser)
 
 
 @pytest.mark.interop
-async def test_one_browser_is_signed_out_at_the_provider_and_the_other_lives(
-    desk: Visitor, phone: Visitor
+async def test_one_browser_is_signed_out_at_the_provider_and_the_other_stays(
+    laptop: Visitor, phone: Visitor
 ) -> None:
-    ended, lives = await desk.sign_in(), await phone.sign_in()
+    ended, lives = await laptop.sign_in(), await phone.sign_in()
     assert ended["sub"] == USER
     assert ended["sid"] != lives["sid"]
 
     await phone.end(ended["sid"])
 
-    answer = await desk.me()
+    answer = await laptop.me()
     assert answer.status_code == 401
     assert answer.json() == {"error": "session_ended"}
     assert answer.headers["cache-control"] == "no-store"
-    assert (await desk.me()).json() == {"error": "not_signed_in"}
+    assert (await laptop.me()).json() == {"error": "not_signed_in"}
     assert (await phone.me()).json() == lives
 
 
 @pytest.mark.interop
 @pytest.mark.parametrize("item", ["", "milk"], ids=["unchanged", "changed"])
 async def test_a_session_that_is_written_back_after_the_logout_stays_dead(
-    item: str, stage: Stage, desk: Visitor
+    item: str, site: ExpressApp, laptop: Visitor
 ) -> None:
-    """A request that began before the logout ends after it, and stores what it once read."""
-    ended = await desk.sign_in()
-    cookie = desk.cookie
+    """A request that began before the logout ends after it, and stores its old data."""
+    ended = await laptop.sign_in()
+    cookie = laptop.cookie
     may_finish = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -268,40 +269,40 @@ async def test_a_session_that_is_written_back_after_the_logout_stays_dead(
         yield item[1:].encode()
 
     async with httpx.AsyncClient(
-        base_url=stage.shop, headers={"Cookie": cookie}, trust_env=False
+        base_url=site.shop, headers={"Cookie": cookie}, trust_env=False
     ) as copy:
-        asked, stored = stage.guard_has_asked(), stage.stored_sessions()
+        asked, stored = site.guard_has_asked(), site.stored_sessions()
         headers = {"Content-Type": "text/plain"}
         slow = asyncio.create_task(copy.post("/cart", content=body(), headers=headers))
         async with asyncio.timeout(60):
-            while stage.guard_has_asked() == asked:
+            while site.guard_has_asked() == asked:
                 await asyncio.sleep(0.01)
 
-        await desk.end(ended["sid"])
-        assert (await desk.me()).status_code == 401
-        assert stage.stored_sessions() == stored - 1
+        await laptop.end(ended["sid"])
+        assert (await laptop.me()).status_code == 401
+        assert site.stored_sessions() == stored - 1
 
         may_finish.set()
         assert (await slow).status_code == 200
-        is_back = stage.app == "resave" or bool(item)
-        assert stage.stored_sessions() == stored - (not is_back)
+        is_back = site.app == "resave" or bool(item)
+        assert site.stored_sessions() == stored - (not is_back)
         answer = await copy.get("/me")
         assert answer.status_code == 401
         assert answer.json() == {"error": "session_ended" if is_back else "not_signed_in"}
-        assert stage.stored_sessions() == stored - 1
+        assert site.stored_sessions() == stored - 1
 
 
 @pytest.mark.interop
-async def test_the_app_reports_that_it_asks_and_stands_so_while_it_is_idle(
-    stage: Stage, desk: Visitor
+async def test_the_app_reports_that_it_asks_also_while_it_is_idle(
+    site: ExpressApp, laptop: Visitor
 ) -> None:
-    """Also as the user of the contract. So it is told to whoever ended the session."""
-    ended = await desk.sign_in()
-    await desk.end(ended["sid"])
-    assert (await desk.me()).status_code == 401
+    """Also with the Redis user of the contract."""
+    ended = await laptop.sign_in()
+    await laptop.end(ended["sid"])
+    assert (await laptop.me()).status_code == 401
 
-    keys = AppKeys(stage.app)
-    with stage.markers.client() as redis:
+    keys = AppKeys(site.app)
+    with site.markers.client() as redis:
         async with asyncio.timeout(60):
             while not (text := redis.hget(keys.readers, "asks")):
                 await asyncio.sleep(0.01)
@@ -310,13 +311,13 @@ async def test_the_app_reports_that_it_asks_and_stands_so_while_it_is_idle(
         assert redis.hlen(keys.readers) == 1
     report = Reader.from_json("asks", str(text))
     assert report is not None
-    assert report.sid == {stage.provider: True}
+    assert report.sid == {site.provider: True}
     for later in (0, 3600, 86400):  # seconds without a request
         proof = prove(newest[0][0], [report], [], now=report.at + later)
         assert proof.status is AppStatus.ASKS
 
 
-ONLY_SHOP = pytest.mark.parametrize("stage", ["shop"], indirect=True)
+ONLY_SHOP = pytest.mark.parametrize("site", ["shop"], indirect=True)
 """For what `resave` has nothing to do with."""
 
 
@@ -324,64 +325,64 @@ ONLY_SHOP = pytest.mark.parametrize("stage", ["shop"], indirect=True)
 @ONLY_SHOP
 @pytest.mark.parametrize("silent", ["markers", "sessions"])
 async def test_while_redis_is_silent_it_is_503_and_the_session_stays(
-    silent: str, stage: Stage, desk: Visitor
+    silent: str, site: ExpressApp, laptop: Visitor
 ) -> None:
-    lives = await desk.sign_in()
-    server: RedisServer = getattr(stage, silent)
+    lives = await laptop.sign_in()
+    server: RedisServer = getattr(site, silent)
     server.freeze()
     try:
-        answer = await desk.me()
+        answer = await laptop.me()
     finally:
         server.thaw()
     assert answer.status_code == 503
     assert answer.headers["cache-control"] == "no-store"
     async with asyncio.timeout(60):
-        while (answer := await desk.me()).status_code == 503:
+        while (answer := await laptop.me()).status_code == 503:
             await asyncio.sleep(0.05)
     assert answer.json() == lives
 
 
 @pytest.mark.interop
 @ONLY_SHOP
-async def test_a_session_that_does_not_say_whose_it_is_ends(stage: Stage, desk: Visitor) -> None:
+async def test_an_unidentified_session_ends(site: ExpressApp, laptop: Visitor) -> None:
     """One from before the guard was installed has no login."""
-    await desk.sign_in()
-    with stage.sessions.client() as redis:
+    await laptop.sign_in()
+    with site.sessions.client() as redis:
         found: Any = redis.keys("sessions:*")
         for key in found:
             stored: Any = redis.get(key)
             members = json.loads(stored)
             members.pop("backchannel_logout", None)
             redis.set(key, json.dumps(members))
-    answer = await desk.me()
+    answer = await laptop.me()
     assert answer.status_code == 401
     assert answer.json() == {"error": "session_ended"}
 
 
 @pytest.mark.interop
 @ONLY_SHOP
-async def test_a_session_of_an_earlier_release_lives_and_ends(
-    stage: Stage, desk: Visitor, phone: Visitor
+async def test_a_session_of_an_earlier_release_is_alive_until_it_ends(
+    site: ExpressApp, laptop: Visitor, phone: Visitor
 ) -> None:
     """It has its login at the top."""
-    lives = await desk.sign_in()
-    with stage.sessions.client() as redis:
+    lives = await laptop.sign_in()
+    with site.sessions.client() as redis:
         found: Any = redis.keys("sessions:*")
         for key in found:
             stored: Any = redis.get(key)
             members = json.loads(stored)
             members |= members.pop("backchannel_logout", {})
             redis.set(key, json.dumps(members))
-    assert (await desk.me()).json() == lives
+    assert (await laptop.me()).json() == lives
     await phone.sign_in()
     await phone.end(lives["sid"])
-    assert (await desk.me()).json() == {"error": "session_ended"}
+    assert (await laptop.me()).json() == {"error": "session_ended"}
 
 
 @pytest.mark.interop
 @ONLY_SHOP
-async def test_a_sign_in_that_did_not_work_signs_nobody_in(stage: Stage, desk: Visitor) -> None:
+async def test_a_failed_sign_in_signs_no_user_in(site: ExpressApp, laptop: Visitor) -> None:
     for query in ("error=access_denied&state=x", "code=x&state=x", ""):
-        answer = await desk.browser.fetch(f"{stage.shop}/callback?{query}")
+        answer = await laptop.browser.fetch(f"{site.shop}/callback?{query}")
         assert answer.status_code == 400
-    assert (await desk.me()).json() == {"error": "not_signed_in"}
+    assert (await laptop.me()).json() == {"error": "not_signed_in"}

@@ -18,7 +18,7 @@ KEYS = AppKeys("shop")
 
 
 @dataclass
-class Scene:
+class SignInScenario:
     op: MinimalOp
     app: Any
     redis: Any
@@ -44,7 +44,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(redis_server: RedisServer) -> AsyncIterator[Scene]:
+async def scenario(redis_server: RedisServer) -> AsyncIterator[SignInScenario]:
     with redis_server.client() as redis, MinimalOp(APP) as op:
         redis.hset(KEYS.meta, mapping={"v": "1", "max_session_age": "3600"})
         app = create_app(
@@ -62,48 +62,48 @@ async def scene(redis_server: RedisServer) -> AsyncIterator[Scene]:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=APP) as shop,
         ):
-            yield Scene(op, app, redis, shop)
+            yield SignInScenario(op, app, redis, shop)
 
 
-async def test_the_user_is_called_by_sub_and_no_claims_are_shown(scene: Scene) -> None:
-    assert (await scene.sign_in()).headers["location"] == "/"
-    assert f"signed in as {USER}" in (await scene.shop.get("/")).text
-    assert (await scene.shop.get("/me")).json() == {"name": USER}
+async def test_the_user_is_shown_by_sub_without_claims(scenario: SignInScenario) -> None:
+    assert (await scenario.sign_in()).headers["location"] == "/"
+    assert f"signed in as {USER}" in (await scenario.shop.get("/")).text
+    assert (await scenario.shop.get("/me")).json() == {"name": USER}
 
 
 @pytest.mark.parametrize("back", [None, {"state": "another"}, {}], ids=["state", "other", "none"])
 async def test_a_sign_out_has_a_hint_and_comes_back_whichever_state_is_sent(
-    scene: Scene, back: dict[str, str] | None
+    scenario: SignInScenario, back: dict[str, str] | None
 ) -> None:
-    await scene.sign_in()
-    scene.op.back = back
-    page = await scene.sign_out()
+    await scenario.sign_in()
+    scenario.op.back = back
+    page = await scenario.sign_out()
     assert page.status_code == 200
     assert "You are not signed in." in page.text
-    (asked,) = scene.op.ended
+    (asked,) = scenario.op.ended
     assert asked.keys() == {"id_token_hint", "post_logout_redirect_uri", "client_id", "state"}
-    assert (await scene.shop.get("/me")).status_code == 401
+    assert (await scenario.shop.get("/me")).status_code == 401
 
 
 async def test_without_an_endpoint_for_it_a_sign_out_ends_the_apps_own_session(
-    scene: Scene,
+    scenario: SignInScenario,
 ) -> None:
-    scene.op.endpoints = {}
-    await scene.sign_in()
-    answer = await scene.shop.post("/logout")
+    scenario.op.endpoints = {}
+    await scenario.sign_in()
+    answer = await scenario.shop.post("/logout")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{APP}/")
-    assert (await scene.shop.get("/me")).status_code == 401
+    assert (await scenario.shop.get("/me")).status_code == 401
 
 
-async def test_a_logout_of_the_user_ends_a_session_without_sid_and_a_later_login_lives(
-    scene: Scene,
+async def test_a_logout_of_the_user_ends_a_session_without_sid_but_not_a_later_login(
+    scenario: SignInScenario,
 ) -> None:
-    await scene.sign_in()
-    scene.redis.set(KEYS.sub(scene.op.origin, USER), int(time.time()) + 1)
-    assert (await scene.shop.get("/me")).status_code == 401
-    scene.op.claims = {"iat": int(time.time()) + 2}
-    await scene.sign_in()
-    assert (await scene.shop.get("/me")).status_code == 200
+    await scenario.sign_in()
+    scenario.redis.set(KEYS.sub(scenario.op.origin, USER), int(time.time()) + 1)
+    assert (await scenario.shop.get("/me")).status_code == 401
+    scenario.op.claims = {"iat": int(time.time()) + 2}
+    await scenario.sign_in()
+    assert (await scenario.shop.get("/me")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -114,34 +114,36 @@ async def test_a_logout_of_the_user_ends_a_session_without_sid_and_a_later_login
     ],
     ids=str,
 )  # fmt: skip
-async def test_an_id_token_that_is_not_as_it_should_be_signs_nobody_in(
-    scene: Scene, claims: dict[str, Any]
+async def test_an_invalid_id_token_signs_no_user_in(
+    scenario: SignInScenario, claims: dict[str, Any]
 ) -> None:
-    scene.op.claims = claims
-    assert (await scene.sign_in()).status_code == 400
-    assert (await scene.shop.get("/me")).status_code == 401
+    scenario.op.claims = claims
+    assert (await scenario.sign_in()).status_code == 400
+    assert (await scenario.shop.get("/me")).status_code == 401
 
 
-async def test_a_callback_with_another_state_signs_nobody_in(scene: Scene) -> None:
-    begun = await scene.shop.get("/login")
-    address = httpx.URL(await scene.at_the_provider(begun.headers["location"]))
-    answer = await scene.shop.get(address.copy_set_param("state", "another"))
+async def test_a_callback_with_another_state_signs_no_user_in(scenario: SignInScenario) -> None:
+    begun = await scenario.shop.get("/login")
+    address = httpx.URL(await scenario.at_the_provider(begun.headers["location"]))
+    answer = await scenario.shop.get(address.copy_set_param("state", "another"))
     assert answer.status_code == 400
-    assert (await scene.shop.get("/me")).status_code == 401
+    assert (await scenario.shop.get("/me")).status_code == 401
 
 
 async def test_a_token_that_is_too_large_for_a_cookie_is_not_kept_and_the_sign_in_works(
-    scene: Scene,
+    scenario: SignInScenario,
 ) -> None:
-    scene.op.claims = {"groups": ["x" * 100] * 40}
-    await scene.sign_in()
-    assert (await scene.shop.get("/me")).status_code == 200
-    answer = await scene.shop.post("/logout")
+    scenario.op.claims = {"groups": ["x" * 100] * 40}
+    await scenario.sign_in()
+    assert (await scenario.shop.get("/me")).status_code == 200
+    answer = await scenario.shop.post("/logout")
     assert "id_token_hint" not in httpx.URL(answer.headers["location"]).params
 
 
 @pytest.mark.parametrize("path", ["/", "/ended", "/callback"])
-async def test_each_page_is_made_for_phones_and_readers(scene: Scene, path: str) -> None:
-    text = (await scene.shop.get(path)).text
+async def test_each_page_suits_phones_and_screen_readers(
+    scenario: SignInScenario, path: str
+) -> None:
+    text = (await scenario.shop.get(path)).text
     for part in ('<html lang="en">', 'name="viewport"', "<main>", 'rel="icon"', "color-scheme"):
         assert part in text

@@ -1,4 +1,4 @@
-"""The example app: what it answers while its session lives, when it is dead, when nobody knows."""
+"""The example app with a live session, a dead one, and without Redis."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ def end_the_session(redis_server: RedisServer) -> None:
         redis.set(KEYS.sid(ISSUER, "sid-1"), int(time.time()))
 
 
-async def test_a_living_session_is_answered(browser: httpx.AsyncClient) -> None:
+async def test_a_live_session_is_served(browser: httpx.AsyncClient) -> None:
     answer = await browser.get("/me")
     assert answer.status_code == 200
     assert answer.json() == {"name": "Alice"}
@@ -77,7 +77,7 @@ async def test_an_ended_session_is_401_and_cleared(
     assert (await browser.get("/me")).json() == {"error": "not_signed_in"}
 
 
-async def test_a_copy_of_an_ended_sessions_cookie_opens_nothing(
+async def test_a_copied_cookie_of_an_ended_session_is_refused(
     browser: httpx.AsyncClient, redis_server: RedisServer
 ) -> None:
     end_the_session(redis_server)
@@ -108,7 +108,7 @@ async def test_without_redis_it_is_503_and_the_session_stays(
     assert (await browser.get("/me")).status_code == 200
 
 
-async def test_a_sign_in_that_was_refused_offers_another(browser: httpx.AsyncClient) -> None:
+async def test_a_refused_sign_in_offers_another(browser: httpx.AsyncClient) -> None:
     browser.cookies.clear()
     page = await browser.get("/callback", params={"error": "access_denied", "state": "<b>"})
     assert page.status_code == 400

@@ -23,27 +23,27 @@ from tests.support.redis_server import RedisServer
 
 APPS = ("relying_app", "fastapi_app", "flask_app")
 
-# So long may a connection outlive its session.
+# How long a connection may outlive its session.
 CLOSED_WITHIN = 5.0
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunningApps:
     """One provider, one receiver, one Redis, and the apps beside each other."""
 
     provider_url: str
     app_urls: dict[str, str]
     redis: RedisServer
     http: httpx.AsyncClient
-    """Beside the browsers: for what nobody is signed in with."""
+    """A client without a sign-in."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
+async def site(
     shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[RunningApps]:
     directory = tmp_path_factory.mktemp("web-frameworks")
     provider_port, *app_ports = astuple(Ports.choose(friendly=False))
     ports = dict(zip(APPS, app_ports, strict=False))
@@ -82,7 +82,7 @@ async def stage(
         )
         await asyncio.gather(*starts)
         app_urls = {app: url(port) for app, port in ports.items()}
-        yield Stage(provider_url, app_urls, shared_redis, http)
+        yield RunningApps(provider_url, app_urls, shared_redis, http)
     for log in directory.glob("*_app.log"):
         assert "ERROR" not in log.read_text("utf-8"), log.read_text("utf-8")
 
@@ -112,7 +112,7 @@ async def _answers(http: httpx.AsyncClient, address: str) -> bool:
 class Visitor:
     """A browser of Alice's in which she is signed in, at the provider and at one app."""
 
-    stage: Stage
+    site: RunningApps
     app_url: str
     browser: Browser
 
@@ -122,7 +122,7 @@ class Visitor:
 
     @property
     def cookies(self) -> str:
-        """The header that the browser sends, for somebody who has copied it."""
+        """The browser's cookie header, as an attacker could copy it."""
         return "; ".join(f"{one.name}={one.value}" for one in self.http.cookies.jar)
 
     async def sign_in(self) -> None:
@@ -135,33 +135,31 @@ class Visitor:
 
     async def sid(self) -> str:
         """This browser's session, as the provider's page shows it."""
-        shown = (await self.browser.fetch(f"{self.stage.provider_url}/sessions")).text
+        shown = (await self.browser.fetch(f"{self.site.provider_url}/sessions")).text
         found = re.search(r'this browser.*?name="session_id" value="([^"]+)"', shown, re.DOTALL)
         assert found, shown
         return found[1]
 
     async def end(self, other: "Visitor") -> None:
-        """End the other's session on the provider's page, which waits until the app was told."""
+        """Ends the other session on the provider's page, which answers after the delivery."""
         sid = await other.sid()
-        await self.browser.open(f"{self.stage.provider_url}/sessions")
+        await self.browser.open(f"{self.site.provider_url}/sessions")
         await self.browser.submit_with("session_id", sid)
 
 
 @contextlib.asynccontextmanager
-async def two_visitors(stage: Stage, app: str) -> AsyncIterator[tuple[Visitor, Visitor]]:
+async def two_visitors(site: RunningApps, app: str) -> AsyncIterator[tuple[Visitor, Visitor]]:
     """Alice, signed in with her phone and with her laptop."""
     async with Browser("Phone/1") as phone, Browser("Laptop/1") as laptop:
-        visitors = [Visitor(stage, stage.app_urls[app], one) for one in (phone, laptop)]
+        visitors = [Visitor(site, site.app_urls[app], one) for one in (phone, laptop)]
         await asyncio.gather(*(one.sign_in() for one in visitors))
         assert [(await one.me()).status_code for one in visitors] == [200, 200]
         yield visitors[0], visitors[1]
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_the_session_that_is_ended_dies_and_the_other_one_lives(
-    app: str, stage: Stage
-) -> None:
-    async with two_visitors(stage, app) as (phone, laptop):
+async def test_an_ended_session_is_dead_and_the_other_is_alive(app: str, site: RunningApps) -> None:
+    async with two_visitors(site, app) as (phone, laptop):
         sid = await phone.sid()
         copy = {"Cookie": phone.cookies}
 
@@ -171,28 +169,28 @@ async def test_the_session_that_is_ended_dies_and_the_other_one_lives(
         assert (answer.status_code, answer.json()) == (401, {"error": "session_ended"})
         assert answer.headers["cache-control"] == "no-store"
         assert (await laptop.me()).status_code == 200
-        with stage.redis.client() as redis:
-            assert redis.get(AppKeys(app).sid(stage.provider_url, sid)) is not None
-        assert (await stage.http.get(f"{phone.app_url}/me", headers=copy)).status_code == 401
+        with site.redis.client() as redis:
+            assert redis.get(AppKeys(app).sid(site.provider_url, sid)) is not None
+        assert (await site.http.get(f"{phone.app_url}/me", headers=copy)).status_code == 401
 
 
 @pytest.mark.parametrize("app", ["fastapi_app", "flask_app"])
 async def test_a_page_of_an_ended_session_leads_to_the_providers_login(
-    app: str, stage: Stage
+    app: str, site: RunningApps
 ) -> None:
-    async with two_visitors(stage, app) as (phone, laptop):
+    async with two_visitors(site, app) as (phone, laptop):
         await laptop.end(phone)
         page = await phone.http.get(phone.app_url, headers={"Accept": "text/html"})
-        assert str(page.url).startswith(f"{stage.provider_url}/login?")
+        assert str(page.url).startswith(f"{site.provider_url}/login?")
         assert [one.status_code for one in page.history] == [303, 302, 303]
         assert (await laptop.me()).status_code == 200
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_who_signs_out_at_the_app_is_signed_out_there(app: str, stage: Stage) -> None:
-    async with two_visitors(stage, app) as (phone, laptop):
+async def test_a_sign_out_at_the_app_ends_its_session(app: str, site: RunningApps) -> None:
+    async with two_visitors(site, app) as (phone, laptop):
         page = await phone.http.post(f"{phone.app_url}/logout")
-        assert str(page.url).startswith(f"{stage.provider_url}/end-session")
+        assert str(page.url).startswith(f"{site.provider_url}/end-session")
         asked = page.url.params
         assert asked["post_logout_redirect_uri"] == f"{phone.app_url}/"
         assert jwt.decode(asked["id_token_hint"], options={"verify_signature": False})["sid"]
@@ -200,32 +198,32 @@ async def test_who_signs_out_at_the_app_is_signed_out_there(app: str, stage: Sta
         assert (await laptop.me()).status_code == 200
 
 
-async def test_flask_gives_the_session_a_new_id_at_the_login(stage: Stage) -> None:
-    """So nobody can plant an id in a browser and share the session that is opened under it."""
+async def test_flask_gives_the_session_a_new_id_at_the_login(site: RunningApps) -> None:
+    """Prevents session fixation."""
     async with Browser("Phone/1") as browser:
-        phone = Visitor(stage, stage.app_urls["flask_app"], browser)
+        phone = Visitor(site, site.app_urls["flask_app"], browser)
         await browser.open(f"{phone.app_url}/login")
         planted = phone.http.cookies["flask_app"]
         await browser.press("user", "demo|alice")
         assert (await phone.me()).status_code == 200
         assert phone.http.cookies["flask_app"] != planted
         headers = {"Cookie": f"flask_app={planted}"}
-        assert (await stage.http.get(f"{phone.app_url}/me", headers=headers)).status_code == 401
+        assert (await site.http.get(f"{phone.app_url}/me", headers=headers)).status_code == 401
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_a_callback_that_nobody_began_signs_nobody_in(app: str, stage: Stage) -> None:
+async def test_an_unsolicited_callback_signs_no_user_in(app: str, site: RunningApps) -> None:
     async with Browser("Stranger/1") as browser:
-        address = stage.app_urls[app]
+        address = site.app_urls[app]
         answer = await browser.fetch(f"{address}/callback?code=x&state=y")
         assert answer.status_code == 400
         assert (await browser.fetch(f"{address}/me")).status_code == 401
 
 
-async def test_flask_takes_no_code_with_the_state_of_another_login(stage: Stage) -> None:
-    """Somebody else's code would sign the browser in as somebody else."""
+async def test_flask_refuses_a_code_with_the_state_of_another_login(site: RunningApps) -> None:
+    """Otherwise an attacker's code would sign the browser in as the attacker."""
     async with Browser("Phone/1") as browser:
-        address = stage.app_urls["flask_app"]
+        address = site.app_urls["flask_app"]
         for state in ("", "&state=", "&state=other"):
             await browser.open(f"{address}/login")
             answer = await browser.fetch(f"{address}/callback?code=x{state}")
@@ -274,11 +272,11 @@ async def open_connections(visitor: Visitor) -> AsyncIterator[Connections]:
         yield Connections(socket, events.aiter_lines())
 
 
-async def test_open_connections_end_with_their_session_and_those_of_the_other_stay(
-    stage: Stage,
+async def test_open_connections_end_with_their_session_only(
+    site: RunningApps,
 ) -> None:
     async with (
-        two_visitors(stage, "fastapi_app") as (phone, laptop),
+        two_visitors(site, "fastapi_app") as (phone, laptop),
         open_connections(phone) as dying,
         open_connections(laptop) as living,
     ):
@@ -296,9 +294,9 @@ async def test_open_connections_end_with_their_session_and_those_of_the_other_st
         assert (await laptop.me()).status_code == 200
 
 
-async def test_who_is_not_signed_in_opens_no_connection(stage: Stage) -> None:
+async def test_a_visitor_who_is_not_signed_in_gets_no_connection(site: RunningApps) -> None:
     async with Browser("Stranger/1") as browser:
-        stranger = Visitor(stage, stage.app_urls["fastapi_app"], browser)
+        stranger = Visitor(site, site.app_urls["fastapi_app"], browser)
         assert (await browser.fetch(f"{stranger.app_url}/events")).status_code == 401
         with pytest.raises(InvalidStatus, match="403"):
             await open_socket(stranger)

@@ -1,4 +1,4 @@
-"""For each alert: series with which it fires, and neighbours with which it does not.
+"""For each alert: series that make it fire, and similar ones that do not.
 
 In the notation of promtool's unit tests, a value each minute: ``0+1x30`` grows by one for thirty
 minutes. Looked at after `AT` unless said otherwise.
@@ -95,7 +95,7 @@ CASES: dict[str, Case] = {
         fires=answers("0+98x60", "0+100x60"), quiet=answers("0+100x60", "0+100x60")
     ),
     "LogoutsRefused": Case(
-        # From nothing; and from one in twenty minutes to one a minute.
+        # From none, and from one in twenty minutes, to one a minute.
         fires=[refused("0x1540 0+1x60"), refused("0+0.05x1540 77+1x60")],
         quiet=[
             refused("0x1550 1x60"),

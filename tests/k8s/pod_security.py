@@ -1,4 +1,4 @@
-"""The restricted Pod Security Standard: what a cluster refuses to admit, and a little more.
+"""Checks the restricted Pod Security Standard, which a cluster enforces, and a little more.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/ names the fields; this checks
 each of them, so that a test says which one is wrong, without a cluster.
@@ -54,7 +54,7 @@ def _of_container(container: dict[str, Any], of_pod: dict[str, Any]) -> Iterator
         "procMount": own.get("procMount", "Default") != "Default",
         "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
         "a probe of another host": any(probe.get("httpGet", {}).get("host") for probe in probes),
-        # More than the standard asks for.
+        # Stricter than the standard.
         "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is not True,
     }
     return (fault for fault, found in faults.items() if found)

@@ -22,7 +22,7 @@ SERVICE = "logouts"
 NAMES = [f"valkey-{n}" for n in range(3)]
 ADDRESSES = {f"{name}.{DOMAIN} {name}.valkey": f"127.0.0.1{n}" for n, name in enumerate(NAMES, 1)}
 
-# What the image has and this machine may not: as much of valkey-cli as `configure` asks of it.
+# A replacement for the image's valkey-cli, with the commands that `configure` uses.
 _CLI = """\
 #!{python}
 import os, sys
@@ -59,7 +59,7 @@ class Member:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> str:
-        """What the pod does: the init container, then both servers. Returns what it said."""
+        """Starts the pod's init container, then both servers. Returns the container's output."""
         said = subprocess.run(
             ["/bin/sh", str(self._config / "configure")],
             env={"POD": self.name, "DOMAIN": DOMAIN, "DATA": str(self._data),

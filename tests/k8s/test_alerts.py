@@ -36,9 +36,7 @@ def test_each_alert_has_its_cases() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_fires_in_its_world_and_not_in_the_neighbouring_one(
-    name: str, tmp_path: Path
-) -> None:
+def test_an_alert_fires_for_its_series_and_not_for_similar_ones(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     alone = {"groups": [{"name": "one", "rules": [ALERTS[name]]}]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(alone))
@@ -63,13 +61,13 @@ def test_an_alert_fires_in_its_world_and_not_in_the_neighbouring_one(
 
 
 @pytest.mark.slow
-def test_the_rules_are_rules_for_prometheus(rules_file: Path) -> None:
+def test_prometheus_accepts_the_rules(rules_file: Path) -> None:
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", rules_file)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_how_grave_it_is_and_leads_to_its_chapter(name: str) -> None:
+def test_an_alert_has_a_severity_and_a_chapter(name: str) -> None:
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
     assert rule["annotations"]["summary"]
@@ -80,13 +78,13 @@ def test_an_alert_says_how_grave_it_is_and_leads_to_its_chapter(name: str) -> No
         assert part in chapter[1], part
 
 
-def test_the_runbook_has_no_chapter_of_an_alert_that_is_gone() -> None:
+def test_the_runbook_has_no_chapter_of_a_removed_alert() -> None:
     [alerts] = re.findall(r"^## Alerts$(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
     assert re.findall(r"^### (\w+)$", alerts, re.MULTILINE) == list(ALERTS)
 
 
 def queries() -> dict[str, str]:
-    """Every query of the alerts and of the dashboard."""
+    """Every query of the alerts and the dashboard."""
     dashboard = json.loads((FOLDER / "dashboard.json").read_text())
     found = {name: rule["expr"] for name, rule in ALERTS.items()}
     for panel in dashboard["panels"]:
@@ -96,7 +94,7 @@ def queries() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("expr", queries().values(), ids=queries())
-def test_a_query_asks_for_metrics_that_there_are_by_labels_that_they_have(expr: str) -> None:
+def test_a_query_uses_existing_metrics_and_their_labels(expr: str) -> None:
     names = re.findall(r"\b(bcl_\w+)\b", expr)
     assert names or "up{" in expr
     known = {"instance", "pod", "job", "le", "app", "state", "issuer", "server", "namespace"}

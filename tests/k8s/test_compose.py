@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.k8s.compose_scene import SERVICES, published
+from tests.k8s.compose_scenario import SERVICES, published
 from tests.support.private_network import run_alone
 
 
@@ -14,13 +14,13 @@ def test_every_service_is_read_only_and_has_no_rights(name):
     assert told["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_everything_is_published_on_loopback_alone():
+def test_everything_is_published_on_loopback_only():
     assert published()
     assert all(port.startswith("127.0.0.1:") for port in published())
 
 
 @pytest.mark.slow
-def test_in_containers_as_on_one_machine_exactly_the_right_session_dies(tmp_path):
+def test_exactly_the_right_session_ends_in_containers(tmp_path):
     names = dict.fromkeys(SERVICES, "127.0.0.1")
-    said = run_alone(tmp_path, names, "tests.k8s.compose_scene", str(tmp_path))
+    said = run_alone(tmp_path, names, "tests.k8s.compose_scenario", str(tmp_path))
     assert "exactly the right session died" in said

@@ -16,7 +16,7 @@ from tests.support.redis_server import free_port
 pytestmark = pytest.mark.slow
 
 USER = 65532
-# What it adds to the base. Most of it is cryptography and uvloop.
+# The additional size. Most of it is cryptography and uvloop.
 MOST_BYTES = 80 << 20
 
 
@@ -27,7 +27,7 @@ def image() -> Iterator[Image]:
         yield one
 
 
-def test_its_configuration_says_what_an_engine_needs(image):
+def test_its_configuration_is_complete(image):
     config = image.config
     assert config["User"] == f"{USER}:{USER}"
     assert config["Entrypoint"] == ["python", "-m", "app"]
@@ -39,9 +39,9 @@ def test_its_configuration_says_what_an_engine_needs(image):
     assert "PYTHONDONTWRITEBYTECODE=1" in config["Env"]
 
 
-def test_it_holds_the_receiver_and_nothing_that_installs_or_compiles(image):
+def test_it_contains_the_receiver_and_no_installer_or_compiler(image):
     tree = image.tree
-    assert not list(tree.glob("src*")), "what it was built from"
+    assert not list(tree.glob("src*")), "the sources of the build"
     assert not list(tree.glob("opt/build*"))
     assert not list(tree.glob("run/secrets/*")), "the machine's certificates"
     (packages,) = tree.glob("opt/receiver/lib/python3*/site-packages")
@@ -54,14 +54,14 @@ def test_it_holds_the_receiver_and_nothing_that_installs_or_compiles(image):
     assert not list(tree.glob("root/.cache/*"))
 
 
-def test_every_module_is_compiled_for_nothing_can_be_written_later(image):
+def test_every_module_is_compiled(image):
     (packages,) = image.tree.glob("opt/receiver/lib/python3*/site-packages")
     for source in packages.rglob("*.py"):
         compiled = list((source.parent / "__pycache__").glob(f"{source.stem}.*.pyc"))
         assert compiled, source
 
 
-def test_its_user_can_change_nothing_in_it(image):
+def test_its_user_cannot_change_it(image):
     for directory, _, files in os.walk(image.tree / "opt/receiver"):
         for path in [Path(directory), *(Path(directory, name) for name in files)]:
             found = path.lstat()
@@ -71,14 +71,14 @@ def test_its_user_can_change_nothing_in_it(image):
     assert (data.st_uid, data.st_gid, stat.S_IMODE(data.st_mode)) == (USER, USER, 0o700)
 
 
-def test_what_it_adds_to_its_base_is_small(image, record_property):
+def test_it_adds_little_to_its_base(image, record_property):
     added = image.bytes - image.base_bytes
     record_property("image_bytes_added", added)
     print(f"\nthe image adds {added / 1e6:.1f} MB to its base")
     assert added < MOST_BYTES
 
 
-def test_it_starts_takes_a_token_and_stops_on_a_read_only_tree(
+def test_it_starts_accepts_a_token_and_stops_on_a_read_only_file_system(
     image, tmp_path, redis_server, provider
 ):
     data = tmp_path / "data"

@@ -1,4 +1,4 @@
-"""What the manifests promise, added up from what they and the settings say."""
+"""The promises of the manifests, computed from them and the settings."""
 
 import os
 import re
@@ -23,7 +23,7 @@ STATEFUL = [overlay for overlay in OVERLAYS if overlay != "stateless"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_pods_last_seconds_are_the_sum_of_what_happens_in_them(overlay, tmp_path):
+def test_the_grace_period_is_the_sum_of_the_shutdown_steps(overlay, tmp_path):
     pod = pod_of(receiver(overlay))
     told = settings(overlay, tmp_path)
     wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -43,7 +43,7 @@ def test_a_load_balancer_that_only_probes_sees_the_end_within_the_drain(overlay,
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_probes_ask_the_admin_listener_and_liveness_never_asks_for_readiness(overlay, tmp_path):
+def test_probes_use_the_admin_listener_and_liveness_is_not_readiness(overlay, tmp_path):
     (container,) = pod_of(receiver(overlay))["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     told = settings(overlay, tmp_path)
@@ -123,13 +123,13 @@ def test_no_ingress_leads_to_the_admin_service(overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_nothing_in_the_namespace_talks_unless_a_policy_says_so(overlay):
+def test_all_traffic_is_denied_by_default(overlay):
     (default,) = find(overlay, "NetworkPolicy", "default-deny")
     assert default["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_each_port_is_open_to_its_own_namespaces_alone(overlay):
+def test_each_port_is_open_to_its_own_namespaces_only(overlay):
     """The ingress controller's, Prometheus', and where there is one, the apps'."""
     (policy,) = find(overlay, "NetworkPolicy", "receiver")
     opened = {
@@ -146,7 +146,7 @@ def test_each_port_is_open_to_its_own_namespaces_alone(overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_receiver_reaches_names_redis_its_sentinels_and_providers_and_nobody_else(overlay):
+def test_the_receiver_reaches_only_dns_redis_sentinels_and_providers(overlay):
     (policy,) = find(overlay, "NetworkPolicy", "receiver")
     ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
     assert ports == {53, 6379, 26379, 443} | ({8080} if overlay == "dev" else set())
@@ -178,7 +178,7 @@ def test_users_own_sessions_have_a_service_and_their_secrets_are_files(tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("overlay", ["stateless", "sentinel", "dev"])
-def test_users_own_sessions_go_with_every_other_overlay(overlay, tmp_path):
+def test_users_own_sessions_combine_with_every_other_overlay(overlay, tmp_path):
     text = f"""
 resources: [{os.path.relpath(ROOT / "k8s/overlays" / overlay, tmp_path)}]
 components: [{os.path.relpath(ROOT / "k8s/components/account", tmp_path)}]

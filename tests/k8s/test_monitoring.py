@@ -28,7 +28,7 @@ CRDS = Path(__file__).parent / "crds"
 
 
 @pytest.mark.parametrize("kind", ["PodMonitor", "PrometheusRule"])
-def test_what_is_the_operators_fits_its_schema(kind: str) -> None:
+def test_the_operators_resources_match_its_schema(kind: str) -> None:
     schema = json.loads((CRDS / f"{kind}.json").read_text())
     (one,) = find(MONITORING, kind)
     jsonschema.validate(one, strict(schema))
@@ -51,7 +51,7 @@ def strict(schema: Any) -> Any:
     return made
 
 
-def test_the_monitor_finds_the_receivers_admin_port_and_is_let_in() -> None:
+def test_the_monitor_finds_the_admin_port_and_may_connect() -> None:
     (monitor,) = find(MONITORING, "PodMonitor")
     template = receiver_of("production")["spec"]["template"]
     wanted = monitor["spec"]["selector"]["matchLabels"]
@@ -62,12 +62,12 @@ def test_the_monitor_finds_the_receivers_admin_port_and_is_let_in() -> None:
     (policy,) = find("production", "NetworkPolicy", "receiver")
     ports = [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
     assert endpoint["port"] in ports
-    # The name by which the alert of an unreachable pod knows the job.
+    # The job's name in the alert for an unreachable pod.
     job = f'job="{monitor["metadata"]["namespace"]}/{monitor["metadata"]["name"]}"'
     assert job in ALERTS["LogoutReceiverUnreachable"]["expr"]
 
 
-def test_the_dashboard_is_one_for_grafanas_sidecar() -> None:
+def test_grafanas_sidecar_accepts_the_dashboard() -> None:
     (dashboard,) = find(MONITORING, "ConfigMap")
     assert dashboard["metadata"]["name"] == "receiver-dashboard", "no hash"
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -175,7 +175,7 @@ def dashboard_queries() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_each_query_of_the_dashboard_finds_something(scraped: Prometheus) -> None:
+def test_each_query_of_the_dashboard_has_a_result(scraped: Prometheus) -> None:
     empty = []
     for name, expr in dashboard_queries().items():
         asked = expr.replace("$__rate_interval", "30s").replace("$issuer", ".*")
@@ -185,7 +185,7 @@ def test_each_query_of_the_dashboard_finds_something(scraped: Prometheus) -> Non
 
 
 @pytest.mark.slow
-def test_prometheus_loads_the_rules_and_finds_what_each_asks_for(scraped: Prometheus) -> None:
+def test_prometheus_loads_the_rules_and_has_their_series(scraped: Prometheus) -> None:
     groups = scraped.http.get("/api/v1/rules").json()["data"]["groups"]
     loaded = {rule["name"]: rule for group in groups for rule in group["rules"]}
     assert loaded.keys() == ALERTS.keys()
@@ -193,4 +193,4 @@ def test_prometheus_loads_the_rules_and_finds_what_each_asks_for(scraped: Promet
     for name, rule in ALERTS.items():
         for metric in set(re.findall(r"\bbcl_\w+\b", rule["expr"])):
             assert scraped.query(metric), (name, metric)
-    assert scraped.alerts() <= {"LogoutsRefused"}, "all is well but for who sends to the wrong one"
+    assert scraped.alerts() <= {"LogoutsRefused"}, "no alert except for refused tokens"

@@ -10,7 +10,7 @@ from tests.support.manifests import OVERLAYS, find, pod_of, receiver, workloads
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_pod_is_restricted_in_full(overlay):
+def test_every_pod_meets_the_restricted_standard(overlay):
     for workload in workloads(overlay):
         assert list(violations(pod_of(workload))) == [], workload["metadata"]["name"]
 
@@ -23,7 +23,7 @@ def test_the_namespace_enforces_it(overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_pod_gets_a_token_of_the_cluster_or_variables_of_its_services(overlay):
+def test_no_pod_gets_a_cluster_token_or_service_variables(overlay):
     for workload in workloads(overlay):
         pod = pod_of(workload)
         assert pod["automountServiceAccountToken"] is False

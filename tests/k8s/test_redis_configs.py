@@ -35,11 +35,11 @@ def test_the_acl_users_are_those_of_the_contract_for_the_one_app(overlay):
     del contract["wiki-guard"]
     ours = rules(USERS[overlay].read_text())
     assert {name: ours[name] for name in contract} == contract
-    # Beside them only what Valkeys and Sentinels need for each other.
+    # The other users are for Valkeys and Sentinels only.
     assert ours.keys() - contract.keys() <= {"replica", "sentinel"}
 
 
-def test_no_password_is_left_to_guess_in_the_sentinel_overlay():
+def test_the_sentinel_overlay_contains_no_password():
     for path in (ROOT / "k8s/overlays/sentinel/secrets").iterdir():
         for secret in re.findall(r">(\S+)|(?:pass|masterauth)\S* (?:logouts )?(\S+)$",
                                  path.read_text(), re.MULTILINE):  # fmt: skip
@@ -76,7 +76,7 @@ class ConfiguredServer(RedisServer):
         return f"redis://admin:dev-admin@127.0.0.1:{self.port}/0"
 
 
-def test_devs_valkey_keeps_what_it_has_and_evicts_nothing(valkey):
+def test_devs_valkey_persists_and_evicts_nothing(valkey):
     with valkey.client() as client:
         got = client.config_get("appendonly", "maxmemory-policy", "appendfsync")
         assert got == {

@@ -1,4 +1,4 @@
-"""Nobody notices an update, and a lost pod takes no accepted logout with it.
+"""An update fails no request, and a lost pod loses no accepted logout.
 
 Real receivers as three replicas of the production overlay, a real HAProxy, a real Redis, and
 providers that go on sending. The waits are the manifests', so this takes minutes.
@@ -47,14 +47,14 @@ def replicas(balancer: Haproxy, tmp_path, provider: Provider, redis: RedisServer
 
 
 def lost(accepted: list[SentLogout], provider: Provider, redis: RedisServer) -> list[SentLogout]:
-    """What was answered 200 and has no marker."""
+    """Logouts that were answered with 200 and have no marker."""
     with redis.client() as client, client.pipeline(transaction=False) as pipe:
         for one in accepted:
             pipe.exists(AppKeys("shop").sid(provider.issuer, one.sid))
         return [one for one, there in zip(accepted, pipe.execute(), strict=True) if not there]
 
 
-def test_no_honest_request_fails_while_every_replica_is_replaced(
+def test_no_genuine_request_fails_while_every_replica_is_replaced(
     balancer, tmp_path, provider, redis_server, record_property
 ):
     platform = replicas(balancer, tmp_path, provider, redis_server)
@@ -77,7 +77,7 @@ def test_no_honest_request_fails_while_every_replica_is_replaced(
     assert lost(load.accepted, provider, redis_server) == []
 
 
-def test_a_replica_that_is_killed_takes_only_what_it_was_working_on(
+def test_a_killed_replica_loses_only_its_requests_in_progress(
     told, tmp_path, provider, redis_server, record_property
 ):
     platform = replicas(told, tmp_path, provider, redis_server)
@@ -88,7 +88,7 @@ def test_a_replica_that_is_killed_takes_only_what_it_was_working_on(
             for pod in platform.pods:
                 time.sleep(3)
                 deaths.append(pod.kill())
-                # Until the endpoints say so, HAProxy goes on trying it.
+                # HAProxy keeps trying it until its endpoint is removed.
                 time.sleep(2)
                 told.remove(pod.name)
                 platform.restart(pod)
@@ -119,7 +119,7 @@ def was_in_flight(one: SentLogout, death: PodDeath, served: dict[str, tuple[str,
     return under_way and served.get(one.id, (death.pod, 0))[0] == death.pod
 
 
-def test_what_got_200_while_redis_was_away_survives_the_loss_of_every_pod(
+def test_a_200_during_an_outage_of_redis_survives_the_loss_of_every_pod(
     told, tmp_path, provider, redis_server
 ):
     platform = replicas(told, tmp_path, provider, redis_server)

@@ -9,7 +9,7 @@ from tests.support.private_network import run_alone
 pytestmark = pytest.mark.slow
 
 
-def test_it_survives_the_loss_of_its_primary_and_of_everybody_at_once(tmp_path):
+def test_it_survives_the_loss_of_its_primary_and_of_all_members(tmp_path):
     rendered("sentinel")
-    said = run_alone(tmp_path, ADDRESSES, "tests.k8s.sentinel_scene", str(tmp_path))
+    said = run_alone(tmp_path, ADDRESSES, "tests.k8s.sentinel_scenario", str(tmp_path))
     assert "none lost" in said

@@ -1,6 +1,6 @@
 """compose.yaml without an engine: its commands, files and environments, as processes.
 
-``python -m tests.k8s.compose_scene DIRECTORY`` in a network of its own, where each service's name
+``python -m tests.k8s.compose_scenario DIRECTORY`` in a network of its own, where each service's name
 is loopback. Two browsers sign in at the shop, one session ends at the provider, the other lives.
 """
 
@@ -19,14 +19,14 @@ from app.devtools.embedded_redis import find_server
 from examples.demo.browser import Browser
 from examples.demo.ports import Ports
 from examples.demo.processes import Child
-from examples.demo.scenario import Outcome, end_session, sign_in
-from examples.demo.services import Stage
+from examples.demo.scenario import DemoOutcome, end_session, sign_in
+from examples.demo.services import Services
 from tests.support.manifests import image_environment
 from tests.support.receiver import ROOT, clean_environment, wait_for
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-# What the images' entry points are; the commands come from the file.
+# The images' entry points; the commands come from the file.
 ENTRY = {
     "valkey": [],
     "receiver": [sys.executable, "-m", "app", "serve"],
@@ -98,36 +98,36 @@ def is_ready() -> bool:
     return ready.status_code == shop.status_code == 200
 
 
-async def play(stage: Stage) -> Outcome:
+async def run_scenario(services: Services) -> DemoOutcome:
     async with Browser("laptop") as laptop, Browser("phone") as phone:
-        neighbour = await sign_in(stage, "laptop", laptop)
-        ended = await sign_in(stage, "phone", phone)
-        return await end_session(stage, ended, by=neighbour)
+        neighbour = await sign_in(services, "laptop", laptop)
+        ended = await sign_in(services, "phone", phone)
+        return await end_session(services, ended, by=neighbour)
 
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    services = {name: Service(name, directory) for name in SERVICES}
+    processes = {name: Service(name, directory) for name in SERVICES}
     try:
         wait_for(is_ready, "receiver and shop are ready")
-        nobody = cast("Child", None)  # the scene only talks to addresses
+        no_child = cast("Child", None)  # the scenario uses the addresses only
         outcome = asyncio.run(
-            play(
-                Stage(
-                    Ports(redis=6379), nobody, nobody, nobody,
+            run_scenario(
+                Services(
+                    Ports(redis=6379), no_child, no_child, no_child,
                     "redis://shop-listener:dev-shop-listener@valkey:6379/0", "demo-api-token",
                     "unused",
                 )
             )
         )  # fmt: skip
         assert outcome.faults == [], outcome
-        print(f"exactly the right session died; published: {sorted(published())}")
+        print(f"exactly the right session ended; published: {sorted(published())}")
     except BaseException:
-        for name, service in services.items():
+        for name, service in processes.items():
             print(f"-- {name}\n{service.log.read_text()[-3000:]}")
         raise
     finally:
-        for service in services.values():
+        for service in processes.values():
             service.process.kill()
             service.process.wait()
 

@@ -1,6 +1,6 @@
-"""The sentinel overlay lives, loses its primary, gets it back, and loses everybody at once.
+"""The sentinel overlay works, loses its primary, gets it back, and loses all members at once.
 
-``python -m tests.k8s.sentinel_scene DIRECTORY`` in a network of its own. No logout that was
+``python -m tests.k8s.sentinel_scenario DIRECTORY`` in a network of its own. No logout that was
 answered 200 is lost on the way.
 """
 
@@ -60,7 +60,7 @@ def play(members: list[Member], receiver: Receiver, provider: Provider) -> None:
     second = next(member for member in others if member.role() == "master")
     log_out(20)
     print(primary.start(), end="")
-    assert until_settled(members) is second, "who comes back is a replica"
+    assert until_settled(members) is second, "the returning member is a replica"
     nothing_is_lost(second)
     print("lost its primary: another took over, 60 logouts")
 
