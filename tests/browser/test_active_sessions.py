@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from examples.demo.ports import Ports
-from examples.demo.services import Stage, set_up
+from examples.demo.services import Services, running_services
 from tests.browser.visit import MAC, PATIENCE, PHONE
 from tests.console.browser import barriers, keep_picture, overflows
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
+def services() -> Iterator[Services]:
     """The demonstration, in a thread with a loop of its own."""
     ready, done = threading.Event(), threading.Event()
-    found: list[Stage] = []
+    found: list[Services] = []
     faults: list[BaseException] = []
 
     async def play(directory: Path) -> None:
-        async with set_up(directory, Ports.choose(friendly=False)) as running:
+        async with running_services(directory, Ports.choose(friendly=False)) as running:
             found.append(running)
             ready.set()
             while not done.is_set():
@@ -55,8 +55,8 @@ def stage() -> Iterator[Stage]:
 class Person:
     """A browser of somebody who is signed in at the shop."""
 
-    def __init__(self, stage: Stage, context: BrowserContext, user: str) -> None:
-        self.stage = stage
+    def __init__(self, services: Services, context: BrowserContext, user: str) -> None:
+        self.services = services
         self.page: Page = context.new_page()
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -64,12 +64,12 @@ class Person:
             "console",
             lambda said: self.problems.append(said.text) if "Policy" in said.text else None,
         )
-        self.page.goto(f"{stage.shop_url}/login")
+        self.page.goto(f"{services.shop_url}/login")
         self.page.locator(f'button[value="{user}"]').click()
         expect(self.page.get_by_text("You are signed in")).to_be_visible()
 
     def sessions(self) -> None:
-        self.page.goto(f"{self.stage.shop_url}/sessions")
+        self.page.goto(f"{self.services.shop_url}/sessions")
         expect(self.rows.first).to_be_visible(timeout=PATIENCE)
 
     @property
@@ -78,7 +78,7 @@ class Person:
 
     @property
     def is_alive(self) -> bool:
-        return self.page.request.get(f"{self.stage.shop_url}/me").status == 200
+        return self.page.request.get(f"{self.services.shop_url}/me").status == 200
 
     def sign_out(self, row: int) -> None:
         self.rows.nth(row).get_by_role("button", name="Sign out").click()
@@ -86,19 +86,19 @@ class Person:
 
 
 @pytest.fixture
-def people(stage: Stage, browser: Browser) -> Iterator["People"]:
+def people(services: Services, browser: Browser) -> Iterator["People"]:
     with contextlib.ExitStack() as stack:
-        yield People(stage, browser, stack)
+        yield People(services, browser, stack)
 
 
 class People:
-    def __init__(self, stage: Stage, browser: Browser, stack: contextlib.ExitStack) -> None:
-        self._stage, self._browser, self._stack = stage, browser, stack
+    def __init__(self, services: Services, browser: Browser, stack: contextlib.ExitStack) -> None:
+        self._services, self._browser, self._stack = services, browser, stack
 
     def signed_in(self, user: str, agent: str, **options: object) -> Person:
         context = self._browser.new_context(user_agent=agent, **options)  # type: ignore[arg-type]
         self._stack.callback(context.close)
-        return Person(self._stage, context, user)
+        return Person(self._services, context, user)
 
 
 ALICE, BOB = "demo|alice", "demo|bob"
@@ -124,7 +124,7 @@ def test_ending_one_signs_that_one_out_of_the_app_and_not_the_other(people: Peop
     assert laptop.is_alive
     assert neighbour.is_alive
     keep_picture(laptop.page, "sessions-demo")
-    phone.page.goto(f"{phone.stage.shop_url}/account")
+    phone.page.goto(f"{phone.services.shop_url}/account")
     expect(phone.page.get_by_role("alert")).to_contain_text("Your sign-in has ended")
     assert laptop.problems == []
 
@@ -170,7 +170,7 @@ def test_a_double_click_and_a_second_tab_ask_for_one_end(people: People) -> None
 def test_a_session_that_is_ended_meanwhile_is_said_and_leads_to_the_login(people: People) -> None:
     own, other = people.signed_in(BOB, MAC), people.signed_in(BOB, PHONE)
     own.sessions()
-    shop = own.stage.shop_url
+    shop = own.services.shop_url
     sid = own.rows.first.get_attribute("data-id")
     ended = other.page.request.delete(
         f"{shop}/account/sessions/{sid}", headers={"X-Requested-With": "test"}
@@ -194,7 +194,7 @@ def test_the_shops_pages_are_without_barriers(people: People, scheme: str) -> No
     missing: list[str] = []
     own.page.on("response", lambda one: missing.append(one.url) if one.status == 404 else None)
     for path in ("/", "/ended", "/callback"):
-        own.page.goto(f"{own.stage.shop_url}{path}")
+        own.page.goto(f"{own.services.shop_url}{path}")
         assert (barriers(own.page), overflows(own.page)) == ([], False), path
     own.sessions()
     assert (barriers(own.page), overflows(own.page)) == ([], False)
@@ -205,10 +205,10 @@ def test_the_shops_pages_are_without_barriers(people: People, scheme: str) -> No
 
 def test_a_page_of_another_site_can_not_end_anything(people: People) -> None:
     own = people.signed_in(ALICE, MAC)
-    answer = own.page.request.delete(f"{own.stage.shop_url}/account/sessions")
+    answer = own.page.request.delete(f"{own.services.shop_url}/account/sessions")
     assert answer.status == 403
     answer = own.page.request.delete(
-        f"{own.stage.shop_url}/account/sessions",
+        f"{own.services.shop_url}/account/sessions",
         headers={"X-Requested-With": "x", "Sec-Fetch-Site": "same-site"},
     )
     assert answer.status == 403

@@ -23,4 +23,4 @@ def test_everything_is_published_on_loopback_only():
 def test_exactly_the_right_session_ends_in_containers(tmp_path):
     names = dict.fromkeys(SERVICES, "127.0.0.1")
     said = run_alone(tmp_path, names, "tests.k8s.compose_scenario", str(tmp_path))
-    assert "exactly the right session died" in said
+    assert "exactly the right session ended" in said
