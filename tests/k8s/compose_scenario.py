@@ -1,7 +1,7 @@
 """compose.yaml without an engine: its commands, files and environments, as processes.
 
-``python -m tests.k8s.compose_scenario DIRECTORY`` runs in its own network, where each service's name
-is loopback. Two browsers sign in at the shop; one session ends at the provider, the other stays.
+``python -m tests.k8s.compose_scenario DIRECTORY`` runs in its own network, where each service's
+name is loopback. Two browsers sign in at the shop; one session ends at the provider.
 """
 
 import asyncio
