@@ -4,7 +4,7 @@
     tokens    what is sent: facts of each token, drawn from a seeded generator
     load      many connections at a moderate rate, and an entry for each request
     ledger    the verdict: what was acknowledged must be in Redis, and nobody else may be dead
-    stage     servers, receivers and load of one test, and what is written down about it
+    scenario     servers, receivers and load of one test, and what is written down about it
     report    the seed and a line for each fault (`table` makes Markdown of them)
     wrapped   the real app with a clock of the test's own, or with files that can not grow
 

@@ -37,7 +37,7 @@ LAST_SECONDS = 10
 T = TypeVar("T")
 
 
-class Stage:
+class Scenario:
     """Everything that one test starts, and ends with it."""
 
     def __init__(

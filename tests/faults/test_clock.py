@@ -9,22 +9,22 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.faults import wrapped
-from tests.faults.fault_fixture import Stage
+from tests.faults.fault_fixture import Scenario
 from tests.faults.ledger import APP
 
 HOUR = 3600
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
-def test_a_clock_that_is_set_by_an_hour_and_back(step: int, stage: Stage) -> None:
+def test_a_clock_that_is_set_by_an_hour_and_back(step: int, scenario: Scenario) -> None:
     """Meanwhile every honest token is too old or too young, and refused; what was accepted
     before is replayed under the wrong clock as under the right one."""
-    redis = stage.redis()
-    clock = stage.directory / "clock"
+    redis = scenario.redis()
+    clock = scenario.directory / "clock"
     wrapped.step_clock(clock, 0)
     env = {wrapped.CLOCK_FILE: str(clock)}
-    receiver = stage.receiver(redis.url, program=wrapped.PROGRAM, env=env)
-    with stage.load(receiver) as load:
+    receiver = scenario.receiver(redis.url, program=wrapped.PROGRAM, env=env)
+    with scenario.load(receiver) as load:
         load.more(100)
         redis.stop(signal.SIGKILL)
         load.more_of(40, 200)
@@ -33,23 +33,23 @@ def test_a_clock_that_is_set_by_an_hour_and_back(step: int, stage: Stage) -> Non
         redis.start()
         load.more_of(40, 400)
         wrapped.step_clock(clock, 0)
-        stage.settle(load, redis.url)
+        scenario.settle(load, redis.url)
     refusals = {"iat_old", "iat_future", "exp_past"}
     way = "forward" if step > 0 else "back"
-    verdict = stage.judge(f"clock an hour {way}, then right", redis.url, tolerated=refusals)
+    verdict = scenario.judge(f"clock an hour {way}, then right", redis.url, tolerated=refusals)
     assert verdict.unavailable == 0
 
 
-def test_a_clock_that_is_set_right_in_the_middle_of_a_request(stage: Stage) -> None:
+def test_a_clock_that_is_set_right_in_the_middle_of_a_request(scenario: Scenario) -> None:
     """A token that was accepted ends its session; one that can not is refused, and not
     acknowledged with a cutoff of an hour ago."""
-    redis = stage.redis()
-    clock = stage.directory / "clock"
+    redis = scenario.redis()
+    clock = scenario.directory / "clock"
     wrapped.step_clock(clock, -HOUR)
     env = {wrapped.CLOCK_FILE: str(clock)}
-    receiver = stage.receiver(redis.url, program=wrapped.PROGRAM, env=env)
+    receiver = scenario.receiver(redis.url, program=wrapped.PROGRAM, env=env)
     iat = int(time.time())
-    body = f"logout_token={stage.provider.token(sid='s', iat=iat)}"
+    body = f"logout_token={scenario.provider.token(sid='s', iat=iat)}"
     connection = HTTPConnection(receiver.url.removeprefix("http://"), timeout=10)
     with contextlib.closing(connection):
         connection.putrequest("POST", "/backchannel-logout")
@@ -62,5 +62,5 @@ def test_a_clock_that_is_set_right_in_the_middle_of_a_request(stage: Stage) -> N
         connection.send(body.encode())
         status = connection.getresponse().status
     with redis.client() as client:
-        marker = client.get(AppKeys(APP).sid(stage.provider.issuer, "s"))
+        marker = client.get(AppKeys(APP).sid(scenario.provider.issuer, "s"))
     assert (status, marker) in [(200, str(iat)), (400, None)]

@@ -9,29 +9,29 @@ import pytest
 
 from app.journal.journal import directory_of
 from tests.faults.disk import KINDS, Disk
-from tests.faults.fault_fixture import Stage
+from tests.faults.fault_fixture import Scenario
 from tests.faults.ledger import acknowledged
 from tests.support.receiver import Receiver, wait_for
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_full_disk_while_redis_is_away(kind: type[Disk], stage: Stage) -> None:
+def test_a_full_disk_while_redis_is_away(kind: type[Disk], scenario: Scenario) -> None:
     """Nothing durable is left, so it is 503; what was accepted before is replayed and deleted
     all the same."""
-    redis = stage.redis()
-    disk = kind(stage.directory / "disk")
-    journal = f'journal = "{stage.directory}/disk/journal.db"'
-    receiver = stage.receiver(redis.url, top=journal, program=disk.program, env=disk.env)
-    with stage.load(receiver) as load:
+    redis = scenario.redis()
+    disk = kind(scenario.directory / "disk")
+    journal = f'journal = "{scenario.directory}/disk/journal.db"'
+    receiver = scenario.receiver(redis.url, top=journal, program=disk.program, env=disk.env)
+    with scenario.load(receiver) as load:
         load.more(60)
         redis.stop(signal.SIGKILL)
         load.more_of(60, 200)
         disk.fill(receiver)
         load.more_of(60, 503)
         redis.start()
-        stage.settle(load, redis.url)
+        scenario.settle(load, redis.url)
     wait_for(lambda: waiting(receiver) == 0, "the journal is empty", receiver)
-    stage.judge(f"disk full ({kind.__name__}) while Redis is away", redis.url)
+    scenario.judge(f"disk full ({kind.__name__}) while Redis is away", redis.url)
     assert receiver.stop() == 0
 
 
@@ -60,11 +60,13 @@ def overwrite_head(file: Path, random: Random) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, overwrite_middle, overwrite_head])
-def test_a_journal_that_was_damaged(damage: Callable[[Path, Random], None], stage: Stage) -> None:
+def test_a_journal_that_was_damaged(
+    damage: Callable[[Path, Random], None], scenario: Scenario
+) -> None:
     """What is readable is kept and applied, the file is set aside, and it is said loudly."""
-    redis = stage.redis()
-    receiver = stage.receiver(redis.url, top='shutdown_grace = "1s"')
-    with stage.load(receiver) as load:
+    redis = scenario.redis()
+    receiver = scenario.receiver(redis.url, top='shutdown_grace = "1s"')
+    with scenario.load(receiver) as load:
         load.more(60)
         redis.stop(signal.SIGKILL)
         before = len(acknowledged(load.entries))
@@ -73,13 +75,13 @@ def test_a_journal_that_was_damaged(damage: Callable[[Path, Random], None], stag
         at_risk = len(acknowledged(load.entries)) - before
         path = receiver.directory / "data" / "journal.db"
         (segment,) = directory_of(path).iterdir()
-        damage(segment, stage.random)
+        damage(segment, scenario.random)
         redis.start()
         receiver.start()
         assert list(path.parent.glob("journal.db.damaged-*"))
         said = receiver.wait_for_log_event("journal", level="critical")
         assert [one for one in said if one["outcome"].startswith("damaged")]
-        stage.settle(load, redis.url, complete=False)
+        scenario.settle(load, redis.url, complete=False)
     name = f"journal damaged ({damage.__name__})"
-    verdict = stage.judge(name, redis.url, may_lose=at_risk, **{"in the journal": at_risk})
+    verdict = scenario.judge(name, redis.url, may_lose=at_risk, **{"in the journal": at_risk})
     assert verdict.lost < at_risk // 2, "most of it was readable"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.faults.fault_fixture import Stage
+from tests.faults.fault_fixture import Scenario
 from tests.faults.load import Entry
 from tests.support.proxy import Proxy
 
@@ -14,27 +14,27 @@ FLOOD = {"rate": 200, "connections": 64}
 
 
 @pytest.mark.parametrize("mode", ["connection refused", "500", "hang", "rubbish", "huge"])
-def test_a_flood_of_unknown_keys_while_the_key_set_is_broken(mode: str, stage: Stage) -> None:
+def test_a_flood_of_unknown_keys_while_the_key_set_is_broken(mode: str, scenario: Scenario) -> None:
     """Known keys serve on: every honest logout is answered 200."""
-    redis = stage.redis()
-    proxy = stage.enter(Proxy(int(stage.provider.origin.rpartition(":")[2]), stage.random))
+    redis = scenario.redis()
+    proxy = scenario.enter(Proxy(int(scenario.provider.origin.rpartition(":")[2]), scenario.random))
     keys = f'jwks_uri = "{proxy.http}/jwks"\njwks_refresh = "1s"'
-    receiver = stage.receiver(redis.url, issuer=keys)
-    with stage.load(receiver) as load:
+    receiver = scenario.receiver(redis.url, issuer=keys)
+    with scenario.load(receiver) as load:
         load.more(150)
         calm = len(load.entries)
         if mode == "connection refused":
             proxy.stop_listening()
         else:
-            stage.provider.mode = mode
-        with stage.load(receiver, draw=lambda mint: mint.unknown_key, **FLOOD) as flood:
+            scenario.provider.mode = mode
+        with scenario.load(receiver, draw=lambda mint: mint.unknown_key, **FLOOD) as flood:
             load.more(300)
             flooded = len(load.entries)
-        stage.provider.mode = "ok"
-        stage.settle(load, redis.url)
+        scenario.provider.mode = "ok"
+        scenario.settle(load, redis.url)
     honest = [one for one in load.entries if not one.facts.flaw]
     ratio = median(load.entries[calm:flooded]) / median(load.entries[:calm])
-    stage.judge(
+    scenario.judge(
         f"key set broken ({mode}), flood of unknown keys",
         redis.url,
         flood=len(flood.entries),
@@ -43,17 +43,17 @@ def test_a_flood_of_unknown_keys_while_the_key_set_is_broken(mode: str, stage: S
     assert {one.answer.status for one in honest} == {200}
 
 
-def test_keys_that_were_rotated_while_the_provider_is_down(stage: Stage) -> None:
+def test_keys_that_were_rotated_while_the_provider_is_down(scenario: Scenario) -> None:
     """Providers send once: what could not be verified waits, and is applied when keys come."""
-    redis = stage.redis()
-    receiver = stage.receiver(redis.url, issuer='jwks_refresh = "1s"')
-    with stage.load(receiver) as load:
+    redis = scenario.redis()
+    receiver = scenario.receiver(redis.url, issuer='jwks_refresh = "1s"')
+    with scenario.load(receiver) as load:
         load.more(150)
-        stage.provider.mode = "500"
-        stage.provider.rotate("k2")
+        scenario.provider.mode = "500"
+        scenario.provider.rotate("k2")
         load.more_of(60, 503)
-        stage.provider.mode = "ok"
-        stage.settle(load, redis.url)
+        scenario.provider.mode = "ok"
+        scenario.settle(load, redis.url)
     parked = {
         one.facts.jti: one.facts
         for one in load.entries
@@ -61,7 +61,7 @@ def test_keys_that_were_rotated_while_the_provider_is_down(stage: Stage) -> None
     }
     # Repetitions of tokens under the old key, which nobody publishes any more.
     old_key = {"key_unknown"}
-    stage.judge(
+    scenario.judge(
         "keys rotated while the provider is down",
         redis.url,
         tolerated=old_key,

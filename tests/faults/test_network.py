@@ -1,49 +1,49 @@
 """The way to Redis is slow, half-open or torn, and clients leave before their answer."""
 
-from tests.faults.fault_fixture import Stage
+from tests.faults.fault_fixture import Scenario
 from tests.support.proxy import Proxy
 
 
-def test_a_half_open_connection(stage: Stage) -> None:
+def test_a_half_open_connection(scenario: Scenario) -> None:
     """Nothing comes back and nothing is closed; new connections fare the same for a while."""
-    redis = stage.redis()
-    proxy = stage.enter(Proxy(redis.port, stage.random))
-    with stage.load(stage.receiver(proxy.url)) as load:
+    redis = scenario.redis()
+    proxy = scenario.enter(Proxy(redis.port, scenario.random))
+    with scenario.load(scenario.receiver(proxy.url)) as load:
         load.more(150)
         proxy.fall_silent()
         load.more(60)
         proxy.heal()
-        stage.settle(load, redis.url)
-    verdict = stage.judge("way to Redis half-open", redis.url)
+        scenario.settle(load, redis.url)
+    verdict = scenario.judge("way to Redis half-open", redis.url)
     assert verdict.unavailable == 0
 
 
-def test_a_slow_connection_and_clients_that_leave(stage: Stage) -> None:
+def test_a_slow_connection_and_clients_that_leave(scenario: Scenario) -> None:
     """A cancelled request leaves no answer behind that another could take for its own."""
-    redis = stage.redis()
-    proxy = stage.enter(Proxy(redis.port, stage.random))
-    with stage.load(stage.receiver(proxy.url), hang_up=0.3, connections=32) as load:
+    redis = scenario.redis()
+    proxy = scenario.enter(Proxy(redis.port, scenario.random))
+    with scenario.load(scenario.receiver(proxy.url), hang_up=0.3, connections=32) as load:
         proxy.delay = 0.05
         load.more(300)
         # Now and then beyond the deadline of a write.
         proxy.delay = 0.6
         load.more(60)
         proxy.delay = 0
-        stage.settle(load, redis.url)
-    verdict = stage.judge("way to Redis slow, clients leave early", redis.url)
+        scenario.settle(load, redis.url)
+    verdict = scenario.judge("way to Redis slow, clients leave early", redis.url)
     assert verdict.errors.keys() <= {"hung_up"}
 
 
-def test_connections_that_are_reset_in_the_middle_of_a_command(stage: Stage) -> None:
+def test_connections_that_are_reset_in_the_middle_of_a_command(scenario: Scenario) -> None:
     """Half a script is no script; a whole one without its reply is written twice, and counts
     once."""
-    redis = stage.redis()
-    proxy = stage.enter(Proxy(redis.port, stage.random))
-    with stage.load(stage.receiver(proxy.url), hang_up=0.1) as load:
+    redis = scenario.redis()
+    proxy = scenario.enter(Proxy(redis.port, scenario.random))
+    with scenario.load(scenario.receiver(proxy.url), hang_up=0.1) as load:
         proxy.breaking = 0.2
         load.more(300)
         proxy.breaking = 0
-        stage.settle(load, redis.url)
-    verdict = stage.judge("way to Redis reset in mid-command", redis.url)
+        scenario.settle(load, redis.url)
+    verdict = scenario.judge("way to Redis reset in mid-command", redis.url)
     assert verdict.unavailable == 0
     assert proxy.broken > 20

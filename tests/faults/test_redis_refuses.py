@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis as library
 
-from tests.faults.fault_fixture import Stage
+from tests.faults.fault_fixture import Scenario
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer, free_port
 
@@ -69,26 +69,26 @@ def make_primary(server: RedisServer) -> None:
         pytest.param(("READONLY", make_replica, make_primary), id="READONLY"),
     ],
 )
-def test_a_redis_that_refuses_writes(refusal: Refusal, stage: Stage) -> None:
+def test_a_redis_that_refuses_writes(refusal: Refusal, scenario: Scenario) -> None:
     """The journal takes them; the log names Redis's own word for it."""
     word, begin, end = refusal
-    redis = stage.redis()
-    receiver = stage.receiver(redis.url)
-    with stage.load(receiver) as load:
+    redis = scenario.redis()
+    receiver = scenario.receiver(redis.url)
+    with scenario.load(receiver) as load:
         load.more(150)
         begin(redis)
         load.more(100)
         end(redis)
-        stage.settle(load, redis.url)
+        scenario.settle(load, redis.url)
     wait_for(lambda: word in receiver.log, f"the log has {word}", receiver)
-    verdict = stage.judge(f"Redis refuses: {word}", redis.url)
+    verdict = scenario.judge(f"Redis refuses: {word}", redis.url)
     assert verdict.unavailable == 0
 
 
-def test_a_redis_that_was_a_replica_of_an_empty_one(stage: Stage) -> None:
+def test_a_redis_that_was_a_replica_of_an_empty_one(scenario: Scenario) -> None:
     """It has thrown away what it had, and its run id is the same as before."""
-    redis, other = stage.redis(), stage.redis(name="other")
-    with stage.load(stage.receiver(redis.url)) as load:
+    redis, other = scenario.redis(), scenario.redis(name="other")
+    with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(150)
         with redis.client() as client:
             client.replicaof("127.0.0.1", other.port)
@@ -98,5 +98,5 @@ def test_a_redis_that_was_a_replica_of_an_empty_one(stage: Stage) -> None:
             )
             load.more(40)
             client.replicaof("NO", "ONE")
-        stage.settle(load, redis.url)
-    stage.judge("Redis emptied by a wrong REPLICAOF", redis.url)
+        scenario.settle(load, redis.url)
+    scenario.judge("Redis emptied by a wrong REPLICAOF", redis.url)

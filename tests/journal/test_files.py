@@ -56,7 +56,7 @@ def holder(path: Path, first: int, last: int) -> Iterator[str]:
             process.send_signal(signal.SIGKILL)
 
 
-class Process:
+class OwnedJournal:
     """What one process holds: its file, its journal, its copy."""
 
     def __init__(self, path: Path, *, max_bytes: int = ROOM) -> None:
@@ -64,7 +64,7 @@ class Process:
         self.journal = Journal(self.files.claim(), max_bytes=max_bytes)
         self.accepted = AckLog(copy_of(self.files.own), window=3600, max_bytes=1 << 24)
 
-    async def open(self) -> "Process":
+    async def open(self) -> "OwnedJournal":
         await self.journal.open()
         self.accepted.open()
         return self
@@ -92,7 +92,7 @@ def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_
         assert (first, second) == ("journal.db", "journal-1.db")
 
         async def third_looks() -> None:
-            third = await Process(path).open()
+            third = await OwnedJournal(path).open()
             assert third.files.own.name == "journal-2.db"
             assert await third.adopt() is False, "both live"
             assert third.journal.depth.waiting == 0
@@ -101,12 +101,12 @@ def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_
         asyncio.run(third_looks())
 
     async def both_adopt() -> None:
-        third, fourth = [await Process(path).open() for _ in range(2)]
+        third, fourth = [await OwnedJournal(path).open() for _ in range(2)]
         assert third.files.own == path, "the first file that is free, with what is in it"
         assert fourth.files.own.name == "journal-1.db"
-        fifth = await Process(path).open()
+        fifth = await OwnedJournal(path).open()
         await asyncio.gather(*(one.close() for one in (third, fourth)))
-        sixth = Process(tmp_path / "data" / "journal.db")
+        sixth = OwnedJournal(tmp_path / "data" / "journal.db")
         await sixth.open()
         adopted = await asyncio.gather(sixth.adopt(), fifth.adopt(), sixth.adopt())
         assert any(adopted)
@@ -122,8 +122,8 @@ def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_
 
 async def orphan(path: Path, entries: int) -> None:
     """What a process has left that is gone: entries, one set aside, and a copy."""
-    first = await Process(path).open()
-    second = await Process(path).open()
+    first = await OwnedJournal(path).open()
+    second = await OwnedJournal(path).open()
     for n in range(entries):
         await second.journal.append(numbered(n))
     await second.journal.append(numbered(100), refused="WRONGTYPE")
@@ -136,7 +136,7 @@ async def test_an_orphan_leaves_its_entries_and_its_copy(tmp_path: Path) -> None
     """Those set aside stay set aside; a message that is here already has one place."""
     path = tmp_path / "journal.db"
     await orphan(path, 3)
-    mine = await Process(path).open()
+    mine = await OwnedJournal(path).open()
     await mine.journal.append(numbered(1))
     assert await mine.adopt() is True
     assert await mine.sids() == ["s0", "s1", "s2"]
@@ -159,7 +159,7 @@ async def test_what_has_no_room_stays_where_it_is_and_comes_when_there_is_some(
     """Nothing leaks meanwhile, however often it is tried: neither threads nor files."""
     path = tmp_path / "journal.db"
     await orphan(path, 10)
-    mine = await Process(path, max_bytes=1200).open()
+    mine = await OwnedJournal(path, max_bytes=1200).open()
     assert await mine.adopt() is False
     before = open_files()
     for _ in range(5):
@@ -179,7 +179,7 @@ async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
     (tmp_path / "journal-3.db").mkdir()
     await orphan(path, 2)
     directory_of(tmp_path / "journal-1.db").rename(directory_of(tmp_path / "journal-7.db"))
-    mine = await Process(path).open()
+    mine = await OwnedJournal(path).open()
     assert await mine.adopt() is True
     assert await mine.sids() == ["s0", "s1"]
     assert log_events(caplog, "journal", outcome="not_adopted")
@@ -191,7 +191,7 @@ async def test_a_damaged_orphan_leaves_what_can_be_read(tmp_path: Path) -> None:
     await orphan(path, 5)
     (file,) = directory_of(tmp_path / "journal-1.db").iterdir()
     file.write_bytes(bytes(100) + file.read_bytes()[100:])
-    mine = await Process(path).open()
+    mine = await OwnedJournal(path).open()
     assert await mine.adopt() is True
     assert await mine.sids() == ["s1", "s2", "s3", "s4"]
     assert await mine.sids(refused=True) == ["s100"]
@@ -202,10 +202,10 @@ async def test_a_process_that_starts_meanwhile_takes_another_file(tmp_path: Path
     """While an orphan is taken over, its file is nobody's to claim."""
     path = tmp_path / "journal.db"
     await orphan(path, 2)
-    mine = await Process(path).open()
+    mine = await OwnedJournal(path).open()
     lock = try_lock(tmp_path / "journal-1.db")
     assert lock is not None
-    starting = await Process(path).open()
+    starting = await OwnedJournal(path).open()
     assert starting.files.own.name == "journal-2.db"
     lock.close()
     assert await mine.adopt() is True

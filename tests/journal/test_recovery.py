@@ -22,7 +22,7 @@ from tests.support.revocations import ISS, AppStore, new_app, numbered
 from tests.support.store_fixtures import NewAppStore
 
 
-class Desk:
+class RecoverySetup:
     """A store with a copy beside it, and the watch that tells the recovery."""
 
     def __init__(self, app_store: AppStore, accepted: AckLog) -> None:
@@ -70,84 +70,86 @@ def accepted(tmp_path: Path) -> Iterator[AckLog]:
 
 
 @pytest.fixture
-async def desk(new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog) -> Desk:
-    one = Desk(new_app_store(redis_server), accepted)
+async def setup(
+    new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
+) -> RecoverySetup:
+    one = RecoverySetup(new_app_store(redis_server), accepted)
     assert await one.look() == 1, "at the start it may be another one than before"
     return one
 
 
-async def test_where_nothing_was_lost_nothing_is_written_twice(desk: Desk) -> None:
-    await desk.accept(*range(5))
-    assert await desk.recovery.recover() == 0
-    assert desk.app_store.sids() == [f"s{n}" for n in range(5)]
-    assert desk.losses == []
-    assert await desk.look() == 0
+async def test_where_nothing_was_lost_nothing_is_written_twice(setup: RecoverySetup) -> None:
+    await setup.accept(*range(5))
+    assert await setup.recovery.recover() == 0
+    assert setup.app_store.sids() == [f"s{n}" for n in range(5)]
+    assert setup.losses == []
+    assert await setup.look() == 0
 
 
 @pytest.mark.slow
-async def test_it_ends_although_more_is_accepted_all_the_while(desk: Desk) -> None:
+async def test_it_ends_although_more_is_accepted_all_the_while(setup: RecoverySetup) -> None:
     """Under load it would follow what is accepted for ever, and write all of it a second time."""
 
     async def keep_accepting() -> None:
         while True:
             for n in range(24):  # faster than it compares: ten, then the first comes again
-                desk.accepted.add_many([desk.app_store.numbered(n % 10)])
+                setup.accepted.add_many([setup.app_store.numbered(n % 10)])
             await asyncio.sleep(0.001)
 
-    await desk.accept(*range(10))
+    await setup.accept(*range(10))
     load = asyncio.create_task(keep_accepting())
     try:
         async with asyncio.timeout(60):
-            assert await desk.recovery.recover() == 0
+            assert await setup.recovery.recover() == 0
     finally:
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
 
 
 async def test_a_redis_that_restarts_with_its_file_has_lost_nothing(
-    desk: Desk, redis_server: RedisServer
+    setup: RecoverySetup, redis_server: RedisServer
 ) -> None:
-    await desk.accept(*range(5))
+    await setup.accept(*range(5))
     await asyncio.to_thread(redis_server.stop)
     await asyncio.to_thread(redis_server.start)
-    assert await desk.look() == 1
-    assert await desk.recovery.recover() == 0
-    assert len(desk.app_store.events()) == 5
+    assert await setup.look() == 1
+    assert await setup.recovery.recover() == 0
+    assert len(setup.app_store.events()) == 5
 
 
 async def test_a_redis_that_came_back_empty_gets_everything(
-    desk: Desk, redis_server: RedisServer
+    setup: RecoverySetup, redis_server: RedisServer
 ) -> None:
-    await desk.accept(*range(300))
+    await setup.accept(*range(300))
     await asyncio.to_thread(redis_server.stop, signal.SIGKILL)
     shutil.rmtree(redis_server.directory)
     await asyncio.to_thread(redis_server.start)
-    assert await desk.look() == 1
-    assert await desk.recovery.recover() == 300
-    assert desk.missing(*range(300)) == []
-    assert sorted(desk.app_store.sids(), key=str) == sorted((f"s{n}" for n in range(300)), key=str)
-    assert desk.losses == [300]
-    assert await desk.recovery.recover() == 0
+    assert await setup.look() == 1
+    assert await setup.recovery.recover() == 300
+    assert setup.missing(*range(300)) == []
+    assert sorted(setup.app_store.sids(), key=str) == sorted((f"s{n}" for n in range(300)), key=str)
+    assert setup.losses == [300]
+    assert await setup.recovery.recover() == 0
 
 
 async def test_a_redis_that_came_back_older_gets_what_it_lacks(
-    desk: Desk, redis_server: RedisServer, tmp_path: Path
+    setup: RecoverySetup, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """Its file is that of an earlier moment; what was there then has no second event."""
-    await desk.accept(1, 2)
+    await setup.accept(1, 2)
     await asyncio.to_thread(redis_server.stop)
     shutil.copytree(redis_server.directory, tmp_path / "backup")
     await asyncio.to_thread(redis_server.start)
-    await desk.look()
-    await desk.accept(3, 4)
+    await setup.look()
+    await setup.accept(3, 4)
     await asyncio.to_thread(redis_server.stop)
     shutil.rmtree(redis_server.directory)
     shutil.copytree(tmp_path / "backup", redis_server.directory)
     await asyncio.to_thread(redis_server.start)
-    assert await desk.look() == 1
-    assert desk.missing(1, 2, 3, 4) == [3, 4]
-    assert await desk.recovery.recover() == 2
-    assert desk.app_store.sids() == ["s1", "s2", "s3", "s4"]
+    assert await setup.look() == 1
+    assert setup.missing(1, 2, 3, 4) == [3, 4]
+    assert await setup.recovery.recover() == 2
+    assert setup.app_store.sids() == ["s1", "s2", "s3", "s4"]
 
 
 @pytest.mark.parametrize("level", ["memory", "fsync"])
@@ -159,14 +161,14 @@ async def test_a_redis_that_was_flushed_gets_everything(
     if level == "fsync":
         redis_server.require("WAITAOF")
     app_store = new_app_store(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
-    desk = Desk(app_store, accepted)
-    await desk.look()
-    await desk.accept(1, 2)
-    desk.app_store.look.flushall()
-    await desk.accept(3)
-    assert await desk.look() == 1
-    assert await desk.recovery.recover() == 2
-    assert desk.missing(1, 2, 3) == []
+    setup = RecoverySetup(app_store, accepted)
+    await setup.look()
+    await setup.accept(1, 2)
+    setup.app_store.look.flushall()
+    await setup.accept(3)
+    assert await setup.look() == 1
+    assert await setup.recovery.recover() == 2
+    assert setup.missing(1, 2, 3) == []
 
 
 async def test_an_app_is_served_again_only_when_its_markers_are_back(
@@ -174,29 +176,29 @@ async def test_an_app_is_served_again_only_when_its_markers_are_back(
 ) -> None:
     """Guards take a missing ``max_session_age`` for "no answer", and never for "alive"."""
     app_store = new_app_store(redis_server)
-    desk = Desk(app_store, accepted)
-    desk.watch = RedisMonitor(
-        app_store.store, app_store.link, desk.recovery.primary_changed, holds=desk.recovery.holds
+    setup = RecoverySetup(app_store, accepted)
+    setup.watch = RedisMonitor(
+        app_store.store, app_store.link, setup.recovery.primary_changed, holds=setup.recovery.holds
     )
     meta = AppKeys(app_store.app).meta
 
     async def served() -> bool:
-        await desk.watch.look()
+        await setup.watch.look()
         return bool(app_store.look.hexists(meta, "max_session_age"))
 
     assert await served(), "nothing was ever accepted: there is nothing to wait for"
-    await desk.recovery.recover()
-    await desk.accept(1, 2)
+    await setup.recovery.recover()
+    await setup.accept(1, 2)
     for _ in range(2):
         app_store.look.flushall()
         assert not await served()
         assert not await served(), "a second look changes nothing"
         assert app_store.look.hget(meta, "v") == "1"
         assert app_store.look.ttl(meta) > 0
-        assert desk.missing(1, 2) == [1, 2]
-        assert await desk.recovery.recover() == 2
+        assert setup.missing(1, 2) == [1, 2]
+        assert await setup.recovery.recover() == 2
         assert await served()
-        assert desk.missing(1, 2) == []
+        assert setup.missing(1, 2) == []
 
 
 async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
@@ -226,30 +228,30 @@ async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
 
 
 async def test_what_is_older_than_the_last_minutes_is_written_again_too(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    setup: RecoverySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where something of the last minutes was missing."""
     monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
-    monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
-    await desk.accept(*range(10))
-    desk.app_store.look.delete(*[AppKeys(desk.app_store.app).sid(ISS, f"s{n}") for n in (0, 1)])
-    assert await desk.recovery.recover() == 0, "the last minutes are whole"
-    desk.app_store.look.delete(*[AppKeys(desk.app_store.app).sid(ISS, f"s{n}") for n in (9,)])
-    assert await desk.recovery.recover() == 3
-    assert desk.missing(*range(10)) == []
+    monkeypatch.setattr(setup.accepted._segments, "_segment_seconds", 0.0)
+    await setup.accept(*range(10))
+    setup.app_store.look.delete(*[AppKeys(setup.app_store.app).sid(ISS, f"s{n}") for n in (0, 1)])
+    assert await setup.recovery.recover() == 0, "the last minutes are whole"
+    setup.app_store.look.delete(*[AppKeys(setup.app_store.app).sid(ISS, f"s{n}") for n in (9,)])
+    assert await setup.recovery.recover() == 3
+    assert setup.missing(*range(10)) == []
 
 
 async def test_a_fault_in_the_middle_does_not_end_the_comparison(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    setup: RecoverySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was found lost before counts: everything is compared all the same."""
     monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
-    monkeypatch.setattr(desk.accepted._segments, "_segment_seconds", 0.0)
-    await desk.accept(*range(10))
-    desk.app_store.look.flushall()
-    whole, calls = desk.accepted.read, 0
+    monkeypatch.setattr(setup.accepted._segments, "_segment_seconds", 0.0)
+    await setup.accept(*range(10))
+    setup.app_store.look.flushall()
+    whole, calls = setup.accepted.read, 0
 
     def fails_once(*, after: int, limit: int) -> object:
         nonlocal calls
@@ -258,69 +260,71 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
             raise OSError("a disk")
         return whole(after=after, limit=limit)
 
-    monkeypatch.setattr(desk.accepted, "read", fails_once)
+    monkeypatch.setattr(setup.accepted, "read", fails_once)
     with pytest.raises(OSError, match="a disk"):
-        await desk.recovery.recover()
+        await setup.recovery.recover()
     calls = 9
-    assert await desk.recovery.recover() == 10
-    assert desk.missing(*range(10)) == []
+    assert await setup.recovery.recover() == 10
+    assert setup.missing(*range(10)) == []
 
 
-async def test_a_marker_whose_time_has_come_was_not_lost(desk: Desk) -> None:
+async def test_a_marker_whose_time_has_come_was_not_lost(setup: RecoverySetup) -> None:
     """An app with short sessions: no alarm, and no second event, for what expired."""
-    await desk.accept(1, 2, max_session_age=60)
-    desk.app_store.look.delete(*[AppKeys(desk.app_store.app).sid(ISS, f"s{n}") for n in (1, 2)])
-    desk.ahead = 60 + 3600 + 1
-    assert await desk.recovery.recover() == 0
-    assert len(desk.app_store.events()) == 2
-    desk.ahead = 60 + 3600 - 10
-    assert await desk.recovery.recover() == 2
+    await setup.accept(1, 2, max_session_age=60)
+    setup.app_store.look.delete(*[AppKeys(setup.app_store.app).sid(ISS, f"s{n}") for n in (1, 2)])
+    setup.ahead = 60 + 3600 + 1
+    assert await setup.recovery.recover() == 0
+    assert len(setup.app_store.events()) == 2
+    setup.ahead = 60 + 3600 - 10
+    assert await setup.recovery.recover() == 2
 
 
-async def test_what_lost_its_message_too_is_written_again_after_its_window(desk: Desk) -> None:
-    await desk.accept(1, once=Once("j", "s1", "alice", time.time() - 1))
-    desk.app_store.look.flushall()
-    assert await desk.recovery.recover() == 1
-    assert desk.missing(1) == []
+async def test_what_lost_its_message_too_is_written_again_after_its_window(
+    setup: RecoverySetup,
+) -> None:
+    await setup.accept(1, once=Once("j", "s1", "alice", time.time() - 1))
+    setup.app_store.look.flushall()
+    assert await setup.recovery.recover() == 1
+    assert setup.missing(1) == []
 
 
-async def test_one_that_is_refused_does_not_keep_the_others(desk: Desk) -> None:
-    await desk.accept(1, 2)
-    other = f"{desk.app_store.app}-other"
-    desk.accepted.add_many([numbered(7, other)])
-    await desk.accept(3)
-    desk.app_store.look.flushall()
-    desk.app_store.look.set(AppKeys(other).events, "not a stream")
-    assert await desk.recovery.recover() == 3
-    assert desk.missing(1, 2, 3) == []
+async def test_one_that_is_refused_does_not_keep_the_others(setup: RecoverySetup) -> None:
+    await setup.accept(1, 2)
+    other = f"{setup.app_store.app}-other"
+    setup.accepted.add_many([numbered(7, other)])
+    await setup.accept(3)
+    setup.app_store.look.flushall()
+    setup.app_store.look.set(AppKeys(other).events, "not a stream")
+    assert await setup.recovery.recover() == 3
+    assert setup.missing(1, 2, 3) == []
 
 
 async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
-    desk: Desk, new_app_store: NewAppStore, redis_server: RedisServer
+    setup: RecoverySetup, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """After a failover the replica is missing: the new primary has what was written again."""
-    await desk.accept(1, 2)
-    desk.app_store.look.flushall()
+    await setup.accept(1, 2)
+    setup.app_store.look.flushall()
     strict = new_app_store(redis_server, durability=Durability("replicas", 1))
     losses: list[int] = []
-    recovery = Recovery(strict.store, desk.accepted, on_lost=losses.append)
+    recovery = Recovery(strict.store, setup.accepted, on_lost=losses.append)
     assert await recovery.recover() == 2
     assert losses == [2]
-    assert desk.missing(1, 2) == []
+    assert setup.missing(1, 2) == []
 
 
 async def test_redis_gone_in_the_middle_is_waited_for(
-    desk: Desk, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    setup: RecoverySetup, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
-    await desk.accept(*range(3))
-    desk.app_store.look.flushall()
+    await setup.accept(*range(3))
+    setup.app_store.look.flushall()
     await asyncio.to_thread(redis_server.stop)
-    task = asyncio.create_task(desk.recovery.recover())
+    task = asyncio.create_task(setup.recovery.recover())
     await asyncio.sleep(0.05)
     await asyncio.to_thread(redis_server.start)
     assert await asyncio.wait_for(task, 20) == 3
-    assert desk.missing(*range(3)) == []
+    assert setup.missing(*range(3)) == []
 
 
 @pytest.mark.slow
@@ -330,9 +334,9 @@ async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
     """The replica is cut off before the last writes, and then made primary."""
     with Sentinels(tmp_path / "redis") as sentinels:
         app_store = new_app_store(sentinels.primary, url=sentinels.url)
-        desk = Desk(app_store, accepted)
-        await desk.look()
-        await desk.accept(1, 2)
+        setup = RecoverySetup(app_store, accepted)
+        await setup.look()
+        await setup.accept(1, 2)
         with sentinels.replica.client() as replica:
             deadline = time.monotonic() + 60
             while not replica.exists(AppKeys(app_store.app).sid(ISS, "s2")):
@@ -340,23 +344,23 @@ async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
         sentinels.replica.freeze()
         with sentinels.primary.client() as primary:
             primary.execute_command("CLIENT", "KILL", "TYPE", "replica")  # and nothing on its way
-        await desk.accept(3, 4)
+        await setup.accept(3, 4)
         await asyncio.to_thread(sentinels.primary.stop, signal.SIGKILL)
         sentinels.replica.thaw()
         deadline = time.monotonic() + 60
-        while not await desk.look():
-            assert time.monotonic() < deadline, desk.watch.last_error
+        while not await setup.look():
+            assert time.monotonic() < deadline, setup.watch.last_error
             await asyncio.sleep(0.1)
         app_store.look.close()
         app_store.look = sentinels.replica.client()
-        assert desk.missing(1, 2, 3, 4) == [3, 4]
-        assert await desk.recovery.recover() == 2
-        assert desk.missing(1, 2, 3, 4) == []
+        assert setup.missing(1, 2, 3, 4) == [3, 4]
+        assert await setup.recovery.recover() == 2
+        assert setup.missing(1, 2, 3, 4) == []
         assert sorted(map(str, app_store.sids())) == ["s1", "s2", "s3", "s4"]
 
 
 async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
-    desk: Desk,
+    setup: RecoverySetup,
     new_app_store: NewAppStore,
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -365,16 +369,16 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
     monkeypatch.setattr("app.journal.recovery._MAX_PAUSE", 0.01)
     for n in range(300):
-        desk.accepted.add_many([numbered(1000 + n, "gone")])
-    await desk.accept(1, 2)
-    desk.app_store.look.flushall()
+        setup.accepted.add_many([numbered(1000 + n, "gone")])
+    await setup.accept(1, 2)
+    setup.app_store.look.flushall()
     with redis_server.client() as admin:
-        rule = f"~*{{{desk.app_store.app}}}*"
+        rule = f"~*{{{setup.app_store.app}}}*"
         admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", rule, "&*", "+@all")
     own = new_app_store(redis_server, url=redis_server.url.replace("//", "//w:pw@"))
-    task = asyncio.create_task(Recovery(own.store, desk.accepted).recover())
+    task = asyncio.create_task(Recovery(own.store, setup.accepted).recover())
     async with asyncio.timeout(60):
-        while desk.missing(1, 2):
+        while setup.missing(1, 2):
             await asyncio.sleep(0.01)
         with redis_server.client() as admin:
             admin.execute_command("ACL", "SETUSER", "w", "~*")

@@ -18,7 +18,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, new_app, numbered
 
 
-class Site:
+class PublisherSetup:
     def __init__(self, server: RedisServer, directory: Path) -> None:
         self.server = server
         self.app = new_app()
@@ -46,8 +46,8 @@ class Site:
 
 
 @pytest.fixture
-def site(redis_server: RedisServer, tmp_path: Path) -> Site:
-    return Site(redis_server, tmp_path / "data")
+def setup(redis_server: RedisServer, tmp_path: Path) -> PublisherSetup:
+    return PublisherSetup(redis_server, tmp_path / "data")
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -58,85 +58,89 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest.mark.slow
 async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
-    site: Site, caplog: pytest.LogCaptureFixture
+    setup: PublisherSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    publisher = site.publisher()
+    publisher = setup.publisher()
     async with publisher.running():
         await until(lambda: publisher.monitor.last_error is None)
-        await asyncio.to_thread(site.server.stop, signal.SIGKILL)
-        assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
+        await asyncio.to_thread(setup.server.stop, signal.SIGKILL)
+        assert await setup.write(publisher, *range(5)) == {Written.JOURNALED}
     assert log_events(caplog, "journal", outcome="stopped", waiting=5, set_aside=0)
-    await asyncio.to_thread(site.server.start)
-    publisher = site.publisher()
+    await asyncio.to_thread(setup.server.start)
+    publisher = setup.publisher()
     assert publisher.journal is not None
     assert publisher.journal.path.name == "journal.db", "the lock was released"
     async with publisher.running():
-        await until(lambda: site.written(*range(5)))
+        await until(lambda: setup.written(*range(5)))
 
 
 @pytest.mark.slow
-async def test_a_stop_brings_what_waits_where_redis_is_back(site: Site) -> None:
-    publisher = site.publisher(shutdown_grace="20")
+async def test_a_stop_brings_what_waits_where_redis_is_back(setup: PublisherSetup) -> None:
+    publisher = setup.publisher(shutdown_grace="20")
     async with publisher.running():
         await until(lambda: publisher.monitor.last_error is None)
-        site.server.freeze()
-        assert await site.write(publisher, *range(5)) == {Written.JOURNALED}
-        site.server.thaw()
-    assert site.written(*range(5))
+        setup.server.freeze()
+        assert await setup.write(publisher, *range(5)) == {Written.JOURNALED}
+        setup.server.thaw()
+    assert setup.written(*range(5))
     assert publisher.journal is not None
     assert publisher.journal.depth.waiting == 0
 
 
-async def test_what_was_acknowledged_in_the_last_moment_is_in_the_copy(site: Site) -> None:
+async def test_what_was_acknowledged_in_the_last_moment_is_in_the_copy(
+    setup: PublisherSetup,
+) -> None:
     """Redis comes back empty after the stop: the next start writes it again."""
-    publisher = site.publisher()
+    publisher = setup.publisher()
     async with publisher.running():
-        assert await site.write(publisher, 1, 2) == {Written.ACCEPTED}
-    with site.server.client() as look:
+        assert await setup.write(publisher, 1, 2) == {Written.ACCEPTED}
+    with setup.server.client() as look:
         look.flushall()
-    async with site.publisher().running():
-        await until(lambda: site.written(1, 2))
+    async with setup.publisher().running():
+        await until(lambda: setup.written(1, 2))
 
 
 @pytest.mark.slow
-async def test_an_empty_redis_is_filled_again_while_the_service_runs(site: Site) -> None:
-    publisher = site.publisher()
+async def test_an_empty_redis_is_filled_again_while_the_service_runs(setup: PublisherSetup) -> None:
+    publisher = setup.publisher()
     async with publisher.running():
-        assert await site.write(publisher, *range(20)) == {Written.ACCEPTED}
+        assert await setup.write(publisher, *range(20)) == {Written.ACCEPTED}
         await until(lambda: publisher.monitor.last_error is None)
-        with site.server.client() as look:
+        with setup.server.client() as look:
             look.flushall()
-        await until(lambda: site.written(*range(20)))
+        await until(lambda: setup.written(*range(20)))
 
 
-async def test_without_a_journal_there_are_no_files(site: Site) -> None:
-    publisher = site.publisher(journal="off")
+async def test_without_a_journal_there_are_no_files(setup: PublisherSetup) -> None:
+    publisher = setup.publisher(journal="off")
     async with publisher.running():
-        assert await site.write(publisher, 1) == {Written.ACCEPTED}
+        assert await setup.write(publisher, 1) == {Written.ACCEPTED}
     assert publisher.journal is None
-    assert not site.directory.exists()
+    assert not setup.directory.exists()
 
 
-def test_a_journal_that_can_not_be_is_said_at_once(site: Site, tmp_path: Path) -> None:
+def test_a_journal_that_can_not_be_is_said_at_once(setup: PublisherSetup, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalUnusable, match=r"file/journal\.db"):
-        site.publisher(journal=str(tmp_path / "file" / "journal.db"))
+        setup.publisher(journal=str(tmp_path / "file" / "journal.db"))
 
 
 async def test_a_directory_in_the_journals_place_is_said_and_closes_everything(
-    site: Site, tmp_path: Path
+    setup: PublisherSetup, tmp_path: Path
 ) -> None:
     (tmp_path / "journal.db").mkdir()
-    publisher = site.publisher(journal=str(tmp_path / "journal.db"))
+    publisher = setup.publisher(journal=str(tmp_path / "journal.db"))
     with pytest.raises(JournalUnusable, match=r"journal\.db"):
         async with publisher.running():
             pass
 
 
 async def test_a_fault_of_ours_does_not_end_the_look_for_the_primary(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    setup: PublisherSetup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    publisher = Publisher(site.settings(), connect(site.server.url), reads=connect(site.server.url))
+    publisher = Publisher(
+        setup.settings(), connect(setup.server.url), reads=connect(setup.server.url)
+    )
     looks = 0
 
     async def broken() -> None:

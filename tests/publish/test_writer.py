@@ -22,7 +22,7 @@ from tests.support.revocations import ISS, AppStore, numbered, revocation
 from tests.support.store_fixtures import NewAppStore
 
 
-class Desk:
+class WriterSetup:
     def __init__(self, app_store: AppStore, journal: Journal | None, accepted: AckLog) -> None:
         self.app_store = app_store
         self.journal = journal
@@ -52,104 +52,110 @@ def accepted() -> Iterator[AckLog]:
 
 
 @pytest.fixture
-def desk(
+def setup(
     new_app_store: NewAppStore, redis_server: RedisServer, journal: Journal, accepted: AckLog
-) -> Desk:
-    return Desk(new_app_store(redis_server), journal, accepted)
+) -> WriterSetup:
+    return WriterSetup(new_app_store(redis_server), journal, accepted)
 
 
 @pytest.fixture
-def bare(new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog) -> Desk:
+def without_journal(
+    new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
+) -> WriterSetup:
     """Without a journal."""
-    return Desk(new_app_store(redis_server), None, accepted)
+    return WriterSetup(new_app_store(redis_server), None, accepted)
 
 
-async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(desk: Desk) -> None:
-    assert await desk.write() is Written.ACCEPTED
-    assert await desk.write() is Written.REPEATED
-    assert desk.remembered() == ["s1", "s1"], "the first answer may have been another process's"
-    assert desk.journal is not None
-    assert desk.journal.depth.waiting == 0
+async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(
+    setup: WriterSetup,
+) -> None:
+    assert await setup.write() is Written.ACCEPTED
+    assert await setup.write() is Written.REPEATED
+    assert setup.remembered() == ["s1", "s1"], "the first answer may have been another process's"
+    assert setup.journal is not None
+    assert setup.journal.depth.waiting == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 async def test_without_redis_the_journal_has_it(
-    how: str, desk: Desk, redis_server: RedisServer
+    how: str, setup: WriterSetup, redis_server: RedisServer
 ) -> None:
-    await desk.watch.look()
+    await setup.watch.look()
     if how == "frozen":
         redis_server.freeze()
     else:
         redis_server.stop(signal.SIGKILL)
-    assert await desk.write() is Written.JOURNALED
-    assert desk.watch.down(desk.app_store.app), "the next one need not ask"
-    assert await desk.write() is Written.REPEATED
-    assert await desk.write(desk.app_store.numbered(2)) is Written.JOURNALED
-    assert desk.journal is not None
-    assert desk.journal.depth.waiting == 2
-    assert desk.remembered() == [], "Redis has acknowledged nothing"
+    assert await setup.write() is Written.JOURNALED
+    assert setup.watch.down(setup.app_store.app), "the next one need not ask"
+    assert await setup.write() is Written.REPEATED
+    assert await setup.write(setup.app_store.numbered(2)) is Written.JOURNALED
+    assert setup.journal is not None
+    assert setup.journal.depth.waiting == 2
+    assert setup.remembered() == [], "Redis has acknowledged nothing"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "replica", "killed"])
 async def test_without_redis_and_journal_it_is_our_outage(
-    how: str, bare: Desk, redis_server: RedisServer
+    how: str, without_journal: WriterSetup, redis_server: RedisServer
 ) -> None:
-    await bare.watch.look()
+    await without_journal.watch.look()
     if how == "full":
-        bare.app_store.look.config_set("maxmemory", "1")
+        without_journal.app_store.look.config_set("maxmemory", "1")
     elif how == "replica":
-        bare.app_store.look.execute_command("REPLICAOF", "127.0.0.1", "1")
+        without_journal.app_store.look.execute_command("REPLICAOF", "127.0.0.1", "1")
     else:
         redis_server.stop(signal.SIGKILL)
-    await bare.refused()
+    await without_journal.refused()
     if how == "full":
-        bare.app_store.look.config_set("maxmemory", "0")
+        without_journal.app_store.look.config_set("maxmemory", "0")
     elif how == "replica":
-        bare.app_store.look.execute_command("REPLICAOF", "NO", "ONE")
+        without_journal.app_store.look.execute_command("REPLICAOF", "NO", "ONE")
     else:
         redis_server.start()
-    assert await bare.write() is Written.ACCEPTED, "the watch's word keeps nobody from asking"
+    assert await without_journal.write() is Written.ACCEPTED, (
+        "the watch's word keeps nobody from asking"
+    )
 
 
 @pytest.mark.slow
 async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
-    desk: Desk, redis_server: RedisServer
+    setup: WriterSetup, redis_server: RedisServer
 ) -> None:
-    assert desk.journal is not None
-    one = desk.app_store.revocation()
-    desk.journal._max_bytes = len(encode_entry(one, key_of(one))) + 10
-    await desk.watch.look()
+    assert setup.journal is not None
+    one = setup.app_store.revocation()
+    setup.journal._max_bytes = len(encode_entry(one, key_of(one))) + 10
+    await setup.watch.look()
     redis_server.stop(signal.SIGKILL)
-    assert await desk.write() is Written.JOURNALED
-    await desk.refused(desk.app_store.numbered(2))
-    assert await desk.write() is Written.REPEATED
-    assert desk.journal.depth.waiting == 1
+    assert await setup.write() is Written.JOURNALED
+    await setup.refused(setup.app_store.numbered(2))
+    assert await setup.write() is Written.REPEATED
+    assert setup.journal.depth.waiting == 1
 
 
 async def test_what_redis_refuses_for_its_own_sake_is_set_aside_and_not_acknowledged(
-    desk: Desk,
+    setup: WriterSetup,
 ) -> None:
     """The others are written, and who mends Redis finds it in the journal."""
-    other = f"{desk.app_store.app}-other"
-    desk.app_store.look.set(AppKeys(other).events, "not a stream")
-    await desk.watch.look()
-    await desk.refused(numbered(1, other), desk.app_store.numbered(1))
-    assert desk.journal is not None
-    assert (desk.journal.depth.waiting, desk.journal.depth.set_aside) == (0, 1)
-    assert desk.app_store.look.exists(desk.app_store.keys.sid(ISS, "s1"))
-    assert not desk.watch.down(desk.app_store.app)
-    assert await desk.write(desk.app_store.numbered(2)) is Written.ACCEPTED
-    desk.app_store.look.delete(AppKeys(other).events)
-    assert await desk.write(numbered(1, other)) is Written.ACCEPTED
+    other = f"{setup.app_store.app}-other"
+    setup.app_store.look.set(AppKeys(other).events, "not a stream")
+    await setup.watch.look()
+    await setup.refused(numbered(1, other), setup.app_store.numbered(1))
+    assert setup.journal is not None
+    assert (setup.journal.depth.waiting, setup.journal.depth.set_aside) == (0, 1)
+    assert setup.app_store.look.exists(setup.app_store.keys.sid(ISS, "s1"))
+    assert not setup.watch.down(setup.app_store.app)
+    assert await setup.write(setup.app_store.numbered(2)) is Written.ACCEPTED
+    setup.app_store.look.delete(AppKeys(other).events)
+    assert await setup.write(numbered(1, other)) is Written.ACCEPTED
 
 
-async def test_for_several_apps_the_answer_is_that_of_the_least_durable(desk: Desk) -> None:
-    await desk.write(desk.app_store.numbered(1))
-    both = [desk.app_store.numbered(1), revocation(f"{desk.app_store.app}-b")]
-    assert await desk.write(*both) is Written.ACCEPTED
-    assert await desk.write(*both) is Written.REPEATED
+async def test_for_several_apps_the_answer_is_that_of_the_least_durable(setup: WriterSetup) -> None:
+    await setup.write(setup.app_store.numbered(1))
+    both = [setup.app_store.numbered(1), revocation(f"{setup.app_store.app}-b")]
+    assert await setup.write(*both) is Written.ACCEPTED
+    assert await setup.write(*both) is Written.REPEATED
 
 
 async def test_a_level_that_is_not_reached_in_time_is_the_journals(
@@ -157,33 +163,33 @@ async def test_a_level_that_is_not_reached_in_time_is_the_journals(
 ) -> None:
     """And no reason to believe that Redis is away."""
     app_store = new_app_store(redis_server, durability=Durability("replicas", 1))
-    desk = Desk(app_store, journal, accepted)
-    await desk.watch.look()
-    assert await desk.write() is Written.JOURNALED
+    setup = WriterSetup(app_store, journal, accepted)
+    await setup.watch.look()
+    assert await setup.write() is Written.JOURNALED
     assert app_store.look.exists(app_store.marker)
-    assert not desk.watch.down(desk.app_store.app)
+    assert not setup.watch.down(setup.app_store.app)
 
 
 async def test_a_request_that_comes_late_to_redis_says_nothing_of_redis(
-    desk: Desk, redis_server: RedisServer
+    setup: WriterSetup, redis_server: RedisServer
 ) -> None:
     """A provider whose keys are slow must not send everybody's logouts to the journal."""
-    await desk.watch.look()
+    await setup.watch.look()
     redis_server.freeze()
-    assert await desk.write(seconds=0.35) is Written.JOURNALED
-    assert not desk.watch.down(desk.app_store.app)
+    assert await setup.write(seconds=0.35) is Written.JOURNALED
+    assert not setup.watch.down(setup.app_store.app)
     redis_server.thaw()
-    assert await desk.write(desk.app_store.numbered(2)) is Written.ACCEPTED
+    assert await setup.write(setup.app_store.numbered(2)) is Written.ACCEPTED
 
 
-async def test_a_request_that_is_cancelled_may_come_again(desk: Desk) -> None:
+async def test_a_request_that_is_cancelled_may_come_again(setup: WriterSetup) -> None:
     for turn in range(30):
-        one = desk.app_store.numbered(turn)
-        task = asyncio.create_task(desk.write(one))
+        one = setup.app_store.numbered(turn)
+        task = asyncio.create_task(setup.write(one))
         for _ in range(turn % 10):
             await asyncio.sleep(0)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        assert await desk.write(one) in (Written.ACCEPTED, Written.REPEATED)
-        assert desk.app_store.look.exists(desk.app_store.keys.sid(ISS, f"s{turn}"))
+        assert await setup.write(one) in (Written.ACCEPTED, Written.REPEATED)
+        assert setup.app_store.look.exists(setup.app_store.keys.sid(ISS, f"s{turn}"))

@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     running.stop()
 
 
-class Desk:
+class VectorStores:
     """An empty Redis, stores for the apps of the vectors, and a client to look with."""
 
     def __init__(self, server: RedisServer, look: redis.Redis) -> None:
@@ -78,59 +78,63 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(server: RedisServer) -> AsyncIterator[Desk]:
+async def stores(server: RedisServer) -> AsyncIterator[VectorStores]:
     with server.client() as look:
-        desk = Desk(server, look)
-        yield desk
-        await desk.close()
+        stores = VectorStores(server, look)
+        yield stores
+        await stores.close()
 
 
 @cases([case for case in VECTORS["h"]["cases"] if case["second"]])
-async def test_the_hash_in_a_marker(case: dict[str, Any], desk: Desk) -> None:
-    await desk.write("shop", EventKind.SESSION, case["first"], 1, sid=case["second"])
-    assert desk.keys() == {f"bcl:v1:{{shop}}:sid:{case['h']}", AppKeys("shop").events}
+async def test_the_hash_in_a_marker(case: dict[str, Any], stores: VectorStores) -> None:
+    await stores.write("shop", EventKind.SESSION, case["first"], 1, sid=case["second"])
+    assert stores.keys() == {f"bcl:v1:{{shop}}:sid:{case['h']}", AppKeys("shop").events}
 
 
 KINDS = {"sid": EventKind.SESSION, "sub": EventKind.USER, "all": EventKind.ALL}
 
 
 @cases([case for case in VECTORS["keys"]["cases"] if case["kind"] in KINDS])
-async def test_the_key_of_a_marker(case: dict[str, Any], desk: Desk) -> None:
-    await desk.write(
+async def test_the_key_of_a_marker(case: dict[str, Any], stores: VectorStores) -> None:
+    await stores.write(
         case["app"], KINDS[case["kind"]], case["iss"], 5, sid=case.get("sid"), sub=case.get("sub")
     )
-    assert desk.keys() == {case["key"], AppKeys(case["app"]).events}
-    assert desk.look.get(case["key"]) == "5"
+    assert stores.keys() == {case["key"], AppKeys(case["app"]).events}
+    assert stores.look.get(case["key"]) == "5"
 
 
 @cases([case for case in VECTORS["keys"]["cases"] if case["kind"] == "jti"])
-async def test_the_key_of_a_jti(case: dict[str, Any], desk: Desk) -> None:
+async def test_the_key_of_a_jti(case: dict[str, Any], stores: VectorStores) -> None:
     sid, sub = case["sid"], case["sub"]
     kind = EventKind.SESSION if sid else EventKind.USER if sub else EventKind.ALL
     once = Once(case["jti"], sid, sub, time.time() + 60)
-    await desk.write(case["app"], kind, case["iss"], 5, sid=sid, sub=sub, once=once)
-    assert desk.look.get(case["key"]) == "1"
-    assert len(desk.keys()) == 3, "marker, stream and jti"
+    await stores.write(case["app"], kind, case["iss"], 5, sid=sid, sub=sub, once=once)
+    assert stores.look.get(case["key"]) == "1"
+    assert len(stores.keys()) == 3, "marker, stream and jti"
 
 
 @cases([case for case in VECTORS["keys"]["cases"] if case["kind"] in ("events", "feed", "meta")])
-async def test_the_keys_of_stream_channel_and_meta(case: dict[str, Any], desk: Desk) -> None:
+async def test_the_keys_of_stream_channel_and_meta(
+    case: dict[str, Any], stores: VectorStores
+) -> None:
     key = case["key"]
-    with desk.look.pubsub() as feed:
+    with stores.look.pubsub() as feed:
         feed.subscribe(key)
         assert feed.get_message(timeout=5)
-        await desk.write_meta(case["app"])
-        await desk.write(case["app"], EventKind.ALL, "https://op.example/", 5)
+        await stores.write_meta(case["app"])
+        await stores.write(case["app"], EventKind.ALL, "https://op.example/", 5)
         message = feed.get_message(timeout=5 if case["kind"] == "feed" else 0)
     assert (message is not None) == (case["kind"] == "feed")
-    assert desk.look.type(key) == {"events": "stream", "feed": "none", "meta": "hash"}[case["kind"]]
+    assert (
+        stores.look.type(key) == {"events": "stream", "feed": "none", "meta": "hash"}[case["kind"]]
+    )
     if case["kind"] == "meta":
         age = str(DECISIONS["max_session_age"])
-        assert desk.look.hgetall(key) == {"v": str(VECTORS["v"]), "max_session_age": age}
+        assert stores.look.hgetall(key) == {"v": str(VECTORS["v"]), "max_session_age": age}
 
 
 @cases(VECTORS["events"]["readable"])
-async def test_an_event_in_stream_and_channel(case: dict[str, Any], desk: Desk) -> None:
+async def test_an_event_in_stream_and_channel(case: dict[str, Any], stores: VectorStores) -> None:
     """The revocation that the vector tells of is written as the vector says."""
     members = case["members"]
     more = {
@@ -140,16 +144,16 @@ async def test_an_event_in_stream_and_channel(case: dict[str, Any], desk: Desk) 
         until = time.time() + 60
         more["once"] = Once(members["jti"], members.get("sid"), members.get("sub"), until)
     keys = AppKeys(members["app"])
-    with desk.look.pubsub() as feed:
+    with stores.look.pubsub() as feed:
         feed.subscribe(keys.feed)
         assert feed.get_message(timeout=5)
-        await desk.write(
+        await stores.write(
             members["app"], EventKind(members["kind"]), members["iss"], members["cutoff"], **more,
             client_ids=tuple(members.get("client_ids", ())),
             revoke_offline_access=members.get("revoke_offline_access", False),
         )  # fmt: skip
         message = feed.get_message(timeout=5)
-    found: Any = desk.look.xrange(keys.events)
+    found: Any = stores.look.xrange(keys.events)
     [(entry_id, fields)] = found
     assert message is not None
     as_json = json.loads(message["data"])
@@ -184,16 +188,16 @@ WRITABLE = [case for case in DECISIONS["cases"] if writable(case)]
 
 @cases(WRITABLE)
 async def test_a_decision_from_the_write_to_the_verdict(
-    case: dict[str, Any], desk: Desk, server: RedisServer
+    case: dict[str, Any], stores: VectorStores, server: RedisServer
 ) -> None:
     app, session, kinds = DECISIONS["app"], case["session"], markers(case)
-    await desk.write_meta(app)
+    await stores.write_meta(app)
     for key, cutoff in case["redis"].items():
-        await desk.write(
+        await stores.write(
             app, kinds[key], session["iss"], int(cutoff), sid=session["sid"], sub=session["sub"]
         )
-    written = desk.keys() - {AppKeys(app).meta, AppKeys(app).events}
-    assert {key: desk.look.get(key) for key in written} == case["redis"]
+    written = stores.keys() - {AppKeys(app).meta, AppKeys(app).events}
+    assert {key: stores.look.get(key) for key in written} == case["redis"]
     with SessionGuard(server.url, app=app, clock=lambda: case["now"]) as guard:
         assert guard.is_revoked(session) == (case["verdict"] != "alive")
 
