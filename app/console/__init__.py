@@ -1,18 +1,19 @@
-"""`/console`, for the people on call: HTML that the server makes, and one small script.
+"""`/console`, the operators' pages: HTML rendered on the server, and one small script.
 
-console     put together: who comes in, the headers of every answer, the files
-signed_in   the console's own sessions: in memory, ended by sign-out, time, or a logout
-access      the pages of sign-in and sign-out
-next_page   the page that follows the sign-in: one of ours                (pure)
-refused_sign_ins  in the audit, bounded
-oidc        sign-in at a configured provider: `discovery` its document, cached; `pending` what is
-            under way, in a cookie; `id_token` what the token must say
-pages       what can be looked at
-sessions    a user's sessions at the provider; ends them
-pasted      tokens that somebody pastes: judged, and forgotten
-views       what pages show, from what history tells                  (pure)
-session_views  what pages of sessions show                            (pure)
-plot        times of teardown as a small picture                      (pure)
-rendering   templates, and the files they name
-texts       every English text of the templates
+    console        the application: authentication and the headers of every answer
+    sign_in/       sign-in, sign-out, and the console's own sessions
+    feed_pages     the feed and the refusals
+    story_pages    search, and the story of a session or user
+    session_pages  a user's sessions at the provider; ends them
+    status_pages   issuers, apps, and health
+    token_forms    explains and looks up pasted tokens
+    forms          reads the query and the forms of a request
+    feed_views     rows of the feed, and refusals with a remedy       (pure)
+    story_views    the timeline of a story                            (pure)
+    session_views  the timeline of a termination                      (pure)
+    plot           teardown times as a small chart                    (pure)
+    rendering      templates and static files
+    texts          the words for shared enumerations
+
+All other texts are in the templates and views that show them.
 """

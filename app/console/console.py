@@ -1,4 +1,4 @@
-"""The console, put together: whom it lets in, and what every answer says."""
+"""The application of the console: authentication, and the headers of every answer."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -13,13 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admin.api import AdminApi
 from app.config.model import Settings
-from app.console.pages import Pages
+from app.console.feed_pages import FeedPages
 from app.console.rendering import STATIC, Rendering
-from app.console.sessions import SessionPages
+from app.console.session_pages import SessionPages
 from app.console.sign_in.next_page import SIGN_IN, sign_in_for
 from app.console.sign_in.oidc import CALLBACK, OidcSignIn
 from app.console.sign_in.operator_sessions import OperatorSessions, WithOperator, WithSession
-from app.console.sign_in.routes import AccessRoutes
+from app.console.sign_in.routes import SignInRoutes
+from app.console.status_pages import StatusPages
+from app.console.story_pages import StoryPages
 from app.console.token_forms import TokenFormRoutes
 from app.store.unserved import Unserved
 from app.tokens.fetch import new_client
@@ -45,7 +47,7 @@ HEADERS: Mapping[str, str] = {
 async def running_console(
     settings: Settings, api: AdminApi, redis: AsyncClient, unserved: Callable[[], Unserved]
 ) -> AsyncIterator[ASGIApp]:
-    """What serves `/console` and, for who has signed in there, `/api` as well."""
+    """The application of `/console` and, with the console's session, of `/api`."""
     async with contextlib.AsyncExitStack() as stack:
         oidc, guard = None, None
         if settings.admin_oidc is not None:
@@ -66,68 +68,72 @@ class _Console:
         unserved: Callable[[], Unserved],
     ) -> None:
         self._access = api.access
-        token = settings.admin_token is not None
-        self._rendering = Rendering(token=token, oidc=oidc is not None)
-        signed_in = OperatorSessions()
+        has_token = settings.admin_token is not None
+        history, audit_log = api.history, api.audit_log
+        rendering = Rendering(token=has_token, oidc=oidc is not None)
+        sessions = OperatorSessions()
         parts = (
-            AccessRoutes(api.access, signed_in, oidc, api.audit_log, self._rendering),
-            Pages(
-                settings, api.history, dict(api.providers), api.audit_log, self._rendering,
-                health=api.health, stopping=api.stopping, unserved=unserved,
+            SignInRoutes(api.access, sessions, oidc, audit_log, rendering),
+            FeedPages(settings, history, audit_log, rendering, stopping=api.stopping),
+            StoryPages(settings, history, audit_log, rendering),
+            SessionPages(api.session_service, audit_log, rendering),
+            StatusPages(
+                settings, history, api.providers, audit_log, rendering,
+                health=api.health, unserved=unserved,
             ),
-            SessionPages(api.session_service, api.audit_log, self._rendering),
-            TokenFormRoutes(settings, api.history, api.audit_log, self._rendering),
+            TokenFormRoutes(settings, history, audit_log, rendering),
         )  # fmt: skip
         routes = [route for part in parts for route in part.routes]
-        routes.append(Route(STATIC + "{name}", self._rendering.file, methods=["GET"]))
-        handlers = {ApiError: self._fault, HTTPException: self._http_error}
+        routes.append(Route(STATIC + "{name}", rendering.file, methods=["GET"]))
+        handlers = {ApiError: self._api_error, HTTPException: self._http_error}
         pages = Starlette(routes=routes, exception_handlers=handlers)
         pages.router.redirect_slashes = False
+        self._rendering = rendering
         self._pages = pages
         self._api = api.app
-        inner: ASGIApp = WithOperator(self._chosen, signed_in)
+        inner: ASGIApp = WithOperator(self._dispatch, sessions)
         if guard is not None:
-            # The console is a relying app like any other, and asks as they do.
+            # The console is a relying app like any other and uses the same middleware.
             inner = BackchannelLogoutMiddleware(inner, guard, signed_in="oidc", login_url=SIGN_IN)
-        self._with_session: ASGIApp = WithSession(inner, signed_in)
+        self._with_session: ASGIApp = WithSession(inner, sessions)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
-            send = _with_headers(_leading_back(send, Request(scope)))
+            send = _with_headers(_with_return_page(send, Request(scope)))
         await self._with_session(scope, receive, send)
 
-    async def _chosen(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not is_console(scope["path"]):
             await self._api(scope, receive, send)
             return
-        answer = self._kept_out(Request(scope))
+        answer = self._denied(Request(scope))
         if answer is not None:
             await answer(scope, receive, send)
             return
         scope = {**scope, "operator": scope.get("signed_in")}
         await self._pages(scope, receive, send)
 
-    def _kept_out(self, request: Request) -> Response | None:
-        """An answer in place of the page; None where the page may be had."""
+    def _denied(self, request: Request) -> Response | None:
+        """The answer instead of the page; None if access is granted."""
         scope, path = request.scope, request.url.path
         try:
             self._access.check_host(scope)
             if path != CALLBACK:
-                if _is_followed_link(request):
-                    # From another site's page the strict cookie does not come along; from ours it
-                    # does. Nothing was done yet.
+                if _is_link_from_elsewhere(request):
+                    # Without the strict cookie, which another site's link does not send. Reloaded
+                    # from a page of ours, it is sent.
                     to = path + (f"?{request.url.query}" if request.url.query else "")
                     return self._rendering.page(request, "enter", to=to)
                 self._access.check_host_and_origin(scope)
-        except ApiError as fault:
-            return PlainTextResponse(f"{fault.sentence}\n", fault.status)
+        except ApiError as error:
+            return PlainTextResponse(f"{error.sentence}\n", error.status)
         if scope.get("signed_in") or path.startswith((SIGN_IN, STATIC)) or path == CALLBACK:
             return None
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(sign_in_for(request), 303)
         return PlainTextResponse("sign in first\n", 401)
 
-    async def _fault(self, request: Request, error: Exception) -> Response:
+    async def _api_error(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, ApiError):
             raise error
         answer = self._rendering.page(request, "fault", error.status, sentence=error.sentence)
@@ -136,28 +142,28 @@ class _Console:
 
     async def _http_error(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        sentence = {404: "There is no such page.", 405: "This page does not take that."}
-        return self._rendering.page(request, "fault", status, sentence=sentence.get(status, ""))
+        sentences = {404: "There is no such page.", 405: "This page does not support this method."}
+        return self._rendering.page(request, "fault", status, sentence=sentences.get(status, ""))
 
 
 def with_console(app: ASGIApp, console: ASGIApp) -> ASGIApp:
     """``app``, with `/console` and `/api`."""
 
-    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
-        mine = scope["type"] == "http" and (
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        to_console = scope["type"] == "http" and (
             is_console(scope["path"]) or scope["raw_path"].startswith(b"/api/")
         )
-        await (console if mine else app)(scope, receive, send)
+        await (console if to_console else app)(scope, receive, send)
 
-    return chosen
+    return dispatch
 
 
 def is_console(path: str) -> bool:
     return path == PREFIX or path.startswith(PREFIX + "/")
 
 
-def _is_followed_link(request: Request) -> bool:
-    """Whether a browser comes from a page of another site, to see a page of ours."""
+def _is_link_from_elsewhere(request: Request) -> bool:
+    """Whether a browser follows a link from another site to a page of ours."""
     headers = request.headers
     return (
         request.method == "GET"
@@ -167,9 +173,8 @@ def _is_followed_link(request: Request) -> bool:
     )
 
 
-def _leading_back(send: Send, request: Request) -> Send:
-    """The middleware sends those whose session was ended to the sign-in: from there they come back
-    to the page that they asked for."""
+def _with_return_page(send: Send, request: Request) -> Send:
+    """Adds the requested page to the middleware's redirect to the sign-in."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Templates, and the files they name; each file's name has a hash of what is in it."""
+"""Renders templates, and serves the static files, whose names contain a hash of their content."""
 
 import hashlib
 import mimetypes
@@ -12,28 +12,24 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.console.texts import ACTS, STEPS, TEXTS
-from app.formatting import ago, moment, rounded_duration
+from app.console.texts import ACTS, ENDED, FEED, KINDS, PHASES, SESSION_STATES
+from app.formatting import TIME_FORMS, ago, moment, rounded_duration
 
 STATIC = "/console/static/"
 
-_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 def ident(value: str) -> Markup:
-    """An id that anybody may have chosen: apart from the text around it (bidirectional marks reach
-    no further), and with each character that nobody would see named. Copied, it is what it was."""
-    shown = "".join(escape(one) if _is_seen(one) else _named(one) for one in value)
-    return Markup(f"<bdi>{shown}</bdi>")  # noqa: S704  every character is escaped or named
-
-
-def _is_seen(character: str) -> bool:
-    return character.isprintable()
+    """An id with arbitrary characters, isolated so that bidirectional marks do not affect the text
+    around it, and with each invisible character named. Copied, it is unchanged."""
+    marked = "".join(escape(char) if char.isprintable() else _named(char) for char in value)
+    return Markup(f"<bdi>{marked}</bdi>")  # noqa: S704  every character is escaped or named
 
 
 def _named(character: str) -> str:
     code = f"U+{ord(character):04X}"
-    # HTML can hold no other control characters, and UTF-8 no half of a pair.
+    # HTML allows no other control characters, and UTF-8 no surrogates.
     kept = character in "\t\n" or unicodedata.category(character) not in ("Cc", "Cs")
     return f'<bdi class="ctl" data-name="{code}">{character if kept else ""}</bdi>'
 
@@ -42,10 +38,10 @@ _INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\*(\S(?:[^*]*\S)?)\*|\[([^]]+)\
 
 
 def inline(value: str) -> Markup:
-    """Markdown within a line: code, emphasis, and of a link its text."""
+    """Markdown within a line: code, emphasis, and the text of a link."""
 
-    def marked(found: re.Match[str]) -> str:
-        code, strong, emphasis, link = found.groups()
+    def marked(match: re.Match[str]) -> str:
+        code, strong, emphasis, link = match.groups()
         if code is not None:
             return f"<code>{code}</code>"
         if strong is not None:
@@ -56,7 +52,7 @@ def inline(value: str) -> Markup:
 
 
 class Rendering:
-    """``signs_in_with`` says whether there is a token, and a provider, to sign in with."""
+    """``token`` and ``oidc``: the ways to sign in."""
 
     def __init__(self, *, token: bool, oidc: bool) -> None:
         self._files: dict[str, tuple[str, bytes]] = {}
@@ -68,8 +64,9 @@ class Rendering:
             lstrip_blocks=True,
         )
         self._environment.globals |= {
-            "t": TEXTS, "steps": STEPS, "acts": ACTS, "static": self._read_static(),
-            "has_token": token, "has_oidc": oidc,
+            "acts": ACTS, "ended": ENDED, "kinds": KINDS, "phases": PHASES, "words": FEED,
+            "session_states": SESSION_STATES, "time_forms": TIME_FORMS,
+            "static": self._read_static(), "has_token": token, "has_oidc": oidc,
         }  # fmt: skip
         self._environment.filters |= {
             "moment": moment, "duration": rounded_duration, "ago": ago,
@@ -77,29 +74,29 @@ class Rendering:
         }  # fmt: skip
 
     def page(self, request: Request, name: str, status: int = 200, **context: Any) -> Response:
-        """The template ``name`` as an answer."""
+        """The rendered template ``name``."""
         session = request.scope.get("session") or {}
         text = self._environment.get_template(f"{name}.html").render(
-            view=name, path=request.url.path, who=session.get("shown") or session.get("who"),
+            view=name, path=request.url.path, who=session.get("display_name") or session.get("who"),
             csrf=session.get("csrf", ""), **context,
         )  # fmt: skip
         return HTMLResponse(text, status)
 
     async def file(self, request: Request) -> Response:
-        """A file of ours; its name changes when it does, so it may be kept for ever."""
-        found = self._files.get(request.path_params["name"])
-        if found is None:
+        """A static file. Its name changes with its content, so it may be cached for ever."""
+        file = self._files.get(request.path_params["name"])
+        if file is None:
             return Response("not found\n", 404, media_type="text/plain")
-        return Response(found[1], media_type=found[0], headers=_FOR_EVER)
+        return Response(file[1], media_type=file[0], headers=_IMMUTABLE)
 
     def _read_static(self) -> dict[str, str]:
-        """The address of each file, by its own name."""
+        """The address of each file, by its plain name."""
         addresses = {}
-        for one in files(__package__).joinpath("static").iterdir():
-            content = one.read_bytes()
-            stem, _, ending = one.name.rpartition(".")
-            name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
-            kind = mimetypes.guess_type(one.name)[0] or "application/octet-stream"
-            self._files[name] = (kind, content)
-            addresses[one.name] = STATIC + name
+        for file in files(__package__).joinpath("static").iterdir():
+            content = file.read_bytes()
+            stem, _, suffix = file.name.rpartition(".")
+            name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+            media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+            self._files[name] = (media_type, content)
+            addresses[file.name] = STATIC + name
         return addresses

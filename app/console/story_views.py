@@ -1,12 +1,12 @@
-"""What the page of a story shows, from what history tells. Pure.
+"""The story of a session or user as timelines, one per app. Pure.
 
-The conclusion is history's own, which the command `story` and the API show as well.
+The conclusion is the one that the command `story` and the API show as well.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.console.texts import PROOFS, SOURCES, TEXTS
+from app.console.texts import ENDED, PROOFS, behind
 from app.formatting import moment, rounded_duration
 from app.history import AppHistory, Conclusion, DeliveredEvent, SessionHistory, State
 from app.history.conclusion import SENTENCES, app_conclusion
@@ -28,165 +28,161 @@ _TONES = {
 
 _DONE = (AppStatus.TORN_DOWN, AppStatus.SEEN, AppStatus.ASKS)
 
-# Nothing more is to come.
-_OVER = (Conclusion.COMPLETE, Conclusion.ENDED, Conclusion.LATER_LOGIN)
+# No further change is expected.
+_FINAL = (Conclusion.COMPLETE, Conclusion.ENDED, Conclusion.LATER_LOGIN)
 
-# Seconds after which a page looks again, first; then ever more seldom. What nothing is known of
-# is looked for everywhere.
+# Seconds until the page refreshes for the first time. A search for an unknown id is expensive.
 _SOON, _LATER = 1, 10
+
+_BY_TOKEN = "backchannel-logout"
+_RECEIVED = {_BY_TOKEN: "by logout token", "admin": "from an administrator"}
+
+_VERDICT_UNREADABLE = "This cannot be read from Redis"
 
 
 @dataclass(frozen=True, slots=True)
-class StoryStep:
-    """A line of a timeline."""
-
+class TimelineStep:
     name: str
-    said: str
+    text: str
     tone: str
     at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
+class EventTimeline:
     """One event of an app, from its arrival to what the app did."""
 
     title: str
-    steps: Sequence[StoryStep]
+    steps: Sequence[TimelineStep]
 
 
 @dataclass(frozen=True, slots=True)
-class Tale:
-    """One app's part of a story. ``older``: events of which only the titles are shown."""
+class AppStory:
+    """One app's part of a story. ``older`` are the titles of further events."""
 
     app: str
     verdict: str
     tone: str
     markers: Sequence[str]
-    chapters: Sequence[Chapter]
+    events: Sequence[EventTimeline]
     older: Sequence[str]
     lost: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A story. ``refresh`` is in how many seconds the page looks again; 0: never."""
+class StoryView:
+    """``refresh`` is in how many seconds the page refreshes; 0: never."""
 
     sentence: str
     tone: str
     key: str
     refresh: int
-    tales: Sequence[Tale]
+    apps: Sequence[AppStory]
 
 
-def whole(story: SessionHistory) -> Whole:
-    """The page's part that changes."""
-    found = story.conclusion
-    return Whole(
-        sentence=SENTENCES[found], tone=_TONES[found], key=found.value,
-        refresh=0 if found in _OVER else _LATER if found is Conclusion.NOTHING_KNOWN else _SOON,
-        tales=[tale(story, one) for one in story.apps],
+def story_view(story: SessionHistory) -> StoryView:
+    """The part of the page that changes."""
+    conclusion = story.conclusion
+    refresh = _LATER if conclusion is Conclusion.NOTHING_KNOWN else _SOON
+    return StoryView(
+        sentence=SENTENCES[conclusion], tone=_TONES[conclusion], key=conclusion.value,
+        refresh=0 if conclusion in _FINAL else refresh,
+        apps=[app_story(story, app) for app in story.apps],
     )  # fmt: skip
 
 
-def tale(whole_story: SessionHistory, story: AppHistory) -> Tale:
-    """One app's part."""
-    question = whole_story.question
-    verdict, tone = _verdict(whole_story, story)
-    about = [one for one in story.events if one.covers or question.sid is None]
-    return Tale(
-        app=story.app, verdict=verdict, tone=tone, lost=story.lost,
+def app_story(story: SessionHistory, app: AppHistory) -> AppStory:
+    verdict, tone = _verdict(story, app)
+    about = [each for each in app.events if each.covers or story.question.sid is None]
+    return AppStory(
+        app=app.app, verdict=verdict, tone=tone, lost=app.lost,
         markers=[
-            f"{one.kind}: {TEXTS['up_to']}"
-            f" {'?' if one.cutoff is None else moment(one.cutoff)}"
-            + (
-                f", {TEXTS['kept_for']} {rounded_duration(one.expires_in)}"
-                if one.expires_in
-                else ""
-            )
-            for one in story.markers
+            f"{marker.kind}: logins up to"
+            f" {'?' if marker.cutoff is None else moment(marker.cutoff)}"
+            + (f", kept for {rounded_duration(marker.expires_in)}" if marker.expires_in else "")
+            for marker in app.markers
         ],
-        chapters=[_chapter(one) for one in about if one.proof is not None],
-        older=[_title(one) for one in about if one.proof is None],
+        events=[_timeline(each) for each in about if each.proof is not None],
+        older=[_title(each) for each in about if each.proof is None],
     )  # fmt: skip
 
 
-def _verdict(whole_story: SessionHistory, story: AppHistory) -> tuple[str, str]:
-    if story.fault is not None:
-        return f"{TEXTS['fault']} ({story.fault})", "bad"
-    known_login = whole_story.question.login_at is not None
-    at = moment(story.cutoff or 0)
-    match story.state:
-        case State.REVOKED if known_login:
-            return TEXTS["dead"].format(at=at), _tone_of_dead(whole_story, story)
-        case State.REVOKED if whole_story.refusals:
-            # A marker says nothing of the token that came later and did not end anything.
-            return TEXTS["dead_but"].format(at=at), "wait"
+def _verdict(story: SessionHistory, app: AppHistory) -> tuple[str, str]:
+    if app.fault is not None:
+        return f"{_VERDICT_UNREADABLE} ({app.fault})", "bad"
+    at = moment(app.cutoff or 0)
+    match app.state:
+        case State.REVOKED if story.question.login_at is not None:
+            return f"Dead: ended at {at}", _tone_of_dead(story, app)
+        case State.REVOKED if story.refusals:
+            # The marker does not cover the later token that ended nothing.
+            return f"Dead: every login up to {at}; a newer token about it ended nothing", "wait"
         case State.REVOKED:
-            return TEXTS["dead_up_to"].format(at=at), _tone_of_dead(whole_story, story)
+            return f"Dead: every login up to {at}", _tone_of_dead(story, app)
         case State.EXPIRED:
-            return TEXTS["dead_by_age"], "good"
-        case State.ALIVE if story.markers:
-            return TEXTS["alive_later"], "plain"
-        case State.ALIVE if whole_story.conclusion is Conclusion.NOTHING_KNOWN:
-            return TEXTS["not_known"], "plain"
+            return "Dead: older than max_session_age", "good"
+        case State.ALIVE if app.markers:
+            return "Alive: this login is later than every marker", "plain"
+        case State.ALIVE if story.conclusion is Conclusion.NOTHING_KNOWN:
+            return "Nothing is known here: no marker, no event", "plain"
         case State.ALIVE:
-            return TEXTS["not_ended"], "plain"
-        case _ if story.max_session_age is None:
-            return TEXTS["never_served"], "bad"
+            return "Not ended here: no marker covers it", "plain"
+        case _ if app.max_session_age is None:
+            return "No receiver has served this app in this Redis.", "bad"
         case _:
-            return TEXTS["no_verdict"], "bad"
+            return "Unknown: a marker cannot be read, so the app answers 503", "bad"
 
 
-def _tone_of_dead(whole_story: SessionHistory, story: AppHistory) -> str:
-    """Green only where the app has acted as well."""
-    found = app_conclusion(whole_story.question, story)
-    return {Conclusion.COMPLETE: "good", Conclusion.GIVEN_UP: "bad"}.get(found, "wait")
+def _tone_of_dead(story: SessionHistory, app: AppHistory) -> str:
+    """Green only if the app has acted as well."""
+    conclusion = app_conclusion(story.question, app)
+    return {Conclusion.COMPLETE: "good", Conclusion.GIVEN_UP: "bad"}.get(conclusion, "wait")
 
 
-def _title(told: DeliveredEvent) -> str:
-    name = TEXTS["event"] if told.event is None else TEXTS[f"ended_{told.event.kind.value}"]
-    return f"{name} · {moment(told.at)} · {told.id}"
+def _title(delivered: DeliveredEvent) -> str:
+    name = "Event" if delivered.event is None else ENDED[delivered.event.kind]
+    return f"{name} · {moment(delivered.at)} · {delivered.id}"
 
 
-def _chapter(told: DeliveredEvent) -> Chapter:
-    event = told.event
+def _timeline(delivered: DeliveredEvent) -> EventTimeline:
+    event = delivered.event
     if event is None:
-        steps = [StoryStep(TEXTS["written"], TEXTS["unreadable"], "wait", told.at)]
-        return Chapter(f"{TEXTS['event']} {told.id}", steps)
-    token = event.source == "backchannel-logout"
-    by_us = TEXTS["by_receiver"].format(provider=event.source)
-    verified = TEXTS["verified_said" if token else "by_admin"]
+        steps = [TimelineStep("Written", "event of another release", "wait", delivered.at)]
+        return EventTimeline(f"Event {delivered.id}", steps)
+    verified = (
+        "Signature and every rule"
+        if event.source == _BY_TOKEN
+        else "Requested by an administrator, or written by the receiver"
+    )
     if event.client_ids:
-        verified += f"; {TEXTS['client']} {', '.join(event.client_ids)}"
+        verified += f"; client {', '.join(event.client_ids)}"
     if event.jti is not None:
         verified += f"; jti {event.jti}"
+    received = _RECEIVED.get(event.source, f"by the receiver itself, for {event.source}")
+    delay = rounded_duration(max(0.0, delivered.at - event.received_at))
     steps = [
-        StoryStep(TEXTS["received"], SOURCES.get(event.source, by_us), "good", event.received_at),
-        StoryStep(TEXTS["verified"], verified, "good"),
-        StoryStep(
-            TEXTS["written"],
-            f"{TEXTS['after']} {rounded_duration(max(0.0, told.at - event.received_at))}",
-            "good", told.at,
-        ),
-        _proof(told),
-    ]  # fmt: skip
-    return Chapter(f"{TEXTS['ended_' + event.kind.value]} · {TEXTS['event']} {told.id}", steps)
+        TimelineStep("Received", received, "good", event.received_at),
+        TimelineStep("Verified", verified, "good"),
+        TimelineStep("Written", f"after {delay}", "good", delivered.at),
+        _app_step(delivered),
+    ]
+    return EventTimeline(f"{ENDED[event.kind]} · Event {delivered.id}", steps)
 
 
-def _proof(told: DeliveredEvent) -> StoryStep:
-    """What the app did; "not yet" with its reason."""
-    proof = told.proof
+def _app_step(delivered: DeliveredEvent) -> TimelineStep:
+    """What the app did, or why it has not yet acted."""
+    proof = delivered.proof
     if proof is None:
-        return StoryStep(TEXTS["acted"], TEXTS["unknown"], "wait")
-    said = PROOFS[proof.status]
-    if behind := proof.readers - proof.seen:
-        said += TEXTS["replicas_behind"].format(behind=behind, all=proof.readers)
+        return TimelineStep("App has acted", "unknown", "wait")
+    text = PROOFS[proof.status]
+    if proof.readers > proof.seen:
+        text += behind(proof)
     elif proof.readers:
-        said += TEXTS["replicas_done"].format(done=proof.seen, all=proof.readers)
+        text += f" ({proof.seen} of {proof.readers} replicas)"
     if proof.seconds is not None:
-        said += f", {TEXTS['after']} {rounded_duration(proof.seconds)}"
-    for letter in told.dead_letters:
-        name = "failing" if letter.tries is None else "failing_after"
-        said += TEXTS[name].format(listener=letter.listener, tries=letter.tries, error=letter.error)
+        text += f", after {rounded_duration(proof.seconds)}"
+    for letter in delivered.dead_letters:
+        tries = "" if letter.tries is None else f" after {letter.tries} tries"
+        text += f"; listener {letter.listener} failing{tries} with {letter.error}"
     done = proof.status in _DONE
-    return StoryStep(TEXTS["acted" if done else "not_yet"], said, "good" if done else "bad")
+    return TimelineStep("App has acted" if done else "Not yet", text, "good" if done else "bad")

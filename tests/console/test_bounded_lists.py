@@ -21,7 +21,7 @@ MANY = 20_300
 def page_and_older(scene: ApiScene, path: str, cookie: dict[str, str]) -> tuple[str, str | None]:
     """The page's text, and the address of the older ones."""
     text = ask(scene, "GET", path, headers=cookie).text
-    found = re.search(r'<a href="([^"]*before=[^"]*)">Older ones', text)
+    found = re.search(r'<a href="([^"]*before=[^"]*)">Older entries', text)
     return text, html.unescape(found[1]) if found else None
 
 
@@ -43,7 +43,7 @@ def test_the_feed_s_filter_leads_on_where_it_found_nothing(scene: ApiScene) -> N
     fill(scene, AppKeys("news").events, *fields)
     cookie = signed_in(scene)
     text, older = page_and_older(scene, "/console?text=needle-of-old&kind=session", cookie)
-    assert "None among the 20,0" in text
+    assert "No match among the 20,0" in text
     assert older is not None
     text, older = page_and_older(scene, older, cookie)
     assert text.count("needle-of-old</bdi>") == 1
@@ -52,10 +52,10 @@ def test_the_feed_s_filter_leads_on_where_it_found_nothing(scene: ApiScene) -> N
 
 def test_an_issuer_whose_last_logout_is_long_ago_is_not_said_to_have_none(scene: ApiScene) -> None:
     cookie = signed_in(scene)
-    assert "None among" not in ask(scene, "GET", "/console/issuers", headers=cookie).text
+    assert "No match among" not in ask(scene, "GET", "/console/issuers", headers=cookie).text
     fill(scene, AppKeys("news").events, *[event("news", "a").to_fields()] * 2)
     text = ask(scene, "GET", "/console/issuers", headers=cookie).text
-    assert "None among the 20,0" in text
+    assert "No match among the 20,0" in text
 
 
 def test_a_refusal_of_long_ago_is_reached_from_the_feed_and_the_refusals(scene: ApiScene) -> None:
@@ -69,7 +69,7 @@ def test_a_refusal_of_long_ago_is_reached_from_the_feed_and_the_refusals(scene: 
         "/console?reason=nonce&issuer=https://old.example",
     ):
         text, older = page_and_older(scene, path, cookie)
-        assert "None among the 20,000 entries" in text
+        assert "No match among the 20,000 entries" in text
         assert older is not None
         text, older = page_and_older(scene, older, cookie)
         assert "nonce</span>" in text or "refused: nonce" in text

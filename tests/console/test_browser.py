@@ -237,7 +237,7 @@ def test_a_pasted_token_is_judged_and_stays_nowhere(scene: ApiScene, page: Page)
     page.fill("#token", scene.keys.token(sid="pasted", events={}))
     page.click("text=Read and find")
     page.wait_for_url("**/console/story?**")
-    expect(page.locator("main")).to_contain_text("nobody has verified")
+    expect(page.locator("main")).to_contain_text("was not verified")
 
 
 def test_who_signs_out_elsewhere_is_signed_out_here(page: Page) -> None:

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.config.load import SettingsFault, load
-from app.console.sign_in.code_exchanges import MAX_OF_ONE
+from app.console.sign_in.code_exchanges import MAX_PER_PEER
 from app.console.sign_in.pending import PENDING_COOKIE
 from tests.console.browser import chromium, keep_picture, open_page
 from tests.console.oidc_browser import OIDC, OidcBrowser
@@ -166,7 +166,7 @@ def test_answers_with_guessed_codes_lock_nobody_out(receiver: Receiver, op: Sign
 def test_an_address_that_keeps_the_provider_busy_leaves_room_for_others(
     receiver: Receiver, op: SignInProvider
 ) -> None:
-    op.hanging_code, held = "hang", 2 * MAX_OF_ONE
+    op.hanging_code, held = "hang", 2 * MAX_PER_PEER
     pending = []
     for _ in range(held):
         browser = OidcBrowser(receiver)
@@ -178,7 +178,7 @@ def test_an_address_that_keeps_the_provider_busy_leaves_room_for_others(
         back = other.back_from(other.leave())
         answers = [pool.submit(browser.ask, "GET", path) for browser, path in pending]
         try:
-            wait_for(lambda: op.hanging >= MAX_OF_ONE, "the provider hangs")
+            wait_for(lambda: op.hanging >= MAX_PER_PEER, "the provider hangs")
             assert other.ask("GET", back).status_code == 200
         finally:
             op.let_go.set()

@@ -19,7 +19,7 @@ def test_the_wheel_has_every_template_and_file(tmp_path: Path) -> None:
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    folder = ROOT / "app/admin/console"
+    folder = ROOT / "app/console"
     needed = [*folder.glob("templates/*"), *folder.glob("static/*")]
     assert len(needed) > 10
     assert {str(one.relative_to(ROOT)) for one in needed} <= packed

@@ -202,7 +202,7 @@ def test_the_feed_s_link_leads_to_the_story_of_any_id(
     assert link.locator("bdi").count() >= 1
     link.click()
     page.wait_for_url("**/console/story?**")
-    expect(page.locator("#live")).to_contain_text("Dead is what logged in up to")
+    expect(page.locator("#live")).to_contain_text("Dead: every login up to")
     shown = page.locator(".facts dd.id").nth(1)
     assert shown.evaluate(whole) == sid
 
@@ -222,14 +222,14 @@ def every_whom(page: Page) -> list[str]:
     seen: list[str] = []
     while True:
         seen += page.locator("tbody tr td.id:nth-child(3)").all_inner_texts()
-        older = page.get_by_role("link", name="Older ones")
+        older = page.get_by_role("link", name="Older entries")
         if not older.count():
             return seen
         page.goto(older.get_attribute("href") or "")
 
 
 def older(page: Page) -> None:
-    page.get_by_role("link", name="Older ones").click()
+    page.get_by_role("link", name="Older entries").click()
     page.wait_for_url("**before=**")
 
 
@@ -248,7 +248,7 @@ def test_lists_lead_to_what_is_older(scene: ApiScene, page: Page) -> None:
     expect(page.locator("#feed-state")).to_have_text("live")
     page.goto("/console/refusals?reason=nonce")
     assert page.locator("article").count() == 100
-    expect(page.locator("main")).to_contain_text("Here are 100; there are older ones.")
+    expect(page.locator("main")).to_contain_text("The newest 100 are shown; there are older ones.")
     older(page)
     assert page.locator("article").count() >= 30
     page.goto("/console/health")
@@ -278,7 +278,7 @@ def test_one_logout_in_two_apps_is_not_parted_at_the_end_of_a_page(
 
 def test_a_filter_that_nothing_can_have_is_said(page: Page) -> None:
     page.goto("/console?kind=bogus")
-    expect(page.get_by_role("alert")).to_have_text("There is no kind of this name.")
+    expect(page.get_by_role("alert")).to_have_text("There is no such kind.")
     assert page.locator("tbody tr").count() == 0
 
 

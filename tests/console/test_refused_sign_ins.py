@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from app.audit import AUDIT_KEY
 from app.config.load import load
-from app.console.sign_in.refused_sign_ins import MAX_AT_ONCE, THROTTLED, RefusedSignIns
+from app.console.sign_in.refused_sign_ins import MAX_BURST, THROTTLED, RefusedSignIns
 from app.store.topology import connect
 from app.web.audit_log import AuditLog
 from backchannel_logout.redis.connection import aclose
@@ -45,13 +45,13 @@ async def test_a_flood_is_bounded_and_leaves_room_for_another_reason(
     refused: RefusedSignIns, redis_server: RedisServer, clock: Clock
 ) -> None:
     for n in range(3000):
-        await refused.note(from_peer(f"192.0.2.{n % 250}"), "token")
+        await refused.record(from_peer(f"192.0.2.{n % 250}"), "token")
         clock.now += 1
-    await refused.note(
+    await refused.record(
         from_peer("192.0.2.1"), "not_allowed", who="oidc:1 (Ada)", iss="https://op.example", sub="1"
     )
     found = entries(redis_server)
-    assert MAX_AT_ONCE / 4 < len(found) <= MAX_AT_ONCE
+    assert MAX_BURST / 4 < len(found) <= MAX_BURST
     last = found[-1]
     assert (last["act"], last["outcome"], last["why"]) == (
         "console.sign_in", "refused", "not_allowed",
@@ -63,9 +63,9 @@ async def test_an_address_that_waits_is_noted_once_for_each_wait(
     refused: RefusedSignIns, redis_server: RedisServer, clock: Clock
 ) -> None:
     for _ in range(5):
-        await refused.note(from_peer("192.0.2.1"), THROTTLED, wait=60)
-        await refused.note(from_peer("192.0.2.2"), THROTTLED, wait=60)
+        await refused.record(from_peer("192.0.2.1"), THROTTLED, wait=60)
+        await refused.record(from_peer("192.0.2.2"), THROTTLED, wait=60)
     assert [one["peer"] for one in entries(redis_server)] == ["192.0.2.1", "192.0.2.2"]
     clock.now += 61
-    await refused.note(from_peer("192.0.2.1"), THROTTLED, wait=60)
+    await refused.record(from_peer("192.0.2.1"), THROTTLED, wait=60)
     assert len(entries(redis_server)) == 3

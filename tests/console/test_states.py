@@ -119,16 +119,16 @@ def test_a_mistyped_id_is_not_alive(scene: ApiScene, page: Page) -> None:
     expect(page.locator("#live")).not_to_contain_text("Alive")
     assert api(scene, "right-one") == "nothing_known"
     story(page, sid="  Right-One ")  # as it is pasted
-    expect(page.locator("#live")).to_contain_text("Dead is what logged in up to")
+    expect(page.locator("#live")).to_contain_text("Dead: every login up to")
 
 
 def test_an_empty_form_asks_for_an_id(page: Page) -> None:
     page.goto("/console/search")
     page.click("text=Find")
-    expect(page.get_by_role("alert")).to_contain_text("Type a session id or a user")
+    expect(page.get_by_role("alert")).to_contain_text("Enter a session id or a user")
     assert not faults_of_looks(page, "search-empty")
     page.goto("/console/story?sid=&sub=")
-    expect(page.get_by_role("alert")).to_contain_text("Type a session id or a user")
+    expect(page.get_by_role("alert")).to_contain_text("Enter a session id or a user")
 
 
 @pytest.mark.parametrize("form", ["seconds", "milliseconds", "iso", "as shown"])
@@ -144,7 +144,7 @@ def test_a_login_is_understood_as_logs_and_people_write_it(
         "as shown": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(login)),
     }[form]
     story(page, sid="login-at", login_at=said)
-    expect(page.locator("#live")).to_contain_text("Dead: it was ended")
+    expect(page.locator("#live")).to_contain_text("Dead: ended at")
     shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(login))
     expect(page.locator(".facts")).to_contain_text(shown)
 
@@ -194,10 +194,10 @@ def test_without_an_issuer_all_are_looked_through(two_issuers: ApiScene, other: 
     expect(other.locator("#iss")).to_have_value("")
     story(other, sid="whose")
     expect(other.locator(".facts")).to_contain_text(two_issuers.issuer)
-    expect(other.locator("#live")).to_contain_text("Dead is what logged in up to")
+    expect(other.locator("#live")).to_contain_text("Dead: every login up to")
     story(other, sid="nobody-s")
     expect(other.locator("main")).to_contain_text("Nothing is known of this id")
-    expect(other.locator("main")).to_contain_text("Looked for at every configured issuer")
+    expect(other.locator("main")).to_contain_text("Every configured issuer was searched")
 
 
 def test_the_wrong_issuer_is_not_alive_and_the_right_one_is_named(
@@ -211,7 +211,7 @@ def test_the_wrong_issuer_is_not_alive_and_the_right_one_is_named(
     expect(other.locator(SENTENCE)).to_contain_text("Nothing is known of this id")
     expect(other.locator("#live")).to_contain_text("Another issuer knows this id")
     other.click(f"#live >> text={two_issuers.issuer}")
-    expect(other.locator("#live")).to_contain_text("Dead is what logged in up to")
+    expect(other.locator("#live")).to_contain_text("Dead: every login up to")
 
 
 def test_an_id_that_several_issuers_know_is_a_choice(two_issuers: ApiScene, other: Page) -> None:
@@ -265,6 +265,6 @@ def test_an_app_that_never_reported_is_not_wrong_and_one_without_sids_is_told_wh
     scene.redis.hset(AppKeys("news").readers, report.name, report.to_json())
     page.reload()
     expect(news.locator(".pill.good")).to_have_text("1 asks")
-    expect(news).to_contain_text("asked 2 h ago")
+    expect(news).to_contain_text("last query 2 h ago")
     expect(news.locator(".note.wait")).to_contain_text('Set both_claims = "user"')
     scene.redis.delete(AppKeys("news").readers)

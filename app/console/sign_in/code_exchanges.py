@@ -1,9 +1,9 @@
-"""Bounds the requests to the token endpoint that answers of the provider cause.
+"""Limits the requests to the token endpoint that sign-ins cause.
 
-Anybody can begin a sign-in and answer it with a guessed code. Codes cannot be guessed, so nobody is
-locked out for a wrong one. Instead each sign-in that was begun is redeemed once, which costs the
-sender a request of its own, and only some are redeemed at the same time: at most half of them for
-one address, so that the others always find room. The rest wait for a moment.
+Everybody can start a sign-in and answer it with a guessed code. Codes cannot be guessed, so a wrong
+one locks nobody out. Instead each sign-in is redeemed once, which costs the sender a request of
+their own, and the number of concurrent exchanges is limited: one address gets at most half of them,
+so others always find room. The rest wait for a moment.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator, Callable
 
 from app.console.sign_in.pending import PENDING_SECONDS
 
-MAX_AT_ONCE = 16
+MAX_CONCURRENT = 16
 
 # People behind a proxy share an address.
-MAX_OF_ONE = MAX_AT_ONCE // 2
+MAX_PER_PEER = MAX_CONCURRENT // 2
 
 MAX_USED = 10_000
-"""States that are remembered, 200 bytes each. Where more are used within ten minutes, the oldest
-can be used again: that costs the sender more than beginning another sign-in."""
+"""Remembered states, 200 bytes each. If more are used within ten minutes, the oldest can be used
+again, which costs the sender more than starting another sign-in."""
 
 WAIT_SECONDS = 10.0
 
@@ -35,7 +35,7 @@ class Busy(Exception):
 
 
 class CodeExchanges:
-    """``clock`` is a monotonic one, in seconds; ``wait`` is for how long one waits for room."""
+    """``clock`` is monotonic, in seconds; ``wait`` is how long an exchange waits for room."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, *, wait: float = WAIT_SECONDS
@@ -43,12 +43,12 @@ class CodeExchanges:
         self._clock = clock
         self._wait = wait
         self._used: OrderedDict[str, float] = OrderedDict()
-        self._all = asyncio.Semaphore(MAX_AT_ONCE)
-        self._of_one: dict[str, asyncio.Semaphore] = {}
+        self._all = asyncio.Semaphore(MAX_CONCURRENT)
+        self._by_peer: dict[str, asyncio.Semaphore] = {}
         self._users: dict[str, int] = {}
 
     @contextlib.asynccontextmanager
-    async def one(self, state: str, peer: str) -> AsyncIterator[None]:
+    async def exchange(self, state: str, peer: str) -> AsyncIterator[None]:
         """Redeem the answer to the sign-in ``state``. Raises `AlreadyUsed` or `Busy`."""
         self._use(state)
         async with contextlib.AsyncExitStack() as stack:
@@ -63,8 +63,8 @@ class CodeExchanges:
 
     @property
     def remembered(self) -> tuple[int, int]:
-        """How many states and addresses are held."""
-        return len(self._used), len(self._of_one)
+        """The numbers of states and of addresses in memory."""
+        return len(self._used), len(self._by_peer)
 
     def _use(self, state: str) -> None:
         now = self._clock()
@@ -78,7 +78,7 @@ class CodeExchanges:
 
     @contextlib.asynccontextmanager
     async def _room_of(self, peer: str) -> AsyncIterator[None]:
-        room = self._of_one.setdefault(peer, asyncio.Semaphore(MAX_OF_ONE))
+        room = self._by_peer.setdefault(peer, asyncio.Semaphore(MAX_PER_PEER))
         self._users[peer] = self._users.get(peer, 0) + 1
         try:
             async with room:
@@ -86,4 +86,4 @@ class CodeExchanges:
         finally:
             self._users[peer] -= 1
             if not self._users[peer]:
-                del self._users[peer], self._of_one[peer]
+                del self._users[peer], self._by_peer[peer]

@@ -1,8 +1,8 @@
 """The provider's discovery document, cached by the rules of its keys.
 
-Anybody can ask for a sign-in: that alone must not make a request to the provider. The document is
-fetched when it is older than ``jwks_refresh``, once for all waiting requests; after a failure at
-most every 1, 2, 4, ... 30 seconds; and while that fails it serves for ``jwks_max_stale``.
+Everybody can start a sign-in, which alone must not cause a request to the provider. The document is
+fetched once it is older than ``jwks_refresh``, one fetch for all waiting requests; after a failure
+at most every 1, 2, 4, ... 30 seconds. While fetches fail, it is used for ``jwks_max_stale``.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Discovery:
         self._issuer = issuer
         self._client = client
         self._monotonic = monotonic
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._document: Mapping[str, Any] | None = None
         self._fetched_at = float("-inf")
         self._failures = 0
@@ -51,11 +51,11 @@ class Discovery:
 
     async def lists(self, name: str, value: str) -> bool:
         """Whether the document's member ``name`` lists ``value``. Raises `FetchFailed`."""
-        found = (await self._current()).get(name)
-        return isinstance(found, list) and value in found
+        values = (await self._current()).get(name)
+        return isinstance(values, list) and value in values
 
     async def _current(self) -> Mapping[str, Any]:
-        async with self._one_at_a_time:
+        async with self._lock:
             now = self._monotonic()
             if now - self._fetched_at > self._issuer.jwks_refresh and now >= self._retry_at():
                 await self._fetch()
@@ -86,9 +86,9 @@ class Discovery:
         url = self._issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"
         text = await fetch_document(self._client, url, allow_http=self._issuer.allow_http)
         try:
-            found = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError):
             raise FetchFailed("discovery_not_json") from None
-        if not isinstance(found, dict) or found.get("issuer") != self._issuer.issuer:
+        if not isinstance(document, dict) or document.get("issuer") != self._issuer.issuer:
             raise FetchFailed("discovery_issuer")
-        return found
+        return document

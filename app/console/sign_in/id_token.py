@@ -1,4 +1,4 @@
-"""What an ID token must say once it is verified (OpenID Connect Core 1.0, 3.1.3.7). Pure."""
+"""Checks the claims of a verified ID token (OpenID Connect Core 1.0, 3.1.3.7). Pure."""
 
 from collections.abc import Mapping
 from typing import Any, TypeGuard
@@ -9,7 +9,7 @@ from app.config.admin_oidc import AdminOidcSettings, RequiredClaim
 def is_for_us(
     claims: Mapping[str, Any], oidc: AdminOidcSettings, nonce: str, *, now: float, leeway: float
 ) -> bool:
-    """Whether it is of this issuer, for this client and this sign-in, and in its time."""
+    """Whether it is from this issuer, for this client and this sign-in, and currently valid."""
     aud = claims.get("aud")
     audiences = aud if isinstance(aud, list) else [aud]
     exp, iat, sub = claims.get("exp"), claims.get("iat"), claims.get("sub")
@@ -28,9 +28,9 @@ def is_for_us(
 
 
 def has(claims: Mapping[str, Any], required: RequiredClaim) -> bool:
-    """Whether the claim is there: with the value, or with a list that holds it."""
-    found = claims.get(required.name)
-    return found == required.value or (isinstance(found, list) and required.value in found)
+    """Whether the claim has the required value, or is a list that contains it."""
+    value = claims.get(required.name)
+    return value == required.value or (isinstance(value, list) and required.value in value)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

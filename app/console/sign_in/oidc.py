@@ -1,7 +1,7 @@
-"""Sign-in at a configured provider: OpenID Connect's authorization code flow.
+"""Sign-in at a configured provider with OpenID Connect's authorization code flow.
 
-With PKCE (RFC 7636), state and nonce. The ID token is proven by the same code as a logout token;
-the library for the rest is httpx. What is under way is in a cookie of the browser (`pending`).
+It uses PKCE (RFC 7636), state and nonce. The ID token is verified by the same code as a logout
+token. A sign-in in progress is kept in a cookie of the browser (see `pending`).
 """
 
 import asyncio
@@ -31,36 +31,37 @@ from app.log import new_log
 from app.tokens import signed_jwt
 from app.tokens.fetch import FETCH_SECONDS, LARGEST_DOCUMENT, FetchFailed
 from app.tokens.provider_keys import ProviderKeys
+from app.web.operator import peer_address
 from backchannel_logout import SessionNotIdentified, remember
 
 log = new_log(__name__)
 
 CALLBACK = "/console/callback"
 
-# Servers take addresses of 8 KiB.
-_LONGEST_HINT = 6000
+# Servers accept addresses of 8 KiB.
+_MAX_HINT = 6000
 
 NOT_ALLOWED = "not_allowed"
-"""Proven, and without what the settings require."""
+"""The code of an account that lacks the required claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody whom the provider has signed in. ``members`` is what `remember` stores."""
+    """Somebody signed in at the provider. ``members`` is what `remember` stores."""
 
     who: str
-    shown: str
+    display_name: str
     iss: str
     sub: str
     id_token: str | None
-    """For the sign-out at the provider; None where it is too long for an address."""
+    """For the sign-out at the provider; None if it is too long for an address."""
     members: Mapping[str, Any]
 
 
 class SignInRefused(Exception):
-    """``code`` is a key of `texts.SIGN_IN_FAULTS`; the log says more.
+    """``code`` is a key of `routes.REFUSALS`; the log has details.
 
-    ``person`` is who it is, where that was proven. ``over``: this sign-in cannot be finished any
+    ``person`` is known if the ID token was verified. ``over``: this sign-in cannot be finished any
     more. ``wait`` is in seconds.
     """
 
@@ -82,7 +83,7 @@ class SignInRefused(Exception):
 
 
 class OidcSignIn:
-    """``clock`` is epoch seconds."""
+    """``clock`` returns epoch seconds."""
 
     def __init__(
         self,
@@ -93,10 +94,10 @@ class OidcSignIn:
     ) -> None:
         self._oidc = oidc
         self._issuer: IssuerSettings = next(
-            one for one in settings.issuers if one.issuer == oidc.issuer
+            issuer for issuer in settings.issuers if issuer.issuer == oidc.issuer
         )
         self.app = next(c.app for c in self._issuer.clients if c.client_id == oidc.client_id)
-        """The console's own relying app: its marker ends the console's sessions."""
+        """The console's own relying app, whose markers end the console's sessions."""
         self._client = client
         self._keys = ProviderKeys(self._issuer, client, clock=clock)
         self._discovery = Discovery(self._issuer, client)
@@ -107,8 +108,8 @@ class OidcSignIn:
     async def begin(
         self, origin: str, page: str, *, another_account: bool = False
     ) -> tuple[str, str]:
-        """Where to send the browser, and the cookie that holds what is under way. ``page`` comes
-        after the sign-in. Raises `SignInRefused`."""
+        """The provider's address, and the header that sets the cookie of the sign-in. ``page``
+        follows the sign-in. Raises `SignInRefused`."""
         endpoint = await self._endpoint("authorization_endpoint")
         pending, header = self._pending.begin(page)
         query = {
@@ -122,7 +123,7 @@ class OidcSignIn:
             "code_challenge_method": "S256",
         }
         if another_account:
-            # Every provider knows `login` (OpenID Connect Core 1.0, section 15.1).
+            # Every provider supports `login` (OpenID Connect Core 1.0, section 15.1).
             selects = await self._discovery.lists("prompt_values_supported", "select_account")
             query["prompt"] = "select_account" if selects else "login"
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", header
@@ -132,32 +133,31 @@ class OidcSignIn:
         return self._pending.forget()
 
     async def finish(self, request: Request, origin: str) -> tuple[Person, str]:
-        """Who it is, and the page to go to. Raises `SignInRefused`."""
-        found = dict(request.query_params)
-        pending = self._pending.find(request.headers, found.get("state", ""))
+        """The person, and the page that follows. Raises `SignInRefused`."""
+        answer = dict(request.query_params)
+        pending = self._pending.find(request.headers, answer.get("state", ""))
         if pending is None:
-            # Whatever is under way in this browser is another sign-in, and goes on.
+            # A sign-in in progress in this browser is another one, and continues.
             raise SignInRefused("not_begun", over=False)
         try:
-            return await self._person(request, found, pending, origin), pending.page
-        except SignInRefused as fault:
-            fault.page = pending.page
+            return await self._person(request, answer, pending, origin), pending.page
+        except SignInRefused as refused:
+            refused.page = pending.page
             raise
 
     async def _person(
-        self, request: Request, found: Mapping[str, str], pending: PendingSignIn, origin: str
+        self, request: Request, answer: Mapping[str, str], pending: PendingSignIn, origin: str
     ) -> Person:
         if self._pending.is_late(pending):
             raise SignInRefused("late")
-        if found.get("iss", self._oidc.issuer) != self._oidc.issuer:
+        if answer.get("iss", self._oidc.issuer) != self._oidc.issuer:
             raise SignInRefused("other_provider")  # RFC 9207
-        if "code" not in found:
+        if "code" not in answer:
             raise SignInRefused("provider_refused")
-        peer = request.client.host if request.client else "-"
         try:
-            async with self._exchanges.one(pending.state, peer):
-                token = await self._exchanged(found["code"], pending.verifier, origin)
-                claims = await self._proven(token, pending.nonce)
+            async with self._exchanges.exchange(pending.state, peer_address(request.scope)):
+                token = await self._exchange(answer["code"], pending.verifier, origin)
+                claims = await self._verify(token, pending.nonce)
         except AlreadyUsed:
             raise SignInRefused("used") from None
         except Busy:
@@ -169,18 +169,19 @@ class OidcSignIn:
             raise SignInRefused("unusable") from None
         name, sub = claims.get("preferred_username") or claims.get("name"), str(claims["sub"])
         name = name if isinstance(name, str) else None
-        signed_in = Person(
-            who=person_name(sub, name), shown=printable_name(name) or sub, iss=self._oidc.issuer,
-            sub=sub, id_token=token if len(token) <= _LONGEST_HINT else None, members=stored,
+        person = Person(
+            who=person_name(sub, name), display_name=printable_name(name) or sub,
+            iss=self._oidc.issuer, sub=sub,
+            id_token=token if len(token) <= _MAX_HINT else None, members=stored,
         )  # fmt: skip
         if not has(claims, self._oidc.required):
             log.warning("admin", outcome="refused", reason="claim")
-            raise SignInRefused(NOT_ALLOWED, person=signed_in)
-        return signed_in
+            raise SignInRefused(NOT_ALLOWED, person=person)
+        return person
 
     async def sign_out_url(self, id_token: str) -> str | None:
         """Where the provider ends its own session (OpenID Connect RP-Initiated Logout 1.0); None
-        where it says no such address."""
+        if its discovery document has no such address."""
         try:
             endpoint = await self._discovery.endpoint("end_session_endpoint")
         except FetchFailed:
@@ -194,7 +195,7 @@ class OidcSignIn:
         except FetchFailed as error:
             raise self._failed(error.code, None) from None
 
-    async def _exchanged(self, code: str, verifier: str, origin: str) -> str:
+    async def _exchange(self, code: str, verifier: str, origin: str) -> str:
         endpoint = await self._endpoint("token_endpoint")
         secret = self._oidc.client_secret.get_secret_value()
         try:
@@ -217,11 +218,11 @@ class OidcSignIn:
             raise self._failed("token", None)
         return token
 
-    async def _proven(self, token: str, nonce: str) -> Mapping[str, Any]:
+    async def _verify(self, token: str, nonce: str) -> Mapping[str, Any]:
         """The claims of the ID token (OpenID Connect Core 1.0, section 3.1.3.7)."""
         try:
             jwt = signed_jwt.parse(token.encode())
-            # `strict` and a secret's algorithm are matters of logout tokens.
+            # `strict` applies to logout tokens only.
             issuer = self._issuer.model_copy(update={"strict": False})
             signed_jwt.check_header(jwt, issuer, frozenset())
             signed = await self._keys.verify(jwt, issuer, arrived_at=self._clock())

@@ -1,8 +1,8 @@
-"""Sign-ins under way at the provider, each in an encrypted cookie of its browser.
+"""Sign-ins in progress at the provider, each in an encrypted cookie of its browser.
 
-Nothing is stored here, so no number of sign-ins begun by others displaces one. The key is made at
-the start of the process: a restart, or another replica, does not know the cookie, and the person
-begins the sign-in again, as all sessions of the console end with their process, too.
+Nothing is stored here, so no number of sign-ins displaces another one. The key is generated at the
+start of the process: after a restart, or at another replica, the cookie is unknown and the person
+starts the sign-in again. The console's sessions end with their process as well.
 """
 
 import json
@@ -23,8 +23,8 @@ PENDING_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """What the provider's answer is compared with, and where the person wants to go. ``began`` is
-    epoch seconds."""
+    """What the provider's answer is checked against, and the page after the sign-in. ``began`` is
+    in epoch seconds."""
 
     began: float
     state: str
@@ -34,14 +34,14 @@ class PendingSignIn:
 
 
 class PendingSignIns:
-    """``clock`` is epoch seconds."""
+    """``clock`` returns epoch seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._fernet = Fernet(Fernet.generate_key())
 
     def begin(self, page: str) -> tuple[PendingSignIn, str]:
-        """A new one, and the header that sets its cookie."""
+        """A new sign-in, and the header that sets its cookie."""
         pending = PendingSignIn(
             began=self._clock(),
             state=secrets.token_urlsafe(32),
@@ -50,12 +50,12 @@ class PendingSignIns:
             page=page,
         )
         sealed = self._fernet.encrypt(json.dumps(asdict(pending)).encode()).decode("ascii")
-        # Lax: unlike the session's cookie it has to come along from the provider's page.
+        # Lax: unlike the session's cookie, it must be sent after the provider's redirect.
         header = set_cookie(sealed, name=PENDING_COOKIE, same_site="Lax", life=PENDING_SECONDS)
         return pending, header
 
     def find(self, headers: Headers, state: str) -> PendingSignIn | None:
-        """That of this browser, if the provider's answer has its ``state``."""
+        """This browser's sign-in, if ``state`` of the provider's answer matches."""
         sealed = cookie(headers, PENDING_COOKIE)
         if sealed is None:
             return None

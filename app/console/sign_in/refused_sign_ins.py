@@ -1,8 +1,8 @@
-"""Sign-ins that were refused, in the audit: bounded, so that a flood pushes no real entry out.
+"""Records refused sign-ins in the audit, limited so that a flood does not displace other entries.
 
-Anybody who reaches the sign-in can fail there. At most `MAX_AT_ONCE` refusals are written at once,
-and as many again in a week; each reason gets more only while it has less than is left. The log has
-the lines of the others. An address that has to wait is written once for each wait.
+Everybody who reaches the sign-in can fail there. At most `MAX_BURST` refusals are recorded at once,
+and as many again in a week; a reason gets more only while it has less than is left. The log has a
+line for each of the others. A throttled address is recorded once per wait.
 """
 
 import time
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from app.audit import Act
 from app.telemetry.fair_quota import FairQuota
 from app.web.audit_log import AuditLog
+from app.web.operator import peer_address
 
 ACT = "console.sign_in"
 
@@ -21,11 +22,11 @@ REFUSED = "refused"
 
 THROTTLED = "throttled"
 
-MAX_AT_ONCE = 200
+MAX_BURST = 200
 
 WINDOW_SECONDS = 7 * 86400.0
 
-# Addresses that wait and are remembered.
+# Throttled addresses that are remembered.
 _MAX_WAITING = 1000
 
 
@@ -37,10 +38,10 @@ class RefusedSignIns:
     ) -> None:
         self._audit_log = audit_log
         self._monotonic = monotonic
-        self._fair = FairQuota(MAX_AT_ONCE, WINDOW_SECONDS, monotonic)
+        self._quota = FairQuota(MAX_BURST, WINDOW_SECONDS, monotonic)
         self._waiting: OrderedDict[str, float] = OrderedDict()
 
-    async def note(
+    async def record(
         self,
         request: Request,
         why: str,
@@ -50,12 +51,12 @@ class RefusedSignIns:
         sub: str | None = None,
         wait: float = 0.0,
     ) -> None:
-        """Note a refusal. ``why`` is a code of ours; ``wait`` is for how many seconds the address
-        has to wait, where that is why. Never fails."""
-        peer = request.client.host if request.client else "-"
-        if why == THROTTLED and not self._waits_anew(peer, wait):
+        """Never fails. ``why`` is a code of ours; ``wait`` is how many seconds a throttled address
+        has to wait."""
+        peer = peer_address(request.scope)
+        if why == THROTTLED and not self._is_new_wait(peer, wait):
             return
-        if self._fair.takes(why):
+        if self._quota.takes(why):
             await self._audit_log.record(
                 Act(
                     act=ACT, who=who, who_iss=iss, why=why, outcome=REFUSED,
@@ -63,7 +64,7 @@ class RefusedSignIns:
                 )
             )  # fmt: skip
 
-    def _waits_anew(self, peer: str, wait: float) -> bool:
+    def _is_new_wait(self, peer: str, wait: float) -> bool:
         now = self._monotonic()
         if self._waiting.get(peer, float("-inf")) > now:
             return False

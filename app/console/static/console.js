@@ -1,39 +1,39 @@
-// The console's script: the feed, parts that look anew by themselves, and the end of the session.
-// Everything it shows is put in as text; every word of it comes with the page.
+// The console's script: the feed, pages that refresh themselves, and the end of the session.
+// It inserts values only as text, and takes every word from the page.
 
-const MOST_ROWS = 300;
+const MAX_ROWS = 300;
 const SIGN_IN = "/console/sign-in";
 const WAITS = "keys_unavailable";
 const RETRY_MS = 3000;
-// In a burst the table is laid out so seldom that keys and scrolling come in between.
+// Bounds the layouts in a burst, so that keys and scrolling keep working.
 const DRAW_MS = 250;
-const MOST_NEW = 20;
-// Whoever was away for longer begins anew, and is not sent all that has come meanwhile.
-const LONG_MS = 600_000;
-// A page that looks again: how fast it slows down, to what, and when it stops.
-const SLOWER = 1.5;
-const SLOWEST_MS = 30_000;
+const MAX_NEW = 20;
+// After a longer absence the page reloads instead of receiving everything it missed.
+const MAX_ABSENCE_MS = 600_000;
+// A page that refreshes itself: how fast it slows down, to which pause, and when it stops.
+const BACKOFF = 1.5;
+const MAX_PAUSE_MS = 30_000;
 const STOP_MS = 600_000;
-// Controls, formats and blanks but the plain one.
-const UNSEEN = /(?! )[\p{C}\p{Z}]/u;
+// Control and format characters, and all spaces but the plain one.
+const INVISIBLE = /(?! )[\p{C}\p{Z}]/u;
 
-/** To the sign-in, which leads back to this page. */
+/** Goes to the sign-in, which leads back to this page. */
 function signIn() {
   const page = location.pathname + location.search;
   location.assign(page === "/console" ? SIGN_IN : `${SIGN_IN}?next=${encodeURIComponent(page)}`);
 }
 
-/** An open page learns that its session is over: ask once, and leave if so. */
-async function stillIn() {
+/** Leaves the page if its session is over. */
+async function checkSession() {
   try {
     const answer = await fetch("/console/search", { redirect: "manual", headers: { Accept: "application/json" } });
     if (answer.status === 401) signIn();
   } catch {
-    // The service is away; whoever asks tries again.
+    // The service is unavailable; the caller retries.
   }
 }
 
-/** The events of a stream, as they come. */
+/** The events of a stream, as they arrive. */
 async function* eventsOf(body) {
   let rest = "";
   for await (const chunk of chunksOf(body.pipeThrough(new TextDecoderStream()))) {
@@ -43,7 +43,7 @@ async function* eventsOf(body) {
       const at = line.indexOf(": ");
       return [line.slice(0, at), line.slice(at + 2)];
     })));
-    yield events.filter((one) => one.event);
+    yield events.filter((event) => event.event);
   }
 }
 
@@ -53,42 +53,45 @@ async function* chunksOf(stream) {
 }
 
 /**
- * Listens to server-sent events while the page can be seen: a browser has six connections for all
- * tabs together. Shown again, it goes on behind `cursor`. By fetch, for EventSource can not be told
- * where to begin, and does not come back after a 503.
+ * Receives server-sent events while the page is visible, because a browser has six connections for
+ * all tabs together. Visible again, it continues after `cursor`. Uses fetch, because EventSource
+ * cannot start at a cursor and does not reconnect after a 503.
+ *
+ * `onEvent` receives each event, `onState` whether the stream is open; `onAbsence` runs after a long
+ * absence and returns whether it has handled it.
  */
-function listen(url, { cursor = "", hear = () => {}, state = () => {}, late = () => false }) {
+function listen(url, { cursor = "", onEvent = () => {}, onState = () => {}, onAbsence = () => false }) {
   let stop = null;
   let timer = 0;
-  let heardAt = Date.now();
+  let receivedAt = Date.now();
   const open = async () => {
     clearTimeout(timer);
     if (stop || document.hidden) return;
-    const mine = new AbortController();
-    stop = mine;
+    const own = new AbortController();
+    stop = own;
     try {
       const headers = { Accept: "text/event-stream" };
       if (cursor) headers["Last-Event-ID"] = cursor;
-      const answer = await fetch(url, { headers, redirect: "error", signal: mine.signal });
-      if (answer.status === 400) cursor = ""; // of apps that are configured no more, say
+      const answer = await fetch(url, { headers, redirect: "error", signal: own.signal });
+      if (answer.status === 400) cursor = ""; // perhaps of apps that are no longer configured
       if (answer.ok) {
-        if (Date.now() - heardAt > LONG_MS && late()) return;
-        state(true);
+        if (Date.now() - receivedAt > MAX_ABSENCE_MS && onAbsence()) return;
+        onState(true);
         for await (const events of eventsOf(answer.body)) {
-          heardAt = Date.now();
-          for (const one of events) {
-            if (one.id) cursor = one.id; // of a busy moment not each event has one
-            hear(one.event, JSON.parse(one.data));
+          receivedAt = Date.now();
+          for (const event of events) {
+            if (event.id) cursor = event.id; // in a burst not every event has one
+            onEvent(event.event, JSON.parse(event.data));
           }
         }
       }
     } catch {
-      // Aborted, or away: below.
+      // Aborted, or unavailable: see below.
     }
-    if (mine.signal.aborted) return;
+    if (own.signal.aborted) return;
     stop = null;
-    state(false);
-    stillIn();
+    onState(false);
+    checkSession();
     timer = setTimeout(open, RETRY_MS);
   };
   document.addEventListener("visibilitychange", () => {
@@ -103,19 +106,19 @@ function listen(url, { cursor = "", hear = () => {}, state = () => {}, late = ()
 }
 
 /**
- * Fetches the page again and patches the part that changes, until the page says it is done. What is
- * the same stays as it is: a selection, the focus, what somebody has opened. Where `data-key` stays
- * the same it asks ever more seldom, and in the end no more: it may never change. Only the time
- * between two successful looks counts: hidden, or while the service is away, the page knows nothing.
+ * Fetches the page again and patches the part that changes, until the page is final. Unchanged nodes
+ * stay in place, with a selection, the focus, and open details. While `data-key` stays the same the
+ * pause grows, and after `STOP_MS` it stops, because the key may never change. Only the time between
+ * two successful refreshes counts, not the time in a hidden tab or without the service.
  */
 function refresh(part) {
   const stopped = document.getElementById("stopped");
   let pause = 0;
   let timer = 0;
-  let looking = false;
+  let loading = false;
   let unchanged = 0;
-  let sawAt = Date.now();
-  const plan = () => {
+  let loadedAt = Date.now();
+  const schedule = () => {
     const first = Number(part.dataset.refresh) * 1000;
     if (!first) return;
     const settled = "key" in part.dataset;
@@ -123,43 +126,43 @@ function refresh(part) {
       stopped.hidden = false;
       return;
     }
-    pause = settled && pause ? Math.min(pause * SLOWER, Math.max(first, SLOWEST_MS)) : first;
-    timer = setTimeout(look, pause);
+    pause = settled && pause ? Math.min(pause * BACKOFF, Math.max(first, MAX_PAUSE_MS)) : first;
+    timer = setTimeout(load, pause);
   };
-  const changes = (found) =>
-    found.dataset.key !== part.dataset.key || found.dataset.refresh !== part.dataset.refresh;
-  const look = async () => {
+  const changes = (fresh) =>
+    fresh.dataset.key !== part.dataset.key || fresh.dataset.refresh !== part.dataset.refresh;
+  const load = async () => {
     clearTimeout(timer);
-    if (looking || document.hidden) return; // shown again, it looks at once
-    looking = true;
-    let found = null;
+    if (loading || document.hidden) return; // visible again, it loads at once
+    loading = true;
+    let fresh = null;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.redirected && new URL(answer.url).pathname === SIGN_IN) return signIn();
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      found = answer.ok ? page.getElementById("live") : null;
+      fresh = answer.ok ? page.getElementById("live") : null;
     } catch {
-      // Away: it asks again.
+      // Unavailable: it retries.
     }
-    looking = false;
-    if (found) {
-      if (sawAt) unchanged += Date.now() - sawAt;
-      if (changes(found)) pause = unchanged = 0;
-      patch(part, found);
+    loading = false;
+    if (fresh) {
+      if (loadedAt) unchanged += Date.now() - loadedAt;
+      if (changes(fresh)) pause = unchanged = 0;
+      patch(part, fresh);
     }
-    sawAt = found ? Date.now() : 0;
-    plan();
+    loadedAt = fresh ? Date.now() : 0;
+    schedule();
   };
   document.addEventListener("visibilitychange", () => {
     if (document.hidden || !Number(part.dataset.refresh)) return;
-    pause = unchanged = sawAt = 0;
+    pause = unchanged = loadedAt = 0;
     stopped.hidden = true;
-    look();
+    load();
   });
-  plan();
+  schedule();
 }
 
-/** Makes `old` the same as `fresh`, and touches only what differs. */
+/** Makes `old` equal to `fresh` and changes only nodes that differ. */
 function patch(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.nodeType !== Node.ELEMENT_NODE || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
@@ -173,33 +176,33 @@ function patch(old, fresh) {
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const [mine, others] = [[...old.childNodes], [...fresh.childNodes]];
-  others.forEach((one, index) => {
-    if (index < mine.length) patch(mine[index], one);
-    else old.append(document.importNode(one, true));
+  const [nodes, freshNodes] = [[...old.childNodes], [...fresh.childNodes]];
+  freshNodes.forEach((node, index) => {
+    if (index < nodes.length) patch(nodes[index], node);
+    else old.append(document.importNode(node, true));
   });
-  for (const one of mine.slice(others.length)) one.remove();
+  for (const node of nodes.slice(freshNodes.length)) node.remove();
 }
 
-function element(name, words, members = {}) {
-  return Object.assign(document.createElement(name), { textContent: words }, members);
+function element(name, text, members = {}) {
+  return Object.assign(document.createElement(name), { textContent: text }, members);
 }
 
-/** An id, apart from what stands around it, with each character that nobody would see named: as `ident`. */
+/** An id isolated from the text around it, with each invisible character named: the filter `ident`. */
 function ident(text) {
-  const whole = element("bdi", "");
-  if (!UNSEEN.test(text)) whole.textContent = text;
-  else for (const one of text) {
-    if (!UNSEEN.test(one)) {
-      whole.append(one);
+  const isolated = element("bdi", "");
+  if (!INVISIBLE.test(text)) isolated.textContent = text;
+  else for (const char of text) {
+    if (!INVISIBLE.test(char)) {
+      isolated.append(char);
       continue;
     }
-    const named = element("bdi", one, { className: "ctl" });
-    named.dataset.name = `U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-    whole.append(named);
+    const named = element("bdi", char, { className: "ctl" });
+    named.dataset.name = `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+    isolated.append(named);
   }
-  whole.normalize();
-  return whole;
+  isolated.normalize();
+  return isolated;
 }
 
 function moment(seconds) {
@@ -207,30 +210,30 @@ function moment(seconds) {
 }
 
 function feed(body) {
-  const said = document.getElementById("feed-state");
+  const status = document.getElementById("feed-state");
   const nothing = document.getElementById("nothing");
   const newestOnly = document.getElementById("newest-only");
   const pause = document.getElementById("pause");
-  const wanted = new URLSearchParams(location.search);
-  const names = [...document.querySelectorAll("thead th")].map((one) => one.textContent);
+  const filter = new URLSearchParams(location.search);
+  const names = [...document.querySelectorAll("thead th")].map((cell) => cell.textContent);
   const text = body.dataset;
   let held = [];
   let paused = false;
-  let planned = false;
+  let scheduled = false;
   let connected = null;
 
-  const tell = () => {
-    const waiting = held.length ? `, ${held.length} ${said.dataset.held}` : "";
-    const [tone, words] = connected === false ? ["bad", said.dataset.away]
-      : paused ? ["wait", said.dataset.paused + waiting] : ["good", said.dataset.live];
-    said.className = `pill ${tone}`;
-    said.textContent = words;
+  const showStatus = () => {
+    const waiting = held.length ? `, ${held.length} ${status.dataset.held}` : "";
+    const [tone, label] = connected === false ? ["bad", status.dataset.away]
+      : paused ? ["wait", status.dataset.paused + waiting] : ["good", status.dataset.live];
+    status.className = `pill ${tone}`;
+    status.textContent = label;
   };
 
-  const lets = (one) =>
-    ["app", "kind", "reason"].every((name) => !wanted.get(name) || wanted.get(name) === one[name]) &&
-    (!wanted.get("issuer") || wanted.get("issuer") === one.iss) &&
-    (!wanted.get("text") || one.text.includes(wanted.get("text").trim().toLowerCase()));
+  const matches = (entry) =>
+    ["app", "kind", "reason"].every((name) => !filter.get(name) || filter.get(name) === entry[name]) &&
+    (!filter.get("issuer") || filter.get("issuer") === entry.iss) &&
+    (!filter.get("text") || entry.text.includes(filter.get("text").trim().toLowerCase()));
 
   const cell = (row, index, content, style) => {
     const td = row.insertCell();
@@ -238,39 +241,39 @@ function feed(body) {
     if (style) td.className = style;
     td.append(content);
   };
-  const rowOf = (one, className) => {
+  const rowOf = (entry, className) => {
     const row = element("tr", "", { className });
-    cell(row, 0, element("time", one.at ? moment(one.at) : "–"));
-    cell(row, 1, element("span", one.what, { className: `pill ${one.tone}` }));
-    const link = one.href && element("a", "", { href: one.href });
-    link?.append(ident(one.whom));
-    cell(row, 2, link || one.whom || "–", "id");
-    cell(row, 3, one.app || "–");
-    cell(row, 4, one.iss ? ident(one.iss) : "–", "id");
+    cell(row, 0, element("time", entry.at ? moment(entry.at) : "–"));
+    cell(row, 1, element("span", entry.what, { className: `pill ${entry.tone}` }));
+    const link = entry.href && element("a", "", { href: entry.href });
+    link?.append(ident(entry.subject));
+    cell(row, 2, link || entry.subject || "–", "id");
+    cell(row, 3, entry.app || "–");
+    cell(row, 4, entry.iss ? ident(entry.iss) : "–", "id");
     return row;
   };
 
   const draw = () => {
-    planned = false;
+    scheduled = false;
     if (paused || !held.length) return;
     const rows = document.createDocumentFragment();
-    // In a burst nobody sees which ones are new, and hundreds of rows that fade are slow.
-    const name = held.length > MOST_NEW ? "" : "new";
-    for (const one of held.reverse()) rows.append(rowOf(one, name));
+    // In a burst the highlight of new rows helps nobody, and hundreds of fading rows are slow.
+    const name = held.length > MAX_NEW ? "" : "new";
+    for (const entry of held.reverse()) rows.append(rowOf(entry, name));
     held = [];
     body.prepend(rows);
-    while (body.rows.length > MOST_ROWS) body.deleteRow(-1);
+    while (body.rows.length > MAX_ROWS) body.deleteRow(-1);
     nothing.hidden = true;
-    newestOnly.hidden = body.rows.length < MOST_ROWS;
+    newestOnly.hidden = body.rows.length < MAX_ROWS;
   };
-  const add = (one) => {
-    if (!one || !(one.always || lets(one))) return;
-    held.push(one);
-    // Older ones would fall out of the table at once.
-    if (held.length > MOST_ROWS) held = held.slice(-MOST_ROWS);
-    if (paused) return tell();
-    if (!planned) {
-      planned = true;
+  const add = (entry) => {
+    if (!(entry.always || matches(entry))) return;
+    held.push(entry);
+    // Older entries would drop out of the table at once.
+    if (held.length > MAX_ROWS) held = held.slice(-MAX_ROWS);
+    if (paused) return showStatus();
+    if (!scheduled) {
+      scheduled = true;
       setTimeout(draw, DRAW_MS);
     }
   };
@@ -281,54 +284,56 @@ function feed(body) {
     if (!event.sid && !event.sub) query.set("everybody", "1");
     return `/console/story?${query}`;
   };
-  const words = (...found) => found.flat().filter(Boolean).join(" ").toLowerCase();
-  const refusalsOnly = wanted.get("reason") || wanted.get("kind") === "refusal";
+  const searchable = (...values) => values.flat().filter(Boolean).join(" ").toLowerCase();
+  const refusalsOnly = filter.get("reason") || filter.get("kind") === "refusal";
   const at = (id) => Number(String(id).split("-")[0]) / 1000;
 
   const rows = {
-    // What can not be read may be the one that is looked for.
-    logout: (one) => one.unreadable
-      ? { at: at(one.id), app: one.app, what: text.unreadable, tone: "wait", always: !refusalsOnly, text: "" }
+    // An unreadable event passes every filter, because it may match.
+    logout: (event) => event.unreadable
+      ? { at: at(event.id), app: event.app, what: text.unreadable, tone: "wait", always: !refusalsOnly, text: "" }
       : {
-          at: at(one.id), app: one.app, kind: one.kind, iss: one.iss, whom: one.sid || one.sub || text.everybody,
-          what: text[one.kind], tone: "good", href: href(one),
-          text: words(one.app, one.iss, one.sid, one.sub, one.source, one.client_ids || []),
+          at: at(event.id), app: event.app, kind: event.kind, iss: event.iss,
+          subject: event.sid || event.sub || text.everybody,
+          what: text[event.kind], tone: "good", href: href(event),
+          text: searchable(event.app, event.iss, event.sid, event.sub, event.source, event.client_ids || []),
         },
-    refusal: (one) => ({
-      at: one.at, kind: "refusal", reason: one.reason, iss: one.iss, whom: text.toDo,
-      what: `${one.reason === WAITS ? text.waits : text.refused}: ${one.reason}`, tone: one.reason === WAITS ? "wait" : "bad",
-      href: `/console/refusals?id=${encodeURIComponent(one.id)}`,
-      text: words(one.iss, one.aud, one.reason, one.rule, one.kid),
+    refusal: (refusal) => ({
+      at: refusal.at, kind: "refusal", reason: refusal.reason, iss: refusal.iss, subject: text.toDo,
+      what: `${refusal.reason === WAITS ? text.waits : text.refused}: ${refusal.reason}`,
+      tone: refusal.reason === WAITS ? "wait" : "bad",
+      href: `/console/refusals?id=${encodeURIComponent(refusal.id)}`,
+      text: searchable(refusal.iss, refusal.aud, refusal.reason, refusal.rule, refusal.kid),
     }),
-    missed: (one) => ({ at: 0, app: one.app === "!refusals" ? "" : one.app, what: text.missed, tone: "wait", always: true }),
+    missed: ({ app }) => ({ at: 0, app: app === "!refusals" ? "" : app, what: text.missed, tone: "wait", always: true }),
   };
 
-  const app = wanted.get("app");
+  const app = filter.get("app");
   listen(app ? `/api/feed?app=${encodeURIComponent(app)}` : "/api/feed", {
     cursor: text.cursor,
-    hear: (name, one) => rows[name] && add(rows[name](one)),
-    state: (on) => {
-      connected = on;
-      tell();
+    onEvent: (name, data) => rows[name] && add(rows[name](data)),
+    onState: (open) => {
+      connected = open;
+      showStatus();
     },
-    late: () => {
-      if (paused) return false; // somebody reads what is there
+    onAbsence: () => {
+      if (paused) return false; // keep the rows that are being read
       location.reload();
       return true;
     },
   });
 
-  const turn = () => {
+  const togglePause = () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
-    tell();
+    showStatus();
     draw();
   };
-  pause.addEventListener("click", turn);
+  pause.addEventListener("click", togglePause);
   document.getElementById("announce").addEventListener("change", (change) => {
     body.setAttribute("aria-live", change.target.checked ? "polite" : "off");
   });
-  newestOnly.textContent = newestOnly.dataset.text.replace("{most}", MOST_ROWS);
+  newestOnly.textContent = newestOnly.dataset.text.replace("{max}", MAX_ROWS);
 
   const move = (by) => {
     const links = [...body.querySelectorAll("a")];
@@ -337,10 +342,10 @@ function feed(body) {
   };
   document.addEventListener("keydown", (key) => {
     if (key.ctrlKey || key.metaKey || key.altKey || key.target.closest("input, select, textarea")) return;
-    const act = { "/": () => document.getElementById("f-text").focus(), p: turn, j: () => move(1), k: () => move(-1) }[key.key];
-    if (act) {
+    const action = { "/": () => document.getElementById("f-text").focus(), p: togglePause, j: () => move(1), k: () => move(-1) }[key.key];
+    if (action) {
       key.preventDefault();
-      act();
+      action();
     }
   });
 }

@@ -1,0 +1,115 @@
+"""Issuers, apps, and health, with the audit."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.admin.probes import Body
+from app.config.model import Settings
+from app.config.presets import presets
+from app.console.forms import entry_id, query
+from app.console.plot import plot
+from app.console.rendering import Rendering
+from app.formatting import fetch_fault
+from app.history import EntryPage, Filter, History, Unreadable
+from app.history.service_status import app_rows, service_rows, unread_rows, unserved_rows
+from app.sessions.session_provider import SessionProvider
+from app.store.unserved import Unserved
+from app.verdict import CheckVerdict
+from app.web.audit_log import AuditLog
+
+MAX_ACTS = 50
+
+_TONES = {CheckVerdict.WRONG: "bad", CheckVerdict.WARNING: "wait"}
+
+
+class StatusPages:
+    """``health`` returns the body of `/readyz`, ``unserved`` the last search for apps that no
+    client serves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        history: History,
+        providers: Mapping[str, SessionProvider],
+        audit_log: AuditLog,
+        rendering: Rendering,
+        *,
+        health: Callable[[], Body],
+        unserved: Callable[[], Unserved],
+    ) -> None:
+        self._settings = settings
+        self._history = history
+        self._providers = providers
+        self._audit_log = audit_log
+        self._rendering = rendering
+        self._health = health
+        self._unserved = unserved
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/console/issuers", self.issuers, methods=["GET"]),
+            Route("/console/apps", self.apps, methods=["GET"]),
+            Route("/console/health", self.health, methods=["GET"]),
+        ]
+
+    async def issuers(self, request: Request) -> Response:
+        query(request)
+        keys = self._health()["issuers"]
+        known = presets()
+        shown = []
+        for issuer in self._settings.issuers:
+            state = keys.get(issuer.issuer)
+            try:
+                last = await self._history.recent(
+                    Filter(iss=issuer.issuer), self._history.apps_of(issuer.issuer), limit=1
+                )
+            except Unreadable:
+                last = EntryPage([])
+            provider = self._providers.get(issuer.issuer)
+            shown.append({
+                "issuer": issuer, "keys": state,
+                "error": fetch_fault(state["error"]) if state and state["error"] else None,
+                "last": last[0].at if last else None,
+                "searched": f"{last.looked:,}" if last.more else None,
+                "preset": known.get(issuer.preset or ""),
+                "api": provider.kind if provider is not None else None,
+            })  # fmt: skip
+        return self._rendering.page(request, "issuers", issuers=shown, now=time.time())
+
+    async def apps(self, request: Request) -> Response:
+        query(request)
+        overviews = await self._history.overviews()
+        plots = {}
+        for overview in overviews:
+            try:
+                plots[overview.app] = plot(await self._history.teardowns(overview.app))
+            except Unreadable:
+                plots[overview.app] = None
+        return self._rendering.page(
+            request, "apps", apps=overviews, plots=plots, now=self._audit_log.clock(),
+            notes={each.app: [row.detail for row in unread_rows(each)] for each in overviews},
+        )  # fmt: skip
+
+    async def health(self, request: Request) -> Response:
+        values = query(request, "before")
+        try:
+            audit = await self._history.audit(limit=MAX_ACTS + 1, before=entry_id(values))
+        except Unreadable:
+            audit = None
+        state, now = self._health(), self._audit_log.clock()
+        rows = list(service_rows(state, now))
+        for overview in await self._history.overviews():
+            rows += app_rows(overview, now)
+        rows += unserved_rows(self._unserved())
+        problems = [(_TONES[row.verdict], row) for row in rows if row.verdict in _TONES]
+        problems.sort(key=lambda problem: problem[0])
+        older = audit[MAX_ACTS - 1].id if audit and len(audit) > MAX_ACTS else None
+        return self._rendering.page(
+            request, "health", state=state, audit=audit and audit[:MAX_ACTS], now=now,
+            older=older, past="before" in values, problems=problems,
+        )  # fmt: skip
