@@ -34,7 +34,7 @@ def documented_rights(
         text = re.sub(r"(?m)^(user receiver .*)$", rf"\1 {api}", text)
     if console:
         (own,) = re.findall(r"The console with `\[admin_oidc\]`.*?`(\(.*?\))`", CONTRACT, re.DOTALL)
-        own = own.replace("console", other)
+        own = " ".join(own.split()).replace("console", other)
         text = re.sub(r"(?m)^(user receiver .*)$", rf"\1 {own}", text)
     users.write_text(text)
     server = RedisServer(tmp_path / "redis", "--aclfile", str(users)).start()
