@@ -1,4 +1,4 @@
-"""The documents' links lead somewhere, and quoted log lines exist in the code."""
+"""Links, file names and quoted messages in the documents are correct."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,9 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "clients/python/*.md")
     for path in ROOT.glob(pattern)
 )
+
+SOURCES = (ROOT, ROOT / "app")
+"""Where a path in a document can begin."""
 
 
 def prose(document: Path) -> str:
@@ -37,6 +40,12 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
         if not target.exists() or (fragment and fragment not in anchors(target)):
             lost.append(link)
     assert lost == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_source_file_that_is_named_exists(document: Path) -> None:
+    names = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|lua|mjs))`", prose(document))
+    assert [name for name in names if not any((root / name).exists() for root in SOURCES)] == []
 
 
 def quotes() -> list[str]:
