@@ -90,7 +90,7 @@ def escaped(text: str) -> str:
 
 
 FETCH_FAULTS = {
-    "connection": "can not be reached",
+    "connection": "cannot be reached",
     "timeout": "does not answer in time",
     "not_https": "names an address that is not https",
     "content_encoding": "compressed, although we ask for it plain",

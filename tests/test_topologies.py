@@ -124,4 +124,4 @@ async def test_an_outage_of_all_servers_is_an_outage(
             receiver.stop(signal.SIGKILL)
     checked = check(tmp_path, url, provider)
     assert (checked.returncode, checked.stderr) == (1, "")
-    assert "can not be reached" in checked.stdout
+    assert "cannot be reached" in checked.stdout

@@ -1,4 +1,4 @@
-"""The command line: a file for each command, of which only the one that is named is imported."""
+"""The command line: one file per command. Only the requested command is imported."""
 
 import argparse
 import gc
@@ -17,8 +17,8 @@ from app.devtools.embedded_redis import EmbeddedFault
 
 COMMANDS = ("serve", "check", "explain", "journal", "keys", "watch", "status", "story", "revoke")
 
-# A file may have any name, and `explain` takes whatever was sent; these ask Redis.
-_ASK_REDIS = ("watch", "status", "story", "revoke")
+# These query Redis, whose keys are UTF-8. File names and the input of `explain` may be any bytes.
+_QUERY_REDIS = ("watch", "status", "story", "revoke")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     given = sys.argv[1:] if argv is None else argv
-    for name in [one for one in COMMANDS if given[:1] == [one]] or COMMANDS:
+    for name in [command for command in COMMANDS if given[:1] == [command]] or COMMANDS:
         command = import_module(f"{__name__}.{name}")
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument(
@@ -41,12 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     gc.enable()  # see `app.runtime.import_diet`
     arguments = parser.parse_args(given)
     _prepare_output()
-    if arguments.command in _ASK_REDIS and not all(map(_is_text, _texts(arguments))):
+    if arguments.command in _QUERY_REDIS and not all(map(_is_text, _texts(arguments))):
         print(f"{parser.prog}: an argument is not UTF-8 text", file=sys.stderr)
         return 2
     try:
         settings = load(arguments.config)
-        ended: int = arguments.run(settings, arguments)
+        status: int = arguments.run(settings, arguments)
     except SettingsFault as fault:
         return _report_settings(fault, arguments.command)
     except WrongUsage as fault:
@@ -57,31 +57,31 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return ended
+    return status
 
 
 def _report_settings(fault: SettingsFault, command: str) -> int:
-    """Say what is wrong with the settings; returns the exit status."""
+    """Print the faults of the settings; returns the exit status."""
     if command == "check":
         return print_table([Row(CheckVerdict.WRONG, "settings", line) for line in fault.faults])
-    print("the settings can not be used:", file=sys.stderr)
+    print("the settings cannot be used:", file=sys.stderr)
     for line in fault.faults:
         print(f"  {line}", file=sys.stderr)
     return 1
 
 
-# What shells report of a program that Ctrl-C has ended.
+# As shells report a program that Ctrl-C has ended.
 _INTERRUPTED = 130
 
 
 def _texts(arguments: argparse.Namespace) -> Iterator[str]:
     for value in vars(arguments).values():
-        several = value if isinstance(value, list) else [value]
-        yield from (one for one in several if isinstance(one, str))
+        values = value if isinstance(value, list) else [value]
+        yield from (item for item in values if isinstance(item, str))
 
 
 def _is_text(argument: str) -> bool:
-    """Other bytes come as lone surrogates, which no key in Redis can hold."""
+    """Python decodes other bytes as lone surrogates, which cannot be part of a key in Redis."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -90,9 +90,9 @@ def _is_text(argument: str) -> bool:
 
 
 def _prepare_output() -> None:
-    # A terminal that can not show a character gets its number, in place of a traceback.
+    # A character that the terminal cannot encode is escaped and causes no traceback.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # What our modules log is in the tables already; `serve` sets up a log of its own.
+    # The tables already show what our modules log. `serve` sets up its own log.
     logging.getLogger("app").addHandler(logging.NullHandler())

@@ -1,4 +1,4 @@
-"""Times and lengths of time, as arguments of a command."""
+"""Times and durations as arguments of a command."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from app.formatting import TIME_FORMS, read_time
 
 
 def time_argument(text: str) -> float:
-    """A time, in epoch seconds; for argparse."""
+    """A time in epoch seconds, for argparse."""
     try:
         return read_time(text)
     except ValueError:
@@ -15,7 +15,7 @@ def time_argument(text: str) -> float:
 
 
 def duration_argument(text: str) -> float:
-    """A number of seconds, or a text such as ``90s``, ``10m``; for argparse."""
+    """A number of seconds, or a text such as ``90s`` or ``10m``, for argparse."""
     try:
         return seconds(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the commands that work on Redis share: the way there, and whom they are about."""
+"""What the commands that query Redis share: connecting, and selecting issuers and apps."""
 
 import argparse
 import contextlib
@@ -13,14 +13,14 @@ from app.store.topology import RedisTopology, connect
 
 
 class WrongUsage(Exception):
-    """The arguments do not fit the settings, or each other; the message says how."""
+    """The arguments contradict the settings or each other. The message explains it."""
 
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[RedisTopology]:
-    """The way to Redis, also to the embedded server of a receiver that runs.
+    """Connect to Redis, or to the embedded server of a running receiver.
 
-    Raises `EmbeddedFault` where no such server has ever run.
+    Raises `EmbeddedFault` if no such server has ever run.
     """
     if settings.embedded:
         url = running_url(settings.data_dir, settings.embedded_port)
@@ -39,7 +39,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_whom(parser: argparse.ArgumentParser) -> None:
-    """``--issuer`` and ``--app``; with one issuer in the settings it is that one."""
+    """``--issuer`` and ``--app``; a single issuer in the settings is the default."""
     parser.add_argument("--issuer", metavar="ISS", help="which issuer; needed if there are several")
     parser.add_argument(
         "--app", action="append", metavar="APP", help="this app alone; may be repeated"
@@ -47,18 +47,18 @@ def add_whom(parser: argparse.ArgumentParser) -> None:
 
 
 def issuers_to_read(settings: Settings) -> tuple[IssuerSettings, ...]:
-    """Those of the settings and, for who names it, the canary's: it can be looked at alone."""
+    """The issuers of the settings and the canary's, which can be selected by name."""
     return with_canary(settings)[0].issuers
 
 
 def issuer_of(
     settings: Settings, name: str | None, among: Sequence[IssuerSettings] | None = None
 ) -> tuple[IssuerSettings, str]:
-    """The issuer that is meant, and by which of its names; ``among`` None: those of the settings.
+    """The selected issuer and the name that selects it; ``among`` defaults to the settings.
 
     Raises `WrongUsage`.
     """
-    names = {one: issuer for issuer in among or settings.issuers for one in issuer.names}
+    names = {alias: issuer for issuer in among or settings.issuers for alias in issuer.names}
     if name is None:
         if len(settings.issuers) > 1:
             raise WrongUsage(f"--issuer is needed, one of: {', '.join(names)}")
@@ -69,7 +69,7 @@ def issuer_of(
 
 
 def apps_of(issuers: Sequence[IssuerSettings], wanted: Sequence[str] | None) -> list[str]:
-    """The apps of these issuers, or those of them that are wanted. Raises `WrongUsage`."""
+    """The apps of these issuers, or the requested ones. Raises `WrongUsage`."""
     known = sorted({client.app for issuer in issuers for client in issuer.clients})
     for app in wanted or ():
         if app not in known:

@@ -1,7 +1,7 @@
-"""``python -m app explain``: a token, rule by rule, with what was there and what is configured.
+"""``python -m app explain``: checks a token rule by rule, and prints values and settings.
 
-Reads the token from the argument or, better, from standard input: arguments are in every
-process list. Never prints the signature. Says nothing of whether the token was seen before.
+Reads the token from the argument or, better, from standard input: arguments are visible in process
+lists. Never prints the signature, and does not check whether the token was used before.
 """
 
 import argparse
@@ -35,17 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     token = _read_stdin() if arguments.token == "-" else arguments.token.encode("utf-8", "replace")
-    told: list[ExplainLine] = []
+    lines: list[ExplainLine] = []
 
-    def tell(line: ExplainLine) -> None:
-        told.append(line)
+    def report(line: ExplainLine) -> None:
+        lines.append(line)
         _print(line)
 
-    fault = asyncio.run(explain(settings, token.strip(), tell, arguments.at))
+    fault = asyncio.run(explain(settings, token.strip(), report, arguments.at))
     if fault is None:
         print("\naccepted")
         return 0
-    then = next((f"; {one.name} {one.text}" for one in told if one.name == WAS_VALID), "")
+    then = next((f"; {line.name} {line.text}" for line in lines if line.name == WAS_VALID), "")
     verdict = "refused" if isinstance(fault, TokenRefused) else "not accepted now"
     print(f"\n{'would be refused now' if then else verdict} ({to_http(fault)[0]}): {fault}{then}")
     return 1
@@ -54,7 +54,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 def _read_stdin() -> bytes:
     if sys.stdin.isatty():
         print("paste the token, then Enter and Ctrl-D:", file=sys.stderr)
-    # As bytes: what is no text is for the rules to refuse.
+    # As bytes: the rules refuse what is not text.
     return sys.stdin.buffer.read()
 
 
@@ -63,7 +63,7 @@ def _print(line: ExplainLine) -> None:
         case Mark.NOTE, "times":
             print(f"\ntimes are {line.text}")
         case Mark.NOTE, name if name == WAS_VALID:
-            pass  # it is in the last line
+            pass  # part of the last line
         case Mark.NOTE, _:
             print(f"{'':<17}{line.name}: {line.text}")
         case _:

@@ -109,7 +109,7 @@ def _replay(settings: Settings, journals: list[Path]) -> int:
 
 
 async def _replay_here(settings: Settings, path: Path) -> tuple[int, int]:
-    """Write the entries of a journal that no process has open; returns what is left."""
+    """Write the entries of a journal that no process has open; returns how many are left."""
     topology = RedisTopology(connect(settings.redis_url.get_secret_value()))
     journal = Journal(path, max_bytes=settings.journal_max_bytes)
     ack_log = AckLog(

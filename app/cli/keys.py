@@ -1,7 +1,7 @@
-"""``python -m app keys``: the public halves of the decryption keys, for providers to encrypt to.
+"""``python -m app keys``: prints the public decryption keys, for providers to encrypt to.
 
-A JSON Web Key Set (RFC 7517), as it goes into a client's ``jwks``, or into a file behind its
-``jwks_uri``. Nothing private is in it.
+A JSON Web Key Set (RFC 7517) for the ``jwks`` of a client, or for a file behind its ``jwks_uri``.
+It holds no private keys.
 """
 
 import argparse
@@ -14,11 +14,11 @@ HELP = "print the public halves of the decryption keys, as a JSON Web Key Set"
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Nothing beside ``--config``."""
+    """Only ``--config``."""
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    keys = {key: key.public for one in settings.issuers for key in one.keys_to_decrypt}
+    keys = {key: key.public for issuer in settings.issuers for key in issuer.keys_to_decrypt}
     if not keys:
         print("there are no decryption_keys in the settings", file=sys.stderr)
         return 1

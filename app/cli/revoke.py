@@ -1,8 +1,8 @@
-"""``python -m app revoke``: end a session, a user's sessions, or all of an issuer in an app.
+"""``python -m app revoke``: ends a session, a user's sessions, or all of an issuer in an app.
 
-Straight to Redis, by the same script as every logout, and without a journal: that belongs to the
-receivers that run. What Redis does not take is said, app by app, and the exit status is 1; so is
-what it may have taken, where its answer did not come. To say it again does no harm.
+Writes to Redis directly, with the same script as every logout. There is no journal, which belongs
+to running receivers: what Redis does not take is printed per app, and the exit status is 1, also if
+the reply was lost and the result is unknown. Repeating the command is harmless.
 """
 
 import argparse
@@ -37,10 +37,10 @@ from backchannel_logout import AppStatus, EventKind
 
 HELP = "end a session, a user's sessions, or everything of an issuer in an app, up to now"
 
-_LONGEST_ID = 255
+_MAX_ID_LENGTH = 255
 
-# An app that is told acts within milliseconds; one that asks twice a second, within that.
-_PAUSE = 0.2
+# Listeners act within milliseconds, and apps that poll within half a second.
+_POLL_SECONDS = 0.2
 
 _ACTED = frozenset({AppStatus.TORN_DOWN, AppStatus.SEEN, AppStatus.ASKS})
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What is to be done, and by whom."""
+    """What to revoke, and on whose behalf."""
 
     issuer: IssuerSettings
     revocations: list[Revocation]
@@ -79,38 +79,38 @@ class _Order:
 
     @property
     def apps(self) -> list[str]:
-        return [one.event.app for one in self.revocations]
+        return [revocation.event.app for revocation in self.revocations]
 
 
 @dataclass(slots=True)
-class _Done:
-    """What became of it in one app. ``result`` is the store's."""
+class _AppResult:
+    """The result in one app. ``result`` is the store's."""
 
     revocation: Revocation
     result: Result
-    told: tuple[DeliveredEvent, ...] = ()
+    events: tuple[DeliveredEvent, ...] = ()
 
     @property
     def fault(self) -> str | None:
-        """Redis' word; None where all is well."""
+        """The fault of Redis, if any."""
         return str(self.result) if isinstance(self.result, RedisFault) else None
 
     @property
     def written(self) -> bool | None:
-        """None where Redis has not answered: it may have been written or not."""
+        """None if Redis did not answer: the revocation may be written or not."""
         if isinstance(self.result, RedisAway):
             return None
         return self.fault is None or isinstance(self.result, LevelNotReached)
 
     @property
     def has_acted(self) -> bool:
-        return bool(self.told) and all(
-            one.proof is not None and one.proof.status in _ACTED for one in self.told
+        return bool(self.events) and all(
+            event.proof is not None and event.proof.status in _ACTED for event in self.events
         )
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    # The line of the audit: it is all there is when Redis does not take the entry.
+    # If Redis does not take the audit entry, its log line is the only record.
     set_up_log(settings, min_level="error")
     logging.getLogger("app.audit").setLevel(logging.INFO)
     order = _order(settings, arguments, time.time())
@@ -120,14 +120,14 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if not arguments.yes and order.kind is not EventKind.SESSION and not _confirmed(order):
         print("nothing was written", file=sys.stderr)
         return 1
-    done, audited = asyncio.run(_carry_out(settings, order, arguments.wait))
+    results, audited = asyncio.run(_carry_out(settings, order, arguments.wait))
     if arguments.json:
-        print(json.dumps(_json(order, done, audited=audited)))
+        print(json.dumps(_json(order, results, audited=audited)))
     else:
-        _print_done(done)
-    failed = [one for one in done if one.fault is not None]
-    unmoved = arguments.wait is not None and not all(one.has_acted for one in done)
-    return 1 if failed or unmoved or not audited else 0
+        _print_results(results)
+    failed = any(result.fault is not None for result in results)
+    pending = arguments.wait is not None and not all(result.has_acted for result in results)
+    return 1 if failed or pending or not audited else 0
 
 
 def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Order:
@@ -138,8 +138,8 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
     if arguments.all and not arguments.app:
         raise WrongUsage("--all needs --app: in which app everybody is to be signed out")
     for name, value in (("--sid", sid), ("--sub", sub)):
-        if value is not None and not 1 <= len(value) <= _LONGEST_ID:
-            raise WrongUsage(f"{name} has 1 to {_LONGEST_ID} characters")
+        if value is not None and not 1 <= len(value) <= _MAX_ID_LENGTH:
+            raise WrongUsage(f"{name} has 1 to {_MAX_ID_LENGTH} characters")
     by = arguments.by or _own_name()
     if not arguments.reason.strip() or not by.strip():
         raise WrongUsage("--reason and --by are not empty")
@@ -147,10 +147,9 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
         raise WrongUsage(f"--by: {RESERVED_NAME}")
     issuer, _ = issuer_of(settings, arguments.issuer)
     jti = new_jti()
-    found = revocations(
-        issuer, apps_of([issuer], arguments.app), jti=jti, now=now, sid=sid, sub=sub
-    )
-    return _Order(issuer, found, jti, by, arguments.reason)
+    apps = apps_of([issuer], arguments.app)
+    order = revocations(issuer, apps, jti=jti, now=now, sid=sid, sub=sub)
+    return _Order(issuer, order, jti, by, arguments.reason)
 
 
 def _own_name() -> str:
@@ -170,55 +169,59 @@ def _confirmed(order: _Order) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-# -- doing it ------------------------------------------------------------------------------
+# -- writing ------------------------------------------------------------------------------
 
 
 async def _carry_out(
     settings: Settings, order: _Order, wait: float | None
-) -> tuple[list[_Done], bool]:
-    """Write all of them; what became of each, and whether the audit has it."""
+) -> tuple[list[_AppResult], bool]:
+    """Write the revocations; returns the results, and whether the audit entry was written."""
     async with opened(settings) as link:
         results = await new_store(settings, link).write(order.revocations)
-        done = [
-            _Done(revocation, result)
+        app_results = [
+            _AppResult(revocation, result)
             for revocation, result in zip(order.revocations, results, strict=True)
         ]
-        audited = await _audit(settings, link, order, done)
+        audited = await _audit(settings, link, order, app_results)
         history = History(settings, link)
         until = asyncio.get_running_loop().time() + (wait or 0.0)
         while True:
-            for one in done:
-                if one.fault is None:
-                    await _find(history, one, order.jti)
-            over = asyncio.get_running_loop().time() >= until
-            if over or all(one.fault is not None or one.has_acted for one in done):
-                return done, audited
-            await asyncio.sleep(_PAUSE)
+            for result in app_results:
+                if result.fault is None:
+                    await _read_events(history, result, order.jti)
+            expired = asyncio.get_running_loop().time() >= until
+            if expired or all(
+                result.fault is not None or result.has_acted for result in app_results
+            ):
+                return app_results, audited
+            await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _find(history: History, done: _Done, jti: str) -> None:
-    """The events that it has made, with what the app has done about them; as far as Redis says."""
-    app, names = done.revocation.event.app, done.revocation.issuer_names
+async def _read_events(history: History, result: _AppResult, jti: str) -> None:
+    """Read the events of the revocation, and what the app has done about them."""
+    app, names = result.revocation.event.app, result.revocation.issuer_names
     with contextlib.suppress(Unreadable):
-        found = list(done.told) or [
-            one
-            for one in await history.recent(apps=[app], limit=1000)
-            if one.event is not None and one.event.jti == jti and one.event.iss in names
+        events = list(result.events) or [
+            delivered
+            for delivered in await history.recent(apps=[app], limit=1000)
+            if (event := delivered.event) is not None and event.jti == jti and event.iss in names
         ]
-        done.told = tuple([await history.with_proof(one) for one in found])
+        result.events = tuple([await history.with_proof(delivered) for delivered in events])
 
 
-async def _audit(settings: Settings, link: RedisTopology, order: _Order, done: list[_Done]) -> bool:
+async def _audit(
+    settings: Settings, link: RedisTopology, order: _Order, app_results: list[_AppResult]
+) -> bool:
     event = order.revocations[0].event
     act = Act(
         act="revoke", who=order.by, why=order.reason,
-        outcome=outcome_of(one.written for one in done), iss=event.iss, apps=order.apps,
-        kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
+        outcome=outcome_of(result.written for result in app_results), iss=event.iss,
+        apps=order.apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=order.jti,
     )  # fmt: skip
     try:
         hashed: Callable[[str], str] = await keyed_hash(settings, link.client)
     except EXCHANGE_FAULTS:
-        # Redis has the key; without it the line of the log is written all the same.
+        # The key is in Redis. The log line is written without it.
         hashed = _not_known
     try:
         await Audit(link.client, hashed).write(act)
@@ -232,15 +235,15 @@ def _not_known(_: str) -> str:
     return "not-known"
 
 
-# -- saying it -----------------------------------------------------------------------------
+# -- output -----------------------------------------------------------------------------
 
 
 def _print_order(order: _Order, *, as_json_: bool) -> None:
     if as_json_:
         print(json.dumps(_json(order, [], audited=False) | {"dry_run": True}))
         return
-    for one in order.revocations:
-        _print_written(one)
+    for revocation in order.revocations:
+        _print_written(revocation)
     print(f"\nnothing was written: --dry-run; by {bare(order.by)}, for {quoted(order.reason)}")
 
 
@@ -251,47 +254,50 @@ def _print_written(revocation: Revocation) -> None:
         print(f"  marker     {key} = {event.cutoff}")
 
 
-def _print_done(done: list[_Done]) -> None:
-    for one in done:
-        if one.fault is not None:
-            print(f"{one.revocation.event.app}: {_SAID[one.written]}: {one.fault}")
+def _print_results(results: list[_AppResult]) -> None:
+    for result in results:
+        if result.fault is not None:
+            print(f"{result.revocation.event.app}: {_FAULTS[result.written]}: {result.fault}")
             continue
-        _print_written(one.revocation)
-        for told in one.told:
-            print(f"  event      {told.id}")
-            if told.proof is not None:
-                print(f"  standing   {proof_words(told.proof)}")
-    for written, said in _SAID_AT_LAST.items():
-        faults = [one for one in done if one.fault is not None and one.written is written]
-        if faults:
-            apps = ", ".join(one.revocation.event.app for one in faults)
-            print(f"\n{said}: {apps}; say it again", file=sys.stderr)
+        _print_written(result.revocation)
+        for event in result.events:
+            print(f"  event      {event.id}")
+            if event.proof is not None:
+                print(f"  standing   {proof_words(event.proof)}")
+    for written, summary in _SUMMARIES.items():
+        apps = [
+            result.revocation.event.app
+            for result in results
+            if result.fault is not None and result.written is written
+        ]
+        if apps:
+            print(f"\n{summary}: {', '.join(apps)}; say it again", file=sys.stderr)
 
 
-_SAID = {
+_FAULTS = {
     False: "FAILED",
     None: "NOT KNOWN, Redis has not answered",
     True: "written, but not as durably as the settings demand",
 }
-_SAID_AT_LAST = {
+_SUMMARIES = {
     False: "not ended in",
     None: "perhaps ended, perhaps not, in",
     True: "ended, and may be lost again, in",
 }
 
 
-def _json(order: _Order, done: list[_Done], *, audited: bool) -> dict[str, Any]:
-    faults = {one.revocation.event.app: one for one in done}
+def _json(order: _Order, app_results: list[_AppResult], *, audited: bool) -> dict[str, Any]:
+    results = {result.revocation.event.app: result for result in app_results}
 
     def of_app(revocation: Revocation) -> dict[str, Any]:
         event = revocation.event
-        found = faults.get(event.app)
+        result = results.get(event.app)
         return {
             "app": event.app,
             "markers": list(revocation.marker_keys),
-            "written": found.written if found is not None else False,
-            "fault": found.fault if found is not None else None,
-            "events": as_json(found.told) if found is not None else [],
+            "written": result.written if result is not None else False,
+            "fault": result.fault if result is not None else None,
+            "events": as_json(result.events) if result is not None else [],
         }
 
     event = order.revocations[0].event
@@ -305,6 +311,6 @@ def _json(order: _Order, done: list[_Done], *, audited: bool) -> dict[str, Any]:
         "sid": event.sid,
         "sub": event.sub,
         "cutoff": event.cutoff,
-        "apps": [of_app(one) for one in order.revocations],
+        "apps": [of_app(revocation) for revocation in order.revocations],
         "audited": audited,
     }

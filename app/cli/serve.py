@@ -1,4 +1,4 @@
-"""``python -m app serve``: receive logouts until SIGTERM."""
+"""``python -m app serve``: receives logouts until SIGTERM."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ HELP = "receive logouts until SIGTERM or Ctrl-C"
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Nothing beside ``--config``."""
+    """Only ``--config``."""
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     try:
         uvloop.run(serve(settings, announce=lambda line: print(line, flush=True)))
     except (StartFault, EmbeddedFault) as fault:
-        LINES.flush()  # what has led to it stands before it
-        print(f"can not start: {fault}", file=sys.stderr)
+        LINES.flush()  # the cause appears above the message
+        print(f"cannot start: {fault}", file=sys.stderr)
         return 1
     return 0

@@ -1,7 +1,7 @@
 """``python -m app status``: the service, Redis, issuers, apps and journal at a glance.
 
-From Redis, and from the running service's `/readyz`, where it answers at ``admin_listen``. Tells of
-a running system what `check` tells of settings; looks at no provider.
+Reads Redis, and `/readyz` of a service that runs at ``admin_listen``. Where `check` examines the
+settings, this examines a running system; it contacts no provider.
 """
 
 import argparse
@@ -26,10 +26,10 @@ HELP = "the running service, issuers, apps and journal; exit 1: a fault, 3: warn
 
 _READYZ_SECONDS = 5.0
 
-# Exit status: warnings, and nothing that is wrong. 1 and 2 are taken, by faults and by argparse.
+# Exit status for warnings without a fault. 1 is for faults, and argparse uses 2.
 _WARNED = 3
 
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where we ask, not where we listen
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  the address to query
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    ready, apps, unserved = asyncio.run(_look(settings))
+    ready, apps, unserved = asyncio.run(_read(settings))
     now = time.time()
     rows = [
         *_service_rows(settings, ready, now),
@@ -50,28 +50,28 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     warned = _WARNED if CheckVerdict.WARNING in verdicts else 0
     if arguments.json:
         wrong = CheckVerdict.WRONG in verdicts
-        found = {"healthy": not wrong, "service": ready, "apps": as_json(apps)}
-        found["unserved"] = as_json(unserved)
-        found["rows"] = [
+        answer = {"healthy": not wrong, "service": ready, "apps": as_json(apps)}
+        answer["unserved"] = as_json(unserved)
+        answer["rows"] = [
             {"verdict": row.verdict.value, "what": row.what, "detail": row.detail} for row in rows
         ]
-        print(json.dumps(found))
+        print(json.dumps(answer))
         return 1 if wrong else warned
     return print_table(rows) or warned
 
 
-async def _look(settings: Settings) -> tuple[dict[str, Any] | None, list[AppOverview], Unserved]:
+async def _read(settings: Settings) -> tuple[dict[str, Any] | None, list[AppOverview], Unserved]:
     async with opened(settings) as link:
         ready, history = await _readyz(settings), History(settings, link)
         return ready, await history.overviews(), await history.unserved()
 
 
 async def _readyz(settings: Settings) -> dict[str, Any] | None:
-    """What the service says of itself; None where it does not answer."""
+    """The body of `/readyz`; None if the service does not answer."""
     host, port = settings.admin_listen
     host = _ANYWHERE.get(host, host)
     host = f"[{host}]" if ":" in host else host
-    # Plain HTTP to our own listener: no proxy of the environment, no certificates to load.
+    # Plain HTTP to our own listener needs neither proxies nor certificates.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     async with httpx.AsyncClient(trust_env=False, verify=context, timeout=_READYZ_SECONDS) as http:
         try:

@@ -1,4 +1,4 @@
-"""``python -m app story``: is this session dead, since when, by which token, who has acted."""
+"""``python -m app story``: whether a session was ended, when, by which token, and who has acted."""
 
 import argparse
 import asyncio
@@ -49,7 +49,7 @@ HELP = "the history of one session or user; exit 1 if Redis cannot be read"
 
 _DEAD = "DEAD"
 
-STANDINGS = {
+APP_STATUSES = {
     AppStatus.TORN_DOWN: "a listener has handled it",
     AppStatus.SEEN: "every guard that keeps answers knows it",
     AppStatus.ASKS: "the app asks Redis at each check",
@@ -58,7 +58,7 @@ STANDINGS = {
     AppStatus.SILENT: "somebody has read once, and nobody does now",
     AppStatus.NOBODY: "not reporting: no guard or listener of the app ever has",
 }
-"""What an app has done about a logout, in a sentence for each standing."""
+"""A sentence for each state of a logout in an app."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +81,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     issuers, named = issuers_to_read(settings), arguments.issuer or question.iss
     if named:
         issuer_of(settings, named, issuers)  # it is one of the settings
-    stories = asyncio.run(_ask(settings, question, arguments.app))
+    stories = asyncio.run(_query(settings, question, arguments.app))
     if len(stories) > 1:
-        names = ", ".join(one.question.iss for one in stories)
+        names = ", ".join(story.question.iss for story in stories)
         raise WrongUsage(f"several issuers know it; name one with --issuer: {names}")
     (story,) = stories
     if arguments.json:
@@ -94,7 +94,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _question(arguments: argparse.Namespace) -> RevocationQuery:
-    """An issuer that is not named is empty."""
+    """``iss`` is empty if no issuer is named."""
     if not arguments.sid and not arguments.sub:
         raise WrongUsage("say whom it is about: --sid, --sub, or --id-token-stdin")
     login_at = arguments.login_at
@@ -107,7 +107,7 @@ def _question(arguments: argparse.Namespace) -> RevocationQuery:
 
 
 def _pasted(arguments: argparse.Namespace) -> RevocationQuery:
-    """What the ID token says of itself."""
+    """The query from the claims of an ID token."""
     if any((arguments.issuer, arguments.sid, arguments.sub, arguments.login_at)):
         raise WrongUsage("--id-token-stdin says all of --issuer, --sid, --sub and --login-at")
     if sys.stdin.isatty():
@@ -117,8 +117,8 @@ def _pasted(arguments: argparse.Namespace) -> RevocationQuery:
     except TokenRefused as refusal:
         raise WrongUsage(f"this is no signed token ({refusal})") from None
     iss, sid, sub, iat = (claims.get(name) for name in ("iss", "sid", "sub", "iat"))
-    texts = (iss, *(one for one in (sid, sub) if one is not None))
-    if not all(isinstance(one, str) and one for one in texts) or len(texts) < 2:
+    texts = (iss, *(claim for claim in (sid, sub) if claim is not None))
+    if not all(isinstance(claim, str) and claim for claim in texts) or len(texts) < 2:
         raise WrongUsage("the token has no iss, or neither sid nor sub")
     if isinstance(iat, bool) or not isinstance(iat, int | float) or not math.isfinite(iat):
         raise WrongUsage("the token has no iat")
@@ -129,11 +129,11 @@ def _pasted(arguments: argparse.Namespace) -> RevocationQuery:
     )  # fmt: skip
 
 
-async def _ask(
+async def _query(
     settings: Settings, question: RevocationQuery, wanted: Sequence[str] | None
 ) -> list[SessionHistory]:
-    """The story at the issuer that is named, else at each that knows the id; where none does, what
-    follows from that."""
+    """The history at the named issuer, else at each issuer that knows the session or user. If none
+    does, the conclusion from that."""
     readable = issuers_to_read(settings)
     async with opened(settings) as link:
         history = History(settings, link)
@@ -151,14 +151,16 @@ async def _ask(
                 return [
                     SessionHistory(question=question, conclusion=Conclusion.UNREADABLE, apps=())
                 ]
-        found = []
+        histories = []
         for iss in names:
             issuer, _ = issuer_of(settings, iss, readable)
-            asked = replace(question, iss=iss)
-            found.append(
-                await history.session_history(asked, apps_of([issuer], wanted), hashed=hashed)
+            query = replace(question, iss=iss)
+            histories.append(
+                await history.session_history(query, apps_of([issuer], wanted), hashed=hashed)
             )
-        return found or [conclude(question, [], None if hashed is None else [], now=time.time())]
+        return histories or [
+            conclude(question, [], None if hashed is None else [], now=time.time())
+        ]
 
 
 def _json(story: SessionHistory, *, unverified: bool) -> dict[str, Any]:
@@ -222,11 +224,11 @@ def _verdict(whole: SessionHistory, story: AppHistory) -> str:
         case _ if story.max_session_age is None:
             return "unknown: no receiver has served this app in this Redis"
         case _:
-            return "unknown: a marker can not be read, the app answers 503"
+            return "unknown: a marker cannot be read, the app answers 503"
 
 
 def _lines(question: RevocationQuery, story: AppHistory, now: float) -> Iterator[tuple[str, str]]:
-    """What else is known: a word and a sentence each."""
+    """Further facts: a word and a sentence each."""
     if question.sid is not None and question.sub is None and story.fault is None:
         yield "note", "the user is not said (--sub), so a marker of all their sessions is not seen"
     for marker in story.markers:
@@ -239,13 +241,14 @@ def _lines(question: RevocationQuery, story: AppHistory, now: float) -> Iterator
         yield "marker", f"{marker.kind}, up to {cutoff}, kept {until}"
     if story.lost:
         yield "LOST", "an event says that it was ended, and its marker is gone: Redis lost data"
-    for told in story.events:
-        name = "ended by" if told == story.cause else "also" if told.covers else "one of"
-        yield name, event_words(told)
-        if told.event is not None:
-            received = told.event.received_at
-            yield "", f"received {moment(received)}, {ago(received, now)}; event {told.id}"
-        yield from _proof_lines(told)
+    for delivered in story.events:
+        is_cause = delivered == story.cause
+        name = "ended by" if is_cause else "also" if delivered.covers else "one of"
+        yield name, event_words(delivered)
+        if delivered.event is not None:
+            received = delivered.event.received_at
+            yield "", f"received {moment(received)}, {ago(received, now)}; event {delivered.id}"
+        yield from _proof_lines(delivered)
     ended = story.state is State.REVOKED and story.cause is None
     if ended and story.markers and story.search is not None:
         yield "ended by", _not_found(story.search)
@@ -254,22 +257,22 @@ def _lines(question: RevocationQuery, story: AppHistory, now: float) -> Iterator
 def _not_found(search: Search) -> str:
     if search.ended == "limit" and search.oldest is not None:
         return f"older than {moment(search.oldest)}, and no further was looked"
-    return "an event older than the stream holds, or one that can not be read"
+    return "an event older than the stream holds, or one that cannot be read"
 
 
-def _proof_lines(told: DeliveredEvent) -> Iterator[tuple[str, str]]:
-    if told.proof is not None:
-        yield "", proof_words(told.proof)
-    for letter in told.dead_letters:
+def _proof_lines(delivered: DeliveredEvent) -> Iterator[tuple[str, str]]:
+    if delivered.proof is not None:
+        yield "", proof_words(delivered.proof)
+    for letter in delivered.dead_letters:
         tries = f" after {letter.tries} tries" if letter.tries is not None else ""
         yield "", f"dead letter of {bare(letter.listener)}{tries}: {bare(letter.error)}"
 
 
 def proof_words(proof: Proof) -> str:
-    """What an app has done about a logout, in one line."""
-    said = f"{proof.status}: {STANDINGS[proof.status]}"
+    """The state of a logout in an app, in one line."""
+    text = f"{proof.status}: {APP_STATUSES[proof.status]}"
     if proof.readers:
-        said += f"; {proof.seen} of {proof.readers} readers have come past it"
+        text += f"; {proof.seen} of {proof.readers} readers have come past it"
     if proof.seconds is not None:
-        said += f"; handled {proof.seconds:.3f} s after its arrival"
-    return said
+        text += f"; handled {proof.seconds:.3f} s after its arrival"
+    return text

@@ -1,4 +1,4 @@
-"""``python -m app watch``: logouts and refusals as they come, of all apps, until Ctrl-C."""
+"""``python -m app watch``: prints logouts and refusals of all apps as they occur, until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    # The canary's end each minute would be in the way: it is shown to who asks for it.
+    # Without the canary, whose logout every minute would be noise; `--app` or `--issuer` shows it.
     issuers, readable, iss = settings.issuers, issuers_to_read(settings), None
     if arguments.issuer:
         issuer, iss = issuer_of(settings, arguments.issuer, readable)
@@ -55,7 +55,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     try:
         asyncio.run(_watch(settings, arguments, apps, wanted))
     except BrokenPipeError:
-        # Whoever read has enough, as `head` does. Nothing is left to be flushed at the end.
+        # The reader has closed the pipe, as `head` does. Prevents an error while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -69,10 +69,10 @@ async def _watch(
             wanted = await _with_hashes(settings, link, wanted)
         feed = History(settings, link).feed(
             apps,
-            # A refused token names no app of ours that could be believed.
+            # The app that a refused token names is not verified.
             refusals=arguments.kind is None and not (arguments.app and wanted.reason is None),
             since=time.time() - arguments.since if arguments.since is not None else None,
-            on_unreadable=_tell_away,
+            on_unreadable=_print_away,
         )
         async for item in feed:
             if isinstance(item, Missed) or wanted.passes(item):
@@ -80,12 +80,12 @@ async def _watch(
 
 
 async def _with_hashes(settings: Settings, link: RedisTopology, wanted: Filter) -> Filter:
-    """The filter, with what refusals hold in place of users and sessions."""
+    """The filter with the hashes that refusals hold in place of users and sessions."""
     try:
         hashed = await keyed_hash(settings, link.client)
     except EXCHANGE_FAULTS as error:
-        said = f"refusals of this session or user are not shown: {fault_of(error)}"
-        print(said, file=sys.stderr, flush=True)
+        message = f"refusals of this session or user are not shown: {fault_of(error)}"
+        print(message, file=sys.stderr, flush=True)
         return wanted
     return replace(
         wanted,
@@ -94,10 +94,10 @@ async def _with_hashes(settings: Settings, link: RedisTopology, wanted: Filter) 
     )
 
 
-def _tell_away(faults: Mapping[str, str]) -> None:
+def _print_away(faults: Mapping[str, str]) -> None:
     names = ", ".join(f"{name} ({word})" for name, word in sorted(faults.items()))
-    said = f"can not be read now, trying again: {names}" if faults else "all can be read"
-    print(said, file=sys.stderr, flush=True)
+    message = f"cannot be read now, trying again: {names}" if faults else "all can be read"
+    print(message, file=sys.stderr, flush=True)
 
 
 def _json(item: DeliveredEvent | RefusalEntry | Missed) -> str:
@@ -126,11 +126,11 @@ def _line(item: DeliveredEvent | RefusalEntry | Missed, width: int) -> str:
     return f"{precise_moment(item.at):23}  {item.app:<{width}}  {event_words(item)}"
 
 
-def event_words(told: DeliveredEvent) -> str:
-    """What the event says, in one line."""
-    event = told.event
+def event_words(delivered: DeliveredEvent) -> str:
+    """The event in one line."""
+    event = delivered.event
     if event is None:
-        return f"an event that can not be read, {told.id}"
+        return f"an event that cannot be read, {delivered.id}"
     members = {
         "sid": event.sid,
         "sub": event.sub,

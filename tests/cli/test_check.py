@@ -127,7 +127,7 @@ def test_a_provider_that_is_down_has_a_row(run: Run, shared_redis: RedisServer) 
     assert ended.status == 1
     assert rows(ended)[f"issuer {name}"] == (
         "WRONG",
-        "discovery: connection: can not be reached",
+        "discovery: connection: cannot be reached",
     )
 
 
@@ -229,7 +229,7 @@ def test_a_redis_that_is_down_has_a_row(run: Run, provider: Provider) -> None:
     assert ended.status == 1
     assert rows(ended)[f"redis 127.0.0.1:{port}/3"] == (
         "WRONG",
-        "can not be reached (ConnectionError)",
+        "cannot be reached (ConnectionError)",
     )
     assert rows(ended)[f"issuer {provider.issuer}"][0] == "ok"
     assert SECRET not in ended.out + ended.err
@@ -274,7 +274,7 @@ def test_a_redis_that_refuses_the_password_has_a_row(
 def test_a_user_who_may_not_run_info_is_no_fault(
     run: Run, provider: Provider, guarded_redis: RedisServer
 ) -> None:
-    """The receiver does not need it: what can not be seen is neither right nor wrong."""
+    """The receiver does not need it: what cannot be seen is neither right nor wrong."""
     url = guarded_redis.url.replace("//", f"//writer:{SECRET}@")
     ended = run("check", config(url, issuer(provider)))
     assert ended.status == 0

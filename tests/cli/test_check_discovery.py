@@ -131,7 +131,7 @@ def test_a_public_url_that_can_not_be_reached_from_here_is_unknown(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     found = address(run, provider, shared_redis, f"http://127.0.0.1:{free_port()}")
-    assert (found[0], found[1].partition(": ")[2]) == ("?", "it can not be reached from here now")
+    assert (found[0], found[1].partition(": ")[2]) == ("?", "it cannot be reached from here now")
 
 
 def test_a_public_url_without_tls_is_wrong(

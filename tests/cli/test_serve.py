@@ -112,7 +112,7 @@ def test_bad_settings_end_it_with_a_line_each(run: Run) -> None:
     ended = run("serve", "listen = 1\ncolour = 2\n")
     assert (ended.status, ended.out) == (1, "")
     lines = ended.err.splitlines()
-    assert lines[0] == "the settings can not be used:"
+    assert lines[0] == "the settings cannot be used:"
     assert [line.partition(": ")[0] for line in lines[1:]] == [
         "  colour",
         "  issuers",
@@ -135,7 +135,7 @@ def test_a_busy_port_ends_it_with_one_sentence(setting: str, run: Run) -> None:
         ended = run("serve", listen + NOWHERE)
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.splitlines() == [
-        f"can not start: {setting}: 127.0.0.1:{port} cannot be used (Address already in use)"
+        f"cannot start: {setting}: 127.0.0.1:{port} cannot be used (Address already in use)"
     ]
 
 
@@ -143,7 +143,7 @@ def test_an_address_of_another_machine_ends_it_with_one_sentence(run: Run) -> No
     ended = run("serve", 'listen = "192.0.2.1:8000"\n' + NOWHERE)
     assert (ended.status, ended.out) == (1, "")
     (line,) = ended.err.splitlines()
-    assert line.startswith("can not start: listen: 192.0.2.1:8000 cannot be used (")
+    assert line.startswith("cannot start: listen: 192.0.2.1:8000 cannot be used (")
 
 
 # -- running and stopping ------------------------------------------------------------------

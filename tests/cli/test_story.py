@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.canary.issuer import ISSUER as CANARY
-from app.cli.story import STANDINGS
+from app.cli.story import APP_STATUSES
 from backchannel_logout import AppKeys, AppStatus, Outcome, Receipt
 from tests.cli.conftest import Ended, Run
 from tests.support.provider import encode_parts
@@ -263,7 +263,7 @@ def test_what_a_terminal_would_obey_is_spelled_out(run: Run, app: App) -> None:
 
 
 def test_every_standing_has_a_sentence() -> None:
-    assert STANDINGS.keys() == set(AppStatus)
+    assert APP_STATUSES.keys() == set(AppStatus)
 
 
 def test_a_login_after_the_logout_is_alive_and_was_ended_by_nothing(run: Run, app: App) -> None:

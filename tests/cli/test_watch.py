@@ -161,7 +161,7 @@ def test_it_outlives_a_restart_of_redis(
     add(redis_server, "shop", "s1")
     wait_for(lambda: len(watch.lines) == 1, "it runs")
     redis_server.stop()
-    wait_for(lambda: "can not be read now" in watch.said, "it says so")
+    wait_for(lambda: "cannot be read now" in watch.said, "it says so")
     redis_server.start()
     wait_for(lambda: "all can be read" in watch.said, "it is back")
     add(redis_server, "shop", "s2")

@@ -50,7 +50,7 @@ def samples(registry: Registry) -> dict[tuple[str, ...], float]:
 
 
 def test_every_reason_can_be_counted_for_an_issuer_and_for_nobody(settings: Settings) -> None:
-    """One that can not would be lost in silence, for no logout may fail for a number."""
+    """One that cannot would be lost in silence, for no logout may fail for a number."""
     counters = Counters(settings)
     for reason in Reason:
         count(counters, ISSUER, "refused", reason)

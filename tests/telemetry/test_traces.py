@@ -263,4 +263,4 @@ def test_without_the_extra_it_says_what_to_install(
         env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
     )  # fmt: skip
     assert ran.returncode == 1
-    assert ran.stderr.startswith("can not start: otel: OpenTelemetry is not installed")
+    assert ran.stderr.startswith("cannot start: otel: OpenTelemetry is not installed")

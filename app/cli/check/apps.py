@@ -1,4 +1,4 @@
-"""`check`'s look at the apps in Redis: logouts that reach nobody, and apps that nobody serves."""
+"""Rows about the apps in Redis: logouts that reach no session, and apps without a client."""
 
 from app.cli.common import opened
 from app.cli.table import Row
@@ -9,7 +9,7 @@ from app.history.service_status import unread_rows, unserved_rows
 
 
 async def app_rows(settings: Settings) -> list[Row]:
-    """What is wrong with them; what Redis does not say, the rows of Redis say."""
+    """Empty if Redis cannot be read, which has rows of its own."""
     try:
         async with opened(settings) as link:
             history = History(settings, link)

@@ -1,4 +1,4 @@
-"""``python -m app check``: settings, each issuer's keys and sessions, Redis, in one table."""
+"""``python -m app check``: settings, providers, session APIs, Redis, journal, in one table."""
 
 import argparse
 import asyncio
@@ -25,7 +25,7 @@ HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Nothing beside ``--config``."""
+    """Only ``--config``."""
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
@@ -33,16 +33,18 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
 
 
 async def _all_rows(settings: Settings) -> list[Row]:
-    apps = sorted({one.app for issuer in settings.issuers for one in issuer.clients})
+    apps = sorted({client.app for issuer in settings.issuers for client in issuer.clients})
     summary = f"{count(len(settings.issuers), 'issuer')}; apps: {', '.join(apps)}"
     rows = [Row(CheckVerdict.RIGHT, "settings", summary)]
     async with new_client() as client:
         keys = [ProviderKeys(issuer, client) for issuer in settings.signing_issuers]
-        await asyncio.gather(*(one.refresh() for one in keys))
-        asked = (discovery_rows(one, client) for one in settings.signing_issuers)
-        said = await asyncio.gather(*asked)
-        for one, found in zip(keys, said, strict=True):
-            rows += [_issuer_row(one.issuer, one), *found, *preset_rows(one.issuer, one.current())]
+        await asyncio.gather(*(issuer_keys.refresh() for issuer_keys in keys))
+        discoveries = await asyncio.gather(
+            *(discovery_rows(issuer, client) for issuer in settings.signing_issuers)
+        )
+        for own, discovery in zip(keys, discoveries, strict=True):
+            rows += [_issuer_row(own.issuer, own), *discovery]
+            rows += preset_rows(own.issuer, own.current())
         rows.append(await address_row(settings, client))
     rows += await session_rows(settings)
     rows += [*await redis_rows(settings), *await app_rows(settings), journal_row(settings)]
@@ -52,13 +54,13 @@ async def _all_rows(settings: Settings) -> list[Row]:
 
 
 def _canary_row(canary: CanarySettings) -> Row:
-    """What is set; whether it sings, a running service says (`status`)."""
-    said = f"app {canary.app}, each {rounded_duration(canary.interval)}; how it goes, status says"
-    return Row(CheckVerdict.RIGHT, "canary", said)
+    """The settings; `status` shows its results."""
+    detail = f"app {canary.app}, each {rounded_duration(canary.interval)}; how it goes, status says"
+    return Row(CheckVerdict.RIGHT, "canary", detail)
 
 
 def _traces_row() -> Row:
-    """Whether what makes traces is installed; where they go is for their own variables to say."""
+    """Whether OpenTelemetry is installed. Its own variables configure the export."""
     if find_spec("opentelemetry") and find_spec("opentelemetry.sdk"):
         return Row(CheckVerdict.RIGHT, "otel", "OpenTelemetry is installed")
     return Row(CheckVerdict.WRONG, "otel", "OpenTelemetry is not installed: the extra [otel]")
@@ -67,8 +69,8 @@ def _traces_row() -> Row:
 def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
     state, what = keys.state(), f"issuer {issuer.issuer}"
     source = "jwks_uri" if issuer.jwks_uri else "discovery"
-    named = [one for client in issuer.clients for one in client.algorithms or issuer.algorithms]
-    wanted = [one for one in dict.fromkeys(named) if one != SHARED_SECRET]
+    used = [alg for client in issuer.clients for alg in client.algorithms or issuer.algorithms]
+    wanted = [alg for alg in dict.fromkeys(used) if alg != SHARED_SECRET]
     if not wanted:
         return Row(CheckVerdict.RIGHT, what, f"{SHARED_SECRET} with each client's secret, no keys")
     if state.last_error is not None:
@@ -94,21 +96,23 @@ def _issuer_row(issuer: IssuerSettings, keys: ProviderKeys) -> Row:
 
 
 def journal_row(settings: Settings) -> Row:
-    """Whether the journal's place can be written, and what is in it; changes nothing there."""
+    """Whether the journal's directory is writable, and how many entries wait. Changes nothing."""
     path = settings.journal_path
     if path is None:
         return Row(
             CheckVerdict.RIGHT, "journal", "off: a logout while Redis is away is answered 503"
         )
-    nearest = next(one for one in (path.parent, *path.parent.resolve().parents) if one.exists())
+    nearest = next(
+        parent for parent in (path.parent, *path.parent.resolve().parents) if parent.exists()
+    )
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return Row(CheckVerdict.WRONG, "journal", f"{nearest} can not be written; or say off")
+        return Row(CheckVerdict.WRONG, "journal", f"{nearest} cannot be written; or say off")
     try:
         refusals = [
             entry.refused for file in JournalFiles(path).all() for entry in read_entries(file)
         ]
     except OSError as error:
-        return Row(CheckVerdict.WRONG, "journal", f"{path} can not be read ({error})")
+        return Row(CheckVerdict.WRONG, "journal", f"{path} cannot be read ({error})")
     waiting = refusals.count(None)
     aside = len(refusals) - waiting
     detail = f"{path}: {waiting} waiting, {aside} set aside"

@@ -1,4 +1,4 @@
-"""`check`'s look at logouts as a provider sees them: does it send them, and where to."""
+"""Rows about logouts from the provider's side: whether it sends them, and to which URL."""
 
 import json
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ _DISCOVERY = "/.well-known/openid-configuration"
 
 
 async def discovery_rows(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Row]:
-    """What the issuer's discovery says of logouts; nothing of its preset."""
+    """What the issuer's discovery document says about logouts."""
     what = f"logouts of {issuer.issuer}"
     try:
-        found = await _discovery(issuer, client)
+        document = await _discovery(issuer, client)
     except FetchFailed as fault:
-        # Without jwks_uri the row of its keys has said it already.
+        # Without jwks_uri, the row of its keys reports this.
         said = f"what it supports is not known: discovery: {fetch_fault(fault.code, fault.detail)}"
         return [Row(CheckVerdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
-    return [Row(verdict, what, said) for verdict, said in _said(issuer, found)]
+    return [Row(verdict, what, said) for verdict, said in _findings(issuer, document)]
 
 
 async def _discovery(issuer: IssuerSettings, client: httpx.AsyncClient) -> dict[str, Any]:
@@ -43,8 +43,10 @@ async def _discovery(issuer: IssuerSettings, client: httpx.AsyncClient) -> dict[
     return found
 
 
-def _said(issuer: IssuerSettings, found: dict[str, Any]) -> Iterator[tuple[CheckVerdict, str]]:
-    match found.get("backchannel_logout_supported"):
+def _findings(
+    issuer: IssuerSettings, document: dict[str, Any]
+) -> Iterator[tuple[CheckVerdict, str]]:
+    match document.get("backchannel_logout_supported"):
         case True:
             yield CheckVerdict.RIGHT, "discovery: it sends back-channel logouts"
         case False:
@@ -55,19 +57,19 @@ def _said(issuer: IssuerSettings, found: dict[str, Any]) -> Iterator[tuple[Check
                 "discovery does not say whether it sends back-channel logouts",
             )
     by_session = any(client.both_claims == "session" for client in issuer.clients)
-    if found.get("backchannel_logout_session_supported") is False and by_session:
+    if document.get("backchannel_logout_session_supported") is False and by_session:
         said = "its tokens carry no sid: a logout ends all of the user's sessions"
         yield CheckVerdict.WARNING, f"discovery: {said}"
-    offered = found.get("id_token_signing_alg_values_supported")
+    offered = document.get("id_token_signing_alg_values_supported")
     names = list(map(str, offered)) if isinstance(offered, list) else []
-    own = [one for client in issuer.clients for one in client.algorithms or ()]
+    own = [alg for client in issuer.clients for alg in client.algorithms or ()]
     if names and not {*issuer.algorithms, *own} & set(names):
         listed, taken = ", ".join(names[:8]), ", ".join(issuer.algorithms)
         yield CheckVerdict.WARNING, f"discovery: it signs with {listed}; algorithms takes {taken}"
 
 
 async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
-    """Which URL to give to providers, and whether it leads here."""
+    """The URL to register at providers, and whether it leads here."""
     what, public = "for providers", settings.public_url
     if public is None:
         said = f"register https://<your host>{LOGOUT_PATH}; public_url would have it tried"
@@ -79,7 +81,7 @@ async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
     try:
         answer = await client.get(url, timeout=FETCH_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL, OSError):
-        return Row(CheckVerdict.UNKNOWN, what, f"{said}: it can not be reached from here now")
+        return Row(CheckVerdict.UNKNOWN, what, f"{said}: it cannot be reached from here now")
     if _is_ours(answer):
         return Row(CheckVerdict.RIGHT, what, f"{said}: it leads to a receiver")
     if answer.status_code in (502, 503, 504):
@@ -90,7 +92,7 @@ async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
 
 
 def _is_ours(answer: httpx.Response) -> bool:
-    """As we answer everything but a POST there."""
+    """Whether this is a receiver's answer to another method than POST."""
     try:
         return answer.status_code == 405 and answer.json() == {"error": "method_not_allowed"}
     except ValueError:

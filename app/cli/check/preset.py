@@ -1,6 +1,6 @@
-"""`check`'s word on an issuer's preset: what it has set, and what no setting here can do.
+"""Rows about an issuer's preset: what it sets, and what has to be done at the provider.
 
-Facts of `app.config.presets`, compared with the settings; nothing is asked of the provider.
+Compares facts of `app.config.presets` with the settings, without contacting the provider.
 """
 
 import re
@@ -14,7 +14,7 @@ from app.tokens.jwks import KeySet
 
 
 def preset_rows(issuer: IssuerSettings, keys: KeySet | None = None) -> Iterator[Row]:
-    """Nothing for an issuer without a preset. ``keys`` are those that it publishes."""
+    """No rows without a preset. ``keys`` are those that the issuer publishes."""
     if issuer.preset is None:
         return
     name, preset = issuer.preset, presets()[issuer.preset]
@@ -55,7 +55,7 @@ def _algorithms_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
 
 
 def _lost_logouts_rows(issuer: IssuerSettings, name: str, preset: Preset) -> Iterator[Row]:
-    """Settings with which this provider's logouts are refused, or end nothing."""
+    """Settings with which this provider's logouts are refused or end nothing."""
     if preset.never_encrypts and issuer.encryption == "required":
         said = "required, but it never encrypts logout tokens: all of them are refused"
         yield Row(CheckVerdict.WARNING, f"{name} encryption", said)
@@ -76,15 +76,18 @@ def _lacks_what_strict_demands(preset: Preset) -> bool:
 
 
 def _mixed_algorithms_rows(issuer: IssuerSettings, name: str, keys: KeySet | None) -> Iterator[Row]:
-    """What is refused where a client's token is signed with the algorithm of another client."""
-    own = sorted({one.client_id for one in issuer.clients if one.algorithms})
+    """What is refused if a client's token is signed with the algorithm of another client."""
+    own = sorted({client.client_id for client in issuer.clients if client.algorithms})
     if own:
         said = (
             f"{', '.join(own)}: algorithms at a client refuse what is signed with another client's;"
             " set all of the provider's algorithms at the issuer, and none at clients"
         )
         yield Row(CheckVerdict.WARNING, f"{name} client algorithms", said)
-    taken = {*issuer.algorithms, *(alg for one in issuer.clients for alg in one.algorithms or ())}
+    taken = {
+        *issuer.algorithms,
+        *(alg for client in issuer.clients for alg in client.algorithms or ()),
+    }
     others = [key for key in (keys.keys if keys else ()) if not key.algorithms & taken]
     if others:
         listed = ", ".join(sorted({alg for key in others for alg in key.algorithms}))
@@ -93,16 +96,16 @@ def _mixed_algorithms_rows(issuer: IssuerSettings, name: str, keys: KeySet | Non
 
 
 def _apps_without_sid(issuer: IssuerSettings, preset: Preset) -> list[str]:
-    """The apps whose sessions a logout of this provider would not find."""
+    """The apps whose sessions a logout of this provider does not find."""
     if preset.both_claims == "session":
         return []
-    return sorted({one.app for one in issuer.clients if one.both_claims == "session"})
+    return sorted({client.app for client in issuer.clients if client.both_claims == "session"})
 
 
 def _sessions_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
-    """Whether an app's sessions outlive those that a logout could end."""
+    """Whether an app's sessions outlive the provider's."""
     theirs = preset.session_life or 0
-    longer = sorted({one.app for one in issuer.clients if one.max_session_age > theirs})
+    longer = sorted({client.app for client in issuer.clients if client.max_session_age > theirs})
     note = f" ({_plain(preset.session_note)})" if preset.session_note else ""
     detail = f"end after {duration(theirs)} by default{note}"
     if not longer:

@@ -1,4 +1,4 @@
-"""`check`'s look at Redis: what each server says of itself, and the level of durability."""
+"""Rows about Redis: the state of each server, and the level of durability."""
 
 import asyncio
 import contextlib
@@ -47,20 +47,20 @@ async def redis_rows(settings: Settings) -> list[Row]:
     except (RedisTimeoutError, TimeoutError):
         return [Row(CheckVerdict.WRONG, what, "does not answer in time")]
     except (RedisError, RedisClusterException, OSError) as error:
-        return [Row(CheckVerdict.WRONG, what, f"can not be reached ({type(error).__name__})")]
+        return [Row(CheckVerdict.WRONG, what, f"cannot be reached ({type(error).__name__})")]
     finally:
         with contextlib.suppress(RedisError, RedisClusterException, OSError):
             await aclose(redis)
-    said = (row for server, info in infos for row in _info_rows(server, info))
-    return [*said, *access, durability]
+    servers = (row for server, info in infos for row in _info_rows(server, info))
+    return [*servers, *access, durability]
 
 
 async def _infos(redis: AsyncClient, what: str) -> list[tuple[str, dict[str, Any]]]:
-    """What each server that takes writes says of itself: several only in a Cluster."""
+    """INFO of each primary; there are several only in a Cluster."""
     if isinstance(redis, RedisCluster):
         await redis.initialize()
         nodes = sorted(redis.get_primaries(), key=lambda node: node.name)
-        return [(f"redis {one.name}", await redis.info(target_nodes=one)) for one in nodes]
+        return [(f"redis {node.name}", await redis.info(target_nodes=node)) for node in nodes]
     info = await redis.info()
     if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
         info["role"] = "cluster"
@@ -68,7 +68,7 @@ async def _infos(redis: AsyncClient, what: str) -> list[tuple[str, dict[str, Any
 
 
 async def _never_synced(redis: Any) -> bool:
-    """Whether the append-only file is left to the operating system; False where it is secret."""
+    """Whether the append-only file is never synced; False if this cannot be read."""
     try:
         found = await redis.config_get("appendfsync")
     except ResponseError:
@@ -77,7 +77,7 @@ async def _never_synced(redis: Any) -> bool:
 
 
 def _address(url: str) -> str:
-    """Where the URL leads, without user, password and options."""
+    """The address in the URL, without user, password and options."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     place = rest.rpartition("@")[2].rstrip("/")
     if "+" in scheme or scheme == "unix":
@@ -97,7 +97,7 @@ def _info_rows(what: str, info: dict[str, Any]) -> Iterable[Row]:
 
 
 async def _durability_row(redis: AsyncClient, durability: Durability) -> Row:
-    """Whether the level that the settings demand can be reached, without a write."""
+    """Whether the configured level can be reached; writes nothing."""
     what, level = "durability", durability.level
     if level == "memory":
         return Row(CheckVerdict.RIGHT, what, "memory: a 200 needs no fsync and no replica")

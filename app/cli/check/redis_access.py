@@ -1,7 +1,6 @@
-"""`check`'s look at who else reaches Redis: without a password, or on the way there.
+"""Rows about access to Redis by others: without a password, or by reading the network.
 
-A writer can end sessions and bring ended ones back to life, so a server that is open to others is a
-fault, not advice.
+A writer can end sessions and revive ended ones, so a server that is open to others is a fault.
 """
 
 import contextlib
@@ -33,23 +32,23 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 _WORST_FIRST = (CheckVerdict.WRONG, CheckVerdict.UNKNOWN, CheckVerdict.RIGHT)
 
-# Before it, an address to bind to switched protected mode off.
+# Before it, a bind address switched protected mode off.
 _STRICT_PROTECTED_MODE = 7
 
 
 async def access_rows(redis: AsyncClient, url: str) -> list[Row]:
-    """A row about passwords, and one where the connection is not encrypted."""
+    """A row about passwords, and one if the connection is not encrypted."""
     try:
         servers = await RedisTopology(redis).primaries()
-        found = [await _open_to(server, url) for server in servers.values()]
+        rows = [await _open_to(server, url) for server in servers.values()]
     except (RedisError, RedisClusterException, OSError):
-        return []  # it does not answer, which has a row of its own
-    worst = min(found, key=lambda row: _WORST_FIRST.index(row.verdict))
+        return []  # an unreachable server has a row of its own
+    worst = min(rows, key=lambda row: _WORST_FIRST.index(row.verdict))
     return [worst, *encryption_rows(url)]
 
 
 def encryption_rows(url: str) -> Iterator[Row]:
-    """A row where what crosses a network can be read there."""
+    """A row if the connection crosses a network without encryption."""
     scheme = url.partition("://")[0]
     if scheme.startswith(("rediss", "unix")) or _is_local(url):
         return
@@ -58,10 +57,10 @@ def encryption_rows(url: str) -> Iterator[Row]:
 
 
 async def _open_to(server: Redis, url: str) -> Row:
-    """Whether one server lets in somebody without a password, and from where."""
+    """Whether the server accepts clients without a password, and from where."""
     stranger = await _without_credentials(server)
     try:
-        # Harmless, and answered to nobody who must sign in first.
+        # Harmless, and refused where a password is needed.
         await stranger.exists("bcl:v1:hash_key")
         reached = await _reached_by_others(stranger)
     except (AuthenticationError, NoPermissionError):
@@ -87,7 +86,7 @@ async def _open_to(server: Redis, url: str) -> Row:
 
 
 async def _without_credentials(server: Redis) -> Redis:
-    """A client of the same server that says nobody's name."""
+    """A client of the same server without user and password."""
     pool = server.connection_pool
     options: dict[str, Any] = {
         name: value for name, value in pool.connection_kwargs.items() if name not in _CREDENTIALS
@@ -100,18 +99,18 @@ async def _without_credentials(server: Redis) -> Redis:
 
 
 async def _reached_by_others(stranger: Redis) -> bool | None:
-    """Whether it listens to other machines; None where it does not say."""
+    """Whether it listens to other machines; None if unknown."""
     try:
         answer: dict[Any, Any] = await stranger.config_get("bind", "protected-mode")
         version = (await stranger.info("server"))["redis_version"]
     except (RedisError, KeyError):
         return None
-    said = {_text(name): _text(value) for name, value in answer.items()}
-    places = [one.removeprefix("-") for one in said.get("bind", "").split()]
-    if places and all(one.startswith(_LOOPBACK) for one in places):
+    config = {_text(name): _text(value) for name, value in answer.items()}
+    places = [place.removeprefix("-") for place in config.get("bind", "").split()]
+    if places and all(place.startswith(_LOOPBACK) for place in places):
         return False
     strict = int(str(version).partition(".")[0]) >= _STRICT_PROTECTED_MODE
-    return not (said.get("protected-mode") == "yes" and (strict or not places))
+    return not (config.get("protected-mode") == "yes" and (strict or not places))
 
 
 def _text(value: str | bytes) -> str:
@@ -119,7 +118,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _is_local(url: str) -> bool:
-    """Whether every host that the URL names is this machine."""
+    """Whether every host in the URL is this machine."""
     scheme, _, rest = url.partition("://")
     if scheme == "unix":
         return True

@@ -1,4 +1,4 @@
-"""``check``'s rows about session APIs: do they answer, and do markers live long enough?"""
+"""Rows about session APIs: whether they answer, and whether markers live long enough."""
 
 import asyncio
 
@@ -14,15 +14,15 @@ from app.sessions.provider_session import Lifetimes
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SENTENCES, ProviderFault, SessionProvider
 
-# Of nobody, at any provider: to list the sessions of this user asks whether we may list at all.
-NOBODY = "00000000-0000-0000-0000-000000000000"
+# No provider has this user: listing its sessions only tests the permission to list.
+NO_USER = "00000000-0000-0000-0000-000000000000"
 
 
 async def session_rows(settings: Settings) -> list[Row]:
-    """A row for each session API, and one for each app whose markers go before the sessions."""
+    """A row for each session API, and one for each app whose markers expire too early."""
     async with new_client() as client:
         rows = await asyncio.gather(*(_rows_of(issuer, client) for issuer in settings.issuers))
-    return [row for of_one in rows for row in of_one]
+    return [row for issuer_rows in rows for row in issuer_rows]
 
 
 async def _rows_of(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Row]:
@@ -31,7 +31,7 @@ async def _rows_of(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Ro
         return []
     what = f"sessions {issuer.issuer}"
     try:
-        await provider.list(NOBODY)
+        await provider.list(NO_USER)
         lifetimes = await provider.lifetimes()
     except ProviderFault as fault:
         return [Row(CheckVerdict.WRONG, what, f"{provider.kind}: {fault}: {SENTENCES[fault.kind]}")]
@@ -42,7 +42,7 @@ async def _rows_of(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Ro
 
 
 def _warnings(issuer: IssuerSettings, what: str, lifetimes: Lifetimes) -> list[Row]:
-    """One for each app that would let a session outlive its marker if it followed the provider."""
+    """A row for each app in which a provider's session could outlive its marker."""
     ages = {client.app: client.max_session_age for client in issuer.clients}
     longest = "for ever" if lifetimes.absolute is None else f"for {duration(lifetimes.absolute)}"
     return [
