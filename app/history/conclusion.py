@@ -24,18 +24,18 @@ SENTENCES = {
     Conclusion.UNREADABLE: "Unknown: not every app can be read from Redis.",
     Conclusion.REFUSED: "A token about it was refused, and nothing has ended it since.",
     Conclusion.WAITING: "A token about it waits for the provider's keys: it was answered 503, and"
-    " no app has been told.",
-    Conclusion.NOT_APPLIED: "A token about it was answered 503 for want of the provider's keys,"
-    " and has not been applied since.",
+    " no app has an event yet.",
+    Conclusion.NOT_APPLIED: "A token about it was answered 503 because the provider's keys were"
+    " unavailable, and it has not been applied since.",
     Conclusion.GIVEN_UP: "Not complete: a listener has given it up; it is among the dead letters.",
-    Conclusion.NOT_YET: "Not complete: somebody reads and has not come to it yet.",
-    Conclusion.NOT_READ: "Not complete: an app that was told is read by nobody now, or does not"
-    " report it.",
-    Conclusion.COMPLETE: "Complete: every app that was told has acted.",
+    Conclusion.NOT_YET: "Not complete: an active reader has not reached it yet.",
+    Conclusion.NOT_READ: "Not complete: an app with the event has no active reader, or none that"
+    " reports.",
+    Conclusion.COMPLETE: "Complete: every app with an event has acted.",
     Conclusion.LATER_LOGIN: "Not ended: this login is later than every logout of it.",
-    Conclusion.ENDED: "Ended, by an event that was not found: what the apps did is not known.",
-    Conclusion.NOTHING_KNOWN: "Nothing is known of this id: no marker, no event and no refused"
-    " token is about it. Ids must match exactly, also in upper and lower case.",
+    Conclusion.ENDED: "Ended by an event that was not found; what the apps did is unknown.",
+    Conclusion.NOTHING_KNOWN: "Nothing is known of this id: no marker, event or refused token is"
+    " about it. Ids must match exactly, including upper and lower case.",
 }
 """A sentence for each conclusion."""
 

@@ -25,7 +25,7 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     if redis.get("error") is not None:
         yield Row(CheckVerdict.WRONG, "service's redis", f"takes no writes: {redis['error']}")
     elif redis.get("durability_error") is not None:
-        text = f"written, but less durably than demanded: {redis['durability_error']}"
+        text = f"written, but less durably than required: {redis['durability_error']}"
         yield Row(CheckVerdict.WRONG, "service's redis", text)
     else:
         yield Row(CheckVerdict.RIGHT, "service's redis", "takes writes")
@@ -103,7 +103,7 @@ def app_rows(app: AppOverview, now: float) -> Iterator[Row]:
         yield _group_row(what, group)
     if app.dead_letters:
         when = f", the last {ago(app.last_dead_letter, now)}" if app.last_dead_letter else ""
-        text = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that nobody handled"
+        text = f"{count(app.dead_letters, 'dead letter')}{when}: logouts that were not handled"
         yield Row(CheckVerdict.WARNING, what, text)
 
 
@@ -114,15 +114,15 @@ def unread_rows(app: AppOverview) -> Iterator[Row]:
         yield Row(
             CheckVerdict.WARNING,
             what,
-            "nobody has ever reported to read its events: no guard or listener has run under this "
-            "name, or its Redis user may not write its report (docs/contract.md, ACL rules)",
+            "no reader has ever reported: no guard or listener has run under this name, or its "
+            "Redis user may not write the report (docs/contract.md, ACL rules)",
         )
     for iss in app.without_sid:
         yield Row(
             CheckVerdict.WARNING,
             what,
-            f"its sessions of {iss} have no sid, and the logout tokens name one: they end nobody. "
-            'Set both_claims = "user" at this client, unless the app forgot the sid at the login',
+            f"its sessions of {iss} have no sid, and the logout tokens name one, so they end no "
+            'session. Set both_claims = "user" for this client, unless the app omits the sid',
         )
 
 
@@ -130,31 +130,31 @@ def unserved_rows(found: Unserved) -> Iterator[Row]:
     """Apps in Redis that no configured client belongs to."""
     if found.fault is not None:
         text = "this user may not SCAN" if found.fault == "NOPERM" else found.fault
-        yield Row(CheckVerdict.UNKNOWN, "other apps", f"not looked for: {text}")
+        yield Row(CheckVerdict.UNKNOWN, "other apps", f"not searched: {text}")
         return
     for app in found.apps:
         yield Row(*_unserved(app))
     if not found.complete:
-        yield Row(CheckVerdict.UNKNOWN, "other apps", "not all of Redis was looked through")
+        yield Row(CheckVerdict.UNKNOWN, "other apps", "not all of Redis was scanned")
 
 
 def _unserved(app: UnservedApp) -> tuple[CheckVerdict, str, str]:
-    what, no_client = f"app {app.app}", "no client of these settings leads to it"
+    what, no_client = f"app {app.app}", "no client of these settings belongs to it"
     if not app.has_meta:
-        text = f"{no_client}, and somebody reads under this name: is it misspelled? It answers 503"
+        text = f"{no_client}, but a reader uses this name: is it misspelled? It answers 503"
         return CheckVerdict.WARNING, what, text
     if app.elsewhere:
         text = f"{no_client}: another receiver serves it, or one did until a moment ago"
         return CheckVerdict.UNKNOWN, what, text
     if app.for_ever:
-        until = "its guards take every session for alive, for ever"
+        until = "its guards accept every session as alive, forever"
     elif app.expires_in is not None:
         until = (
-            f"its guards take every session for alive for {rounded_duration(app.expires_in)} more"
+            f"its guards accept every session as alive for {rounded_duration(app.expires_in)} more"
         )
     else:
-        until = "its guards may take every session for alive"
-    reads = "; somebody reads it" if app.reads else ""
+        until = "its guards may accept every session as alive"
+    reads = "; it has readers" if app.reads else ""
     remove = f"if it is not needed: redis-cli DEL '{AppKeys(app.app).meta}'"
     return CheckVerdict.WARNING, what, f"{no_client}: {until}{reads}; {remove}"
 

@@ -41,7 +41,7 @@ def test_a_running_service_is_healthy_until_its_redis_is_gone(
     try:
         assert receiver.post(provider.token()).status_code == 200
         ended = run("status", text)
-        assert (ended.status, "nobody has ever reported" in ended.out) == (3, True)
+        assert (ended.status, "no reader has ever reported" in ended.out) == (3, True)
         with SessionGuard(redis_server.url, app="shop") as guard:
             guard.is_revoked(Session(provider.issuer, int(time.time()), sid="s9"))
         ended = run("status", text)

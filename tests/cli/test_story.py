@@ -62,7 +62,7 @@ def test_an_ended_session_is_dead_since_by_which_and_who_has_acted(run: Run, app
     app.look.xadd(app.keys.receipts, receipt.to_fields())
     ended = run("story", app.config, "--sid", "s1", "--sub", "alice")
     assert (ended.status, ended.err) == (0, "")
-    complete = "Complete: every app that was told has acted."
+    complete = "Complete: every app with an event has acted."
     assert ended.out.startswith(f"session s1, user alice, of {ISS}\n{complete}\n\n")
     assert f"{app.name}: DEAD is what logged in at or before 20" in ended.out
     assert "  marker     session, up to 20" in ended.out

@@ -178,7 +178,7 @@ def test_a_listener_that_fails_is_named_with_its_error_and_completes_nothing() -
 def test_an_app_that_has_acted_completes_the_story_with_its_delay() -> None:
     text, tone, sentence = last_step(delivered(AppStatus.TORN_DOWN, seconds=0.25))
     assert "after 0.25 s" in text
-    assert (tone, sentence) == ("good", "Complete: every app that was told has acted.")
+    assert (tone, sentence) == ("good", "Complete: every app with an event has acted.")
 
 
 @pytest.mark.parametrize("status", list(AppStatus))
