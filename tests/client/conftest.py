@@ -17,8 +17,8 @@ NewWarmGuard = Callable[..., WarmGuard]
 
 @pytest.fixture
 async def new_app_store() -> AsyncIterator[NewAppStore]:
-    """Apps on any server, each with its ``meta`` and one event about nobody here: a stream that
-    was empty is one that may have lost something."""
+    """Apps on any server, each with its ``meta`` and one event about another user: an empty stream
+    counts as one that may have lost something."""
     app_stores: list[AppStore] = []
 
     async def make(server: RedisServer) -> AppStore:
@@ -57,13 +57,13 @@ async def new_warm_guard() -> AsyncIterator[NewWarmGuard]:
 
 @pytest.fixture
 def stream(shared_redis: RedisServer) -> Iterator[Stream]:
-    """The stream of an app of the test's own."""
+    """The stream of the test's own app."""
     with shared_redis.client() as client:
         yield Stream(client)
 
 
 @pytest.fixture
 async def new_site(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
-    """Real ASGI apps with the middleware, with options of the test's own."""
+    """Real ASGI apps with the middleware, with the test's own options."""
     async with sites(shared_redis) as new:
         yield new

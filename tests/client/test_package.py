@@ -1,4 +1,4 @@
-"""What relying apps may build on: the public names, and how little the package brings along."""
+"""What relying apps may depend on: the public names, and the package's own dependencies."""
 
 import ast
 import sys
@@ -43,7 +43,7 @@ PUBLIC = {
 
 
 def test_the_public_names_are_these() -> None:
-    """A name that disappears breaks relying apps; one that is added is a promise."""
+    """A removed name breaks relying apps; an added one is a promise."""
     assert set(backchannel_logout.__all__) == PUBLIC
     assert all(getattr(backchannel_logout, name).__doc__ for name in PUBLIC)
     with pytest.raises(AttributeError, match="nope"):
@@ -51,8 +51,8 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_it_depends_on_redis_alone() -> None:
-    """In its metadata and in what its modules import; a framework's module imports its own, and
-    hiredis is taken where it is installed."""
+    """In its metadata and its imports; a framework's module imports its framework, and hiredis is
+    used if it is installed."""
     project = tomllib.loads((CLIENT / "pyproject.toml").read_text("utf-8"))["project"]
     assert [one.partition(">")[0] for one in project["dependencies"]] == ["redis"]
     frameworks = {
@@ -72,11 +72,11 @@ def test_it_depends_on_redis_alone() -> None:
 
 
 def test_it_has_type_hints_and_no_module_called_app() -> None:
-    """`app` is a name that relying apps use themselves."""
+    """Relying apps use the name `app` themselves."""
     assert (CLIENT / "backchannel_logout" / "py.typed").exists()
     assert not list(CLIENT.glob("**/app*"))
 
 
 def test_a_misconfigured_guard_is_also_an_unknown_revocation() -> None:
-    """An app that answers 503 to the one does so for the other."""
+    """An app that answers 503 for one does so for the other."""
     assert issubclass(backchannel_logout.GuardMisconfigured, backchannel_logout.RevocationUnknown)

@@ -1,4 +1,4 @@
-"""The client package as apps get it: built, and installed beside an app with its own `app/`."""
+"""The client package as apps install it: built, next to an app with its own `app/`."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ NEWER = ("python3.12", "python3.13", "python3.14", "python3.15")
 
 
 def interpreters() -> list[str]:
-    """This Python, and every newer one that this machine has."""
+    """This Python, and every newer one on this machine."""
     found = [sys.executable]
     for name in NEWER:
         path = shutil.which(name)
@@ -46,7 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_alone_typed_and_needs_redis_alone(
     wheel: Path, tmp_path: Path
 ) -> None:
-    """Nothing called `app`: that is a name of the relying apps' own."""
+    """No module `app`: relying apps use that name."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path)
@@ -62,8 +62,7 @@ def test_the_wheel_holds_the_package_alone_typed_and_needs_redis_alone(
 def test_an_installed_example_runs_beside_an_app_package(
     python: str, wheel: Path, tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    """The Starlette example as `app/main.py`, in an environment that knows nothing of this
-    repository."""
+    """The Starlette example as `app/main.py`, in an environment without this repository."""
     subprocess.run([python, "-m", "venv", str(tmp_path / "venv")], check=True)
     own_python = tmp_path / "venv" / "bin" / "python"
     installed = subprocess.run(

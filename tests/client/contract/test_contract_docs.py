@@ -1,5 +1,7 @@
-"""What `docs/contract.md`, `contract/asyncapi.json` and the event's schema say is what happens. The
-rights of the contract's users: `test_contract_rights.py`."""
+"""`docs/contract.md`, `contract/asyncapi.json` and the event's schema against the implementation.
+
+For the permissions of the contract's users see `test_contract_rights.py`.
+"""
 
 import json
 import math
@@ -59,7 +61,7 @@ def test_the_schemas_accept_what_can_be_read(case: dict[str, Any]) -> None:
 
 
 def parsed(text: str) -> Any:
-    """JSON, or None for what a schema never gets to see: other text, and numbers without end."""
+    """The JSON; None for text that no schema validates: invalid JSON, infinite numbers."""
 
     def finite(number: str) -> float:
         if not math.isfinite(value := float(number)):
@@ -166,7 +168,7 @@ def test_the_examples_of_the_asyncapi_document_can_be_read() -> None:
 
 @pytest.mark.interop
 def test_the_asyncapi_document_is_valid() -> None:
-    """By the schema that the AsyncAPI initiative publishes."""
+    """Against the schema that the AsyncAPI initiative publishes."""
     if not ASYNCAPI_SCHEMA.is_file():
         if ASYNCAPI_SCHEMA.parents[3].joinpath(".out-of-reach").exists():
             pytest.skip("registry out of reach: npm")

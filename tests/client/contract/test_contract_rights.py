@@ -1,4 +1,4 @@
-"""The ACL rules of `docs/contract.md`: each user may do all that it needs, and nothing else."""
+"""The ACL rules of `docs/contract.md` allow each user what it needs, and nothing else."""
 
 import json
 import re
@@ -34,23 +34,23 @@ from tests.support.receiver import Receiver, config, run_app
 from tests.support.redis_server import RedisServer
 
 CRM = AppKeys("crm")
-"""An app that neither the receiver nor anybody else here has a right to."""
+"""An app for which no user here has permissions."""
 
 
 APPS = ("shop", "wiki")
-"""The apps of the rules."""
+"""The apps in the rules."""
 
 REFUSED = r"(?i)no permission|NOPERM|can't access"
 
 
 @dataclass(frozen=True)
 class Guarded:
-    """A server whose users are those of the contract."""
+    """A server with the contract's users."""
 
     server: RedisServer
     passwords: dict[str, str]
     old: bool
-    """With the rules for Redis 6.2, by which a listener may not look at `meta`."""
+    """With the rules for Redis 6.2, which do not let a listener read `meta`."""
 
     def url(self, user: str) -> str:
         return self.server.url.replace("//", f"//{user}:{self.passwords[user]}@")
@@ -61,7 +61,7 @@ class Guarded:
         return client
 
     def may_not(self, user: str, *commands: str) -> None:
-        """Redis refuses the user each command."""
+        """Redis refuses every command to the user."""
         with self.client(user) as client:
             for command in commands:
                 with pytest.raises(redis.ResponseError, match=REFUSED):
@@ -72,7 +72,7 @@ class Guarded:
 def guarded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:
-    """The rules as they stand in the contract."""
+    """The rules as written in the contract."""
     directory = tmp_path_factory.mktemp(request.param)
     rules = block(request.param)
     users = directory / "users.acl"
@@ -102,7 +102,7 @@ def test_the_rules_for_redis_6_are_the_same_but_for_what_it_lacks() -> None:
 
 
 NEWEST = pytest.mark.parametrize("guarded", ["acl"], indirect=True)
-"""Starting a receiver takes its time; its rule is the same in both."""
+"""Module scope, since starting a receiver is slow; its rule is the same in both."""
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ NEWEST = pytest.mark.parametrize("guarded", ["acl"], indirect=True)
 def test_the_happy_path_runs_as_the_users_of_the_contract(
     guarded: Guarded, provider: Provider, tmp_path: Path
 ) -> None:
-    """Nothing is refused on the way: ready, accept, write, ask, listen."""
+    """Nothing is refused from start to end: ready, accept, write, query, listen."""
     clients = ", ".join(f'{{client_id = "{app}-web", app = "{app}"}}' for app in APPS)
     issuer = f'issuer = "{provider.issuer}"'
     toml = config(guarded.url("receiver"), issuer, clients=f"[{clients}]")
@@ -140,7 +140,7 @@ def test_the_happy_path_runs_as_the_users_of_the_contract(
             assert not is_revoked("wiki", "desk"), "the token was for the shop alone"
 
             token = provider.token(aud=["shop-web", "wiki-web"], sid="phone")
-            for _ in range(2):  # the second time as a repetition
+            for _ in range(2):  # the second one is a repeat
                 assert receiver.post(token).status_code == 200
             assert is_revoked("shop", "phone")
             assert is_revoked("wiki", "phone")
@@ -184,7 +184,7 @@ def test_a_guard_reads_no_other_app(guarded: Guarded) -> None:
 
 
 def test_a_guard_neither_deletes_nor_writes_nor_publishes(guarded: Guarded) -> None:
-    """Also not its own app's markers: a logout can not be undone from the app."""
+    """Not even its own app's markers: an app cannot undo a logout."""
     shop = AppKeys("shop")
     marker = shop.sid("i", "s")
     guarded.may_not(
@@ -202,7 +202,7 @@ def test_a_guard_neither_deletes_nor_writes_nor_publishes(guarded: Guarded) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded: Guarded) -> None:
-    """Nothing is refused; a Redis 6.2 refuses its report, once."""
+    """Nothing is refused, except that Redis 6.2 refuses its report, once."""
     shop = AppKeys("shop")
     with guarded.client("admin") as admin:
         admin.delete(shop.readers, shop.meta)
@@ -232,7 +232,7 @@ async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded
 
 
 def test_a_guard_that_asks_at_each_check_reports_it_where_it_may(guarded: Guarded) -> None:
-    """By the rules for Redis 6.2 it may not: it checks all the same, and tries once."""
+    """The rules for Redis 6.2 forbid it: it checks anyway, and tries once."""
     shop = AppKeys("shop")
     with guarded.client("admin") as admin:
         admin.hset(
@@ -274,7 +274,7 @@ async def test_the_receiver_renews_the_life_of_meta_with_these_rights(guarded: G
 
 
 def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
-    """Neither by a command nor from a script; nor what belongs to its own apps' developers."""
+    """Neither by a command nor from a script; nor keys of its own apps' developers."""
     foreign = CRM.sid("i", "s")
     guarded.may_not(
         "receiver",
@@ -291,7 +291,7 @@ def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
 
 
 async def test_the_receiver_s_user_may_read_all_that_the_history_asks_for(guarded: Guarded) -> None:
-    """But for what an app says of itself, where the rules can not say that it may only be read."""
+    """Except for an app's own reports, where the rules cannot express read-only."""
     shop = AppKeys("shop")
     client = {"client_id": "shop-web", "app": "shop"}
     issuer = {"issuer": "https://op.example", "clients": [client]}
@@ -340,7 +340,7 @@ def test_a_listener_writes_its_notes_and_nothing_else(guarded: Guarded) -> None:
 
 @NEWEST
 def test_a_listener_neither_adds_nor_removes_an_event(guarded: Guarded) -> None:
-    """Redis 6.2 can not say so."""
+    """Redis 6.2 cannot express this."""
     shop = AppKeys("shop")
     guarded.may_not(
         "shop-listener",
@@ -354,7 +354,7 @@ def test_a_listener_neither_adds_nor_removes_an_event(guarded: Guarded) -> None:
 async def test_a_listener_runs_as_the_user_of_the_contract(
     mode: Literal["group", "broadcast"], guarded: Guarded, tmp_path: Path
 ) -> None:
-    """With dead letters, receipts, its report, its position, and what a dead process left."""
+    """With dead letters, receipts, its report, its position, and the events of a dead process."""
     url, name = guarded.url("shop-listener"), f"heard-{mode}"
     with guarded.client("admin") as admin:
         stream = Stream(admin, "shop")

@@ -1,5 +1,7 @@
-"""The guard's rule of docs/contract.md for an app that is not trusted: its checks work, and it can
-write nothing, so that it can not fill the Redis of all apps."""
+"""The guard's rule of docs/contract.md for an untrusted app: its checks work, and it cannot write.
+
+So it cannot fill the Redis of all apps.
+"""
 
 import asyncio
 import re
@@ -29,7 +31,7 @@ WRITES = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """With the rules of the page, and this one in place of the shop's; tests look as `default`."""
+    """With the page's rules, and this one instead of the shop's; tests read as `default`."""
     untrusted = block("acl-untrusted").strip()
     rules = re.sub(r"(?m)^user shop-guard .*$", lambda _: untrusted, block("acl"))
     directory = tmp_path_factory.mktemp("untrusted")

@@ -1,4 +1,4 @@
-"""`contract/vectors.json`, which implementers in other languages build on, against this package."""
+"""`contract/vectors.json`, which implementers in other languages use, against this package."""
 
 import base64
 import hashlib
@@ -42,12 +42,12 @@ REFUSALS = {"unknown": UnknownEvent, "malformed": MalformedEvent}
 
 
 def cases(table: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    """One test for each case, under the case's own name."""
+    """One test per case, with the case's name."""
     return pytest.mark.parametrize("case", table, ids=[case["name"] for case in table])
 
 
 def plain_hash(first: str, second: str) -> str:
-    """``h`` once more, in other words than the package's: by the hexadecimal digits."""
+    """An independent ``h``, from the hexadecimal digits."""
     digits = hashlib.sha256(first.encode("utf-8") + b"\n" + second.encode("utf-8")).hexdigest()[:32]
     encoded = base64.b64encode(bytes.fromhex(digits)).decode("ascii")
     return encoded.translate(str.maketrans({"+": "-", "/": "_", "=": None}))
@@ -80,7 +80,7 @@ def test_the_published_hash_is_what_sha256sum_says() -> None:
 
 @cases(VECTORS["h"]["cases"])
 def test_h(case: dict[str, Any]) -> None:
-    """The package and plain hashlib both give the hash of the vector."""
+    """The package and plain hashlib both compute the hash of the vector."""
     assert plain_hash(case["first"], case["second"]) == case["h"]
     assert digest(case["first"], case["second"]) == case["h"]
 
@@ -98,7 +98,7 @@ KEY_OF: dict[str, Callable[[AppKeys, dict[str, Any]], str]] = {
 
 @cases(VECTORS["keys"]["cases"])
 def test_key(case: dict[str, Any]) -> None:
-    """The package gives the key of the vector, and its hash is the plain one."""
+    """The package computes the key of the vector, with the same hash as plain hashlib."""
     kind, key = case["kind"], case["key"]
     assert KEY_OF[kind](AppKeys(case["app"]), case) == key
     hashed = {
@@ -119,7 +119,7 @@ def test_every_kind_of_key_has_a_vector() -> None:
 
 @cases(VECTORS["app_names"]["cases"])
 def test_app_name(case: dict[str, Any]) -> None:
-    """Names that could reach into another app's keys are refused."""
+    """Names that could address another app's keys are refused."""
     if case["valid"]:
         assert AppKeys(case["app"]).app == case["app"]
     else:
@@ -132,7 +132,7 @@ def test_app_name(case: dict[str, Any]) -> None:
 
 @cases(VECTORS["remember"]["cases"])
 def test_remember(case: dict[str, Any]) -> None:
-    """One member, beside what the app's session already holds; or nothing at all."""
+    """One new member in the app's session, or none."""
     session: dict[str, Any] = {"cart": 3}
     if case["remembered"] is None:
         with pytest.raises(SessionNotIdentified):
@@ -147,7 +147,7 @@ def test_remember(case: dict[str, Any]) -> None:
 
 
 def members_of(event: Event) -> dict[str, Any]:
-    """The event as a vector writes it: absent members left out."""
+    """The event as in a vector, without absent members."""
     found = {"v": VERSION, **asdict(event), "kind": event.kind.value}
     found["client_ids"] = list(event.client_ids)
     return {name: value for name, value in found.items() if value not in (None, [], False)}
@@ -183,7 +183,7 @@ JSON_FIELDS = {"v", "cutoff", "received_at", "client_ids", "revoke_offline_acces
 
 @cases(VECTORS["events"]["refused"])
 def test_event_is_refused(case: dict[str, Any]) -> None:
-    """Of the class that the vector names, never with another exception."""
+    """With the vector's class, never with another exception."""
     expected = REFUSALS[case["expect"]]
     assert "fields" in case or "json" in case
     if "fields" in case:
@@ -213,7 +213,7 @@ def test_no_message_breaks_a_reader(message: str | bytes) -> None:
 
 
 def test_a_number_of_400_digits_is_malformed() -> None:
-    """Python's integers have no end; the float that received_at becomes has one."""
+    """Python's integers are unbounded; the float of received_at is not."""
     good = VECTORS["events"]["readable"][0]["fields"]
     with pytest.raises(MalformedEvent):
         Event.from_fields({**good, "received_at": "9" * 400})
@@ -224,7 +224,7 @@ def test_a_number_of_400_digits_is_malformed() -> None:
 
 @cases(VECTORS["decisions"]["cases"])
 def test_decision(case: dict[str, Any]) -> None:
-    """From the keys that exist to the verdict, the markers in any order, text or bytes."""
+    """From the existing keys to the verdict, with markers in any order, as text or bytes."""
     session = Session(**case["session"])
     assert Session.from_mapping(case["session"]) == session
     wanted = marker_keys(AppKeys(VECTORS["decisions"]["app"]), session)
@@ -252,7 +252,7 @@ def test_every_verdict_has_a_vector() -> None:
 
 @cases(VECTORS["stories"]["cases"])
 def test_story(case: dict[str, Any]) -> None:
-    """Of a refresh nothing is remembered, so nothing is called for it."""
+    """A refresh stores nothing, so nothing is called for it."""
     session: dict[str, Any] = {}
     redis: dict[str, str] = {}
     for step in case["steps"]:
@@ -283,7 +283,7 @@ def test_story(case: dict[str, Any]) -> None:
 
 @cases(VECTORS["issuers"]["cases"])
 def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
-    """Also where an outage is allowed: nobody is alive who cannot be ended."""
+    """Also with `allow`: a session that cannot be ended is never alive."""
     reading = RevocationChecker("shop", "allow", None, time.time)
     client_id = case.get("client_id")
     session = Session(case["iss"], login_at=1795283041, sub="alice", client_id=client_id)
@@ -300,7 +300,7 @@ def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
 
 @cases(VECTORS["reports"]["cases"])
 def test_an_app_that_asks_reports_it(case: dict[str, Any]) -> None:
-    """Beside its check, and what it reports can be read again."""
+    """With its check, and the report can be parsed again."""
     reading = RevocationChecker(VECTORS["reports"]["app"], "deny", None, lambda: case["at"])
     sessions = [Session(**one, login_at=1795283041) for one in case["sessions"]]
     question = [reading.query([one]) for one in sessions][-1]
@@ -315,7 +315,7 @@ def test_an_app_that_asks_reports_it(case: dict[str, Any]) -> None:
 
 @cases(VECTORS["proofs"]["cases"])
 def test_proof(case: dict[str, Any]) -> None:
-    """What an app tells of itself says how far it is with a logout."""
+    """An app's own reports show how far it is with a logout."""
     readers = [Reader.from_json(name, text) for name, text in case["readers"].items()]
     receipts = [Receipt.from_fields(fields) for fields in case["receipts"]]
     proof = prove(

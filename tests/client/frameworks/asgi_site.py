@@ -30,7 +30,7 @@ ISS = "https://op.example"
 
 
 class Site:
-    """An app of the test's own: its Redis keys, its server, its browsers."""
+    """One app: its Redis keys, its server, its browsers."""
 
     def __init__(
         self, redis_server: RedisServer, url: str, keys: AppKeys, begun: asyncio.Event
@@ -45,7 +45,7 @@ class Site:
             client.set(self.keys.sid(ISS, sid), int(time.time()))
 
     async def log_out(self, sid: str) -> None:
-        """As the receiver does: the marker, and the event that tells of it."""
+        """As the receiver does: the marker, and its event."""
         store = Store(
             link := RedisTopology(connect(self.redis_server.url)), apps={self.keys.app: 3600},
             event_retention=3600, event_max_len=1000, clock=time.time,
@@ -96,7 +96,7 @@ async def events(_: Request) -> Response:
 
 
 async def slow(request: Request) -> Response:
-    """Longer than a look at the open connections: an ordinary answer is never cut off."""
+    """Longer than a check of the open connections: an ordinary response is never cut off."""
     request.app.state.begun.set()
     await asyncio.sleep(2 * RECHECK)
     return PlainTextResponse("done")
@@ -109,7 +109,7 @@ async def chat(socket: WebSocket) -> None:
 
 
 async def stubborn_chat(socket: WebSocket) -> None:
-    """Swallows its cancellation, and goes on sending."""
+    """Swallows its cancellation and keeps sending."""
     await socket.accept()
     sent = 0
     while not socket.app.state.over.is_set():
@@ -121,7 +121,7 @@ async def stubborn_chat(socket: WebSocket) -> None:
 
 
 async def deaf_chat(socket: WebSocket) -> None:
-    """Swallows its cancellation, and sends nothing."""
+    """Swallows its cancellation and sends nothing."""
     await socket.accept()
     while not socket.app.state.over.is_set():
         with contextlib.suppress(asyncio.CancelledError):
@@ -129,7 +129,7 @@ async def deaf_chat(socket: WebSocket) -> None:
 
 
 class StubbornEvents:
-    """An endpoint that swallows its cancellation, and goes on sending."""
+    """An endpoint that swallows its cancellation and keeps sending."""
 
     def __init__(self, scope: Any, _receive: Any, send: Any) -> None:
         self.app, self.send = scope["app"], send
@@ -152,7 +152,7 @@ NewSite = Callable[..., Any]
 
 @asynccontextmanager
 async def sites(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
-    """Makes sites, each on a server of its own, and ends them."""
+    """Makes apps, each on its own server, and stops them."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(server: RedisServer | None = None, **options: Any) -> Site:
@@ -184,7 +184,7 @@ async def sites(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
             app.state.begun = asyncio.Event()
             app.state.over = asyncio.Event()
             url = await stack.enter_async_context(serving(app))
-            stack.callback(app.state.over.set)  # before the server ends
+            stack.callback(app.state.over.set)  # before the server stops
             return Site(server, url, keys, app.state.begun)
 
         yield make

@@ -1,10 +1,10 @@
-"""A Django backend for users who sign in with OpenID Connect, as a library would bring it."""
+"""A Django backend for users who sign in with OpenID Connect, like that of a library."""
 
 from django.contrib.auth.backends import ModelBackend
 
 
 class OidcBackend(ModelBackend):
-    """The view has verified the ID token; this says only who it was."""
+    """The view has verified the ID token; this only returns the user."""
 
     def authenticate(self, *_, **__):
-        """Nobody, by a name and a password."""
+        """None: there is no sign-in by name and password."""

@@ -43,7 +43,7 @@ async def test_a_page_is_sent_to_the_login(new_site: NewSite) -> None:
 
 
 async def test_dead_again_right_after_a_login_is_a_page_and_no_loop(new_site: NewSite) -> None:
-    """As when the provider hands out a session that it has already ended."""
+    """As if the provider issued a session that it has already ended."""
     site = await new_site()
     async with site.browser("one") as browser:
         site.end("one")
@@ -65,7 +65,7 @@ async def test_without_a_login_url_a_page_is_401(new_site: NewSite) -> None:
 async def test_nobody_signed_in_is_not_asked_about(
     new_site: NewSite, redis_server: RedisServer
 ) -> None:
-    """Pages for strangers, and the way to the login, work without Redis."""
+    """Public pages and the login work without Redis."""
     site = await new_site(redis_server)
     redis_server.stop()
     async with site.browser() as browser:
@@ -99,7 +99,7 @@ async def test_an_outage_can_be_allowed(new_site: NewSite, redis_server: RedisSe
 async def test_a_session_from_before_the_installation(
     rule: str, status: int, new_site: NewSite, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Signed in, but nobody remembered by whom: ended, or let through; told once."""
+    """Signed in, but `remember` was never called: ended or let through, and logged once."""
     caplog.set_level(logging.WARNING, "backchannel_logout")
     site = await new_site(on_unidentified=rule)
     for _ in range(3):
@@ -109,7 +109,7 @@ async def test_a_session_from_before_the_installation(
 
 
 async def test_a_session_of_an_earlier_release_ends(new_site: NewSite) -> None:
-    """It has its login at the top of the session."""
+    """Its login is at the top of the session."""
     site = await new_site()
     old = {"iss": ISS, "sub": "alice", "sid": "one", "login_at": int(time.time()) - 2}
     async with site.browser(None, remember=False, members=old) as browser:
@@ -120,7 +120,7 @@ async def test_a_session_of_an_earlier_release_ends(new_site: NewSite) -> None:
 
 
 async def test_the_wrong_order_of_the_middlewares_is_loud(shared_redis: RedisServer) -> None:
-    """At the first request, also of a stranger; never silently still signed in."""
+    """At the first request, even without a session; no session stays signed in silently."""
     async with AsyncSessionGuard(shared_redis.url, app="shop") as guard:
         app = Starlette(
             routes=[Route("/", me)],
@@ -136,7 +136,7 @@ async def test_the_wrong_order_of_the_middlewares_is_loud(shared_redis: RedisSer
 
 
 async def test_login_refresh_logout_refresh_check(new_site: NewSite) -> None:
-    """The app keeps the login's own time: a refresh, also after the logout, revives nothing."""
+    """The app keeps the time of the login: a refresh, even after the logout, revives nothing."""
     site = await new_site()
     async with site.browser("one", iat=int(time.time()) - 60) as browser:
         assert (await browser.get("/me")).status_code == 200

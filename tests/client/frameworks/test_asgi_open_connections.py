@@ -1,4 +1,4 @@
-"""The ASGI middleware where a connection stays open: WebSockets and server-sent events."""
+"""The ASGI middleware with open connections: WebSockets and server-sent events."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from backchannel_logout.open_connections import SESSION_ENDED, TRY_AGAIN_LATER
 from tests.client.frameworks.asgi_site import NewSite, Site
 from tests.support.redis_server import RedisServer
 
-# A logout closes what is open within a second; one that no event tells, within three. The rest is
+# A logout closes open connections within a second; one without an event within three. The rest is
 # for a busy machine.
 CLOSES_WITHIN = 15
 
@@ -32,8 +32,8 @@ async def open_socket(site: Site, browser: httpx.AsyncClient, path: str = "/chat
 
 @pytest.fixture
 def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is looked at but when the guard's tail has brought something: what closes within
-    seconds was told."""
+    """Connections are only checked when the guard's tail has read an event: what closes within
+    seconds was closed by an event."""
     monkeypatch.setattr(open_connections, "RECHECK", 3600.0)
 
 
@@ -167,7 +167,7 @@ async def test_open_event_streams_end_with_their_session_and_the_others_stay(
 
 @pytest.mark.slow
 async def test_an_ordinary_answer_is_never_cut_off(new_site: NewSite) -> None:
-    """Work that has begun is finished, whatever happens to the session meanwhile."""
+    """A request in progress completes, even if its session ends."""
     site = await new_site()
     async with site.browser("one") as browser:
         request = asyncio.create_task(browser.get("/slow", timeout=20))

@@ -80,7 +80,7 @@ async def alogin(request: HttpRequest, order: str) -> HttpResponse:
 
 
 def wrapped_login(request: HttpRequest) -> HttpResponse:
-    """As a framework does whose views get a request of its own around Django's."""
+    """Like a framework that wraps Django's request in its own."""
 
     class Wrapper:
         META = request.META
@@ -123,7 +123,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 class Browser:
-    """A browser of an app that runs in one of the two ways; only its cookies are its own."""
+    """A browser of an app under WSGI or ASGI, with its own cookies."""
 
     def __init__(self, runner: asyncio.Runner | None) -> None:
         self._runner = runner
@@ -154,7 +154,7 @@ def new_browser(
     app: str,
     shared_redis: RedisServer,
 ) -> Iterator[NewBrowser]:
-    """A browser of an app with these options, each with a middleware of its own."""
+    """A browser of an app with these options; each has its own middleware."""
     guards: list[AsyncSessionGuard] = []
     of_threads: list[SessionGuard] = []
 
@@ -172,7 +172,7 @@ def new_browser(
         runner = None
     else:
         runner = asyncio.Runner()
-        # Whoever took the guard for threads here would block the event loop.
+        # The guard for threads would block the event loop here.
         monkeypatch.setattr(backchannel_logout.django, "SessionGuard", None)
     overrides: list[Any] = []
 
@@ -206,7 +206,7 @@ numbers = itertools.count()
 
 @pytest.fixture
 def app() -> str:
-    """An app name that no other test uses on the shared server."""
+    """An app name that is unique on the shared server."""
     return f"django-{next(numbers)}"
 
 
@@ -273,7 +273,7 @@ def test_a_page_of_a_dead_session_goes_to_the_login_and_not_round_in_circles(
     assert answer.cookies["bcl_ended"]["httponly"]
     assert answer.cookies["sessionid"].value == ""
 
-    browser.sign_in("alice")  # with the same sid, as a provider does that knows no better
+    browser.sign_in("alice")  # with the same sid, as some providers do
     answer = browser.get("/me", PAGE)
     assert answer.status_code == 401
     assert b"signed out again" in answer.content
@@ -307,7 +307,7 @@ def test_the_login_is_a_path_or_a_name_or_nowhere(
 def test_every_kind_of_session_can_end(
     engine: str, new_browser: NewBrowser, app: str, store: redis.Redis
 ) -> None:
-    """Those in the database are in all the other tests."""
+    """The other tests use sessions in the database."""
     browser = new_browser(engine=engine)
     browser.sign_in("alice")
     assert browser.get("/me").json()["sub"] == "alice"
@@ -330,7 +330,7 @@ def test_the_middleware_asks_no_database(new_browser: NewBrowser) -> None:
 
 
 def test_it_runs_in_the_way_that_the_server_does() -> None:
-    """Another would cost each request a thread."""
+    """A sync middleware would cost each request a thread."""
 
     async def ame(request: HttpRequest) -> HttpResponse:
         return me(request)
@@ -344,7 +344,7 @@ def test_it_runs_in_the_way_that_the_server_does() -> None:
 def test_each_event_loop_has_its_own_connections_and_leaves_none_behind(
     app: str, shared_redis: RedisServer
 ) -> None:
-    """As where Django runs async code under WSGI: a loop for each request."""
+    """As Django runs async code under WSGI: one loop per request."""
 
     async def ame(request: HttpRequest) -> HttpResponse:
         return me(request)
@@ -398,7 +398,7 @@ def test_an_outage_can_be_allowed(new_browser: NewBrowser) -> None:
 def test_a_login_over_that_of_another_user_is_remembered(
     order: str, new_browser: NewBrowser
 ) -> None:
-    """login() drops all that was stored before it; so what is stored must come later."""
+    """login() drops everything that was stored before it, so the login must be stored later."""
     browser = new_browser()
     alice = browser.sign_in("alice", "sid-1")["user"]
     bob = browser.sign_in("bob", "sid-2", order)["user"]
@@ -481,7 +481,7 @@ def test_claims_of_no_id_token_are_refused_where_remember_is_called() -> None:
 
 
 def test_a_login_signal_without_a_session_is_left_alone() -> None:
-    """Logins with a token send the signal, too."""
+    """Logins with a token send the signal too."""
     backchannel_logout.django._on_login(request=HttpRequest())
 
 

@@ -1,4 +1,4 @@
-"""Django with two ways to sign in: a password, as for `/admin`, beside OpenID Connect."""
+"""Django with two ways to sign in: OpenID Connect, and a password as for `/admin`."""
 
 import itertools
 import time

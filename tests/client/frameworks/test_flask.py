@@ -1,4 +1,4 @@
-"""The Flask extension against a real Redis, with both kinds of session that Flask apps have."""
+"""The Flask extension against a real Redis, with both kinds of sessions of Flask apps."""
 
 import itertools
 import logging
@@ -34,7 +34,7 @@ numbers = itertools.count()
 
 @dataclass
 class Shop:
-    """An app under test: its name in Redis, and the paths that its own hook has seen."""
+    """The app: its name in Redis, and the paths that its own hook has seen."""
 
     name: str
     app: flask.Flask
@@ -57,7 +57,7 @@ NewShop = Callable[..., Shop]
 
 @pytest.fixture(params=["cookie", "server-side"])
 def new_shop(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Iterator[NewShop]:
-    """Makes an app whose sessions are Flask's signed cookies, or Flask-Session's in Redis."""
+    """Makes an app with sessions in Flask's signed cookies, or in Redis with Flask-Session."""
     guards: list[SessionGuard] = []
     with redis.Redis.from_url(shared_redis.url) as sessions:
 
@@ -82,7 +82,7 @@ def new_shop(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Itera
 
 
 def add_routes(shop: Shop) -> None:
-    """What an app has: a hook of its own, pages, and its session's life."""
+    """A hook of the app, pages, and the life of a session."""
     app, session = shop.app, flask.session
 
     @app.before_request
@@ -104,7 +104,7 @@ def add_routes(shop: Shop) -> None:
 
     @app.post("/refresh")
     def refresh() -> tuple[str, int]:
-        """As the contract has it: what a refresh brings is stored, and `remember` is not called."""
+        """As in the contract: the refreshed tokens are stored, and `remember` is not called."""
         session["access_token"] = "new"
         return "", 204
 
@@ -131,7 +131,7 @@ def served(shop: Shop, store: redis.Redis) -> Shop:
 
 
 def is_signed_out(answer: TestResponse) -> bool:
-    """Whether the app itself answered, to somebody without a session."""
+    """Whether the app itself answered a request without a session."""
     return answer.status_code == 401 and "error" not in (answer.json or {})
 
 
@@ -151,7 +151,7 @@ def test_a_living_session_reaches_the_app(shop: Shop) -> None:
 
 
 def test_who_is_not_signed_in_is_not_asked_for(new_shop: NewShop) -> None:
-    """There is no Redis at all, and the login still works."""
+    """There is no Redis, and the login still works."""
     shop = new_shop(f"redis://127.0.0.1:{free_port()}/0")
     browser = shop.browser()
     assert is_signed_out(browser.get("/me"))
@@ -190,7 +190,7 @@ def test_what_the_app_has_under_those_names_is_its_own(
 def test_a_session_of_an_earlier_release_ends_and_its_neighbour_lives(
     shop: Shop, store: redis.Redis
 ) -> None:
-    """It has its login at the top. An upgrade signs nobody out, and leaves nobody signed in."""
+    """Its login is at the top. An upgrade signs no user out, and no logout is missed."""
     alice, bob = shop.browser(), shop.browser()
     for browser, user, sid in ((alice, "alice", "sid-1"), (bob, "bob", "sid-2")):
         with browser.session_transaction() as session:
@@ -228,7 +228,7 @@ def test_an_ended_session_is_cleared_and_answered_401_and_its_neighbour_lives(
     assert answer.headers["Cache-Control"] == "no-store"
     assert shop.hook_saw == []
     assert other.get("/me").status_code == 200
-    # It is the session that is gone: it does not come back with the marker's end.
+    # The session itself is gone: it does not return when the marker expires.
     store.delete(marker(shop.keys))
     assert is_signed_out(alice.get("/me"))
 
@@ -267,7 +267,7 @@ def test_the_cookie_against_a_loop_is_secure_where_the_page_is(
 def test_a_session_that_is_dead_again_right_after_its_login_gets_a_page_and_no_redirect(
     shop: Shop, store: redis.Redis
 ) -> None:
-    """As with a provider whose clock is behind: each new login is older than the logout."""
+    """Like a provider whose clock is behind: each new login is older than the logout."""
     alice = shop.browser(ALICE)
     store.set(shop.keys.sub(OP, "alice"), int(time.time()) + 60)
     assert alice.get("/me", headers=PAGE).status_code == 303
@@ -293,7 +293,7 @@ def test_a_refresh_after_the_logout_does_not_bring_the_session_back(
 
 
 def test_a_copy_of_the_cookie_opens_nothing(shop: Shop, store: redis.Redis) -> None:
-    """A signed cookie can not be taken back from who copied it, nor a session be kept deleted."""
+    """A copied signed cookie cannot be revoked, nor can a session be kept deleted."""
     alice, thief = shop.browser(ALICE), shop.browser()
     copy = alice.get_cookie("session")
     assert copy
@@ -301,7 +301,7 @@ def test_a_copy_of_the_cookie_opens_nothing(shop: Shop, store: redis.Redis) -> N
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
     assert alice.get("/me").json == SESSION_ENDED
 
-    # A request that was under way writes back what it had read before the logout.
+    # A request in progress writes back the data from before the logout.
     for key, value in saved.items():
         store.restore(key, 0, value, replace=True)
     for _ in range(2):
@@ -344,7 +344,7 @@ def test_a_session_from_before_the_installation_ends_and_that_is_said_once(
 def test_a_session_from_before_the_installation_may_be_allowed(
     new_shop: NewShop, store: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Others are still ended."""
+    """Others still end."""
     shop = served(new_shop(on_unidentified="allow"), store)
     unknown, alice = sign_in_without_remember(shop), shop.browser(ALICE)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
@@ -365,7 +365,7 @@ def test_an_app_that_no_receiver_serves_answers_503(
 def test_an_app_made_by_a_function_is_watched_over_too(
     shared_redis: RedisServer, store: redis.Redis
 ) -> None:
-    """One extension, known before the app is; its hook still comes first."""
+    """One extension, made before the app; its hook still runs first."""
     name = f"flask-{next(numbers)}"
     with SessionGuard(shared_redis.url, app=name) as guard:
         extension = BackchannelLogout(guard=guard, signed_in=lambda session: "user" in session)

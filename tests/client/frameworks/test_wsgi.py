@@ -1,4 +1,4 @@
-"""The WSGI middleware against a real Redis, around it the kinds of session that WSGI apps have."""
+"""The WSGI middleware against a real Redis, with the kinds of sessions of WSGI apps."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ numbers = itertools.count()
 
 
 class Plain(dict[str, Any]):
-    """A session that its middleware stores as it is when the answer begins."""
+    """A session that its middleware saves when the response begins."""
 
     def __init__(self, store: dict[str, dict[str, Any]], key: str) -> None:
         super().__init__(store.get(key, {}))
@@ -49,7 +49,7 @@ class Plain(dict[str, Any]):
 
 
 class Saved(Plain):
-    """A session that stays what it was unless it is saved."""
+    """A session that is only stored by `save`."""
 
     changed = False
 
@@ -62,7 +62,7 @@ class Saved(Plain):
 
 
 class Invalidated(Saved):
-    """A session that only `invalidate` takes out of its store."""
+    """A session that only `invalidate` removes from its store."""
 
     def invalidate(self) -> None:
         self._store.pop(self._key, None)
@@ -71,7 +71,7 @@ class Invalidated(Saved):
 
 
 class Beaker(Saved):
-    """As Beaker's: `invalidate` leaves the old one, and `delete` needs what `clear` removes."""
+    """Like Beaker's: `invalidate` leaves the old one, `delete` needs data that `clear` removes."""
 
     def __init__(self, store: dict[str, dict[str, Any]], key: str) -> None:
         super().__init__(store, key)
@@ -136,7 +136,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 class Shop:
-    """The app behind the middleware and a session; its name in Redis."""
+    """The app behind the middleware and a session, and its name in Redis."""
 
     def __init__(self, guard: SessionGuard, name: str, kind: type[Plain], **options: Any) -> None:
         self.keys = AppKeys(name)
@@ -198,7 +198,7 @@ def test_a_living_session_reaches_the_app(shop: Shop) -> None:
 
 
 def test_who_is_not_signed_in_is_not_asked_for(new_shop: NewShop) -> None:
-    """There is no Redis at all."""
+    """There is no Redis."""
     shop = new_shop(f"redis://127.0.0.1:{free_port()}/0")
     assert get(shop.browser()).json == NOT_SIGNED_IN
     assert get(shop.browser(ALICE)).status_code == 503
@@ -230,7 +230,7 @@ def test_an_ended_session_is_answered_401_and_its_neighbour_lives(
 def test_an_ended_session_is_cleared_in_its_store(
     kind: type[Plain], new_shop: NewShop, store: redis.Redis
 ) -> None:
-    """So it does not come back with the marker's end."""
+    """So it does not return when the marker expires."""
     shop = served(new_shop(kind=kind), store)
     alice, other = shop.browser(ALICE), shop.browser(ALICE_ELSEWHERE)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
@@ -293,7 +293,7 @@ def test_a_refresh_after_the_logout_does_not_bring_the_session_back(
 def test_a_session_that_is_written_back_after_its_end_stays_dead(
     shop: Shop, store: redis.Redis
 ) -> None:
-    """As by a request that was under way at the logout."""
+    """As by a request in progress at the logout."""
     alice = shop.browser(ALICE)
     saved = dict(shop.sessions.store)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
@@ -349,7 +349,7 @@ def test_a_session_from_before_the_installation_is_ended_or_allowed_and_that_is_
 def test_without_redis_it_is_503_and_the_session_stays(
     kind: type[Plain], new_shop: NewShop, store: redis.Redis
 ) -> None:
-    """The same store, asked through an address at which nobody listens."""
+    """The same store, through an address without a listener."""
     shop = served(new_shop(kind=kind), store)
     away = new_shop(f"redis://127.0.0.1:{free_port()}/0", kind=kind)
     away.sessions.store = shop.sessions.store

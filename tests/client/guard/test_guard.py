@@ -1,4 +1,4 @@
-"""The guards against a real Redis: who is dead, who is alive, and when nobody knows."""
+"""The guards against a real Redis: which sessions are dead, alive, or unknown."""
 
 import asyncio
 import itertools
@@ -31,12 +31,12 @@ LOGIN = int(time.time()) - 600
 AGE = 30 * 86400
 ALICE = Session(OP, LOGIN, sid="sid-1", sub="alice")
 NEIGHBOUR = Session(OP, LOGIN, sid="sid-2", sub="bob")
-# Short, because the tests wait for it; a Redis of this machine answers a thousand times faster.
+# Short, because tests wait for it; a local Redis answers a thousand times faster.
 TIMEOUT = 0.25
 
 
 class Asker:
-    """A guard that plain tests ask, whichever of the two it is."""
+    """One sync interface to both kinds of guards."""
 
     def __init__(self, kind: str, url: str, app: str, **options: Any) -> None:
         self.guard: Any
@@ -70,7 +70,7 @@ numbers = itertools.count()
 
 @pytest.fixture
 def app() -> str:
-    """An app name that no other test uses on the shared server."""
+    """An app name that is unique on the shared server."""
     return f"guarded-{next(numbers)}"
 
 
@@ -149,7 +149,7 @@ def test_the_neighbour_lives(
     shared_redis: RedisServer,
     store: redis.Redis,
 ) -> None:
-    """One session is ended, and beside it another one is asked for."""
+    """One session has ended, and another one is checked with it."""
     guard = new_guard(shared_redis.url)
     store.set(MARKERS[marker](AppKeys(app)), LOGIN)
     assert guard.is_revoked(ALICE) is True
@@ -183,7 +183,7 @@ def test_what_remember_stored_can_be_asked_for(
 def test_a_code_from_before_the_logout_opens_no_session_after_it(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
-    """Where the ID token says when the user signed in, it is told from a new login."""
+    """`auth_time` distinguishes it from a new login."""
     logout = LOGIN + 300
     store.set(AppKeys(app).sid(OP, "sid-1"), logout)
     guard = new_guard(shared_redis.url)
@@ -250,7 +250,7 @@ def test_a_session_that_was_not_remembered_is_a_mistake_and_not_an_outage(
 
 
 def commands_run(client: redis.Redis) -> dict[str, int]:
-    """How often each command was run since the last ``CONFIG RESETSTAT``."""
+    """The number of calls of each command since the last ``CONFIG RESETSTAT``."""
     stats = client.info("commandstats")
     own = ("cmdstat_info", "cmdstat_config|resetstat")
     return {
@@ -277,7 +277,7 @@ def test_every_check_asks_for_markers_and_meta_in_one_round_trip(
 def test_a_redis_that_came_back_empty_makes_nobody_alive(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
-    """It has lost the marker too; a check a moment ago found everything as it should be."""
+    """It has lost the marker too; an earlier check found no fault."""
     guard = new_guard(shared_redis.url, near_cache=0, on_outage="allow")
     assert guard.is_revoked(NEIGHBOUR) is False
     store.set(AppKeys(app).sid(OP, "sid-1"), LOGIN)
@@ -363,7 +363,7 @@ def test_a_session_of_another_issuer_is_nobodys_and_never_alive(
     shared_redis: RedisServer,
     store: redis.Redis,
 ) -> None:
-    """As where a guard was given another app's name: no logout would ever reach the session."""
+    """As for a guard with another app's name: no logout would ever reach the session."""
     store.hset(AppKeys(app).meta, "issuers", SERVED)
     guard = new_guard(shared_redis.url, near_cache=near_cache, on_outage=on_outage)
     with pytest.raises(GuardMisconfigured) as raised:
@@ -399,7 +399,7 @@ def test_an_issuer_that_is_removed_is_noticed_within_a_minute(
 def test_a_session_of_another_apps_client_is_not_answered(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
-    """A guard that was given another app's name, where both apps have one provider."""
+    """A guard with another app's name, where both apps have the same provider."""
     names = {"issuers": SERVED, "client_ids": '["shop-web"]'}
     store.hset(AppKeys(app).meta, mapping=names)
     claims = {"iss": ALICE.iss, "sub": "alice", "iat": ALICE.login_at}
@@ -436,7 +436,7 @@ def test_a_new_connection_costs_one_more_command(
 
 
 def test_threads_share_a_guard(shared_redis: RedisServer, app: str, store: redis.Redis) -> None:
-    """Each gets the answer to its own question."""
+    """Each gets the answer to its own query."""
     store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
     sessions = [Session(OP, LOGIN, sid="dead" if n % 2 else f"alive-{n}") for n in range(200)]
     with SessionGuard(shared_redis.url, app=app) as guard, ThreadPoolExecutor(20) as threads:
@@ -463,7 +463,7 @@ async def test_a_burst_of_tasks_shares_a_few_connections(
 def test_a_redis_that_no_receiver_serves_is_a_mistake_in_both_modes(
     new_guard: NewGuard, shared_redis: RedisServer
 ) -> None:
-    """The wrong URL or app name would otherwise let everybody live, for ever."""
+    """Otherwise a wrong URL or app name would keep every session alive forever."""
     for on_outage in ("deny", "allow"):
         guard = new_guard(shared_redis.url, on_outage=on_outage)
         with pytest.raises(GuardMisconfigured, match="no receiver has written"):
@@ -490,7 +490,7 @@ def test_a_marker_that_can_not_be_read_is_not_alive(
     shared_redis: RedisServer,
     store: redis.Redis,
 ) -> None:
-    """Redis has answered: no mode for outages makes this session live."""
+    """Redis has answered: no outage mode makes this session alive."""
     store.set(AppKeys(app).sid(OP, "sid-1"), value)
     guard = new_guard(shared_redis.url, on_outage=on_outage)
     with pytest.raises(RevocationUnknown, match="not a number"):
@@ -518,7 +518,7 @@ OUTAGES: dict[str, Callable[[RedisServer], None]] = {
 def test_an_outage_is_unknown_or_allowed_and_ends_with_redis_back(
     begin: Callable[[RedisServer], None], new_guard: NewGuard, app: str, redis_server: RedisServer
 ) -> None:
-    """With `deny` nobody is alive or dead; with `allow` the dead live for as long as it lasts."""
+    """With `deny` the state is unknown; with `allow` dead sessions live during the outage."""
     with serve_app(redis_server, app) as store:
         store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
     dead = Session(OP, LOGIN, sid="dead")
@@ -552,7 +552,7 @@ def test_a_guard_may_be_built_while_redis_is_away(new_guard: NewGuard) -> None:
 async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(
     redis_server: RedisServer, app: str
 ) -> None:
-    """Its connection must not be used again with an answer still on the way."""
+    """Its connection must not be used again with a reply in transit."""
     with serve_app(redis_server, app) as store:
         store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
     dead = Session(OP, LOGIN, sid="dead")
@@ -575,7 +575,7 @@ async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(
 
 @pytest.fixture
 def acl_server(tmp_path: Path, app: str) -> Iterator[RedisServer]:
-    """Nobody may do anything but `guard`, who may read the markers of its app."""
+    """Only the user `guard` has permissions: it may read the markers of its app."""
     server = RedisServer(tmp_path / "acl").start()
     serve_app(server, app).close()
     with server.client() as client:
@@ -601,7 +601,7 @@ def test_a_user_who_may_only_read_its_app_is_enough(
 def test_a_user_whom_redis_refuses_is_a_mistake_in_both_modes(
     user: str, new_guard: NewGuard, acl_server: RedisServer
 ) -> None:
-    """A mistyped password must not end in a guard that lets everybody live."""
+    """A mistyped password must not make every session alive."""
     for on_outage in ("deny", "allow"):
         guard = new_guard(acl_server.url.replace("//", "//" + user), on_outage=on_outage)
         with pytest.raises(GuardMisconfigured) as caught:
@@ -614,7 +614,7 @@ def test_a_user_whom_redis_refuses_is_a_mistake_in_both_modes(
 def test_a_wrong_setting_is_no_outage_in_either_mode(
     fault: str, new_guard: NewGuard, app: str, shared_redis: RedisServer
 ) -> None:
-    """It stays until somebody acts: `allow` would let every session live until then."""
+    """It stays until someone acts: with `allow` every session would live until then."""
     url = shared_redis.url
     if fault == "a database that is not there":
         url = url.removesuffix("/0") + "/99"

@@ -1,4 +1,4 @@
-"""A process that ends in order leaves no reader behind: real servers, and SIGTERM."""
+"""A process that ends cleanly leaves no reader behind: real servers, and SIGTERM."""
 
 import subprocess
 import sys
@@ -86,7 +86,7 @@ def test_an_orderly_stop_takes_its_reader_along(
     with shared_redis.client() as client:
         stream = Stream(client)
         port = free_port()
-        url = shared_redis.url.replace("127.0.0.1", "localhost")  # a name has to be looked up
+        url = shared_redis.url.replace("127.0.0.1", "localhost")  # a name that must be resolved
         process = subprocess.Popen(
             [sys.executable, "-c", code, url, stream.app, str(port), lifespan],
             env=clean_environment() | {"PYTHONPATH": str(ROOT / "clients/python")}, cwd=tmp_path,

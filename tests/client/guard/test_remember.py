@@ -1,4 +1,4 @@
-"""`remember` and `Session`: which login an app's session belongs to."""
+"""`remember` and `Session`: the login of an app's session."""
 
 import json
 from typing import Any
@@ -26,12 +26,12 @@ CLIENT = {"client_id": "shop-web"}
 
 
 def stored(**changes: Any) -> dict[str, Any]:
-    """A session of the app, as `remember` leaves it."""
+    """A session of the app after `remember`."""
     return {MEMBER: REMEMBERED | CLIENT | changes}
 
 
 def test_a_login_is_remembered_in_one_member_and_nothing_else_is_touched() -> None:
-    """An app's own sid, sub, iss and login_at are its own."""
+    """The app's own sid, sub, iss and login_at are not touched."""
     own = {"cart": [1, 2], "sid": "cart-17", "sub": 5, "iss": "newsletter", "login_at": "today"}
     session = dict(own)
     remember(session, CLAIMS)
@@ -56,7 +56,7 @@ def test_when_the_user_signed_in_is_remembered_too(auth_time: float, remembered:
     "auth_time", [None, True, "1795282441", float("nan"), float("inf"), [1795282441], {}]
 )
 def test_an_auth_time_that_is_no_number_is_ignored(auth_time: Any) -> None:
-    """It is optional: a login is not refused for it, also where an app put it there itself."""
+    """It is optional: a login is not refused for it, even if the app added it."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS | {"auth_time": auth_time})
     assert session == stored()
@@ -91,7 +91,7 @@ def test_the_same_claims_again_change_nothing() -> None:
 
 
 def test_a_refresh_that_is_not_remembered_leaves_login_at() -> None:
-    """An app that keeps the newest ID token beside the session does not move the login."""
+    """An app that stores the newest ID token does not move the login."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     session["id_token_claims"] = CLAIMS | {"iat": CLAIMS["iat"] + 3600}
@@ -101,7 +101,7 @@ def test_a_refresh_that_is_not_remembered_leaves_login_at() -> None:
 def test_a_refresh_that_is_remembered_by_mistake_changes_nothing_and_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where the provider says when the user signed in, its newer iat revives nothing."""
+    """With `auth_time`, a newer iat revives nothing."""
     session: dict[str, Any] = {}
     claims = CLAIMS | {"auth_time": CLAIMS["iat"] - 5}
     remember(session, claims)
@@ -113,7 +113,7 @@ def test_a_refresh_that_is_remembered_by_mistake_changes_nothing_and_is_told(
 
 @pytest.mark.parametrize("auth_time", [{}, {"auth_time": CLAIMS["iat"] + 3599}])
 def test_a_new_login_may_have_the_same_sid(auth_time: dict[str, int]) -> None:
-    """Keycloak used one again after an administrator's sign-out."""
+    """Keycloak reused one after an administrator's sign-out."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     remember(session, CLAIMS | {"iat": CLAIMS["iat"] + 3600} | auth_time)
@@ -121,7 +121,7 @@ def test_a_new_login_may_have_the_same_sid(auth_time: dict[str, int]) -> None:
 
 
 def test_a_new_login_replaces_the_one_before() -> None:
-    """Also where the new claims have no sid: the old one would name another session."""
+    """Also if the new claims have no sid: the old one would name another session."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     remember(session, {"iss": "https://other.example", "sub": "bob", "iat": 1795289999})
@@ -136,7 +136,7 @@ def test_a_new_login_replaces_the_one_before() -> None:
 
 
 class Noting(dict[str, Any]):
-    """As frameworks' sessions, which are saved when something was assigned to them."""
+    """Like frameworks' sessions, which are saved after an assignment."""
 
     assigned = 0
 
@@ -155,7 +155,7 @@ def test_each_login_is_assigned_anew_so_that_the_session_is_saved() -> None:
 
 
 def test_a_login_of_an_earlier_release_is_read_at_the_top_of_the_session() -> None:
-    """Sessions live for weeks: an upgrade must not leave them without protection."""
+    """Sessions live for weeks: an upgrade must not leave them unprotected."""
     session = {"cart": 1, "client_id": "a customer of the app", **REMEMBERED}
     assert Session.from_mapping(session) == Session(**REMEMBERED)
     remember(session, CLAIMS | {"sub": "bob"})
@@ -179,7 +179,7 @@ def test_a_refresh_of_a_login_of_an_earlier_release_is_refused_too() -> None:
     ],
 )
 def test_members_of_the_apps_own_stay_at_a_login(own: dict[str, Any]) -> None:
-    """What an earlier release stored has all four, and names a login."""
+    """An earlier release stored all four members, which identify a login."""
     session = dict(own)
     remember(session, CLAIMS)
     assert session == own | stored()
@@ -196,7 +196,7 @@ def test_what_was_remembered_last_counts() -> None:
 
 @pytest.mark.parametrize("wrong", ["sid-1", 5, [REMEMBERED], True, {}, {"iss": "x"}])
 def test_a_member_that_is_not_ours_names_no_login(wrong: Any) -> None:
-    """Also beside a login of an earlier release: nothing is guessed."""
+    """Also with a login of an earlier release: nothing is guessed."""
     session = {MEMBER: wrong, **REMEMBERED}
     with pytest.raises(SessionNotIdentified):
         Session.from_mapping(session)
@@ -214,7 +214,7 @@ def test_a_member_that_is_not_ours_names_no_login(wrong: Any) -> None:
     ],
 )
 def test_a_fraction_of_iat_is_rounded_down(iat: float, login_at: int) -> None:
-    """As the receiver rounds the cutoff: otherwise the same second would compare unlike."""
+    """Like the receiver's cutoff: otherwise the same second would not compare equal."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS | {"iat": iat})
     assert session[MEMBER]["login_at"] == login_at
@@ -260,7 +260,7 @@ def test_bad_claims_are_refused_and_the_session_stays_as_it_was(claim: str, valu
 
 @pytest.mark.parametrize("iat", [NOW + 86_401, NOW * 1000, 10**30, 10**400, NOW * 1000.0])
 def test_a_login_more_than_a_day_ahead_is_refused(iat: float) -> None:
-    """No logout would ever reach it; a clock that is wrong by hours is another matter."""
+    """No logout would ever reach it; a clock that is wrong by hours is tolerated."""
     session: dict[str, Any] = {"cart": 1}
     with pytest.raises(SessionNotIdentified, match="milliseconds"):
         remember(session, CLAIMS | {"iat": iat}, clock=lambda: NOW)
@@ -286,7 +286,7 @@ def test_what_is_not_the_claims_of_an_id_token_is_named(given: Any, message: str
 
 
 def test_a_newer_token_of_the_same_login_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A refresh cannot be told from a login that did not clear the session: the log says so."""
+    """A refresh looks like a login that did not clear the session, so it is logged."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     remember(session, CLAIMS)
@@ -318,7 +318,7 @@ def test_a_newer_token_of_the_same_login_is_told(caplog: pytest.LogCaptureFixtur
     ],
 )  # fmt: skip
 def test_a_mapping_without_a_login_is_no_session(session: dict[str, Any]) -> None:
-    """It is a mistake of the app, and must be neither alive nor dead."""
+    """A mistake of the app: the session is neither alive nor dead."""
     for one in (session, {MEMBER: session}):
         with pytest.raises(SessionNotIdentified):
             Session.from_mapping(one)

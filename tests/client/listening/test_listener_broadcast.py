@@ -1,4 +1,4 @@
-"""A listener in broadcast mode: each replica sees each event, and is told where some may lack."""
+"""A listener in broadcast mode: each replica receives each event, and gaps."""
 
 import asyncio
 from typing import Any
@@ -100,7 +100,7 @@ async def test_trimming_behind_the_position_is_no_gap(
 async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """As after a failover to a replica that was behind: an XREAD alone would wait for ever."""
+    """As after a failover to a replica that was behind: an XREAD alone would wait forever."""
     old = stream.add("s1")
     far = stream.redis.xadd(
         stream.keys.events, event(stream.app, "s2").to_fields(), id="9999999999999-0"
@@ -146,7 +146,7 @@ async def test_it_reads_on_after_a_restart_of_redis(redis_server: RedisServer) -
 
 @pytest.mark.slow
 async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> None:
-    """A connection that nothing comes from is not waited for without end."""
+    """A silent connection is given up."""
     with redis_server.client() as client:
         stream = Stream(client)
         async with Hearing(listen(redis_server, stream)) as hearing:
@@ -162,7 +162,7 @@ async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> N
 async def test_a_connection_that_redis_ends_between_two_questions_is_no_outage(
     shared_redis: RedisServer, stream: Stream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Servers, and what is on the way to them, end what has been silent for some time."""
+    """Servers and proxies close connections that are silent for some time."""
     listener = listen(shared_redis, stream, poll_every=0.5)
     async with Hearing(listener) as hearing:
         await hearing.began()
@@ -179,7 +179,7 @@ async def test_a_connection_that_redis_ends_between_two_questions_is_no_outage(
 async def test_a_loop_that_is_cancelled_while_it_connects_ends(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """With a database or a password the library waits in ways that can swallow that."""
+    """With a database or a password the library waits in ways that can swallow a cancellation."""
     url = shared_redis.url.removesuffix("0") + "1"
     for moment in range(12):
         async with AsyncListener(url, app=stream.app, mode="broadcast") as listener:
@@ -193,7 +193,7 @@ async def test_a_loop_that_is_cancelled_while_it_connects_ends(
 
 
 async def test_a_listener_may_ask_now_and_then(shared_redis: RedisServer, stream: Stream) -> None:
-    """In place of waiting in Redis."""
+    """Instead of blocking in Redis."""
     async with Hearing(listen(shared_redis, stream, poll_every=0.1)) as hearing:
         await hearing.began()
         stream.add("s1", "s2")
@@ -212,7 +212,7 @@ async def test_a_listener_that_asks_now_and_then_has_one_connection(
         for number in range(5):
             stream.add(f"s{number}")
             await it.has(f"s{number}")
-        # Its report is another task's, beside the reads.
+        # Another task reports, next to the reads.
         await until(lambda: stream.redis.hlen(stream.keys.readers), "it has reported")
         ours = [one for one in stream.redis.client_list() if one["name"] == stream.app]
         assert len(ours) == 1
@@ -307,7 +307,7 @@ async def test_a_large_storm_is_caught_up_with_in_flat_memory(
 async def storm(
     server: RedisServer, stream: Stream, count: int, *, poll_every: float | None = None
 ) -> None:
-    """A group and a broadcast listener; neither has more than a batch in hand."""
+    """A group and a broadcast listener; neither has more than a batch in progress."""
     sids = [f"s{n}" for n in range(count)]
     group = AsyncListener(server.url, app=stream.app, mode="group")
     broadcast = listen(server, stream, poll_every=poll_every)

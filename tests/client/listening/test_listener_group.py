@@ -1,4 +1,4 @@
-"""A listener in group mode: each event once among the replicas, none lost, and gaps are told."""
+"""A listener in group mode: each event once among the replicas, none lost, and gaps."""
 
 import asyncio
 import time
@@ -86,7 +86,7 @@ async def test_an_event_in_work_when_the_listener_closes_is_handled_by_another(
 ) -> None:
     stream.add("s1", "s2")
     async with in_group(shared_redis, stream) as listener:
-        await items(listener, 2)  # the sign, and s1
+        await items(listener, 2)  # the sign of life, and s1
     async with Hearing(in_group(shared_redis, stream)) as other:
         await other.has("s1", "s2")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
@@ -106,7 +106,7 @@ async def test_a_loop_that_begins_again_is_handed_the_unfinished_event_again(
 async def test_a_wait_that_is_broken_off_loses_nothing(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """The answer of the read may have been on its way."""
+    """The read's reply may have been in transit."""
     found: list[str | None] = []
     async with in_group(shared_redis, stream) as listener:
         assert await anext(listener) == Gap(GapReason.BEGAN)
@@ -164,7 +164,7 @@ async def test_the_handler_in_work_is_waited_for_when_it_closes(
 async def test_events_wait_for_a_telling_that_is_refused_and_none_is_lost(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """What was handled is told with the next read: that read may have brought the next events."""
+    """Acknowledged with the next read, which may already have delivered the next events."""
     async with Hearing(in_group(shared_redis, stream)) as hearing:
         await hearing.began()
         stream.redis.set(stream.keys.receipts, "not a stream")
@@ -185,7 +185,7 @@ async def test_events_wait_for_a_telling_that_is_refused_and_none_is_lost(
 async def test_what_was_handled_is_told_while_the_next_read_waits(
     shared_redis: RedisServer, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They go out together, and the answer of the read may take long."""
+    """They are sent together, and the read's reply may take long."""
     monkeypatch.setattr(loop, "BLOCK_SECONDS", 60.0)
     monkeypatch.setattr(loop, "TIMEOUT", 70.0)
     async with Hearing(in_group(shared_redis, stream)) as hearing:

@@ -1,4 +1,4 @@
-"""A listener in group mode whose replicas die or whose handlers fail: no event is lost."""
+"""A listener in group mode with dying replicas or failing handlers: no event is lost."""
 
 import asyncio
 from pathlib import Path
@@ -29,7 +29,7 @@ async def test_what_a_killed_process_had_in_hand_is_taken_over(
 async def test_an_event_that_kills_each_process_ends_among_the_dead_letters(
     tmp_path: Path, shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """And what was delivered beside it does not."""
+    """And the other deliveries do not."""
     stream.add("s1", "pill", "s2", "s3", "s4")
     options = QUICK | {"tries": 2, "take_over_after": 0.4}
     for _ in range(2):
@@ -55,7 +55,7 @@ async def test_a_handler_may_take_longer_than_a_takeover(
 
     async def slow(item: Event) -> None:
         begun.append(item.sid)
-        await asyncio.sleep(4 * quick["take_over_after"])  # what must not happen needs its time
+        await asyncio.sleep(4 * quick["take_over_after"])  # time for what must not happen
 
     async def nothing(_: Gap) -> None:
         pass
@@ -75,7 +75,7 @@ async def test_a_handler_may_take_longer_than_a_takeover(
 async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memory(
     redis_server: RedisServer,
 ) -> None:
-    """It can not report how far it is; that it lives, it can show."""
+    """It cannot report its position, but it can show that it is alive."""
     with redis_server.client() as client:
         stream = Stream(client)
         begun: list[str | None] = []
@@ -87,7 +87,7 @@ async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memo
                 client.config_set("maxmemory", "1")
                 [me] = [one for one in both if one._current is not None]
                 me._loop.upkeep.reported = (float("-inf"), None)  # as after fifteen seconds
-            # What must not happen needs its time: the other one looks all the while.
+            # Time for what must not happen: the other one scans meanwhile.
             await asyncio.sleep(4 * QUICK["take_over_after"])
             ended.append(item.sid)
 
@@ -154,7 +154,7 @@ async def test_a_poisoned_event_is_a_dead_letter_after_its_tries(
 
 
 def wrong_types(stream: Stream) -> int:
-    """How often the server has refused a command for the kind of its key."""
+    """The number of commands that the server refused for the type of their key."""
     found: int = stream.redis.info("errorstats").get("errorstat_WRONGTYPE", {}).get("count", 0)
     return found
 
@@ -195,7 +195,7 @@ async def test_an_event_that_can_not_be_read_is_a_gap_and_a_dead_letter(
 async def test_a_gap_that_fails_is_told_again(
     times: int, options: dict[str, float], shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """For ever, however few tries an event has; and the pause does not grow for ever."""
+    """Forever, however few tries an event has; and the pause stops growing."""
     told: list[Gap] = []
 
     async def fail_long(gap: Gap) -> None:
@@ -219,7 +219,7 @@ async def test_a_gap_that_fails_is_told_again(
 async def test_a_consumer_of_any_name_harms_nobody(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """Names are bytes in Redis. What such a one left behind is taken over, too."""
+    """Names are bytes in Redis. Events of such a consumer are taken over too."""
     [first] = stream.add("s1")
     stream.redis.xgroup_create(stream.keys.events, "default", "0")
     stream.redis.xreadgroup("default", b"\xff", {stream.keys.events: ">"}, count=1)

@@ -1,4 +1,4 @@
-"""A listener in group mode whose Redis loses what it had: a gap is told, and it reads on."""
+"""A listener in group mode whose Redis loses data: it delivers a gap and reads on."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ async def test_a_stream_that_was_emptied_is_a_gap(
 async def test_events_that_were_trimmed_in_a_dead_process_hand_are_a_gap(
     tmp_path: Path, shared_redis: RedisServer, stream: Stream
 ) -> None:
-    """Redis from 7 on would drop them from the pending list at a claim, and say nothing."""
+    """At a claim, Redis 7 would silently drop them from the pending list."""
     child = Child(tmp_path, shared_redis.url, stream.app, mode="group", **QUICK)
     stream.add("hang", "s2")
     await until(lambda: "hang" in child.heard, "the child has it in hand")

@@ -1,4 +1,4 @@
-"""A listener for threads: the same, and closed from any of them."""
+"""A listener for threads: the same behavior, closed from any thread."""
 
 import threading
 from typing import Any

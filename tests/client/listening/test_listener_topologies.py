@@ -1,4 +1,4 @@
-"""A listener where the primary moves: Sentinel, a Cluster; and where connections are encrypted."""
+"""A listener when the primary moves (Sentinel, Cluster), and with TLS."""
 
 import asyncio
 from pathlib import Path
@@ -35,7 +35,7 @@ async def test_it_follows_a_sentinel_failover(mode: Mode, tmp_path: Path) -> Non
 
 
 async def test_it_leaves_a_deposed_primary_that_does_not_know_it(tmp_path: Path) -> None:
-    """Frozen while it is deposed, the old primary keeps the connections open."""
+    """The old primary, frozen while it is deposed, keeps its connections open."""
     with Sentinels(tmp_path / "redis") as sentinels, sentinels.primary.client() as client:
         stream = Stream(client, "shop")
         listener = AsyncListener(sentinels.url, app="shop", mode="group")

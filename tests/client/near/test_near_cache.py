@@ -1,4 +1,4 @@
-"""How many sessions a near cache keeps, and which of them go."""
+"""How many sessions a near cache keeps, and which are dropped."""
 
 from backchannel_logout import Event, EventKind, Session
 from backchannel_logout.contract.session import SESSION_MEMBERS
@@ -41,7 +41,7 @@ def test_who_is_used_stays_also_where_others_came_since_it_was_half_full() -> No
 
 
 def test_the_answer_is_for_this_time_of_sign_in_alone() -> None:
-    """Of two sessions of one login, the one of an earlier sign-in may be dead."""
+    """Of two sessions of one login, the one with an earlier sign-in may be dead."""
     cache = filled(most=4, count=0)
     later, earlier = (
         Session(ISS, 1_000, sid="s1", sub="alice", auth_time=auth_time) for auth_time in (990, 400)

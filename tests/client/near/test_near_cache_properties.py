@@ -1,8 +1,8 @@
-"""The near cache and its tail against a model: whatever comes in whatever order.
+"""The near cache and its tail against a model, with events in any order.
 
-Redis is a model here, for no real one fails over between two given commands a thousand times a
-minute; `test_tail.py` and `test_tail_topologies.py` have the real ones. What is driven is the
-package's own: `NearCache`, `EventReader` and `RevocationChecker`, as `Tail` and the guard do.
+Redis is a model here, since a real one cannot fail over between two given commands a thousand times
+a minute; `test_tail.py` and `test_tail_topologies.py` use real ones. The tests drive the package's
+own `NearCache`, `EventReader` and `RevocationChecker`, as `Tail` and the guard do.
 """
 
 import contextlib
@@ -53,17 +53,17 @@ def number(entry_id: str) -> tuple[int, int]:
 
 @dataclass
 class Server:
-    """What one Redis holds, as the receiver's script writes it."""
+    """The data of one Redis, as the receiver's script writes it."""
 
     master: bool = True
     meta: bool = True
     markers: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Cutoff, and since when it is there."""
+    """Cutoff, and when it was written."""
     stream: list[tuple[bytes, list[bytes]]] = field(default_factory=list)
     last_id: str = "0-0"
     primary_since: float = START
     behind: float = 0.0
-    """How far its clock is, by which it gives ids."""
+    """How far its clock is behind, which determines its ids."""
     losses: int = 0
     """How often it has lost everything."""
 
@@ -98,7 +98,7 @@ class Server:
 
 @dataclass
 class Asked:
-    """A question on its way: sent, then answered by its server, then delivered."""
+    """A query in transit: sent, then answered by its server, then delivered."""
 
     question: MarkerQuery
     fence: int
@@ -118,14 +118,14 @@ class World(RuleBasedStateMachine):
         self.sessions: set[Session] = set()
         self.asked: list[Asked] = []
         self.delivered: list[tuple[Server, int, Event]] = []
-        """By whom, after how many of its losses it was read there, and what."""
-        # The tail: its server, what it has asked there, and what was answered.
+        """The server, the number of its losses at the read, and the event."""
+        # The tail: its server, and its read in transit with the replies.
         self.link: Server | None = None
         self.looked_up_at = START
         self.read: tuple[float, int, list[Any]] | None = None
         self.guards_server = self.primary
         self.hidden: set[str] = set()
-        """Markers of logouts that no read can show: see `the_stream_is_trimmed`."""
+        """Markers of logouts that no read can reveal: see `the_stream_is_trimmed`."""
 
     @initialize()
     def two_users_are_signed_in_and_the_tail_follows(self) -> None:
@@ -171,7 +171,7 @@ class World(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["kind", "v", "cutoff"]))
     def an_event_comes_that_nobody_understands(self, what: str) -> None:
-        """It ends a session all the same: its marker is there."""
+        """It still ends a session: its marker exists."""
         event = Event(
             kind=EventKind.SESSION, iss=ISS, sid="s1", cutoff=int(self.now), app="shop",
             source="test", received_at=self.now,
@@ -189,7 +189,7 @@ class World(RuleBasedStateMachine):
 
     @rule(notices=st.booleans())
     def a_failover(self, *, notices: bool) -> None:
-        """To a replica that may be behind; the old primary may not know it, and answers on."""
+        """To a replica that may be behind; the old primary may not notice, and keeps answering."""
         old, self.primary = self.primary, self.replica
         self.primary.master, self.primary.primary_since = True, self.now
         old.master = not notices
@@ -197,18 +197,18 @@ class World(RuleBasedStateMachine):
 
     @rule(keep=st.integers(0, 2))
     def the_stream_is_trimmed(self, keep: int) -> None:
-        """Of a stream that was empty for the tail, and is emptied before it reads again, nothing
-        says that something was there. The receiver trims no stream to nothing; somebody may."""
+        """If a stream was empty for the tail and is emptied before its next read, nothing reveals
+        the entries in between. The receiver never empties a stream; other clients may."""
         if not keep and self.primary.stream and self.following.position == BEGINNING:
             self.hidden |= self.primary.markers.keys()
         self.primary.stream = self.primary.stream[len(self.primary.stream) - keep :] if keep else []
 
     @rule(meta=st.sampled_from([True, True, False]), behind=st.sampled_from([0.0, 100.0]))
     def everything_is_lost(self, *, meta: bool, behind: float) -> None:
-        """With ``meta`` the receiver has been there again before anybody looks."""
+        """With ``meta`` the receiver has written again before the next read."""
         server = self.primary
         server.behind = behind
-        self.now += 0.001  # an id is not given twice
+        self.now += 0.001  # an id is never used twice
         server.markers, server.stream, server.last_id, server.meta = {}, [], "0-0", meta
         server.losses += 1
 
@@ -222,7 +222,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.sessions)
     @rule()
     def all_sessions_are_asked_for(self) -> None:
-        """At once; the rules below have everything else happen in between."""
+        """At once; the rules below interleave everything else."""
         for session in self.sessions:
             asked = Asked(self.reading.query([session]), self.cache.fence(), self.guards_server)
             self.answer(asked)
@@ -368,7 +368,7 @@ class World(RuleBasedStateMachine):
             for key in marker_keys(KEYS, session):
                 cutoff, since = self.primary.markers.get(key, (-1, 0.0))
                 if session.login_at <= cutoff:
-                    # One that a lost primary never had counts from when its successor has it.
+                    # A marker that a lost primary never had counts from when its successor has it.
                     dead_for = self.now - max(since, self.primary.primary_since)
                     bound = ANSWER_SECONDS if key in self.hidden else MAX_STALE
                     assert dead_for <= bound, (session, dead_for)
@@ -377,7 +377,7 @@ class World(RuleBasedStateMachine):
     def nothing_contradicts_an_event_that_was_delivered(self) -> None:
         for session in self.kept():
             for server, losses, event in self.delivered:
-                # What it has lost since, also while the answer was on its way, it may write anew.
+                # It may write again what it has lost since, also while the reply was in transit.
                 if self.link is not server or losses != server.losses:
                     continue
                 if names(event, session) and in_force(server, session):
@@ -404,7 +404,7 @@ def names(event: Event, session: Session) -> bool:
 
 
 def in_force(server: Server, session: Session) -> bool:
-    """Redis itself still says so; it may have lost its data since."""
+    """Redis itself would still answer so; it may have lost its data since."""
     markers = (server.markers.get(key, (-1, 0.0))[0] for key in marker_keys(KEYS, session))
     return any(session.login_at <= cutoff for cutoff in markers)
 
@@ -452,7 +452,7 @@ def test_an_event_drops_whom_it_names(world: World, kind: EventKind) -> None:
 @pytest.mark.parametrize("order", ["write read answer", "answer write read"])
 @pytest.mark.parametrize("what", ["a logout", "an unknown event", "a new connection"])
 def test_an_answer_from_before_is_not_kept(world: World, order: str, what: str) -> None:
-    """The fence: also where nobody can say whom an event names."""
+    """The fence: also for an event that may name any session."""
     session = Session(ISS, int(world.now), sid="s1", sub="carol")
     world.sessions.add(session)
     asked = Asked(world.reading.query([session]), world.cache.fence(), world.guards_server)
@@ -491,7 +491,7 @@ def test_a_stream_that_somebody_empties_drops_everybody(world: World) -> None:
 
 
 def test_what_nothing_tells_of_is_asked_for_within_a_minute(world: World) -> None:
-    """The very first logout of an app, whose stream somebody empties before it is read."""
+    """The very first logout of an app, whose stream is emptied before it is read."""
     world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
     world.the_stream_is_trimmed(0)
     for _ in range(60):
@@ -537,7 +537,7 @@ def test_contact_counts_from_when_the_sentinels_named_the_server(world: World) -
     world.a_failover(notices=False)
     world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
     world.time_passes(MAX_STALE)
-    world.the_tail_reads()  # of the old primary, which knows nothing of it
+    world.the_tail_reads()  # of the old primary, which does not have it
     assert world.kept() == []
 
 

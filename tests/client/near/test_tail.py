@@ -1,7 +1,7 @@
-"""The near cache of both guards: what they keep is true by the app's stream, on a real Redis.
+"""The near cache of both guards, kept true by the app's stream, on a real Redis.
 
-What goes wrong with Redis is in `test_tail_outages`, users in `test_tail_rights`, threads and forks
-in `test_tail_threads`.
+Outages of Redis are in `test_tail_outages`, permissions in `test_tail_rights`, threads and forks in
+`test_tail_threads`.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def guard(
 
 
 def times_run(client: redis.Redis, *commands: str) -> int:
-    """How often any of the commands was run since the last ``CONFIG RESETSTAT``."""
+    """The number of calls of these commands since the last ``CONFIG RESETSTAT``."""
     stats: Any = client.info("commandstats")
     return sum(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"] for command in commands)
 
@@ -55,7 +55,7 @@ async def test_a_warm_check_asks_redis_nothing(guard: WarmGuard, app_store: AppS
 async def test_a_warm_check_does_not_give_way_to_another_task(
     new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    """It is done when it is first run: it waits for nothing."""
+    """It completes in its first step, without waiting."""
     guard = new_warm_guard("async", shared_redis.url, app_store.app)
     await guard.warm(ALICE)
     login = {"iss": ISS, "sid": "s1", "sub": "alice", "login_at": NOW - 10}
@@ -112,7 +112,7 @@ async def test_a_logout_is_known_within_a_second_and_the_neighbour_lives(
 async def test_a_login_after_the_logout_is_kept_and_the_one_before_is_not(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """Under the same session id."""
+    """With the same session id."""
     later = Session(ISS, NOW + 1, sid="s1", sub="alice")
     await guard.warm(ALICE, later)
     await app_store.write()
@@ -124,7 +124,7 @@ async def test_a_login_after_the_logout_is_kept_and_the_one_before_is_not(
 async def test_a_login_by_a_code_from_before_the_logout_is_never_kept(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """Beside one of the same second whose user has signed in anew."""
+    """Next to one of the same second whose user has signed in again."""
     anew, of_the_code = (
         Session(ISS, NOW + 1, sid="s1", sub="alice", auth_time=NOW + when) for when in (1, -600)
     )
@@ -139,7 +139,7 @@ async def test_a_login_by_a_code_from_before_the_logout_is_never_kept(
 async def test_a_storm_of_logouts_ends_each_one(
     guard: WarmGuard, app_store: AppStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than are read at once."""
+    """More than one read returns."""
     monkeypatch.setattr(event_reader, "MAX_EVENTS", 10)
     doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(200)]
     bob = Session(ISS, NOW - 10, sid="bob's", sub="bob")
@@ -170,7 +170,7 @@ UNREADABLE: dict[str, dict[Any, Any]] = {
 async def test_an_entry_that_can_not_be_read_empties_the_cache(
     fields: dict[Any, Any], guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """Whom it ended nobody knows. Then it goes on."""
+    """It may have ended any session. Then the tail reads on."""
     await guard.warm(ALICE)
     app_store.look.set(app_store.marker, NOW)
     app_store.look.xadd(app_store.keys.events, fields)
@@ -183,7 +183,7 @@ async def test_an_entry_that_can_not_be_read_empties_the_cache(
 async def test_an_entry_that_can_be_read_ends_nobody_else(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """The other half of the claim above: an entry as such empties nothing."""
+    """The counterpart of the test above: an ordinary entry clears nothing."""
     await guard.warm(ALICE)
     before = guard.cache.fence()
     app_store.look.xadd(app_store.keys.events, GOOD)
@@ -219,7 +219,7 @@ async def test_a_shorter_max_session_age_ends_who_is_kept(
 async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """In a Cluster each question reads it, before the tail does."""
+    """In a Cluster each query reads it, before the tail does."""
     await guard.warm(ALICE)
     app_store.look.hset(app_store.keys.meta, "max_session_age", "5")
     guard.guard._checker.meta.read(b"5", None, None)
@@ -263,7 +263,7 @@ async def test_a_session_ends_with_its_age_while_it_is_kept(
 async def test_a_meta_that_is_gone_is_a_mistake_and_nobody_is_alive(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """Not after a minute: as soon as the tail sees it."""
+    """Not after a minute, but as soon as the tail sees it."""
     await guard.warm(ALICE)
     app_store.look.delete(app_store.keys.meta)
     await until(lambda: not guard.is_warm(ALICE), "nothing is kept")
@@ -301,7 +301,7 @@ async def test_the_least_recently_used_goes_first(
 
 
 def reader(app_store: AppStore) -> Reader | None:
-    """The only one that reports itself."""
+    """The only one that reports."""
     found: Any = app_store.look.hgetall(app_store.keys.readers)
     if not found:
         return None
@@ -350,7 +350,7 @@ async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_
 async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
-    """A logout has to wake everybody who waits."""
+    """A logout must wake every blocked reader."""
 
     def waiting() -> int:
         clients: Any = app_store.look.info("clients")
@@ -364,7 +364,7 @@ async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
     }
     app_store.look.hset(app_store.keys.readers, mapping=others)
     await until(lambda: not waiting(), "it has seen how many there are")
-    await asyncio.sleep(0.6)  # longer than it sleeps between two reads
+    await asyncio.sleep(0.6)  # longer than its pause between two reads
     for _ in range(20):
         assert not waiting()
         await asyncio.sleep(0.02)

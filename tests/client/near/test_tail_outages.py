@@ -1,4 +1,4 @@
-"""The near cache while Redis is away, and after: it serves for `max_stale`, and then anew."""
+"""The near cache during and after an outage of Redis: it serves for `max_stale`."""
 
 import asyncio
 import shutil
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def own(new_app_store: NewAppStore, redis_server: RedisServer) -> AppStore:
-    """An app on a server of the test's own."""
+    """An app on the test's own server."""
     return await new_app_store(redis_server)
 
 
 async def forgets(guard: WarmGuard, before: int) -> None:
-    """Wait until the guard has emptied its cache since ``before``."""
+    """Wait until the guard has cleared its cache since ``before``."""
     await until(lambda: guard.cache.fence() != before, "the cache was emptied")
     assert guard.cache.size == 0
 
@@ -49,7 +49,7 @@ async def test_a_redis_that_was_emptied_empties_the_cache(
 ) -> None:
     guard = new_warm_guard(kind, redis_server.url, own.app)
     await guard.warm(ALICE, NEIGHBOUR)
-    with own.look.pipeline() as at_once:  # the meta is there all the time
+    with own.look.pipeline() as at_once:  # the meta stays
         at_once.flushall()
         at_once.hset(own.keys.meta, mapping={"v": "1", "max_session_age": "3600"})
         at_once.set(own.marker, NOW)
@@ -64,7 +64,7 @@ async def test_a_redis_that_was_emptied_empties_the_cache(
 async def test_after_a_restart_everybody_is_asked_for_anew(
     data: str, kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
-    """Whether the data came back or not; what was ended meanwhile is dead."""
+    """Whether the data returned or not, a session that was ended meanwhile is dead."""
     guard = new_warm_guard(kind, redis_server.url, own.app, max_stale=60)
     await guard.warm(ALICE, NEIGHBOUR)
     before = guard.cache.fence()
@@ -114,7 +114,7 @@ async def test_a_frozen_redis_is_not_felt_for_max_stale_and_then_it_is_an_outage
 
 
 def cut(app_store: AppStore) -> None:
-    """End every connection but our own."""
+    """Close every connection except this one."""
     app_store.look.client_kill_filter(_type="normal", skipme=True)
 
 
@@ -124,15 +124,15 @@ def cut(app_store: AppStore) -> None:
 async def test_a_connection_that_was_lost_empties_the_cache(
     readers: int, kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
-    """The server may be another one, at the same address and with a newer entry: a failover to a
-    replica that was behind shows in nothing else."""
+    """The server may be another one at the same address, with a newer entry: nothing else reveals a
+    failover to a replica that was behind."""
     note = Reader(name="", kind=ReaderKind.CACHE, at=time.time()).to_json()
     if readers:
         own.look.hset(own.keys.readers, mapping={f"other-{n}": note for n in range(readers)})
     guard = new_warm_guard(kind, redis_server.url, own.app)
     await guard.warm(ALICE, NEIGHBOUR)
     before = guard.cache.fence()
-    own.look.set(own.marker, NOW)  # of which no event told
+    own.look.set(own.marker, NOW)  # without an event
     cut(own)
     await forgets(guard, before)
     await guard.sees_the_end_of(ALICE)
@@ -142,7 +142,7 @@ async def test_a_connection_that_was_lost_empties_the_cache(
 async def test_no_check_fails_because_the_tail_connects_anew(
     new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
-    """Then all of the guard's connections are made anew, in the middle of a burst."""
+    """All of the guard's connections are then replaced, in the middle of a burst."""
     guard = new_warm_guard("async", redis_server.url, own.app, timeout=5)
     await guard.warm(ALICE)
     reconnects, done = 0, asyncio.Event()
@@ -260,7 +260,7 @@ print("done")
 async def test_a_guard_can_be_used_in_one_event_loop_after_another(
     near_cache: str, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    """As scripts do, and tests of apps; the connections of the loop before are of no use."""
+    """As in scripts and tests of apps: the connections of the previous loop are unusable."""
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LOOPS, shared_redis.url, app_store.app, near_cache,
         stdout=subprocess.PIPE,

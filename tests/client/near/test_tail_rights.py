@@ -1,4 +1,4 @@
-"""The near cache of a Redis user who may not do all that it needs."""
+"""The near cache of a Redis user without all the necessary permissions."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from tests.support.revocations import ISS, NOW, AppStore
 
 
 def user_url(app_store: AppStore, server: RedisServer, *rules: str) -> str:
-    """The URL of a user who may do so much, under the name of the app."""
+    """The URL of a user with these permissions, named like the app."""
     app_store.look.acl_setuser(app_store.app, enabled=True, reset=True, passwords=["+sesame"])
     markers = f"%R~{app_store.keys.prefix}*"
     app_store.look.execute_command(
@@ -24,7 +24,7 @@ def user_url(app_store: AppStore, server: RedisServer, *rules: str) -> str:
 
 
 def refusals(app_store: AppStore) -> int:
-    """How often Redis has refused the user something."""
+    """How often Redis has refused the user a command."""
     return sum(e["count"] for e in app_store.look.acl_log() if e["username"] == app_store.app)
 
 
@@ -40,7 +40,7 @@ async def test_a_user_who_may_not_read_the_stream_gets_right_answers_and_one_war
     missing: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """Nothing is kept."""
+    """Nothing is cached."""
     url = user_url(app_store, shared_redis, *(rule for rule in STREAM if rule != missing))
     guard = new_warm_guard("async", url, app_store.app)
     assert not await guard.is_revoked(ALICE)

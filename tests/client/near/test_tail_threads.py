@@ -1,4 +1,4 @@
-"""The near cache of the guard for threads: its own thread, many that ask, and forks."""
+"""The near cache of the guard for threads: its own thread, concurrent checks, and forks."""
 
 import asyncio
 import subprocess
@@ -26,7 +26,7 @@ def tails() -> list[threading.Thread]:
 
 
 def test_a_client_object_is_refused_for_a_near_cache() -> None:
-    """Another thread's event loop can not use it."""
+    """The event loop of another thread cannot use it."""
     client = redis.Redis()
     with pytest.raises(ValueError, match="URL"):
         SessionGuard(client, app="shop", near_cache=True)
@@ -53,7 +53,7 @@ async def test_the_thread_starts_with_the_first_check_and_ends_with_the_guard(
 async def test_no_thread_is_left_behind_by_a_guard_that_is_closed_at_once(
     app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    """While the thread has hardly begun."""
+    """Just after the thread has started."""
     before = tails()
     for n in range(30):
         guard = SessionGuard(
@@ -71,7 +71,7 @@ async def test_no_thread_is_left_behind_by_a_guard_that_is_closed_at_once(
 async def test_threads_ask_while_logouts_stream_in(
     new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
-    """No exception, and each is dead for every thread once it is for one second."""
+    """No exception, and a session that is dead for one thread is dead for all within a second."""
     guard = new_warm_guard("sync", shared_redis.url, app_store.app, near_cache=150)
     doomed = [Session(ISS, NOW - 10, sid=f"s{n}", sub="alice") for n in range(100)]
     living = [Session(ISS, NOW - 10, sid=f"l{n}", sub=f"u{n}") for n in range(100)]
@@ -103,7 +103,7 @@ async def test_threads_ask_while_logouts_stream_in(
 def test_a_primary_that_moves_again_and_again_uses_up_no_connections(
     shared_redis: RedisServer,
 ) -> None:
-    """What is made anew takes the place of what was."""
+    """The new objects replace the old ones."""
     client = connection.connect(shared_redis.url, timeout=1.0, max_connections=3)
     for _ in range(10):
         client.get("x")
@@ -169,7 +169,7 @@ os._exit(0)
 async def test_each_process_has_a_thread_of_its_own_and_is_told(
     forked: str, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """A parent and two children that it forked."""
+    """A parent and two forked children."""
     app_store = await new_app_store(redis_server)
     program = await asyncio.to_thread(
         subprocess.Popen,
@@ -177,7 +177,7 @@ async def test_each_process_has_a_thread_of_its_own_and_is_told(
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert program.stdout is not None
-    timer = threading.Timer(25, program.kill)  # for what locks itself up
+    timer = threading.Timer(25, program.kill)  # against a deadlock
     timer.start()
     try:
         begun = [await asyncio.to_thread(program.stdout.readline) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The near cache where the primary moves: Sentinels, a Cluster; and behind TLS. Real servers."""
+"""The near cache when the primary moves (Sentinel, Cluster), and behind TLS, with real servers."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ async def served(server: RedisServer, url: str) -> AsyncIterator[AppStore]:
 
 
 async def patiently(step: Any, *faults: type[Exception]) -> Any:
-    """Repeat a step for as long as the servers are changing places."""
+    """Repeat a step while the servers change roles."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -51,7 +51,7 @@ async def patiently(step: Any, *faults: type[Exception]) -> Any:
 
 
 async def log_out_alice(app_store: AppStore) -> None:
-    """As the receiver does: it looks anew who is primary after each fault."""
+    """As the receiver does: it looks up the primary after each fault."""
 
     async def write() -> None:
         await app_store.link.look_up()
@@ -61,7 +61,7 @@ async def log_out_alice(app_store: AppStore) -> None:
 
 
 async def follows(guard: WarmGuard, app_store: AppStore) -> None:
-    """Sooner or later the guard is told again: one session is dropped, and its neighbour kept."""
+    """Eventually the guard receives events again: one session is dropped, its neighbour is kept."""
     deadline = time.monotonic() + 60
     for n in count():
         doomed = Session(ISS, NOW - 10, sid=f"s{100 + n}", sub="carol")
@@ -100,7 +100,7 @@ async def test_after_a_sentinel_failover_the_new_primary_is_followed(
 
 @contextlib.contextmanager
 def sentinels_behind_a_door(directory: Path) -> Iterator[tuple[Sentinels, Proxy]]:
-    """Everybody finds the primary at a proxy."""
+    """Every client finds the primary at a proxy."""
     with contextlib.ExitStack() as stack:
         doors: list[Proxy] = []
 
@@ -112,7 +112,7 @@ def sentinels_behind_a_door(directory: Path) -> Iterator[tuple[Sentinels, Proxy]
 
 
 def only_apps_reach(door: Proxy) -> None:
-    """Sentinel and replica lose the primary, the guards and the receiver do not."""
+    """Sentinel and replica lose the primary; guards and receiver do not."""
     # The first command of redis-py, and of a tail; Sentinel and replica begin with another.
     door.fall_silent(keep=lambda first: b"HELLO" in first or b"XREVRANGE" in first, late=True)
 
@@ -120,7 +120,7 @@ def only_apps_reach(door: Proxy) -> None:
 async def test_a_failover_to_a_replica_that_was_behind_empties_the_cache(
     kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
 ) -> None:
-    """What the replica does not have was told by entries that are gone."""
+    """The replica lacks an event that the cache has already applied."""
     with sentinels_behind_a_door(tmp_path) as (sentinels, door):
         async with served(sentinels.primary, sentinels.url) as app_store:
             guard = new_warm_guard(kind, sentinels.url, app_store.app, max_stale=60)
@@ -134,7 +134,7 @@ async def test_a_failover_to_a_replica_that_was_behind_empties_the_cache(
                 assert not new.exists(app_store.marker), "it was behind"
                 new.set(app_store.keys.sub(ISS, "bob"), NOW)  # of which no event tells
             await dies(guard, BOB)
-            await log_out_alice(app_store)  # as the receiver writes again what it remembers
+            await log_out_alice(app_store)  # as the receiver replays its copy
             await dies(guard, ALICE)
             door.heal()
 
@@ -142,7 +142,7 @@ async def test_a_failover_to_a_replica_that_was_behind_empties_the_cache(
 async def test_an_old_primary_that_goes_on_answering_is_believed_for_max_stale_at_most(
     kind: str, new_warm_guard: NewWarmGuard, tmp_path: Path
 ) -> None:
-    """The Sentinel does not reach it; the app does, and it says `master` of itself."""
+    """The Sentinel cannot reach it, but the app can, and its role is still `master`."""
     with sentinels_behind_a_door(tmp_path) as (sentinels, door):
         async with served(sentinels.primary, sentinels.url) as app_store:
             guard = new_warm_guard(kind, sentinels.url, app_store.app, max_stale=2)
@@ -178,7 +178,7 @@ async def test_a_slot_that_moves_to_another_node_is_followed(
 
 
 def move_slot(cluster: Cluster, key: str) -> None:
-    """The slot of this key, with all that is in it, to the next node."""
+    """Move the slot of this key, with its data, to the next node."""
     clients = [node.client() for node in cluster.nodes]
     slot = clients[0].cluster("keyslot", key)
     ids = [client.execute_command("CLUSTER", "MYID") for client in clients]
@@ -189,7 +189,7 @@ def move_slot(cluster: Cluster, key: str) -> None:
     while keys := clients[owner].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
         port = cluster.nodes[to].port
         clients[owner].execute_command("MIGRATE", "127.0.0.1", port, keys[0], 0, 5000)
-        time.sleep(0.3)  # some here, some there
+        time.sleep(0.3)  # some on each node
     for n in (to, owner, 3 - to - owner):
         clients[n].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
     for client in clients:

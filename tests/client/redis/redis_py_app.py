@@ -1,9 +1,9 @@
-"""A relying app with the redis-py that comes first on its path; see `test_redis_py`.
+"""A relying app with the redis-py that is first on its path; see `test_redis_py`.
 
     redis_py_app.py <app> <URL of its guards> <URL of its listeners>
 
-Writes `ready` once guards keep that both sessions are alive, `dead` when every guard has seen the
-end of one, each listener was handed the event, and the neighbour lives.
+Prints `ready` once the guards have cached that both sessions are alive, and `dead` when every guard
+has seen the end of one, each listener has the event, and the neighbour is alive.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ async def wait_until(holds):
 
 
 async def nothing(_):
-    """What is done about a gap."""
+    """Ignore a gap."""
 
 
 class Guards:
-    """For asyncio and for threads, with a near cache and without."""
+    """For asyncio and threads, with and without a near cache."""
 
     def __init__(self, app, url):
         options = {"app": app, "timeout": 5}
@@ -59,7 +59,7 @@ class Guards:
 
 
 class Listeners:
-    """In a group, and of every event."""
+    """In group and in broadcast mode."""
 
     def __init__(self, app, url):
         self.listeners = [AsyncListener(url, app=app, mode=mode) for mode in ("group", "broadcast")]

@@ -1,4 +1,4 @@
-"""The connection of a listener that waits: answers one by one, errors among them, none mixed up."""
+"""`Pipeline`: replies one by one, errors among them, none mixed up."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -81,5 +81,5 @@ async def test_a_server_that_refuses_the_connection_leaves_none_open(
     [("PING",), ("XACK", "k", b"\xff\x00", 1, 18446744073709551615), ("ECHO", "Grüße, 你好", "")],
 )
 def test_a_command_is_pack_in_python_as_hiredis_does(command: Command) -> None:
-    """Either of the two is used, by what is installed."""
+    """hiredis is used if it is installed."""
     assert pack_in_python(command) == hiredis.pack_command(command)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""The client package with the releases of redis-py that it accepts, the first and the last of each
-major version: guards and listeners in a process of their own, with real servers.
+"""The client package with the first and the last release of each major version of redis-py.
 
-The environment of these tests has one release; an app brings its own.
+Guards and listeners run in their own process, with real servers.
+
+The environment of these tests has one release; an app installs its own.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ APP = Path(__file__).with_name("redis_py_app.py")
 
 @pytest.fixture(scope="module", params=RELEASES)
 def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with that release, to come first on the path."""
+    """A directory with that release, for the front of the path."""
     target = tmp_path_factory.mktemp("redis-py")
     installed = subprocess.run(
         [
@@ -72,7 +73,7 @@ class App:
             raise AssertionError(f"{line}, {self.process.communicate()[1]}")
 
     def ends(self, stream: Stream) -> None:
-        """It keeps both sessions, sees the end of one, and ends cleanly."""
+        """It caches both sessions, sees the end of one, and exits cleanly."""
         self.says("ready", self.version)
         log_out(stream)
         self.says("dead")
@@ -93,7 +94,7 @@ def log_out(stream: Stream) -> None:
 
 @pytest.fixture
 def rights(tmp_path: Path) -> Iterator[tuple[str, Any]]:
-    """Where the server is, with the users of `docs/contract.md`, and an administrator's client."""
+    """The server's address, with the users of `docs/contract.md`, and an administrator's client."""
     with documented_rights(tmp_path, "acl") as (url, look):
         yield url.partition("@")[2], look
         assert look.acl_log() == [], "nothing was refused"

@@ -1,4 +1,4 @@
-"""Round trips that follow one another on one connection."""
+"""`ReusedPipelines`: round trips that follow each other on one connection."""
 
 import asyncio
 import secrets
@@ -36,7 +36,7 @@ async def test_an_error_is_an_answer_and_the_next_ones_are_read(server: Redis) -
 
 
 async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Redis) -> None:
-    """As a look at who is primary does after a failover."""
+    """As a look-up of the primary does after a failover."""
     async with reused_pipelines() as pipelines:
         first = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
         await server.connection_pool.disconnect(inuse_connections=True)
@@ -63,7 +63,7 @@ async def test_a_connection_that_the_server_has_ended_is_replaced(
 
 
 def blocked(redis: RedisServer) -> bool:
-    """Whether the server keeps somebody waiting for a list."""
+    """Whether a client is blocked on a list."""
     with redis.client() as look:
         return any(one["cmd"] == "blpop" for one in look.client_list())
 
@@ -94,7 +94,7 @@ async def test_who_waits_too_long_gives_the_connection_up_and_leaves_no_answer(
 
 
 async def test_what_has_no_connection_in_time_is_given_up() -> None:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and sends nothing."""
 
     async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
