@@ -7,7 +7,7 @@ import pytest
 
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.receipts import Outcome, Receipt
-from tests.support.listening import Child
+from tests.support.listening import ListenerProcess
 from tests.support.promtool import promtool
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
@@ -140,7 +140,7 @@ def test_an_apps_readers_and_receipts_are_seen(
     receiver: Receiver, provider: Provider, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     until(receiver, "bcl_app_events", 0, app="shop")
-    listener = Child(tmp_path, redis_server.url, "shop", mode="group")
+    listener = ListenerProcess(tmp_path, redis_server.url, "shop", mode="group")
     try:
         until(receiver, "bcl_app_readers", 1, app="shop", kind="group")
         for n in range(3):

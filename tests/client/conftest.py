@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.frameworks.asgi_site import NewSite, sites
+from tests.client.frameworks.asgi_app import NewAsgiApp, asgi_apps
 from tests.support.guards import KINDS, WarmGuard
 from tests.support.listening import Stream
 from tests.support.redis_server import RedisServer
@@ -63,7 +63,7 @@ def stream(shared_redis: RedisServer) -> Iterator[Stream]:
 
 
 @pytest.fixture
-async def new_site(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
+async def new_asgi_app(shared_redis: RedisServer) -> AsyncIterator[NewAsgiApp]:
     """Real ASGI apps with the middleware, with the test's own options."""
-    async with sites(shared_redis) as new:
+    async with asgi_apps(shared_redis) as new:
         yield new

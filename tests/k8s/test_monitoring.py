@@ -16,7 +16,7 @@ import yaml
 
 from backchannel_logout import AppKeys, Event, EventKind
 from tests.k8s.test_alerts import ALERTS, RULES, queries
-from tests.support.listening import Child
+from tests.support.listening import ListenerProcess
 from tests.support.manifests import MONITORING, find, manifests, pod_of
 from tests.support.manifests import receiver as receiver_of
 from tests.support.promtool import program
@@ -153,7 +153,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             directory / "receiver",
             config(server.url, f'issuer = "{provider.issuer}"') + "\n[canary]\ninterval = 1\n",
         ).start()
-        listener = Child(directory, server.url, "shop", mode="group")
+        listener = ListenerProcess(directory, server.url, "shop", mode="group")
         prometheus = Prometheus(directory / "prometheus", receiver)
         try:
             for n in range(15):

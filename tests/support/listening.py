@@ -80,7 +80,7 @@ async def items(listener: AsyncListener, count: int) -> list[Event | Gap]:
     return taken
 
 
-class Hearing:
+class RecordingListener:
     """A running listener, and the items it received. The handler raises for the sessions in
     ``fails``."""
 
@@ -92,7 +92,7 @@ class Hearing:
         self.gaps: list[Gap] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Hearing":
+    async def __aenter__(self) -> "RecordingListener":
         self._task = asyncio.create_task(self.listener.run(self.handle, on_gap=self.note))
         return self
 
@@ -121,7 +121,7 @@ class Hearing:
         await until(lambda: self.gaps, "the listener has started")
 
 
-class Child:
+class ListenerProcess:
     """A listener in a process of its own, which a test can kill. It prints a line per item."""
 
     PROGRAM = """

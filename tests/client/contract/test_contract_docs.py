@@ -55,7 +55,7 @@ def test_the_schemas_are_schemas() -> None:
 
 
 @cases(VECTORS["events"]["readable"])
-def test_the_schemas_accept_what_can_be_read(case: dict[str, Any]) -> None:
+def test_the_schemas_accept_readable_events(case: dict[str, Any]) -> None:
     EVENT.validate(json.loads(case["json"]))
     FIELDS.validate(case["fields"])
 
@@ -80,7 +80,7 @@ JSON_REFUSED = [
 
 
 @cases(JSON_REFUSED)
-def test_the_schema_refuses_what_can_not_be_read(case: dict[str, Any]) -> None:
+def test_the_schema_refuses_unreadable_events(case: dict[str, Any]) -> None:
     assert not EVENT.is_valid(parsed(case["json"]))
 
 
@@ -90,7 +90,7 @@ def test_the_fields_of_the_stream_are_refused_alike(case: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("kind", list(EventKind))
-async def test_what_the_receiver_writes_fits_the_schemas(
+async def test_the_receivers_events_fit_the_schemas(
     kind: EventKind, shared_redis: RedisServer
 ) -> None:
     app = f"app-{uuid.uuid4().hex[:8]}"

@@ -28,7 +28,7 @@ from backchannel_logout import (
 from backchannel_logout.redis import connection
 from tests.support.contract import block
 from tests.support.guards import ALICE, KINDS, NEIGHBOUR, WarmGuard
-from tests.support.listening import QUICK, Child, Hearing, Stream, until
+from tests.support.listening import QUICK, ListenerProcess, RecordingListener, Stream, until
 from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, run_app
 from tests.support.redis_server import RedisServer
@@ -44,7 +44,7 @@ REFUSED = r"(?i)no permission|NOPERM|can't access"
 
 
 @dataclass(frozen=True)
-class Guarded:
+class GuardWithRights:
     """A server with the contract's users."""
 
     server: RedisServer
@@ -71,7 +71,7 @@ class Guarded:
 @pytest.fixture(scope="module", params=["acl", "acl-6.2"])
 def guarded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Guarded]:
+) -> Iterator[GuardWithRights]:
     """The rules as written in the contract."""
     directory = tmp_path_factory.mktemp(request.param)
     rules = block(request.param)
@@ -85,12 +85,12 @@ def guarded(
                 pytest.skip("a Redis before 7 has no read-only key patterns")
             client.acl_load()
         passwords = dict(re.findall(r"^user (\S+) on >(\S+)", rules, re.MULTILINE))
-        yield Guarded(server, passwords, old=request.param == "acl-6.2")
+        yield GuardWithRights(server, passwords, old=request.param == "acl-6.2")
     finally:
         server.stop()
 
 
-def test_the_rules_for_redis_6_are_the_same_but_for_what_it_lacks() -> None:
+def test_the_rules_for_redis_6_only_lack_what_it_cannot_express() -> None:
     six, seven = block("acl-6.2").splitlines(), block("acl").splitlines()
     listeners = [line for line in (*six, *seven) if line.startswith("user shop-listener ")]
     plain = [
@@ -108,7 +108,7 @@ NEWEST = pytest.mark.parametrize("guarded", ["acl"], indirect=True)
 @pytest.mark.slow
 @NEWEST
 def test_the_happy_path_runs_as_the_users_of_the_contract(
-    guarded: Guarded, provider: Provider, tmp_path: Path
+    guarded: GuardWithRights, provider: Provider, tmp_path: Path
 ) -> None:
     """Nothing is refused from start to end: ready, accept, write, query, listen."""
     clients = ", ".join(f'{{client_id = "{app}-web", app = "{app}"}}' for app in APPS)
@@ -153,7 +153,7 @@ def test_the_happy_path_runs_as_the_users_of_the_contract(
 @pytest.mark.slow
 @NEWEST
 def test_check_finds_nothing_that_it_may_not_see(
-    guarded: Guarded, provider: Provider, tmp_path: Path
+    guarded: GuardWithRights, provider: Provider, tmp_path: Path
 ) -> None:
     tmp_path.joinpath("settings.toml").write_text(
         config(guarded.url("receiver"), f'issuer = "{provider.issuer}"')
@@ -163,12 +163,12 @@ def test_check_finds_nothing_that_it_may_not_see(
     assert "may not run" not in ran.stdout
 
 
-def test_nobody_comes_in_without_a_password(guarded: Guarded) -> None:
+def test_no_user_connects_without_a_password(guarded: GuardWithRights) -> None:
     with guarded.server.client() as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 
 
-def test_a_guard_reads_no_other_app(guarded: Guarded) -> None:
+def test_a_guard_reads_no_other_app(guarded: GuardWithRights) -> None:
     shop, wiki = AppKeys("shop"), AppKeys("wiki")
     with guarded.client("shop-guard") as client:
         client.mget(shop.sid("i", "s"), shop.sub("i", "s"), shop.all("i"))
@@ -183,7 +183,7 @@ def test_a_guard_reads_no_other_app(guarded: Guarded) -> None:
     )  # fmt: skip
 
 
-def test_a_guard_neither_deletes_nor_writes_nor_publishes(guarded: Guarded) -> None:
+def test_a_guard_neither_deletes_nor_writes_nor_publishes(guarded: GuardWithRights) -> None:
     """Not even its own app's markers: an app cannot undo a logout."""
     shop = AppKeys("shop")
     marker = shop.sid("i", "s")
@@ -201,7 +201,9 @@ def test_a_guard_neither_deletes_nor_writes_nor_publishes(guarded: Guarded) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded: Guarded) -> None:
+async def test_a_guard_keeps_its_near_cache_with_these_rights(
+    kind: str, guarded: GuardWithRights
+) -> None:
     """Nothing is refused, except that Redis 6.2 refuses its report, once."""
     shop = AppKeys("shop")
     with guarded.client("admin") as admin:
@@ -231,7 +233,7 @@ async def test_a_guard_keeps_its_near_cache_with_these_rights(kind: str, guarded
         admin.delete(shop.readers)
 
 
-def test_a_guard_that_asks_at_each_check_reports_it_where_it_may(guarded: Guarded) -> None:
+def test_a_guard_without_a_near_cache_reports_if_it_may(guarded: GuardWithRights) -> None:
     """The rules for Redis 6.2 forbid it: it checks anyway, and tries once."""
     shop = AppKeys("shop")
     with guarded.client("admin") as admin:
@@ -260,7 +262,9 @@ def test_a_guard_that_asks_at_each_check_reports_it_where_it_may(guarded: Guarde
     assert refused == set()
 
 
-async def test_the_receiver_renews_the_life_of_meta_with_these_rights(guarded: Guarded) -> None:
+async def test_the_receiver_renews_the_life_of_meta_with_these_rights(
+    guarded: GuardWithRights,
+) -> None:
     shop = AppKeys("shop")
     client: Any = connect(guarded.url("receiver"))
     names = AppNames(("https://op.example",), ("shop-web",))
@@ -273,7 +277,7 @@ async def test_the_receiver_renews_the_life_of_meta_with_these_rights(guarded: G
         admin.delete(shop.meta)
 
 
-def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
+def test_the_receiver_touches_no_key_of_others(guarded: GuardWithRights) -> None:
     """Neither by a command nor from a script; nor keys of its own apps' developers."""
     foreign = CRM.sid("i", "s")
     guarded.may_not(
@@ -290,7 +294,9 @@ def test_the_receiver_touches_no_key_of_others(guarded: Guarded) -> None:
                 client.eval(script, len(keys) - 1, *keys)
 
 
-async def test_the_receiver_s_user_may_read_all_that_the_history_asks_for(guarded: Guarded) -> None:
+async def test_the_receivers_user_may_read_everything_for_the_history(
+    guarded: GuardWithRights,
+) -> None:
     """Except for an app's own reports, where the rules cannot express read-only."""
     shop = AppKeys("shop")
     client = {"client_id": "shop-web", "app": "shop"}
@@ -321,7 +327,7 @@ def event_of(sid: str) -> Event:
     )  # fmt: skip
 
 
-def test_a_listener_writes_its_notes_and_nothing_else(guarded: Guarded) -> None:
+def test_a_listener_writes_its_notes_and_nothing_else(guarded: GuardWithRights) -> None:
     shop, wiki = AppKeys("shop"), AppKeys("wiki")
     note = shop.prefix + "app:reader"
     with guarded.client("shop-listener") as client:
@@ -339,7 +345,7 @@ def test_a_listener_writes_its_notes_and_nothing_else(guarded: Guarded) -> None:
 
 
 @NEWEST
-def test_a_listener_neither_adds_nor_removes_an_event(guarded: Guarded) -> None:
+def test_a_listener_neither_adds_nor_removes_an_event(guarded: GuardWithRights) -> None:
     """Redis 6.2 cannot express this."""
     shop = AppKeys("shop")
     guarded.may_not(
@@ -352,7 +358,7 @@ def test_a_listener_neither_adds_nor_removes_an_event(guarded: Guarded) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["group", "broadcast"])
 async def test_a_listener_runs_as_the_user_of_the_contract(
-    mode: Literal["group", "broadcast"], guarded: Guarded, tmp_path: Path
+    mode: Literal["group", "broadcast"], guarded: GuardWithRights, tmp_path: Path
 ) -> None:
     """With dead letters, receipts, its report, its position, and the events of a dead process."""
     url, name = guarded.url("shop-listener"), f"heard-{mode}"
@@ -362,18 +368,18 @@ async def test_a_listener_runs_as_the_user_of_the_contract(
             admin.delete(key)
         admin.acl_log_reset()
         if mode == "group":
-            child = Child(tmp_path, url, "shop", mode=mode, name=name, **QUICK)
+            child = ListenerProcess(tmp_path, url, "shop", mode=mode, name=name, **QUICK)
             stream.add("hang")
             await until(lambda: "hang" in child.heard, "the child has it in hand")
             child.kill()
         listener = AsyncListener(url, app="shop", mode=mode, name=name, **(QUICK | {"tries": 2}))
-        async with Hearing(listener, fails=["bad"]) as hearing:
+        async with RecordingListener(listener, fails=["bad"]) as recorder:
             if mode == "broadcast":
-                await hearing.began()
+                await recorder.began()
             stream.add("bad", "s1")
-            await hearing.has("s1")
+            await recorder.has("s1")
             if mode == "group":
-                await hearing.has("hang")
+                await recorder.has("hang")
             await until(stream.dead, "there is a dead letter")
             await until(lambda: admin.hlen(stream.keys.readers), "it has reported")
         assert {one["outcome"] for one in stream.receipts()} == {"failed", "dead", "done"}

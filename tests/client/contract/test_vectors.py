@@ -71,7 +71,7 @@ def test_the_vectors_are_of_this_version_and_no_two_cases_have_one_name() -> Non
         assert len(names) == len(set(names)) > 5
 
 
-def test_the_published_hash_is_what_sha256sum_says() -> None:
+def test_the_published_hash_equals_sha256sum() -> None:
     """printf 'https://op.example/\\n' | sha256sum begins with ebb0825178ed742262b34b5113414c6f."""
     expected = base64.urlsafe_b64encode(bytes.fromhex("ebb0825178ed742262b34b5113414c6f"))
     assert digest("https://op.example/", "") == expected.decode().rstrip("=")
@@ -282,7 +282,7 @@ def test_story(case: dict[str, Any]) -> None:
 
 
 @cases(VECTORS["issuers"]["cases"])
-def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
+def test_a_session_must_be_of_a_served_issuer_and_client(case: dict[str, Any]) -> None:
     """Also with `allow`: a session that cannot be ended is never alive."""
     reading = RevocationChecker("shop", "allow", None, time.time)
     client_id = case.get("client_id")
@@ -299,7 +299,7 @@ def test_whom_the_app_is_served_for(case: dict[str, Any]) -> None:
 
 
 @cases(VECTORS["reports"]["cases"])
-def test_an_app_that_asks_reports_it(case: dict[str, Any]) -> None:
+def test_an_app_without_a_near_cache_reports(case: dict[str, Any]) -> None:
     """With its check, and the report can be parsed again."""
     reading = RevocationChecker(VECTORS["reports"]["app"], "deny", None, lambda: case["at"])
     sessions = [Session(**one, login_at=1795283041) for one in case["sessions"]]
@@ -332,7 +332,7 @@ def test_every_standing_has_a_vector() -> None:
     assert {case["standing"] for case in VECTORS["proofs"]["cases"]} == set(AppStatus)
 
 
-def test_a_readers_report_is_what_the_vectors_have() -> None:
+def test_a_readers_report_equals_the_vector() -> None:
     (text,) = VECTORS["proofs"]["cases"][3]["readers"].values()
     reader = Reader.from_json("a", text)
     assert reader is not None
@@ -340,7 +340,7 @@ def test_a_readers_report_is_what_the_vectors_have() -> None:
     assert json.loads(reader.to_json()) == json.loads(text)
 
 
-def test_a_receipt_is_what_the_vectors_have() -> None:
+def test_a_receipt_equals_the_vector() -> None:
     case = next(case for case in VECTORS["proofs"]["cases"] if case["receipts"])
     receipt = Receipt.from_fields(case["receipts"][0])
     assert receipt is not None

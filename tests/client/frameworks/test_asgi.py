@@ -14,17 +14,17 @@ from starlette.routing import Route
 from backchannel_logout import AsyncSessionGuard
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
-from tests.client.frameworks.asgi_site import ISS, NewSite, me
+from tests.client.frameworks.asgi_app import ISS, NewAsgiApp, me
 from tests.support.redis_server import RedisServer
 
 PAGE = {"Accept": "text/html,*/*"}
 
 
-async def test_a_dead_session_is_cleared_and_its_neighbour_lives(new_site: NewSite) -> None:
-    site = await new_site()
-    async with site.browser("one") as one, site.browser("two") as two:
+async def test_a_dead_session_is_cleared_and_its_neighbour_lives(new_asgi_app: NewAsgiApp) -> None:
+    app = await new_asgi_app()
+    async with app.browser("one") as one, app.browser("two") as two:
         assert (await one.get("/me")).json() == {"user": "alice"}
-        site.end("one")
+        app.end("one")
         answer = await one.get("/me")
         assert (answer.status_code, answer.json()) == (401, {"error": "session_ended"})
         assert answer.headers["cache-control"] == "no-store"
@@ -32,21 +32,23 @@ async def test_a_dead_session_is_cleared_and_its_neighbour_lives(new_site: NewSi
         assert (await two.get("/me")).json() == {"user": "alice"}
 
 
-async def test_a_page_is_sent_to_the_login(new_site: NewSite) -> None:
-    site = await new_site()
-    async with site.browser("one") as browser:
-        site.end("one")
+async def test_a_page_is_sent_to_the_login(new_asgi_app: NewAsgiApp) -> None:
+    app = await new_asgi_app()
+    async with app.browser("one") as browser:
+        app.end("one")
         answer = await browser.get("/me", headers=PAGE)
         assert (answer.status_code, answer.headers["location"]) == (303, "/signed-out")
         assert answer.headers["cache-control"] == "no-store"
         assert (await browser.get("/signed-out", headers=PAGE)).text == "please sign in"
 
 
-async def test_dead_again_right_after_a_login_is_a_page_and_no_loop(new_site: NewSite) -> None:
+async def test_dead_again_right_after_a_login_is_a_page_and_no_loop(
+    new_asgi_app: NewAsgiApp,
+) -> None:
     """As if the provider issued a session that it has already ended."""
-    site = await new_site()
-    async with site.browser("one") as browser:
-        site.end("one")
+    app = await new_asgi_app()
+    async with app.browser("one") as browser:
+        app.end("one")
         assert (await browser.get("/me", headers=PAGE)).status_code == 303
         assert LOOP_COOKIE in browser.cookies
         await browser.post("/login", json={"sid": "one"})
@@ -55,28 +57,28 @@ async def test_dead_again_right_after_a_login_is_a_page_and_no_loop(new_site: Ne
         assert "right after" in answer.text
 
 
-async def test_without_a_login_url_a_page_is_401(new_site: NewSite) -> None:
-    site = await new_site(login_url=None)
-    async with site.browser("one") as browser:
-        site.end("one")
+async def test_without_a_login_url_a_page_is_401(new_asgi_app: NewAsgiApp) -> None:
+    app = await new_asgi_app(login_url=None)
+    async with app.browser("one") as browser:
+        app.end("one")
         assert (await browser.get("/me", headers=PAGE)).status_code == 401
 
 
-async def test_nobody_signed_in_is_not_asked_about(
-    new_site: NewSite, redis_server: RedisServer
+async def test_a_request_without_a_sign_in_is_not_checked(
+    new_asgi_app: NewAsgiApp, redis_server: RedisServer
 ) -> None:
     """Public pages and the login work without Redis."""
-    site = await new_site(redis_server)
+    app = await new_asgi_app(redis_server)
     redis_server.stop()
-    async with site.browser() as browser:
+    async with app.browser() as browser:
         assert (await browser.get("/me")).json() == {"user": None}
 
 
 async def test_without_redis_it_is_503_and_the_session_stays(
-    new_site: NewSite, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    new_asgi_app: NewAsgiApp, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = await new_site(redis_server)
-    async with site.browser("one") as browser:
+    app = await new_asgi_app(redis_server)
+    async with app.browser("one") as browser:
         await asyncio.to_thread(redis_server.stop)
         answer = await browser.get("/me")
         assert (answer.status_code, answer.json()) == (503, {"error": "temporarily_unavailable"})
@@ -87,9 +89,11 @@ async def test_without_redis_it_is_503_and_the_session_stays(
         assert (await browser.get("/me")).json() == {"user": "alice"}
 
 
-async def test_an_outage_can_be_allowed(new_site: NewSite, redis_server: RedisServer) -> None:
-    site = await new_site(redis_server, on_outage="allow")
-    async with site.browser("one") as browser:
+async def test_an_outage_can_be_allowed(
+    new_asgi_app: NewAsgiApp, redis_server: RedisServer
+) -> None:
+    app = await new_asgi_app(redis_server, on_outage="allow")
+    async with app.browser("one") as browser:
         assert (await browser.get("/me")).status_code == 200
         await asyncio.to_thread(redis_server.stop)
         assert (await browser.get("/me")).json() == {"user": "alice"}
@@ -97,24 +101,24 @@ async def test_an_outage_can_be_allowed(new_site: NewSite, redis_server: RedisSe
 
 @pytest.mark.parametrize(("rule", "status"), [("end", 401), ("allow", 200)])
 async def test_a_session_from_before_the_installation(
-    rule: str, status: int, new_site: NewSite, caplog: pytest.LogCaptureFixture
+    rule: str, status: int, new_asgi_app: NewAsgiApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Signed in, but `remember` was never called: ended or let through, and logged once."""
     caplog.set_level(logging.WARNING, "backchannel_logout")
-    site = await new_site(on_unidentified=rule)
+    app = await new_asgi_app(on_unidentified=rule)
     for _ in range(3):
-        async with site.browser(None, remember=False) as browser:
+        async with app.browser(None, remember=False) as browser:
             assert (await browser.get("/me")).status_code == status
     assert caplog.text.count("remember() was not called") == 1
 
 
-async def test_a_session_of_an_earlier_release_ends(new_site: NewSite) -> None:
+async def test_a_session_of_an_earlier_release_ends(new_asgi_app: NewAsgiApp) -> None:
     """Its login is at the top of the session."""
-    site = await new_site()
+    app = await new_asgi_app()
     old = {"iss": ISS, "sub": "alice", "sid": "one", "login_at": int(time.time()) - 2}
-    async with site.browser(None, remember=False, members=old) as browser:
+    async with app.browser(None, remember=False, members=old) as browser:
         assert (await browser.get("/me")).json() == {"user": "alice"}
-        site.end("one")
+        app.end("one")
         assert (await browser.get("/me")).json() == {"error": "session_ended"}
         assert (await browser.get("/me")).json() == {"user": None}
 
@@ -135,19 +139,19 @@ async def test_the_wrong_order_of_the_middlewares_is_loud(shared_redis: RedisSer
                 await client.get("/")
 
 
-async def test_login_refresh_logout_refresh_check(new_site: NewSite) -> None:
+async def test_login_refresh_logout_refresh_check(new_asgi_app: NewAsgiApp) -> None:
     """The app keeps the time of the login: a refresh, even after the logout, revives nothing."""
-    site = await new_site()
-    async with site.browser("one", iat=int(time.time()) - 60) as browser:
+    app = await new_asgi_app()
+    async with app.browser("one", iat=int(time.time()) - 60) as browser:
         assert (await browser.get("/me")).status_code == 200
-        site.end("one")
+        app.end("one")
         assert (await browser.get("/me")).status_code == 401
 
 
-async def test_a_login_after_the_logout_lives_under_the_same_sid(new_site: NewSite) -> None:
-    site = await new_site()
-    async with site.browser("one") as browser:
-        site.end("one")
+async def test_a_login_after_the_logout_lives_under_the_same_sid(new_asgi_app: NewAsgiApp) -> None:
+    app = await new_asgi_app()
+    async with app.browser("one") as browser:
+        app.end("one")
         assert (await browser.get("/me")).status_code == 401
         await browser.post("/login", json={"sid": "one", "iat": int(time.time()) + 5})
         assert (await browser.get("/me")).json() == {"user": "alice"}

@@ -9,7 +9,7 @@ import websockets
 
 from backchannel_logout import open_connections
 from backchannel_logout.open_connections import SESSION_ENDED, TRY_AGAIN_LATER
-from tests.client.frameworks.asgi_site import NewSite, Site
+from tests.client.frameworks.asgi_app import AsgiApp, NewAsgiApp
 from tests.support.redis_server import RedisServer
 
 # A logout closes open connections within a second; one without an event within three. The rest is
@@ -17,17 +17,17 @@ from tests.support.redis_server import RedisServer
 CLOSES_WITHIN = 15
 
 
-async def test_a_websocket_is_refused_when_its_session_is_dead(new_site: NewSite) -> None:
-    site = await new_site()
-    async with site.browser("one") as browser:
-        site.end("one")
+async def test_a_websocket_is_refused_when_its_session_is_dead(new_asgi_app: NewAsgiApp) -> None:
+    app = await new_asgi_app()
+    async with app.browser("one") as browser:
+        app.end("one")
         with pytest.raises(websockets.InvalidStatus):
-            await open_socket(site, browser)
+            await open_socket(app, browser)
 
 
-async def open_socket(site: Site, browser: httpx.AsyncClient, path: str = "/chat") -> Any:
-    url = site.url.replace("http", "ws") + path
-    return await websockets.connect(url, additional_headers=site.cookies(browser), proxy=None)
+async def open_socket(app: AsgiApp, browser: httpx.AsyncClient, path: str = "/chat") -> Any:
+    url = app.url.replace("http", "ws") + path
+    return await websockets.connect(url, additional_headers=app.cookies(browser), proxy=None)
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("told_only")
 async def test_a_logout_closes_its_open_websocket_at_once_and_the_others_stay(
-    new_site: NewSite,
+    new_asgi_app: NewAsgiApp,
 ) -> None:
-    site = await new_site()
-    async with site.browser("one") as one, site.browser("two") as two:
-        dying, living = await open_socket(site, one), await open_socket(site, two)
+    app = await new_asgi_app()
+    async with app.browser("one") as one, app.browser("two") as two:
+        dying, living = await open_socket(app, one), await open_socket(app, two)
         await dying.send("hello")
         assert await dying.recv() == "hello"
-        await site.log_out("one")
+        await app.log_out("one")
         async with asyncio.timeout(5):
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await dying.recv()
@@ -59,18 +59,18 @@ async def test_a_logout_closes_its_open_websocket_at_once_and_the_others_stay(
 
 @pytest.mark.usefixtures("told_only")
 async def test_a_logout_ends_its_open_event_stream_at_once_and_the_others_stay(
-    new_site: NewSite,
+    new_asgi_app: NewAsgiApp,
 ) -> None:
-    site = await new_site()
+    app = await new_asgi_app()
     async with (
-        site.browser("one") as one,
-        site.browser("two") as two,
+        app.browser("one") as one,
+        app.browser("two") as two,
         one.stream("GET", "/events") as dying,
         two.stream("GET", "/events") as living,
     ):
         dying_chunks, living_chunks = dying.aiter_bytes(), living.aiter_bytes()
         assert await anext(dying_chunks) == await anext(living_chunks) == b"data: hello\n\n"
-        await site.log_out("one")
+        await app.log_out("one")
         async with asyncio.timeout(5):
             assert [chunk async for chunk in dying_chunks] == []
         with pytest.raises(TimeoutError):
@@ -81,12 +81,12 @@ async def test_a_logout_ends_its_open_event_stream_at_once_and_the_others_stay(
 @pytest.mark.usefixtures("told_only")
 @pytest.mark.parametrize("path", ["/stubborn", "/deaf"])
 async def test_a_websocket_closes_though_its_app_swallows_its_cancellation(
-    path: str, new_site: NewSite
+    path: str, new_asgi_app: NewAsgiApp
 ) -> None:
-    site = await new_site()
-    async with site.browser("one") as one, site.browser("two") as two:
-        dying, living = await open_socket(site, one, path), await open_socket(site, two)
-        await site.log_out("one")
+    app = await new_asgi_app()
+    async with app.browser("one") as one, app.browser("two") as two:
+        dying, living = await open_socket(app, one, path), await open_socket(app, two)
+        await app.log_out("one")
         async with asyncio.timeout(5):
             await dying.wait_closed()
         assert dying.close_code == SESSION_ENDED
@@ -97,13 +97,13 @@ async def test_a_websocket_closes_though_its_app_swallows_its_cancellation(
 
 @pytest.mark.usefixtures("told_only")
 async def test_an_event_stream_ends_though_its_app_swallows_its_cancellation(
-    new_site: NewSite,
+    new_asgi_app: NewAsgiApp,
 ) -> None:
-    site = await new_site()
-    async with site.browser("one") as one, one.stream("GET", "/stubborn-events") as dying:
+    app = await new_asgi_app()
+    async with app.browser("one") as one, one.stream("GET", "/stubborn-events") as dying:
         chunks = dying.aiter_bytes()
         assert await anext(chunks)
-        await site.log_out("one")
+        await app.log_out("one")
         async with asyncio.timeout(5):
             async for _ in chunks:
                 pass
@@ -111,14 +111,14 @@ async def test_an_event_stream_ends_though_its_app_swallows_its_cancellation(
 
 @pytest.mark.slow
 async def test_open_websockets_close_with_their_session_and_the_others_stay(
-    new_site: NewSite,
+    new_asgi_app: NewAsgiApp,
 ) -> None:
-    site = await new_site()
-    async with site.browser("one") as one, site.browser("two") as two:
-        dying, living = await open_socket(site, one), await open_socket(site, two)
+    app = await new_asgi_app()
+    async with app.browser("one") as one, app.browser("two") as two:
+        dying, living = await open_socket(app, one), await open_socket(app, two)
         await dying.send("hello")
         assert await dying.recv() == "hello"
-        site.end("one")
+        app.end("one")
         async with asyncio.timeout(CLOSES_WITHIN):
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await dying.recv()
@@ -130,12 +130,12 @@ async def test_open_websockets_close_with_their_session_and_the_others_stay(
 
 
 @pytest.mark.slow
-async def test_open_websockets_close_while_nobody_can_tell(
-    new_site: NewSite, redis_server: RedisServer
+async def test_open_websockets_close_while_the_state_is_unknown(
+    new_asgi_app: NewAsgiApp, redis_server: RedisServer
 ) -> None:
-    site = await new_site(redis_server)
-    async with site.browser("one") as browser:
-        socket = await open_socket(site, browser)
+    app = await new_asgi_app(redis_server)
+    async with app.browser("one") as browser:
+        socket = await open_socket(app, browser)
         await asyncio.to_thread(redis_server.stop)
         async with asyncio.timeout(CLOSES_WITHIN):
             with pytest.raises(websockets.ConnectionClosed) as closed:
@@ -146,18 +146,18 @@ async def test_open_websockets_close_while_nobody_can_tell(
 
 @pytest.mark.slow
 async def test_open_event_streams_end_with_their_session_and_the_others_stay(
-    new_site: NewSite,
+    new_asgi_app: NewAsgiApp,
 ) -> None:
-    site = await new_site()
+    app = await new_asgi_app()
     async with (
-        site.browser("one") as one,
-        site.browser("two") as two,
+        app.browser("one") as one,
+        app.browser("two") as two,
         one.stream("GET", "/events") as dying,
         two.stream("GET", "/events") as living,
     ):
         dying_chunks, living_chunks = dying.aiter_bytes(), living.aiter_bytes()
         assert await anext(dying_chunks) == await anext(living_chunks) == b"data: hello\n\n"
-        site.end("one")
+        app.end("one")
         async with asyncio.timeout(CLOSES_WITHIN):
             assert [chunk async for chunk in dying_chunks] == []
         with pytest.raises(TimeoutError):
@@ -166,11 +166,11 @@ async def test_open_event_streams_end_with_their_session_and_the_others_stay(
 
 
 @pytest.mark.slow
-async def test_an_ordinary_answer_is_never_cut_off(new_site: NewSite) -> None:
+async def test_an_ordinary_answer_is_never_cut_off(new_asgi_app: NewAsgiApp) -> None:
     """A request in progress completes, even if its session ends."""
-    site = await new_site()
-    async with site.browser("one") as browser:
+    app = await new_asgi_app()
+    async with app.browser("one") as browser:
         request = asyncio.create_task(browser.get("/slow", timeout=20))
-        await site.begun.wait()
-        site.end("one")
+        await app.begun.wait()
+        app.end("one")
         assert (await request).text == "done"

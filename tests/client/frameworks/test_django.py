@@ -225,7 +225,7 @@ def remembered(user: str, sid: str | None = "sid-1") -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("store")
-def test_nobody_and_a_living_session_pass(new_browser: NewBrowser) -> None:
+def test_public_requests_and_a_live_session_pass(new_browser: NewBrowser) -> None:
     browser = new_browser()
     assert browser.get("/me").json()["user"] is None
     browser.sign_in("alice")
@@ -321,7 +321,7 @@ def test_every_kind_of_session_can_end(
 
 
 @pytest.mark.usefixtures("store")
-def test_the_middleware_asks_no_database(new_browser: NewBrowser) -> None:
+def test_the_middleware_does_not_query_the_database(new_browser: NewBrowser) -> None:
     browser = new_browser(engine="cache")
     browser.sign_in("alice")
     with CaptureQueriesContext(connections["default"]) as queries:
@@ -454,7 +454,7 @@ def test_a_login_with_a_password_forgets_one_of_an_earlier_release(new_browser: 
 
 
 @pytest.mark.usefixtures("store")
-def test_a_call_without_a_login_changes_nothing_and_is_told(
+def test_a_call_without_a_login_changes_nothing_and_is_logged(
     new_browser: NewBrowser, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As at a refresh of the tokens, or when the user may not sign in after all."""
@@ -490,7 +490,7 @@ def test_a_login_signal_without_a_session_is_left_alone() -> None:
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(("option", "status"), [(None, 401), ("end", 401), ("allow", 200)])
-def test_an_unidentified_session_ends_or_is_allowed_and_that_is_told_once(
+def test_an_unidentified_session_ends_or_is_allowed_and_is_logged_once(
     option: str | None,
     status: int,
     new_browser: NewBrowser,

@@ -33,7 +33,7 @@ numbers = itertools.count()
 
 
 @dataclass
-class Shop:
+class FlaskShop:
     """The app: its name in Redis, and the paths that its own hook has seen."""
 
     name: str
@@ -52,7 +52,7 @@ class Shop:
         return client
 
 
-NewShop = Callable[..., Shop]
+NewShop = Callable[..., FlaskShop]
 
 
 @pytest.fixture(params=["cookie", "server-side"])
@@ -61,14 +61,14 @@ def new_shop(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Itera
     guards: list[SessionGuard] = []
     with redis.Redis.from_url(shared_redis.url) as sessions:
 
-        def new(url: str = shared_redis.url, **options: Any) -> Shop:
+        def new(url: str = shared_redis.url, **options: Any) -> FlaskShop:
             app = flask.Flask("shop")
             app.testing = True
             app.secret_key = "only of this test"
             if request.param == "server-side":
                 app.config |= {"SESSION_TYPE": "redis", "SESSION_REDIS": sessions}
                 flask_session.Session(app)
-            shop = Shop(f"flask-{next(numbers)}", app)
+            shop = FlaskShop(f"flask-{next(numbers)}", app)
             add_routes(shop)
             guards.append(SessionGuard(url, app=shop.name, timeout=0.25))
             BackchannelLogout(
@@ -81,7 +81,7 @@ def new_shop(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Itera
             guard.close()
 
 
-def add_routes(shop: Shop) -> None:
+def add_routes(shop: FlaskShop) -> None:
     """A hook of the app, pages, and the life of a session."""
     app, session = shop.app, flask.session
 
@@ -120,12 +120,12 @@ def store(shared_redis: RedisServer) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def shop(new_shop: NewShop, store: redis.Redis) -> Shop:
+def shop(new_shop: NewShop, store: redis.Redis) -> FlaskShop:
     """An app that the receiver serves."""
     return served(new_shop(), store)
 
 
-def served(shop: Shop, store: redis.Redis) -> Shop:
+def served(shop: FlaskShop, store: redis.Redis) -> FlaskShop:
     store.hset(shop.keys.meta, mapping={"v": "1", "max_session_age": "86400"})
     return shop
 
@@ -141,7 +141,7 @@ SESSION_ENDED = {"error": "session_ended"}
 # -- alive and dead ------------------------------------------------------------------------
 
 
-def test_a_living_session_reaches_the_app(shop: Shop) -> None:
+def test_a_living_session_reaches_the_app(shop: FlaskShop) -> None:
     browser = shop.browser(ALICE)
     answer = browser.get("/me")
     assert answer.status_code == 200
@@ -150,7 +150,7 @@ def test_a_living_session_reaches_the_app(shop: Shop) -> None:
     assert shop.hook_saw == ["/login", "/me"]
 
 
-def test_who_is_not_signed_in_is_not_asked_for(new_shop: NewShop) -> None:
+def test_a_session_without_a_sign_in_is_not_checked(new_shop: NewShop) -> None:
     """There is no Redis, and the login still works."""
     shop = new_shop(f"redis://127.0.0.1:{free_port()}/0")
     browser = shop.browser()
@@ -160,9 +160,7 @@ def test_who_is_not_signed_in_is_not_asked_for(new_shop: NewShop) -> None:
 
 
 @pytest.mark.parametrize("own", ["sid", "sub", "iss", "login_at"])
-def test_a_visitor_whose_session_has_a_member_of_the_apps_own_is_not_locked_out(
-    own: str, new_shop: NewShop
-) -> None:
+def test_a_visitor_with_the_apps_own_member_is_not_locked_out(own: str, new_shop: NewShop) -> None:
     shop = new_shop(f"redis://127.0.0.1:{free_port()}/0")
     browser = shop.browser()
     with browser.session_transaction() as session:
@@ -171,8 +169,8 @@ def test_a_visitor_whose_session_has_a_member_of_the_apps_own_is_not_locked_out(
 
 
 @pytest.mark.parametrize("own", ["cart-17", 17])
-def test_what_the_app_has_under_those_names_is_its_own(
-    own: object, shop: Shop, store: redis.Redis
+def test_the_apps_own_members_of_those_names_stay(
+    own: object, shop: FlaskShop, store: redis.Redis
 ) -> None:
     """The user is not locked out, and the logout still finds the session."""
     alice = shop.browser(ALICE)
@@ -188,7 +186,7 @@ def test_what_the_app_has_under_those_names_is_its_own(
 
 
 def test_a_session_of_an_earlier_release_ends_and_its_neighbour_lives(
-    shop: Shop, store: redis.Redis
+    shop: FlaskShop, store: redis.Redis
 ) -> None:
     """Its login is at the top. An upgrade signs no user out, and no logout is missed."""
     alice, bob = shop.browser(), shop.browser()
@@ -215,7 +213,7 @@ MARKERS: dict[str, tuple[Callable[[AppKeys], str], dict[str, Any]]] = {
 def test_an_ended_session_is_cleared_and_answered_401_and_its_neighbour_lives(
     marker: Callable[[AppKeys], str],
     neighbour: dict[str, Any],
-    shop: Shop,
+    shop: FlaskShop,
     store: redis.Redis,
 ) -> None:
     alice, other = shop.browser(ALICE), shop.browser(neighbour)
@@ -233,7 +231,7 @@ def test_an_ended_session_is_cleared_and_answered_401_and_its_neighbour_lives(
     assert is_signed_out(alice.get("/me"))
 
 
-def test_a_login_after_the_logout_lives(shop: Shop, store: redis.Redis) -> None:
+def test_a_login_after_the_logout_lives(shop: FlaskShop, store: redis.Redis) -> None:
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
     later = shop.browser(ALICE | {"iat": LOGIN + 1})
     assert later.get("/me").status_code == 200
@@ -241,7 +239,7 @@ def test_a_login_after_the_logout_lives(shop: Shop, store: redis.Redis) -> None:
 
 @pytest.mark.parametrize("path", ["/me", "/nowhere"])
 def test_a_page_of_an_ended_session_is_sent_to_the_login(
-    path: str, shop: Shop, store: redis.Redis
+    path: str, shop: FlaskShop, store: redis.Redis
 ) -> None:
     alice = shop.browser(ALICE)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
@@ -255,7 +253,7 @@ def test_a_page_of_an_ended_session_is_sent_to_the_login(
 
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
 def test_the_cookie_against_a_loop_is_secure_where_the_page_is(
-    scheme: str, secure: bool, shop: Shop, store: redis.Redis
+    scheme: str, secure: bool, shop: FlaskShop, store: redis.Redis
 ) -> None:
     alice = shop.browser(ALICE)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
@@ -265,7 +263,7 @@ def test_the_cookie_against_a_loop_is_secure_where_the_page_is(
 
 
 def test_a_session_that_is_dead_again_right_after_its_login_gets_a_page_and_no_redirect(
-    shop: Shop, store: redis.Redis
+    shop: FlaskShop, store: redis.Redis
 ) -> None:
     """Like a provider whose clock is behind: each new login is older than the logout."""
     alice = shop.browser(ALICE)
@@ -282,7 +280,7 @@ def test_a_session_that_is_dead_again_right_after_its_login_gets_a_page_and_no_r
 
 
 def test_a_refresh_after_the_logout_does_not_bring_the_session_back(
-    shop: Shop, store: redis.Redis
+    shop: FlaskShop, store: redis.Redis
 ) -> None:
     """Login, refresh, logout, refresh, check."""
     alice = shop.browser(ALICE)
@@ -292,7 +290,7 @@ def test_a_refresh_after_the_logout_does_not_bring_the_session_back(
     assert is_signed_out(alice.get("/me"))
 
 
-def test_a_copy_of_the_cookie_opens_nothing(shop: Shop, store: redis.Redis) -> None:
+def test_a_copy_of_the_cookie_opens_nothing(shop: FlaskShop, store: redis.Redis) -> None:
     """A copied signed cookie cannot be revoked, nor can a session be kept deleted."""
     alice, thief = shop.browser(ALICE), shop.browser()
     copy = alice.get_cookie("session")
@@ -312,7 +310,7 @@ def test_a_copy_of_the_cookie_opens_nothing(shop: Shop, store: redis.Redis) -> N
 # -- mistakes ------------------------------------------------------------------------------
 
 
-def test_an_app_without_a_session_is_told_what_is_missing(new_shop: NewShop) -> None:
+def test_an_app_without_a_session_gets_a_helpful_error(new_shop: NewShop) -> None:
     shop = new_shop()
     shop.app.secret_key = None
     shop.app.session_interface = flask.sessions.SecureCookieSessionInterface()
@@ -320,7 +318,7 @@ def test_an_app_without_a_session_is_told_what_is_missing(new_shop: NewShop) -> 
         shop.browser().get("/nowhere")
 
 
-def sign_in_without_remember(shop: Shop) -> FlaskClient:
+def sign_in_without_remember(shop: FlaskShop) -> FlaskClient:
     browser = shop.browser()
     assert browser.post("/login-without-remember").status_code == 204
     return browser
@@ -330,8 +328,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
 
 
-def test_a_session_from_before_the_installation_ends_and_that_is_said_once(
-    shop: Shop, caplog: pytest.LogCaptureFixture
+def test_a_session_from_before_the_installation_ends_and_is_logged_once(
+    shop: FlaskShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = sign_in_without_remember(shop), sign_in_without_remember(shop)
     for browser in (first, second):
@@ -369,7 +367,7 @@ def test_an_app_made_by_a_function_is_watched_over_too(
     name = f"flask-{next(numbers)}"
     with SessionGuard(shared_redis.url, app=name) as guard:
         extension = BackchannelLogout(guard=guard, signed_in=lambda session: "user" in session)
-        shop = served(Shop(name, flask.Flask("made")), store)
+        shop = served(FlaskShop(name, flask.Flask("made")), store)
         shop.app.secret_key = "only of this test"
         add_routes(shop)
         extension.init_app(shop.app)

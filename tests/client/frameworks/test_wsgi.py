@@ -135,7 +135,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 # -- fixtures ------------------------------------------------------------------------------
 
 
-class Shop:
+class WsgiShop:
     """The app behind the middleware and a session, and its name in Redis."""
 
     def __init__(self, guard: SessionGuard, name: str, kind: type[Plain], **options: Any) -> None:
@@ -150,7 +150,7 @@ class Shop:
         return browser
 
 
-NewShop = Callable[..., Shop]
+NewShop = Callable[..., WsgiShop]
 
 
 @pytest.fixture
@@ -159,10 +159,10 @@ def new_shop(shared_redis: RedisServer) -> Iterator[NewShop]:
 
     def new(
         url: str = shared_redis.url, kind: type[Plain] = Beaker, name: str = "", **options: Any
-    ) -> Shop:
+    ) -> WsgiShop:
         name = name or f"wsgi-{next(numbers)}"
         guards.append(SessionGuard(url, app=name, timeout=0.25))
-        return Shop(guards[-1], name, kind, **options)
+        return WsgiShop(guards[-1], name, kind, **options)
 
     yield new
     for guard in guards:
@@ -175,14 +175,14 @@ def store(shared_redis: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-def served(shop: Shop, store: redis.Redis) -> Shop:
+def served(shop: WsgiShop, store: redis.Redis) -> WsgiShop:
     """The app, served by a receiver."""
     store.hset(shop.keys.meta, mapping={"v": "1", "max_session_age": "86400"})
     return shop
 
 
 @pytest.fixture
-def shop(new_shop: NewShop, store: redis.Redis) -> Shop:
+def shop(new_shop: NewShop, store: redis.Redis) -> WsgiShop:
     return served(new_shop(), store)
 
 
@@ -193,11 +193,11 @@ def get(browser: Client, path: str = "/me", **headers: str) -> TestResponse:
 # -- alive and dead ------------------------------------------------------------------------
 
 
-def test_a_living_session_reaches_the_app(shop: Shop) -> None:
+def test_a_living_session_reaches_the_app(shop: WsgiShop) -> None:
     assert get(shop.browser(ALICE)).status_code == 200
 
 
-def test_who_is_not_signed_in_is_not_asked_for(new_shop: NewShop) -> None:
+def test_a_session_without_a_sign_in_is_not_checked(new_shop: NewShop) -> None:
     """There is no Redis."""
     shop = new_shop(f"redis://127.0.0.1:{free_port()}/0")
     assert get(shop.browser()).json == NOT_SIGNED_IN
@@ -215,7 +215,7 @@ MARKERS: dict[str, tuple[Callable[[AppKeys], str], dict[str, Any]]] = {
 def test_an_ended_session_is_answered_401_and_its_neighbour_lives(
     marker: Callable[[AppKeys], str],
     neighbour: dict[str, Any],
-    shop: Shop,
+    shop: WsgiShop,
     store: redis.Redis,
 ) -> None:
     alice, other = shop.browser(ALICE), shop.browser(neighbour)
@@ -241,13 +241,13 @@ def test_an_ended_session_is_cleared_in_its_store(
     assert get(other).status_code == 200
 
 
-def test_a_login_after_the_logout_lives(shop: Shop, store: redis.Redis) -> None:
+def test_a_login_after_the_logout_lives(shop: WsgiShop, store: redis.Redis) -> None:
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
     assert get(shop.browser(ALICE | {"iat": LOGIN + 1})).status_code == 200
 
 
 def test_a_page_of_an_ended_session_is_sent_to_the_login_but_not_in_circles(
-    shop: Shop, store: redis.Redis
+    shop: WsgiShop, store: redis.Redis
 ) -> None:
     alice = shop.browser(ALICE)
     store.set(shop.keys.sub(OP, "alice"), int(time.time()) + 60)
@@ -263,7 +263,7 @@ def test_a_page_of_an_ended_session_is_sent_to_the_login_but_not_in_circles(
 
 
 def test_the_cookie_against_a_loop_is_secure_where_the_page_is(
-    shop: Shop, store: redis.Redis
+    shop: WsgiShop, store: redis.Redis
 ) -> None:
     alice = shop.browser(ALICE)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
@@ -271,7 +271,9 @@ def test_the_cookie_against_a_loop_is_secure_where_the_page_is(
     assert any("; Secure" in cookie for cookie in answer.headers.getlist("Set-Cookie"))
 
 
-def test_a_head_request_gets_the_same_answer_without_a_body(shop: Shop, store: redis.Redis) -> None:
+def test_a_head_request_gets_the_same_answer_without_a_body(
+    shop: WsgiShop, store: redis.Redis
+) -> None:
     alice = shop.browser(ALICE)
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
     answer = alice.head("/me")
@@ -280,7 +282,7 @@ def test_a_head_request_gets_the_same_answer_without_a_body(shop: Shop, store: r
 
 
 def test_a_refresh_after_the_logout_does_not_bring_the_session_back(
-    shop: Shop, store: redis.Redis
+    shop: WsgiShop, store: redis.Redis
 ) -> None:
     """Login, refresh, logout, refresh, check."""
     alice = shop.browser(ALICE)
@@ -291,7 +293,7 @@ def test_a_refresh_after_the_logout_does_not_bring_the_session_back(
 
 
 def test_a_session_that_is_written_back_after_its_end_stays_dead(
-    shop: Shop, store: redis.Redis
+    shop: WsgiShop, store: redis.Redis
 ) -> None:
     """As by a request in progress at the logout."""
     alice = shop.browser(ALICE)
@@ -327,7 +329,7 @@ def test_a_session_may_stand_under_another_key(shared_redis: RedisServer) -> Non
     ("rule", "answers"),
     [("end", [SESSION_ENDED, NOT_SIGNED_IN]), ("allow", [{}, {}])],
 )
-def test_a_session_from_before_the_installation_is_ended_or_allowed_and_that_is_said_once(
+def test_a_session_from_before_the_installation_ends_or_is_allowed_and_is_logged_once(
     rule: str,
     answers: list[dict[str, str]],
     new_shop: NewShop,

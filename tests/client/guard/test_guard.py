@@ -35,7 +35,7 @@ NEIGHBOUR = Session(OP, LOGIN, sid="sid-2", sub="bob")
 TIMEOUT = 0.25
 
 
-class Asker:
+class BlockingGuard:
     """One sync interface to both kinds of guards."""
 
     def __init__(self, kind: str, url: str, app: str, **options: Any) -> None:
@@ -63,7 +63,7 @@ class Asker:
             self.guard.close()
 
 
-NewGuard = Callable[..., Asker]
+NewGuard = Callable[..., BlockingGuard]
 
 numbers = itertools.count()
 
@@ -76,10 +76,10 @@ def app() -> str:
 
 @pytest.fixture(params=["sync", "async"])
 def new_guard(request: pytest.FixtureRequest, app: str) -> Iterator[NewGuard]:
-    askers: list[Asker] = []
+    askers: list[BlockingGuard] = []
 
-    def new(url: str, **options: Any) -> Asker:
-        askers.append(Asker(request.param, url, options.pop("app", app), **options))
+    def new(url: str, **options: Any) -> BlockingGuard:
+        askers.append(BlockingGuard(request.param, url, options.pop("app", app), **options))
         return askers[-1]
 
     yield new
@@ -165,7 +165,7 @@ def test_another_app_keeps_its_session(
     assert new_guard(shared_redis.url, app=f"{app}-wiki").is_revoked(ALICE) is False
 
 
-def test_what_remember_stored_can_be_asked_for(
+def test_the_stored_member_alone_can_be_checked(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     session: dict[str, Any] = {"cart": 1}
@@ -204,7 +204,7 @@ def test_a_code_from_before_the_logout_opens_no_session_after_it(
 
 
 @pytest.mark.usefixtures("store")
-def test_a_session_without_a_sid_beside_others_that_have_one_is_told_once(
+def test_a_session_without_a_sid_among_others_with_one_is_logged_once(
     new_guard: NewGuard, shared_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     guard = new_guard(shared_redis.url)
@@ -260,7 +260,7 @@ def commands_run(client: redis.Redis) -> dict[str, int]:
     }
 
 
-def test_every_check_asks_for_markers_and_meta_in_one_round_trip(
+def test_every_check_reads_markers_and_meta_in_one_round_trip(
     new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     guard = new_guard(shared_redis.url, near_cache=0)
@@ -274,7 +274,7 @@ def test_every_check_asks_for_markers_and_meta_in_one_round_trip(
     assert after - before == 4  # the checks, and the second INFO itself
 
 
-def test_a_redis_that_came_back_empty_makes_nobody_alive(
+def test_an_empty_redis_makes_no_session_alive(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     """It has lost the marker too; an earlier check found no fault."""
@@ -290,7 +290,7 @@ def test_a_redis_that_came_back_empty_makes_nobody_alive(
     assert guard.is_revoked(NEIGHBOUR) is False
 
 
-def test_the_first_check_reports_in_the_same_round_trip_that_somebody_asks(
+def test_the_first_check_reports_in_the_same_round_trip(
     new_guard: NewGuard, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     """And then once a minute."""
@@ -319,7 +319,7 @@ SIDS: dict[str, tuple[list[Session], dict[str, bool]]] = {
 
 
 @pytest.mark.parametrize(("sessions", "reported"), SIDS.values(), ids=SIDS)
-def test_the_report_says_of_each_issuer_whether_its_sessions_have_a_sid(
+def test_the_report_has_for_each_issuer_whether_its_sessions_have_a_sid(
     sessions: list[Session],
     reported: dict[str, bool],
     new_guard: NewGuard,
@@ -341,7 +341,7 @@ def test_the_report_says_of_each_issuer_whether_its_sessions_have_a_sid(
 SERVED = '["https://alias.example/", "https://op.example/"]'
 
 
-def test_the_sessions_of_an_issuer_that_the_receiver_serves_the_app_for_are_asked_about(
+def test_sessions_of_a_served_issuer_are_checked(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     """Under any of its names."""
@@ -355,7 +355,7 @@ def test_the_sessions_of_an_issuer_that_the_receiver_serves_the_app_for_are_aske
 
 @pytest.mark.parametrize("near_cache", [0, 100])
 @pytest.mark.parametrize("on_outage", ["deny", "allow"])
-def test_a_session_of_another_issuer_is_nobodys_and_never_alive(
+def test_a_session_of_an_unserved_issuer_is_never_alive(
     on_outage: str,
     near_cache: int,
     new_guard: NewGuard,
@@ -417,7 +417,7 @@ def test_a_session_of_another_apps_client_is_not_answered(
 
 
 @pytest.mark.parametrize("value", ["", "{}", "[1]", "nobody", '"x"', "[" * 100_000])
-def test_issuers_that_cannot_be_read_make_nobody_alive(
+def test_unreadable_issuers_make_no_session_alive(
     value: str, new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     store.hset(AppKeys(app).meta, "issuers", value)
@@ -482,7 +482,7 @@ def test_a_guard_works_as_soon_as_a_receiver_serves_its_app(
 
 @pytest.mark.parametrize("on_outage", ["deny", "allow"])
 @pytest.mark.parametrize("value", ["", "yes", "1.5", "99999999999999999999"])
-def test_a_marker_that_can_not_be_read_is_not_alive(
+def test_an_unreadable_marker_does_not_count_as_alive(
     value: str,
     on_outage: str,
     new_guard: NewGuard,
@@ -498,7 +498,7 @@ def test_a_marker_that_can_not_be_read_is_not_alive(
     assert guard.is_revoked(Session(OP, LOGIN, sid="sid-2", sub="alice")) is False
 
 
-def test_a_meta_that_can_not_be_read_is_not_alive(
+def test_an_unreadable_meta_does_not_count_as_alive(
     new_guard: NewGuard, app: str, shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     store.hset(AppKeys(app).meta, "max_session_age", "for ever")
@@ -590,7 +590,7 @@ def acl_server(tmp_path: Path, app: str) -> Iterator[RedisServer]:
     server.stop(signal.SIGKILL)
 
 
-def test_a_user_who_may_only_read_its_app_is_enough(
+def test_permission_to_read_the_apps_keys_is_enough(
     new_guard: NewGuard, acl_server: RedisServer
 ) -> None:
     url = acl_server.url.replace("//", "//guard:sesame@")
@@ -598,7 +598,7 @@ def test_a_user_who_may_only_read_its_app_is_enough(
 
 
 @pytest.mark.parametrize("user", ["", "guard:wrong@", "nobody:sesame@"])
-def test_a_user_whom_redis_refuses_is_a_mistake_in_both_modes(
+def test_refused_credentials_are_a_mistake_in_both_modes(
     user: str, new_guard: NewGuard, acl_server: RedisServer
 ) -> None:
     """A mistyped password must not make every session alive."""

@@ -70,7 +70,7 @@ def test_a_new_login_without_auth_time_leaves_none_of_the_earlier_one() -> None:
     assert session == stored(login_at=CLAIMS["iat"] + 3600)
 
 
-def test_what_was_remembered_is_a_session() -> None:
+def test_a_remembered_login_is_a_session() -> None:
     session: dict[str, Any] = {}
     remember(session, CLAIMS)
     assert Session.from_mapping(session) == Session(
@@ -98,7 +98,7 @@ def test_a_refresh_that_is_not_remembered_leaves_login_at() -> None:
     assert Session.from_mapping(session).login_at == CLAIMS["iat"]
 
 
-def test_a_refresh_that_is_remembered_by_mistake_changes_nothing_and_is_told(
+def test_a_refresh_that_is_remembered_by_mistake_changes_nothing_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With `auth_time`, a newer iat revives nothing."""
@@ -135,7 +135,7 @@ def test_a_new_login_replaces_the_one_before() -> None:
     }
 
 
-class Noting(dict[str, Any]):
+class AssignmentRecorder(dict[str, Any]):
     """Like frameworks' sessions, which are saved after an assignment."""
 
     assigned = 0
@@ -145,8 +145,8 @@ class Noting(dict[str, Any]):
         super().__setitem__(key, value)
 
 
-def test_each_login_is_assigned_anew_so_that_the_session_is_saved() -> None:
-    session = Noting()
+def test_each_login_is_assigned_so_that_the_session_is_saved() -> None:
+    session = AssignmentRecorder()
     remember(session, CLAIMS)
     first = session[MEMBER]
     remember(session, CLAIMS | {"sid": "sid-2"})
@@ -187,7 +187,7 @@ def test_members_of_the_apps_own_stay_at_a_login(own: dict[str, Any]) -> None:
     assert session == own
 
 
-def test_what_was_remembered_last_counts() -> None:
+def test_the_last_remembered_login_counts() -> None:
     session = stored(sid="sid-2") | REMEMBERED
     assert Session.from_mapping(session).sid == "sid-2"
     remember(session, CLAIMS)
@@ -278,14 +278,14 @@ WRONG_INPUTS = {
 
 
 @pytest.mark.parametrize(("given", "message"), WRONG_INPUTS.values(), ids=WRONG_INPUTS)
-def test_what_is_not_the_claims_of_an_id_token_is_named(given: Any, message: str) -> None:
+def test_anything_but_the_claims_of_an_id_token_is_named(given: Any, message: str) -> None:
     session: dict[str, Any] = {}
     with pytest.raises(SessionNotIdentified, match=message):
         remember(session, given)
     assert session == {}
 
 
-def test_a_newer_token_of_the_same_login_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_newer_token_of_the_same_login_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A refresh looks like a login that did not clear the session, so it is logged."""
     session: dict[str, Any] = {}
     remember(session, CLAIMS)

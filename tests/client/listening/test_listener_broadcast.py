@@ -7,7 +7,7 @@ import pytest
 import redis.asyncio
 
 from backchannel_logout import AsyncListener, Gap, GapReason
-from tests.support.listening import QUICK, Hearing, Stream, event, until
+from tests.support.listening import QUICK, RecordingListener, Stream, event, until
 from tests.support.redis_server import RedisServer
 
 
@@ -18,8 +18,8 @@ def listen(server: RedisServer, stream: Stream, **options: Any) -> AsyncListener
 async def test_each_replica_sees_each_event(shared_redis: RedisServer, stream: Stream) -> None:
     stream.add("before")
     async with (
-        Hearing(listen(shared_redis, stream)) as one,
-        Hearing(listen(shared_redis, stream)) as two,
+        RecordingListener(listen(shared_redis, stream)) as one,
+        RecordingListener(listen(shared_redis, stream)) as two,
     ):
         await one.began()
         await two.began()
@@ -33,25 +33,25 @@ async def test_each_replica_sees_each_event(shared_redis: RedisServer, stream: S
 async def test_a_named_listener_goes_on_where_it_was(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
-        await hearing.began()
+    async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as recorder:
+        await recorder.began()
         [entry_id] = stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
     assert stream.redis.get(stream.keys.position("pod-1")) == entry_id
     assert stream.redis.ttl(stream.keys.position("pod-1")) > 0
     stream.add("s2")
-    async with Hearing(listen(shared_redis, stream, name="pod-1")) as again:
+    async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as again:
         await again.has("s2")
     assert again.tried == ["s2"]
     assert again.gaps == []
 
 
-async def test_a_position_that_can_not_be_read_is_a_beginning(
+async def test_an_unreadable_position_is_a_beginning(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     stream.redis.set(stream.keys.position("pod-1"), "yesterday")
-    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
-        await until(lambda: hearing.reasons == [GapReason.BEGAN], "the gap is told")
+    async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as recorder:
+        await until(lambda: recorder.reasons == [GapReason.BEGAN], "the gap is told")
 
 
 async def test_an_event_that_was_not_finished_is_seen_again(
@@ -63,21 +63,21 @@ async def test_an_event_that_was_not_finished_is_seen_again(
         first = await anext(listener)
         second = await anext(listener)  # s1 is handled, s2 is not
         assert [getattr(one, "sid", None) for one in (first, second)] == ["s1", "s2"]
-    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
-        await hearing.has("s2")
-    assert hearing.tried == ["s2"]
+    async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as recorder:
+        await recorder.has("s2")
+    assert recorder.tried == ["s2"]
 
 
 async def test_a_stream_that_was_trimmed_past_the_position_is_a_gap(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    async with Hearing(listen(shared_redis, stream, name="pod-1")) as hearing:
-        await hearing.began()
+    async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as recorder:
+        await recorder.began()
         [last] = stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
     stream.add("s2", "s3")
     stream.redis.xtrim(stream.keys.events, maxlen=1, approximate=False)
-    async with Hearing(listen(shared_redis, stream, name="pod-1")) as again:
+    async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as again:
         await again.has("s3")
     assert again.gaps == [Gap(GapReason.TRIMMED, last)]
     assert again.tried == ["s3"]
@@ -86,14 +86,14 @@ async def test_a_stream_that_was_trimmed_past_the_position_is_a_gap(
 async def test_trimming_behind_the_position_is_no_gap(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    async with Hearing(listen(shared_redis, stream)) as hearing:
-        await hearing.began()
+    async with RecordingListener(listen(shared_redis, stream)) as recorder:
+        await recorder.began()
         stream.add("s1", "s2")
-        await hearing.has("s1", "s2")
+        await recorder.has("s1", "s2")
         stream.redis.xtrim(stream.keys.events, maxlen=1, approximate=False)
         stream.add("s3")
-        await hearing.has("s3")
-    assert hearing.reasons == [GapReason.BEGAN]
+        await recorder.has("s3")
+    assert recorder.reasons == [GapReason.BEGAN]
 
 
 @pytest.mark.slow
@@ -105,13 +105,13 @@ async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
     far = stream.redis.xadd(
         stream.keys.events, event(stream.app, "s2").to_fields(), id="9999999999999-0"
     )
-    async with Hearing(listen(shared_redis, stream)) as hearing:
-        await hearing.began()
+    async with RecordingListener(listen(shared_redis, stream)) as recorder:
+        await recorder.began()
         stream.redis.delete(stream.keys.events)
         stream.redis.xadd(stream.keys.events, event(stream.app, "s1").to_fields(), id=old[0])
-        await until(lambda: Gap(GapReason.LOST, far) in hearing.gaps, "the gap is told")
+        await until(lambda: Gap(GapReason.LOST, far) in recorder.gaps, "the gap is told")
         stream.add("s3")
-        await hearing.has("s3")
+        await recorder.has("s3")
 
 
 @pytest.mark.slow
@@ -119,29 +119,29 @@ async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
 async def test_a_stream_that_is_gone_is_one_gap(
     pace: float | None, shared_redis: RedisServer, stream: Stream
 ) -> None:
-    async with Hearing(listen(shared_redis, stream, poll_every=pace)) as hearing:
-        await hearing.began()
+    async with RecordingListener(listen(shared_redis, stream, poll_every=pace)) as recorder:
+        await recorder.began()
         stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
         stream.redis.delete(stream.keys.events)
-        await until(lambda: GapReason.LOST in hearing.reasons, "the gap is told")
+        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is told")
         stream.add("s2")
-        await hearing.has("s2")
-    assert hearing.reasons == [GapReason.BEGAN, GapReason.LOST]
+        await recorder.has("s2")
+    assert recorder.reasons == [GapReason.BEGAN, GapReason.LOST]
 
 
 async def test_it_reads_on_after_a_restart_of_redis(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         stream = Stream(client)
-        async with Hearing(listen(redis_server, stream)) as hearing:
-            await hearing.began()
+        async with RecordingListener(listen(redis_server, stream)) as recorder:
+            await recorder.began()
             stream.add("s1")
-            await hearing.has("s1")
+            await recorder.has("s1")
             redis_server.stop()
             redis_server.start()
             stream.add("s2")
-            await hearing.has("s2")
-    assert hearing.reasons == [GapReason.BEGAN]
+            await recorder.has("s2")
+    assert recorder.reasons == [GapReason.BEGAN]
 
 
 @pytest.mark.slow
@@ -149,13 +149,13 @@ async def test_a_redis_that_falls_silent_is_left(redis_server: RedisServer) -> N
     """A silent connection is given up."""
     with redis_server.client() as client:
         stream = Stream(client)
-        async with Hearing(listen(redis_server, stream)) as hearing:
-            await hearing.began()
+        async with RecordingListener(listen(redis_server, stream)) as recorder:
+            await recorder.began()
             redis_server.freeze()
-            await until(lambda: hearing.listener._faults, "the silence is noticed")
+            await until(lambda: recorder.listener._faults, "the silence is noticed")
             redis_server.thaw()
             stream.add("s1")
-            await hearing.has("s1")
+            await recorder.has("s1")
 
 
 @pytest.mark.slow
@@ -164,15 +164,15 @@ async def test_a_connection_that_redis_ends_between_two_questions_is_no_outage(
 ) -> None:
     """Servers and proxies close connections that are silent for some time."""
     listener = listen(shared_redis, stream, poll_every=0.5)
-    async with Hearing(listener) as hearing:
-        await hearing.began()
+    async with RecordingListener(listener) as recorder:
+        await recorder.began()
         for number in range(3):
             await asyncio.sleep(0.1)
             for one in stream.redis.client_list():
                 if one["cmd"] == "xrange":
                     stream.redis.client_kill_filter(_id=one["id"])
             stream.add(f"s{number}")
-            await hearing.has(f"s{number}")
+            await recorder.has(f"s{number}")
     assert "has no Redis" not in caplog.text
 
 
@@ -194,20 +194,22 @@ async def test_a_loop_that_is_cancelled_while_it_connects_ends(
 
 async def test_a_listener_may_ask_now_and_then(shared_redis: RedisServer, stream: Stream) -> None:
     """Instead of blocking in Redis."""
-    async with Hearing(listen(shared_redis, stream, poll_every=0.1)) as hearing:
-        await hearing.began()
+    async with RecordingListener(listen(shared_redis, stream, poll_every=0.1)) as recorder:
+        await recorder.began()
         stream.add("s1", "s2")
-        await hearing.has("s1", "s2")
+        await recorder.has("s1", "s2")
         blocked = stream.redis.info("clients")
         assert "blocked_clients" in blocked
-    assert hearing.tried == ["s1", "s2"]
+    assert recorder.tried == ["s1", "s2"]
 
 
-async def test_a_listener_that_asks_now_and_then_has_one_connection(
+async def test_a_polling_listener_has_one_connection(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     url = f"{shared_redis.url}?client_name={stream.app}"
-    async with Hearing(AsyncListener(url, app=stream.app, mode="broadcast", poll_every=0.02)) as it:
+    async with RecordingListener(
+        AsyncListener(url, app=stream.app, mode="broadcast", poll_every=0.02)
+    ) as it:
         await it.began()
         for number in range(5):
             stream.add(f"s{number}")
@@ -218,26 +220,26 @@ async def test_a_listener_that_asks_now_and_then_has_one_connection(
         assert len(ours) == 1
 
 
-async def test_an_event_that_can_not_be_read_is_a_gap(
-    shared_redis: RedisServer, stream: Stream
-) -> None:
-    async with Hearing(listen(shared_redis, stream)) as hearing:
-        await hearing.began()
+async def test_an_unreadable_event_is_a_gap(shared_redis: RedisServer, stream: Stream) -> None:
+    async with RecordingListener(listen(shared_redis, stream)) as recorder:
+        await recorder.began()
         entry_id = stream.redis.xadd(stream.keys.events, {"v": "2"})
         stream.add("s1")
-        await hearing.has("s1")
-    assert hearing.gaps[1:] == [Gap(GapReason.UNKNOWN, entry_id)]
+        await recorder.has("s1")
+    assert recorder.gaps[1:] == [Gap(GapReason.UNKNOWN, entry_id)]
 
 
 async def test_a_handler_that_fails_holds_the_position_and_nothing_else(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     options = {"name": "pod-1", "retry_after": 30.0}
-    async with Hearing(listen(shared_redis, stream, **options), fails=["bad"]) as hearing:
-        await hearing.began()
+    async with RecordingListener(
+        listen(shared_redis, stream, **options), fails=["bad"]
+    ) as recorder:
+        await recorder.began()
         stream.add("bad", "s1")
-        await hearing.has("s1")
-    async with Hearing(listen(shared_redis, stream, **options)) as again:
+        await recorder.has("s1")
+    async with RecordingListener(listen(shared_redis, stream, **options)) as again:
         await again.has("bad", "s1")
 
 
@@ -245,8 +247,10 @@ async def test_a_poisoned_event_is_a_dead_letter_and_the_position_goes_on(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     options = {"name": "pod-1", "tries": 2}
-    async with Hearing(listen(shared_redis, stream, **options), fails=["bad"]) as hearing:
-        await hearing.began()
+    async with RecordingListener(
+        listen(shared_redis, stream, **options), fails=["bad"]
+    ) as recorder:
+        await recorder.began()
         [entry_id] = stream.add("bad")
         await until(stream.dead, "there is a dead letter")
         await until(
@@ -259,8 +263,8 @@ async def test_each_event_has_a_receipt_of_each_replica(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     async with (
-        Hearing(listen(shared_redis, stream)) as one,
-        Hearing(listen(shared_redis, stream)) as two,
+        RecordingListener(listen(shared_redis, stream)) as one,
+        RecordingListener(listen(shared_redis, stream)) as two,
     ):
         await one.began()
         await two.began()
@@ -275,10 +279,10 @@ async def test_it_takes_a_client_of_the_app_and_leaves_it_open(
 ) -> None:
     client = redis.asyncio.Redis.from_url(shared_redis.url, decode_responses=True)
     listener = AsyncListener(client, app=stream.app, mode="broadcast")
-    async with Hearing(listener) as hearing:
-        await hearing.began()
+    async with RecordingListener(listener) as recorder:
+        await recorder.began()
         stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
     assert await client.ping()
     await client.aclose()
 
@@ -291,7 +295,7 @@ async def test_a_storm_is_caught_up_with_without_loss(
 
 
 @pytest.mark.slow
-async def test_a_storm_is_caught_up_with_by_one_that_asks_now_and_then(
+async def test_a_polling_listener_catches_up_with_a_burst(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     await storm(shared_redis, stream, 5_000, poll_every=0.05)
@@ -311,7 +315,7 @@ async def storm(
     sids = [f"s{n}" for n in range(count)]
     group = AsyncListener(server.url, app=stream.app, mode="group")
     broadcast = listen(server, stream, poll_every=poll_every)
-    async with Hearing(group) as shared, Hearing(broadcast) as each:
+    async with RecordingListener(group) as shared, RecordingListener(broadcast) as each:
         await shared.began()
         await each.began()
         most = held = 0
@@ -320,14 +324,14 @@ async def storm(
             await asyncio.sleep(0)
             hands = [one.listener._loop.inflight for one in (shared, each)]
             most = max(most, *(len(hand.fresh) for hand in hands))
-        for hearing in (shared, each):
+        for recorder in (shared, each):
             deadline = asyncio.get_running_loop().time() + 120
-            while len(hearing.sids) < count:
+            while len(recorder.sids) < count:
                 assert asyncio.get_running_loop().time() < deadline
-                most = max(most, len(hearing.listener._loop.inflight.fresh))
+                most = max(most, len(recorder.listener._loop.inflight.fresh))
                 held = max(held, len(each.listener._loop._order))
                 await asyncio.sleep(0.01)
-            assert hearing.sids == sids
-            assert hearing.reasons == [GapReason.BEGAN]
+            assert recorder.sids == sids
+            assert recorder.reasons == [GapReason.BEGAN]
     assert most <= 256
     assert held <= 2 * 256, "what was handled is let go of before the next batch"

@@ -10,7 +10,7 @@ from backchannel_logout import AsyncListener, Event, Gap, GapReason
 from backchannel_logout.contract.readers import Reader, ReaderKind
 from backchannel_logout.contract.receipts import Outcome, Receipt
 from backchannel_logout.listening import loop
-from tests.support.listening import Hearing, Stream, in_group, items, until
+from tests.support.listening import RecordingListener, Stream, in_group, items, until
 from tests.support.redis_server import RedisServer
 
 # -- the ordinary way ----------------------------------------------------------------------
@@ -32,12 +32,12 @@ async def test_events_come_in_their_order_behind_the_sign_that_it_begins(
 async def test_an_event_reaches_a_waiting_listener(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    async with Hearing(in_group(shared_redis, stream)) as hearing:
-        await hearing.began()
+    async with RecordingListener(in_group(shared_redis, stream)) as recorder:
+        await recorder.began()
         stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
         await until(lambda: stream.pending() == 0, "it is acknowledged")
-    assert hearing.reasons == [GapReason.BEGAN]
+    assert recorder.reasons == [GapReason.BEGAN]
 
 
 async def test_two_replicas_share_the_events_and_each_has_one_handler(
@@ -45,8 +45,8 @@ async def test_two_replicas_share_the_events_and_each_has_one_handler(
 ) -> None:
     sids = [f"s{n}" for n in range(400)]
     async with (
-        Hearing(in_group(shared_redis, stream)) as one,
-        Hearing(in_group(shared_redis, stream)) as two,
+        RecordingListener(in_group(shared_redis, stream)) as one,
+        RecordingListener(in_group(shared_redis, stream)) as two,
     ):
         await one.began()
         stream.add(*sids)
@@ -59,25 +59,25 @@ async def test_listeners_of_another_name_see_the_events_too(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     async with (
-        Hearing(in_group(shared_redis, stream, name="mailer")) as one,
-        Hearing(in_group(shared_redis, stream, name="tokens")) as two,
+        RecordingListener(in_group(shared_redis, stream, name="mailer")) as one,
+        RecordingListener(in_group(shared_redis, stream, name="tokens")) as two,
     ):
         stream.add("s1")
         await one.has("s1")
         await two.has("s1")
 
 
-async def test_a_group_that_starts_now_leaves_out_what_was(
+async def test_a_group_that_starts_now_skips_earlier_events(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     stream.add("before")
-    async with Hearing(in_group(shared_redis, stream, start="now")) as hearing:
-        await hearing.began()
+    async with RecordingListener(in_group(shared_redis, stream, start="now")) as recorder:
+        await recorder.began()
         await until(lambda: stream.redis.xinfo_groups(stream.keys.events), "the group is made")
         stream.add("after")
-        await hearing.has("after")
-    assert hearing.tried == ["after"]
-    assert hearing.reasons == [GapReason.BEGAN]
+        await recorder.has("after")
+    assert recorder.tried == ["after"]
+    assert recorder.reasons == [GapReason.BEGAN]
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ async def test_an_event_in_work_when_the_listener_closes_is_handled_by_another(
     stream.add("s1", "s2")
     async with in_group(shared_redis, stream) as listener:
         await items(listener, 2)  # the sign of life, and s1
-    async with Hearing(in_group(shared_redis, stream)) as other:
+    async with RecordingListener(in_group(shared_redis, stream)) as other:
         await other.has("s1", "s2")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
 
@@ -130,9 +130,9 @@ async def test_a_listener_that_waits_is_closed_by_another_task(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     listener = in_group(shared_redis, stream)
-    hearing = Hearing(listener)
-    async with hearing:
-        await hearing.began()
+    recorder = RecordingListener(listener)
+    async with recorder:
+        await recorder.began()
         await asyncio.sleep(0.1)
         async with asyncio.timeout(60):
             await listener.aclose()
@@ -165,45 +165,45 @@ async def test_events_wait_for_a_telling_that_is_refused_and_none_is_lost(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     """Acknowledged with the next read, which may already have delivered the next events."""
-    async with Hearing(in_group(shared_redis, stream)) as hearing:
-        await hearing.began()
+    async with RecordingListener(in_group(shared_redis, stream)) as recorder:
+        await recorder.began()
         stream.redis.set(stream.keys.receipts, "not a stream")
         stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
         for n in range(2, 20):
             stream.add(f"s{n}")
             await asyncio.sleep(0.005)
         stream.redis.delete(stream.keys.receipts)
-        await hearing.has(*(f"s{n}" for n in range(1, 20)))
+        await recorder.has(*(f"s{n}" for n in range(1, 20)))
         await until(lambda: stream.pending() == 0, "all are acknowledged")
-    assert sorted(hearing.tried, key=str) == sorted({f"s{n}" for n in range(1, 20)})
+    assert sorted(recorder.tried, key=str) == sorted({f"s{n}" for n in range(1, 20)})
     assert {one["event"] for one in stream.receipts()} == {
         entry_id for entry_id, _ in stream.redis.xrange(stream.keys.events)
     }
 
 
-async def test_what_was_handled_is_told_while_the_next_read_waits(
+async def test_handled_events_are_acknowledged_while_the_next_read_blocks(
     shared_redis: RedisServer, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are sent together, and the read's reply may take long."""
     monkeypatch.setattr(loop, "BLOCK_SECONDS", 60.0)
     monkeypatch.setattr(loop, "TIMEOUT", 70.0)
-    async with Hearing(in_group(shared_redis, stream)) as hearing:
-        await hearing.began()
+    async with RecordingListener(in_group(shared_redis, stream)) as recorder:
+        await recorder.began()
         stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
         await until(lambda: stream.receipts() and stream.pending() == 0, "Redis knows it")
-        await until(lambda: not hearing.listener._loop._settled, "we know that it does")
+        await until(lambda: not recorder.listener._loop._settled, "we know that it does")
 
 
 @pytest.mark.slow
-async def test_a_listener_that_closes_while_it_tells_does_not_tell_twice(
+async def test_a_listener_that_closes_while_it_acknowledges_does_not_repeat_it(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     for n in range(20):
-        async with Hearing(in_group(shared_redis, stream)) as hearing:
+        async with RecordingListener(in_group(shared_redis, stream)) as recorder:
             stream.add(f"s{n}")
-            while f"s{n}" not in hearing.sids:
+            while f"s{n}" not in recorder.sids:
                 await asyncio.sleep(0)
             for _ in range(n % 5):
                 await asyncio.sleep(0)
@@ -216,9 +216,9 @@ async def test_a_listener_that_closes_while_it_tells_does_not_tell_twice(
 
 
 async def test_each_event_has_a_receipt(shared_redis: RedisServer, stream: Stream) -> None:
-    async with Hearing(in_group(shared_redis, stream, name="mailer")) as hearing:
+    async with RecordingListener(in_group(shared_redis, stream, name="mailer")) as recorder:
         [entry_id] = stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
     [fields] = stream.receipts()
     receipt = Receipt.from_fields(fields)  # type: ignore[arg-type]
     assert receipt is not None
@@ -229,9 +229,9 @@ async def test_each_event_has_a_receipt(shared_redis: RedisServer, stream: Strea
 
 
 async def test_receipts_can_be_left_out(shared_redis: RedisServer, stream: Stream) -> None:
-    async with Hearing(in_group(shared_redis, stream, receipts=False)) as hearing:
+    async with RecordingListener(in_group(shared_redis, stream, receipts=False)) as recorder:
         stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
     assert stream.receipts() == []
 
 
@@ -246,9 +246,9 @@ async def test_a_listener_reports_how_far_it_has_read_until_it_closes(
     def positions() -> set[str | None]:
         return {one.position for one in reports() if one}
 
-    async with Hearing(in_group(shared_redis, stream)) as hearing:
+    async with RecordingListener(in_group(shared_redis, stream)) as recorder:
         [entry_id] = stream.add("s1")
-        await hearing.has("s1")
+        await recorder.has("s1")
         await until(lambda: positions() == {entry_id}, "the position is reported")
         [reader] = reports()
         assert reader is not None
@@ -266,7 +266,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_wrong_arguments_are_told_at_once(wrong: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused_at_once(wrong: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"redis": "redis://127.0.0.1", "app": "shop", "mode": "group"}
     with pytest.raises(ValueError, match=r"."):
         AsyncListener(**(arguments | wrong))

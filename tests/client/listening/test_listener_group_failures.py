@@ -6,22 +6,31 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import Event, Gap, GapReason
-from tests.support.listening import QUICK, Child, Hearing, Stream, event, in_group, items, until
+from tests.support.listening import (
+    QUICK,
+    ListenerProcess,
+    RecordingListener,
+    Stream,
+    event,
+    in_group,
+    items,
+    until,
+)
 from tests.support.redis_server import RedisServer
 
 # -- crashes -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-async def test_what_a_killed_process_had_in_hand_is_taken_over(
+async def test_the_events_of_a_killed_process_are_taken_over(
     tmp_path: Path, shared_redis: RedisServer, stream: Stream
 ) -> None:
-    child = Child(tmp_path, shared_redis.url, stream.app, mode="group", **QUICK)
+    child = ListenerProcess(tmp_path, shared_redis.url, stream.app, mode="group", **QUICK)
     stream.add("s1", "hang", "s2", "s3")
     await until(lambda: "hang" in child.heard, "the child has it in hand")
     child.kill()
-    async with Hearing(in_group(shared_redis, stream)) as hearing:
-        await hearing.has("hang", "s2", "s3")
+    async with RecordingListener(in_group(shared_redis, stream)) as recorder:
+        await recorder.has("hang", "s2", "s3")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
 
 
@@ -33,14 +42,14 @@ async def test_an_event_that_kills_each_process_ends_among_the_dead_letters(
     stream.add("s1", "pill", "s2", "s3", "s4")
     options = QUICK | {"tries": 2, "take_over_after": 0.4}
     for _ in range(2):
-        child = Child(tmp_path, shared_redis.url, stream.app, mode="group", **options)
+        child = ListenerProcess(tmp_path, shared_redis.url, stream.app, mode="group", **options)
         await until(lambda child=child: child.process.poll() is not None, "it has died of it")
         assert "pill" in child.heard
-    async with Hearing(in_group(shared_redis, stream, **options)) as hearing:
+    async with RecordingListener(in_group(shared_redis, stream, **options)) as recorder:
         await until(stream.dead, "there is a dead letter")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
     assert [(one["sid"], one["dl_tries"]) for one in stream.dead()] == [("pill", "2")]
-    assert "pill" not in hearing.tried
+    assert "pill" not in recorder.tried
     assert {one["event"]: one["outcome"] for one in stream.receipts()}.keys() == {
         entry_id for entry_id, _ in stream.redis.xrange(stream.keys.events)
     }
@@ -64,7 +73,7 @@ async def test_a_handler_may_take_longer_than_a_takeover(
     running = asyncio.create_task(listener.run(slow, on_gap=nothing))
     stream.add("s1")
     await until(lambda: begun, "one has begun")
-    async with Hearing(in_group(shared_redis, stream, **quick)) as other:
+    async with RecordingListener(in_group(shared_redis, stream, **quick)) as other:
         await until(lambda: stream.pending() == 0, "it is acknowledged")
     await listener.aclose()
     await running
@@ -105,13 +114,13 @@ async def test_a_handler_may_take_longer_than_a_takeover_while_redis_has_no_memo
 
 
 @pytest.mark.slow
-async def test_a_gap_that_a_dead_process_had_in_hand_is_told_by_another(
+async def test_the_gap_of_a_dead_process_is_delivered_by_another(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     async with in_group(shared_redis, stream) as listener:
         assert await items(listener, 1) == [Gap(GapReason.BEGAN)]
     assert stream.redis.hlen(stream.keys.gaps("default")) == 1
-    async with Hearing(in_group(shared_redis, stream)) as other:
+    async with RecordingListener(in_group(shared_redis, stream)) as other:
         await until(lambda: other.reasons == [GapReason.BEGAN], "the gap is told")
         await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
 
@@ -122,12 +131,14 @@ async def test_a_gap_that_a_dead_process_had_in_hand_is_told_by_another(
 async def test_a_handler_that_fails_is_tried_again_while_others_go_on(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    async with Hearing(in_group(shared_redis, stream, retry_after=0.3), fails=["bad"]) as hearing:
+    async with RecordingListener(
+        in_group(shared_redis, stream, retry_after=0.3), fails=["bad"]
+    ) as recorder:
         stream.add("bad", "s1", "s2")
-        await hearing.has("s1", "s2")
-        assert hearing.tried == ["bad", "s1", "s2"]
-        hearing.fails.clear()
-        await hearing.has("bad")
+        await recorder.has("s1", "s2")
+        assert recorder.tried == ["bad", "s1", "s2"]
+        recorder.fails.clear()
+        await recorder.has("bad")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
     assert stream.dead() == []
     assert [one["outcome"] for one in stream.receipts()] == ["failed", "done", "done", "done"]
@@ -136,11 +147,13 @@ async def test_a_handler_that_fails_is_tried_again_while_others_go_on(
 async def test_a_poisoned_event_is_a_dead_letter_after_its_tries(
     shared_redis: RedisServer, stream: Stream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Hearing(in_group(shared_redis, stream, tries=3), fails=["bad"]) as hearing:
+    async with RecordingListener(
+        in_group(shared_redis, stream, tries=3), fails=["bad"]
+    ) as recorder:
         [entry_id, _] = stream.add("bad", "s1")
         await until(stream.dead, "there is a dead letter")
         await until(lambda: stream.pending() == 0, "it is acknowledged")
-    assert hearing.tried.count("bad") == 3
+    assert recorder.tried.count("bad") == 3
     [letter] = stream.dead()
     own = {name: value for name, value in letter.items() if name.startswith("dl_")}
     assert own == {
@@ -163,7 +176,9 @@ async def test_an_event_is_acknowledged_only_after_its_dead_letter_is_stored(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     stream.redis.set(stream.keys.dead_letters, "not a stream")
-    async with Hearing(in_group(shared_redis, stream, tries=1), fails=["bad"]) as hearing:
+    async with RecordingListener(
+        in_group(shared_redis, stream, tries=1), fails=["bad"]
+    ) as recorder:
         stream.add("bad")
         before = wrong_types(stream)
         await until(lambda: wrong_types(stream) >= before + 2, "it was stored in vain, twice")
@@ -171,20 +186,20 @@ async def test_an_event_is_acknowledged_only_after_its_dead_letter_is_stored(
         stream.redis.delete(stream.keys.dead_letters)
         await until(stream.dead, "there is a dead letter")
         await until(lambda: stream.pending() == 0, "it is acknowledged")
-    assert hearing.tried == ["bad"]
+    assert recorder.tried == ["bad"]
 
 
 @pytest.mark.parametrize("change", [{"v": "2"}, {"kind": "galaxy"}, {"cutoff": "soon"}])
-async def test_an_event_that_can_not_be_read_is_a_gap_and_a_dead_letter(
+async def test_an_unreadable_event_is_a_gap_and_a_dead_letter(
     change: dict[str, str], shared_redis: RedisServer, stream: Stream
 ) -> None:
     fields = event(stream.app, "s1").to_fields() | change
     entry_id = stream.redis.xadd(stream.keys.events, fields)
-    async with Hearing(in_group(shared_redis, stream)) as hearing:
+    async with RecordingListener(in_group(shared_redis, stream)) as recorder:
         stream.add("s2")
-        await hearing.has("s2")
+        await recorder.has("s2")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
-    assert hearing.gaps == [Gap(GapReason.BEGAN), Gap(GapReason.UNKNOWN, entry_id)]
+    assert recorder.gaps == [Gap(GapReason.BEGAN), Gap(GapReason.UNKNOWN, entry_id)]
     [letter] = stream.dead()
     assert fields.items() <= letter.items()
 
@@ -192,7 +207,7 @@ async def test_an_event_that_can_not_be_read_is_a_gap_and_a_dead_letter(
 @pytest.mark.parametrize(
     ("times", "options"), [(3, {"tries": 1}), (1000, {"retry_after": 0})], ids=["3", "1000"]
 )
-async def test_a_gap_that_fails_is_told_again(
+async def test_a_failed_gap_is_delivered_again(
     times: int, options: dict[str, float], shared_redis: RedisServer, stream: Stream
 ) -> None:
     """Forever, however few tries an event has; and the pause stops growing."""
@@ -216,7 +231,7 @@ async def test_a_gap_that_fails_is_told_again(
 
 
 @pytest.mark.slow
-async def test_a_consumer_of_any_name_harms_nobody(
+async def test_a_consumer_of_any_name_does_no_harm(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     """Names are bytes in Redis. Events of such a consumer are taken over too."""
@@ -225,12 +240,12 @@ async def test_a_consumer_of_any_name_harms_nobody(
     stream.redis.xreadgroup("default", b"\xff", {stream.keys.events: ">"}, count=1)
     stream.redis.hset(stream.keys.gaps("default"), b"\xff/0", Gap(GapReason.LOST, first).to_json())
     listener = in_group(shared_redis, stream)
-    async with Hearing(listener) as hearing:
-        await hearing.has("s1")
-        await until(lambda: GapReason.LOST in hearing.reasons, "its gap is told")
+    async with RecordingListener(listener) as recorder:
+        await recorder.has("s1")
+        await until(lambda: GapReason.LOST in recorder.reasons, "its gap is told")
         await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
         stream.add("s2")
-        await hearing.has("s2")
+        await recorder.has("s2")
 
 
 async def test_without_on_gap_nothing_runs(shared_redis: RedisServer, stream: Stream) -> None:

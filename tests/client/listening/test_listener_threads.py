@@ -32,7 +32,7 @@ def test_a_loop_is_handed_the_items(mode: str, shared_redis: RedisServer, stream
     assert found == ["s1", "s2"]
 
 
-class Running:
+class RunningListener:
     """`Listener.run` in a thread."""
 
     def __init__(self, listener: Listener) -> None:
@@ -62,7 +62,7 @@ class Running:
 def test_a_loop_that_waits_is_closed_from_another_thread(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    running = Running(listen(shared_redis, stream))
+    running = RunningListener(listen(shared_redis, stream))
     wait_for(lambda: running.gaps, "it has begun")
     running.end()
     running.listener.close()
@@ -71,7 +71,7 @@ def test_a_loop_that_waits_is_closed_from_another_thread(
 def test_the_handler_in_work_is_waited_for_and_its_event_acknowledged(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
-    running = Running(listen(shared_redis, stream))
+    running = RunningListener(listen(shared_redis, stream))
     running.go_on.clear()
     stream.add("s1")
     wait_for(lambda: running.tried, "the handler works")
@@ -81,7 +81,7 @@ def test_the_handler_in_work_is_waited_for_and_its_event_acknowledged(
 
 
 def test_a_poisoned_event_is_a_dead_letter(shared_redis: RedisServer, stream: Stream) -> None:
-    running = Running(listen(shared_redis, stream, tries=2))
+    running = RunningListener(listen(shared_redis, stream, tries=2))
     running.fails.add("bad")
     stream.add("bad", "s1")
     wait_for(stream.dead, "there is a dead letter")
@@ -93,11 +93,11 @@ def test_a_handler_may_block_for_longer_than_a_takeover(
     shared_redis: RedisServer, stream: Stream
 ) -> None:
     options = {"take_over_after": 0.5}
-    one = Running(listen(shared_redis, stream, **options))
+    one = RunningListener(listen(shared_redis, stream, **options))
     one.go_on.clear()
     stream.add("s1")
     wait_for(lambda: one.tried, "the handler works")
-    two = Running(listen(shared_redis, stream, **options))
+    two = RunningListener(listen(shared_redis, stream, **options))
     threading.Event().wait(2)
     one.go_on.set()
     wait_for(lambda: stream.pending() == 0, "it is acknowledged")

@@ -8,7 +8,7 @@ import pytest
 
 from backchannel_logout import AppKeys, AsyncListener
 from backchannel_logout.redis import connection
-from tests.support.listening import Hearing, Stream, event, until
+from tests.support.listening import RecordingListener, Stream, event, until
 from tests.support.receiver import wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.redis_topologies import Cluster, Sentinels, role
@@ -24,14 +24,16 @@ MODES = pytest.mark.parametrize("mode", ["group", "broadcast"])
 async def test_it_follows_a_sentinel_failover(mode: Mode, tmp_path: Path) -> None:
     with Sentinels(tmp_path / "redis") as sentinels, sentinels.primary.client() as client:
         stream = Stream(client, "shop")
-        async with Hearing(AsyncListener(sentinels.url, app="shop", mode=mode)) as hearing:
-            await hearing.began()
+        async with RecordingListener(
+            AsyncListener(sentinels.url, app="shop", mode=mode)
+        ) as recorder:
+            await recorder.began()
             stream.add("s1")
-            await hearing.has("s1")
+            await recorder.has("s1")
             await asyncio.to_thread(sentinels.fail_over)
             with sentinels.replica.client() as promoted:
                 Stream(promoted, "shop").add("s2")
-            await hearing.has("s2")
+            await recorder.has("s2")
 
 
 async def test_it_leaves_a_deposed_primary_that_does_not_know_it(tmp_path: Path) -> None:
@@ -39,16 +41,16 @@ async def test_it_leaves_a_deposed_primary_that_does_not_know_it(tmp_path: Path)
     with Sentinels(tmp_path / "redis") as sentinels, sentinels.primary.client() as client:
         stream = Stream(client, "shop")
         listener = AsyncListener(sentinels.url, app="shop", mode="group")
-        async with Hearing(listener) as hearing:
+        async with RecordingListener(listener) as recorder:
             stream.add("s1")
-            await hearing.has("s1")
+            await recorder.has("s1")
             sentinels.primary.freeze()
             await asyncio.to_thread(
                 wait_for, lambda: role(sentinels.replica) == "master", "it has taken over"
             )
             with sentinels.replica.client() as promoted:
                 Stream(promoted, "shop").add("s2")
-            await hearing.has("s2")
+            await recorder.has("s2")
             sentinels.primary.thaw()
 
 
@@ -58,28 +60,30 @@ async def test_it_follows_a_failover_in_a_cluster(mode: Mode, tmp_path: Path) ->
         primary, replica = cluster.owners(AppKeys("shop").events)
         with primary.client() as client:
             stream = Stream(client, "shop")
-            async with Hearing(AsyncListener(cluster.url, app="shop", mode=mode)) as hearing:
-                await hearing.began()
+            async with RecordingListener(
+                AsyncListener(cluster.url, app="shop", mode=mode)
+            ) as recorder:
+                await recorder.began()
                 stream.add("s1")
-                await hearing.has("s1")
+                await recorder.has("s1")
                 with replica.client() as follower:
                     follower.execute_command("CLUSTER", "FAILOVER")
                     await until(lambda: role(replica) == "master", "the replica has taken over")
                     Stream(follower, "shop").add("s2")
-                await hearing.has("s2")
+                await recorder.has("s2")
                 primary.stop()
                 with replica.client() as promoted:
                     Stream(promoted, "shop").add("s3")
-                await hearing.has("s3")
+                await recorder.has("s3")
 
 
 async def test_it_takes_a_cluster_client_of_the_app(tmp_path: Path) -> None:
     with Cluster(tmp_path / "redis") as cluster:
         client = connection.connect_async(cluster.url, timeout=5)
-        async with Hearing(AsyncListener(client, app="shop", mode="group")) as hearing:
-            await hearing.began()
+        async with RecordingListener(AsyncListener(client, app="shop", mode="group")) as recorder:
+            await recorder.began()
             await client.xadd(AppKeys("shop").events, event("shop", "s1").to_fields())  # type: ignore[arg-type,misc]
-            await hearing.has("s1")
+            await recorder.has("s1")
         assert await client.ping(target_nodes="all")  # type: ignore[misc]
         await client.aclose()
 
@@ -94,9 +98,9 @@ async def test_it_speaks_tls_as_an_acl_user(
         stream = Stream(client, "shop")
         async with behind_tls(redis_server.port, tmp_path) as (port, crt):
             url = f"rediss://listener:secret@127.0.0.1:{port}/0?ssl_ca_certs={crt}"
-            async with Hearing(AsyncListener(url, app="shop", mode=mode)) as hearing:
-                await hearing.began()
+            async with RecordingListener(AsyncListener(url, app="shop", mode=mode)) as recorder:
+                await recorder.began()
                 stream.add("s1")
-                await hearing.has("s1")
+                await recorder.has("s1")
                 users = {one["user"] for one in client.client_list()}
                 assert "listener" in users

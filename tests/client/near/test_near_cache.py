@@ -25,14 +25,14 @@ def test_one_more_than_it_may_keep_is_one_less_of_the_others() -> None:
     assert [cache.alive(session(number)) for number in range(5)] == [False, *[True] * 4]
 
 
-def test_who_was_used_last_stays() -> None:
+def test_the_last_used_session_stays() -> None:
     cache = filled(most=4, count=4)
     assert cache.alive(session(0))
     cache.put(session(4), cache.fence(), 60)
     assert [cache.alive(session(number)) for number in range(5)] == [True, False, True, True, True]
 
 
-def test_who_is_used_stays_also_where_others_came_since_it_was_half_full() -> None:
+def test_a_used_session_stays_when_others_are_added_to_a_half_full_cache() -> None:
     cache = filled(most=8, count=1)
     for number in range(1, 100):
         assert cache.alive(session(0)), f"gone when {number} had come"

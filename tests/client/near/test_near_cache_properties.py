@@ -97,7 +97,7 @@ class Server:
 
 
 @dataclass
-class Asked:
+class PendingQuery:
     """A query in transit: sent, then answered by its server, then delivered."""
 
     question: MarkerQuery
@@ -106,7 +106,7 @@ class Asked:
     markers: list[str | None] | None = None
 
 
-class World(RuleBasedStateMachine):
+class NearCacheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = START
@@ -116,7 +116,7 @@ class World(RuleBasedStateMachine):
         self.reading = RevocationChecker("shop", "deny", None, lambda: self.now)
         self.following = EventReader(KEYS, self.reading, self.cache)
         self.sessions: set[Session] = set()
-        self.asked: list[Asked] = []
+        self.query: list[PendingQuery] = []
         self.delivered: list[tuple[Server, int, Event]] = []
         """The server, the number of its losses at the read, and the event."""
         # The tail: its server, and its read in transit with the replies.
@@ -224,9 +224,11 @@ class World(RuleBasedStateMachine):
     def all_sessions_are_asked_for(self) -> None:
         """At once; the rules below interleave everything else."""
         for session in self.sessions:
-            asked = Asked(self.reading.query([session]), self.cache.fence(), self.guards_server)
-            self.answer(asked)
-            self.deliver(asked)
+            query = PendingQuery(
+                self.reading.query([session]), self.cache.fence(), self.guards_server
+            )
+            self.answer(query)
+            self.deliver(query)
 
     @precondition(lambda self: self.sessions)
     @rule(data=st.data())
@@ -234,29 +236,29 @@ class World(RuleBasedStateMachine):
         ordered = sorted(self.sessions, key=str)
         session = data.draw(st.sampled_from(ordered))
         question = self.reading.query([session])
-        self.asked.append(Asked(question, self.cache.fence(), self.guards_server))
+        self.query.append(PendingQuery(question, self.cache.fence(), self.guards_server))
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.query)
     @rule(data=st.data())
     def a_question_is_answered(self, data: st.DataObject) -> None:
-        self.answer(data.draw(st.sampled_from(self.asked)))
+        self.answer(data.draw(st.sampled_from(self.query)))
 
-    def answer(self, asked: Asked) -> None:
-        found = [asked.server.markers.get(key) for key in asked.question.keys]
-        asked.markers = [None if one is None else str(one[0]) for one in found]
+    def answer(self, query: PendingQuery) -> None:
+        found = [query.server.markers.get(key) for key in query.question.keys]
+        query.markers = [None if one is None else str(one[0]) for one in found]
 
-    @precondition(lambda self: any(one.markers is not None for one in self.asked))
+    @precondition(lambda self: any(one.markers is not None for one in self.query))
     @rule(data=st.data())
     def an_answer_is_delivered(self, data: st.DataObject) -> None:
-        asked = data.draw(st.sampled_from([one for one in self.asked if one.markers is not None]))
-        self.asked.remove(asked)
-        self.deliver(asked)
+        query = data.draw(st.sampled_from([one for one in self.query if one.markers is not None]))
+        self.query.remove(query)
+        self.deliver(query)
 
-    def deliver(self, asked: Asked) -> None:
-        assert asked.markers is not None
+    def deliver(self, query: PendingQuery) -> None:
+        assert query.markers is not None
         if self.reading.meta.max_session_age:
-            dead = self.reading.dead(asked.question, asked.markers)
-            self.reading.keep(asked.question, dead, self.cache, asked.fence)
+            dead = self.reading.dead(query.question, query.markers)
+            self.reading.keep(query.question, dead, self.cache, query.fence)
 
     # -- the tail ---------------------------------------------------------------------------
 
@@ -340,7 +342,7 @@ class World(RuleBasedStateMachine):
     )
     def a_question_crosses_a_logout(self, order: str, kind: EventKind, data: st.DataObject) -> None:
         session = data.draw(st.sampled_from(sorted(self.sessions, key=str)))
-        asked = Asked(self.reading.query([session]), self.cache.fence(), self.guards_server)
+        query = PendingQuery(self.reading.query([session]), self.cache.fence(), self.guards_server)
         for step in order.split():
             if step == "write":
                 assert session.sid is not None
@@ -349,8 +351,8 @@ class World(RuleBasedStateMachine):
             elif step == "read" and self.link is not None:
                 self.the_tail_reads()
             elif step == "answer":
-                self.answer(asked)
-        self.deliver(asked)
+                self.answer(query)
+        self.deliver(query)
 
     @precondition(lambda self: self.link is not None and self.read is None)
     @rule(user=st.sampled_from(USERS), sid=st.sampled_from(SIDS), kind=st.sampled_from(EventKind))
@@ -411,15 +413,15 @@ def in_force(server: Server, session: Session) -> bool:
 
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
-TestWorld = World.TestCase
-TestWorld.settings = settings(
+TestNearCacheMachine = NearCacheMachine.TestCase
+TestNearCacheMachine.settings = settings(
     max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=SLOW
 )
 
 
 @pytest.mark.slow
 def test_many_more_worlds() -> None:
-    class Many(World.TestCase):  # type: ignore[misc,name-defined]
+    class Many(NearCacheMachine.TestCase):  # type: ignore[misc,name-defined]
         settings = settings(
             max_examples=600, stateful_step_count=40, deadline=None, suppress_health_check=SLOW
         )
@@ -431,125 +433,131 @@ def test_many_more_worlds() -> None:
 
 
 @pytest.fixture
-def world() -> World:
+def machine() -> NearCacheMachine:
     """Two users are signed in, both known to be alive, and the stream is not empty."""
-    world = World()
-    world.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
-    world.two_users_are_signed_in_and_the_tail_follows()
-    world.all_sessions_are_asked_for()
-    assert len(world.kept()) == 2
-    return world
+    machine = NearCacheMachine()
+    machine.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+    machine.two_users_are_signed_in_and_the_tail_follows()
+    machine.all_sessions_are_asked_for()
+    assert len(machine.kept()) == 2
+    return machine
 
 
 @pytest.mark.parametrize("kind", EventKind)
-def test_an_event_drops_whom_it_names(world: World, kind: EventKind) -> None:
-    world.a_logout_is_written(kind, "alice", "s1", 1)
-    assert len(world.kept()) == 2
-    world.the_tail_reads()
-    assert [one.sid for one in world.kept()] == ([] if kind is EventKind.ALL else ["s2"])
+def test_an_event_drops_the_sessions_that_it_names(
+    machine: NearCacheMachine, kind: EventKind
+) -> None:
+    machine.a_logout_is_written(kind, "alice", "s1", 1)
+    assert len(machine.kept()) == 2
+    machine.the_tail_reads()
+    assert [one.sid for one in machine.kept()] == ([] if kind is EventKind.ALL else ["s2"])
 
 
 @pytest.mark.parametrize("order", ["write read answer", "answer write read"])
 @pytest.mark.parametrize("what", ["a logout", "an unknown event", "a new connection"])
-def test_an_answer_from_before_is_not_kept(world: World, order: str, what: str) -> None:
+def test_an_answer_from_before_is_not_kept(
+    machine: NearCacheMachine, order: str, what: str
+) -> None:
     """The fence: also for an event that may name any session."""
-    session = Session(ISS, int(world.now), sid="s1", sub="carol")
-    world.sessions.add(session)
-    asked = Asked(world.reading.query([session]), world.cache.fence(), world.guards_server)
+    session = Session(ISS, int(machine.now), sid="s1", sub="carol")
+    machine.sessions.add(session)
+    query = PendingQuery(
+        machine.reading.query([session]), machine.cache.fence(), machine.guards_server
+    )
     for step in order.split():
         if step == "write" and what == "a logout":
-            world.a_logout_is_written(EventKind.USER, "somebody", "else", 1)
+            machine.a_logout_is_written(EventKind.USER, "somebody", "else", 1)
         elif step == "write" and what == "an unknown event":
-            world.an_event_comes_that_nobody_understands("v")
+            machine.an_event_comes_that_nobody_understands("v")
         elif step == "read":
-            (world.the_tail_connects if what == "a new connection" else world.the_tail_reads)()
+            (machine.the_tail_connects if what == "a new connection" else machine.the_tail_reads)()
         elif step == "answer":
-            world.answer(asked)
-    world.deliver(asked)
-    assert session not in world.kept()
+            machine.answer(query)
+    machine.deliver(query)
+    assert session not in machine.kept()
 
 
 @pytest.mark.parametrize("what", ["kind", "v", "cutoff"])
-def test_an_event_that_nobody_understands_drops_everybody(world: World, what: str) -> None:
-    world.an_event_comes_that_nobody_understands(what)
-    world.the_tail_reads()
-    assert world.kept() == []
+def test_an_unknown_event_drops_every_session(machine: NearCacheMachine, what: str) -> None:
+    machine.an_event_comes_that_nobody_understands(what)
+    machine.the_tail_reads()
+    assert machine.kept() == []
 
 
-def test_a_trimmed_stream_drops_everybody(world: World) -> None:
-    world.a_logout_is_trimmed_before_it_is_read("alice", "s1", EventKind.SESSION)
-    assert world.kept() == []
+def test_a_trimmed_stream_drops_everybody(machine: NearCacheMachine) -> None:
+    machine.a_logout_is_trimmed_before_it_is_read("alice", "s1", EventKind.SESSION)
+    assert machine.kept() == []
 
 
-def test_a_stream_that_somebody_empties_drops_everybody(world: World) -> None:
-    world.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
-    world.the_tail_reads()
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
-    world.the_stream_is_trimmed(0)
-    world.the_tail_reads()
-    assert world.kept() == []
+def test_an_emptied_stream_drops_every_session(machine: NearCacheMachine) -> None:
+    machine.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+    machine.the_tail_reads()
+    machine.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    machine.the_stream_is_trimmed(0)
+    machine.the_tail_reads()
+    assert machine.kept() == []
 
 
-def test_what_nothing_tells_of_is_asked_for_within_a_minute(world: World) -> None:
+def test_each_answer_is_renewed_within_a_minute(machine: NearCacheMachine) -> None:
     """The very first logout of an app, whose stream is emptied before it is read."""
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
-    world.the_stream_is_trimmed(0)
+    machine.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    machine.the_stream_is_trimmed(0)
     for _ in range(60):
-        world.time_passes(1.0)
-        world.the_sentinels_are_asked()
-        world.the_tail_reads()
-    assert world.kept() == []
+        machine.time_passes(1.0)
+        machine.the_sentinels_are_asked()
+        machine.the_tail_reads()
+    assert machine.kept() == []
 
 
 @pytest.mark.parametrize("behind", [0.0, 100.0])
-def test_a_stream_that_begins_anew_drops_everybody(world: World, behind: float) -> None:
-    world.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
-    world.the_tail_reads()
-    world.everything_is_lost(meta=True, behind=behind)
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
-    world.the_tail_reads()
-    assert world.kept() == ([] if behind else [one for one in world.kept() if one.sid == "s2"])
-    world.all_sessions_are_asked_for()
-    world.a_logout_is_written(EventKind.SESSION, "bob", "s2", 1)
-    world.the_tail_reads()
-    assert world.kept() == []
+def test_a_recreated_stream_drops_every_session(machine: NearCacheMachine, behind: float) -> None:
+    machine.a_logout_is_written(EventKind.SESSION, "nobody", "nobody's", 1)
+    machine.the_tail_reads()
+    machine.everything_is_lost(meta=True, behind=behind)
+    machine.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    machine.the_tail_reads()
+    assert machine.kept() == ([] if behind else [one for one in machine.kept() if one.sid == "s2"])
+    machine.all_sessions_are_asked_for()
+    machine.a_logout_is_written(EventKind.SESSION, "bob", "s2", 1)
+    machine.the_tail_reads()
+    assert machine.kept() == []
 
 
-def test_a_read_that_did_not_reach_the_end_is_no_contact(world: World) -> None:
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", MAX_EVENTS + 1)
-    world.time_passes(MAX_STALE)
-    world.the_tail_reads()
-    assert world.kept() == [], "it may have ended among those that were not read"
-    world.the_sentinels_are_asked()
-    world.the_tail_reads()
-    assert [one.sid for one in world.kept()] == ["s2"]
+def test_a_read_that_did_not_reach_the_end_is_no_contact(machine: NearCacheMachine) -> None:
+    machine.a_logout_is_written(EventKind.SESSION, "alice", "s1", MAX_EVENTS + 1)
+    machine.time_passes(MAX_STALE)
+    machine.the_tail_reads()
+    assert machine.kept() == [], "it may have ended among those that were not read"
+    machine.the_sentinels_are_asked()
+    machine.the_tail_reads()
+    assert [one.sid for one in machine.kept()] == ["s2"]
 
 
-def test_contact_counts_from_when_the_read_was_sent(world: World) -> None:
-    world.a_read_is_answered()
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
-    world.time_passes(MAX_STALE)
-    world.a_read_is_delivered()
-    assert world.kept() == []
+def test_contact_counts_from_when_the_read_was_sent(machine: NearCacheMachine) -> None:
+    machine.a_read_is_answered()
+    machine.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    machine.time_passes(MAX_STALE)
+    machine.a_read_is_delivered()
+    assert machine.kept() == []
 
 
-def test_contact_counts_from_when_the_sentinels_named_the_server(world: World) -> None:
-    world.a_failover(notices=False)
-    world.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
-    world.time_passes(MAX_STALE)
-    world.the_tail_reads()  # of the old primary, which does not have it
-    assert world.kept() == []
+def test_contact_counts_from_when_the_sentinels_named_the_server(machine: NearCacheMachine) -> None:
+    machine.a_failover(notices=False)
+    machine.a_logout_is_written(EventKind.SESSION, "alice", "s1", 1)
+    machine.time_passes(MAX_STALE)
+    machine.the_tail_reads()  # of the old primary, which does not have it
+    assert machine.kept() == []
 
 
-def test_a_server_that_is_a_replica_now_is_left(world: World) -> None:
-    world.a_failover(notices=True)
-    world.the_tail_reads()
-    assert world.link is None
-    assert world.kept() == []
+def test_a_server_that_is_a_replica_now_is_left(machine: NearCacheMachine) -> None:
+    machine.a_failover(notices=True)
+    machine.the_tail_reads()
+    assert machine.link is None
+    assert machine.kept() == []
 
 
-def test_a_redis_that_no_receiver_serves_is_left(world: World) -> None:
-    world.everything_is_lost(meta=False, behind=0.0)
-    world.the_tail_reads()
-    assert world.link is None
-    assert world.kept() == []
+def test_a_redis_that_no_receiver_serves_is_left(machine: NearCacheMachine) -> None:
+    machine.everything_is_lost(meta=False, behind=0.0)
+    machine.the_tail_reads()
+    assert machine.link is None
+    assert machine.kept() == []

@@ -41,7 +41,7 @@ def times_run(client: redis.Redis, *commands: str) -> int:
 # -- a check that asks nobody --------------------------------------------------------------
 
 
-async def test_a_warm_check_asks_redis_nothing(guard: WarmGuard, app_store: AppStore) -> None:
+async def test_a_warm_check_sends_nothing_to_redis(guard: WarmGuard, app_store: AppStore) -> None:
     await guard.warm(ALICE, NEIGHBOUR)
     app_store.look.config_resetstat()
     for _ in range(100):
@@ -136,7 +136,7 @@ async def test_a_login_by_a_code_from_before_the_logout_is_never_kept(
     assert await guard.which_revoked(anew, of_the_code) == [of_the_code]
 
 
-async def test_a_storm_of_logouts_ends_each_one(
+async def test_a_burst_of_logouts_ends_each_session(
     guard: WarmGuard, app_store: AppStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than one read returns."""
@@ -167,7 +167,7 @@ UNREADABLE: dict[str, dict[Any, Any]] = {
 
 
 @pytest.mark.parametrize("fields", UNREADABLE.values(), ids=UNREADABLE)
-async def test_an_entry_that_can_not_be_read_empties_the_cache(
+async def test_an_unreadable_entry_clears_the_cache(
     fields: dict[Any, Any], guard: WarmGuard, app_store: AppStore
 ) -> None:
     """It may have ended any session. Then the tail reads on."""
@@ -180,7 +180,7 @@ async def test_an_entry_that_can_not_be_read_empties_the_cache(
     await guard.sees_the_end_of(NEIGHBOUR)
 
 
-async def test_an_entry_that_can_be_read_ends_nobody_else(
+async def test_a_readable_entry_drops_no_other_session(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     """The counterpart of the test above: an ordinary entry clears nothing."""
@@ -191,7 +191,7 @@ async def test_an_entry_that_can_be_read_ends_nobody_else(
     assert guard.is_warm(ALICE)
 
 
-async def test_what_was_trimmed_before_it_was_read_empties_the_cache(
+async def test_entries_trimmed_before_they_were_read_clear_the_cache(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     """The logout's own entry is gone when the next one is read."""
@@ -208,7 +208,7 @@ async def test_what_was_trimmed_before_it_was_read_empties_the_cache(
 # -- how old a session may be --------------------------------------------------------------
 
 
-async def test_a_shorter_max_session_age_ends_who_is_kept(
+async def test_a_shorter_max_session_age_ends_cached_sessions(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     await guard.warm(ALICE)
@@ -216,7 +216,7 @@ async def test_a_shorter_max_session_age_ends_who_is_kept(
     await guard.sees_the_end_of(ALICE)
 
 
-async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first(
+async def test_a_shorter_max_session_age_ends_cached_sessions_whichever_part_reads_it_first(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     """In a Cluster each query reads it, before the tail does."""
@@ -226,7 +226,7 @@ async def test_a_shorter_max_session_age_ends_who_is_kept_whoever_reads_it_first
     await guard.sees_the_end_of(ALICE)
 
 
-async def test_an_issuer_that_the_app_is_no_longer_served_for_drops_what_is_kept(
+async def test_an_issuer_that_is_no_longer_served_clears_the_cache(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     await guard.warm(ALICE)
@@ -260,7 +260,7 @@ async def test_a_session_ends_with_its_age_while_it_is_kept(
     await guard.sees_the_end_of(old)
 
 
-async def test_a_meta_that_is_gone_is_a_mistake_and_nobody_is_alive(
+async def test_a_missing_meta_is_a_mistake_and_no_session_is_alive(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     """Not after a minute, but as soon as the tail sees it."""
@@ -330,7 +330,7 @@ async def test_a_guard_reports_how_far_it_has_read_until_it_is_closed(
     assert [Reader.from_json(*one).kind for one in left.items()] == [ReaderKind.ENDED]  # type: ignore[union-attr]
 
 
-async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_asks(
+async def test_without_a_near_cache_the_guard_reads_no_stream_and_reports(
     kind: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     guard = new_warm_guard(kind, shared_redis.url, app_store.app, near_cache=0)
@@ -347,7 +347,7 @@ async def test_without_a_near_cache_the_guard_reads_no_stream_and_notes_that_it_
 
 
 @pytest.mark.slow
-async def test_one_of_many_does_not_wait_in_redis_and_is_told_all_the_same(
+async def test_one_of_many_readers_polls_and_still_learns_of_logouts(
     guard: WarmGuard, app_store: AppStore
 ) -> None:
     """A logout must wake every blocked reader."""

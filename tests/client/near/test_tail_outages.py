@@ -61,7 +61,7 @@ async def test_a_redis_that_was_emptied_empties_the_cache(
 
 
 @pytest.mark.parametrize("data", ["kept", "lost"])
-async def test_after_a_restart_everybody_is_asked_for_anew(
+async def test_after_a_restart_every_session_is_queried_again(
     data: str, kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     """Whether the data returned or not, a session that was ended meanwhile is dead."""
@@ -139,7 +139,7 @@ async def test_a_connection_that_was_lost_empties_the_cache(
     await guard.warm(NEIGHBOUR)
 
 
-async def test_no_check_fails_because_the_tail_connects_anew(
+async def test_no_check_fails_when_the_tail_reconnects(
     new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     """All of the guard's connections are then replaced, in the middle of a burst."""
@@ -216,7 +216,7 @@ print("done")
 
 
 @pytest.mark.parametrize("redis", ["well", "frozen"])
-async def test_a_process_ends_although_its_guard_was_never_closed(
+async def test_a_process_exits_although_its_guard_was_never_closed(
     redis: str, kind: str, own: AppStore, redis_server: RedisServer
 ) -> None:
     program = await asyncio.create_subprocess_exec(

@@ -36,7 +36,7 @@ STREAM = ("+xread", "+xrange", "+xrevrange", "+role")
 
 
 @pytest.mark.parametrize("missing", STREAM)
-async def test_a_user_who_may_not_read_the_stream_gets_right_answers_and_one_warning(
+async def test_without_permission_for_the_stream_answers_are_right_and_one_warning_is_logged(
     missing: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -57,7 +57,7 @@ async def test_a_user_who_may_not_read_the_stream_gets_right_answers_and_one_war
 
 
 @pytest.mark.slow
-async def test_a_user_who_may_not_report_is_told_of_logouts_and_refused_once(
+async def test_without_permission_to_report_logouts_arrive_and_one_refusal_is_logged(
     kind: str, new_warm_guard: NewWarmGuard, app_store: AppStore, shared_redis: RedisServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

@@ -166,7 +166,7 @@ os._exit(0)
 @pytest.mark.parametrize(
     "forked", ["before the first check", "while the thread runs", "while threads ask"]
 )
-async def test_each_process_has_a_thread_of_its_own_and_is_told(
+async def test_each_process_has_its_own_thread_and_learns_of_logouts(
     forked: str, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """A parent and two forked children."""

@@ -36,7 +36,7 @@ async def test_an_answer_is_there_before_a_later_command_has_one(shared_redis: R
             assert await waits == [[b"line:nothing", b"later"]]
 
 
-async def test_what_redis_refuses_stands_in_its_place(shared_redis: RedisServer) -> None:
+async def test_an_error_reply_is_in_its_place(shared_redis: RedisServer) -> None:
     async with line_to(shared_redis) as line:
         await line.send([("ECHO", "a"), ("NO-SUCH-COMMAND",), ("ECHO", "b")])
         first, refused, last = await line.receive(3)

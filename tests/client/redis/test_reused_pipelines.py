@@ -18,7 +18,7 @@ async def server(shared_redis: RedisServer) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_what_follows_takes_the_same_connection_and_leaves_it_to_others(
+async def test_following_round_trips_use_one_connection_and_return_it(
     server: Redis,
 ) -> None:
     async with reused_pipelines() as pipelines:
@@ -35,7 +35,7 @@ async def test_an_error_is_an_answer_and_the_next_ones_are_read(server: Redis) -
     assert [type(one).__name__ for one in answers] == ["bytes", "ResponseError", "bytes"]
 
 
-async def test_a_connection_that_somebody_ends_in_between_is_replaced(server: Redis) -> None:
+async def test_a_connection_that_is_closed_in_between_is_replaced(server: Redis) -> None:
     """As a look-up of the primary does after a failover."""
     async with reused_pipelines() as pipelines:
         first = await pipelines.exchange(server, [pack(("CLIENT", "ID"))], within=60)
@@ -68,7 +68,7 @@ def blocked(redis: RedisServer) -> bool:
         return any(one["cmd"] == "blpop" for one in look.client_list())
 
 
-async def test_who_gives_up_leaves_no_answer_to_the_next(
+async def test_a_cancelled_exchange_leaves_no_reply_to_the_next(
     server: Redis, shared_redis: RedisServer
 ) -> None:
     key = f"nothing-comes-{secrets.token_hex(4)}"
@@ -82,7 +82,7 @@ async def test_who_gives_up_leaves_no_answer_to_the_next(
         assert await pipelines.exchange(server, [pack(("ECHO", "mine"))], within=60) == [b"mine"]
 
 
-async def test_who_waits_too_long_gives_the_connection_up_and_leaves_no_answer(
+async def test_an_exchange_that_times_out_leaves_no_reply(
     server: Redis, shared_redis: RedisServer
 ) -> None:
     key = f"nothing-comes-{secrets.token_hex(4)}"
@@ -93,7 +93,7 @@ async def test_who_waits_too_long_gives_the_connection_up_and_leaves_no_answer(
         assert await pipelines.exchange(server, [pack(("ECHO", "mine"))], within=60) == [b"mine"]
 
 
-async def test_what_has_no_connection_in_time_is_given_up() -> None:
+async def test_a_connection_that_takes_too_long_is_given_up() -> None:
     """A server that accepts connections and sends nothing."""
 
     async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

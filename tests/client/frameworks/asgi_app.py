@@ -29,7 +29,7 @@ from tests.support.revocations import revocation
 ISS = "https://op.example"
 
 
-class Site:
+class AsgiApp:
     """One app: its Redis keys, its server, its browsers."""
 
     def __init__(
@@ -147,16 +147,16 @@ class StubbornEvents:
                 await asyncio.sleep(0.02)
 
 
-NewSite = Callable[..., Any]
+NewAsgiApp = Callable[..., Any]
 
 
 @asynccontextmanager
-async def sites(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
+async def asgi_apps(shared_redis: RedisServer) -> AsyncIterator[NewAsgiApp]:
     """Makes apps, each on its own server, and stops them."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(server: RedisServer | None = None, **options: Any) -> Site:
-            keys = AppKeys(f"site-{uuid.uuid4().hex[:8]}")
+        async def make(server: RedisServer | None = None, **options: Any) -> AsgiApp:
+            keys = AppKeys(f"app-{uuid.uuid4().hex[:8]}")
             server = server or shared_redis
             with server.client() as client:
                 client.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
@@ -185,7 +185,7 @@ async def sites(shared_redis: RedisServer) -> AsyncIterator[NewSite]:
             app.state.over = asyncio.Event()
             url = await stack.enter_async_context(serving(app))
             stack.callback(app.state.over.set)  # before the server stops
-            return Site(server, url, keys, app.state.begun)
+            return AsgiApp(server, url, keys, app.state.begun)
 
         yield make
 
