@@ -1,4 +1,4 @@
-"""Who gets a place, how much is read at once, and how many markers an app gets: pure sums."""
+"""Admission: the fair share of each issuer, and the memory of incomplete bodies."""
 
 import contextlib
 
@@ -10,21 +10,21 @@ from app.server.connection_limits import OWN_BODY_BYTES
 
 
 def take_all(stack: contextlib.ExitStack, places: FairSemaphore, issuer: str) -> int:
-    """Take places until there are no more; how many there were."""
+    """Take places until there are none left. Returns how many there were."""
     for taken in range(10_000):
         try:
             stack.enter_context(places.place(issuer))
         except DependencyUnavailable:
             return taken
-    raise AssertionError("there is no limit")
+    raise AssertionError("no limit")
 
 
 def test_one_issuer_alone_gets_half() -> None:
     with contextlib.ExitStack() as stack:
-        assert take_all(stack, FairSemaphore(100), "hog") == 50
+        assert take_all(stack, FairSemaphore(100), "greedy") == 50
 
 
-def test_two_that_want_everything_have_a_third_each() -> None:
+def test_two_greedy_issuers_get_a_third_each() -> None:
     places = FairSemaphore(90)
     taken = {"first": 0, "second": 0}
     with contextlib.ExitStack() as stack:
@@ -35,16 +35,16 @@ def test_two_that_want_everything_have_a_third_each() -> None:
     assert taken == {"first": 30, "second": 30}
 
 
-@pytest.mark.parametrize("hogs", [1, 2, 5, 10])
-def test_there_is_room_for_another_issuer_beside_hogs(hogs: int) -> None:
+@pytest.mark.parametrize("greedy", [1, 2, 5, 10])
+def test_there_is_room_for_another_issuer_beside_greedy_ones(greedy: int) -> None:
     places = FairSemaphore(2048)
     with contextlib.ExitStack() as stack:
-        for n in range(hogs):
-            take_all(stack, places, f"hog-{n}")
-        assert take_all(stack, places, "honest") >= 1
+        for n in range(greedy):
+            take_all(stack, places, f"greedy-{n}")
+        assert take_all(stack, places, "other") >= 1
 
 
-def test_a_place_is_given_back_whatever_happens() -> None:
+def test_a_place_is_released_after_an_error() -> None:
     places = FairSemaphore(2)
     for _ in range(10):
         with pytest.raises(KeyError), places.place("one"):
@@ -53,15 +53,15 @@ def test_a_place_is_given_back_whatever_happens() -> None:
         pass
 
 
-def test_large_bodies_share_a_bound_and_small_ones_are_always_read() -> None:
-    """Bodies of a real size get through while somebody holds all that is shared."""
+def test_large_bodies_share_a_limit_and_small_ones_are_always_read() -> None:
+    """Bodies of a real size are read while a large one holds all shared memory."""
     bodies = BodyBytes(max_bytes=1000)
-    with bodies.reading() as greedy:
-        greedy(OWN_BODY_BYTES + 1000)
-        with bodies.reading() as honest:
-            honest(OWN_BODY_BYTES)
+    with bodies.reading() as large:
+        large(OWN_BODY_BYTES + 1000)
+        with bodies.reading() as small:
+            small(OWN_BODY_BYTES)
             with pytest.raises(DependencyUnavailable) as fault:
-                honest(OWN_BODY_BYTES + 1)
+                small(OWN_BODY_BYTES + 1)
             assert fault.value.outage is Outage.OVERLOADED
     with bodies.reading() as later:
         later(OWN_BODY_BYTES + 600)

@@ -1,4 +1,4 @@
-"""Encrypted tokens wait for their turn, and no more of them than there are places."""
+"""Encrypted tokens are decrypted in turn, and only as many wait as there are places."""
 
 import asyncio
 import contextlib
@@ -20,19 +20,19 @@ from tests.support.receiver import config
 ISSUER = "https://op.example"
 
 
-def decrypting(directory: Path, places: FairSemaphore, keys: str = "") -> DecryptionQueue | None:
+def new_queue(directory: Path, places: FairSemaphore, keys: str = "") -> DecryptionQueue | None:
     path = directory / "settings.toml"
     path.write_text(config("embedded", f'issuer = "{ISSUER}"\n{keys}'))
     return DecryptionQueue.of({ISSUER: load(path, {}).issuers[0]}, places)
 
 
-def test_without_a_key_there_is_nothing_to_do(tmp_path: Path) -> None:
-    assert decrypting(tmp_path, FairSemaphore(16)) is None
+def test_without_a_decryption_key_there_is_no_queue(tmp_path: Path) -> None:
+    assert new_queue(tmp_path, FairSemaphore(16)) is None
 
 
 @contextlib.asynccontextmanager
-async def others() -> AsyncIterator[Iterator[int]]:
-    """Somebody else in the same loop, and a count of how often it was let run."""
+async def other_task() -> AsyncIterator[Iterator[int]]:
+    """Another task in the same loop; counts how often it runs."""
     turns = count()
 
     async def run() -> None:
@@ -40,86 +40,86 @@ async def others() -> AsyncIterator[Iterator[int]]:
             await asyncio.sleep(0)
             next(turns)
 
-    beside = asyncio.create_task(run())
+    task = asyncio.create_task(run())
     try:
         yield turns
     finally:
-        beside.cancel()
+        task.cancel()
 
 
-async def test_a_flood_gets_its_share_and_the_rest_is_told_at_once(tmp_path: Path) -> None:
-    """And while it is served, others run in between."""
+async def test_a_flood_gets_its_share_and_the_rest_is_refused_at_once(tmp_path: Path) -> None:
+    """Other tasks run in between."""
     key = decryption_key(RSA)
     file = write_pem(tmp_path, "key.pem", key)
     places = FairSemaphore(32)
-    opener = decrypting(tmp_path, places, f'decryption_keys = ["{file}"]')
-    assert opener is not None
+    queue = new_queue(tmp_path, places, f'decryption_keys = ["{file}"]')
+    assert queue is not None
     inner = b"e30.e30.AA"
     token = encrypt(inner, key).encode()
-    async with others() as turns:
-        flood = [opener.decrypt(token) for _ in range(100)]
+    async with other_task() as turns:
+        flood = [queue.decrypt(token) for _ in range(100)]
         results = await asyncio.gather(*flood, return_exceptions=True)
-    told = [one for one in results if isinstance(one, DependencyUnavailable)]
-    assert {one.outage for one in told} == {Outage.OVERLOADED}
-    assert [one for one in results if one == inner] == [inner] * 16, "half of the places"
-    assert len(told) == 84
-    assert next(turns) > 100, "they do not hold the loop"
-    places.acquire("another issuer")  # each place was given back, or there would be fewer
-    assert await opener.decrypt(token) == inner
+    refused = [result for result in results if isinstance(result, DependencyUnavailable)]
+    assert {refusal.outage for refusal in refused} == {Outage.OVERLOADED}
+    assert [result for result in results if result == inner] == [inner] * 16, "half of the places"
+    assert len(refused) == 84
+    assert next(turns) > 100, "they do not block the loop"
+    places.acquire("another issuer")  # fails if a place was not released
+    assert await queue.decrypt(token) == inner
 
 
-async def test_without_a_kid_each_key_is_a_turn_of_its_own(tmp_path: Path) -> None:
-    """However many keys there are, nobody else waits for more than one of them."""
+async def test_without_a_kid_each_key_takes_a_turn_of_its_own(tmp_path: Path) -> None:
+    """However many keys there are, other tasks wait for one operation at a time."""
     keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 28)]
     file = write_jwk(tmp_path, "keys.json", *keys)
-    opener = decrypting(tmp_path, FairSemaphore(16), f'decryption_keys = ["{file}"]')
-    assert opener is not None
+    queue = new_queue(tmp_path, FairSemaphore(16), f'decryption_keys = ["{file}"]')
+    assert queue is not None
     token = encrypt(b"e30.e30.AA", decryption_key(EC, 9)).encode()
-    async with others() as turns:
+    async with other_task() as turns:
         with pytest.raises(TokenRefused, match=r"^decryption$"):
-            await opener.decrypt(token)
+            await queue.decrypt(token)
     assert next(turns) >= len(keys)
 
 
 async def test_without_a_kid_a_token_holds_a_place_for_each_key(tmp_path: Path) -> None:
-    """Noise that asks for eight operations leaves as many places to others as eight tokens do."""
+    """A token that needs eight operations takes as many places as eight tokens."""
     keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 28)]
     file = write_jwk(tmp_path, "keys.json", *keys)
     places = FairSemaphore(128)
-    opener = decrypting(tmp_path, places, f'decryption_keys = ["{file}"]')
-    assert opener is not None
+    queue = new_queue(tmp_path, places, f'decryption_keys = ["{file}"]')
+    assert queue is not None
     noise = encrypt(b"e30.e30.AA", decryption_key(EC, 9)).encode()
     results = await asyncio.gather(
-        *(opener.decrypt(noise) for _ in range(20)), return_exceptions=True
+        *(queue.decrypt(noise) for _ in range(20)), return_exceptions=True
     )
-    assert [type(one) for one in results] == [TokenRefused] * 8 + [DependencyUnavailable] * 12
+    assert [type(result) for result in results] == [TokenRefused] * 8 + [DependencyUnavailable] * 12
     assert places.in_use == 0
     named = encrypt(b"e30.e30.AA", keys[0][0], kid="20").encode()
     results = await asyncio.gather(
-        *(opener.decrypt(named) for _ in range(20)), return_exceptions=True
+        *(queue.decrypt(named) for _ in range(20)), return_exceptions=True
     )
     assert results == [b"e30.e30.AA"] * 20
 
 
-async def test_where_there_are_few_places_a_token_that_needs_many_is_admitted(
+async def test_with_few_places_a_token_that_needs_many_is_still_admitted(
     tmp_path: Path,
 ) -> None:
     keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 28)]
     file = write_jwk(tmp_path, "keys.json", *keys)
-    opener = decrypting(tmp_path, FairSemaphore(2), f'decryption_keys = ["{file}"]')
-    assert opener is not None
-    assert await opener.decrypt(encrypt(b"e30.e30.AA", keys[7][0]).encode()) == b"e30.e30.AA"
+    queue = new_queue(tmp_path, FairSemaphore(2), f'decryption_keys = ["{file}"]')
+    assert queue is not None
+    assert await queue.decrypt(encrypt(b"e30.e30.AA", keys[7][0]).encode()) == b"e30.e30.AA"
 
 
-async def test_without_a_kid_the_key_that_opened_the_last_token_is_tried_first(
+async def test_without_a_kid_the_most_recently_successful_key_is_tried_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And none whose size or curve is another than the token's."""
+    """Keys of another size or curve are not tried."""
     keys = [(decryption_key(EC, n), {"kid": str(n)}) for n in range(20, 24)]
     others = [(decryption_key(EC, n, curve="P-384"), {"kid": str(n)}) for n in range(30, 34)]
     file = write_jwk(tmp_path, "keys.json", *others, *keys)
-    opener = decrypting(tmp_path, FairSemaphore(64), f'decryption_keys = ["{file}"]')
-    assert opener is not None
+    queue = new_queue(tmp_path, FairSemaphore(64), f'decryption_keys = ["{file}"]')
+    assert queue is not None
     tried = list[str]()
     decrypt_with = Decrypter.decrypt_with
 
@@ -129,16 +129,16 @@ async def test_without_a_kid_the_key_that_opened_the_last_token_is_tried_first(
 
     monkeypatch.setattr(Decrypter, "decrypt_with", counted)
     for _ in range(2):
-        await opener.decrypt(encrypt(b"e30.e30.AA", keys[3][0]).encode())
-    await opener.decrypt(encrypt(b"e30.e30.AA", others[1][0]).encode())
+        await queue.decrypt(encrypt(b"e30.e30.AA", keys[3][0]).encode())
+    await queue.decrypt(encrypt(b"e30.e30.AA", others[1][0]).encode())
     assert tried == ["20", "21", "22", "23", "23", "30", "31"]
 
 
-async def test_a_place_is_given_back_when_a_token_is_refused(tmp_path: Path) -> None:
+async def test_a_place_is_released_when_a_token_is_refused(tmp_path: Path) -> None:
     file = write_pem(tmp_path, "key.pem", decryption_key(RSA))
-    opener = decrypting(tmp_path, FairSemaphore(2), f'decryption_keys = ["{file}"]')
-    assert opener is not None
+    queue = new_queue(tmp_path, FairSemaphore(2), f'decryption_keys = ["{file}"]')
+    assert queue is not None
     bad = encrypt(b"e30.e30.AA", decryption_key(RSA, 9)).encode()
     for _ in range(3):
         with pytest.raises(TokenRefused, match=r"^decryption$"):
-            await opener.decrypt(bad)
+            await queue.decrypt(bad)

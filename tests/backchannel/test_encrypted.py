@@ -1,4 +1,4 @@
-"""Encrypted tokens, and clients with algorithms of their own, over HTTP with a real Redis."""
+"""Encrypted tokens and clients with their own algorithms, over HTTP with a real Redis."""
 
 import time
 from base64 import urlsafe_b64encode
@@ -37,7 +37,7 @@ from tests.tokens.cases_encrypted import (
 
 
 @dataclass(frozen=True)
-class Bench:
+class EncryptingReceiver:
     receiver: Receiver
     scene: Scene
     redis: redis.Redis
@@ -49,7 +49,9 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Bench]:
+def setup(
+    tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
+) -> Iterator[EncryptingReceiver]:
     files, app = tmp_path_factory.mktemp("keys"), new_app()
     two = write_jwk(files, "ec.json", (EC_KEY, {"kid": EC_KID}), (EC_NEXT, {"kid": NEXT_KID}))
     one = write_jwk(files, "rsa.json", (RSA_KEY, {"kid": RSA_KID}))
@@ -78,59 +80,59 @@ def bench(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -
         )
         receiver = Receiver(tmp_path_factory.mktemp("receiver"), settings).start()
         look = redis.Redis.from_url(shared_redis.url, decode_responses=True)
-        yield Bench(receiver, Scene(provider, demanding, plain), look, AppKeys(app))
+        yield EncryptingReceiver(receiver, Scene(provider, demanding, plain), look, AppKeys(app))
         look.close()
         receiver.stop()
 
 
 @pytest.mark.parametrize("case", [*ENCRYPTED, *SIGNED], ids=lambda case: case.id)
-def test_the_answer_to_each_token(case: Case, bench: Bench) -> None:
+def test_the_answer_to_each_token(case: Case, setup: EncryptingReceiver) -> None:
     """200 and one event, or 400 with the reason and nothing in Redis."""
-    before = bench.events()
-    answer = bench.receiver.post(case.token(bench.scene))
+    before = setup.events()
+    answer = setup.receiver.post(case.token(setup.scene))
     if case.expected is None:
         assert (answer.status_code, answer.content) == (200, b""), answer.text
-        # On a machine that is busy, the journal may have taken it for a moment.
-        wait_for(lambda: bench.events() == before + 1, "the logout is in Redis", bench.receiver)
+        # On a busy machine it may be in the journal for a moment.
+        wait_for(lambda: setup.events() == before + 1, "the logout is in Redis", setup.receiver)
     else:
         assert answer.status_code == 400
         assert answer.json() == {
             "error": "invalid_request",
             "error_description": f"{case.expected}: {SENTENCES[case.expected]}",
         }
-        assert bench.events() == before
+        assert setup.events() == before
 
 
-def test_an_encrypted_logout_ends_what_the_token_inside_names(bench: Bench) -> None:
-    provider = bench.scene.provider
+def test_an_encrypted_logout_ends_the_session_in_the_inner_token(setup: EncryptingReceiver) -> None:
+    provider = setup.scene.provider
     iat = int(time.time()) - 5
-    token = provider.token(sid="sealed", iat=iat)
-    assert bench.receiver.post(encrypt(token, EC_KEY, kid=EC_KID)).status_code == 200
-    marker = bench.keys.sid(provider.issuer, "sealed")
-    wait_for(lambda: bench.redis.exists(marker), "the logout is in Redis", bench.receiver)
-    assert bench.redis.get(marker) == str(iat)
-    before = bench.events()
-    assert bench.receiver.post(encrypt(token, RSA_KEY, kid=RSA_KID)).status_code == 200
-    assert bench.events() == before, "sealed anew it is still the same token"
+    token = provider.token(sid="encrypted", iat=iat)
+    assert setup.receiver.post(encrypt(token, EC_KEY, kid=EC_KID)).status_code == 200
+    marker = setup.keys.sid(provider.issuer, "encrypted")
+    wait_for(lambda: setup.redis.exists(marker), "the logout is in Redis", setup.receiver)
+    assert setup.redis.get(marker) == str(iat)
+    before = setup.events()
+    assert setup.receiver.post(encrypt(token, RSA_KEY, kid=RSA_KID)).status_code == 200
+    assert setup.events() == before, "encrypted again it is the same token"
 
 
-def test_a_secret_needs_no_key_of_the_provider(bench: Bench) -> None:
-    """And costs it no fetch: a kid in such a token is nobody's."""
-    fetches = bench.scene.provider.key_fetches
-    token = mac(SECRET.encode(), header={"kid": "unknown"})(bench.scene)
-    assert bench.receiver.post(token).status_code == 200
-    assert bench.scene.provider.key_fetches == fetches
+def test_a_secret_needs_no_key_of_the_provider(setup: EncryptingReceiver) -> None:
+    """The kid of such a token causes no fetch."""
+    fetches = setup.scene.provider.key_fetches
+    token = mac(SECRET.encode(), header={"kid": "unknown"})(setup.scene)
+    assert setup.receiver.post(token).status_code == 200
+    assert setup.scene.provider.key_fetches == fetches
 
 
-def test_neither_secrets_nor_tokens_get_into_the_log(bench: Bench) -> None:
-    token = encrypt(bench.scene.provider.token(nonce="n"), EC_KEY)
-    assert bench.receiver.post(token).status_code == 400
-    wait_for(lambda: "nonce" in bench.receiver.log, "the refusal is in the log")
+def test_neither_secrets_nor_tokens_reach_the_log(setup: EncryptingReceiver) -> None:
+    token = encrypt(setup.scene.provider.token(nonce="n"), EC_KEY)
+    assert setup.receiver.post(token).status_code == 400
+    wait_for(lambda: "nonce" in setup.receiver.log, "the refusal is in the log")
     for secret in (SECRET, OTHER_SECRET, token.split(".")[3], "PRIVATE"):
-        assert secret not in bench.receiver.log
+        assert secret not in setup.receiver.log
 
 
-def test_every_reason_of_encryption_and_of_secrets_has_a_case() -> None:
+def test_every_reason_about_encryption_and_secrets_has_a_case() -> None:
     new = {
         Reason.ENCRYPTION_HEADER, Reason.ENCRYPTION_ALG, Reason.ENCRYPTION_REQUIRED,
         Reason.DECRYPTION, Reason.AUD_NOT_ALONE,
@@ -139,13 +141,13 @@ def test_every_reason_of_encryption_and_of_secrets_has_a_case() -> None:
 
 
 @pytest.mark.slow
-def test_a_token_that_waits_for_its_key_waits_decrypted(bench: Bench) -> None:
-    """Parked, and settled when the provider publishes the key."""
-    provider = bench.scene.provider
+def test_a_token_is_parked_decrypted(setup: EncryptingReceiver) -> None:
+    """It is written when the provider publishes the key."""
+    provider = setup.scene.provider
     late = private_key("RS256", 7)
     token = provider.token(sid="late", key=late, header={"kid": "late"})
     provider.mode = "500"
-    assert bench.receiver.post(encrypt(token, EC_KEY, kid=EC_KID)).status_code == 503
+    assert setup.receiver.post(encrypt(token, EC_KEY, kid=EC_KID)).status_code == 503
     provider.keys, provider.mode = {"late": late, **provider.keys}, "ok"
-    marker = bench.keys.sid(provider.issuer, "late")
-    wait_for(lambda: bench.redis.exists(marker), "the parked token is applied", bench.receiver)
+    marker = setup.keys.sid(provider.issuer, "late")
+    wait_for(lambda: setup.redis.exists(marker), "the parked token is applied", setup.receiver)

@@ -1,4 +1,4 @@
-"""The form's one token: read the short way where that says the same."""
+"""The form's one token, with and without the shortcut for a single field."""
 
 import pytest
 
@@ -35,9 +35,7 @@ def outcome(body: bytes) -> bytes | Reason:
         (b"logout_token=a&logout_token=b", Reason.LOGOUT_TOKEN_REPEATED),
     ],
 )
-def test_a_field_alone_is_read_as_it_is_beside_another(
-    body: bytes, expected: bytes | Reason
-) -> None:
+def test_a_single_field_is_read_like_one_of_several(body: bytes, expected: bytes | Reason) -> None:
     assert outcome(body) == expected
     assert outcome(body + b"&other=1") == expected
     assert outcome(b"other=1&" + body) == expected
@@ -63,14 +61,14 @@ def test_a_field_alone_is_read_as_it_is_beside_another(
         (b"logout_token=" + b"x" * (16 * 1024 - 12), Reason.BODY_TOO_LARGE),
     ],
 )
-def test_what_costs_much_is_refused_before_it_is_unquoted(
+def test_an_expensive_form_is_refused_before_it_is_decoded(
     body: bytes, expected: bytes | Reason
 ) -> None:
     assert outcome(body) == expected
 
 
-def test_a_token_with_very_many_claims_fits_encrypted_too() -> None:
-    """Real ones have less than 1 KiB of them."""
+def test_an_encrypted_token_with_very_many_claims_fits() -> None:
+    """Real ones have less than 1 KiB of claims."""
     key = decryption_key(RSA)
     with Provider() as provider:
         token = encrypt(provider.token(roles=["role-of-the-user"] * 300), key, enc="A128CBC-HS256")

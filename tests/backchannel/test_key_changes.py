@@ -1,5 +1,5 @@
-"""A provider that changes its keys again and again, as the OpenID Foundation's suite does: each of
-its modules has keys of its own. A real receiver, over HTTP."""
+"""A provider that changes its keys again and again, as in the OpenID Foundation's suite, where each
+module has its own keys. A real receiver, over HTTP."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 KEYS = AppKeys("shop")
 
 Build = Callable[[Provider, str], str]
-"""Makes a logout token for this session."""
+"""Builds a logout token for this session."""
 
 
 def unsigned(provider: Provider, sid: str) -> str:
@@ -39,7 +39,7 @@ MODULES: tuple[tuple[Build, int], ...] = (
     (lambda p, sid: p.token(sid=sid, events={EVENT + "/": {}}), 400),
     (lambda p, sid: p.token(sid=sid, iss=p.issuer + "invalid"), 400),
 )
-"""What the eight modules of the suite's plan send, and what they want to see."""
+"""What the eight modules of the suite's plan send, and the status they expect."""
 
 PLANS = 6
 """Basic, hybrid and implicit, with two response types each: 48 modules."""
@@ -56,8 +56,8 @@ def running(tmp_path: Path, shared_redis: RedisServer) -> Iterator[Callable[[Pro
         return started[-1]
 
     yield start
-    for one in started:
-        one.stop()
+    for receiver in started:
+        receiver.stop()
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def running(tmp_path: Path, shared_redis: RedisServer) -> Iterator[Callable[[Pro
         "EdDSA",
     ],
 )
-def test_every_module_may_have_keys_of_its_own(
+def test_every_module_may_have_its_own_keys(
     alg: str, running: Callable[[Provider], Receiver], shared_redis: RedisServer
 ) -> None:
-    """48 of them, one behind the other without a pause."""
+    """48 modules in a row, without a pause."""
     with Provider(alg=alg) as provider, shared_redis.client() as client:
         receiver = running(provider)
         for n in range(PLANS * len(MODULES)):
             build, status = MODULES[n % len(MODULES)]
-            # A key of 2048 bits for both: 48 of them take some seconds.
+            # One key of 2048 bits for both: generating 48 takes seconds.
             name = "RS256" if alg == "PS256" else alg
             provider.keys = {f"module-{n}": private_key(name, which=100 + n)}
             token = build(provider, f"sid-{n}")
@@ -87,17 +87,17 @@ def test_every_module_may_have_keys_of_its_own(
             assert bool(client.exists(marker)) == (status == 200)
 
 
-def test_strangers_have_no_more_than_a_few_fetches(
+def test_strangers_cause_only_a_few_fetches(
     running: Callable[[Provider], Receiver], provider: Provider
 ) -> None:
-    """Also where honest tokens come in between, which are answered 200."""
+    """Even with genuine tokens in between, which are answered with 200."""
     receiver = running(provider)
     began = time.monotonic()
     for n in range(60):
-        answer = receiver.post(provider.token(header={"kid": f"nobody-{n}"}))
+        answer = receiver.post(provider.token(header={"kid": f"unknown-{n}"}))
         assert answer.status_code in {400, 503}
         assert receiver.post(provider.token(sid=f"sid-{n}")).status_code == 200
-    # Mostly none. A machine that stands still lets one pass, which allows one fetch for a token,
-    # and one for those that are parked.
+    # Usually none. If the machine stalls, an interval passes, which allows one fetch for a token
+    # and one for parked ones.
     intervals = int((time.monotonic() - began) / BUDGET_INTERVAL)
     assert 0 <= provider.key_fetches - (1 + BUDGET_BURST) <= 2 * intervals

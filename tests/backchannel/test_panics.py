@@ -1,4 +1,4 @@
-"""A panic in a library of Rust concerns the token or key that it came with, and nothing else."""
+"""A panic in a Rust library affects only the token or key that caused it."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.support.provider import Provider
 
 
 class Panic(BaseException):
-    """As `pyo3_runtime.PanicException`, which cannot be imported."""
+    """Like `pyo3_runtime.PanicException`, which cannot be imported."""
 
 
 def panicking(*_: Any, **__: Any) -> None:
@@ -22,19 +22,19 @@ def panicking(*_: Any, **__: Any) -> None:
 
 
 @pytest.mark.parametrize("ends", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
-def test_what_ends_a_task_or_the_process_is_raised_again(ends: type[BaseException]) -> None:
+def test_exceptions_that_end_a_task_or_the_process_are_reraised(ends: type[BaseException]) -> None:
     with pytest.raises(ends):
         fault_of(ends())
 
 
-def test_an_exception_is_the_fault_itself_and_a_panic_becomes_one() -> None:
+def test_an_exception_stays_itself_and_a_panic_becomes_an_exception() -> None:
     error, panic = ValueError(), Panic()
     assert fault_of(error) is error
     assert isinstance(fault_of(panic), LibraryPanic)
     assert fault_of(panic).__cause__ is panic
 
 
-def test_a_key_that_panics_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_panics_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     with Provider() as provider:
         good = provider.jwks()["keys"][0]
     read = jwks._READERS["RSA"].from_jwk
@@ -46,12 +46,12 @@ def test_a_key_that_panics_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(jwks._READERS["RSA"], "from_jwk", reading)
     document = {"keys": [good | {"kid": "bad", "e": "AQAD"}, good]}
-    found = read_key_set(json.dumps(document).encode())
-    assert [key.kid for key in found.keys] == [good["kid"]]
-    assert found.skipped == 1
+    key_set = read_key_set(json.dumps(document).encode())
+    assert [key.kid for key in key_set.keys] == [good["kid"]]
+    assert key_set.skipped == 1
 
 
-def test_an_encrypted_token_that_panics_is_one_that_no_key_opens(
+def test_an_encrypted_token_that_panics_is_not_decrypted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = decryption_key(RSA)

@@ -1,4 +1,4 @@
-"""Clients that send too much, too slowly, or nothing: the honest ones are served meanwhile."""
+"""Clients that send too much, too slowly or nothing do not affect the others."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.support.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.redis_server import RedisServer
 
-LARGEST_HEAD = Settings.model_fields["largest_head"].default
+MAX_HEAD = Settings.model_fields["largest_head"].default
 
 START = b"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\n"
 
@@ -33,7 +33,7 @@ class NewReceiver(Protocol):
 
 @pytest.fixture
 def new_receiver(tmp_path: Path, redis_server: RedisServer) -> Iterator[NewReceiver]:
-    """Starts a receiver with settings of the test's own, and gives it with its providers."""
+    """Starts a receiver with settings of the test, and returns it with its providers."""
     with contextlib.ExitStack() as stack:
 
         def start(top: str, issuers: int = 1) -> tuple[Any, ...]:
@@ -52,7 +52,7 @@ def connect(receiver: Receiver, url: str | None = None) -> socket.socket:
 
 
 def cut_off(client: socket.socket, piece: bytes, times: int) -> bool:
-    """Whether the server hangs up while all this is sent."""
+    """Whether the server closes the connection while this is sent."""
     try:
         for _ in range(times):
             client.sendall(piece)
@@ -64,13 +64,13 @@ def cut_off(client: socket.socket, piece: bytes, times: int) -> bool:
 
 
 def post(receiver: Receiver, token: str) -> tuple[int, str]:
-    """Status and reason code of the answer."""
+    """Status and reason code of the response."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     with contextlib.closing(
         HTTPConnection(receiver.url.removeprefix("http://"), timeout=10)
-    ) as one:
-        one.request("POST", "/backchannel-logout", f"logout_token={token}", form)
-        answer = one.getresponse()
+    ) as connection:
+        connection.request("POST", "/backchannel-logout", f"logout_token={token}", form)
+        answer = connection.getresponse()
         content = answer.read()
     description = json.loads(content)["error_description"] if content else ""
     return answer.status, description.partition(":")[0]
@@ -80,18 +80,18 @@ def post(receiver: Receiver, token: str) -> tuple[int, str]:
     "piece", [b"a" * 65536, b"X-Header: a\r\n" * 5000], ids=["one header", "many headers"]
 )
 def test_endless_headers_are_cut_off(piece: bytes, receiver: Receiver, provider: Provider) -> None:
-    """Reading on would keep the event loop busy for everybody else."""
+    """Reading on would keep the event loop busy."""
     with connect(receiver) as greedy:
         greedy.sendall(START + b"X-First: ")
-        assert cut_off(greedy, piece, 20 * LARGEST_HEAD // len(piece))
+        assert cut_off(greedy, piece, 20 * MAX_HEAD // len(piece))
     assert receiver.post(provider.token()).status_code == 200
 
 
 @pytest.mark.slow
-def test_a_head_in_small_pieces_and_many_requests_on_one_connection_are_served(
+def test_heads_in_small_pieces_and_many_requests_on_one_connection_are_served(
     receiver: Receiver, provider: Provider
 ) -> None:
-    """The limit is for each request's head, not for a connection."""
+    """The limit applies to each head, not to the connection."""
     with connect(receiver) as patient:
         for _ in range(300):
             body = b"logout_token=" + provider.token().encode()
@@ -104,15 +104,15 @@ def test_a_head_in_small_pieces_and_many_requests_on_one_connection_are_served(
 
 
 @pytest.mark.slow
-def test_silent_connections_are_not_kept_without_end(new_receiver: NewReceiver) -> None:
-    """Else they use up the files of the process: those that say nothing, and half a head."""
+def test_silent_connections_are_closed(new_receiver: NewReceiver) -> None:
+    """Idle ones and those with half a head would use up the process's file descriptors."""
     receiver, provider = new_receiver('keep_alive = "2s"\nhead_timeout = "2s"')
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connect(receiver)) for _ in range(20)]
-        for one in silent[:10]:
-            one.sendall(START)
+        for connection in silent[:10]:
+            connection.sendall(START)
         assert receiver.post(provider.token()).status_code == 200
-        assert all(cut_off(one, b"", 0) for one in silent)
+        assert all(cut_off(connection, b"", 0) for connection in silent)
 
 
 def test_a_head_of_very_many_headers_is_refused(receiver: Receiver, provider: Provider) -> None:
@@ -125,7 +125,7 @@ def test_a_head_of_very_many_headers_is_refused(receiver: Receiver, provider: Pr
 
 @pytest.mark.slow
 def test_a_body_that_drips_is_answered_and_then_cut_off(new_receiver: NewReceiver) -> None:
-    """503 at the deadline; that it goes on dripping does not keep the connection."""
+    """503 at the deadline; sending more does not keep the connection."""
     receiver, _ = new_receiver('body_timeout = "3s"')
     with connect(receiver) as slow:
         slow.sendall(POST % 5000)
@@ -148,16 +148,16 @@ def test_a_body_that_drips_is_answered_and_then_cut_off(new_receiver: NewReceive
 
 
 @pytest.mark.slow
-def test_a_client_that_never_reads_its_answers_is_cut_off(new_receiver: NewReceiver) -> None:
-    """Else its requests would hold memory until it pleases."""
+def test_a_client_that_never_reads_responses_is_cut_off(new_receiver: NewReceiver) -> None:
+    """Its requests would hold memory indefinitely."""
     receiver, provider = new_receiver('body_timeout = "1s"')
-    with connect(receiver) as deaf:
-        deaf.settimeout(0.2)
+    with connect(receiver) as client:
+        client.settimeout(0.2)
         deadline = time.monotonic() + 60
         pipelined = (START + b"Content-Length: 0\r\n\r\n") * 200
         while time.monotonic() < deadline:
             try:
-                deaf.sendall(pipelined)
+                client.sendall(pipelined)
             except TimeoutError:
                 continue
             except ConnectionError:
@@ -168,23 +168,23 @@ def test_a_client_that_never_reads_its_answers_is_cut_off(new_receiver: NewRecei
 
 
 @pytest.mark.slow
-def test_newcomers_get_in_whoever_holds_connections(new_receiver: NewReceiver) -> None:
-    """The connection that waits for longest makes room: idle, or with half a request."""
+def test_new_clients_get_in_when_connections_are_held(new_receiver: NewReceiver) -> None:
+    """The longest-waiting connection makes room: idle, or with half a request."""
     receiver, provider = new_receiver("max_connections = 16")
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connect(receiver)) for _ in range(100)]
-        for n, one in enumerate(held):
-            # Those that were cut off already are among them.
+        for n, connection in enumerate(held):
+            # Some are cut off already.
             with contextlib.suppress(ConnectionError):
-                one.sendall([b"P", START, POST % 5000 + b"logout"][n % 3])
+                connection.sendall([b"P", START, POST % 5000 + b"logout"][n % 3])
         assert receiver.post(provider.token()).status_code == 200
         assert receiver.readyz().status_code == 200
-        assert all(cut_off(one, b"", 0) for one in held[:80])
+        assert all(cut_off(connection, b"", 0) for connection in held[:80])
 
 
 @pytest.mark.slow
-def test_the_operators_listener_has_connections_of_its_own(new_receiver: NewReceiver) -> None:
-    """One that is kept open there is not closed by those who come to the public one."""
+def test_the_operators_listener_has_its_own_connections(new_receiver: NewReceiver) -> None:
+    """Public connections do not displace one that is kept open there."""
     receiver, _ = new_receiver("max_connections = 16")
     with contextlib.ExitStack() as stack:
         probe = stack.enter_context(connect(receiver, receiver.admin_url))
@@ -195,8 +195,8 @@ def test_the_operators_listener_has_connections_of_its_own(new_receiver: NewRece
 
 
 @pytest.mark.slow
-def test_work_has_places_with_a_share_for_each_issuer(new_receiver: NewReceiver) -> None:
-    """A provider that hangs fills its own; above it 503 at once, and others are served."""
+def test_each_issuer_has_a_share_of_the_places(new_receiver: NewReceiver) -> None:
+    """A provider that hangs fills its own share; beyond it 503 at once, and others are served."""
     receiver, provider, other = new_receiver("max_in_flight = 16", issuers=2)
     provider.mode = "hang"
     provider.rotate("k2")

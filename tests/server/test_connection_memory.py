@@ -1,4 +1,4 @@
-"""A connection that has ended leaves nothing for the garbage collector to find."""
+"""A connection that has ended leaves nothing for the garbage collector."""
 
 import asyncio
 import gc
@@ -39,16 +39,18 @@ async def no_content(_scope: Any, _receive: Any, send: Any) -> None:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("sent", ENDS.values(), ids=ENDS)
 async def test_connections_that_have_ended_leave_no_cycle(sent: bytes) -> None:
-    """Else their memory stays until the next full collection."""
+    """Otherwise their memory stays until the next full collection."""
     config = Config(no_content, ws="none", lifespan="off", log_config=None)
     config.load()
     connections, state = Connections(ConnectionLimits(100, 32768, 5, 5)), ServerState()
     made: list[weakref.ref[LimitedHttp]] = []
 
     def new() -> LimitedHttp:
-        one = LimitedHttp(config=config, server_state=state, app_state={}, connections=connections)
-        made.append(weakref.ref(one))
-        return one
+        connection = LimitedHttp(
+            config=config, server_state=state, app_state={}, connections=connections
+        )
+        made.append(weakref.ref(connection))
+        return connection
 
     loop = asyncio.get_running_loop()
     async with await loop.create_server(new, "127.0.0.1", 0) as server:
@@ -62,5 +64,5 @@ async def test_connections_that_have_ended_leave_no_cycle(sent: bytes) -> None:
         async with asyncio.timeout(60):
             while len(connections):
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0)  # the last callbacks let go of theirs
-    assert [one() for one in made] == [None] * CONNECTIONS
+        await asyncio.sleep(0)  # for the last callbacks
+    assert [reference() for reference in made] == [None] * CONNECTIONS

@@ -1,4 +1,4 @@
-"""The short way of a request that comes whole: the same answers, in the same order."""
+"""The fast path for complete requests: the same responses, in the same order."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def receiver(
 
 
 LATE = PATIENCE * 4
-"""A pause after which a request has gone the way of those that come in parts."""
+"""A pause after which a request has gone to ASGI."""
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ LATE = PATIENCE * 4
     ],
     ids=["good", "charset", "shape", "none", "two", "json", "no-type", "close"],
 )
-def test_the_answer_is_the_same_byte_for_byte_whole_and_in_parts(
+def test_complete_requests_and_those_in_parts_get_identical_responses(
     token: str,
     headers: tuple[str, ...],
     media_type: str,
@@ -57,13 +57,13 @@ def test_the_answer_is_the_same_byte_for_byte_whole_and_in_parts(
 ) -> None:
     data = request(provider.token() if token == "good" else token, *headers, media_type=media_type)
     head = data.index(b"\r\n\r\n") + 4
-    with RawConnection(receiver.url) as whole, RawConnection(receiver.url) as parts:
+    with RawConnection(receiver.url) as complete, RawConnection(receiver.url) as parts:
         answers = [
-            whole.send(data).answer(),
+            complete.send(data).answer(),
             parts.send(data[:head], data[head : head + 5], data[head + 5 :], pause=LATE).answer(),
         ]
     ids = [re.findall(rb"x-request-id: (\S+)", answer) for answer in answers]
-    assert ids[0] != ids[1] or ids == [[], []], "each request has an id of its own"
+    assert ids[0] != ids[1] or ids == [[], []], "each request has its own id"
     answers = [re.sub(rb"x-request-id: \S+", b"", answer) for answer in answers]
     assert answers[0] == answers[1]
     assert answers[0].startswith((b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 400 Bad Request\r\n"))
@@ -71,7 +71,7 @@ def test_the_answer_is_the_same_byte_for_byte_whole_and_in_parts(
 
 
 @pytest.mark.parametrize("at", [1, 40, -700, -1], ids=["line", "head", "body", "last"])
-def test_a_request_in_two_pieces_one_behind_the_other_is_answered(
+def test_a_request_in_two_successive_pieces_is_answered(
     at: int, receiver: Receiver, provider: Provider
 ) -> None:
     data = request(provider.token())
@@ -80,20 +80,18 @@ def test_a_request_in_two_pieces_one_behind_the_other_is_answered(
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_pipelined_requests_are_answered_in_their_order(
-    receiver: Receiver, provider: Provider
-) -> None:
-    """The first goes the short way, those behind it wait for it."""
+def test_pipelined_requests_are_answered_in_order(receiver: Receiver, provider: Provider) -> None:
+    """The first takes the fast path, and the others wait for it."""
     good, bad = request(provider.token()), request("x.y.z")
     elsewhere = request("x", path="/elsewhere")
     with RawConnection(receiver.url) as connection:
         connection.send(good + bad + elsewhere + good + bad)
         answers = [connection.answer()[9:12] for _ in range(5)]
         assert answers == [b"200", b"400", b"404", b"200", b"400"]
-        assert connection.send(good).answer()[9:12] == b"200", "and the connection goes on"
+        assert connection.send(good).answer()[9:12] == b"200", "and the connection stays open"
 
 
-def test_a_request_has_its_own_media_type_whatever_comes_behind_it(
+def test_a_pipelined_request_does_not_change_the_media_type_of_the_first(
     receiver: Receiver, provider: Provider
 ) -> None:
     other = request(provider.token(), media_type="application/json")
@@ -103,7 +101,7 @@ def test_a_request_has_its_own_media_type_whatever_comes_behind_it(
         assert b"content_type" in connection.answer()
 
 
-def test_one_connection_takes_many_in_turn(receiver: Receiver, provider: Provider) -> None:
+def test_one_connection_serves_many_requests(receiver: Receiver, provider: Provider) -> None:
     with RawConnection(receiver.url) as connection:
         for n in range(20):
             data = request(provider.token(sid=f"turn{n}") if n % 2 else "x.y.z")
@@ -111,9 +109,7 @@ def test_one_connection_takes_many_in_turn(receiver: Receiver, provider: Provide
             assert answer[9:12] == (b"200" if n % 2 else b"400")
 
 
-def test_a_head_like_the_last_one_is_followed_by_its_own_body(
-    receiver: Receiver, provider: Provider
-) -> None:
+def test_a_repeated_head_gets_its_own_body(receiver: Receiver, provider: Provider) -> None:
     good = request(provider.token(sid="alike"))
     bad = good[:-4] + bytes(byte ^ 1 for byte in good[-4:])
     other = good.replace(FORM.encode(), FORM.upper().encode().replace(b"X-WWW", b"Y-WWW"))
@@ -125,10 +121,10 @@ def test_a_head_like_the_last_one_is_followed_by_its_own_body(
             assert connection.send(data).answer()[9:12] == status
 
 
-def test_a_known_head_behind_the_beginning_of_another_is_no_head(
+def test_a_known_head_inside_another_request_is_not_recognized(
     receiver: Receiver, provider: Provider
 ) -> None:
-    """A request is known by its bytes only where the parser would begin one."""
+    """A head is recognized only where the parser would begin a request."""
     good = request(provider.token())
     with RawConnection(receiver.url) as connection:
         for _ in range(2):
@@ -157,7 +153,7 @@ def test_a_known_head_whose_body_is_cut_in_two_is_answered(
     ],
     ids=["1.0", "close"],
 )
-def test_who_wants_the_connection_to_end_sees_it_end(
+def test_a_connection_ends_when_the_client_asks_for_it(
     change: object, receiver: Receiver, provider: Provider
 ) -> None:
     assert callable(change)
@@ -166,7 +162,7 @@ def test_who_wants_the_connection_to_end_sees_it_end(
         assert connection.has_ended()
 
 
-def test_a_query_is_no_other_path(receiver: Receiver, provider: Provider) -> None:
+def test_a_query_does_not_change_the_path(receiver: Receiver, provider: Provider) -> None:
     with RawConnection(receiver.url) as connection:
         data = request(provider.token(), path="/backchannel-logout?a=b")
         assert connection.send(data).answer()[9:12] == b"200"
@@ -189,15 +185,17 @@ def test_a_query_is_no_other_path(receiver: Receiver, provider: Provider) -> Non
 def test_another_spelling_of_the_path_is_another_path(
     path: str, status: bytes, receiver: Receiver, provider: Provider
 ) -> None:
-    """A proxy that limits what comes to this path must see all of it."""
+    """A proxy that limits requests to this path must see all of them."""
     with RawConnection(receiver.url) as connection:
         data = request(provider.token(), path=path)
         assert connection.send(data).answer()[9:12] == status
 
 
 @pytest.mark.slow
-def test_a_body_that_never_comes_is_no_work(receiver: Receiver, provider: Provider) -> None:
-    """Its application waits for it, and tells the sender in time."""
+def test_a_body_that_never_arrives_is_answered_at_the_deadline(
+    receiver: Receiver, provider: Provider
+) -> None:
+    """The ASGI application awaits it, and responds in time."""
     data = request(provider.token())
     with RawConnection(receiver.url) as connection:
         answer = connection.send(data[:-1]).answer()
@@ -205,7 +203,9 @@ def test_a_body_that_never_comes_is_no_work(receiver: Receiver, provider: Provid
     assert b"deadline" in answer
 
 
-def test_who_leaves_in_the_middle_harms_nobody(receiver: Receiver, provider: Provider) -> None:
+def test_a_client_that_leaves_in_the_middle_affects_no_other(
+    receiver: Receiver, provider: Provider
+) -> None:
     data = request(provider.token())
     for end in range(0, len(data), 40):
         with RawConnection(receiver.url) as connection:
@@ -216,7 +216,7 @@ def test_who_leaves_in_the_middle_harms_nobody(receiver: Receiver, provider: Pro
 
 
 @pytest.mark.slow
-def test_every_place_is_given_back_whatever_came_of_its_request(
+def test_every_place_is_released_whatever_the_outcome(
     provider: Provider, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     text = config(shared_redis.url, f'issuer = "{provider.issuer}"')

@@ -22,7 +22,7 @@ def test_a_request_without_a_host_or_with_two_is_refused(
     for url, data in ((receiver.url, logout), (receiver.admin_url, probe)):
         with RawConnection(url) as connection:
             assert connection.send(data).answer()[9:12] == status
-        with RawConnection(url) as connection:  # the head of the first one is known by then
+        with RawConnection(url) as connection:  # the first head is known by then
             assert connection.send(data, data, pause=0.05).answer()[9:12] == status
 
 
@@ -37,7 +37,7 @@ def test_http_1_0_has_no_host(receiver: Receiver, provider: Provider) -> None:
 def test_another_version_of_http_is_refused(
     host: bytes, receiver: Receiver, provider: Provider
 ) -> None:
-    """HTTP/2 has another form, and needs no Host: no proxy means this."""
+    """HTTP/2 has another form, and needs no Host: no proxy sends this."""
     data = logout_request(provider.token()).replace(b"Host: x\r\n", host)
     with RawConnection(receiver.url) as connection:
         data = data.replace(b"HTTP/1.1", b"HTTP/2.0")

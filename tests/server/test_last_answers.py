@@ -1,4 +1,4 @@
-"""An answer that ends its connection reaches its client, also one that is still sending."""
+"""A response that ends its connection reaches the client, even one that is still sending."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.backchannel.form import MAX_BODY
-from app.server.connection_limits import MAX_BODY as LARGEST_MESSAGE
+from app.server.connection_limits import MAX_BODY as MAX_MESSAGE
 from tests.support.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
 from tests.support.receiver import Receiver, config
@@ -35,7 +35,7 @@ def receiver(
 
 
 def cut_off(connection: RawConnection, piece: bytes) -> int:
-    """How many bytes it takes until the server hangs up."""
+    """Send until the server closes the connection. Returns the number of bytes."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         while sent < 64 << 20:
@@ -50,7 +50,7 @@ def cut_off(connection: RawConnection, piece: bytes) -> int:
 def test_a_body_that_is_too_large_is_answered(
     size: int, slow: bool, announced: bool, receiver: Receiver
 ) -> None:
-    """The client reads only when all is sent, as most do."""
+    """The client reads only after sending everything, as most do."""
     body = b"logout_token=" + b"x" * size
     length = b"Content-Length: %d\r\n\r\n" % len(body)
     if not announced:
@@ -66,7 +66,7 @@ def test_a_body_that_is_too_large_is_answered(
             assert b"body_too_large" in answer
 
 
-def test_an_announced_body_that_is_too_large_is_not_waited_for(receiver: Receiver) -> None:
+def test_an_announced_body_that_is_too_large_is_not_awaited(receiver: Receiver) -> None:
     expecting = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1)
     with RawConnection(receiver.url) as connection:
         answer = connection.send(expecting).answer()
@@ -76,7 +76,7 @@ def test_an_announced_body_that_is_too_large_is_not_waited_for(receiver: Receive
 
 
 def test_a_length_with_leading_zeros_is_a_length(receiver: Receiver, provider: Provider) -> None:
-    """RFC 9110, 8.6: any number of digits. Python reads no more than 4,300."""
+    """RFC 9110, 8.6: any number of digits. Python reads at most 4,300."""
     for body, status in (
         (b"logout_token=" + provider.token().encode(), b"200"),
         (b"logout_token=" + b"x" * MAX_BODY, b"400"),
@@ -87,7 +87,7 @@ def test_a_length_with_leading_zeros_is_a_length(receiver: Receiver, provider: P
             assert connection.answers_until_end()[-1:] == [status]
 
 
-def test_broken_http_is_answered_however_much_comes_behind_it(receiver: Receiver) -> None:
+def test_broken_http_is_answered_however_much_follows(receiver: Receiver) -> None:
     for url in (receiver.url, receiver.admin_url):
         for _ in range(10):
             with RawConnection(url) as connection:
@@ -96,7 +96,7 @@ def test_broken_http_is_answered_however_much_comes_behind_it(receiver: Receiver
 
 
 @pytest.mark.parametrize("more", [b"bro ken\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
-def test_what_is_broken_behind_a_request_takes_no_answer_from_it(
+def test_broken_bytes_after_a_request_do_not_cost_its_response(
     more: bytes, receiver: Receiver, provider: Provider
 ) -> None:
     good = logout_request(provider.token())
@@ -105,8 +105,8 @@ def test_what_is_broken_behind_a_request_takes_no_answer_from_it(
 
 
 @pytest.mark.slow
-def test_who_sends_on_after_the_answer_is_cut_off(receiver: Receiver) -> None:
-    """By size, and by time."""
+def test_a_client_that_keeps_sending_after_the_response_is_cut_off(receiver: Receiver) -> None:
+    """By size and by time."""
     with RawConnection(receiver.url) as connection:
         connection.send(HEAD + b"Content-Length: 99999999\r\n\r\n")
         assert cut_off(connection, b"x" * 65536) < 64 << 20
@@ -125,21 +125,21 @@ def test_who_sends_on_after_the_answer_is_cut_off(receiver: Receiver) -> None:
     [b"0\r\nX-Trailer: " + b"x" * 65536, b"1;" + b"x" * 65536],
     ids=["trailer", "chunk extension"],
 )
-def test_what_is_around_the_chunks_has_an_end_too(piece: bytes, receiver: Receiver) -> None:
-    """The parser would keep a trailer's line in memory, however long it is."""
+def test_trailers_and_chunk_extensions_are_limited(piece: bytes, receiver: Receiver) -> None:
+    """The parser would keep a trailer of any length in memory."""
     with RawConnection(receiver.url) as connection:
         connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + piece)
         assert cut_off(connection, b"x" * 65536) < 64 << 20
-    assert LARGEST_MESSAGE < 64 << 20
+    assert MAX_MESSAGE < 64 << 20
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_client_that_closes_its_side_gets_its_answer(
-    whole: bool, receiver: Receiver, provider: Provider
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_client_that_closes_its_side_gets_its_response(
+    complete: bool, receiver: Receiver, provider: Provider
 ) -> None:
     good = logout_request(provider.token())
     with RawConnection(receiver.url) as connection:
-        if whole:
+        if complete:
             connection.send(good)
         else:
             connection.send(good[:-5], good[-5:], pause=0.1)
@@ -161,7 +161,7 @@ def test_pipelined_requests_of_a_client_that_closes_its_side_are_all_answered(
         assert connection.answers_until_end() == [b"200"] * 5
 
 
-def test_a_client_that_closes_its_side_in_the_middle_of_a_request_is_let_go(
+def test_a_connection_closed_in_the_middle_of_a_request_ends(
     receiver: Receiver, provider: Provider
 ) -> None:
     good = logout_request(provider.token())

@@ -1,4 +1,4 @@
-"""Attackers who share a proxy's connections with honest clients cannot touch their requests."""
+"""Attackers who share a proxy's connections with other clients cannot affect their requests."""
 
 import contextlib
 import secrets
@@ -29,8 +29,8 @@ Attack = Callable[[int], None]
 
 
 def offering(path: str, hidden: bytes, number: int) -> bytes:
-    """A POST whose body ends with ``hidden``. nginx passes it on in several pieces, and every
-    second one is small enough for the receiver."""
+    """A POST whose body ends with ``hidden``. nginx forwards it in several pieces, and every second
+    one is small enough for the receiver."""
     size = (60_000, 15_000)[number % 2]
     body = b"\r\n" * ((size - len(hidden)) // 2) + hidden
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n{OFFER}\r\n"
@@ -39,35 +39,35 @@ def offering(path: str, hidden: bytes, number: int) -> bytes:
 
 @contextlib.contextmanager
 def attackers(attack: Attack) -> Iterator[None]:
-    """Under way, each with one attack behind the other, while the block runs."""
+    """Run attackers, each with one attack after another, while the block runs."""
     done, rounds = threading.Event(), count()
 
-    def keep_on() -> None:
+    def keep_attacking() -> None:
         while not done.is_set():
             with contextlib.suppress(OSError, AssertionError):
                 attack(next(rounds))
 
     with ThreadPoolExecutor(ATTACKERS) as pool:
         for _ in range(ATTACKERS):
-            pool.submit(keep_on)
+            pool.submit(keep_attacking)
         try:
-            wait_for(lambda: next(rounds) > 10 * ATTACKERS, "the attack is under way")
+            wait_for(lambda: next(rounds) > 10 * ATTACKERS, "the attack runs")
             yield
         finally:
             done.set()
 
 
-@pytest.mark.parametrize("hides", ["a whole request", "a head that waits for a body"])
-def test_every_honest_logout_ends_its_session_and_no_hidden_one_is_served(
+@pytest.mark.parametrize("hides", ["a complete request", "a head that waits for a body"])
+def test_every_genuine_logout_ends_its_session_and_no_hidden_one_is_served(
     hides: str,
     receiver: Receiver,
     provider: Provider,
     redis_server: RedisServer,
     tmp_path: Path,
 ) -> None:
-    attacked, honest = secrets.token_urlsafe(), [secrets.token_urlsafe() for _ in range(60)]
+    attacked, genuine = secrets.token_urlsafe(), [secrets.token_urlsafe() for _ in range(60)]
     hidden = logout_request(provider.token(sid=attacked))
-    if hides != "a whole request":
+    if hides != "a complete request":
         hidden = hidden[: hidden.index(b"\r\n\r\n") + 4]  # its body is to be the next request
     with ingress(tmp_path / "nginx", receiver.url) as nginx:
 
@@ -80,25 +80,25 @@ def test_every_honest_logout_ends_its_session_and_no_hidden_one_is_served(
                 return int(connection.send(logout_request(provider.token(sid=sid))).answer()[9:12])
 
         with attackers(attack), ThreadPoolExecutor(3) as pool:
-            statuses = list(pool.map(log_out, honest))
+            statuses = list(pool.map(log_out, genuine))
     assert statuses == [200] * 60
     keys = AppKeys("shop")
     with redis_server.client() as look:
-        assert all(look.exists(keys.sid(provider.issuer, sid)) for sid in honest)
+        assert all(look.exists(keys.sid(provider.issuer, sid)) for sid in genuine)
         assert not look.exists(keys.sid(provider.issuer, attacked))
     assert not crashes(receiver.log)
 
 
-def test_nobody_is_shown_the_sessions_of_another_user(tmp_path: Path) -> None:
-    """Neither those who list their own, nor those who ask for a file of the page."""
+def test_no_user_sees_the_sessions_of_another(tmp_path: Path) -> None:
+    """Neither when listing their own nor when requesting a file of the page."""
     with (
         account_scene(tmp_path / "scene") as scene,
         ingress(tmp_path / "nginx", scene.url) as nginx,
     ):
-        show_each_their_own(scene, nginx)
+        list_and_poll_under_attack(scene, nginx)
 
 
-def show_each_their_own(scene: AccountScene, nginx: Nginx) -> None:
+def list_and_poll_under_attack(scene: AccountScene, nginx: Nginx) -> None:
     mallory, users = "auth0|mallory", [f"auth0|{n}" for n in range(6)]
     own = {user: scene.tenant.add(user) for user in [mallory, *users]}
     tokens = {user: scene.access_token(own[user], sub=user) for user in own}
@@ -110,7 +110,7 @@ def show_each_their_own(scene: AccountScene, nginx: Nginx) -> None:
             connection.send(offering("/account/page.css", hidden, number)).answer()
 
     def listed(user: str) -> list[list[str]]:
-        found = []
+        listings = []
         with httpx.Client(trust_env=False) as http:
             for _ in range(8):
                 answer = http.get(
@@ -118,9 +118,9 @@ def show_each_their_own(scene: AccountScene, nginx: Nginx) -> None:
                     headers={"authorization": f"Bearer {tokens[user]}"},
                 )
                 assert answer.status_code == 200, answer.text
-                found.append([one["id"] for one in answer.json()])
+                listings.append([session["id"] for session in answer.json()])
                 time.sleep(USER_PACE)  # users are limited
-        return found
+        return listings
 
     def poll(_: int) -> set[str]:
         with httpx.Client(trust_env=False) as http:
@@ -131,6 +131,6 @@ def show_each_their_own(scene: AccountScene, nginx: Nginx) -> None:
     assert page.status_code == 200
     with attackers(attack), ThreadPoolExecutor(8) as pool:
         polled = [pool.submit(poll, n) for n in range(2)]
-        shown = dict(zip(users, pool.map(listed, users), strict=True))
-    assert shown == {user: [[own[user]]] * 8 for user in users}
-    assert [one.result() for one in polled] == [{page.text}] * 2
+        listings = dict(zip(users, pool.map(listed, users), strict=True))
+    assert listings == {user: [[own[user]]] * 8 for user in users}
+    assert [poller.result() for poller in polled] == [{page.text}] * 2

@@ -1,4 +1,4 @@
-"""Requests that offer another protocol are read like any other, whoever offers it and however."""
+"""Requests that offer another protocol are read like any other, in every form of the offer."""
 
 import secrets
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def chunked(data: bytes) -> bytes:
 @pytest.mark.parametrize("pause", [0.0, LATE], ids=["at once", "late"])
 @pytest.mark.parametrize("cuts", [(), (0,), (0, 300), (-1,), (-40, 0)], ids=str)
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunked"])
-def test_its_body_is_read_however_it_comes(
+def test_its_body_is_read_however_it_arrives(
     cuts: tuple[int, ...],
     in_chunks: bool,
     pause: float,
@@ -86,7 +86,7 @@ def test_its_body_is_read_however_it_comes(
     shared_redis: RedisServer,
     sid: str,
 ) -> None:
-    """A cut counts from the end of the head. The offer stands in the head's own lines."""
+    """A cut counts from the end of the head, which contains the offer."""
     data = logout_request(provider.token(sid=sid), *OFFERS["h2c"])
     data = chunked(data) if in_chunks else data
     body = data.index(b"\r\n\r\n") + 4
@@ -100,7 +100,7 @@ def test_its_body_is_read_however_it_comes(
     assert ended(shared_redis, provider, sid)
 
 
-def test_every_offer_is_answered_as_if_there_were_none(
+def test_every_offer_is_ignored(
     offer: tuple[str, ...],
     receiver: Receiver,
     provider: Provider,
@@ -116,7 +116,7 @@ def test_every_offer_is_answered_as_if_there_were_none(
 
 @pytest.mark.parametrize("pause", [0.0, LATE], ids=["at once", "late"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunked"])
-def test_a_request_that_is_hidden_in_its_body_is_not_served(
+def test_a_request_hidden_in_its_body_is_not_served(
     offer: tuple[str, ...],
     in_chunks: bool,
     pause: float,
@@ -135,7 +135,7 @@ def test_a_request_that_is_hidden_in_its_body_is_not_served(
 
 
 @pytest.mark.parametrize("pause", [0.0, LATE], ids=["at once", "late"])
-def test_what_comes_before_it_is_answered_and_what_comes_behind_it_is_not(
+def test_requests_before_it_are_answered_and_those_after_it_are_not(
     offer: tuple[str, ...],
     pause: float,
     receiver: Receiver,
@@ -143,18 +143,16 @@ def test_what_comes_before_it_is_answered_and_what_comes_behind_it_is_not(
     shared_redis: RedisServer,
     sid: str,
 ) -> None:
-    before, behind = (logout_request(provider.token(sid=sid + n)) for n in ("a", "c"))
+    before, after = (logout_request(provider.token(sid=sid + n)) for n in ("a", "c"))
     offering = logout_request(provider.token(sid=sid + "b"), *offer)
     with RawConnection(receiver.url) as connection:
-        connection.send(before + before + offering[:-9], offering[-9:] + behind, pause=pause)
+        connection.send(before + before + offering[:-9], offering[-9:] + after, pause=pause)
         assert connection.answers_until_end() == [b"200"] * 3
     assert ended(shared_redis, provider, sid + "b")
     assert not ended(shared_redis, provider, sid + "c")
 
 
-def test_many_offers_one_behind_the_other_are_one_request(
-    receiver: Receiver, provider: Provider
-) -> None:
+def test_many_offers_in_a_row_are_one_request(receiver: Receiver, provider: Provider) -> None:
     data = logout_request(provider.token(), *OFFERS["anything"])
     with RawConnection(receiver.url) as connection:
         assert connection.send(data * 60).answers_until_end() == [b"200"]
@@ -169,7 +167,7 @@ def test_many_offers_one_behind_the_other_are_one_request(
     ],
     ids=["connect", "connect to a path", "http2"],
 )
-def test_a_tunnel_and_another_http_are_refused(
+def test_a_tunnel_and_another_http_version_are_refused(
     data: bytes, receiver: Receiver, provider: Provider, shared_redis: RedisServer, sid: str
 ) -> None:
     hidden = logout_request(provider.token(sid=sid))
@@ -187,7 +185,7 @@ def test_an_offer_to_http_1_0_is_ignored(receiver: Receiver, provider: Provider)
         assert connection.send(data[:at], data[at:], pause=0.01).answers_until_end() == [b"200"]
 
 
-def test_an_offer_in_a_trailer_is_none(receiver: Receiver, provider: Provider) -> None:
+def test_an_offer_in_a_trailer_is_ignored(receiver: Receiver, provider: Provider) -> None:
     data = chunked(logout_request(provider.token()))
     offering = data[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     with RawConnection(receiver.url) as connection:
@@ -195,7 +193,7 @@ def test_an_offer_in_a_trailer_is_none(receiver: Receiver, provider: Provider) -
         assert connection.send(data).answer()[9:12] == b"200", "and the connection goes on"
 
 
-def test_expect_100_continue_is_answered_beside_an_offer(
+def test_expect_100_continue_is_answered_despite_an_offer(
     receiver: Receiver, provider: Provider
 ) -> None:
     data = logout_request(provider.token(), *OFFERS["h2c"], "Expect: 100-continue")
@@ -205,8 +203,8 @@ def test_expect_100_continue_is_answered_beside_an_offer(
         assert connection.send(data[at:]).answers_until_end() == [b"200"]
 
 
-def test_the_operators_listener_reads_it_the_same_way(receiver: Receiver) -> None:
-    """A hidden request would be answered on a connection that a proxy gives to somebody else."""
+def test_the_operators_listener_reads_offers_the_same_way(receiver: Receiver) -> None:
+    """A hidden request would be answered on a connection that a proxy reuses for others."""
     hidden = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
     offering = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\n"
     offering += b"Content-Length: %d\r\n\r\n" % len(hidden)

@@ -1,4 +1,4 @@
-"""The members of uvicorn that we rely on are where we expect them."""
+"""uvicorn has the members that we rely on."""
 
 import asyncio
 import re
