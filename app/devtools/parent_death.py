@@ -1,4 +1,4 @@
-"""A child process that ends with us, whatever has ended us."""
+"""Ends a child process together with its parent, even if the parent is killed."""
 
 import ctypes
 import os
@@ -6,15 +6,15 @@ import signal
 import sys
 from collections.abc import Callable
 
-# Linux, <sys/prctl.h>; Python does not name it.
+# From Linux' <sys/prctl.h>; Python has no name for it.
 _PR_SET_PDEATHSIG = 1
 
 
 def ending_with_us() -> Callable[[], None] | None:
-    """A ``preexec_fn``: the kernel sends the child SIGTERM when the thread that started it has
-    ended, also by SIGKILL. None elsewhere than on Linux, where there is no such thing.
+    """Return a ``preexec_fn`` that has the kernel end the child; None elsewhere than on Linux.
 
-    For children that are started by the main thread.
+    The kernel sends SIGTERM when the thread that started the child has ended, so start the child
+    in the main thread.
     """
     if sys.platform != "linux":
         return None
@@ -23,7 +23,7 @@ def ending_with_us() -> Callable[[], None] | None:
 
     def in_child() -> None:
         prctl(_PR_SET_PDEATHSIG, term)
-        if os.getppid() != parent:  # it has ended before we asked
+        if os.getppid() != parent:  # it ended before the call above
             os.kill(os.getpid(), term)
 
     return in_child

@@ -1,9 +1,9 @@
-"""The hash ``meta`` of each relying app: that a receiver serves it, for which names, until when.
+"""Maintains the hash ``meta`` of each relying app: that a receiver serves it, and for which names.
 
-Guards refuse to answer where it is missing, so it has a limited life that every receiver renews: an
-app that was renamed or removed is noticed by its guards a day later. A name (of an issuer, or a
-client id) has the same life, counted by itself: receivers with different settings, as in a rolling
-update, each renew their own names and leave the others' alone.
+Guards refuse to answer without it. It expires unless a receiver renews it, so the guards of an app
+that was renamed or removed notice within a day. Each name (of an issuer, or a client id) has an
+expiry of its own: receivers with different settings, as in a rolling update, renew only their own
+names.
 """
 
 import json
@@ -23,14 +23,14 @@ from backchannel_logout.contract.keys import VERSION
 log = new_log(__name__)
 
 META_SECONDS = 86400
-"""Longer than an outage of every receiver may last: it must not turn each app into a 503."""
+"""Longer than an outage of all receivers may last: it must not make every app answer 503."""
 
 RENEW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class AppNames:
-    """Who may open or end sessions of an app: every name of its issuers, and its client ids."""
+    """Every name of an app's issuers, and its client ids."""
 
     issuers: tuple[str, ...] = ()
     client_ids: tuple[str, ...] = ()
@@ -53,11 +53,11 @@ class AppMetas:
         self._monotonic = monotonic
         self._renew_at: dict[str, float] = {}
         self._complete: dict[str, tuple[bytes | None, bytes | None]] = {}
-        """The lists of each app, as they last held all of our names."""
+        """Each app's lists when they last contained all of our names."""
         self._held: set[str] = set()
         """Apps whose ``meta`` was lost and stays incomplete until their markers are restored."""
         self._refused: set[str] = set()
-        """The apps of which the log says that their ``meta`` is refused."""
+        """Apps whose refused ``meta`` has been logged."""
         self._may_expire = True
 
     async def write(
@@ -66,13 +66,12 @@ class AppMetas:
         apps: Sequence[str],
         holds: Callable[[str, bool], bool] = lambda _, __: False,
     ) -> bool:
-        """Write the ``meta`` of these apps where it is missing, differs or is due for renewal, and
-        one of them always.
+        """Write each ``meta`` that is missing, differs or is due for renewal, and always one.
 
-        So a Redis that came back empty is served again, and the caller learns whether it takes
-        writes. ``holds`` gets an app and whether its ``meta`` has just been found missing; while it
-        is true only ``v`` is written, and guards do not answer. True when one was just found
-        missing. Raises what the library raises.
+        That serves a Redis that came back empty, and shows the caller whether it takes writes.
+        ``holds`` gets an app and whether its ``meta`` has just been found missing; while it returns
+        True, only ``v`` is written, and guards do not answer. True when a ``meta`` was just found
+        missing. Raises the library's errors.
         """
         pipeline = server.pipeline(transaction=False)
         for app in apps:
@@ -80,7 +79,7 @@ class AppMetas:
         found = dict(zip(apps, await pipeline.execute(raise_on_error=False), strict=True))
         for app in self._find_refused(found):
             del found[app]
-        # Its version alone is what a write at a level of durability leaves there, and we ourselves.
+        # With ``v`` alone: written at a level of durability, or held back by us.
         incomplete = {app: old for app, old in found.items() if b"max_session_age" not in old}
         lost = {app for app, old in incomplete.items() if app not in self._held or not old}
         held = [app for app in incomplete if holds(app, app in lost)]
@@ -98,7 +97,7 @@ class AppMetas:
             for app in [*found, *apps][:1]:
                 pipeline.hset(AppKeys(app).meta, mapping=self._core(app))
         answers = await pipeline.execute(raise_on_error=False)
-        self._see_that_all_was_written(answers, len(held) + len(due))
+        self._check_answers(answers, len(held) + len(due))
         for app in due:
             self._renew_at[app] = self._monotonic() + RENEW_SECONDS
         return bool(lost)
@@ -107,7 +106,7 @@ class AppMetas:
         return {"v": str(VERSION), "max_session_age": str(self._apps[app])}
 
     def _wanted(self, app: str, old: Mapping[bytes, bytes]) -> dict[Any, Any]:
-        """What ``meta`` should hold: our own names, and those that others have renewed."""
+        """Return the complete ``meta``: our own names, and those that others have renewed."""
         names, now = self._names.get(app), self._clock()
         if names is None:
             return self._core(app)
@@ -123,7 +122,7 @@ class AppMetas:
         return self._core(app) | lists | {"named_at": _json(renewed)}
 
     def _is_due(self, app: str, old: Mapping[bytes, bytes]) -> bool:
-        """Whether it is time to renew it, or something that is ours is not there."""
+        """Whether it is time to renew it, or something of ours is missing."""
         if self._monotonic() >= self._renew_at.get(app, float("-inf")):
             return True
         if any(old.get(name.encode()) != value.encode() for name, value in self._core(app).items()):
@@ -131,7 +130,7 @@ class AppMetas:
         if (names := self._names.get(app)) is None:
             return False
         lists = old.get(b"issuers"), old.get(b"client_ids")
-        if lists == self._complete.get(app):  # each second, of each app: most are as they were
+        if lists == self._complete.get(app):  # nearly always
             return False
         if not (_read_list(lists[0]) >= {*names.issuers}):
             return True
@@ -141,7 +140,7 @@ class AppMetas:
         return False
 
     def _find_refused(self, found: Mapping[str, Any]) -> set[str]:
-        """The apps whose ``meta`` Redis refuses for its own sake: no reason to write nobody's."""
+        """Return the apps whose own ``meta`` Redis refuses; the others can be written."""
         refused = set()
         for app, old in found.items():
             if isinstance(old, RedisError):
@@ -153,8 +152,8 @@ class AppMetas:
         self._refused = self._refused - found.keys() | refused
         return refused
 
-    def _see_that_all_was_written(self, answers: Sequence[Any], written: int) -> None:
-        """Raises the first refusal. A user from before ``meta`` expired lacks one right."""
+    def _check_answers(self, answers: Sequence[Any], written: int) -> None:
+        """Raise the first refusal, except of ``EXPIRE``: older users of Redis lack that right."""
         for index, answer in enumerate(answers):
             if not isinstance(answer, Exception):
                 continue
@@ -167,7 +166,7 @@ class AppMetas:
 
 
 def _read_list(raw: bytes | None) -> frozenset[str]:
-    """A list of names; empty where it cannot be read."""
+    """Parse a list of names; empty if it cannot be read."""
     try:
         return frozenset(name for name in json.loads(raw or b"[]") if isinstance(name, str))
     except (ValueError, TypeError, RecursionError):
@@ -175,7 +174,7 @@ def _read_list(raw: bytes | None) -> frozenset[str]:
 
 
 def _read_stamps(raw: bytes | None) -> dict[str, dict[str, int]]:
-    """When each name was last renewed; what cannot be read counts as never."""
+    """Parse when each name was last renewed; anything unreadable counts as never."""
     try:
         found = json.loads(raw or b"{}")
         return {

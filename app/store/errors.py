@@ -1,11 +1,11 @@
-"""What Redis, or the way to it, said: in three kinds, for three ways to go on.
+"""Faults of Redis, by what to do next.
 
-    RedisAway         not reached, or not in time: the next attempt may succeed
-    RedisUnwilling    reached, but it takes no writes now: full, a replica, a failing disk, ...
-    LevelNotReached   written, but not as durably as the settings demand
-    RevocationRefused reached, and this one revocation can not be written: others can
+    RedisAway          not reached, or not in time: the next attempt may succeed
+    RedisUnwilling     takes no writes now: full, a replica, a failing disk, ...
+    LevelNotReached    written, but below the required durability
+    RevocationRefused  this revocation cannot be written, others can
 
-Each holds one stable word, and nothing of the data.
+Each has one stable word as its text, and nothing of the data.
 """
 
 import re
@@ -30,7 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 EXCHANGE_FAULTS = (RedisError, RedisClusterException, TimeoutError, OSError)
-"""What an exchange with Redis may raise."""
+"""The errors that an exchange with Redis can raise."""
 
 
 class RedisFault(Exception):
@@ -38,15 +38,15 @@ class RedisFault(Exception):
 
 
 class RedisAway(RedisFault):
-    """Not reached, or no answer in time. It may have been written or not."""
+    """Not reached, or no answer in time. The write may have happened or not."""
 
 
 class RedisUnwilling(RedisFault):
-    """It takes no writes now, from nobody."""
+    """Redis takes no writes now."""
 
 
 class LevelNotReached(RedisFault):
-    """Written, but not yet as durable as ``durability`` demands. ``answer``: the script's."""
+    """Written, but below the level of ``durability``. ``answer`` is the script's."""
 
     def __init__(self, word: str, answer: int = 0) -> None:
         super().__init__(word)
@@ -58,11 +58,11 @@ NO_FILE_TO_SYNC = "WAITAOF needs an append-only file; set appendonly yes"
 
 
 class RevocationRefused(RedisFault):
-    """This one can not be written, for its own sake: a key of the app has a wrong type, say."""
+    """This one cannot be written on its own account: a key of the app has a wrong type, say."""
 
 
-# A Cluster client says in its own way that no server answers. A slot that moves is reached
-# once the topology was looked up anew.
+# The Cluster client has its own error for a server that does not answer. A slot that moves is
+# reached after the topology has been looked up again.
 _AWAY = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -73,13 +73,13 @@ _AWAY = (
     MasterDownError,
     MovedError,  # and AskError, which is one
     MaxConnectionsError,
-    NoScriptError,  # the one that was to bring the script along has failed
+    NoScriptError,  # the command that loads the script has failed
     TimeoutError,
     OSError,
 )
 _UNWILLING = (OutOfMemoryError, ReadOnlyError, NoPermissionError, AuthenticationError)
 
-# As Redis 6.2 and 7 say it from within a script, where the library knows no class for it.
+# The words of Redis 6.2 and 7 inside a script, for which the library has no class.
 _UNWILLING_WORDS = re.compile(
     r"\b(OOM|MISCONF|READONLY|BUSY|NOREPLICAS|NOPERM|NOAUTH|WRONGPASS|UNKILLABLE|UNBLOCKED|"
     r"CLUSTERDOWN|MASTERDOWN|LOADING|TRYAGAIN)\b|can't run this command|can't access"
@@ -87,7 +87,7 @@ _UNWILLING_WORDS = re.compile(
 
 
 def fault_of(error: BaseException) -> RedisFault:
-    """The kind of fault that an error of the library or of the network is."""
+    """Classify an error of the library or the network."""
     if isinstance(error, RedisFault):
         return error
     if isinstance(error, _AWAY) and not isinstance(error, AuthenticationError):
@@ -104,7 +104,7 @@ def fault_of(error: BaseException) -> RedisFault:
 
 
 def level_fault(error: BaseException) -> str:
-    """Why Redis refused ``WAIT`` or ``WAITAOF``, in words for operators where we have them."""
+    """Explain to operators why Redis refused ``WAIT`` or ``WAITAOF``."""
     text = str(error).lower()
     if "unknown command" in text:
         return WAITAOF_MISSING
@@ -114,8 +114,10 @@ def level_fault(error: BaseException) -> str:
 
 
 def fault_of_exchange(error: BaseException) -> RedisFault:
-    """`fault_of` where the whole exchange has failed, which is no revocation's own fault: the
-    server refuses the connection's database number, say."""
+    """Classify an error of the whole exchange, which is never one revocation's own fault.
+
+    The server refuses the connection's database number, say.
+    """
     fault = fault_of(error)
     return RedisUnwilling(str(fault)) if isinstance(fault, RevocationRefused) else fault
 

@@ -1,7 +1,7 @@
-"""Looks at Redis once a second: who is primary, is it another or an older one, does it write.
+"""Checks Redis once a second: which server is primary, whether it changed, whether it writes.
 
-A primary that changed may lack what the last one has acknowledged (replication is
-asynchronous, a snapshot is older, an empty disk has nothing): whoever is told writes it again.
+A new primary may lack what the previous one acknowledged: replication is asynchronous, a snapshot
+is older, an empty disk has nothing. `Recovery` then writes it again.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from app.store.topology import REDIS_SECONDS, RedisTopology
 
 log = new_log(__name__)
 
-# A failover or a restart is seen within this and the time of one exchange.
+# A failover or a restart is noticed within this time, plus one exchange.
 PULSE_SECONDS = 1.0
 
 
 class RedisMonitor:
-    """``on_change`` is called when what was acknowledged may be lost.
+    """Calls ``on_change`` when acknowledged writes may be lost.
 
-    ``holds`` says of which apps the markers are not yet restored: see `AppMetas.write`. ``last`` is
-    what was acknowledged last: if its marker is gone, so may be others. Where several
-    processes watch one Redis that was flushed, only the first finds ``meta`` missing.
+    ``holds`` returns whether an app's markers are still to be restored: see `AppMetas.write`.
+    ``last`` returns the latest acknowledged revocation: if its marker is gone, others may be gone
+    too. Of several processes, only the first one finds ``meta`` missing after a flush.
     """
 
     def __init__(
@@ -54,37 +54,37 @@ class RedisMonitor:
         self._run_ids: dict[str, str] = {}
         self._faults: dict[str, str] = {"": "not asked yet"}
         self.level_error: str | None = None
-        """Why the last write has not reached its level of durability; None when it has."""
+        """Why the last write has not reached its level of durability; None if it has."""
         self._level_faults: dict[str, str] = {}
         self.looked = False
-        """Whether Redis has been asked at all, with whatever result."""
-        self._told: set[tuple[str, str, str]] = set()
+        """Whether there has been a check at all, with any result."""
+        self._warned: set[tuple[str, str, str]] = set()
         self.infos: dict[str, Mapping[str, Any]] = {}
-        """What each server that answers has last said of itself (``INFO``), by its place."""
+        """The latest ``INFO`` of each server that answers, by its place."""
 
     @property
     def last_error(self) -> str | None:
-        """Why a server took no write when it was asked last; None when all of them did."""
+        """Why a server took no write at the last check; None if all of them did."""
         return next(iter(self._faults.values()), None)
 
     @property
     def faults(self) -> Mapping[str, str | None]:
-        """Of each server: why it took no write when it was asked last; None when it did."""
+        """For each server: why it took no write at the last check; None if it did."""
         return dict.fromkeys(self.infos) | self._faults
 
     def down(self, app: str) -> bool:
-        """Whether a write for the app would be in vain now, as far as is known."""
+        """Whether a write for the app would fail now, as far as is known."""
         return self.looked and bool(self._faults) and self._link.place(app) in self._faults
 
     def failed(self, app: str, fault: RedisFault) -> None:
-        """A write has failed; the next pulse says whether it goes on."""
+        """Report a failed write; the next check shows whether the fault lasts."""
         if isinstance(fault, LevelNotReached):
             self.level_error = str(fault)
         else:
-            self._say(self._link.place(app), str(fault))
+            self._set_fault(self._link.place(app), str(fault))
 
     async def keep_looking(self) -> None:
-        """Look every second. Never returns."""
+        """Check every second. Never returns."""
         while True:
             try:
                 await self.look()
@@ -96,30 +96,30 @@ class RedisMonitor:
             self._look_now.clear()
 
     def look_soon(self) -> None:
-        """Look before the next second: an app may be served again."""
+        """Check at once: an app may be served again."""
         self._look_now.set()
 
     async def look(self) -> None:
-        """One look at every server; `last_error` and `down` tell."""
+        """Check every server once; `last_error` and `down` have the result."""
         apps: dict[str, list[str]] = {}
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self._link.look_up()
         except EXCHANGE_FAULTS as error:
-            # Which servers there are is not known anew; those that were known are looked at.
+            # The topology stays as it was known; its servers are checked.
             self._warn("", "look_up", str(fault_of(error)))
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 servers = await self._link.primaries()
         except EXCHANGE_FAULTS as error:
             self.infos.clear()
-            self._say("", str(fault_of(error)))
+            self._set_fault("", str(fault_of(error)))
             self.looked = True
             return
         for app in self._store.apps:
             apps.setdefault(self._link.place(app), []).append(app)
         for gone in self._faults.keys() - servers.keys():
-            self._say(gone, None)
+            self._set_fault(gone, None)
         for gone in self.infos.keys() - servers.keys():
             del self.infos[gone]
         changed = await asyncio.gather(
@@ -133,36 +133,36 @@ class RedisMonitor:
             self._on_change()
 
     async def _look_at(self, place: str, server: Redis, apps: list[str]) -> bool:
-        """One server. True when what it has acknowledged may be lost."""
+        """Check one server. True when acknowledged writes may be lost."""
         was_down = place in self._faults
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 info = await self._info(server)
-                # Before the write: what a server says explains why it takes none.
-                self._tell_facts(place, info)
+                # Before the write: ``INFO`` explains why a server takes none.
+                self._warn_of_facts(place, info)
                 self.infos[place] = info
                 missing = bool(apps) and await self._store.write_meta(server, apps, self._holds)
                 missing = missing or await self._last_is_gone(server, apps)
         except EXCHANGE_FAULTS as error:
             if isinstance(fault := fault_of(error), RedisAway):
                 self.infos.pop(place, None)
-            self._say(place, str(fault))
+            self._set_fault(place, str(fault))
             return False
-        self._say(place, None)
+        self._set_fault(place, None)
         before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
         if before != self._run_ids[place]:
             await self._look_at_level(place, server)
-        # After an outage too, where the run id can not be read; and where nobody restarted but
-        # everything is gone.
+        # Also after an outage, as the run id may be unreadable; and when everything is gone
+        # without a restart.
         return before != self._run_ids[place] or was_down or missing
 
     async def _look_at_level(self, place: str, server: Redis) -> None:
-        """Report a server that can never be durable enough before a logout has to wait for it."""
+        """Report a server that can never reach the level, before a logout waits for it."""
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 fault = await self._store.level_fault(server)
         except EXCHANGE_FAULTS:
-            return  # the next look finds it away
+            return  # the next check finds it away
         before = self._level_faults.pop(place, None)
         if fault is not None:
             self._warn(place, "durability", fault)
@@ -175,7 +175,7 @@ class RedisMonitor:
         if last is None or last.app not in apps:
             return False
         if last.received_at + last.life < self._clock():
-            return False  # its time has come
+            return False  # expired
         return not await server.exists(last.marker_keys[0])
 
     @staticmethod
@@ -183,22 +183,22 @@ class RedisMonitor:
         try:
             info: dict[str, Any] = await server.info()
         except NoPermissionError:
-            # A failover of Sentinel shows in the address, any other change as an outage.
+            # A Sentinel failover shows in the address, any other change as an outage.
             return {"run_id": getattr(server.connection_pool, "master_address", "")}
         return info
 
-    def _tell_facts(self, place: str, info: Mapping[str, Any]) -> None:
-        """Warn once of each way in which this server can lose or refuse a marker."""
+    def _warn_of_facts(self, place: str, info: Mapping[str, Any]) -> None:
+        """Warn, once, of each way in which this server can lose or refuse a marker."""
         for fact in facts_of(info):
             if fact.fault:
                 self._warn(place, fact.what, fact.detail)
 
     def _warn(self, place: str, what: str, detail: str) -> None:
-        if (place, what, detail) not in self._told:
+        if (place, what, detail) not in self._warned:
             log.warning("redis", outcome="warned", server=place or None, what=what, detail=detail)
-            self._told.add((place, what, detail))
+            self._warned.add((place, what, detail))
 
-    def _say(self, place: str, error: str | None) -> None:
+    def _set_fault(self, place: str, error: str | None) -> None:
         if error != self._faults.get(place):
             level = logging.INFO if error is None else logging.WARNING
             outcome = "writable" if error is None else "not_writable"

@@ -1,18 +1,18 @@
-"""What a Redis server says of itself that decides whether a marker can be lost. Pure."""
+"""Facts in ``INFO`` that decide whether a server can lose a marker. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# XTRIM MINID and the way scripts are replicated.
+# For XTRIM MINID, and for how scripts are replicated.
 _OLDEST_REDIS = (6, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFact:
-    """One line about a server. ``fault`` None: it does not say.
+    """One line about a server. ``fault`` None: unknown.
 
-    A fault that is not ``grave`` costs markers only together with another one.
+    A fault that is not ``grave`` loses markers only together with another one.
     """
 
     what: str
@@ -22,7 +22,7 @@ class ServerFact:
 
 
 def facts_of(info: Mapping[str, Any]) -> Iterator[ServerFact]:
-    """What the answer to ``INFO`` means for revocations."""
+    """Yield the facts in the answer to ``INFO``."""
     yield _version(info)
     yield _role(info)
     match info.get("aof_enabled"):
@@ -41,8 +41,8 @@ def facts_of(info: Mapping[str, Any]) -> Iterator[ServerFact]:
         case policy:
             lost = f"{policy}: an evicted marker signs an ended session in again"
             yield ServerFact("eviction", f"{lost}; set maxmemory-policy noeviction", fault=True)
-    most, used = info.get("maxmemory"), info.get("used_memory")
-    if isinstance(most, int) and isinstance(used, int) and 0 < most <= used:
+    limit, used = info.get("maxmemory"), info.get("used_memory")
+    if isinstance(limit, int) and isinstance(used, int) and 0 < limit <= used:
         yield ServerFact("memory", "full: it takes no writes; raise maxmemory", fault=True)
     yield from _replication(info)
 
@@ -70,10 +70,10 @@ def _role(info: Mapping[str, Any]) -> ServerFact:
 
 
 def _replication(info: Mapping[str, Any]) -> Iterator[ServerFact]:
-    """With replicas there are failovers: a primary that is cut off must stop taking writes."""
+    """Replicas mean failovers: a primary that is cut off must stop taking writes."""
     if not info.get("connected_slaves"):
         return
-    # Redis says how many replicas are good only where it demands some.
+    # Redis reports the number of good replicas only if it requires some.
     if "min_slaves_good_slaves" in info:
         yield ServerFact("replication", "min-replicas-to-write is set", fault=False)
     else:

@@ -1,8 +1,8 @@
-"""Apps that Redis holds keys of and that no client of the settings leads to.
+"""Finds apps that have keys in Redis but no client in the settings.
 
-An app that was renamed or removed leaves its ``meta``, and a guard that was given a misspelled name
-leaves its report. Both are found by ``SCAN``, on every server, in small steps: it looks at each key
-of the database, whoever's it is. The same pass may measure what apps have under other names.
+An app that was renamed or removed leaves its ``meta``, and a guard with a misspelled name leaves
+its report. ``SCAN`` finds both, on every server, in small steps; it visits every key of the
+database. The same pass can measure the apps' other keys.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ log = new_log(__name__)
 # Matches ``meta`` and all under ``app:``, and no marker.
 _PATTERN = "bcl:v1:{*}:[am][pe][pt][:a]*"
 
-# Looked at in one step: less than a millisecond of Redis.
+# Keys per step: less than a millisecond of Redis.
 _KEYS_AT_ONCE = 1000
 
-MOST_KEYS = 1_000_000
-"""Looked at on one server in one pass."""
+MAX_KEYS = 1_000_000
+"""Keys that one pass visits on one server."""
 
-MOST_APPS = 100
-"""Named of one pass: somebody else's keys must not fill our metrics."""
+MAX_APPS = 100
+"""Apps that one pass reports: foreign keys must not fill our metrics."""
 
 _KEPT_ALIVE_SECONDS = 3 * RENEW_SECONDS
 
@@ -44,12 +44,12 @@ _KEY = re.compile(r"bcl:v1:\{(?P<app>[^}]+)\}:(?P<what>meta|app:readers)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnservedApp:
-    """An app that no client here leads to.
+    """An app without a client in the settings.
 
-    ``has_meta``: its guards find one and answer. ``expires_in``: seconds, until it goes by itself;
-    ``for_ever``: it never does. Neither: Redis does not say. ``reads``: somebody has reported for
-    it. ``elsewhere``: its ``meta`` was renewed within three minutes, so that another receiver
-    serves it, or one did until just now.
+    ``has_meta``: its guards find a ``meta`` and answer. ``expires_in``: seconds until that expires;
+    ``for_ever``: it never does. Neither: unknown. ``reads``: a reader has reported for the app.
+    ``elsewhere``: ``meta`` was renewed within three minutes, so another receiver serves the app, or
+    did so until just now.
     """
 
     app: str
@@ -65,8 +65,10 @@ class UnservedApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unserved:
-    """What one pass has found. ``complete``: every key was looked at; ``fault``: why there was no
-    pass, in one word."""
+    """The result of one pass.
+
+    ``complete``: every key was visited; ``fault``: why there was no pass, in one word.
+    """
 
     apps: tuple[UnservedApp, ...] = ()
     complete: bool = True
@@ -74,15 +76,17 @@ class Unserved:
 
 
 class UnservedApps:
-    """Looks for them; ``apps`` are those of the settings."""
+    """Finds unserved apps; ``apps`` are those of the settings."""
 
     def __init__(self, link: RedisTopology, apps: Collection[str]) -> None:
         self._link = link
         self._apps = frozenset(apps)
 
     async def find(self, *, pause: float = 0.0, others: OtherKeys | None = None) -> Unserved:
-        """One pass over every server; ``pause`` is in seconds, between two steps. ``others``
-        measures the keys on the way. Never raises for Redis."""
+        """Scan every server, with ``pause`` seconds between two steps.
+
+        ``others`` measures the keys on the way. Never raises an error of Redis.
+        """
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 servers = await self._link.primaries()
@@ -91,14 +95,14 @@ class UnservedApps:
             return Unserved(complete=False, fault="NOPERM")
         except EXCHANGE_FAULTS as error:
             return Unserved(complete=False, fault=str(fault_of_exchange(error)))
-        found = sorted((one for some, _ in passes for one in some), key=lambda one: one.app)
-        complete = all(ended for _, ended in passes) and len(found) <= MOST_APPS
-        return Unserved(apps=tuple(found[:MOST_APPS]), complete=complete)
+        found = sorted((app for apps, _ in passes for app in apps), key=lambda app: app.app)
+        complete = all(ended for _, ended in passes) and len(found) <= MAX_APPS
+        return Unserved(apps=tuple(found[:MAX_APPS]), complete=complete)
 
     async def _pass(
         self, server: Redis, pause: float, others: OtherKeys | None
     ) -> tuple[list[UnservedApp], bool]:
-        """Those of one server, and whether all of its keys were looked at."""
+        """Scan one server; also returns whether all of its keys were visited."""
         found: dict[str, set[str]] = {}
         cursor, looked, count = 0, 0, _KEYS_AT_ONCE
         of_type = "HASH" if others is None else None
@@ -107,7 +111,7 @@ class UnservedApps:
                 async with asyncio.timeout(REDIS_SECONDS):
                     cursor, keys = await server.scan(cursor, _PATTERN, count, of_type)
             except AnswerTooLarge:
-                # An app's names may have 512 MB: fewer at once, until it is one alone.
+                # A key's name may have 512 MB: fewer at once, down to one.
                 if count == 1:
                     raise
                 count = max(1, count // 10)
@@ -119,7 +123,7 @@ class UnservedApps:
                     found.setdefault(app, set()).add(what)
             looked += count
             count = min(2 * count, _KEYS_AT_ONCE)
-            if cursor == 0 or looked >= MOST_KEYS or len(found) > MOST_APPS:
+            if cursor == 0 or looked >= MAX_KEYS or len(found) > MAX_APPS:
                 break
             await asyncio.sleep(pause)
         return await self._described(server, found), cursor == 0
@@ -130,7 +134,7 @@ class UnservedApps:
         for app in found:
             pipeline.execute_command("PTTL", AppKeys(app).meta)
         async with asyncio.timeout(REDIS_SECONDS):
-            # Of a key that the user has no right to, Redis says nothing: it is named all the same.
+            # An app without the right to its ``PTTL`` is reported all the same.
             lives = await pipeline.execute(raise_on_error=False)
         return [
             UnservedApp(
@@ -145,8 +149,10 @@ class UnservedApps:
 
 
 class UnservedWatch:
-    """Looks for them now and then, for the metrics. ``found`` is the last pass, ``other_bytes`` the
-    memory of the other keys of each app of ``served``."""
+    """Scans from time to time, for the metrics.
+
+    ``found`` is the last result; ``other_bytes`` is the memory of each ``served`` app's other keys.
+    """
 
     def __init__(
         self,
@@ -164,34 +170,34 @@ class UnservedWatch:
         self.other_bytes: Mapping[str, int] = {}
 
     async def keep_looking(self) -> None:
-        """A pass every ``every`` seconds, with pauses in between. Never returns."""
+        """Scan every ``every`` seconds. Never returns."""
         while True:
             others = OtherKeys(self._served) if self._served else None
             last = self.found.fault
             try:
                 self.found = await self._unserved.find(pause=self._pause, others=others)
             except Exception:
-                # Of ours: a fault of Redis is in what is found.
+                # A fault of ours: those of Redis are in the result.
                 log.exception("unserved", outcome="failed", error="internal")
                 self.found = Unserved(complete=False, fault="internal")
             fault = self.found.fault
             self.other_bytes = others.sizes() if others is not None and fault is None else {}
-            # A user that may not scan is a choice.
+            # A user without the right to scan is a choice.
             if fault not in (None, last, "NOPERM", "internal"):
                 log.warning("metrics", outcome="not_looked_through", error=fault)
             await asyncio.sleep(self._every)
 
 
 def apps_of_settings(settings: Settings) -> set[str]:
-    """Every app that a client of the settings leads to, and the canary's."""
-    apps = {one.app for issuer in settings.issuers for one in issuer.clients}
+    """Return the app of every client in the settings, and the canary's."""
+    apps = {client.app for issuer in settings.issuers for client in issuer.clients}
     return apps | ({settings.canary.app} if settings.canary is not None else set())
 
 
 def _app_of(key: bytes | str) -> tuple[str, str] | None:
     text = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
     match = _KEY.fullmatch(text)
-    # Names go to terminals and labels: none but those of the contract.
+    # Names go to terminals and labels: only those that the contract allows.
     if match is None or not APP_NAME.fullmatch(match["app"]):
         return None
     return match["app"], match["what"]

@@ -90,14 +90,14 @@ async def test_what_is_not_looked_through_is_said(
 ) -> None:
     for n in range(3000):
         look.set(f"k{n}", 1)
-    monkeypatch.setattr(unserved, "MOST_KEYS", 1000)
+    monkeypatch.setattr(unserved, "MAX_KEYS", 1000)
     assert (await UnservedApps(link, []).find()).complete is False
-    monkeypatch.setattr(unserved, "MOST_KEYS", 10**6)
+    monkeypatch.setattr(unserved, "MAX_KEYS", 10**6)
     assert (await UnservedApps(link, []).find()).complete is True
-    for n in range(unserved.MOST_APPS + 5):
+    for n in range(unserved.MAX_APPS + 5):
         serve(look, f"app-{n}")
     found = await UnservedApps(link, []).find()
-    assert (len(found.apps), found.complete) == (unserved.MOST_APPS, False)
+    assert (len(found.apps), found.complete) == (unserved.MAX_APPS, False)
 
 
 async def test_what_apps_have_under_other_names_is_measured(
