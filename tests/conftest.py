@@ -59,7 +59,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A server for tests that neither stop it nor fill it; they use app names of their own."""
+    """A server for tests that do not stop or fill it, and use their own app names."""
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
@@ -67,7 +67,7 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server of the test's own, to be stopped, frozen, killed."""
+    """A server for one test, which may stop, freeze or kill it."""
     server = RedisServer(tmp_path / "redis").start()
     yield server
     server.stop()
@@ -75,7 +75,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def without_waitaof(shared_redis: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
-    """A server without WAITAOF, as Redis before 7.2 is."""
+    """A server without WAITAOF, like Redis before 7.2."""
     hidden = ("--rename-command", "WAITAOF", "") if shared_redis.knows("WAITAOF") else ()
     server = RedisServer(tmp_path / "old", *hidden).start()
     try:

@@ -1,4 +1,4 @@
-"""What a provider sees while something of ours, or of its own, is broken. Real processes."""
+"""The answers to a provider during outages, with real processes."""
 
 import contextlib
 import os
@@ -65,7 +65,7 @@ def restore_redis(server: RedisServer, how: str) -> None:
 def test_without_redis_and_journal_the_answer_is_503_and_the_same_token_succeeds_later(
     how: str, tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """The jti is remembered only with the marker: the repetition is not taken for a replay."""
+    """The jti is stored only with the marker, so the retry is not a replay."""
     token = provider.token(sid="s")
     with receiving(tmp_path / "r", redis_server, provider, NO_JOURNAL) as receiver:
         stop_redis(redis_server, how)
@@ -126,7 +126,7 @@ def waiting(receiver: Receiver) -> int:
 def test_the_journal_survives_kill_9_of_the_receiver(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """Right after the answer: the provider believes that the user is signed out."""
+    """Right after the answer, when the provider counts the user as signed out."""
     with receiving(tmp_path / "r", redis_server, provider) as receiver:
         redis_server.stop(signal.SIGKILL)
         assert post(receiver, provider.token(sid="s")).status_code == 200
@@ -184,7 +184,7 @@ def test_the_service_is_ready_despite_a_dead_provider(
 def test_it_starts_without_redis(
     top: str, status: int, tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """With a journal, logouts are accepted before Redis was there once."""
+    """With a journal, logouts are accepted before the first contact with Redis."""
     redis_server.stop()
     with receiving(tmp_path / "r", redis_server, provider, top, ready=False) as receiver:
         assert post(receiver, provider.token(sid="s")).status_code == status
@@ -201,7 +201,7 @@ def test_it_starts_without_redis(
 def test_a_level_that_the_server_cannot_reach_is_reported_before_the_first_logout(
     tmp_path: Path, provider: Provider, without_waitaof: RedisServer
 ) -> None:
-    """And each logout stays in the journal, where the answer is 200."""
+    """Each logout stays in the journal, and the answer is 200."""
     fsync = 'durability = "fsync"'
     with receiving(tmp_path / "receiver", without_waitaof, provider, fsync) as receiver:
         said = receiver.readyz().json()["redis"]
@@ -226,7 +226,7 @@ def test_a_redis_that_came_back_empty_gets_its_meta_again(
 def test_no_ended_session_passes_while_an_emptied_redis_is_restored(
     receiver: Receiver, provider: Provider, redis_server: RedisServer
 ) -> None:
-    """A guard that checks without pause sees no answer, and then the end, never "alive"."""
+    """A guard that polls gets no answer, then the end, but never "alive"."""
     ended = 500
     for n in range(ended):
         assert post(receiver, provider.token(sid=f"s{n}", jti=f"j{n}")).status_code == 200
@@ -255,7 +255,7 @@ def test_no_ended_session_passes_while_an_emptied_redis_is_restored(
 def test_sigterm_lets_the_requests_in_flight_finish(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """No new connections, the answers that are due, then Redis is closed and the exit is 0."""
+    """No new connections, all pending answers, Redis closed, exit status 0."""
     process = receiver.process
     assert process is not None
     provider.mode = "hang"
@@ -281,12 +281,12 @@ def test_sigterm_lets_the_requests_in_flight_finish(
 
 
 def connection(url: str) -> contextlib.closing[HTTPConnection]:
-    """One connection of our own: the pool of a library closes idle ones after five seconds."""
+    """A plain connection, because a library's pool closes idle ones after five seconds."""
     return contextlib.closing(HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE))
 
 
 def send(one: HTTPConnection, token: str) -> None:
-    """POST a token and do not wait for the answer."""
+    """POSTs a token without waiting for the answer."""
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     one.request("POST", "/backchannel-logout", f"logout_token={token}", headers)
 
@@ -304,7 +304,7 @@ def connects(url: str) -> bool:
 def test_a_shutdown_under_load_loses_no_accepted_logout(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """Every 200 is a marker and an event, also of the last one before the end."""
+    """Every 200 has a marker and an event, even the last one."""
     acknowledged: list[str] = []
     stop = threading.Event()
 
@@ -339,7 +339,7 @@ def test_a_shutdown_under_load_loses_no_accepted_logout(
 def test_an_idle_connection_stays_open_for_more_than_five_seconds(
     receiver: Receiver, provider: Provider
 ) -> None:
-    """Providers send their next logout on the connection of the last one."""
+    """Providers reuse the connection of the last logout."""
     with connection(receiver.url) as client:
         send(client, provider.token())
         assert client.getresponse().read() == b""

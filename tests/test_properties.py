@@ -1,4 +1,4 @@
-"""Whatever bytes arrive as header, payload or body: 200, 400 or 503, never 500, never a hang."""
+"""Any bytes as header, payload or body get 200, 400 or 503, never 500 or a hang."""
 
 import json
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ def test_any_bytes_as_header_and_payload(target: Target, header: bytes, payload:
     changes=st.dictionaries(st.sampled_from(CLAIMS) | st.text(max_size=10), anything, max_size=3)
 )
 def test_any_value_of_any_claim_well_signed(target: Target, changes: dict[str, Any]) -> None:
-    """The signature is right, so that the rules behind it see the value."""
+    """With a valid signature, so that the rules after it see the value."""
     payload = json.dumps(target.provider.claims(), ensure_ascii=True)[:-1]
     for name, value in changes.items():
         payload += f", {json.dumps(name)}: {json.dumps(value)}"

@@ -1,4 +1,4 @@
-"""A Cluster and Sentinels: the same logout, the same answer of the guard."""
+"""The same logout and the same guard's answer with a Cluster and with Sentinels."""
 
 import signal
 import subprocess
@@ -31,7 +31,7 @@ def session(provider: Provider, sid: str) -> Session:
 
 
 async def wait_for_the_end_of(sid: str, url: str, provider: Provider) -> None:
-    """Both guards say: this session is dead, its neighbour lives."""
+    """Both guards find this session dead and its neighbour alive."""
     dead, neighbour = session(provider, sid), session(provider, "neighbour")
     with SessionGuard(url, app="shop", timeout=5) as guard:
         for _ in range(2):
@@ -64,7 +64,7 @@ async def test_a_cluster(tmp_path: Path, provider: Provider) -> None:
 
 @pytest.mark.slow
 async def test_sentinels_and_a_failover(tmp_path: Path, provider: Provider) -> None:
-    """The primary is looked up: after the failover, logouts go to the new one."""
+    """After the failover, logouts go to the new primary."""
     with Sentinels(tmp_path / "redis") as sentinels:
         with receiving(tmp_path / "r", sentinels.url, provider) as receiver:
             assert receiver.post(provider.token(sid="s1")).status_code == 200

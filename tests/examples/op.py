@@ -1,4 +1,4 @@
-"""The demonstration provider in this process, and browsers and clients that talk to it."""
+"""Runs the demonstration provider in this process, with browsers and clients."""
 
 import base64
 import hashlib
@@ -72,14 +72,14 @@ class Op:
         return browser
 
     async def code(self, browser: httpx.AsyncClient, client: Client = SHOP, **more: str) -> str:
-        """Authorize in a browser that is signed in; the code."""
+        """Authorizes in a signed-in browser; returns the code."""
         answer = await browser.get("/authorize", params=request_of(client, **more))
         return sent_back(answer, client)["code"]
 
     async def exchange(
         self, code: str, client: Client = SHOP, secret: str | None = None, **changes: str
     ) -> httpx.Response:
-        """Exchange a code, with changes to the parameters; empty ones are left out."""
+        """Exchanges a code, with changes to the parameters; empty ones are left out."""
         given = {
             "grant_type": "authorization_code",
             "code": code,
@@ -102,28 +102,28 @@ class Op:
         return claims
 
     async def sid(self, browser: httpx.AsyncClient, client: Client = SHOP) -> str:
-        """Sign the browser's user in at a client; the session id of the ID token."""
+        """Signs the browser's user in at a client; returns the ID token's ``sid``."""
         answer = await self.exchange(await self.code(browser, client), client)
         claims = await self.claims(answer.json()["id_token"], client.client_id)
         return str(claims["sid"])
 
 
 async def sign_in(browser: httpx.AsyncClient, user: str = "alice") -> None:
-    """Sign in at the provider's own page."""
+    """Signs in at the provider's own page."""
     fields = {"csrf": await csrf(browser, "/login"), "user": f"demo|{user}"}
     answer = await browser.post("/login", data=fields)
     assert answer.status_code == 303
 
 
 async def csrf(browser: httpx.AsyncClient, path: str) -> str:
-    """The token of the page's forms."""
+    """The CSRF token of the page's forms."""
     found = re.search(r'name="csrf" value="([^"]+)"', (await browser.get(path)).text)
     assert found
     return found[1]
 
 
 def request_of(client: Client = SHOP, **changes: str) -> dict[str, str]:
-    """A good authorization request, with changes; empty parameters are left out."""
+    """A valid authorization request, with changes; empty parameters are left out."""
     given = {
         "client_id": client.client_id,
         "redirect_uri": client.redirect_uri,
@@ -138,7 +138,7 @@ def request_of(client: Client = SHOP, **changes: str) -> dict[str, str]:
 
 
 def sent_back(answer: httpx.Response, client: Client = SHOP) -> dict[str, str]:
-    """What the browser carries to the client's redirect_uri."""
+    """The parameters of the redirect to the client."""
     assert answer.status_code == 303, answer.text
     where = urlsplit(answer.headers["location"])
     assert where._replace(query="").geturl() == client.redirect_uri

@@ -120,7 +120,7 @@ def test_it_runs_until_a_signal_and_leaves_nothing_behind(
 def test_a_signal_during_the_start_leaves_nothing_behind(
     demo: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
-    """The receiver may have started its Redis and not yet know how to stop it."""
+    """The receiver may just have started its Redis."""
     wait_for(lambda: any(tmp_path.glob("*/data/server.pid")), "the embedded server is started")
     port = re.search(r"embedded_port = (\d+)", next(tmp_path.glob("*/receiver.toml")).read_text())
     assert port

@@ -1,4 +1,4 @@
-"""The demonstration provider's sign-in: OpenID Connect's code flow, with PKCE required."""
+"""The demonstration provider's sign-in: the code flow with required PKCE."""
 
 import base64
 from urllib.parse import quote_plus

@@ -1,4 +1,4 @@
-"""The demonstration provider's pages and session API, and the logout tokens that they cause."""
+"""The demonstration provider's pages and session API, and the resulting logout tokens."""
 
 import asyncio
 
@@ -260,7 +260,7 @@ async def test_an_expired_session_is_gone(op: Op) -> None:
 
 
 async def sign_out(op: Op, **query: str) -> httpx.Response:
-    """A client sends the browser to end the session, and the user says yes."""
+    """A client sends the browser to the provider's logout, and the user confirms."""
     browser = op.browser()
     await sign_in(browser)
     await op.sid(browser)

@@ -37,13 +37,13 @@ backchannel_logout_uri = "{{receiver}}/backchannel-logout"
 
 @dataclass(frozen=True)
 class RunningApp:
-    """Where an app and its provider are."""
+    """An app and its provider."""
 
     shop: str
     provider: str
 
     async def sign_in(self, browser: Browser) -> str:
-        """Sign in at the app through the provider's page; the session's ``sid``."""
+        """Signs in at the app with the provider's page; returns the ``sid``."""
         await browser.open(self.shop)
         await browser.follow("Sign in")
         await browser.press("user", USER)

@@ -52,7 +52,7 @@ def packages_missing() -> str | None:
 
 
 def test_the_vectors_pass_in_node() -> None:
-    """Without any package: what the contract needs is in Node."""
+    """Needs no package."""
     if reason := node_missing():
         pytest.skip(reason)
     ran = subprocess.run(
@@ -95,7 +95,7 @@ def process(log_path: Path, *command: str, **environ: str) -> Iterator[Callable[
 
 @dataclass(frozen=True)
 class ExpressApp:
-    """The app ``shop`` (and ``app``, its name), its provider, and the two servers that it asks."""
+    """An app, its name, its provider, and its two Redis servers."""
 
     shop: str
     app: str
@@ -104,21 +104,21 @@ class ExpressApp:
     sessions: RedisServer
 
     def guard_has_asked(self) -> int:
-        """How often a guard has asked for markers."""
+        """The number of a guard's queries."""
         with self.markers.client() as redis:
             stats: Any = redis.info("commandstats")
         calls: int = stats.get("cmdstat_mget", {"calls": 0})["calls"]
         return calls
 
     def stored_sessions(self) -> int:
-        """How many sessions are in express-session's store."""
+        """The number of sessions in express-session's store."""
         with self.sessions.client() as redis:
             found: Any = redis.keys("sessions:*")
         return len(found)
 
 
 def as_guard(server: RedisServer) -> str:
-    """The URL for the user that the contract has for the shop's guard."""
+    """The URL with the contract's user for the shop's guard."""
     contract = ROOT.joinpath("docs/contract.md").read_text("utf-8")
     rule = re.search(r"^user shop-guard (on >(\S+) .*)$", contract, re.MULTILINE)
     assert rule is not None
@@ -129,7 +129,7 @@ def as_guard(server: RedisServer) -> str:
 
 @pytest.fixture(scope="module")
 def express_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ExpressApp]]:
-    """The app twice, without and with `resave`, as two clients of one provider."""
+    """The app with and without `resave`, as two clients of one provider."""
     if reason := packages_missing():
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("express")
@@ -193,14 +193,14 @@ def site(request: pytest.FixtureRequest, express_apps: dict[str, ExpressApp]) ->
 
 
 class Visitor:
-    """A browser, and what its person does with it."""
+    """A browser and its user's actions."""
 
     def __init__(self, site: ExpressApp, browser: Browser) -> None:
         self.browser = browser
         self._stage = site
 
     async def sign_in(self) -> dict[str, Any]:
-        """Returns what the app remembers."""
+        """Signs in; returns the login that the app remembers."""
         await self.browser.open(self._stage.shop)
         await self.browser.follow("Sign in")
         await self.browser.press("user", USER)
@@ -318,7 +318,7 @@ async def test_the_app_reports_that_it_asks_also_while_it_is_idle(
 
 
 ONLY_SHOP = pytest.mark.parametrize("site", ["shop"], indirect=True)
-"""For what `resave` has nothing to do with."""
+"""For tests that do not depend on `resave`."""
 
 
 @pytest.mark.interop
@@ -345,7 +345,7 @@ async def test_while_redis_is_silent_it_is_503_and_the_session_stays(
 @pytest.mark.interop
 @ONLY_SHOP
 async def test_an_unidentified_session_ends(site: ExpressApp, laptop: Visitor) -> None:
-    """One from before the guard was installed has no login."""
+    """A session from before the guard was installed has no login."""
     await laptop.sign_in()
     with site.sessions.client() as redis:
         found: Any = redis.keys("sessions:*")
@@ -364,7 +364,7 @@ async def test_an_unidentified_session_ends(site: ExpressApp, laptop: Visitor) -
 async def test_a_session_of_an_earlier_release_is_alive_until_it_ends(
     site: ExpressApp, laptop: Visitor, phone: Visitor
 ) -> None:
-    """It has its login at the top."""
+    """Its login is at the top level."""
     lives = await laptop.sign_in()
     with site.sessions.client() as redis:
         found: Any = redis.keys("sessions:*")

@@ -26,19 +26,19 @@ class SignInScenario:
     """A browser, at the app."""
 
     async def at_the_provider(self, address: str) -> str:
-        """What the browser is sent back to from there."""
+        """The URI to which the provider redirects."""
         async with httpx.AsyncClient(trust_env=False) as browser:
             answer = await browser.get(address)
         assert answer.status_code == 302, answer.text
         return str(answer.headers["location"])
 
     async def sign_in(self) -> httpx.Response:
-        """Through the provider and back: what the app answers at its callback."""
+        """Signs in; returns the app's answer at its callback."""
         begun = await self.shop.get("/login")
         return await self.shop.get(await self.at_the_provider(begun.headers["location"]))
 
     async def sign_out(self) -> httpx.Response:
-        """The page that the browser is at when it has been at the provider and is back."""
+        """The page after the provider's redirect."""
         answer = await self.shop.post("/logout")
         return await self.shop.get(await self.at_the_provider(answer.headers["location"]))
 

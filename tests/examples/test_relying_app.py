@@ -20,7 +20,7 @@ LOGIN = int(time.time())
 
 
 def session_cookie() -> str:
-    """What the browser holds after Alice's login, as Starlette writes it."""
+    """The cookie after Alice's login, in Starlette's format."""
     session: dict[str, object] = {"name": "Alice"}
     claims = {"iss": ISSUER, "sub": "alice", "sid": "sid-1", "iat": LOGIN}
     remember(session, claims)
@@ -29,7 +29,7 @@ def session_cookie() -> str:
 
 @pytest.fixture
 async def browser(redis_server: RedisServer) -> AsyncIterator[httpx.AsyncClient]:
-    """Alice's browser, signed in; the receiver has announced the app."""
+    """Alice's signed-in browser, with an app that the receiver serves."""
     with redis_server.client() as redis:
         redis.hset(KEYS.meta, mapping={"v": "1", "max_session_age": "3600"})
     app = create_app(

@@ -1,4 +1,4 @@
-"""The examples for Starlette, FastAPI and Flask as people run them, each with two browsers."""
+"""The examples for Starlette, FastAPI and Flask as processes, each with two browsers."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 @dataclass(frozen=True)
 class RunningApps:
-    """One provider, one receiver, one Redis, and the apps beside each other."""
+    """One provider, one receiver, one Redis, and several apps."""
 
     provider_url: str
     app_urls: dict[str, str]
@@ -110,7 +110,7 @@ async def _answers(http: httpx.AsyncClient, address: str) -> bool:
 
 @dataclass
 class Visitor:
-    """A browser of Alice's in which she is signed in, at the provider and at one app."""
+    """A browser of Alice, signed in at the provider and at one app."""
 
     site: RunningApps
     app_url: str
@@ -134,7 +134,7 @@ class Visitor:
         return await self.browser.fetch(f"{self.app_url}/me")
 
     async def sid(self) -> str:
-        """This browser's session, as the provider's page shows it."""
+        """This browser's session, from the provider's page."""
         shown = (await self.browser.fetch(f"{self.site.provider_url}/sessions")).text
         found = re.search(r'this browser.*?name="session_id" value="([^"]+)"', shown, re.DOTALL)
         assert found, shown
@@ -149,7 +149,7 @@ class Visitor:
 
 @contextlib.asynccontextmanager
 async def two_visitors(site: RunningApps, app: str) -> AsyncIterator[tuple[Visitor, Visitor]]:
-    """Alice, signed in with her phone and with her laptop."""
+    """Alice, signed in on her phone and on her laptop."""
     async with Browser("Phone/1") as phone, Browser("Laptop/1") as laptop:
         visitors = [Visitor(site, site.app_urls[app], one) for one in (phone, laptop)]
         await asyncio.gather(*(one.sign_in() for one in visitors))
@@ -241,14 +241,14 @@ class Connections:
     lines: AsyncIterator[str]
 
     async def talk(self) -> None:
-        """Use both; raises where one is closed."""
+        """Uses both; raises if one is closed."""
         await self.socket.send("there?")
         assert await self.socket.recv() == "there?"
         assert await anext(self.lines) == "data: still signed in"
         assert await anext(self.lines) == ""
 
     async def closed(self) -> int:
-        """Wait for the end of both; the WebSocket's close code."""
+        """Waits for the end of both; returns the WebSocket's close code."""
         async for _ in self.lines:
             pass
         with pytest.raises(ConnectionClosed):

@@ -13,13 +13,13 @@ AT = "30m"
 
 @dataclass(frozen=True)
 class Case:
-    """``fires`` and ``quiet`` hold one world each, or several of them."""
+    """``fires`` and ``quiet`` each have one set of series, or several."""
 
     fires: Series | list[Series]
     quiet: Series | list[Series] = field(default_factory=list)
     at: str = AT
     every: str = "1m"
-    """How often the rules are evaluated."""
+    """The evaluation interval of the rules."""
 
 
 def of(worlds: Series | list[Series]) -> list[Series]:

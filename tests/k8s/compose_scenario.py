@@ -36,7 +36,7 @@ ENTRY = {
 
 
 class Service:
-    """One service: the files that it mounts are copied, and paths to them changed."""
+    """One service, with copies of its mounted files and adapted paths."""
 
     def __init__(self, name: str, directory: Path) -> None:
         told = SERVICES[name]
@@ -74,7 +74,7 @@ class Service:
 
 
 def sources(told: dict[str, Any]) -> dict[str, str]:
-    """Where it mounts something, and what."""
+    """The mount points and their sources."""
     parts = [volume.split(":") for volume in told.get("volumes", [])]
     return {place: source for source, place, *_ in parts}
 

@@ -17,7 +17,7 @@ _APPARMOR = {None, "RuntimeDefault", "Localhost"}
 
 
 def violations(pod: dict[str, Any]) -> Iterator[str]:
-    """A line for each fault of a pod's spec."""
+    """A line for each violation in a pod's spec."""
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(field):
             yield field

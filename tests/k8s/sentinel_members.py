@@ -40,7 +40,7 @@ except redis.RedisError as error:
 
 
 class Member:
-    """One pod: its volume, and when it is up a Valkey and a Sentinel."""
+    """One pod: its volume and, while it runs, a Valkey and a Sentinel."""
 
     def __init__(self, directory: Path, number: int, auth: Path) -> None:
         self.name, self.host = NAMES[number], f"127.0.0.1{number + 1}"
@@ -98,7 +98,7 @@ class Member:
         )
 
     def role(self) -> str | None:
-        """``master``, or ``slave`` when it is in step with its primary; None while it says less."""
+        """``master``, or ``slave`` once it is in sync with its primary; otherwise None."""
         try:
             with self.client() as client:
                 found = client.role()
@@ -107,7 +107,7 @@ class Member:
             return None
 
     def knows_all(self) -> bool:
-        """Whether its Sentinel knows both others, and both replicas."""
+        """Whether its Sentinel knows both others and both replicas."""
         try:
             with self.client(26379, "peer") as client:
                 words = client.execute_command("SENTINEL", "MASTER", SERVICE)
@@ -118,7 +118,7 @@ class Member:
 
 
 def until_settled(members: list[Member]) -> Member:
-    """Wait for one primary with two replicas; the primary."""
+    """Waits for one primary with two replicas; returns the primary."""
 
     def is_settled() -> bool:
         return sorted(str(member.role()) for member in members) == ["master", "slave", "slave"]

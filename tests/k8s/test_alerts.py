@@ -1,4 +1,4 @@
-"""The alerts: each fires when it should, stays quiet beside it, and leads to its chapter."""
+"""Each alert fires when it should, stays quiet otherwise, and links to its chapter."""
 
 import json
 import re
@@ -23,7 +23,7 @@ SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 @pytest.fixture(scope="session")
 def rules_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The rules as Prometheus itself reads them."""
+    """The rules as a file for Prometheus."""
     path = tmp_path_factory.mktemp("rules") / "rules.yaml"
     path.write_text(yaml.safe_dump(RULES))
     return path

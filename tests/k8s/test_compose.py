@@ -1,4 +1,4 @@
-"""compose.yaml: hardened, on loopback only, and its parts fit together."""
+"""compose.yaml is hardened, on loopback only, and its parts work together."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The image: built from the Dockerfile, looked into, and run as a cluster would run it."""
+"""The image, built from the Dockerfile, inspected, and run like in a cluster."""
 
 import os
 import stat

@@ -33,7 +33,7 @@ def test_the_grace_period_is_the_sum_of_the_shutdown_steps(overlay, tmp_path):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_load_balancer_that_only_probes_sees_the_end_within_the_drain(overlay, tmp_path):
-    """Beside the endpoints, which go at once: `readyz` says stopping when the drain begins."""
+    """`/readyz` reports stopping from the beginning of the drain."""
     probe = pod_of(receiver(overlay))["containers"][0]["readinessProbe"]
     sleep = pod_of(receiver(overlay))["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert (
@@ -130,7 +130,7 @@ def test_all_traffic_is_denied_by_default(overlay):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_port_is_open_to_its_own_namespaces_only(overlay):
-    """The ingress controller's, Prometheus', and where there is one, the apps'."""
+    """Those of the ingress controller, Prometheus and, if enabled, the apps."""
     (policy,) = find(overlay, "NetworkPolicy", "receiver")
     opened = {
         port["port"]: [

@@ -37,7 +37,7 @@ def test_the_operators_resources_match_its_schema(kind: str) -> None:
 
 
 def strict(schema: Any) -> Any:
-    """The operator's API server drops members that are unknown; here they are a fault."""
+    """Unknown members are a fault; the API server would drop them."""
     if isinstance(schema, list):
         return [strict(one) for one in schema]
     if isinstance(schema, str):
@@ -86,7 +86,7 @@ def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 
 class Prometheus:
-    """A server of Debian's package that scrapes one receiver each second, with our rules."""
+    """Debian's Prometheus, which scrapes one receiver each second, with our rules."""
 
     def __init__(self, directory: Path, receiver: Receiver) -> None:
         directory.mkdir()
@@ -134,7 +134,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """After traffic of every kind: a query that finds nothing then never finds anything."""
+    """After traffic of every kind, so every query must have a result."""
     program("prometheus")
     directory = tmp_path_factory.mktemp("monitoring")
     server = RedisServer(directory / "redis", "--maxmemory", "200mb").start()

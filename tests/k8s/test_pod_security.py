@@ -1,4 +1,4 @@
-"""Every pod of every overlay is restricted in full, and the namespace refuses any other."""
+"""Every pod of every overlay meets the restricted standard, which the namespace enforces."""
 
 import copy
 from typing import Any
@@ -80,7 +80,7 @@ def test_a_pod_with_one_thing_wrong_is_found(path, value, fault):
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
-    # Our containers say runAsNonRoot themselves; a pod that denies it is only a pod's default.
+    # Our containers set runAsNonRoot; the pod's value is only a default.
     if path == ("securityContext", "runAsNonRoot"):
         del pod["containers"][0]["securityContext"]["runAsNonRoot"]
     assert fault in list(violations(pod))

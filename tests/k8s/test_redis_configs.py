@@ -1,4 +1,4 @@
-"""The Valkeys of the manifests: started with their own files, and used by a real receiver."""
+"""The Valkeys of the manifests, started with their own files and used by a real receiver."""
 
 import base64
 import re
@@ -64,7 +64,7 @@ def valkey(tmp_path: Path):
 
 
 class ConfiguredServer(RedisServer):
-    """One that takes everything but its address from ``valkey.conf``."""
+    """A server with the configuration of ``valkey.conf``, except for its address."""
 
     def _command(self) -> list[str]:
         own = super()._command()

@@ -24,7 +24,7 @@ NAMES = [f"receiver-{n}" for n in range(3)]
 
 @pytest.fixture(params=["endpoints", "health checks"])
 def balancer(request, tmp_path) -> Iterator[Haproxy]:
-    """Told by the endpoints, late, as an ingress controller; or asking `/readyz` itself."""
+    """Follows the endpoints with a delay, like an ingress controller, or probes `/readyz`."""
     with Haproxy(tmp_path / "haproxy", NAMES, health_checks=request.param != "endpoints") as one:
         yield one
 
@@ -60,7 +60,7 @@ def test_no_genuine_request_fails_while_every_replica_is_replaced(
     platform = replicas(balancer, tmp_path, provider, redis_server)
     try:
         platform.start()
-        time.sleep(3)  # health checks have seen everybody
+        time.sleep(3)  # health checks have reached every replica
         with LogoutLoad(balancer.url, provider, rate=RATE) as load:
             time.sleep(3)
             needed = platform.roll()
