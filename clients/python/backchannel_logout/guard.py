@@ -22,7 +22,7 @@ from backchannel_logout.checker import (
     S,
 )
 from backchannel_logout.contract.decision import Value
-from backchannel_logout.near.cache import NearCache, cache_size
+from backchannel_logout.near.cache import cache_size, uncached
 from backchannel_logout.near.task import TaskNearCache
 from backchannel_logout.near.thread import ThreadedNearCache
 from backchannel_logout.redis import connection
@@ -287,13 +287,6 @@ class AsyncSessionGuard:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-def uncached(sessions: Iterable[S], cache: NearCache | None) -> list[S]:
-    """The sessions that the cache does not know to be alive."""
-    if cache is None:
-        return list(sessions)
-    return [session for session in sessions if not cache.alive(session)]
 
 
 def _is_cluster(client: object) -> bool:

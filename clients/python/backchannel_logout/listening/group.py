@@ -17,7 +17,6 @@ import time
 from collections import deque
 from typing import Any
 
-from backchannel_logout.contract.event import stream_id
 from backchannel_logout.contract.gap import Gap, GapReason
 from backchannel_logout.contract.readers import HASH_SECONDS, ReaderKind
 from backchannel_logout.listening.batch_size import BatchSize
@@ -29,8 +28,8 @@ from backchannel_logout.listening.takeover import (
     Takeover,
     claimed_entries,
     is_no_group,
-    pairs,
 )
+from backchannel_logout.listening.trimming import TrimmingCheck
 from backchannel_logout.redis.pipeline import Command
 from backchannel_logout.redis.primary import Primary, without_errors
 
@@ -53,8 +52,7 @@ class GroupLoop(ListenerLoop):
         self._takeover = Takeover(primary, options, self.group)
         self._number = itertools.count()
         self._last: str | None = None  # the group's last delivered id, as far as known
-        self._reported_beginning = False
-        self._reported_empty = (0, 0)
+        self._trimming = TrimmingCheck(self.group)
         self._gaps_to_note: list[Gap] = []
         self._mine: set[str] = set()  # in progress, until the acknowledgement has arrived
         self._must_recover = False
@@ -108,27 +106,11 @@ class GroupLoop(ListenerLoop):
         self._reporting_trimmed.difference_update(delivery.acks)
         self._adopted.discard(delivery.note or b"")
 
-    def _check_trimming(self, groups: Any, ids: list[bytes], stream: Any) -> None:
-        """Note a gap if the stream was trimmed past the group's position before the read.
-
-        Trimming removes the oldest first: while an entry at or before the position exists, no later
-        one was trimmed. Otherwise one may have been.
-        """
-        own = [group for group in map(pairs, groups) if group[b"name"] == self.group.encode()]
-        if not own:
-            return  # created by another replica just before the read
-        before = own[0][b"last-delivered-id"]
-        state = pairs(stream)
-        first = state[b"first-entry"]
-        newest = stream_id(state[b"last-generated-id"])
-        position = stream_id(before)
-        if ids:
-            trimmed = first is None or stream_id(first[0]) > position
-        else:
-            trimmed = first is None and newest > position and newest != self._reported_empty
-            self._reported_empty = newest if trimmed else self._reported_empty
-        begins = position == (0, 0) and self._reported_beginning
-        if trimmed and not begins:
+    def _check_trimming(self, groups: list[Any], ids: list[bytes], stream: list[Any]) -> None:
+        before = self._trimming.position(groups)
+        if before is None:
+            return  # another replica created the group just before the read
+        if self._trimming.is_past(before, ids, stream):
             self._gaps_to_note.append(Gap(GapReason.TRIMMED, before.decode()))
         self._last = (ids[-1] if ids else before).decode()
 
@@ -152,7 +134,7 @@ class GroupLoop(ListenerLoop):
         [created] = await self.primary.run([("XGROUP", "CREATE", events, group, start, "MKSTREAM")])
         if isinstance(created, Exception) and not str(created).startswith("BUSYGROUP"):
             raise created
-        self._reported_beginning = True
+        self._trimming.reported_beginning = True
 
     # -- gaps ------------------------------------------------------------------------------
 
@@ -199,7 +181,8 @@ class GroupLoop(ListenerLoop):
             delivery.tries += 1
             return True
         [entry_id] = delivery.acks
-        if await self._exists(entry_id):
+        [entries] = await self.primary.call(("XRANGE", self.keys.events, entry_id, entry_id))
+        if entries:
             [claimed] = await self.primary.call(self._claim(entry_id, 0))
             if not claimed_entries(claimed):
                 return False
@@ -235,10 +218,6 @@ class GroupLoop(ListenerLoop):
         return (
             "XCLAIM", self.keys.events, self.group, self.options.reader, idle, entry_id
         )  # fmt: skip
-
-    async def _exists(self, entry_id: str) -> bool:
-        [entries] = await self.primary.call(("XRANGE", self.keys.events, entry_id, entry_id))
-        return bool(entries)
 
     async def _recover(self) -> None:
         """Find the events that Redis has delivered to this process in a reply that was lost."""

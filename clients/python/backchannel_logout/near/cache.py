@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from backchannel_logout.contract.event import Event
 from backchannel_logout.contract.kinds import MARKER_KIND, MARKER_KINDS
@@ -30,6 +30,8 @@ now: Callable[[], float] = (
 
 _NEVER = float("-inf")
 
+S = TypeVar("S", bound=Session | Mapping[str, Any])
+
 _INDEXED = tuple(row for row in MARKER_KINDS if row.claim is not None)
 
 
@@ -42,6 +44,13 @@ def cache_size(near_cache: bool | int, max_stale: float) -> int:
     if near_cache < 0 or not max_stale > 0:
         raise ValueError("near_cache is a number of sessions, max_stale a number of seconds")
     return DEFAULT_SESSIONS if near_cache is True else int(near_cache)
+
+
+def uncached(sessions: Iterable[S], cache: "NearCache | None") -> list[S]:
+    """The sessions that the cache does not know to be alive."""
+    if cache is None:
+        return list(sessions)
+    return [session for session in sessions if not cache.alive(session)]
 
 
 class NearCache:
