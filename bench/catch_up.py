@@ -19,7 +19,7 @@ from backchannel_logout import AppKeys, AsyncListener, Event, EventKind, Gap
 from bench.figures import table
 from bench.machine import cores, on_cores, resident_bytes
 from bench.report import Claim, Result
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 EVENTS = 100_000
 APP = "shop"

@@ -19,7 +19,7 @@ from backchannel_logout import AppKeys, AsyncSessionGuard, Session, SessionGuard
 from backchannel_logout.redis.connection import connect, connect_async
 from bench.figures import table
 from bench.report import Result
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ROUNDS = 60
 CALLS = 300

@@ -27,7 +27,7 @@ from bench.report import Claim, Result
 from bench.servers import NotMeasured, Rig, check, debian, express
 from bench.throughput import new_rig
 from bench.tokens import CLIENT_ID, USERS, Token
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 # 95 % of a power of two, so that the hash table is well filled.
 MARKERS = 1_000_000

@@ -21,7 +21,7 @@ from backchannel_logout.redis.connection import connect, connect_async
 from bench.figures import median, spread, table
 from bench.machine import cores, on_cores
 from bench.report import Claim, Result
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ROUNDS = 25
 SESSIONS, GETS = 10_000, 300

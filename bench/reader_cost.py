@@ -20,7 +20,7 @@ from bench.servers import Server, check, receiver
 from bench.tail_process import running_tails
 from bench.throughput import new_rig
 from bench.tokens import ES256, Token
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 RATE = 50
 """Logouts a second. With 200, reading alone takes two thousand tails more than one core."""

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from tests.support.provider import EVENT, Provider, private_key
+from tests.support.providers.provider import EVENT, Provider, private_key
 
 RS256, ES256, EDDSA = "RS256", "ES256", "EdDSA"
 ALGORITHMS = (RS256, ES256, EDDSA)

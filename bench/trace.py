@@ -27,10 +27,10 @@ from app.config.load import load
 from app.runtime.serve import serve
 from app.telemetry.logs.setup import set_up_log
 from backchannel_logout import AppKeys
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import logout_request
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 _ROOTS = tuple(f"{Path(__file__).parents[1] / folder}/" for folder in ("app", "clients/python"))
 

@@ -10,9 +10,9 @@ import pytest
 
 from app.devtools.embedded_redis import path_with_wheel_first
 from tests.support.memory import work_in_memory
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytest_plugins = ["tests.faults.report", "tests.support.store_fixtures"]
 

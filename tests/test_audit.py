@@ -18,7 +18,7 @@ from app.audit import (
     person_name,
 )
 from app.store.topology import connect
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 def hashed(value: str) -> str:

@@ -17,9 +17,9 @@ import pytest
 
 from app.store.errors import WAITAOF_MISSING
 from backchannel_logout import AppKeys, RevocationUnknown, SessionGuard
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, crashes, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 

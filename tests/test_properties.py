@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from tests.support.provider import EVENT, Provider, encode_parts
+from tests.support.providers.provider import EVENT, Provider, encode_parts
 from tests.support.receiver import Receiver, config, crashes
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ANSWERS = {200, 400, 503}
 

@@ -15,8 +15,8 @@ import pytest
 
 from tests.examples.test_express_app import HERE as EXPRESS
 from tests.examples.test_express_app import packages_missing, process
-from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_server import RedisServer, free_port
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 ALICE = {"iss": ISS, "sub": "alice", "sid": "s1", "iat": int(time.time()) - 10}

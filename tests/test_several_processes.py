@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.support.nginx import Nginx
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, crashes, wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.nginx import Nginx
+from tests.support.servers.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.slow
 

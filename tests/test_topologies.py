@@ -11,10 +11,10 @@ import pytest
 
 from backchannel_logout import AsyncSessionGuard, RevocationUnknown, Session, SessionGuard
 from backchannel_logout.redis import connection
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, crashes, run_app, wait_for
-from tests.support.redis_server import free_port
-from tests.support.redis_topologies import Cluster, Sentinels
+from tests.support.servers.redis_server import free_port
+from tests.support.servers.redis_topologies import Cluster, Sentinels
 
 
 @contextmanager

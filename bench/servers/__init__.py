@@ -13,8 +13,8 @@ from pathlib import Path
 from bench import load
 from bench.machine import cores, on_cores
 from bench.tokens import Token
-from tests.support.provider import Provider
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.providers.provider import Provider
+from tests.support.servers.redis_server import RedisServer, free_port
 
 __all__ = ["NotMeasured", "Rig", "Server", "check", "free_port"]
 

@@ -17,8 +17,8 @@ import httpx
 from bench.servers import NotMeasured, Rig, Server, free_port
 from bench.servers.debian import environment, find
 from bench.tokens import CLIENT_ID, USERS, Token
-from tests.support.provider import ABSENT, Provider
-from tests.support.redis_server import RedisServer
+from tests.support.providers.provider import ABSENT, Provider
+from tests.support.servers.redis_server import RedisServer
 
 _MODULES = (
     "mpm_event", "authn_core", "authz_core", "authz_user", "auth_openidc",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.servers import NotMeasured, Rig, Server, free_port
 from bench.tokens import CLIENT_ID, Token
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 PEERS = Path(__file__).parents[1] / "peers"
 PATH = "/backchannel-logout"

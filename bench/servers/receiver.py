@@ -17,7 +17,7 @@ from bench.machine import cores, on_cores
 from bench.servers import NotMeasured, Rig, Server, free_port
 from bench.tokens import CLIENT_ID, Token
 from tests.support.receiver import Receiver, clean_environment, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 PATH = "/backchannel-logout"
 APP = "shop"

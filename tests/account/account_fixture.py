@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 
 from tests.admin.api_fixture import Tenant, settings
-from tests.support.provider import ABSENT, Provider
+from tests.support.providers.provider import ABSENT, Provider
 from tests.support.receiver import Receiver, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 BOB = "auth0|bob"
 SHOP_TOKEN = "the-token-of-the-shop-backend-000000"

@@ -10,7 +10,7 @@ import httpx
 
 from tests.account.account_fixture import SHOP_TOKEN, AccountScene
 from tests.support.receiver import ROOT, clean_environment, wait_for
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.account.account_fixture import AUDIENCE, SCOPE, AccountScene, now
-from tests.support.provider import ABSENT, EVENT, private_key
+from tests.support.providers.provider import ABSENT, EVENT, private_key
 
 
 def test_an_access_token_of_ours_lists_and_ends(alice: AccountScene) -> None:

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from tests.account.account_fixture import SHOP_TOKEN, now, said
-from tests.support import keycloak_api
-from tests.support.keycloak_api import KeycloakApi
+from tests.support.providers import keycloak_api
+from tests.support.providers.keycloak_api import KeycloakApi
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

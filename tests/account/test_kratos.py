@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from tests.account.account_fixture import SHOP_TOKEN, USER_PACE, now, said
-from tests.support.api_server import Response
-from tests.support.kratos_api import KratosApi, stamp
+from tests.support.providers.api_server import Response
+from tests.support.providers.kratos_api import KratosApi, stamp
 from tests.support.receiver import Receiver, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 from backchannel_logout.account import AccountProxy
 from backchannel_logout.contract.session import MEMBER
 from tests.account.account_fixture import SHOP_TOKEN, AccountScene
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 SAME = {"x-requested-with": "test", "sec-fetch-site": "same-origin"}
 

@@ -20,9 +20,9 @@ from tests.account.account_fixture import (
     now,
     said,
 )  # fmt: skip
-from tests.support.api_server import Response
-from tests.support.auth0_api import fault, limited
-from tests.support.provider import ABSENT
+from tests.support.providers.api_server import Response
+from tests.support.providers.auth0_api import fault, limited
+from tests.support.providers.provider import ABSENT
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.support import auth0_api
-from tests.support.auth0_api import Auth0Api
-from tests.support.provider import Provider
+from tests.support.providers import auth0_api
+from tests.support.providers.auth0_api import Auth0Api
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 TOKEN = "the-admin-token-of-this-test"
 ALICE = "auth0|alice"

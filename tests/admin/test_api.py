@@ -12,7 +12,7 @@ import pytest
 from backchannel_logout import AppKeys
 from tests.admin.api_fixture import TOKEN, ApiScene, api_scene, users
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.admin.api_fixture import TOKEN, ApiScene, Listener, api_scene
-from tests.support.listening import event
+from tests.support.apps.listening import event
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

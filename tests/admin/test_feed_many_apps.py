@@ -9,9 +9,9 @@ import pytest
 
 from tests.admin.api_fixture import ApiScene, Listener, Tenant
 from tests.admin.api_fixture import settings as one_issuer
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from app.admin.hosts import KnownHosts
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import RawConnection
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 PATHS = ["/livez", "/readyz", "/metrics", "/nowhere"]
 

@@ -7,12 +7,12 @@ import pytest
 
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.receipts import Outcome, Receipt
-from tests.support.listening import ListenerProcess
-from tests.support.promtool import promtool
-from tests.support.provider import Provider
+from tests.support.apps.listening import ListenerProcess
+from tests.support.deployment.promtool import promtool
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.scrape import Scrape
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

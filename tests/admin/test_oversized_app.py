@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.admin.api_fixture import TOKEN
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, run_app, wait_for
 from tests.support.rights import documented_rights
 from tests.support.scrape import Scrape

@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from app.admin import probes
 from app.admin.probes import Probes
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.mark.parametrize(

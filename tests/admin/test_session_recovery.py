@@ -9,8 +9,8 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.admin.api_fixture import ALICE, api_scene, users
-from tests.support.api_server import Response
-from tests.support.auth0_api import fault as auth0_fault
+from tests.support.providers.api_server import Response
+from tests.support.providers.auth0_api import fault as auth0_fault
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

@@ -22,10 +22,10 @@ from app.tokens import logout_token
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import SignedClaims
 from backchannel_logout import AppKeys
-from tests.support.listening import until
-from tests.support.provider import Provider
+from tests.support.apps.listening import until
+from tests.support.providers.provider import Provider
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 

@@ -14,7 +14,14 @@ from app.config.load import load
 from app.config.secrets import DecryptionKey
 from app.errors import DependencyUnavailable, Outage, TokenRefused
 from app.tokens.encrypted_jwt import Decrypter
-from tests.support.encryption import EC, RSA, decryption_key, encrypt, write_jwk, write_pem
+from tests.support.providers.encryption import (
+    EC,
+    RSA,
+    decryption_key,
+    encrypt,
+    write_jwk,
+    write_pem,
+)
 from tests.support.receiver import config
 
 ISSUER = "https://op.example"

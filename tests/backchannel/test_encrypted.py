@@ -10,11 +10,11 @@ import redis
 
 from app.errors import SENTENCES, Reason
 from backchannel_logout import AppKeys
-from tests.support.encryption import write_jwk
-from tests.support.provider import Provider, private_key
+from tests.support.providers.encryption import write_jwk
+from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
+from tests.support.servers.redis_server import RedisServer
 from tests.tokens.cases_encrypted import (
     EC_KEY,
     EC_KID,

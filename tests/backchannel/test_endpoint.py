@@ -13,9 +13,9 @@ import redis
 from app.backchannel.form import MAX_BODY
 from app.errors import SENTENCES, Reason
 from backchannel_logout import AppKeys
-from tests.support.provider import ABSENT, Provider
+from tests.support.providers.provider import ABSENT, Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 from tests.tokens.cases import CASES, Case
 
 KEYS = AppKeys("shop")

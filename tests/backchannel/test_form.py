@@ -4,8 +4,8 @@ import pytest
 
 from app.backchannel.form import MAX_BODY, read_token
 from app.errors import Reason, TokenRefused
-from tests.support.encryption import RSA, decryption_key, encrypt
-from tests.support.provider import Provider
+from tests.support.providers.encryption import RSA, decryption_key, encrypt
+from tests.support.providers.provider import Provider
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -9,9 +9,9 @@ import pytest
 
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from backchannel_logout import AppKeys
-from tests.support.provider import ABSENT, EVENT, Provider, encode_parts, private_key
+from tests.support.providers.provider import ABSENT, EVENT, Provider, encode_parts, private_key
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 

@@ -9,8 +9,8 @@ import pytest
 from app.errors import LibraryPanic, fault_of
 from app.tokens import jwks, private_key
 from app.tokens.jwks import read_key_set
-from tests.support.encryption import RSA, decryption_key, encrypt
-from tests.support.provider import Provider
+from tests.support.providers.encryption import RSA, decryption_key, encrypt
+from tests.support.providers.provider import Provider
 
 
 class Panic(BaseException):

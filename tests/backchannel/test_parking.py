@@ -25,9 +25,9 @@ from app.telemetry.metrics.counters import Counters
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from backchannel_logout import AppKeys
-from tests.support.provider import Provider, private_key
+from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, log_events, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 

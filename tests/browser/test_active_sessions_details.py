@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from tests.account.account_fixture import AccountScene
 from tests.account.app_process import sign_in_query
 from tests.browser.visit import PATIENCE, Visit, visit
-from tests.support.auth0_api import stamp
+from tests.support.providers.auth0_api import stamp
 
 pytestmark = pytest.mark.slow
 

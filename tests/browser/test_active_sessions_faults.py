@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.account.account_fixture import USER_PACE, AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
-from tests.support.auth0_api import fault, limited
+from tests.support.providers.auth0_api import fault, limited
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

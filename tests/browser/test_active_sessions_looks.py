@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Route, expect
 from tests.account.account_fixture import AccountScene
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.console.browser import DESKTOP, PHONE, barriers, keep_picture, overflows
-from tests.support.auth0_api import fault
+from tests.support.providers.auth0_api import fault
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,10 @@ from app.config.load import SettingsFault, load
 from app.config.model import Settings
 from app.telemetry.canary_outcome import CanaryOutcome
 from backchannel_logout import AppKeys
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.scrape import Scrape
+from tests.support.servers.redis_server import RedisServer
 
 COMMANDS = (ROOT / "docs/commands.md").read_text()
 CANARY = "\n[canary]\ninterval = 1\nwithin = 3\n"

@@ -10,7 +10,7 @@ import pytest
 
 from app.cli import main
 from app.telemetry.logs import setup
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @dataclass(frozen=True)

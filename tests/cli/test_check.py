@@ -16,9 +16,9 @@ from app.store.topology import connect
 from app.tokens import fetch, provider_keys
 from backchannel_logout.redis.connection import aclose
 from tests.cli.conftest import Ended, Run
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import config, run_app
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 SECRET = "hunter2-is-my-password"
 

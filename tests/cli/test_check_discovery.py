@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Ended, Run
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 
 def rows(ended: Ended, beginning: str) -> list[tuple[str, str]]:

@@ -11,10 +11,10 @@ from app.config.load import load
 from app.formatting import duration
 from app.tokens.jwks import KeySet, read_key_set
 from tests.cli.conftest import Run
-from tests.support.encryption import EC, decryption_key, write_pem
-from tests.support.provider import Provider, private_key, public_jwk
+from tests.support.providers.encryption import EC, decryption_key, write_pem
+from tests.support.providers.provider import Provider, private_key, public_jwk
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 def rows(

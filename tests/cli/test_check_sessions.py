@@ -5,11 +5,11 @@ import pytest
 from app.formatting import duration
 from tests.cli.conftest import Ended, Run
 from tests.sessions.provider_fixtures import Api, table_of
-from tests.support.auth0_api import Auth0Api
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.kratos_api import KratosApi
-from tests.support.provider import Provider
-from tests.support.redis_server import RedisServer
+from tests.support.providers.auth0_api import Auth0Api
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.providers.kratos_api import KratosApi
+from tests.support.providers.provider import Provider
+from tests.support.servers.redis_server import RedisServer
 
 
 def settings_of(

@@ -13,9 +13,9 @@ import pytest
 
 from app.errors import Outage, Reason
 from tests.cli.conftest import Ended, Run
-from tests.support.provider import ABSENT, EVENT, Provider, encode_parts, private_key
+from tests.support.providers.provider import ABSENT, EVENT, Provider, encode_parts, private_key
 from tests.support.receiver import config, run_app
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 # The command never talks to Redis.
 REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"

@@ -7,10 +7,10 @@ from pathlib import Path
 from app.errors import Reason
 from tests.cli.conftest import Ended, Run
 from tests.cli.test_explain import REDIS_URL, RULES, outcomes
-from tests.support.encryption import EC, RSA, decryption_key, encrypt, write_jwk
-from tests.support.provider import Provider, encode_parts, private_key
+from tests.support.providers.encryption import EC, RSA, decryption_key, encrypt, write_jwk
+from tests.support.providers.provider import Provider, encode_parts, private_key
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 from tests.tokens.cases_encrypted import SECRET
 
 CLIENT = 'client_id = "shop-web", app = "shop"'

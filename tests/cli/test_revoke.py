@@ -11,10 +11,10 @@ import pytest
 from app.history.audit_stream import AUDIT
 from backchannel_logout import AppKeys, Event, Reader, ReaderKind, Session, SessionGuard
 from tests.cli.conftest import Run
-from tests.support.proxy import Proxy
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, new_app
+from tests.support.servers.proxy import Proxy
+from tests.support.servers.redis_server import RedisServer, free_port
 
 WHY = ("--reason", "lost laptop", "--by", "anna")
 

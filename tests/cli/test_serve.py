@@ -13,9 +13,9 @@ import pytest
 from app import __version__
 from app.cli import main
 from tests.cli.conftest import Run
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import ROOT, Receiver, config, crashes, run_app, wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 # -- start ---------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ import pytest
 
 from backchannel_logout import AppKeys, Reader, ReaderKind, Session, SessionGuard
 from tests.cli.conftest import Ended, Run
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, new_app, revocation
+from tests.support.servers.redis_server import RedisServer, free_port
 
 
 def verdicts(ended: Ended) -> dict[str, str]:

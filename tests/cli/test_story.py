@@ -13,10 +13,10 @@ from app.canary.issuer import ISSUER as CANARY
 from app.cli.story import APP_STATUSES
 from backchannel_logout import AppKeys, AppStatus, Outcome, Receipt
 from tests.cli.conftest import Ended, Run
-from tests.support.provider import encode_parts
+from tests.support.providers.provider import encode_parts
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, new_app, revocation
+from tests.support.servers.redis_server import RedisServer, free_port
 
 Story = Callable[..., Ended]
 

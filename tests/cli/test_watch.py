@@ -15,8 +15,8 @@ from app.telemetry.hashes import KeyedHash
 from backchannel_logout import AppKeys
 from tests.cli.conftest import Run
 from tests.support.receiver import ROOT, clean_environment, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, revocation
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.client.frameworks.asgi_app import NewAsgiApp, asgi_apps
-from tests.support.guards import KINDS, WarmGuard
-from tests.support.listening import Stream
-from tests.support.redis_server import RedisServer
+from tests.support.apps.guards import KINDS, WarmGuard
+from tests.support.apps.listening import Stream
 from tests.support.revocations import AppStore
+from tests.support.servers.redis_server import RedisServer
 
 NewAppStore = Callable[[RedisServer], Awaitable[AppStore]]
 NewWarmGuard = Callable[..., WarmGuard]

@@ -12,7 +12,7 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.support.receiver import ROOT, clean_environment, wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.slow
 

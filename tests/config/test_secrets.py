@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from app.config.load import SettingsFault, load
 from app.config.model import Settings
-from tests.support.encryption import EC, RSA, decryption_key, pem, write_jwk, write_pem
-from tests.support.provider import private_key
+from tests.support.providers.encryption import EC, RSA, decryption_key, pem, write_jwk, write_pem
+from tests.support.providers.provider import private_key
 
 SECRET = "a secret of the client's, long enough"
 

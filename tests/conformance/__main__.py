@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.conformance import report
 from tests.conformance.run import publish_another_key, run, wait_until_configured
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 
 
 def main() -> int:

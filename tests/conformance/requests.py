@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.conformance.requirements import Requirement, advice, must
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 
 Send = Callable[[httpx.Client, str, Provider], httpx.Response]
 

@@ -9,7 +9,7 @@ import httpx
 from tests.conformance.requests import REQUESTS
 from tests.conformance.requirements import PLAN, Requirement, advice, requirement
 from tests.interop.browser import loopback_only
-from tests.support.provider import Provider, private_key, public_jwk
+from tests.support.providers.provider import Provider, private_key, public_jwk
 from tests.tokens.cases import CASES
 
 NO_STORE = advice("2.8", "every answer has Cache-Control: no-store")

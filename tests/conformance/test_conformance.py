@@ -15,7 +15,7 @@ import pytest
 from tests.conformance import report
 from tests.conformance.requirements import BY_NAME, PLAN
 from tests.conformance.run import publish_another_key, run, wait_until_configured
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import ROOT, Receiver
 from tests.tokens.cases import CASES
 

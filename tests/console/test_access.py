@@ -11,7 +11,7 @@ import pytest
 from app.console.sign_in.operator_sessions import OperatorSessions
 from tests.admin.api_fixture import TOKEN, ApiScene
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from backchannel_logout import AppKeys
 from tests.admin.api_fixture import TOKEN, ApiScene, Listener, api_scene
 from tests.console.browser import open_page, sign_in
 from tests.console.sample_data import add_receipt, fill
-from tests.support.listening import event
-from tests.support.provider import ABSENT
+from tests.support.apps.listening import event
+from tests.support.providers.provider import ABSENT
 
 pytestmark = pytest.mark.slow
 

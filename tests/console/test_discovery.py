@@ -9,7 +9,7 @@ from app.config.issuers import ClientSettings, IssuerSettings
 from app.console.sign_in.discovery import Discovery
 from app.tokens.fetch import FetchFailed, new_client
 from tests.support.clock import Clock
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 REFRESH, STALE = 600, 3600

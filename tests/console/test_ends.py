@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.admin.api_fixture import ApiScene
-from tests.support.api_server import Response
-from tests.support.auth0_api import fault, limited
+from tests.support.providers.api_server import Response
+from tests.support.providers.auth0_api import fault, limited
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

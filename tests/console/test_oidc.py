@@ -18,10 +18,10 @@ from app.console.sign_in.code_exchanges import MAX_PER_PEER
 from app.console.sign_in.pending import PENDING_COOKIE
 from tests.console.browser import chromium, keep_picture, open_page
 from tests.console.oidc_browser import OIDC, OidcBrowser
-from tests.support.provider import ABSENT
+from tests.support.providers.provider import ABSENT
+from tests.support.providers.sign_in import SignInProvider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
-from tests.support.sign_in import SignInProvider
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from backchannel_logout import AppKeys
 from tests.admin.api_fixture import ApiScene
 from tests.console.browser import faults_of_looks
 from tests.console.sample_data import add_receipt
-from tests.support.listening import event
-from tests.support.provider import ABSENT
+from tests.support.apps.listening import event
+from tests.support.providers.provider import ABSENT
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

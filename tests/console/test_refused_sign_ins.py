@@ -14,7 +14,7 @@ from app.web.audit_log import AuditLog
 from backchannel_logout.redis.connection import aclose
 from tests.support.clock import Clock
 from tests.support.receiver import config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 def from_peer(peer: str) -> Request:

@@ -6,9 +6,9 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.console.oidc_browser import OIDC, OidcBrowser
+from tests.support.providers.sign_in import SignInProvider
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.rights import documented_rights
-from tests.support.sign_in import SignInProvider
 
 pytestmark = pytest.mark.slow
 

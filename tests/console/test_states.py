@@ -10,7 +10,7 @@ from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind, Receipt
 from tests.admin.api_fixture import TOKEN, ApiScene, api_scene
 from tests.console.browser import faults_of_looks, open_page, sign_in
 from tests.console.sample_data import add_receipt
-from tests.support.provider import ABSENT
+from tests.support.providers.provider import ABSENT
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow

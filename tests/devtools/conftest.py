@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 
 def process_list() -> dict[int, list[str]]:

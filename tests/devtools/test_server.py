@@ -15,7 +15,7 @@ import redis
 from app.devtools import embedded_redis
 from app.devtools.embedded_redis import EmbeddedFault, EmbeddedServer, find_server
 from tests.devtools.conftest import process_list, servers_on
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ import redis
 from app.devtools.embedded_redis import find_server
 from backchannel_logout import AppKeys
 from tests.devtools.conftest import servers_on
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, run_app, wait_for
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 
 def embedded_config(provider: Provider, data_dir: Path, port: int) -> str:

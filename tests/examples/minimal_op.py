@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from tests.support.api_server import ApiServer, Request, Response
-from tests.support.provider import private_key
+from tests.support.providers.api_server import ApiServer, Request, Response
+from tests.support.providers.provider import private_key
 
 CLIENT_ID, CLIENT_SECRET = "shop-web", "secret of the shop"
 USER = "248289761001"

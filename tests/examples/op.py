@@ -12,7 +12,7 @@ import jwt
 
 from examples.demo_provider.app import create_app
 from examples.demo_provider.config import Client, Config
-from tests.support.provider import private_key
+from tests.support.providers.provider import private_key
 
 VERIFIER = "v" * 43
 CHALLENGE = (

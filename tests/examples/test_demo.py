@@ -21,7 +21,7 @@ from examples.demo.processes import ChildFault
 from examples.demo.scenario import Answer, DemoOutcome
 from examples.demo.services import running_services
 from tests.support.receiver import ROOT, wait_for
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 pytestmark = pytest.mark.slow
 

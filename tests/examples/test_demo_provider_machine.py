@@ -21,7 +21,7 @@ from backchannel_logout.contract.keys import AppKeys
 from tests.examples.op import CONFIG, Op, sign_in
 from tests.sessions.provider_fixtures import tls
 from tests.support.receiver import ROOT, Receiver, clean_environment, config, wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 ALICE, BOB = "demo|alice", "demo|bob"
 

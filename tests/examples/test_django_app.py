@@ -12,7 +12,7 @@ from examples.demo.browser import Browser
 from examples.demo.ports import url
 from examples.demo.processes import Child, running
 from tests.support.receiver import Receiver, clean_environment, config
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 # One provider and one receiver for all, because each process takes seconds to start.
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]

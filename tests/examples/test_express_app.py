@@ -21,7 +21,7 @@ from backchannel_logout import AppKeys, AppStatus, Reader, prove
 from examples.demo.browser import Browser
 from examples.demo.ports import Ports, url
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "examples" / "express"

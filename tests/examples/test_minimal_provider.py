@@ -11,7 +11,7 @@ import pytest
 from backchannel_logout import AppKeys
 from examples.relying_app import create_app
 from tests.examples.minimal_op import CLIENT_ID, CLIENT_SECRET, USER, MinimalOp
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 APP = "http://127.0.0.1:8002"
 KEYS = AppKeys("shop")

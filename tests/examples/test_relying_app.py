@@ -11,7 +11,7 @@ from itsdangerous import TimestampSigner
 
 from backchannel_logout import AppKeys, remember
 from examples.relying_app import create_app
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ISSUER = "http://op.example"
 SECRET = "only of this test"

@@ -19,7 +19,7 @@ from examples.demo.browser import Browser
 from examples.demo.ports import Ports, url
 from examples.demo.processes import running
 from tests.support.receiver import Receiver, clean_environment, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 APPS = ("relying_app", "fastapi_app", "flask_app")
 

@@ -20,9 +20,9 @@ from tests.faults.ledger import (
 )
 from tests.faults.load import Entry, Load
 from tests.faults.tokens import Facts, Mint
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 # An answer is due after 1.8 s. What comes on top is the noise of a small machine on which
 # servers are being killed and started, and what the load itself had to wait for a processor.

@@ -3,10 +3,10 @@
 import signal
 
 from tests.faults.fault_fixture import Scenario
-from tests.support.proxy import Proxy
 from tests.support.receiver import wait_for
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import Cluster, Sentinels, role
+from tests.support.servers.proxy import Proxy
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import Cluster, Sentinels, role
 
 
 def test_a_planned_sentinel_failover(scenario: Scenario) -> None:

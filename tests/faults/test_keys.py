@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.fault_fixture import Scenario
 from tests.faults.load import Entry
-from tests.support.proxy import Proxy
+from tests.support.servers.proxy import Proxy
 
 # Twice as many as there are honest ones, each on a connection that may have to wait.
 FLOOD = {"rate": 200, "connections": 64}

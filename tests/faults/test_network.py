@@ -1,7 +1,7 @@
 """The way to Redis is slow, half-open or torn, and clients leave before their answer."""
 
 from tests.faults.fault_fixture import Scenario
-from tests.support.proxy import Proxy
+from tests.support.servers.proxy import Proxy
 
 
 def test_a_half_open_connection(scenario: Scenario) -> None:

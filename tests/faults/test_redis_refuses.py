@@ -8,7 +8,7 @@ import redis as library
 
 from tests.faults.fault_fixture import Scenario
 from tests.support.receiver import wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 Refusal = tuple[str, Callable[[RedisServer], None], Callable[[RedisServer], None]]
 

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from backchannel_logout import Session
-from tests.support.provider import ABSENT, Provider, private_key
+from tests.support.providers.provider import ABSENT, Provider, private_key
 
 # Earlier than every logout of a test, so that only a marker of somebody else could end it.
 _LONG_AGO = 100

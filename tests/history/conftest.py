@@ -8,8 +8,8 @@ import pytest
 from app.config.model import Settings
 from app.history import History
 from app.store.topology import RedisTopology, connect
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_server import RedisServer
 
 NewHistory = Callable[..., History]
 

@@ -11,8 +11,8 @@ from app.history import Cursor, DeliveredEvent, Feed, Filter, History, Missed, R
 from app.history.audit_stream import REFUSED
 from backchannel_logout import EventKind
 from tests.history.conftest import NewHistory
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_server import RedisServer
 
 REFUSAL = {
     "at": "1795283041.207", "reason": "iat_old", "rule": "iat is older", "iss": ISS,

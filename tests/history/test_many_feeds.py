@@ -10,8 +10,8 @@ import pytest
 from app.history import Cursor, DeliveredEvent, Feed, History, Missed, Unreadable
 from backchannel_logout import AppKeys
 from tests.history.conftest import NewHistory
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import AppStore, revocation
+from tests.support.servers.redis_server import RedisServer
 
 
 def apps_of(prefix: str, number: int) -> list[str]:

@@ -18,8 +18,8 @@ from backchannel_logout import (
     SessionGuard,
 )
 from tests.history.conftest import NewHistory
-from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_server import RedisServer, free_port
 
 
 async def test_an_app_without_readers_has_only_its_stream(

@@ -10,8 +10,8 @@ from app.config.model import Settings
 from app.history import AppOverview, History
 from app.store.topology import RedisTopology, connect
 from backchannel_logout import EventKind, Session, SessionGuard
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_server import RedisServer
 
 LOGIN = int(time.time()) - 60
 

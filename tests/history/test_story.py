@@ -9,8 +9,8 @@ from app.history import AppHistory, History, RevocationQuery, State, as_json
 from app.revocation import Once
 from backchannel_logout import AppKeys, AppStatus, EventKind, Outcome, Reader, ReaderKind, Receipt
 from tests.history.conftest import NewHistory
-from tests.support.redis_server import RedisServer, free_port
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_server import RedisServer, free_port
 
 ALICE = RevocationQuery(iss=ISS, sid="s1", sub="alice")
 

@@ -9,8 +9,8 @@ from app.audit import Act, Audit
 from app.history import DeliveredEvent, RevocationQuery, State
 from app.store.topology import connect
 from tests.history.conftest import NewHistory
-from tests.support.redis_topologies import Cluster, Sentinels
 from tests.support.revocations import ISS, AppStore
+from tests.support.servers.redis_topologies import Cluster, Sentinels
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from tests.interop.browser import Browser
 from tests.interop.relying_app import RelyingApp
 from tests.interop.visitor import SignIn, Visitor
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 class IdentityProvider(SignIn, Protocol):

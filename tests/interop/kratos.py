@@ -12,7 +12,7 @@ import httpx
 
 from tests.interop.kratos_dist import program
 from tests.support.receiver import wait_for
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 PASSWORD = "correct horse battery staple"
 

@@ -13,7 +13,7 @@ import pytest
 from backchannel_logout import EventKind, SessionGuard
 from tests.interop.better_auth_process import BetterAuth, missing
 from tests.interop.interop_fixture import InteropSetup
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 

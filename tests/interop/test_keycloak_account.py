@@ -19,7 +19,7 @@ from tests.interop.keycloak import Keycloak, Realm
 from tests.interop.relying_app import RelyingApp
 from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 

@@ -20,7 +20,7 @@ from tests.interop import kratos, kratos_dist
 from tests.interop.kratos import Kratos, LoggedIn
 from tests.sessions.provider_fixtures import NOBODY, tls
 from tests.support.receiver import Receiver, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 

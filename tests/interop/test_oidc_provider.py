@@ -12,7 +12,7 @@ import pytest
 from backchannel_logout import EventKind, SessionGuard
 from tests.interop.interop_fixture import InteropSetup
 from tests.interop.oidc_provider import OidcProvider
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 

@@ -11,10 +11,10 @@ import redis
 
 from backchannel_logout import AppKeys
 from tests.interop.oidc_provider import HERE, missing
-from tests.support.encryption import decryption_key, write_jwk
+from tests.support.providers.encryption import decryption_key, write_jwk
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 

@@ -16,7 +16,7 @@ from tests.interop.keycloak import Keycloak
 from tests.interop.test_keycloak_sessions import ROLES, SECRET, new_account
 from tests.interop.test_keycloak_sessions import KeycloakSetup as Realm
 from tests.sessions.termination_fixture import TerminationSetup, running
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.interop
 

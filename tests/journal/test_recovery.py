@@ -16,9 +16,9 @@ from app.revocation import Once
 from app.store.errors import RedisFault
 from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import Sentinels
 from tests.support.revocations import ISS, AppStore, new_app, numbered
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import Sentinels
 from tests.support.store_fixtures import NewAppStore
 
 

@@ -18,8 +18,8 @@ from app.revocation import Once
 from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
 from tests.support.receiver import log_events
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, AppStore, numbered
+from tests.support.servers.redis_server import RedisServer
 from tests.support.store_fixtures import NewAppStore
 
 

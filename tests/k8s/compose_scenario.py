@@ -21,7 +21,7 @@ from examples.demo.ports import Ports
 from examples.demo.processes import Child
 from examples.demo.scenario import DemoOutcome, end_session, sign_in
 from examples.demo.services import Services
-from tests.support.manifests import image_environment
+from tests.support.deployment.manifests import image_environment
 from tests.support.receiver import ROOT, clean_environment, wait_for
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())

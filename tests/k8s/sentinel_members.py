@@ -1,7 +1,7 @@
 """The members of the sentinel overlay as processes: configured by its own script and files.
 
-For a network of its own (`tests.support.private_network`), where their names are addresses on
-loopback and every one of them has the same ports.
+For a network of its own (`tests.support.deployment.private_network`), where their names are
+addresses on loopback and every one of them has the same ports.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 
 from app.devtools.embedded_redis import find_server
-from tests.support.manifests import ROOT, find
+from tests.support.deployment.manifests import ROOT, find
 from tests.support.receiver import wait_for
 
 OVERLAY = ROOT / "k8s/overlays/sentinel"

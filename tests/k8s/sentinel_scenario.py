@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backchannel_logout.contract.keys import AppKeys
 from tests.k8s.sentinel_members import OVERLAY, Member, until_settled
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
 
 

@@ -10,8 +10,8 @@ import yaml
 
 from app.telemetry.metrics.definitions import ALL
 from tests.k8s.alert_cases import CASES, Series, of
-from tests.support.manifests import ROOT
-from tests.support.promtool import promtool
+from tests.support.deployment.manifests import ROOT
+from tests.support.deployment.promtool import promtool
 
 FOLDER = ROOT / "k8s/overlays/monitoring"
 RULES: dict[str, Any] = yaml.safe_load((FOLDER / "rules.yaml").read_text())["spec"]

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.k8s.compose_scenario import SERVICES, published
-from tests.support.private_network import run_alone
+from tests.support.deployment.private_network import run_alone
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.container import Container
-from tests.support.image import Image, built, check_tools
+from tests.support.deployment.container import Container
+from tests.support.deployment.image import Image, built, check_tools
 from tests.support.receiver import wait_for
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.support.manifests import (
+from tests.support.deployment.manifests import (
     OVERLAYS,
     ROOT,
     find,

@@ -16,13 +16,13 @@ import yaml
 
 from backchannel_logout import AppKeys, Event, EventKind
 from tests.k8s.test_alerts import ALERTS, RULES, queries
-from tests.support.listening import ListenerProcess
-from tests.support.manifests import MONITORING, find, manifests, pod_of
-from tests.support.manifests import receiver as receiver_of
-from tests.support.promtool import program
-from tests.support.provider import Provider
+from tests.support.apps.listening import ListenerProcess
+from tests.support.deployment.manifests import MONITORING, find, manifests, pod_of
+from tests.support.deployment.manifests import receiver as receiver_of
+from tests.support.deployment.promtool import program
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 CRDS = Path(__file__).parent / "crds"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.k8s.pod_security import violations
-from tests.support.manifests import OVERLAYS, find, pod_of, receiver, workloads
+from tests.support.deployment.manifests import OVERLAYS, find, pod_of, receiver, workloads
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.manifests import ROOT, find
+from tests.support.deployment.manifests import ROOT, find
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 CONTRACT = (ROOT / "docs/contract.md").read_text()
 USERS = {

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from backchannel_logout.contract.keys import AppKeys
-from tests.support.haproxy import Haproxy
+from tests.support.deployment.stateful_set import PodDeath, StatefulSet
 from tests.support.load import LogoutLoad, SentLogout
-from tests.support.platform import PodDeath, StatefulSet
-from tests.support.provider import Provider
-from tests.support.redis_server import RedisServer
+from tests.support.providers.provider import Provider
+from tests.support.servers.haproxy import Haproxy
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.k8s.sentinel_members import ADDRESSES
-from tests.support.manifests import rendered
-from tests.support.private_network import run_alone
+from tests.support.deployment.manifests import rendered
+from tests.support.deployment.private_network import run_alone
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from app.publish.publisher import names_of_apps
 from app.store.app_meta import META_SECONDS, RENEW_SECONDS, AppMetas, AppNames
 from app.store.topology import connect
 from backchannel_logout import AppKeys
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
+from tests.support.servers.redis_server import RedisServer
 
 OURS = AppNames(issuers=("https://op.example/", "https://alias.example/"), client_ids=("shop-web",))
 

@@ -14,8 +14,8 @@ from app.publish.writer import Written
 from app.store.topology import connect
 from backchannel_logout import AppKeys
 from tests.support.receiver import log_events
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, new_app, numbered
+from tests.support.servers.redis_server import RedisServer
 
 
 class PublisherSetup:

@@ -14,7 +14,7 @@ from app.store.other_keys import OtherKeys
 from app.store.topology import RedisTopology, connect
 from app.store.unserved import Unserved, UnservedApp, UnservedApps, UnservedWatch
 from backchannel_logout import AppKeys
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

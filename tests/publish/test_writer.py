@@ -17,8 +17,8 @@ from app.publish.quota import Quota
 from app.publish.writer import Writer, Written
 from app.store.monitor import RedisMonitor
 from backchannel_logout import AppKeys
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, AppStore, numbered, revocation
+from tests.support.servers.redis_server import RedisServer
 from tests.support.store_fixtures import NewAppStore
 
 

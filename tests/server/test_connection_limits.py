@@ -15,9 +15,9 @@ import pytest
 
 from app.config.model import Settings
 from app.server.strict_http import MAX_HEADERS
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 MAX_HEAD = Settings.model_fields["largest_head"].default
 

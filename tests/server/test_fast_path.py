@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from app.server.fast_path import PATIENCE
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import FORM, RawConnection
 from tests.support.raw_http import logout_request as request
 from tests.support.receiver import Receiver, config, crashes
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import RawConnection, logout_request
 from tests.support.receiver import Receiver
 

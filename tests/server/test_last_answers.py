@@ -9,10 +9,10 @@ import pytest
 
 from app.backchannel.form import MAX_BODY
 from app.server.connection_limits import MAX_BODY as MAX_MESSAGE
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 HEAD = f"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n".encode()
 

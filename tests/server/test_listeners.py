@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 import pytest
 
 from app.server import listeners
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, wait_for
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -14,11 +14,11 @@ import pytest
 
 from backchannel_logout import AppKeys
 from tests.account.account_fixture import USER_PACE, AccountScene, account_scene
-from tests.support.nginx import Nginx, ingress
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
 from tests.support.receiver import Receiver, crashes, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.nginx import Nginx, ingress
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ import pytest
 
 from app.server.fast_path import PATIENCE
 from backchannel_logout import AppKeys
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.raw_http import RawConnection, logout_request
 from tests.support.receiver import Receiver, config, crashes
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 KEYS = AppKeys("shop")
 

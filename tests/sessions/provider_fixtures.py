@@ -10,10 +10,10 @@ from app.config.issuers import IssuerSettings
 from app.sessions.api_client.calls import new_client
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
-from tests.support import auth0_api, keycloak_api
-from tests.support.auth0_api import Auth0Api
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.kratos_api import KratosApi
+from tests.support.providers import auth0_api, keycloak_api
+from tests.support.providers.auth0_api import Auth0Api
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.providers.kratos_api import KratosApi
 
 Api = Auth0Api | KratosApi | KeycloakApi
 

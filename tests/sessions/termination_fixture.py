@@ -19,12 +19,12 @@ from app.sessions.termination.termination import Phase, Termination
 from app.sessions.termination.terminations import Terminations
 from app.store.topology import connect
 from backchannel_logout import AppKeys, Event
-from tests.support import auth0_api, keycloak_api
-from tests.support.auth0_api import Auth0Api
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.kratos_api import KratosApi
-from tests.support.redis_server import RedisServer
+from tests.support.providers import auth0_api, keycloak_api
+from tests.support.providers.auth0_api import Auth0Api
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.providers.kratos_api import KratosApi
 from tests.support.revocations import new_app, revocation
+from tests.support.servers.redis_server import RedisServer
 
 Api = Auth0Api | KratosApi | KeycloakApi
 

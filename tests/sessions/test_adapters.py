@@ -11,10 +11,10 @@ from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import NOBODY, AdapterSetup, adapter_setup
-from tests.support.api_server import Response
-from tests.support.auth0_api import Auth0Api
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.kratos_api import KratosApi
+from tests.support.providers.api_server import Response
+from tests.support.providers.auth0_api import Auth0Api
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.providers.kratos_api import KratosApi
 
 UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 

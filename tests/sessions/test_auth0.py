@@ -11,8 +11,8 @@ from app.sessions.provider_session import Device
 from app.sessions.providers.auth0 import MAX_LIFETIMES
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import AdapterSetup, adapter_setup
-from tests.support.api_server import Response
-from tests.support.auth0_api import Auth0Api, fault, limited
+from tests.support.providers.api_server import Response
+from tests.support.providers.auth0_api import Auth0Api, fault, limited
 
 
 @pytest.fixture

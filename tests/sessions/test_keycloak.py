@@ -9,8 +9,8 @@ from app.sessions.provider_session import Device
 from app.sessions.providers import keycloak
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import NOBODY, AdapterSetup, adapter_setup
-from tests.support.api_server import Response
-from tests.support.keycloak_api import KeycloakApi
+from tests.support.providers.api_server import Response
+from tests.support.providers.keycloak_api import KeycloakApi
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from app.sessions.providers.factory import kratos_whoami
 from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
 from tests.sessions.provider_fixtures import AdapterSetup, adapter_setup, issuer_of, tls
-from tests.support.api_server import Response
-from tests.support.kratos_api import KratosApi
+from tests.support.providers.api_server import Response
+from tests.support.providers.kratos_api import KratosApi
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.sessions.provider_fixtures import table_of
-from tests.support.kratos_api import KratosApi
-from tests.support.provider import Provider
+from tests.support.providers.kratos_api import KratosApi
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -22,12 +22,12 @@ from tests.sessions.termination_fixture import (
     running,
     unlisted_session,
 )
-from tests.support.api_server import Response
-from tests.support.auth0_api import Auth0Api, limited, stamp
-from tests.support.auth0_api import fault as auth0_fault
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.kratos_api import KratosApi
-from tests.support.redis_server import RedisServer
+from tests.support.providers.api_server import Response
+from tests.support.providers.auth0_api import Auth0Api, limited, stamp
+from tests.support.providers.auth0_api import fault as auth0_fault
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.providers.kratos_api import KratosApi
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from app.sessions.termination.termination import Phase
 from tests.sessions.termination_fixture import TerminationSetup, running
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.redis_server import RedisServer
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

@@ -19,11 +19,11 @@ from app.sessions.termination.report import explanation
 from app.sessions.termination.termination import Phase, Termination
 from backchannel_logout import AppKeys, EventKind
 from tests.sessions.termination_fixture import ALICE, ALICE_OF_KRATOS, TerminationSetup, running
-from tests.support.auth0_api import Auth0Api, stamp
-from tests.support.auth0_api import fault as auth0_fault
-from tests.support.keycloak_api import KeycloakApi
-from tests.support.kratos_api import KratosApi
-from tests.support.redis_server import RedisServer
+from tests.support.providers.auth0_api import Auth0Api, stamp
+from tests.support.providers.auth0_api import fault as auth0_fault
+from tests.support.providers.keycloak_api import KeycloakApi
+from tests.support.providers.kratos_api import KratosApi
+from tests.support.servers.redis_server import RedisServer
 
 BOB = "auth0|bob"
 BOB_OF_KRATOS = "bbbbbbbb-0000-4000-8000-000000000002"

@@ -14,9 +14,9 @@ from app.store.batching import FLUSHERS, MAX_BATCH, BatchedWrites, PendingWrite
 from app.store.errors import RedisAway, RedisFault, RevocationRefused
 from app.store.store import NEW_MARKER, Result, Store
 from backchannel_logout import AppKeys
-from tests.support.listening import until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.listening import until
 from tests.support.revocations import AppStore, numbered
+from tests.support.servers.redis_server import RedisServer
 from tests.support.store_fixtures import NewAppStore
 
 

@@ -13,9 +13,9 @@ from app.store.monitor import RedisMonitor
 from app.store.store import NEW_MARKER
 from backchannel_logout import AppKeys
 from tests.support.receiver import wait_for
-from tests.support.redis_server import RedisServer, free_port
-from tests.support.redis_topologies import Cluster
 from tests.support.revocations import ISS, AppStore, numbered
+from tests.support.servers.redis_server import RedisServer, free_port
+from tests.support.servers.redis_topologies import Cluster
 from tests.support.store_fixtures import NewAppStore
 
 FSYNC = Durability("fsync", 0)

@@ -10,9 +10,9 @@ import pytest
 from app.store.errors import LevelNotReached, RedisAway, RedisFault
 from app.store.monitor import RedisMonitor
 from app.store.topology import RedisTopology, connect
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import SERVICE
 from tests.support.revocations import AppStore, new_app
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import SERVICE
 from tests.support.store_fixtures import NewAppStore
 
 

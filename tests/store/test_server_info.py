@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.store.server_info import facts_of
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 GOOD: dict[str, Any] = {
     "redis_version": "7.2.4", "role": "master", "aof_enabled": 1,

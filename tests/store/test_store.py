@@ -13,8 +13,8 @@ from app.revocation import MARKER_MARGIN_SECONDS, Once
 from app.store.errors import RedisAway, RedisUnwilling, RevocationRefused
 from app.store.store import _SCRIPT, NEW_MARKER
 from backchannel_logout import AppKeys, Event, EventKind
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import ISS, NOW, AppStore, revocation
+from tests.support.servers.redis_server import RedisServer
 from tests.support.store_fixtures import NewAppStore
 
 

@@ -14,7 +14,7 @@ from app.revocation import Once, revoke
 from app.store.store import Store
 from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, Event, EventKind, SessionGuard
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 VECTORS: dict[str, Any] = json.loads(
     Path(__file__).parents[2].joinpath("contract/vectors.json").read_text("utf-8")

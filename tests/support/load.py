@@ -10,7 +10,7 @@ from typing import Self
 
 import httpx
 
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from app.store.errors import RedisFault
 from app.store.store import Store
 from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, Event, EventKind
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ISS = "https://op.example"
 NOW = 1_795_283_041

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from tests.support.receiver import ROOT
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 CONTRACT = (ROOT / "docs/contract.md").read_text()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.journal.journal import Journal
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import AppStore
+from tests.support.servers.redis_server import RedisServer
 
 NewAppStore = Callable[..., AppStore]
 

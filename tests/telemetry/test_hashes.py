@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.store.topology import connect
 from app.telemetry.hashes import HASH_KEY, KeyedHash, shared_key
 from backchannel_logout.redis.connection import aclose
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @settings(deadline=None)  # a busy machine is no fault

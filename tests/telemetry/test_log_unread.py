@@ -13,10 +13,10 @@ import pytest
 
 from app.telemetry.logs.line_limit import MAX_LINES
 from app.telemetry.logs.output import MAX_CHARACTERS
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.scrape import Scrape
+from tests.support.servers.redis_server import RedisServer
 
 
 class Pipe:

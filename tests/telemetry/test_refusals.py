@@ -29,10 +29,10 @@ from app.telemetry.refusals import (
 from app.tokens.logout_token import RULES
 from app.tokens.signed_jwt import UnverifiedJwt
 from backchannel_logout.redis.connection import aclose
-from tests.support.provider import Provider, private_key
+from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, log_events, wait_for
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import Cluster
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import Cluster
 
 HASHED = KeyedHash(b"k" * 32)
 ISSUER = "https://op.example"

@@ -7,9 +7,9 @@ import pytest
 import redis
 
 from app.telemetry.refusals import REFUSED
-from tests.support.provider import Provider, private_key
+from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

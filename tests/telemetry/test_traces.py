@@ -25,9 +25,9 @@ from app.telemetry.metrics.counters import Counters
 from app.telemetry.reporting import Reporting
 from app.telemetry.traces import tracing
 from app.tokens.fetch import new_client
-from tests.support.provider import Provider, private_key
+from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CALLER = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
 from app.errors import Reason
-from tests.support.provider import (
+from tests.support.providers.provider import (
     ABSENT,
     EVENT,
     Provider,

@@ -11,8 +11,15 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.errors import Reason
-from tests.support.encryption import EC, RSA, decryption_key, encrypt, password, with_header
-from tests.support.provider import ABSENT, Provider, encode_parts, private_key, public_jwk
+from tests.support.providers.encryption import (
+    EC,
+    RSA,
+    decryption_key,
+    encrypt,
+    password,
+    with_header,
+)
+from tests.support.providers.provider import ABSENT, Provider, encode_parts, private_key, public_jwk
 
 SECRET = "a secret of the client's, long enough"
 OTHER_SECRET = "another client's secret, long enough"

@@ -14,7 +14,7 @@ from app.tokens import signed_jwt
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 from app.tokens.signed_jwt import SignedClaims
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import config
 
 NewKeys = Callable[..., ProviderKeys]

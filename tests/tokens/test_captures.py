@@ -15,10 +15,10 @@ import redis
 from app.config.presets import presets
 from app.errors import Reason
 from backchannel_logout import AppKeys, Session, SessionGuard
-from tests.support.provider import EVENT, Provider, private_key, sign
+from tests.support.providers.provider import EVENT, Provider, private_key, sign
 from tests.support.receiver import Receiver, config, wait_for
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
+from tests.support.servers.redis_server import RedisServer
 
 CAPTURES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("captures.json").read_text("utf-8")

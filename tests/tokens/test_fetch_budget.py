@@ -11,7 +11,7 @@ from app.tokens import provider_keys
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from app.tokens.jwks import KeySet, read_key_set
 from app.tokens.provider_keys import PARSE_PAUSE_FACTOR, ProviderKeys
-from tests.support.provider import ABSENT, Provider, private_key
+from tests.support.providers.provider import ABSENT, Provider, private_key
 from tests.tokens.conftest import Clock, NewKeys, verify
 
 

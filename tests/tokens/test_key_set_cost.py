@@ -23,7 +23,7 @@ from app.tokens.verification_cost import (
     MAX_TRIED_OF_ONE_KID,
     MAX_TRIED_WITHOUT_KID,
 )
-from tests.support.provider import ABSENT, Provider, private_key, public_jwk
+from tests.support.providers.provider import ABSENT, Provider, private_key, public_jwk
 from tests.tokens.conftest import NewKeys, verify
 
 Verifications = list[str]

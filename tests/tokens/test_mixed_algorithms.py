@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.support.provider import Provider, private_key
+from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
+from tests.support.servers.redis_server import RedisServer
 
 CLIENTS = {"es": "ES256", "ps": "PS256", "rs": "RS256"}
 """Each client with the algorithm of its ID tokens."""

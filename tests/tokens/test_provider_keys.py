@@ -8,7 +8,7 @@ import pytest
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.tokens import provider_keys
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
-from tests.support.provider import ABSENT, Provider, private_key
+from tests.support.providers.provider import ABSENT, Provider, private_key
 from tests.tokens.conftest import Clock, NewKeys, until, verify
 
 

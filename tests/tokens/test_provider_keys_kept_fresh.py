@@ -9,7 +9,7 @@ import pytest
 from app.errors import DependencyUnavailable
 from app.tokens.fetch_budget import BUDGET_INTERVAL
 from app.tokens.provider_keys import ProviderKeys
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.tokens.conftest import Clock, NewKeys, until, verify
 
 

@@ -15,7 +15,7 @@ from app.errors import SENTENCES, Reason, TokenRefused
 from app.tokens import logout_token, signed_jwt
 from app.tokens.logout_token import LogoutToken
 from app.tokens.provider_keys import ProviderKeys
-from tests.support.provider import ABSENT, EVENT, Provider, private_key, public_jwk
+from tests.support.providers.provider import ABSENT, EVENT, Provider, private_key, public_jwk
 from tests.support.receiver import config
 from tests.tokens.cases import CASES, ORDER, Build, Case
 from tests.tokens.cases_encrypted import ENCRYPTED, SIGNED

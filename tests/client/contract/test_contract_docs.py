@@ -28,7 +28,7 @@ from backchannel_logout import (
 )
 from backchannel_logout.checker import RevocationChecker
 from tests.support.contract import CONTRACT, block
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
 VECTORS = json.loads(ROOT.joinpath("contract/vectors.json").read_text("utf-8"))

@@ -26,12 +26,12 @@ from backchannel_logout import (
     SessionGuard,
 )
 from backchannel_logout.redis import connection
+from tests.support.apps.guards import ALICE, KINDS, NEIGHBOUR, WarmGuard
+from tests.support.apps.listening import QUICK, ListenerProcess, RecordingListener, Stream, until
 from tests.support.contract import block
-from tests.support.guards import ALICE, KINDS, NEIGHBOUR, WarmGuard
-from tests.support.listening import QUICK, ListenerProcess, RecordingListener, Stream, until
-from tests.support.provider import Provider
+from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, run_app
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 CRM = AppKeys("crm")
 """An app for which no user here has permissions."""

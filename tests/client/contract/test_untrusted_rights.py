@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from backchannel_logout import AppKeys
+from tests.support.apps.guards import ALICE, KINDS, NEIGHBOUR, NOW, WITHIN, WarmGuard
 from tests.support.contract import block
-from tests.support.guards import ALICE, KINDS, NEIGHBOUR, NOW, WITHIN, WarmGuard
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import revocation
+from tests.support.servers.redis_server import RedisServer
 
 SHOP = AppKeys("shop")
 

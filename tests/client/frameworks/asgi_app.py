@@ -23,8 +23,8 @@ from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, AsyncSessionGuard, remember
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.open_connections import RECHECK
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import revocation
+from tests.support.servers.redis_server import RedisServer
 
 ISS = "https://op.example"
 

@@ -15,7 +15,7 @@ from backchannel_logout import AsyncSessionGuard
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
 from tests.client.frameworks.asgi_app import ISS, NewAsgiApp, me
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 PAGE = {"Accept": "text/html,*/*"}
 

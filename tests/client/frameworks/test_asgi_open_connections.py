@@ -10,7 +10,7 @@ import websockets
 from backchannel_logout import open_connections
 from backchannel_logout.open_connections import SESSION_ENDED, TRY_AGAIN_LATER
 from tests.client.frameworks.asgi_app import AsgiApp, NewAsgiApp
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 # A logout closes open connections within a second; one without an event within three. The rest is
 # for a busy machine.

@@ -27,8 +27,8 @@ from backchannel_logout import AppKeys, AsyncSessionGuard, SessionGuard, Session
 from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
-from tests.support.django_project import django_project
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.apps.django_project import django_project
+from tests.support.servers.redis_server import RedisServer, free_port
 
 FORGOTTEN = dict.fromkeys(("iss", "sub", "sid", "login_at"), "absent")
 OP = "https://op.example/"

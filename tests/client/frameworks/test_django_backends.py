@@ -16,8 +16,8 @@ from django.urls import path
 import backchannel_logout.django
 from backchannel_logout import AppKeys, SessionGuard
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
-from tests.support.django_project import django_project
-from tests.support.redis_server import RedisServer
+from tests.support.apps.django_project import django_project
+from tests.support.servers.redis_server import RedisServer
 
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600

@@ -20,7 +20,7 @@ from backchannel_logout import AppKeys, SessionGuard, remember
 from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.flask import BackchannelLogout
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600

@@ -17,7 +17,7 @@ from werkzeug.test import Client, TestResponse
 from backchannel_logout import AppKeys, SessionGuard, remember
 from backchannel_logout.gate import NoSession
 from backchannel_logout.wsgi import BackchannelLogoutMiddleware
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600

@@ -24,7 +24,7 @@ from backchannel_logout import (
     SessionNotIdentified,
     remember,
 )
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
 LOGIN = int(time.time()) - 600

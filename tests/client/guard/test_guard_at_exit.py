@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.listening import Stream
+from tests.support.apps.listening import Stream
 from tests.support.receiver import ROOT, clean_environment, wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 ASGI_APP = """
 import sys, time

@@ -7,8 +7,8 @@ import pytest
 import redis.asyncio
 
 from backchannel_logout import AsyncListener, Gap, GapReason
-from tests.support.listening import QUICK, RecordingListener, Stream, event, until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.listening import QUICK, RecordingListener, Stream, event, until
+from tests.support.servers.redis_server import RedisServer
 
 
 def listen(server: RedisServer, stream: Stream, **options: Any) -> AsyncListener:

@@ -10,8 +10,8 @@ from backchannel_logout import AsyncListener, Event, Gap, GapReason
 from backchannel_logout.contract.readers import Reader, ReaderKind
 from backchannel_logout.contract.receipts import Outcome, Receipt
 from backchannel_logout.listening import loop
-from tests.support.listening import RecordingListener, Stream, in_group, items, until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.listening import RecordingListener, Stream, in_group, items, until
+from tests.support.servers.redis_server import RedisServer
 
 # -- the ordinary way ----------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import Event, Gap, GapReason
-from tests.support.listening import (
+from tests.support.apps.listening import (
     QUICK,
     ListenerProcess,
     RecordingListener,
@@ -16,7 +16,7 @@ from tests.support.listening import (
     items,
     until,
 )
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 # -- crashes -------------------------------------------------------------------------------
 

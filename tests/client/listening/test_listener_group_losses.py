@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import Gap, GapReason
-from tests.support.listening import (
+from tests.support.apps.listening import (
     QUICK,
     ListenerProcess,
     RecordingListener,
@@ -14,7 +14,7 @@ from tests.support.listening import (
     in_group,
     until,
 )
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 async def test_events_that_were_trimmed_before_their_delivery_are_a_gap(

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from backchannel_logout import Event, Gap, GapReason, Listener
-from tests.support.listening import QUICK, Stream
+from tests.support.apps.listening import QUICK, Stream
 from tests.support.receiver import wait_for
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

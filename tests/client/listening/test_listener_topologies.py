@@ -8,11 +8,11 @@ import pytest
 
 from backchannel_logout import AppKeys, AsyncListener
 from backchannel_logout.redis import connection
-from tests.support.listening import RecordingListener, Stream, event, until
+from tests.support.apps.listening import RecordingListener, Stream, event, until
 from tests.support.receiver import wait_for
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import Cluster, Sentinels, role
-from tests.support.tls_front import behind_tls
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import Cluster, Sentinels, role
+from tests.support.servers.tls_front import behind_tls
 
 pytestmark = pytest.mark.slow
 

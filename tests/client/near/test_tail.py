@@ -19,10 +19,10 @@ from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.near import event_reader, reports
 from backchannel_logout.near.tail import MAX_BLOCKING_READERS
 from tests.client.conftest import NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
-from tests.support.listening import until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.apps.listening import until
 from tests.support.revocations import ISS, NOW, AppStore
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

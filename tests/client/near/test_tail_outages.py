@@ -13,10 +13,10 @@ from backchannel_logout import RevocationUnknown, Session
 from backchannel_logout.contract.readers import Reader, ReaderKind
 from backchannel_logout.near.tail import MAX_BLOCKING_READERS
 from tests.client.conftest import NewAppStore, NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
-from tests.support.listening import until
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.apps.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
+from tests.support.apps.listening import until
 from tests.support.revocations import NOW, AppStore
+from tests.support.servers.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ import pytest
 
 from backchannel_logout import Session
 from tests.client.conftest import NewWarmGuard
-from tests.support.guards import ALICE
-from tests.support.listening import until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.guards import ALICE
+from tests.support.apps.listening import until
 from tests.support.revocations import ISS, NOW, AppStore
+from tests.support.servers.redis_server import RedisServer
 
 
 def user_url(app_store: AppStore, server: RedisServer, *rules: str) -> str:

@@ -13,10 +13,10 @@ from backchannel_logout import Session, SessionGuard
 from backchannel_logout.near.thread import ThreadedNearCache
 from backchannel_logout.redis import connection
 from tests.client.conftest import NewAppStore, NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR
-from tests.support.listening import until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.guards import ALICE, NEIGHBOUR
+from tests.support.apps.listening import until
 from tests.support.revocations import ISS, NOW, AppStore
+from tests.support.servers.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 

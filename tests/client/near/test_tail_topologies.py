@@ -15,13 +15,13 @@ import redis
 from app.store.errors import RedisFault
 from backchannel_logout import RevocationUnknown, Session
 from tests.client.conftest import NewWarmGuard
-from tests.support.guards import ALICE, NEIGHBOUR, WarmGuard
-from tests.support.listening import until
-from tests.support.proxy import Proxy
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import Cluster, Sentinels, role
+from tests.support.apps.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.apps.listening import until
 from tests.support.revocations import ISS, NOW, AppStore
-from tests.support.tls_front import behind_tls
+from tests.support.servers.proxy import Proxy
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import Cluster, Sentinels, role
+from tests.support.servers.tls_front import behind_tls
 
 pytestmark = pytest.mark.slow
 

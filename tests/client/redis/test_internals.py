@@ -13,7 +13,7 @@ import redis.asyncio
 
 from backchannel_logout.redis import internals
 from tests.support.receiver import ROOT
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 FILE = Path(internals.__file__)
 

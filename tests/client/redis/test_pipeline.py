@@ -11,7 +11,7 @@ import redis
 import redis.asyncio
 
 from backchannel_logout.redis.pipeline import Command, Pipeline, pack_in_python
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 
 @asynccontextmanager

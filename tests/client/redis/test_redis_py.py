@@ -16,13 +16,13 @@ import pytest
 
 from backchannel_logout.redis.connection import connect
 from tests.conftest import OUT_OF_REACH
-from tests.support.listening import Stream
+from tests.support.apps.listening import Stream
 from tests.support.receiver import ROOT, clean_environment
-from tests.support.redis_server import RedisServer
-from tests.support.redis_topologies import Cluster, Sentinels
 from tests.support.revocations import ISS
 from tests.support.rights import documented_rights
-from tests.support.tls_front import behind_tls
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.redis_topologies import Cluster, Sentinels
+from tests.support.servers.tls_front import behind_tls
 
 pytestmark = pytest.mark.slow
 

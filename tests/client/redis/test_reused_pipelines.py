@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from backchannel_logout.redis.pipeline import pack, reused_pipelines
-from tests.support.listening import until
-from tests.support.redis_server import RedisServer
+from tests.support.apps.listening import until
+from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

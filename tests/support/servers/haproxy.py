@@ -10,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 _COMMAND = ("haproxy", "-db", "-f")
 

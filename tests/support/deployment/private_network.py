@@ -1,7 +1,8 @@
 """Runs a test in a network of its own, with fixed ports and the manifests' host names.
 
-``python -m tests.support.private_network HOSTS COMMAND...``, in new namespaces, starts the loopback
-interface, mounts the file HOSTS over /etc/hosts and executes the command. `run_alone` calls it.
+``python -m tests.support.deployment.private_network HOSTS COMMAND...``, in new namespaces, starts
+the loopback interface, mounts the file HOSTS over /etc/hosts and executes the command. `run_alone`
+calls it.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child")

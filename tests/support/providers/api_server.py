@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.support.http_server import LoopbackHandler, LoopbackServer
+from tests.support.servers.http_server import LoopbackHandler, LoopbackServer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import yaml
 from app.config.load import load
 from app.config.model import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MONITORING = "monitoring"
 """The overlay without a receiver, which is applied in addition to another one."""
 OVERLAYS = sorted(

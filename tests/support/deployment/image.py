@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CACHE = ROOT / ".cache/image"
 NAME = "localhost/backchannel-logout-receiver"
 NEEDED = ("buildah", "debootstrap", "unshare")

@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.support.api_server import ApiServer, Request, Response
+from tests.support.providers.api_server import ApiServer, Request, Response
 
 
 class KratosApi(ApiServer):

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc.jwe import JWERegistry, encrypt_compact
 from joserfc.jwk import ECKey, Key, OctKey, RSAKey
 
-from tests.support.provider import base64url, private_key
+from tests.support.providers.provider import base64url, private_key
 
 RSA, EC = "RSA-OAEP-256", "ECDH-ES"
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tests.support.image import Image
+from tests.support.deployment.image import Image
 
 _NAMESPACES = ("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child")
 _START = """\

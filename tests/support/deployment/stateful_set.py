@@ -16,9 +16,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.manifests import Manifest, find, image_environment, pod_of, receiver
+from tests.support.deployment.manifests import Manifest, find, image_environment, pod_of, receiver
 from tests.support.receiver import ROOT, clean_environment
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 # How long the last load balancer takes to learn of a changed endpoint. preStop covers it: one or
 # two seconds are usual, and the rest is a reserve.

@@ -13,8 +13,8 @@ import redis
 
 from backchannel_logout import AppKeys, AsyncListener, Event, EventKind, Gap, GapReason
 from tests.support.receiver import ROOT, clean_environment
-from tests.support.redis_server import RedisServer
 from tests.support.revocations import new_app
+from tests.support.servers.redis_server import RedisServer
 
 QUICK: dict[str, Any] = {"retry_after": 0.02, "take_over_after": 1.0}
 """Options that keep waits in tests short."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Self
 
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 _CHUNK = 64 * 1024
 

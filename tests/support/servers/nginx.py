@@ -9,7 +9,7 @@ from typing import Self
 import pytest
 
 from tests.support.receiver import wait_for
-from tests.support.redis_server import free_port
+from tests.support.servers.redis_server import free_port
 
 _CONFIG = """\
 daemon off;

@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any
 
-from tests.support.api_server import ApiServer, Request, Response
+from tests.support.providers.api_server import ApiServer, Request, Response
 
 CLIENT_ID, CLIENT_SECRET = "bcl-receiver", "secret of the service account"
 REALM = "shop"

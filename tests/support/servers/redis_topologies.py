@@ -8,7 +8,7 @@ from typing import Self
 import redis
 
 from tests.support.receiver import wait_for
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer, free_port
 
 SLOTS = 16384
 SERVICE = "logouts"

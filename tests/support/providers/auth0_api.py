@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.support.api_server import ApiServer, Request, Response
+from tests.support.providers.api_server import ApiServer, Request, Response
 
 CLIENT_ID, CLIENT_SECRET = "bcl-receiver", "secret of the machine client"
 ALL_SCOPES = frozenset(

@@ -11,7 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
-from tests.support.http_server import LoopbackHandler, LoopbackServer
+from tests.support.servers.http_server import LoopbackHandler, LoopbackServer
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from tests.support.provider import ABSENT, Provider, ProviderHandler
+from tests.support.providers.provider import ABSENT, Provider, ProviderHandler
 
 
 class _SignInHandler(ProviderHandler):

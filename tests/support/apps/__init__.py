@@ -1,0 +1,1 @@
+"""Relying apps: their streams, listeners, guards and Django project."""

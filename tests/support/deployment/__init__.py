@@ -1,0 +1,1 @@
+"""Image, container, Kubernetes manifests and Prometheus."""

@@ -1,0 +1,1 @@
+"""Identity providers: logout tokens, sign-in, and the session APIs of products."""

@@ -1,0 +1,1 @@
+"""Real servers and proxies: Redis, HAProxy, nginx, TLS, HTTP."""
