@@ -1,4 +1,4 @@
-"""Requests that come together are worked off together: each has the answer that is its own."""
+"""Requests that arrive together are processed together, and each gets its own response."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ KEYS = AppKeys("shop")
 
 @contextlib.asynccontextmanager
 async def running(provider: Provider, redis: RedisServer, path: Path) -> AsyncIterator[Components]:
-    """What a process serves with, its keys at hand."""
+    """The components of a process, with its keys cached."""
     file = path / "settings.toml"
     file.write_text(config(redis.url, f'issuer = "{provider.issuer}"', top="max_in_flight = 2000"))
     settings = load(file, {})
@@ -42,7 +42,7 @@ async def running(provider: Provider, redis: RedisServer, path: Path) -> AsyncIt
 
 
 async def answered(parts: Components, tokens: list[str]) -> list[tuple[int, str]]:
-    """Status and error of each of these, in their order; they come in one turn of the loop."""
+    """Status and error of each, in order. All arrive in one turn of the event loop."""
     loop = asyncio.get_running_loop()
     given: list[asyncio.Future[Response]] = [loop.create_future() for _ in tokens]
 
@@ -70,7 +70,7 @@ def sid() -> str:
     return secrets.token_urlsafe()
 
 
-async def test_each_has_its_own_answer_whoever_comes_with_it(
+async def test_each_request_of_a_batch_gets_its_own_response(
     shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -93,11 +93,11 @@ async def test_each_has_its_own_answer_whoever_comes_with_it(
 
 
 class Panic(BaseException):
-    """As libraries in Rust raise it: no `Exception`."""
+    """Raised like a panic of a Rust library: not an `Exception`."""
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, Panic])
-async def test_a_fault_of_ours_with_one_of_them_is_no_fault_of_the_others(
+async def test_a_bug_with_one_request_does_not_affect_the_others(
     fault: type[BaseException],
     shared_redis: RedisServer,
     tmp_path: Path,
@@ -120,10 +120,10 @@ async def test_a_fault_of_ours_with_one_of_them_is_no_fault_of_the_others(
             assert statuses == [200, 200, 200, 503, 200, 200, 200, 200]
             monkeypatch.undo()
             again = await answered(parts, [tokens[3]])
-            assert again == [(200, "")], "it may come again"
+            assert again == [(200, "")], "a retry succeeds"
 
 
-async def test_a_panic_while_it_waits_for_more_than_redis_is_answered(
+async def test_a_panic_in_a_waiting_request_is_answered(
     shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,7 +139,7 @@ async def test_a_panic_while_it_waits_for_more_than_redis_is_answered(
     assert answers == [(503, "internal"), (200, "")]
 
 
-async def test_who_can_not_even_be_told_of_is_answered_and_so_are_the_others(
+async def test_requests_that_cannot_be_reported_are_answered_like_the_others(
     shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -159,10 +159,10 @@ async def test_who_can_not_even_be_told_of_is_answered_and_so_are_the_others(
     assert statuses == [200, 200, 503, 200, 200, 503, 400, 200]
 
 
-async def test_of_many_a_part_is_on_its_way_to_redis_before_the_next_is_begun(
+async def test_one_batch_goes_to_redis_before_the_next_one_begins(
     shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sid: str
 ) -> None:
-    """Else nothing is left to do while Redis works, and the event loop hears nobody meanwhile."""
+    """Otherwise nothing is left to do while Redis works."""
     monkeypatch.chdir(tmp_path)
     validate, write = logout_token.validate, Store.write
     judged, begun = list[str](), list[int]()
@@ -182,5 +182,5 @@ async def test_of_many_a_part_is_on_its_way_to_redis_before_the_next_is_begun(
             tokens = [provider.token(sid=f"{sid}{n}") for n in range(2 * MAX_BATCH + 5)]
             answers = await answered(parts, tokens)
     assert answers == [(200, "")] * len(tokens)
-    assert judged == [f"{sid}{n}" for n in range(len(tokens))], "in the order of their coming"
+    assert judged == [f"{sid}{n}" for n in range(len(tokens))], "in order of arrival"
     assert begun[0] == MAX_BATCH

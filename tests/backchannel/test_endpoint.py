@@ -1,4 +1,4 @@
-"""The endpoint over real HTTP, with a real Redis behind it: what providers see."""
+"""The endpoint over HTTP with a real Redis: what providers see."""
 
 import json
 import socket
@@ -22,8 +22,8 @@ KEYS = AppKeys("shop")
 OPTIONS = sorted({case.options for case in CASES})
 
 
-class Bench:
-    """One receiver for the whole module, with a provider for each set of issuer options."""
+class SharedReceiver:
+    """One receiver for the module, with a provider for each set of issuer options."""
 
     def __init__(self, receiver: Receiver, providers: dict[str, Provider], redis_url: str) -> None:
         self.receiver = receiver
@@ -33,51 +33,55 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Bench]:
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
+) -> Iterator[SharedReceiver]:
     providers = {options: Provider() for options in OPTIONS}
     for provider in providers.values():
         provider.__enter__()
     issuers = [f'issuer = "{p.issuer}"\n{options}' for options, p in providers.items()]
     receiver = Receiver(tmp_path_factory.mktemp("receiver"), config(shared_redis.url, *issuers))
-    bench = Bench(receiver.start(), providers, shared_redis.url)
-    yield bench
-    bench.redis.close()
+    shared = SharedReceiver(receiver.start(), providers, shared_redis.url)
+    yield shared
+    shared.redis.close()
     receiver.stop()
     for provider in providers.values():
         provider.__exit__()
 
 
-def events(bench: Bench) -> int:
-    length: int = bench.redis.xlen(KEYS.events)
+def events(shared: SharedReceiver) -> int:
+    length: int = shared.redis.xlen(KEYS.events)
     return length
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_the_answer_to_each_token(case: Case, bench: Bench) -> None:
+def test_the_answer_to_each_token(case: Case, shared: SharedReceiver) -> None:
     """200 with an empty body, or 400 with the reason; nothing of the token is echoed."""
-    provider = bench.providers[case.options]
+    provider = shared.providers[case.options]
     token = case.token(provider)
-    before = events(bench)
-    answer = bench.receiver.post(token)
+    before = events(shared)
+    answer = shared.receiver.post(token)
     assert answer.headers["cache-control"] == "no-store"
     if case.expected is None:
         assert (answer.status_code, answer.content) == (200, b"")
-        assert events(bench) == before + 1
+        assert events(shared) == before + 1
     else:
         assert answer.status_code == 400
         assert answer.json() == {
             "error": "invalid_request",
             "error_description": f"{case.expected}: {SENTENCES[case.expected]}",
         }
-        assert events(bench) == before, "a refused token leaves nothing in Redis"
+        assert events(shared) == before, "a refused token leaves nothing in Redis"
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-def post(bench: Bench, body: bytes | str, headers: dict[str, str] | None = None) -> httpx.Response:
-    return bench.receiver.http.post(
-        bench.receiver.url + "/backchannel-logout", content=body, headers=FORM | (headers or {})
+def post(
+    shared: SharedReceiver, body: bytes | str, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    return shared.receiver.http.post(
+        shared.receiver.url + "/backchannel-logout", content=body, headers=FORM | (headers or {})
     )
 
 
@@ -96,12 +100,12 @@ def post(bench: Bench, body: bytes | str, headers: dict[str, str] | None = None)
         ("too large", "x=" + "y" * MAX_BODY + "&logout_token=%s", None, Reason.BODY_TOO_LARGE),
     ],
 )
-def test_a_body_that_is_no_logout_request_is_refused(
-    name: str, body: str, content_type: str | None, reason: Reason, bench: Bench
+def test_a_body_that_is_not_a_logout_request_is_refused(
+    name: str, body: str, content_type: str | None, reason: Reason, shared: SharedReceiver
 ) -> None:
-    token = bench.provider.token()
+    token = shared.provider.token()
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = post(bench, body.replace("%s", token), headers)
+    answer = post(shared, body.replace("%s", token), headers)
     assert answer.status_code == 400, name
     assert answer.json()["error_description"].startswith(f"{reason}: "), name
     assert answer.headers["cache-control"] == "no-store"
@@ -117,126 +121,128 @@ def test_a_body_that_is_no_logout_request_is_refused(
         ("a bare field", "flag&", "", None),
     ],
 )
-def test_what_providers_add_to_the_request_is_ignored(
-    name: str, before: str, after: str, content_type: str | None, bench: Bench
+def test_additions_of_providers_are_ignored(
+    name: str, before: str, after: str, content_type: str | None, shared: SharedReceiver
 ) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    body = f"{before}logout_token={bench.provider.token()}{after}"
-    assert post(bench, body.encode(), headers).status_code == 200, name
+    body = f"{before}logout_token={shared.provider.token()}{after}"
+    assert post(shared, body.encode(), headers).status_code == 200, name
 
 
-def test_a_percent_encoded_token_is_decoded(bench: Bench) -> None:
-    token = quote(bench.provider.token(), safe="").replace("e", "%65")
-    assert post(bench, f"logout_token={token}").status_code == 200
+def test_a_percent_encoded_token_is_decoded(shared: SharedReceiver) -> None:
+    token = quote(shared.provider.token(), safe="").replace("e", "%65")
+    assert post(shared, f"logout_token={token}").status_code == 200
 
 
-def test_a_body_in_chunks_without_a_length_is_read(bench: Bench) -> None:
-    body = f"logout_token={bench.provider.token()}".encode()
-    answer = bench.receiver.http.post(
-        bench.receiver.url + "/backchannel-logout",
+def test_a_body_in_chunks_without_a_length_is_read(shared: SharedReceiver) -> None:
+    body = f"logout_token={shared.provider.token()}".encode()
+    answer = shared.receiver.http.post(
+        shared.receiver.url + "/backchannel-logout",
         content=(body[i : i + 7] for i in range(0, len(body), 7)),
         headers=FORM,
     )
     assert answer.status_code == 200
 
 
-def test_a_token_in_the_query_is_not_read(bench: Bench) -> None:
-    """It would be in the log of every proxy on the way."""
-    url = f"{bench.receiver.url}/backchannel-logout?logout_token={bench.provider.token()}"
-    assert bench.receiver.http.post(url, headers=FORM).status_code == 400
+def test_a_token_in_the_query_is_not_read(shared: SharedReceiver) -> None:
+    """It would be in the log of every proxy in between."""
+    url = f"{shared.receiver.url}/backchannel-logout?logout_token={shared.provider.token()}"
+    assert shared.receiver.http.post(url, headers=FORM).status_code == 400
 
 
-def test_a_repeated_token_changes_nothing_and_is_answered_200(bench: Bench) -> None:
-    token = bench.provider.token(sid="repeated")
-    assert bench.receiver.post(token).status_code == 200
-    before = events(bench)
-    assert bench.receiver.post(token).status_code == 200
-    assert events(bench) == before
+def test_a_repeated_token_changes_nothing_and_is_answered_200(shared: SharedReceiver) -> None:
+    token = shared.provider.token(sid="repeated")
+    assert shared.receiver.post(token).status_code == 200
+    before = events(shared)
+    assert shared.receiver.post(token).status_code == 200
+    assert events(shared) == before
 
 
-def test_a_sid_ends_that_session_only_and_a_sub_alone_ends_all_of_the_user(bench: Bench) -> None:
+def test_a_sid_ends_that_session_only_and_a_sub_alone_ends_all_of_the_user(
+    shared: SharedReceiver,
+) -> None:
     """Never both markers for one token: one device's logout would end all devices."""
-    provider, iss = bench.provider, bench.provider.issuer
-    bench.receiver.post(provider.token(sid="one", sub="bea"))
-    assert bench.redis.get(KEYS.sid(iss, "one"))
-    assert bench.redis.get(KEYS.sub(iss, "bea")) is None
-    bench.receiver.post(provider.token(sid=ABSENT, sub="bea"))
-    assert bench.redis.get(KEYS.sub(iss, "bea"))
-    assert bench.redis.get(KEYS.sub(iss, "alice-neighbour")) is None
+    provider, iss = shared.provider, shared.provider.issuer
+    shared.receiver.post(provider.token(sid="one", sub="bea"))
+    assert shared.redis.get(KEYS.sid(iss, "one"))
+    assert shared.redis.get(KEYS.sub(iss, "bea")) is None
+    shared.receiver.post(provider.token(sid=ABSENT, sub="bea"))
+    assert shared.redis.get(KEYS.sub(iss, "bea"))
+    assert shared.redis.get(KEYS.sub(iss, "alice-neighbour")) is None
 
 
-def test_the_marker_is_the_iat_rounded_down(bench: Bench) -> None:
-    now = int(json.loads(json.dumps(bench.provider.claims()))["iat"]) - 5
-    bench.receiver.post(bench.provider.token(sid="floor", iat=now + 0.75))
-    assert bench.redis.get(KEYS.sid(bench.provider.issuer, "floor")) == str(now)
+def test_the_marker_is_the_iat_rounded_down(shared: SharedReceiver) -> None:
+    now = int(json.loads(json.dumps(shared.provider.claims()))["iat"]) - 5
+    shared.receiver.post(shared.provider.token(sid="floor", iat=now + 0.75))
+    assert shared.redis.get(KEYS.sid(shared.provider.issuer, "floor")) == str(now)
 
 
 @pytest.mark.parametrize("path", ["/", "/backchannel-logout/", "/livez", "/readyz", "/metrics"])
-def test_the_public_listener_serves_one_path(path: str, bench: Bench) -> None:
-    answer = bench.receiver.http.post(bench.receiver.url + path)
+def test_the_public_listener_serves_one_path(path: str, shared: SharedReceiver) -> None:
+    answer = shared.receiver.http.post(shared.receiver.url + path)
     assert answer.status_code == 404
     assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-def test_other_methods_are_405(method: str, bench: Bench) -> None:
-    answer = bench.receiver.http.request(method, bench.receiver.url + "/backchannel-logout")
+def test_other_methods_are_405(method: str, shared: SharedReceiver) -> None:
+    answer = shared.receiver.http.request(method, shared.receiver.url + "/backchannel-logout")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_the_admin_listener_takes_no_tokens(bench: Bench) -> None:
-    answer = bench.receiver.http.post(bench.receiver.admin_url + "/backchannel-logout")
+def test_the_admin_listener_takes_no_tokens(shared: SharedReceiver) -> None:
+    answer = shared.receiver.http.post(shared.receiver.admin_url + "/backchannel-logout")
     assert answer.status_code == 404
-    assert bench.receiver.http.get(bench.receiver.admin_url + "/livez").status_code == 200
+    assert shared.receiver.http.get(shared.receiver.admin_url + "/livez").status_code == 200
 
 
-def test_readyz_names_each_issuer(bench: Bench) -> None:
-    body = bench.receiver.readyz().json()
+def test_readyz_names_each_issuer(shared: SharedReceiver) -> None:
+    body = shared.receiver.readyz().json()
     assert body["ready"] is True
-    assert set(body["issuers"]) == {p.issuer for p in bench.providers.values()}
+    assert set(body["issuers"]) == {p.issuer for p in shared.providers.values()}
 
 
-def test_no_token_and_no_user_reaches_the_log(bench: Bench) -> None:
-    """Neither of an accepted token nor of a refused one."""
-    good = bench.provider.token(sub="logged-subject", sid="logged-session", jti="logged-jti")
-    bad = bench.provider.token(sub="logged-subject", nonce="logged-nonce", aud="logged-aud")
-    assert bench.receiver.post(good).status_code == 200
-    assert bench.receiver.post(bad).status_code == 400
+def test_no_token_and_no_user_reaches_the_log(shared: SharedReceiver) -> None:
+    """Neither for an accepted token nor for a refused one."""
+    good = shared.provider.token(sub="logged-subject", sid="logged-session", jti="logged-jti")
+    bad = shared.provider.token(sub="logged-subject", nonce="logged-nonce", aud="logged-aud")
+    assert shared.receiver.post(good).status_code == 200
+    assert shared.receiver.post(bad).status_code == 400
     refused = {"outcome": "refused", "reason": "aud_unknown"}
-    wait_for(lambda: bench.receiver.log_events("logout", **refused), "its line", bench.receiver)
-    log = bench.receiver.log
-    assert bench.receiver.log_events("logout", outcome="accepted")
+    wait_for(lambda: shared.receiver.log_events("logout", **refused), "its line", shared.receiver)
+    log = shared.receiver.log
+    assert shared.receiver.log_events("logout", outcome="accepted")
     for secret in ("logged-", *good.split("."), *bad.split(".")):
         assert secret not in log
 
 
-def test_a_connection_can_be_used_again_after_a_refusal(bench: Bench) -> None:
+def test_a_connection_can_be_used_again_after_a_refusal(shared: SharedReceiver) -> None:
     ports = set()
-    with httpx.Client(base_url=bench.receiver.url) as client:
-        for token in ("x", bench.provider.token(), "..", bench.provider.token()):
+    with httpx.Client(base_url=shared.receiver.url) as client:
+        for token in ("x", shared.provider.token(), "..", shared.provider.token()):
             answer = client.post("/backchannel-logout", data={"logout_token": token})
             ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
     assert len(ports) == 1
 
 
-def test_a_client_that_hangs_up_leaves_no_trace(bench: Bench) -> None:
+def test_a_client_that_hangs_up_leaves_no_trace(shared: SharedReceiver) -> None:
     """Half a body, then nothing: no traceback, and the next request is served."""
-    host, port = bench.receiver.url.removeprefix("http://").split(":")
+    host, port = shared.receiver.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as hasty:
         hasty.sendall(
             b"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\nlogout_token=ey"
         )
-    assert bench.receiver.post(bench.provider.token()).status_code == 200
-    assert "Traceback" not in bench.receiver.log
+    assert shared.receiver.post(shared.provider.token()).status_code == 200
+    assert "Traceback" not in shared.receiver.log
 
 
 @pytest.mark.slow
-def test_a_body_that_never_ends_is_answered_503(bench: Bench) -> None:
-    """The request's time is over before the body is there: our side gives up, not the token."""
-    host, port = bench.receiver.url.removeprefix("http://").split(":")
+def test_a_body_that_never_ends_is_answered_503(shared: SharedReceiver) -> None:
+    """The deadline passes before the body is complete."""
+    host, port = shared.receiver.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as slow:
         slow.sendall(
             b"POST /backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
@@ -257,7 +263,7 @@ def multi_app(redis_url: str, provider: Provider, options: str = "") -> str:
 def test_an_aud_with_several_clients_revokes_for_the_app_of_each(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """One marker and one event for each app, however many of its clients are named."""
+    """One marker and one event for each app, however many of its clients are in ``aud``."""
     receiver = Receiver(tmp_path / "r", multi_app(redis_server.url, provider)).start()
     try:
         token = provider.token(aud=["shop-web", "shop-ios", "forum", "stranger"], sid="s")
@@ -274,10 +280,10 @@ def test_an_aud_with_several_clients_revokes_for_the_app_of_each(
 
 
 @pytest.mark.slow
-def test_both_claims_user_widens_to_the_user_where_the_client_says_so(
+def test_both_claims_user_widens_the_logout_to_the_user(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """For providers whose ID tokens carry no sid; the other app keeps to the session."""
+    """For providers whose ID tokens have no sid; the other app ends the session only."""
     text = multi_app(redis_server.url, provider, ', both_claims = "user"')
     receiver = Receiver(tmp_path / "r", text).start()
     try:
@@ -291,10 +297,10 @@ def test_both_claims_user_widens_to_the_user_where_the_client_says_so(
 
 
 @pytest.mark.slow
-def test_an_alias_is_the_same_issuer_and_every_name_gets_its_marker(
+def test_an_alias_is_the_same_issuer_and_every_name_gets_a_marker(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """The app's session may have begun under another host of the provider than the logout."""
+    """Session and logout may come from different hosts of the provider."""
     alias = "https://login.example"
     issuer = f'issuer = "{provider.issuer}"\naliases = ["{alias}"]'
     receiver = Receiver(tmp_path / "r", config(redis_server.url, issuer)).start()

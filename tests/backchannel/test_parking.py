@@ -1,4 +1,4 @@
-"""Tokens that came before their key: what is kept, for how long, and what becomes of them."""
+"""Parked tokens: which are kept, for how long, and what happens to them."""
 
 import asyncio
 import contextlib
@@ -32,8 +32,8 @@ from tests.support.servers.redis_server import RedisServer
 KEYS = AppKeys("shop")
 
 
-class Notebook:
-    """Stands for the writer: notes what it is given, or is out of order."""
+class RecordingWriter:
+    """Stands in for the writer: records revocations, or fails."""
 
     def __init__(self) -> None:
         self.written: list[Revocation] = []
@@ -49,7 +49,7 @@ class Notebook:
         return Written.ACCEPTED
 
 
-class Yard:
+class ParkingFixture:
     """A parking with one issuer, whose provider is ``provider``."""
 
     def __init__(self, path: Path, provider: Provider, client: Any, **bounds: int) -> None:
@@ -60,7 +60,7 @@ class Yard:
         self.provider = provider
         self.keys = ProviderKeys(issuer, client)
         self.providers = {issuer.issuer: Issuer(issuer, self.keys)}
-        self.writer = Notebook()
+        self.writer = RecordingWriter()
         self.parking = Parking(
             self.providers.values(),
             self.writer,  # type: ignore[arg-type]
@@ -82,26 +82,28 @@ class Yard:
 
 
 @pytest.fixture
-async def new_yard(tmp_path: Path, provider: Provider) -> AsyncIterator[Callable[..., Yard]]:
+async def new_fixture(
+    tmp_path: Path, provider: Provider
+) -> AsyncIterator[Callable[..., ParkingFixture]]:
     async with new_client() as client:
-        made: list[Yard] = []
+        made: list[ParkingFixture] = []
 
-        def make(**bounds: int) -> Yard:
-            made.append(Yard(tmp_path / "settings.toml", provider, client, **bounds))
+        def make(**bounds: int) -> ParkingFixture:
+            made.append(ParkingFixture(tmp_path / "settings.toml", provider, client, **bounds))
             return made[-1]
 
         yield make
-        for yard in made:
-            await yard.keys.aclose()
+        for fixture in made:
+            await fixture.keys.aclose()
 
 
 @pytest.fixture
-def yard(new_yard: Callable[..., Yard]) -> Yard:
-    return new_yard()
+def fixture(new_fixture: Callable[..., ParkingFixture]) -> ParkingFixture:
+    return new_fixture()
 
 
 def around(provider: Provider, size: int) -> tuple[str, str]:
-    """A good token of so many bytes or a few less, and one of a few more."""
+    """A good token of at most ``size`` bytes, and one slightly larger."""
     length = (size - len(provider.token(x=""))) * 3 // 4 - 8
     token = longer = provider.token(x="x" * length)
     while len(longer) <= size:
@@ -116,94 +118,96 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_key_set_settles_what_is_parked(
-    yard: Yard, caplog: pytest.LogCaptureFixture
+async def test_a_key_set_settles_parked_tokens(
+    fixture: ParkingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Good tokens are written, one with a wrong signature is not, and each has its log line."""
     caplog.set_level(logging.INFO)
-    forged = yard.provider.token(sid="forged", key=private_key("RS256", 9))
-    good = [yard.provider.token(sid="a"), yard.provider.token(sid="b")]
-    yard.park(good[0], forged, good[1])
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["a", "b"]
+    forged = fixture.provider.token(sid="forged", key=private_key("RS256", 9))
+    good = [fixture.provider.token(sid="a"), fixture.provider.token(sid="b")]
+    fixture.park(good[0], forged, good[1])
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["a", "b"]
     lines = [line for line in log_events(caplog, "logout") if line["parked_s"] is not None]
     assert [line["outcome"] for line in lines] == ["accepted", "refused", "accepted"]
     assert not any(token in caplog.text for token in (*good, forged))
 
 
-async def test_a_token_is_judged_as_of_its_arrival(yard: Yard) -> None:
-    """It has expired while it waited for us, and was good when it came."""
+async def test_a_token_is_validated_as_of_its_arrival(fixture: ParkingFixture) -> None:
+    """It was valid when it arrived, and has expired since."""
     arrived_at = int(time.time()) - 400
-    token = yard.provider.token(sid="s", iat=arrived_at, exp=arrived_at + 60)
-    yard.park(token, arrived_at=arrived_at)
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["s"]
-    assert yard.writer.written[0].event.received_at == arrived_at
+    token = fixture.provider.token(sid="s", iat=arrived_at, exp=arrived_at + 60)
+    fixture.park(token, arrived_at=arrived_at)
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["s"]
+    assert fixture.writer.written[0].event.received_at == arrived_at
 
 
 async def test_a_token_whose_key_is_not_in_a_later_set_is_refused(
-    yard: Yard, caplog: pytest.LogCaptureFixture
+    fixture: ParkingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    yard.park(yard.provider.token(header={"kid": "nobody"}, iat=int(time.time()) - 5))
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
+    fixture.park(fixture.provider.token(header={"kid": "nobody"}, iat=int(time.time()) - 5))
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
     assert log_events(caplog, "logout", outcome="refused", reason="key_unknown")
-    assert yard.sids == []
+    assert fixture.sids == []
 
 
-async def test_a_token_that_came_after_the_fetch_began_waits_for_the_next(yard: Yard) -> None:
+async def test_a_token_that_came_after_the_fetch_began_waits_for_the_next(
+    fixture: ParkingFixture,
+) -> None:
     later = int(time.time()) + 3600
     claims = {"iat": later, "exp": later + 120}
-    yard.park(yard.provider.token(header={"kid": "next"}, **claims), arrived_at=later)
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await yard.keys.refresh()
-        assert len(yard.parking) == 1
-        yard.provider.keys = {"next": yard.provider.keys["k1"]}
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["sid-1"]
+    fixture.park(fixture.provider.token(header={"kid": "next"}, **claims), arrived_at=later)
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await fixture.keys.refresh()
+        assert len(fixture.parking) == 1
+        fixture.provider.keys = {"next": fixture.provider.keys["k1"]}
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["sid-1"]
 
 
 async def test_a_token_from_the_future_waits_no_longer_than_others(
-    yard: Yard, caplog: pytest.LogCaptureFixture
+    fixture: ParkingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anybody can write an ``iat`` that no fetch has come after yet."""
-    yard.park(yard.provider.token(header={"kid": "nobody"}, iat=int(time.time()) + 55))
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
+    """Anybody can write an ``iat`` later than every fetch."""
+    fixture.park(fixture.provider.token(header={"kid": "nobody"}, iat=int(time.time()) + 55))
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
     assert log_events(caplog, "logout", outcome="refused", reason="key_unknown")
 
 
-async def test_what_can_not_be_written_stays_and_is_tried_again(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
+async def test_an_unwritten_token_stays_and_is_tried_again(
+    fixture: ParkingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parking, "RETRY_SECONDS", 0.02)
-    yard.writer.broken = True
-    yard.park(yard.provider.token(sid="s"))
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: yard.writer.tries >= 2)
-        assert len(yard.parking) == 1
-        yard.writer.broken = False
-        await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["s"]
+    fixture.writer.broken = True
+    fixture.park(fixture.provider.token(sid="s"))
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: fixture.writer.tries >= 2)
+        assert len(fixture.parking) == 1
+        fixture.writer.broken = False
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["s"]
 
 
-async def test_ten_minutes_are_the_longest(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_token_is_dropped_after_ten_minutes(
+    fixture: ParkingFixture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(parking, "RETRY_SECONDS", 0.02)
-    yard.park(yard.provider.token())
-    yard.ahead = MAX_STAY + 1
-    async with yard.parking.running():
-        await until(lambda: len(yard.parking) == 0)
+    fixture.park(fixture.provider.token())
+    fixture.ahead = MAX_STAY + 1
+    async with fixture.parking.running():
+        await until(lambda: len(fixture.parking) == 0)
     assert log_events(caplog, "logout", outcome="given_up")
 
 
@@ -212,120 +216,128 @@ async def test_ten_minutes_are_the_longest(
     [{"aud": "other"}, {"exp": 1}, {"iat": 1}, {"nonce": "n"}, {"events": {}}, {"jti": 7}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_token_that_no_key_could_save_gets_no_place(changes: dict[str, Any], yard: Yard) -> None:
-    yard.park(yard.provider.token(**changes))
-    assert len(yard.parking) == 0
+def test_a_token_that_any_key_would_refuse_is_not_parked(
+    changes: dict[str, Any], fixture: ParkingFixture
+) -> None:
+    fixture.park(fixture.provider.token(**changes))
+    assert len(fixture.parking) == 0
 
 
-def test_the_same_token_takes_no_second_place(yard: Yard) -> None:
-    token = yard.provider.token()
-    yard.park(token, token)
-    assert len(yard.parking) == 1
+def test_the_same_token_is_parked_once(fixture: ParkingFixture) -> None:
+    token = fixture.provider.token()
+    fixture.park(token, token)
+    assert len(fixture.parking) == 1
 
 
 @pytest.mark.parametrize("bound", ["max_tokens", "max_bytes"])
-async def test_a_newcomer_takes_the_place_of_one_that_is_drawn(
-    bound: str, new_yard: Callable[..., Yard], caplog: pytest.LogCaptureFixture
+async def test_a_new_token_replaces_a_random_one(
+    bound: str, new_fixture: Callable[..., ParkingFixture], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There are never more than the bound, and one line tells of the whole flood."""
-    one = new_yard().provider.token(sid="0")
+    """The limit holds, and one log line covers the whole flood."""
+    one = new_fixture().provider.token(sid="0")
     size = 3 if bound == "max_tokens" else 3 * (len(one) + ENTRY_BYTES) + 100
-    yard = new_yard(**{bound: size})
+    fixture = new_fixture(**{bound: size})
     for n in range(9):
-        yard.park(yard.provider.token(sid=str(n)))
-        assert len(yard.parking) == min(n + 1, 3)
+        fixture.park(fixture.provider.token(sid=str(n)))
+        assert len(fixture.parking) == min(n + 1, 3)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert log_events(caplog, "parking", outcome="full", parked=2, turned_away=1)
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
-    assert len(yard.sids) == 3
-    assert "8" in yard.sids
-    yard.park(yard.provider.token(sid="later"))
-    assert len(yard.parking) == 1, "places that are given back are there again"
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
+    assert len(fixture.sids) == 3
+    assert "8" in fixture.sids
+    fixture.park(fixture.provider.token(sid="later"))
+    assert len(fixture.parking) == 1, "freed places are available again"
 
 
-async def test_what_came_first_can_not_hold_the_places(new_yard: Callable[..., Yard]) -> None:
-    """Forgeries fill them, and the honest token that comes then is applied."""
-    yard = new_yard(max_tokens=40)
+async def test_earlier_tokens_cannot_hold_all_places(
+    new_fixture: Callable[..., ParkingFixture],
+) -> None:
+    """Forgeries fill the places, and a genuine token after them is applied."""
+    fixture = new_fixture(max_tokens=40)
     for n in range(116):
-        yard.park(yard.provider.token(header={"kid": f"x{n}"}, sid=f"forged-{n}"))
-    yard.park(yard.provider.token(sid="honest"))
-    assert len(yard.parking) == 40
-    async with yard.parking.running():
-        await yard.keys.refresh()
-        await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["honest"]
+        fixture.park(fixture.provider.token(header={"kid": f"x{n}"}, sid=f"forged-{n}"))
+    fixture.park(fixture.provider.token(sid="genuine"))
+    assert len(fixture.parking) == 40
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["genuine"]
 
 
 @pytest.mark.parametrize("over", [0, 1])
-def test_a_token_that_is_much_larger_than_real_ones_gets_no_place(
-    over: int, yard: Yard, caplog: pytest.LogCaptureFixture
+def test_a_token_much_larger_than_real_ones_is_not_parked(
+    over: int, fixture: ParkingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    yard.park(around(yard.provider, MAX_TOKEN)[over])
-    assert len(yard.parking) == (0 if over else 1)
+    fixture.park(around(fixture.provider, MAX_TOKEN)[over])
+    assert len(fixture.parking) == (0 if over else 1)
     assert bool(log_events(caplog, "parking", outcome="too_large", turned_away=1)) == bool(over)
 
 
 async def test_a_token_that_is_being_written_keeps_its_place(
-    new_yard: Callable[..., Yard], monkeypatch: pytest.MonkeyPatch
+    new_fixture: Callable[..., ParkingFixture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flood comes meanwhile. Nothing fails, and it is told once what has become of it."""
-    yard = new_yard(max_tokens=1)
+    """During a flood. Nothing fails, and its outcome is reported once."""
+    fixture = new_fixture(max_tokens=1)
     writing, go_on = asyncio.Event(), asyncio.Event()
-    write = yard.writer.write
+    write = fixture.writer.write
 
     async def slow(revocations: Sequence[Revocation], *, until: float) -> Written:
         writing.set()
         await go_on.wait()
         return await write(revocations, until=until)
 
-    monkeypatch.setattr(yard.writer, "write", slow)
-    yard.park(yard.provider.token(sid="s"))
-    async with yard.parking.running():
-        await yard.keys.refresh()
+    monkeypatch.setattr(fixture.writer, "write", slow)
+    fixture.park(fixture.provider.token(sid="s"))
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
         await writing.wait()
-        yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
-        assert len(yard.parking) == 1
+        fixture.park(*(fixture.provider.token(sid=str(n)) for n in range(9)))
+        assert len(fixture.parking) == 1
         go_on.set()
-        await until(lambda: len(yard.parking) == 0)
-    assert yard.sids == ["s"]
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["s"]
 
 
-def test_all_issuers_together_have_a_bound(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(yard.provider.token(sid="0")) + ENTRY_BYTES
+def test_all_issuers_together_have_a_limit(
+    fixture: ParkingFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(fixture.provider.token(sid="0")) + ENTRY_BYTES
     monkeypatch.setattr(parking, "MAX_BYTES", 2 * size + 100)
-    yard.park(*(yard.provider.token(sid=str(n)) for n in range(9)))
-    assert len(yard.parking) == 2
+    fixture.park(*(fixture.provider.token(sid=str(n)) for n in range(9)))
+    assert len(fixture.parking) == 2
 
 
 @pytest.mark.parametrize("bound", ["max_tokens", "max_bytes"])
-def test_zero_turns_it_off(
-    bound: str, new_yard: Callable[..., Yard], caplog: pytest.LogCaptureFixture
+def test_zero_turns_parking_off(
+    bound: str, new_fixture: Callable[..., ParkingFixture], caplog: pytest.LogCaptureFixture
 ) -> None:
-    yard = new_yard(**{bound: 0})
-    yard.park(yard.provider.token())
-    assert len(yard.parking) == 0
+    fixture = new_fixture(**{bound: 0})
+    fixture.park(fixture.provider.token())
+    assert len(fixture.parking) == 0
     assert caplog.text == ""
 
 
-def test_parked_tokens_keep_no_more_memory_than_they_count_for(yard: Yard) -> None:
-    """Of a token its bytes are kept, and nothing that was parsed."""
-    tokens = [yard.provider.token(sid=str(n)) for n in range(200)]
-    yard.park(*tokens[:1])
+def test_parked_tokens_take_no_more_memory_than_counted(fixture: ParkingFixture) -> None:
+    """Only the token's bytes are kept, nothing parsed."""
+    tokens = [fixture.provider.token(sid=str(n)) for n in range(200)]
+    fixture.park(*tokens[:1])
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        yard.park(*tokens[1:])
+        fixture.park(*tokens[1:])
         kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     assert kept <= sum(len(token) + ENTRY_BYTES for token in tokens)
 
 
-async def test_the_end_tells_how_many_remain(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
-    async with yard.parking.running():
-        yard.park(yard.provider.token(sid="a"), yard.provider.token(sid="b"))
+async def test_the_end_logs_how_many_are_lost(
+    fixture: ParkingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fixture.parking.running():
+        fixture.park(fixture.provider.token(sid="a"), fixture.provider.token(sid="b"))
     assert log_events(caplog, "parking", outcome="lost", parked=2)
 
 
@@ -333,10 +345,10 @@ async def test_the_end_tells_how_many_remain(yard: Yard, caplog: pytest.LogCaptu
 
 
 @pytest.mark.slow
-def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
+def test_a_logout_during_a_rotation_is_answered_503_and_applied_when_the_key_arrives(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """The provider sends once; its key server was down. The neighbour's session lives on."""
+    """The provider sends once while its key server is down. The neighbour's session survives."""
     provider.mode = "500"
     provider.rotate("k2")
     token = provider.token(sid="s")
@@ -357,7 +369,7 @@ def test_a_logout_during_a_rotation_is_told_503_and_happens_when_the_key_comes(
 
 
 @pytest.mark.slow
-def test_parked_tokens_outlive_a_redis_that_is_away_when_their_key_comes(
+def test_parked_tokens_survive_a_redis_outage_when_their_key_arrives(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
     provider.mode = "500"
@@ -373,7 +385,7 @@ def test_parked_tokens_outlive_a_redis_that_is_away_when_their_key_comes(
         wait_for(lambda: client.exists(marker), "the logout is written", receiver)
 
 
-def test_a_stop_tells_of_the_tokens_that_it_loses(receiver: Receiver, provider: Provider) -> None:
+def test_a_stop_logs_the_tokens_it_loses(receiver: Receiver, provider: Provider) -> None:
     provider.mode = "500"
     provider.rotate("k2")
     assert receiver.post(provider.token()).status_code == 503

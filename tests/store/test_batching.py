@@ -1,4 +1,4 @@
-"""Writes that share round trips: each reads its own answer, and waits for nobody in vain."""
+"""Writes that share round trips: each gets its own result, and none is forgotten."""
 
 import asyncio
 import contextlib
@@ -74,13 +74,13 @@ def own_harness(new_app_store: NewAppStore, redis_server: RedisServer) -> Batchi
     return BatchingHarness(new_app_store(redis_server))
 
 
-async def test_without_load_each_write_goes_at_once_and_alone(harness: BatchingHarness) -> None:
+async def test_without_load_each_write_is_sent_at_once_and_alone(harness: BatchingHarness) -> None:
     for n in range(3):
         assert await harness.write(harness.app_store.numbered(n)) == NEW_MARKER
     assert harness.batches == [1, 1, 1]
 
 
-async def test_a_lane_keeps_its_connection_for_a_while_and_then_leaves_it_to_others(
+async def test_an_idle_flusher_keeps_its_connection_for_a_while(
     harness: BatchingHarness,
 ) -> None:
     taken: list[object] = []
@@ -96,20 +96,20 @@ async def test_a_lane_keeps_its_connection_for_a_while_and_then_leaves_it_to_oth
         assert await harness.write(harness.app_store.numbered(n)) == NEW_MARKER
     assert len(taken) < 20
     [of_server] = harness.writes._queues.values()
-    await until(lambda: not of_server.flushers, "the lane has ended")
+    await until(lambda: not of_server.flushers, "the flusher has ended")
     assert not of_server.idle
     again = len(taken)
     assert await harness.write(harness.app_store.numbered(20)) == NEW_MARKER
     assert len(taken) == again + 1
 
 
-async def test_a_close_waits_for_no_lane_that_has_nothing_to_do(
+async def test_a_close_does_not_wait_for_an_idle_flusher(
     harness: BatchingHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "IDLE_SECONDS", 3600)
     assert await harness.write(harness.app_store.numbered(0)) == NEW_MARKER
     [of_server] = harness.writes._queues.values()
-    await until(lambda: of_server.idle, "the lane waits")
+    await until(lambda: of_server.idle, "the flusher is idle")
     async with asyncio.timeout(60):
         await harness.writes.aclose()
     assert not of_server.flushers
@@ -121,38 +121,38 @@ async def test_a_close_waits_for_no_lane_that_has_nothing_to_do(
 async def test_what_is_too_much_for_one_group_has_another_flusher_at_once(
     harness: BatchingHarness,
 ) -> None:
-    ones = [harness.app_store.numbered(n) for n in range(2 * MAX_BATCH)]
-    await asyncio.gather(*(harness.write(one) for one in ones))
+    revocations = [harness.app_store.numbered(n) for n in range(2 * MAX_BATCH)]
+    await asyncio.gather(*(harness.write(revocation) for revocation in revocations))
     assert harness.batches == [MAX_BATCH] * 2
 
 
-async def test_what_comes_together_goes_together_and_each_has_its_own_answer(
+async def test_concurrent_writes_share_round_trips_and_each_gets_its_own_result(
     harness: BatchingHarness,
 ) -> None:
     await harness.write(harness.app_store.numbered(0))
-    ones = [harness.app_store.numbered(n % 600) for n in range(1000)]
-    results = await asyncio.gather(*(harness.write(one) for one in ones))
+    revocations = [harness.app_store.numbered(n % 600) for n in range(1000)]
+    results = await asyncio.gather(*(harness.write(revocation) for revocation in revocations))
     assert (results[0], results[600]) == (0, 0)
-    # Of two in different groups either may be first: lanes do not wait for each other.
+    # Of two in different batches either may be first: flushers do not wait for each other.
     assert all({results[n], results[n + 600]} == {NEW_MARKER, 0} for n in range(1, 400))
     assert results[400:600] == [NEW_MARKER] * 200
     assert len(harness.batches) <= FLUSHERS + 1 + 1000 / MAX_BATCH + 1
     assert len(harness.app_store.events()) == 600
 
 
-async def test_one_that_is_refused_does_not_fail_the_others(harness: BatchingHarness) -> None:
+async def test_a_refused_write_does_not_fail_the_others(harness: BatchingHarness) -> None:
     other = f"{harness.app_store.app}-other"
     harness.app_store.look.set(AppKeys(other).events, "not a stream")
-    ones = [harness.app_store.numbered(n) for n in range(20)]
-    ones[7] = numbered(7, other)
+    revocations = [harness.app_store.numbered(n) for n in range(20)]
+    revocations[7] = numbered(7, other)
     results: list[Any] = await asyncio.gather(
-        *(harness.write(one) for one in ones), return_exceptions=True
+        *(harness.write(revocation) for revocation in revocations), return_exceptions=True
     )
     assert isinstance(results.pop(7), RevocationRefused)
     assert results == [NEW_MARKER] * 19
 
 
-async def test_a_fault_of_ours_leaves_nobody_without_an_answer(
+async def test_a_bug_leaves_no_write_without_a_result(
     harness: BatchingHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object, **__: object) -> list[Result]:
@@ -168,8 +168,8 @@ async def test_a_fault_of_ours_leaves_nobody_without_an_answer(
     assert await harness.write(harness.app_store.numbered(1)) == NEW_MARKER
 
 
-async def test_requests_that_give_up_leave_no_answer_behind(harness: BatchingHarness) -> None:
-    """Cancelled at any moment: those after them still read their own answers."""
+async def test_requests_that_give_up_leave_no_reply_behind(harness: BatchingHarness) -> None:
+    """Cancelled at any moment: later ones still read their own replies."""
     seen = harness.app_store.revocation(once=Once("seen", "s1", "alice", time.time() + 300))
     await harness.write(seen)
     for turn in range(60):
@@ -184,7 +184,7 @@ async def test_requests_that_give_up_leave_no_answer_behind(harness: BatchingHar
         assert answers == [0, NEW_MARKER]
 
 
-async def test_a_write_is_tried_again_until_redis_is_back_or_its_time_is_over(
+async def test_a_write_is_tried_again_until_redis_is_back_or_its_deadline(
     own_harness: BatchingHarness, redis_server: RedisServer
 ) -> None:
     await asyncio.to_thread(redis_server.stop)
@@ -199,7 +199,7 @@ async def test_a_write_is_tried_again_until_redis_is_back_or_its_time_is_over(
 async def test_a_redis_that_hangs_fills_no_queue(
     own_harness: BatchingHarness, redis_server: RedisServer
 ) -> None:
-    """Who has given up is dropped, and the next one after the outage is written at once."""
+    """Abandoned writes are dropped, and the next one after the outage is written at once."""
     await own_harness.write(own_harness.app_store.numbered(0))
     redis_server.freeze()
     results = await asyncio.gather(
@@ -216,7 +216,7 @@ async def test_a_redis_that_hangs_fills_no_queue(
 
 @contextlib.asynccontextmanager
 async def swallowing(server: RedisServer, answers: int) -> AsyncIterator[str]:
-    """A way to the server on which so many answers are lost with their connections."""
+    """A proxy that loses this many replies, with their connections."""
     left = answers
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -241,11 +241,10 @@ async def swallowing(server: RedisServer, answers: int) -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-async def test_what_was_written_although_its_answer_was_lost_counts_as_new(
+async def test_a_write_whose_reply_was_lost_counts_as_new(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """The second try finds it there: taken for a repetition, it would not be in the copy of
-    what was acknowledged."""
+    """The second try finds it written: as a repetition, it would be missing in the copy."""
     direct = new_app_store(redis_server)
     await direct.write()  # the server has the script now
     async with swallowing(redis_server, 1) as url:
@@ -256,20 +255,20 @@ async def test_what_was_written_although_its_answer_was_lost_counts_as_new(
         await harness.app_store.link.aclose()
 
 
-async def test_who_comes_in_the_moment_when_a_round_trip_ends_is_not_forgotten(
+async def test_a_write_at_the_end_of_a_round_trip_is_not_forgotten(
     harness: BatchingHarness,
 ) -> None:
-    """Each writer begins its next write in the very step in which its last one is answered."""
+    """Each writer begins its next write in the step in which the last one completes."""
 
-    async def one_after_the_other(first: int) -> None:
+    async def in_sequence(first: int) -> None:
         for n in range(first, first + 150):
             assert await harness.write(harness.app_store.numbered(n), seconds=5) == NEW_MARKER
 
-    await asyncio.gather(*(one_after_the_other(1000 * k) for k in range(FLUSHERS + 2)))
+    await asyncio.gather(*(in_sequence(1000 * k) for k in range(FLUSHERS + 2)))
 
 
 @pytest.mark.parametrize("seconds", [0, 0.001, 0.002])
-async def test_who_comes_in_the_moment_when_a_lane_ends_is_not_forgotten(
+async def test_a_write_at_the_end_of_a_flusher_is_not_forgotten(
     harness: BatchingHarness, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "IDLE_SECONDS", seconds)
@@ -277,17 +276,17 @@ async def test_who_comes_in_the_moment_when_a_lane_ends_is_not_forgotten(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: faults.append(context))
 
-    async def now_and_then(first: int) -> None:
+    async def with_pauses(first: int) -> None:
         for n in range(first, first + 150):
             await asyncio.sleep(seconds * (n % 4) / 2)
             assert await harness.write(harness.app_store.numbered(n), seconds=5) == NEW_MARKER
 
     async with asyncio.timeout(60):
-        await asyncio.gather(*(now_and_then(1000 * k) for k in range(FLUSHERS + 2)))
+        await asyncio.gather(*(with_pauses(1000 * k) for k in range(FLUSHERS + 2)))
     assert not faults
 
 
-async def test_each_gives_up_at_its_own_time_whoever_was_first(
+async def test_each_write_fails_at_its_own_deadline(
     own_harness: BatchingHarness, redis_server: RedisServer
 ) -> None:
     redis_server.freeze()

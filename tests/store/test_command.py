@@ -1,4 +1,4 @@
-"""The short spelling of an event and of its command says what the long one says."""
+"""The prepared encoding of a command equals the packed one."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -33,7 +33,7 @@ ids = texts | plain
     kind=EventKind.SESSION, sid="s1", sub="alice", jti="j1", names=("https://op.example",),
     client_ids=("shop-web",), received_at=NOW + 0.25, age_s=0, offline=False, again=False,
 )  # fmt: skip
-def test_event_and_command_are_those_of_the_long_way(
+def test_the_prepared_encoding_equals_the_packed_one(
     kind: EventKind, sid: str, sub: str, jti: str | None, names: tuple[str], client_ids: tuple[str],
     received_at: float, age_s: int, *, offline: bool, again: bool,
 ) -> None:  # fmt: skip
@@ -47,7 +47,7 @@ def test_event_and_command_are_those_of_the_long_way(
     assert commands.packed(one, again) == packed("EVALSHA", SHA, *commands.arguments(one, again))
 
 
-def test_a_logout_in_ascii_goes_the_short_way() -> None:
+def test_an_ascii_logout_uses_the_prepared_encoding() -> None:
     one = revocation(once=Once("j1", "s1", "alice", NOW + 300))
     commands = Commands(SHA, max_len=1000, max_age_ms=3600_000, clock=lambda: NOW)
     assert commands._encode(one, 300_000).encode() == commands.packed(one)

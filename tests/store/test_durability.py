@@ -1,4 +1,4 @@
-"""What Redis must have done before it counts, asked of real replicas and a real file."""
+"""Levels of durability, with real replicas and a real append-only file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ Answers = Callable[[str], object]
 
 @pytest.fixture(autouse=True)
 def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stalled machine must not turn a level that was missed, or reached, into a time-out."""
+    """A stalled machine must not cause a timeout."""
     monkeypatch.setattr(durability, "_LEVEL_SECONDS", 2.0)
     monkeypatch.setattr(store, "REDIS_SECONDS", 30.0)
 
@@ -45,10 +45,10 @@ def replica_of(primary: RedisServer, directory: Path) -> Iterator[RedisServer]:
 
 
 @pytest.mark.slow
-async def test_a_replica_that_has_it_counts_and_one_that_is_frozen_does_not(
+async def test_a_replica_counts_and_a_frozen_one_does_not(
     new_app_store: NewAppStore, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Also for what was written before: a script that changes nothing still waits."""
+    """Even for an earlier write: a script that changes nothing still waits."""
     app_store = new_app_store(redis_server, durability=ONE_REPLICA)
     careless = new_app_store(redis_server)
     with replica_of(redis_server, tmp_path / "replica") as replica:
@@ -81,9 +81,7 @@ async def test_without_a_replica_the_level_is_not_reached(
     assert app_store.look.exists(app_store.marker), "written, but not as durably"
 
 
-async def test_a_file_that_was_synced_counts(
-    new_app_store: NewAppStore, shared_redis: RedisServer
-) -> None:
+async def test_a_synced_file_counts(new_app_store: NewAppStore, shared_redis: RedisServer) -> None:
     shared_redis.require("WAITAOF")
     app_store = new_app_store(shared_redis, durability=FSYNC)
     assert await app_store.write() == NEW_MARKER
@@ -105,7 +103,7 @@ async def test_without_a_file_the_level_is_not_reached(
         server.stop()
 
 
-async def test_a_server_without_waitaof_is_named_before_and_at_a_write(
+async def test_a_server_without_waitaof_is_reported_before_and_at_a_write(
     new_app_store: NewAppStore, without_waitaof: RedisServer
 ) -> None:
     server = without_waitaof
@@ -118,7 +116,7 @@ async def test_a_server_without_waitaof_is_named_before_and_at_a_write(
     assert app_store.look.exists(app_store.marker), "written, but not as durably"
 
 
-async def test_a_server_that_is_replaced_by_a_newer_one_is_no_longer_named(
+async def test_a_server_replaced_by_a_newer_one_is_no_longer_reported(
     new_app_store: NewAppStore, shared_redis: RedisServer, without_waitaof: RedisServer
 ) -> None:
     shared_redis.require("WAITAOF")
@@ -135,7 +133,7 @@ async def test_a_server_that_is_replaced_by_a_newer_one_is_no_longer_named(
     assert (watch.last_error, watch.level_error) == (None, None)
 
 
-async def test_one_that_is_refused_is_refused_at_every_level(
+async def test_a_refused_revocation_is_refused_at_every_level(
     new_app_store: NewAppStore, shared_redis: RedisServer
 ) -> None:
     shared_redis.require("WAITAOF")
@@ -148,7 +146,7 @@ async def test_one_that_is_refused_is_refused_at_every_level(
 
 @pytest.mark.slow
 async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: Path) -> None:
-    """The first node has a replica, the others have none; whichever app is named first."""
+    """The first node has a replica, the others have none, in either order of the apps."""
     with Cluster(tmp_path / "cluster") as cluster:
         first = cluster.nodes[0]
         replica = RedisServer(tmp_path / "replica", *first.options[:-1], str(free_port())).start()
@@ -181,7 +179,7 @@ async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: 
 
 
 def _follow(primary: RedisServer, replica: RedisServer) -> None:
-    """Make a node of the Cluster the replica of another one."""
+    """Make a node of the Cluster the replica of another."""
     with primary.client() as client, replica.client() as follower:
         own_id = client.execute_command("CLUSTER", "MYID")
         bus = primary.options[-1]

@@ -1,4 +1,4 @@
-"""The script in a real Redis: whole, once, and never a step back."""
+"""The script in a real Redis: atomic, once, and never lowering a marker."""
 
 import asyncio
 import json
@@ -43,9 +43,7 @@ async def test_a_revocation_is_marker_event_jti_and_message(app_store: AppStore)
 @pytest.mark.parametrize(
     "hostile", ['q"uo\\te', "new\nline", "\x00\x7f", "ünï ☃ \U0001f600", "%s{}"]
 )
-async def test_any_text_survives_the_way_through_stream_and_channel(
-    hostile: str, app_store: AppStore
-) -> None:
+async def test_any_text_survives_stream_and_channel(hostile: str, app_store: AppStore) -> None:
     with app_store.look.pubsub() as feed:
         feed.subscribe(app_store.keys.feed)
         assert feed.get_message(timeout=5)
@@ -57,7 +55,7 @@ async def test_any_text_survives_the_way_through_stream_and_channel(
     assert Event.from_json(message["data"]) == event
 
 
-async def test_a_message_that_comes_again_changes_nothing(app_store: AppStore) -> None:
+async def test_a_repeated_message_changes_nothing(app_store: AppStore) -> None:
     assert await app_store.write() == NEW_MARKER
     app_store.look.delete(app_store.marker)
     assert await app_store.write() == 0
@@ -65,20 +63,20 @@ async def test_a_message_that_comes_again_changes_nothing(app_store: AppStore) -
     assert len(app_store.events()) == 1
 
 
-async def test_a_jti_that_collides_does_not_swallow_another_logout(app_store: AppStore) -> None:
+async def test_a_colliding_jti_does_not_suppress_another_logout(app_store: AppStore) -> None:
     """LemonLDAP::NG's jti has eight characters."""
     await app_store.write()
     other = Once("j1", "s2", "bob", time.time() + 300)
     assert await app_store.write(sid="s2", sub="bob", once=other) == NEW_MARKER
 
 
-async def test_the_jti_of_a_token_that_can_not_come_again_is_not_kept(app_store: AppStore) -> None:
+async def test_the_jti_of_an_expired_token_is_not_kept(app_store: AppStore) -> None:
     assert await app_store.write(once=Once("j1", "s1", "alice", time.time() - 1)) == NEW_MARKER
     assert app_store.look.exists(app_store.keys.jti(ISS, "j1", "s1", "alice")) == 0
 
 
-async def test_a_marker_never_steps_back(app_store: AppStore) -> None:
-    """Neither its cutoff nor its life."""
+async def test_a_marker_is_never_lowered(app_store: AppStore) -> None:
+    """Neither its cutoff nor its lifetime."""
     await app_store.write(once=None, max_session_age=7200)
     life = app_store.look.ttl(app_store.marker)
     await app_store.write(once=None, since=NOW - 100)
@@ -93,7 +91,7 @@ async def test_a_marker_never_steps_back(app_store: AppStore) -> None:
     assert len(app_store.events()) == 4, "readers hear of each accepted revocation"
 
 
-async def test_a_marker_that_can_not_be_read_is_replaced(app_store: AppStore) -> None:
+async def test_an_unreadable_marker_is_replaced(app_store: AppStore) -> None:
     app_store.look.set(app_store.marker, "rubbish")
     await app_store.write()
     assert app_store.look.get(app_store.marker) == str(NOW)
@@ -107,7 +105,7 @@ async def test_a_marker_that_can_not_be_read_is_replaced(app_store: AppStore) ->
         (EventKind.ALL, lambda keys: keys.all(ISS)),
     ],
 )
-async def test_each_kind_writes_its_one_marker(
+async def test_each_kind_writes_one_marker(
     kind: EventKind, key: Callable[[AppKeys], str], app_store: AppStore
 ) -> None:
     await app_store.write(kind=kind, once=None)
@@ -120,7 +118,7 @@ async def test_each_kind_writes_its_one_marker(
     assert (event.sid is None) == (kind is not EventKind.SESSION)
 
 
-async def test_every_name_of_the_issuer_gets_its_marker_and_event(app_store: AppStore) -> None:
+async def test_every_name_of_the_issuer_gets_a_marker_and_an_event(app_store: AppStore) -> None:
     names = (ISS, "https://alias.example", "https://other.example")
     await app_store.write(issuer_names=names)
     assert [app_store.look.get(app_store.keys.sid(name, "s1")) for name in names] == [str(NOW)] * 3
@@ -153,10 +151,10 @@ async def test_the_stream_is_trimmed_by_age(
     ]
 
 
-async def test_an_error_in_the_middle_leaves_no_jti_so_that_the_repetition_mends_it(
+async def test_after_an_error_in_the_middle_a_retry_completes_the_write(
     app_store: AppStore,
 ) -> None:
-    """Redis rolls nothing back: the order of the writes is what saves the event."""
+    """Redis does not roll back: the order of the writes saves the event."""
     app_store.look.set(app_store.keys.events, "not a stream")
     with pytest.raises(RevocationRefused, match="WRONGTYPE"):
         await app_store.write()
@@ -194,7 +192,7 @@ async def test_wrong_arguments_are_refused_before_the_first_write(
     assert app_store.look.keys(f"*{app_store.app}*") == []
 
 
-async def test_a_channel_that_is_denied_fails_nothing(
+async def test_a_denied_channel_does_not_fail_the_write(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The channel is a hint; the stream is the truth."""
@@ -207,7 +205,7 @@ async def test_a_channel_that_is_denied_fails_nothing(
     assert len(app_store.events()) == 1
 
 
-async def test_a_full_redis_is_our_outage_and_the_repetition_is_written(
+async def test_a_full_redis_is_our_outage_and_a_retry_is_written(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     app_store = new_app_store(redis_server)
@@ -218,7 +216,7 @@ async def test_a_full_redis_is_our_outage_and_the_repetition_is_written(
     assert await app_store.write() == NEW_MARKER
 
 
-async def test_a_replica_that_takes_no_writes_is_our_outage(
+async def test_a_read_only_replica_is_our_outage(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     app_store = new_app_store(redis_server)
@@ -234,7 +232,7 @@ async def test_a_replica_that_takes_no_writes_is_our_outage(
 async def test_a_restart_of_redis_loses_no_acknowledged_write_and_needs_no_reconnect(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """The first call after the restart succeeds: its sender would not come again."""
+    """The first call after the restart succeeds: its sender would not retry."""
     app_store = new_app_store(redis_server)
     await app_store.write()
     await asyncio.to_thread(redis_server.stop)
@@ -246,11 +244,11 @@ async def test_a_restart_of_redis_loses_no_acknowledged_write_and_needs_no_recon
 
 
 @pytest.mark.slow
-async def test_a_redis_that_hangs_is_given_up_and_no_late_answer_is_misread(
+async def test_a_hanging_redis_times_out_and_no_late_reply_is_misread(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """A call that was given up takes its connection with it: the answer still on the way must
-    never become the answer to another call."""
+    """A call that times out closes its connection: a late reply must never be read by another
+    call."""
     app_store = new_app_store(redis_server)
     assert await app_store.write(sid="first", once=None) == NEW_MARKER
     redis_server.freeze()
@@ -265,8 +263,8 @@ async def test_a_redis_that_hangs_is_given_up_and_no_late_answer_is_misread(
         assert await app_store.write(once=once) == 0, "each call reads its own answer"
 
 
-async def test_cancelled_calls_leave_no_answer_behind(app_store: AppStore) -> None:
-    """Cancelled at any moment: the calls after them still read their own answers."""
+async def test_cancelled_calls_leave_no_reply_behind(app_store: AppStore) -> None:
+    """Cancelled at any moment: later calls still read their own replies."""
     seen = Once("seen", "s1", "alice", time.time() + 300)
     await app_store.write(once=seen)
     for turns in range(60):
@@ -279,8 +277,8 @@ async def test_cancelled_calls_leave_no_answer_behind(app_store: AppStore) -> No
         assert await app_store.write(sid=f"n{turns}", once=None) == NEW_MARKER
 
 
-async def test_meta_is_written_where_it_is_missing(app_store: AppStore) -> None:
-    """And whoever asks learns that it was: a Redis that came back empty has none."""
+async def test_missing_meta_is_written(app_store: AppStore) -> None:
+    """And reported as missing: a Redis that came back empty has none."""
     assert await app_store.write_meta() is True
     assert app_store.look.hgetall(app_store.keys.meta) == {"v": "1", "max_session_age": "3600"}
     assert await app_store.write_meta() is False
@@ -289,26 +287,26 @@ async def test_meta_is_written_where_it_is_missing(app_store: AppStore) -> None:
     assert app_store.look.hget(app_store.keys.meta, "max_session_age") == "3600"
 
 
-async def test_meta_that_differs_is_written_again_and_was_not_missing(app_store: AppStore) -> None:
+async def test_differing_meta_is_rewritten_and_not_reported_as_missing(app_store: AppStore) -> None:
     app_store.look.hset(app_store.keys.meta, mapping={"v": "1", "max_session_age": "60"})
     assert await app_store.write_meta() is False
     assert app_store.look.hget(app_store.keys.meta, "max_session_age") == "3600"
 
 
 def test_the_cutoff_is_never_far_in_the_future() -> None:
-    """A wrong clock somewhere can not lock a user out for weeks."""
+    """A wrong clock cannot lock a user out for weeks."""
     late = revocation("shop", since=NOW + 10**6, received_at=float(NOW), leeway=60)
     assert late.event.cutoff == NOW + 60
 
 
-def test_a_revocation_must_name_whom_it_ends() -> None:
+def test_a_revocation_must_name_its_session_or_user() -> None:
     with pytest.raises(ValueError, match="session"):
         revocation("shop", sid=None)
     with pytest.raises(ValueError, match="user"):
         revocation("shop", kind=EventKind.USER, sub=None)
 
 
-def test_the_json_of_an_event_begins_where_the_script_puts_its_id() -> None:
-    """The script splices the id in as the first member."""
+def test_the_json_of_an_event_begins_with_a_brace_for_the_id() -> None:
+    """The script inserts the id as the first member."""
     assert json.loads(revocation("shop").event.to_json())["v"] == 1
     assert revocation("shop").event.to_json().startswith('{"v"')

@@ -9,8 +9,8 @@ from backchannel_logout import AppKeys
 from tests.support.revocations import NOW, AppStore, revocation
 
 
-async def test_each_of_many_has_a_result_of_its_own(app_store: AppStore) -> None:
-    """One that is refused, one that is repeated, one that is new, in one round trip."""
+async def test_each_of_many_has_its_own_result(app_store: AppStore) -> None:
+    """One refused, one repeated and one new revocation in one round trip."""
     poisoned = AppKeys(other := f"{app_store.app}-other")
     app_store.look.set(poisoned.events, "not a stream")
     await app_store.write()
@@ -31,11 +31,11 @@ async def test_each_of_many_has_a_result_of_its_own(app_store: AppStore) -> None
     assert app_store.sids() == ["s1", "s2"]
 
 
-async def test_nothing_to_write_is_no_fault(app_store: AppStore) -> None:
+async def test_writing_nothing_is_allowed(app_store: AppStore) -> None:
     assert await app_store.store.write([]) == []
 
 
-async def test_a_script_cache_that_was_flushed_is_filled_again(app_store: AppStore) -> None:
+async def test_a_flushed_script_cache_is_filled_again(app_store: AppStore) -> None:
     await app_store.write()
     app_store.look.script_flush()
     assert await app_store.write(sid="s2", once=None) == NEW_MARKER
@@ -44,8 +44,8 @@ async def test_a_script_cache_that_was_flushed_is_filled_again(app_store: AppSto
 # -- again, after a loss -------------------------------------------------------------------
 
 
-async def test_what_is_still_there_is_not_written_again(app_store: AppStore) -> None:
-    """No second event, whether the message's window is open or has passed."""
+async def test_an_intact_revocation_is_not_written_again(app_store: AppStore) -> None:
+    """No second event, whether the message can still be repeated or not."""
     passed = Once("j2", "s2", "alice", time.time() - 1)
     written = [app_store.revocation(), app_store.revocation(sid="s2", once=passed)]
     await app_store.store.write(written)
@@ -53,7 +53,7 @@ async def test_what_is_still_there_is_not_written_again(app_store: AppStore) -> 
     assert app_store.sids() == ["s1", "s2"]
 
 
-async def test_what_was_lost_is_written_again_although_the_message_was_seen(
+async def test_a_lost_revocation_is_written_again_although_the_message_was_seen(
     app_store: AppStore,
 ) -> None:
     await app_store.write()
@@ -62,8 +62,8 @@ async def test_what_was_lost_is_written_again_although_the_message_was_seen(
     assert app_store.look.get(app_store.marker) == str(NOW)
 
 
-async def test_a_marker_that_is_older_is_raised_again(app_store: AppStore) -> None:
-    """A server that came back older may have the marker of an earlier logout."""
+async def test_an_older_marker_is_raised_again(app_store: AppStore) -> None:
+    """A server restored from an older state may have the marker of an earlier logout."""
     app_store.look.set(app_store.marker, NOW - 50, ex=9000)
     assert await app_store.store.write([app_store.revocation()], again=[True]) == [1]
     assert app_store.look.get(app_store.marker) == str(NOW)
