@@ -26,7 +26,7 @@ async def running_account(
     *,
     stopping: Callable[[], bool],
 ) -> AsyncIterator[ASGIApp]:
-    """What the listener serves."""
+    """The application of the listener."""
     async with _access_tokens(settings) as tokens, _kratos_callers(settings) as kratos:
         yield AccountApi(settings, publisher, sessions, tokens, kratos, stopping=stopping).app
 
@@ -44,20 +44,20 @@ async def _kratos_callers(settings: Settings) -> AsyncIterator[KratosCallers | N
 
 @contextlib.asynccontextmanager
 async def _access_tokens(settings: Settings) -> AsyncIterator[AccessTokens | None]:
-    """With keys of their own: the budget of fetches for unknown keys, which anybody can use up
-    here, is not that of the logout tokens."""
+    """Keys of their own: anyone can exhaust this listener's budget of key fetches, which must not
+    affect logout tokens."""
     if settings.account_audience is None or settings.account_scope is None:
         yield None
         return
     async with fetch.new_client() as client:
-        keys = {one.issuer: ProviderKeys(one, client) for one in settings.signing_issuers}
-        issuers = {name: one for one in settings.signing_issuers for name in one.names}
+        keys = {issuer.issuer: ProviderKeys(issuer, client) for issuer in settings.signing_issuers}
+        issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
         try:
-            async with background([one.keep_fresh for one in keys.values()]):
+            async with background([issuer_keys.keep_fresh for issuer_keys in keys.values()]):
                 yield AccessTokens(
                     issuers, keys,
                     audience=settings.account_audience, scope=settings.account_scope,
                 )  # fmt: skip
         finally:
-            for one in keys.values():
-                await one.aclose()
+            for issuer_keys in keys.values():
+                await issuer_keys.aclose()

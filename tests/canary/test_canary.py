@@ -1,4 +1,4 @@
-"""A session of the service's own, ended on a schedule: what it shows, and nobody can use it."""
+"""The canary: its measurements, and that no one else can use its issuer."""
 
 import re
 import signal
@@ -29,17 +29,17 @@ def settings(tmp_path: Path, text: str) -> Settings:
     return load(path, {})
 
 
-def test_it_is_off_unless_it_is_said(tmp_path: Path) -> None:
+def test_there_is_no_canary_by_default(tmp_path: Path) -> None:
     plain = settings(tmp_path, "")
     assert with_canary(plain) == (plain, None)
     assert settings(tmp_path, "[canary]\n").canary == CanarySettings()
 
 
-def test_its_issuer_stands_beside_those_of_the_settings(tmp_path: Path) -> None:
-    found, signer = with_canary(settings(tmp_path, CANARY))
+def test_its_issuer_is_added_to_those_of_the_settings(tmp_path: Path) -> None:
+    extended, signer = with_canary(settings(tmp_path, CANARY))
     assert signer is not None
-    assert [issuer.issuer for issuer in found.issuers] == ["https://op.example", ISSUER]
-    assert {client.app for client in found.issuers[1].clients} == {"canary"}
+    assert [issuer.issuer for issuer in extended.issuers] == ["https://op.example", ISSUER]
+    assert {client.app for client in extended.issuers[1].clients} == {"canary"}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_wrong_table_is_a_fault(table: str, fault: str, tmp_path: Path) -> Non
 
 
 def canary_of(receiver: Receiver) -> dict[str, Any]:
-    found: dict[str, Any] = receiver.readyz().json()["canary"]
-    return found
+    state: dict[str, Any] = receiver.readyz().json()["canary"]
+    return state
 
 
 @pytest.fixture
@@ -74,18 +74,18 @@ def service(provider: Provider, redis_server: RedisServer, tmp_path: Path) -> It
 
 
 @pytest.mark.slow
-def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
+def test_its_sessions_end_and_every_stage_is_measured(
     service: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
     wait_for(lambda: canary_of(service)["tries"] >= 2, "it has tried twice", service)
-    found = canary_of(service)
-    assert (found["app"], found["failures"]) == ("canary", 0), service.log
-    last = found["last"]
+    state = canary_of(service)
+    assert (state["app"], state["failures"]) == ("canary", 0), service.log
+    last = state["last"]
     assert last["outcome"] == CanaryOutcome.OK
     assert 0 < last["to_answer"] <= last["to_marker"] <= last["to_receipt"] < 3
-    with redis_server.client() as look:
-        assert look.xlen(AppKeys("canary").events) >= 2
-        assert look.keys("bcl:v1:{shop}:events") == []
+    with redis_server.client() as client:
+        assert client.xlen(AppKeys("canary").events) >= 2
+        assert client.keys("bcl:v1:{shop}:events") == []
     counted = Scrape(service)
     assert counted.total("bcl_canary_tries_total", outcome="ok") >= 2
     assert counted.total("bcl_canary_tries_total") == counted.total(
@@ -94,13 +94,13 @@ def test_its_sessions_end_through_the_whole_path_and_times_are_measured(
     assert counted.total("bcl_canary_duration_seconds_count", stage="receipt") >= 2
     assert counted.total("bcl_canary_failures_in_a_row") == 0
     assert "no receiver has written" not in service.log
-    # And it ends like every service.
+    # The service still takes logouts and stops in order.
     assert service.post(provider.token()).status_code == 200
     assert service.stop() == 0
 
 
 @pytest.mark.slow
-def test_a_redis_that_comes_later_and_empty_is_no_wrong_address(
+def test_an_empty_redis_that_starts_later_is_not_reported_as_a_wrong_address(
     provider: Provider, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     redis_server.stop()
@@ -128,7 +128,7 @@ def test_a_token_of_its_issuer_with_another_key_is_refused(service: Receiver) ->
 
 
 @pytest.mark.slow
-def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
+def test_it_fails_while_redis_is_away_and_recovers(
     provider: Provider, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     text = config(redis_server.url, f'issuer = "{provider.issuer}"')
@@ -136,7 +136,7 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
     try:
         wait_for(lambda: canary_of(receiver)["tries"], "it has tried", receiver)
         redis_server.stop()
-        # The try that Redis died under may have failed in another way.
+        # The try during which Redis stopped may fail in another way.
         wait_for(
             lambda: canary_of(receiver)["last"]["outcome"] == CanaryOutcome.NO_MARKER,
             "it fails",
@@ -158,16 +158,14 @@ def test_while_redis_is_away_it_fails_and_it_is_well_again_afterwards(
 
 
 @pytest.mark.slow
-def test_without_it_nobody_is_its_issuer(receiver: Receiver) -> None:
+def test_without_a_canary_its_issuer_is_unknown(receiver: Receiver) -> None:
     assert "canary" not in receiver.readyz().json()
     answer = receiver.post(Signer().token("s1", 1_795_283_041))
     assert answer.json()["error_description"].startswith("iss_unknown")
 
 
 @pytest.mark.slow
-def test_it_is_well_with_the_redis_rights_of_the_documentation(
-    provider: Provider, tmp_path: Path
-) -> None:
+def test_it_works_with_the_documented_redis_rights(provider: Provider, tmp_path: Path) -> None:
     rules = re.search(
         r"^(user receiver on .*)$", (ROOT / "docs/contract.md").read_text(), re.MULTILINE
     )

@@ -1,4 +1,4 @@
-"""Who floods has half, and the others find room: sums, and a clock that the test moves."""
+"""A kind that floods uses half of the quota, and the others find room."""
 
 import math
 
@@ -15,26 +15,26 @@ def clock() -> Clock:
     return Clock()
 
 
-def taken(fair: FairQuota, kind: str, tries: int = 1000) -> int:
+def admitted(fair: FairQuota, kind: str, tries: int = 1000) -> int:
     return sum(fair.takes(kind) for _ in range(tries))
 
 
-def test_who_floods_has_half_and_the_next_half_of_the_rest(clock: Clock) -> None:
+def test_a_flood_uses_half_and_the_next_kind_half_of_the_rest(clock: Clock) -> None:
     fair = FairQuota(100, DAY, clock)
-    assert taken(fair, "flood") == 50
-    assert taken(fair, "other") == 25
+    assert admitted(fair, "flood") == 50
+    assert admitted(fair, "other") == 25
     assert fair.takes("third")
 
 
-def test_what_was_taken_is_forgotten_by_and_by(clock: Clock) -> None:
+def test_the_used_amount_decays(clock: Clock) -> None:
     fair = FairQuota(100, DAY, clock)
-    taken(fair, "flood")
+    admitted(fair, "flood")
     clock.now += DAY
-    assert taken(fair, "flood") == pytest.approx(50 - 50 / math.e, abs=1)
+    assert admitted(fair, "flood") == pytest.approx(50 - 50 / math.e, abs=1)
 
 
-def test_a_flood_of_a_week_takes_no_more_than_was_said(clock: Clock) -> None:
-    """Of many kinds, too: all of them together."""
+def test_a_flood_of_a_week_stays_within_the_bound(clock: Clock) -> None:
+    """All kinds together, however many there are."""
     fair, total = FairQuota(100, DAY, clock), 0
     while clock.now < 7 * DAY:
         total += sum(fair.takes(f"kind {n}") for n in range(11))

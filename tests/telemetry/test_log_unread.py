@@ -1,4 +1,4 @@
-"""A log that nobody reads stops nobody, and a flood of refusals does not fill it."""
+"""An unread log blocks nothing, and a flood of refusals does not fill it."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from tests.support.servers.redis_server import RedisServer
 
 
 class Pipe:
-    """A pipe that nobody reads until `read`."""
+    """A pipe that is not read until `read`."""
 
     def __init__(self) -> None:
         self._out, self.into = os.pipe()
@@ -39,9 +39,9 @@ class Pipe:
 
     def lines(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         text = bytes(self._read)
-        found = map(json.loads, text[: text.rfind(b"\n") + 1].splitlines())
+        events = map(json.loads, text[: text.rfind(b"\n") + 1].splitlines())
         wanted = {"event": event, **fields}
-        return [one for one in found if {name: one.get(name) for name in wanted} == wanted]
+        return [line for line in events if {name: line.get(name) for name in wanted} == wanted]
 
     def close(self) -> None:
         if self._thread is None:
@@ -55,7 +55,7 @@ class Pipe:
 def unread(
     directory: Path, redis: RedisServer, provider: Provider, top: str = ""
 ) -> Iterator[tuple[Receiver, Pipe]]:
-    """A receiver whose standard error nobody reads."""
+    """A receiver whose standard error is not read."""
     pipe = Pipe()
     issuer = f'issuer = "{provider.issuer}"\nallow_http = true'
     receiver = Receiver(directory, config(redis.url, issuer, top=top))
@@ -75,20 +75,20 @@ def post_all(receiver: Receiver, tokens: list[str]) -> set[int]:
         return {answer.status_code for answer in pool.map(receiver.post, tokens)}
 
 
-# A line of such a logout is as long as a line may be.
+# The longest possible line of a logout.
 LONG = "x" * 255
 
 
 @pytest.mark.slow
-def test_a_log_that_nobody_reads_delays_neither_logouts_nor_probes(
+def test_an_unread_log_delays_neither_logouts_nor_probes(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """More lines than pipe and queue hold; the rest is dropped, and counted."""
+    """More lines than the pipe and the queue hold; the rest is dropped and counted."""
     top = f'log_subjects = true\nadmin_token = "{"t" * 32}"'
     with unread(tmp_path / "receiver", redis_server, provider, top) as (receiver, pipe):
         assert post_all(receiver, [f"anonymous-{n}" for n in range(2000)]) == {400}
-        many = MAX_CHARACTERS // 500 + 500
-        tokens = [provider.token(sid=f"{n}-{LONG}"[:255], sub=LONG) for n in range(many)]
+        count = MAX_CHARACTERS // 500 + 500
+        tokens = [provider.token(sid=f"{n}-{LONG}"[:255], sub=LONG) for n in range(count)]
         assert post_all(receiver, tokens) == {200}
         assert receiver.post(provider.token(sid="last")).status_code == 200
         assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
@@ -98,8 +98,8 @@ def test_a_log_that_nobody_reads_delays_neither_logouts_nor_probes(
         pipe.read()
         wait_for(
             lambda: (
-                # A further one may have been dropped behind the scrape.
-                sum(one["lines"] for one in pipe.lines("log", outcome="dropped")) >= unread_lines
+                # More may have been dropped since the scrape.
+                sum(line["lines"] for line in pipe.lines("log", outcome="dropped")) >= unread_lines
             ),
             "the log says how many lines were dropped",
         )
@@ -112,7 +112,7 @@ def test_a_log_that_nobody_reads_delays_neither_logouts_nor_probes(
 
 
 @pytest.mark.slow
-def test_a_receiver_whose_log_nobody_reads_ends_all_the_same(
+def test_a_receiver_with_an_unread_log_stops(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
     with unread(tmp_path / "receiver", redis_server, provider, "log_subjects = true") as (
@@ -125,10 +125,10 @@ def test_a_receiver_whose_log_nobody_reads_ends_all_the_same(
 
 
 @pytest.mark.slow
-def test_a_flood_of_refusals_does_not_push_honest_lines_out(
+def test_a_flood_of_refusals_does_not_displace_other_lines(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """Some of them are logged, then a count; what an issuer has signed is logged beside them."""
+    """Some are logged, then a count; signed tokens are logged beside them."""
     with unread(tmp_path / "receiver", redis_server, provider) as (receiver, pipe):
         pipe.read()
         assert post_all(receiver, [f"anonymous-{n}" for n in range(2000)]) == {400}
@@ -142,4 +142,4 @@ def test_a_flood_of_refusals_does_not_push_honest_lines_out(
         assert refused + left_out == 2001
         assert receiver.stop() == 0
         summaries = pipe.lines("logouts", outcome="refused")
-        assert sum(one["lines_left_out"] for one in summaries) == left_out
+        assert sum(line["lines_left_out"] for line in summaries) == left_out

@@ -1,4 +1,4 @@
-"""The stream of refusals: what an entry says, who may fill it, and that no answer waits for it."""
+"""The stream of refusals: its entries, its shares, and that no response waits for it."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as trying
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.config.load import load
@@ -34,7 +34,7 @@ from tests.support.receiver import Receiver, config, log_events, wait_for
 from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.redis_topologies import Cluster
 
-HASHED = KeyedHash(b"k" * 32)
+HASH = KeyedHash(b"k" * 32)
 ISSUER = "https://op.example"
 
 
@@ -46,25 +46,25 @@ def refusal(reason: Reason = Reason.SHAPE, issuer: str | None = None, **claims: 
 # -- an entry --------------------------------------------------------------------------------
 
 
-def test_an_entry_says_what_there_was() -> None:
+def test_an_entry_has_the_reason_and_the_parts_of_the_token() -> None:
     jwt = UnverifiedJwt(
         {"alg": "RS256", "typ": "logout+jwt", "kid": "k1", "x5c": ["no"]},
         {"iss": ISSUER, "aud": ["shop-web-2"], "iat": 1795283041, "exp": 1795283161, "jti": "j",
          "sid": "s", "sub": "alice", "email": "alice@example.org"},
         b"input", b"signature",
     )  # fmt: skip
-    found = entry_of(Refusal(1795283041.2071, Reason.AUD_UNKNOWN, "id-1", ISSUER, jwt), HASHED)
-    assert found == {
+    entry = entry_of(Refusal(1795283041.2071, Reason.AUD_UNKNOWN, "id-1", ISSUER, jwt), HASH)
+    assert entry == {
         "at": "1795283041.207", "reason": "aud_unknown",
         "rule": "aud holds no configured client id of this issuer", "verified": "1",
         "request_id": "id-1", "iss": ISSUER, "aud": '["shop-web-2"]', "alg": "RS256",
         "typ": "logout+jwt", "kid": "k1", "iat": "1795283041", "exp": "1795283161",
-        "jti_hash": HASHED("j"), "sid_hash": HASHED("s"), "sub_hash": HASHED("alice"),
+        "jti_hash": HASH("j"), "sid_hash": HASH("s"), "sub_hash": HASH("alice"),
     }  # fmt: skip
 
 
-def test_what_is_unknown_is_absent() -> None:
-    assert entry_of(refusal(), HASHED).keys() == {"at", "reason", "rule", "request_id"}
+def test_unknown_fields_are_absent() -> None:
+    assert entry_of(refusal(), HASH).keys() == {"at", "reason", "rule", "request_id"}
     before_the_key = entry_of(refusal(Reason.ISS_UNKNOWN, iss="x", sid="s", sub="alice"), None)
     assert before_the_key.keys() == {"at", "reason", "rule", "request_id", "iss", "alg"}
 
@@ -81,21 +81,21 @@ CLAIMS = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@trying(deadline=None)  # a busy machine is no fault
+@hypothesis_settings(deadline=None)  # the machine may be busy
 @given(HEADER, CLAIMS, st.sampled_from(Reason))
-def test_an_entry_is_small_and_plain_whatever_came(
+def test_every_entry_is_small_and_printable(
     header: dict[str, Any], claims: dict[str, Any], reason: Reason
 ) -> None:
     jwt = UnverifiedJwt(header, claims, b"", b"")
-    entry = entry_of(Refusal(time.time(), reason, "i" * 64, ISSUER, jwt), HASHED)
+    entry = entry_of(Refusal(time.time(), reason, "i" * 64, ISSUER, jwt), HASH)
     assert sum(len(f"{name}{value}".encode()) for name, value in entry.items()) <= MAX_ENTRY_BYTES
     assert all(value.isprintable() for value in entry.values())
     if "aud" in entry:
         json.loads(entry["aud"])
 
 
-def test_proven_are_the_refusals_by_what_a_signed_token_claims() -> None:
-    """The rules for claims begin where the signature held."""
+def test_refusals_by_a_claim_are_of_signed_tokens() -> None:
+    """The rules for claims follow the signature."""
     proven = [reason for reason in Reason if refusal(reason).verified]
     assert proven[0] is Reason.AUD
     assert Reason.SIGNATURE not in proven
@@ -123,7 +123,7 @@ def kinds(refusals: Refusals) -> Counter[str]:
     return Counter(entry["reason"] for entry in refusals._queue)
 
 
-async def test_a_flood_leaves_room_for_what_matters_more(refusals: Refusals) -> None:
+async def test_a_flood_leaves_room_for_more_important_refusals(refusals: Refusals) -> None:
     for _ in range(5000):
         refusals.add(refusal(Reason.SHAPE), None)
         refusals.add(refusal(Reason.SIGNATURE, ISSUER, iss=ISSUER), None)
@@ -148,7 +148,7 @@ async def test_one_issuers_flood_leaves_room_for_another(refusals: Refusals) -> 
 # -- the task that writes ----------------------------------------------------------------------
 
 
-async def test_where_redis_is_away_the_line_is_bounded_and_the_rest_counted(
+async def test_while_redis_is_away_the_queue_is_bounded_and_the_rest_counted(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect("redis://127.0.0.1:1")
@@ -164,7 +164,7 @@ async def test_where_redis_is_away_the_line_is_bounded_and_the_rest_counted(
     await aclose(client)
 
 
-async def test_an_end_in_the_middle_of_a_write_loses_nothing(
+async def test_a_stop_during_a_write_loses_nothing(
     settings: Settings, redis_server: RedisServer
 ) -> None:
     client = connect(redis_server.url)
@@ -207,7 +207,7 @@ async def test_the_stream_is_capped_by_length_and_by_age(
 
 
 @pytest.mark.slow
-async def test_in_a_cluster_it_goes_to_the_server_of_its_slot(
+async def test_in_a_cluster_the_stream_is_on_the_server_of_its_slot(
     settings: Settings, tmp_path: Path
 ) -> None:
     with Cluster(tmp_path) as cluster:
@@ -236,7 +236,7 @@ def entries_of(server: RedisServer) -> list[dict[str, str]]:
 def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
     receiver: Receiver, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """Forged, for another client, from nobody we know, no token at all; and no secret of any."""
+    """Forged, for another client, of an unknown issuer, and not a token. No secret is shown."""
     sent = {
         "signature": provider.token(sid="forged-sid", key=private_key("RS256", 9)),
         "aud_unknown": provider.token(aud="shop-web-2", sid="other-sid", sub="other-sub"),
@@ -293,12 +293,12 @@ def test_without_the_right_to_it_everything_else_goes_on(
     wait_for(lambda: guarded.log_events("refusals", error="NOPERM"), "it is said", guarded)
     assert guarded.wait_for_log_event("hash_key", error="NOPERM")
     (line,) = guarded.wait_for_log_event("logout", outcome="accepted")
-    assert "sid_hash" not in line, "by no key of its own, which nobody else has"
+    assert "sid_hash" not in line, "it has no key that the others lack"
     assert "sesame" not in guarded.log
 
 
 @pytest.mark.slow
-def test_with_a_dead_redis_refusals_are_answered_as_fast_and_written_later(
+def test_while_redis_is_away_refusals_are_answered_and_written_later(
     receiver: Receiver, redis_server: RedisServer
 ) -> None:
     assert receiver.post("nonsense").status_code == 400

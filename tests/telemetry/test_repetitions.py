@@ -1,4 +1,4 @@
-"""A failure that comes again and again: told once, then with a count, and never lost."""
+"""A repeated failure is logged once, then with a count, and never lost."""
 
 import logging
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ def raise_(error: type[Exception]) -> None:
     raise error
 
 
-class Kept(logging.Handler):
-    """Keeps what passes its filter."""
+class RecordingHandler(logging.Handler):
+    """Keeps the records that pass its filter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class Kept(logging.Handler):
         return [getattr(record, "left_out", None) for record in self.records]
 
 
-class Scene:
+class FilteredLog:
     """A logger with a filter whose clock is `now`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.repetitions = Repetitions(lambda: self.now)
-        self.kept = Kept()
-        self.kept.addFilter(self.repetitions)
+        self.handler = RecordingHandler()
+        self.handler.addFilter(self.repetitions)
         self.logger = logging.getLogger("app.repeated")
         self.log = new_log("app.repeated")
 
@@ -44,101 +44,101 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    scene = Scene()
-    scene.logger.addHandler(scene.kept)
-    yield scene
-    scene.logger.removeHandler(scene.kept)
+def filtered() -> Iterator[FilteredLog]:
+    filtered = FilteredLog()
+    filtered.logger.addHandler(filtered.handler)
+    yield filtered
+    filtered.logger.removeHandler(filtered.handler)
 
 
-def test_what_is_alike_is_told_once(scene: Scene) -> None:
+def test_equal_failures_are_logged_once(filtered: FilteredLog) -> None:
     for _ in range(50):
-        scene.fail()
-    assert scene.kept.left_out == [None]
+        filtered.fail()
+    assert filtered.handler.left_out == [None]
 
 
-def test_the_same_failure_of_another_request_is_alike(scene: Scene) -> None:
+def test_the_same_failure_of_another_request_is_equal(filtered: FilteredLog) -> None:
     for request_id in ("a", "b", "c"):
-        scene.log.error("logout", outcome="failed", request_id=request_id)
-    assert scene.kept.left_out == [None]
+        filtered.log.error("logout", outcome="failed", request_id=request_id)
+    assert filtered.handler.left_out == [None]
 
 
-def test_an_exception_which_quotes_what_came_is_alike(scene: Scene) -> None:
-    for given in ("a", "b", "c"):
+def test_exceptions_with_different_messages_are_equal(filtered: FilteredLog) -> None:
+    for text in ("a", "b", "c"):
         try:
-            int(given)
+            int(text)
         except ValueError:
-            scene.log.exception("logout", outcome="failed")
-    assert scene.kept.left_out == [None]
+            filtered.log.exception("logout", outcome="failed")
+    assert filtered.handler.left_out == [None]
 
 
-def test_another_failure_is_told_at_once(scene: Scene) -> None:
-    scene.fail()
-    scene.fail("OOM")
+def test_another_failure_is_logged_at_once(filtered: FilteredLog) -> None:
+    filtered.fail()
+    filtered.fail("OOM")
     logging.getLogger("app.repeated").warning("redis")
-    assert len(scene.kept.records) == 3
+    assert len(filtered.handler.records) == 3
 
 
-def test_after_the_pause_the_next_one_says_how_many_were_left_out(scene: Scene) -> None:
+def test_after_the_pause_the_next_line_has_the_count(filtered: FilteredLog) -> None:
     for _ in range(5):
-        scene.fail()
-    scene.now += PAUSE
-    scene.fail()
-    scene.fail()
-    assert scene.kept.left_out == [None, 4]
+        filtered.fail()
+    filtered.now += PAUSE
+    filtered.fail()
+    filtered.fail()
+    assert filtered.handler.left_out == [None, 4]
 
 
-def test_where_none_comes_after_it_the_count_is_told_all_the_same(scene: Scene) -> None:
+def test_without_a_next_line_the_count_is_logged_all_the_same(filtered: FilteredLog) -> None:
     for _ in range(5):
-        scene.fail()
-    scene.repetitions.report()
-    assert scene.kept.left_out == [None], "not before the pause"
-    scene.now += PAUSE
-    scene.repetitions.report()
-    scene.repetitions.report()
-    assert scene.kept.left_out == [None, 3], "and this line is the fourth of them"
-    scene.fail()
-    assert scene.kept.left_out == [None, 3, None]
+        filtered.fail()
+    filtered.repetitions.report()
+    assert filtered.handler.left_out == [None], "not before the pause"
+    filtered.now += PAUSE
+    filtered.repetitions.report()
+    filtered.repetitions.report()
+    assert filtered.handler.left_out == [None, 3], "and this line is the fourth of them"
+    filtered.fail()
+    assert filtered.handler.left_out == [None, 3, None]
 
 
-def test_the_end_tells_what_is_left(scene: Scene) -> None:
-    scene.fail()
-    scene.fail()
-    scene.repetitions.report(final=True)
-    assert scene.kept.left_out == [None, None], "nothing but this line was left out"
+def test_the_final_report_logs_what_is_left(filtered: FilteredLog) -> None:
+    filtered.fail()
+    filtered.fail()
+    filtered.repetitions.report(final=True)
+    assert filtered.handler.left_out == [None, None], "nothing but this line was left out"
 
 
-def test_what_is_no_failure_is_always_told(scene: Scene) -> None:
-    scene.logger.setLevel(logging.INFO)
+def test_information_is_always_logged(filtered: FilteredLog) -> None:
+    filtered.logger.setLevel(logging.INFO)
     try:
         for _ in range(3):
-            scene.log.info("keys", outcome="fetched")
+            filtered.log.info("keys", outcome="fetched")
     finally:
-        scene.logger.setLevel(logging.NOTSET)
-    assert len(scene.kept.records) == 3
+        filtered.logger.setLevel(logging.NOTSET)
+    assert len(filtered.handler.records) == 3
 
 
-def test_another_exception_is_another_failure(scene: Scene) -> None:
+def test_another_exception_is_another_failure(filtered: FilteredLog) -> None:
     def fail(error: type[Exception]) -> None:
         try:
             raise_(error)
         except error:
-            scene.log.exception("redis", outcome="failed")
+            filtered.log.exception("redis", outcome="failed")
 
     for error in (KeyError, KeyError, ValueError):
         fail(error)
-    assert len(scene.kept.records) == 2
-    scene.now += PAUSE
-    scene.repetitions.report()
-    (again,) = scene.kept.records[2:]
-    assert again.exc_info is None, "nothing keeps the frames alive"
+    assert len(filtered.handler.records) == 2
+    filtered.now += PAUSE
+    filtered.repetitions.report()
+    (again,) = filtered.handler.records[2:]
+    assert again.exc_info is None, "otherwise it keeps its frames alive"
 
 
-def test_ever_new_failures_take_no_memory_and_are_told(scene: Scene) -> None:
+def test_ever_new_failures_are_logged_within_bounded_memory(filtered: FilteredLog) -> None:
     for n in range(MAX_KINDS + 10):
-        scene.fail(str(n))
-    assert len(scene.kept.records) == MAX_KINDS + 10
-    assert len(scene.repetitions._kinds) == MAX_KINDS
-    scene.now += PAUSE
-    scene.repetitions.report()
-    assert scene.repetitions._kinds == {}
+        filtered.fail(str(n))
+    assert len(filtered.handler.records) == MAX_KINDS + 10
+    assert len(filtered.repetitions._kinds) == MAX_KINDS
+    filtered.now += PAUSE
+    filtered.repetitions.report()
+    assert filtered.repetitions._kinds == {}

@@ -1,4 +1,4 @@
-"""Whoever is told a reason finds it in the runbook."""
+"""Every reason has a row in the runbook."""
 
 import re
 from pathlib import Path
@@ -18,12 +18,12 @@ ROWS = [
 
 
 @pytest.mark.parametrize("reason", [*Reason, *Outage])
-def test_each_reason_says_what_it_means_how_to_confirm_it_and_what_to_do(reason: str) -> None:
+def test_each_reason_has_a_meaning_a_confirmation_and_a_remedy(reason: str) -> None:
     (row,) = (row for row in ROWS if f"`{reason}`" in row[0])
     assert len(row) == 4
     assert all(len(cell) > 6 for cell in row[1:])
 
 
-def test_no_row_is_about_a_reason_that_there_is_not() -> None:
+def test_no_row_names_a_reason_that_does_not_exist() -> None:
     named = {name for row in ROWS for name in re.findall(r"`([a-z_]+)`", row[0])}
     assert named == {*Reason, *Outage}

@@ -1,4 +1,4 @@
-"""Text that anybody may have written, as it can be shown."""
+"""Values of untrusted tokens become bounded, printable text."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from app.telemetry.sanitize import audiences, bounded, number, text
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "result"),
     [
         ("https://op.example/", "https://op.example/"),
         ("a\nb\x1b[2J\x00", "a\\nb\\x1b[2J\\x00"),
@@ -27,16 +27,16 @@ from app.telemetry.sanitize import audiences, bounded, number, text
         ([], "[]"),
     ],
 )
-def test_a_member_is_one_short_line(value: Any, shown: str) -> None:
-    assert text({"m": value}, "m", 20) == shown
+def test_a_member_is_one_short_line(value: Any, result: str) -> None:
+    assert text({"m": value}, "m", 20) == result
 
 
-def test_a_member_that_is_not_there_is_not_shown() -> None:
+def test_an_absent_member_is_none() -> None:
     assert text({}, "m", 20) is number({}, "m") is audiences({}, 100) is None
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "result"),
     [
         (1795283041, "1795283041"),
         (1.5, "1.5"),
@@ -49,12 +49,12 @@ def test_a_member_that_is_not_there_is_not_shown() -> None:
         ("", "string of 0"),
     ],
 )
-def test_of_what_is_no_number_only_type_and_length_are_shown(value: Any, shown: str) -> None:
-    assert number({"m": value}, "m") == shown
+def test_only_type_and_length_of_other_values_are_shown(value: Any, result: str) -> None:
+    assert number({"m": value}, "m") == result
 
 
 @pytest.mark.parametrize(
-    ("aud", "shown"),
+    ("aud", "result"),
     [
         ("shop-web-2", "shop-web-2"),
         (["shop-web", "wiki"], ["shop-web", "wiki"]),
@@ -65,17 +65,17 @@ def test_of_what_is_no_number_only_type_and_length_are_shown(value: Any, shown: 
         ({"a": 1}, "{…}"),
     ],
 )
-def test_audiences_are_json_also_where_they_are_cut(aud: Any, shown: Any) -> None:
-    found = audiences({"aud": aud}, 600)
-    assert found is not None
-    assert json.loads(found) == shown
+def test_audiences_are_json_even_when_cut(aud: Any, result: Any) -> None:
+    cut = audiences({"aud": aud}, 600)
+    assert cut is not None
+    assert json.loads(cut) == result
 
 
-@settings(deadline=None)  # a busy machine is no fault
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(), st.integers(4, 100))
-def test_nothing_is_longer_than_allowed_or_leaves_its_line(value: str, most: int) -> None:
-    shown = bounded(value, most)
-    assert len(shown.encode()) <= most
-    assert shown.isprintable()
-    if value.isprintable() and len(value.encode()) <= most:
-        assert shown == value
+def test_text_is_never_too_long_and_stays_on_one_line(value: str, max_bytes: int) -> None:
+    result = bounded(value, max_bytes)
+    assert len(result.encode()) <= max_bytes
+    assert result.isprintable()
+    if value.isprintable() and len(value.encode()) <= max_bytes:
+        assert result == value
