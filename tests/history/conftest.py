@@ -24,10 +24,10 @@ def settings_for(*apps: str, redis_url: str = "redis://127.0.0.1:1/0", iss: str 
 
 @pytest.fixture
 async def app_store(shared_redis: RedisServer) -> AsyncIterator[AppStore]:
-    one = AppStore(shared_redis)
-    await one.write_meta()
-    yield one
-    await one.aclose()
+    store = AppStore(shared_redis)
+    await store.write_meta()
+    yield store
+    await store.aclose()
 
 
 @pytest.fixture

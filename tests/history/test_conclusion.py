@@ -121,7 +121,7 @@ async def test_a_token_waiting_for_keys_outranks_an_older_complete_logout(
     refuse(app_store, sid, WAITS, at=f"{time.time() + 1:.3f}", jti_hash=HASHED(f"k-{sid}"))
     result = await read_history(history, sid)
     assert result.conclusion is Conclusion.WAITING
-    assert [one.reason for one in result.refusals] == [WAITS]
+    assert [refusal.reason for refusal in result.refusals] == [WAITS]
     receipt(app_store, await end(app_store, sid, jti="k"), Outcome.DONE)
     result = await read_history(history, sid)
     assert (result.conclusion, result.refusals) == (Conclusion.COMPLETE, ())
@@ -143,7 +143,7 @@ async def test_a_refusal_newer_than_the_logout_is_reported(
     refuse(app_store, sid)
     result = await read_history(history, sid)
     assert result.conclusion is Conclusion.REFUSED
-    assert [one.reason for one in result.refusals] == ["iat_old"]
+    assert [refusal.reason for refusal in result.refusals] == ["iat_old"]
     # A login before the marker is dead in spite of the refusal; a later login is not.
     assert (await read_history(history, sid, login_at=int(long_ago))).conclusion is Conclusion.ENDED
     later = await read_history(history, sid, login_at=int(long_ago) + 5)

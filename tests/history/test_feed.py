@@ -35,7 +35,7 @@ class FeedConsumer:
     @property
     def sids(self) -> list[str | None]:
         return [
-            one.event.sid for one in self.items if isinstance(one, DeliveredEvent) and one.event
+            item.event.sid for item in self.items if isinstance(item, DeliveredEvent) and item.event
         ]
 
     async def until(self, condition: Any) -> None:
@@ -131,7 +131,7 @@ async def test_a_feed_survives_a_restart_and_reports_gaps_after_data_loss(
     assert reports == [{app_store.app: "ConnectionError"}, {}]
     await app_store.write(sid="s2", once=None)
     await consumer.until(lambda: consumer.sids == ["s1", "s2"])
-    assert not any(isinstance(one, Missed) for one in consumer.items)
+    assert not any(isinstance(item, Missed) for item in consumer.items)
     # Now a Redis that returns empty.
     app_store.look.flushall()
     redis_server.stop()
@@ -170,7 +170,7 @@ async def test_a_feed_includes_refusals_which_can_be_looked_up(
     assert isinstance(first, RefusalEntry)
     assert (first.reason, first.at, first.aud) == ("iat_old", 1795283041.207, '["shop-web"]')
     newest_first = await history.refusals()
-    assert [one.reason for one in newest_first] == ["signature", "iat_old"]
+    assert [refusal.reason for refusal in newest_first] == ["signature", "iat_old"]
     assert await history.refusals(Filter(reason="iat_old")) == newest_first[1:]
     by_hash = Filter(sid="s1", sid_hash="aaaaaaaaaaaaaaaa")
     assert len(await history.refusals(by_hash)) == 2
@@ -183,9 +183,9 @@ async def test_recent_events_are_the_newest_matches(history: History, app_store:
     for n in range(5):
         await app_store.write(sid=f"s{n}", sub="alice" if n % 2 else "bob", once=None)
     found = await history.recent(Filter(sub="bob"), limit=2)
-    assert [one.event and one.event.sid for one in found] == ["s4", "s2"]
+    assert [event.event and event.event.sid for event in found] == ["s4", "s2"]
     older = await history.recent(Filter(sub="bob"), before=found[-1].id)
-    assert [one.event and one.event.sid for one in older] == ["s0"]
+    assert [event.event and event.event.sid for event in older] == ["s0"]
     assert await history.recent(Filter(reason="iat_old")) == []
     assert await history.recent(Filter(iss=ISS + "/")) == []
 
@@ -205,4 +205,4 @@ async def test_entries_that_expired_while_an_app_was_quiet_are_not_missing(
     pipeline.xtrim(app_store.keys.events, maxlen=1, approximate=False)
     pipeline.execute()
     await consumer.until(lambda: len(consumer.sids) == 2)
-    assert not any(isinstance(one, Missed) for one in consumer.items)
+    assert not any(isinstance(item, Missed) for item in consumer.items)

@@ -102,11 +102,13 @@ async def test_a_user_s_history_includes_single_sessions_marked_as_such(
     await end(app_store, "s9", sub="bob")
     result = await read_history(history, RevocationQuery(iss=ISS, sub="alice"))
     assert (result.state, result.cause) == (State.ALIVE, None)
-    assert [(one.covers, one.event and one.event.sid) for one in result.events] == [(False, "s1")]
+    assert [(event.covers, event.event and event.event.sid) for event in result.events] == [
+        (False, "s1")
+    ]
     cutoff = await end(app_store, None, kind=EventKind.USER)
     result = await read_history(history, RevocationQuery(iss=ISS, sub="alice"))
     assert (result.state, result.cutoff) == (State.REVOKED, cutoff)
-    assert [one.covers for one in result.events] == [True, False]
+    assert [event.covers for event in result.events] == [True, False]
 
 
 async def test_everything_of_an_issuer_covers_every_session(
@@ -115,7 +117,7 @@ async def test_everything_of_an_issuer_covers_every_session(
     await end(app_store, None, kind=EventKind.ALL, sub=None)
     result = await read_history(history, RevocationQuery(iss=ISS, sid="never-heard-of"))
     assert result.state is State.REVOKED
-    assert [one.kind for one in result.markers] == [EventKind.ALL]
+    assert [marker.kind for marker in result.markers] == [EventKind.ALL]
 
 
 async def test_the_histories_of_a_neighbour_and_another_issuer_stay_empty(
@@ -137,7 +139,7 @@ async def test_the_first_of_two_events_with_the_same_cutoff_is_the_cause(
     first, second = (event.id for event in app_store.events())
     result = await read_history(history)
     assert result.cause is not None
-    assert (result.cause.id, [one.id for one in result.events]) == (first, [second, first])
+    assert (result.cause.id, [event.id for event in result.events]) == (first, [second, first])
 
 
 async def test_a_trimmed_event_is_reported_as_older_than_the_stream(
@@ -191,7 +193,7 @@ async def test_an_unreadable_marker_makes_the_state_unknown(
     app_store.look.set(app_store.marker, value)
     result = await read_history(history)
     assert result.state is State.UNKNOWN
-    assert [(one.cutoff, one.expires_in) for one in result.markers] == [(None, None)]
+    assert [(marker.cutoff, marker.expires_in) for marker in result.markers] == [(None, None)]
 
 
 async def test_an_app_that_no_receiver_serves_is_unknown(
@@ -211,7 +213,7 @@ async def test_an_unreadable_entry_is_listed_as_such(history: History, app_store
     fields = app_store.revocation().event.to_fields() | {"received_at": "yesterday"}
     app_store.look.xadd(app_store.keys.events, fields)  # type: ignore[arg-type]
     result = await read_history(history)
-    assert [one.event for one in result.events] == [None]
+    assert [event.event for event in result.events] == [None]
 
 
 # -- proofs --------------------------------------------------------------------------------

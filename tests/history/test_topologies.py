@@ -29,12 +29,12 @@ async def test_in_a_cluster_apps_and_keys_outside_of_them_are_found(
         await Audit(client, hash_of).write(Act(act="revoke", who="anna"))
         await client.aclose()
         results = await history.app_histories(RevocationQuery(iss=ISS, sid="s1"))
-        assert [one.state for one in results] == [State.REVOKED] * 4
-        assert all(one.cause is not None for one in results)
-        assert {one.fault for one in await history.overviews()} == {None}
+        assert [result.state for result in results] == [State.REVOKED] * 4
+        assert all(result.cause is not None for result in results)
+        assert {overview.fault for overview in await history.overviews()} == {None}
         assert len(await history.recent()) == 4
         assert await history.refusals() == []
-        assert [one.who for one in await history.audit()] == ["anna"]
+        assert [entry.who for entry in await history.audit()] == ["anna"]
         followed = set()
         async with asyncio.timeout(60):
             async for item in feed:

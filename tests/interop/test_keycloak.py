@@ -40,7 +40,7 @@ def test_signing_out_one_session_ends_only_that_one(setup: InteropSetup[Realm]) 
     laptop, phone, bob = setup.visitor("alice"), setup.visitor("alice"), setup.visitor("bob")
     ended, lives = laptop.sign_in(shop), phone.sign_in(shop)
     bob.sign_in(shop)
-    assert {one["id"] for one in setup.op.sessions("alice")} == {ended["sid"], lives["sid"]}
+    assert {session["id"] for session in setup.op.sessions("alice")} == {ended["sid"], lives["sid"]}
 
     setup.op.sign_out_session(ended["sid"])
 

@@ -85,8 +85,8 @@ def test_ending_one_signs_out_only_that_browser_which_can_sign_in_again(
     bobs = bob.sign_in(shop)
 
     listed = setup.ask("GET", "/sessions", here)
-    assert [one["id"] for one in listed] == [here["sid"], there["sid"]]
-    assert [one["current"] for one in listed] == [True, False]
+    assert [session["id"] for session in listed] == [here["sid"], there["sid"]]
+    assert [session["current"] for session in listed] == [True, False]
     assert listed[0]["device"]["last_ip"] == "127.0.0.1"
     assert setup.proxy.answer("DELETE", f"/sessions/{bobs['sid']}", here, SAME).status == 404
 
@@ -115,7 +115,7 @@ def test_signing_out_everywhere_else_keeps_this_browser_and_other_users(
 
     ended = setup.ask("DELETE", "/sessions", here)["sessions"]
 
-    assert [one["id"] for one in ended] == [there["sid"]]
+    assert [session["id"] for session in ended] == [there["sid"]]
     assert phone.is_signed_out(shop)
     assert laptop.is_signed_in(shop)
     assert bob.is_signed_in(shop)
@@ -132,7 +132,8 @@ def test_without_a_logout_token_a_new_login_under_the_same_id_lives(setup: Accou
 
     setup.ask("DELETE", f"/sessions/{there['sid']}", here)
     wait_for(
-        lambda: there["sid"] not in {one["id"] for one in setup.op.sessions("alice")}, "it is gone"
+        lambda: there["sid"] not in {session["id"] for session in setup.op.sessions("alice")},
+        "it is gone",
     )
     time.sleep(1.5)  # after the second in which it ended
     anew = phone.sign_in(shop)

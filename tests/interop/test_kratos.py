@@ -132,7 +132,7 @@ async def test_all_sessions_of_a_user_are_deleted_over_several_pages(
     mine = {setup.server.log_in(user).id for _ in range(number)}
     theirs = setup.server.log_in(neighbour)
     assert {session.id for session in await setup.adapter.end_all(user)} == mine
-    assert [await setup.adapter.read(one) for one in mine] == [None] * number
+    assert [await setup.adapter.read(session_id) for session_id in mine] == [None] * number
     assert (await setup.whoami.session(of(theirs))).id == theirs.id
 
 
@@ -177,13 +177,13 @@ def test_users_list_and_end_their_own_sessions_by_their_kratos_credential(
             return receiver.http.request(method, url, headers=sent(by))
 
         listed = request("GET").json()
-        assert {one["id"] for one in listed} == {here.id, there.id, third.id}
-        assert [one["id"] for one in listed if one["current"]] == [here.id]
+        assert {session["id"] for session in listed} == {here.id, there.id, third.id}
+        assert [session["id"] for session in listed if session["current"]] == [here.id]
         assert request("DELETE", f"/{theirs.id}").status_code == 404
         assert request("DELETE", f"/{there.id}").status_code == 200
         wait_for(lambda: request("GET", by=there).status_code == 401, "there has ended", receiver)
         answer = request("DELETE").json()
-        assert [one["id"] for one in answer["sessions"]] == [third.id]
+        assert [session["id"] for session in answer["sessions"]] == [third.id]
         with shared_redis.client() as redis:
             wait_for(
                 lambda: (
@@ -192,8 +192,8 @@ def test_users_list_and_end_their_own_sessions_by_their_kratos_credential(
                 ),
                 "the app has both events", receiver,
             )  # fmt: skip
-        assert [one["id"] for one in request("GET").json()] == [here.id]
-        assert [one["id"] for one in request("GET", by=theirs).json()] == [theirs.id]
+        assert [session["id"] for session in request("GET").json()] == [here.id]
+        assert [session["id"] for session in request("GET", by=theirs).json()] == [theirs.id]
         for session in (here, there, third, theirs):
             assert session.token not in receiver.log
     finally:

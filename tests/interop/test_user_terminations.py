@@ -25,18 +25,18 @@ async def end_all(
     setup: TerminationSetup, user: str, *, refresh_tokens: bool = False
 ) -> list[Termination]:
     """Begin it as the admin API does; returns each session's termination once it is over."""
-    known_at, found = time.time(), await list_all(setup.provider, user)
+    known_at, sessions = time.time(), await list_all(setup.provider, user)
     async with setup.terminations.all_of_user(
         setup.provider, user, refresh_tokens=refresh_tokens
     ) as of_user:
         begun = [
             await setup.terminations.begin(
-                setup.provider, one, known_at=known_at, user_termination=of_user,
+                setup.provider, session, known_at=known_at, user_termination=of_user,
                 refresh_tokens=refresh_tokens,
             )
-            for one in found
+            for session in sessions
         ]  # fmt: skip
-    over = [await setup.wait_until_over(one) for one in begun]
+    over = [await setup.wait_until_over(termination) for termination in begun]
     await setup.wait_until_user_over(user)
     return over
 
@@ -62,12 +62,12 @@ async def test_kratos_deletes_them_all(shared_redis: RedisServer, tmp_path: Path
         table = f'kind = "kratos"\nadmin_url = "{server.admin_url}"'
         async with running(RealProviderSetup(table, shared_redis, tmp_path)) as setup:
             over = await end_all(setup, user)
-            assert {one.session for one in over} == set(mine)
+            assert {termination.session for termination in over} == set(mine)
             # Deleted and not just deactivated: there is nothing left to read.
-            assert [await setup.provider.read(one) for one in mine] == [None] * 3
+            assert [await setup.provider.read(session_id) for session_id in mine] == [None] * 3
             assert await setup.provider.read(theirs) is not None
             for app in (setup.shop, setup.news):
-                assert all(setup.marker(app, one) for one in mine)
+                assert all(setup.marker(app, session_id) for session_id in mine)
                 assert setup.redis.get(AppKeys(app).sub(setup.issuer, user)) is not None
                 assert setup.redis.get(AppKeys(app).sub(setup.issuer, neighbour)) is None
 
@@ -98,7 +98,7 @@ async def test_keycloak_voids_earlier_tokens_if_refresh_tokens_end_too(
     )
     async with running(RealProviderSetup(table, shared_redis, tmp_path), give_up=120.0) as setup:
         over = await end_all(setup, user, refresh_tokens=refresh_tokens)
-        assert {one.session for one in over} == mine
+        assert {termination.session for termination in over} == mine
         assert await list_all(setup.provider, user) == ()
         assert await setup.provider.read(bobs) is not None
     not_before = realm.realm.admin("GET", f"/users/{user}")["notBefore"]

@@ -91,7 +91,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         self, termination: Termination, phase: Phase = Phase.CONFIRMED
     ) -> Termination:
         """Wait until it is over with the expected outcome."""
-        found = await self.until(termination, lambda one: one.outcome is not None)
+        found = await self.until(termination, lambda record: record.outcome is not None)
         assert found.outcome is phase, found
         return found
 

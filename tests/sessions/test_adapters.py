@@ -50,10 +50,10 @@ async def test_a_user_who_is_unknown_has_no_sessions(setup: AdapterSetup) -> Non
 
 
 async def test_a_session_is_read_with_its_times(setup: AdapterSetup) -> None:
-    one, now = setup.api.add(setup.alice), time.time()
-    session = await setup.adapter.read(one, user_id=setup.alice)
+    session_id, now = setup.api.add(setup.alice), time.time()
+    session = await setup.adapter.read(session_id, user_id=setup.alice)
     assert session is not None
-    assert (session.id, session.user_id) == (one, setup.alice)
+    assert (session.id, session.user_id) == (session_id, setup.alice)
     assert session.authenticated_at is not None
     assert abs(session.authenticated_at - (now - 600)) < 5
     assert session.expires_at is not None
@@ -63,8 +63,8 @@ async def test_a_session_is_read_with_its_times(setup: AdapterSetup) -> None:
 
 
 async def test_a_session_is_found_by_its_id_alone(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
-    session = await setup.adapter.read(one)
+    session_id = setup.api.add(setup.alice)
+    session = await setup.adapter.read(session_id)
     assert session is not None
     assert session.user_id == setup.alice
 
@@ -91,18 +91,20 @@ async def test_every_page_is_read(
 
 
 async def test_one_session_ends_and_its_neighbours_survive(setup: AdapterSetup) -> None:
-    one, other, bobs = (setup.api.add(user) for user in (setup.alice, setup.alice, setup.bob))
-    assert await setup.adapter.end(one)
+    session_id, other, bobs = (
+        setup.api.add(user) for user in (setup.alice, setup.alice, setup.bob)
+    )
+    assert await setup.adapter.end(session_id)
     assert setup.api.alive() == {other, bobs}
-    left = await setup.adapter.read(one, user_id=setup.alice)
+    left = await setup.adapter.read(session_id, user_id=setup.alice)
     assert has_ended(left, refresh_tokens=False)
 
 
 async def test_a_session_that_is_ended_twice_stays_ended(setup: AdapterSetup) -> None:
-    one, bobs = setup.api.add(setup.alice), setup.api.add(setup.bob)
-    await setup.adapter.end(one)
+    session_id, bobs = setup.api.add(setup.alice), setup.api.add(setup.bob)
+    await setup.adapter.end(session_id)
     # Kratos still knows it, as ended; the others do not.
-    assert await setup.adapter.end(one) is (setup.kind == "kratos")
+    assert await setup.adapter.end(session_id) is (setup.kind == "kratos")
     assert setup.api.alive() == {bobs}
 
 
@@ -141,8 +143,8 @@ async def test_nothing_ends_if_the_session_to_keep_is_another_user_s(setup: Adap
 
 
 async def test_two_admins_at_once_end_a_session_once(setup: AdapterSetup) -> None:
-    one, bobs = setup.api.add(setup.alice), setup.api.add(setup.bob)
-    taken = await asyncio.gather(*(setup.adapter.end(one) for _ in range(2)))
+    session_id, bobs = setup.api.add(setup.alice), setup.api.add(setup.bob)
+    taken = await asyncio.gather(*(setup.adapter.end(session_id) for _ in range(2)))
     assert any(taken)
     assert setup.api.alive() == {bobs}
 
@@ -175,8 +177,8 @@ Act = Callable[[AdapterSetup, str], Awaitable[object]]
 
 ACTS: dict[str, Act] = {
     "list": lambda setup, _: setup.adapter.list(setup.alice),
-    "read": lambda setup, one: setup.adapter.read(one, user_id=setup.alice),
-    "end": lambda setup, one: setup.adapter.end(one),
+    "read": lambda setup, session_id: setup.adapter.read(session_id, user_id=setup.alice),
+    "end": lambda setup, session_id: setup.adapter.end(session_id),
     "end_all": lambda setup, _: setup.adapter.end_all(setup.alice),
 }
 
@@ -184,33 +186,33 @@ ACTS: dict[str, Act] = {
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_is_raised_and_implies_nothing(setup: AdapterSetup, name: str) -> None:
     answer, kind, detail = FAULTS[name]
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     setup.api.faults.extend([answer] * 99)
     for act_name, act in ACTS.items():
         if detail == "shape" and act_name == "end":
             continue  # the response body of an end is not read
         with pytest.raises(ProviderFault) as caught:
-            await act(setup, one)
+            await act(setup, session_id)
         assert (caught.value.kind, caught.value.detail) == (kind, detail), act_name
-    assert setup.api.alive() == {one}
+    assert setup.api.alive() == {session_id}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["hang", "drip"])
 async def test_a_provider_that_is_too_slow_times_out(setup: AdapterSetup, how: str) -> None:
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     setup.api.faults.append(how)
     async with asyncio.timeout(60):
         with pytest.raises(ProviderFault) as caught:
-            await setup.adapter.read(one, user_id=setup.alice)
+            await setup.adapter.read(session_id, user_id=setup.alice)
     assert (caught.value.kind, caught.value.detail) == (FaultKind.UNAVAILABLE, "timeout")
 
 
 async def test_a_provider_that_is_down_is_unavailable(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     setup.api.stop_listening()
     with pytest.raises(ProviderFault) as caught:
-        await setup.adapter.read(one, user_id=setup.alice)
+        await setup.adapter.read(session_id, user_id=setup.alice)
     assert (caught.value.kind, caught.value.detail.split("_")[-1]) == (
         FaultKind.UNAVAILABLE,
         "connection",
@@ -222,22 +224,22 @@ async def test_a_provider_that_is_down_is_unavailable(setup: AdapterSetup) -> No
 
 async def test_another_user_s_session_in_a_list_is_a_fault(setup: AdapterSetup) -> None:
     whose = {"kratos": {"identity": {"id": setup.bob}}, "keycloak": {"userId": setup.bob}}
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     theirs = {"user_id": setup.bob} | whose.get(setup.kind, {})
-    wrong = [setup.api.sessions[one] | theirs]
+    wrong = [setup.api.sessions[session_id] | theirs]
     setup.api.faults.append(Response(200, {"sessions": wrong} if setup.kind == "auth0" else wrong))
     with pytest.raises(ProviderFault) as caught:
         await setup.adapter.end_all(setup.alice)
     assert (caught.value.kind, caught.value.detail) == (FaultKind.UNEXPECTED, "wrong_user")
-    assert setup.api.alive() == {one}
+    assert setup.api.alive() == {session_id}
 
 
 @WITH_PAGES
 async def test_a_response_about_another_session_is_a_fault(setup: AdapterSetup) -> None:
-    one, other = setup.api.add(setup.alice), setup.api.add(setup.alice)
+    session_id, other = setup.api.add(setup.alice), setup.api.add(setup.alice)
     setup.api.faults.append(Response(200, setup.api.sessions[other]))
     with pytest.raises(ProviderFault) as caught:
-        await setup.adapter.read(one)
+        await setup.adapter.read(session_id)
     assert (caught.value.kind, caught.value.detail) == (FaultKind.UNEXPECTED, "wrong_session")
 
 
@@ -247,8 +249,8 @@ async def test_endless_pages_are_a_fault(setup: AdapterSetup) -> None:
     if setup.kind == "auth0":
         page = Response(200, {"sessions": [], "next": "again"})
     else:
-        one = setup.api.sessions[setup.api.add(setup.alice)]
-        page = Response(200, [one], {"Link": '</x?page_token=again>; rel="next"'})
+        session_id = setup.api.sessions[setup.api.add(setup.alice)]
+        page = Response(200, [session_id], {"Link": '</x?page_token=again>; rel="next"'})
     setup.api.faults.extend([page] * 60)
     with pytest.raises(ProviderFault) as caught:
         await list_all(setup.adapter, setup.alice)

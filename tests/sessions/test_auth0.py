@@ -44,11 +44,11 @@ async def test_everything_that_auth0_reports_about_a_session_is_kept(setup: Adap
 async def test_members_that_auth0_omits_or_writes_differently_are_unknown(
     setup: AdapterSetup,
 ) -> None:
-    one = setup.api.add(
+    session_id = setup.api.add(
         setup.alice, device=None, clients=None, authentication=None, cookie={"mode": "new"},
         idle_expires_at={"unknown": 1}, last_interacted_at=None, session_metadata={"a": "b"},
     )  # fmt: skip
-    session = await setup.adapter.read(one)
+    session = await setup.adapter.read(session_id)
     assert session is not None
     assert (session.methods, session.clients, session.persistent) == ((), (), None)
     assert (session.idle_expires_at, session.last_seen_at) == (None, None)
@@ -57,21 +57,21 @@ async def test_members_that_auth0_omits_or_writes_differently_are_unknown(
 
 async def test_a_deletion_is_accepted_and_carried_out_later(setup: AdapterSetup) -> None:
     setup.api.lag = 3600
-    one = setup.api.add(setup.alice)
-    assert await setup.adapter.end(one)
-    assert not has_ended(await setup.adapter.read(one), refresh_tokens=False)
+    session_id = setup.api.add(setup.alice)
+    assert await setup.adapter.end(session_id)
+    assert not has_ended(await setup.adapter.read(session_id), refresh_tokens=False)
     setup.api.carry_out(time.time() + 3600)
-    assert has_ended(await setup.adapter.read(one), refresh_tokens=False)
+    assert has_ended(await setup.adapter.read(session_id), refresh_tokens=False)
 
 
 async def test_refresh_tokens_survive_unless_they_are_to_end_too(setup: AdapterSetup) -> None:
-    one, other, third = (setup.api.add(setup.alice) for _ in range(3))
-    await setup.adapter.end(one)
-    assert setup.api.refresh_tokens == {one, other, third}
+    session_id, other, third = (setup.api.add(setup.alice) for _ in range(3))
+    await setup.adapter.end(session_id)
+    assert setup.api.refresh_tokens == {session_id, other, third}
     await setup.adapter.end(other, refresh_tokens=True)
-    assert setup.api.refresh_tokens == {one, third}
+    assert setup.api.refresh_tokens == {session_id, third}
     await setup.adapter.end_all(setup.alice, refresh_tokens=True)
-    assert setup.api.refresh_tokens == {one}
+    assert setup.api.refresh_tokens == {session_id}
 
 
 # -- tokens --------------------------------------------------------------------------------
@@ -79,35 +79,35 @@ async def test_refresh_tokens_survive_unless_they_are_to_end_too(setup: AdapterS
 
 async def test_one_token_serves_many_calls_at_once(setup: AdapterSetup) -> None:
     ids = [setup.api.add(setup.alice) for _ in range(12)]
-    await asyncio.gather(*(setup.adapter.read(one) for one in ids))
+    await asyncio.gather(*(setup.adapter.read(session_id) for session_id in ids))
     assert token_fetches(setup) == 1
 
 
 async def test_a_token_is_renewed_before_it_expires(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
-    await setup.adapter.read(one)
+    session_id = setup.api.add(setup.alice)
+    await setup.adapter.read(session_id)
     later = setup.api.token_life - 30
     setup.adapter._calls._access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
-    assert await setup.adapter.read(one) is not None
+    assert await setup.adapter.read(session_id) is not None
     assert token_fetches(setup) == 2
     assert len(setup.api.paths("GET")) == 2  # neither token was rejected
 
 
 async def test_a_rejected_token_is_renewed_once(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
-    await setup.adapter.read(one)
+    session_id = setup.api.add(setup.alice)
+    await setup.adapter.read(session_id)
     setup.api.tokens.clear()
-    assert await setup.adapter.read(one) is not None
+    assert await setup.adapter.read(session_id) is not None
     assert token_fetches(setup) == 2
 
 
 async def test_an_api_that_rejects_every_token_is_not_called_repeatedly(
     setup: AdapterSetup,
 ) -> None:
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     setup.api.faults.extend([Response(401)] * 9)
     with pytest.raises(ProviderFault) as caught:
-        await setup.adapter.read(one)
+        await setup.adapter.read(session_id)
     assert caught.value.kind is FaultKind.UNAUTHORIZED
     assert (len(setup.api.paths("GET")), token_fetches(setup)) == (2, 2)
 
@@ -155,9 +155,9 @@ async def test_a_failing_token_endpoint_is_a_fault(
 async def test_a_cancelled_caller_does_not_cancel_the_others_token_fetch(
     setup: AdapterSetup,
 ) -> None:
-    one = setup.api.add(setup.alice)
-    first = asyncio.create_task(setup.adapter.read(one))
-    second = asyncio.create_task(setup.adapter.read(one))
+    session_id = setup.api.add(setup.alice)
+    first = asyncio.create_task(setup.adapter.read(session_id))
+    second = asyncio.create_task(setup.adapter.read(session_id))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     first.cancel()
@@ -166,11 +166,11 @@ async def test_a_cancelled_caller_does_not_cancel_the_others_token_fetch(
 
 
 async def test_neither_secret_nor_token_is_in_a_repr_or_a_fault(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
-    await setup.adapter.read(one)
+    session_id = setup.api.add(setup.alice)
+    await setup.adapter.read(session_id)
     setup.api.faults.extend([fault(403, "Forbidden", token) for token in setup.api.tokens])
     with pytest.raises(ProviderFault) as caught:
-        await setup.adapter.read(one)
+        await setup.adapter.read(session_id)
     shown = repr(caught.value) + str(caught.value) + repr(vars(setup.adapter))
     assert not [token for token in setup.api.tokens if token in shown]
     assert "secret of the machine" not in shown
@@ -180,17 +180,17 @@ async def test_neither_secret_nor_token_is_in_a_repr_or_a_fault(setup: AdapterSe
 
 
 async def test_a_missing_scope_is_forbidden_and_never_gone(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     setup.api.scopes -= {"read:sessions", "delete:refresh_tokens"}
     for act in (
-        setup.adapter.read(one),
+        setup.adapter.read(session_id),
         setup.adapter.list(setup.alice),
-        setup.adapter.end(one, refresh_tokens=True),
+        setup.adapter.end(session_id, refresh_tokens=True),
     ):
         with pytest.raises(ProviderFault) as caught:
             await act
         assert caught.value.kind is FaultKind.FORBIDDEN
-    assert await setup.adapter.end(one)
+    assert await setup.adapter.end(session_id)
 
 
 async def test_no_call_is_made_while_auth0_limits(setup: AdapterSetup) -> None:
@@ -199,9 +199,9 @@ async def test_no_call_is_made_while_auth0_limits(setup: AdapterSetup) -> None:
     with pytest.raises(ProviderFault):
         await setup.adapter.read(ids[0])
     asked = len(setup.api.requests)
-    for one in ids:
+    for session_id in ids:
         with pytest.raises(ProviderFault) as caught:
-            await setup.adapter.end(one)
+            await setup.adapter.end(session_id)
         assert caught.value.kind is FaultKind.LIMITED
         assert caught.value.retry_after is not None
         assert 50 < caught.value.retry_after <= 60
@@ -210,9 +210,9 @@ async def test_no_call_is_made_while_auth0_limits(setup: AdapterSetup) -> None:
 
 @pytest.mark.slow
 async def test_a_call_waits_for_a_short_limit(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     setup.api.faults.append(Response(429, headers={"Retry-After": "1"}))
-    assert await setup.adapter.end(one)
+    assert await setup.adapter.end(session_id)
     assert setup.api.alive() == set()
 
 

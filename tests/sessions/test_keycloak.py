@@ -22,14 +22,14 @@ async def setup() -> AsyncIterator[AdapterSetup]:
 async def test_everything_that_keycloak_reports_about_a_session_is_kept(
     setup: AdapterSetup,
 ) -> None:
-    one = setup.api.add(setup.alice, rememberMe=True)
-    session = await setup.adapter.read(one, user_id=setup.alice)
+    session_id = setup.api.add(setup.alice, rememberMe=True)
+    session = await setup.adapter.read(session_id, user_id=setup.alice)
     assert session is not None
     assert session.first_device == session.last_device == Device(ip="192.0.2.1")
     assert session.clients == ("news-web", "shop-web")
     assert (session.persistent, session.offline) == (True, False)
-    assert session.created_at == setup.api.sessions[one]["start"] / 1000
-    assert session.last_seen_at == setup.api.sessions[one]["lastAccess"] / 1000
+    assert session.created_at == setup.api.sessions[session_id]["start"] / 1000
+    assert session.last_seen_at == setup.api.sessions[session_id]["lastAccess"] / 1000
 
 
 # -- when a session ends -------------------------------------------------------------------
@@ -46,10 +46,10 @@ async def test_the_ends_of_a_session_follow_from_the_realm(setup: AdapterSetup) 
 
 async def test_a_remembered_session_has_its_own_limits(setup: AdapterSetup) -> None:
     setup.api.realm |= {"rememberMe": True, "ssoSessionMaxLifespanRememberMe": 864000}
-    one = setup.api.add(setup.alice, rememberMe=True)
+    session_id = setup.api.add(setup.alice, rememberMe=True)
     other = setup.api.add(setup.alice)
     found = {session.id: session for session in (await setup.adapter.list(setup.alice)).sessions}
-    assert found[one].expires_at == (found[one].created_at or 0) + 864000
+    assert found[session_id].expires_at == (found[session_id].created_at or 0) + 864000
     assert found[other].expires_at == (found[other].created_at or 0) + 36000
 
 
@@ -86,19 +86,21 @@ async def test_an_offline_session_is_listed_unless_a_browser_session_has_its_id(
     both = setup.api.add(setup.alice)
     setup.api.add(setup.alice, both, offline=True)
     alone = setup.api.add(setup.alice, offline=True)
-    found = {one.id: one.offline for one in (await setup.adapter.list(setup.alice)).sessions}
+    found = {
+        session.id: session.offline for session in (await setup.adapter.list(setup.alice)).sessions
+    }
     assert found == {both: False, alone: True}
 
 
 async def test_refresh_tokens_survive_unless_they_are_to_end_too(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
-    setup.api.add(setup.alice, one, offline=True)
-    assert await setup.adapter.end(one)
-    assert (setup.api.sessions, set(setup.api.offline)) == ({}, {one})
-    left = await setup.adapter.read(one, user_id=setup.alice)
+    session_id = setup.api.add(setup.alice)
+    setup.api.add(setup.alice, session_id, offline=True)
+    assert await setup.adapter.end(session_id)
+    assert (setup.api.sessions, set(setup.api.offline)) == ({}, {session_id})
+    left = await setup.adapter.read(session_id, user_id=setup.alice)
     assert has_ended(left, refresh_tokens=False)
     assert not has_ended(left, refresh_tokens=True)
-    assert await setup.adapter.end(one, refresh_tokens=True)
+    assert await setup.adapter.end(session_id, refresh_tokens=True)
     assert setup.api.offline == {}
 
 
@@ -116,9 +118,9 @@ async def test_all_sessions_end_one_by_one_each_by_its_own_id(setup: AdapterSetu
 async def test_with_the_refresh_tokens_the_rest_of_the_user_is_signed_out_too(
     setup: AdapterSetup,
 ) -> None:
-    one, offline = setup.api.add(setup.alice), setup.api.add(setup.alice, offline=True)
+    session_id, offline = setup.api.add(setup.alice), setup.api.add(setup.alice, offline=True)
     ended = await setup.adapter.end_all(setup.alice, refresh_tokens=True)
-    assert {session.id for session in ended} == {one, offline}
+    assert {session.id for session in ended} == {session_id, offline}
     assert setup.api.alive() == set()
     assert f"/admin/realms/shop/users/{setup.alice}/logout" in setup.api.paths("POST")
 
@@ -135,8 +137,8 @@ async def test_an_offline_session_alone_ends_with_the_others(setup: AdapterSetup
 
 
 async def test_an_offline_session_is_found_by_its_id_alone(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice, offline=True)
-    session = await setup.adapter.read(one)
+    session_id = setup.api.add(setup.alice, offline=True)
+    session = await setup.adapter.read(session_id)
     assert session is not None
     assert session.offline
 

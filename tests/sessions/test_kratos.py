@@ -52,18 +52,18 @@ async def test_an_address_is_reported_without_its_port(
 
 
 async def test_one_session_is_deactivated_and_still_known(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
-    assert await setup.adapter.end(one)
-    session = await setup.adapter.read(one)
+    session_id = setup.api.add(setup.alice)
+    assert await setup.adapter.end(session_id)
+    session = await setup.adapter.read(session_id)
     assert session is not None
     assert not session.active
     assert (await setup.adapter.list(setup.alice)).sessions == ()
 
 
 async def test_all_sessions_of_a_user_are_deleted(setup: AdapterSetup) -> None:
-    one = setup.api.add(setup.alice)
+    session_id = setup.api.add(setup.alice)
     await setup.adapter.end_all(setup.alice)
-    assert await setup.adapter.read(one) is None
+    assert await setup.adapter.read(session_id) is None
 
 
 async def test_an_id_that_kratos_cannot_have_issued_makes_no_call(setup: AdapterSetup) -> None:
@@ -83,9 +83,9 @@ async def test_pages_by_key_are_read_too(
 
 
 async def test_only_the_token_of_a_page_link_is_used(setup: AdapterSetup) -> None:
-    one = setup.api.sessions[setup.api.add(setup.alice)]
+    session_id = setup.api.sessions[setup.api.add(setup.alice)]
     link = '<http://evil.example/x?page_token=t2&active=false&per_page=9>; rel="next"'
-    setup.api.faults.append(Response(200, [one], {"Link": link}))
+    setup.api.faults.append(Response(200, [session_id], {"Link": link}))
     page = await setup.adapter.list(setup.alice)
     assert page.next == "page_token=t2"
 
@@ -101,14 +101,14 @@ async def test_a_forged_page_token_changes_no_other_parameter(setup: AdapterSetu
 async def test_a_session_before_its_second_factor_belongs_to_the_requested_user(
     setup: AdapterSetup,
 ) -> None:
-    one = setup.api.add(setup.alice)
-    body = setup.api.sessions[one] | {"identity": None}
+    session_id = setup.api.add(setup.alice)
+    body = setup.api.sessions[session_id] | {"identity": None}
     setup.api.faults.extend([Response(200, body)] * 2)
-    session = await setup.adapter.read(one, user_id=setup.alice)
+    session = await setup.adapter.read(session_id, user_id=setup.alice)
     assert session is not None
     assert session.user_id == setup.alice
     with pytest.raises(ProviderFault) as caught:
-        await setup.adapter.read(one)
+        await setup.adapter.read(session_id)
     assert caught.value.detail == "no_user"
 
 

@@ -48,7 +48,7 @@ async def test_a_session_whose_logout_tokens_arrive_is_confirmed(setup: Terminat
     await setup.send_token(setup.shop, session)
     await setup.send_token(setup.news, session)
     over = await setup.wait_until_over(termination)
-    assert {one.source for one in over.deliveries.values()} == {"backchannel-logout"}
+    assert {delivery.source for delivery in over.deliveries.values()} == {"backchannel-logout"}
     assert termination.began_at <= over.asked_at <= over.gone_at <= over.over_at
     assert over.received_at is not None
     assert over.apps_written_by_us == ()
@@ -115,7 +115,7 @@ async def test_no_fault_of_the_provider_is_taken_for_gone(
             session = api.add(ALICE)
             api.lag = 3600  # accepted, but not carried out
             termination = await setup.begin(session)
-            await setup.until(termination, lambda one: one.asked_at is not None)
+            await setup.until(termination, lambda record: record.asked_at is not None)
             with api.lock:
                 api.faults.extend([fault] * 100)
             over = await setup.wait_until_over(termination, Phase.UNCONFIRMED)
@@ -145,7 +145,7 @@ async def test_a_provider_that_is_down_is_retried_until_it_answers(setup: Termin
     found = unlisted_session(setup, session)
     setup.api.faults.extend([auth0_fault(503, "Service Unavailable", "")] * 3)
     termination = await setup.terminations.begin(setup.provider, found, known_at=time.time())
-    troubled = await setup.until(termination, lambda one: one.problem is not None)
+    troubled = await setup.until(termination, lambda record: record.problem is not None)
     assert troubled.problem is not None
     assert troubled.problem.what == "unavailable"
     over = await setup.wait_until_over(termination)
@@ -169,13 +169,13 @@ async def test_ending_a_session_twice_is_one_termination(setup: TerminationSetup
     session = setup.api.add(ALICE)
     found = unlisted_session(setup, session)
     setup.api.lag = 3600
-    one, two = await asyncio.gather(
+    first, second = await asyncio.gather(
         setup.terminations.begin(setup.provider, found, known_at=time.time(), who="ada"),
         setup.terminations.begin(setup.provider, found, known_at=time.time(), who="bob"),
     )
-    await setup.until(one, lambda termination: termination.asked_at is not None)
-    assert one.began_at == two.began_at
-    assert one.who == two.who
+    await setup.until(first, lambda termination: termination.asked_at is not None)
+    assert first.began_at == second.began_at
+    assert first.who == second.who
     assert len(setup.api.paths("DELETE")) == 1
 
 
@@ -208,9 +208,9 @@ async def test_a_new_session_under_the_same_id_means_that_the_old_one_is_gone(
     session = setup.api.add(ALICE)
     setup.api.lag = 3600
     termination = await setup.begin(session)
-    await setup.until(termination, lambda one: one.asked_at is not None)
+    await setup.until(termination, lambda record: record.asked_at is not None)
     setup.api.sessions[session]["created_at"] = stamp(time.time() + 1)
-    gone = await setup.until(termination, lambda one: one.gone_at is not None)
+    gone = await setup.until(termination, lambda record: record.gone_at is not None)
     assert gone.gone_at is not None
 
 
@@ -226,7 +226,7 @@ async def test_a_later_login_under_the_same_id_lives_and_the_one_before_it_is_de
             login_at = int(time.time())
             session = api.add(ALICE_OF_KRATOS, start=login_at * 1000, lastAccess=login_at * 1000)
             termination = await setup.begin(session)
-            await setup.until(termination, lambda one: one.gone_at is not None)
+            await setup.until(termination, lambda record: record.gone_at is not None)
             await asyncio.sleep(1.1)
             later = int(time.time())
             api.add(ALICE_OF_KRATOS, session, start=later * 1000, lastAccess=later * 1000)
@@ -246,7 +246,7 @@ async def test_a_later_session_with_the_same_id_decides_which_logins_are_dead(
             session = api.add(ALICE_OF_KRATOS, start=ahead * 1000, lastAccess=ahead * 1000)
             found = await setup.provider.read(session)
             termination = await setup.begin(session)
-            await setup.until(termination, lambda one: one.asked_at is not None)
+            await setup.until(termination, lambda record: record.asked_at is not None)
             api.add(ALICE_OF_KRATOS, session, start=(ahead + 9) * 1000)
             over = await setup.wait_until_over(termination)
             assert found is not None
@@ -272,13 +272,13 @@ async def test_a_late_token_of_an_earlier_login_under_the_same_id_is_no_evidence
 
 @pytest.mark.slow
 async def test_refresh_tokens_end_too_even_if_requested_later(setup: TerminationSetup) -> None:
-    one, two = setup.api.add(ALICE), setup.api.add(ALICE)
+    first, second = setup.api.add(ALICE), setup.api.add(ALICE)
     setup.api.lag = 2.0
-    await setup.begin(one, refresh_tokens=True)
-    termination = await setup.begin(two)
+    await setup.begin(first, refresh_tokens=True)
+    termination = await setup.begin(second)
     await setup.until(termination, lambda found: found.asked_at is not None)
-    assert setup.api.refresh_tokens == {two}
-    again = await setup.begin(two, refresh_tokens=True)
+    assert setup.api.refresh_tokens == {second}
+    again = await setup.begin(second, refresh_tokens=True)
     assert again.refresh_tokens
     assert setup.api.refresh_tokens == set()
     assert (await setup.wait_until_over(termination)).refresh_tokens
@@ -328,17 +328,19 @@ async def test_a_process_above_its_limit_takes_over_no_other_termination(
     setup.api.lag = 600.0
     left = [setup.api.add(ALICE) for _ in range(4)]
     mine = [setup.api.add(ALICE) for _ in range(5)]
-    for one in mine:
-        await setup.begin(one)
+    for session_id in mine:
+        await setup.begin(session_id)
     dying = setup.new_terminations()
     dying._follow = lambda _: None  # type: ignore[method-assign]
-    for one in left:
+    for session_id in left:
         found = await dying.begin(
-            setup.provider, unlisted_session(setup, one), known_at=time.time()
+            setup.provider, unlisted_session(setup, session_id), known_at=time.time()
         )
         setup.redis.delete(f"bcl:v1:ending:{found.id}:lease")
     await setup.terminations._take_over()
-    assert set(setup.terminations._followed) == {termination_id(setup.issuer, one) for one in mine}
+    assert set(setup.terminations._followed) == {
+        termination_id(setup.issuer, session_id) for session_id in mine
+    }
 
 
 @pytest.mark.slow
@@ -349,7 +351,7 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup)
     termination = await dying.begin(
         setup.provider, unlisted_session(setup, session), known_at=time.time()
     )
-    await setup.until(termination, lambda one: one.asked_at is not None)
+    await setup.until(termination, lambda record: record.asked_at is not None)
     # As if killed: it releases nothing, and the lease expires.
     await end(dying._followed.values())
     assert setup.redis.delete(f"bcl:v1:ending:{termination.id}:lease") == 1
@@ -404,7 +406,7 @@ async def test_a_redis_outage_only_delays_it(redis_server: RedisServer, tmp_path
             session = api.add(ALICE)
             api.lag = 1.0
             termination = await setup.begin(session)
-            await setup.until(termination, lambda one: one.asked_at is not None)
+            await setup.until(termination, lambda record: record.asked_at is not None)
             redis_server.stop()
             await asyncio.sleep(0.5)
             redis_server.start()

@@ -46,15 +46,15 @@ async def begin_all(
 ) -> tuple[Termination, list[Termination]]:
     """Begin it as `app.admin.session_service` does; call ``after_listing`` once they are listed."""
     known_at = time.time()
-    found = await list_all(setup.provider, user)
+    sessions = await list_all(setup.provider, user)
     if after_listing is not None:
         await after_listing()
     async with setup.terminations.all_of_user(setup.provider, user, **options) as of_user:
         each = [
             await setup.terminations.begin(
-                setup.provider, one, known_at=known_at, user_termination=of_user, **options
+                setup.provider, session, known_at=known_at, user_termination=of_user, **options
             )
-            for one in found
+            for session in sessions
         ]
     return of_user, each
 
@@ -68,19 +68,21 @@ async def test_one_call_ends_them_and_each_is_confirmed(setup: TerminationSetup)
     mine, bobs = [setup.api.add(ALICE) for _ in range(5)], setup.api.add(BOB)
     before = int(time.time())
     _, each = await begin_all(setup, who="ada", why="stolen")
-    over = [await setup.wait_until_over(one) for one in each]
+    over = [await setup.wait_until_over(termination) for termination in each]
     of_user = await setup.wait_until_user_over(ALICE)
-    assert {one.session for one in over} == set(mine)
+    assert {termination.session for termination in over} == set(mine)
     assert setup.api.paths("DELETE") == [CALL]
-    assert {one.asked_at for one in over} == {of_user.asked_at}
+    assert {termination.asked_at for termination in over} == {of_user.asked_at}
     assert setup.api.alive() == {bobs}
     for app in (setup.shop, setup.news):
-        assert all(setup.marker(app, one) is not None for one in mine)
+        assert all(setup.marker(app, session_id) is not None for session_id in mine)
         found = user_marker(setup, app, ALICE)
         assert found is not None
         assert before <= found <= of_user.asked_at
         assert user_marker(setup, app, BOB) is None
-        assert [one.source for one in setup.events(app) if one.kind is EventKind.USER] == ["auth0"]
+        assert [event.source for event in setup.events(app) if event.kind is EventKind.USER] == [
+            "auth0"
+        ]
     assert explanation(of_user, 0.3) is None
     assert (of_user.who, of_user.why, of_user.session) == ("ada", "stolen", "")
 
@@ -166,9 +168,9 @@ async def test_each_session_is_ended_alone_while_the_call_fails(setup: Terminati
         auth0_fault(500, "Internal Server Error", "") if refuses[0] else real(user)
     )
     _, each = await begin_all(setup)
-    for one in each:
-        await setup.wait_until_over(one)
-    assert {one.rsplit("/", 1)[1] for one in setup.api.paths("DELETE")} >= mine
+    for termination in each:
+        await setup.wait_until_over(termination)
+    assert {path.rsplit("/", 1)[1] for path in setup.api.paths("DELETE")} >= mine
     of_user = await setup.wait_until_user_over(ALICE, at="problem")
     assert (of_user.asked_at, of_user.outcome) == (None, None)
     refuses[0] = False
@@ -195,8 +197,8 @@ async def test_a_call_that_is_never_accepted_is_reported(
 async def test_refresh_tokens_end_too_if_requested(setup: TerminationSetup) -> None:
     mine, bobs = {setup.api.add(ALICE) for _ in range(2)}, setup.api.add(BOB)
     _, each = await begin_all(setup, refresh_tokens=True)
-    for one in each:
-        await setup.wait_until_over(one)
+    for termination in each:
+        await setup.wait_until_over(termination)
     await setup.wait_until_user_over(ALICE)
     assert setup.api.refresh_tokens == {bobs}
     assert mine & setup.api.alive() == set()
@@ -212,8 +214,8 @@ async def test_keycloak_signs_the_user_out_if_refresh_tokens_are_to_end(
             api.add(ALICE_OF_KRATOS, offline=True)
             bobs = api.add(BOB_OF_KRATOS)
             _, each = await begin_all(setup, ALICE_OF_KRATOS, refresh_tokens=True)
-            for one in each:
-                await setup.wait_until_over(one)
+            for termination in each:
+                await setup.wait_until_over(termination)
             await setup.wait_until_user_over(ALICE_OF_KRATOS)
             assert api.alive() == {bobs}
             assert f"/admin/realms/shop/users/{ALICE_OF_KRATOS}/logout" in api.paths("POST")
@@ -235,16 +237,18 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup,
     await end(dying._followed.values())
     of_user = await living.find_of_user(setup.issuer, ALICE)
     assert of_user is not None
-    for one in (of_user, *each):
-        setup.redis.delete(f"bcl:v1:ending:{one.id}:lease")
+    for termination in (of_user, *each):
+        setup.redis.delete(f"bcl:v1:ending:{termination.id}:lease")
     setup.terminations = living
-    for one in each:
-        await setup.wait_until_over(one)
+    for termination in each:
+        await setup.wait_until_over(termination)
     await setup.wait_until_user_over(ALICE)
     assert setup.api.paths("DELETE") == [CALL]
     assert setup.api.alive() == {bobs}
     assert not mine & setup.api.alive()
-    assert setup.redis.smembers("bcl:v1:endings") & {one.id for one in each} == set()
+    assert (
+        setup.redis.smembers("bcl:v1:endings") & {termination.id for termination in each} == set()
+    )
 
 
 async def begun_by_one_that_died(
@@ -263,7 +267,7 @@ async def begun_by_one_that_died(
 
 def expire_leases(setup: TerminationSetup, *terminations: Termination) -> None:
     """Expire each lease."""
-    setup.redis.delete(*(f"bcl:v1:ending:{one.id}:lease" for one in terminations))
+    setup.redis.delete(*(f"bcl:v1:ending:{termination.id}:lease" for termination in terminations))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -287,9 +291,9 @@ async def test_the_call_is_made_although_sessions_fill_the_limit(
     )
     expire_leases(setup, of_user)
     await setup.wait_until_user_over(ALICE)
-    for one in each:
+    for termination in each:
         # None was abandoned and begun again by the call.
-        assert (await setup.wait_until_over(one)).began_at == one.began_at
+        assert (await setup.wait_until_over(termination)).began_at == termination.began_at
     assert setup.api.paths("DELETE") == [CALL]
     assert setup.api.alive() == {bobs}
 
@@ -301,8 +305,8 @@ async def test_sessions_do_not_wait_long_for_a_call_without_a_follower(
     of_user, each = await begun_by_one_that_died(setup, 3)
     setup.redis.srem(OPEN_USERS, of_user.id)
     expire_leases(setup, of_user, *each)
-    for one in each:
-        await setup.wait_until_over(one)
+    for termination in each:
+        await setup.wait_until_over(termination)
     assert setup.api.alive() == {bobs}
     assert CALL not in setup.api.paths("DELETE")
 
@@ -313,13 +317,13 @@ async def test_an_older_release_sees_only_terminations_of_one_session(
     """It drops records of its own set that it does not understand."""
     of_user, each = await begun_by_one_that_died(setup, 2)
     assert setup.redis.smembers(OPEN_USERS) >= {of_user.id}
-    assert setup.redis.smembers(OPEN) & {of_user.id, *(one.id for one in each)} == {
-        one.id for one in each
+    assert setup.redis.smembers(OPEN) & {of_user.id, *(termination.id for termination in each)} == {
+        termination.id for termination in each
     }
     expire_leases(setup, of_user, *each)
     await setup.wait_until_user_over(ALICE)
-    for one in each:
-        await setup.wait_until_over(one)
+    for termination in each:
+        await setup.wait_until_over(termination)
     await eventually(lambda: not setup.redis.sismember(OPEN_USERS, of_user.id))
 
 
