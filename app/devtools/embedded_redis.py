@@ -141,7 +141,7 @@ class EmbeddedServer:
             yield
         except OSError as error:
             raise EmbeddedFault(
-                f"data_dir: {self._dir} can not be used ({error.strerror})"
+                f"data_dir: {self._dir} cannot be used ({error.strerror})"
             ) from None
 
     def _read_password(self) -> str:
@@ -296,7 +296,7 @@ def _check_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise EmbeddedFault(
-                f"embedded_port: 127.0.0.1:{port} can not be used ({error.strerror})"
+                f"embedded_port: 127.0.0.1:{port} cannot be used ({error.strerror})"
             ) from None
 
 

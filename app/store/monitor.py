@@ -38,14 +38,14 @@ class RedisMonitor:
     def __init__(
         self,
         store: Store,
-        link: RedisTopology,
+        topology: RedisTopology,
         on_change: Callable[[], None],
         last: Callable[[], Revocation | None] = lambda: None,
         holds: Callable[[str, bool], bool] = lambda _, __: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._link = link
+        self._topology = topology
         self._on_change = on_change
         self._last = last
         self._holds = holds
@@ -74,14 +74,14 @@ class RedisMonitor:
 
     def down(self, app: str) -> bool:
         """Whether a write for the app would fail now, as far as is known."""
-        return self.looked and bool(self._faults) and self._link.place(app) in self._faults
+        return self.looked and bool(self._faults) and self._topology.place(app) in self._faults
 
     def failed(self, app: str, fault: RedisFault) -> None:
         """Report a failed write; the next check shows whether the fault lasts."""
         if isinstance(fault, LevelNotReached):
             self.level_error = str(fault)
         else:
-            self._set_fault(self._link.place(app), str(fault))
+            self._set_fault(self._topology.place(app), str(fault))
 
     async def keep_looking(self) -> None:
         """Check every second. Never returns."""
@@ -104,20 +104,20 @@ class RedisMonitor:
         apps: dict[str, list[str]] = {}
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                await self._link.look_up()
+                await self._topology.look_up()
         except EXCHANGE_FAULTS as error:
             # The topology stays as it was known; its servers are checked.
             self._warn("", "look_up", str(fault_of(error)))
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                servers = await self._link.primaries()
+                servers = await self._topology.primaries()
         except EXCHANGE_FAULTS as error:
             self.infos.clear()
             self._set_fault("", str(fault_of(error)))
             self.looked = True
             return
         for app in self._store.apps:
-            apps.setdefault(self._link.place(app), []).append(app)
+            apps.setdefault(self._topology.place(app), []).append(app)
         for gone in self._faults.keys() - servers.keys():
             self._set_fault(gone, None)
         for gone in self.infos.keys() - servers.keys():

@@ -78,8 +78,8 @@ class Unserved:
 class UnservedApps:
     """Finds unserved apps; ``apps`` are those of the settings."""
 
-    def __init__(self, link: RedisTopology, apps: Collection[str]) -> None:
-        self._link = link
+    def __init__(self, topology: RedisTopology, apps: Collection[str]) -> None:
+        self._topology = topology
         self._apps = frozenset(apps)
 
     async def find(self, *, pause: float = 0.0, others: OtherKeys | None = None) -> Unserved:
@@ -89,7 +89,7 @@ class UnservedApps:
         """
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                servers = await self._link.primaries()
+                servers = await self._topology.primaries()
             passes = [await self._pass(server, pause, others) for server in servers.values()]
         except NoPermissionError:
             return Unserved(complete=False, fault="NOPERM")

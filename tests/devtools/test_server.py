@@ -133,7 +133,7 @@ def test_a_second_one_on_the_same_directory_is_refused(data_dir: Path, port: int
 def test_a_busy_port_is_named(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        sentence = f"embedded_port: 127.0.0.1:{port} can not be used"
+        sentence = f"embedded_port: 127.0.0.1:{port} cannot be used"
         with pytest.raises(EmbeddedFault, match=sentence), running(data_dir, port):
             pass
 
@@ -141,7 +141,7 @@ def test_a_busy_port_is_named(data_dir: Path) -> None:
 def test_a_data_dir_that_is_a_file_is_named(tmp_path: Path, port: int) -> None:
     (tmp_path / "data").write_text("")
     for data_dir in (tmp_path / "data", tmp_path / "data" / "below"):
-        with refused(r"data_dir: .* can not be used"), running(data_dir, port):
+        with refused(r"data_dir: .* cannot be used"), running(data_dir, port):
             pass
 
 

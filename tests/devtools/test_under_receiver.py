@@ -183,5 +183,5 @@ def test_a_busy_port_ends_the_receiver_with_a_sentence(
         ended = run_app("serve", "--config", "settings.toml", cwd=tmp_path)
     assert ended.returncode == 1
     assert ended.stderr.splitlines() == [
-        f"cannot start: embedded_port: 127.0.0.1:{port} can not be used (Address already in use)"
+        f"cannot start: embedded_port: 127.0.0.1:{port} cannot be used (Address already in use)"
     ]

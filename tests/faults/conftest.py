@@ -1,4 +1,4 @@
-"""The scenario of a fault test; what it measured goes to the terminal and to a file."""
+"""The scenario of a fault test; its measurements go to the terminal and to a file."""
 
 from collections.abc import Iterator
 from pathlib import Path

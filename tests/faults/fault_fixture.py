@@ -24,7 +24,7 @@ from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.servers.redis_server import RedisServer, free_port
 
-# An answer is due after 1.8 s. What comes on top is the noise of a small machine on which
+# An answer is due after 1.8 s. The rest is the noise of a small machine on which
 # servers are being killed and started, and what the load itself had to wait for a processor.
 SLOWEST_ANSWER = 1.8 + 1.2
 LAGS = 4
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Scenario:
-    """Everything that one test starts, and ends with it."""
+    """Everything that one test starts; it ends with the test."""
 
     def __init__(
         self, directory: Path, seed: int, name: str, record: Callable[[Verdict], None]
@@ -97,7 +97,7 @@ class Scenario:
         return receiver.start()
 
     def load(self, *receivers: Receiver, draw: Any = None, **options: Any) -> Load:
-        """Load on these receivers; what it sends counts in the verdict."""
+        """Load on these receivers; its requests count in the verdict."""
         mint = Mint(self.provider, self.random, name=f"{len(self._loads)}-")
         urls = [receiver.url for receiver in receivers]
         load = Load(urls, draw(mint) if draw else mint.draw, self.random, **options)

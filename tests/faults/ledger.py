@@ -1,4 +1,4 @@
-"""The verdict: every acknowledged token is a marker and an event, and nobody else is dead."""
+"""The verdict: each acknowledged token has a marker and an event, and no other session is dead."""
 
 import statistics
 from collections import Counter
@@ -40,7 +40,7 @@ class Verdict:
     wrongly_dead: int = 0
     wrong_answers: int = 0
     duplicates: int = 0
-    """Events beyond one for each token: allowed, readers tell by the members."""
+    """Events beyond one per token: allowed, readers recognize them by the members."""
     first_200: float | None = None
     """From the end of the fault to the first request that was sent after it and got 200."""
     caught_up: float | None = None
@@ -83,7 +83,7 @@ def count_answers(verdict: Verdict, entries: Sequence[Entry], tolerated: Collect
 
 
 def wrong_answers(entries: Iterable[Entry], tolerated: Collection[str]) -> list[Entry]:
-    """Those that nobody could have earned with their token."""
+    """Answers that do not fit the token that was sent."""
     return [one for one in entries if _is_wrong(one, tolerated)]
 
 

@@ -23,7 +23,7 @@ _TICK = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One request: what was sent, when (monotonic seconds), and what came of it."""
+    """One request: its token, its time (monotonic seconds), and its answer."""
 
     facts: Facts
     began: float

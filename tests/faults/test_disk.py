@@ -16,7 +16,7 @@ from tests.support.receiver import Receiver, wait_for
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_full_disk_while_redis_is_away(kind: type[Disk], scenario: Scenario) -> None:
-    """Nothing durable is left, so it is 503; what was accepted before is replayed and deleted
+    """Nothing durable is left, so the answer is 503; earlier entries are replayed and deleted
     all the same."""
     redis = scenario.redis()
     disk = kind(scenario.directory / "disk")
@@ -63,7 +63,7 @@ def overwrite_head(file: Path, random: Random) -> None:
 def test_a_journal_that_was_damaged(
     damage: Callable[[Path, Random], None], scenario: Scenario
 ) -> None:
-    """What is readable is kept and applied, the file is set aside, and it is said loudly."""
+    """Readable entries are applied, the damaged file is kept, and the log reports it."""
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url, top='shutdown_grace = "1s"')
     with scenario.load(receiver) as load:

@@ -34,7 +34,7 @@ def test_a_killed_primary_under_sentinel(scenario: Scenario) -> None:
 
 
 def test_a_split_in_which_the_old_primary_still_takes_writes(scenario: Scenario) -> None:
-    """The receiver is on the losing side: for a while it writes where nobody will look.
+    """The receiver is on the losing side: for a while its writes go to a server that will be reset.
 
     Replica and Sentinel do not reach the primary, the receiver does not reach the Sentinel.
     """

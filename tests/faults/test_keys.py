@@ -59,7 +59,7 @@ def test_keys_that_were_rotated_while_the_provider_is_down(scenario: Scenario) -
         for one in load.entries
         if one.answer.status == 503 and not one.facts.flaw
     }
-    # Repetitions of tokens under the old key, which nobody publishes any more.
+    # Repeated tokens under the old key, which is no longer published.
     old_key = {"key_unknown"}
     scenario.judge(
         "keys rotated while the provider is down",

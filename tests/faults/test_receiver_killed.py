@@ -1,4 +1,4 @@
-"""The receiver itself dies: what it answered 200 was written before the answer."""
+"""The receiver itself dies: every 200 was written before the answer."""
 
 import signal
 
@@ -37,7 +37,7 @@ def test_a_receiver_killed_while_redis_is_away(scenario: Scenario) -> None:
 
 
 def test_receivers_that_share_a_journal_killed_in_turn(scenario: Scenario) -> None:
-    """One of them never comes back: another takes over what it has left."""
+    """One of them never comes back: another one takes over its journal."""
     redis = scenario.redis()
     shared = f'journal = "{scenario.directory}/journal/journal.db"'
     (scenario.directory / "journal").mkdir()
@@ -61,7 +61,7 @@ def test_receivers_that_share_a_journal_killed_in_turn(scenario: Scenario) -> No
 
 
 def test_an_orphaned_journal_is_adopted_by_the_living(scenario: Scenario) -> None:
-    """Nobody has to be restarted for it."""
+    """No restart is needed."""
     redis = scenario.redis()
     shared = f'journal = "{scenario.directory}/journal/journal.db"'
     (scenario.directory / "journal").mkdir()

@@ -7,7 +7,7 @@ from tests.faults.fault_fixture import Scenario
 
 
 def test_a_killed_redis_comes_back_with_its_file(scenario: Scenario) -> None:
-    """The journal takes what comes in between, and is replayed."""
+    """The journal takes the logouts in between, and is replayed."""
     redis = scenario.redis()
     with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(150)
@@ -20,7 +20,7 @@ def test_a_killed_redis_comes_back_with_its_file(scenario: Scenario) -> None:
 
 
 def test_a_redis_that_hangs_for_longer_than_its_deadline(scenario: Scenario) -> None:
-    """What it still executes when it wakes up was journaled too; the jti tells."""
+    """Commands that it executes when it wakes up were journaled too; the jti shows it."""
     redis = scenario.redis()
     with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(150)
@@ -47,7 +47,7 @@ def test_a_redis_that_comes_back_empty(scenario: Scenario) -> None:
 
 
 def test_a_redis_that_comes_back_with_an_old_copy(scenario: Scenario) -> None:
-    """A backup is missing what came after it; nothing in it says so."""
+    """A backup lacks everything after it, and nothing in it shows that."""
     redis = scenario.redis()
     copy = scenario.directory / "copy"
     with scenario.load(scenario.receiver(redis.url)) as load:
@@ -65,7 +65,7 @@ def test_a_redis_that_comes_back_with_an_old_copy(scenario: Scenario) -> None:
 
 
 def test_an_empty_redis_and_a_receiver_killed_at_the_same_time(scenario: Scenario) -> None:
-    """What was acknowledged is the operating system's before the answer: it outlives both."""
+    """The operating system has each record before the answer: it outlives both."""
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url)
     with scenario.load(receiver) as load:

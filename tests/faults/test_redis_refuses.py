@@ -86,7 +86,7 @@ def test_a_redis_that_refuses_writes(refusal: Refusal, scenario: Scenario) -> No
 
 
 def test_a_redis_that_was_a_replica_of_an_empty_one(scenario: Scenario) -> None:
-    """It has thrown away what it had, and its run id is the same as before."""
+    """It has deleted its data, and its run id is the same as before."""
     redis, other = scenario.redis(), scenario.redis(name="other")
     with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(150)

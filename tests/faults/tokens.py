@@ -8,7 +8,7 @@ from typing import Any
 from backchannel_logout import Session
 from tests.support.providers.provider import ABSENT, Provider, private_key
 
-# Earlier than every logout of a test, so that only a marker of somebody else could end it.
+# Earlier than every logout of a test, so only a marker of another session could end it.
 _LONG_AGO = 100
 
 _SHARES = {"session": 35, "both": 25, "user": 15, "later": 5, "repeated": 12, "refused": 8}
@@ -16,7 +16,7 @@ _SHARES = {"session": 35, "both": 25, "user": 15, "later": 5, "repeated": 12, "r
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A token, and what it is about."""
+    """A token and its claims."""
 
     token: str
     iss: str
@@ -47,7 +47,7 @@ class Facts:
 
 
 class Mint:
-    """Draws tokens of ``provider`` from ``random``; names nobody twice but on purpose."""
+    """Draws tokens of ``provider`` from ``random``; names a user twice only on purpose."""
 
     def __init__(self, provider: Provider, random: Random, name: str = "") -> None:
         self._provider = provider

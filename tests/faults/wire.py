@@ -64,8 +64,8 @@ class Wire:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None:
             reader, _ = self._streams
-            # What ended while nothing was under way harmed nobody. Bytes that nobody asked
-            # for are an answer to somebody else.
+            # A connection that ends between requests is harmless. Unexpected bytes are the
+            # answer to another request.
             if reader._buffer:  # type: ignore[attr-defined]
                 raise ValueError("bytes before the request")
             if reader.at_eof() or reader.exception() is not None:

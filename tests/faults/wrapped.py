@@ -1,7 +1,7 @@
 """``python -m tests.faults.wrapped serve ...``: the real app, in a process that was tampered with.
 
 ``CLOCK_FILE`` holds eight bytes, a float: so many seconds `time.time` is ahead of the system's
-clock, and whoever writes the file steps it. With ``LOG_THROUGH_PIPE`` (alone) no log line meets
+clock, and writing the file steps it. With ``LOG_THROUGH_PIPE`` (alone) no log line meets
 a limit of the process for its files.
 """
 

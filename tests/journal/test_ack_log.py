@@ -1,4 +1,4 @@
-"""The copy of what was acknowledged: found again, bounded, and never in the way."""
+"""The copy of acknowledged logouts: survives a restart, is bounded, and never blocks."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.support.revocations import numbered
 
 
 class Clocks:
-    """The wall's, which somebody may set, and the monotonic one."""
+    """The wall clock, which can be set, and the monotonic one."""
 
     def __init__(self) -> None:
         self.wall = 1_795_283_041.0

@@ -1,4 +1,4 @@
-"""Each process has a file of its own, and nobody's entries are left behind."""
+"""Each process has a journal of its own, and none is left behind."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from tests.support.revocations import numbered
 
 ROOM = 1 << 24
 
-# Appends what it is told, says so, and waits to be killed.
+# Appends entries, prints the journal's name, and waits to be killed.
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
@@ -57,7 +57,7 @@ def holder(path: Path, first: int, last: int) -> Iterator[str]:
 
 
 class OwnedJournal:
-    """What one process holds: its file, its journal, its copy."""
+    """One process's journal, its lock and its copy."""
 
     def __init__(self, path: Path, *, max_bytes: int = ROOM) -> None:
         self.files = JournalFiles(path)
@@ -77,7 +77,7 @@ class OwnedJournal:
         return sorted(entry.revocation.event.sid or "" for entry in entries)
 
     async def close(self) -> None:
-        """An end in order; the entries stay in the file."""
+        """Shut down; the entries stay on disk."""
         await self.journal.close()
         self.accepted.close()
         self.files.release()
@@ -121,7 +121,7 @@ def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_
 
 
 async def orphan(path: Path, entries: int) -> None:
-    """What a process has left that is gone: entries, one set aside, and a copy."""
+    """Leave the journal of an ended process: entries, one set aside, and a copy."""
     first = await OwnedJournal(path).open()
     second = await OwnedJournal(path).open()
     for n in range(entries):
@@ -133,7 +133,7 @@ async def orphan(path: Path, entries: int) -> None:
 
 
 async def test_an_orphan_leaves_its_entries_and_its_copy(tmp_path: Path) -> None:
-    """Those set aside stay set aside; a message that is here already has one place."""
+    """Entries that are set aside stay so; a message that is known already is not added."""
     path = tmp_path / "journal.db"
     await orphan(path, 3)
     mine = await OwnedJournal(path).open()
@@ -156,7 +156,7 @@ def open_files() -> int:
 async def test_what_has_no_room_stays_where_it_is_and_comes_when_there_is_some(
     tmp_path: Path,
 ) -> None:
-    """Nothing leaks meanwhile, however often it is tried: neither threads nor files."""
+    """No try leaks a thread or a file."""
     path = tmp_path / "journal.db"
     await orphan(path, 10)
     mine = await OwnedJournal(path, max_bytes=1200).open()
@@ -199,7 +199,7 @@ async def test_a_damaged_orphan_leaves_what_can_be_read(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_starts_meanwhile_takes_another_file(tmp_path: Path) -> None:
-    """While an orphan is taken over, its file is nobody's to claim."""
+    """While a journal is being adopted, it cannot be claimed."""
     path = tmp_path / "journal.db"
     await orphan(path, 2)
     mine = await OwnedJournal(path).open()

@@ -1,4 +1,4 @@
-"""A disk without room: what is there stays, can be deleted, and makes room again.
+"""A full disk: entries stay, can be removed, and make room again.
 
 The disk is a small file system in memory, in a name space of the test's own.
 """

@@ -1,4 +1,4 @@
-"""What the journal took is there, once, whatever happens to the process."""
+"""Every entry of the journal is kept, once, whatever happens to the process."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ async def test_entries_are_read_back_in_the_order_in_which_they_came(journal: Jo
     assert await sids(journal) == ["s3", "s4"]
     counted = journal.depth
     await journal.refresh()
-    assert journal.depth == counted, "what is counted on the way is what is there"
+    assert journal.depth == counted, "the running count is right"
 
 
 WRITER = """
@@ -83,7 +83,7 @@ def test_an_entry_outlives_kill_9_right_after_its_answer(tmp_path: Path) -> None
 async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repetition, an entry for which there is no room, and the others."""
+    """Among them a repetition and an entry without room."""
     group = [numbered(n) for n in range(40)]
     journal = Journal(
         tmp_path / "journal.db", max_bytes=sum(len(encode_entry(one, key_of(one))) for one in group)
@@ -152,7 +152,7 @@ async def test_a_cancelled_append_fails_none_of_the_others(journal: Journal) -> 
 
 
 async def test_a_close_lets_the_commit_under_way_end(tmp_path: Path) -> None:
-    """What was answered before the close is in the file; nobody waits for ever."""
+    """Appends under way finish before the close; later ones fail at once."""
     journal = Journal(tmp_path / "journal.db", max_bytes=1 << 24)
     await journal.open()
     tasks = [asyncio.create_task(journal.append(numbered(n))) for n in range(20)]
@@ -186,7 +186,7 @@ async def test_what_was_set_aside_is_out_of_the_way_until_it_is_put_back(journal
 async def test_what_was_set_aside_waits_again_when_its_message_comes_again(
     journal: Journal,
 ) -> None:
-    """Else the sender would be told 200 for what nothing is going to write."""
+    """Otherwise the sender would get a 200 for an entry that nothing writes."""
     await journal.append(revocation(), refused="WRONGTYPE")
     assert await journal.append(revocation(), refused="WRONGTYPE") is False
     assert (journal.depth.waiting, journal.depth.set_aside) == (0, 1)
@@ -246,7 +246,7 @@ async def test_only_the_owner_can_read_the_files(journal: Journal) -> None:
 async def test_a_journal_that_has_refused_an_entry_is_full_until_something_leaves(
     tmp_path: Path,
 ) -> None:
-    """No entry fits to the byte: what counts is that one did not fit."""
+    """It counts that one entry did not fit, although a smaller one might."""
     first = revocation()
     journal = Journal(
         tmp_path / "journal.db", max_bytes=len(encode_entry(first, key_of(first))) + 50

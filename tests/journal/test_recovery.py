@@ -1,4 +1,4 @@
-"""A Redis that lost what it had acknowledged gets it again, and only that."""
+"""Redis gets the acknowledged writes that it lost, and only those."""
 
 import asyncio
 import shutil
@@ -23,7 +23,7 @@ from tests.support.store_fixtures import NewAppStore
 
 
 class RecoverySetup:
-    """A store with a copy beside it, and the watch that tells the recovery."""
+    """A store, its copy, and the monitor that starts the recovery."""
 
     def __init__(self, app_store: AppStore, accepted: AckLog) -> None:
         self.app_store = app_store
@@ -43,7 +43,7 @@ class RecoverySetup:
         self.told += 1
 
     async def accept(self, *numbers: int, **changes: object) -> None:
-        """As the writer does: written, acknowledged, noted."""
+        """Write, and add to the copy, as the writer does."""
         revocations = [self.app_store.numbered(n, **changes) for n in numbers]
         results = await self.app_store.store.write(revocations)
         assert not any(isinstance(result, RedisFault) for result in results)
@@ -88,7 +88,7 @@ async def test_where_nothing_was_lost_nothing_is_written_twice(setup: RecoverySe
 
 @pytest.mark.slow
 async def test_it_ends_although_more_is_accepted_all_the_while(setup: RecoverySetup) -> None:
-    """Under load it would follow what is accepted for ever, and write all of it a second time."""
+    """Otherwise it would never catch up under load, and would write everything twice."""
 
     async def keep_accepting() -> None:
         while True:
@@ -135,7 +135,7 @@ async def test_a_redis_that_came_back_empty_gets_everything(
 async def test_a_redis_that_came_back_older_gets_what_it_lacks(
     setup: RecoverySetup, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Its file is that of an earlier moment; what was there then has no second event."""
+    """Its file is an older one; the logouts in it get no second event."""
     await setup.accept(1, 2)
     await asyncio.to_thread(redis_server.stop)
     shutil.copytree(redis_server.directory, tmp_path / "backup")
@@ -156,8 +156,8 @@ async def test_a_redis_that_came_back_older_gets_what_it_lacks(
 async def test_a_redis_that_was_flushed_gets_everything(
     level: str, new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
-    """Nobody restarted: what tells is the missing ``meta``, also where a write at a level of
-    durability has left a part of it there."""
+    """Without a restart the missing ``meta`` shows it, even if a write at a level of durability
+    has left a part of it."""
     if level == "fsync":
         redis_server.require("WAITAOF")
     app_store = new_app_store(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
@@ -245,7 +245,7 @@ async def test_what_is_older_than_the_last_minutes_is_written_again_too(
 async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     setup: RecoverySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was found lost before counts: everything is compared all the same."""
+    """Earlier losses count: everything is compared all the same."""
     monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(setup.accepted._segments, "_segment_seconds", 0.0)
@@ -302,7 +302,7 @@ async def test_one_that_is_refused_does_not_keep_the_others(setup: RecoverySetup
 async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
     setup: RecoverySetup, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """After a failover the replica is missing: the new primary has what was written again."""
+    """After a failover the replica is missing, but the new primary has the restored markers."""
     await setup.accept(1, 2)
     setup.app_store.look.flushall()
     strict = new_app_store(redis_server, durability=Durability("replicas", 1))

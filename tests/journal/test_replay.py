@@ -1,4 +1,4 @@
-"""What the journal took comes to Redis: all of it, once, and nobody blocks another."""
+"""Replay writes every entry to Redis, once, and no entry blocks another."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ from tests.support.store_fixtures import NewAppStore
 
 
 class JournalProcess:
-    """One process's parts of it, without its loops."""
+    """One process's journal and replay, without the background tasks."""
 
     def __init__(self, path: Path, app_store: AppStore) -> None:
         self.app_store = app_store
@@ -83,7 +83,7 @@ async def test_everything_that_waits_is_written_once_and_remembered(
 
 
 async def test_what_redis_had_already_has_no_second_event(process: JournalProcess) -> None:
-    """It was written, and its answer came too late."""
+    """They were written, but the answers came too late."""
     await process.app_store.store.write([process.app_store.numbered(n) for n in range(3)])
     await process.append(*range(5))
     assert await process.replay.replay() is True
@@ -106,7 +106,7 @@ async def test_an_entry_whose_message_window_has_passed_still_writes_its_markers
 async def test_a_clock_that_was_an_hour_off_loses_nothing(
     hours: int, process: JournalProcess
 ) -> None:
-    """Received an hour ago or from now, by whoever has set the clock since."""
+    """Received an hour ago or in an hour, because the clock was set since."""
     moved = time.time() + hours * 3600
     once = Once("j", "s1", "alice", moved + 300)
     await process.append(1, once=once, received_at=moved, since=moved)
@@ -116,7 +116,7 @@ async def test_a_clock_that_was_an_hour_off_loses_nothing(
 
 
 async def test_one_that_is_refused_is_set_aside_and_blocks_nobody(process: JournalProcess) -> None:
-    """And is written after all when somebody has mended Redis and put it back."""
+    """It is written once Redis is repaired and the entry is put back."""
     other = f"{process.app_store.app}-other"
     process.app_store.look.set(AppKeys(other).events, "not a stream")
     for n in range(250):
@@ -149,7 +149,7 @@ async def test_while_redis_is_away_everything_waits(
 async def test_a_connection_that_is_refused_sets_nothing_aside(
     tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """A database number that the server does not have is nobody's own fault."""
+    """A database number that the server does not have is not an entry's own fault."""
     app_store = new_app_store(redis_server, url=redis_server.url.replace("/0", "/99"))
     process = await JournalProcess(tmp_path / "other.db", app_store).open()
     await process.append(1, 2)

@@ -1,4 +1,4 @@
-"""The hash ``meta`` of an app: who is in it, how long it lives, and who renews it."""
+"""The hash ``meta`` of an app: its names, its expiry, and its renewal."""
 
 import json
 import time

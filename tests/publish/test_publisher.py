@@ -1,4 +1,4 @@
-"""The parts together: what was taken before a stop is there after it."""
+"""The whole publisher: logouts from before a stop are there after it."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What a 200 means: in Redis or in the journal, and else there is none."""
+"""A 200 means: in Redis or in the journal."""
 
 import asyncio
 import contextlib
@@ -115,7 +115,7 @@ async def test_without_redis_and_journal_it_is_our_outage(
     else:
         redis_server.start()
     assert await without_journal.write() is Written.ACCEPTED, (
-        "the watch's word keeps nobody from asking"
+        "without a journal, Redis is always tried"
     )
 
 

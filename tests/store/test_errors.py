@@ -31,7 +31,7 @@ CASES: list[tuple[Exception, type[RedisFault], str]] = [
     (said.NoScriptError("No matching script"), RedisAway, "NoScriptError"),
     (OSError(113, "No route to host"), RedisAway, "OSError"),
     (said.RedisError("?"), RedisAway, "RedisError"),
-    # -- it takes no writes, from nobody
+    # -- it takes no writes at all
     (said.OutOfMemoryError("command not allowed when used memory"), RedisUnwilling, "OOM"),
     (said.ReadOnlyError("You can't write against a read only"), RedisUnwilling, "READONLY"),
     (said.NoPermissionError("this user has no permissions"), RedisUnwilling, "NOPERM"),
@@ -76,7 +76,7 @@ def test_an_error_is_of_one_kind_and_has_one_word(
 def test_where_the_whole_exchange_has_failed_no_revocation_is_to_blame(
     error: Exception, kind: type[RedisFault], word: str
 ) -> None:
-    """What is refused for its own sake is set aside, and nobody writes it by himself."""
+    """A revocation that is refused on its own account is set aside, and not retried."""
     fault = fault_of_exchange(error)
     expected = RedisUnwilling if kind is RevocationRefused else kind
     assert (type(fault), str(fault)) == (expected, word)

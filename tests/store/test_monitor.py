@@ -1,4 +1,4 @@
-"""What the watch believes of Redis, and when it tells that something may be lost."""
+"""What the monitor concludes about Redis, and when it reports a possible loss."""
 
 import asyncio
 import signal
@@ -58,12 +58,12 @@ async def test_a_redis_that_is_away_is_down_until_a_look_finds_it(
     await asyncio.to_thread(redis_server.stop, signal.SIGKILL)
     assert await watched.look() == ("ConnectionError", True, 0)
     await asyncio.to_thread(redis_server.start)
-    assert watched.down, "nobody has looked"
+    assert watched.down, "there was no check yet"
     assert await watched.look() == (None, False, 1)
 
 
 async def test_a_write_that_failed_makes_it_down_and_its_end_is_told(watched: Watched) -> None:
-    """What was acknowledged before the fault may be lost: run ids can not be read from it."""
+    """Acknowledged writes may be lost: the run id cannot be read."""
     await watched.look()
     watched.failed(LevelNotReached("replicas_0_of_1"))
     assert not watched.down, "it takes writes"
@@ -192,7 +192,7 @@ async def test_of_two_sentinels_the_one_with_the_newest_configuration_is_believe
 async def test_of_two_who_watch_a_redis_that_was_flushed_both_are_told(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """The first writes ``meta`` again; the second misses what it had written last."""
+    """The first one restores ``meta``; the second one misses its latest marker."""
     app_store = new_app_store(redis_server)
     one, told = app_store.revocation(), []
     first, second = (

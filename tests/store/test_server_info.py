@@ -20,7 +20,7 @@ CASES: dict[str, tuple[dict[str, Any], str, bool | None, str]] = {
     "a Cluster's node": ({"role": "cluster"}, "role", True, "one node of a Cluster"),
     "no append-only file": ({"aof_enabled": 0}, "persistence", True, "no append-only file"),
     "eviction": ({"maxmemory_policy": "allkeys-lru"}, "eviction", True, "allkeys-lru: "),
-    "replicas that nobody demands": (
+    "replicas that are not required": (
         {"connected_slaves": 1}, "replication", True, "a primary that is cut off goes on"),
     "replicas that are demanded": (
         {"connected_slaves": 1, "min_slaves_good_slaves": 1}, "replication", False,

@@ -26,7 +26,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a free port."""
     while True:
         port = _ANY.choice(_PORTS)
         if port in _given:

@@ -147,7 +147,7 @@ class Sentinels:
 
 
 def role(server: RedisServer) -> str | None:
-    """What the server says it is; None while it says nothing, as in the middle of a failover."""
+    """Return the server's role; None while it does not answer, as during a failover."""
     try:
         with server.client() as client:
             return str(client.role()[0])
