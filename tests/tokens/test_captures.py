@@ -1,5 +1,5 @@
-"""Tokens as real providers send them (captures.json), over HTTP: each with its provider's preset
-alone, and each with one fault."""
+"""Tokens captured from real providers (captures.json), over HTTP: each with only its provider's
+preset, and each with one fault."""
 
 import json
 import time
@@ -26,7 +26,7 @@ CAPTURES: list[dict[str, Any]] = json.loads(
 
 
 def claims_of(capture: dict[str, Any], now: float) -> dict[str, Any]:
-    """Its claims as if sent now; ``sub`` and ``sid`` of their own kind, but never seen before."""
+    """Its claims as if sent now, with new ``sub`` and ``sid`` of the same form."""
     mark = uuid.uuid4().hex[:6]
     claims = {"iss": capture["issuer"]} | capture["claims"]
     for name, value in claims.items():
@@ -38,7 +38,7 @@ def claims_of(capture: dict[str, Any], now: float) -> dict[str, Any]:
 
 
 def key_of(capture: dict[str, Any]) -> Any:
-    """One for each algorithm, for making them takes longer than the tests."""
+    """One for each algorithm, since generating them takes longer than the tests."""
     return private_key(capture["header"]["alg"])
 
 
@@ -47,8 +47,8 @@ def signed(capture: dict[str, Any], claims: dict[str, Any]) -> str:
 
 
 @dataclass
-class Stage:
-    """One receiver for all providers, an app of its own in Redis, and its guard."""
+class CaptureReceiver:
+    """One receiver for all providers, with its own app in Redis and a guard."""
 
     receiver: Receiver
     keys: AppKeys
@@ -64,8 +64,10 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Stage]:
-    """The issuers' names are the captured ones; only their keys come from here."""
+def receiving(
+    tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
+) -> Iterator[CaptureReceiver]:
+    """The issuers have their captured names; only their keys are local."""
     app, issuers, providers = new_app(), [], []
     for name in sorted({capture["issuer"] for capture in CAPTURES}):
         of_one = [capture for capture in CAPTURES if capture["issuer"] == name]
@@ -87,7 +89,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -
     receiver = Receiver(tmp_path_factory.mktemp("receiver"), settings).start()
     guard = SessionGuard(shared_redis.url, app=app)
     look = redis.Redis.from_url(shared_redis.url, decode_responses=True)
-    yield Stage(receiver, AppKeys(app), guard, look)
+    yield CaptureReceiver(receiver, AppKeys(app), guard, look)
     look.close()
     guard.close()
     receiver.stop()
@@ -96,7 +98,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -
 
 
 def ours(capture: dict[str, Any]) -> str:
-    """The audience that is a client of ours: the first."""
+    """The audience that is a configured client: the first."""
     aud = capture["claims"]["aud"]
     return str(aud if isinstance(aud, str) else aud[0])
 
@@ -106,10 +108,10 @@ def by_name(capture: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=by_name)
-def test_it_is_accepted_and_ends_what_it_names_and_nothing_else(
-    capture: dict[str, Any], stage: Stage
+def test_it_is_accepted_and_ends_only_what_it_names(
+    capture: dict[str, Any], receiving: CaptureReceiver
 ) -> None:
-    """One marker of the right kind; the neighbours' sessions live."""
+    """One marker of the right kind; the neighbours' sessions survive."""
     claims = claims_of(capture, time.time())
     iss, sid, sub = claims["iss"], claims.get("sid"), claims.get("sub", "somebody")
     login = claims["iat"] - 60
@@ -120,16 +122,16 @@ def test_it_is_accepted_and_ends_what_it_names_and_nothing_else(
         Session(iss, claims["iat"] + 1, sid, sub),
         Session(next(one["issuer"] for one in CAPTURES if one["issuer"] != iss), login, sid, sub),
     ]
-    before = stage.markers()
-    answer = stage.receiver.post(signed(capture, claims), **capture.get("fields", {}))
+    before = receiving.markers()
+    answer = receiving.receiver.post(signed(capture, claims), **capture.get("fields", {}))
     assert (answer.status_code, answer.content) == (200, b""), answer.text
     ends_the_user = capture["revokes"] == "user"
-    marker = stage.keys.sub(iss, sub) if ends_the_user else stage.keys.sid(iss, sid)
+    marker = receiving.keys.sub(iss, sub) if ends_the_user else receiving.keys.sid(iss, sid)
     # On a machine that is busy, the journal may have taken it for a moment.
-    wait_for(lambda: stage.redis.exists(marker), "the logout is in Redis", stage.receiver)
-    assert stage.markers() - before == {marker}
-    assert stage.redis.get(marker) == str(claims["iat"])
-    dead = stage.guard.which_revoked([named, elsewhere, *alive])
+    wait_for(lambda: receiving.redis.exists(marker), "the logout is in Redis", receiving.receiver)
+    assert receiving.markers() - before == {marker}
+    assert receiving.redis.get(marker) == str(claims["iat"])
+    dead = receiving.guard.which_revoked([named, elsewhere, *alive])
     assert dead == ([named, elsewhere] if ends_the_user else [named])
 
 
@@ -155,36 +157,38 @@ ES256 = {"alg": "ES256"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capture", CAPTURES, ids=by_name)
-def test_with_one_fault_it_is_refused_for_that_fault(capture: dict[str, Any], stage: Stage) -> None:
-    """And nothing of it gets into Redis."""
-    before, told = stage.redis.xlen(stage.keys.events), {}
+def test_with_one_fault_it_is_refused_for_that_fault(
+    capture: dict[str, Any], receiving: CaptureReceiver
+) -> None:
+    """Nothing of it reaches Redis."""
+    before, told = receiving.redis.xlen(receiving.keys.events), {}
     for reason, change in FAULTS.items():
         claims = json.loads(json.dumps(claims_of(capture, time.time())))
         change(claims)
-        told[str(reason)] = refusal(stage, signed(capture, claims))
+        told[str(reason)] = refusal(receiving, signed(capture, claims))
     claims, header = claims_of(capture, time.time()), capture["header"]
-    told["alg"] = refusal(stage, sign(claims, private_key("ES256"), "ES256", header | ES256))
+    told["alg"] = refusal(receiving, sign(claims, private_key("ES256"), "ES256", header | ES256))
     told["typ"] = refusal(
-        stage, sign(claims, key_of(capture), header["alg"], header | {"typ": "at+jwt"})
+        receiving, sign(claims, key_of(capture), header["alg"], header | {"typ": "at+jwt"})
     )
     unsigned = signed(capture, claims).rpartition(".")[0] + "."
-    told["shape"] = refusal(stage, unsigned)
-    foreign = refusal(stage, sign(claims, private_key(header["alg"], 9), header["alg"], header))
+    told["shape"] = refusal(receiving, unsigned)
+    foreign = refusal(receiving, sign(claims, private_key(header["alg"], 9), header["alg"], header))
     assert told == {name: name for name in told}
     assert foreign == "signature" if "kid" in header else foreign in ("key_unknown", "unavailable")
-    assert stage.redis.xlen(stage.keys.events) == before
+    assert receiving.redis.xlen(receiving.keys.events) == before
 
 
-def refusal(stage: Stage, token: str) -> str:
-    answer = stage.receiver.post(token)
+def refusal(receiving: CaptureReceiver, token: str) -> str:
+    answer = receiving.receiver.post(token)
     if answer.status_code == 503:
         return "unavailable"
     assert answer.status_code == 400, answer.text
     return str(answer.json()["error_description"].partition(":")[0])
 
 
-def test_every_provider_whose_tokens_were_captured_has_a_preset_that_says_so() -> None:
-    """`evidence` of the table is no more than the captures can show."""
+def test_the_preset_of_every_captured_provider_says_so() -> None:
+    """The table's `evidence` claims no more than the captures show."""
     captured = {one["preset"] for one in CAPTURES if one["evidence"] == "run"}
     assert captured == {name for name, one in presets().items() if one.evidence == "run"}
 

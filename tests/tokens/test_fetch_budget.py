@@ -1,5 +1,5 @@
-"""What fetches cost: those that brought the key of a verified token nothing, all others a part of
-the small budget. Against a real HTTP server that counts."""
+"""The fetch budget: a fetch that brought the key of a verified token is refunded, all others count.
+Against a real HTTP server that counts."""
 
 import logging
 from typing import Any
@@ -21,12 +21,12 @@ async def refused(keys: ProviderKeys, token: str) -> None:
 
 
 async def strangers(keys: ProviderKeys, provider: Provider, how_many: int, name: str) -> None:
-    """Tokens under key ids that nobody publishes."""
+    """Tokens with unpublished key ids."""
     for n in range(how_many):
         await refused(keys, provider.token(header={"kid": f"{name}{n}"}))
 
 
-async def test_a_provider_may_change_its_keys_as_often_as_it_likes(
+async def test_a_provider_may_change_its_keys_at_any_rate(
     provider: Provider, new_keys: NewKeys
 ) -> None:
     keys = new_keys(provider, clock=Clock())
@@ -36,7 +36,9 @@ async def test_a_provider_may_change_its_keys_as_often_as_it_likes(
     assert provider.key_fetches == 12
 
 
-async def test_also_without_names_for_its_keys(provider: Provider, new_keys: NewKeys) -> None:
+async def test_a_provider_without_key_ids_may_change_its_keys_at_any_rate(
+    provider: Provider, new_keys: NewKeys
+) -> None:
     provider.jwk_members = {"kid": ABSENT}
     keys = new_keys(provider, clock=Clock())
     for n in range(12):
@@ -45,20 +47,20 @@ async def test_also_without_names_for_its_keys(provider: Provider, new_keys: New
     assert provider.key_fetches == 12
 
 
-async def test_a_token_with_a_fault_in_its_claims_proves_its_key_all_the_same(
+async def test_a_token_with_invalid_claims_still_proves_its_key(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """The signature is what the fetch was for."""
+    """The fetch was for the signature."""
     keys = new_keys(provider, clock=Clock())
     for n in range(12):
         provider.rotate(f"k{n}")
         assert await verify(keys, provider.token(nonce="n"))
 
 
-async def test_strangers_who_alternate_with_honest_tokens_gain_nothing(
+async def test_forgeries_between_genuine_tokens_gain_no_fetch(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """A token that is verified gives back the fetch that brought its key, and no other."""
+    """A verified token refunds the fetch that brought its key, and no other."""
     keys = new_keys(provider, clock=Clock())
     await keys.refresh()
     for n in range(12):
@@ -67,8 +69,8 @@ async def test_strangers_who_alternate_with_honest_tokens_gain_nothing(
     assert provider.key_fetches == 1 + BUDGET_BURST
 
 
-async def test_each_new_key_gives_back_one_fetch(provider: Provider, new_keys: NewKeys) -> None:
-    """However many tokens it verifies, and however many strangers ask in between."""
+async def test_each_new_key_refunds_one_fetch(provider: Provider, new_keys: NewKeys) -> None:
+    """However many tokens it verifies, and however many forgeries come in between."""
     clock = Clock()
     keys = new_keys(provider, clock=clock)
     await keys.refresh()
@@ -87,10 +89,8 @@ async def test_each_new_key_gives_back_one_fetch(provider: Provider, new_keys: N
     assert provider.key_fetches == 1 + 5 + BUDGET_BURST + 1
 
 
-async def test_a_signature_that_does_not_verify_gives_nothing_back(
-    provider: Provider, new_keys: NewKeys
-) -> None:
-    """Anybody can read the new key's name at the key server."""
+async def test_a_wrong_signature_refunds_nothing(provider: Provider, new_keys: NewKeys) -> None:
+    """The new key's id is public."""
     keys = new_keys(provider, clock=Clock())
     await keys.refresh()
     for n in range(12):
@@ -99,10 +99,10 @@ async def test_a_signature_that_does_not_verify_gives_nothing_back(
     assert provider.key_fetches == 1 + BUDGET_BURST
 
 
-async def test_the_fetch_is_given_back_also_after_another_one(
+async def test_a_fetch_is_refunded_even_after_another_one(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """A stranger's fetch brings the new key, another of his follows, then the key is used."""
+    """A forgery's fetch brings the new key, another follows, then the key is used."""
     keys = new_keys(provider, clock=Clock())
     await keys.refresh()
     provider.rotate("k2")
@@ -112,11 +112,10 @@ async def test_the_fetch_is_given_back_also_after_another_one(
     assert provider.key_fetches == 1 + BUDGET_BURST + 1
 
 
-async def test_a_key_that_is_published_beside_the_one_in_use_keeps_nothing_owed(
+async def test_a_second_new_key_leaves_no_refund_pending(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """Two new keys of one fetch: it is given back once, and the way of a token is as short as
-    before."""
+    """Two new keys of one fetch refund it once, and verification is as fast as before."""
     keys = new_keys(provider, clock=Clock())
     await keys.refresh()
     provider.keys = {"k2": private_key("RS256", 2), "k3": private_key("RS256", 3)}
@@ -130,10 +129,10 @@ async def test_a_key_that_is_published_beside_the_one_in_use_keeps_nothing_owed(
 
 
 @pytest.mark.parametrize("mode", ["ok", "rubbish"])
-async def test_a_key_set_that_is_slow_to_read_is_not_fetched_again_at_once(
+async def test_a_key_set_that_is_slow_to_parse_is_not_fetched_again_at_once(
     mode: str, provider: Provider, new_keys: NewKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop stands still while it is read, for the tokens of every other issuer, too."""
+    """Parsing blocks the event loop for the tokens of every issuer."""
     clock, reading = Clock(), 0.02
     began: list[float] = []
     ended: list[float] = []
@@ -163,10 +162,10 @@ async def test_a_key_set_that_is_slow_to_read_is_not_fetched_again_at_once(
         assert after - before > PARSE_PAUSE_FACTOR * reading
 
 
-async def test_fetches_that_are_given_back_do_not_fill_the_log(
+async def test_refunded_fetches_do_not_fill_the_log(
     provider: Provider, new_keys: NewKeys, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A provider that signs with ever new keys has as many as it likes."""
+    """A provider with ever new keys causes any number of them."""
     caplog.set_level(logging.INFO, "app.tokens.provider_keys")
     clock = Clock()
     keys = new_keys(provider, clock=clock)

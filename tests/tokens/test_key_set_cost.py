@@ -1,4 +1,4 @@
-"""What one token can cost, whatever its issuer publishes. Verifications are counted, not timed."""
+"""The cost of one token is bounded, whatever its issuer publishes. Counts verifications."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Verifications = list[str]
 
 @pytest.fixture
 def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
-    """The algorithm of each signature that was verified."""
+    """The algorithm of each verification."""
     done: Verifications = []
     verifies: Callable[..., bool] = jwks._verifies
 
@@ -45,7 +45,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The entries that the library has parsed."""
+    """The entries that the library parsed."""
     done: list[object] = []
     from_jwk = jwt.algorithms.ECAlgorithm.from_jwk
 
@@ -62,7 +62,7 @@ def key_set(*entries: dict[str, Any]) -> KeySet:
 
 
 def new_keys_of(kid: str | None, how_many: int) -> list[dict[str, Any]]:
-    """As many different keys of one name."""
+    """This many different keys of one name."""
     return [
         public_jwk(ec.generate_private_key(ec.SECP256R1()), kid, alg="ES256")
         for _ in range(how_many)
@@ -84,17 +84,17 @@ def modulus(bits: int) -> int:
 def test_only_a_few_keys_of_one_name_are_tried(
     kid: str | None, tried: int, verifications: Verifications
 ) -> None:
-    """The others are passed over, and `check` counts them."""
+    """The others are skipped, and `check` counts them."""
     keys = key_set(*new_keys_of(kid, MAX_KEYS))
     assert (len(keys.keys), keys.skipped) == (tried, MAX_KEYS - tried)
     assert keys.verify("ES256", kid, b"input", b"x" * 64) in {KeyMatch.WRONG, KeyMatch.NO_KEY}
     assert len(verifications) == tried
 
 
-def test_only_a_few_keys_are_tried_for_a_token_without_a_name(
+def test_only_a_few_keys_are_tried_for_a_token_without_a_kid(
     verifications: Verifications,
 ) -> None:
-    """All of them are there for tokens that name one."""
+    """All of them are available to tokens that name one."""
     entries = [key for n in range(MAX_KEYS) for key in new_keys_of(f"k{n}", 1)]
     keys = key_set(*entries)
     assert (len(keys.keys), keys.skipped) == (MAX_KEYS, 0)
@@ -104,10 +104,10 @@ def test_only_a_few_keys_are_tried_for_a_token_without_a_name(
     assert len(verifications) == MAX_TRIED_WITHOUT_KID + 1
 
 
-def test_a_key_without_a_name_is_tried_before_those_that_have_one(
+def test_keys_without_a_kid_are_tried_before_those_with_one(
     verifications: Verifications,
 ) -> None:
-    """A token that names no key is from a provider that has not named its keys."""
+    """A token without a kid comes from a provider whose keys have none."""
     own = ec.generate_private_key(ec.SECP256R1())
     others = [key for n in range(40) for key in new_keys_of(f"k{n}", 1)]
     keys = key_set(*others, public_jwk(own, None))
@@ -117,7 +117,7 @@ def test_a_key_without_a_name_is_tried_before_those_that_have_one(
 
 
 def test_keys_for_other_algorithms_take_no_place(verifications: Verifications) -> None:
-    """One name for keys of each type, as some providers have it."""
+    """Some providers use one name for keys of each type."""
     rsa = public_jwk(private_key("RS256"), "same", alg="RS256")
     keys = key_set(*new_keys_of("same", MAX_TRIED_OF_ONE_KID), rsa)
     assert keys.skipped == 0
@@ -139,7 +139,7 @@ def test_keys_for_other_algorithms_take_no_place(verifications: Verifications) -
         (3072, modulus(3072) - 2, False),
     ],
 )
-def test_an_rsa_key_that_is_too_weak_or_too_slow_is_passed_over(
+def test_an_rsa_key_that_is_too_weak_or_too_slow_is_skipped(
     bits: int, exponent: int, taken: bool
 ) -> None:
     entry = rsa_jwk(modulus(bits), exponent)
@@ -156,14 +156,14 @@ def test_an_rsa_key_that_is_too_weak_or_too_slow_is_passed_over(
 def test_a_key_that_would_not_be_tried_is_not_parsed(
     kid: str | None, tried: int, parsed: list[object]
 ) -> None:
-    """Parsing thousands takes a tenth of a second, in which no other issuer is served."""
+    """Parsing thousands would block the event loop for a tenth of a second."""
     keys = key_set(*new_keys_of(kid, 1) * 4000)
     assert len(parsed) == len(keys.keys) == tried
     assert keys.skipped == 4000 - tried
 
 
 def test_keys_that_cannot_be_read_are_not_all_parsed(parsed: list[object]) -> None:
-    """A point beside the curve is found out by arithmetic alone."""
+    """Only arithmetic detects a point that is not on the curve."""
     (entry,) = new_keys_of(None, 1)
     with pytest.raises(NotAKeySet):
         key_set(*[{**entry, "x": entry["y"]}] * 4000)
@@ -174,10 +174,10 @@ def test_keys_that_cannot_be_read_are_not_all_parsed(parsed: list[object]) -> No
 @pytest.mark.parametrize(
     ("name", "cost"), [("e is long", 54), ("8192 bits", 16), ("P-521", 28), ("P-384", 14)]
 )
-def test_what_is_tried_is_bounded_by_its_time_too(
+def test_the_time_of_tried_keys_is_bounded_too(
     name: str, cost: int, kid: str | None, verifications: Verifications
 ) -> None:
-    """Also of keys that each have a name of their own, for a token without."""
+    """Even for keys with different names and a token without a kid."""
     most = MAX_TRIED_WITHOUT_KID if kid is None else MAX_TRIED_OF_ONE_KID
     if name in {"P-521", "P-384"}:
         curve, alg = (ec.SECP521R1(), "ES512") if name == "P-521" else (ec.SECP384R1(), "ES384")
@@ -203,7 +203,7 @@ def test_what_is_tried_is_bounded_by_its_time_too(
 async def test_a_forged_token_costs_no_more_than_these_verifications(
     kid: Any, most: int, provider: Provider, new_keys: NewKeys, verifications: Verifications
 ) -> None:
-    """With the budget of fetches used up, as in a flood, and a key set made to be slow."""
+    """With the fetch budget used up, as in a flood, and a deliberately slow key set."""
     provider.alg, provider.keys = "ES256", {"own": private_key("ES256")}
     slow = [rsa_jwk(modulus(3072), modulus(3072) - 2, "same") for _ in range(MAX_KEYS)]
     provider.extra_jwks = [*slow, *new_keys_of("same" if kid == "same" else None, MAX_KEYS)]

@@ -1,5 +1,5 @@
-"""A provider that signs a client's logout token with the algorithm of another client, as Keycloak
-does before 26.7: the algorithms at the issuer, none at clients. Over HTTP."""
+"""A provider that signs one client's logout token with another client's algorithm, as Keycloak did
+before 26.7: the issuer has the algorithms, the clients none. Over HTTP."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ def receiver_for(provider: Provider, redis_url: str, app: str, directory: Path) 
 
 
 @pytest.mark.parametrize("initiator", CLIENTS)
-def test_each_client_is_logged_out_whichever_began(
+def test_each_client_is_logged_out_with_either_algorithm(
     initiator: str, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
-    """And an algorithm that no client has is refused."""
+    """An algorithm that no client has is refused."""
     app = new_app()
     with Provider() as provider, shared_redis.client() as client:
         provider.keys = {

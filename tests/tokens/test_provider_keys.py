@@ -12,7 +12,7 @@ from tests.support.providers.provider import ABSENT, Provider, private_key
 from tests.tokens.conftest import Clock, NewKeys, until, verify
 
 
-async def test_the_first_token_brings_the_keys_and_the_next_costs_no_fetch(
+async def test_the_first_token_fetches_the_keys_and_the_next_does_not(
     provider: Provider, new_keys: NewKeys
 ) -> None:
     keys = new_keys(provider)
@@ -30,7 +30,7 @@ async def test_a_configured_jwks_uri_needs_no_discovery(
 
 
 async def test_an_issuer_with_a_path_is_discovered_below_it(new_keys: NewKeys) -> None:
-    """OpenID Connect Discovery 1.0, section 4.1; a slash at its end is not doubled."""
+    """OpenID Connect Discovery 1.0, section 4.1; a trailing slash is not doubled."""
     for path in ("/realms/main", "/realms/main/"):
         with Provider(path) as provider:
             await verify(new_keys(provider), provider.token())
@@ -47,7 +47,7 @@ async def test_an_issuer_with_a_path_is_discovered_below_it(new_keys: NewKeys) -
         ({"jwks_uri": "https://[::1"}, "not_https"),
     ],
 )
-async def test_a_discovery_document_that_can_not_be_trusted_brings_no_keys(
+async def test_an_untrusted_discovery_document_brings_no_keys(
     answer: dict[str, str | None], error: str, provider: Provider, new_keys: NewKeys
 ) -> None:
     provider.discovery = answer
@@ -69,10 +69,10 @@ async def test_a_discovery_document_that_can_not_be_trusted_brings_no_keys(
         ("gzip", "content_encoding"),
     ],
 )
-async def test_a_provider_that_misbehaves_is_our_outage_and_mends_itself(
+async def test_a_provider_that_misbehaves_is_an_outage_that_ends_by_itself(
     mode: str, error: str, provider: Provider, new_keys: NewKeys
 ) -> None:
-    """503 while the keys can not be had, and 200 for the same token when they can."""
+    """503 while keys are unavailable, and 200 for the same token afterwards."""
     provider.mode = mode
     keys = new_keys(provider)
     token = provider.token()
@@ -87,10 +87,10 @@ async def test_a_provider_that_misbehaves_is_our_outage_and_mends_itself(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hang", "drip"])
-async def test_a_provider_that_hangs_is_given_up_in_time(
+async def test_a_request_stops_waiting_for_a_provider_that_hangs(
     mode: str, provider: Provider, new_keys: NewKeys
 ) -> None:
-    """The request gives up waiting; the fetch goes on for those who come later."""
+    """The fetch continues for later requests."""
     provider.mode = mode
     keys = new_keys(provider)
     async with asyncio.timeout(60):
@@ -98,10 +98,8 @@ async def test_a_provider_that_hangs_is_given_up_in_time(
             await verify(keys, provider.token())
 
 
-async def test_a_key_that_is_not_known_yet_is_fetched(
-    provider: Provider, new_keys: NewKeys
-) -> None:
-    """Rotation: the new key is found at its first token, and the whole set is replaced."""
+async def test_an_unknown_key_is_fetched(provider: Provider, new_keys: NewKeys) -> None:
+    """Rotation: the new key is found with its first token, and the whole set is replaced."""
     keys = new_keys(provider)
     old = provider.token()
     await verify(keys, old)
@@ -133,7 +131,7 @@ async def test_a_known_kid_with_a_bad_signature_costs_no_fetch(
 
 
 async def test_unknown_kids_have_a_budget(provider: Provider, new_keys: NewKeys) -> None:
-    """Three fetches at once, then one in thirty seconds, however many tokens come."""
+    """Three fetches at once, then one in thirty seconds, for any number of tokens."""
     clock = Clock()
     keys = new_keys(provider, clock=clock)
     await keys.refresh()
@@ -166,7 +164,7 @@ async def test_many_tokens_at_once_share_one_fetch(provider: Provider, new_keys:
     assert provider.key_fetches == 1
 
 
-async def test_a_request_that_gives_up_does_not_take_the_fetch_with_it(
+async def test_a_request_that_gives_up_does_not_cancel_the_fetch(
     provider: Provider, new_keys: NewKeys
 ) -> None:
     keys = new_keys(provider)
@@ -179,11 +177,10 @@ async def test_a_request_that_gives_up_does_not_take_the_fetch_with_it(
 
 
 @pytest.mark.parametrize("iat", [-60, 0, 50])
-async def test_an_unknown_key_is_final_only_after_a_fetch_that_is_newer_than_the_arrival(
+async def test_an_unknown_key_is_final_only_after_a_fetch_newer_than_the_arrival(
     iat: int, provider: Provider, new_keys: NewKeys
 ) -> None:
-    """Until then the token may be signed with a key that we have not seen yet, whenever it says
-    that it was signed."""
+    """Until then the token may be signed with a new key, whatever its ``iat``."""
     keys = new_keys(provider)
     await keys.refresh()
     token = provider.token(header={"kid": "new"}, iat=int(time.time()) + iat)
@@ -196,10 +193,10 @@ async def test_an_unknown_key_is_final_only_after_a_fetch_that_is_newer_than_the
     assert refusal.value.reason is Reason.KEY_UNKNOWN
 
 
-async def test_a_flood_of_unknown_keys_waits_in_bounded_number(
+async def test_only_a_bounded_number_of_requests_waits_for_unknown_keys(
     provider: Provider, new_keys: NewKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others are told at once; a token whose key is known never waits."""
+    """The others are answered at once; a token with a known key never waits."""
     monkeypatch.setattr(provider_keys, "MAX_WAITING", 5)
     keys = new_keys(provider)
     await keys.refresh()
@@ -219,7 +216,7 @@ async def test_a_flood_of_unknown_keys_waits_in_bounded_number(
 async def test_one_broken_issuer_does_not_delay_another(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """The neighbour's token is verified while ours still waits for its provider."""
+    """The neighbour's token is verified while ours waits for its provider."""
     with Provider() as broken:
         broken.mode = "hang"
         waiting = asyncio.create_task(verify(new_keys(broken), broken.token()))

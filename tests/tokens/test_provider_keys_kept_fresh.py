@@ -1,4 +1,4 @@
-"""The key cache while time passes: renewed beforehand, tried again, and the last good keys kept."""
+"""The key cache over time: refreshed early, retried, and the last good keys kept."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.tokens.conftest import Clock, NewKeys, until, verify
 async def test_the_last_good_keys_serve_while_the_provider_is_down(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """A failed refresh empties nothing; after jwks_max_stale the keys serve no more."""
+    """A failed refresh keeps the keys; after jwks_max_stale they are no longer used."""
     clock = Clock()
     keys = new_keys(provider, 'jwks_max_stale = "1h"', clock)
     await keys.refresh()
@@ -34,8 +34,8 @@ async def test_the_last_good_keys_serve_while_the_provider_is_down(
 
 
 @pytest.mark.slow
-async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: NewKeys) -> None:
-    """The new key is there before its first token, and a failure is tried again sooner."""
+async def test_keys_are_refreshed_in_the_background(provider: Provider, new_keys: NewKeys) -> None:
+    """The new key is cached before its first token, and a failure is retried sooner."""
     keys = new_keys(provider, 'jwks_refresh = "1s"')
     task = asyncio.create_task(keys.keep_fresh())
     try:
@@ -55,7 +55,7 @@ async def test_keys_are_renewed_in_the_background(provider: Provider, new_keys: 
 
 @contextlib.asynccontextmanager
 async def kept_fresh(keys: ProviderKeys) -> AsyncIterator[None]:
-    """With the background task, whose first fetch is over."""
+    """With the background task, after its first fetch."""
     task = asyncio.create_task(keys.keep_fresh())
     try:
         await until(lambda: keys.state().attempted)
@@ -66,10 +66,10 @@ async def kept_fresh(keys: ProviderKeys) -> AsyncIterator[None]:
 
 
 @pytest.mark.slow
-async def test_a_fetch_for_a_token_that_failed_is_tried_again_in_seconds(
+async def test_a_failed_fetch_for_a_token_is_retried_in_seconds(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """And not only after ``jwks_refresh``: the token may be waiting for it."""
+    """Not only after ``jwks_refresh``: the token may be waiting for it."""
     keys = new_keys(provider)
     async with kept_fresh(keys):
         provider.mode = "500"
@@ -81,7 +81,7 @@ async def test_a_fetch_for_a_token_that_failed_is_tried_again_in_seconds(
     assert provider.key_fetches == 3
 
 
-async def test_tries_after_failures_become_rarer(provider: Provider, new_keys: NewKeys) -> None:
+async def test_retries_become_rarer(provider: Provider, new_keys: NewKeys) -> None:
     """1, 2, 4, ... and then 30 seconds: a provider that is down is not hammered."""
     clock = Clock()
     provider.mode = "500"
@@ -97,10 +97,10 @@ async def test_tries_after_failures_become_rarer(provider: Provider, new_keys: N
 
 
 @pytest.mark.slow
-async def test_a_waiting_token_has_the_keys_fetched_once_in_thirty_seconds(
+async def test_waiting_tokens_cause_one_fetch_in_thirty_seconds(
     provider: Provider, new_keys: NewKeys
 ) -> None:
-    """However many wait, and however often they say so."""
+    """However many wait, and however often they request it."""
     clock = Clock()
     keys = new_keys(provider, clock=clock)
     async with kept_fresh(keys):
@@ -116,8 +116,8 @@ async def test_a_waiting_token_has_the_keys_fetched_once_in_thirty_seconds(
         await until(lambda: round(keys._due_at() - clock()) == 600)
 
 
-async def test_a_key_set_that_arrives_is_told(provider: Provider, new_keys: NewKeys) -> None:
-    """A fetch that failed is not; the new keys are there already when it is told."""
+async def test_a_new_key_set_is_announced(provider: Provider, new_keys: NewKeys) -> None:
+    """A failed fetch is not; the new keys are cached before the callback."""
     keys = new_keys(provider)
     seen: list[bool] = []
     keys.on_arrival(lambda: seen.append(keys.current() is not None))
@@ -129,9 +129,7 @@ async def test_a_key_set_that_arrives_is_told(provider: Provider, new_keys: NewK
     assert seen == [True]
 
 
-async def test_moved_keys_are_found_by_discovery_again(
-    provider: Provider, new_keys: NewKeys
-) -> None:
+async def test_moved_keys_are_rediscovered(provider: Provider, new_keys: NewKeys) -> None:
     keys = new_keys(provider)
     await keys.refresh()
     with Provider() as other:

@@ -45,7 +45,7 @@ def issuer_settings(directory: Path, provider: Provider, options: str = "") -> I
 
 
 async def verify(token: str, issuer: IssuerSettings) -> LogoutToken:
-    """The way of a token, without HTTP and Redis."""
+    """Every step of a token, without HTTP and Redis."""
     async with httpx.AsyncClient(verify=NO_TLS) as client:
         keys = ProviderKeys(issuer, client)
         await keys.refresh()
@@ -82,7 +82,7 @@ async def test_of_two_faults_the_earlier_rule_decides(
 
 
 def test_every_reason_has_a_case() -> None:
-    """No reason exists that no test has seen; those of the request have theirs over HTTP."""
+    """Every reason is tested; those about the request are tested over HTTP."""
     cases = (*CASES, *ENCRYPTED, *SIGNED)
     assert {case.expected for case in cases if case.expected} | OF_THE_REQUEST == set(Reason)
 
@@ -99,10 +99,10 @@ def test_every_reason_has_a_sentence() -> None:
         ("EdDSA", {"alg": "Ed25519"}), ("Ed25519", {"alg": "EdDSA"}), ("RS256", {"alg": "RS256"}),
     ],
 )  # fmt: skip
-async def test_every_algorithm_that_can_be_pinned_verifies(
+async def test_every_configurable_algorithm_verifies(
     alg: str, published: dict[str, str], tmp_path: Path
 ) -> None:
-    """Also where the provider's key names its algorithm by the older or the newer word."""
+    """Whether the provider's key has the older or the newer name of its algorithm."""
     with Provider(alg=alg) as provider:
         provider.jwk_members = published
         issuer = issuer_settings(tmp_path, provider, f'algorithms = ["{alg}"]')
@@ -133,7 +133,7 @@ async def test_eddsa_covers_ed448(tmp_path: Path) -> None:
 async def test_an_unfit_key_does_not_verify(
     jwk: dict[str, object], why: str, tmp_path: Path
 ) -> None:
-    """The signature is right; the key must not be used, and the others still serve."""
+    """The signature is right, but the key must not be used. Other keys still work."""
     with Provider() as provider:
         unfit = private_key("RS256", 5)
         provider.extra_jwks = [public_jwk(unfit, "unfit") | jwk, "no key at all", None]
@@ -147,7 +147,7 @@ async def test_an_unfit_key_does_not_verify(
         assert await verify(provider.token(), issuer)
 
 
-async def test_a_short_rsa_key_is_passed_over(tmp_path: Path) -> None:
+async def test_a_short_rsa_key_is_skipped(tmp_path: Path) -> None:
     """RFC 7518 section 3.3: 2048 bits or larger."""
     with Provider() as provider:
         short = private_key("RSA1024")
@@ -158,7 +158,7 @@ async def test_a_short_rsa_key_is_passed_over(tmp_path: Path) -> None:
 
 
 async def test_without_a_kid_every_fitting_key_is_tried(tmp_path: Path) -> None:
-    """And a key of another type in between does no harm."""
+    """A key of another type in between does not matter."""
     with Provider() as provider:
         provider.keys = {
             "first": private_key("RS256", 1),
@@ -182,8 +182,8 @@ async def test_at_most_64_keys_are_kept(tmp_path: Path) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_token_keeps_what_it_says(provider: Provider, tmp_path: Path) -> None:
-    """The verified token holds the claims that matter and those client ids that are ours."""
+async def test_a_verified_token_keeps_its_claims(provider: Provider, tmp_path: Path) -> None:
+    """It has the relevant claims, and the configured clients of its audience."""
     token = await verify(
         provider.token(
             aud=["x", "shop-web"],

@@ -1,4 +1,4 @@
-"""What kind of token somebody pasted where a logout token belongs."""
+"""The kind of a token that was pasted in place of a logout token."""
 
 from typing import Any
 
