@@ -149,8 +149,8 @@ def test_the_asyncapi_document_describes_stream_and_channel() -> None:
         for name, channel in ASYNCAPI["channels"].items()
     }
     assert addresses == {"events": keys.events, "feed": keys.feed}
-    heard = {operation["channel"]["$ref"] for operation in ASYNCAPI["operations"].values()}
-    assert heard == {f"#/channels/{name}" for name in addresses}
+    listeners = {operation["channel"]["$ref"] for operation in ASYNCAPI["operations"].values()}
+    assert listeners == {f"#/channels/{name}" for name in addresses}
     assert {operation["action"] for operation in ASYNCAPI["operations"].values()} == {"receive"}
     payload = ASYNCAPI["components"]["messages"]["event"]["payload"]
     assert (ASYNCAPI_PATH.parent / payload["schema"]["$ref"]).resolve() == SCHEMA_PATH

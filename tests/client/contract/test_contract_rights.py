@@ -370,7 +370,7 @@ async def test_a_listener_runs_as_the_user_of_the_contract(
         if mode == "group":
             child = ListenerProcess(tmp_path, url, "shop", mode=mode, name=name, **QUICK)
             stream.add("hang")
-            await until(lambda: "hang" in child.heard, "the child has it in hand")
+            await until(lambda: "hang" in child.heard, "the child is handling it")
             child.kill()
         listener = AsyncListener(url, app="shop", mode=mode, name=name, **(QUICK | {"tries": 2}))
         async with RecordingListener(listener, fails=["bad"]) as recorder:

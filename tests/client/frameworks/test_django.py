@@ -43,7 +43,7 @@ def claims(user: str, sid: str | None = "sid-1", iat: int = LOGIN) -> dict[str, 
     return {"iss": OP, "sub": user, "iat": iat, "aud": "shop-web", **named}
 
 
-# -- the app: each view says in its session who is signed in, and what was remembered ------
+# -- the app: its views sign in, and remember the login ------------------------------------
 
 
 def me(request: HttpRequest) -> HttpResponse:
@@ -361,7 +361,7 @@ def test_each_event_loop_has_its_own_connections_and_leaves_none_behind(
             runner.run(guard.aclose())
 
 
-# -- when nobody knows ---------------------------------------------------------------------
+# -- when the state is unknown -------------------------------------------------------------
 
 
 def test_without_redis_it_is_503_and_the_session_stays(
@@ -485,7 +485,7 @@ def test_a_login_signal_without_a_session_is_left_alone() -> None:
     backchannel_logout.django._on_login(request=HttpRequest())
 
 
-# -- a session that nobody remembered ------------------------------------------------------
+# -- a session without `remember` ----------------------------------------------------------
 
 
 @pytest.mark.usefixtures("store")
@@ -500,9 +500,9 @@ def test_an_unidentified_session_ends_or_is_allowed_and_is_logged_once(
     for _ in range(2):
         browser.sign_in("alice", order="without")
         assert browser.get("/me").status_code == status
-    told = [record for record in caplog.records if record.name == "backchannel_logout"]
-    assert len(told) == 1
-    assert f"on_unidentified={option or 'end'}" in told[0].getMessage()
+    logged = [record for record in caplog.records if record.name == "backchannel_logout"]
+    assert len(logged) == 1
+    assert f"on_unidentified={option or 'end'}" in logged[0].getMessage()
 
 
 # -- mistakes ------------------------------------------------------------------------------

@@ -335,8 +335,8 @@ def test_a_session_from_before_the_installation_ends_and_is_logged_once(
     for browser in (first, second):
         assert browser.get("/me").json == SESSION_ENDED
         assert is_signed_out(browser.get("/me"))
-    (said,) = warnings_of(caplog)
-    assert "on_unidentified=end" in said
+    (warning,) = warnings_of(caplog)
+    assert "on_unidentified=end" in warning
 
 
 def test_a_session_from_before_the_installation_may_be_allowed(
@@ -348,8 +348,8 @@ def test_a_session_from_before_the_installation_may_be_allowed(
     store.set(shop.keys.sid(OP, "sid-1"), LOGIN)
     assert [unknown.get("/me").status_code for _ in range(2)] == [200, 200]
     assert alice.get("/me").json == SESSION_ENDED
-    (said,) = warnings_of(caplog)
-    assert "on_unidentified=allow" in said
+    (warning,) = warnings_of(caplog)
+    assert "on_unidentified=allow" in warning
 
 
 def test_an_app_that_no_receiver_serves_answers_503(
@@ -408,7 +408,7 @@ def test_without_redis_it_is_503_and_the_session_stays(
     assert answer.headers["Cache-Control"] == "no-store"
     assert int(answer.headers["Retry-After"]) > 0
     assert (page.status_code, page.mimetype) == (503, "text/html")
-    assert "<title>Try again</title>" in page.text, "nobody was signed out"
+    assert "<title>Try again</title>" in page.text, "no user was signed out"
     assert dead.get("/me").status_code == 503
 
     redis_server.start()

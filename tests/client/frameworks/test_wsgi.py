@@ -340,8 +340,8 @@ def test_a_session_from_before_the_installation_ends_or_is_allowed_and_is_logged
     for browser in (shop.browser(), shop.browser()):
         browser.post("/login-without-remember")
         assert [get(browser).json for _ in range(2)] == answers
-    (said,) = (one for one in caplog.records if one.levelno == logging.WARNING)
-    assert f"on_unidentified={rule}" in said.getMessage()
+    (warning,) = (one for one in caplog.records if one.levelno == logging.WARNING)
+    assert f"on_unidentified={rule}" in warning.getMessage()
 
 
 # -- outages -------------------------------------------------------------------------------

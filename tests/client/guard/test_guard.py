@@ -196,7 +196,7 @@ def test_a_code_from_before_the_logout_opens_no_session_after_it(
     assert guard.is_revoked(login(logout + 20, auth_time=LOGIN)) is True
     assert guard.is_revoked(login(logout + 61, auth_time=LOGIN)) is False
     assert guard.is_revoked(login(logout + 2, auth_time=logout + 1)) is False
-    assert guard.is_revoked(login(logout + 20)) is False, "nothing tells it from a new login"
+    assert guard.is_revoked(login(logout + 20)) is False, "it looks like a new login"
     both = [login(logout + 20, auth_time=LOGIN), login(logout + 20, auth_time=logout + 1)]
     found = guard.guard.which_revoked(map(Session.from_mapping, both))
     dead = guard._runner.run(found) if guard._runner else found
@@ -246,7 +246,7 @@ def test_a_session_that_was_not_remembered_is_a_mistake_and_not_an_outage(
         guard.is_revoked(session)
 
 
-# -- what is asked of Redis ----------------------------------------------------------------
+# -- the commands sent to Redis ------------------------------------------------------------
 
 
 def commands_run(client: redis.Redis) -> dict[str, int]:
@@ -370,7 +370,7 @@ def test_a_session_of_an_unserved_issuer_is_never_alive(
         guard.is_revoked(Session("https://op.example", LOGIN, sid="sid-1"))
     for named in ("'https://op.example'", "'https://op.example/'", repr(app)):
         assert named in str(raised.value)
-    assert guard.is_revoked(ALICE) is False, "the others are asked about as before"
+    assert guard.is_revoked(ALICE) is False, "the others are checked as before"
 
 
 def test_an_issuer_that_is_added_is_served_at_the_next_check(
@@ -457,7 +457,7 @@ async def test_a_burst_of_tasks_shares_a_few_connections(
     assert connected < 64
 
 
-# -- when nobody knows ---------------------------------------------------------------------
+# -- when the state is unknown -------------------------------------------------------------
 
 
 def test_a_redis_that_no_receiver_serves_is_a_mistake_in_both_modes(
@@ -570,7 +570,7 @@ async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(
         assert all([await guard.is_revoked(dead) for _ in range(50)])
 
 
-# -- who may ask ---------------------------------------------------------------------------
+# -- permissions ---------------------------------------------------------------------------
 
 
 @pytest.fixture

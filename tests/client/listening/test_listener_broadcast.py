@@ -51,7 +51,7 @@ async def test_an_unreadable_position_is_a_beginning(
 ) -> None:
     stream.redis.set(stream.keys.position("pod-1"), "yesterday")
     async with RecordingListener(listen(shared_redis, stream, name="pod-1")) as recorder:
-        await until(lambda: recorder.reasons == [GapReason.BEGAN], "the gap is told")
+        await until(lambda: recorder.reasons == [GapReason.BEGAN], "the gap is delivered")
 
 
 async def test_an_event_that_was_not_finished_is_seen_again(
@@ -109,7 +109,7 @@ async def test_a_stream_that_is_shorter_than_it_was_is_a_gap(
         await recorder.began()
         stream.redis.delete(stream.keys.events)
         stream.redis.xadd(stream.keys.events, event(stream.app, "s1").to_fields(), id=old[0])
-        await until(lambda: Gap(GapReason.LOST, far) in recorder.gaps, "the gap is told")
+        await until(lambda: Gap(GapReason.LOST, far) in recorder.gaps, "the gap is delivered")
         stream.add("s3")
         await recorder.has("s3")
 
@@ -124,7 +124,7 @@ async def test_a_stream_that_is_gone_is_one_gap(
         stream.add("s1")
         await recorder.has("s1")
         stream.redis.delete(stream.keys.events)
-        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is told")
+        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is delivered")
         stream.add("s2")
         await recorder.has("s2")
     assert recorder.reasons == [GapReason.BEGAN, GapReason.LOST]
@@ -318,20 +318,20 @@ async def storm(
     async with RecordingListener(group) as shared, RecordingListener(broadcast) as each:
         await shared.began()
         await each.began()
-        most = held = 0
+        max_fresh = held = 0
         for n in range(0, count, 1000):
             stream.add(*sids[n : n + 1000])
             await asyncio.sleep(0)
-            hands = [one.listener._loop.inflight for one in (shared, each)]
-            most = max(most, *(len(hand.fresh) for hand in hands))
+            inflight = [one.listener._loop.inflight for one in (shared, each)]
+            max_fresh = max(max_fresh, *(len(deliveries.fresh) for deliveries in inflight))
         for recorder in (shared, each):
             deadline = asyncio.get_running_loop().time() + 120
             while len(recorder.sids) < count:
                 assert asyncio.get_running_loop().time() < deadline
-                most = max(most, len(recorder.listener._loop.inflight.fresh))
+                max_fresh = max(max_fresh, len(recorder.listener._loop.inflight.fresh))
                 held = max(held, len(each.listener._loop._order))
                 await asyncio.sleep(0.01)
             assert recorder.sids == sids
             assert recorder.reasons == [GapReason.BEGAN]
-    assert most <= 256
-    assert held <= 2 * 256, "what was handled is let go of before the next batch"
+    assert max_fresh <= 256
+    assert held <= 2 * 256, "handled events are released before the next batch"

@@ -26,7 +26,7 @@ async def test_events_come_in_their_order_behind_the_sign_that_it_begins(
     assert [(one.sid, one.id) for one in found[1:] if isinstance(one, Event)] == [
         ("s1", ids[0]), ("s2", ids[1]),
     ]  # fmt: skip
-    assert stream.pending() == 1, "the loop has not asked for one after the last"
+    assert stream.pending() == 1, "the loop has not fetched another one"
 
 
 async def test_an_event_reaches_a_waiting_listener(
@@ -207,12 +207,12 @@ async def test_a_listener_that_closes_while_it_acknowledges_does_not_repeat_it(
                 await asyncio.sleep(0)
             for _ in range(n % 5):
                 await asyncio.sleep(0)
-    told = [one["event"] for one in stream.receipts()]
-    assert len(told) == len(set(told)) == 20
+    handled = [one["event"] for one in stream.receipts()]
+    assert len(handled) == len(set(handled)) == 20
     assert stream.pending() == 0
 
 
-# -- what it tells -------------------------------------------------------------------------
+# -- acknowledgements ----------------------------------------------------------------------
 
 
 async def test_each_event_has_a_receipt(shared_redis: RedisServer, stream: Stream) -> None:

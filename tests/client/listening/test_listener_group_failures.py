@@ -27,7 +27,7 @@ async def test_the_events_of_a_killed_process_are_taken_over(
 ) -> None:
     child = ListenerProcess(tmp_path, shared_redis.url, stream.app, mode="group", **QUICK)
     stream.add("s1", "hang", "s2", "s3")
-    await until(lambda: "hang" in child.heard, "the child has it in hand")
+    await until(lambda: "hang" in child.heard, "the child is handling it")
     child.kill()
     async with RecordingListener(in_group(shared_redis, stream)) as recorder:
         await recorder.has("hang", "s2", "s3")
@@ -121,7 +121,7 @@ async def test_the_gap_of_a_dead_process_is_delivered_by_another(
         assert await items(listener, 1) == [Gap(GapReason.BEGAN)]
     assert stream.redis.hlen(stream.keys.gaps("default")) == 1
     async with RecordingListener(in_group(shared_redis, stream)) as other:
-        await until(lambda: other.reasons == [GapReason.BEGAN], "the gap is told")
+        await until(lambda: other.reasons == [GapReason.BEGAN], "the gap is delivered")
         await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
 
 
@@ -211,11 +211,11 @@ async def test_a_failed_gap_is_delivered_again(
     times: int, options: dict[str, float], shared_redis: RedisServer, stream: Stream
 ) -> None:
     """Forever, however few tries an event has; and the pause stops growing."""
-    told: list[Gap] = []
+    delivered: list[Gap] = []
 
     async def fail_long(gap: Gap) -> None:
-        told.append(gap)
-        if len(told) < times:
+        delivered.append(gap)
+        if len(delivered) < times:
             raise RuntimeError("not now")
 
     async def nothing(_: Event) -> None:
@@ -223,11 +223,11 @@ async def test_a_failed_gap_is_delivered_again(
 
     listener = in_group(shared_redis, stream, **options)
     running = asyncio.create_task(listener.run(nothing, on_gap=fail_long))
-    await until(lambda: len(told) == times or running.done(), "it is told so many times")
+    await until(lambda: len(delivered) == times or running.done(), "it is delivered this often")
     await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
     await listener.aclose()
     await running
-    assert told == [Gap(GapReason.BEGAN)] * times
+    assert delivered == [Gap(GapReason.BEGAN)] * times
 
 
 @pytest.mark.slow
@@ -242,7 +242,7 @@ async def test_a_consumer_of_any_name_does_no_harm(
     listener = in_group(shared_redis, stream)
     async with RecordingListener(listener) as recorder:
         await recorder.has("s1")
-        await until(lambda: GapReason.LOST in recorder.reasons, "its gap is told")
+        await until(lambda: GapReason.LOST in recorder.reasons, "its gap is delivered")
         await until(lambda: not stream.redis.exists(stream.keys.gaps("default")), "and struck out")
         stream.add("s2")
         await recorder.has("s2")

@@ -55,7 +55,7 @@ async def test_a_stream_that_was_emptied_is_a_gap(
     stream.add("s2")
     stream.redis.xtrim(stream.keys.events, maxlen=0, approximate=False)
     async with RecordingListener(in_group(shared_redis, stream)) as recorder:
-        await until(lambda: GapReason.TRIMMED in recorder.reasons, "the gap is told")
+        await until(lambda: GapReason.TRIMMED in recorder.reasons, "the gap is delivered")
         stream.add("s3")
         await recorder.has("s3")
 
@@ -67,11 +67,11 @@ async def test_events_that_were_trimmed_in_a_dead_process_hand_are_a_gap(
     """At a claim, Redis 7 would silently drop them from the pending list."""
     child = ListenerProcess(tmp_path, shared_redis.url, stream.app, mode="group", **QUICK)
     stream.add("hang", "s2")
-    await until(lambda: "hang" in child.heard, "the child has it in hand")
+    await until(lambda: "hang" in child.heard, "the child is handling it")
     child.kill()
     stream.redis.xtrim(stream.keys.events, maxlen=0, approximate=False)
     async with RecordingListener(in_group(shared_redis, stream)) as recorder:
-        await until(lambda: GapReason.TRIMMED in recorder.reasons, "the gap is told")
+        await until(lambda: GapReason.TRIMMED in recorder.reasons, "the gap is delivered")
         await until(lambda: stream.pending() == 0, "nothing is pending")
     assert recorder.tried == []
 
@@ -98,7 +98,7 @@ async def test_a_missing_group_is_made_again_where_it_was(
         await recorder.has("s1", "s2")
         await until(lambda: stream.pending() == 0, "all are acknowledged")
         stream.redis.xgroup_destroy(stream.keys.events, "default")
-        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is told")
+        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is delivered")
         stream.add("s3")
         await recorder.has("s3")
     assert recorder.tried == ["s1", "s2", "s3"]
@@ -115,7 +115,7 @@ async def test_a_lost_stream_is_a_gap_and_read_from_its_start(
         stream.redis.delete(stream.keys.events)
         stream.add("s2")
         await recorder.has("s2")
-        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is told")
+        await until(lambda: GapReason.LOST in recorder.reasons, "the gap is delivered")
 
 
 async def test_a_flushed_redis_is_a_gap(redis_server: RedisServer) -> None:
@@ -125,7 +125,7 @@ async def test_a_flushed_redis_is_a_gap(redis_server: RedisServer) -> None:
             stream.add("s1")
             await recorder.has("s1")
             client.flushall()
-            await until(lambda: GapReason.LOST in recorder.reasons, "the gap is told")
+            await until(lambda: GapReason.LOST in recorder.reasons, "the gap is delivered")
             stream.add("s2")
             await recorder.has("s2")
 

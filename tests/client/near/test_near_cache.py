@@ -11,8 +11,8 @@ def session(number: int) -> Session:
     return Session(ISS, 1_000, sid=f"s{number}", sub="alice")
 
 
-def filled(most: int, count: int) -> NearCache:
-    cache = NearCache(most, max_stale=5, clock=lambda: 0.0)
+def filled_cache(max_sessions: int, count: int) -> NearCache:
+    cache = NearCache(max_sessions, max_stale=5, clock=lambda: 0.0)
     cache.contact(0.0)
     for number in range(count):
         cache.put(session(number), cache.fence(), 60)
@@ -20,20 +20,20 @@ def filled(most: int, count: int) -> NearCache:
 
 
 def test_one_more_than_it_may_keep_is_one_less_of_the_others() -> None:
-    cache = filled(most=4, count=5)
+    cache = filled_cache(max_sessions=4, count=5)
     assert cache.size == 4
     assert [cache.alive(session(number)) for number in range(5)] == [False, *[True] * 4]
 
 
 def test_the_last_used_session_stays() -> None:
-    cache = filled(most=4, count=4)
+    cache = filled_cache(max_sessions=4, count=4)
     assert cache.alive(session(0))
     cache.put(session(4), cache.fence(), 60)
     assert [cache.alive(session(number)) for number in range(5)] == [True, False, True, True, True]
 
 
 def test_a_used_session_stays_when_others_are_added_to_a_half_full_cache() -> None:
-    cache = filled(most=8, count=1)
+    cache = filled_cache(max_sessions=8, count=1)
     for number in range(1, 100):
         assert cache.alive(session(0)), f"gone when {number} had come"
         cache.put(session(number), cache.fence(), 60)
@@ -42,7 +42,7 @@ def test_a_used_session_stays_when_others_are_added_to_a_half_full_cache() -> No
 
 def test_the_answer_is_for_this_time_of_sign_in_alone() -> None:
     """Of two sessions of one login, the one with an earlier sign-in may be dead."""
-    cache = filled(most=4, count=0)
+    cache = filled_cache(max_sessions=4, count=0)
     later, earlier = (
         Session(ISS, 1_000, sid="s1", sub="alice", auth_time=auth_time) for auth_time in (990, 400)
     )

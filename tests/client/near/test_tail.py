@@ -38,7 +38,7 @@ def times_run(client: redis.Redis, *commands: str) -> int:
     return sum(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"] for command in commands)
 
 
-# -- a check that asks nobody --------------------------------------------------------------
+# -- a check without a query ---------------------------------------------------------------
 
 
 async def test_a_warm_check_sends_nothing_to_redis(guard: WarmGuard, app_store: AppStore) -> None:
@@ -49,7 +49,7 @@ async def test_a_warm_check_sends_nothing_to_redis(guard: WarmGuard, app_store: 
         assert await guard.which_revoked(ALICE, NEIGHBOUR) == []
     assert times_run(app_store.look, "mget", "get", "hget|mget") == 0
     assert await guard.which_revoked(ALICE, fresh=True) == []
-    assert times_run(app_store.look, "mget") == 1, "what is asked is counted"
+    assert times_run(app_store.look, "mget") == 1, "the query is counted"
 
 
 async def test_a_warm_check_does_not_give_way_to_another_task(
@@ -151,7 +151,7 @@ async def test_a_burst_of_logouts_ends_each_session(
     assert await guard.which_revoked(*doomed, bob) == doomed
 
 
-# -- what nobody can read, or nobody has seen -----------------------------------------------
+# -- unreadable and missing entries ---------------------------------------------------------
 
 GOOD = {"v": "1", "kind": "session", "iss": ISS, "sid": "s9", "cutoff": str(NOW), "app": "x",
         "source": "test", "received_at": str(NOW)}  # fmt: skip
@@ -247,7 +247,7 @@ async def test_a_guard_that_keeps_answers_reports_whether_its_sessions_have_a_si
         readers = [Reader.from_json(name, text) for name, text in found.items()]
         return [one.sid for one in readers if one is not None]
 
-    await until(lambda: {ISS: False} in reported(), "the report says that they have none")
+    await until(lambda: {ISS: False} in reported(), "the report shows that they have none")
 
 
 @pytest.mark.slow
@@ -285,7 +285,7 @@ async def until_answered(guard: WarmGuard) -> None:
             await asyncio.sleep(0.01)
 
 
-# -- how much is kept, and who is told of it -----------------------------------------------
+# -- the size of the cache, and the number of readers --------------------------------------
 
 
 async def test_the_least_recently_used_goes_first(

@@ -44,7 +44,7 @@ async def test_without_permission_for_the_stream_answers_are_right_and_one_warni
     url = user_url(app_store, shared_redis, *(rule for rule in STREAM if rule != missing))
     guard = new_warm_guard("async", url, app_store.app)
     assert not await guard.is_revoked(ALICE)
-    await until(lambda: warnings(caplog), "it was said")
+    await until(lambda: warnings(caplog), "it was logged")
     for _ in range(60):
         assert not await guard.is_revoked(ALICE)
         await asyncio.sleep(0.01)

@@ -44,7 +44,7 @@ async def test_the_thread_starts_with_the_first_check_and_ends_with_the_guard(
     assert len(tails()) == len(before) + 1
     await guard.aclose()
     assert tails() == before
-    assert not await guard.is_revoked(NEIGHBOUR), "whoever asks then starts another one"
+    assert not await guard.is_revoked(NEIGHBOUR), "the next check starts another one"
     await guard.warm(ALICE)
     await guard.aclose()
     assert tails() == before
@@ -93,7 +93,7 @@ async def test_threads_ask_while_logouts_stream_in(
                 await asyncio.sleep(0.002)
             await until(lambda: not any(map(guard.is_warm, doomed)), "all of them are dropped")
             assert await guard.which_revoked(*doomed, *living) == doomed
-            assert not any(map(guard.is_warm, doomed)), "nobody brings one back"
+            assert not any(map(guard.is_warm, doomed)), "no thread brings one back"
         finally:
             done.set()
     assert all(asker.result() > 7 for asker in askers)

@@ -5,6 +5,7 @@ threads       the same for threads
 options       the options of a listener
 loop          the order of work that both modes share
 group         each event is handled by one replica
+trimming      whether a stream was trimmed past a group's position             (pure)
 takeover      ... or by another one, if that replica has died
 broadcast     each replica reads each event
 inflight      deliveries in progress: fresh, to retry, handled           (pure)
