@@ -217,9 +217,10 @@ class Journal:
                 self.depth = self._log.depth()
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, measured)
+            measured_work = asyncio.get_running_loop().run_in_executor(self._thread, measured)
         except RuntimeError:  # the thread has been shut down
             raise OSError(errno.EBADF, "closed") from None
+        return await measured_work
 
 
 def directory_of(path: Path) -> Path:

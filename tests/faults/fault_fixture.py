@@ -1,4 +1,4 @@
-"""The parts of one test: provider, servers, receivers, load; and its verdict."""
+"""One fault test: provider, servers, receivers, load, and the verdict."""
 
 import signal
 import sys
