@@ -5,8 +5,8 @@ redis-py imports OpenTelemetry for its metrics, and pydantic searches all packag
 Where these are installed, as in a development environment, they cost a sixth of the start or more,
 and 5 MB per process (docs/performance.md). Traces import OpenTelemetry later.
 
-Garbage collection is off meanwhile, which saves an eighth of the start: imported modules contain no
-garbage. The importer calls ``gc.enable`` afterwards.
+Garbage collection is off meanwhile, which saves an eighth of the start, because importing creates
+no garbage. The importer calls ``gc.enable`` afterwards.
 """
 
 import gc

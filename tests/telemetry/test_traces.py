@@ -35,7 +35,7 @@ CALLER = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
 @dataclass
 class Traced:
-    """The service's parts in this process, and the spans that they have made."""
+    """The components in this process, and the spans that they create."""
 
     http: httpx.AsyncClient
     exporter: InMemorySpanExporter
@@ -49,11 +49,11 @@ class Traced:
         return await self.http.post(PATH, data={"logout_token": token}, headers=headers)
 
     def spans(self) -> dict[str, ReadableSpan]:
-        """Those since the last time, by their names. They come in batches."""
+        """The spans since the last call, by name."""
         self.flush()
-        found = {span.name: span for span in self.exporter.get_finished_spans()}
+        spans = {span.name: span for span in self.exporter.get_finished_spans()}
         self.exporter.clear()
-        return found
+        return spans
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_a_logout_is_a_request_with_verify_and_store_below_the_callers_spa
     }
 
 
-async def test_a_key_that_had_to_be_fetched_is_seen_below_the_verification(
+async def test_a_key_fetch_is_a_child_of_the_verification(
     traced: Traced,
 ) -> None:
     traced.provider.rotate("k2")
@@ -116,7 +116,7 @@ async def test_a_key_that_had_to_be_fetched_is_seen_below_the_verification(
     assert fetch.span_id == found["verify"].context.span_id
 
 
-async def test_a_refusal_tells_its_reason_and_nobodys_words(traced: Traced) -> None:
+async def test_a_refusal_has_its_reason_and_nothing_of_the_token(traced: Traced) -> None:
     token = traced.provider.token(sid="secret-sid", sub="secret-sub", key=private_key("RS256", 9))
     answer = await traced.post(token)
     assert answer.status_code == 400
@@ -132,7 +132,7 @@ async def test_a_refusal_tells_its_reason_and_nobodys_words(traced: Traced) -> N
     assert all(not span.events for span in found.values())
 
 
-async def test_a_request_that_our_side_failed_is_an_error(traced: Traced) -> None:
+async def test_a_503_is_an_error(traced: Traced) -> None:
     traced.provider.mode = "500"
     traced.provider.rotate("k2")
     assert (await traced.post(traced.provider.token())).status_code == 503
@@ -141,13 +141,13 @@ async def test_a_request_that_our_side_failed_is_an_error(traced: Traced) -> Non
     assert dict(request.attributes or {})["bcl.reason"] == "keys_unavailable"
 
 
-def test_where_traces_are_off_no_span_is_made() -> None:
+def test_without_traces_there_are_no_spans() -> None:
     assert spans.span("verify", issuer="x") is spans.span("store", issuer="y")
 
 
 @pytest.mark.slow
-def test_where_traces_are_off_nothing_is_imported_for_them() -> None:
-    """By us: the Redis library imports some of it, where it is installed."""
+def test_without_traces_opentelemetry_is_not_imported() -> None:
+    """Not by us; redis-py imports a part of it if it is installed."""
     ours = "{'app.telemetry.otel', 'opentelemetry.sdk.trace'}"
     code = f"import sys, app.cli.serve; print({ours} & {{*sys.modules}})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -158,7 +158,7 @@ def test_where_traces_are_off_nothing_is_imported_for_them() -> None:
 
 
 class Collector:
-    """What a collector of OTLP/HTTP is sent."""
+    """A collector of OTLP/HTTP."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -183,7 +183,7 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def spans(self) -> list[tuple[str, Any]]:
-        """The name of the service instance, and the span."""
+        """Each span with the id of its service instance."""
         found = []
         for request in self.requests:
             for resource in request.resource_spans:

@@ -102,8 +102,8 @@ class Counters:
         seconds: float,
         validated_after: float | None,
     ) -> None:
-        """One answer, ``seconds`` after the arrival; a valid token was ``validated_after`` so many
-        seconds."""
+        """Count one answer. ``seconds`` and ``validated_after`` are since the arrival; the latter
+        is None for invalid tokens."""
         client = clients[0] if clients else NOTHING
         count = self._tokens.get((issuer or NOTHING, client, outcome, reason or NOTHING))
         if count is not None:  # always there; but no logout may fail because of a counter
