@@ -1,22 +1,19 @@
-"""The operators' listener.
+"""The operators' API: health, metrics and `/api`. Never reachable for providers or users.
 
-    probes       `/livez`, `/readyz`: how they are asked
-    health       what they say, of one process and of several
+probes           `/livez` and `/readyz`
+health           whether the service is ready, and what is wrong
+metrics          `/metrics`
+gauges           the current value of every gauge
+hosts            checks the `Host` of every request
 
-    api          `/api`, put together; not there without an ``admin_token``
-    access       the gate: Host, origin, token (failures: who was wrong too often)
-    asked        what a request says: path, query, body
-    faults       what is refused, in one shape (provider_faults: what a provider's fault is to us)
-    json_api     routes and faults put together, for the users' listener, too
-    records      acts and looks, in the audit
-    sessions     the providers' sessions: listed, ended, followed (showing: as JSON)
-    provider_sessions   what follows their ends, for the users' listener, too
-    revocations  end by hand, and the history of one
-    overview     issuers and apps
-    feed         logouts and refusals as they happen
-    openapi      the document (openapi_schemas: its shapes; resource: a path and its methods)
-
-    console      `/console`, for people: its own map
-
-Never for providers or users.
+api              the application of `/api`
+access           authenticates requests: host, origin, token
+auth_throttle    limits failed token attempts
+sessions         the providers' sessions: list, read, end
+session_service  the same operations, shared with the console
+revocations      ends sessions in the apps, and reads their history
+overview         issuers and apps
+feed             logouts and refusals as they happen
+responses        the models of the answers
+openapi          the OpenAPI document
 """

@@ -54,10 +54,10 @@ def test_while_one_end_is_asked_for_another_can_be(alice: Visit) -> None:
     expect(alice.row(slow)).to_contain_text("Signing out")
     alice.ask(quick)
     alice.sure()
-    expect(alice.row(quick)).to_contain_text("let go", timeout=PATIENCE)
+    expect(alice.row(quick)).to_contain_text("Signed out of", timeout=PATIENCE)
     assert alice.is_alive(slow)
     held[0].continue_()
-    expect(alice.row(slow)).to_contain_text("let go", timeout=PATIENCE)
+    expect(alice.row(slow)).to_contain_text("Signed out of", timeout=PATIENCE)
     assert alice.is_alive(neighbour)
 
 
@@ -68,7 +68,7 @@ def test_the_focus_stays_with_the_device_that_was_signed_out(alice: Visit) -> No
     alice.page.keyboard.press("Shift+Tab")
     assert focused(alice.page) == "yes"
     alice.page.keyboard.press("Enter")
-    expect(alice.row(first)).to_contain_text("let go", timeout=PATIENCE)
+    expect(alice.row(first)).to_contain_text("Signed out of", timeout=PATIENCE)
     assert focused(alice.page) == f"row-{first}"
 
 

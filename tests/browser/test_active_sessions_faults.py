@@ -41,7 +41,7 @@ def test_a_provider_that_is_down_at_the_sign_out_has_changed_nothing(alice: Visi
     assert alice.is_alive(alice.others[0])
     alice.ask(alice.others[0])
     alice.sure()
-    expect(alice.row(alice.others[0])).to_contain_text("let go", timeout=PATIENCE)
+    expect(alice.row(alice.others[0])).to_contain_text("Signed out of", timeout=PATIENCE)
     assert not alice.is_alive(alice.others[0])
 
 
@@ -60,12 +60,12 @@ def test_a_provider_that_takes_its_time_is_waited_for(alice: Visit) -> None:
     alice.ask(alice.others[0])
     alice.sure()
     row = alice.row(alice.others[0])
-    expect(row).to_contain_text("0 of 2 apps have let go", timeout=PATIENCE)
+    expect(row).to_contain_text("Signed out of 0 of 2 apps", timeout=PATIENCE)
     # The shop asks at each request and has let go; the news is an app that nobody runs here.
-    expect(row).to_contain_text("1 of 2 apps have let go", timeout=PATIENCE)
+    expect(row).to_contain_text("Signed out of 1 of 2 apps", timeout=PATIENCE)
     # Read out by who does not see the row: an element that stays, and says whose progress it is.
     expect(alice.page.get_by_role("status")).to_contain_text(
-        "on Android 14: 1 of 2 apps have let go"
+        "on Android 14: Signed out of 1 of 2 apps"
     )
     assert alice.is_alive(alice.own)
     assert not alice.is_alive(alice.others[0])
@@ -120,7 +120,7 @@ def test_a_sign_in_that_ends_while_another_one_does_is_said(alice: Visit) -> Non
     alice.scene.tenant.lag = 3600
     alice.ask(alice.others[0])
     alice.sure()
-    expect(alice.row(alice.others[0])).to_contain_text("apps have let go", timeout=PATIENCE)
+    expect(alice.row(alice.others[0])).to_contain_text("Signed out of", timeout=PATIENCE)
     scene = alice.scene
     assert scene.receiver.post(scene.keys.token(sid=alice.own, sub=scene.user)).status_code == 200
     expect(alice.alert).to_contain_text("Your sign-in has ended", timeout=PATIENCE)
@@ -193,7 +193,7 @@ def test_many_that_end_together_are_asked_for_with_one_request_and_said_in_one_s
         expect(whole).to_have_text("0 of 28 sessions signed out", timeout=PATIENCE)
         # The news is an app that nobody runs here.
         expect(whole).to_have_text(
-            "28 sessions signed out. Some apps will let go when they are used.", timeout=60_000
+            "28 sessions signed out. Some apps follow when they are used.", timeout=60_000
         )
         expect(alice.page.get_by_role("status")).to_have_text(whole.text_content() or "")
         expect(alice.page.locator("active-sessions li .progress.good")).to_have_count(28)

@@ -55,8 +55,8 @@ def test_each_state_is_without_barriers_and_fits(
         tenant.lag = 4.0
         alice.ask(alice.others[0])
         alice.sure()
-        gallery.see("in-progress", "0 of 2 apps have let go")
-        gallery.see("done", "the others will when they are used")
+        gallery.see("in-progress", "Signed out of 0 of 2 apps")
+        gallery.see("done", "the others follow when they are used")
         tenant.lag = 0.0
         alice.show()
         expect(alice.rows).to_have_count(2)

@@ -1,17 +1,17 @@
-/* <active-sessions>: a user's own sessions; sign out one, or all others, and see it done.
+/* <active-sessions>: lists a user's own sessions, signs out one or all others, and shows the progress.
 
-   Attributes  src       where the sessions are (default: beside this file, as the app's route has
-                         both; a copy elsewhere or in a bundle has to be told)
+   Attributes  src       the address of the sessions (default: beside this file, because the app's
+                         route serves both; set it for a copy elsewhere or in a bundle)
                sign-in-url  where to sign in again (default /)
-               lang      for times and numbers (default: the page's). Without any text-..., which
-                         are in English, it has to be English, too
+               lang      for times and numbers (default: the page's). The texts are English, so
+                         without any text-... attribute it applies only if it is English, too
                text-...  any text of TEXTS below, such as text-sign-out="Abmelden";
-                         {names} in braces are filled in
-   Property    getToken  an async function: an access token, where no cookie of this origin does
+                         {names} in braces are replaced
+   Property    getToken  an async function that returns an access token, if the page uses no cookie
    Events      sessions-loaded, session-ended (detail.id), sign-in-needed: cancel it to stay
    Style       --as-accent, --as-danger, --as-surface, --as-line, --as-ink, --as-quiet, --as-radius,
-               --as-font; ::part(card), ::part(button). Dark where the page's color-scheme is:
-               one that stays light when the system is dark has a component that does */
+               --as-font; ::part(card), ::part(button). Follows the page's color-scheme: a page that
+               is always light has a light component even if the system is dark */
 
 const TEXTS = {
   loading: "Loading your sessions",
@@ -32,15 +32,15 @@ const TEXTS = {
   "on": "{browser} on {os}",
   "just-now": "just now",
   ending: "Signing out",
-  progress: "{done} of {total} apps have let go",
-  done: "Signed out. All apps have let go.",
-  "done-partly": "Signed out. {done} of {total} apps have let go; the others will when they are used.",
+  progress: "Signed out of {done} of {total} apps",
+  done: "Signed out of all apps.",
+  "done-partly": "Signed out of {done} of {total} apps; the others follow when they are used.",
   "done-quietly": "Signed out.",
   "others-ending": "{done} of {count} sessions signed out",
-  "others-done": "{count} sessions signed out. All apps have let go.",
-  "others-later": "{count} sessions signed out. Some apps will let go when they are used.",
+  "others-done": "{count} sessions signed out of all apps.",
+  "others-later": "{count} sessions signed out. Some apps follow when they are used.",
   "others-partly": "{done} of {count} sessions signed out. Your provider has not confirmed the others yet.",
-  unconfirmed: "Your provider has not confirmed this yet. Look again in a few minutes.",
+  unconfirmed: "Your provider has not confirmed this yet. Check again in a few minutes.",
   "only-this": "You are signed in nowhere else.",
   none: "No active sessions.",
   retry: "Try again",
@@ -49,7 +49,7 @@ const TEXTS = {
   "error-limited": "Too many requests. Try again in {seconds} s.",
   "error-provider": "Your provider does not answer right now. Nothing was changed.",
   "error-service": "This does not work right now. Nothing was changed.",
-  "error-lost": "No answer came, so this may have been done or not. Look again.",
+  "error-lost": "No answer arrived, so this may or may not have been done. Check again.",
   "error-offline": "You seem to be offline. Nothing was changed.",
   "error-gone": "This session had already ended.",
   "error-current": "This session is not known to your provider. Sign in again first.",
@@ -142,20 +142,20 @@ class Failure extends Error {
   constructor(kind, values = {}) { super(kind); this.kind = kind; this.values = values; }
 }
 
-/* A browser has six connections to one origin, an app a thread for each stream: a few ends are
-   listened to, the others asked for in turn, at a pace that leaves room within a user's limit. */
-const MOST_STREAMS = 3;
+/* A browser has six connections to one origin, and an app may need a thread per stream: a few
+   terminations are streamed, the others polled in turn, within a user's rate limit. */
+const MAX_STREAMS = 3;
 const POLL_MS = 700;
 
-/* All that end with one request are asked for with one. */
+/* One request polls all sessions that one request ended. */
 const GROUP_POLL_MS = 1000;
 
-/* Of this page's origin, wherever the file comes from. */
-const BESIDE = new URL("sessions", import.meta.url).pathname;
+/* A path on the page's own origin, even if this file comes from another one. */
+const DEFAULT_SRC = new URL("sessions", import.meta.url).pathname;
 
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-/* Texts are set as text, never as markup: a user agent is whatever somebody has sent. */
+/* Inserts values as text, never as markup: anybody can send any user agent. */
 function make(tag, options = {}, ...children) {
   const { on, ...rest } = options;
   const element = document.createElement(tag);
@@ -170,15 +170,15 @@ function make(tag, options = {}, ...children) {
 
 class ActiveSessions extends HTMLElement {
   #root = this.attachShadow({ mode: "open" });
-  #shown = make("div");
-  #said = make("div", { class: "said", role: "status" });      // stays, so that changes are read out
+  #content = make("div");
+  #announcer = make("div", { class: "said", role: "status" });      // stays, so that screen readers announce changes
   #sessions = null;
-  #ends = new Map();      // id -> how far its end is
-  #asking = null;         // the id, or "others", that is to be confirmed
+  #terminations = new Map();      // id -> its progress
+  #confirming = null;     // the id, or "others", that awaits confirmation
   #failure = null;
-  #group = null;          // the ids that end with one request; what is said of them, in the end
-  #pending = new Set();   // what is being asked for: ids, and "others"
-  #offset = 0;            // milliseconds that the server's clock is ahead of the browser's
+  #group = null;          // the ids that one request ended; one sentence describes them
+  #pending = new Set();   // requests in progress: ids, and "others"
+  #offset = 0;            // milliseconds by which the server's clock is ahead of the browser's
   #loads = 0;
   #timer = null;
   #alive = false;
@@ -188,7 +188,7 @@ class ActiveSessions extends HTMLElement {
 
   constructor() {
     super();
-    // Set on the element before this script has come, it would hide the accessor below.
+    // A value set before this script was loaded would hide the accessor below.
     if (Object.hasOwn(this, "getToken")) {
       this.#getToken = this.getToken;
       delete this.getToken;
@@ -198,34 +198,34 @@ class ActiveSessions extends HTMLElement {
   get getToken() { return this.#getToken; }
   set getToken(value) {
     this.#getToken = value;
-    if (this.#alive) this.load();      // what was asked without it was refused
+    if (this.#alive) this.load();      // requests without it were refused
   }
 
   connectedCallback() {
     if (sheet) this.#root.adoptedStyleSheets = [sheet];
-    this.#root.append(this.#shown, this.#said);
+    this.#root.append(this.#content, this.#announcer);
     this.#alive = true;
     this.load();
-    this.#timer = setInterval(() => { if (!this.#pending.size && !this.#asking) this.#draw(); }, 30000);
-    document.addEventListener("visibilitychange", this.#seen);
+    this.#timer = setInterval(() => { if (!this.#pending.size && !this.#confirming) this.#draw(); }, 30000);
+    document.addEventListener("visibilitychange", this.#onVisible);
   }
 
   disconnectedCallback() {
     this.#alive = false;
     clearInterval(this.#timer);
-    document.removeEventListener("visibilitychange", this.#seen);
+    document.removeEventListener("visibilitychange", this.#onVisible);
   }
 
-  #seen = () => { if (document.visibilityState === "visible" && !this.#asking) this.load(); };
+  #onVisible = () => { if (document.visibilityState === "visible" && !this.#confirming) this.load(); };
 
-  get #src() { return (this.getAttribute("src") || BESIDE).replace(/\/$/, ""); }
+  get #src() { return (this.getAttribute("src") || DEFAULT_SRC).replace(/\/$/, ""); }
 
   #text(name, values = {}) {
     const text = this.getAttribute(`text-${name}`) ?? TEXTS[name];
     return text.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
   }
 
-  /* Texts and times in one language: the texts are in English unless the page has its own. */
+  /* Keeps texts and times in one language: the texts are English unless the page translates them. */
   get #language() {
     const wanted = this.lang || document.documentElement.lang || undefined;
     const translated = this.getAttributeNames().some((name) => name.startsWith("text-"));
@@ -233,7 +233,7 @@ class ActiveSessions extends HTMLElement {
   }
 
   #when(time) {
-    // None of these times is still to come, whatever the clocks say.
+    // These times are in the past, even if the clocks disagree.
     const seconds = Math.min(0, (Date.parse(time) - Date.now() - this.#offset) / 1000);
     if (Math.abs(seconds) < 60) return this.#text("just-now");
     const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
@@ -245,9 +245,9 @@ class ActiveSessions extends HTMLElement {
       .format(Math.trunc(seconds / size), unit);
   }
 
-  /* -- asking ------------------------------------------------------------------------------- */
+  /* -- requests ----------------------------------------------------------------------------- */
 
-  async #ask(method, path = "", accept = "application/json") {
+  async #request(method, path = "", accept = "application/json") {
     const headers = { Accept: accept, "X-Requested-With": "active-sessions" };
     if (this.getToken) headers.Authorization = `Bearer ${await this.getToken()}`;
     let answer;
@@ -259,38 +259,38 @@ class ActiveSessions extends HTMLElement {
       throw new Failure(method === "DELETE" ? "error-lost" : "error-service");
     }
     const date = Date.parse(answer.headers.get("Date") ?? "");
-    // It has whole seconds, and may have been on its way for some: only a wrong clock counts.
+    // The header has whole seconds and some delay: only a wrong clock matters.
     if (Math.abs(date - Date.now()) > 30000) this.#offset = date - Date.now();
     if (answer.ok) return answer;
     const seconds = Number(answer.headers.get("Retry-After")) || 5;
-    const said = await answer.json().catch(() => ({}));
+    const body = await answer.json().catch(() => ({}));
     if (answer.status === 401) throw new Failure("error-signed-out");
-    if (answer.status === 429 || said.error === "provider_limits") throw new Failure("error-limited", { seconds });
+    if (answer.status === 429 || body.error === "provider_limits") throw new Failure("error-limited", { seconds });
     if (answer.status === 404 && method === "DELETE") throw new Failure("error-gone");
     if (answer.status === 409) throw new Failure("error-current");
-    // The app's own word: of the receiver it knows nothing, or no answer in time.
-    if (said.error === "temporarily_unavailable" && method === "DELETE") throw new Failure("error-lost");
-    if (String(said.error).startsWith("provider_")) throw new Failure("error-provider");
+    // The app's own error: it cannot reach the receiver, or got no answer in time.
+    if (body.error === "temporarily_unavailable" && method === "DELETE") throw new Failure("error-lost");
+    if (String(body.error).startsWith("provider_")) throw new Failure("error-provider");
     throw new Failure(answer.status >= 500 ? "error-service" : "error-other");
   }
 
   async load() {
-    const mine = ++this.#loads;
+    const current = ++this.#loads;
     this.#draw();
     try {
-      const sessions = await (await this.#ask("GET")).json();
-      if (mine !== this.#loads) return;
-      // What was given up and is still there can be tried again.
-      for (const { id } of sessions) if (this.#ends.get(id)?.state === "unconfirmed") this.#ends.delete(id);
-      if (this.#group?.some((id) => !this.#ends.has(id))) this.#group = null;
-      // What is ending stays until it is seen to have ended.
+      const sessions = await (await this.#request("GET")).json();
+      if (current !== this.#loads) return;
+      // An unconfirmed session that still exists can be ended again.
+      for (const { id } of sessions) if (this.#terminations.get(id)?.state === "unconfirmed") this.#terminations.delete(id);
+      if (this.#group?.some((id) => !this.#terminations.has(id))) this.#group = null;
+      // A session that is ending stays in the list until it has ended.
       const kept = (this.#sessions ?? []).filter(
-        (old) => this.#ends.has(old.id) && !sessions.some((one) => one.id === old.id));
+        (old) => this.#terminations.has(old.id) && !sessions.some((session) => session.id === old.id));
       this.#sessions = [...sessions, ...kept];
       this.#failure = null;
       this.dispatchEvent(new CustomEvent("sessions-loaded", { detail: { sessions } }));
     } catch (failure) {
-      if (mine === this.#loads) this.#failed(failure);
+      if (current === this.#loads) this.#failed(failure);
     }
     this.#draw();
   }
@@ -299,43 +299,43 @@ class ActiveSessions extends HTMLElement {
     this.#failure = failure instanceof Failure ? failure : new Failure("error-other");
     if (this.#failure.kind === "error-signed-out") {
       this.#sessions = this.#group = null;
-      this.#ends.clear();
+      this.#terminations.clear();
     }
   }
 
   async #end(id) {
     if (this.#pending.has(id)) return;      // a double click
     this.#pending.add(id);
-    this.#asking = null;
+    this.#confirming = null;
     this.#failure = null;
-    this.#ends.set(id, { state: "begun", final: false, apps: { total: 0, let_go: 0 } });
+    this.#terminations.set(id, { state: "begun", final: false, apps: { total: 0, let_go: 0 } });
     this.#draw();
-    this.#focus(`row-${id}`);      // not another device's button
+    this.#focus(`row-${id}`);      // never another device's button
     try {
-      const state = await (await this.#ask("DELETE", `/${encodeURIComponent(id)}`)).json();
+      const state = await (await this.#request("DELETE", `/${encodeURIComponent(id)}`)).json();
       this.#follow(id, state);
     } catch (failure) {
-      this.#ends.delete(id);
+      this.#terminations.delete(id);
       this.#failed(failure);
       if (this.#failure.kind === "error-gone") {
-        this.#sessions = this.#sessions?.filter((one) => one.id !== id) ?? null;
+        this.#sessions = this.#sessions?.filter((session) => session.id !== id) ?? null;
       }
     }
     this.#pending.delete(id);
     this.#draw();
-    this.#focusAgain(id);
+    this.#restoreFocus(id);
   }
 
   async #endOthers() {
     if (this.#pending.has("others")) return;
     this.#pending.add("others");
-    this.#asking = null;
+    this.#confirming = null;
     this.#failure = null;
     this.#group = null;
     this.#draw();
     this.#focus("sum");
     try {
-      const { sessions, more } = await (await this.#ask("DELETE")).json();
+      const { sessions, more } = await (await this.#request("DELETE")).json();
       this.#followGroup(sessions);
       if (more) setTimeout(() => this.load(), 2000);
     } catch (failure) {
@@ -343,89 +343,89 @@ class ActiveSessions extends HTMLElement {
     }
     this.#pending.delete("others");
     this.#draw();
-    this.#focusAgain("others");
+    this.#restoreFocus("others");
   }
 
-  /* All that end together: one question for all of them each second, and one sentence. */
+  /* Polls all sessions that end together with one request per second. */
   async #followGroup(states) {
     const ids = states.map((state) => state.id);
     this.#group = ids;
-    for (const state of states) this.#ends.set(state.id, state);
+    for (const state of states) this.#terminations.set(state.id, state);
     this.#draw();
     for (let tries = 0; this.#alive && this.#group === ids && tries < 180; tries += 1) {
-      if (ids.every((id) => this.#ends.get(id)?.final)) break;
-      // The first time soon: where the provider is quick, everything is done by then.
+      if (ids.every((id) => this.#terminations.get(id)?.final)) break;
+      // The first time early: with a fast provider everything is done by then.
       await wait(tries ? GROUP_POLL_MS : GROUP_POLL_MS / 4);
-      let found;
+      let current;
       try {
-        found = (await (await this.#ask("GET", "/state")).json()).sessions;
+        current = (await (await this.#request("GET", "/state")).json()).sessions;
       } catch (failure) {
         if (failure instanceof Failure && failure.kind === "error-signed-out") {
           this.#failed(failure);
           return this.#draw();
         }
         if (failure.kind !== "error-other") continue;
-        for (const id of ids) this.#follow(id, this.#ends.get(id));      // an older receiver
+        for (const id of ids) this.#follow(id, this.#terminations.get(id));      // an older receiver
         return;
       }
-      for (const state of found) if (ids.includes(state.id)) this.#noted(state.id, state);
-      if (!this.#asking) this.#draw();
-      const missing = ids.filter((id) => !found.some((state) => state.id === id));
-      // Another tab has ended others since: these are asked for one by one.
-      for (const id of missing) this.#follow(id, this.#ends.get(id));
+      for (const state of current) if (ids.includes(state.id)) this.#update(state.id, state);
+      if (!this.#confirming) this.#draw();
+      const missing = ids.filter((id) => !current.some((state) => state.id === id));
+      // Another tab has ended further sessions since: poll these one by one.
+      for (const id of missing) this.#follow(id, this.#terminations.get(id));
       if (missing.length) return;
     }
-    if (this.#group === ids) this.#say(this.#sum());
+    if (this.#group === ids) this.#announce(this.#summary());
   }
 
-  /* One sentence of all that end together. */
-  #sum() {
-    const ends = this.#group.map((id) => this.#ends.get(id));
+  /* One sentence about all sessions that end together. */
+  #summary() {
+    const states = this.#group.map((id) => this.#terminations.get(id));
     const number = (value) => new Intl.NumberFormat(this.#language).format(value);
-    const gone = ends.filter((end) => end?.gone);
-    const values = { done: number(gone.length), count: number(ends.length) };
-    if (!ends.every((end) => end?.final)) return this.#text("others-ending", values);
-    if (gone.length < ends.length) return this.#text("others-partly", values);
+    const gone = states.filter((state) => state?.gone);
+    const values = { done: number(gone.length), count: number(states.length) };
+    if (!states.every((state) => state?.final)) return this.#text("others-ending", values);
+    if (gone.length < states.length) return this.#text("others-partly", values);
     const all = gone.every(({ apps }) => (apps?.let_go ?? 0) >= (apps?.total ?? 0));
     return this.#text(all ? "others-done" : "others-later", values);
   }
 
-  /* Until every app has let go: by events where they come, else by asking each second, or, of
-     many, each in its turn. */
+  /* Follows a termination until it is final: by events if possible, otherwise by polling, of many
+     each in turn. */
   async #follow(id, state) {
-    this.#ends.set(id, state);
+    this.#terminations.set(id, state);
     this.#draw();
     this.#followed += 1;
     try {
-      await this.#toItsEnd(id);
+      await this.#untilFinal(id);
     } finally {
       this.#followed -= 1;
     }
   }
 
-  async #toItsEnd(id) {
+  async #untilFinal(id) {
     let events = true;
-    for (let tries = 0; this.#alive && !this.#ends.get(id)?.final && tries < 180; tries += 1) {
-      const streams = events && this.#streams < MOST_STREAMS;
+    for (let tries = 0; this.#alive && !this.#terminations.get(id)?.final && tries < 180; tries += 1) {
+      const streams = events && this.#streams < MAX_STREAMS;
       if (streams) this.#streams += 1;
       else if (tries === 0) await wait(this.#pause);
       try {
         const path = `/${encodeURIComponent(id)}`;
         if (streams) {
-          await this.#listen(id, await this.#ask("GET", `${path}/events`, "text/event-stream"));
+          await this.#listen(id, await this.#request("GET", `${path}/events`, "text/event-stream"));
         } else {
-          this.#progressed(id, await (await this.#ask("GET", `${path}/state`)).json());
+          this.#onProgress(id, await (await this.#request("GET", `${path}/state`)).json());
         }
       } catch (failure) {
         if (failure instanceof Failure && failure.kind === "error-signed-out") {
           this.#failed(failure);
           return this.#draw();
         }
-        if (streams) events = false;      // this app's server streams nothing, or the line broke
+        if (streams) events = false;      // this app's server cannot stream, or the connection broke
       } finally {
         if (streams) this.#streams -= 1;
       }
-      if (!this.#ends.get(id)?.final) await wait(this.#pause);
+      if (!this.#terminations.get(id)?.final) await wait(this.#pause);
     }
   }
 
@@ -444,31 +444,31 @@ class ActiveSessions extends HTMLElement {
         const name = /^event: (.*)$/m.exec(block)?.[1];
         const data = /^data: (.*)$/m.exec(block)?.[1];
         if (name === "ended") throw new Failure("error-signed-out");
-        if (name === "state" && data) this.#progressed(id, JSON.parse(data));
+        if (name === "state" && data) this.#onProgress(id, JSON.parse(data));
       }
     }
   }
 
-  #noted(id, state) {
-    const before = this.#ends.get(id);
-    this.#ends.set(id, state);
+  #update(id, state) {
+    const before = this.#terminations.get(id);
+    this.#terminations.set(id, state);
     if (state.final && !before?.final && state.gone) {
       this.dispatchEvent(new CustomEvent("session-ended", { detail: { id } }));
     }
   }
 
-  #progressed(id, state) {
-    this.#noted(id, state);
-    const session = this.#sessions?.find((one) => one.id === id);
-    if (session) this.#say(`${this.#device(session)}: ${this.#told(state)}`);
-    if (!this.#asking) this.#draw();
+  #onProgress(id, state) {
+    this.#update(id, state);
+    const session = this.#sessions?.find((session) => session.id === id);
+    if (session) this.#announce(`${this.#device(session)}: ${this.#progressText(state)}`);
+    if (!this.#confirming) this.#draw();
   }
 
-  #say(text) {
-    if (this.#said.textContent !== text) this.#said.textContent = text;
+  #announce(text) {
+    if (this.#announcer.textContent !== text) this.#announcer.textContent = text;
   }
 
-  /* -- showing ------------------------------------------------------------------------------ */
+  /* -- rendering ---------------------------------------------------------------------------- */
 
   #draw() {
     if (!this.#alive) return;
@@ -480,13 +480,13 @@ class ActiveSessions extends HTMLElement {
     } else if (this.#sessions.length === 0) {
       parts.push(make("p", { class: "none" }, this.#text("none")));
     } else {
-      parts.push(make("ul", { part: "list" }, ...this.#sessions.map((one) => this.#row(one))));
+      parts.push(make("ul", { part: "list" }, ...this.#sessions.map((session) => this.#row(session))));
       parts.push(this.#foot());
     }
-    this.#shown.lang = this.#language ?? "";
+    this.#content.lang = this.#language ?? "";
     this.setAttribute("aria-busy", String(this.#pending.size > 0 || (this.#sessions === null && !this.#failure)));
-    this.#shown.replaceChildren(...parts);
-    if (!sheet) this.#shown.append(make("style", {}, STYLE));
+    this.#content.replaceChildren(...parts);
+    if (!sheet) this.#content.append(make("style", {}, STYLE));
     if (focused) this.#root.querySelector(`[data-key="${escaped(focused)}"]`)?.focus();
   }
 
@@ -515,7 +515,7 @@ class ActiveSessions extends HTMLElement {
 
   #row(session) {
     const name = this.#device(session);
-    const end = this.#ends.get(session.id);
+    const end = this.#terminations.get(session.id);
     const label = `s-${session.id}`;
     const row = make("li", { part: "card", class: end?.gone ? "over" : null, "data-id": session.id,
       "data-key": `row-${session.id}`, tabindex: end ? "-1" : null },
@@ -526,7 +526,7 @@ class ActiveSessions extends HTMLElement {
         this.#facts(session)));
     if (end) {
       row.append(this.#progress(end));
-    } else if (this.#asking === session.id) {
+    } else if (this.#confirming === session.id) {
       row.append(this.#confirm("confirm-one", { device: name }, () => this.#end(session.id)));
     } else if (!session.current) {
       row.append(this.#button(session.id, "sign-out", () => this.#confirmFor(session.id),
@@ -550,8 +550,8 @@ class ActiveSessions extends HTMLElement {
     return facts;
   }
 
-  /* How far an end is, in words. */
-  #told(end) {
+  /* The progress in words. */
+  #progressText(end) {
     const { total = 0, let_go: done = 0 } = end.apps ?? {};
     if (end.state === "unconfirmed") return this.#text("unconfirmed");
     if (!end.final || !end.gone) {
@@ -564,7 +564,7 @@ class ActiveSessions extends HTMLElement {
   #progress(end) {
     const { total = 0, let_go: done = 0 } = end.apps ?? {};
     const over = end.final && end.gone;
-    const shown = make("div", { class: over ? "progress good" : "progress" }, this.#told(end));
+    const shown = make("div", { class: over ? "progress good" : "progress" }, this.#progressText(end));
     if (!end.final && total > 0) {
       const filled = make("i");
       filled.style.transform = `scaleX(${done / total})`;
@@ -583,35 +583,35 @@ class ActiveSessions extends HTMLElement {
   }
 
   #confirmFor(what) {
-    this.#asking = what;
+    this.#confirming = what;
     this.#draw();
     this.#root.querySelector('[data-key="no"]')?.focus();
   }
 
   #cancel() {
-    const key = this.#asking;
-    this.#asking = null;
+    const key = this.#confirming;
+    this.#confirming = null;
     this.#draw();
     this.#root.querySelector(`[data-key="${escaped(key)}"]`)?.focus();
   }
 
   #foot() {
-    const others = this.#sessions.filter((one) => !one.current && !this.#ends.has(one.id));
+    const others = this.#sessions.filter((session) => !session.current && !this.#terminations.has(session.id));
     const foot = make("div", { class: "foot" });
     if (this.#pending.has("others") || this.#group) {
-      const said = this.#group ? this.#sum() : `${this.#text("ending")} …`;
-      foot.append(make("p", { class: "sum", "data-key": "sum", tabindex: "-1" }, said));
+      const text = this.#group ? this.#summary() : `${this.#text("ending")} …`;
+      foot.append(make("p", { class: "sum", "data-key": "sum", tabindex: "-1" }, text));
     }
-    if (this.#asking === "others") {
+    if (this.#confirming === "others") {
       const count = new Intl.NumberFormat(this.#language).format(others.length);
       const ask = this.#confirm("confirm-others", { count }, () => this.#endOthers());
       ask.className = "foot";
       return ask;
     }
-    if (others.length && this.#sessions.some((one) => one.current)) {
+    if (others.length && this.#sessions.some((session) => session.current)) {
       foot.append(this.#button("others", "sign-out-others", () => this.#confirmFor("others"),
         { class: "danger", disabled: this.#pending.has("others") }));
-    } else if (!others.length && !this.#ends.size) {
+    } else if (!others.length && !this.#terminations.size) {
       foot.append(make("p", { class: "none" }, this.#text("only-this")));
     }
     return foot;
@@ -633,8 +633,8 @@ class ActiveSessions extends HTMLElement {
     this.#root.querySelector(`[data-key="${escaped(key)}"]`)?.focus({ preventScroll: true });
   }
 
-  /* What was asked for did not work: back to its button, or to what is said of it. */
-  #focusAgain(key) {
+  /* After a failure: focuses the button again, or the notice. */
+  #restoreFocus(key) {
     if (this.#root.activeElement) return;
     this.#focus(key);
     if (!this.#root.activeElement) this.#root.querySelector(".notice button")?.focus({ preventScroll: true });
