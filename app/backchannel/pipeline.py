@@ -7,6 +7,7 @@ a request which has to wait, `parking` again once keys arrive, and `explain` for
 raises `TokenRefused` or `DependencyUnavailable`; none of them writes or waits, except `fetch_keys`.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -114,11 +115,11 @@ class Attempt:
         record, signed = self.record, self.signed
         assert signed is not None  # noqa: S101  `verify` has passed
         # Before the check: tokens which fail because of a wrong clock are what reveals it.
-        record.signature_verified(signed.claims.get("iat"), self.arrived_at)
+        record.iat, record.arrived_at = signed.claims.get("iat"), self.arrived_at
         # As of the arrival: adjusting our clock meanwhile must not change the result.
         token = record.token = logout_token.validate(signed, now=self.arrived_at)
         self.revocations = record.revocations = revocations_for(token, received_at=self.arrived_at)
-        record.validated()
+        record.validated_at = time.perf_counter()
 
     # -- admission and answer ---------------------------------------------------------------
 

@@ -92,7 +92,8 @@ class AttemptRecord:
         "_began",
         "_reporter",
         "_request_id",
-        "_validated_after",
+        "arrived_at",
+        "iat",
         "issuer",
         "jwt",
         "outcome",
@@ -101,6 +102,7 @@ class AttemptRecord:
         "revocations",
         "token",
         "trace_id",
+        "validated_at",
     )
 
     def __init__(self, reporter: Reporter, began: float, request_id: str | None = None) -> None:
@@ -108,13 +110,18 @@ class AttemptRecord:
         self._reporter = reporter
         self._began = began
         self._request_id = request_id
-        self._validated_after: float | None = None
         self.issuer: str | None = None
         """The configured issuer that the token names, once known."""
         self.jwt: UnverifiedJwt | None = None
         self.token: LogoutToken | None = None
         """The valid token."""
         self.revocations: list[Revocation] | None = None
+        self.iat: object = None
+        """The claim, once the signature is verified; the token may still be invalid."""
+        self.arrived_at = 0.0
+        """Epoch seconds, set with ``iat``."""
+        self.validated_at: float | None = None
+        """A time of ``time.perf_counter``."""
         self.outcome = "-"
         self.reason: str | None = None
         self.parked: float | None = None
@@ -132,15 +139,6 @@ class AttemptRecord:
         if self._request_id is None:
             self._request_id = new_request_id()
         return self._request_id
-
-    def signature_verified(self, iat: object, arrived_at: float) -> None:
-        """``iat`` is the token's claim, ``arrived_at`` epoch seconds."""
-        if self._reporter.counters is not None and self.issuer is not None:
-            self._reporter.counters.signed(self.issuer, iat, arrived_at)
-
-    def validated(self) -> None:
-        """The token is valid, and the write follows."""
-        self._validated_after = time.perf_counter() - self._began
 
     def refused(self, reason: Reason) -> None:
         """Report a token that can never be valid."""
@@ -183,10 +181,13 @@ class AttemptRecord:
         return limit.takes(outcome, reason, self.issuer, verified=verified)
 
     def _count(self, counters: Counters, outcome: str, reason: str | None, seconds: float) -> None:
+        if self.iat is not None and self.issuer is not None:
+            counters.signed(self.issuer, self.iat, self.arrived_at)
         if self.parked is None:
+            validated_at = self.validated_at
             counters.token(
-                self.issuer, self.client_ids, outcome, reason,
-                seconds=seconds, validated_after=self._validated_after,
+                self.issuer, self.client_ids, outcome, reason, seconds=seconds,
+                validated_after=None if validated_at is None else validated_at - self._began,
             )  # fmt: skip
         elif self.issuer is not None:  # its 503 was counted when it arrived
             counters.parked_settled(self.issuer, outcome)
