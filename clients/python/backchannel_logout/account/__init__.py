@@ -106,13 +106,13 @@ class AccountProxy:
             )
         try:
             connection.request(method, self._base + PREFIX + path.rstrip("/"), headers=dict(sent))
-            found = connection.getresponse()
-            headers = [(k, v) for k, v in found.getheaders() if k.lower() in _FORWARDED_HEADERS]
+            response = connection.getresponse()
+            headers = [(k, v) for k, v in response.getheaders() if k.lower() in _FORWARDED_HEADERS]
             headers.append(("Cache-Control", "no-store"))
-            if found.getheader("content-type", "").startswith("text/event-stream"):
+            if response.getheader("content-type", "").startswith("text/event-stream"):
                 headers.append(("X-Accel-Buffering", "no"))
-                return ProxyResponse(found.status, headers, stream=_parts(connection, found))
-            answer = ProxyResponse(found.status, headers, found.read())
+                return ProxyResponse(response.status, headers, stream=_parts(connection, response))
+            answer = ProxyResponse(response.status, headers, response.read())
         except BaseException:
             connection.close()
             raise
@@ -135,13 +135,13 @@ def _with_own_paths(page: ProxyResponse, mounted: str) -> ProxyResponse:
 
 
 def _parts(
-    connection: http.client.HTTPConnection, found: http.client.HTTPResponse
+    connection: http.client.HTTPConnection, response: http.client.HTTPResponse
 ) -> Iterator[bytes]:
     """The body in parts; the receiver sends one at least every 15 s."""
     if connection.sock is not None:
         connection.sock.settimeout(40)
     try:
-        while part := found.read1(8192):
+        while part := response.read1(8192):
             yield part
     except (OSError, http.client.HTTPException):
         return  # the page reconnects

@@ -278,14 +278,14 @@ class GroupLoop(ListenerLoop):
             await self._scan()
 
     async def _scan(self) -> None:
-        found = await self._takeover.scan(events=not self._abandoned)
+        scan = await self._takeover.scan(events=not self._abandoned)
         # A read that was given up can have delivered events since.
-        self._must_recover |= found.mine > len(self._mine)
-        self._abandoned.extend(found.abandoned)
-        self._report_trimmed(found.trimmed)
-        if found.lost:
+        self._must_recover |= scan.mine > len(self._mine)
+        self._abandoned.extend(scan.abandoned)
+        self._report_trimmed(scan.trimmed)
+        if scan.lost:
             self._gaps_to_note.append(Gap(GapReason.LOST, self._last))
-        for note, gap in found.notes.items():
+        for note, gap in scan.notes.items():
             if note not in self._adopted:
                 self._adopted.add(note)
                 self.inflight.gaps.append(Delivery(gap, note=note, again=True))

@@ -62,7 +62,7 @@ class Takeover:
 
     async def scan(self, *, events: bool) -> GroupScan:
         """With ``events``, also for events of one dead replica."""
-        found = GroupScan()
+        scan = GroupScan()
         [consumers, notes] = await self._primary.call(
             ("XINFO", "CONSUMERS", self._keys.events, self._group),
             ("HGETALL", self._keys.gaps(self._group)),
@@ -72,18 +72,18 @@ class Takeover:
         for consumer in map(pairs, consumers):
             name, idle = consumer[b"name"], consumer[b"idle"]
             if name == me:
-                found.mine = consumer[b"pending"]
+                scan.mine = consumer[b"pending"]
             elif not await self._has_ended(name, idle):
                 alive.add(name)
             elif consumer[b"pending"]:
-                if events and not found.abandoned:
-                    await self._scan_consumer(name, idle, found)
+                if events and not scan.abandoned:
+                    await self._scan_consumer(name, idle, scan)
             elif idle > _FORGOTTEN_MS:
-                await self._remove(name, found)
+                await self._remove(name, scan)
         for note, text in zip(notes[::2], notes[1::2], strict=True):
             if note.rpartition(b"/")[0] not in alive:
-                found.notes[note] = Gap.from_json(text)
-        return found
+                scan.notes[note] = Gap.from_json(text)
+        return scan
 
     async def _has_ended(self, name: bytes, idle: int) -> bool:
         """Silent for too long, or with a farewell: its report is gone."""
@@ -94,7 +94,7 @@ class Takeover:
         [reports] = await self._primary.call(("HEXISTS", self._keys.readers, name))
         return not reports
 
-    async def _scan_consumer(self, name: bytes, idle: int, found: GroupScan) -> None:
+    async def _scan_consumer(self, name: bytes, idle: int, scan: GroupScan) -> None:
         events = self._keys.events
         [pending] = await self._primary.call(
             ("XPENDING", events, self._group, "-", "+", _MAX_PENDING, name)
@@ -106,15 +106,15 @@ class Takeover:
         for (entry_id, _, idle_for, count), entry in zip(pending, entries, strict=True):
             if entry:
                 idle_since = min(idle, idle_for)
-                found.abandoned.append(Abandoned(entry_id.decode(), idle_since, count, seen))
+                scan.abandoned.append(Abandoned(entry_id.decode(), idle_since, count, seen))
             else:
-                found.trimmed.append(entry_id.decode())
+                scan.trimmed.append(entry_id.decode())
 
-    async def _remove(self, name: bytes, found: GroupScan) -> None:
+    async def _remove(self, name: bytes, scan: GroupScan) -> None:
         [lost] = await self._primary.call(
             ("XGROUP", "DELCONSUMER", self._keys.events, self._group, name)
         )
-        found.lost |= bool(lost)
+        scan.lost |= bool(lost)
 
 
 def pairs(flat: list[Any]) -> dict[bytes, Any]:
