@@ -44,16 +44,6 @@ async def end_each(
         await provider.end(session.id, refresh_tokens=refresh_tokens)
 
 
-async def list_others(
-    provider: SessionProvider, user_id: str, keep: str
-) -> tuple[ProviderSession, ...]:
-    """The user's sessions except ``keep``. `LookupError` if that is not one of them."""
-    sessions = await list_all(provider, user_id)
-    if all(session.id != keep for session in sessions):
-        raise LookupError("the session to keep is none of the user's")
-    return tuple(session for session in sessions if session.id != keep)
-
-
 def check_owner(
     sessions: Iterable[ProviderSession], *, user_id: str
 ) -> tuple[ProviderSession, ...]:

@@ -93,13 +93,5 @@ class SessionProvider(Protocol):
     ) -> tuple[ProviderSession, ...]:
         """End all sessions of a user; returns those that existed."""
 
-    async def end_others(
-        self, user_id: str, *, keep: str, refresh_tokens: bool = False
-    ) -> tuple[ProviderSession, ...]:
-        """End all sessions of a user but one; returns those that were ended.
-
-        Raises `LookupError` and ends nothing if ``keep`` is not one of the user's sessions.
-        """
-
     async def lifetimes(self) -> Lifetimes:
         """How long sessions live, from the API if it says so, else from the documentation."""

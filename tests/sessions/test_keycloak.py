@@ -125,14 +125,6 @@ async def test_with_the_refresh_tokens_the_rest_of_the_user_is_signed_out_too(
     assert f"/admin/realms/shop/users/{setup.alice}/logout" in setup.api.paths("POST")
 
 
-async def test_an_offline_session_alone_ends_with_the_others(setup: AdapterSetup) -> None:
-    keep, other = setup.api.add(setup.alice), setup.api.add(setup.alice)
-    offline = setup.api.add(setup.alice, offline=True)
-    ended = await setup.adapter.end_others(setup.alice, keep=keep)
-    assert {session.id for session in ended} == {other, offline}
-    assert setup.api.alive() == {keep}
-
-
 # -- a session whose user is not known -----------------------------------------------------
 
 

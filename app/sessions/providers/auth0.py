@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from app.sessions.api_client.calls import ApiResponse, Calls
 from app.sessions.api_client.path_segment import path_segment
 from app.sessions.api_client.shapes import Id, Moment, Shape, is_not_found, parse
-from app.sessions.bulk import check_id, check_owner, end_each, list_all, list_others
+from app.sessions.bulk import check_id, check_owner, end_each, list_all
 from app.sessions.provider_session import (
     UNKNOWN_DEVICE,
     Device,
@@ -86,13 +86,6 @@ class Auth0:
         path = f"/api/v2/users/{path_segment(user_id)}/sessions"
         _not_found(await self._calls.call("DELETE", path, expect=_ACCEPTED))
         return sessions
-
-    async def end_others(
-        self, user_id: str, *, keep: str, refresh_tokens: bool = False
-    ) -> tuple[ProviderSession, ...]:
-        others = await list_others(self, user_id, keep)
-        await end_each(self, others, refresh_tokens=refresh_tokens)
-        return others
 
     async def lifetimes(self) -> Lifetimes:
         """The tenant's settings; without the scope for them, the highest values it can have."""

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from app.sessions.api_client.calls import ApiResponse, Calls
 from app.sessions.api_client.path_segment import path_segment
 from app.sessions.api_client.shapes import matches, parse
-from app.sessions.bulk import ROUNDS, check_owner, list_others
+from app.sessions.bulk import ROUNDS, check_owner
 from app.sessions.lifecycle import with_lifetimes
 from app.sessions.provider_session import Lifetimes, ProviderSession, SessionPage
 from app.sessions.providers.keycloak_shapes import (
@@ -107,13 +107,6 @@ class Keycloak:
             path = f"{self._path}/users/{path_segment(user_id)}/logout"
             _not_found(await self._calls.call("POST", path, expect={204, 404}))
         return tuple(ended.values())
-
-    async def end_others(
-        self, user_id: str, *, keep: str, refresh_tokens: bool = False
-    ) -> tuple[ProviderSession, ...]:
-        others = await list_others(self, user_id, keep)
-        await self._end_each(others, refresh_tokens)
-        return others
 
     async def lifetimes(self) -> Lifetimes:
         """The realm's; Keycloak's defaults if the account may not read them."""

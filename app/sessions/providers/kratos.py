@@ -21,7 +21,7 @@ from pydantic import Field
 from app.sessions.api_client.calls import ApiResponse, Calls
 from app.sessions.api_client.path_segment import InvalidId
 from app.sessions.api_client.shapes import Id, Moment, Shape, is_not_found, parse
-from app.sessions.bulk import check_id, check_owner, end_each, list_all, list_others
+from app.sessions.bulk import check_id, check_owner, list_all
 from app.sessions.provider_session import (
     UNKNOWN_DEVICE,
     Device,
@@ -90,13 +90,6 @@ class Kratos:
         path = f"/admin/identities/{_uuid(user_id)}/sessions"
         _not_found(await self._calls.call("DELETE", path, expect={204, 404}))
         return sessions
-
-    async def end_others(
-        self, user_id: str, *, keep: str, refresh_tokens: bool = False
-    ) -> tuple[ProviderSession, ...]:
-        others = await list_others(self, user_id, keep)
-        await end_each(self, others, refresh_tokens=refresh_tokens)
-        return others
 
     async def lifetimes(self) -> Lifetimes:
         """As configured here: no API of Kratos reports its setting."""
