@@ -28,7 +28,7 @@ Around it:
     config         settings: model (names, defaults), types, cross_checks, presets of providers
     runtime        the composition root: builds, connects and stops everything
     admin          the operators' API, health and metrics
-    console        the operators' pages (texts: all their words)
+    console        the operators' pages; each page's texts are in its template and view
     account        users' own sessions, for apps and browsers
     web            what admin, console and account share: errors, parameters, event streams
     sessions       the providers' session APIs (providers/: one adapter each), and following a
