@@ -39,7 +39,7 @@ def said(members: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(members).encode()).decode().rstrip("=")
 
 
-class AccountScene:
+class AccountClient:
     """Asks as the shop's backend does, for one of its sessions."""
 
     def __init__(self, receiver: Receiver, tenant: Tenant, keys: Provider, redis: Any) -> None:
@@ -104,9 +104,9 @@ def now() -> int:
 
 
 @contextlib.contextmanager
-def account_scene(
+def account_client(
     tmp_path: Path, top: str = "", redis_url: str | None = None
-) -> Iterator[AccountScene]:
+) -> Iterator[AccountClient]:
     """``redis_url`` is of a server that the test has started; else there is one of its own."""
     redis = RedisServer(tmp_path / "own-redis")
     if redis_url is None:
@@ -117,7 +117,7 @@ def account_scene(
         tenant.receiver = receiver
         look = redis.client()
         try:
-            scene = AccountScene(receiver, tenant, keys, look)
+            scene = AccountClient(receiver, tenant, keys, look)
             scene.redis_url, scene.redis_server = redis_url, redis
             yield scene
         finally:

@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 
-from tests.account.account_fixture import SHOP_TOKEN, AccountScene
+from tests.account.account_fixture import SHOP_TOKEN, AccountClient
 from tests.support.receiver import ROOT, clean_environment, wait_for
 from tests.support.servers.redis_server import free_port
 
 
 @contextlib.contextmanager
-def running_apps(scene: AccountScene, *kinds: str) -> Iterator[dict[str, str]]:
+def running_apps(scene: AccountClient, *kinds: str) -> Iterator[dict[str, str]]:
     """The address of each; they start at the same time."""
     environ = clean_environment() | {
         "PYTHONPATH": f"{ROOT}:{ROOT}/clients/python", "ACCOUNT_URL": scene.url,

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.account.account_fixture import AUDIENCE, SCOPE, AccountScene, now
+from tests.account.account_fixture import AUDIENCE, SCOPE, AccountClient, now
 from tests.support.providers.provider import ABSENT, EVENT, private_key
 
 
-def test_an_access_token_of_ours_lists_and_ends(alice: AccountScene) -> None:
+def test_an_access_token_of_ours_lists_and_ends(alice: AccountClient) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     token = alice.access_token(own)
 
@@ -32,14 +32,14 @@ def test_an_access_token_of_ours_lists_and_ends(alice: AccountScene) -> None:
     ],
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip
-def test_any_other_token_is_refused(alice: AccountScene, changes: dict[str, Any]) -> None:
+def test_any_other_token_is_refused(alice: AccountClient, changes: dict[str, Any]) -> None:
     own = alice.tenant.add(alice.user)
     answer = alice.ask("GET", "", None, alice.access_token(own, **changes))
     # A key that nobody knows may be a new one: then it is 503 until it has been looked for.
     assert answer.status_code in ((401, 503) if "header" in changes else (401,))
 
 
-def test_a_wrong_signature_is_refused(alice: AccountScene) -> None:
+def test_a_wrong_signature_is_refused(alice: AccountClient) -> None:
     token = alice.keys.token(
         header={"typ": "at+jwt"}, key=private_key("RS256", 7), aud=AUDIENCE, scope=SCOPE,
         sid="s", sub=alice.user, events=ABSENT,
@@ -47,7 +47,7 @@ def test_a_wrong_signature_is_refused(alice: AccountScene) -> None:
     assert alice.ask("GET", "", None, token).status_code == 401
 
 
-def test_an_id_token_and_a_logout_token_are_refused(alice: AccountScene) -> None:
+def test_an_id_token_and_a_logout_token_are_refused(alice: AccountClient) -> None:
     own = alice.tenant.add(alice.user)
     id_token = alice.keys.token(header={"typ": "JWT"}, sid=own, sub=alice.user, events=ABSENT)
     logout_token = alice.keys.token(sid=own, sub=alice.user)
@@ -55,7 +55,7 @@ def test_an_id_token_and_a_logout_token_are_refused(alice: AccountScene) -> None
         assert alice.ask("GET", "", None, token).status_code == 401
 
 
-def test_a_token_that_was_refreshed_after_the_logout_opens_nothing(alice: AccountScene) -> None:
+def test_a_token_that_was_refreshed_after_the_logout_opens_nothing(alice: AccountClient) -> None:
     user = f"auth0|{secrets.token_hex(4)}"
     own, other = alice.tenant.add(user), alice.tenant.add(user)
     alice.receiver.post(alice.keys.token(sid=own, sub=user))
@@ -66,7 +66,7 @@ def test_a_token_that_was_refreshed_after_the_logout_opens_nothing(alice: Accoun
     assert other in alice.tenant.alive()
 
 
-def test_a_token_outlives_its_session_and_opens_nothing(alice: AccountScene) -> None:
+def test_a_token_outlives_its_session_and_opens_nothing(alice: AccountClient) -> None:
     """No logout token came: the provider itself says that there is no such session."""
     other = alice.tenant.add(alice.user)
     token = alice.access_token("gone-at-the-provider")

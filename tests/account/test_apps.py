@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.account.account_fixture import USER_PACE, AccountScene
+from tests.account.account_fixture import USER_PACE, AccountClient
 from tests.account.app_process import running_apps, sign_in_query
 from tests.support.receiver import wait_for
 
@@ -18,7 +18,7 @@ SAME = {"sec-fetch-site": "same-origin"}
 
 
 @pytest.fixture(scope="module")
-def apps(scene: AccountScene) -> Iterator[dict[str, str]]:
+def apps(scene: AccountClient) -> Iterator[dict[str, str]]:
     with running_apps(scene, *KINDS) as running:
         yield running
 
@@ -32,7 +32,7 @@ def app(request: pytest.FixtureRequest, apps: dict[str, str]) -> Iterator[httpx.
         yield client
 
 
-def sign_in(app: httpx.Client, alice: AccountScene) -> tuple[str, str]:
+def sign_in(app: httpx.Client, alice: AccountClient) -> tuple[str, str]:
     """The ids of this session and of another one of the same user. They need not be plain."""
     own, other = (alice.tenant.add(alice.user, f"s|{secrets.token_hex(4)}:1") for _ in range(2))
     query = sign_in_query(alice.session(own))
@@ -40,7 +40,7 @@ def sign_in(app: httpx.Client, alice: AccountScene) -> tuple[str, str]:
     return own, other
 
 
-def test_each_framework_lists_ends_and_follows(app: httpx.Client, alice: AccountScene) -> None:
+def test_each_framework_lists_ends_and_follows(app: httpx.Client, alice: AccountClient) -> None:
     own, other = sign_in(app, alice)
     listed = app.get("/account/sessions")
     assert listed.headers["cache-control"] == "no-store"
@@ -55,14 +55,14 @@ def test_each_framework_lists_ends_and_follows(app: httpx.Client, alice: Account
     assert alice.tenant.alive() == {own}
 
 
-def test_each_framework_ends_all_others(app: httpx.Client, alice: AccountScene) -> None:
+def test_each_framework_ends_all_others(app: httpx.Client, alice: AccountClient) -> None:
     own, other = sign_in(app, alice)
     answer = app.delete("/account/sessions", headers=SAME)
     assert [one["id"] for one in answer.json()["sessions"]] == [other]
     wait_for(lambda: alice.tenant.alive() == {own}, "the other one is gone")
 
 
-def test_events_come_where_they_occupy_no_worker(app: httpx.Client, alice: AccountScene) -> None:
+def test_events_come_where_they_occupy_no_worker(app: httpx.Client, alice: AccountClient) -> None:
     _, other = sign_in(app, alice)
     app.delete(f"/account/sessions/{other}", headers=SAME)
     with app.stream("GET", f"/account/sessions/{other}/events") as answer:
@@ -74,7 +74,7 @@ def test_events_come_where_they_occupy_no_worker(app: httpx.Client, alice: Accou
         assert next(data)["id"] == other
 
 
-def test_what_is_refused_is_refused_alike(app: httpx.Client, alice: AccountScene) -> None:
+def test_what_is_refused_is_refused_alike(app: httpx.Client, alice: AccountClient) -> None:
     assert app.get("/account/sessions").status_code == 401
     own, other = sign_in(app, alice)
     path = f"/account/sessions/{other}"
@@ -96,7 +96,7 @@ def test_page_and_component_come_with_their_policy(app: httpx.Client) -> None:
 
 
 def test_an_answer_that_limits_comes_through_with_when_to_come_back(
-    app: httpx.Client, alice: AccountScene
+    app: httpx.Client, alice: AccountClient
 ) -> None:
     sign_in(app, alice)
     answers = [app.delete("/account/sessions/nothing", headers=SAME) for _ in range(40)]

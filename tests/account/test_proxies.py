@@ -7,13 +7,13 @@ import pytest
 
 from backchannel_logout.account import AccountProxy
 from backchannel_logout.contract.session import MEMBER
-from tests.account.account_fixture import SHOP_TOKEN, AccountScene
+from tests.account.account_fixture import SHOP_TOKEN, AccountClient
 from tests.support.servers.redis_server import free_port
 
 SAME = {"x-requested-with": "test", "sec-fetch-site": "same-origin"}
 
 
-def proxy(scene: AccountScene) -> AccountProxy:
+def proxy(scene: AccountClient) -> AccountProxy:
     return AccountProxy(scene.url, SHOP_TOKEN)
 
 
@@ -31,7 +31,7 @@ def proxy(scene: AccountScene) -> AccountProxy:
                 {"host": "shop.example", "origin": "http://shop.example@other.example"}],
 )  # fmt: skip
 def test_a_delete_of_another_site_is_not_passed_on(
-    alice: AccountScene, headers: dict[str, str]
+    alice: AccountClient, headers: dict[str, str]
 ) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     session = alice.session(own)
@@ -49,7 +49,7 @@ def test_a_delete_of_another_site_is_not_passed_on(
      {"host": "[::1]:8000", "origin": "http://[::1]:8000"}],
 )  # fmt: skip
 def test_a_delete_of_the_apps_own_page_is_passed_on(
-    alice: AccountScene, headers: dict[str, str]
+    alice: AccountClient, headers: dict[str, str]
 ) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     answer = proxy(alice).answer("DELETE", f"/sessions/{other}", alice.session(own), headers)
@@ -57,7 +57,7 @@ def test_a_delete_of_the_apps_own_page_is_passed_on(
 
 
 @pytest.mark.parametrize("path", ["/../api/overview", "/sessions/..", "//x", "/a?b", "/a#b", "x"])
-def test_a_path_that_is_none_of_these_is_not_passed_on(alice: AccountScene, path: str) -> None:
+def test_a_path_that_is_none_of_these_is_not_passed_on(alice: AccountClient, path: str) -> None:
     assert proxy(alice).answer("GET", path, {}, {}).status == 404
 
 
@@ -65,13 +65,13 @@ def test_a_path_that_is_none_of_these_is_not_passed_on(alice: AccountScene, path
     "session", [{}, {"name": "Alice"}, {"iss": "x", "login_at": "y"}, {MEMBER: "x"}]
 )
 def test_who_is_not_signed_in_is_not_passed_on(
-    alice: AccountScene, session: dict[str, Any]
+    alice: AccountClient, session: dict[str, Any]
 ) -> None:
     assert proxy(alice).answer("GET", "/sessions", session, SAME).status == 401
 
 
 @pytest.mark.parametrize("form", ["remembered", "of an earlier release"])
-def test_the_login_is_found_in_the_apps_session(alice: AccountScene, form: str) -> None:
+def test_the_login_is_found_in_the_apps_session(alice: AccountClient, form: str) -> None:
     """What the app has under the same names is not taken for it."""
     own = alice.tenant.add(alice.user)
     login = alice.session(own)
@@ -88,7 +88,7 @@ def test_the_login_is_found_in_the_apps_session(alice: AccountScene, form: str) 
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["", "/"])
 def test_the_page_names_its_files_below_where_it_is_mounted(
-    alice: AccountScene, mounted: str, address: str, path: str
+    alice: AccountClient, mounted: str, address: str, path: str
 ) -> None:
     page = proxy(alice).answer("GET", path, {}, {}, mounted=mounted)
     named = re.findall(r'(?:href|src)="(/[^"]*)"', page.body.decode())
@@ -97,7 +97,7 @@ def test_the_page_names_its_files_below_where_it_is_mounted(
     assert lengths == [str(len(page.body))]
 
 
-def test_a_receiver_that_is_away_is_503_with_when_to_come_back(alice: AccountScene) -> None:
+def test_a_receiver_that_is_away_is_503_with_when_to_come_back(alice: AccountClient) -> None:
     away = AccountProxy(f"http://127.0.0.1:{free_port()}", SHOP_TOKEN)
     answer = away.answer("GET", "/sessions", alice.session("s"), SAME)
     assert answer.status == 503

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.account.account_fixture import AccountScene, account_scene
+from tests.account.account_fixture import AccountClient, account_client
 from tests.support.rights import documented_rights
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ def test_sessions_are_listed_and_ended_with_the_documented_rights_alone(
 ) -> None:
     with (
         documented_rights(tmp_path, rules) as (url, look),
-        account_scene(tmp_path, redis_url=url) as scene,
+        account_client(tmp_path, redis_url=url) as scene,
     ):
         scene.user = "auth0|alice"
         for sends in (True, False):
@@ -36,7 +36,7 @@ def test_sessions_are_listed_and_ended_with_the_documented_rights_alone(
         assert look.smembers("bcl:v1:endings") == set()
 
 
-def _end_itself(scene: AccountScene, own: str) -> None:
+def _end_itself(scene: AccountClient, own: str) -> None:
     """A logout of the caller's own session."""
     del scene.tenant.sessions[own]
     assert scene.receiver.post(scene.keys.token(sid=own, sub=scene.user)).status_code == 200

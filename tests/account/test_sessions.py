@@ -15,8 +15,8 @@ from tests.account.account_fixture import (
     ORIGIN,
     SHOP_TOKEN,
     USER_PACE,
-    AccountScene,
-    account_scene,
+    AccountClient,
+    account_client,
     now,
     said,
 )  # fmt: skip
@@ -34,7 +34,7 @@ IPHONE = (
 )
 
 
-def test_the_list_has_auth0s_names_and_the_current_one_first(alice: AccountScene) -> None:
+def test_the_list_has_auth0s_names_and_the_current_one_first(alice: AccountClient) -> None:
     device = {
         "initial_user_agent": IPHONE, "initial_ip": "192.0.2.7",
         "last_user_agent": FIREFOX, "last_ip": "203.0.113.7",
@@ -59,7 +59,7 @@ def test_the_list_has_auth0s_names_and_the_current_one_first(alice: AccountScene
 
 
 def test_ending_one_answers_its_id_and_every_app_is_told_and_the_neighbour_lives(
-    alice: AccountScene,
+    alice: AccountClient,
 ) -> None:
     own, other, third = (alice.tenant.add(alice.user) for _ in range(3))
     session = alice.session(own)
@@ -75,7 +75,7 @@ def test_ending_one_answers_its_id_and_every_app_is_told_and_the_neighbour_lives
     assert any((one["act"], one["who"]) == ("account.session.end", "account:shop") for one in noted)
 
 
-def test_all_others_end_and_the_current_one_lives(alice: AccountScene) -> None:
+def test_all_others_end_and_the_current_one_lives(alice: AccountClient) -> None:
     own, *others = (alice.tenant.add(alice.user) for _ in range(3))
     bobs = alice.tenant.add(BOB)
     session = alice.session(own)
@@ -90,7 +90,7 @@ def test_all_others_end_and_the_current_one_lives(alice: AccountScene) -> None:
     assert bobs in alice.tenant.alive()
 
 
-def test_where_the_current_one_is_not_known_no_other_ends(alice: AccountScene) -> None:
+def test_where_the_current_one_is_not_known_no_other_ends(alice: AccountClient) -> None:
     alice.tenant.add(alice.user)
     for session in (alice.session("elsewhere"), alice.session("s") | {"sid": None}):
         answer = alice.ask("DELETE", "", session)
@@ -98,7 +98,7 @@ def test_where_the_current_one_is_not_known_no_other_ends(alice: AccountScene) -
     assert len(alice.tenant.alive()) == 1
 
 
-def test_ended_twice_it_is_the_same_end(alice: AccountScene) -> None:
+def test_ended_twice_it_is_the_same_end(alice: AccountClient) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     session = alice.session(own)
     alice.ask("DELETE", f"/{other}", session)
@@ -111,7 +111,7 @@ def test_ended_twice_it_is_the_same_end(alice: AccountScene) -> None:
 
 
 def test_not_yours_and_not_there_have_one_answer_and_nothing_is_written(
-    alice: AccountScene,
+    alice: AccountClient,
 ) -> None:
     own, bobs = alice.tenant.add(alice.user), alice.tenant.add(BOB)
     session = alice.session(own)
@@ -128,7 +128,7 @@ def test_not_yours_and_not_there_have_one_answer_and_nothing_is_written(
     assert alice.redis.xlen("bcl:v1:audit") == before
 
 
-def test_the_end_of_another_users_session_is_not_shown(alice: AccountScene) -> None:
+def test_the_end_of_another_users_session_is_not_shown(alice: AccountClient) -> None:
     own, bobs, bobs_other = (
         alice.tenant.add(alice.user),
         alice.tenant.add(BOB),
@@ -143,7 +143,7 @@ def test_the_end_of_another_users_session_is_not_shown(alice: AccountScene) -> N
 
 
 @pytest.mark.parametrize("whose", ["session", "user"])
-def test_an_ended_session_can_neither_list_nor_end(alice: AccountScene, whose: str) -> None:
+def test_an_ended_session_can_neither_list_nor_end(alice: AccountClient, whose: str) -> None:
     user = f"auth0|{secrets.token_hex(4)}"
     own, other = alice.tenant.add(user), alice.tenant.add(user)
     claims = {"sid": own if whose == "session" else ABSENT, "sub": user}
@@ -157,14 +157,14 @@ def test_an_ended_session_can_neither_list_nor_end(alice: AccountScene, whose: s
     assert other in alice.tenant.alive()
 
 
-def test_a_later_login_of_the_same_session_id_lives(alice: AccountScene) -> None:
+def test_a_later_login_of_the_same_session_id_lives(alice: AccountClient) -> None:
     user = f"auth0|{secrets.token_hex(4)}"
     own = alice.tenant.add(user)
     alice.receiver.post(alice.keys.token(sid=own, sub=user))
     assert alice.ids(alice.session(own, user, login_at=now() + 5)) == [own]
 
 
-def test_a_code_from_before_the_logout_lets_nobody_in(alice: AccountScene) -> None:
+def test_a_code_from_before_the_logout_lets_nobody_in(alice: AccountClient) -> None:
     """What the app remembers of the user's sign-in reaches the receiver through the app's proxy."""
     user = f"auth0|{secrets.token_hex(4)}"
     own = alice.tenant.add(user)
@@ -183,13 +183,13 @@ def test_a_code_from_before_the_logout_lets_nobody_in(alice: AccountScene) -> No
     ],
 )  # fmt: skip
 def test_a_session_that_does_not_say_whose_it_is_is_refused(
-    alice: AccountScene, changes: dict[str, object]
+    alice: AccountClient, changes: dict[str, object]
 ) -> None:
     assert alice.ask("GET", "", alice.session("s", **changes)).status_code == 400
 
 
 @pytest.mark.parametrize("header", ["", "%%%", "W10", "bm8", "a" * 9000, "eyJhIjo"])
-def test_a_header_that_is_none_is_refused(alice: AccountScene, header: str) -> None:
+def test_a_header_that_is_none_is_refused(alice: AccountClient, header: str) -> None:
     answer = alice.ask("GET", "", None, **{"bcl-session": header})
     assert answer.status_code == 400
 
@@ -197,20 +197,20 @@ def test_a_header_that_is_none_is_refused(alice: AccountScene, header: str) -> N
 @pytest.mark.parametrize(
     "token", [None, "wrong" * 8, "the-admin-token-of-this-test", "a.b.c", SHOP_TOKEN[:-1]]
 )
-def test_who_has_no_credential_is_refused(alice: AccountScene, token: str | None) -> None:
+def test_who_has_no_credential_is_refused(alice: AccountClient, token: str | None) -> None:
     own = alice.tenant.add(alice.user)
     answer = alice.ask("GET", "", alice.session(own), token)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_each_app_speaks_for_its_own_sessions(alice: AccountScene) -> None:
+def test_each_app_speaks_for_its_own_sessions(alice: AccountClient) -> None:
     """The news lets nobody in whom the news has let go, whatever the shop says."""
     own = alice.tenant.add(alice.user)
     assert alice.ask("GET", "", alice.session(own), NEWS_TOKEN).status_code == 200
 
 
-def test_a_broken_provider_is_said(alice: AccountScene) -> None:
+def test_a_broken_provider_is_said(alice: AccountClient) -> None:
     own = alice.tenant.add(alice.user)
     alice.tenant.faults.append(fault(500, "Internal", "broken"))
     answer = alice.ask("GET", "", alice.session(own))
@@ -220,7 +220,7 @@ def test_a_broken_provider_is_said(alice: AccountScene) -> None:
 @pytest.mark.slow
 def test_a_limited_provider_is_said_with_when_to_come_back(tmp_path: Path) -> None:
     """With a scene of its own: nobody is asked for as long as the limit lasts."""
-    with account_scene(tmp_path) as scene:
+    with account_client(tmp_path) as scene:
         scene.user = "auth0|alice"
         own = scene.tenant.add(scene.user)
         scene.tenant.faults.append(limited(30))
@@ -229,7 +229,7 @@ def test_a_limited_provider_is_said_with_when_to_come_back(tmp_path: Path) -> No
     assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_who_asks_too_often_is_told_to_wait_and_others_are_not(alice: AccountScene) -> None:
+def test_who_asks_too_often_is_told_to_wait_and_others_are_not(alice: AccountClient) -> None:
     user = f"auth0|{secrets.token_hex(4)}"
     sid = "nothing"
     answers = [alice.ask("DELETE", f"/{sid}", alice.session("own", user)) for _ in range(30)]
@@ -239,7 +239,7 @@ def test_who_asks_too_often_is_told_to_wait_and_others_are_not(alice: AccountSce
     assert alice.ask("GET", "", alice.session("x", f"{user}2")).status_code == 200
 
 
-def test_events_come_until_it_is_over(alice: AccountScene) -> None:
+def test_events_come_until_it_is_over(alice: AccountClient) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     session = alice.session(own)
     alice.ask("DELETE", f"/{other}", session)
@@ -272,7 +272,7 @@ def test_events_come_until_it_is_over(alice: AccountScene) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_named_is_not_there(
-    alice: AccountScene, method: str, path: str, status: int
+    alice: AccountClient, method: str, path: str, status: int
 ) -> None:
     answer = alice.receiver.http.request(method, alice.url + path)
     assert answer.status_code == status
@@ -281,12 +281,12 @@ def test_what_is_not_named_is_not_there(
 
 
 @pytest.mark.parametrize("query", ["?user=bob", "?page=2", "?except=x"])
-def test_a_query_that_nobody_knows_is_refused(alice: AccountScene, query: str) -> None:
+def test_a_query_that_nobody_knows_is_refused(alice: AccountClient, query: str) -> None:
     own = alice.tenant.add(alice.user)
     assert alice.ask("DELETE", query, alice.session(own)).status_code == 400
 
 
-def test_pages_of_configured_origins_may_ask_and_others_may_not(alice: AccountScene) -> None:
+def test_pages_of_configured_origins_may_ask_and_others_may_not(alice: AccountClient) -> None:
     def preflight(origin: str) -> httpx.Response:
         return alice.receiver.http.options(
             f"{alice.url}/account/sessions/x",
@@ -305,7 +305,7 @@ def test_pages_of_configured_origins_may_ask_and_others_may_not(alice: AccountSc
 
 
 def test_one_that_begins_while_the_others_end_ends_too(
-    alice: AccountScene, monkeypatch: pytest.MonkeyPatch
+    alice: AccountClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, other = alice.tenant.add(alice.user), alice.tenant.add(alice.user)
     listed, late = alice.tenant._page, list[str]()
@@ -324,7 +324,7 @@ def test_one_that_begins_while_the_others_end_ends_too(
     assert own in alice.tenant.alive()
 
 
-def test_all_that_ended_with_one_request_are_asked_for_with_one(alice: AccountScene) -> None:
+def test_all_that_ended_with_one_request_are_asked_for_with_one(alice: AccountClient) -> None:
     own, *others = (alice.tenant.add(alice.user) for _ in range(4))
     session = alice.session(own)
     assert alice.ask("GET", "/state", session).json() == {"sessions": []}

@@ -30,7 +30,7 @@ class Tenant(Auth0Api):
         self.receiver: Receiver | None = None
 
     def get_well(self) -> None:
-        """Be as it is when all is well, without sessions, whatever a test has done to it."""
+        """Reset to the initial state, without sessions."""
         self.faults.clear()
         self.faults_for.clear()
         self.sessions.clear()
@@ -48,8 +48,8 @@ class Tenant(Auth0Api):
                     assert self.receiver.post(token).status_code == 200
 
 
-class ApiScene:
-    """``get``, ``post`` and ``delete`` are of the API, with the token."""
+class AdminClient:
+    """A client of the admin API of a running receiver; it sends the token unless told otherwise."""
 
     def __init__(self, receiver: Receiver, tenant: Tenant, keys: Provider, redis: Any) -> None:
         self.receiver, self.tenant, self.keys, self.redis = receiver, tenant, keys, redis
@@ -80,8 +80,8 @@ class ApiScene:
         return found
 
     def over(self, session: str) -> dict[str, Any]:
-        """The ending, when it is over. A machine with much to do may answer 503 on the way."""
-        wait_for(lambda: self.state(session).get("over"), "the ending is over", self.receiver)
+        """The termination once it is over. Under load the API may answer 503 in between."""
+        wait_for(lambda: self.state(session).get("over"), "the termination is over", self.receiver)
         return self.state(session)
 
     def audit(self) -> list[dict[str, str]]:
@@ -112,8 +112,10 @@ secret = "{auth0_api.CLIENT_SECRET}"
 
 
 @contextlib.contextmanager
-def api_scene(tmp_path: Path, top: str = "", redis_url: str | None = None) -> Iterator[ApiScene]:
-    """``redis_url`` is of a server that the test has started; else there is one of its own."""
+def admin_client(
+    tmp_path: Path, top: str = "", redis_url: str | None = None
+) -> Iterator[AdminClient]:
+    """A receiver with its API. ``redis_url``: a server of the test; default: its own."""
     redis = RedisServer(tmp_path / "own-redis")
     if redis_url is None:
         redis_url = redis.start().url
@@ -122,7 +124,7 @@ def api_scene(tmp_path: Path, top: str = "", redis_url: str | None = None) -> It
         tenant.receiver = receiver
         look = redis.client()
         try:
-            yield ApiScene(receiver, tenant, keys, look)
+            yield AdminClient(receiver, tenant, keys, look)
         finally:
             look.close()
             receiver.stop()
@@ -130,14 +132,14 @@ def api_scene(tmp_path: Path, top: str = "", redis_url: str | None = None) -> It
 
 
 class Listener:
-    """A client of the feed."""
+    """A client of `/api/feed`."""
 
-    def __init__(self, scene: ApiScene, path: str = "/feed", last: str | None = None) -> None:
+    def __init__(self, admin: AdminClient, path: str = "/feed", last: str | None = None) -> None:
         headers = {"authorization": f"Bearer {TOKEN}"}
         if last is not None:
             headers["last-event-id"] = last
         self._client = httpx.Client(timeout=20, trust_env=False)
-        self._stream = self._client.stream("GET", scene.base + path, headers=headers)
+        self._stream = self._client.stream("GET", admin.base + path, headers=headers)
         self.response = self._stream.__enter__()
         self._lines = self.response.iter_lines()
         self.last: str | None = None

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.admin.api_fixture import ApiScene, api_scene
+from tests.admin.api_fixture import AdminClient, admin_client
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiScene]:
-    with api_scene(tmp_path_factory.mktemp("api")) as running:
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminClient]:
+    with admin_client(tmp_path_factory.mktemp("api")) as running:
         yield running

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import TOKEN, ApiScene, api_scene, users
+from tests.admin.api_fixture import TOKEN, AdminClient, admin_client, users
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.servers.redis_server import RedisServer
 
@@ -57,33 +57,35 @@ def test_a_token_is_made_and_printed_where_that_is_asked_for(
     receiver.stop()
 
 
-def test_the_public_listener_knows_nothing_of_it(scene: ApiScene) -> None:
-    answer = scene.receiver.http.get(
-        scene.receiver.url + "/api/apps", headers={"authorization": f"Bearer {TOKEN}"}
+def test_the_public_listener_knows_nothing_of_it(admin: AdminClient) -> None:
+    answer = admin.receiver.http.get(
+        admin.receiver.url + "/api/apps", headers={"authorization": f"Bearer {TOKEN}"}
     )
     assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/apps", "/sessions/x", "/nothing", "/openapi.json", "/feed"])
-def test_every_path_wants_the_token_also_one_that_is_not_there(scene: ApiScene, path: str) -> None:
-    assert code_of(scene.get(path, token=None)) == (401, "unauthorized")
-    assert code_of(scene.get(path, token="wrong-token")) == (401, "unauthorized")
-    scene.get("/apps")  # forgives
+def test_every_path_wants_the_token_also_one_that_is_not_there(
+    admin: AdminClient, path: str
+) -> None:
+    assert code_of(admin.get(path, token=None)) == (401, "unauthorized")
+    assert code_of(admin.get(path, token="wrong-token")) == (401, "unauthorized")
+    admin.get("/apps")  # forgives
 
 
-def test_a_foreign_host_and_a_foreign_page_are_refused(scene: ApiScene) -> None:
+def test_a_foreign_host_and_a_foreign_page_are_refused(admin: AdminClient) -> None:
     evil = {"host": "evil.example"}
-    assert code_of(scene.get("/apps", headers=evil)) == (403, "host_not_allowed")
+    assert code_of(admin.get("/apps", headers=evil)) == (403, "host_not_allowed")
     page = {"origin": "http://evil.example"}
-    assert code_of(scene.get("/apps", headers=page)) == (403, "foreign_origin")
+    assert code_of(admin.get("/apps", headers=page)) == (403, "foreign_origin")
     probes = {"evil.example": 403, "10.1.2.3:9000": 200}  # they come by the pod's address
     for host, status in probes.items():
-        url = scene.receiver.admin_url + "/readyz"
-        assert scene.receiver.http.get(url, headers={"host": host}).status_code == status
+        url = admin.receiver.admin_url + "/readyz"
+        assert admin.receiver.http.get(url, headers={"host": host}).status_code == status
 
 
 def test_guessing_the_token_is_slowed_down(tmp_path: Path) -> None:
-    with api_scene(tmp_path) as own:
+    with admin_client(tmp_path) as own:
         codes = [own.get("/apps", token=f"guess-{n}").status_code for n in range(11)]
         assert codes == [401] * 10 + [429]
         answer = own.get("/apps")
@@ -93,8 +95,8 @@ def test_guessing_the_token_is_slowed_down(tmp_path: Path) -> None:
         assert "guess-" not in own.receiver.log
 
 
-def test_no_answer_may_be_kept(scene: ApiScene) -> None:
-    for answer in (scene.get("/apps"), scene.get("/nothing"), scene.get("/apps", token=None)):
+def test_no_answer_may_be_kept(admin: AdminClient) -> None:
+    for answer in (admin.get("/apps"), admin.get("/nothing"), admin.get("/apps", token=None)):
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["content-type"] == "application/json"
 
@@ -123,9 +125,9 @@ def test_no_answer_may_be_kept(scene: ApiScene) -> None:
     ],
 )
 def test_what_can_not_be_answered_says_so(
-    scene: ApiScene, method: str, path: str, status: int
+    admin: AdminClient, method: str, path: str, status: int
 ) -> None:
-    answer = scene.ask(method, path)
+    answer = admin.ask(method, path)
     assert answer.status_code == status
     if method != "HEAD":
         assert {"error", "error_description"} == answer.json().keys()
@@ -158,84 +160,84 @@ GOOD = {"sid": "s", "reason": "a test"}
     ids=repr,
 )
 def test_a_revocation_that_makes_no_sense_is_not_written(
-    scene: ApiScene, body: Any, status: int
+    admin: AdminClient, body: Any, status: int
 ) -> None:
-    before = scene.redis.xlen(AppKeys("shop").events)
+    before = admin.redis.xlen(AppKeys("shop").events)
     as_json = {"content-type": "application/json"}
-    answer = scene.ask("POST", "/revocations", content=json.dumps(body), headers=as_json)
+    answer = admin.ask("POST", "/revocations", content=json.dumps(body), headers=as_json)
     assert answer.status_code == status
     assert {"error", "error_description"} == answer.json().keys()
-    assert scene.redis.xlen(AppKeys("shop").events) == before
+    assert admin.redis.xlen(AppKeys("shop").events) == before
 
 
-def test_a_body_is_json_small_and_well_formed(scene: ApiScene) -> None:
-    form = scene.ask("POST", "/revocations", data={"sid": "s", "reason": "x"})
+def test_a_body_is_json_small_and_well_formed(admin: AdminClient) -> None:
+    form = admin.ask("POST", "/revocations", data={"sid": "s", "reason": "x"})
     assert code_of(form) == (415, "unsupported_media_type")
     as_json = {"content-type": "application/json"}
-    broken = scene.ask("POST", "/revocations", content=b'{"sid"', headers=as_json)
+    broken = admin.ask("POST", "/revocations", content=b'{"sid"', headers=as_json)
     assert code_of(broken) == (400, "invalid_request")
-    large = scene.ask("POST", "/revocations", content=b" " * 100_000, headers=as_json)
+    large = admin.ask("POST", "/revocations", content=b" " * 100_000, headers=as_json)
     assert code_of(large) == (413, "too_large")
-    nothing = scene.ask("POST", "/revocations", headers=as_json)
+    nothing = admin.ask("POST", "/revocations", headers=as_json)
     assert code_of(nothing) == (400, "invalid_request")
-    binary = scene.ask("POST", "/revocations", content=b"\xff\xfe", headers=as_json)
+    binary = admin.ask("POST", "/revocations", content=b"\xff\xfe", headers=as_json)
     assert code_of(binary) == (400, "invalid_request")
     twice = b'{"sid": "a", "reason": "x", "sid": "b"}'
-    answer = scene.ask("POST", "/revocations", content=twice, headers=as_json)
+    answer = admin.ask("POST", "/revocations", content=twice, headers=as_json)
     assert code_of(answer) == (400, "invalid_request")
     assert "each member said once" in answer.json()["error_description"]
 
 
 @pytest.mark.parametrize("member", ["sid", "sub", "app", "issuer", "reason", "by"])
-def test_half_a_character_is_refused_at_the_door(scene: ApiScene, member: str) -> None:
+def test_half_a_character_is_refused_at_the_door(admin: AdminClient, member: str) -> None:
     """A lone surrogate: no key in Redis and no line of the log can hold it."""
     as_json = {"content-type": "application/json"}
     body = json.dumps({"sid": "s", "reason": "a test", member: "\ud800"})
-    answer = scene.ask("POST", "/revocations", content=body, headers=as_json)
+    answer = admin.ask("POST", "/revocations", content=body, headers=as_json)
     assert code_of(answer) == (400, "invalid_request")
     for path in ("/sessions/%ED%A0%80", "/users/%ED%A0%80/sessions"):
-        assert code_of(scene.get(path)) == (400, "invalid_request")
-        assert code_of(scene.delete(path)) == (400, "invalid_request")
+        assert code_of(admin.get(path)) == (400, "invalid_request")
+        assert code_of(admin.delete(path)) == (400, "invalid_request")
     for name in ("sid", "sub", "issuer"):
-        assert scene.get(f"/revocations?{name}=%ED%A0%80").status_code in (200, 400, 404)
-    assert "internal" not in scene.receiver.log
+        assert admin.get(f"/revocations?{name}=%ED%A0%80").status_code in (200, 400, 404)
+    assert "internal" not in admin.receiver.log
 
 
 # -- revocations -----------------------------------------------------------------------------
 
 
-def test_a_session_is_ended_in_every_app_and_its_history_tells_by_whom(scene: ApiScene) -> None:
+def test_a_session_is_ended_in_every_app_and_its_history_tells_by_whom(admin: AdminClient) -> None:
     before = int(time.time())
-    answer = scene.post("/revocations", {"sid": "by-hand", "sub": "alice", "reason": "a test"})
+    answer = admin.post("/revocations", {"sid": "by-hand", "sub": "alice", "reason": "a test"})
     assert answer.status_code == 201
     written = answer.json()
     assert [one["written"] for one in written["apps"]] == ["accepted", "accepted"]
     assert before <= written["cutoff"] <= time.time()
     for app in ("shop", "news"):
-        marker = scene.redis.get(AppKeys(app).sid(scene.issuer, "by-hand"))
+        marker = admin.redis.get(AppKeys(app).sid(admin.issuer, "by-hand"))
         assert marker == str(written["cutoff"])
-    found = scene.get("/revocations", params={"sid": "by-hand"}).json()
+    found = admin.get("/revocations", params={"sid": "by-hand"}).json()
     assert [app["state"] for app in found["apps"]] == ["revoked", "revoked"]
     cause = found["apps"][0]["cause"]["event"]
     assert (cause["source"], cause["jti"]) == ("admin", written["act"])
-    neighbour = scene.get("/revocations", params={"sid": "neighbour"}).json()
+    neighbour = admin.get("/revocations", params={"sid": "neighbour"}).json()
     assert {app["state"] for app in neighbour["apps"]} == {"alive"}
 
 
-def test_a_user_is_ended_in_one_app_alone(scene: ApiScene) -> None:
-    body = {"sub": "carol", "app": "shop", "reason": "a test", "issuer": scene.issuer}
-    assert scene.post("/revocations", body).status_code == 201
-    found = scene.get("/revocations", params={"sub": "carol"}).json()
+def test_a_user_is_ended_in_one_app_alone(admin: AdminClient) -> None:
+    body = {"sub": "carol", "app": "shop", "reason": "a test", "issuer": admin.issuer}
+    assert admin.post("/revocations", body).status_code == 201
+    found = admin.get("/revocations", params={"sub": "carol"}).json()
     assert {app["app"]: app["state"] for app in found["apps"]} == {
         "shop": "revoked", "news": "alive",
     }  # fmt: skip
     later = {"sub": "carol", "login_at": str(int(time.time()) + 5), "app": "shop"}
-    (app,) = scene.get("/revocations", params=later).json()["apps"]
+    (app,) = admin.get("/revocations", params=later).json()["apps"]
     assert app["state"] == "alive"
 
 
 def test_everybody_of_an_issuer_is_ended_in_one_app(tmp_path: Path) -> None:
-    with api_scene(tmp_path) as own:
+    with admin_client(tmp_path) as own:
         body = {"all": True, "app": "news", "reason": "the key was stolen", "by": "ada"}
         assert own.post("/revocations", body).json()["kind"] == "all"
         found = own.get("/revocations", params={"sub": "whoever"}).json()
@@ -244,9 +246,9 @@ def test_everybody_of_an_issuer_is_ended_in_one_app(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
-def test_a_logout_token_shows_in_the_history_with_the_apps_proof(scene: ApiScene) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="told", aud="shop-web")).status_code == 200
-    found = scene.get("/revocations", params={"sid": "told", "app": "shop"}).json()
+def test_a_logout_token_shows_in_the_history_with_the_apps_proof(admin: AdminClient) -> None:
+    assert admin.receiver.post(admin.keys.token(sid="told", aud="shop-web")).status_code == 200
+    found = admin.get("/revocations", params={"sid": "told", "app": "shop"}).json()
     (app,) = found["apps"]
     assert app["cause"]["event"]["source"] == "backchannel-logout"
     assert app["cause"]["proof"]["standing"] in ("nobody", "asks")
@@ -255,21 +257,21 @@ def test_a_logout_token_shows_in_the_history_with_the_apps_proof(scene: ApiScene
 # -- overviews -------------------------------------------------------------------------------
 
 
-def test_issuers_and_apps_are_listed_without_a_secret(scene: ApiScene) -> None:
-    issuers = scene.get("/issuers")
+def test_issuers_and_apps_are_listed_without_a_secret(admin: AdminClient) -> None:
+    issuers = admin.get("/issuers")
     (issuer,) = issuers.json()["issuers"]
-    assert issuer["issuer"] == scene.issuer
+    assert issuer["issuer"] == admin.issuer
     assert issuer["sessions"] == {"kind": "auth0", "sends_logout_tokens": True}
     assert issuer["keys"]["keys"] == 1
     assert "secret" not in issuers.text
-    assert {app["app"] for app in scene.get("/apps").json()["apps"]} == {"shop", "news"}
+    assert {app["app"] for app in admin.get("/apps").json()["apps"]} == {"shop", "news"}
 
 
 # -- the audit -------------------------------------------------------------------------------
 
 
 def test_every_act_and_every_look_is_in_the_audit_with_nobodys_id(tmp_path: Path) -> None:
-    with api_scene(tmp_path) as own:
+    with admin_client(tmp_path) as own:
         session = own.tenant.add("auth0|dora")
         own.get(users("auth0|dora"))
         own.get(f"/sessions/{session}")
@@ -298,7 +300,7 @@ def test_every_act_and_every_look_is_in_the_audit_with_nobodys_id(tmp_path: Path
 def test_while_redis_is_away_a_look_is_refused_and_an_act_goes_into_the_journal(
     tmp_path: Path,
 ) -> None:
-    with api_scene(tmp_path) as own:
+    with admin_client(tmp_path) as own:
         session = own.tenant.add("auth0|dora")
         own.redis.shutdown(nosave=True)
         look = own.get(f"/sessions/{session}")
@@ -312,9 +314,9 @@ def test_while_redis_is_away_a_look_is_refused_and_an_act_goes_into_the_journal(
         wait_for(lambda: "revocation.write" in own.receiver.log, "the act is in the log")
 
 
-def test_a_connection_that_sends_half_a_request_gets_no_answer_for_ever(scene: ApiScene) -> None:
+def test_a_connection_that_sends_half_a_request_gets_no_answer_for_ever(admin: AdminClient) -> None:
     """The listener's own limits hold for the API, too."""
-    host, port = scene.receiver.admin_url.removeprefix("http://").split(":")
+    host, port = admin.receiver.admin_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=15) as connection:
         connection.sendall(
             b"POST /api/revocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"

@@ -8,83 +8,83 @@ from typing import Any
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import TOKEN, ApiScene, Listener, api_scene
+from tests.admin.api_fixture import TOKEN, AdminClient, Listener, admin_client
 from tests.support.apps.listening import event
 from tests.support.receiver import wait_for
 
 pytestmark = pytest.mark.slow
 
 
-def send(scene: ApiScene, *sids: str, aud: Any = "shop-web") -> None:
+def send(admin: AdminClient, *sids: str, aud: Any = "shop-web") -> None:
     for sid in sids:
-        assert scene.receiver.post(scene.keys.token(sid=sid, aud=aud)).status_code == 200
+        assert admin.receiver.post(admin.keys.token(sid=sid, aud=aud)).status_code == 200
 
 
-def test_a_logout_and_a_refusal_are_told_as_they_happen(scene: ApiScene) -> None:
-    with Listener(scene) as feed:
+def test_a_logout_and_a_refusal_are_told_as_they_happen(admin: AdminClient) -> None:
+    with Listener(admin) as feed:
         assert feed.response.headers["content-type"].startswith("text/event-stream")
         assert feed.response.headers["cache-control"] == "no-store"
         assert feed.next() == ("ready", {})
-        send(scene, "told-1")
+        send(admin, "told-1")
         name, event = feed.next()
         assert (name, event["sid"], event["app"], event["kind"]) == (
             "logout", "told-1", "shop", "session",
         )  # fmt: skip
-        assert scene.receiver.post(scene.keys.token(aud="nobody")).status_code == 400
+        assert admin.receiver.post(admin.keys.token(aud="nobody")).status_code == 400
         name, refusal = feed.next()
         assert (name, refusal["reason"]) == ("refusal", "aud_unknown")
 
 
-def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(scene: ApiScene) -> None:
-    with Listener(scene) as feed:
+def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(admin: AdminClient) -> None:
+    with Listener(admin) as feed:
         feed.next()
         ready = feed.last
-        send(scene, "a-1", "a-2", aud=["shop-web", "news-web"])
+        send(admin, "a-1", "a-2", aud=["shop-web", "news-web"])
         seen = [
             (event["app"], event["sid"]) for _, event in (feed.next(), feed.next(), feed.next())
         ]
         last = feed.last
-    send(scene, "a-3")
-    with Listener(scene, last=last) as feed:
+    send(admin, "a-3")
+    with Listener(admin, last=last) as feed:
         feed.next()
         rest = [feed.next()[1] for _ in range(2)]
         seen += [(event["app"], event["sid"]) for event in rest]
     assert sorted(seen) == [
         ("news", "a-1"), ("news", "a-2"), ("shop", "a-1"), ("shop", "a-2"), ("shop", "a-3"),
     ]  # fmt: skip
-    with Listener(scene, last=ready) as feed:
+    with Listener(admin, last=ready) as feed:
         feed.next()
         again = [feed.next()[1] for _ in range(5)]
     assert sorted((event["app"], event["sid"]) for event in again) == sorted(seen)
 
 
-def test_one_app_alone_can_be_followed_and_refusals_left_out(scene: ApiScene) -> None:
-    with Listener(scene, "/feed?app=news&refusals=false") as feed:
+def test_one_app_alone_can_be_followed_and_refusals_left_out(admin: AdminClient) -> None:
+    with Listener(admin, "/feed?app=news&refusals=false") as feed:
         feed.next()
-        send(scene, "b-1")
-        scene.receiver.post(scene.keys.token(aud="nobody"))
-        send(scene, "b-2", aud="news-web")
+        send(admin, "b-1")
+        admin.receiver.post(admin.keys.token(aud="nobody"))
+        send(admin, "b-2", aud="news-web")
         name, event = feed.next()
         assert (name, event["app"], event["sid"]) == ("logout", "news", "b-2")
 
 
 @pytest.mark.parametrize("last", ["5-0", "{", "[]", '{"shop": 5}', '{"shop": "x"}', "nonsense"])
-def test_an_id_that_this_feed_never_gave_is_refused(scene: ApiScene, last: str) -> None:
-    answer = scene.get("/feed", headers={"last-event-id": last})
+def test_an_id_that_this_feed_never_gave_is_refused(admin: AdminClient, last: str) -> None:
+    answer = admin.get("/feed", headers={"last-event-id": last})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 def test_a_stream_that_was_trimmed_past_the_reader_says_that_entries_are_missing(
-    scene: ApiScene,
+    admin: AdminClient,
 ) -> None:
-    with Listener(scene, "/feed?app=shop&refusals=false") as feed:
+    with Listener(admin, "/feed?app=shop&refusals=false") as feed:
         feed.next()
-        send(scene, "c-1")
+        send(admin, "c-1")
         feed.next()
         last = feed.last
-    send(scene, "c-2", "c-3")
-    scene.redis.xtrim(AppKeys("shop").events, maxlen=1, approximate=False)
-    with Listener(scene, "/feed?app=shop&refusals=false", last=last) as feed:
+    send(admin, "c-2", "c-3")
+    admin.redis.xtrim(AppKeys("shop").events, maxlen=1, approximate=False)
+    with Listener(admin, "/feed?app=shop&refusals=false", last=last) as feed:
         assert feed.next()[0] == "ready"
         assert feed.next() == ("missed", {"app": "shop"})
         assert feed.next()[1]["sid"] == "c-3"
@@ -92,7 +92,7 @@ def test_a_stream_that_was_trimmed_past_the_reader_says_that_entries_are_missing
 
 def test_a_reader_that_is_slower_than_the_trimming_is_told_and_goes_on(tmp_path: Path) -> None:
     """What it has not read when the stream is trimmed past it is gone, also while it listens."""
-    with api_scene(tmp_path) as own, Listener(own, "/feed?app=shop&refusals=false") as feed:
+    with admin_client(tmp_path) as own, Listener(own, "/feed?app=shop&refusals=false") as feed:
         assert feed.next()[0] == "ready"
         send(own, "the-first")
         assert feed.next()[1]["sid"] == "the-first"
@@ -114,7 +114,7 @@ def test_a_reader_that_is_slower_than_the_trimming_is_told_and_goes_on(tmp_path:
 
 
 def test_listeners_are_few_and_their_places_are_given_back(tmp_path: Path) -> None:
-    with api_scene(tmp_path) as own:
+    with admin_client(tmp_path) as own:
         feeds = [Listener(own) for _ in range(32)]
         for feed in feeds:
             assert feed.response.status_code == 200, own.receiver.log
@@ -134,7 +134,7 @@ def test_listeners_are_few_and_their_places_are_given_back(tmp_path: Path) -> No
 
 def test_a_client_that_never_reads_keeps_no_place(tmp_path: Path) -> None:
     with (
-        api_scene(tmp_path, top='body_timeout = "1s"') as own,
+        admin_client(tmp_path, top='body_timeout = "1s"') as own,
         contextlib.ExitStack() as others,
         socket.socket() as silent,
     ):
@@ -167,7 +167,7 @@ def test_a_client_that_never_reads_keeps_no_place(tmp_path: Path) -> None:
 
 
 def test_a_stop_ends_the_feed_at_once(tmp_path: Path) -> None:
-    with api_scene(tmp_path, top='shutdown_grace = "15s"') as own, Listener(own) as feed:
+    with admin_client(tmp_path, top='shutdown_grace = "15s"') as own, Listener(own) as feed:
         feed.next()
         assert own.receiver.process is not None
         own.receiver.process.terminate()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.api_fixture import ApiScene, Listener, Tenant
+from tests.admin.api_fixture import AdminClient, Listener, Tenant
 from tests.admin.api_fixture import settings as one_issuer
 from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver
@@ -30,10 +30,10 @@ def test_each_of_thirty_two_listeners_hears_of_every_logout_of_five_hundred_apps
     with Provider() as keys, Tenant(keys) as tenant, contextlib.ExitStack() as open_ones:
         receiver = Receiver(tmp_path, settings(redis_server.url, tenant, keys)).start()
         open_ones.callback(receiver.stop)
-        scene = ApiScene(receiver, tenant, keys, None)
+        admin = AdminClient(receiver, tenant, keys, None)
 
         def begin(_: int) -> Listener:
-            feed = Listener(scene)
+            feed = Listener(admin)
             assert feed.response.status_code == 200, receiver.log
             assert feed.next()[0] == "ready"
             return feed

@@ -16,7 +16,7 @@ from app.admin.openapi import document
 from app.admin.overview import OverviewRoutes
 from app.admin.revocations import RevocationRoutes
 from app.admin.sessions import OperatorSessionRoutes
-from tests.admin.api_fixture import ALICE, TOKEN, ApiScene
+from tests.admin.api_fixture import ALICE, TOKEN, AdminClient
 
 
 def routes_of_the_code() -> set[tuple[str, str]]:
@@ -104,16 +104,16 @@ def test_every_operation_says_what_the_gate_may_answer() -> None:
 
 @pytest.mark.slow
 def test_whatever_the_document_allows_is_answered_as_it_says(
-    scene: ApiScene, tmp_path: Path
+    admin: AdminClient, tmp_path: Path
 ) -> None:
     for _ in range(3):
-        scene.tenant.add(ALICE)
+        admin.tenant.add(ALICE)
     # Beyond ASCII, what a character may be follows Unicode's tables, which no pattern can say.
     (tmp_path / "schemathesis.toml").write_text('[generation]\ncodec = "ascii"\n')
     done = subprocess.run(
         [
             str(Path(sys.executable).parent / "schemathesis"), "run",
-            scene.base + "/openapi.json",
+            admin.base + "/openapi.json",
             "--header", f"Authorization: Bearer {TOKEN}",
             "--exclude-path", "/api/feed",
             "--exclude-checks", "ignored_auth",  # it shows wrong tokens, which are slowed down
@@ -124,4 +124,4 @@ def test_whatever_the_document_allows_is_answered_as_it_says(
         cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "Internal" not in scene.receiver.log
+    assert "Internal" not in admin.receiver.log

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.account.account_fixture import AccountScene, account_scene
+from tests.account.account_fixture import AccountClient, account_client
 from tests.account.app_process import running_apps
 from tests.console.browser import chromium
 
@@ -20,13 +20,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountScene]:
-    with account_scene(tmp_path_factory.mktemp("account")) as running:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountClient]:
+    with account_client(tmp_path_factory.mktemp("account")) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
-def app(scene: AccountScene) -> Iterator[str]:
+def app(scene: AccountClient) -> Iterator[str]:
     """The address of an app that shows its users their sessions."""
     with running_apps(scene, "starlette") as running:
         yield running["starlette"]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.account.account_fixture import AccountScene
+from tests.account.account_fixture import AccountClient
 from tests.account.app_process import sign_in_query
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.support.providers.auth0_api import stamp
@@ -23,7 +23,7 @@ TRANSLATED = """<!doctype html><html lang="de">
 
 
 @pytest.fixture
-def alice(scene: AccountScene, browser: Browser, app: str) -> Iterator[Visit]:
+def alice(scene: AccountClient, browser: Browser, app: str) -> Iterator[Visit]:
     with visit(scene, browser, app, others=3) as found:
         make_older(found)
         yield found
@@ -114,7 +114,7 @@ def test_a_browsers_clock_that_is_wrong_changes_no_time(alice: Visit, hours: int
     ids=["no language", "a German page", "translated"],
 )  # fmt: skip
 def test_texts_and_times_are_in_one_language(
-    scene: AccountScene, browser: Browser, app: str, page: str, text: str
+    scene: AccountClient, browser: Browser, app: str, page: str, text: str
 ) -> None:
     with visit(scene, browser, app) as alice:
         make_older(alice)

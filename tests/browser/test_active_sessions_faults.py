@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.account.account_fixture import USER_PACE, AccountScene
+from tests.account.account_fixture import USER_PACE, AccountClient
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.support.providers.auth0_api import fault, limited
 from tests.support.receiver import wait_for
@@ -16,7 +16,7 @@ BROKEN = fault(500, "Internal Server Error", "broken")
 
 
 @pytest.fixture
-def alice(scene: AccountScene, browser: Browser, app: str) -> Iterator[Visit]:
+def alice(scene: AccountClient, browser: Browser, app: str) -> Iterator[Visit]:
     with visit(scene, browser, app) as found:
         yield found
 
@@ -180,7 +180,7 @@ def test_a_front_end_that_was_made_for_auth0_works_as_it_is(alice: Visit) -> Non
 
 
 def test_many_that_end_together_are_asked_for_with_one_request_and_said_in_one_sentence(
-    scene: AccountScene, browser: Browser, app: str
+    scene: AccountClient, browser: Browser, app: str
 ) -> None:
     with visit(scene, browser, app, others=28) as alice:
         alice.listed()

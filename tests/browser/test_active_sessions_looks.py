@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.account.account_fixture import AccountScene
+from tests.account.account_fixture import AccountClient
 from tests.browser.visit import PATIENCE, Visit, visit
 from tests.console.browser import DESKTOP, PHONE, barriers, keep_picture, overflows
 from tests.support.providers.auth0_api import fault
@@ -35,7 +35,7 @@ class Gallery:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_each_state_is_without_barriers_and_fits(
-    scene: AccountScene, browser: Browser, app: str, look: str
+    scene: AccountClient, browser: Browser, app: str, look: str
 ) -> None:
     size, scheme = LOOKS[look]
     with visit(scene, browser, app, size=size, scheme=scheme, others=2) as alice:

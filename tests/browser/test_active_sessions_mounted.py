@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.account.account_fixture import AccountScene
+from tests.account.account_fixture import AccountClient
 from tests.account.app_process import running_apps
 from tests.browser.visit import visit
 from tests.support.receiver import wait_for
@@ -16,14 +16,14 @@ KINDS = ["starlette", "flask", "django-asgi", "django-wsgi"]
 
 
 @pytest.fixture(scope="module")
-def apps(scene: AccountScene) -> Iterator[dict[str, str]]:
+def apps(scene: AccountClient) -> Iterator[dict[str, str]]:
     with running_apps(scene, *KINDS) as running:
         yield running
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_works_below_any_prefix(
-    apps: dict[str, str], scene: AccountScene, browser: Browser, kind: str
+    apps: dict[str, str], scene: AccountClient, browser: Browser, kind: str
 ) -> None:
     with visit(scene, browser, apps[kind]) as alice:
         asked: list[str] = []

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.account.account_fixture import AccountScene
+from tests.account.account_fixture import AccountClient
 from tests.account.app_process import sign_in_query
 from tests.console.browser import DESKTOP, open_page
 
@@ -25,7 +25,7 @@ PATIENCE = 20_000
 class Visit:
     """A page of the user's own, and the ids of her sessions: this one first."""
 
-    def __init__(self, scene: AccountScene, page: Page, own: str, others: list[str]) -> None:
+    def __init__(self, scene: AccountClient, page: Page, own: str, others: list[str]) -> None:
         self.scene, self.page, self.own, self.others = scene, page, own, others
 
     @property
@@ -64,7 +64,7 @@ class Visit:
 
 @contextlib.contextmanager
 def visit(
-    scene: AccountScene,
+    scene: AccountClient,
     browser: Browser,
     app: str,
     *,

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import TOKEN, ApiScene, Listener, api_scene
+from tests.admin.api_fixture import TOKEN, AdminClient, Listener, admin_client
 from tests.console.browser import open_page, sign_in
 from tests.console.sample_data import add_receipt, fill
 from tests.support.apps.listening import event
@@ -17,8 +17,8 @@ from tests.support.providers.provider import ABSENT
 pytestmark = pytest.mark.slow
 
 
-def test_the_first_view_is_under_a_hundred_kilobytes(scene: ApiScene, page: Page) -> None:
-    fill(scene)
+def test_the_first_view_is_under_a_hundred_kilobytes(admin: AdminClient, page: Page) -> None:
+    fill(admin)
     sizes: list[int] = []
     page.on("response", lambda one: sizes.append(
         0 if "feed" in one.url else len(one.body()) + sum(len(k) + len(v) + 4
@@ -30,10 +30,10 @@ def test_the_first_view_is_under_a_hundred_kilobytes(scene: ApiScene, page: Page
 
 
 def test_the_first_view_is_four_small_requests_and_no_script_stops_it(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     """The page, its style, its script and its icon: two round trips, and rows before any script."""
-    fill(scene)
+    fill(admin)
     seen: list[str] = []
     page.on("request", lambda one: seen.append(urlsplit(one.url).path))
     page.goto("/console")
@@ -50,15 +50,15 @@ def test_the_first_view_is_four_small_requests_and_no_script_stops_it(
     assert [one for one, blocks in sizes if blocks == "blocking"] == ["link"], "the style alone"
 
 
-def test_rows_that_came_live_are_the_same_after_a_reload(scene: ApiScene, page: Page) -> None:
+def test_rows_that_came_live_are_the_same_after_a_reload(admin: AdminClient, page: Page) -> None:
     page.goto("/console")
     expect(page.locator("#feed-state")).to_have_text("live")
     before = page.locator("#rows tr").count()
-    scene.receiver.post(scene.keys.token(sid="the-same"))
-    scene.receiver.post(scene.keys.token(sid=ABSENT, sub="a-user"))
-    scene.receiver.post(scene.keys.token(nonce="n"))
-    scene.post("/revocations", {"all": True, "app": "news", "reason": "a test"})
-    unreadable = scene.redis.xadd(AppKeys("shop").events, {"v": "9"})
+    admin.receiver.post(admin.keys.token(sid="the-same"))
+    admin.receiver.post(admin.keys.token(sid=ABSENT, sub="a-user"))
+    admin.receiver.post(admin.keys.token(nonce="n"))
+    admin.post("/revocations", {"all": True, "app": "news", "reason": "a test"})
+    unreadable = admin.redis.xadd(AppKeys("shop").events, {"v": "9"})
     expect(page.locator("#rows tr")).to_have_count(before + 5)
 
     def shown() -> list[list[str]]:
@@ -69,15 +69,15 @@ def test_rows_that_came_live_are_the_same_after_a_reload(scene: ApiScene, page: 
     page.reload()
     assert shown() == live
     assert "Everybody" in str(live)
-    scene.redis.xdel(AppKeys("shop").events, unreadable)  # it passes every filter
+    admin.redis.xdel(AppKeys("shop").events, unreadable)  # it passes every filter
 
 
 def test_what_comes_between_the_page_and_its_stream_is_not_lost(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     def then_more(route: Any) -> None:
         """The page is here, and its script is not yet."""
-        scene.receiver.post(scene.keys.token(sid="in-between"))
+        admin.receiver.post(admin.keys.token(sid="in-between"))
         route.continue_()
 
     page.route("**/console.*.js", then_more)
@@ -96,7 +96,7 @@ HIDDEN = """(hidden) => {
 
 
 def test_tabs_that_nobody_sees_leave_the_browsers_connections_to_the_one_that_is_seen(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     """Six to one origin are all that there are. Chromium without a window shows every tab, so
     each is told that it is hidden; that it listens no more, and what it shows, is real."""
@@ -106,19 +106,19 @@ def test_tabs_that_nobody_sees_leave_the_browsers_connections_to_the_one_that_is
         expect(tab.locator("#feed-state")).to_have_text("live")
         tab.evaluate(HIDDEN, True)
     for n in range(70):
-        scene.receiver.post(scene.keys.token(sid=f"for-tabs-{n}"))
+        admin.receiver.post(admin.keys.token(sid=f"for-tabs-{n}"))
     first = tabs[0]
     assert first.locator("#rows tr").count() == 0
     first.evaluate(HIDDEN, False)
     expect(first.locator("#rows tr")).to_have_count(70)
     expect(first.locator("#rows tr").first).to_contain_text("for-tabs-69")
-    scene.receiver.post(scene.keys.token(sid="for-tabs-last"))
+    admin.receiver.post(admin.keys.token(sid="for-tabs-last"))
     expect(first.locator("#rows tr").first).to_contain_text("for-tabs-last")
 
 
 def test_a_feed_comes_back_by_itself_when_there_is_room(tmp_path: Path, browser: Browser) -> None:
     """Also through answers that an EventSource would give up at."""
-    with api_scene(tmp_path) as own, open_page(browser, own.receiver.admin_url) as page:
+    with admin_client(tmp_path) as own, open_page(browser, own.receiver.admin_url) as page:
         feeds = [Listener(own) for _ in range(32)]
         for one in feeds:
             one.next()
@@ -132,9 +132,9 @@ def test_a_feed_comes_back_by_itself_when_there_is_room(tmp_path: Path, browser:
 
 
 def test_a_filter_for_an_app_that_is_not_configured_says_so_and_asks_for_no_feed(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.receiver.post(scene.keys.token())
+    admin.receiver.post(admin.keys.token())
     asked: list[str] = []
     page.on("request", lambda one: asked.append(urlsplit(one.url).path))
     with page.expect_request("**/console/presence"):  # the script runs
@@ -149,41 +149,41 @@ def test_a_filter_for_an_app_that_is_not_configured_says_so_and_asks_for_no_feed
 
 
 def test_an_old_event_is_found_by_its_text_behind_ten_thousand_others(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     keys = AppKeys("news")
-    scene.redis.xadd(keys.events, event("news", "the-needle").to_fields())
-    pipeline = scene.redis.pipeline(transaction=False)
+    admin.redis.xadd(keys.events, event("news", "the-needle").to_fields())
+    pipeline = admin.redis.pipeline(transaction=False)
     for n in range(10_000):
         pipeline.xadd(keys.events, event("news", f"hay-{n}").to_fields())
     pipeline.execute()
     page.goto("/console?text=The-Needle")
     expect(page.locator("#rows tr")).to_have_count(1)
-    scene.redis.xtrim(keys.events, maxlen=100, approximate=False)
+    admin.redis.xtrim(keys.events, maxlen=100, approximate=False)
 
 
 def test_a_logout_and_a_refusal_come_into_the_feed_by_themselves(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     page.goto("/console?text=seen-live")
     expect(page.locator("#feed-state")).to_have_text("live")
     expect(page.locator("#nothing")).to_be_visible()
-    scene.receiver.post(scene.keys.token(sid="another"))
-    scene.receiver.post(scene.keys.token(sid="seen-live"))
+    admin.receiver.post(admin.keys.token(sid="another"))
+    admin.receiver.post(admin.keys.token(sid="seen-live"))
     expect(page.locator("#rows tr")).to_have_count(1)
     page.goto("/console?kind=refusal&reason=nonce")
     expect(page.locator("#feed-state")).to_have_text("live")
-    scene.receiver.post(scene.keys.token(nonce="n"))
+    admin.receiver.post(admin.keys.token(nonce="n"))
     expect(page.locator("#rows tr")).to_have_count(1)
     expect(page.locator("#rows")).to_contain_text("nonce")
 
 
 def test_ten_thousand_events_leave_some_hundred_rows_and_a_page_that_answers(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     page.goto("/console")
     expect(page.locator("#feed-state")).to_have_text("live")
-    pipeline = scene.redis.pipeline(transaction=False)
+    pipeline = admin.redis.pipeline(transaction=False)
     for n in range(10_000):
         pipeline.xadd(AppKeys("shop").events, event("shop", f"many-{n}").to_fields())
     pipeline.execute()
@@ -194,12 +194,12 @@ def test_ten_thousand_events_leave_some_hundred_rows_and_a_page_that_answers(
 
 
 def test_a_paused_feed_holds_what_comes_and_keys_move_through_it(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     page.goto("/console?text=held-")
     expect(page.locator("#feed-state")).to_have_text("live")
     page.keyboard.press("p")
-    scene.receiver.post(scene.keys.token(sid="held-1"))
+    admin.receiver.post(admin.keys.token(sid="held-1"))
     expect(page.locator("#feed-state")).to_contain_text("waiting")
     assert page.locator("#rows tr").count() == 0
     page.keyboard.press("p")
@@ -210,31 +210,31 @@ def test_a_paused_feed_holds_what_comes_and_keys_move_through_it(
     expect(page.locator("main")).to_contain_text("held-1")
 
 
-def test_a_story_says_not_yet_and_completes_by_itself(scene: ApiScene, page: Page) -> None:
-    scene.receiver.post(scene.keys.token(sid="story-1", aud="news-web"))
-    page.goto(f"/console/story?sid=story-1&sub=alice&iss={scene.issuer}")
+def test_a_story_says_not_yet_and_completes_by_itself(admin: AdminClient, page: Page) -> None:
+    admin.receiver.post(admin.keys.token(sid="story-1", aud="news-web"))
+    page.goto(f"/console/story?sid=story-1&sub=alice&iss={admin.issuer}")
     expect(page.locator("#live")).to_contain_text("Not yet")
     expect(page.locator("#live")).to_contain_text("Not reporting")
     keys = AppKeys("news")
-    entry = scene.redis.xrevrange(keys.events, count=1)[0][0]
-    add_receipt(scene, "news", entry, 0.1)
+    entry = admin.redis.xrevrange(keys.events, count=1)[0][0]
+    add_receipt(admin, "news", entry, 0.1)
     expect(page.locator("#live")).to_contain_text("Complete")
 
 
-def test_a_pasted_token_is_judged_and_stays_nowhere(scene: ApiScene, page: Page) -> None:
-    token = scene.keys.token(aud="shop-web-2")
+def test_a_pasted_token_is_judged_and_stays_nowhere(admin: AdminClient, page: Page) -> None:
+    token = admin.keys.token(aud="shop-web-2")
     page.goto("/console/explain")
     page.fill("#token", token)
     page.click("main button")
     expect(page.locator("main")).to_contain_text("aud_unknown")
     assert token not in page.content()
     assert "token" not in page.url
-    assert token not in scene.receiver.log
-    page.fill("#token", scene.keys.token())
+    assert token not in admin.receiver.log
+    page.fill("#token", admin.keys.token())
     page.click("main button")
     expect(page.locator("main")).to_contain_text("Accepted")
     page.goto("/console/search")
-    page.fill("#token", scene.keys.token(sid="pasted", events={}))
+    page.fill("#token", admin.keys.token(sid="pasted", events={}))
     page.click("text=Read and find")
     page.wait_for_url("**/console/story?**")
     expect(page.locator("main")).to_contain_text("was not verified")

@@ -16,11 +16,6 @@ REFRESH, STALE = 600, 3600
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 async def discovery(provider: Provider, clock: Clock) -> AsyncIterator[Discovery]:
     provider.discovery = {"token_endpoint": provider.origin + "/token", "other": ["a"]}
     issuer = IssuerSettings(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.admin.api_fixture import ApiScene
+from tests.admin.api_fixture import AdminClient
 from tests.support.providers.api_server import Response
 from tests.support.providers.auth0_api import fault, limited
 from tests.support.receiver import wait_for
@@ -22,9 +22,9 @@ DOWN = fault(503, "Service Unavailable", "words of theirs")
 
 
 @pytest.fixture(autouse=True)
-def _well(scene: ApiScene) -> Iterator[None]:
+def _well(admin: AdminClient) -> Iterator[None]:
     yield
-    scene.tenant.get_well()
+    admin.tenant.get_well()
 
 
 def end(page: Page, session: str) -> None:
@@ -43,20 +43,20 @@ def becomes(page: Page, state: str) -> None:
     expect(page.locator("#live h2 .pill")).to_have_text(state, timeout=60_000)
 
 
-def acts(scene: ApiScene, act: str) -> list[dict[str, Any]]:
-    return [one for one in scene.audit() if one["act"] == act]
+def acts(admin: AdminClient, act: str) -> list[dict[str, Any]]:
+    return [one for one in admin.audit() if one["act"] == act]
 
 
 def test_one_session_ends_and_its_neighbour_lives_and_then_all_end(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.tenant.add(BOB, "phone")
-    scene.tenant.add(BOB, "desk")
-    scene.tenant.add(EVE, "eves")
+    admin.tenant.add(BOB, "phone")
+    admin.tenant.add(BOB, "desk")
+    admin.tenant.add(EVE, "eves")
     end(page, "phone")
     becomes(page, "confirmed")
-    assert scene.tenant.alive() == {"desk", "eves"}
-    assert acts(scene, "session.end")[-1]["who"] == "admin_token"
+    assert admin.tenant.alive() == {"desk", "eves"}
+    assert acts(admin, "session.end")[-1]["who"] == "admin_token"
     page.goto(f"/console/sessions?user={BOB}")
     page.fill("#why", "left the company")
     page.check("[name=sure]")
@@ -64,16 +64,16 @@ def test_one_session_ends_and_its_neighbour_lives_and_then_all_end(
     page.wait_for_url("**/console/sessions/ending?**")
     expect(page.locator("#live h2")).to_contain_text([f"All sessions of {BOB}", "desk"])
     expect(page.locator("#live h2 .pill")).to_have_text(["confirmed"] * 2, timeout=60_000)
-    assert scene.tenant.alive() == {"eves"}
-    assert acts(scene, "session.end")[-1]["why"] == "left the company"
+    assert admin.tenant.alive() == {"eves"}
+    assert acts(admin, "session.end")[-1]["why"] == "left the company"
 
 
 def test_who_has_more_sessions_than_are_ended_at_once_is_said_to_have_some_left(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     for _ in range(201):
-        scene.tenant.add(BOB)
-    scene.tenant.add(EVE, "eves")
+        admin.tenant.add(BOB)
+    admin.tenant.add(EVE, "eves")
 
     def end_all() -> None:
         page.check("[name=sure]")
@@ -83,18 +83,18 @@ def test_who_has_more_sessions_than_are_ended_at_once_is_said_to_have_some_left(
     page.goto(f"/console/sessions?user={BOB}")
     end_all()
     expect(page.locator("main")).to_contain_text("some are left")
-    wait_for(lambda: len(scene.tenant.alive()) == 2, "those that were begun have ended")
+    wait_for(lambda: len(admin.tenant.alive()) == 2, "those that were begun have ended")
     page.click("text=List the rest")
     end_all()
     expect(page.locator("main")).not_to_contain_text("some are left")
-    wait_for(lambda: scene.tenant.alive() == {"eves"}, "all of this user's have ended")
+    wait_for(lambda: admin.tenant.alive() == {"eves"}, "all of this user's have ended")
 
 
 def test_the_states_move_on_the_page_while_the_provider_takes_its_time(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.tenant.add(BOB, "slow")
-    scene.tenant.lag = 4.0
+    admin.tenant.add(BOB, "slow")
+    admin.tenant.lag = 4.0
     end(page, "slow")
     becomes(page, "provider asked")
     becomes(page, "confirmed")
@@ -102,31 +102,31 @@ def test_the_states_move_on_the_page_while_the_provider_takes_its_time(
 
 
 def test_a_provider_that_is_down_shows_and_the_end_comes_when_it_is_back(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.tenant.add(BOB, "patient")
+    admin.tenant.add(BOB, "patient")
     page.goto(f"/console/sessions?user={BOB}")
-    scene.tenant.faults.extend([DOWN] * 4)
+    admin.tenant.faults.extend([DOWN] * 4)
     confirm(page, "patient")
     expect(page.locator("[role=alert]")).to_contain_text("can not be reached")
     assert "words of theirs" not in page.content()
-    assert acts(scene, "session.end")[-1]["outcome"] == "provider_unavailable"
-    assert "patient" in scene.tenant.alive()
-    scene.tenant.faults.clear()
-    scene.tenant.lag = 3.0  # asked, and then it goes away
+    assert acts(admin, "session.end")[-1]["outcome"] == "provider_unavailable"
+    assert "patient" in admin.tenant.alive()
+    admin.tenant.faults.clear()
+    admin.tenant.lag = 3.0  # asked, and then it goes away
     end(page, "patient")
     becomes(page, "provider asked")
-    scene.tenant.faults.extend([DOWN] * 6)
+    admin.tenant.faults.extend([DOWN] * 6)
     expect(page.locator("#live")).to_contain_text("Not done yet", timeout=30_000)
-    scene.tenant.faults.clear()
+    admin.tenant.faults.clear()
     becomes(page, "confirmed")
 
 
 def test_a_provider_that_goes_on_telling_of_the_session_is_not_believed_to_have_ended_it(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.tenant.add(BOB, "undead")
-    scene.tenant.lag, scene.tenant.sends = 3600.0, False
+    admin.tenant.add(BOB, "undead")
+    admin.tenant.lag, admin.tenant.sends = 3600.0, False
     end(page, "undead")
     expect(page.locator("#live")).to_contain_text("still knows the session", timeout=30_000)
     becomes(page, "provider asked")
@@ -134,30 +134,30 @@ def test_a_provider_that_goes_on_telling_of_the_session_is_not_believed_to_have_
 
 
 def test_without_a_logout_token_the_page_says_who_told_the_apps_and_why(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.tenant.add(BOB, "silent")
-    scene.tenant.sends = False
+    admin.tenant.add(BOB, "silent")
+    admin.tenant.sends = False
     end(page, "silent")
     becomes(page, "confirmed")
     expect(page.locator("#live")).to_contain_text("No logout token came within")
 
 
-def test_another_users_sessions_are_neither_shown_nor_ended(scene: ApiScene, page: Page) -> None:
-    scene.tenant.add(EVE, "eves")
-    scene.tenant.faults_for = {BOB}
-    scene.tenant.faults.append(Response(200, {"sessions": [scene.tenant.sessions["eves"]]}))
+def test_another_users_sessions_are_neither_shown_nor_ended(admin: AdminClient, page: Page) -> None:
+    admin.tenant.add(EVE, "eves")
+    admin.tenant.faults_for = {BOB}
+    admin.tenant.faults.append(Response(200, {"sessions": [admin.tenant.sessions["eves"]]}))
     page.goto(f"/console/sessions?user={BOB}")
     expect(page.locator("[role=alert]")).to_contain_text("can not be used")
     assert "eves" not in page.content()
-    assert scene.tenant.alive() == {"eves"}
+    assert admin.tenant.alive() == {"eves"}
 
 
-def test_a_limit_of_the_provider_is_said(scene: ApiScene, page: Page) -> None:
+def test_a_limit_of_the_provider_is_said(admin: AdminClient, page: Page) -> None:
     """And it is over when the provider says so."""
-    scene.tenant.add(BOB, "limited")
-    scene.tenant.faults_for = {BOB}
-    scene.tenant.faults.append(limited(8))
+    admin.tenant.add(BOB, "limited")
+    admin.tenant.faults_for = {BOB}
+    admin.tenant.faults.append(limited(8))
     page.goto(f"/console/sessions?user={BOB}")
     expect(page.locator("[role=alert]")).to_contain_text("limits how often")
 
@@ -165,14 +165,14 @@ def test_a_limit_of_the_provider_is_said(scene: ApiScene, page: Page) -> None:
         page.goto(f"/console/sessions?user={BOB}")
         return page.locator("[aria-label='End limited']").count() == 1
 
-    wait_for(listed, "it is listed again", scene.receiver, within=60)
+    wait_for(listed, "it is listed again", admin.receiver, within=60)
 
 
 def test_a_session_that_somebody_else_has_ended_is_said_to_be_gone(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.tenant.add(BOB, "taken")
+    admin.tenant.add(BOB, "taken")
     page.goto(f"/console/sessions?user={BOB}")
-    scene.tenant.sessions.clear()
+    admin.tenant.sessions.clear()
     confirm(page, "taken")
     expect(page.locator("[role=alert]")).to_contain_text("knows no session of this id")

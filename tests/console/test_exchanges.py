@@ -18,11 +18,6 @@ from tests.support.clock import Clock
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 async def hold(
     exchanges: CodeExchanges, peers: list[str]
 ) -> tuple[asyncio.Event, list[asyncio.Task[None]]]:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import ALICE, TOKEN, ApiScene
+from tests.admin.api_fixture import ALICE, TOKEN, AdminClient
 from tests.console.browser import faults_of_looks
 from tests.console.sample_data import add_receipt, fill
 
@@ -42,8 +42,8 @@ def test_the_sign_in(page: Page) -> None:
     assert not faults, json.dumps(faults, indent=1)
 
 
-def test_the_feed_with_rows_without_and_paused(scene: ApiScene, page: Page) -> None:
-    fill(scene)
+def test_the_feed_with_rows_without_and_paused(admin: AdminClient, page: Page) -> None:
+    fill(admin)
     page.goto("/console")
     expect(page.locator("#feed-state")).to_have_text("live")
     faults = found(page, "feed")
@@ -53,41 +53,41 @@ def test_the_feed_with_rows_without_and_paused(scene: ApiScene, page: Page) -> N
     page.goto("/console")
     expect(page.locator("#feed-state")).to_have_text("live")
     page.keyboard.press("p")
-    scene.receiver.post(scene.keys.token(sid="held"))
+    admin.receiver.post(admin.keys.token(sid="held"))
     expect(page.locator("#feed-state")).to_contain_text("1 waiting")
-    unreadable = scene.redis.xadd(AppKeys("shop").events, {"v": "9"})
+    unreadable = admin.redis.xadd(AppKeys("shop").events, {"v": "9"})
     page.keyboard.press("p")
     expect(page.locator("#rows")).to_contain_text("event of another release")
     faults += found(page, "feed-live-rows")
-    scene.redis.xdel(AppKeys("shop").events, unreadable)
+    admin.redis.xdel(AppKeys("shop").events, unreadable)
     assert not faults, json.dumps(faults, indent=1)
 
 
-def test_stories(scene: ApiScene, page: Page) -> None:
-    fill(scene)
-    scene.receiver.post(scene.keys.token(sid="not-yet", aud=["shop-web", "news-web"]))
-    who = f"sub=alice&iss={scene.issuer}"
+def test_stories(admin: AdminClient, page: Page) -> None:
+    fill(admin)
+    admin.receiver.post(admin.keys.token(sid="not-yet", aud=["shop-web", "news-web"]))
+    who = f"sub=alice&iss={admin.issuer}"
     page.goto(f"/console/story?sid=not-yet&{who}")
     expect(page.locator("#live")).to_contain_text("Not yet")
     faults = found(page, "story-not-yet")
     for app in ("shop", "news"):
-        entry = scene.redis.xrevrange(AppKeys(app).events, count=1)[0][0]
-        add_receipt(scene, app, entry, 0.125)
+        entry = admin.redis.xrevrange(AppKeys(app).events, count=1)[0][0]
+        add_receipt(admin, app, entry, 0.125)
     expect(page.locator("#live")).to_contain_text("Complete")
     faults += found(page, "story-complete")
     page.goto(f"/console/story?sid=never-ended&{who}&login_at=1795283041")
     faults += found(page, "story-alive")
     page.goto("/console/search")
     faults += found(page, "search")
-    page.fill("#token", scene.keys.token(sid="not-yet", events={}))
+    page.fill("#token", admin.keys.token(sid="not-yet", events={}))
     page.click("text=Read and find")
     page.wait_for_url("**/console/story?**")
     faults += found(page, "story-unverified")
     assert not faults, json.dumps(faults, indent=1)
 
 
-def test_refusals_and_explain(scene: ApiScene, page: Page) -> None:
-    fill(scene)
+def test_refusals_and_explain(admin: AdminClient, page: Page) -> None:
+    fill(admin)
     page.goto("/console/refusals")
     faults = found(page, "refusals")
     for one in page.locator("summary").all():
@@ -98,8 +98,8 @@ def test_refusals_and_explain(scene: ApiScene, page: Page) -> None:
     page.goto("/console/explain")
     faults += found(page, "explain")
     for name, token in [
-        ("refused", scene.keys.token(aud="shop-web-2")),
-        ("accepted", scene.keys.token()),
+        ("refused", admin.keys.token(aud="shop-web-2")),
+        ("accepted", admin.keys.token()),
         ("rubbish", "rubbish"),
     ]:
         page.fill("#token", token)
@@ -109,24 +109,24 @@ def test_refusals_and_explain(scene: ApiScene, page: Page) -> None:
     assert not faults, json.dumps(faults, indent=1)
 
 
-def test_issuers_apps_and_health(scene: ApiScene, page: Page) -> None:
-    fill(scene)
+def test_issuers_apps_and_health(admin: AdminClient, page: Page) -> None:
+    fill(admin)
     keys = AppKeys("shop")
-    entry = scene.redis.xrevrange(keys.events, count=1)[0][0]
+    entry = admin.redis.xrevrange(keys.events, count=1)[0][0]
     letter = {"dl_event": entry, "dl_listener": "web", "dl_tries": "5", "dl_error": "KeyError"}
-    scene.redis.xadd(keys.dead_letters, letter)
-    scene.redis.xgroup_create(keys.events, "a-group", "0")
+    admin.redis.xadd(keys.dead_letters, letter)
+    admin.redis.xgroup_create(keys.events, "a-group", "0")
     faults = []
     for view in ("issuers", "apps", "health"):
         page.goto(f"/console/{view}")
         faults += found(page, view)
-    scene.keys.mode = "500"
-    scene.receiver.post(scene.keys.token(header={"kid": "unknown"}))
+    admin.keys.mode = "500"
+    admin.receiver.post(admin.keys.token(header={"kid": "unknown"}))
     page.goto("/console/issuers")
     expect(page.locator("#live")).to_contain_text("http_500")
     expect(page.locator("#live")).to_contain_text("Tokens waiting for keys")
     faults += found(page, "issuers-away")
-    scene.keys.mode = "ok"
+    admin.keys.mode = "ok"
     assert not faults, json.dumps(faults, indent=1)
 
 
@@ -138,23 +138,23 @@ def test_what_is_not_there_and_what_nobody_can_mean(page: Page) -> None:
     assert not faults, json.dumps(faults, indent=1)
 
 
-def test_sessions_and_their_ends(scene: ApiScene, page: Page) -> None:
+def test_sessions_and_their_ends(admin: AdminClient, page: Page) -> None:
     page.goto("/console/sessions")
     faults = found(page, "sessions")
     page.goto("/console/sessions?user=nobody")
     faults += found(page, "sessions-none")
-    scene.tenant.add(ALICE, "a-phone", device={"last_user_agent": "Mozilla/5.0 " + "x" * 150})
-    scene.tenant.add(ALICE, "a-desk")
+    admin.tenant.add(ALICE, "a-phone", device={"last_user_agent": "Mozilla/5.0 " + "x" * 150})
+    admin.tenant.add(ALICE, "a-desk")
     page.goto(f"/console/sessions?user={ALICE}")
     faults += found(page, "sessions-user")
-    scene.tenant.scopes = {"read:sessions"}
+    admin.tenant.scopes = {"read:sessions"}
     page.click("[aria-label='End a-phone']")
     faults += found(page, "sessions-ask")
     page.click("details[open] >> text=End this session")
     page.wait_for_url("**/console/sessions/ending?**")
     expect(page.locator("#live")).to_contain_text("Not done yet")
     faults += found(page, "ending-trouble")
-    scene.tenant.scopes = {"read:sessions", "delete:sessions"}
+    admin.tenant.scopes = {"read:sessions", "delete:sessions"}
     expect(page.locator("#live h2 .pill")).to_have_text("confirmed", timeout=60_000)
     faults += found(page, "ending-confirmed")
     page.goto("/console/sessions/ending?session=nobody-ended-this")

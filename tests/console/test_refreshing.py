@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import ApiScene
+from tests.admin.api_fixture import AdminClient
 from tests.console.browser import faults_of_looks
 from tests.console.sample_data import add_receipt
 from tests.support.apps.listening import event
@@ -30,21 +30,21 @@ def count_requests(page: Page, path: str) -> list[str]:
     return seen
 
 
-def test_a_selection_survives_a_change_beside_it(scene: ApiScene, page: Page) -> None:
-    scene.receiver.post(scene.keys.token(sid="kept-selection", aud="news-web"))
-    page.goto(f"/console/story?sid=kept-selection&iss={scene.issuer}")
+def test_a_selection_survives_a_change_beside_it(admin: AdminClient, page: Page) -> None:
+    admin.receiver.post(admin.keys.token(sid="kept-selection", aud="news-web"))
+    page.goto(f"/console/story?sid=kept-selection&iss={admin.issuer}")
     page.evaluate(SELECT, "#app-1")
     expect(page.locator("#live")).to_contain_text("Not reporting")
-    entry = scene.redis.xrevrange(AppKeys("news").events, count=1)[0][0]
-    add_receipt(scene, "news", entry, 0.1)
+    entry = admin.redis.xrevrange(AppKeys("news").events, count=1)[0][0]
+    add_receipt(admin, "news", entry, 0.1)
     expect(page.locator("#live")).to_contain_text("Complete")
     assert page.evaluate("String(getSelection())").strip() == "news"
 
 
 def test_a_selection_survives_the_refreshes_of_a_page_whose_ages_change(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    scene.receiver.post(scene.keys.token())
+    admin.receiver.post(admin.keys.token())
     page.goto("/console/apps")
     page.evaluate(SELECT, "#a-2")
     with page.expect_response("**/console/apps"):
@@ -70,13 +70,13 @@ HIDDEN = """(hidden) => {
 class Unchanging:
     """The story of a session whose app nobody reads, on a page whose clock the test sets."""
 
-    def __init__(self, scene: ApiScene, page: Page, sid: str) -> None:
+    def __init__(self, admin: AdminClient, page: Page, sid: str) -> None:
         self.page = page
-        scene.receiver.post(scene.keys.token(sid=sid, aud="news-web"))
+        admin.receiver.post(admin.keys.token(sid=sid, aud="news-web"))
         page.clock.install()
         page.add_init_script(PAUSES)
         self.seen = count_requests(page, "/console/story")
-        page.goto(f"/console/story?sid={sid}&iss={scene.issuer}")
+        page.goto(f"/console/story?sid={sid}&iss={admin.issuer}")
         expect(page.locator("#live")).to_contain_text("is read by nobody now")
         self.stopped = page.locator("#stopped")
         expect(self.stopped).to_be_hidden()
@@ -105,9 +105,9 @@ class Unchanging:
 
 
 def test_a_story_that_does_not_change_is_asked_for_ever_more_seldom_and_then_no_more(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    story = Unchanging(scene, page, "never-complete")
+    story = Unchanging(admin, page, "never-complete")
     story.look_until(3600)
     expect(story.stopped).to_be_visible()
     expect(story.stopped).to_contain_text("Updates have stopped")
@@ -121,9 +121,9 @@ def test_a_story_that_does_not_change_is_asked_for_ever_more_seldom_and_then_no_
 
 
 def test_a_story_in_a_hidden_tab_does_not_stop_and_looks_when_it_is_shown_again(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    story = Unchanging(scene, page, "hidden-tab")
+    story = Unchanging(admin, page, "hidden-tab")
     story.look_until(300)
     page.evaluate(HIDDEN, True)
     asked = len(story.seen)
@@ -131,15 +131,15 @@ def test_a_story_in_a_hidden_tab_does_not_stop_and_looks_when_it_is_shown_again(
         page.clock.fast_forward(31_000)
     assert len(story.seen) == asked
     expect(story.stopped).to_be_hidden()
-    entry = scene.redis.xrevrange(AppKeys("news").events, count=1)[0][0]
-    add_receipt(scene, "news", entry, 0.1)
+    entry = admin.redis.xrevrange(AppKeys("news").events, count=1)[0][0]
+    add_receipt(admin, "news", entry, 0.1)
     page.evaluate(HIDDEN, False)
     expect(page.locator("#live")).to_contain_text("Complete")
     expect(story.stopped).to_be_hidden()
 
 
-def test_the_time_in_a_hidden_tab_does_not_count(scene: ApiScene, page: Page) -> None:
-    story = Unchanging(scene, page, "shown-again")
+def test_the_time_in_a_hidden_tab_does_not_count(admin: AdminClient, page: Page) -> None:
+    story = Unchanging(admin, page, "shown-again")
     story.look_until(300)
     page.evaluate(HIDDEN, True)
     page.clock.fast_forward(3_600_000)
@@ -156,9 +156,9 @@ def test_the_time_in_a_hidden_tab_does_not_count(scene: ApiScene, page: Page) ->
     expect(story.stopped).to_be_hidden()
 
 
-def test_looks_that_fail_stop_no_story(scene: ApiScene, page: Page) -> None:
+def test_looks_that_fail_stop_no_story(admin: AdminClient, page: Page) -> None:
     """While the service is away nobody knows whether something has changed."""
-    story = Unchanging(scene, page, "service-away")
+    story = Unchanging(admin, page, "service-away")
     page.route("**/console/story?**", lambda route: route.abort())
     for _ in range(35):
         story.look("requestfailed")
@@ -186,11 +186,11 @@ IDS = {
 @pytest.mark.parametrize("sid", IDS.values(), ids=IDS)
 @pytest.mark.parametrize("live", [True, False], ids=["live row", "row of the page"])
 def test_the_feed_s_link_leads_to_the_story_of_any_id(
-    live: bool, sid: str, scene: ApiScene, page: Page
+    live: bool, sid: str, admin: AdminClient, page: Page
 ) -> None:
     page.goto("/console?kind=session")
     expect(page.locator("#feed-state")).to_have_text("live")
-    assert scene.receiver.post(scene.keys.token(sid=sid, sub=ABSENT)).status_code == 200
+    assert admin.receiver.post(admin.keys.token(sid=sid, sub=ABSENT)).status_code == 200
     link = page.locator("#rows tr a").first
     whole = "(one) => one.textContent"
     page.wait_for_function(
@@ -207,9 +207,9 @@ def test_the_feed_s_link_leads_to_the_story_of_any_id(
     assert shown.evaluate(whole) == sid
 
 
-def test_what_nobody_would_see_in_an_id_is_named(scene: ApiScene, page: Page) -> None:
-    scene.receiver.post(scene.keys.token(sid="exe.gnp\u202e txt", sub=ABSENT))
-    page.goto(f"/console/story?sid=exe.gnp%E2%80%AE%20txt&iss={scene.issuer}")
+def test_what_nobody_would_see_in_an_id_is_named(admin: AdminClient, page: Page) -> None:
+    admin.receiver.post(admin.keys.token(sid="exe.gnp\u202e txt", sub=ABSENT))
+    page.goto(f"/console/story?sid=exe.gnp%E2%80%AE%20txt&iss={admin.issuer}")
     named = page.locator(".facts .ctl")
     assert named.get_attribute("data-name") == "U+202E"
     before: Any = named.evaluate("(one) => getComputedStyle(one, '::before').content")
@@ -233,9 +233,9 @@ def older(page: Page) -> None:
     page.wait_for_url("**before=**")
 
 
-def test_lists_lead_to_what_is_older(scene: ApiScene, page: Page) -> None:
+def test_lists_lead_to_what_is_older(admin: AdminClient, page: Page) -> None:
     keys = AppKeys("news")
-    pipeline = scene.redis.pipeline(transaction=False)
+    pipeline = admin.redis.pipeline(transaction=False)
     for n in range(130):
         pipeline.xadd(keys.events, event("news", f"older-{n}").to_fields())
         fields = {"at": "1.0", "reason": "nonce", "iss": f"https://older-{n}.example"}
@@ -253,24 +253,24 @@ def test_lists_lead_to_what_is_older(scene: ApiScene, page: Page) -> None:
     assert page.locator("article").count() >= 30
     page.goto("/console/health")
     for n in range(60):
-        scene.redis.xadd("bcl:v1:audit", {"at": "1.0", "act": "session.end", "who": f"who-{n}"})
+        admin.redis.xadd("bcl:v1:audit", {"at": "1.0", "act": "session.end", "who": f"who-{n}"})
     page.reload()
     older(page)
     expect(page.locator("main")).to_contain_text("who-9")
 
 
 def test_one_logout_in_two_apps_is_not_parted_at_the_end_of_a_page(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     for n in range(70):
         entry = f"{1_700_000_000_000 + n}-0"
         for app in ("shop", "news"):
             keys = AppKeys(app)
             if n == 0:
-                scene.redis.xtrim(keys.events, maxlen=0, approximate=False)
-                scene.redis.delete(keys.events)
+                admin.redis.xtrim(keys.events, maxlen=0, approximate=False)
+                admin.redis.delete(keys.events)
             fields = event(app, f"both-{n}").to_fields()
-            scene.redis.xadd(keys.events, fields, id=entry)
+            admin.redis.xadd(keys.events, fields, id=entry)
     page.goto("/console?text=both-")
     seen = every_whom(page)
     assert sorted(seen) == sorted(f"both-{n}" for n in range(70) for _ in range(2))
@@ -283,14 +283,14 @@ def test_a_filter_that_nothing_can_have_is_said(page: Page) -> None:
 
 
 def test_of_a_user_with_many_logouts_older_ones_are_titles_that_stay_open(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    pipeline = scene.redis.pipeline(transaction=False)
+    pipeline = admin.redis.pipeline(transaction=False)
     for n in range(60):
-        one = replace(event("shop", f"many-{n}"), sub="user-many", iss=scene.issuer)
+        one = replace(event("shop", f"many-{n}"), sub="user-many", iss=admin.issuer)
         pipeline.xadd(AppKeys("shop").events, one.to_fields())
     pipeline.execute()
-    page.goto(f"/console/story?sub=user-many&iss={scene.issuer}")
+    page.goto(f"/console/story?sub=user-many&iss={admin.issuer}")
     expect(page.locator("#live")).to_contain_text("40 older events")
     assert page.locator("#live .timeline").count() == 20
     page.click("text=40 older events")

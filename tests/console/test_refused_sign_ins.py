@@ -22,11 +22,6 @@ def from_peer(peer: str) -> Request:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 async def refused(redis_server: RedisServer, tmp_path: Path, clock: Clock) -> Any:
     path = tmp_path / "settings.toml"
     path.write_text(config(redis_server.url, 'issuer = "https://op.example"'))

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from backchannel_logout import AppKeys, Outcome, Reader, ReaderKind, Receipt
-from tests.admin.api_fixture import TOKEN, ApiScene, api_scene
+from tests.admin.api_fixture import TOKEN, AdminClient, admin_client
 from tests.console.browser import faults_of_looks, open_page, sign_in
 from tests.console.sample_data import add_receipt
 from tests.support.providers.provider import ABSENT
@@ -19,9 +19,9 @@ SENTENCE = "#live [role=status]"
 
 
 @pytest.fixture(autouse=True)
-def _well(scene: ApiScene) -> Iterator[None]:
+def _well(admin: AdminClient) -> Iterator[None]:
     yield
-    scene.keys.mode = "ok"
+    admin.keys.mode = "ok"
 
 
 def story(page: Page, **members: str) -> None:
@@ -33,74 +33,74 @@ def story(page: Page, **members: str) -> None:
     page.wait_for_url("**/console/story?**")
 
 
-def api(scene: ApiScene, sid: str, **members: str) -> str:
+def api(admin: AdminClient, sid: str, **members: str) -> str:
     """The API's conclusion, which is the page's."""
-    found = scene.get("/revocations", params={"sid": sid, **members}).json()
+    found = admin.get("/revocations", params={"sid": sid, **members}).json()
     conclusion: str = found["conclusion"]
     return conclusion
 
 
-def last_event(scene: ApiScene, app: str) -> str:
-    entry: str = scene.redis.xrevrange(AppKeys(app).events, count=1)[0][0]
+def last_event(admin: AdminClient, app: str) -> str:
+    entry: str = admin.redis.xrevrange(AppKeys(app).events, count=1)[0][0]
     return entry
 
 
-def wait_for_refusal(scene: ApiScene, request_id: str) -> None:
+def wait_for_refusal(admin: AdminClient, request_id: str) -> None:
     def is_there() -> bool:
-        entries = scene.redis.xrevrange("bcl:v1:refused", count=50)
+        entries = admin.redis.xrevrange("bcl:v1:refused", count=50)
         return any(fields.get("request_id") == request_id for _, fields in entries)
 
-    wait_for(is_there, "the refusal is written", scene.receiver)
+    wait_for(is_there, "the refusal is written", admin.receiver)
 
 
-def test_a_listener_that_gave_it_up_is_not_complete(scene: ApiScene, page: Page) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="given-up")).status_code == 200
-    entry = last_event(scene, "shop")
+def test_a_listener_that_gave_it_up_is_not_complete(admin: AdminClient, page: Page) -> None:
+    assert admin.receiver.post(admin.keys.token(sid="given-up")).status_code == 200
+    entry = last_event(admin, "shop")
     keys = AppKeys("shop")
     dead = Receipt(event=entry, listener="mail", reader="m", seconds=9.0, outcome=Outcome.DEAD)
-    scene.redis.xadd(keys.receipts, dead.to_fields())
+    admin.redis.xadd(keys.receipts, dead.to_fields())
     letter = {"dl_event": entry, "dl_listener": "mail", "dl_tries": "2", "dl_error": "KeyError"}
-    scene.redis.xadd(keys.dead_letters, letter)
+    admin.redis.xadd(keys.dead_letters, letter)
     story(page, sid="given-up")
     expect(page.locator(SENTENCE)).to_contain_text("a listener has given it up")
     expect(page.locator("#live")).not_to_contain_text("Complete:")
     expect(page.locator("#app-2 + p .pill")).to_have_class("pill bad")
-    assert api(scene, "given-up") == "given_up"
+    assert api(admin, "given-up") == "given_up"
 
 
 def test_a_session_whose_token_waits_for_keys_says_so_and_completes_when_they_come(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
     """Also where an older logout of it is complete."""
-    assert scene.receiver.post(scene.keys.token(sid="waits")).status_code == 200
-    add_receipt(scene, "shop", last_event(scene, "shop"), 0.1)
+    assert admin.receiver.post(admin.keys.token(sid="waits")).status_code == 200
+    add_receipt(admin, "shop", last_event(admin, "shop"), 0.1)
     story(page, sid="waits")
     expect(page.locator(SENTENCE)).to_contain_text("Complete: ")
-    scene.keys.mode = "500"
-    answer = scene.receiver.post(scene.keys.token(sid="waits", header={"kid": "not-yet"}))
+    admin.keys.mode = "500"
+    answer = admin.receiver.post(admin.keys.token(sid="waits", header={"kid": "not-yet"}))
     assert answer.status_code == 503
-    wait_for_refusal(scene, answer.headers["x-request-id"])
+    wait_for_refusal(admin, answer.headers["x-request-id"])
     page.reload()
     expect(page.locator(SENTENCE)).to_contain_text("waits for the provider's keys")
     expect(page.locator("#not-applied")).to_be_visible()
     assert not faults_of_looks(page, "story-waits")
-    assert api(scene, "waits") == "waiting_for_keys"
+    assert api(admin, "waits") == "waiting_for_keys"
 
 
 def test_a_marker_older_than_a_refused_token_is_not_plainly_dead(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="refused")).status_code == 200
-    add_receipt(scene, "shop", last_event(scene, "shop"), 0.1)
-    cutoff = int(scene.redis.get(AppKeys("shop").sid(scene.issuer, "refused")))
-    old = scene.keys.token(sid="refused", iat=int(time.time()) - 7200)
-    answer = scene.receiver.post(old)
+    assert admin.receiver.post(admin.keys.token(sid="refused")).status_code == 200
+    add_receipt(admin, "shop", last_event(admin, "shop"), 0.1)
+    cutoff = int(admin.redis.get(AppKeys("shop").sid(admin.issuer, "refused")))
+    old = admin.keys.token(sid="refused", iat=int(time.time()) - 7200)
+    answer = admin.receiver.post(old)
     assert answer.status_code == 400
-    wait_for_refusal(scene, answer.headers["x-request-id"])
+    wait_for_refusal(admin, answer.headers["x-request-id"])
     # It came after the marker's second has passed.
-    later = {"at": f"{cutoff + 2:.3f}", "reason": "iat_old", "iss": scene.issuer}
-    found = scene.redis.xrevrange("bcl:v1:refused", count=1)[0][1]
-    scene.redis.xadd("bcl:v1:refused", later | {"sid_hash": found["sid_hash"]})
+    later = {"at": f"{cutoff + 2:.3f}", "reason": "iat_old", "iss": admin.issuer}
+    found = admin.redis.xrevrange("bcl:v1:refused", count=1)[0][1]
+    admin.redis.xadd("bcl:v1:refused", later | {"sid_hash": found["sid_hash"]})
     story(page, sid="refused")
     expect(page.locator(SENTENCE)).to_contain_text("was refused, and nothing has ended it since")
     verdict = page.locator("#app-2 + p .pill")
@@ -109,15 +109,15 @@ def test_a_marker_older_than_a_refused_token_is_not_plainly_dead(
     page.click("#live >> text=What to do")
     expect(page.locator("main")).to_contain_text("iat_old")
     assert page.locator("article").count() == 1, "this refusal, and no other"
-    assert api(scene, "refused") == "refused"
+    assert api(admin, "refused") == "refused"
 
 
-def test_a_mistyped_id_is_not_alive(scene: ApiScene, page: Page) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="Right-One", sub=ABSENT)).status_code == 200
+def test_a_mistyped_id_is_not_alive(admin: AdminClient, page: Page) -> None:
+    assert admin.receiver.post(admin.keys.token(sid="Right-One", sub=ABSENT)).status_code == 200
     story(page, sid="right-one")
     expect(page.locator(SENTENCE)).to_contain_text("Nothing is known of this id")
     expect(page.locator("#live")).not_to_contain_text("Alive")
-    assert api(scene, "right-one") == "nothing_known"
+    assert api(admin, "right-one") == "nothing_known"
     story(page, sid="  Right-One ")  # as it is pasted
     expect(page.locator("#live")).to_contain_text("Dead: every login up to")
 
@@ -133,9 +133,9 @@ def test_an_empty_form_asks_for_an_id(page: Page) -> None:
 
 @pytest.mark.parametrize("form", ["seconds", "milliseconds", "iso", "as shown"])
 def test_a_login_is_understood_as_logs_and_people_write_it(
-    form: str, scene: ApiScene, page: Page
+    form: str, admin: AdminClient, page: Page
 ) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="login-at")).status_code == 200
+    assert admin.receiver.post(admin.keys.token(sid="login-at")).status_code == 200
     login = int(time.time()) - 60
     said = {
         "seconds": str(login),
@@ -149,16 +149,16 @@ def test_a_login_is_understood_as_logs_and_people_write_it(
     expect(page.locator(".facts")).to_contain_text(shown)
 
 
-def test_what_is_no_time_is_said_with_what_is(scene: ApiScene, page: Page) -> None:
+def test_what_is_no_time_is_said_with_what_is(admin: AdminClient, page: Page) -> None:
     story(page, sid="login-at", login_at="yesterday")
     expect(page.get_by_role("alert")).to_contain_text("login_at is not a time: epoch seconds or")
-    answer = scene.get("/revocations", params={"sid": "a", "login_at": "yesterday"})
+    answer = admin.get("/revocations", params={"sid": "a", "login_at": "yesterday"})
     assert "login_at is not a time: epoch seconds or" in answer.json()["error_description"]
 
 
-def test_an_old_token_would_be_refused_now(scene: ApiScene, page: Page) -> None:
+def test_an_old_token_would_be_refused_now(admin: AdminClient, page: Page) -> None:
     page.goto("/console/explain")
-    page.fill("#token", scene.keys.token(iat=int(time.time()) - 7200, exp=ABSENT))
+    page.fill("#token", admin.keys.token(iat=int(time.time()) - 7200, exp=ABSENT))
     page.click("main button")
     headline = page.get_by_role("alert")
     expect(headline).to_contain_text("It would be refused now: 400: iat_old; it was valid at 20")
@@ -175,20 +175,20 @@ clients = [{{client_id = "mail-web", app = "mail"}}]
 
 
 @pytest.fixture(scope="module")
-def two_issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiScene]:
+def two_issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminClient]:
     """One of them has no keys."""
-    with api_scene(tmp_path_factory.mktemp("two"), TWO_ISSUERS) as running:
+    with admin_client(tmp_path_factory.mktemp("two"), TWO_ISSUERS) as running:
         yield running
 
 
 @pytest.fixture
-def other(two_issuers: ApiScene, browser: Browser) -> Iterator[Page]:
+def other(two_issuers: AdminClient, browser: Browser) -> Iterator[Page]:
     with open_page(browser, two_issuers.receiver.admin_url) as opened:
         sign_in(opened, TOKEN)
         yield opened
 
 
-def test_without_an_issuer_all_are_looked_through(two_issuers: ApiScene, other: Page) -> None:
+def test_without_an_issuer_all_are_looked_through(two_issuers: AdminClient, other: Page) -> None:
     assert two_issuers.receiver.post(two_issuers.keys.token(sid="whose")).status_code == 200
     other.goto("/console/search")
     expect(other.locator("#iss")).to_have_value("")
@@ -201,7 +201,7 @@ def test_without_an_issuer_all_are_looked_through(two_issuers: ApiScene, other: 
 
 
 def test_the_wrong_issuer_is_not_alive_and_the_right_one_is_named(
-    two_issuers: ApiScene, other: Page
+    two_issuers: AdminClient, other: Page
 ) -> None:
     assert two_issuers.receiver.post(two_issuers.keys.token(sid="theirs")).status_code == 200
     other.goto("/console/search")
@@ -214,7 +214,7 @@ def test_the_wrong_issuer_is_not_alive_and_the_right_one_is_named(
     expect(other.locator("#live")).to_contain_text("Dead: every login up to")
 
 
-def test_an_id_that_several_issuers_know_is_a_choice(two_issuers: ApiScene, other: Page) -> None:
+def test_an_id_that_several_issuers_know_is_a_choice(two_issuers: AdminClient, other: Page) -> None:
     for iss, app in ((two_issuers.issuer, "shop"), (OTHER, "mail")):
         two_issuers.redis.set(AppKeys(app).sid(iss, "both"), int(time.time()), ex=3600)
     story(other, sid="both")
@@ -224,7 +224,7 @@ def test_an_id_that_several_issuers_know_is_a_choice(two_issuers: ApiScene, othe
     expect(other.locator("#app-1")).to_have_text("mail")
 
 
-def test_health_shows_what_status_finds(two_issuers: ApiScene, other: Page) -> None:
+def test_health_shows_what_status_finds(two_issuers: AdminClient, other: Page) -> None:
     """A provider without keys, a listener that is dead, and a dead letter."""
     keys = AppKeys("mail")
     letter = {"dl_event": "1-0", "dl_listener": "mail", "dl_tries": "2", "dl_error": "KeyError"}
@@ -238,33 +238,33 @@ def test_health_shows_what_status_finds(two_issuers: ApiScene, other: Page) -> N
     expect(other.locator(".trouble")).not_to_contain_text("dead letter", timeout=20_000)
 
 
-def test_a_login_after_the_logout_is_alive_and_says_why(scene: ApiScene, page: Page) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="again")).status_code == 200
+def test_a_login_after_the_logout_is_alive_and_says_why(admin: AdminClient, page: Page) -> None:
+    assert admin.receiver.post(admin.keys.token(sid="again")).status_code == 200
     story(page, sid="again", login_at=str(int(time.time()) + 5))
     expect(page.locator(SENTENCE)).to_contain_text("this login is later than every logout of it")
 
 
-def test_an_app_that_nobody_reads_is_not_complete(scene: ApiScene, page: Page) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="unread", aud="news-web")).status_code == 200
+def test_an_app_that_nobody_reads_is_not_complete(admin: AdminClient, page: Page) -> None:
+    assert admin.receiver.post(admin.keys.token(sid="unread", aud="news-web")).status_code == 200
     story(page, sid="unread")
     expect(page.locator(SENTENCE)).to_contain_text("is read by nobody now")
-    assert api(scene, "unread") == "not_read"
+    assert api(admin, "unread") == "not_read"
 
 
 def test_an_app_that_never_reported_is_not_wrong_and_one_without_sids_is_told_what_to_change(
-    scene: ApiScene, page: Page
+    admin: AdminClient, page: Page
 ) -> None:
-    assert scene.receiver.post(scene.keys.token(sid="gone", aud="news-web")).status_code == 200
+    assert admin.receiver.post(admin.keys.token(sid="gone", aud="news-web")).status_code == 200
     page.goto("/console/apps")
     news = page.locator("section", has=page.locator("h2", has_text="news"))
     expect(news.locator(".pill.wait")).to_have_text("not reporting")
     expect(news.locator(".pill.bad")).to_have_count(0)
     expect(news.locator(".note.wait")).to_contain_text("may not write its report")
-    iss = scene.keys.issuer
+    iss = admin.keys.issuer
     report = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time() - 7200, sid={iss: False})
-    scene.redis.hset(AppKeys("news").readers, report.name, report.to_json())
+    admin.redis.hset(AppKeys("news").readers, report.name, report.to_json())
     page.reload()
     expect(news.locator(".pill.good")).to_have_text("1 asks")
     expect(news).to_contain_text("last query 2 h ago")
     expect(news.locator(".note.wait")).to_contain_text('Set both_claims = "user"')
-    scene.redis.delete(AppKeys("news").readers)
+    admin.redis.delete(AppKeys("news").readers)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.account.account_fixture import USER_PACE, AccountScene, account_scene
+from tests.account.account_fixture import USER_PACE, AccountClient, account_client
 from tests.support.providers.provider import Provider
 from tests.support.raw_http import FORM, RawConnection, logout_request
 from tests.support.receiver import Receiver, crashes, wait_for
@@ -92,13 +92,13 @@ def test_every_genuine_logout_ends_its_session_and_no_hidden_one_is_served(
 def test_no_user_sees_the_sessions_of_another(tmp_path: Path) -> None:
     """Neither when listing their own nor when requesting a file of the page."""
     with (
-        account_scene(tmp_path / "scene") as scene,
+        account_client(tmp_path / "scene") as scene,
         ingress(tmp_path / "nginx", scene.url) as nginx,
     ):
         list_and_poll_under_attack(scene, nginx)
 
 
-def list_and_poll_under_attack(scene: AccountScene, nginx: Nginx) -> None:
+def list_and_poll_under_attack(scene: AccountClient, nginx: Nginx) -> None:
     mallory, users = "auth0|mallory", [f"auth0|{n}" for n in range(6)]
     own = {user: scene.tenant.add(user) for user in [mallory, *users]}
     tokens = {user: scene.access_token(own[user], sub=user) for user in own}
