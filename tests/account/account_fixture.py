@@ -1,4 +1,4 @@
-"""A receiver with a users' listener, a provider that sends logout tokens, and its session API."""
+"""A receiver with the users' listener, a provider that sends logout tokens, and its session API."""
 
 import base64
 import contextlib

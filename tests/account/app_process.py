@@ -1,4 +1,4 @@
-"""The apps of `tests.account.apps`, as processes of their own."""
+"""The apps of `tests.account.apps`, each in a process of its own."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""A browser's access token: made for this, and nothing else that the issuer signs."""
+"""The users' API accepts a browser's access token, and no other token of the issuer."""
 
 import secrets
 from typing import Any

@@ -1,4 +1,4 @@
-"""The account's route in a real app of each framework, over real HTTP: they answer the same."""
+"""The account's route in an app of each framework, over HTTP: all answer alike."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""Sessions of Keycloak, beside whose refresh tokens an end leaves."""
+"""Keycloak sessions whose refresh tokens a termination spares."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an app's route passes on, and what not."""
+"""Which requests and headers an app's route forwards."""
 
 import re
 from typing import Any

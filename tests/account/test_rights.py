@@ -1,4 +1,4 @@
-"""Users' own sessions work with the Redis rights that the contract's page gives to the receiver."""
+"""The users' API with the receiver's Redis rights of the contract."""
 
 from pathlib import Path
 

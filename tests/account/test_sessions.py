@@ -1,4 +1,4 @@
-"""`/account/sessions`: a user's own sessions and nobody else's, over real HTTP."""
+"""`/account/sessions` over HTTP: only a user's own sessions."""
 
 import json
 import secrets

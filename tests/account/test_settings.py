@@ -1,4 +1,4 @@
-"""Settings of the users' listener that are refused."""
+"""Refused settings of the users' listener."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One receiver for all tests of a file that leave it as it was."""
+"""One receiver per file, for tests that leave it unchanged."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Who may use the admin API: every answer of the gate."""
+"""Authentication of the admin API."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The admin API: its gate, revocations, overviews, and what a broken request gets."""
+"""The admin API: authentication, revocations, overviews, and malformed requests."""
 
 import json
 import socket

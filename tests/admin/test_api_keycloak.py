@@ -1,4 +1,4 @@
-"""A session of a realm with more sessions than a search goes through."""
+"""A session of a Keycloak realm with more sessions than a search covers."""
 
 from pathlib import Path
 

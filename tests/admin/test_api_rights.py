@@ -1,4 +1,4 @@
-"""The API works with the Redis rights that the contract's page gives to the receiver."""
+"""The admin API with the receiver's Redis rights of the contract."""
 
 from pathlib import Path
 

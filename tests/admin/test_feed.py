@@ -1,4 +1,4 @@
-"""The feed: every logout and refusal as it happens, resumed where a client left off."""
+"""The feed: every logout and refusal as it happens, resumable by a client."""
 
 import contextlib
 import socket

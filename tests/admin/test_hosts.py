@@ -1,4 +1,4 @@
-"""Which names the operators' listener answers for: none that a page on the web can choose."""
+"""The operators' listener refuses host names that a web page can choose."""
 
 from pathlib import Path
 

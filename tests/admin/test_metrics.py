@@ -1,4 +1,4 @@
-"""`/metrics` of a running receiver: what was done to it is what it says."""
+"""`/metrics` of a running receiver reports what happened to it."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An app whose password somebody has: what it writes to the shared Redis stops nobody else."""
+"""An app that fills the shared Redis with its own password does not affect other apps."""
 
 import re
 from collections.abc import Callable

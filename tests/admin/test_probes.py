@@ -1,4 +1,4 @@
-"""Whether a load balancer looks at `/readyz`, and what a stop then leaves it time for."""
+"""Detects a load balancer that polls `/readyz`, and gives it time at a stop."""
 
 import signal
 import time

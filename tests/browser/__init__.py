@@ -1,1 +1,1 @@
-"""What people see, in headless Chromium (Debian's): skipped where there is none."""
+"""The users' component in headless Chromium; skipped without one."""

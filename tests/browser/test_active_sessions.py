@@ -1,4 +1,4 @@
-"""`<active-sessions>` in the demonstration's shop: two browsers of one user."""
+"""`<active-sessions>` in the demonstration's shop, with two browsers of one user."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""`<active-sessions>` in detail: what may be pressed, where the focus is, clock and language."""
+"""`<active-sessions>` in detail: buttons, focus, clock and language."""
 
 import datetime
 import time

@@ -1,4 +1,4 @@
-"""`<active-sessions>` while something is wrong: a provider's API is slow, down or limiting."""
+"""`<active-sessions>` while a provider's API is slow, unavailable or rate-limited."""
 
 from collections.abc import Iterator
 

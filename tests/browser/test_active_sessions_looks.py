@@ -1,4 +1,4 @@
-"""`<active-sessions>` and its page in each state: without barriers, and never too wide."""
+"""`<active-sessions>` and its page in each state: accessible, and never too wide."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The plain page below a prefix of the app's own, in a browser, in each framework."""
+"""The page below a path prefix of the app, in a browser, in each framework."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Somebody who is signed in at an app whose provider can be slow, down or limiting."""
+"""A user signed in at an app whose provider can be slow, unavailable or rate-limited."""
 
 import contextlib
 import secrets

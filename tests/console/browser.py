@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright; and axe, which looks for barriers."""
+"""Debian's Chromium, driven by Playwright, with axe for accessibility checks."""
 
 import contextlib
 import json

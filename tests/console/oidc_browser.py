@@ -1,4 +1,4 @@
-"""A browser at the console's sign-in with OpenID Connect, without a browser's program."""
+"""An HTTP client that signs in to the console with OpenID Connect."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""A receiver to whom everything has happened once."""
+"""A receiver with one example of everything."""
 
 from backchannel_logout import AppKeys, Outcome, Receipt
 from tests.admin.api_fixture import AdminClient

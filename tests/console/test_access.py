@@ -1,4 +1,4 @@
-"""The console over plain HTTP: who comes in, and what every answer says."""
+"""The console over plain HTTP: authentication and the headers of every answer."""
 
 import re
 from collections.abc import Iterator

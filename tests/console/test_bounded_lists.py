@@ -1,4 +1,4 @@
-"""Lists whose filter finds little: they say how far was looked, and lead to what is older."""
+"""Lists whose filter matches little state how far they searched, and link to older entries."""
 
 import html
 import re

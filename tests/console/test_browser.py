@@ -1,4 +1,4 @@
-"""The console in a real browser: what its pages do."""
+"""The console's pages in a real browser."""
 
 from pathlib import Path
 from typing import Any

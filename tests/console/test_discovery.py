@@ -1,4 +1,4 @@
-"""The discovery document in the console: how often it is fetched, and how long it serves."""
+"""How often the console fetches the discovery document, and how long it uses one."""
 
 import asyncio
 from collections.abc import AsyncIterator

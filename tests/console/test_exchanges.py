@@ -1,4 +1,4 @@
-"""How many answers of the provider are redeemed at once, and each of them once."""
+"""The limit of concurrent code exchanges, and that each code is redeemed once."""
 
 import asyncio
 import contextlib

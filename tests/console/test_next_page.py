@@ -1,4 +1,4 @@
-"""Which page follows the sign-in: never one of somebody else's."""
+"""The page after the sign-in is always one of the console's."""
 
 import pytest
 

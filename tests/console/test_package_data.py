@@ -1,4 +1,4 @@
-"""What the console needs beside its code is in the wheel, and so in the image."""
+"""The wheel, and so the image, contains the console's templates and static files."""
 
 import subprocess
 import sys

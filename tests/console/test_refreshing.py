@@ -1,4 +1,4 @@
-"""What a page that looks again leaves alone, when it stops, and links that hold any id."""
+"""Pages that refresh themselves: what they preserve, when they stop, and links with any id."""
 
 from dataclasses import replace
 from typing import Any

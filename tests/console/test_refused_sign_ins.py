@@ -1,4 +1,4 @@
-"""Refused sign-ins in the audit: there, and never so many that they push others out."""
+"""Refused sign-ins are in the audit, and a flood of them does not displace other entries."""
 
 from pathlib import Path
 from typing import Any

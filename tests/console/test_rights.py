@@ -1,4 +1,4 @@
-"""The console with OpenID Connect, with the Redis rights that the contract's page gives it."""
+"""The console with OpenID Connect, with its Redis rights of the contract."""
 
 from pathlib import Path
 

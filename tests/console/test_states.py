@@ -1,4 +1,4 @@
-"""What a page must not say: false "complete", false "alive", false "accepted", all-green."""
+"""Pages never show a false "complete", "alive", "accepted" or all-green."""
 
 import time
 from collections.abc import Iterator

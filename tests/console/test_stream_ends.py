@@ -1,4 +1,4 @@
-"""A stream that was opened with a cookie ends with its session, whatever its headers say."""
+"""A stream opened with a cookie ends with its session, whatever its headers are."""
 
 import asyncio
 from typing import Any
