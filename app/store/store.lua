@@ -1,4 +1,4 @@
--- One revocation of one relying app, written whole.
+-- Writes one revocation of one relying app atomically.
 --
 -- KEYS[1]        bcl:v1:{app}:events           stream
 -- KEYS[2..n+1]   bcl:v1:{app}:sid|sub|all:...  the n markers, one for each name of the issuer
@@ -19,28 +19,28 @@
 --
 -- Redis does not roll a script back. Hence: every argument is checked before the first write,
 -- and the order is markers, events, jti. An error in the middle leaves a jti unset, so that
--- the sender's repetition writes again what is missing. Runs on Redis 6.2.
+-- the sender's retry writes what is missing. Runs on Redis 6.2.
 
-local function whole(index, least)
+local function integer(index, min)
   local number = tonumber(ARGV[index])
-  if not number or number ~= math.floor(number) or number < least then
+  if not number or number ~= math.floor(number) or number < min then
     error({err = 'ERR bcl argument ' .. index})
   end
   return number
 end
 
-local cutoff, life = whole(1, 0), whole(2, 1)
-local once_ms = whole(3, 0)
-local max_len, max_age_ms = whole(4, 1), whole(5, 1)
-local channel, count = ARGV[6], whole(7, 1)
-local again = whole(8, 0) == 1
+local cutoff, life = integer(1, 0), integer(2, 1)
+local once_ms = integer(3, 0)
+local max_len, max_age_ms = integer(4, 1), integer(5, 1)
+local channel, count = ARGV[6], integer(7, 1)
+local again = integer(8, 0) == 1
 if #KEYS ~= 1 + count + (once_ms > 0 and 1 or 0) then
   return redis.error_reply('ERR bcl number of keys')
 end
 
 local events, at = {}, 9
 for i = 1, count do
-  local json, pairs_ = ARGV[at], whole(at + 1, 2)
+  local json, pairs_ = ARGV[at], integer(at + 1, 2)
   if not json or json:sub(1, 1) ~= '{' or #ARGV < at + 1 + pairs_ then
     return redis.error_reply('ERR bcl event')
   end
@@ -50,8 +50,8 @@ end
 
 local once = once_ms > 0 and KEYS[count + 2]
 if again then
-  -- Markers, event and jti are written as one. The markers may be another logout's of the same user;
-  -- while the jti is remembered, it tells whether this one's are there.
+  -- Markers, event and jti are written together. The markers may be from another logout of the same
+  -- user; while the jti is remembered, it shows whether this one's are there.
   local lost = once and redis.call('EXISTS', once) == 0
   for i = 1, count do
     local old = tonumber(redis.call('GET', KEYS[1 + i]) or '')
@@ -62,11 +62,11 @@ elseif once and redis.call('EXISTS', once) == 1 then
   return 0
 end
 
--- Markers: never a lower cutoff, never a shorter life.
-local written, whole_life = 1, string.format('%d', life * 1000)
+-- Markers: never a lower cutoff, never a shorter lifetime.
+local written, life_ms = 1, string.format('%d', life * 1000)
 for i = 1, count do
   local key = KEYS[1 + i]
-  if redis.call('SET', key, ARGV[1], 'PX', whole_life, 'NX') then
+  if redis.call('SET', key, ARGV[1], 'PX', life_ms, 'NX') then
     written = 2
   else
     local value, ttl = ARGV[1], life * 1000
@@ -88,7 +88,7 @@ for i = 1, count do
   event.id = redis.call(
     'XADD', KEYS[1], 'MAXLEN', '=', max_len, '*', unpack(ARGV, event.first, event.last)
   )
-  -- By age: of those that came in one millisecond the first has done it.
+  -- By age. Of several in one millisecond the first has done it.
   local added_ms = tonumber(event.id:match('^(%d+)-0$'))
   if added_ms then
     redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%d', math.max(0, added_ms - max_age_ms)))
@@ -99,7 +99,7 @@ if once then
   redis.call('SET', once, '1', 'PX', string.format('%d', once_ms))
 end
 
--- The channel is a hint: the stream is the truth, so a failed PUBLISH fails nothing.
+-- The channel is a hint: the stream is the truth, so a failed PUBLISH is ignored.
 for i = 1, count do
   local event = events[i]
   redis.pcall('PUBLISH', channel, '{"id":"' .. event.id .. '",' .. event.json:sub(2))

@@ -1,6 +1,6 @@
-"""The cases of token verification: a good token with one thing changed, and what must follow.
+"""The cases of token verification: a good token with one thing changed, and the expected result.
 
-Run in process by `test_rules.py`, over HTTP by `tests/inbound/test_backchannel.py`, and against
+Run in process by `test_rules.py`, over HTTP by `tests/backchannel/test_endpoint.py`, and against
 any receiver by `tests/conformance`.
 """
 
@@ -30,13 +30,13 @@ Build = Callable[[Provider], str]
 
 @dataclass(frozen=True)
 class Case:
-    """``expected`` is the reason of the refusal; None: the token is accepted."""
+    """``expected`` is the reason of the refusal; None if the token is accepted."""
 
     name: str
     token: Build
     expected: Reason | None = None
     options: str = ""
-    """TOML of issuer options, where the case needs others than the defaults."""
+    """Issuer options as TOML, if the case needs other than the defaults."""
 
     @property
     def id(self) -> str:
@@ -63,7 +63,7 @@ def iat(offset: float) -> Build:
 
 
 def payload(raw: bytes | Callable[[Provider], bytes]) -> Build:
-    """A token with these very bytes as its payload, well signed."""
+    """A correctly signed token with exactly these bytes as its payload."""
 
     def build(provider: Provider) -> str:
         kid, key = next(iter(provider.keys.items()))
@@ -74,7 +74,7 @@ def payload(raw: bytes | Callable[[Provider], bytes]) -> Build:
 
 
 def with_member(member: str) -> Build:
-    """A good payload with this raw text as a further member."""
+    """A good payload with this raw text as another member."""
 
     def raw(provider: Provider) -> bytes:
         return (json.dumps(provider.claims())[:-1] + f", {member}}}").encode(
@@ -89,7 +89,7 @@ def raw_header(raw: bytes) -> Build:
 
 
 def segments(change: Callable[[list[str]], list[str]]) -> Build:
-    """A good token whose segments were tampered with."""
+    """A good token with modified segments."""
     return lambda provider: ".".join(change(provider.token().split(".")))
 
 
@@ -98,7 +98,7 @@ def _rs256(key: Any, data: bytes) -> bytes:
 
 
 def unsigned(provider: Provider) -> str:
-    """The classic: RFC 7519, section 6.1. No key is named, and the third segment is empty."""
+    """A classic attack: RFC 7519, section 6.1. No kid, and an empty third segment."""
     return _without_signature(encode_parts({"alg": "none"}, provider.claims(), lambda _: b"x"))
 
 
@@ -112,14 +112,14 @@ def _without_signature(token: str) -> str:
 
 
 def _with_alg(alg: str) -> Build:
-    """With a byte of a signature: what looks at the segments alone lets it pass."""
+    """With one byte of a signature, which passes a check of the segments alone."""
     return lambda provider: encode_parts(
         {"alg": alg, "kid": "k1"}, provider.claims(), lambda _: b"x"
     )
 
 
 def _hmac_with_public_key(provider: Provider) -> str:
-    """The classic: the public key, which everybody has, taken as a shared secret."""
+    """A classic attack: the public key used as a shared secret."""
     pem = (
         provider.keys["k1"]
         .public_key()
@@ -133,7 +133,7 @@ def _hmac_with_public_key(provider: Provider) -> str:
 
 
 def _jwk_in_header(provider: Provider) -> str:
-    """A key that the token brings itself must not be looked at."""
+    """A key in the token itself must be ignored."""
     own = private_key("RS256", 99)
     return provider.token(header={"jwk": public_jwk(own, "k1"), "kid": "k1"}, key=own)
 
@@ -144,7 +144,7 @@ def _other_payload(provider: Provider) -> str:
 
 
 def _last_bit(parts: list[str]) -> list[str]:
-    """Another spelling of the same bytes: the unused bits of the last character set."""
+    """Another encoding of the same bytes: the unused bits of the last character are set."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet[alphabet.index(parts[2][-1]) ^ 1]
     return [parts[0], parts[1], parts[2][:-1] + last]

@@ -1,5 +1,5 @@
-"""Cases of encrypted tokens, and of clients with algorithms of their own: a good token with one
-thing changed, and what must follow. Run over HTTP by tests/inbound/test_encrypted.py."""
+"""Cases of encrypted tokens and of clients with their own algorithms: a good token with one thing
+changed, and the expected result. Run over HTTP by tests/backchannel/test_encrypted.py."""
 
 import hashlib
 import hmac
