@@ -7,6 +7,7 @@ import re
 import time
 from binascii import b2a_hex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
@@ -33,6 +34,7 @@ _ACCEPTED = frozenset(Written)
 _MAX_SUBJECT = 255
 
 
+@dataclass(slots=True, kw_only=True)
 class Reporter:
     """Where every attempt of the process is reported to.
 
@@ -40,24 +42,11 @@ class Reporter:
     ``subjects`` logs them in plain text instead.
     """
 
-    def __init__(
-        self,
-        *,
-        keyed_hash: KeyedHash | None = None,
-        subjects: bool = False,
-        refusals: Refusals | None = None,
-        counters: Counters | None = None,
-        line_limit: LineLimit | None = None,
-    ) -> None:
-        self.counters = counters
-        self.keyed_hash = keyed_hash
-        self.subjects = subjects
-        self.refusals = refusals
-        self.line_limit = line_limit
-
-    def use_key(self, key: bytes) -> None:
-        """Hash users and sessions with this key from now on."""
-        self.keyed_hash = KeyedHash(key)
+    keyed_hash: KeyedHash | None = None
+    subjects: bool = False
+    refusals: Refusals | None = None
+    counters: Counters | None = None
+    line_limit: LineLimit | None = None
 
 
 def _random_ids() -> Iterator[str]:
@@ -85,48 +74,31 @@ def well_formed(request_id: str) -> str | None:
     return request_id if _WELL_FORMED.fullmatch(request_id) else None
 
 
+@dataclass(slots=True, eq=False)
 class AttemptRecord:
     """What is known of one logout token, reported once. Never holds the token itself."""
 
-    __slots__ = (
-        "_began",
-        "_reporter",
-        "_request_id",
-        "arrived_at",
-        "iat",
-        "issuer",
-        "jwt",
-        "outcome",
-        "parked",
-        "reason",
-        "revocations",
-        "token",
-        "trace_id",
-        "validated_at",
-    )
-
-    def __init__(self, reporter: Reporter, began: float, request_id: str | None = None) -> None:
-        """``began`` is a time of ``time.perf_counter``."""
-        self._reporter = reporter
-        self._began = began
-        self._request_id = request_id
-        self.issuer: str | None = None
-        """The configured issuer that the token names, once known."""
-        self.jwt: UnverifiedJwt | None = None
-        self.token: LogoutToken | None = None
-        """The valid token."""
-        self.revocations: list[Revocation] | None = None
-        self.iat: object = None
-        """The claim, once the signature is verified; the token may still be invalid."""
-        self.arrived_at = 0.0
-        """Epoch seconds, set with ``iat``."""
-        self.validated_at: float | None = None
-        """A time of ``time.perf_counter``."""
-        self.outcome = "-"
-        self.reason: str | None = None
-        self.parked: float | None = None
-        """How many seconds the token waited for a key."""
-        self.trace_id: str | None = None
+    _reporter: Reporter
+    _began: float
+    """A time of ``time.perf_counter``."""
+    _request_id: str | None = None
+    issuer: str | None = None
+    """The configured issuer that the token names, once known."""
+    jwt: UnverifiedJwt | None = None
+    token: LogoutToken | None = None
+    """The valid token."""
+    revocations: list[Revocation] | None = None
+    iat: object = None
+    """The claim, once the signature is verified; the token may still be invalid."""
+    arrived_at: float = 0.0
+    """Epoch seconds, set with ``iat``."""
+    validated_at: float | None = None
+    """A time of ``time.perf_counter``."""
+    outcome: str = "-"
+    reason: str | None = None
+    parked: float | None = None
+    """How many seconds the token waited for a key."""
+    trace_id: str | None = None
 
     @property
     def client_ids(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS, RedisAway, fault_of
 from app.store.topology import REDIS_SECONDS
 from app.telemetry.attempt_log import Reporter
-from app.telemetry.hashes import configured, shared_key
+from app.telemetry.hashes import KeyedHash, configured, shared_key
 from app.telemetry.logs.line_limit import LineLimit
 from app.telemetry.logs.setup import repetitions
 from app.telemetry.metrics.counters import Counters
@@ -73,5 +73,5 @@ class Reporting:
                 continue
             if key != own:
                 own = key
-                self.reporter.use_key(key)
+                self.reporter.keyed_hash = KeyedHash(key)
             await asyncio.sleep(_CHECK_SECONDS)
