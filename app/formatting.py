@@ -82,10 +82,14 @@ def bare(value: str) -> str:
     return value if len(value) <= _MAX_LENGTH and _PLAIN.fullmatch(value) else quoted(value)
 
 
-def escaped(text: str) -> str:
-    """A sentence for a terminal, with control characters and marks of direction escaped."""
+def escaped(text: str, *, keep: str = "") -> str:
+    """Text for a terminal, with control characters and marks of direction escaped, except those in
+    ``keep``."""
+    if text.isprintable():
+        return text
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in text
     )
 
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from app.formatting import escaped
+
 CUT = "…"
 
 _MAX_AUDIENCES = 20
@@ -64,10 +66,7 @@ def audiences(claims: Mapping[str, Any], max_bytes: int) -> str | None:
 def bounded(value: str, max_bytes: int) -> str:
     """At most ``max_bytes`` of UTF-8 without control characters."""
     # Every character has at least one byte, so the rest is not examined.
-    printable = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in value[:max_bytes]
-    )
+    printable = escaped(value[:max_bytes])
     encoded = printable.encode()
     if len(encoded) <= max_bytes and len(value) <= max_bytes:
         return printable

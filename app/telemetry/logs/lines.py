@@ -20,6 +20,8 @@ from structlog.dev import ConsoleRenderer
 from structlog.processors import JSONRenderer
 from structlog.stdlib import ProcessorFormatter
 
+from app.formatting import escaped
+
 # Deeper than any of our own stacks; the innermost frames are kept.
 MAX_FRAMES = 30
 
@@ -126,7 +128,9 @@ def _for_terminal(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     if (chain := event.pop("exception", None)) is not None:
         event["exception"] = "\n".join(_as_lines(chain))
     return {
-        name: _printable(value, keep="\n" if name == "exception" else "")
+        name: escaped(value, keep="\n" if name == "exception" else "")
+        if isinstance(value, str)
+        else value
         for name, value in event.items()
     }
 
@@ -138,12 +142,3 @@ def _as_lines(chain: list[dict[str, Any]], indent: str = "") -> Iterator[str]:
         yield from (f"{indent}  {frame}" for frame in error["frames"])
         for part in error.get("of", ()):
             yield from _as_lines(part, indent + "    ")
-
-
-def _printable(value: Any, keep: str = "") -> Any:
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
-        for char in value
-    )
