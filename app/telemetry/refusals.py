@@ -110,7 +110,11 @@ def entry_of(refusal: Refusal, keyed_hash: KeyedHash | None) -> dict[str, str]:
 
 
 class Refusals:
-    """The queue, and the task that writes it. ``clock`` is epoch seconds."""
+    """The queue, and the task that writes it. ``clock`` is epoch seconds.
+
+    ``on_kept`` counts entries that Redis has stored; ``on_left_out`` counts refusals without an
+    entry: too many of their kind, or Redis was away.
+    """
 
     def __init__(
         self,
@@ -138,23 +142,19 @@ class Refusals:
         self._queue: deque[dict[str, str]] = deque()
         self._arrived = asyncio.Event()
         self._trimmed_at = float("-inf")
-        self.written = 0
-        """Entries that Redis has stored since the start of the process."""
-        self.dropped = 0
-        """Refusals without an entry: too many of their kind, or Redis was away."""
 
     def add(self, refusal: Refusal, keyed_hash: KeyedHash | None) -> None:
         """Queue the refusal if its kind is within its share. Never waits, never fails."""
         share = share_of(refusal.issuer, verified=refusal.verified)
         fair = self._fair[share].takes((refusal.reason, refusal.issuer))
         if not fair or len(self._queue) >= MAX_QUEUED:
-            self._leave_out(1)
+            self._on_left_out(1)
             return
         try:
             self._queue.append(entry_of(refusal, keyed_hash))
         except Exception:
             # The token is untrusted; an error here must not change its refusal.
-            self._leave_out(1)
+            self._on_left_out(1)
             log.exception("refusals", outcome="failed", error="internal")
         else:
             self._arrived.set()
@@ -174,7 +174,7 @@ class Refusals:
         finally:
             if self._queue:
                 await self.write()
-            self._leave_out(len(self._queue))
+            self._on_left_out(len(self._queue))
 
     async def write(self) -> bool:
         """Write one batch. Returns False, and keeps the batch, if Redis does not store it."""
@@ -194,15 +194,10 @@ class Refusals:
         except Exception:
             # A bug must neither end the task nor repeat with the same entries.
             log.exception("refusals", outcome="failed", error="internal")
-            self._leave_out(len(batch))
+            self._on_left_out(len(batch))
             return False
-        self.written += len(batch)
         self._on_kept(len(batch))
         return True
-
-    def _leave_out(self, count: int) -> None:
-        self.dropped += count
-        self._on_left_out(count)
 
     def _put_back(self, batch: list[dict[str, str]]) -> None:
         self._queue.extendleft(reversed(batch))
