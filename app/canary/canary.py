@@ -5,7 +5,6 @@ import contextlib
 import secrets
 import ssl
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +19,8 @@ from app.history.streams import parse_entries
 from app.log import new_log
 from app.store.topology import RedisTopology, connect
 from app.telemetry.canary_outcome import CanaryOutcome
+from app.telemetry.metrics.definitions import CANARY_ROW, CANARY_SECONDS, CANARY_TRIES
+from app.telemetry.metrics.registry import Registry
 from backchannel_logout import AppKeys, AsyncListener, Event, Gap, Outcome
 
 log = new_log(__name__)
@@ -50,7 +51,7 @@ class Try:
 
 
 class Canary:
-    """``url`` is where logout tokens are POSTed; ``on_try`` is called with each result."""
+    """``url`` is where logout tokens are POSTed; ``registry`` counts the tries."""
 
     def __init__(
         self,
@@ -59,13 +60,18 @@ class Canary:
         *,
         redis_url: str,
         url: str,
-        on_try: Callable[[Try], None] = lambda _: None,
+        registry: Registry,
     ) -> None:
         self._settings = settings
         self._signer = signer
         self._redis_url = redis_url
         self._url = url
-        self._on_try = on_try
+        self._tries = registry.counters(CANARY_TRIES)
+        self._failures_in_a_row = registry.gauge(CANARY_ROW)
+        self._seconds = {
+            stage: registry.histogram(CANARY_SECONDS, stage)
+            for stage in ("answer", "marker", "receipt")
+        }
         self._keys = AppKeys(settings.app)
         self._events: dict[str, str] = {}
         """Event ids by session."""
@@ -108,10 +114,16 @@ class Canary:
     def _record(self, done: Try) -> None:
         self.last = done
         self.tries += 1
-        if done.outcome is not CanaryOutcome.OK:
+        self._tries[(done.outcome.value,)].inc()
+        if done.outcome is CanaryOutcome.OK:
+            self._failures_in_a_row.set(0)
+        else:
             self.failures += 1
+            self._failures_in_a_row.inc()
             log.warning("canary", outcome=done.outcome.value)
-        self._on_try(done)
+        for stage, histogram in self._seconds.items():
+            if (seconds := getattr(done, f"to_{stage}")) is not None:
+                histogram.observe(seconds)
 
     async def _wait_for_meta(self, reading: AppReader) -> None:
         """Wait for the app's ``meta``. At the first start the receiver has not written it yet, and

@@ -95,9 +95,8 @@ def new_canary(
         return None
     # It loads an HTTP client and a listener.
     from app.canary.canary import Canary  # noqa: PLC0415
-    from app.canary.counting import counted_in  # noqa: PLC0415
 
     return Canary(
         settings.canary, signer, redis_url=redis_url, url=reached_at(public) + LOGOUT_PATH,
-        on_try=counted_in(registry),
+        registry=registry,
     )  # fmt: skip
