@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         sub.add_argument(
             "--config", type=Path, metavar="FILE", help="settings, a TOML file (else BCL_CONFIG)"
         )
-        command.add_arguments(sub)
+        if hasattr(command, "add_arguments"):
+            command.add_arguments(sub)
         sub.set_defaults(run=command.run, command=name)
     gc.enable()  # see `app.runtime.import_diet`
     arguments = parser.parse_args(given)

@@ -13,10 +13,6 @@ from app.config.model import Settings
 HELP = "print the public halves of the decryption keys, as a JSON Web Key Set"
 
 
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Only ``--config``."""
-
-
 def run(settings: Settings, _: argparse.Namespace) -> int:
     keys = {key: key.public for issuer in settings.issuers for key in issuer.keys_to_decrypt}
     if not keys:

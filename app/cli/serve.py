@@ -15,10 +15,6 @@ from app.telemetry.logs.setup import set_up_log
 HELP = "receive logouts until SIGTERM or Ctrl-C"
 
 
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Only ``--config``."""
-
-
 def run(settings: Settings, _: argparse.Namespace) -> int:
     set_up_log(settings)
     try:

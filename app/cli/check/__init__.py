@@ -9,6 +9,6 @@ redis_access  what the receiver's Redis user may do
 apps          apps whose logouts reach nobody, and apps that no client leads to
 """
 
-from app.cli.check.command import HELP, add_arguments, run
+from app.cli.check.command import HELP, run
 
-__all__ = ["HELP", "add_arguments", "run"]
+__all__ = ["HELP", "run"]

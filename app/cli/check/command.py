@@ -24,10 +24,6 @@ from app.tokens.provider_keys import ProviderKeys
 HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
 
 
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Only ``--config``."""
-
-
 def run(settings: Settings, _: argparse.Namespace) -> int:
     return print_table(asyncio.run(_all_rows(settings)))
 
