@@ -23,16 +23,13 @@ repetitions = Repetitions()
 _json_line: "JsonLine | None" = None
 
 
-def set_up_log(settings: Settings | None = None, *, min_level: str | None = None) -> None:
-    """Set up logging, once for the process and again when the settings are known.
-
-    ``min_level`` replaces ``log_level`` for commands.
-    """
+def set_up_log(settings: Settings, *, min_level: str | None = None) -> None:
+    """Set up logging, once for the process. ``min_level`` replaces ``log_level`` for commands."""
     global _json_line  # noqa: PLW0603  one per process, like logging itself
-    log_format = settings.log_format if settings else "auto"
-    level_name = min_level or (settings.log_level if settings else "info")
-    level = getattr(logging, level_name.upper())
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    level = getattr(logging, (min_level or settings.log_level).upper())
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stderr.isatty()
+    )
     handler = LineHandler()
     handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
