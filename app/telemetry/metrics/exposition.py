@@ -3,18 +3,14 @@
 ``text/plain``, or OpenMetrics where ``Accept`` asks for it, both by prometheus-client.
 """
 
-import math
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from app.telemetry.metrics.definitions import Labels, Metric
-from app.telemetry.metrics.registry import Histogram, Registry, Series
+from app.telemetry.metrics.registry import Registry
 from app.telemetry.metrics.series import Family
 
 GaugeValue = tuple[Metric, Labels, float]
@@ -40,24 +36,9 @@ class _Numbers(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterator[Family]:
-        families: dict[str, Family] = {}
-        for metric, labels, series in self._registry.values():
-            _add(_family(families, metric), labels, series)
+        yield from self._registry.families()
+        families: dict[Metric, Family] = {}
         for metric, labels, value in self._gauges:
-            _family(families, metric).add_metric(labels, value)  # type: ignore[arg-type,call-arg]
+            family = families.setdefault(metric, metric.family())
+            family.add_metric(labels, value)  # type: ignore[arg-type,call-arg]
         yield from families.values()
-
-
-def _family(families: dict[str, Family], metric: Metric) -> Family:
-    if metric.name not in families:
-        families[metric.name] = metric.family()
-    return families[metric.name]
-
-
-def _add(family: Family, labels: Labels, series: Series | Histogram) -> None:
-    if isinstance(series, Histogram) and isinstance(family, HistogramMetricFamily):
-        bounds = map(floatToGoString, (*series.bounds, math.inf))
-        counts = accumulate(series.buckets)
-        family.add_metric(labels, list(zip(bounds, counts, strict=True)), series.sum)
-    elif isinstance(series, Series):
-        family.add_metric(labels, series.value)  # type: ignore[arg-type,call-arg]

@@ -4,11 +4,16 @@ Cheaper than prometheus-client's own, which take a lock for each count: the coun
 the event loop, and a scrape in a thread may read a histogram between two of its additions.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from prometheus_client.utils import floatToGoString
 
 from app.config.model import Settings
 from app.telemetry.metrics.definitions import ALL, TOKENS, Labels, Metric
+from app.telemetry.metrics.series import Family
 
 
 class Series:
@@ -25,6 +30,9 @@ class Series:
     def set(self, value: float) -> None:
         self.value = value
 
+    def add_to(self, family: Family, labels: Labels) -> None:
+        family.add_metric(labels, self.value)  # type: ignore[arg-type,call-arg]
+
 
 class Histogram:
     """``buckets`` counts the observations up to and with each of ``bounds``, and beyond."""
@@ -40,6 +48,11 @@ class Histogram:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def add_to(self, family: Family, labels: Labels) -> None:
+        bounds = map(floatToGoString, (*self.bounds, math.inf))
+        counts = accumulate(self.buckets)
+        family.add_metric(labels, list(zip(bounds, counts, strict=True)), self.sum)  # type: ignore[arg-type]
+
 
 class Registry:
     """Every series that these settings can ever count.
@@ -49,32 +62,35 @@ class Registry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._series: dict[tuple[str, Labels], Series] = {}
-        self._histograms: dict[tuple[str, Labels], Histogram] = {}
+        self._series: dict[Metric, dict[Labels, Series]] = {}
+        self._histograms: dict[Metric, dict[Labels, Histogram]] = {}
         for metric in ALL.values():
-            for labels in metric.series(settings):
-                if metric.kind == "histogram":
-                    self._histograms[metric.name, labels] = Histogram(metric.buckets)
-                else:
-                    self._series[metric.name, labels] = Series()
+            labels = list(metric.series(settings))
+            if metric.kind == "histogram":
+                self._histograms[metric] = {each: Histogram(metric.buckets) for each in labels}
+            else:
+                self._series[metric] = {each: Series() for each in labels}
 
     def counter(self, metric: Metric, *labels: str) -> Series:
-        return self._series[metric.name, labels]
+        return self._series[metric][labels]
 
     gauge = counter
 
     def counters(self, metric: Metric) -> Mapping[Labels, Series]:
         """`counter` for each series of the metric."""
-        return {
-            labels: series for (name, labels), series in self._series.items() if name == metric.name
-        }
+        return self._series[metric]
 
     def histogram(self, metric: Metric, *labels: str) -> Histogram:
-        return self._histograms[metric.name, labels]
+        return self._histograms[metric][labels]
 
-    def values(self) -> Iterator[tuple[Metric, Labels, Series | Histogram]]:
-        for (name, labels), series in (self._series | self._histograms).items():
-            yield ALL[name], labels, series
+    def families(self) -> Iterator[Family]:
+        """All of them, for prometheus-client."""
+        for metric, all_series in (self._series | self._histograms).items():
+            family = metric.family()
+            for labels, series in all_series.items():
+                series.add_to(family, labels)
+            if all_series:
+                yield family
 
 
 def unavailable_in(registry: Registry) -> Callable[[], float]:

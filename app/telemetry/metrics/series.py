@@ -13,6 +13,12 @@ from app.publish.writer import Written
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
+_FAMILIES: dict[str, type[Family]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
 NOTHING = "-"
 """A label's value where there is none: an unknown issuer, no client yet, no reason."""
 
@@ -39,13 +45,7 @@ class Metric:
 
     def family(self) -> Family:
         """An empty family of prometheus-client, which adds the ``_total`` of a counter itself."""
-        match self.kind:
-            case "counter":
-                return CounterMetricFamily(self.name, self.help, labels=self.labels)
-            case "gauge":
-                return GaugeMetricFamily(self.name, self.help, labels=self.labels)
-            case "histogram":
-                return HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        return _FAMILIES[self.kind](self.name, self.help, labels=self.labels)
 
 
 def single(_: Settings) -> Iterable[Labels]:
