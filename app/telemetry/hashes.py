@@ -5,7 +5,7 @@ the key. Every replica and the command line use the same key, so operators can s
 see `shared_key`.
 """
 
-import binascii
+import base64
 import hashlib
 import secrets
 from typing import Any
@@ -18,22 +18,18 @@ HASH_KEY = "bcl:v1:hash_key"
 
 # Bytes, 16 characters: enough that no two names of a provider collide.
 LENGTH = 12
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class KeyedHash:
     """Keyed BLAKE2b (RFC 7693) of a text, `LENGTH` bytes, as base64url."""
 
     def __init__(self, key: bytes) -> None:
-        if len(key) > hashlib.blake2b.MAX_KEY_SIZE:  # 64 bytes
-            key = hashlib.blake2b(key).digest()
-        self._keyed = hashlib.blake2b(key=key, digest_size=LENGTH)
+        is_long = len(key) > hashlib.blake2b.MAX_KEY_SIZE  # 64 bytes
+        self._key = hashlib.blake2b(key).digest() if is_long else key
 
     def __call__(self, value: str) -> str:
-        keyed = self._keyed.copy()
-        keyed.update(value.encode())
-        encoded = binascii.b2a_base64(keyed.digest(), newline=False)
-        return encoded.translate(_URL_SAFE).decode("ascii")
+        keyed = hashlib.blake2b(value.encode(), key=self._key, digest_size=LENGTH)
+        return base64.urlsafe_b64encode(keyed.digest()).decode()
 
 
 def configured(settings: Settings) -> KeyedHash | None:
