@@ -4,6 +4,7 @@ Decision and proof come from the client package, so they equal the app's own.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from app.history.app_reader import AppReader, Unreadable, required
@@ -160,10 +161,7 @@ async def _events(
 ) -> tuple[list[DeliveredEvent], Search]:
     events: list[DeliveredEvent] = []
     looked, oldest, ended = 0, None, "start"
-
-    async def ask(commands: Any) -> list[Any]:
-        return await reader.query_app(keys.app, commands)
-
+    ask = partial(reader.query_app, keys.app)
     async for page in newest_first(ask, keys.events, limit=limit):
         for entry_id, fields in page:
             if entry_seconds(entry_id) < floor:

@@ -31,7 +31,7 @@ from app.history.records import (
 )
 from app.history.search import Hashed, issuers_knowing, refusals_about
 from app.history.single_flight import SingleFlight
-from app.history.streams import RunCommands, parse_entries
+from app.history.streams import parse_entries
 from app.store.topology import RedisTopology
 from app.store.unserved import Unserved, UnservedApps, apps_of_settings
 from backchannel_logout import AppKeys, Outcome
@@ -190,7 +190,7 @@ class History:
     ) -> EntryPage[RefusalEntry]:
         """The newest matching refused tokens, newest first. Raises `Unreadable`."""
         return await newest_in_stream(
-            self._of_key(REFUSED), REFUSED, RefusalEntry.from_fields, wanted.passes,
+            self._reader, REFUSED, RefusalEntry.from_fields, wanted.passes,
             limit=limit, before=before,
         )  # fmt: skip
 
@@ -203,7 +203,7 @@ class History:
     async def audit(self, *, limit: int = 100, before: str = "+") -> EntryPage[AuditEntry]:
         """The newest audit entries, newest first. Raises `Unreadable`."""
         return await newest_in_stream(
-            self._of_key(AUDIT), AUDIT, AuditEntry.from_fields, lambda _: True,
+            self._reader, AUDIT, AuditEntry.from_fields, lambda _: True,
             limit=limit, before=before,
         )  # fmt: skip
 
@@ -250,9 +250,6 @@ class History:
         cursor = cursor_at_end(newest, keys)
         cursor.settle(began)
         return cursor
-
-    def _of_key(self, key: str) -> RunCommands:
-        return lambda commands: self._reader.query_key(key, commands)
 
 
 async def _gather_bounded(of: Callable[[str], Awaitable[T]], apps: Sequence[str]) -> list[T]:

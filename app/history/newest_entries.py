@@ -4,6 +4,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
 from app.history.app_reader import AppReader, Command, Unreadable, required
@@ -11,7 +12,6 @@ from app.history.streams import (
     PAGE,
     Entry,
     Fields,
-    RunCommands,
     newest_first,
     parse_entries,
     parse_raw_entries,
@@ -41,7 +41,7 @@ class EntryPage(list[T], Generic[T]):
 
 
 async def newest_in_stream(
-    ask: RunCommands,
+    reader: AppReader,
     key: str,
     read: Callable[[str, Fields], T],
     passes: Callable[[T], bool],
@@ -52,6 +52,7 @@ async def newest_in_stream(
     """A page of one stream. ``before`` is an id, or ``+``. Raises `Unreadable`."""
     matches: list[tuple[str, T]] = []
     scanned, last = 0, ""
+    ask = partial(reader.query_key, key)
     async for page in newest_first(ask, key, before=before, limit=_MAX_SCANNED):
         for entry_id, fields in page:
             if passes(item := read(entry_id, fields)):

@@ -1,10 +1,11 @@
 """What an app has done about one event: its readers, receipts and dead letters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from app.history.app_reader import AppReader, Command, TooLarge, optional, text
+from app.history.app_reader import AppReader, TooLarge, optional, text
 from app.history.records import DeadLetter, DeliveredEvent
 from app.history.streams import Fields, oldest_first, parse_entries
 from backchannel_logout import AppKeys, Reader, Receipt, prove
@@ -40,10 +41,7 @@ async def _proven(reader: AppReader, delivered: DeliveredEvent, now: float) -> D
     )
     receipts = parse_receipts(parse_entries(optional(newest)))
     if receipts:
-
-        async def ask(commands: Sequence[Command]) -> list[Any]:
-            return await reader.query_app_data(delivered.app, commands)
-
+        ask = partial(reader.query_app_data, delivered.app)
         # One server assigns the ids of both streams, so no receipt is older than its event.
         async for page in oldest_first(ask, keys.receipts, since=delivered.id, limit=_MAX_RECEIPTS):
             receipts += parse_receipts(page)

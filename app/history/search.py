@@ -1,11 +1,12 @@
 """Searches for an id: tokens about it that were not applied, and issuers that know it."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 
 from app.history.app_reader import AppReader, Command, required
 from app.history.audit_stream import REFUSED, RefusalEntry
 from app.history.records import RevocationQuery
-from app.history.streams import Entry, RunCommands, newest_first
+from app.history.streams import Entry, newest_first
 from backchannel_logout import AppKeys
 
 Hashed = Callable[[str], str]
@@ -100,12 +101,10 @@ async def _with_markers(
 
 
 async def _with_events(reader: AppReader, app: str, query: RevocationQuery) -> set[str]:
-    async def ask(commands: Sequence[Command]) -> list[object]:
-        return await reader.query_app(app, commands)
-
     sid = None if query.sid is None else query.sid.encode()
     sub = None if query.sub is None else query.sub.encode()
     issuers: set[str] = set()
+    ask = partial(reader.query_app, app)
     async for page in newest_first(ask, AppKeys(app).events, limit=_MAX_EVENTS):
         for _, fields in page:
             own_sid = sid is not None and fields.get(b"sid") == sid
@@ -126,5 +125,4 @@ def _concerns(fields: Mapping[bytes, bytes], sid: bytes | None, sub: bytes | Non
 
 
 def _refused(reader: AppReader) -> AsyncIterator[list[Entry]]:
-    ask: RunCommands = lambda commands: reader.query_key(REFUSED, commands)  # noqa: E731
-    return newest_first(ask, REFUSED, limit=_MAX_REFUSED)
+    return newest_first(partial(reader.query_key, REFUSED), REFUSED, limit=_MAX_REFUSED)

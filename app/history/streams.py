@@ -13,34 +13,32 @@ Entry = tuple[str, Fields]
 RunCommands = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 
-async def newest_first(
+def newest_first(
     ask: RunCommands, key: str, *, before: str = "+", limit: int
 ) -> AsyncIterator[list[Entry]]:
     """Pages backward from ``before`` (an id, exclusive); ``limit`` entries in all."""
-    last, left = before if before == "+" else f"({before}", limit
-    while left > 0:
-        (answer,) = await ask([("XREVRANGE", key, last, "-", "COUNT", min(PAGE, left))])
-        page = parse_entries(required(answer))
-        if not page:
-            return
-        yield page
-        left -= len(page)
-        last = f"({page[-1][0]}"
+    start = before if before == "+" else f"({before}"
+    return _pages(ask, "XREVRANGE", key, start, "-", limit)
 
 
-async def oldest_first(
+def oldest_first(
     ask: RunCommands, key: str, *, since: str, limit: int
 ) -> AsyncIterator[list[Entry]]:
     """Pages forward from ``since`` (an id, inclusive); ``limit`` entries in all."""
-    first, left = since, limit
-    while left > 0:
-        (answer,) = await ask([("XRANGE", key, first, "+", "COUNT", min(PAGE, left))])
+    return _pages(ask, "XRANGE", key, since, "+", limit)
+
+
+async def _pages(
+    ask: RunCommands, command: str, key: str, start: str, end: str, limit: int
+) -> AsyncIterator[list[Entry]]:
+    while limit > 0:
+        (answer,) = await ask([(command, key, start, end, "COUNT", min(PAGE, limit))])
         page = parse_entries(required(answer))
         if not page:
             return
         yield page
-        left -= len(page)
-        first = f"({page[-1][0]}"
+        limit -= len(page)
+        start = f"({page[-1][0]}"
 
 
 def parse_entries(answer: Any) -> list[Entry]:

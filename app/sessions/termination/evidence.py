@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 from app.history.app_reader import AppReader, required
 from app.history.streams import Entry, oldest_first
@@ -55,12 +55,10 @@ async def find_delivery(
     if not any(required(marker) for marker in markers):
         return None
 
-    async def run(commands: Any) -> list[Any]:
-        return await reader.query_app(app, commands)
-
     # A marker can predate the termination, from a session with the same id. The event decides.
     since = termination.positions.get(app, "0-0")
-    async for page in oldest_first(run, keys.events, since=since, limit=MAX_ENTRIES):
+    ask = partial(reader.query_app, app)
+    async for page in oldest_first(ask, keys.events, since=since, limit=MAX_ENTRIES):
         for entry_id, fields in page:
             if stream_id(entry_id) > stream_id(since) and (
                 delivery := _matching_delivery((entry_id, fields), termination, names, leeway)
