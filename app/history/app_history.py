@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from app.history.app_reader import AppReader, Unreadable, required
+from app.history.app_reader import AppReader, required, whole
 from app.history.proofs import with_proof
 from app.history.records import AppHistory, DeliveredEvent, Marker, RevocationQuery, Search, State
 from app.history.streams import entry_seconds, newest_first
-from backchannel_logout import AppKeys, Session, Verdict, decide, marker_keys
+from backchannel_logout import AppKeys, Session, decide, marker_keys
 from backchannel_logout.contract.decision import CODE_SECONDS, sid_marker, whole_number
 from backchannel_logout.contract.kinds import MARKER_KINDS
 
@@ -34,16 +34,7 @@ async def read_app_history(
     leeway: float,
     limit: int = MAX_ENTRIES,
 ) -> AppHistory:
-    """Never raises for Redis: see ``fault``. ``leeway`` is the issuer's."""
-    try:
-        return await _read_app_history(reader, app, query, now=now, leeway=leeway, limit=limit)
-    except Unreadable as fault:
-        return AppHistory(app=app, fault=str(fault))
-
-
-async def _read_app_history(
-    reader: AppReader, app: str, query: RevocationQuery, *, now: float, leeway: float, limit: int
-) -> AppHistory:
+    """``leeway`` is the issuer's. Raises `Unreadable`."""
     keys = AppKeys(app)
     session = Session(
         query.iss, query.login_at or 0, sid=query.sid, sub=query.sub,
@@ -54,7 +45,7 @@ async def _read_app_history(
     meta, *answers = await reader.query_app(
         app, [("HGET", keys.meta, "max_session_age"), *commands]
     )
-    max_age, values = required(meta), [required(answer) for answer in answers]
+    max_age, values = whole(required(meta)), [required(answer) for answer in answers]
     markers = _markers(keys, query, wanted, values)
     cutoff = max((marker.cutoff for marker in markers if marker.cutoff is not None), default=None)
     state = _state(query, session, values[::2], max_age, now)
@@ -66,7 +57,7 @@ async def _read_app_history(
     return AppHistory(
         app=app,
         state=state,
-        max_session_age=int(max_age) if max_age is not None and max_age.isdigit() else None,
+        max_session_age=max_age,
         markers=markers,
         cutoff=cutoff,
         cause=_cause(covering, cutoff),
@@ -80,9 +71,7 @@ async def _proven(
     reader: AppReader, delivered: list[DeliveredEvent], cutoff: int | None, now: float
 ) -> list[DeliveredEvent]:
     """Add proofs to the newest events, and to the cause however old it is."""
-    cause = _cause(
-        [event for event in delivered if event.covers and event.event is not None], cutoff
-    )
+    cause = _cause(_covering(delivered), cutoff)
     return [
         await with_proof(reader, event, now) if n < _MAX_PROVEN or event is cause else event
         for n, event in enumerate(delivered)
@@ -120,25 +109,21 @@ def _state(
     query: RevocationQuery,
     session: Session,
     values: list[Any],
-    max_age: bytes | None,
+    max_age: int | None,
     now: float,
 ) -> State:
     """The app's own decision; without the login's time, that for an old login."""
-    if max_age is None or not max_age.isdigit():
+    if max_age is None:
         return State.UNKNOWN
     # Without a login there is no age.
-    age = int(max_age) if query.login_at is not None else int(now) + 1
+    age = max_age if query.login_at is not None else int(now) + 1
     try:
         verdict = decide(
             session, values, max_session_age=age, now=now, sid_marker=sid_marker(session, values)
         )
     except ValueError:
         return State.UNKNOWN
-    return {
-        Verdict.ALIVE: State.ALIVE,
-        Verdict.REVOKED: State.REVOKED,
-        Verdict.EXPIRED: State.EXPIRED,
-    }[verdict]
+    return State(verdict.value)
 
 
 def _floor(query: RevocationQuery, markers: tuple[Marker, ...], leeway: float) -> float:
@@ -207,12 +192,12 @@ def _cause(covering: list[DeliveredEvent], cutoff: int | None) -> DeliveredEvent
 
 
 def _is_lost(
-    covering: list[DeliveredEvent], cutoff: int | None, max_age: bytes | None, now: float
+    covering: list[DeliveredEvent], cutoff: int | None, max_age: int | None, now: float
 ) -> bool:
     """Whether a marker that an event wrote should still exist and does not."""
-    if max_age is None or not max_age.isdigit():
+    if max_age is None:
         return False
     newest = max((each.event.cutoff for each in covering if each.event is not None), default=None)
     if newest is None or (cutoff is not None and cutoff >= newest):
         return False
-    return newest + int(max_age) > now
+    return newest + max_age > now

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from app.history.app_reader import AppReader, TooLarge, Unreadable, optional, required, text
+from app.history.app_reader import AppReader, TooLarge, optional, required, text, whole
 from app.history.proofs import parse_readers, parse_receipts
 from app.history.records import AppOverview, DeliveredEvent, Group
 from app.history.sid_mismatch import sid_mismatches
@@ -25,21 +25,12 @@ _MAX_BEHIND = 1000
 
 
 async def read_app_overview(
-    reader: AppReader, app: str, now: float, by_session: Collection[str] = ()
-) -> AppOverview:
-    """Never raises for Redis: see ``fault``.
-
-    ``by_session``: the app's issuers whose tokens end one session and not all of its user.
-    """
-    try:
-        return await _read_app_overview(reader, app, now, by_session)
-    except Unreadable as fault:
-        return AppOverview(app=app, fault=str(fault))
-
-
-async def _read_app_overview(
     reader: AppReader, app: str, now: float, by_session: Collection[str]
 ) -> AppOverview:
+    """``by_session``: the app's issuers whose tokens end one session and not all of its user.
+
+    Raises `Unreadable`.
+    """
     keys = AppKeys(app)
     own = await reader.query_app(
         app,
@@ -56,7 +47,7 @@ async def _read_app_overview(
     newest = parse_entries(last)
     seen = AppOverview(
         app=app,
-        max_session_age=_whole(meta),
+        max_session_age=whole(meta),
         events=length,
         last_event=DeliveredEvent.read(app, *newest[0]) if newest else None,
         receipts=number or 0,
@@ -137,7 +128,3 @@ def _group(found: dict[Any, Any]) -> Group:
         lag=members.get("lag"),
         last_delivered=text(members["last-delivered-id"]),
     )
-
-
-def _whole(value: bytes | None) -> int | None:
-    return int(value) if value is not None and value.isdigit() else None

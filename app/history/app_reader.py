@@ -176,6 +176,11 @@ def optional(answer: Any) -> Any:
     return None if isinstance(answer, ResponseError) else required(answer)
 
 
+def whole(value: bytes | None) -> int | None:
+    """A Redis value as a whole number; None for anything else."""
+    return int(value) if value is not None and value.isdigit() else None
+
+
 def text(value: bytes | str) -> str:
     """A Redis value as text, with invalid bytes as escapes."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

@@ -90,9 +90,12 @@ class History:
         concerned = self.apps_of(query.iss) if apps is None else apps
 
         async def of(app: str) -> AppHistory:
-            return await read_app_history(
-                self._reader, app, query, now=self._clock(), leeway=leeway, limit=limit
-            )
+            try:
+                return await read_app_history(
+                    self._reader, app, query, now=self._clock(), leeway=leeway, limit=limit
+                )
+            except Unreadable as fault:
+                return AppHistory(app=app, fault=str(fault))
 
         return await _gather_bounded(of, concerned)
 
@@ -144,7 +147,10 @@ class History:
 
         async def of(app: str) -> AppOverview:
             by_session = self._by_session.get(app, ())
-            return await read_app_overview(self._reader, app, self._clock(), by_session)
+            try:
+                return await read_app_overview(self._reader, app, self._clock(), by_session)
+            except Unreadable as fault:
+                return AppOverview(app=app, fault=str(fault))
 
         return await _gather_bounded(of, self.apps if apps is None else apps)
 
