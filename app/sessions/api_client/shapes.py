@@ -29,24 +29,16 @@ def parse(kind: type[T], body: bytes, detail: str = "shape") -> T:
         raise ProviderFault(FaultKind.UNEXPECTED, detail) from None
 
 
-def matches(kind: type[T], body: bytes) -> bool:
-    """Whether the body is JSON of this shape."""
-    try:
-        parse(kind, body)
-    except ProviderFault:
-        return False
-    return True
-
-
-def is_not_found(response: ApiResponse, kind: type[T]) -> bool:
+def is_not_found(response: ApiResponse, kind: type[Shape]) -> bool:
     """Whether the provider itself reports a 404, with a body of this shape.
 
     Raises `ProviderFault` for the 404 of a proxy or another server, which says nothing about a
     session.
     """
-    if response.status == 404 and not matches(kind, response.body):
-        raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
-    return response.status == 404
+    if response.status != 404:
+        return False
+    parse(kind, response.body, "http_404")
+    return True
 
 
 def _epoch(value: object) -> object:

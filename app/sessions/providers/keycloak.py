@@ -16,20 +16,19 @@ Written from the source of Keycloak 26 (``UserResource``, ``RealmAdminResource``
 it.
 """
 
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from app.sessions.api_client.calls import ApiResponse, Calls
 from app.sessions.api_client.path_segment import path_segment
-from app.sessions.api_client.shapes import matches, parse
+from app.sessions.api_client.shapes import is_not_found, parse
 from app.sessions.bulk import ROUNDS, check_owner
 from app.sessions.lifecycle import with_lifetimes
 from app.sessions.provider_session import Lifetimes, ProviderSession, SessionPage
 from app.sessions.providers.keycloak_shapes import (
     ClientStats,
     Consent,
-    KeycloakError,
+    KeycloakNotFound,
     KeycloakSession,
     Realm,
 )
@@ -41,9 +40,6 @@ SEARCH_PAGE, SEARCH_PAGES = 500, 20
 # How long the realm's lifetimes are cached.
 REALM_SECONDS = 600.0
 
-# Keycloak has misspelled the first one for years.
-_OBJECT_NOT_FOUND = re.compile(r"(sess+ion|user) not found\b.*", re.IGNORECASE | re.DOTALL)
-
 
 class Keycloak:
     """The sessions of one realm. ``calls`` ends before ``/admin/realms``."""
@@ -51,18 +47,10 @@ class Keycloak:
     kind = "keycloak"
     sends_logout_tokens = True
 
-    def __init__(
-        self,
-        issuer: str,
-        realm: str,
-        calls: Calls,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, issuer: str, realm: str, calls: Calls) -> None:
         self.issuer = issuer
         self._calls = calls
         self._path = f"/admin/realms/{path_segment(realm)}"
-        self._monotonic = monotonic
         self._realm: Realm | None = None
         self._realm_at = float("-inf")
 
@@ -182,10 +170,10 @@ class Keycloak:
 
     async def _realm_or_defaults(self) -> Realm:
         """The realm's lifetimes. Without the role, the response has few of them, or is a 403."""
-        if self._realm is None or self._monotonic() - self._realm_at > REALM_SECONDS:
+        if self._realm is None or time.monotonic() - self._realm_at > REALM_SECONDS:
             response = await self._calls.call("GET", self._path, expect={200, 403})
             self._realm = Realm() if response.status == 403 else parse(Realm, response.body)
-            self._realm_at = self._monotonic()
+            self._realm_at = time.monotonic()
         return self._realm
 
 
@@ -194,14 +182,4 @@ def _find(sessions: tuple[ProviderSession, ...], session_id: str) -> ProviderSes
 
 
 def _not_found(response: ApiResponse) -> bool:
-    """Whether Keycloak reports a missing session or user. Raises `ProviderFault` for another 404.
-
-    An unknown realm or path is a wrong setting and says nothing about sessions.
-    """
-    if response.status != 404:
-        return False
-    if matches(KeycloakError, response.body) and _OBJECT_NOT_FOUND.match(
-        parse(KeycloakError, response.body).error
-    ):
-        return True
-    raise ProviderFault(FaultKind.UNEXPECTED, "http_404")
+    return is_not_found(response, KeycloakNotFound)

@@ -2,6 +2,8 @@
 
 # ruff: noqa: N815  the members have Keycloak's names
 
+from typing import Annotated
+
 from pydantic import Field
 
 from app.sessions.api_client.shapes import Id, Shape
@@ -63,10 +65,11 @@ class ClientStats(Shape):
     offline: int = 0
 
 
-class KeycloakError(Shape):
-    """The body of a 404."""
+class KeycloakNotFound(Shape):
+    """The 404 of a missing session or user. That of an unknown realm or path is a wrong setting."""
 
-    error: str
+    # Keycloak has misspelled the first one for years.
+    error: Annotated[str, Field(pattern=r"(?i)^(sess+ion|user) not found\b")]
 
 
 class Realm(Shape):
