@@ -3,7 +3,7 @@
 provider_session   one session, a page of sessions, and lifetimes
 session_provider   the protocol that every provider's adapter implements, and its faults
 lifecycle          when a session ends, and whether it has ended            (pure)
-bulk               lists all sessions of a user, and ends them one by one
+bulk               lists all sessions of a user, and checks their owner
 
 providers/         one adapter per provider: Auth0, Keycloak, Ory Kratos
 api_client/        bounded HTTP calls to a provider's API

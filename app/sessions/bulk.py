@@ -1,4 +1,4 @@
-"""Lists all sessions of a user, through every page, and ends them one by one."""
+"""Lists all sessions of a user, through every page, and checks whose sessions were listed."""
 
 from collections.abc import Iterable
 
@@ -31,17 +31,6 @@ async def list_all(provider: SessionProvider, user_id: str) -> tuple[ProviderSes
             break
         used.add(token)
     raise ProviderFault(FaultKind.UNEXPECTED, "endless_pages")
-
-
-async def end_each(
-    provider: SessionProvider, sessions: Iterable[ProviderSession], *, refresh_tokens: bool
-) -> None:
-    """End the sessions one after the other.
-
-    When it fails halfway, some have ended; a retry ends the rest.
-    """
-    for session in sessions:
-        await provider.end(session.id, refresh_tokens=refresh_tokens)
 
 
 def check_owner(

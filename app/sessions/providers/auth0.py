@@ -8,21 +8,15 @@ Written from the Management API's reference (https://auth0.com/docs/api/manageme
 users), 2026.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from app.sessions.api_client.calls import ApiResponse, Calls
 from app.sessions.api_client.path_segment import path_segment
 from app.sessions.api_client.shapes import Id, Moment, Shape, is_not_found, parse
-from app.sessions.bulk import check_id, check_owner, end_each, list_all
-from app.sessions.provider_session import (
-    UNKNOWN_DEVICE,
-    Device,
-    Lifetimes,
-    ProviderSession,
-    SessionPage,
-)
+from app.sessions.bulk import check_id, check_owner, list_all
+from app.sessions.provider_session import Device, Lifetimes, ProviderSession, SessionPage
 from app.sessions.session_provider import FaultKind, ProviderFault
 
 # The largest page that the API allows.
@@ -81,7 +75,8 @@ class Auth0:
     ) -> tuple[ProviderSession, ...]:
         sessions = await list_all(self, user_id)
         if refresh_tokens:
-            await end_each(self, sessions, refresh_tokens=True)
+            for session in sessions:  # if it fails halfway, a retry ends the rest
+                await self.end(session.id, refresh_tokens=True)
         # Also ends sessions that began after they were listed.
         path = f"/api/v2/users/{path_segment(user_id)}/sessions"
         _not_found(await self._calls.call("DELETE", path, expect=_ACCEPTED))
@@ -149,6 +144,9 @@ class _Cookie(Shape):
     mode: str | None = None
 
 
+_IS_PERSISTENT = {"persistent": True, "non-persistent": False}
+
+
 class _Session(Shape):
     id: Id
     user_id: Id
@@ -163,6 +161,8 @@ class _Session(Shape):
     cookie: _Cookie | None = None
 
     def session(self, issuer: str) -> ProviderSession:
+        device = self.device or _Auth0Device()
+        methods = self.authentication.methods if self.authentication else ()
         return ProviderSession(
             id=self.id,
             issuer=issuer,
@@ -172,27 +172,12 @@ class _Session(Shape):
             last_seen_at=self.last_interacted_at,
             idle_expires_at=self.idle_expires_at,
             expires_at=self.expires_at,
-            persistent=_persistent(self.cookie),
-            **_devices(self.device),
-            methods=tuple(method.name for method in self.authentication.methods)
-            if self.authentication
-            else (),
+            persistent=_IS_PERSISTENT.get(self.cookie.mode or "") if self.cookie else None,
+            first_device=Device(user_agent=device.initial_user_agent, ip=device.initial_ip),
+            last_device=Device(user_agent=device.last_user_agent, ip=device.last_ip),
+            methods=tuple(method.name for method in methods),
             clients=tuple(client.client_id for client in self.clients or ()),
         )
-
-
-def _persistent(cookie: _Cookie | None) -> bool | None:
-    modes = {"persistent": True, "non-persistent": False}
-    return modes.get(cookie.mode or "") if cookie else None
-
-
-def _devices(device: _Auth0Device | None) -> dict[str, Any]:
-    if device is None:
-        return {"first_device": UNKNOWN_DEVICE, "last_device": UNKNOWN_DEVICE}
-    return {
-        "first_device": Device(user_agent=device.initial_user_agent, ip=device.initial_ip),
-        "last_device": Device(user_agent=device.last_user_agent, ip=device.last_ip),
-    }
 
 
 class _Sessions(Shape):
