@@ -123,15 +123,12 @@ class Calls:
                 return response
             if attempt == 2 or not self._may_repeat(response, access):
                 break
-        raise self._fault(response)
+        raise self._gate.fault() if response.status == 429 else fault_of(response.status)
 
     def _may_repeat(self, response: ApiResponse, access: Mapping[str, str]) -> bool:
         if response.status == 401:
             return self._access.refused(access)
         return response.status == 429
-
-    def _fault(self, response: ApiResponse) -> ProviderFault:
-        return self._gate.fault() if response.status == 429 else fault_of(response.status)
 
 
 def fault_of(status: int) -> ProviderFault:

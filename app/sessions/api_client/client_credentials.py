@@ -6,7 +6,7 @@ The token is never logged and never part of an error.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import httpx
 from pydantic import Field, SecretStr
@@ -36,7 +36,7 @@ class _Granted(Shape):
 
 
 class ClientCredentials:
-    """The credentials of one machine client. ``monotonic`` measures the token's life."""
+    """The credentials of one machine client."""
 
     def __init__(
         self,
@@ -48,7 +48,6 @@ class ClientCredentials:
         audience: str | None,
         allow_http: bool,
         gate: RateLimitGate,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._token_url = token_url
@@ -57,7 +56,7 @@ class ClientCredentials:
         self._audience = audience
         self._allow_http = allow_http
         self._gate = gate
-        self._monotonic = monotonic
+        self._monotonic = time.monotonic
         self._headers: Mapping[str, str] | None = None
         self._renew_at = float("-inf")
         self._fetch_task: asyncio.Task[None] | None = None
