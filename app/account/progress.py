@@ -15,11 +15,11 @@ from starlette.routing import Route
 from app.account.caller import Caller
 from app.account.liveness import Liveness
 from app.account.responses import OthersProgress, TerminationProgress, termination_progress
-from app.history import History, Unreadable
+from app.history import History
 from app.sessions.termination.termination import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import event_stream, params
-from app.web.errors import ApiError, not_found, redis_unavailable
+from app.web.errors import ApiError, not_found, readable_redis
 from app.web.event_stream import EventStreams
 from app.web.json_api import json_response
 from app.web.resource import resource
@@ -59,10 +59,8 @@ class ProgressRoutes:
 
     async def find(self, caller: Caller, session_id: str) -> Termination:
         """The termination of one of the caller's sessions. Raises `ApiError`."""
-        try:
+        with readable_redis():
             termination = await self._terminations.find(caller.issuer.issuer, session_id)
-        except Unreadable as error:
-            raise redis_unavailable() from error
         if termination is None or termination.user != caller.sub:
             raise no_such_session()
         return termination
@@ -86,11 +84,9 @@ class ProgressRoutes:
         """The progress of all sessions that the user's last such request ended."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        try:
-            found = await self._terminations.find_others(caller.issuer.issuer, caller.sub)
-        except Unreadable as error:
-            raise redis_unavailable() from error
-        sessions = [await self.progress(termination) for termination in found]
+        with readable_redis():
+            others = await self._terminations.find_others(caller.issuer.issuer, caller.sub)
+        sessions = [await self.progress(termination) for termination in others]
         return json_response(OthersProgress(sessions=sessions))
 
     async def events(self, request: Request) -> Response:

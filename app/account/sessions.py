@@ -27,7 +27,7 @@ from app.sessions.termination.termination import Phase, Termination
 from app.sessions.termination.terminations import Terminations
 from app.web import params
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiError, not_found, redis_unavailable
+from app.web.errors import ApiError, not_found, readable_redis
 from app.web.json_api import json_response
 from app.web.provider_errors import translated_faults
 from app.web.resource import resource
@@ -150,10 +150,8 @@ class AccountSessionRoutes:
         session's id). For the user it has ended, and ending it again would spare them again."""
         if not session.offline:
             return False
-        try:
+        with readable_redis():
             termination = await self._terminations.find(caller.issuer.issuer, session.id)
-        except Unreadable as error:
-            raise redis_unavailable() from error
         return (
             termination is not None
             and termination.user == caller.sub
@@ -176,13 +174,10 @@ class AccountSessionRoutes:
         request: Request,
         known_at: float,
     ) -> Termination:
-        try:
-            with translated_faults():
-                termination = await self._terminations.begin(
-                    provider, session, known_at=known_at, who=caller.who
-                )
-        except Unreadable as error:
-            raise redis_unavailable() from error
+        with readable_redis(), translated_faults():
+            termination = await self._terminations.begin(
+                provider, session, known_at=known_at, who=caller.who
+            )
         await self._audit_log.record_act(
             "account.session.end", request, outcome=termination.phase.value,
             iss=caller.issuer.issuer, apps=termination.apps, sid=session.id, sub=caller.sub,

@@ -27,12 +27,11 @@ from app.history import (
     History,
     Missed,
     RefusalEntry,
-    Unreadable,
     as_json,
 )
 from app.web import event_stream, params
 from app.web.audit_log import AuditLog
-from app.web.errors import bad_request, not_found, redis_unavailable
+from app.web.errors import bad_request, not_found, readable_redis
 from app.web.event_stream import EventStreams
 from app.web.resource import resource
 
@@ -77,10 +76,8 @@ class FeedRoutes:
         await self._audit_log.record_repeated_view(
             "feed.listen", request, apps=apps if "app" in values else ()
         )
-        try:
+        with readable_redis():
             now = await self._history.feed_ends(apps, refusals=refusals)
-        except Unreadable as error:
-            raise redis_unavailable() from error
         if cursor.until is None:
             cursor = Cursor({**now, **cursor}) if cursor else now
         feed = self._history.feed(apps, refusals=refusals, cursor=cursor, fresh=not last)

@@ -5,19 +5,19 @@ Everything here raises `ApiError`.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from app.history import History, Unreadable
+from app.history import History
 from app.sessions.bulk import ROUNDS, list_all
 from app.sessions.provider_session import ProviderSession, SessionPage
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.termination import Termination
 from app.sessions.termination.terminations import Terminations
 from app.web.audit_log import AuditLog
-from app.web.errors import ApiError, bad_request, not_found, redis_unavailable
+from app.web.errors import ApiError, bad_request, not_found, readable_redis
 from app.web.provider_errors import translated_faults
 from app.web.session_models import (
     SessionModel,
@@ -105,12 +105,12 @@ class SessionService:
         await self._audit_log.record_repeated_view(
             "session.state", request, iss=provider.issuer, sub=user
         )
-        with _readable():
+        with readable_redis():
             return await self._terminations.find_of_user(provider.issuer, user)
 
     async def find(self, provider: SessionProvider, session_id: str) -> Termination | None:
         """The termination of a session; None if there is none, or it was days ago."""
-        with _readable():
+        with readable_redis():
             return await self._terminations.find(provider.issuer, session_id)
 
     def session_model(self, session: ProviderSession) -> SessionModel:
@@ -193,7 +193,7 @@ class SessionService:
                     iss=provider.issuer, sub=user,
                 )  # fmt: skip
             elif keep is None and len(others) <= MAX_AT_ONCE:
-                with _readable():
+                with readable_redis():
                     async with self._terminations.all_of_user(
                         provider, user,
                         refresh_tokens=options.refresh_tokens, who=options.who, why=options.why,
@@ -273,7 +273,7 @@ class SessionService:
         known_at: float,
         of_user: Termination | None = None,
     ) -> Termination:
-        with _readable(), translated_faults():
+        with readable_redis(), translated_faults():
             termination = await self._terminations.begin(
                 provider, session, known_at=known_at, refresh_tokens=options.refresh_tokens,
                 who=options.who, why=options.why, user_termination=of_user,
@@ -298,11 +298,3 @@ class SessionService:
                 outcome=error.code, who=options.who, why=options.why, **subject,
             )  # fmt: skip
             raise
-
-
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except Unreadable as error:
-        raise redis_unavailable() from error

@@ -17,7 +17,7 @@ from app.history import REFUSALS, Cursor, EntryPage, Filter, History, Unreadable
 from app.history.audit_stream import WAITS
 from app.web import event_stream
 from app.web.audit_log import AuditLog
-from app.web.errors import redis_unavailable
+from app.web.errors import readable_redis
 from app.web.event_stream import EventStreams
 from backchannel_logout import EventKind
 from backchannel_logout.contract.event import stream_id
@@ -125,7 +125,7 @@ class FeedPages:
         await self._audit_log.record_repeated_view("console.refusals", request)
         wanted = Filter(iss=values.get("issuer"), reason=values.get("reason"))
         before, single_id = entry_id(values), entry_id(values, "id")
-        try:
+        with readable_redis():
             if single_id != "+":
                 single = await self._history.refusal(single_id)
                 refusals = EntryPage([] if single is None else [single])
@@ -133,8 +133,6 @@ class FeedPages:
                 refusals = await self._history.refusals(
                     wanted, limit=MAX_REFUSALS + 1, before=before
                 )
-        except Unreadable as error:
-            raise redis_unavailable() from error
         issuers = self._history.issuers
         shown = refusals[:MAX_REFUSALS]
         full = len(refusals) > len(shown)

@@ -18,12 +18,11 @@ from app.history import (
     RefusalEntry,
     RevocationQuery,
     SessionHistory,
-    Unreadable,
 )
 from app.history.conclusion import conclude
 from app.telemetry.hashes import KeyedHash
 from app.web.audit_log import AuditLog
-from app.web.errors import bad_request, redis_unavailable
+from app.web.errors import bad_request, readable_redis
 from app.web.params import login_time
 
 
@@ -99,10 +98,8 @@ class StoryPages:
         hashed: KeyedHash | None,
     ) -> Response:
         """Redirect to the only issuer that knows the id, or offer a choice of several."""
-        try:
+        with readable_redis():
             names = await self._history.issuers_knowing(subject, hashed)
-        except Unreadable as error:
-            raise redis_unavailable() from error
         if not names and (trimmed := _trimmed(values)):
             return RedirectResponse(f"{feed_views.STORY}?{urlencode(trimmed)}", 303)
         if len(self._issuers) == 1:

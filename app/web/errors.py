@@ -5,10 +5,14 @@
 An error never echoes the request, nor the message of a library.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
+
+from app.history import Unreadable
 
 
 class ErrorResponse(BaseModel):
@@ -50,3 +54,12 @@ def redis_unavailable() -> ApiError:
     return ApiError(
         503, "redis_unavailable", "Redis does not answer now; nothing was done", retry_after=5
     )
+
+
+@contextlib.contextmanager
+def readable_redis() -> Iterator[None]:
+    """Raise `ApiError` (503) where Redis cannot be read."""
+    try:
+        yield
+    except Unreadable as error:
+        raise redis_unavailable() from error
