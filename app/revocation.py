@@ -87,7 +87,8 @@ _SESSION, _USER, _ALL = EventKind.SESSION, EventKind.USER, EventKind.ALL
 class Revocation:
     """In one app, every login at or before ``cutoff`` is dead. Treat it as immutable.
 
-    Every logout creates one, so the shared part is in the heading and the event is built on demand.
+    Every logout creates one, so the shared part is in the heading, what every write needs is
+    computed once, and the event is built on demand.
     """
 
     heading: Heading
@@ -99,9 +100,32 @@ class Revocation:
     """Epoch seconds, to the millisecond."""
     jti: str | None
     once: Once | None
-    _event: Event | None = None
-    _marker_keys: tuple[str, ...] | None = None
-    _json: str | None = None
+    marker_keys: tuple[str, ...] = field(init=False)
+    """The Redis keys of the markers, in the order of `issuer_names`."""
+    once_key: str | None = field(init=False)
+    """The Redis key that remembers the message, if it can be repeated."""
+    json: str = field(init=False)
+    """The event as JSON, equal to `Event.to_json`, without building the event."""
+    _event: Event | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        heading, sid, sub, jti, once = self.heading, self.sid, self.sub, self.jti, self.once
+        before, between, end = heading.json
+        subject = "" if sid is None else f'"sid":{quoted(sid)},'
+        if sub is not None:
+            subject += f'"sub":{quoted(sub)},'
+        if jti is not None:
+            end += f',"jti":{quoted(jti)}'
+        if heading.revoke_offline_access:
+            end += ',"revoke_offline_access":true'
+        at = spelled(self.received_at)
+        self.json = f'{before}{subject}"cutoff":{self.cutoff},{between}{at}{end}}}'
+        self.marker_keys = heading.marker_keys(sid, sub)
+        self.once_key = (
+            None
+            if once is None
+            else heading.keys.jti(heading.issuer_names[0], once.jti, once.sid, once.sub)
+        )
 
     @classmethod
     def of(
@@ -151,38 +175,6 @@ class Revocation:
                 revoke_offline_access=heading.revoke_offline_access,
             )
         return self._event
-
-    @property
-    def json(self) -> str:
-        """The event as JSON, equal to `Event.to_json`, without building the event."""
-        if self._json is None:
-            before, between, end = self.heading.json
-            subject = "" if self.sid is None else f'"sid":{quoted(self.sid)},'
-            if self.sub is not None:
-                subject += f'"sub":{quoted(self.sub)},'
-            if self.jti is not None:
-                end += f',"jti":{quoted(self.jti)}'
-            if self.heading.revoke_offline_access:
-                end += ',"revoke_offline_access":true'
-            at = spelled(self.received_at)
-            self._json = f'{before}{subject}"cutoff":{self.cutoff},{between}{at}{end}}}'
-        return self._json
-
-    @property
-    def marker_keys(self) -> tuple[str, ...]:
-        """The Redis keys of the markers, in the order of `issuer_names`."""
-        if self._marker_keys is None:
-            self._marker_keys = self.heading.marker_keys(self.sid, self.sub)
-        return self._marker_keys
-
-    @property
-    def once_key(self) -> str | None:
-        """The Redis key that remembers the message, if it can be repeated."""
-        once = self.once
-        if once is None:
-            return None
-        heading = self.heading
-        return heading.keys.jti(heading.issuer_names[0], once.jti, once.sid, once.sub)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Revocation) and self._members() == other._members()

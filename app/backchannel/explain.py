@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from app.backchannel.pipeline import Attempt, Provider
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
-from app.errors import OUTAGE_SENTENCES, SENTENCES, DependencyUnavailable, TokenRefused
+from app.errors import OUTAGE_SENTENCES, SENTENCES, DependencyUnavailable, Reason, TokenRefused
 from app.formatting import YEAR_9999, fetch_fault, moment, quoted
 from app.telemetry.attempt_log import AttemptRecord, Reporter
 from app.tokens import logout_token, signed_jwt
@@ -55,15 +55,13 @@ class _Report:
     emit: Callable[[ExplainLine], None]
     fault: Fault | None = None
 
-    def rule(self, name: str, check: Callable[[], Any], found: str = "") -> Any:
-        """Run one check; None if it failed."""
-        try:
-            result = check()
-        except TokenRefused as refusal:
+    def result(self, name: str, refusal: TokenRefused | None, found: str = "") -> bool:
+        """Report the result of one check; whether it passed."""
+        if refusal is not None:
             self.fail(name, refusal, found)
-            return None
-        self.emit(ExplainLine(Mark.PASS, name, found))
-        return True if result is None else result
+        else:
+            self.emit(ExplainLine(Mark.PASS, name, found))
+        return refusal is None
 
     def fail(self, name: str, fault: Fault, found: str = "") -> None:
         self.fault = self.fault or fault
@@ -108,21 +106,26 @@ async def explain(
 async def _explain(report: _Report, attempt: Attempt, at: float | None) -> None:
     if is_encrypted(attempt.unverified_token) and not _explain_encryption(report, attempt):
         return
-    if not report.rule("shape", attempt.read, _segments(attempt.unverified_token)):
+    record, refusal = attempt.record, _refusal_of(attempt.parse)
+    if not report.result(
+        "shape", refusal if record.jwt is None else None, _segments(attempt.unverified_token)
+    ):
         return
     jwt = attempt.jwt
     header, claims = jwt.unverified_header, jwt.unverified_claims
     if (kind := other_kind(header, claims)) is not None:
         report.note("this seems to be", f"{kind}, not the logout token that a provider POSTs")
-    if not report.rule("iss", attempt.find_issuer, _members(claims, ["iss"])):
+    if not report.result(
+        "iss", refusal if record.issuer is None else None, _members(claims, ["iss"])
+    ):
         report.note("configured", _listed(sorted(attempt.providers)))
         return
     issuer = attempt.issuer
-    try:
-        attempt.check_encryption()
-    except TokenRefused as refusal:
+    if refusal is not None and refusal.reason is Reason.ENCRYPTION_REQUIRED:
         report.fail("encrypted", refusal)
-    if report.rule("header", attempt.check_header, _members(header, ["alg", "typ", "kid", "crit"])):
+        attempt.decrypted = True  # goes on as if it were
+        refusal = _refusal_of(attempt.parse)
+    if report.result("header", refusal, _members(header, ["alg", "typ", "kid", "crit"])):
         await _explain_signature(report, attempt)
     else:
         report.note("configured", f"algorithms {_listed(issuer.algorithms)}")
@@ -156,12 +159,15 @@ def _explain_encryption(report: _Report, attempt: Attempt) -> bool:
     except TokenRefused:
         header = {}
     found = _members(header, ["alg", "enc", "kid", "cty", "zip", "crit"])
-    inner: bytes | None = report.rule("encrypted", partial(decrypter.decrypt, token), found)
-    if inner is None:
+    try:
+        attempt.unverified_token = decrypter.decrypt(token)
+    except TokenRefused as refusal:
+        report.fail("encrypted", refusal, found)
         if decrypter.keys:
             report.note("configured", _listed(f"{key.kid} ({key.alg})" for key in decrypter.keys))
         return False
-    attempt.unverified_token, attempt.decrypted = inner, True
+    report.result("encrypted", None, found)
+    attempt.decrypted = True
     return True
 
 
@@ -190,7 +196,8 @@ def _explain_claims(
     now, source = (at, "--at") if at is not None else (time.time(), "now")
     given, earlier_fault = RuleInput(claims, issuer, now), report.fault
     for name, check in logout_token.RULES:
-        passed = report.rule(name, partial(check, given), _members(claims, name.split(", ")))
+        refusal = _refusal_of(partial(check, given))
+        passed = report.result(name, refusal, _members(claims, name.split(", ")))
         if name == "aud" and not passed:
             report.note("configured", _listed(one.client_id for one in issuer.clients))
     report.note("times", f"judged as of {moment(now)}, {source}")
@@ -201,11 +208,16 @@ def _explain_claims(
 
 
 def _first_refusal(given: RuleInput) -> TokenRefused | None:
-    for _, check in logout_token.RULES:
-        try:
-            check(given)
-        except TokenRefused as refusal:
-            return refusal
+    refusals = (_refusal_of(partial(check, given)) for _, check in logout_token.RULES)
+    return next(filter(None, refusals), None)
+
+
+def _refusal_of(check: Callable[[], object]) -> TokenRefused | None:
+    """Run a check; its refusal, or None if it passed."""
+    try:
+        check()
+    except TokenRefused as refusal:
+        return refusal
     return None
 
 

@@ -66,27 +66,16 @@ class Attempt:
     _places: FairSemaphore | None = None
 
     def parse(self) -> None:
-        """Everything that costs no cryptography: shape, issuer, header."""
-        self.read()
-        self.find_issuer()
-        self.check_encryption()
-        self.check_header()
-        self.parsed = True
-
-    def read(self) -> None:
-        self.jwt = self.record.jwt = signed_jwt.parse(self.unverified_token)
-
-    def find_issuer(self) -> None:
+        """Everything that costs no cryptography: shape, issuer, encryption, header."""
+        record = self.record
+        self.jwt = record.jwt = signed_jwt.parse(self.unverified_token)
         provider = signed_jwt.issuer_of(self.jwt, self.providers)
         self.issuer, self.keys = provider.issuer, provider.keys
-        self.record.issuer = self.issuer.issuer
-
-    def check_encryption(self) -> None:
+        record.issuer = self.issuer.issuer
         if not self.decrypted and self.issuer.encryption == "required":
             raise TokenRefused(Reason.ENCRYPTION_REQUIRED)
-
-    def check_header(self) -> None:
         signed_jwt.check_header(self.jwt, self.issuer, logout_token.TYPS)
+        self.parsed = True
 
     def find_keys(self) -> bool:
         """Take the cached keys. Returns whether they settle the matter: the key that the token
