@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -85,7 +86,7 @@ class _Console:
         )  # fmt: skip
         routes = [route for part in parts for route in part.routes]
         routes.append(Route(STATIC + "{name}", rendering.file, methods=["GET"]))
-        handlers = {ApiError: self._api_error, HTTPException: self._http_error}
+        handlers: Mapping[Any, Any] = {ApiError: self._api_error, HTTPException: self._http_error}
         pages = Starlette(routes=routes, exception_handlers=handlers)
         pages.router.redirect_slashes = False
         self._rendering = rendering
@@ -99,7 +100,7 @@ class _Console:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
-            send = _with_headers(_with_return_page(send, Request(scope)))
+            send = _with_headers(send, Request(scope))
         await self._with_session(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,17 +134,15 @@ class _Console:
             return RedirectResponse(sign_in_for(request), 303)
         return PlainTextResponse("sign in first\n", 401)
 
-    async def _api_error(self, request: Request, error: Exception) -> Response:
-        if not isinstance(error, ApiError):
-            raise error
+    async def _api_error(self, request: Request, error: ApiError) -> Response:
         answer = self._rendering.page(request, "fault", error.status, sentence=error.sentence)
         answer.headers.update(error.headers)
         return answer
 
-    async def _http_error(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
+    async def _http_error(self, request: Request, error: HTTPException) -> Response:
         sentences = {404: "There is no such page.", 405: "This page does not support this method."}
-        return self._rendering.page(request, "fault", status, sentence=sentences.get(status, ""))
+        sentence = sentences.get(error.status_code, "")
+        return self._rendering.page(request, "fault", error.status_code, sentence=sentence)
 
 
 def with_console(app: ASGIApp, console: ASGIApp) -> ASGIApp:
@@ -173,25 +172,15 @@ def _is_link_from_elsewhere(request: Request) -> bool:
     )
 
 
-def _with_return_page(send: Send, request: Request) -> Send:
-    """Adds the requested page to the middleware's redirect to the sign-in."""
+def _with_headers(send: Send, request: Request) -> Send:
+    """Sets `HEADERS`, and adds the requested page to the middleware's redirect to the sign-in."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            headers.update(HEADERS)
             if headers.get("location") == SIGN_IN:
                 headers["location"] = sign_in_for(request)
-        await send(message)
-
-    return sending
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers[name] = value
         await send(message)
 
     return sending

@@ -17,7 +17,11 @@ from app.web.errors import ApiError
 
 def json_api(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> ASGIApp:
     """An application that answers every error, including the router's, as an `ApiError`."""
-    handlers = {ApiError: _api_error, HTTPException: _http_error, Exception: _internal_error}
+    handlers: Mapping[Any, Any] = {
+        ApiError: _api_error,
+        HTTPException: _http_error,
+        Exception: _internal_error,
+    }
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.router.redirect_slashes = False
 
@@ -36,21 +40,18 @@ def json_response(
     return JSONResponse(as_json(record), status, headers)
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiError):
-        raise error
+async def _api_error(_: Request, error: ApiError) -> Response:
     return error.response()
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: HTTPException) -> Response:
     """The router's 404 and 405."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
     code, sentence = {
         404: ("not_found", "there is no such path"),
         405: ("method_not_allowed", "this path does not know the method"),
-    }.get(status, ("invalid_request", "the request can not be answered"))
-    api_error = ApiError(status, code, sentence)
-    api_error.headers |= getattr(error, "headers", None) or {}
+    }.get(error.status_code, ("invalid_request", "the request can not be answered"))
+    api_error = ApiError(error.status_code, code, sentence)
+    api_error.headers |= error.headers or {}
     return api_error.response()
 
 
