@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,24 +37,16 @@ from app.web.resource import resource
 MAX_AT_ONCE = 100
 
 
+@dataclass(frozen=True, slots=True)
 class AccountSessionRoutes:
     """``providers`` are by the issuer's configured name."""
 
-    def __init__(
-        self,
-        providers: Mapping[str, SessionProvider],
-        terminations: Terminations,
-        progress: ProgressRoutes,
-        limits: RequestLimits,
-        audit_log: AuditLog,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._providers = providers
-        self._terminations = terminations
-        self._progress = progress
-        self._limits = limits
-        self._audit_log = audit_log
-        self._clock = clock
+    providers: Mapping[str, SessionProvider]
+    terminations: Terminations
+    progress: ProgressRoutes
+    limits: RequestLimits
+    audit_log: AuditLog
+    clock: Callable[[], float] = time.time
 
     @property
     def routes(self) -> list[Route]:
@@ -80,9 +73,9 @@ class AccountSessionRoutes:
         """End one session. Repeated, it returns the progress of the same termination."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        self._limits.count_termination((caller.issuer.issuer, caller.sub))
+        self.limits.count_termination((caller.issuer.issuer, caller.sub))
         provider, session_id = self._provider(caller), _session_id(request)
-        known_at = self._clock()
+        known_at = self.clock()
         with translated_faults():
             session = await provider.read(session_id, user_id=caller.sub)
         if session is not None and session.user_id != caller.sub:
@@ -90,17 +83,17 @@ class AccountSessionRoutes:
         if caller.by_token and session_id != caller.session.sid:
             await self._check_current(caller, provider)
         if session is None or await self._is_remnant(caller, session):
-            termination = await self._progress.find(caller, session_id)
+            termination = await self.progress.find(caller, session_id)
         else:
             termination = await self._begin(caller, provider, session, request, known_at)
-        return json_response(await self._progress.progress(termination))
+        return json_response(await self.progress.progress(termination))
 
     async def end_others(self, request: Request) -> Response:
         """End all sessions but the current one; none if the provider does not know that one."""
         params.query(request, [])
         caller: Caller = request.scope["caller"]
-        self._limits.count_termination((caller.issuer.issuer, caller.sub))
-        provider, known_at = self._provider(caller), self._clock()
+        self.limits.count_termination((caller.issuer.issuer, caller.sub))
+        provider, known_at = self._provider(caller), self.clock()
         sessions = await self._active(caller, provider)
         if caller.session.sid not in [session.id for session in sessions]:
             raise ApiError(
@@ -117,21 +110,21 @@ class AccountSessionRoutes:
                     break
                 for each in others[: MAX_AT_ONCE - len(begun)]:
                     begun[each.id] = await self._begin(caller, provider, each, request, known_at)
-                known_at, sessions = self._clock(), await self._active(caller, provider)
+                known_at, sessions = self.clock(), await self._active(caller, provider)
         except ApiError:
             if not begun:
                 raise
             more = True  # report what has begun; another request ends the rest
         # Without this note the page polls each session.
         with contextlib.suppress(Unreadable):
-            await self._terminations.set_others(caller.issuer.issuer, caller.sub, list(begun))
-        progress = [await self._progress.progress(each) for each in begun.values()]
+            await self.terminations.set_others(caller.issuer.issuer, caller.sub, list(begun))
+        progress = [await self.progress.progress(each) for each in begun.values()]
         return json_response(EndedOthers(sessions=progress, more=more))
 
     # -- parts -----------------------------------------------------------------------------
 
     def _provider(self, caller: Caller) -> SessionProvider:
-        provider = self._providers.get(caller.issuer.issuer)
+        provider = self.providers.get(caller.issuer.issuer)
         if provider is None:
             raise not_found("the issuer of this session has no session API in the settings")
         return provider
@@ -139,7 +132,7 @@ class AccountSessionRoutes:
     async def _active(self, caller: Caller, provider: SessionProvider) -> list[ProviderSession]:
         with translated_faults():
             sessions = await list_all(provider, caller.sub)
-        now = self._clock()
+        now = self.clock()
         active = [each for each in sessions if each.user_id == caller.sub and is_active(each, now)]
         if caller.by_token and caller.session.sid not in [session.id for session in active]:
             raise unauthorized("this session has ended; sign in again", "session_ended")
@@ -151,7 +144,7 @@ class AccountSessionRoutes:
         if not session.offline:
             return False
         with readable_redis():
-            termination = await self._terminations.find(caller.issuer.issuer, session.id)
+            termination = await self.terminations.find(caller.issuer.issuer, session.id)
         return (
             termination is not None
             and termination.user == caller.sub
@@ -163,7 +156,7 @@ class AccountSessionRoutes:
         """Raises `ApiError` if the caller's session has ended: an access token outlives it."""
         with translated_faults():
             own = await provider.read(caller.session.sid or "", user_id=caller.sub)
-        if own is None or own.user_id != caller.sub or not is_active(own, self._clock()):
+        if own is None or own.user_id != caller.sub or not is_active(own, self.clock()):
             raise unauthorized("this session has ended; sign in again", "session_ended")
 
     async def _begin(
@@ -175,10 +168,10 @@ class AccountSessionRoutes:
         known_at: float,
     ) -> Termination:
         with readable_redis(), translated_faults():
-            termination = await self._terminations.begin(
+            termination = await self.terminations.begin(
                 provider, session, known_at=known_at, who=caller.who
             )
-        await self._audit_log.record_act(
+        await self.audit_log.record_act(
             "account.session.end", request, outcome=termination.phase.value,
             iss=caller.issuer.issuer, apps=termination.apps, sid=session.id, sub=caller.sub,
         )  # fmt: skip

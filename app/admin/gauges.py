@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 
 from app import __version__
 from app.backchannel.admission import FairSemaphore
@@ -22,84 +23,71 @@ _ONLY = "primary"
 """The label of the one primary there is outside of a Cluster."""
 
 
+@dataclass(frozen=True, slots=True)
 class Gauges:
     """``connections`` are those of the public listener; ``ready`` is `Health.ready`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        keys: Mapping[str, ProviderKeys],
-        publisher: Publisher,
-        admission: FairSemaphore,
-        parking: Parking,
-        readings: Readings,
-        unserved: UnservedWatch,
-        counters: Counters,
-        connections: Connections,
-        ready: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings
-        self._keys = keys
-        self._publisher = publisher
-        self._admission = admission
-        self._parking = parking
-        self._readings = readings
-        self._unserved = unserved
-        self._counters = counters
-        self._ready = ready
-        self._connections = connections
-        self._clock = clock
+    settings: Settings
+    _: KW_ONLY
+    keys: Mapping[str, ProviderKeys]
+    publisher: Publisher
+    admission: FairSemaphore
+    parking: Parking
+    readings: Readings
+    unserved: UnservedWatch
+    counters: Counters
+    connections: Connections
+    ready: Callable[[], bool]
+    clock: Callable[[], float] = time.time
 
     def read(self) -> Iterator[GaugeValue]:
         """All of them, now."""
-        yield metrics.READY, (), self._ready()
+        yield metrics.READY, (), self.ready()
         yield from self._load()
         yield from self._parked()
         yield from self._providers()
         yield from self._apps()
         yield from self._unserved_apps()
-        yield from _journal(self._settings, self._publisher, self._clock)
-        yield from _redis(self._publisher)
+        yield from _journal(self.settings, self.publisher, self.clock)
+        yield from _redis(self.publisher)
 
     def _load(self) -> Iterator[GaugeValue]:
         yield metrics.BUILD, (__version__,), 1
-        yield metrics.IN_FLIGHT, (), self._admission.in_use
-        yield metrics.IN_FLIGHT_MOST, (), self._admission.max_places
-        yield metrics.CONNECTIONS, (), len(self._connections)
-        yield metrics.CONNECTIONS_MOST, (), self._connections.limits.connections
+        yield metrics.IN_FLIGHT, (), self.admission.in_use
+        yield metrics.IN_FLIGHT_MOST, (), self.admission.max_places
+        yield metrics.CONNECTIONS, (), len(self.connections)
+        yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections
 
     def _parked(self) -> Iterator[GaugeValue]:
-        for issuer, tokens, size, seconds in self._parking.depths():
+        for issuer, tokens, size, seconds in self.parking.depths():
             yield metrics.PARKED, (issuer,), tokens
             yield metrics.PARKED_BYTES, (issuer,), size
             yield metrics.PARKED_OLDEST, (issuer,), seconds
 
     def _providers(self) -> Iterator[GaugeValue]:
-        now = self._clock()
-        for issuer, keys in self._keys.items():
+        now = self.clock()
+        for issuer, keys in self.keys.items():
             state = keys.state()
             yield metrics.JWKS_KEYS, (issuer,), state.keys
             yield metrics.JWKS_STALE, (issuer,), keys.issuer.jwks_max_stale
             if state.age is not None:
                 yield metrics.JWKS_AGE, (issuer,), state.age
-            if (difference := self._counters.clocks[issuer].median(now)) is not None:
+            if (difference := self.counters.clocks[issuer].median(now)) is not None:
                 yield metrics.CLOCK, (issuer,), difference
-        for issuer, periods in self._readings.quiet_periods.items():
+        for issuer, periods in self.readings.quiet_periods.items():
             if periods.last is not None:
                 yield metrics.LAST_LOGOUT, (issuer,), periods.last
             if (gap := periods.longest_gap(now)) is not None:
                 yield metrics.LONGEST_GAP, (issuer,), gap
 
     def _unserved_apps(self) -> Iterator[GaugeValue]:
-        for one in self._unserved.found.apps:
+        for one in self.unserved.found.apps:
             if not one.elsewhere:
                 yield metrics.APP_UNSERVED, (one.app,), 1
 
     def _apps(self) -> Iterator[GaugeValue]:
-        now = self._clock()
-        for app, read in self._readings.apps.items():
+        now = self.clock()
+        for app, read in self.readings.apps.items():
             if read.at is None:
                 continue
             yield metrics.APP_READ, (app,), max(0.0, now - read.at)
@@ -109,7 +97,7 @@ class Gauges:
             for part, size in (
                 ("events", read.events_bytes),
                 ("written", read.written_bytes),
-                ("other", self._unserved.other_bytes.get(app)),
+                ("other", self.unserved.other_bytes.get(app)),
             ):
                 if size is not None:
                     yield metrics.APP_BYTES, (app, part), size

@@ -4,6 +4,7 @@ For the operators' listener only: the answer would help an attacker.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 
 from app.admin.probes import Body
 from app.backchannel.parking import Parking
@@ -11,24 +12,17 @@ from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
 
 
+@dataclass(frozen=True, slots=True)
 class Health:
     """``keys`` holds each issuer's keys by its name; ``canary`` returns the state of the canary,
     which is part of the answer and does not affect readiness."""
 
-    def __init__(
-        self,
-        keys: Mapping[str, ProviderKeys],
-        publisher: Publisher,
-        parking: Parking,
-        *,
-        stopping: Callable[[], bool],
-        canary: Callable[[], Body] | None = None,
-    ) -> None:
-        self._keys = keys
-        self._publisher = publisher
-        self._parking = parking
-        self._stopping = stopping
-        self._canary = canary
+    keys: Mapping[str, ProviderKeys]
+    publisher: Publisher
+    parking: Parking
+    _: KW_ONLY
+    stopping: Callable[[], bool]
+    canary: Callable[[], Body] | None = None
 
     def ready(self) -> bool:
         """Whether a logout can be answered with 200 here.
@@ -37,23 +31,23 @@ class Health:
         not take the others out of service), and Redis or the journal takes writes. False from the
         start of a stop, so that load balancers send no new clients.
         """
-        attempted = all(keys.state().attempted for keys in self._keys.values())
-        looked = self._publisher.monitor.looked
-        return attempted and looked and self._publisher.takes_writes and not self._stopping()
+        attempted = all(keys.state().attempted for keys in self.keys.values())
+        looked = self.publisher.monitor.looked
+        return attempted and looked and self.publisher.takes_writes and not self.stopping()
 
     def body(self) -> Body:
         """The answer of `/readyz`."""
-        parked = {name: tokens for name, tokens, _, _ in self._parking.depths()}
+        parked = {name: tokens for name, tokens, _, _ in self.parking.depths()}
         body: Body = {
             "ready": self.ready(),
-            "stopping": self._stopping(),
+            "stopping": self.stopping(),
             "issuers": {
                 name: _of_keys(keys) | {"parked": parked.get(name, 0)}
-                for name, keys in self._keys.items()
+                for name, keys in self.keys.items()
             },
-        } | _of_publisher(self._publisher)
-        if self._canary is not None:
-            body["canary"] = self._canary()
+        } | _of_publisher(self.publisher)
+        if self.canary is not None:
+            body["canary"] = self.canary()
         return body
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,19 +12,19 @@ from app.telemetry.metrics.exposition import GaugeValue, exposed
 from app.telemetry.metrics.registry import Registry
 
 
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Counters and histograms from ``registry``; ``gauges`` reads the gauges."""
 
-    def __init__(self, registry: Registry, gauges: Callable[[], Iterable[GaugeValue]]) -> None:
-        self._registry = registry
-        self._gauges = gauges
+    registry: Registry
+    gauges: Callable[[], Iterable[GaugeValue]]
 
     @property
     def route(self) -> Route:
         return Route("/metrics", self.answer, methods=["GET"])
 
     async def answer(self, request: Request) -> Response:
-        gauges = list(self._gauges())
+        gauges = list(self.gauges())
         accept = request.headers.get("accept", "")
-        text, media_type = await asyncio.to_thread(exposed, self._registry, gauges, accept)
+        text, media_type = await asyncio.to_thread(exposed, self.registry, gauges, accept)
         return Response(text, headers={"Content-Type": media_type})

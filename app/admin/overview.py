@@ -1,6 +1,7 @@
 """`/api/issuers` and `/api/apps`: the configuration and its current state."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -23,18 +24,13 @@ from app.web.json_api import json_response
 from app.web.resource import resource
 
 
+@dataclass(frozen=True, slots=True)
 class OverviewRoutes:
     """``health`` returns the body of `/readyz`."""
 
-    def __init__(
-        self,
-        history: History,
-        providers: Mapping[str, SessionProvider],
-        health: Callable[[], Body],
-    ) -> None:
-        self._history = history
-        self._providers = providers
-        self._health = health
+    history: History
+    providers: Mapping[str, SessionProvider]
+    health: Callable[[], Body]
 
     @property
     def routes(self) -> list[Route]:
@@ -46,13 +42,13 @@ class OverviewRoutes:
     async def issuers(self, request: Request) -> Response:
         """Every configured issuer, with the state of its keys and its session API."""
         params.query(request, [])
-        keys = self._health()["issuers"]
-        issuers = {issuer.issuer: issuer for issuer in self._history.issuers.values()}
+        keys = self.health()["issuers"]
+        issuers = {issuer.issuer: issuer for issuer in self.history.issuers.values()}
         models = [self._model(issuer, keys.get(name)) for name, issuer in issuers.items()]
         return json_response(IssuersResponse(issuers=models))
 
     def _model(self, issuer: IssuerSettings, keys: dict[str, Any] | None) -> IssuerModel:
-        provider = self._providers.get(issuer.issuer)
+        provider = self.providers.get(issuer.issuer)
         return IssuerModel(
             issuer=issuer.issuer,
             aliases=list(issuer.aliases),
@@ -76,4 +72,4 @@ class OverviewRoutes:
     async def apps(self, request: Request) -> Response:
         """Every app at a glance: readers, lag, the last event, dead letters."""
         params.query(request, [])
-        return json_response(AppsResponse(apps=list(await self._history.overviews())))
+        return json_response(AppsResponse(apps=list(await self.history.overviews())))

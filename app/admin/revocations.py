@@ -5,6 +5,7 @@ A revocation takes the same writer as a logout token and produces the same event
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -84,11 +85,11 @@ class NewRevocation(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True)
 class RevocationRoutes:
-    def __init__(self, history: History, writer: Writer, audit_log: AuditLog) -> None:
-        self._history = history
-        self._writer = writer
-        self._audit_log = audit_log
+    history: History
+    writer: Writer
+    audit_log: AuditLog
 
     @property
     def routes(self) -> list[Route]:
@@ -99,19 +100,19 @@ class RevocationRoutes:
         params.query(request, [])
         new = await params.body(request, NewRevocation)
         issuer = self._issuer(new.issuer, missing_status=422)
-        apps = self._history.apps_of(issuer.issuer)
+        apps = self.history.apps_of(issuer.issuer)
         if new.app is not None:
             if new.app not in apps:
                 raise not_found("the issuer has no app of this name here")
             apps = [new.app]
         jti = new_jti()
         to_write = revocations(
-            issuer, apps, jti=jti, now=self._audit_log.clock(), sid=new.sid, sub=new.sub
+            issuer, apps, jti=jti, now=self.audit_log.clock(), sid=new.sid, sub=new.sub
         )
         results = await asyncio.gather(*map(self._write_one, to_write))
         written = [isinstance(result, WrittenApp) for result in results]
         event, who = to_write[0].event, new.by or params.operator(request).who
-        await self._audit_log.record_act(
+        await self.audit_log.record_act(
             "revocation.write", request, outcome=outcome_of(written), who=who, why=new.reason,
             iss=event.iss, apps=apps, kind=event.kind.value, sid=event.sid, sub=event.sub, jti=jti,
         )  # fmt: skip
@@ -132,7 +133,7 @@ class RevocationRoutes:
         until = asyncio.get_running_loop().time() + _WRITE_SECONDS
         app, markers = revocation.event.app, list(revocation.marker_keys)
         try:
-            result = await self._writer.write([revocation], until=until)
+            result = await self.writer.write([revocation], until=until)
         except DependencyUnavailable as error:
             return FailedApp(
                 app=app,
@@ -148,24 +149,24 @@ class RevocationRoutes:
         values = params.query(request, ["issuer", "sid", "sub", "login_at", "app"])
         issuer = self._issuer(values.get("issuer"), missing_status=400)
         iss = values.get("issuer", issuer.issuer)
-        if "app" in values and values["app"] not in self._history.apps_of(iss):
+        if "app" in values and values["app"] not in self.history.apps_of(iss):
             raise not_found("the issuer has no app of this name here")
         query = RevocationQuery(
             iss=iss, sid=values.get("sid"), sub=values.get("sub"),
             login_at=params.login_time(values, "login_at"),
         )  # fmt: skip
-        await self._audit_log.record_view(
+        await self.audit_log.record_view(
             "revocation.read", request, iss=iss, sid=query.sid, sub=query.sub
         )
-        history = await self._history.session_history(
+        history = await self.history.session_history(
             query, [values["app"]] if "app" in values else None,
-            hashed=await self._audit_log.keyed_hash(),
+            hashed=await self.audit_log.keyed_hash(),
         )  # fmt: skip
         return json_response(history)
 
     def _issuer(self, name: str | None, *, missing_status: int) -> IssuerSettings:
         """The issuer of this name; the name is optional if there is only one."""
-        issuers = self._history.issuers
+        issuers = self.history.issuers
         if name is not None:
             if (issuer := issuers.get(name)) is None:
                 raise not_found("no issuer of this name is configured")

@@ -50,25 +50,19 @@ class UserTerminations:
     """Whether further sessions are left."""
 
 
+@dataclass(frozen=True, slots=True)
 class SessionService:
     """``providers`` holds the issuers that have a session API, by their configured name."""
 
-    def __init__(
-        self,
-        providers: Mapping[str, SessionProvider],
-        terminations: Terminations,
-        history: History,
-        audit_log: AuditLog,
-    ) -> None:
-        self.providers = providers
-        self._terminations = terminations
-        self._history = history
-        self._audit_log = audit_log
+    providers: Mapping[str, SessionProvider]
+    terminations: Terminations
+    history: History
+    audit_log: AuditLog
 
     def provider(self, name: str | None) -> SessionProvider:
         """The provider by any name of its issuer; the name is optional if there is only one."""
         if name is not None:
-            issuer = self._history.issuers.get(name)
+            issuer = self.history.issuers.get(name)
             provider = self.providers.get(issuer.issuer) if issuer is not None else None
             if provider is None:
                 raise not_found("no issuer of this name has a session API in the settings")
@@ -85,7 +79,7 @@ class SessionService:
         self, request: Request, provider: SessionProvider, user: str, page: str | None
     ) -> SessionPage:
         """A page of the user's sessions."""
-        await self._audit_log.record_view("sessions.list", request, iss=provider.issuer, sub=user)
+        await self.audit_log.record_view("sessions.list", request, iss=provider.issuer, sub=user)
         with translated_faults():
             return await provider.list(user, page)
 
@@ -93,7 +87,7 @@ class SessionService:
         self, request: Request, provider: SessionProvider, session_id: str
     ) -> Termination | None:
         """`find`, audited once in ten minutes, because clients poll it."""
-        await self._audit_log.record_repeated_view(
+        await self.audit_log.record_repeated_view(
             "session.state", request, iss=provider.issuer, sid=session_id
         )
         return await self.find(provider, session_id)
@@ -102,24 +96,22 @@ class SessionService:
         self, request: Request, provider: SessionProvider, user: str
     ) -> Termination | None:
         """The newest termination of all sessions of a user, audited like `watch`."""
-        await self._audit_log.record_repeated_view(
+        await self.audit_log.record_repeated_view(
             "session.state", request, iss=provider.issuer, sub=user
         )
         with readable_redis():
-            return await self._terminations.find_of_user(provider.issuer, user)
+            return await self.terminations.find_of_user(provider.issuer, user)
 
     async def find(self, provider: SessionProvider, session_id: str) -> Termination | None:
         """The termination of a session; None if there is none, or it was days ago."""
         with readable_redis():
-            return await self._terminations.find(provider.issuer, session_id)
+            return await self.terminations.find(provider.issuer, session_id)
 
     def session_model(self, session: ProviderSession) -> SessionModel:
-        return session_model(session, self._audit_log.clock())
+        return session_model(session, self.audit_log.clock())
 
     async def termination_model(self, termination: Termination) -> TerminationModel:
-        return await termination_model(
-            termination, self._history, self._terminations.confirm_within
-        )
+        return await termination_model(termination, self.history, self.terminations.confirm_within)
 
     # -- acts ------------------------------------------------------------------------------
 
@@ -137,7 +129,7 @@ class SessionService:
         ``user`` saves providers that find sessions by user (Keycloak) a search.
         """
         async with self._audited(request, options, iss=provider.issuer, sid=session_id, sub=user):
-            known_at = self._audit_log.clock()
+            known_at = self.audit_log.clock()
             termination = await self.find(provider, session_id)
             if termination is not None and termination.outcome is None:
                 session: ProviderSession | None = ProviderSession(
@@ -177,7 +169,7 @@ class SessionService:
         more than `MAX_AT_ONCE` sessions, only the first ones end.
         """
         async with self._audited(request, options, iss=provider.issuer, sub=user):
-            known_at = self._audit_log.clock()
+            known_at = self.audit_log.clock()
             with translated_faults():
                 sessions = await list_all(provider, user)
             if keep is not None and keep not in [session.id for session in sessions]:
@@ -188,13 +180,13 @@ class SessionService:
             result = UserTerminations()
             others = [session for session in sessions if session.id != keep]
             if not others:
-                await self._audit_log.record_act(
+                await self.audit_log.record_act(
                     "session.end", request, outcome="nothing", who=options.who, why=options.why,
                     iss=provider.issuer, sub=user,
                 )  # fmt: skip
             elif keep is None and len(others) <= MAX_AT_ONCE:
                 with readable_redis():
-                    async with self._terminations.all_of_user(
+                    async with self.terminations.all_of_user(
                         provider, user,
                         refresh_tokens=options.refresh_tokens, who=options.who, why=options.why,
                     ) as result.of_user:  # fmt: skip
@@ -217,7 +209,7 @@ class SessionService:
         for _ in range(ROUNDS):
             if result.more:
                 return
-            known_at = self._audit_log.clock()
+            known_at = self.audit_log.clock()
             begun = {termination.session for termination in result.terminations}
             try:
                 with translated_faults():
@@ -274,11 +266,11 @@ class SessionService:
         of_user: Termination | None = None,
     ) -> Termination:
         with readable_redis(), translated_faults():
-            termination = await self._terminations.begin(
+            termination = await self.terminations.begin(
                 provider, session, known_at=known_at, refresh_tokens=options.refresh_tokens,
                 who=options.who, why=options.why, user_termination=of_user,
             )  # fmt: skip
-        await self._audit_log.record_act(
+        await self.audit_log.record_act(
             "session.end", request, outcome=termination.phase.value, who=options.who,
             why=options.why, iss=provider.issuer, apps=termination.apps,
             sid=session.id, sub=session.user_id,
@@ -293,7 +285,7 @@ class SessionService:
         try:
             yield
         except ApiError as error:
-            await self._audit_log.record_act(
+            await self.audit_log.record_act(
                 "session.end", request,
                 outcome=error.code, who=options.who, why=options.why, **subject,
             )  # fmt: skip

@@ -4,6 +4,7 @@ They are read from the provider's own API at each request, ended there, and foll
 app has acted: see `app.sessions.termination`. The operations are in `session_service`.
 """
 
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -25,11 +26,11 @@ from app.web.resource import resource
 _OPTIONS = ("refresh_tokens", "by", "reason")
 
 
+@dataclass(frozen=True, slots=True)
 class OperatorSessionRoutes:
-    def __init__(self, service: SessionService, history: History, audit_log: AuditLog) -> None:
-        self._service = service
-        self._history = history
-        self._audit_log = audit_log
+    service: SessionService
+    history: History
+    audit_log: AuditLog
 
     @property
     def routes(self) -> list[Route]:
@@ -46,64 +47,64 @@ class OperatorSessionRoutes:
     async def list_sessions(self, request: Request) -> Response:
         """A page of a user's sessions."""
         values = params.query(request, ["issuer", "page"])
-        provider = self._service.provider(values.get("issuer"))
+        provider = self.service.provider(values.get("issuer"))
         user = provider_id(params.path_id(request, "user"))
-        page = await self._service.page(request, provider, user, values.get("page"))
-        sessions = [self._service.session_model(session) for session in page.sessions]
+        page = await self.service.page(request, provider, user, values.get("page"))
+        sessions = [self.service.session_model(session) for session in page.sessions]
         return json_response(SessionsResponse(sessions=sessions, next=page.next))
 
     async def read(self, request: Request) -> Response:
         """One session at the provider and in each app."""
         provider, session_id, user = self._params(request, ["issuer", "user"])
-        await self._audit_log.record_view(
+        await self.audit_log.record_view(
             "session.read", request, iss=provider.issuer, sid=session_id, sub=user
         )
         with translated_faults():
             session = await provider.read(session_id, user_id=user)
-        termination = await self._service.find(provider, session_id)
+        termination = await self.service.find(provider, session_id)
         if session is None and termination is None:
             raise not_found("the provider knows no session of this id")
         sub = session.user_id if session is not None else None
-        apps = await self._history.app_histories(
+        apps = await self.history.app_histories(
             RevocationQuery(iss=provider.issuer, sid=session_id, sub=sub)
         )
         return json_response(
             SessionResponse(
-                session=None if session is None else self._service.session_model(session),
+                session=None if session is None else self.service.session_model(session),
                 apps=list(apps),
                 ending=None
                 if termination is None
-                else await self._service.termination_model(termination),
+                else await self.service.termination_model(termination),
             )
         )
 
     async def state(self, request: Request) -> Response:
         """The progress of a session's termination."""
         provider, session_id, _ = self._params(request, ["issuer"])
-        termination = await self._service.watch(request, provider, session_id)
+        termination = await self.service.watch(request, provider, session_id)
         if termination is None:
             raise not_found("nobody has ended a session of this id here, or it was days ago")
-        return json_response(await self._service.termination_model(termination))
+        return json_response(await self.service.termination_model(termination))
 
     async def state_of_user(self, request: Request) -> Response:
         """The progress of the newest termination of all sessions of a user."""
         values = params.query(request, ["issuer"])
-        provider = self._service.provider(values.get("issuer"))
+        provider = self.service.provider(values.get("issuer"))
         user = provider_id(params.path_id(request, "user"))
-        termination = await self._service.watch_of_user(request, provider, user)
+        termination = await self.service.watch_of_user(request, provider, user)
         if termination is None:
             raise not_found("nobody has ended all sessions of this user here, or it was days ago")
-        return json_response(await self._service.termination_model(termination))
+        return json_response(await self.service.termination_model(termination))
 
     # -- acts ------------------------------------------------------------------------------
 
     async def end(self, request: Request) -> Response:
         """End one session: 202, because it has only begun."""
         provider, session_id, user = self._params(request, ["issuer", "user", *_OPTIONS])
-        termination, begun = await self._service.end(
+        termination, begun = await self.service.end(
             request, provider, session_id, _options(request), user=user
         )
-        model = await self._service.termination_model(termination)
+        model = await self.service.termination_model(termination)
         if not begun:
             return json_response(model, 200 if termination.outcome else 202)
         path = f"/api/sessions/{quote(session_id, safe='')}/state"
@@ -112,16 +113,16 @@ class OperatorSessionRoutes:
     async def end_all(self, request: Request) -> Response:
         """End all sessions of a user, or all but one."""
         values = params.query(request, ["issuer", "except", *_OPTIONS])
-        provider, options = self._service.provider(values.get("issuer")), _options(request)
+        provider, options = self.service.provider(values.get("issuer")), _options(request)
         user = provider_id(params.path_id(request, "user"))
-        ended = await self._service.end_all(
+        ended = await self.service.end_all(
             request, provider, user, options, keep=values.get("except")
         )
-        models = [await self._service.termination_model(each) for each in ended.terminations]
+        models = [await self.service.termination_model(each) for each in ended.terminations]
         if ended.of_user is None:
             response = TerminationsResponse(endings=models, of_user=None, more=ended.more)
             return json_response(response, 202 if models else 200)
-        of_user = await self._service.termination_model(ended.of_user)
+        of_user = await self.service.termination_model(ended.of_user)
         path = f"/api/users/{quote(user, safe='')}/sessions/state"
         return json_response(
             TerminationsResponse(endings=models, of_user=of_user, more=ended.more),
@@ -138,10 +139,10 @@ class OperatorSessionRoutes:
         values = params.query(request, known)
         user = provider_id(values["user"]) if "user" in values else None
         session_id = provider_id(params.path_id(request, "session"))
-        return self._service.provider(values.get("issuer")), session_id, user
+        return self.service.provider(values.get("issuer")), session_id, user
 
     def _location(self, path: str, provider: SessionProvider) -> str:
-        if len(self._service.providers) == 1:
+        if len(self.service.providers) == 1:
             return path
         return f"{path}?issuer={quote(provider.issuer, safe='')}"
 

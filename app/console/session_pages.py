@@ -4,6 +4,7 @@ The operations are those of `/api`: see `app.admin.session_service`.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -30,11 +31,11 @@ _MAX_SHOWN = 50
 _MAX_REASON_LENGTH = 500
 
 
+@dataclass(frozen=True, slots=True)
 class SessionPages:
-    def __init__(self, service: SessionService, audit_log: AuditLog, rendering: Rendering) -> None:
-        self._service = service
-        self._audit_log = audit_log
-        self._rendering = rendering
+    service: SessionService
+    audit_log: AuditLog
+    rendering: Rendering
 
     @property
     def routes(self) -> list[Route]:
@@ -48,25 +49,25 @@ class SessionPages:
     async def list_sessions(self, request: Request) -> Response:
         values = query(request, "issuer", "user", "page")
         sessions, following, provider, error = None, None, None, None
-        if self._service.providers and "user" in values:
+        if self.service.providers and "user" in values:
             try:
                 provider = self._provider(values.get("issuer"))
                 user = provider_id(values["user"])
-                page = await self._service.page(request, provider, user, values.get("page"))
+                page = await self.service.page(request, provider, user, values.get("page"))
             except ApiError as api_error:
                 error = api_error  # shown above the form, which keeps its values
             else:
                 sessions = [
-                    (self._service.session_model(session), device(session))
+                    (self.service.session_model(session), device(session))
                     for session in page.sessions
                 ]
                 following = page.next
-        answer = self._rendering.page(
+        answer = self.rendering.page(
             request, "sessions", error.status if error else 200,
             fault=error.sentence if error else None,
-            providers=sorted(self._service.providers), chosen=values, sessions=sessions,
+            providers=sorted(self.service.providers), chosen=values, sessions=sessions,
             issuer=provider.issuer if provider else None, following=following,
-            now=self._audit_log.clock(),
+            now=self.audit_log.clock(),
         )  # fmt: skip
         answer.headers.update(error.headers if error else {})
         return answer
@@ -78,16 +79,16 @@ class SessionPages:
         ids = [provider_id(value) for value in values.getlist("session")[:_MAX_SHOWN]]
         if not ids:
             raise bad_request("name a session")
-        terminations = [await self._service.watch(request, provider, each) for each in ids]
+        terminations = [await self.service.watch(request, provider, each) for each in ids]
         if "all_of" in values:
             user = provider_id(values["all_of"])
-            terminations.insert(0, await self._service.watch_of_user(request, provider, user))
+            terminations.insert(0, await self.service.watch_of_user(request, provider, user))
         views = [
-            termination_view(await self._service.termination_model(termination))
+            termination_view(await self.service.termination_model(termination))
             for termination in terminations
             if termination is not None
         ]
-        return self._rendering.page(
+        return self.rendering.page(
             request, "ending", terminations=views, complete=all(view.complete for view in views),
             issuer=provider.issuer, left_of=values.get("left_of"),
         )  # fmt: skip
@@ -99,7 +100,7 @@ class SessionPages:
         user = provider_id(str(fields.get("user", "")))
         options = _options(request, fields)
         try:
-            await self._service.end(request, provider, session_id, options, user=user)
+            await self.service.end(request, provider, session_id, options, user=user)
         except ApiError as error:
             return self._failed(request, provider, user, error)
         return _to_progress(provider, [session_id])
@@ -112,7 +113,7 @@ class SessionPages:
         user = provider_id(str(fields.get("user", "")))
         options = _options(request, fields)
         try:
-            ended = await self._service.end_all(request, provider, user, options)
+            ended = await self.service.end_all(request, provider, user, options)
         except ApiError as error:
             return self._failed(request, provider, user, error)
         if not ended.terminations:
@@ -128,7 +129,7 @@ class SessionPages:
     ) -> Response:
         """Shows the error, with a link back to the user's list."""
         back = _list_address(provider, user)
-        answer = self._rendering.page(
+        answer = self.rendering.page(
             request, "fault", error.status, sentence=error.sentence, back=back
         )
         answer.headers.update(error.headers)
@@ -136,7 +137,7 @@ class SessionPages:
 
     def _provider(self, name: str | None) -> SessionProvider:
         """An empty choice of a form is no choice."""
-        return self._service.provider(name or None)
+        return self.service.provider(name or None)
 
 
 def _list_address(provider: SessionProvider, user: str) -> str:

@@ -2,6 +2,7 @@
 echoed."""
 
 import math
+from dataclasses import dataclass
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -20,14 +21,12 @@ from app.web.audit_log import AuditLog
 from app.web.errors import ApiError
 
 
+@dataclass(frozen=True, slots=True)
 class TokenFormRoutes:
-    def __init__(
-        self, settings: Settings, history: History, audit_log: AuditLog, rendering: Rendering
-    ) -> None:
-        self._settings = settings
-        self._history = history
-        self._audit_log = audit_log
-        self._rendering = rendering
+    settings: Settings
+    history: History
+    audit_log: AuditLog
+    rendering: Rendering
 
     @property
     def routes(self) -> list[Route]:
@@ -39,17 +38,17 @@ class TokenFormRoutes:
 
     async def show(self, request: Request) -> Response:
         query(request)
-        return self._rendering.page(request, "explain", lines=None, fault=None)
+        return self.rendering.page(request, "explain", lines=None, fault=None)
 
     async def explain(self, request: Request) -> Response:
         """The token, rule by rule."""
         token = _token(await session_form(request))
-        await self._audit_log.record_act("console.explain", request)
+        await self.audit_log.record_act("console.explain", request)
         lines: list[ExplainLine] = []
-        fault = await explain(self._settings, token, lines.append)
+        fault = await explain(self.settings, token, lines.append)
         answer = f"{to_http(fault)[0]}: {fault}" if fault is not None else None
         valid_at = next((line.text for line in lines if line.name == WAS_VALID), None)
-        return self._rendering.page(
+        return self.rendering.page(
             request, "explain", lines=[line for line in lines if line.name != WAS_VALID],
             fault=answer, refused=isinstance(fault, TokenRefused), valid_at=valid_at,
         )  # fmt: skip
@@ -67,7 +66,7 @@ class TokenFormRoutes:
             raise ApiError(400, "no_claims", "the token has no iss, sid or sub that can be used")
         if sid is None and sub is None:
             raise ApiError(400, "no_claims", "the token has neither sid nor sub")
-        if iss not in self._history.issuers:
+        if iss not in self.history.issuers:
             raise ApiError(400, "no_claims", "the token's issuer is not configured here")
         is_number = isinstance(iat, int | float) and not isinstance(iat, bool)
         if not is_number or not math.isfinite(iat or 0) or not 0 <= (iat or 0) < 1e12:
