@@ -16,8 +16,11 @@ from app.telemetry.metrics import definitions as metrics
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.exposition import GaugeValue
 from app.telemetry.metrics.readings import OLD_SECONDS, Readings
-from app.telemetry.metrics.series import Metric
+from app.telemetry.metrics.series import Labels, Metric
 from app.tokens.provider_keys import ProviderKeys
+
+_Value = tuple[Metric, Labels, float | None]
+"""A gauge as it is read; None is unknown."""
 
 _ONLY = "primary"
 """The label of the one primary there is outside of a Cluster."""
@@ -41,7 +44,12 @@ class Gauges:
     clock: Callable[[], float] = time.time
 
     def read(self) -> Iterator[GaugeValue]:
-        """All of them, now."""
+        """All known ones, now."""
+        for metric, labels, value in self._values():
+            if value is not None:
+                yield metric, labels, value
+
+    def _values(self) -> Iterator[_Value]:
         yield metrics.READY, (), self.ready()
         yield from self._load()
         yield from self._parked()
@@ -51,41 +59,37 @@ class Gauges:
         yield from _journal(self.settings, self.publisher, self.clock)
         yield from _redis(self.publisher)
 
-    def _load(self) -> Iterator[GaugeValue]:
+    def _load(self) -> Iterator[_Value]:
         yield metrics.BUILD, (__version__,), 1
         yield metrics.IN_FLIGHT, (), self.admission.in_use
         yield metrics.IN_FLIGHT_MOST, (), self.admission.max_places
         yield metrics.CONNECTIONS, (), len(self.connections)
         yield metrics.CONNECTIONS_MOST, (), self.connections.limits.connections
 
-    def _parked(self) -> Iterator[GaugeValue]:
+    def _parked(self) -> Iterator[_Value]:
         for issuer, tokens, size, seconds in self.parking.depths():
             yield metrics.PARKED, (issuer,), tokens
             yield metrics.PARKED_BYTES, (issuer,), size
             yield metrics.PARKED_OLDEST, (issuer,), seconds
 
-    def _providers(self) -> Iterator[GaugeValue]:
+    def _providers(self) -> Iterator[_Value]:
         now = self.clock()
         for issuer, keys in self.keys.items():
             state = keys.state()
             yield metrics.JWKS_KEYS, (issuer,), state.keys
             yield metrics.JWKS_STALE, (issuer,), keys.issuer.jwks_max_stale
-            if state.age is not None:
-                yield metrics.JWKS_AGE, (issuer,), state.age
-            if (difference := self.counters.clocks[issuer].median(now)) is not None:
-                yield metrics.CLOCK, (issuer,), difference
+            yield metrics.JWKS_AGE, (issuer,), state.age
+            yield metrics.CLOCK, (issuer,), self.counters.clocks[issuer].median(now)
         for issuer, periods in self.readings.quiet_periods.items():
-            if periods.last is not None:
-                yield metrics.LAST_LOGOUT, (issuer,), periods.last
-            if (gap := periods.longest_gap(now)) is not None:
-                yield metrics.LONGEST_GAP, (issuer,), gap
+            yield metrics.LAST_LOGOUT, (issuer,), periods.last
+            yield metrics.LONGEST_GAP, (issuer,), periods.longest_gap(now)
 
-    def _unserved_apps(self) -> Iterator[GaugeValue]:
-        for one in self.unserved.found.apps:
-            if not one.elsewhere:
-                yield metrics.APP_UNSERVED, (one.app,), 1
+    def _unserved_apps(self) -> Iterator[_Value]:
+        for unserved in self.unserved.found.apps:
+            if not unserved.elsewhere:
+                yield metrics.APP_UNSERVED, (unserved.app,), 1
 
-    def _apps(self) -> Iterator[GaugeValue]:
+    def _apps(self) -> Iterator[_Value]:
         now = self.clock()
         for app, read in self.readings.apps.items():
             if read.at is None:
@@ -94,45 +98,35 @@ class Gauges:
             if now - read.at > OLD_SECONDS:
                 continue
             yield metrics.APP_UNREAD, (app,), read.beyond is not None
-            for part, size in (
-                ("events", read.events_bytes),
-                ("written", read.written_bytes),
-                ("other", self.unserved.other_bytes.get(app)),
-            ):
-                if size is not None:
-                    yield metrics.APP_BYTES, (app, part), size
+            yield metrics.APP_BYTES, (app, "events"), read.events_bytes
+            yield metrics.APP_BYTES, (app, "written"), read.written_bytes
+            yield metrics.APP_BYTES, (app, "other"), self.unserved.other_bytes.get(app)
             for kind, count in read.readers.items():
                 yield metrics.APP_READERS, (app, kind), count
-            known: dict[Metric, float | None] = {
-                metrics.APP_EVENTS: read.events,
-                metrics.APP_REPORT: read.last_report,
-                metrics.APP_LAG: read.lag,
-                metrics.APP_PENDING: read.pending,
-                metrics.APP_DEAD: read.dead_letters,
-            }
-            for metric, value in known.items():
-                if value is not None:
-                    yield metric, (app,), value
+            yield metrics.APP_EVENTS, (app,), read.events
+            yield metrics.APP_REPORT, (app,), read.last_report
+            yield metrics.APP_LAG, (app,), read.lag
+            yield metrics.APP_PENDING, (app,), read.pending
+            yield metrics.APP_DEAD, (app,), read.dead_letters
 
 
 def _journal(
     settings: Settings, publisher: Publisher, clock: Callable[[], float]
-) -> Iterator[GaugeValue]:
+) -> Iterator[_Value]:
     journal = publisher.journal
     if journal is None:
         return
     depth = journal.depth
-    waits = depth.waiting and depth.oldest_at is not None
     yield metrics.JOURNAL, ("waiting",), depth.waiting
     yield metrics.JOURNAL, ("set_aside",), depth.set_aside
-    age = clock() - depth.oldest_at if waits and depth.oldest_at is not None else 0
+    age = clock() - depth.oldest_at if depth.waiting and depth.oldest_at is not None else 0
     yield metrics.JOURNAL_OLDEST, (), max(0.0, age)
     yield metrics.JOURNAL_BYTES, (), depth.bytes
     yield metrics.JOURNAL_MOST, (), settings.journal_max_bytes
     yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
 
 
-def _redis(publisher: Publisher) -> Iterator[GaugeValue]:
+def _redis(publisher: Publisher) -> Iterator[_Value]:
     watch = publisher.monitor
     for place, fault in watch.faults.items():
         yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
