@@ -10,19 +10,16 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from app.config.base import Table
 from app.config.secrets import SecretFile
-from app.config.types import AppName, Form, is_http_url
+from app.config.types import AppName, Form, is_http_url, printable_token
 
 # Long enough that failed attempts need no limit: browsers and apps share addresses.
 _MIN_TOKEN_LENGTH = 32
 
 
 def _token(value: SecretStr) -> SecretStr:
-    token = value.get_secret_value()
-    if not _MIN_TOKEN_LENGTH <= len(token) <= 1024:
+    if not _MIN_TOKEN_LENGTH <= len(value) <= 1024:
         raise ValueError(f"has {_MIN_TOKEN_LENGTH} to 1024 characters")
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ValueError("consists of printable ASCII characters without spaces")
-    return value
+    return printable_token(value)
 
 
 def _origin(value: str) -> str:

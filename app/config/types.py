@@ -221,11 +221,16 @@ def _durability(value: object) -> object:
 
 
 def _admin_token(value: SecretStr) -> SecretStr:
-    token = value.get_secret_value()
-    if token == GENERATE:
+    if value.get_secret_value() == GENERATE:
         return value
-    if not (_MIN_TOKEN_LENGTH <= len(token) <= 1024):
+    if not (_MIN_TOKEN_LENGTH <= len(value) <= 1024):
         raise ValueError(f"has {_MIN_TOKEN_LENGTH} to 1024 characters, or is {GENERATE}")
+    return printable_token(value)
+
+
+def printable_token(value: SecretStr) -> SecretStr:
+    """A token as it fits into a header."""
+    token = value.get_secret_value()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ValueError("consists of printable ASCII characters without spaces")
     return value
