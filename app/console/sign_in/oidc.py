@@ -128,10 +128,6 @@ class OidcSignIn:
             query["prompt"] = "select_account" if selects else "login"
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", header
 
-    def forget(self) -> str:
-        """The header that removes the cookie of `begin`."""
-        return self._pending.forget()
-
     async def finish(self, request: Request, origin: str) -> tuple[Person, str]:
         """The person, and the page that follows. Raises `SignInRefused`."""
         answer = dict(request.query_params)

@@ -69,7 +69,7 @@ class PendingSignIns:
     def is_late(self, pending: PendingSignIn) -> bool:
         return pending.began + PENDING_SECONDS < self._clock()
 
-    @staticmethod
-    def forget() -> str:
-        """The header that removes the cookie."""
-        return set_cookie("", name=PENDING_COOKIE, same_site="Lax", life=0)
+
+def forget_pending() -> str:
+    """The header that removes the cookie."""
+    return set_cookie("", name=PENDING_COOKIE, same_site="Lax", life=0)

@@ -15,6 +15,7 @@ from app.console.rendering import Rendering
 from app.console.sign_in.next_page import HOME, SIGN_IN, local_page
 from app.console.sign_in.oidc import CALLBACK, NOT_ALLOWED, OidcSignIn, Person, SignInRefused
 from app.console.sign_in.operator_sessions import COOKIE, OperatorSessions, cookie, set_cookie
+from app.console.sign_in.pending import forget_pending
 from app.console.sign_in.refused_sign_ins import ACT, THROTTLED, RefusedSignIns
 from app.web.audit_log import AuditLog
 from app.web.errors import ApiError
@@ -138,11 +139,10 @@ class SignInRoutes:
             return await self._refuse(request, refused)
         operator = Operator(person.who, peer_address(request.scope), person.iss)
         answer = await self._begin(request, page, operator, person)
-        answer.headers.append("Set-Cookie", self._oidc.forget())
+        answer.headers.append("Set-Cookie", forget_pending())
         return answer
 
     async def _refuse(self, request: Request, refused: SignInRefused) -> Response:
-        assert self._oidc is not None  # noqa: S101
         members: dict[str, Any] = {}
         if (person := refused.person) is not None:
             members = {"who": person.who, "iss": person.iss, "sub": person.sub}
@@ -150,7 +150,7 @@ class SignInRoutes:
         query = {"fault": refused.code} | ({"next": refused.page} if refused.page else {})
         answer = RedirectResponse(f"{SIGN_IN}?{urlencode(query)}", 303)
         if refused.over:
-            answer.headers.append("Set-Cookie", self._oidc.forget())
+            answer.headers.append("Set-Cookie", forget_pending())
         return answer
 
     # -- answers -----------------------------------------------------------------------------
