@@ -53,19 +53,8 @@ class OverviewRoutes:
             issuer=issuer.issuer,
             aliases=list(issuer.aliases),
             algorithms=list(issuer.algorithms),
-            clients=[
-                ClientModel(
-                    client_id=client.client_id,
-                    app=client.app,
-                    max_session_age=client.max_session_age,
-                )
-                for client in issuer.clients
-            ],
-            sessions=None
-            if provider is None
-            else SessionApiModel(
-                kind=provider.kind, sends_logout_tokens=provider.sends_logout_tokens
-            ),
+            clients=[ClientModel.model_validate(client) for client in issuer.clients],
+            sessions=None if provider is None else SessionApiModel.model_validate(provider),
             keys=keys,
         )
 

@@ -74,13 +74,13 @@ class NotWrittenResponse(RevocationResponse, ErrorResponse):
     """A revocation that failed for some apps. What was written for the others stays."""
 
 
-class ClientModel(BaseModel):
+class ClientModel(BaseModel, from_attributes=True):
     client_id: str
     app: str
     max_session_age: float
 
 
-class SessionApiModel(BaseModel):
+class SessionApiModel(BaseModel, from_attributes=True):
     kind: str
     sends_logout_tokens: bool
 
