@@ -16,6 +16,7 @@ from app.sessions.provider_session import ProviderSession
 from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
 from app.web.errors import ApiError
+from app.web.operator import peer_address
 from app.web.provider_errors import api_error
 from backchannel_logout import Session
 from backchannel_logout.account import is_cross_origin
@@ -45,7 +46,6 @@ class KratosCallers:
         if credential.is_cookie and scope["method"] != "GET" and is_cross_origin(headers):
             raise ApiError(403, "foreign_origin", "send this from a page of the same origin")
         session = await self._session(credential)
-        peer = scope["client"][0] if scope.get("client") else "-"
         return Caller(
             Session(
                 iss=self._issuer.issuer,
@@ -53,8 +53,8 @@ class KratosCallers:
                 sid=session.id,
                 sub=session.user_id,
             ),
-            session.user_id, self._issuer, self._apps, "account:kratos", peer,
-            by_token=True, confirmed=True,
+            session.user_id, self._issuer, self._apps, "account:kratos",
+            peer_address(scope), by_token=True, confirmed=True,
         )  # fmt: skip
 
     async def _session(self, credential: KratosCredential) -> ProviderSession:
