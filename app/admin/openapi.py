@@ -4,6 +4,7 @@ The paths are written here; pydantic derives the schemas from the models of `res
 """
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -37,8 +38,6 @@ _TIME = (
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$"
 )
 
-_ISSUER = "The issuer, by any of its names; required if several have a session API."
-_USER = "Its user; saves providers that find sessions by user (Keycloak) a search."
 
 _RESPONSES: tuple[Any, ...] = (
     ErrorResponse,
@@ -103,14 +102,15 @@ def _schemas(paths: Json) -> Json:
 
 def _paths() -> Json:
     user, session = "/api/users/{user}/sessions", "/api/sessions/{session}"
-    encoding = "Percent-encoded as one segment of the path."
+    user_in_path = [_in_path("user", "The user's id at the provider (`sub`).")]
+    session_in_path = [_in_path("session", "The session's id, its `sid`.")]
     return {
         user: {
-            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {encoding}")],
+            "parameters": user_in_path,
             "get": _operation(
                 "listSessions",
                 "A page of a user's sessions, as the provider reports them now.",
-                [_query("issuer", _ISSUER), _query("page", "`next` of the previous page.")],
+                [_ISSUER, _query("page", "`next` of the previous page.")],
                 {200: SessionsResponse},
                 _PROVIDER,
             ),
@@ -118,58 +118,49 @@ def _paths() -> Json:
                 "endSessions",
                 "End all sessions of a user, or all but one, and follow each termination.",
                 [
-                    _query("issuer", _ISSUER),
+                    _ISSUER,
                     _query("except", "The session to keep. Unknown: 409, and none is ended."),
-                    _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
-                    *_AUDIT,
+                    *_ENDING,
                 ],
                 {200: TerminationsResponse, 202: TerminationsResponse},
                 [*_PROVIDER, 409],
             ),
         },
         user + "/state": {
-            "parameters": [_in_path("user", f"The user's id at the provider (`sub`). {encoding}")],
+            "parameters": user_in_path,
             "get": _operation(
                 "readEndingOfUser",
                 "The progress of the newest termination of all sessions of a user.",
-                [_query("issuer", _ISSUER)],
+                [_ISSUER],
                 {200: TerminationModel},
-                [400, 404, 503],
+                [404, 503],
             ),
         },
         session: {
-            "parameters": [_in_path("session", f"The session's id, its `sid`. {encoding}")],
+            "parameters": session_in_path,
             "get": _operation(
                 "readSession",
                 "One session: as the provider reports it, and its state in each app.",
-                [
-                    _query("issuer", _ISSUER),
-                    _query("user", _USER, maxLength=255, pattern=_ID),
-                ],
+                [_ISSUER, _USER],
                 {200: SessionResponse},
                 _PROVIDER,
             ),
             "delete": _operation(
                 "endSession",
                 "End a session and follow its termination. 200: it had ended before.",
-                [
-                    _query("issuer", _ISSUER),
-                    _query("user", _USER, maxLength=255, pattern=_ID),
-                    _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
-                    *_AUDIT,
-                ],
+                [_ISSUER, _USER, *_ENDING],
                 {200: TerminationModel, 202: TerminationModel},
                 [*_PROVIDER, 409],
             ),
         },
         session + "/state": {
-            "parameters": [_in_path("session", f"The session's id. {encoding}")],
+            "parameters": session_in_path,
             "get": _operation(
                 "readEnding",
                 "The progress of a termination: asked, gone, received, written, proven.",
-                [_query("issuer", _ISSUER)],
+                [_ISSUER],
                 {200: TerminationModel},
-                [400, 404, 503],
+                [404, 503],
             ),
         },
         "/api/revocations": {
@@ -187,7 +178,7 @@ def _paths() -> Json:
                     _query("app", "Only this app."),
                 ],
                 {200: SessionHistory},
-                [400, 404, 503],
+                [404, 503],
             ),
             "post": _operation(
                 "writeRevocation",
@@ -195,30 +186,26 @@ def _paths() -> Json:
                 " without the provider.",
                 [],
                 {201: RevocationResponse, 503: NotWrittenResponse},
-                [400, 404, 413, 415, 422],
+                [404, 413, 415, 422],
                 body=NewRevocation,
             ),
         },
         "/api/issuers": {
-            "get": _operation("listIssuers", "The issuers.", [], {200: IssuersResponse}, [400])
+            "get": _operation("listIssuers", "The issuers.", [], {200: IssuersResponse})
         },
         "/api/apps": {
-            "get": _operation(
-                "listApps", "The relying apps at a glance.", [], {200: AppsResponse}, [400]
-            )
+            "get": _operation("listApps", "The relying apps at a glance.", [], {200: AppsResponse})
         },
         "/api/feed": {"get": _feed()},
-        "/api/openapi.json": {
-            "get": _operation("readDocument", "This document.", [], {200: None}, [400])
-        },
+        "/api/openapi.json": {"get": _operation("readDocument", "This document.", [], {200: None})},
     }
 
 
-# Every path may answer these: the gate.
-_GATE = [401, 403, 429]
+# Every operation may answer these: a malformed request, and the gate.
+_ALWAYS = [400, 401, 403, 429]
 
 # Failures of a provider's session API.
-_PROVIDER = [400, 404, 502, 503, 504]
+_PROVIDER = [404, 502, 503, 504]
 
 _DESCRIPTIONS = {
     200: "OK.",
@@ -244,7 +231,7 @@ def _operation(
     summary: str,
     parameters: list[Json],
     answers: dict[int, Any],
-    errors: list[int],
+    errors: Iterable[int] = (),
     *,
     body: type | None = None,
 ) -> Json:
@@ -257,7 +244,7 @@ def _operation(
                 "description": _DESCRIPTIONS[status],
                 "content": _json(answers.get(status, ErrorResponse)),
             }
-            for status in sorted({*answers, *errors, *_GATE})
+            for status in sorted({*answers, *errors, *_ALWAYS})
         },
     }
     if body is not None:
@@ -288,7 +275,7 @@ def _feed() -> Json:
             },
         ],
         {},
-        [400, 404, 503],
+        [404, 503],
     )
     events = {"text/event-stream": {"schema": {"type": "string"}}}
     operation["responses"]["200"] = {"description": "The feed.", "content": events}
@@ -297,6 +284,7 @@ def _feed() -> Json:
 
 def _in_path(name: str, text: str) -> Json:
     schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _ID}
+    text += " Percent-encoded as one segment of the path."
     return {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
 
 
@@ -318,7 +306,15 @@ def _flag(name: str, text: str) -> Json:
     }
 
 
-_AUDIT = [
+_ISSUER = _query(
+    "issuer", "The issuer, by any of its names; required if several have a session API."
+)
+_USER = _query(
+    "user", "Its user; saves providers that find sessions by user (Keycloak) a search.",
+    maxLength=255, pattern=_ID,
+)  # fmt: skip
+_ENDING = [
+    _flag("refresh_tokens", "End refresh tokens that would outlive the session."),
     _query("by", "Who requests it; for the audit.", allOf=[{"pattern": FREE_NAME}]),
     _query("reason", "Why; for the audit."),
 ]
