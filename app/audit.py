@@ -25,6 +25,7 @@ Session and user are keyed hashes, because readers of the audit need not know wh
 With the key and an id, an entry can be matched to its user.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -157,21 +158,14 @@ class Audit:
 
     def fields(self, act: Act) -> dict[str, str]:
         """The entry's fields."""
-        values = {
+        values = dataclasses.asdict(act)
+        sid, sub = values.pop("sid"), values.pop("sub")
+        values |= {
             "at": f"{self._clock():.3f}",
-            "act": act.act,
             "who": bounded(act.who, MAX_TEXT_LENGTH),
-            "who_iss": act.who_iss,
-            "why": act.why,
-            "outcome": act.outcome,
-            "iss": act.iss,
             "apps": json.dumps(list(act.apps)) if act.apps else None,
-            "kind": act.kind,
-            "sid_hash": self._hashed(act.sid) if act.sid else None,
-            "sub_hash": self._hashed(act.sub) if act.sub else None,
-            "jti": act.jti,
-            "peer": act.peer,
-            "request_id": act.request_id,
+            "sid_hash": self._hashed(sid) if sid else None,
+            "sub_hash": self._hashed(sub) if sub else None,
         }
         return {
             name: value if name == "apps" else value[:MAX_TEXT_LENGTH]
