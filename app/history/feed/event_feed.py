@@ -7,6 +7,7 @@ that the shared reader had read before it joined, or that it was too slow for.
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from operator import itemgetter
 
 from app.history.app_reader import AppReader
 from app.history.audit_stream import REFUSED
@@ -159,7 +160,7 @@ class Feed:
             for when, entry_id, item in new.entries:
                 if when > at:
                     pending.append((when, (name, entry_id, item)))
-        pending.sort(key=_entry_time)
+        pending.sort(key=itemgetter(0))
         for _, items in pending:
             yield items
 
@@ -171,7 +172,3 @@ class Feed:
         if faults.keys() != self._unreadable.keys():
             self._on_unreadable(dict(faults))
         self._unreadable = dict(faults)
-
-
-def _entry_time(pending: tuple[tuple[int, int], PendingItem]) -> tuple[int, int]:
-    return pending[0]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,10 +72,8 @@ class StreamPositions:
         *,
         min_length: int = PAGE,
         hold: bool = False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._reader = reader
-        self._clock = clock
         self._min_length = min_length
         self.keys = dict(keys)
         self.at = dict(at or {})
@@ -95,7 +93,7 @@ class StreamPositions:
 
         A stream without a position is read from its end on.
         """
-        poll = Poll(self._clock(), {}, {})
+        poll = Poll(time.time(), {}, {})
         faults = await self._find_ends(poll.new)
         names = [name for name in self.keys if name not in faults]
         await self._read_on([name for name in names if name not in poll.new], poll, faults)
