@@ -24,9 +24,17 @@ def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> Sessi
         return None
     match sessions.kind:
         case "auth0":
-            return _auth0(issuer, sessions, client)
+            base = (sessions.api_url or issuer.issuer).rstrip("/")
+            audience = sessions.audience or f"{base}/api/v2/"
+            calls = _calls_with_token(issuer, sessions, client, base, "/oauth/token", audience)
+            return Auth0(issuer.issuer, calls)
         case "keycloak":
-            return _keycloak(issuer, sessions, client)
+            own_base, own_realm = realm_in(issuer.issuer) or ("", "")
+            base, realm = sessions.api_url or own_base, sessions.realm or own_realm
+            # At the API's address: the issuer's name may lead through a proxy for users.
+            path = f"/realms/{realm}/protocol/openid-connect/token"
+            calls = _calls_with_token(issuer, sessions, client, base, path, None)
+            return Keycloak(issuer.issuer, realm, calls)
         case "kratos":
             access = StaticAccess(sessions.effective_secret)
             calls = _calls(issuer, client, sessions.admin_url or "", access, RateLimitGate())
@@ -42,45 +50,27 @@ def kratos_whoami(issuer: IssuerSettings, client: httpx.AsyncClient) -> KratosWh
     return KratosWhoami(issuer.issuer, calls)
 
 
-def _auth0(issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient) -> Auth0:
-    base, gate = (sessions.api_url or issuer.issuer).rstrip("/"), RateLimitGate()
-    token_url = sessions.token_url or f"{base}/oauth/token"
-    audience = sessions.audience or f"{base}/api/v2/"
-    access = _credentials(issuer, sessions, client, token_url, audience, gate)
-    return Auth0(issuer.issuer, _calls(issuer, client, base, access, gate))
-
-
-def _keycloak(
-    issuer: IssuerSettings, sessions: SessionsSettings, client: httpx.AsyncClient
-) -> Keycloak:
-    base, realm = realm_in(issuer.issuer) or ("", "")
-    base, realm = (sessions.api_url or base).rstrip("/"), sessions.realm or realm
-    gate = RateLimitGate()
-    # At the API's address: the issuer's name may lead through a proxy for users.
-    token_url = sessions.token_url or f"{base}/realms/{realm}/protocol/openid-connect/token"
-    access = _credentials(issuer, sessions, client, token_url, None, gate)
-    return Keycloak(issuer.issuer, realm, _calls(issuer, client, base, access, gate))
-
-
-def _credentials(
+def _calls_with_token(
     issuer: IssuerSettings,
     sessions: SessionsSettings,
     client: httpx.AsyncClient,
-    token_url: str,
+    base: str,
+    token_path: str,
     audience: str | None,
-    gate: RateLimitGate,
-) -> ClientCredentials:
+) -> Calls:
     if sessions.client_id is None or sessions.effective_secret is None:
         raise ValueError("settings that were not loaded: no client_id or secret for sessions")
-    return ClientCredentials(
+    gate = RateLimitGate()
+    access = ClientCredentials(
         client,
-        token_url,
+        sessions.token_url or base.rstrip("/") + token_path,
         sessions.client_id,
         sessions.effective_secret,
         audience=audience,
         allow_http=issuer.allow_http,
         gate=gate,
     )
+    return _calls(issuer, client, base, access, gate)
 
 
 def _calls(
