@@ -5,17 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from app.history.app_reader import AppReader, required
-from app.history.streams import Entry, oldest_first
+from app.history.records import DeliveredEvent
+from app.history.streams import oldest_first
 from app.sessions.termination.termination import AppDelivery, Termination
-from backchannel_logout import (
-    AppKeys,
-    Event,
-    EventKind,
-    MalformedEvent,
-    Session,
-    UnknownEvent,
-    marker_keys,
-)
+from backchannel_logout import AppKeys, Event, EventKind, Session, marker_keys
 from backchannel_logout.contract.event import stream_id
 
 # How far the provider's clock may be behind ours. An event with an earlier cutoff is about an
@@ -60,22 +53,18 @@ async def find_delivery(
     ask = partial(reader.query_app, app)
     async for page in oldest_first(ask, keys.events, since=since, limit=MAX_ENTRIES):
         for entry_id, fields in page:
-            if stream_id(entry_id) > stream_id(since) and (
-                delivery := _matching_delivery((entry_id, fields), termination, names, leeway)
-            ):
-                return delivery
+            event = DeliveredEvent.read(app, entry_id, fields).event
+            if event is None or stream_id(entry_id) <= stream_id(since):
+                continue
+            if _matches(event, termination, names, leeway):
+                return AppDelivery(
+                    event=entry_id, source=event.source, cutoff=event.cutoff, at=event.received_at
+                )
     return None
 
 
-def _matching_delivery(
-    entry: Entry, termination: Termination, names: Sequence[str], leeway: float
-) -> AppDelivery | None:
-    """The entry's delivery, if it ends what is to end."""
-    entry_id, fields = entry
-    try:
-        event = Event.from_fields(fields, entry_id)  # type: ignore[arg-type]
-    except (MalformedEvent, UnknownEvent):
-        return None
+def _matches(event: Event, termination: Termination, names: Sequence[str], leeway: float) -> bool:
+    """Whether the event ends what is to end."""
     of_session = (
         event.kind is EventKind.SESSION
         and not termination.of_user
@@ -83,25 +72,16 @@ def _matching_delivery(
     )
     of_user = event.kind is EventKind.USER and event.sub == termination.user
     if event.iss not in names or not (of_session or of_user or event.kind is EventKind.ALL):
-        return None
+        return False
     if termination.of_user:
         # It must cover everything that the provider's call ended.
-        covers = event.cutoff >= math.floor(termination.asked_at or termination.began_at)
-        return _as_delivery(event, entry_id) if covers else None
+        return event.cutoff >= math.floor(termination.asked_at or termination.began_at)
     # Our own revocation of the user covers logins up to the provider's call. This session may have
     # opened app sessions after that, until it was gone.
     if event.kind is EventKind.USER and event.source == termination.provider:
-        return None
+        return False
     # A cutoff before the last use is about an earlier session with the same id.
     if termination.used_at is not None and event.cutoff < math.floor(termination.used_at):
-        return None
+        return False
     # A slightly earlier token of the session itself counts too, within the clocks' difference.
-    if event.cutoff < termination.began_at - (leeway if of_session else _CLOCK_SKEW) - 1:
-        return None
-    return _as_delivery(event, entry_id)
-
-
-def _as_delivery(event: Event, entry_id: str) -> AppDelivery:
-    return AppDelivery(
-        event=entry_id, source=event.source, cutoff=event.cutoff, at=event.received_at
-    )
+    return event.cutoff >= termination.began_at - (leeway if of_session else _CLOCK_SKEW) - 1
