@@ -55,17 +55,12 @@ class ProviderFault(Exception):
 class SessionProvider(Protocol):
     """The session management of one issuer. Every method can raise `ProviderFault`."""
 
-    @property
-    def issuer(self) -> str:
-        """The configured name: ``iss``."""
-
-    @property
-    def kind(self) -> str:
-        """``auth0``, ``kratos`` or ``keycloak``; also the source of revocations written for it."""
-
-    @property
-    def sends_logout_tokens(self) -> bool:
-        """Whether the provider sends any. Kratos does not."""
+    issuer: str
+    """The configured name: ``iss``."""
+    kind: str
+    """``auth0``, ``kratos`` or ``keycloak``; also the source of revocations written for it."""
+    sends_logout_tokens: bool
+    """Whether the provider sends any. Kratos does not."""
 
     async def list(self, user_id: str, page: str | None = None) -> SessionPage:
         """List a page of the user's sessions; an unknown user has none.
