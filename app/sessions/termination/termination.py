@@ -191,12 +191,7 @@ class Termination:
                 user_termination=texts.get("user_ending"),
                 who=texts["who"],
                 why=texts.get("why"),
-                asked_at=_time(texts, "asked_at"),
-                gone_at=_time(texts, "gone_at"),
-                used_at=_time(texts, "used_at"),
-                ended_by=_time(texts, "ended_by"),
                 hindrance=texts.get("hindered"),
-                over_at=_time(texts, "over_at"),
                 outcome=Phase(texts["outcome"]) if "outcome" in texts else None,
                 problem=Problem(**json.loads(texts["trouble"])) if "trouble" in texts else None,
                 deliveries={
@@ -204,6 +199,7 @@ class Termination:
                     for name, value in texts.items()
                     if name.startswith(DELIVERY_PREFIX)
                 },
+                **{name: float(texts[name]) for name in _OPTIONAL_TIMES if name in texts},
             )
         except (ValueError, TypeError, KeyError):
             return None
@@ -211,6 +207,8 @@ class Termination:
 
 DELIVERY_PREFIX = "told:"
 """The prefix of the hash fields that hold an `AppDelivery`; the app's name follows."""
+
+_OPTIONAL_TIMES = ("asked_at", "gone_at", "used_at", "ended_by", "over_at")
 
 
 def termination_id(issuer: str, session: str) -> str:
@@ -226,7 +224,3 @@ def user_termination_id(issuer: str, user: str, began_at: float) -> str:
 def with_delivery(termination: Termination, app: str, delivery: AppDelivery) -> Termination:
     """The termination with one more app's delivery."""
     return replace(termination, deliveries={**termination.deliveries, app: delivery})
-
-
-def _time(texts: Mapping[str, str], name: str) -> float | None:
-    return float(texts[name]) if name in texts else None

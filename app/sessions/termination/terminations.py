@@ -240,18 +240,15 @@ class Terminations:
     async def _keep_taking_over(self) -> None:
         while True:
             try:
-                await self._take_over()
+                for of_user in (True, False):
+                    await self._take_over(of_user)
             except Unreadable:
                 pass  # the writer's monitor logs it
             except Exception:
                 log.exception("ending", outcome="failed", error="internal")
             await asyncio.sleep(_SCAN_SECONDS)
 
-    async def _take_over(self) -> None:
-        for of_user in (True, False):
-            await self._take_over_some(of_user)
-
-    async def _take_over_some(self, of_user: bool) -> None:
+    async def _take_over(self, of_user: bool) -> None:
         open_ids = await self._records.open_ids(of_user=of_user)
         waiting = [one for one in open_ids if one not in self._followed]
         random.shuffle(waiting)  # so that several processes try different ones
