@@ -71,10 +71,7 @@ class Heading:
         """The Redis keys of the markers, in the order of `issuer_names`."""
         claim = MARKER_KIND[self.kind].claim
         value = (sid if claim == "sid" else sub if claim == "sub" else None) or ""
-        names, marker = self.issuer_names, self.keys.marker
-        if len(names) == 1:  # almost always
-            return (marker(self.kind, names[0], value),)
-        return tuple([marker(self.kind, name, value) for name in names])
+        return tuple([self.keys.marker(self.kind, name, value) for name in self.issuer_names])
 
 
 # As many as configured clients, sources and kinds. Enum members are bound because attribute lookup
@@ -147,16 +144,6 @@ class Revocation:
         return self.heading.kind
 
     @property
-    def issuer_names(self) -> tuple[str, ...]:
-        """`Heading.issuer_names`."""
-        return self.heading.issuer_names
-
-    @property
-    def life(self) -> int:
-        """`Heading.life`."""
-        return self.heading.life
-
-    @property
     def event(self) -> Event:
         """The event that readers get."""
         if self._event is None:
@@ -183,7 +170,7 @@ class Revocation:
         return hash(self._members())
 
     def _members(self) -> tuple[object, ...]:
-        return self.event, self.issuer_names, self.life, self.once
+        return self.event, self.heading.issuer_names, self.heading.life, self.once
 
 
 def revoke(

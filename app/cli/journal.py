@@ -80,8 +80,8 @@ def _exported(path: Path, entry: Entry) -> dict[str, object]:
         "file": path.name,
         "id": entry.id,
         "refused": entry.refused,
-        "issuer_names": entry.revocation.issuer_names,
-        "life": entry.revocation.life,
+        "issuer_names": entry.revocation.heading.issuer_names,
+        "life": entry.revocation.heading.life,
         "event": entry.revocation.event.members(),
     }
 

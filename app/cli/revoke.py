@@ -199,7 +199,7 @@ async def _carry_out(
 
 async def _read_events(history: History, result: _AppResult, jti: str) -> None:
     """Read the events of the revocation, and what the app has done about them."""
-    app, names = result.revocation.event.app, result.revocation.issuer_names
+    app, names = result.revocation.event.app, result.revocation.heading.issuer_names
     with contextlib.suppress(Unreadable):
         events = list(result.events) or [
             delivered

@@ -160,7 +160,8 @@ class Recovery:
         alive = [
             revocation
             for revocation in revocations
-            if revocation.received_at + revocation.life > now and revocation.app not in self._stuck
+            if revocation.received_at + revocation.heading.life > now
+            and revocation.app not in self._stuck
         ]
         markers = [hash(revocation.marker_keys[0]) for revocation in alive]
         again = [marker not in self._written for marker in markers]

@@ -81,13 +81,13 @@ class Commands:
 
         ``again``: it was acknowledged before and may have been lost since.
         """
-        names, app = revocation.issuer_names, revocation.heading.keys
+        names, app = revocation.heading.issuer_names, revocation.heading.keys
         keys = [app.events, *revocation.marker_keys]
         once_ms = self._once_ms(revocation, again)
         if once_ms and (once_key := revocation.once_key) is not None:
             keys.append(once_key)
         arguments: list[str | int] = [
-            len(keys), *keys, revocation.cutoff, revocation.life, once_ms,
+            len(keys), *keys, revocation.cutoff, revocation.heading.life, once_ms,
             self._max_len, self._max_age_ms, app.feed, len(names), int(again),
         ]  # fmt: skip
         own = revocation.event.to_fields()

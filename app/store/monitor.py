@@ -174,7 +174,7 @@ class RedisMonitor:
         last = self._last()
         if last is None or last.app not in apps:
             return False
-        if last.received_at + last.life < self._clock():
+        if last.received_at + last.heading.life < self._clock():
             return False  # expired
         return not await server.exists(last.marker_keys[0])
 
