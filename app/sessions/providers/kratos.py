@@ -33,9 +33,6 @@ from app.sessions.session_provider import FaultKind, ProviderFault
 
 PAGE_SIZE = 250
 
-# The default of ``session.lifespan``, which no API reports.
-DEFAULT_LIFESPAN = 86400.0
-
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _WITH_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?")
@@ -49,7 +46,7 @@ class Kratos:
     kind = "kratos"
     sends_logout_tokens = False
 
-    def __init__(self, issuer: str, calls: Calls, *, lifespan: float = DEFAULT_LIFESPAN) -> None:
+    def __init__(self, issuer: str, calls: Calls, *, lifespan: float) -> None:
         self.issuer = issuer
         self._calls = calls
         self._lifespan = lifespan

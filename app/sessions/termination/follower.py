@@ -17,7 +17,7 @@ from app.sessions.provider_session import ProviderSession
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
 from app.sessions.termination.evidence import find_delivery
 from app.sessions.termination.redis_records import TerminationRecords
-from app.sessions.termination.termination import Phase, Problem, Termination, with_delivery
+from app.sessions.termination.termination import Phase, Problem, Termination
 
 log = new_log(__name__)
 
@@ -218,7 +218,8 @@ class Follower:
             )
             if delivery is not None:
                 await context.records.add_delivery(self.termination.id, app, delivery)
-                self.termination = with_delivery(self.termination, app, delivery)
+                deliveries = {**self.termination.deliveries, app: delivery}
+                self.termination = replace(self.termination, deliveries=deliveries)
 
     async def _write(self) -> None:
         """Write the apps' revocations: the provider has reported that the session is gone."""

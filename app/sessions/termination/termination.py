@@ -19,7 +19,7 @@ its own time.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -101,7 +101,8 @@ class Termination:
     @property
     def id(self) -> str:
         if self.of_user:
-            return user_termination_id(self.issuer, self.user, self.began_at)
+            # One id per request: an earlier one does not cover sessions that began after it.
+            return digest(self.issuer, f"{self.began_at!r}\n{self.user}")
         return termination_id(self.issuer, self.session)
 
     @property
@@ -214,13 +215,3 @@ _OPTIONAL_TIMES = ("asked_at", "gone_at", "used_at", "ended_by", "over_at")
 def termination_id(issuer: str, session: str) -> str:
     """One id per session: ending it twice, or from two processes at once, is one termination."""
     return digest(issuer, session)
-
-
-def user_termination_id(issuer: str, user: str, began_at: float) -> str:
-    """One id per request: an earlier request does not cover sessions that began after it."""
-    return digest(issuer, f"{began_at!r}\n{user}")
-
-
-def with_delivery(termination: Termination, app: str, delivery: AppDelivery) -> Termination:
-    """The termination with one more app's delivery."""
-    return replace(termination, deliveries={**termination.deliveries, app: delivery})
