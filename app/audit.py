@@ -32,14 +32,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from app.history.audit_stream import AUDIT
 from app.log import new_log
 from app.telemetry.sanitize import bounded
-from backchannel_logout.contract.keys import VERSION
 from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
-
-AUDIT_KEY = f"bcl:v{VERSION}:audit"
 
 # About 400 bytes each: 40 MB in Redis. The log has all of them.
 MAX_ENTRIES = 100_000
@@ -154,7 +152,7 @@ class Audit:
         """
         fields = self.fields(act)
         log.info("audit", **fields)
-        await self._client.xadd(AUDIT_KEY, fields, maxlen=MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
+        await self._client.xadd(AUDIT, fields, maxlen=MAX_ENTRIES, approximate=True)  # type: ignore[arg-type]
 
     def fields(self, act: Act) -> dict[str, str]:
         """The entry's fields."""

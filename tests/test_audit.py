@@ -8,7 +8,6 @@ import pytest
 import redis
 
 from app.audit import (
-    AUDIT_KEY,
     FREE_NAME,
     MAX_TEXT_LENGTH,
     Act,
@@ -17,6 +16,7 @@ from app.audit import (
     outcome_of,
     person_name,
 )
+from app.history.audit_stream import AUDIT
 from app.store.topology import connect
 from tests.support.servers.redis_server import RedisServer
 
@@ -39,7 +39,7 @@ async def test_an_entry_names_actor_and_action_and_the_user_by_hash_only(
         await Audit(client, hashed, clock=lambda: 12.3456).write(ACT)
     await client.aclose()
     look: Any = shared_redis.client()
-    _, fields = look.xrevrange(AUDIT_KEY, count=1)[0]
+    _, fields = look.xrevrange(AUDIT, count=1)[0]
     look.close()
     assert fields == {
         "at": "12.346", "act": "session.end", "who": "ada", "why": 'a "stolen"\nlaptop',

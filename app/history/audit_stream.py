@@ -9,7 +9,7 @@ from app.errors import Outage
 from app.history.app_reader import text
 
 REFUSED = "bcl:v1:refused"
-"""The stream of refused tokens; its writer caps it."""
+"""The stream of refused tokens (`app.telemetry.refusals`)."""
 
 WAITS = Outage.KEYS_UNAVAILABLE.value
 """The reason of a token that was answered 503, because the issuer's keys were unavailable, and that

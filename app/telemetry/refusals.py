@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from app.config.model import Settings
 from app.errors import OUTAGE_SENTENCES, SENTENCES, Outage, Reason
+from app.history.audit_stream import REFUSED
 from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS, fault_of
 from app.store.topology import REDIS_SECONDS
@@ -29,9 +30,6 @@ from app.tokens.signed_jwt import UnverifiedJwt
 from backchannel_logout.redis.connection import AsyncClient
 
 log = new_log(__name__)
-
-REFUSED = "bcl:v1:refused"
-"""The stream's key."""
 
 MAX_ENTRY_BYTES = 2048
 """Bytes of all fields and values."""

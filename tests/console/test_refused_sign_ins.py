@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.audit import AUDIT_KEY
 from app.config.load import load
 from app.console.sign_in.refused_sign_ins import MAX_BURST, THROTTLED, RefusedSignIns
+from app.history.audit_stream import AUDIT
 from app.store.topology import connect
 from app.web.audit_log import AuditLog
 from backchannel_logout.redis.connection import aclose
@@ -33,7 +33,7 @@ async def refused(redis_server: RedisServer, tmp_path: Path, clock: Clock) -> An
 def entries(redis_server: RedisServer) -> list[dict[str, str]]:
     client: Any = redis_server.client()
     with client:
-        return [fields for _, fields in client.xrange(AUDIT_KEY)]
+        return [fields for _, fields in client.xrange(AUDIT)]
 
 
 async def test_a_flood_is_bounded_and_leaves_room_for_another_reason(

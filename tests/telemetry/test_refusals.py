@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from app.config.load import load
 from app.config.model import Settings
 from app.errors import Reason
+from app.history.audit_stream import REFUSED
 from app.store.topology import connect
 from app.telemetry.hashes import HASH_KEY, KeyedHash
 from app.telemetry.refusals import (
     MAX_ENTRY_BYTES,
     MAX_QUEUED,
-    REFUSED,
     Refusal,
     Refusals,
     entry_of,
