@@ -337,7 +337,7 @@ async def test_a_process_above_its_limit_takes_over_no_other_termination(
             setup.provider, unlisted_session(setup, session_id), known_at=time.time()
         )
         setup.redis.delete(f"bcl:v1:ending:{found.id}:lease")
-    await setup.terminations._take_over()
+    await setup.terminations._take_over(of_user=False)
     assert set(setup.terminations._followed) == {
         termination_id(setup.issuer, session_id) for session_id in mine
     }
