@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.fault_fixture import Scenario
 from tests.faults.ledger import Verdict
-from tests.faults.report import PROPERTY, line, seed, write_down
+from tests.faults.report import PROPERTY, append_verdict, line, seed
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def scenario(
 ) -> Iterator[Scenario]:
     def record(verdict: Verdict) -> None:
         record_property(PROPERTY, line(verdict))
-        write_down(verdict, request.config.rootpath)
+        append_verdict(verdict, request.config.rootpath)
 
     with Scenario(tmp_path, seed(), request.node.name, record) as scenario:
         yield scenario

@@ -1,4 +1,4 @@
-"""A disk for the journal that can be filled: a small file system of its own, or a limit."""
+"""A disk for the journal that a test can fill: a small file system, or a limit on file sizes."""
 
 import contextlib
 import resource
@@ -16,7 +16,7 @@ _MOUNT = f'mount -t tmpfs -o size={_SIZE} none "$0" && exec "$@"'
 
 
 def can_mount() -> bool:
-    """Whether this user may have file systems of its own; not in every container."""
+    """Whether this user may mount file systems; some containers do not allow it."""
     command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
     with contextlib.suppress(FileNotFoundError):
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -24,7 +24,7 @@ def can_mount() -> bool:
 
 
 class SmallFileSystem:
-    """A tmpfs that only the receiver sees; it goes with the process."""
+    """A tmpfs that only the receiver sees; it disappears with the process."""
 
     env: dict[str, str] = {}  # noqa: RUF012
 
@@ -42,7 +42,7 @@ class SmallFileSystem:
 
 
 class LimitedFiles:
-    """No file of the process grows beyond what the journal's largest has already."""
+    """No file of the process may grow larger than the journal's largest file is now."""
 
     env = {wrapped.LOG_THROUGH_PIPE: "1"}  # noqa: RUF012
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.faults.ledger import (
-    Truth,
+    RedisState,
     Verdict,
     acknowledged,
     count_answers,
@@ -19,18 +19,18 @@ from tests.faults.ledger import (
     wrong_answers,
 )
 from tests.faults.load import Entry, Load
-from tests.faults.tokens import Facts, Mint
+from tests.faults.tokens import Mint, SentToken
 from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config
 from tests.support.servers.redis_server import RedisServer, free_port
 
-# An answer is due after 1.8 s. The rest is the noise of a small machine on which
-# servers are being killed and started, and what the load itself had to wait for a processor.
+# An answer is due after 1.8 s. The rest is noise on a small machine that is killing and starting
+# servers, plus the time that the load itself waited for a processor.
 SLOWEST_ANSWER = 1.8 + 1.2
 LAGS = 4
 
-# All that was acknowledged is in Redis by then; usually it takes a second or two. What is
-# acknowledged after that has this long from the end of the load.
+# By then Redis has everything that was acknowledged; usually it takes a second or two. Later
+# acknowledgements have this long, counted from the end of the load.
 CATCH_UP_SECONDS = 30
 LAST_SECONDS = 10
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Scenario:
-    """Everything that one test starts; it ends with the test."""
+    """Everything that one test starts, and stops when it ends."""
 
     def __init__(
         self, directory: Path, seed: int, name: str, record: Callable[[Verdict], None]
@@ -70,7 +70,7 @@ class Scenario:
         return self._stack.enter_context(part)
 
     def redis(self, *options: str, name: str = "redis") -> RedisServer:
-        """A running server of the test's own."""
+        """A running server that only this test uses."""
         server = RedisServer(self.directory / name, *options)
         self._stack.callback(server.stop)
         return server.start()
@@ -107,8 +107,9 @@ class Scenario:
     # -- the verdict ------------------------------------------------------------------------
 
     def settle(self, load: Load, url: str, *, complete: bool = True) -> None:
-        """The fault is over: wait until Redis at ``url`` has all that was acknowledged, unless
-        it may never be ``complete``; then for some more answers of 200."""
+        """The fault is over: wait until Redis at ``url`` has everything that was acknowledged (not
+        if it can never be ``complete``), then for some more answers of 200.
+        """
         self._over_at = time.monotonic()
         owed = acknowledged(self._so_far())
         if complete and not self._missing(url, owed, CATCH_UP_SECONDS):
@@ -121,15 +122,15 @@ class Scenario:
         url: str,
         *,
         tolerated: Collection[str] = (),
-        owed: Collection[Facts] = (),
+        owed: Collection[SentToken] = (),
         may_lose: int = 0,
         **notes: Any,
     ) -> Verdict:
-        """Ask Redis at ``url`` and hold what must hold under every fault.
+        """Query Redis at ``url`` and assert what must hold under every fault.
 
-        ``tolerated`` are reasons for which also honest tokens may have been refused, ``owed``
-        are tokens that must be there although none of them got 200, ``may_lose`` is how many
-        a damaged disk may have cost.
+        ``tolerated`` are reasons for which valid tokens may have been refused, ``owed`` are tokens
+        that must be there although none of them got 200, and ``may_lose`` is the number of logouts
+        that a damaged disk may have cost.
         """
         verdict = Verdict(fault=fault, seed=self.seed, notes=notes, caught_up=self._caught_up)
         entries = self._so_far()
@@ -138,9 +139,9 @@ class Scenario:
         verdict.first_200 = self._first_200(entries)
         due = [*acknowledged(entries), *owed]
         verdict.lost = len(self._missing(url, due, LAST_SECONDS, may_lose))
-        truth = Truth(url)
-        verdict.wrongly_dead = truth.dead(survivors(entries))
-        verdict.duplicates = truth.duplicates()
+        state = RedisState(url)
+        verdict.wrongly_dead = state.dead(survivors(entries))
+        verdict.duplicates = state.duplicates()
         self._record(verdict)
         assert verdict.acknowledged, verdict
         assert verdict.lost <= may_lose, verdict
@@ -151,13 +152,13 @@ class Scenario:
         return verdict
 
     def _missing(
-        self, url: str, wanted: Sequence[Facts], seconds: float, most: int = 0
-    ) -> Sequence[Facts]:
-        """Poll until no more than ``most`` of them are missing; those that still are."""
-        began, truth = time.monotonic(), Truth(url)
+        self, url: str, wanted: Sequence[SentToken], seconds: float, max_missing: int = 0
+    ) -> Sequence[SentToken]:
+        """Poll until ``max_missing`` or fewer are missing. Returns those that still are."""
+        began, state = time.monotonic(), RedisState(url)
         while True:
-            missing = truth.missing(wanted)
-            if missing is not None and len(missing) <= most:
+            missing = state.missing(wanted)
+            if missing is not None and len(missing) <= max_missing:
                 return missing
             if time.monotonic() - began > seconds:
                 return wanted if missing is None else missing
@@ -168,8 +169,8 @@ class Scenario:
 
     def _first_200(self, entries: list[Entry]) -> float | None:
         ends = [
-            one.began + one.seconds - self._over_at
-            for one in entries
-            if one.began >= self._over_at and one.answer.status == 200
+            entry.began + entry.seconds - self._over_at
+            for entry in entries
+            if entry.began >= self._over_at and entry.answer.status == 200
         ]
         return min(ends, default=None)

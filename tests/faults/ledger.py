@@ -11,12 +11,12 @@ from redis.exceptions import RedisClusterException, RedisError
 from backchannel_logout import AppKeys, Event, RevocationUnknown, Session, SessionGuard
 from backchannel_logout.redis import connection
 from tests.faults.load import Entry
-from tests.faults.tokens import Facts
+from tests.faults.tokens import SentToken
 from tests.faults.wire import GARBLED, RESET
 
 APP = "shop"
 
-# Sessions in one question to Redis.
+# Sessions per query to Redis.
 _AT_ONCE = 500
 
 _NOT_NOW = (RedisError, RedisClusterException, RevocationUnknown, OSError)
@@ -57,39 +57,39 @@ class Verdict:
 
     @property
     def unavailable(self) -> int:
-        """Answers 503."""
+        """Answers of 503."""
         return self.answered.get("503", 0)
 
     def members(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def acknowledged(entries: Iterable[Entry]) -> list[Facts]:
-    """Each honest token that got 200, once."""
-    found = {one.facts.jti: one.facts for one in entries if one.answer.status == 200}
-    return list(found.values())
+def acknowledged(entries: Iterable[Entry]) -> list[SentToken]:
+    """Each valid token that got 200, once."""
+    tokens = {entry.sent.jti: entry.sent for entry in entries if entry.answer.status == 200}
+    return list(tokens.values())
 
 
 def count_answers(verdict: Verdict, entries: Sequence[Entry], tolerated: Collection[str]) -> None:
-    """Everything that can be said without asking Redis."""
+    """Count what can be counted without Redis."""
     verdict.sent = len(entries)
-    answers = [one.answer for one in entries]
+    answers = [entry.answer for entry in entries]
     verdict.answered = dict(Counter(str(a.status) for a in answers if a.status))
     verdict.errors = dict(Counter(a.error for a in answers if a.error))
     verdict.wrong_answers = len(wrong_answers(entries, tolerated))
     verdict.acknowledged = len(acknowledged(entries))
-    times = [one.seconds for one in entries if one.answer.status]
+    times = [entry.seconds for entry in entries if entry.answer.status]
     verdict.median, verdict.slowest = statistics.median(times), max(times)
 
 
 def wrong_answers(entries: Iterable[Entry], tolerated: Collection[str]) -> list[Entry]:
     """Answers that do not fit the token that was sent."""
-    return [one for one in entries if _is_wrong(one, tolerated)]
+    return [entry for entry in entries if _is_wrong(entry, tolerated)]
 
 
 def _is_wrong(entry: Entry, tolerated: Collection[str]) -> bool:
-    """Whether this is the answer to another request, or an invention."""
-    answer, flaw = entry.answer, entry.facts.flaw
+    """Whether this answer belongs to another request, or fits none."""
+    answer, flaw = entry.answer, entry.sent.flaw
     match answer.status:
         case 0:
             return answer.error == GARBLED
@@ -103,68 +103,70 @@ def _is_wrong(entry: Entry, tolerated: Collection[str]) -> bool:
 
 
 def survivors(entries: Sequence[Entry]) -> list[Session]:
-    """Sessions that no honest token of the ledger has ended."""
-    honest = [one.facts for one in entries if not one.facts.flaw]
-    newest: dict[tuple[str | None, str | None], Facts] = {}
-    for facts in honest:
-        whom = (facts.sid, None) if facts.sid else (None, facts.sub)
-        if whom not in newest or newest[whom].iat < facts.iat:
-            newest[whom] = facts
-    later = [
-        Session(iss=one.iss, sid=one.sid, sub=one.sub, login_at=one.iat + 1)
-        for one in newest.values()
+    """Sessions that no valid token of the ledger has ended."""
+    valid = [entry.sent for entry in entries if not entry.sent.flaw]
+    newest: dict[tuple[str | None, str | None], SentToken] = {}
+    for sent in valid:
+        names = (sent.sid, None) if sent.sid else (None, sent.sub)
+        if names not in newest or newest[names].iat < sent.iat:
+            newest[names] = sent
+    newer = [
+        Session(iss=sent.iss, sid=sent.sid, sub=sent.sub, login_at=sent.iat + 1)
+        for sent in newest.values()
     ]
     only_refused = _only_refused(entries)
     named = [
-        Session(iss=one.iss, sid=one.sid, sub=one.sub, login_at=one.iat) for one in only_refused
+        Session(iss=sent.iss, sid=sent.sid, sub=sent.sub, login_at=sent.iat)
+        for sent in only_refused
     ]
-    return later + named + [one.neighbour for one in (*honest, *only_refused)]
+    return newer + named + [sent.neighbour for sent in (*valid, *only_refused)]
 
 
-def _only_refused(entries: Sequence[Entry]) -> list[Facts]:
-    """Tokens that must end nobody: with a flaw, or honest and answered 400 each time; of the
-    latter only those whose session no other token names."""
+def _only_refused(entries: Sequence[Entry]) -> list[SentToken]:
+    """Tokens that must not end a session: with a flaw, or valid and answered 400 each time. Of the
+    latter, only those whose session no other token names.
+    """
     answered: dict[str, set[int]] = {}
     named: Counter[tuple[str | None, str | None]] = Counter()
-    facts_of: dict[str, Facts] = {}
-    for one in entries:
-        answered.setdefault(one.facts.jti, set()).add(one.answer.status)
-        facts_of[one.facts.jti] = one.facts
-    for facts in facts_of.values():
-        named[facts.whom] += 1
+    tokens: dict[str, SentToken] = {}
+    for entry in entries:
+        answered.setdefault(entry.sent.jti, set()).add(entry.answer.status)
+        tokens[entry.sent.jti] = entry.sent
+    for sent in tokens.values():
+        named[sent.names] += 1
     return [
-        facts
-        for jti, facts in facts_of.items()
-        if facts.flaw or (answered[jti] == {400} and named[facts.whom] == 1)
+        sent
+        for jti, sent in tokens.items()
+        if sent.flaw or (answered[jti] == {400} and named[sent.names] == 1)
     ]
 
 
-class Truth:
-    """What stands in Redis, seen as a relying app sees it."""
+class RedisState:
+    """The state of Redis, as a relying app sees it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def missing(self, wanted: Sequence[Facts]) -> list[Facts] | None:
-        """Those without a marker or an event; None while Redis does not say."""
+    def missing(self, wanted: Sequence[SentToken]) -> list[SentToken] | None:
+        """Those without a marker or an event; None while Redis does not answer."""
         try:
-            told = self._events()
-            alive = self._alive([one.ended for one in wanted])
+            events = self._events()
+            alive = self._alive([sent.ended for sent in wanted])
         except _NOT_NOW:
             return None
         return [
-            one
-            for one, lives in zip(wanted, alive, strict=True)
-            if lives or (one.jti, *one.whom) not in told
+            sent
+            for sent, lives in zip(wanted, alive, strict=True)
+            if lives or (sent.jti, *sent.names) not in events
         ]
 
     def dead(self, sessions: Sequence[Session]) -> int:
-        """How many of them a relying app would end."""
+        """The number of these sessions that a relying app would end."""
         return self._alive(sessions).count(False)
 
     def duplicates(self) -> int:
-        told = self._events()
-        return sum(told.values()) - len(told)
+        events = self._events()
+        return sum(events.values()) - len(events)
 
     def _events(self) -> Counter[tuple[str | None, str | None, str | None]]:
         client = connection.connect(self._url, timeout=5)
@@ -179,7 +181,7 @@ class Truth:
         alive: list[bool] = []
         with SessionGuard(self._url, app=APP, timeout=5) as guard:
             for start in range(0, len(sessions), _AT_ONCE):
-                asked = sessions[start : start + _AT_ONCE]
-                dead = set(guard.which_revoked(asked))
-                alive += [one not in dead for one in asked]
+                batch = sessions[start : start + _AT_ONCE]
+                dead = set(guard.which_revoked(batch))
+                alive += [session not in dead for session in batch]
         return alive

@@ -1,4 +1,4 @@
-"""Load in a thread of its own: many connections, a moderate rate, an entry for each request."""
+"""Load in its own thread: many connections, a moderate rate, an entry for each request."""
 
 import asyncio
 import threading
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Self
 
-from tests.faults.tokens import Facts
+from tests.faults.tokens import SentToken
 from tests.faults.wire import Answer, Wire
 from tests.support.receiver import wait_for
 
-# Longer than any answer may take, so that a late one is seen as late and not as missing.
+# Longer than any answer may take, so that a late answer counts as late and not as missing.
 PATIENCE = 6.0
 
 _PAUSE_WITHOUT_LISTENER = 0.05
 
-# How often the load looks how late it is itself.
+# How often the load measures its own delay.
 _TICK = 0.05
 
 
@@ -25,14 +25,14 @@ _TICK = 0.05
 class Entry:
     """One request: its token, its time (monotonic seconds), and its answer."""
 
-    facts: Facts
+    sent: SentToken
     began: float
     seconds: float
     answer: Answer
 
 
 class Load:
-    """``connections`` of them send what ``draw`` gives, ``rate`` a second in all.
+    """``connections`` of them send the tokens of ``draw``, ``rate`` per second in all.
 
     ``hang_up`` is the share of requests whose client leaves within 150 ms, answered or not.
     """
@@ -40,7 +40,7 @@ class Load:
     def __init__(
         self,
         urls: Sequence[str],
-        draw: Callable[[], Facts],
+        draw: Callable[[], SentToken],
         random: Random,
         *,
         rate: float = 150,
@@ -65,14 +65,14 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Each connection finishes its request, then no more."""
+        """Let each connection finish its request."""
         self._stop.set()
         self._thread.join(PATIENCE + 10)
         if self._fault is not None:
             raise self._fault
 
     def more(self, count: int) -> None:
-        """Wait for ``count`` further answers, errors counted."""
+        """Wait for ``count`` further answers, errors included."""
         wanted = len(self.entries) + count
         wait_for(lambda: len(self.entries) >= wanted or self._fault, f"{count} more answers")
 
@@ -81,14 +81,14 @@ class Load:
         since = len(self.entries)
 
         def enough() -> bool:
-            return sum(one.answer.status == status for one in self.entries[since:]) >= count
+            return sum(entry.answer.status == status for entry in self.entries[since:]) >= count
 
         wait_for(enough, f"{count} more answers with {status}")
 
     def _run(self) -> None:
         try:
             asyncio.run(self._send())
-        except BaseException as error:  # noqa: BLE001  told where the test waits
+        except BaseException as error:  # noqa: BLE001  raised where the test waits
             self._fault = error
 
     async def _send(self) -> None:
@@ -107,13 +107,13 @@ class Load:
         wire = Wire(url, PATIENCE)
         await asyncio.sleep(self._random.uniform(0, self._interval))
         while not self._stop.is_set():
-            facts = self._draw()
+            sent = self._draw()
             leaves = self._random.random() < self._hang_up
             after = self._random.uniform(0, 0.15) if leaves else None
             began = time.monotonic()
-            answer = await wire.post(facts.token, hang_up_after=after)
+            answer = await wire.post(sent.token, hang_up_after=after)
             seconds = time.monotonic() - began
-            self.entries.append(Entry(facts, began, seconds, answer))
+            self.entries.append(Entry(sent, began, seconds, answer))
             pause = self._interval * self._random.uniform(0.5, 1.5) - seconds
             await asyncio.sleep(max(pause, 0 if answer.status else _PAUSE_WITHOUT_LISTENER))
         wire.close()

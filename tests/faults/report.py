@@ -1,4 +1,4 @@
-"""The seed, told at the start; a line for each fault, told at the end; all of them as JSON."""
+"""Reports the seed at the start, and one line per fault at the end; all of them as JSON too."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def seed() -> int:
 
 
 def pytest_configure() -> None:
-    """One seed for all workers: they have the environment of the process that starts them."""
+    """One seed for all workers, which inherit the environment of this process."""
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1_000_000)))
 
 
@@ -45,8 +45,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
 
 
-def write_down(verdict: Verdict, root: Path) -> None:
-    """Append it to the file: one write, so that workers do not mix their lines."""
+def append_verdict(verdict: Verdict, root: Path) -> None:
+    """Append it to the file with a single write, so that workers do not mix their lines."""
     path = Path(os.environ.get(FILE) or root / ".cache" / "faults.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -57,7 +57,7 @@ def line(verdict: Verdict) -> str:
     """One line for people."""
     answered = ", ".join(f"{count} of {name}" for name, count in sorted(verdict.answered.items()))
     errors = ", ".join(f"{count} {name}" for name, count in sorted(verdict.errors.items()))
-    said = {
+    columns = {
         "sent": verdict.sent,
         "answered": answered,
         "without answer": errors or 0,
@@ -65,20 +65,20 @@ def line(verdict: Verdict) -> str:
         "wrongly dead": verdict.wrongly_dead,
         "wrong answers": verdict.wrong_answers,
         "duplicates": verdict.duplicates,
-        "first 200 after": shown(verdict.first_200),
-        "caught up after": shown(verdict.caught_up),
-        "slowest": shown(verdict.slowest),
+        "first 200 after": format_seconds(verdict.first_200),
+        "caught up after": format_seconds(verdict.caught_up),
+        "slowest": format_seconds(verdict.slowest),
         **verdict.notes,
     }
-    return f"{verdict.fault}: " + "; ".join(f"{name} {value}" for name, value in said.items())
+    return f"{verdict.fault}: " + "; ".join(f"{name} {value}" for name, value in columns.items())
 
 
-def shown(seconds: float | None) -> str:
+def format_seconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds:.2f} s"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder takes seconds."""
+    """Mark every test of this folder as slow."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:

@@ -1,5 +1,7 @@
-"""``python -m tests.faults.table [file]``: the verdicts as Markdown, the runs of a fault in one
-row: counts are added up, of times the worst one counts."""
+"""``python -m tests.faults.table [file]``: the verdicts as a Markdown table.
+
+The runs of a fault share one row: counts are added, and of times the worst is kept.
+"""
 
 import json
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.ledger import Verdict
-from tests.faults.report import shown
+from tests.faults.report import format_seconds
 
 _HEAD = (
     "fault", "runs", "sent", "200", "400", "503", "no answer", "lost", "wrongly dead",
@@ -18,15 +20,15 @@ _HEAD = (
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """One row for each fault, in the order of their names."""
+    """One row per fault, in the order of their names."""
     seeds = sorted({verdict.seed for verdict in verdicts})
     rows = [
-        _row(name, [one for one in verdicts if one.fault == name])
+        _row(name, [verdict for verdict in verdicts if verdict.fault == name])
         for name in sorted({verdict.fault for verdict in verdicts})
     ]
     lines = [_HEAD, ("---",) * len(_HEAD), *rows]
-    told = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    return f"Seeds: {', '.join(map(str, seeds))}\n\n{told}"
+    text = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return f"Seeds: {', '.join(map(str, seeds))}\n\n{text}"
 
 
 def _row(name: str, runs: list[Verdict]) -> Sequence[Any]:
@@ -46,7 +48,9 @@ def _row(name: str, runs: list[Verdict]) -> Sequence[Any]:
 
 
 def _worst(times: list[float | None]) -> str:
-    return shown(None if None in times else max(time for time in times if time is not None))
+    return format_seconds(
+        None if None in times else max(time for time in times if time is not None)
+    )
 
 
 if __name__ == "__main__":

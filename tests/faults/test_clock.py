@@ -16,9 +16,12 @@ HOUR = 3600
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
-def test_a_clock_that_is_set_by_an_hour_and_back(step: int, scenario: Scenario) -> None:
-    """Meanwhile every honest token is too old or too young, and refused; what was accepted
-    before is replayed under the wrong clock as under the right one."""
+def test_a_clock_set_wrong_by_an_hour_and_back_loses_no_accepted_logout(
+    step: int, scenario: Scenario
+) -> None:
+    """While it is wrong, every valid token is too old or too new, and refused. Logouts accepted
+    before are replayed under the wrong clock as under the right one.
+    """
     redis = scenario.redis()
     clock = scenario.directory / "clock"
     wrapped.step_clock(clock, 0)
@@ -40,9 +43,12 @@ def test_a_clock_that_is_set_by_an_hour_and_back(step: int, scenario: Scenario) 
     assert verdict.unavailable == 0
 
 
-def test_a_clock_that_is_set_right_in_the_middle_of_a_request(scenario: Scenario) -> None:
-    """A token that was accepted ends its session; one that can not is refused, and not
-    acknowledged with a cutoff of an hour ago."""
+def test_a_clock_corrected_during_a_request_acknowledges_no_useless_cutoff(
+    scenario: Scenario,
+) -> None:
+    """An accepted token ends its session. One that cannot is refused, and not acknowledged with a
+    cutoff of an hour ago.
+    """
     redis = scenario.redis()
     clock = scenario.directory / "clock"
     wrapped.step_clock(clock, -HOUR)
@@ -56,7 +62,7 @@ def test_a_clock_that_is_set_right_in_the_middle_of_a_request(scenario: Scenario
         connection.putheader("Content-Type", "application/x-www-form-urlencoded")
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders()
-        # The event loop has read all that came before this answer.
+        # The event loop has read everything that arrived before this answer.
         assert receiver.http.get(receiver.admin_url + "/livez").status_code == 200
         wrapped.step_clock(clock, 0)
         connection.send(body.encode())

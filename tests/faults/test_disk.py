@@ -15,9 +15,10 @@ from tests.support.receiver import Receiver, wait_for
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_full_disk_while_redis_is_away(kind: type[Disk], scenario: Scenario) -> None:
-    """Nothing durable is left, so the answer is 503; earlier entries are replayed and deleted
-    all the same."""
+def test_a_full_disk_while_redis_is_down_is_answered_503(
+    kind: type[Disk], scenario: Scenario
+) -> None:
+    """Without durable storage the answer is 503. Earlier entries are still replayed and deleted."""
     redis = scenario.redis()
     disk = kind(scenario.directory / "disk")
     journal = f'journal = "{scenario.directory}/disk/journal.db"'
@@ -30,19 +31,19 @@ def test_a_full_disk_while_redis_is_away(kind: type[Disk], scenario: Scenario) -
         load.more_of(60, 503)
         redis.start()
         scenario.settle(load, redis.url)
-    wait_for(lambda: waiting(receiver) == 0, "the journal is empty", receiver)
+    wait_for(lambda: pending_entries(receiver) == 0, "the journal is empty", receiver)
     scenario.judge(f"disk full ({kind.__name__}) while Redis is away", redis.url)
     assert receiver.stop() == 0
 
 
-def waiting(receiver: Receiver) -> int:
+def pending_entries(receiver: Receiver) -> int:
     return int(receiver.readyz().json()["journal"]["waiting"])
 
 
 def cut(file: Path, random: Random) -> None:
     data = file.read_bytes()
     size = random.randrange(len(data) * 3 // 4, len(data))
-    while b"\n" in data[size - 1 : size + 1]:  # between two records nothing shows a cut
+    while b"\n" in data[size - 1 : size + 1]:  # a cut between two records is not detectable
         size -= 1
     file.write_bytes(data[:size])
 
@@ -60,7 +61,7 @@ def overwrite_head(file: Path, random: Random) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, overwrite_middle, overwrite_head])
-def test_a_journal_that_was_damaged(
+def test_a_damaged_journal_keeps_its_readable_entries(
     damage: Callable[[Path, Random], None], scenario: Scenario
 ) -> None:
     """Readable entries are applied, the damaged file is kept, and the log reports it."""
@@ -79,8 +80,8 @@ def test_a_journal_that_was_damaged(
         redis.start()
         receiver.start()
         assert list(path.parent.glob("journal.db.damaged-*"))
-        said = receiver.wait_for_log_event("journal", level="critical")
-        assert [one for one in said if one["outcome"].startswith("damaged")]
+        events = receiver.wait_for_log_event("journal", level="critical")
+        assert [event for event in events if event["outcome"].startswith("damaged")]
         scenario.settle(load, redis.url, complete=False)
     name = f"journal damaged ({damage.__name__})"
     verdict = scenario.judge(name, redis.url, may_lose=at_risk, **{"in the journal": at_risk})

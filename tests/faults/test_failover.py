@@ -1,4 +1,4 @@
-"""Another server takes over, and does not have the last writes: replication is asynchronous."""
+"""Another server takes over without the last writes: replication is asynchronous."""
 
 import signal
 
@@ -9,8 +9,8 @@ from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.redis_topologies import Cluster, Sentinels, role
 
 
-def test_a_planned_sentinel_failover(scenario: Scenario) -> None:
-    """What the old primary still takes until it steps back is thrown away by its resync."""
+def test_a_planned_sentinel_failover_loses_no_logout(scenario: Scenario) -> None:
+    """The resync discards writes that the old primary accepts until it steps down."""
     sentinels = scenario.enter(Sentinels(scenario.directory / "redis"))
     with scenario.load(scenario.receiver(sentinels.url)) as load:
         load.more(150)
@@ -19,8 +19,8 @@ def test_a_planned_sentinel_failover(scenario: Scenario) -> None:
     scenario.judge("Sentinel: planned failover", sentinels.url)
 
 
-def test_a_killed_primary_under_sentinel(scenario: Scenario) -> None:
-    """The replica takes over after a second or two; the dead one comes back as a replica."""
+def test_a_killed_primary_under_sentinel_loses_no_logout(scenario: Scenario) -> None:
+    """The replica takes over after a second or two; the dead server returns as a replica."""
     sentinels = scenario.enter(Sentinels(scenario.directory / "redis"))
     with scenario.load(scenario.receiver(sentinels.url)) as load:
         load.more(150)
@@ -28,29 +28,29 @@ def test_a_killed_primary_under_sentinel(scenario: Scenario) -> None:
         wait_for(lambda: role(sentinels.replica) == "master", "the replica has taken over")
         scenario.settle(load, sentinels.url)
         sentinels.primary.start()
-        wait_for(lambda: role(sentinels.primary) == "slave", "the dead one is a replica")
+        wait_for(lambda: role(sentinels.primary) == "slave", "the dead server is a replica")
         load.more_of(60, 200)
     scenario.judge("Sentinel: primary killed", sentinels.url)
 
 
-def test_a_split_in_which_the_old_primary_still_takes_writes(scenario: Scenario) -> None:
-    """The receiver is on the losing side: for a while its writes go to a server that will be reset.
+def test_a_split_brain_loses_no_logout(scenario: Scenario) -> None:
+    """The receiver is on the losing side: for a while it writes to a server that will be reset.
 
-    Replica and Sentinel do not reach the primary, the receiver does not reach the Sentinel.
+    Replica and Sentinel do not reach the primary, and the receiver does not reach the Sentinel.
     """
     doors: list[Proxy] = []
 
-    def behind_a_door(port: int) -> int:
+    def behind_a_filter(port: int) -> int:
         doors.append(scenario.enter(Proxy(port, scenario.random)))
         return doors[-1].port
 
-    sentinels = scenario.enter(Sentinels(scenario.directory / "redis", seen_at=behind_a_door))
+    sentinels = scenario.enter(Sentinels(scenario.directory / "redis", seen_at=behind_a_filter))
     lookup = scenario.enter(Proxy(sentinels.sentinel.port, scenario.random))
     url = sentinels.url.replace(str(sentinels.sentinel.port), str(lookup.port))
     with scenario.load(scenario.receiver(url)) as load:
         load.more(150)
         lookup.fall_silent(late=True)
-        # The library's first word; Sentinels and replicas begin with another.
+        # The first command of redis-py; Sentinels and replicas begin with another.
         doors[0].fall_silent(keep=lambda first: b"HELLO" in first, late=True)
         before = offset(sentinels.primary)
         wait_for(lambda: role(sentinels.replica) == "master", "the replica has taken over")
@@ -58,7 +58,7 @@ def test_a_split_in_which_the_old_primary_still_takes_writes(scenario: Scenario)
         written = offset(sentinels.primary) - before
         doors[0].heal()
         lookup.heal()
-        # Sentinels let it be for eight seconds at least, in case that it is told by itself.
+        # Sentinels wait at least eight seconds, in case the server reconfigures itself.
         wait_for(
             lambda: role(sentinels.primary) == "slave",
             "the old primary has stepped back",
@@ -70,12 +70,12 @@ def test_a_split_in_which_the_old_primary_still_takes_writes(scenario: Scenario)
 
 
 def offset(server: RedisServer) -> int:
-    """How far its writes have come."""
+    """Its replication offset."""
     with server.client() as client:
         return int(client.info("replication")["master_repl_offset"])
 
 
-def test_a_killed_primary_of_a_cluster(scenario: Scenario) -> None:
+def test_a_killed_primary_of_a_cluster_loses_no_logout(scenario: Scenario) -> None:
     """Its replica is elected after the node timeout."""
     cluster = scenario.enter(Cluster(scenario.directory / "redis", replicas=True))
     with scenario.load(scenario.receiver(cluster.url)) as load:
@@ -87,7 +87,7 @@ def test_a_killed_primary_of_a_cluster(scenario: Scenario) -> None:
     scenario.judge("Cluster: primary killed", cluster.url)
 
 
-def test_a_planned_failover_in_a_cluster(scenario: Scenario) -> None:
+def test_a_planned_failover_in_a_cluster_loses_no_logout(scenario: Scenario) -> None:
     """FORCE does not wait until the replica has everything."""
     cluster = scenario.enter(Cluster(scenario.directory / "redis", replicas=True))
     with scenario.load(scenario.receiver(cluster.url)) as load:

@@ -1,11 +1,11 @@
-"""The way to Redis is slow, half-open or torn, and clients leave before their answer."""
+"""The connection to Redis is slow, half-open or reset, and clients leave before their answer."""
 
 from tests.faults.fault_fixture import Scenario
 from tests.support.servers.proxy import Proxy
 
 
-def test_a_half_open_connection(scenario: Scenario) -> None:
-    """Nothing comes back and nothing is closed; new connections fare the same for a while."""
+def test_a_half_open_connection_loses_no_logout(scenario: Scenario) -> None:
+    """No replies and no close; new connections fare the same for a while."""
     redis = scenario.redis()
     proxy = scenario.enter(Proxy(redis.port, scenario.random))
     with scenario.load(scenario.receiver(proxy.url)) as load:
@@ -18,14 +18,14 @@ def test_a_half_open_connection(scenario: Scenario) -> None:
     assert verdict.unavailable == 0
 
 
-def test_a_slow_connection_and_clients_that_leave(scenario: Scenario) -> None:
-    """A cancelled request leaves no answer behind that another could take for its own."""
+def test_a_slow_connection_and_clients_that_leave_mix_up_no_answers(scenario: Scenario) -> None:
+    """A cancelled request leaves no reply behind that another could read as its own."""
     redis = scenario.redis()
     proxy = scenario.enter(Proxy(redis.port, scenario.random))
     with scenario.load(scenario.receiver(proxy.url), hang_up=0.3, connections=32) as load:
         proxy.delay = 0.05
         load.more(300)
-        # Now and then beyond the deadline of a write.
+        # Occasionally later than the deadline of a write.
         proxy.delay = 0.6
         load.more(60)
         proxy.delay = 0
@@ -34,9 +34,8 @@ def test_a_slow_connection_and_clients_that_leave(scenario: Scenario) -> None:
     assert verdict.errors.keys() <= {"hung_up"}
 
 
-def test_connections_that_are_reset_in_the_middle_of_a_command(scenario: Scenario) -> None:
-    """Half a script is no script; a whole one without its reply is written twice, and counts
-    once."""
+def test_connections_reset_during_a_command_lose_no_logout(scenario: Scenario) -> None:
+    """Half a script does not run; one without a reply is written twice and counts once."""
     redis = scenario.redis()
     proxy = scenario.enter(Proxy(redis.port, scenario.random))
     with scenario.load(scenario.receiver(proxy.url), hang_up=0.1) as load:

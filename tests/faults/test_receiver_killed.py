@@ -1,4 +1,4 @@
-"""The receiver itself dies: every 200 was written before the answer."""
+"""The receiver itself is killed: every 200 was durable before it was sent."""
 
 import signal
 
@@ -6,7 +6,7 @@ from tests.faults.fault_fixture import Scenario
 from tests.support.receiver import crashes
 
 
-def test_a_receiver_killed_again_and_again(scenario: Scenario) -> None:
+def test_a_receiver_killed_repeatedly_loses_no_acknowledged_logout(scenario: Scenario) -> None:
     """A request without an answer may have been written or not; one with 200 was."""
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url)
@@ -19,8 +19,8 @@ def test_a_receiver_killed_again_and_again(scenario: Scenario) -> None:
     scenario.judge("receiver killed three times", redis.url)
 
 
-def test_a_receiver_killed_while_redis_is_away(scenario: Scenario) -> None:
-    """The journal outlives it; a restarted one replays what the dead one took."""
+def test_a_receiver_killed_while_redis_is_down_loses_no_logout(scenario: Scenario) -> None:
+    """The journal survives: a restarted receiver replays what its predecessor accepted."""
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url)
     with scenario.load(receiver) as load:
@@ -36,8 +36,8 @@ def test_a_receiver_killed_while_redis_is_away(scenario: Scenario) -> None:
     assert verdict.unavailable == 0
 
 
-def test_receivers_that_share_a_journal_killed_in_turn(scenario: Scenario) -> None:
-    """One of them never comes back: another one takes over its journal."""
+def test_receivers_with_one_journal_path_killed_in_turn_lose_no_logout(scenario: Scenario) -> None:
+    """One of them never comes back: another one adopts its journal."""
     redis = scenario.redis()
     shared = f'journal = "{scenario.directory}/journal/journal.db"'
     (scenario.directory / "journal").mkdir()
@@ -60,8 +60,8 @@ def test_receivers_that_share_a_journal_killed_in_turn(scenario: Scenario) -> No
     assert verdict.unavailable == 0
 
 
-def test_an_orphaned_journal_is_adopted_by_the_living(scenario: Scenario) -> None:
-    """No restart is needed."""
+def test_an_orphaned_journal_is_adopted_by_a_running_receiver(scenario: Scenario) -> None:
+    """A running receiver adopts it, without a restart."""
     redis = scenario.redis()
     shared = f'journal = "{scenario.directory}/journal/journal.db"'
     (scenario.directory / "journal").mkdir()
@@ -76,9 +76,10 @@ def test_an_orphaned_journal_is_adopted_by_the_living(scenario: Scenario) -> Non
     scenario.judge("orphaned journal adopted", redis.url)
 
 
-def test_restarts_by_sigterm_under_load(scenario: Scenario) -> None:
-    """Who is on the way is answered, who comes between stop and start is turned away; nobody's
-    connection is reset."""
+def test_restarts_by_sigterm_under_load_reset_no_connection(scenario: Scenario) -> None:
+    """Requests in transit are answered, connections between stop and start are refused, and none is
+    reset.
+    """
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url)
     with scenario.load(receiver) as load:

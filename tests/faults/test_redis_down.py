@@ -1,4 +1,4 @@
-"""Redis is killed, frozen, or comes back with less than it had. No provider sees any of it."""
+"""Redis is killed, hangs, or returns with less data. Providers notice nothing."""
 
 import shutil
 import signal
@@ -6,7 +6,7 @@ import signal
 from tests.faults.fault_fixture import Scenario
 
 
-def test_a_killed_redis_comes_back_with_its_file(scenario: Scenario) -> None:
+def test_a_killed_redis_that_returns_with_its_file_loses_no_logout(scenario: Scenario) -> None:
     """The journal takes the logouts in between, and is replayed."""
     redis = scenario.redis()
     with scenario.load(scenario.receiver(redis.url)) as load:
@@ -19,8 +19,8 @@ def test_a_killed_redis_comes_back_with_its_file(scenario: Scenario) -> None:
     assert verdict.unavailable == 0
 
 
-def test_a_redis_that_hangs_for_longer_than_its_deadline(scenario: Scenario) -> None:
-    """Commands that it executes when it wakes up were journaled too; the jti shows it."""
+def test_a_redis_that_hangs_beyond_the_deadline_loses_no_logout(scenario: Scenario) -> None:
+    """Commands that it executes when it wakes up were journaled too; their jti shows it."""
     redis = scenario.redis()
     with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(150)
@@ -32,8 +32,8 @@ def test_a_redis_that_hangs_for_longer_than_its_deadline(scenario: Scenario) -> 
     assert verdict.unavailable == 0
 
 
-def test_a_redis_that_comes_back_empty(scenario: Scenario) -> None:
-    """Everything of the last hours is written again, also what Redis had acknowledged."""
+def test_a_redis_that_returns_empty_is_filled_again(scenario: Scenario) -> None:
+    """All logouts of the last hours are written again, even those that Redis acknowledged."""
     redis = scenario.redis()
     with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(300)
@@ -46,8 +46,8 @@ def test_a_redis_that_comes_back_empty(scenario: Scenario) -> None:
     assert verdict.unavailable == 0
 
 
-def test_a_redis_that_comes_back_with_an_old_copy(scenario: Scenario) -> None:
-    """A backup lacks everything after it, and nothing in it shows that."""
+def test_a_redis_that_returns_with_an_old_backup_is_completed(scenario: Scenario) -> None:
+    """A backup lacks everything after it, and does not show that it does."""
     redis = scenario.redis()
     copy = scenario.directory / "copy"
     with scenario.load(scenario.receiver(redis.url)) as load:
@@ -64,8 +64,10 @@ def test_a_redis_that_comes_back_with_an_old_copy(scenario: Scenario) -> None:
     assert verdict.unavailable == 0
 
 
-def test_an_empty_redis_and_a_receiver_killed_at_the_same_time(scenario: Scenario) -> None:
-    """The operating system has each record before the answer: it outlives both."""
+def test_an_empty_redis_and_a_receiver_killed_at_the_same_time_lose_no_logout(
+    scenario: Scenario,
+) -> None:
+    """Each record reaches the operating system before the answer, so it survives both."""
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url)
     with scenario.load(receiver) as load:

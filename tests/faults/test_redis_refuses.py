@@ -1,4 +1,4 @@
-"""Redis answers, and takes no writes: full, unable to save, or a replica. All of it is real."""
+"""Redis answers but refuses writes: full, unable to save, or a replica. All of it is real."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def make_room(server: RedisServer) -> None:
 
 
 def fail_to_save(server: RedisServer) -> None:
-    """A directory stands where the snapshot should go; root could write anywhere else."""
+    """Put a directory in the snapshot's place; root could write anywhere else."""
     obstacle(server).mkdir()
     with server.client() as client:
         client.config_set("save", "3600 1")
@@ -69,8 +69,8 @@ def make_primary(server: RedisServer) -> None:
         pytest.param(("READONLY", make_replica, make_primary), id="READONLY"),
     ],
 )
-def test_a_redis_that_refuses_writes(refusal: Refusal, scenario: Scenario) -> None:
-    """The journal takes them; the log names Redis's own word for it."""
+def test_a_redis_that_refuses_writes_loses_no_logout(refusal: Refusal, scenario: Scenario) -> None:
+    """The journal takes the logouts, and the log names Redis's own error code."""
     word, begin, end = refusal
     redis = scenario.redis()
     receiver = scenario.receiver(redis.url)
@@ -85,8 +85,8 @@ def test_a_redis_that_refuses_writes(refusal: Refusal, scenario: Scenario) -> No
     assert verdict.unavailable == 0
 
 
-def test_a_redis_that_was_a_replica_of_an_empty_one(scenario: Scenario) -> None:
-    """It has deleted its data, and its run id is the same as before."""
+def test_a_redis_that_was_a_replica_of_an_empty_one_is_filled_again(scenario: Scenario) -> None:
+    """It has deleted its data, under an unchanged run id."""
     redis, other = scenario.redis(), scenario.redis(name="other")
     with scenario.load(scenario.receiver(redis.url)) as load:
         load.more(150)

@@ -1,4 +1,4 @@
-"""What is sent: honest logouts of each kind, repetitions, and a few that must be refused."""
+"""The tokens that the load sends: logouts of each kind, repetitions, and a few to be refused."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _SHARES = {"session": 35, "both": 25, "user": 15, "later": 5, "repeated": 12, "r
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SentToken:
     """A token and its claims."""
 
     token: str
@@ -25,39 +25,39 @@ class Facts:
     sid: str | None
     sub: str | None
     flaw: str = ""
-    """The reason for which it must be refused; empty for an honest one."""
+    """The reason for which it must be refused; empty for a valid token."""
 
     @property
-    def whom(self) -> tuple[str | None, str | None]:
+    def names(self) -> tuple[str | None, str | None]:
         """``sid`` and ``sub`` as the event must name them."""
         return self.sid, self.sub
 
     @property
     def ended(self) -> Session:
-        """The youngest session that this token ends, named by nothing but what it ends."""
+        """The newest session that this token ends."""
         sub = self.sub if self.sid is None else None
         return Session(iss=self.iss, sid=self.sid, sub=sub, login_at=self.iat)
 
     @property
     def neighbour(self) -> Session:
-        """Beside it and older: the user's other session, or another user's."""
+        """An older session that survives: the user's other one, or another user's."""
         if self.sid is None:
             return Session(self.iss, self.iat - _LONG_AGO, sid=None, sub=f"not-{self.sub}")
         return Session(self.iss, self.iat - _LONG_AGO, sid=f"not-{self.sid}", sub=self.sub)
 
 
 class Mint:
-    """Draws tokens of ``provider`` from ``random``; names a user twice only on purpose."""
+    """Draws tokens of ``provider`` from ``random``; repeats a user only on purpose."""
 
     def __init__(self, provider: Provider, random: Random, name: str = "") -> None:
         self._provider = provider
         self._random = random
         self._name = name
         self._count = 0
-        self._recent: list[Facts] = []
+        self._recent: list[SentToken] = []
 
-    def draw(self) -> Facts:
-        """The next token of an honest provider's day."""
+    def draw(self) -> SentToken:
+        """The next token of a well-behaved provider."""
         kind = self._random.choices([*_SHARES], [*_SHARES.values()])[0]
         earlier = self._random.choice(self._recent) if self._recent else None
         if kind == "repeated" and earlier is not None:
@@ -71,14 +71,14 @@ class Mint:
         elif kind == "session":
             sub = None
         elif kind == "later" and earlier is not None and earlier.sid is not None:
-            # The same session once more, with another moment: never a lower cutoff.
+            # The same session again with another time: the cutoff must never decrease.
             sid, sub = earlier.sid, earlier.sub
-        facts = self._sign(iat=iat, sid=sid, sub=sub)
-        self._recent = [*self._recent[-40:], facts]
-        return facts
+        sent = self._sign(iat=iat, sid=sid, sub=sub)
+        self._recent = [*self._recent[-40:], sent]
+        return sent
 
-    def unknown_key(self) -> Facts:
-        """A token under a key id that no provider has; nothing needs to be signed for that."""
+    def unknown_key(self) -> SentToken:
+        """A token with a key id that no provider has; it needs no real signature."""
         sid, sub = self._names()
         header = {"kid": f"flood-{self._random.getrandbits(64):x}"}
         key = private_key("ES256", which=1)
@@ -91,7 +91,7 @@ class Mint:
         own = f"{self._name}{self._count}-{self._random.getrandbits(32):x}"
         return f"sid-{own}", f"sub-{own}"
 
-    def _flawed(self) -> Facts:
+    def _flawed(self) -> SentToken:
         now = int(time.time())
         flaw, changes = self._random.choice(
             [
@@ -108,8 +108,8 @@ class Mint:
 
     def _sign(
         self, *, iat: int, sid: str | None, sub: str | None, flaw: str = "", **changes: Any
-    ) -> Facts:
+    ) -> SentToken:
         jti = f"{self._random.getrandbits(96):x}"
         named = {"sid": sid or ABSENT, "sub": sub or ABSENT}
         token = self._provider.token(iat=iat, jti=jti, **named, **changes)
-        return Facts(token, self._provider.issuer, jti, iat, sid, sub, flaw)
+        return SentToken(token, self._provider.issuer, jti, iat, sid, sub, flaw)

@@ -1,5 +1,4 @@
-"""One keep-alive connection, as a provider has it; every way to be left without an answer has
-a name."""
+"""One keep-alive connection of a provider; each way to get no answer has a name."""
 
 import asyncio
 import json
@@ -7,19 +6,19 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 REFUSED = "refused"
-"""Nobody listened: the request was never sent."""
+"""The connection was refused: the request was never sent."""
 RESET = "reset"
 """The connection ended before its answer."""
 TIMED_OUT = "timed_out"
 HUNG_UP = "hung_up"
-"""We left before the answer, as told."""
+"""The client left before the answer, on purpose."""
 GARBLED = "garbled"
 """Bytes that belong to no request of ours, or are no HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``status`` is 0 where there was none, and then ``error`` says why."""
+    """``status`` is 0 without an answer; then ``error`` is the reason."""
 
     status: int = 0
     reason: str = ""
@@ -28,7 +27,7 @@ class Answer:
 
 
 class Wire:
-    """POSTs one token after the other on one connection, and opens another when it has to."""
+    """POSTs one token after another on one connection, and opens another when needed."""
 
     def __init__(self, url: str, patience: float) -> None:
         parts = urlsplit(url)
@@ -37,7 +36,7 @@ class Wire:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, token: str, *, hang_up_after: float | None = None) -> Answer:
-        """Send a token and wait for its answer; with ``hang_up_after`` (seconds) no longer."""
+        """Send a token and wait for its answer, for at most ``hang_up_after`` seconds."""
         patience = self._patience if hang_up_after is None else hang_up_after
         sent = False
         try:
@@ -64,8 +63,8 @@ class Wire:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None:
             reader, _ = self._streams
-            # A connection that ends between requests is harmless. Unexpected bytes are the
-            # answer to another request.
+            # A connection that ends between requests is harmless. Unexpected bytes are the answer
+            # to another request.
             if reader._buffer:  # type: ignore[attr-defined]
                 raise ValueError("bytes before the request")
             if reader.at_eof() or reader.exception() is not None:
@@ -85,8 +84,7 @@ class Wire:
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
-    """The answer, and whether it is the connection's last. Raises ``ValueError`` for what is
-    no answer."""
+    """The answer, and whether it is the last one. Raises ``ValueError`` if it is not HTTP."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii").split("\r\n")
     version, status, *_ = head[0].split(" ")
     if version != "HTTP/1.1":

@@ -1,8 +1,8 @@
-"""``python -m tests.faults.wrapped serve ...``: the real app, in a process that was tampered with.
+"""``python -m tests.faults.wrapped serve ...``: the real app in a modified process.
 
-``CLOCK_FILE`` holds eight bytes, a float: so many seconds `time.time` is ahead of the system's
-clock, and writing the file steps it. With ``LOG_THROUGH_PIPE`` (alone) no log line meets
-a limit of the process for its files.
+``CLOCK_FILE`` holds eight bytes, a float: the number of seconds that `time.time` is ahead of the
+system's clock. Writing the file steps the clock. With ``LOG_THROUGH_PIPE``, only the log is exempt
+from the process's limit on file sizes.
 """
 
 import mmap
@@ -24,7 +24,7 @@ _OFFSET = struct.Struct("d")
 
 
 def step_clock(path: Path, seconds: float) -> None:
-    """Let the clock of a process that was started with this file be ``seconds`` ahead."""
+    """Set how many seconds the clock of a process started with this file is ahead."""
     path.touch()
     with path.open("r+b") as file:
         file.write(_OFFSET.pack(seconds))
@@ -42,7 +42,7 @@ def _log_through_pipe() -> NoReturn:
     assert pipe.stdin is not None
     for stream in (1, 2):
         os.dup2(pipe.stdin.fileno(), stream)
-    # Anew: Python has looked already at what its streams are.
+    # Recreated: Python has already inspected its streams.
     os.execv(sys.executable, [sys.executable, "-m", "app", *sys.argv[1:]])  # noqa: S606
 
 

@@ -15,7 +15,7 @@ from tests.support.revocations import numbered
 
 
 class Clocks:
-    """The wall clock, which can be set, and the monotonic one."""
+    """The wall clock, which can be set, and the monotonic clock."""
 
     def __init__(self) -> None:
         self.wall = 1_795_283_041.0
@@ -47,18 +47,18 @@ def at(
 
 @pytest.fixture
 def copy(tmp_path: Path, clocks: Clocks) -> Iterator[AckLog]:
-    one = at(tmp_path / "copy", clocks)
-    yield one
-    one.close()
+    ack_log = at(tmp_path / "copy", clocks)
+    yield ack_log
+    ack_log.close()
 
 
 def sids(copy: AckLog, after: int = 0) -> list[str | None]:
     """Read to the end, as the recovery does."""
-    found: list[str | None] = []
+    sids: list[str | None] = []
     while entries := copy.read(after=after, limit=100):
         after = entries[-1][0]
-        found += [one.event.sid for _, one in entries]
-    return found
+        sids += [revocation.event.sid for _, revocation in entries]
+    return sids
 
 
 def note(copy: AckLog, *numbers: int) -> None:
@@ -67,7 +67,7 @@ def note(copy: AckLog, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
-def test_what_is_added_together_is_there_in_its_order(
+def test_records_added_together_keep_their_order(
     tmp_path: Path, clocks: Clocks, *, kept: bool
 ) -> None:
     copy = at(tmp_path if kept else None, clocks)
@@ -83,9 +83,7 @@ def named(numbers: range) -> list[str]:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
-def test_what_was_accepted_is_read_in_its_order(
-    tmp_path: Path, clocks: Clocks, *, kept: bool
-) -> None:
+def test_accepted_records_are_read_in_order(tmp_path: Path, clocks: Clocks, *, kept: bool) -> None:
     copy = at(tmp_path / "copy" if kept else None, clocks)
     note(copy, 1, 2)
     clocks.pass_by(61)
@@ -98,8 +96,8 @@ def test_what_was_accepted_is_read_in_its_order(
     copy.close()
 
 
-def test_what_was_noted_outlives_a_process_that_is_killed_at_once(tmp_path: Path) -> None:
-    """The provider has its answer; no moment must be left in which the copy has it not."""
+def test_a_record_survives_a_process_killed_at_once(tmp_path: Path) -> None:
+    """The provider has its answer, so the copy must already have the record."""
     program = (
         "import os, sys, signal; from pathlib import Path\n"
         "from app.journal.ack_log import AckLog\n"
@@ -119,9 +117,7 @@ def test_what_was_noted_outlives_a_process_that_is_killed_at_once(tmp_path: Path
     copy.close()
 
 
-def test_lately_is_of_the_monotonic_clock_and_no_setting_of_the_wall_clock_moves_it(
-    copy: AckLog, clocks: Clocks
-) -> None:
+def test_recent_records_are_those_of_the_monotonic_clock(copy: AckLog, clocks: Clocks) -> None:
     note(copy, 1, 2)
     clocks.pass_by(400)
     note(copy, 3)
@@ -137,7 +133,7 @@ def test_lately_is_of_the_monotonic_clock_and_no_setting_of_the_wall_clock_moves
     assert sids(copy, after=copy.since(360, min_bytes=1)) == ["s4"]
 
 
-def test_after_a_restart_the_files_dates_say_what_was_lately(
+def test_after_a_restart_the_files_dates_determine_recent_records(
     tmp_path: Path, clocks: Clocks
 ) -> None:
     copy = at(tmp_path / "copy", clocks)
@@ -155,7 +151,7 @@ def test_after_a_restart_the_files_dates_say_what_was_lately(
     copy.close()
 
 
-def test_what_is_older_than_the_window_is_forgotten(tmp_path: Path, clocks: Clocks) -> None:
+def test_records_older_than_the_window_are_deleted(tmp_path: Path, clocks: Clocks) -> None:
     copy = at(tmp_path / "copy", clocks, window=600)
     note(copy, 1, 2)
     clocks.pass_by(601)
@@ -166,7 +162,7 @@ def test_what_is_older_than_the_window_is_forgotten(tmp_path: Path, clocks: Cloc
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["on disk", "in memory"])
-def test_it_is_bounded_in_bytes_and_the_newest_stay(
+def test_the_copy_is_bounded_in_bytes_and_keeps_the_newest(
     tmp_path: Path, clocks: Clocks, *, kept: bool
 ) -> None:
     copy = at(tmp_path / "copy" if kept else None, clocks, max_bytes=1 << 20)
@@ -178,7 +174,7 @@ def test_it_is_bounded_in_bytes_and_the_newest_stay(
     copy.close()
 
 
-def test_in_memory_it_is_bounded_whatever_the_settings_say(clocks: Clocks) -> None:
+def test_a_copy_in_memory_has_a_fixed_bound(clocks: Clocks) -> None:
     copy = at(None, clocks, window=86400, max_bytes=1 << 40)
     assert copy._max_bytes == IN_MEMORY_BYTES
     note(copy, 1)
@@ -188,7 +184,7 @@ def test_in_memory_it_is_bounded_whatever_the_settings_say(clocks: Clocks) -> No
     copy.close()
 
 
-def test_a_day_of_a_logout_now_and_then_needs_one_open_file(copy: AckLog, clocks: Clocks) -> None:
+def test_a_day_with_few_logouts_needs_one_open_file(copy: AckLog, clocks: Clocks) -> None:
     before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
     for n in range(200):
         clocks.pass_by(15)
@@ -198,7 +194,7 @@ def test_a_day_of_a_logout_now_and_then_needs_one_open_file(copy: AckLog, clocks
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
-def test_a_place_that_takes_nothing_is_told_once_and_ends_nothing(
+def test_a_directory_that_takes_no_writes_is_logged_once_and_ends_nothing(
     copy: AckLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "copy").rmdir()
@@ -211,7 +207,7 @@ def test_a_place_that_takes_nothing_is_told_once_and_ends_nothing(
 
 
 @pytest.mark.parametrize("start", [0, 1000, 150_000, -300], ids=str)
-def test_what_was_not_hit_is_read_although_the_file_is_damaged(
+def test_intact_records_of_a_damaged_file_are_read(
     start: int, tmp_path: Path, clocks: Clocks
 ) -> None:
     copy = at(tmp_path / "copy", clocks)
@@ -229,7 +225,7 @@ def test_what_was_not_hit_is_read_although_the_file_is_damaged(
     copy.close()
 
 
-def test_the_copy_of_one_who_is_gone_is_taken_over_and_its_files_too(
+def test_the_copy_of_an_ended_process_is_adopted_with_its_files(
     copy: AckLog, tmp_path: Path, clocks: Clocks
 ) -> None:
     other = at(tmp_path / "other", clocks)

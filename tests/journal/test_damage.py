@@ -1,4 +1,4 @@
-"""A damaged journal opens, keeps every whole record in its bytes, and keeps the damaged file."""
+"""A damaged journal opens, keeps every intact record, and keeps the damaged file."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ async def fill(path: Path, entries: int) -> Path:
 
 
 def cut(segment: Path, chance: Random) -> None:
-    """Cut the file short, not between two records: that cannot be seen."""
+    """Cut the file short, but not between two records, which is not detectable."""
     data = segment.read_bytes()
     size = chance.randrange(len(data))
     while data[size - 1 : size + 1].count(b"\n"):
@@ -41,7 +41,7 @@ def cut(segment: Path, chance: Random) -> None:
 
 
 def overwrite(length: int, *, zeros: bool) -> Damage:
-    """Overwrite so many bytes at a random place."""
+    """Overwrite this many bytes at a random place."""
 
     def damage(segment: Path, chance: Random) -> None:
         data = bytearray(segment.read_bytes())
@@ -53,7 +53,7 @@ def overwrite(length: int, *, zeros: bool) -> Damage:
 
 
 def misdirect(segment: Path, chance: Random) -> None:
-    """Write a block of the file over another one, as a misdirected write does."""
+    """Write one block of the file over another, as a misdirected write does."""
     data = bytearray(segment.read_bytes())
     to, source = (chance.randrange(0, len(data) - 4096) for _ in range(2))
     data[to : to + 4096] = data[source : source + 4096]
@@ -80,8 +80,8 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-async def check_that_every_whole_record_is_kept(path: Path) -> None:
-    """It opens, has every record that can be read, takes new ones, and opens again."""
+async def assert_every_intact_record_is_kept(path: Path) -> None:
+    """It opens, has every readable record, takes new ones, and opens again."""
     files = list(directory_of(path).iterdir())
     readable = {record for file in files for record in records_in(file.read_bytes())}
     journal = Journal(path, max_bytes=ROOM)
@@ -109,20 +109,22 @@ async def damage_often(tmp_path: Path, damage: Damage, seed: int, times: int) ->
         segment.write_bytes(source)
         damage(segment, chance)
         damaged = segment.read_bytes()
-        await check_that_every_whole_record_is_kept(path)
+        await assert_every_intact_record_is_kept(path)
         kept = list(tmp_path.glob(f"{turn}.db.damaged-*"))  # noqa: ASYNC240
         if damaged != source:  # a block may have been written over itself
             assert [file.read_bytes() for file in kept] == [damaged]
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_every_whole_record_is_kept(damage: Damage, tmp_path: Path) -> None:
+async def test_every_intact_record_is_kept(damage: Damage, tmp_path: Path) -> None:
     await damage_often(tmp_path, damage, 4, 5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_whatever_place_is_hit(damage: Damage, tmp_path: Path) -> None:
+async def test_every_intact_record_is_kept_wherever_the_damage_is(
+    damage: Damage, tmp_path: Path
+) -> None:
     await damage_often(tmp_path, damage, 179214, 100)
 
 
@@ -137,10 +139,10 @@ async def test_damage_is_reported_once(tmp_path: Path, caplog: pytest.LogCapture
     assert len(log_events(caplog, "journal", outcome="damaged", readable=19)) == 1
 
 
-async def test_a_whole_log_is_no_alarm_and_brings_nothing_back(
+async def test_an_intact_log_reports_no_damage_and_restores_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also one in which most entries are done."""
+    """Even if most of its entries are done."""
     path = tmp_path / "journal.db"
     journal = Journal(path, max_bytes=ROOM)
     await journal.open()
@@ -160,8 +162,8 @@ async def test_a_whole_log_is_no_alarm_and_brings_nothing_back(
     assert "damaged" not in caplog.text
 
 
-async def test_what_is_rescued_needs_no_room(tmp_path: Path) -> None:
-    """It was acknowledged; the limit is for new entries."""
+async def test_rescued_records_need_no_room(tmp_path: Path) -> None:
+    """It was acknowledged; the limit applies to new entries."""
     path = tmp_path / "journal.db"
     zero_start(await fill(path, 20), Random())
     journal = Journal(path, max_bytes=1000)

@@ -1,4 +1,4 @@
-"""Each process has a journal of its own, and none is left behind."""
+"""Each process has its own journal, and no journal is left behind."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ asyncio.run(main())
 
 @contextmanager
 def holder(path: Path, first: int, last: int) -> Iterator[str]:
-    """Another process with the same path; gives the name of its file."""
+    """Another process with the same path; returns the name of its file."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path), str(first), str(last)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
@@ -84,44 +84,44 @@ class OwnedJournal:
 
 
 @pytest.mark.slow
-def test_two_processes_with_one_path_have_two_files_and_the_orphans_are_adopted_once(
+def test_two_processes_with_one_path_have_two_files_which_are_adopted_once(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "data" / "journal.db"
     with holder(path, 0, 3) as first, holder(path, 3, 5) as second:
         assert (first, second) == ("journal.db", "journal-1.db")
 
-        async def third_looks() -> None:
+        async def third_adopts() -> None:
             third = await OwnedJournal(path).open()
             assert third.files.own.name == "journal-2.db"
             assert await third.adopt() is False, "both live"
             assert third.journal.depth.waiting == 0
             await third.close()
 
-        asyncio.run(third_looks())
+        asyncio.run(third_adopts())
 
     async def both_adopt() -> None:
         third, fourth = [await OwnedJournal(path).open() for _ in range(2)]
-        assert third.files.own == path, "the first file that is free, with what is in it"
+        assert third.files.own == path, "the first free file, with its entries"
         assert fourth.files.own.name == "journal-1.db"
         fifth = await OwnedJournal(path).open()
-        await asyncio.gather(*(one.close() for one in (third, fourth)))
+        await asyncio.gather(*(journal.close() for journal in (third, fourth)))
         sixth = OwnedJournal(tmp_path / "data" / "journal.db")
         await sixth.open()
         adopted = await asyncio.gather(sixth.adopt(), fifth.adopt(), sixth.adopt())
         assert any(adopted)
-        found = await sixth.sids() + await fifth.sids()
-        assert sorted(found) == ["s0", "s1", "s2", "s3", "s4"]
+        adopted = await sixth.sids() + await fifth.sids()
+        assert sorted(adopted) == ["s0", "s1", "s2", "s3", "s4"]
         assert await sixth.adopt() is False
         left = set(path.parent.glob("*.pending"))
-        assert left == {directory_of(one.files.own) for one in (fifth, sixth)}
+        assert left == {directory_of(journal.files.own) for journal in (fifth, sixth)}
         await asyncio.gather(fifth.close(), sixth.close())
 
     asyncio.run(both_adopt())
 
 
 async def orphan(path: Path, entries: int) -> None:
-    """Leave the journal of an ended process: entries, one set aside, and a copy."""
+    """Leave the journal of an ended process: pending entries, one set aside, and a copy."""
     first = await OwnedJournal(path).open()
     second = await OwnedJournal(path).open()
     for n in range(entries):
@@ -132,8 +132,8 @@ async def orphan(path: Path, entries: int) -> None:
     await first.close()
 
 
-async def test_an_orphan_leaves_its_entries_and_its_copy(tmp_path: Path) -> None:
-    """Entries that are set aside stay so; a message that is known already is not added."""
+async def test_an_orphans_entries_and_copy_are_adopted(tmp_path: Path) -> None:
+    """Entries that are set aside stay so, and known messages are not added again."""
     path = tmp_path / "journal.db"
     await orphan(path, 3)
     mine = await OwnedJournal(path).open()
@@ -142,21 +142,21 @@ async def test_an_orphan_leaves_its_entries_and_its_copy(tmp_path: Path) -> None
     assert await mine.sids() == ["s0", "s1", "s2"]
     assert await mine.sids(refused=True) == ["s100"]
     copied = mine.accepted.read(after=0, limit=10)
-    assert [one.event.sid for _, one in copied] == ["s200"]
-    left = {one.name for one in tmp_path.glob("journal-1.db*")}  # noqa: ASYNC240
+    assert [record.event.sid for _, record in copied] == ["s200"]
+    left = {file.name for file in tmp_path.glob("journal-1.db*")}  # noqa: ASYNC240
     assert left == {"journal-1.db.lock"}
     await mine.close()
 
 
 def open_files() -> int:
-    """How many this process has open; 0 where the system does not say."""
+    """The number of this process's open files; 0 where the system does not report it."""
     return sum(1 for _ in Path("/proc/self/fd").glob("*"))
 
 
-async def test_what_has_no_room_stays_where_it_is_and_comes_when_there_is_some(
+async def test_entries_without_room_stay_in_the_orphan_until_there_is_room(
     tmp_path: Path,
 ) -> None:
-    """No try leaks a thread or a file."""
+    """No attempt leaks a thread or a file."""
     path = tmp_path / "journal.db"
     await orphan(path, 10)
     mine = await OwnedJournal(path, max_bytes=1200).open()
@@ -172,7 +172,7 @@ async def test_what_has_no_room_stays_where_it_is_and_comes_when_there_is_some(
     await mine.close()
 
 
-async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
+async def test_an_orphan_that_cannot_be_opened_does_not_block_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "journal.db"
@@ -186,7 +186,7 @@ async def test_an_orphan_that_can_not_be_opened_does_not_keep_the_others(
     await mine.close()
 
 
-async def test_a_damaged_orphan_leaves_what_can_be_read(tmp_path: Path) -> None:
+async def test_a_damaged_orphans_readable_entries_are_adopted(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     await orphan(path, 5)
     (file,) = directory_of(tmp_path / "journal-1.db").iterdir()
@@ -198,7 +198,7 @@ async def test_a_damaged_orphan_leaves_what_can_be_read(tmp_path: Path) -> None:
     await mine.close()
 
 
-async def test_a_process_that_starts_meanwhile_takes_another_file(tmp_path: Path) -> None:
+async def test_a_process_that_starts_during_an_adoption_takes_another_file(tmp_path: Path) -> None:
     """While a journal is being adopted, it cannot be claimed."""
     path = tmp_path / "journal.db"
     await orphan(path, 2)
@@ -212,13 +212,13 @@ async def test_a_process_that_starts_meanwhile_takes_another_file(tmp_path: Path
     await asyncio.gather(mine.close(), starting.close())
 
 
-def test_a_directory_that_can_not_be_written_is_a_fault(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file"):
         JournalFiles(tmp_path / "file" / "journal.db").claim()
 
 
-def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with holder(path, 0, 1):
         assert try_lock(path) is None

@@ -1,6 +1,6 @@
-"""A full disk: entries stay, can be removed, and make room again.
+"""A full disk: entries stay, can be removed, and free their space.
 
-The disk is a small file system in memory, in a name space of the test's own.
+The disk is a small file system in memory, in the test's own namespace.
 """
 
 import os

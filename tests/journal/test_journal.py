@@ -1,4 +1,4 @@
-"""Every entry of the journal is kept, once, whatever happens to the process."""
+"""The journal keeps every entry, once, whatever happens to the process."""
 
 import asyncio
 import os
@@ -23,10 +23,10 @@ async def sids(journal: Journal, *, refused: bool = False) -> list[str | None]:
     return [entry.revocation.event.sid for entry in entries]
 
 
-async def test_entries_are_read_back_in_the_order_in_which_they_came(journal: Journal) -> None:
+async def test_entries_are_read_back_in_order_of_arrival(journal: Journal) -> None:
     written = [numbered(n) for n in range(5)]
-    for one in written:
-        assert await journal.append(one) is True
+    for entry in written:
+        assert await journal.append(entry) is True
     entries = await journal.read(after=0, limit=3)
     assert [entry.revocation for entry in entries] == written[:3]
     rest = await journal.read(after=entries[-1].id, limit=3)
@@ -59,7 +59,7 @@ asyncio.run(main())
 """
 
 
-def test_an_entry_outlives_kill_9_right_after_its_answer(tmp_path: Path) -> None:
+def test_an_entry_survives_kill_9_right_after_its_answer(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE,
@@ -73,20 +73,21 @@ def test_an_entry_outlives_kill_9_right_after_its_answer(tmp_path: Path) -> None
     async def read() -> list[str | None]:
         journal = Journal(path, max_bytes=1 << 24)
         await journal.open()
-        found = await sids(journal)
+        pending = await sids(journal)
         await journal.close()
-        return found
+        return pending
 
     assert asyncio.run(read()) == [f"s{n}" for n in range(6)]
 
 
-async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
+async def test_concurrent_appends_share_commits_and_each_has_its_own_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Among them a repetition and an entry without room."""
+    """Including a repetition and an entry without room."""
     group = [numbered(n) for n in range(40)]
     journal = Journal(
-        tmp_path / "journal.db", max_bytes=sum(len(encode_entry(one, key_of(one))) for one in group)
+        tmp_path / "journal.db",
+        max_bytes=sum(len(encode_entry(entry, key_of(entry))) for entry in group),
     )
     await journal.open()
     synced: Counter[bool] = Counter()
@@ -98,32 +99,32 @@ async def test_what_comes_together_shares_commits_and_each_has_its_own_result(
 
     monkeypatch.setattr(os, "fsync", counting)
     results = await asyncio.gather(
-        *(journal.append(one) for one in [*group, group[7], numbered(99), group[8]]),
+        *(journal.append(entry) for entry in [*group, group[7], numbered(99), group[8]]),
         return_exceptions=True,
     )
     assert results[:41] == [True] * 40 + [False]
     assert isinstance(results[41], JournalFault)
     assert str(results[41]) == "full"
-    assert results[42] is False, "what is in the journal needs no room"
+    assert results[42] is False, "a known entry needs no room"
     assert synced[True] <= 2
     assert journal.depth.waiting == 40
     await journal.close()
 
 
-async def test_the_same_message_for_two_apps_has_two_places(journal: Journal) -> None:
+async def test_the_same_message_for_two_apps_makes_two_entries(journal: Journal) -> None:
     assert await journal.append(revocation("shop")) is True
     assert await journal.append(revocation("wiki")) is True
     assert await journal.append(revocation("shop", received_at=1.0)) is False
     assert journal.depth.waiting == 2
 
 
-async def test_without_a_message_id_each_has_its_place(journal: Journal) -> None:
+async def test_without_a_message_id_each_append_makes_an_entry(journal: Journal) -> None:
     assert await journal.append(revocation(once=None, received_at=1.0)) is True
     assert await journal.append(revocation(once=None, received_at=2.0)) is True
     assert journal.depth.waiting == 2
 
 
-async def test_a_full_journal_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
+async def test_a_full_journal_reports_it_and_keeps_its_entries(tmp_path: Path) -> None:
     first = revocation()
     journal = Journal(tmp_path / "journal.db", max_bytes=len(encode_entry(first, key_of(first))))
     await journal.open()
@@ -151,8 +152,8 @@ async def test_a_cancelled_append_fails_none_of_the_others(journal: Journal) -> 
     assert set(await sids(journal)) >= {f"s{n}" for n in range(1, 20, 2)}
 
 
-async def test_a_close_lets_the_commit_under_way_end(tmp_path: Path) -> None:
-    """Appends under way finish before the close; later ones fail at once."""
+async def test_a_close_awaits_the_commit_in_progress(tmp_path: Path) -> None:
+    """Appends in progress finish before the close; later ones fail at once."""
     journal = Journal(tmp_path / "journal.db", max_bytes=1 << 24)
     await journal.open()
     tasks = [asyncio.create_task(journal.append(numbered(n))) for n in range(20)]
@@ -170,7 +171,9 @@ async def test_a_close_lets_the_commit_under_way_end(tmp_path: Path) -> None:
 # -- set aside -----------------------------------------------------------------------------
 
 
-async def test_what_was_set_aside_is_out_of_the_way_until_it_is_put_back(journal: Journal) -> None:
+async def test_an_entry_that_is_set_aside_is_not_pending_until_it_is_put_back(
+    journal: Journal,
+) -> None:
     for n in range(3):
         await journal.append(numbered(n))
     first, *_ = await journal.read(after=0, limit=10)
@@ -179,14 +182,14 @@ async def test_what_was_set_aside_is_out_of_the_way_until_it_is_put_back(journal
     assert (journal.depth.waiting, journal.depth.set_aside) == (2, 1)
     assert (await journal.read(after=0, limit=10, refused=True))[0].refused == "WRONGTYPE"
     assert await journal.put_back() == 1
-    assert await sids(journal) == ["s1", "s2", "s0"], "last: it is appended again"
+    assert await sids(journal) == ["s1", "s2", "s0"], "last, because it is appended again"
     assert (journal.depth.waiting, journal.depth.set_aside) == (3, 0)
 
 
-async def test_what_was_set_aside_waits_again_when_its_message_comes_again(
+async def test_an_entry_that_is_set_aside_is_pending_again_when_its_message_is_repeated(
     journal: Journal,
 ) -> None:
-    """Otherwise the sender would get a 200 for an entry that nothing writes."""
+    """Otherwise the sender would get a 200 for an entry that is never written."""
     await journal.append(revocation(), refused="WRONGTYPE")
     assert await journal.append(revocation(), refused="WRONGTYPE") is False
     assert (journal.depth.waiting, journal.depth.set_aside) == (0, 1)
@@ -196,7 +199,7 @@ async def test_what_was_set_aside_waits_again_when_its_message_comes_again(
 
 
 @pytest.mark.parametrize("damage", [b"\xaa", b"\0", b"\n"])
-async def test_an_entry_that_can_no_longer_be_read_is_set_aside_and_blocks_no_other(
+async def test_an_unreadable_entry_is_set_aside_and_blocks_no_other(
     damage: bytes, journal: Journal
 ) -> None:
     for n in range(3):
@@ -214,10 +217,10 @@ async def test_an_entry_that_can_no_longer_be_read_is_set_aside_and_blocks_no_ot
 # -- the disk ------------------------------------------------------------------------------
 
 
-async def test_a_write_that_fails_is_a_fault_and_what_comes_later_is_taken(
+async def test_a_failed_write_is_a_fault_and_later_writes_succeed(
     journal: Journal,
 ) -> None:
-    """`probe` shows when the disk takes entries again."""
+    """`probe` shows when the disk accepts entries again."""
     directory = directory_of(journal.path)
     shutil.rmtree(directory)
     directory.write_text("not a directory")
@@ -243,10 +246,10 @@ async def test_only_the_owner_can_read_the_files(journal: Journal) -> None:
         assert file.stat().st_mode & 0o077 == 0
 
 
-async def test_a_journal_that_has_refused_an_entry_is_full_until_something_leaves(
+async def test_a_journal_that_has_refused_an_entry_is_full_until_one_is_removed(
     tmp_path: Path,
 ) -> None:
-    """It counts that one entry did not fit, although a smaller one might."""
+    """One entry did not fit, so it counts as full although a smaller one might fit."""
     first = revocation()
     journal = Journal(
         tmp_path / "journal.db", max_bytes=len(encode_entry(first, key_of(first))) + 50
@@ -266,15 +269,15 @@ async def test_a_journal_that_has_refused_an_entry_is_full_until_something_leave
 # -- the log's size ------------------------------------------------------------------------
 
 
-async def test_a_journal_in_which_nothing_is_pending_needs_no_room(journal: Journal) -> None:
+async def test_a_journal_without_pending_entries_needs_no_room(journal: Journal) -> None:
     for n in range(30):
         await journal.append(numbered(n))
     await journal.remove(await journal.read(after=0, limit=30))
     assert list(directory_of(journal.path).iterdir()) == []
 
 
-async def test_an_entry_that_stays_does_not_keep_the_others_room(tmp_path: Path) -> None:
-    """One that is set aside for weeks, while thousands come and go: also after a restart."""
+async def test_an_entry_that_stays_does_not_keep_the_room_of_others(tmp_path: Path) -> None:
+    """An entry that is set aside for weeks while thousands come and go, even after a restart."""
     path = tmp_path / "journal.db"
     journal = Journal(path, max_bytes=1 << 16)
     await journal.open()
@@ -296,10 +299,10 @@ async def test_an_entry_that_stays_does_not_keep_the_others_room(tmp_path: Path)
     await again.close()
 
 
-async def test_an_entry_that_comes_again_after_a_full_disk_is_kept(
+async def test_an_entry_repeated_after_a_full_disk_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That the first one is done is noted late, and must not be taken for the second one."""
+    """The completion of the first one is recorded late, and must not apply to the second."""
     path = tmp_path / "journal.db"
     journal = Journal(path, max_bytes=1 << 16)
     await journal.open()

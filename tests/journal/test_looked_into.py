@@ -1,4 +1,4 @@
-"""The journal of a running process, looked into by another one."""
+"""Another process reads the journal of a running one."""
 
 import signal
 import subprocess
@@ -46,7 +46,7 @@ def appending(path: Path, first: int, last: int, end: int = 0) -> subprocess.Pop
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unclean", [True, False], ids=["after a kill", "after a stop"])
-def test_looks_from_outside_harm_neither_the_process_nor_an_entry(
+def test_reading_from_outside_harms_neither_the_process_nor_an_entry(
     unclean: bool,
     tmp_path: Path,
 ) -> None:
@@ -61,7 +61,7 @@ def test_looks_from_outside_harm_neither_the_process_nor_an_entry(
     assert len(list(read_entries(path))) == 450
 
 
-async def test_a_retry_that_another_process_requests_is_done_by_the_one_that_has_the_journal(
+async def test_a_retry_requested_by_another_process_is_done_by_the_journals_owner(
     journal: Journal,
 ) -> None:
     await journal.append(numbered(1), refused="WRONGTYPE")

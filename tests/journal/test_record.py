@@ -1,4 +1,4 @@
-"""A record is read back as it was, or not at all, whatever bytes are around it."""
+"""A record is read back unchanged or not at all, whatever bytes surround it."""
 
 import random
 import zlib
@@ -27,15 +27,15 @@ claims = st.none() | texts
     offline=st.booleans(),
 )
 @settings(deadline=None)
-def test_a_revocation_is_read_back_as_it_was(
+def test_a_revocation_is_read_back_unchanged(
     kind: EventKind, sid: str, sub: str, names: tuple[str], client_ids: tuple[str],
     once: Once | None, *, offline: bool,
 ) -> None:  # fmt: skip
-    one = revocation(
+    original = revocation(
         kind=kind, sid=sid, sub=sub, issuer_names=names, client_ids=client_ids, once=once,
         revoke_offline_access=offline,
     )  # fmt: skip
-    assert decode(encode(one)) == one
+    assert decode(encode(original)) == original
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def test_a_revocation_is_read_back_as_it_was(
     [
         (EventKind.SESSION, "s1", "alice"),
         (EventKind.USER, None, "alice"),
-        (EventKind.USER, "s1", "alice"),  # of whom the event names no session
+        (EventKind.USER, "s1", "alice"),  # the event then names no session
     ],
 )
-def test_a_message_is_read_back_whether_it_names_whom_the_event_does_or_more(
+def test_a_message_is_read_back_whether_it_names_the_same_as_the_event_or_more(
     kind: EventKind, sid: str | None, sub: str
 ) -> None:
-    one = revocation(kind=kind, sid=sid, sub=sub, once=Once("j1", sid, sub, 1.5))
-    assert decode(encode(one)) == one
-    assert decode(encode(one)).once == Once("j1", sid, sub, 1.5)
+    original = revocation(kind=kind, sid=sid, sub=sub, once=Once("j1", sid, sub, 1.5))
+    assert decode(encode(original)) == original
+    assert decode(encode(original)).once == Once("j1", sid, sub, 1.5)
 
 
 def test_a_lone_surrogate_is_refused_before_anything_is_written() -> None:
@@ -63,13 +63,13 @@ def test_a_lone_surrogate_is_refused_before_anything_is_written() -> None:
 @given(before=st.binary(max_size=60), after=st.binary(max_size=60), n=st.integers(1, 4))
 @settings(deadline=None)
 @example(b"bcl1:9:", b"bcl1:9999999:00000000:", 2)
-def test_whole_records_are_found_among_any_bytes(before: bytes, after: bytes, n: int) -> None:
+def test_intact_records_are_found_among_any_bytes(before: bytes, after: bytes, n: int) -> None:
     whole = [encode(numbered(i, received_at=1.0)) for i in range(n)]
     assert list(records_in(before + (after + before).join(whole) + after)) == whole
 
 
-def test_a_record_that_is_not_whole_is_not_found() -> None:
-    """Cut short at any place, or with any byte changed: seeded, so that a failure comes again."""
+def test_a_damaged_record_is_not_found() -> None:
+    """Cut short at any place, or with any byte changed. Seeded, so failures can be repeated."""
     record, chance = encode(revocation()), random.Random(4)  # noqa: S311
     for cut in range(len(record)):
         assert list(records_in(record[:cut])) == []
@@ -83,28 +83,30 @@ def test_a_record_that_is_not_whole_is_not_found() -> None:
             decode(bytes(changed))
 
 
-def test_a_claim_that_looks_like_a_record_is_none() -> None:
-    """What is inside a string of JSON has its quotes escaped."""
+def test_a_claim_that_looks_like_a_record_is_not_one() -> None:
+    """Quotes inside a JSON string are escaped."""
     inner = encode(numbered(1)).decode()
     outer = encode(revocation(sid=inner))
-    assert [decode(one).event.sid for one in records_in(outer) if one == outer] == [inner]
-    for one in records_in(outer):
-        if one != outer:
+    assert [decode(record).event.sid for record in records_in(outer) if record == outer] == [inner]
+    for record in records_in(outer):
+        if record != outer:
             with pytest.raises(DamagedRecord):
-                decode(one)
+                decode(record)
 
 
 @pytest.mark.parametrize("letter", ["a", "ü", "\x01", "\U0001f600", '"'])
-def test_the_longest_claims_are_far_shorter_than_what_is_read_at_once(letter: str) -> None:
+def test_the_longest_claims_are_far_shorter_than_one_read(letter: str) -> None:
     """A longer record would not be found."""
     longest = letter * 255
-    one = revocation(sid=longest, sub=longest, once=Once(longest, longest, longest, 2.0**33))
-    assert len(encode(one)) < _READ_BYTES // 4
+    longest_revocation = revocation(
+        sid=longest, sub=longest, once=Once(longest, longest, longest, 2.0**33)
+    )
+    assert len(encode(longest_revocation)) < _READ_BYTES // 4
 
 
 @pytest.mark.parametrize(
     "body", [b"{}", b"[]", b"null", b"1", b'{"event":{},"names":[],"life":1,"once":null}']
 )
-def test_a_record_of_another_release_is_said_to_be_one(body: bytes) -> None:
+def test_a_record_of_another_release_is_recognized(body: bytes) -> None:
     with pytest.raises(DamagedRecord, match="another release"):
         decode(b"bcl1:%d:%08x:%s" % (len(body), zlib.crc32(body), body))

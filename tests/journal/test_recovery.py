@@ -1,4 +1,4 @@
-"""Redis gets the acknowledged writes that it lost, and only those."""
+"""The recovery writes the acknowledged writes that Redis lost, and only those."""
 
 import asyncio
 import shutil
@@ -36,25 +36,25 @@ class RecoverySetup:
             clock=lambda: time.time() + self.ahead,
             on_lost=self.losses.append,
         )
-        self.told = 0
-        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=self._tell)
+        self.changes = 0
+        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=self._report_change)
 
-    def _tell(self) -> None:
-        self.told += 1
+    def _report_change(self) -> None:
+        self.changes += 1
 
     async def accept(self, *numbers: int, **changes: object) -> None:
         """Write, and add to the copy, as the writer does."""
         revocations = [self.app_store.numbered(n, **changes) for n in numbers]
         results = await self.app_store.store.write(revocations)
         assert not any(isinstance(result, RedisFault) for result in results)
-        for one in revocations:
-            self.accepted.add_many([one])
+        for revocation in revocations:
+            self.accepted.add_many([revocation])
 
-    async def look(self) -> int:
-        """One look of the watch; returns how often it has told of a change."""
-        before = self.told
+    async def check(self) -> int:
+        """One check by the monitor; returns how often it has reported a change."""
+        before = self.changes
         await self.watch.look()
-        return self.told - before
+        return self.changes - before
 
     def missing(self, *numbers: int) -> list[int]:
         keys = AppKeys(self.app_store.app)
@@ -63,36 +63,36 @@ class RecoverySetup:
 
 @pytest.fixture
 def accepted(tmp_path: Path) -> Iterator[AckLog]:
-    one = AckLog(tmp_path / "copy", window=86400, max_bytes=1 << 24)
-    one.open()
-    yield one
-    one.close()
+    ack_log = AckLog(tmp_path / "copy", window=86400, max_bytes=1 << 24)
+    ack_log.open()
+    yield ack_log
+    ack_log.close()
 
 
 @pytest.fixture
 async def setup(
     new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> RecoverySetup:
-    one = RecoverySetup(new_app_store(redis_server), accepted)
-    assert await one.look() == 1, "at the start it may be another one than before"
-    return one
+    recovery = RecoverySetup(new_app_store(redis_server), accepted)
+    assert await recovery.check() == 1, "at the start it may be another server than before"
+    return recovery
 
 
-async def test_where_nothing_was_lost_nothing_is_written_twice(setup: RecoverySetup) -> None:
+async def test_without_a_loss_nothing_is_written_twice(setup: RecoverySetup) -> None:
     await setup.accept(*range(5))
     assert await setup.recovery.recover() == 0
     assert setup.app_store.sids() == [f"s{n}" for n in range(5)]
     assert setup.losses == []
-    assert await setup.look() == 0
+    assert await setup.check() == 0
 
 
 @pytest.mark.slow
-async def test_it_ends_although_more_is_accepted_all_the_while(setup: RecoverySetup) -> None:
+async def test_the_recovery_ends_while_logouts_keep_arriving(setup: RecoverySetup) -> None:
     """Otherwise it would never catch up under load, and would write everything twice."""
 
     async def keep_accepting() -> None:
         while True:
-            for n in range(24):  # faster than it compares: ten, then the first comes again
+            for n in range(24):  # faster than it compares: ten more before the first is compared
                 setup.accepted.add_many([setup.app_store.numbered(n % 10)])
             await asyncio.sleep(0.001)
 
@@ -112,19 +112,19 @@ async def test_a_redis_that_restarts_with_its_file_has_lost_nothing(
     await setup.accept(*range(5))
     await asyncio.to_thread(redis_server.stop)
     await asyncio.to_thread(redis_server.start)
-    assert await setup.look() == 1
+    assert await setup.check() == 1
     assert await setup.recovery.recover() == 0
     assert len(setup.app_store.events()) == 5
 
 
-async def test_a_redis_that_came_back_empty_gets_everything(
+async def test_a_redis_that_returns_empty_gets_everything(
     setup: RecoverySetup, redis_server: RedisServer
 ) -> None:
     await setup.accept(*range(300))
     await asyncio.to_thread(redis_server.stop, signal.SIGKILL)
     shutil.rmtree(redis_server.directory)
     await asyncio.to_thread(redis_server.start)
-    assert await setup.look() == 1
+    assert await setup.check() == 1
     assert await setup.recovery.recover() == 300
     assert setup.missing(*range(300)) == []
     assert sorted(setup.app_store.sids(), key=str) == sorted((f"s{n}" for n in range(300)), key=str)
@@ -132,7 +132,7 @@ async def test_a_redis_that_came_back_empty_gets_everything(
     assert await setup.recovery.recover() == 0
 
 
-async def test_a_redis_that_came_back_older_gets_what_it_lacks(
+async def test_a_redis_that_returns_with_an_older_file_gets_the_missing_writes(
     setup: RecoverySetup, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """Its file is an older one; the logouts in it get no second event."""
@@ -140,13 +140,13 @@ async def test_a_redis_that_came_back_older_gets_what_it_lacks(
     await asyncio.to_thread(redis_server.stop)
     shutil.copytree(redis_server.directory, tmp_path / "backup")
     await asyncio.to_thread(redis_server.start)
-    await setup.look()
+    await setup.check()
     await setup.accept(3, 4)
     await asyncio.to_thread(redis_server.stop)
     shutil.rmtree(redis_server.directory)
     shutil.copytree(tmp_path / "backup", redis_server.directory)
     await asyncio.to_thread(redis_server.start)
-    assert await setup.look() == 1
+    assert await setup.check() == 1
     assert setup.missing(1, 2, 3, 4) == [3, 4]
     assert await setup.recovery.recover() == 2
     assert setup.app_store.sids() == ["s1", "s2", "s3", "s4"]
@@ -156,17 +156,18 @@ async def test_a_redis_that_came_back_older_gets_what_it_lacks(
 async def test_a_redis_that_was_flushed_gets_everything(
     level: str, new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
-    """Without a restart the missing ``meta`` shows it, even if a write at a level of durability
-    has left a part of it."""
+    """Without a restart, the missing ``meta`` reveals it, even if a write at a durability level has
+    left some of it.
+    """
     if level == "fsync":
         redis_server.require("WAITAOF")
     app_store = new_app_store(redis_server, durability=Durability(level, 0))  # type: ignore[arg-type]
     setup = RecoverySetup(app_store, accepted)
-    await setup.look()
+    await setup.check()
     await setup.accept(1, 2)
     setup.app_store.look.flushall()
     await setup.accept(3)
-    assert await setup.look() == 1
+    assert await setup.check() == 1
     assert await setup.recovery.recover() == 2
     assert setup.missing(1, 2, 3) == []
 
@@ -174,7 +175,7 @@ async def test_a_redis_that_was_flushed_gets_everything(
 async def test_an_app_is_served_again_only_when_its_markers_are_back(
     new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
-    """Guards take a missing ``max_session_age`` for "no answer", and never for "alive"."""
+    """Guards treat a missing ``max_session_age`` as "no answer", and never as "alive"."""
     app_store = new_app_store(redis_server)
     setup = RecoverySetup(app_store, accepted)
     setup.watch = RedisMonitor(
@@ -186,13 +187,13 @@ async def test_an_app_is_served_again_only_when_its_markers_are_back(
         await setup.watch.look()
         return bool(app_store.look.hexists(meta, "max_session_age"))
 
-    assert await served(), "nothing was ever accepted: there is nothing to wait for"
+    assert await served(), "nothing was ever accepted, so there is nothing to wait for"
     await setup.recovery.recover()
     await setup.accept(1, 2)
     for _ in range(2):
         app_store.look.flushall()
         assert not await served()
-        assert not await served(), "a second look changes nothing"
+        assert not await served(), "a second check changes nothing"
         assert app_store.look.hget(meta, "v") == "1"
         assert app_store.look.ttl(meta) > 0
         assert setup.missing(1, 2) == [1, 2]
@@ -201,7 +202,7 @@ async def test_an_app_is_served_again_only_when_its_markers_are_back(
         assert setup.missing(1, 2) == []
 
 
-async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
+async def test_an_app_that_takes_no_writes_does_not_keep_others_from_being_served(
     new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> None:
     other = new_app()
@@ -209,9 +210,9 @@ async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
     app_store = new_app_store(redis_server, apps={app_store.app: 3600, other: 3600})
     app_store.app = next(app for app in app_store.store.apps if app != other)
     recovery = Recovery(app_store.store, accepted)
-    for one in (numbered(1, app_store.app), numbered(2, other)):
-        await app_store.store.write([one])
-        accepted.add_many([one])
+    for revocation in (numbered(1, app_store.app), numbered(2, other)):
+        await app_store.store.write([revocation])
+        accepted.add_many([revocation])
     app_store.look.flushall()
     user = ("ACL", "SETUSER", "default")
     app_store.look.execute_command(*user, "resetkeys", f"~bcl:v1:{{{app_store.app}}}:*")
@@ -227,16 +228,16 @@ async def test_an_app_that_takes_no_writes_keeps_no_other_from_being_served(
     assert not recovery.holds(other, lost=False)
 
 
-async def test_what_is_older_than_the_last_minutes_is_written_again_too(
+async def test_writes_older_than_the_last_minutes_are_restored_too(
     setup: RecoverySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where something of the last minutes was missing."""
+    """If something of the last minutes was missing."""
     monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(setup.accepted._segments, "_segment_seconds", 0.0)
     await setup.accept(*range(10))
     setup.app_store.look.delete(*[AppKeys(setup.app_store.app).sid(ISS, f"s{n}") for n in (0, 1)])
-    assert await setup.recovery.recover() == 0, "the last minutes are whole"
+    assert await setup.recovery.recover() == 0, "the last minutes are complete"
     setup.app_store.look.delete(*[AppKeys(setup.app_store.app).sid(ISS, f"s{n}") for n in (9,)])
     assert await setup.recovery.recover() == 3
     assert setup.missing(*range(10)) == []
@@ -245,7 +246,7 @@ async def test_what_is_older_than_the_last_minutes_is_written_again_too(
 async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     setup: RecoverySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Earlier losses count: everything is compared all the same."""
+    """Earlier losses count: everything is still compared."""
     monkeypatch.setattr("app.journal.recovery.RECENT_SECONDS", 0.0)
     monkeypatch.setattr("app.journal.recovery.RECENT_BYTES", 1)
     monkeypatch.setattr(setup.accepted._segments, "_segment_seconds", 0.0)
@@ -268,8 +269,8 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     assert setup.missing(*range(10)) == []
 
 
-async def test_a_marker_whose_time_has_come_was_not_lost(setup: RecoverySetup) -> None:
-    """An app with short sessions: no alarm, and no second event, for what expired."""
+async def test_an_expired_marker_does_not_count_as_lost(setup: RecoverySetup) -> None:
+    """In an app with short sessions, expired markers cause no alarm and no second event."""
     await setup.accept(1, 2, max_session_age=60)
     setup.app_store.look.delete(*[AppKeys(setup.app_store.app).sid(ISS, f"s{n}") for n in (1, 2)])
     setup.ahead = 60 + 3600 + 1
@@ -279,7 +280,7 @@ async def test_a_marker_whose_time_has_come_was_not_lost(setup: RecoverySetup) -
     assert await setup.recovery.recover() == 2
 
 
-async def test_what_lost_its_message_too_is_written_again_after_its_window(
+async def test_a_write_that_lost_its_message_too_is_restored_after_the_window(
     setup: RecoverySetup,
 ) -> None:
     await setup.accept(1, once=Once("j", "s1", "alice", time.time() - 1))
@@ -288,7 +289,7 @@ async def test_what_lost_its_message_too_is_written_again_after_its_window(
     assert setup.missing(1) == []
 
 
-async def test_one_that_is_refused_does_not_keep_the_others(setup: RecoverySetup) -> None:
+async def test_a_refused_write_does_not_block_the_others(setup: RecoverySetup) -> None:
     await setup.accept(1, 2)
     other = f"{setup.app_store.app}-other"
     setup.accepted.add_many([numbered(7, other)])
@@ -299,7 +300,7 @@ async def test_one_that_is_refused_does_not_keep_the_others(setup: RecoverySetup
     assert setup.missing(1, 2, 3) == []
 
 
-async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
+async def test_a_loss_is_found_although_the_durability_level_is_not_reached(
     setup: RecoverySetup, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """After a failover the replica is missing, but the new primary has the restored markers."""
@@ -313,7 +314,7 @@ async def test_a_level_that_is_not_reached_is_no_reason_not_to_see_the_loss(
     assert setup.missing(1, 2) == []
 
 
-async def test_redis_gone_in_the_middle_is_waited_for(
+async def test_a_redis_that_fails_during_the_recovery_is_awaited(
     setup: RecoverySetup, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
@@ -331,11 +332,11 @@ async def test_redis_gone_in_the_middle_is_waited_for(
 async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
     tmp_path: Path, new_app_store: NewAppStore, accepted: AckLog
 ) -> None:
-    """The replica is cut off before the last writes, and then made primary."""
+    """The replica is cut off before the last writes, and then promoted."""
     with Sentinels(tmp_path / "redis") as sentinels:
         app_store = new_app_store(sentinels.primary, url=sentinels.url)
         setup = RecoverySetup(app_store, accepted)
-        await setup.look()
+        await setup.check()
         await setup.accept(1, 2)
         with sentinels.replica.client() as replica:
             deadline = time.monotonic() + 60
@@ -343,12 +344,12 @@ async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
                 assert time.monotonic() < deadline
         sentinels.replica.freeze()
         with sentinels.primary.client() as primary:
-            primary.execute_command("CLIENT", "KILL", "TYPE", "replica")  # and nothing on its way
+            primary.execute_command("CLIENT", "KILL", "TYPE", "replica")  # and nothing in transit
         await setup.accept(3, 4)
         await asyncio.to_thread(sentinels.primary.stop, signal.SIGKILL)
         sentinels.replica.thaw()
         deadline = time.monotonic() + 60
-        while not await setup.look():
+        while not await setup.check():
             assert time.monotonic() < deadline, setup.watch.last_error
             await asyncio.sleep(0.1)
         app_store.look.close()
@@ -359,13 +360,13 @@ async def test_a_failover_to_a_replica_that_was_behind_loses_nothing(
         assert sorted(map(str, app_store.sids())) == ["s1", "s2", "s3", "s4"]
 
 
-async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
+async def test_an_app_without_write_permission_does_not_block_the_others(
     setup: RecoverySetup,
     new_app_store: NewAppStore,
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It was taken out of the settings and of the user's rules; its logouts stand in front."""
+    """It was removed from the settings and from the user's rules; its logouts come first."""
     monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.01)
     monkeypatch.setattr("app.journal.recovery._MAX_PAUSE", 0.01)
     for n in range(300):

@@ -64,12 +64,12 @@ class JournalProcess:
 async def process(
     tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> AsyncIterator[JournalProcess]:
-    one = await JournalProcess(tmp_path / "journal.db", new_app_store(redis_server)).open()
-    yield one
-    await one.close()
+    process = await JournalProcess(tmp_path / "journal.db", new_app_store(redis_server)).open()
+    yield process
+    await process.close()
 
 
-async def test_everything_that_waits_is_written_once_and_remembered(
+async def test_every_pending_entry_is_written_once_and_remembered(
     process: JournalProcess,
 ) -> None:
     await process.append(*range(450))
@@ -82,8 +82,10 @@ async def test_everything_that_waits_is_written_once_and_remembered(
     assert len(process.app_store.events()) == 450
 
 
-async def test_what_redis_had_already_has_no_second_event(process: JournalProcess) -> None:
-    """They were written, but the answers came too late."""
+async def test_an_entry_that_redis_already_has_gets_no_second_event(
+    process: JournalProcess,
+) -> None:
+    """They were written, but the replies came too late."""
     await process.app_store.store.write([process.app_store.numbered(n) for n in range(3)])
     await process.append(*range(5))
     assert await process.replay.replay() is True
@@ -93,7 +95,7 @@ async def test_what_redis_had_already_has_no_second_event(process: JournalProces
 async def test_an_entry_whose_message_window_has_passed_still_writes_its_markers(
     process: JournalProcess,
 ) -> None:
-    """Twice as well: neither a lower cutoff nor a shorter life follows."""
+    """Even twice: neither the cutoff nor the lifetime decreases."""
     passed = Once("j", "s1", "alice", time.time() - 1)
     for _ in range(2):
         await process.append(1, once=passed)
@@ -106,7 +108,7 @@ async def test_an_entry_whose_message_window_has_passed_still_writes_its_markers
 async def test_a_clock_that_was_an_hour_off_loses_nothing(
     hours: int, process: JournalProcess
 ) -> None:
-    """Received an hour ago or in an hour, because the clock was set since."""
+    """Received an hour ago or in an hour, because the clock was set in between."""
     moved = time.time() + hours * 3600
     once = Once("j", "s1", "alice", moved + 300)
     await process.append(1, once=once, received_at=moved, since=moved)
@@ -115,7 +117,7 @@ async def test_a_clock_that_was_an_hour_off_loses_nothing(
     assert process.app_store.look.ttl(process.app_store.marker) > 3600
 
 
-async def test_one_that_is_refused_is_set_aside_and_blocks_nobody(process: JournalProcess) -> None:
+async def test_a_refused_entry_is_set_aside_and_blocks_no_other(process: JournalProcess) -> None:
     """It is written once Redis is repaired and the entry is put back."""
     other = f"{process.app_store.app}-other"
     process.app_store.look.set(AppKeys(other).events, "not a stream")
@@ -134,7 +136,7 @@ async def test_one_that_is_refused_is_set_aside_and_blocks_nobody(process: Journ
     assert process.app_store.look.xlen(AppKeys(other).events) == 250
 
 
-async def test_while_redis_is_away_everything_waits(
+async def test_while_redis_is_down_every_entry_stays_pending(
     process: JournalProcess, redis_server: RedisServer
 ) -> None:
     await process.append(*range(5))
@@ -146,10 +148,10 @@ async def test_while_redis_is_away_everything_waits(
     assert len(process.app_store.events()) == 5
 
 
-async def test_a_connection_that_is_refused_sets_nothing_aside(
+async def test_a_refused_connection_sets_no_entry_aside(
     tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """A database number that the server does not have is not an entry's own fault."""
+    """A database number that the server does not have is not the entry's fault."""
     app_store = new_app_store(redis_server, url=redis_server.url.replace("/0", "/99"))
     process = await JournalProcess(tmp_path / "other.db", app_store).open()
     await process.append(1, 2)
@@ -158,7 +160,7 @@ async def test_a_connection_that_is_refused_sets_nothing_aside(
     await process.close()
 
 
-async def test_what_is_not_as_durable_as_it_should_be_stays(
+async def test_an_entry_below_the_durability_level_stays(
     tmp_path: Path, new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     app_store = new_app_store(redis_server, durability=Durability("replicas", 1))
@@ -166,17 +168,17 @@ async def test_what_is_not_as_durable_as_it_should_be_stays(
     await process.append(1, 2)
     assert await process.replay.replay() is False
     assert process.depth == (2, 0)
-    assert len(app_store.events()) == 2, "it is there already"
+    assert len(app_store.events()) == 2, "it was written before"
     await process.close()
 
 
-async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
+async def test_the_task_writes_pending_entries_and_those_of_ended_processes(
     tmp_path: Path,
     new_app_store: NewAppStore,
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As soon as Redis is there; a fault of the file does not end it."""
+    """As soon as Redis is back; an error with the file does not end the task."""
     path, app_store = tmp_path / "shared.db", new_app_store(redis_server)
     mine, dead = [await JournalProcess(path, app_store).open() for _ in range(2)]
     await dead.append(1, 2)
@@ -214,7 +216,7 @@ async def test_the_task_brings_what_waits_and_what_the_dead_have_left(
 # -- at the end ----------------------------------------------------------------------------
 
 
-async def test_a_drain_brings_what_waits(
+async def test_a_drain_writes_pending_entries(
     process: JournalProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     await process.append(*range(300))
@@ -223,7 +225,7 @@ async def test_a_drain_brings_what_waits(
     assert not log_events(caplog, "journal", outcome="stopped")
 
 
-async def test_a_drain_ends_in_time_and_says_what_remains(
+async def test_a_drain_ends_in_time_and_reports_what_remains(
     process: JournalProcess, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await process.append(*range(3))
@@ -236,7 +238,7 @@ async def test_a_drain_ends_in_time_and_says_what_remains(
 async def test_a_drain_survives_a_broken_file(
     process: JournalProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest of the stop must go on: the copy is to be written, the lock to be released."""
+    """The rest of the shutdown must continue: the copy is written, and the lock is released."""
 
     async def broken(*_: object, **__: object) -> None:
         raise OSError("disk I/O error")
@@ -250,7 +252,7 @@ async def test_a_drain_survives_a_broken_file(
 # -- the alarm -----------------------------------------------------------------------------
 
 
-async def test_what_needs_a_person_is_said_once_a_minute(
+async def test_entries_that_need_a_person_are_logged_once_a_minute(
     process: JournalProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     process.replay._alarm()
@@ -264,7 +266,7 @@ async def test_what_needs_a_person_is_said_once_a_minute(
     assert len(alarms) == 1
 
 
-async def test_entries_that_wait_for_too_long_are_an_alarm(
+async def test_entries_that_are_pending_for_too_long_raise_an_alarm(
     process: JournalProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     await process.append(1, received_at=time.time() - 3700)
@@ -272,10 +274,10 @@ async def test_entries_that_wait_for_too_long_are_an_alarm(
     assert log_events(caplog, "journal", outcome="alarm", fault=None, waiting=1, set_aside=0)
 
 
-async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
+async def test_an_app_without_write_permission_does_not_block_the_others(
     process: JournalProcess, redis_server: RedisServer, new_app_store: NewAppStore
 ) -> None:
-    """Its entries stand in front, more than one round trip takes."""
+    """Its entries come first, and are more than one round trip takes."""
     allowed = f"~*{{{process.app_store.app}}}*"
     with redis_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "w", "on", ">pw", allowed, "&*", "+@all")
@@ -289,10 +291,10 @@ async def test_an_app_that_may_not_be_written_does_not_keep_back_the_others(
     assert process.depth == (250, 0)
 
 
-async def test_what_a_disk_does_not_let_go_is_written_once_all_the_same(
+async def test_an_entry_that_cannot_be_removed_is_still_written_once(
     process: JournalProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk: else every pass would add the events again, or the next start."""
+    """A full disk: otherwise every pass or the next start would add the events again."""
     passed = Once("j", "s1", "alice", time.time() - 1)
     await process.journal.append(process.app_store.numbered(9), refused="WRONGTYPE")
     await process.append(1, once=passed)

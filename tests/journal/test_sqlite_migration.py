@@ -1,4 +1,4 @@
-"""The SQLite file of an earlier release loses no entry on its way into the log."""
+"""Moving the SQLite file of an earlier release into the log loses no entry."""
 
 import sqlite3
 from contextlib import closing
@@ -14,7 +14,7 @@ from app.journal.record import encode
 from tests.support.receiver import log_events
 from tests.support.revocations import numbered, revocation
 
-# As the earlier release has created it.
+# The schema of the earlier release.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY,
@@ -58,7 +58,7 @@ def write_old_file(path: Path, count: int, *, killed: bool = False) -> None:
 
 
 async def contents(path: Path) -> tuple[list[str], list[str]]:
-    """Open the journal at ``path``; returns the waiting sessions and those set aside."""
+    """Open the journal at ``path``; returns the pending sessions and those set aside."""
     journal = Journal(path, max_bytes=1000)
     await journal.open()
     try:
@@ -75,10 +75,10 @@ def sids(numbers: range) -> list[str]:
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["after a stop", "after a kill"])
-async def test_the_entries_of_an_earlier_release_are_moved_once(
+async def test_entries_of_an_earlier_release_are_moved_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, *, killed: bool
 ) -> None:
-    """Whatever the limit of bytes is: they were acknowledged."""
+    """Regardless of the limit in bytes, because they were acknowledged."""
     path = tmp_path / "journal.db"
     write_old_file(path, 2500, killed=killed)
     assert len(list(read_entries(path))) == 2500, "a command sees them before the receiver starts"
@@ -89,7 +89,7 @@ async def test_the_entries_of_an_earlier_release_are_moved_once(
     assert [entry.refused for entry in read_entries(path)][-1] == "WRONGTYPE"
 
 
-async def test_a_move_that_was_interrupted_is_repeated(tmp_path: Path) -> None:
+async def test_an_interrupted_move_is_repeated(tmp_path: Path) -> None:
     """The process ended before the old file was deleted."""
     path = tmp_path / "journal.db"
     write_old_file(path, 20)
@@ -99,7 +99,7 @@ async def test_a_move_that_was_interrupted_is_repeated(tmp_path: Path) -> None:
     assert await contents(path) == (sids(range(19)), ["s19"])
 
 
-async def test_the_files_of_processes_that_have_ended_are_moved_by_the_one_that_adopts_them(
+async def test_files_of_ended_processes_are_moved_by_the_process_that_adopts_them(
     tmp_path: Path,
 ) -> None:
     write_old_file(tmp_path / "journal-1.db", 5)
@@ -119,7 +119,7 @@ async def test_the_files_of_processes_that_have_ended_are_moved_by_the_one_that_
     [(0, 100, 0), (None, 40, 1)],
     ids=["its head", "a record"],
 )
-async def test_of_a_damaged_file_every_whole_record_is_taken_and_the_file_is_kept(
+async def test_every_intact_record_of_a_damaged_file_is_moved_and_the_file_is_kept(
     start: int | None, length: int, lost: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "journal.db"
@@ -148,7 +148,7 @@ async def test_a_write_ahead_log_without_its_file_is_read(tmp_path: Path) -> Non
     assert sorted(waiting) == sorted(sids(range(20)))
 
 
-async def test_a_message_that_comes_again_after_the_move_is_known(tmp_path: Path) -> None:
+async def test_a_message_repeated_after_the_move_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     write_old_file(path, 3)
     journal = Journal(path, max_bytes=1 << 20)
