@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from app.history.app_reader import AppReader, TooLarge, optional, text
+from app.history.app_reader import AppReader, Command, TooLarge, optional, text
 from app.history.records import DeadLetter, DeliveredEvent
 from app.history.streams import Fields, oldest_first, parse_entries
 from backchannel_logout import AppKeys, Reader, Receipt, prove
@@ -22,29 +22,23 @@ async def with_proof(reader: AppReader, delivered: DeliveredEvent, now: float) -
     Parts that our Redis user may not read count as empty. If the app has written too much to be
     read, the proof stays None. Raises `Unreadable`.
     """
+    keys, ask = AppKeys(delivered.app), partial(reader.query_app_data, delivered.app)
+    commands: list[Command] = [
+        ("HGETALL", keys.readers),
+        # A receipt of any event shows that a listener has run.
+        ("XREVRANGE", keys.receipts, "+", "-", "COUNT", 1),
+        ("XRANGE", keys.dead_letters, delivered.id, "+", "COUNT", _MAX_DEAD_LETTERS),
+    ]
     try:
-        return await _proven(reader, delivered, now)
+        readers, newest, letters = await ask(commands)
+        receipts = parse_receipts(parse_entries(optional(newest)))
+        if receipts:
+            # One server assigns the ids of both streams, so no receipt is older than its event.
+            pages = oldest_first(ask, keys.receipts, since=delivered.id, limit=_MAX_RECEIPTS)
+            async for page in pages:
+                receipts += parse_receipts(page)
     except TooLarge:
         return delivered
-
-
-async def _proven(reader: AppReader, delivered: DeliveredEvent, now: float) -> DeliveredEvent:
-    keys = AppKeys(delivered.app)
-    readers, newest, letters = await reader.query_app_data(
-        delivered.app,
-        [
-            ("HGETALL", keys.readers),
-            # A receipt of any event shows that a listener has run.
-            ("XREVRANGE", keys.receipts, "+", "-", "COUNT", 1),
-            ("XRANGE", keys.dead_letters, delivered.id, "+", "COUNT", _MAX_DEAD_LETTERS),
-        ],
-    )
-    receipts = parse_receipts(parse_entries(optional(newest)))
-    if receipts:
-        ask = partial(reader.query_app_data, delivered.app)
-        # One server assigns the ids of both streams, so no receipt is older than its event.
-        async for page in oldest_first(ask, keys.receipts, since=delivered.id, limit=_MAX_RECEIPTS):
-            receipts += parse_receipts(page)
     proof = prove(delivered.id, parse_readers(optional(readers)), receipts, now=now)
     dead_letters = (_dead_letter(*entry) for entry in parse_entries(optional(letters)))
     return replace(
