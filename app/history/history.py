@@ -196,7 +196,7 @@ class History:
     ) -> EntryPage[RefusalEntry]:
         """The newest matching refused tokens, newest first. Raises `Unreadable`."""
         return await newest_in_stream(
-            self._reader, REFUSED, RefusalEntry.from_fields, wanted.passes,
+            self._reader, REFUSED, RefusalEntry, wanted.passes,
             limit=limit, before=before,
         )  # fmt: skip
 
@@ -209,7 +209,7 @@ class History:
     async def audit(self, *, limit: int = 100, before: str = "+") -> EntryPage[AuditEntry]:
         """The newest audit entries, newest first. Raises `Unreadable`."""
         return await newest_in_stream(
-            self._reader, AUDIT, AuditEntry.from_fields, lambda _: True,
+            self._reader, AUDIT, AuditEntry, lambda _: True,
             limit=limit, before=before,
         )  # fmt: skip
 

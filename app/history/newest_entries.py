@@ -8,6 +8,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from app.history.app_reader import AppReader, Command, Unreadable, required
+from app.history.audit_stream import AuditEntry, RefusalEntry
 from app.history.streams import (
     PAGE,
     Entry,
@@ -19,6 +20,7 @@ from app.history.streams import (
 from backchannel_logout.contract.event import stream_id
 
 T = TypeVar("T")
+E = TypeVar("E", RefusalEntry, AuditEntry)
 
 # Entries examined for matches at most: of one stream, and of many together.
 _MAX_SCANNED = 20_000
@@ -43,25 +45,22 @@ class EntryPage(list[T], Generic[T]):
 async def newest_in_stream(
     reader: AppReader,
     key: str,
-    read: Callable[[str, Fields], T],
-    passes: Callable[[T], bool],
+    kind: type[E],
+    passes: Callable[[E], bool],
     *,
     limit: int,
     before: str,
-) -> EntryPage[T]:
+) -> EntryPage[E]:
     """A page of one stream. ``before`` is an id, or ``+``. Raises `Unreadable`."""
-    matches: list[tuple[str, T]] = []
+    matches: list[E] = []
     scanned, last = 0, ""
     ask = partial(reader.query_key, key)
     async for page in newest_first(ask, key, before=before, limit=_MAX_SCANNED):
-        for entry_id, fields in page:
-            if passes(item := read(entry_id, fields)):
-                matches.append((entry_id, item))
+        matches += filter(passes, (kind.from_fields(*entry) for entry in page))
         scanned, last = scanned + len(page), page[-1][0]
         if len(matches) > limit:
-            return EntryPage([item for _, item in matches[:limit]], matches[limit - 1][0], scanned)
-    more = last if scanned >= _MAX_SCANNED else None
-    return EntryPage([item for _, item in matches], more, scanned)
+            return EntryPage(matches[:limit], matches[limit - 1].id, scanned)
+    return EntryPage(matches, last if scanned >= _MAX_SCANNED else None, scanned)
 
 
 class _StreamWalk:
