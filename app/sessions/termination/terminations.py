@@ -94,9 +94,25 @@ class Terminations:
         to a termination that has begun and the provider does not end them.
         """
         refresh_tokens = refresh_tokens or session.offline
-        termination = await self._new(provider, session, refresh_tokens, who, why)
-        if user_termination is not None:
-            termination = replace(termination, user_termination=user_termination.id)
+        issuer = self._issuers[session.issuer]
+        apps, are_notified = affected_apps(issuer, session)
+        now = round(self._clock(), 3)
+        termination = Termination(
+            issuer=session.issuer,
+            session=session.id,
+            user=session.user_id,
+            provider=provider.kind,
+            apps=tuple(apps),
+            awaits_token=provider.sends_logout_tokens and are_notified,
+            positions=await self._positions(apps),
+            created_at=session.created_at,
+            used_at=_used_at(session, max_time=now + issuer.leeway),
+            began_at=now,
+            refresh_tokens=refresh_tokens,
+            user_termination=user_termination.id if user_termination is not None else None,
+            who=who,
+            why=why,
+        )
         if await self._records.create(termination, known_at):
             self._follow(termination)
             return termination
@@ -266,35 +282,6 @@ class Terminations:
                 self._follow(termination)
             else:
                 await self._records.release(open_id)  # only other processes know its issuer
-
-    # -- a new termination -----------------------------------------------------------------
-
-    async def _new(
-        self,
-        provider: SessionProvider,
-        session: ProviderSession,
-        refresh_tokens: bool,
-        who: str,
-        why: str | None,
-    ) -> Termination:
-        issuer = self._issuers[session.issuer]
-        apps, are_notified = affected_apps(issuer, session)
-        now = round(self._clock(), 3)
-        return Termination(
-            issuer=session.issuer,
-            session=session.id,
-            user=session.user_id,
-            provider=provider.kind,
-            apps=tuple(apps),
-            awaits_token=provider.sends_logout_tokens and are_notified,
-            positions=await self._positions(apps),
-            created_at=session.created_at,
-            used_at=_used_at(session, max_time=now + issuer.leeway),
-            began_at=now,
-            refresh_tokens=refresh_tokens,
-            who=who,
-            why=why,
-        )
 
     async def _positions(self, apps: Sequence[str]) -> dict[str, str]:
         newest = await asyncio.gather(*(newest_event_id(self._reader, app) for app in apps))
