@@ -87,7 +87,7 @@ async def test_a_token_is_renewed_before_it_expires(setup: AdapterSetup) -> None
     session_id = setup.api.add(setup.alice)
     await setup.adapter.read(session_id)
     later = setup.api.token_life - 30
-    setup.adapter._calls._access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
+    setup.adapter._calls.access._monotonic = lambda: time.monotonic() + later  # type: ignore[attr-defined]
     assert await setup.adapter.read(session_id) is not None
     assert token_fetches(setup) == 2
     assert len(setup.api.paths("GET")) == 2  # neither token was rejected

@@ -73,23 +73,17 @@ def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     )
 
 
+@dataclass(eq=False)
 class Calls:
     """Calls to one API. ``base_url`` has no trailing slash; paths begin with one."""
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        base_url: str,
-        access: Authorization,
-        *,
-        allow_http: bool,
-        gate: RateLimitGate,
-    ) -> None:
-        self._client = client
-        self._base_url = base_url
-        self._access = access
-        self._allow_http = allow_http
-        self._gate = gate
+    client: httpx.AsyncClient
+    base_url: str
+    access: Authorization
+    allow_http: bool
+    gate: RateLimitGate
+
+    def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def call(
@@ -106,28 +100,28 @@ class Calls:
         Retried once after a 401 or a 429: every call to these APIs can be repeated.
         """
         for attempt in (1, 2):
-            await self._gate.wait()
+            await self.gate.wait()
             async with self._slots:
-                access = await self._access.headers()
+                access = await self.access.headers()
                 response = await send(
-                    self._client,
+                    self.client,
                     method,
-                    self._base_url + path,
-                    allow_http=self._allow_http,
+                    self.base_url + path,
+                    allow_http=self.allow_http,
                     params=params,
                     headers={**access, **(headers or {})},
                 )
             if response.status == 429:
-                self._gate.close(response.headers)
+                self.gate.close(response.headers)
             if response.status in expect:
                 return response
             if attempt == 2 or not self._may_repeat(response, access):
                 break
-        raise self._gate.fault() if response.status == 429 else fault_of(response.status)
+        raise self.gate.fault() if response.status == 429 else fault_of(response.status)
 
     def _may_repeat(self, response: ApiResponse, access: Mapping[str, str]) -> bool:
         if response.status == 401:
-            return self._access.refused(access)
+            return self.access.refused(access)
         return response.status == 429
 
 

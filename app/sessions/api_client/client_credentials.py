@@ -7,6 +7,7 @@ The token is never logged and never part of an error.
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import httpx
 from pydantic import Field, SecretStr
@@ -35,27 +36,19 @@ class _Granted(Shape):
     expires_in: float = Field(default=DEFAULT_LIFETIME, gt=0, le=366 * 86400)
 
 
+@dataclass(eq=False, repr=False)
 class ClientCredentials:
     """The credentials of one machine client."""
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        token_url: str,
-        client_id: str,
-        client_secret: SecretStr,
-        *,
-        audience: str | None,
-        allow_http: bool,
-        gate: RateLimitGate,
-    ) -> None:
-        self._client = client
-        self._token_url = token_url
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._audience = audience
-        self._allow_http = allow_http
-        self._gate = gate
+    client: httpx.AsyncClient
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
+    audience: str | None
+    allow_http: bool
+    gate: RateLimitGate
+
+    def __post_init__(self) -> None:
         self._monotonic = time.monotonic
         self._headers: Mapping[str, str] | None = None
         self._renew_at = float("-inf")
@@ -102,16 +95,16 @@ class ClientCredentials:
     async def _granted(self) -> _Granted:
         form = {
             "grant_type": "client_credentials",
-            "client_id": self._client_id,
-            "client_secret": self._client_secret.get_secret_value(),
-        } | ({"audience": self._audience} if self._audience else {})
-        await self._gate.wait()
+            "client_id": self.client_id,
+            "client_secret": self.client_secret.get_secret_value(),
+        } | ({"audience": self.audience} if self.audience else {})
+        await self.gate.wait()
         response = await send(
-            self._client, "POST", self._token_url, allow_http=self._allow_http, data=form
+            self.client, "POST", self.token_url, allow_http=self.allow_http, data=form
         )
         if response.status == 429:
-            self._gate.close(response.headers)
-            raise self._gate.fault()
+            self.gate.close(response.headers)
+            raise self.gate.fault()
         if response.status in (400, 401, 403):
             # invalid_client, unauthorized_client, access_denied: section 5.2.
             raise ProviderFault(FaultKind.UNAUTHORIZED, f"token_http_{response.status}")
