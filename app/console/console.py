@@ -27,6 +27,7 @@ from app.console.token_forms import TokenFormRoutes
 from app.store.unserved import Unserved
 from app.tokens.fetch import new_client
 from app.web.errors import ApiError
+from app.web.event_stream import EventStreams
 from backchannel_logout import AsyncSessionGuard
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.redis.connection import AsyncClient
@@ -69,18 +70,18 @@ class _Console:
         unserved: Callable[[], Unserved],
     ) -> None:
         self._access = api.access
-        has_token = settings.admin_token is not None
         history, audit_log = api.history, api.audit_log
-        rendering = Rendering(token=has_token, oidc=oidc is not None)
+        rendering = Rendering(token=settings.admin_token is not None, oidc=oidc is not None)
         sessions = OperatorSessions()
+        issuers = [issuer.issuer for issuer in settings.issuers]
         parts = (
             SignInRoutes(api.access, sessions, oidc, audit_log, rendering),
-            FeedPages(settings, history, audit_log, rendering, stopping=api.stopping),
-            StoryPages(settings, history, audit_log, rendering),
+            FeedPages(issuers, history, audit_log, rendering, EventStreams(api.stopping)),
+            StoryPages(issuers, history, audit_log, rendering),
             SessionPages(api.session_service, audit_log, rendering),
             StatusPages(
                 settings, history, api.providers, audit_log, rendering,
-                health=api.health, unserved=unserved,
+                readiness=api.health, unserved=unserved,
             ),
             TokenFormRoutes(settings, history, audit_log, rendering),
         )  # fmt: skip

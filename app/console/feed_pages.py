@@ -1,14 +1,14 @@
 """The feed and the refusals: lists of stream entries with filters and older pages."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.config.model import Settings
 from app.console import feed_views
 from app.console.forms import entry_id, query
 from app.console.rendering import Rendering
@@ -31,23 +31,15 @@ ALL_KINDS = [*(kind.value for kind in EventKind), "refusal"]
 ALL_REASONS = [*(reason.value for reason in Reason), WAITS]
 
 
+@dataclass(frozen=True, slots=True)
 class FeedPages:
-    """``stopping`` returns whether the service has been told to stop."""
+    """``issuers`` are those of the settings, by their configured names."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        history: History,
-        audit_log: AuditLog,
-        rendering: Rendering,
-        *,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._issuers = [issuer.issuer for issuer in settings.issuers]
-        self._history = history
-        self._audit_log = audit_log
-        self._rendering = rendering
-        self._presence = EventStreams(stopping)
+    issuers: list[str]
+    history: History
+    audit_log: AuditLog
+    rendering: Rendering
+    streams: EventStreams
 
     @property
     def routes(self) -> list[Route]:
@@ -60,14 +52,14 @@ class FeedPages:
     async def feed(self, request: Request) -> Response:
         values = query(request, "app", "issuer", "kind", "reason", "text", "before")
         before = entry_id(values)
-        await self._audit_log.record_repeated_view("console.feed", request)
+        await self.audit_log.record_repeated_view("console.feed", request)
         apps = (
-            [app for app in self._history.apps if app == values["app"]] if "app" in values else None
+            [app for app in self.history.apps if app == values["app"]] if "app" in values else None
         )
         kind = values.get("kind")
         unknown = [
             name
-            for name, known in (("app", self._history.apps), ("kind", ALL_KINDS))
+            for name, known in (("app", self.history.apps), ("kind", ALL_KINDS))
             if name in values and values[name] not in known
         ]
         wanted = Filter(
@@ -79,9 +71,9 @@ class FeedPages:
         more, searched = [], 0
         try:
             # Read first: the script continues at this cursor, so nothing is shown twice.
-            cursor = await self._history.feed_ends(apps)
+            cursor = await self.history.feed_ends(apps)
             if not unknown and kind != "refusal" and "reason" not in values:
-                events = await self._history.recent(
+                events = await self.history.recent(
                     wanted, apps, limit=FIRST_ROWS + 1, before=before
                 )
                 rows += [
@@ -92,7 +84,7 @@ class FeedPages:
                 more.append(events.more)
                 searched += events.looked
             if not unknown and kind in (None, "refusal") and "app" not in values:
-                refusals = await self._history.refusals(wanted, limit=FIRST_ROWS + 1, before=before)
+                refusals = await self.history.refusals(wanted, limit=FIRST_ROWS + 1, before=before)
                 rows += [
                     feed_views.refusal_row(refusal)
                     for refusal in refusals
@@ -111,50 +103,53 @@ class FeedPages:
         shown += [row for row in complete[FIRST_ROWS:] if row.id == shown[-1].id]
         full = len(complete) > len(shown)
         last = shown[-1].id if full else end
-        older = {**values, "before": last} if last else None
-        return self._rendering.page(
+        return self.rendering.page(
             request, "feed", rows=shown, chosen=values, past="before" in values, full=full,
-            searched=f"{searched:,}", older=older and f"/console?{urlencode(older)}",
+            searched=f"{searched:,}", older=_older("/console", values, last),
             newest=_newest(values), fault=fault, cursor=cursor or "", unknown=unknown,
-            all_apps=self._history.apps, all_issuers=self._issuers, all_kinds=ALL_KINDS,
+            all_apps=self.history.apps, all_issuers=self.issuers, all_kinds=ALL_KINDS,
             all_reasons=ALL_REASONS,
         )  # fmt: skip
 
     async def refusals(self, request: Request) -> Response:
         values = query(request, "issuer", "reason", "before", "id")
-        await self._audit_log.record_repeated_view("console.refusals", request)
+        await self.audit_log.record_repeated_view("console.refusals", request)
         wanted = Filter(iss=values.get("issuer"), reason=values.get("reason"))
         before, single_id = entry_id(values), entry_id(values, "id")
         with readable_redis():
             if single_id != "+":
-                single = await self._history.refusal(single_id)
+                single = await self.history.refusal(single_id)
                 refusals = EntryPage([] if single is None else [single])
             else:
-                refusals = await self._history.refusals(
+                refusals = await self.history.refusals(
                     wanted, limit=MAX_REFUSALS + 1, before=before
                 )
-        issuers = self._history.issuers
+        issuers = self.history.issuers
         shown = refusals[:MAX_REFUSALS]
         full = len(refusals) > len(shown)
         last = shown[-1].id if full else refusals.more
-        older = {**values, "before": last} if last else None
-        return self._rendering.page(
+        return self.rendering.page(
             request, "refusals",
             refusals=[feed_views.refusal_view(refusal, issuers) for refusal in shown],
-            chosen=values, all_issuers=self._issuers, all_reasons=ALL_REASONS,
+            chosen=values, all_issuers=self.issuers, all_reasons=ALL_REASONS,
             newest=_newest(values), full=full, searched=f"{refusals.looked:,}",
-            older=older and f"{feed_views.REFUSALS}?{urlencode(older)}", shown=len(shown),
+            older=_older(feed_views.REFUSALS, values, last), shown=len(shown),
         )  # fmt: skip
 
     async def presence(self, request: Request) -> Response:
         """A stream without events, which ends with the session: an open page notices."""
         query(request)
-        return self._presence.response(_nothing())
+        return self.streams.response(_nothing())
 
 
 async def _nothing() -> AsyncGenerator[str]:
     yield event_stream.comment("here")
     await asyncio.Event().wait()
+
+
+def _older(path: str, values: Mapping[str, str], last: str | None) -> str | None:
+    """The same filter, after the entry ``last``."""
+    return f"{path}?{urlencode({**values, 'before': last})}" if last else None
 
 
 def _newest(values: Mapping[str, str]) -> str:

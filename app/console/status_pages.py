@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,28 +27,19 @@ MAX_ACTS = 50
 _TONES = {CheckVerdict.WRONG: "bad", CheckVerdict.WARNING: "wait"}
 
 
+@dataclass(frozen=True, slots=True)
 class StatusPages:
-    """``health`` returns the body of `/readyz`, ``unserved`` the last search for apps that no
+    """``readiness`` returns the body of `/readyz`, ``unserved`` the last search for apps that no
     client serves."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        history: History,
-        providers: Mapping[str, SessionProvider],
-        audit_log: AuditLog,
-        rendering: Rendering,
-        *,
-        health: Callable[[], Body],
-        unserved: Callable[[], Unserved],
-    ) -> None:
-        self._settings = settings
-        self._history = history
-        self._providers = providers
-        self._audit_log = audit_log
-        self._rendering = rendering
-        self._health = health
-        self._unserved = unserved
+    settings: Settings
+    history: History
+    providers: Mapping[str, SessionProvider]
+    audit_log: AuditLog
+    rendering: Rendering
+    _: KW_ONLY
+    readiness: Callable[[], Body]
+    unserved: Callable[[], Unserved]
 
     @property
     def routes(self) -> list[Route]:
@@ -59,18 +51,18 @@ class StatusPages:
 
     async def issuers(self, request: Request) -> Response:
         query(request)
-        keys = self._health()["issuers"]
+        keys = self.readiness()["issuers"]
         known = presets()
         shown = []
-        for issuer in self._settings.issuers:
+        for issuer in self.settings.issuers:
             state = keys.get(issuer.issuer)
             try:
-                last = await self._history.recent(
-                    Filter(iss=issuer.issuer), self._history.apps_of(issuer.issuer), limit=1
+                last = await self.history.recent(
+                    Filter(iss=issuer.issuer), self.history.apps_of(issuer.issuer), limit=1
                 )
             except Unreadable:
                 last = EntryPage([])
-            provider = self._providers.get(issuer.issuer)
+            provider = self.providers.get(issuer.issuer)
             shown.append({
                 "issuer": issuer, "keys": state,
                 "error": fetch_fault(state["error"]) if state and state["error"] else None,
@@ -79,37 +71,37 @@ class StatusPages:
                 "preset": known.get(issuer.preset or ""),
                 "api": provider.kind if provider is not None else None,
             })  # fmt: skip
-        return self._rendering.page(request, "issuers", issuers=shown, now=time.time())
+        return self.rendering.page(request, "issuers", issuers=shown, now=time.time())
 
     async def apps(self, request: Request) -> Response:
         query(request)
-        overviews = await self._history.overviews()
+        overviews = await self.history.overviews()
         plots = {}
         for overview in overviews:
             try:
-                plots[overview.app] = plot(await self._history.teardowns(overview.app))
+                plots[overview.app] = plot(await self.history.teardowns(overview.app))
             except Unreadable:
                 plots[overview.app] = None
-        return self._rendering.page(
-            request, "apps", apps=overviews, plots=plots, now=self._audit_log.clock(),
+        return self.rendering.page(
+            request, "apps", apps=overviews, plots=plots, now=self.audit_log.clock(),
             notes={each.app: [row.detail for row in unread_rows(each)] for each in overviews},
         )  # fmt: skip
 
     async def health(self, request: Request) -> Response:
         values = query(request, "before")
         try:
-            audit = await self._history.audit(limit=MAX_ACTS + 1, before=entry_id(values))
+            audit = await self.history.audit(limit=MAX_ACTS + 1, before=entry_id(values))
         except Unreadable:
             audit = None
-        state, now = self._health(), self._audit_log.clock()
+        state, now = self.readiness(), self.audit_log.clock()
         rows = list(service_rows(state, now))
-        for overview in await self._history.overviews():
+        for overview in await self.history.overviews():
             rows += app_rows(overview, now)
-        rows += unserved_rows(self._unserved())
+        rows += unserved_rows(self.unserved())
         problems = [(_TONES[row.verdict], row) for row in rows if row.verdict in _TONES]
         problems.sort(key=lambda problem: problem[0])
         older = audit[MAX_ACTS - 1].id if audit and len(audit) > MAX_ACTS else None
-        return self._rendering.page(
+        return self.rendering.page(
             request, "health", state=state, audit=audit and audit[:MAX_ACTS], now=now,
             older=older, past="before" in values, problems=problems,
         )  # fmt: skip

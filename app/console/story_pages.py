@@ -1,13 +1,13 @@
 """Search, and the story of a session or user: dead or alive, by which token, which apps acted."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.config.model import Settings
 from app.console import feed_views
 from app.console.forms import IDS, query
 from app.console.rendering import Rendering
@@ -26,14 +26,14 @@ from app.web.errors import bad_request, readable_redis
 from app.web.params import login_time
 
 
+@dataclass(frozen=True, slots=True)
 class StoryPages:
-    def __init__(
-        self, settings: Settings, history: History, audit_log: AuditLog, rendering: Rendering
-    ) -> None:
-        self._issuers = [issuer.issuer for issuer in settings.issuers]
-        self._history = history
-        self._audit_log = audit_log
-        self._rendering = rendering
+    """``issuers`` are those of the settings, by their configured names."""
+
+    issuers: list[str]
+    history: History
+    audit_log: AuditLog
+    rendering: Rendering
 
     @property
     def routes(self) -> list[Route]:
@@ -47,8 +47,8 @@ class StoryPages:
         return self._search_page(request, {}, 200)
 
     def _search_page(self, request: Request, values: Mapping[str, str], status: int) -> Response:
-        return self._rendering.page(
-            request, "search", status, all_issuers=self._issuers, chosen=values,
+        return self.rendering.page(
+            request, "search", status, all_issuers=self.issuers, chosen=values,
             id_missing=bool(status != 200),
         )  # fmt: skip
 
@@ -60,15 +60,15 @@ class StoryPages:
             iss=values.get("iss", ""), sid=values.get("sid"), sub=values.get("sub"),
             login_at=login_time(values, "login_at"),
         )  # fmt: skip
-        if subject.iss and subject.iss not in self._history.issuers:
+        if subject.iss and subject.iss not in self.history.issuers:
             raise bad_request("no issuer of this name is configured")
-        await self._audit_log.record_repeated_view(
+        await self.audit_log.record_repeated_view(
             "console.story", request, iss=subject.iss or None, sid=subject.sid, sub=subject.sub
         )
-        hashed = await self._audit_log.keyed_hash()
+        hashed = await self.audit_log.keyed_hash()
         if not subject.iss:
             return await self._story_of_any_issuer(request, values, subject, hashed)
-        story = await self._history.session_history(subject, hashed=hashed)
+        story = await self.history.session_history(subject, hashed=hashed)
         if story.conclusion is Conclusion.NOTHING_KNOWN and (trimmed := _trimmed(values)):
             return RedirectResponse(f"{feed_views.STORY}?{urlencode(trimmed)}", 303)
         return self._story_page(request, values, story)
@@ -76,12 +76,12 @@ class StoryPages:
     def _story_page(
         self, request: Request, values: Mapping[str, str], story: SessionHistory
     ) -> Response:
-        issuers = self._history.issuers
+        issuers = self.history.issuers
         elsewhere = {
             iss: f"{feed_views.STORY}?{urlencode({**values, 'iss': iss})}"
             for iss in story.elsewhere
         }
-        return self._rendering.page(
+        return self.rendering.page(
             request, "story", question=story.question, unverified="unverified" in values,
             story=story_view(story), elsewhere=elsewhere, refusals_read=story.refusals_read,
             refusals=[
@@ -99,16 +99,16 @@ class StoryPages:
     ) -> Response:
         """Redirect to the only issuer that knows the id, or offer a choice of several."""
         with readable_redis():
-            names = await self._history.issuers_knowing(subject, hashed)
+            names = await self.history.issuers_knowing(subject, hashed)
         if not names and (trimmed := _trimmed(values)):
             return RedirectResponse(f"{feed_views.STORY}?{urlencode(trimmed)}", 303)
-        if len(self._issuers) == 1:
-            names = names or self._issuers
+        if len(self.issuers) == 1:
+            names = names or self.issuers
         if len(names) == 1:
             address = urlencode({**values, "iss": names[0]})
             return RedirectResponse(f"{feed_views.STORY}?{address}", 303)
         refusals: list[RefusalEntry] | None = None if hashed is None else []
-        story = conclude(subject, [], refusals, now=self._audit_log.clock(), elsewhere=names)
+        story = conclude(subject, [], refusals, now=self.audit_log.clock(), elsewhere=names)
         return self._story_page(request, values, story)
 
 
