@@ -117,9 +117,9 @@ def account_client(
         tenant.receiver = receiver
         look = redis.client()
         try:
-            scene = AccountClient(receiver, tenant, keys, look)
-            scene.redis_url, scene.redis_server = redis_url, redis
-            yield scene
+            account = AccountClient(receiver, tenant, keys, look)
+            account.redis_url, account.redis_server = redis_url, redis
+            yield account
         finally:
             look.close()
             receiver.stop()

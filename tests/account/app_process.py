@@ -14,11 +14,11 @@ from tests.support.servers.redis_server import free_port
 
 
 @contextlib.contextmanager
-def running_apps(scene: AccountClient, *kinds: str) -> Iterator[dict[str, str]]:
+def running_apps(account: AccountClient, *kinds: str) -> Iterator[dict[str, str]]:
     """The address of each; they start at the same time."""
     environ = clean_environment() | {
-        "PYTHONPATH": f"{ROOT}:{ROOT}/clients/python", "ACCOUNT_URL": scene.url,
-        "ACCOUNT_TOKEN": SHOP_TOKEN, "REDIS_URL": scene.redis_url, "APP": "shop",
+        "PYTHONPATH": f"{ROOT}:{ROOT}/clients/python", "ACCOUNT_URL": account.url,
+        "ACCOUNT_TOKEN": SHOP_TOKEN, "REDIS_URL": account.redis_url, "APP": "shop",
     }  # fmt: skip
     ports = {kind: free_port() for kind in kinds}
     with contextlib.ExitStack() as stack:

@@ -9,16 +9,16 @@ from tests.account.account_fixture import AccountClient, account_client
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountClient]:
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountClient]:
     with account_client(tmp_path_factory.mktemp("account")) as running:
         yield running
 
 
 @pytest.fixture
-def alice(scene: AccountClient) -> Iterator[AccountClient]:
-    """A scene without sessions of an earlier test."""
-    scene.user = f"auth0|{secrets.token_hex(6)}"
-    scene.tenant.sessions.clear()
-    scene.tenant.faults.clear()
-    yield scene
-    scene.tenant.faults.clear()
+def alice(account: AccountClient) -> Iterator[AccountClient]:
+    """A user without sessions of an earlier test."""
+    account.user = f"auth0|{secrets.token_hex(6)}"
+    account.tenant.sessions.clear()
+    account.tenant.faults.clear()
+    yield account
+    account.tenant.faults.clear()

@@ -18,8 +18,8 @@ SAME = {"sec-fetch-site": "same-origin"}
 
 
 @pytest.fixture(scope="module")
-def apps(scene: AccountClient) -> Iterator[dict[str, str]]:
-    with running_apps(scene, *KINDS) as running:
+def apps(account: AccountClient) -> Iterator[dict[str, str]]:
+    with running_apps(account, *KINDS) as running:
         yield running
 
 

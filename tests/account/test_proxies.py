@@ -13,8 +13,8 @@ from tests.support.servers.redis_server import free_port
 SAME = {"x-requested-with": "test", "sec-fetch-site": "same-origin"}
 
 
-def proxy(scene: AccountClient) -> AccountProxy:
-    return AccountProxy(scene.url, SHOP_TOKEN)
+def proxy(account: AccountClient) -> AccountProxy:
+    return AccountProxy(account.url, SHOP_TOKEN)
 
 
 @pytest.mark.parametrize(

@@ -16,27 +16,27 @@ def test_sessions_are_listed_and_ended_with_the_documented_rights_alone(
 ) -> None:
     with (
         documented_rights(tmp_path, rules) as (url, look),
-        account_client(tmp_path, redis_url=url) as scene,
+        account_client(tmp_path, redis_url=url) as account,
     ):
-        scene.user = "auth0|alice"
+        account.user = "auth0|alice"
         for sends in (True, False):
-            scene.tenant.sends = sends
-            own, other, third = (scene.tenant.add(scene.user) for _ in range(3))
-            session = scene.session(own)
-            assert set(scene.ids(session)) == {own, other, third}
-            assert scene.ask("DELETE", f"/{other}", session).json()["id"] == other
-            assert scene.until_final(other, session)["gone"]
-            answer = scene.ask("DELETE", "", session)
+            account.tenant.sends = sends
+            own, other, third = (account.tenant.add(account.user) for _ in range(3))
+            session = account.session(own)
+            assert set(account.ids(session)) == {own, other, third}
+            assert account.ask("DELETE", f"/{other}", session).json()["id"] == other
+            assert account.until_final(other, session)["gone"]
+            answer = account.ask("DELETE", "", session)
             assert [one["id"] for one in answer.json()["sessions"]] == [third]
-            assert scene.until_final(third, session)["gone"]
-            _end_itself(scene, own)
-            assert scene.ask("GET", "", session).json()["error"] == "session_ended"
+            assert account.until_final(third, session)["gone"]
+            _end_itself(account, own)
+            assert account.ask("GET", "", session).json()["error"] == "session_ended"
         acts = [one["act"] for _, one in look.xrange("bcl:v1:audit")]
         assert acts.count("account.session.end") == 4
         assert look.smembers("bcl:v1:endings") == set()
 
 
-def _end_itself(scene: AccountClient, own: str) -> None:
+def _end_itself(account: AccountClient, own: str) -> None:
     """A logout of the caller's own session."""
-    del scene.tenant.sessions[own]
-    assert scene.receiver.post(scene.keys.token(sid=own, sub=scene.user)).status_code == 200
+    del account.tenant.sessions[own]
+    assert account.receiver.post(account.keys.token(sid=own, sub=account.user)).status_code == 200

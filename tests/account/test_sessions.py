@@ -219,12 +219,12 @@ def test_a_broken_provider_is_said(alice: AccountClient) -> None:
 
 @pytest.mark.slow
 def test_a_limited_provider_is_said_with_when_to_come_back(tmp_path: Path) -> None:
-    """With a scene of its own: nobody is asked for as long as the limit lasts."""
-    with account_client(tmp_path) as scene:
-        scene.user = "auth0|alice"
-        own = scene.tenant.add(scene.user)
-        scene.tenant.faults.append(limited(30))
-        answer = scene.ask("GET", "", scene.session(own))
+    """With a account of its own: nobody is asked for as long as the limit lasts."""
+    with account_client(tmp_path) as account:
+        account.user = "auth0|alice"
+        own = account.tenant.add(account.user)
+        account.tenant.faults.append(limited(30))
+        answer = account.ask("GET", "", account.session(own))
     assert answer.json()["error"] == "provider_limits"
     assert int(answer.headers["retry-after"]) >= 1
 

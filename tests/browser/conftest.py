@@ -20,13 +20,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountClient]:
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountClient]:
     with account_client(tmp_path_factory.mktemp("account")) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
-def app(scene: AccountClient) -> Iterator[str]:
+def app(account: AccountClient) -> Iterator[str]:
     """The address of an app that shows its users their sessions."""
-    with running_apps(scene, "starlette") as running:
+    with running_apps(account, "starlette") as running:
         yield running["starlette"]

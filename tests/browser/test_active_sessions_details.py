@@ -23,15 +23,15 @@ TRANSLATED = """<!doctype html><html lang="de">
 
 
 @pytest.fixture
-def alice(scene: AccountClient, browser: Browser, app: str) -> Iterator[Visit]:
-    with visit(scene, browser, app, others=3) as found:
+def alice(account: AccountClient, browser: Browser, app: str) -> Iterator[Visit]:
+    with visit(account, browser, app, others=3) as found:
         make_older(found)
         yield found
 
 
 def make_older(visit: Visit) -> None:
     """So that no time is at the edge between two words for it."""
-    for session in visit.scene.tenant.sessions.values():
+    for session in visit.account.tenant.sessions.values():
         session["last_interacted_at"] = stamp(time.time() - 330)
         session["created_at"] = stamp(time.time() - 630)
 
@@ -114,13 +114,13 @@ def test_a_browsers_clock_that_is_wrong_changes_no_time(alice: Visit, hours: int
     ids=["no language", "a German page", "translated"],
 )  # fmt: skip
 def test_texts_and_times_are_in_one_language(
-    scene: AccountClient, browser: Browser, app: str, page: str, text: str
+    account: AccountClient, browser: Browser, app: str, page: str, text: str
 ) -> None:
-    with visit(scene, browser, app) as alice:
+    with visit(account, browser, app) as alice:
         make_older(alice)
         context = browser.new_context(base_url=app, locale="de-DE")
         german = context.new_page()
-        german.goto("/sign-in?" + urlencode(sign_in_query(scene.session(alice.own))))
+        german.goto("/sign-in?" + urlencode(sign_in_query(account.session(alice.own))))
         german.route("**/bare", lambda one: one.fulfill(content_type="text/html", body=page))
         german.goto("/bare")
         german.evaluate("import('/account/active-sessions.js').then(() => 1)")

@@ -16,13 +16,13 @@ BROKEN = fault(500, "Internal Server Error", "broken")
 
 
 @pytest.fixture
-def alice(scene: AccountClient, browser: Browser, app: str) -> Iterator[Visit]:
-    with visit(scene, browser, app) as found:
+def alice(account: AccountClient, browser: Browser, app: str) -> Iterator[Visit]:
+    with visit(account, browser, app) as found:
         yield found
 
 
 def test_a_provider_that_is_down_is_said_and_then_tried_again(alice: Visit) -> None:
-    alice.scene.tenant.faults.append(BROKEN)
+    alice.account.tenant.faults.append(BROKEN)
     alice.show()
     expect(alice.alert).to_contain_text("provider does not answer", timeout=PATIENCE)
     expect(alice.rows).to_have_count(0)
@@ -34,7 +34,7 @@ def test_a_provider_that_is_down_is_said_and_then_tried_again(alice: Visit) -> N
 def test_a_provider_that_is_down_at_the_sign_out_has_changed_nothing(alice: Visit) -> None:
     alice.listed()
     alice.ask(alice.others[0])
-    alice.scene.tenant.faults.append(BROKEN)
+    alice.account.tenant.faults.append(BROKEN)
     alice.sure()
     expect(alice.alert).to_contain_text("provider does not answer", timeout=PATIENCE)
     expect(alice.alert).to_contain_text("Nothing was changed")
@@ -46,7 +46,7 @@ def test_a_provider_that_is_down_at_the_sign_out_has_changed_nothing(alice: Visi
 
 
 def test_a_provider_that_never_answers_is_given_up(alice: Visit) -> None:
-    alice.scene.tenant.faults.append("hang")
+    alice.account.tenant.faults.append("hang")
     alice.show()
     expect(alice.page.get_by_text("Loading your sessions")).to_be_visible()
     expect(alice.alert).to_contain_text("provider does not answer", timeout=PATIENCE)
@@ -56,7 +56,7 @@ def test_a_provider_that_never_answers_is_given_up(alice: Visit) -> None:
 
 def test_a_provider_that_takes_its_time_is_waited_for(alice: Visit) -> None:
     alice.listed()
-    alice.scene.tenant.lag = 2.0
+    alice.account.tenant.lag = 2.0
     alice.ask(alice.others[0])
     alice.sure()
     row = alice.row(alice.others[0])
@@ -76,7 +76,7 @@ def test_a_provider_that_limits_is_said_with_when_to_come_back(alice: Visit, whe
     if when == "end":
         alice.listed()
         alice.ask(alice.others[0])
-    alice.scene.tenant.faults.append(limited(4))
+    alice.account.tenant.faults.append(limited(4))
     alice.sure() if when == "end" else alice.show()
     expect(alice.alert).to_contain_text("Too many requests. Try again in ", timeout=PATIENCE)
     assert alice.is_alive(alice.others[0])
@@ -88,9 +88,9 @@ def test_a_provider_that_limits_is_said_with_when_to_come_back(alice: Visit, whe
 
 def test_who_asks_too_often_is_told_to_wait(alice: Visit) -> None:
     alice.listed()
-    session = alice.scene.session(alice.own)
+    session = alice.account.session(alice.own)
     for _ in range(30):
-        alice.scene.ask("DELETE", "/nothing", session)
+        alice.account.ask("DELETE", "/nothing", session)
     alice.ask(alice.others[0])
     alice.sure()
     expect(alice.alert).to_contain_text("Too many requests. Try again in ")
@@ -99,7 +99,7 @@ def test_who_asks_too_often_is_told_to_wait(alice: Visit) -> None:
 
 def test_a_session_that_had_ended_already_is_said_and_leaves_the_list(alice: Visit) -> None:
     alice.listed()
-    del alice.scene.tenant.sessions[alice.others[0]]
+    del alice.account.tenant.sessions[alice.others[0]]
     alice.ask(alice.others[0])
     alice.sure()
     expect(alice.alert).to_contain_text("had already ended", timeout=PATIENCE)
@@ -108,7 +108,7 @@ def test_a_session_that_had_ended_already_is_said_and_leaves_the_list(alice: Vis
 
 def test_where_the_provider_does_not_know_this_session_no_other_is_ended(alice: Visit) -> None:
     alice.listed()
-    del alice.scene.tenant.sessions[alice.own]
+    del alice.account.tenant.sessions[alice.own]
     alice.press("Sign out everywhere else")
     alice.sure()
     expect(alice.alert).to_contain_text("not known to your provider", timeout=PATIENCE)
@@ -117,12 +117,15 @@ def test_where_the_provider_does_not_know_this_session_no_other_is_ended(alice: 
 
 def test_a_sign_in_that_ends_while_another_one_does_is_said(alice: Visit) -> None:
     alice.listed()
-    alice.scene.tenant.lag = 3600
+    alice.account.tenant.lag = 3600
     alice.ask(alice.others[0])
     alice.sure()
     expect(alice.row(alice.others[0])).to_contain_text("Signed out of", timeout=PATIENCE)
-    scene = alice.scene
-    assert scene.receiver.post(scene.keys.token(sid=alice.own, sub=scene.user)).status_code == 200
+    account = alice.account
+    assert (
+        account.receiver.post(account.keys.token(sid=alice.own, sub=account.user)).status_code
+        == 200
+    )
     expect(alice.alert).to_contain_text("Your sign-in has ended", timeout=PATIENCE)
     expect(alice.rows).to_have_count(0)
 
@@ -138,13 +141,13 @@ def test_being_offline_is_said(alice: Visit) -> None:
 def test_while_redis_is_away_nothing_is_blamed_on_the_provider(alice: Visit) -> None:
     alice.listed()
     alice.ask(alice.others[0])
-    scene, session = alice.scene, alice.scene.session(alice.own)
-    scene.redis_server.stop()
+    account, session = alice.account, alice.account.session(alice.own)
+    account.redis_server.stop()
     alice.sure()
     expect(alice.alert).to_contain_text("does not work right now", timeout=PATIENCE)
-    scene.redis_server.start()
+    account.redis_server.start()
     wait_for(
-        lambda: scene.ask("GET", "", session).status_code == 200, "Redis is back", every=USER_PACE
+        lambda: account.ask("GET", "", session).status_code == 200, "Redis is back", every=USER_PACE
     )
     alice.press("Try again")
     expect(alice.rows).to_have_count(2, timeout=PATIENCE)
@@ -180,11 +183,11 @@ def test_a_front_end_that_was_made_for_auth0_works_as_it_is(alice: Visit) -> Non
 
 
 def test_many_that_end_together_are_asked_for_with_one_request_and_said_in_one_sentence(
-    scene: AccountClient, browser: Browser, app: str
+    account: AccountClient, browser: Browser, app: str
 ) -> None:
-    with visit(scene, browser, app, others=28) as alice:
+    with visit(account, browser, app, others=28) as alice:
         alice.listed()
-        alice.scene.tenant.lag = 1.5
+        alice.account.tenant.lag = 1.5
         asked: list[str] = []
         alice.page.on("request", lambda one: asked.append(one.url))
         alice.press("Sign out everywhere else")

@@ -35,11 +35,11 @@ class Gallery:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_each_state_is_without_barriers_and_fits(
-    scene: AccountClient, browser: Browser, app: str, look: str
+    account: AccountClient, browser: Browser, app: str, look: str
 ) -> None:
     size, scheme = LOOKS[look]
-    with visit(scene, browser, app, size=size, scheme=scheme, others=2) as alice:
-        gallery, tenant = Gallery(alice, look), scene.tenant
+    with visit(account, browser, app, size=size, scheme=scheme, others=2) as alice:
+        gallery, tenant = Gallery(alice, look), account.tenant
         alice.page.goto("/embedded")
         gallery.see("embedded", "Android 14")
         alice.show()
@@ -70,8 +70,8 @@ def test_each_state_is_without_barriers_and_fits(
         del tenant.sessions[alice.own]
         alice.show()
         gallery.see("empty", "No active sessions.")
-        token = scene.keys.token(sid=alice.own, sub=scene.user)
-        assert scene.receiver.post(token).status_code == 200
+        token = account.keys.token(sid=alice.own, sub=account.user)
+        assert account.receiver.post(token).status_code == 200
         alice.page.evaluate("document.querySelector('active-sessions').load()")
         gallery.see("expired", "Sign in again")
     assert not any(gallery.found.values()), json.dumps(gallery.found, indent=1)

@@ -16,16 +16,16 @@ KINDS = ["starlette", "flask", "django-asgi", "django-wsgi"]
 
 
 @pytest.fixture(scope="module")
-def apps(scene: AccountClient) -> Iterator[dict[str, str]]:
-    with running_apps(scene, *KINDS) as running:
+def apps(account: AccountClient) -> Iterator[dict[str, str]]:
+    with running_apps(account, *KINDS) as running:
         yield running
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_works_below_any_prefix(
-    apps: dict[str, str], scene: AccountClient, browser: Browser, kind: str
+    apps: dict[str, str], account: AccountClient, browser: Browser, kind: str
 ) -> None:
-    with visit(scene, browser, apps[kind]) as alice:
+    with visit(account, browser, apps[kind]) as alice:
         asked: list[str] = []
         alice.page.on("request", lambda request: asked.append(request.url))
         alice.show("/me/security")

@@ -25,8 +25,8 @@ PATIENCE = 20_000
 class Visit:
     """A page of the user's own, and the ids of her sessions: this one first."""
 
-    def __init__(self, scene: AccountClient, page: Page, own: str, others: list[str]) -> None:
-        self.scene, self.page, self.own, self.others = scene, page, own, others
+    def __init__(self, account: AccountClient, page: Page, own: str, others: list[str]) -> None:
+        self.account, self.page, self.own, self.others = account, page, own, others
 
     @property
     def rows(self) -> Locator:
@@ -59,12 +59,12 @@ class Visit:
         return self.page.locator(f'active-sessions li[data-id="{session}"]')
 
     def is_alive(self, session: str) -> bool:
-        return session in self.scene.tenant.alive()
+        return session in self.account.tenant.alive()
 
 
 @contextlib.contextmanager
 def visit(
-    scene: AccountClient,
+    account: AccountClient,
     browser: Browser,
     app: str,
     *,
@@ -73,8 +73,8 @@ def visit(
     others: int = 1,
 ) -> Iterator[Visit]:
     """A new user, signed in at ``app`` (its address) with this browser, and elsewhere."""
-    user, tenant = f"auth0|{secrets.token_hex(6)}", scene.tenant
-    scene.user = user
+    user, tenant = f"auth0|{secrets.token_hex(6)}", account.tenant
+    account.user = user
     tenant.faults.clear()
     tenant.lag = 0.0
     own = tenant.add(user, device=_device(MAC))
@@ -82,8 +82,8 @@ def visit(
     # A receiver may still follow the ends of the test before: its questions must not take a fault.
     tenant.faults_for = {user, own, *elsewhere}
     with open_page(browser, app, size, scheme) as page:
-        page.goto("/sign-in?" + urlencode(sign_in_query(scene.session(own))))
-        yield Visit(scene, page, own, elsewhere)
+        page.goto("/sign-in?" + urlencode(sign_in_query(account.session(own))))
+        yield Visit(account, page, own, elsewhere)
     tenant.faults.clear()
     tenant.faults_for = set()
     tenant.lag = 0.0
