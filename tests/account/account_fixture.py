@@ -46,9 +46,9 @@ class AccountClient:
         self.receiver, self.tenant, self.keys, self.redis = receiver, tenant, keys, redis
         self.redis_url = ""
         self.redis_server: RedisServer
-        found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
-        assert found
-        self.url = found[1]
+        address = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
+        assert address
+        self.url = address[1]
         self.user = ""
         """Whose sessions they are: another one for each test, for users are limited."""
 
@@ -80,12 +80,12 @@ class AccountClient:
 
     def until_final(self, sid: str, session: dict[str, Any]) -> dict[str, Any]:
         def state() -> dict[str, Any]:
-            found: dict[str, Any] = self.ask("GET", f"/{sid}/state", session).json()
-            return found
+            progress: dict[str, Any] = self.ask("GET", f"/{sid}/state", session).json()
+            return progress
 
         def told() -> bool:
-            found = state()
-            return bool(found["gone"] and found["apps"]["told"] == 2)
+            progress = state()
+            return bool(progress["gone"] and progress["apps"]["told"] == 2)
 
         wait_for(told, "told", self.receiver, every=USER_PACE)
         return state()

@@ -39,9 +39,9 @@ account_apps = [{{app = "shop", token = "{SHOP_TOKEN}"}}]
 """
         text = config(redis_server.url, f'issuer = "{api.issuer}"', top=top)
         receiver = Receiver(tmp_path / "receiver", text + sessions).start()
-        found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
-        assert found
-        url = found[1] + "/account/sessions"
+        address = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
+        assert address
+        url = address[1] + "/account/sessions"
 
         def ask(method: str, path: str = "") -> httpx.Response:
             session = {"iss": api.issuer, "sub": ALICE, "sid": own, "login_at": now() - 600}

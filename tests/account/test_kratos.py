@@ -75,11 +75,11 @@ admin_url = "{kratos.origin}"
 public_url = "{kratos.origin}"
 '''
         receiver = Receiver(tmp_path / "receiver", settings).start()
-        found = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
-        assert found
+        address = re.search(r"users' own sessions:\s+(http://\S+)/account", receiver.log)
+        assert address
         try:
             with redis.client() as client:
-                yield KratosAccount(kratos, receiver, client, found[1] + "/account/sessions")
+                yield KratosAccount(kratos, receiver, client, address[1] + "/account/sessions")
         finally:
             receiver.stop()
             redis.stop()

@@ -311,10 +311,10 @@ def test_one_that_begins_while_the_others_end_ends_too(
     listed, late = alice.tenant._page, list[str]()
 
     def page(user: str, query: dict[str, str]) -> Response:
-        found = listed(user, query)
+        sessions = listed(user, query)
         if not late:
             late.append(alice.tenant.add(user))
-        return found
+        return sessions
 
     monkeypatch.setattr(alice.tenant, "_page", page)
     answer = alice.ask("DELETE", "", alice.session(own)).json()

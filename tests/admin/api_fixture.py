@@ -76,8 +76,8 @@ class AdminClient:
         return self.ask("POST", path, json=body, **options)
 
     def state(self, session: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.get(f"/sessions/{session}/state").json()
-        return found
+        progress: dict[str, Any] = self.get(f"/sessions/{session}/state").json()
+        return progress
 
     def over(self, session: str) -> dict[str, Any]:
         """The termination once it is over. Under load the API may answer 503 in between."""

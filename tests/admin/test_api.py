@@ -216,9 +216,9 @@ def test_a_session_is_ended_in_every_app_and_its_history_tells_by_whom(admin: Ad
     for app in ("shop", "news"):
         marker = admin.redis.get(AppKeys(app).sid(admin.issuer, "by-hand"))
         assert marker == str(written["cutoff"])
-    found = admin.get("/revocations", params={"sid": "by-hand"}).json()
-    assert [app["state"] for app in found["apps"]] == ["revoked", "revoked"]
-    cause = found["apps"][0]["cause"]["event"]
+    history = admin.get("/revocations", params={"sid": "by-hand"}).json()
+    assert [app["state"] for app in history["apps"]] == ["revoked", "revoked"]
+    cause = history["apps"][0]["cause"]["event"]
     assert (cause["source"], cause["jti"]) == ("admin", written["act"])
     neighbour = admin.get("/revocations", params={"sid": "neighbour"}).json()
     assert {app["state"] for app in neighbour["apps"]} == {"alive"}
@@ -227,8 +227,8 @@ def test_a_session_is_ended_in_every_app_and_its_history_tells_by_whom(admin: Ad
 def test_a_user_is_ended_in_one_app_alone(admin: AdminClient) -> None:
     body = {"sub": "carol", "app": "shop", "reason": "a test", "issuer": admin.issuer}
     assert admin.post("/revocations", body).status_code == 201
-    found = admin.get("/revocations", params={"sub": "carol"}).json()
-    assert {app["app"]: app["state"] for app in found["apps"]} == {
+    history = admin.get("/revocations", params={"sub": "carol"}).json()
+    assert {app["app"]: app["state"] for app in history["apps"]} == {
         "shop": "revoked", "news": "alive",
     }  # fmt: skip
     later = {"sub": "carol", "login_at": str(int(time.time()) + 5), "app": "shop"}
@@ -240,16 +240,16 @@ def test_everybody_of_an_issuer_is_ended_in_one_app(tmp_path: Path) -> None:
     with admin_client(tmp_path) as own:
         body = {"all": True, "app": "news", "reason": "the key was stolen", "by": "ada"}
         assert own.post("/revocations", body).json()["kind"] == "all"
-        found = own.get("/revocations", params={"sub": "whoever"}).json()
-        assert {app["app"]: app["state"] for app in found["apps"]} == {
+        history = own.get("/revocations", params={"sub": "whoever"}).json()
+        assert {app["app"]: app["state"] for app in history["apps"]} == {
             "shop": "alive", "news": "revoked",
         }  # fmt: skip
 
 
 def test_a_logout_token_shows_in_the_history_with_the_apps_proof(admin: AdminClient) -> None:
     assert admin.receiver.post(admin.keys.token(sid="told", aud="shop-web")).status_code == 200
-    found = admin.get("/revocations", params={"sid": "told", "app": "shop"}).json()
-    (app,) = found["apps"]
+    history = admin.get("/revocations", params={"sid": "told", "app": "shop"}).json()
+    (app,) = history["apps"]
     assert app["cause"]["event"]["source"] == "backchannel-logout"
     assert app["cause"]["proof"]["standing"] in ("nobody", "asks")
 

@@ -31,8 +31,8 @@ def _well(admin: AdminClient) -> Iterator[None]:
 
 
 def marker(admin: AdminClient, app: str, session: str) -> str | None:
-    found: str | None = admin.redis.get(AppKeys(app).sid(admin.issuer, session))
-    return found
+    marker: str | None = admin.redis.get(AppKeys(app).sid(admin.issuer, session))
+    return marker
 
 
 def fault_of(answer: httpx.Response) -> tuple[int, str]:
@@ -46,21 +46,21 @@ def test_a_users_sessions_are_listed_page_by_page(admin: AdminClient) -> None:
     own = {admin.tenant.add(ALICE) for _ in range(5)}
     admin.tenant.add(BOB)
     admin.tenant.page_limit = 2
-    found, page = [], None
+    sessions, page = [], None
     while True:
         params = {} if page is None else {"page": page}
         answer = admin.get(users(ALICE), params=params)
         assert answer.status_code == 200
-        found += answer.json()["sessions"]
+        sessions += answer.json()["sessions"]
         page = answer.json()["next"]
         if page is None:
             break
     admin.tenant.page_limit = 100
-    assert {one["id"] for one in found} == own
-    assert len(found) == 5
-    assert found[0]["state"] == "active"
-    assert found[0]["user"] == ALICE
-    assert found[0]["first_device"]["ip"] == "192.0.2.1"
+    assert {session["id"] for session in sessions} == own
+    assert len(sessions) == 5
+    assert sessions[0]["state"] == "active"
+    assert sessions[0]["user"] == ALICE
+    assert sessions[0]["first_device"]["ip"] == "192.0.2.1"
 
 
 def test_nobody_has_sessions(admin: AdminClient) -> None:
@@ -161,10 +161,10 @@ def test_what_begins_while_the_others_are_ended_ends_too(
     listed = admin.tenant._page
 
     def page(user: str, query: dict[str, str]) -> Response:
-        found = listed(user, query)
+        sessions = listed(user, query)
         if not late:
             late.append(admin.tenant.add(ALICE))
-        return found
+        return sessions
 
     monkeypatch.setattr(admin.tenant, "_page", page)
     answer = admin.delete(users(ALICE), params={"except": keep}).json()
@@ -182,9 +182,9 @@ def test_where_somebody_signs_in_all_the_time_more_are_said_to_be_left(
     admin.tenant.add(ALICE)
 
     def page(user: str, query: dict[str, str]) -> Response:
-        found = listed(user, query)
+        sessions = listed(user, query)
         admin.tenant.add(ALICE)
-        return found
+        return sessions
 
     monkeypatch.setattr(admin.tenant, "_page", page)
     assert admin.delete(users(ALICE), params={"except": keep}).json()["more"] is True
@@ -313,10 +313,10 @@ def raw(method: str, url: httpx.URL) -> bytes:
             f"{method} /{rest} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
             "Authorization: Bearer the-admin-token-of-this-test\r\n\r\n".encode()
         )
-        found = b""
+        text = b""
         while chunk := connection.recv(65536):
-            found += chunk
-    return found
+            text += chunk
+    return text
 
 
 def test_a_users_id_with_a_bar_arrives_at_the_provider_as_it_is(admin: AdminClient) -> None:
@@ -384,9 +384,9 @@ def test_credentials_that_may_not_delete_leave_the_ending_open_with_its_reason(
     deadline = time.monotonic() + 60
     while admin.state(session)["trouble"] is None:
         assert time.monotonic() < deadline
-    found = admin.state(session)
-    assert found["trouble"]["what"] == "forbidden"
-    assert (found["state"], found["over"]) == ("begun", False)
+    progress = admin.state(session)
+    assert progress["trouble"]["what"] == "forbidden"
+    assert (progress["state"], progress["over"]) == ("begun", False)
     assert marker(admin, "shop", session) is None
     admin.tenant.scopes = set(ALL_SCOPES)
     assert admin.over(session)["state"] == "confirmed"

@@ -106,9 +106,9 @@ def test_a_reader_that_is_slower_than_the_trimming_is_told_and_goes_on(tmp_path:
         send(own, "the-last")
         names, sid = [], ""
         while sid != "the-last":
-            name, found = feed.next()
+            name, members = feed.next()
             names.append(name)
-            sid = found.get("sid", "")
+            sid = members.get("sid", "")
         assert len(names) < 3000
         assert "missed" in names
 

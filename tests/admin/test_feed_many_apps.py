@@ -55,10 +55,10 @@ def test_each_of_thirty_two_listeners_hears_of_every_logout_of_five_hundred_apps
 
 
 def hear(feed: Listener) -> list[str]:
-    found = []
-    while len(found) < LOGOUTS:
+    sids = []
+    while len(sids) < LOGOUTS:
         name, event = feed.next()
         assert name == "logout"
         assert len(feed.last or "") < 20_000
-        found.append(event["sid"])
-    return found
+        sids.append(event["sid"])
+    return sids

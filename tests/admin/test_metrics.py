@@ -33,8 +33,10 @@ def test_each_token_is_counted_once_by_what_became_of_it(
     assert receiver.post(provider.token(aud="other")).status_code == 400
     assert receiver.post(provider.token(iss="https://elsewhere.example")).status_code == 400
     assert receiver.post("rubbish").status_code == 400
-    found = Scrape(receiver)
-    counted = {labels: value for labels, value in found.values("bcl_tokens_total").items() if value}
+    scrape = Scrape(receiver)
+    counted = {
+        labels: value for labels, value in scrape.values("bcl_tokens_total").items() if value
+    }
     assert counted == {
         f"shop-web,{provider.issuer},accepted,-": 1,
         f"shop-web,{provider.issuer},repeated,-": 1,
@@ -42,18 +44,18 @@ def test_each_token_is_counted_once_by_what_became_of_it(
         "-,-,refused,iss_unknown": 1,
         "-,-,refused,shape": 1,
     }
-    assert found.total("bcl_stage_duration_seconds_count", stage="verify") == 2
-    assert found.total("bcl_stage_duration_seconds_count", stage="store") == 2
-    assert found.total("bcl_answer_duration_seconds_count") == 5
-    assert found.total("bcl_token_to_marker_seconds_count", issuer=provider.issuer) == 1
-    assert found.values("bcl_markers_written_total", app="shop") == {"new": 1, "known": 0}
-    assert found.values("bcl_jwks_fetches_total", issuer=provider.issuer) == {
+    assert scrape.total("bcl_stage_duration_seconds_count", stage="verify") == 2
+    assert scrape.total("bcl_stage_duration_seconds_count", stage="store") == 2
+    assert scrape.total("bcl_answer_duration_seconds_count") == 5
+    assert scrape.total("bcl_token_to_marker_seconds_count", issuer=provider.issuer) == 1
+    assert scrape.values("bcl_markers_written_total", app="shop") == {"new": 1, "known": 0}
+    assert scrape.values("bcl_jwks_fetches_total", issuer=provider.issuer) == {
         "good": 1,
         "failed": 0,
     }
-    assert found.total("bcl_ready") == 1
-    assert found.total("bcl_redis_writable", server="primary") == 1
-    assert found.total("bcl_redis_risk", risk="persistence") == 0
+    assert scrape.total("bcl_ready") == 1
+    assert scrape.total("bcl_redis_writable", server="primary") == 1
+    assert scrape.total("bcl_redis_risk", risk="persistence") == 0
 
 
 def test_a_flood_of_unknown_issuers_and_clients_adds_no_series(
@@ -95,13 +97,13 @@ def test_a_redis_that_hangs_costs_a_scrape_nothing(
         until(receiver, "bcl_redis_writable", 0, server="primary")
         receiver.post(provider.token(sid="s2"))
         began = time.monotonic()
-        found = Scrape(receiver)
+        scrape = Scrape(receiver)
         assert time.monotonic() - began < 5, "far more than it takes, far less than Redis"
-        assert found.total("bcl_tokens_total", outcome="journaled") == 1
-        assert found.total("bcl_journal_entries", state="waiting") == 1
-        assert found.total("bcl_journal_bytes") > 100
-        assert found.total("bcl_token_to_marker_seconds_count") == 1
-        assert found.total("bcl_redis_memory_used_bytes") is None, "nobody knows"
+        assert scrape.total("bcl_tokens_total", outcome="journaled") == 1
+        assert scrape.total("bcl_journal_entries", state="waiting") == 1
+        assert scrape.total("bcl_journal_bytes") > 100
+        assert scrape.total("bcl_token_to_marker_seconds_count") == 1
+        assert scrape.total("bcl_redis_memory_used_bytes") is None, "nobody knows"
     finally:
         redis_server.thaw()
     until(receiver, "bcl_journal_entries", 0, state="waiting")
@@ -124,16 +126,16 @@ def test_what_is_parked_and_what_became_of_it(receiver: Receiver, provider: Prov
     provider.rotate("k2")
     provider.mode = "500"
     assert receiver.post(provider.token()).status_code == 503
-    found = Scrape(receiver)
-    assert found.total("bcl_parked_tokens", issuer=provider.issuer) == 1
-    assert found.total("bcl_parked_bytes", issuer=provider.issuer) > 400
-    assert found.total("bcl_tokens_total", reason="keys_unavailable") == 1
-    assert found.total("bcl_jwks_fetches_total", outcome="failed") >= 1
+    scrape = Scrape(receiver)
+    assert scrape.total("bcl_parked_tokens", issuer=provider.issuer) == 1
+    assert scrape.total("bcl_parked_bytes", issuer=provider.issuer) > 400
+    assert scrape.total("bcl_tokens_total", reason="keys_unavailable") == 1
+    assert scrape.total("bcl_jwks_fetches_total", outcome="failed") >= 1
     provider.mode = "ok"
     until(receiver, "bcl_parked_tokens", 0)
-    found = Scrape(receiver)
-    assert found.total("bcl_parked_settled_total", outcome="accepted") == 1
-    assert found.total("bcl_tokens_total") == 1, "it is answered once"
+    scrape = Scrape(receiver)
+    assert scrape.total("bcl_parked_settled_total", outcome="accepted") == 1
+    assert scrape.total("bcl_tokens_total") == 1, "it is answered once"
 
 
 def test_an_apps_readers_and_receipts_are_seen(
@@ -146,16 +148,16 @@ def test_an_apps_readers_and_receipts_are_seen(
         for n in range(3):
             assert receiver.post(provider.token(sid=f"s{n}")).status_code == 200
         until(receiver, "bcl_app_receipts_total", 3, app="shop", outcome="done")
-        found = Scrape(receiver)
-        assert found.total("bcl_app_teardown_seconds_count", app="shop") == 3
-        assert found.total("bcl_app_group_lag_events", app="shop") == 0
-        assert found.total("bcl_app_group_pending_events", app="shop") == 0
-        assert found.total("bcl_app_dead_letters", app="shop") == 0
-        assert found.total("bcl_app_events", app="shop") == 3
-        last = found.total("bcl_issuer_last_logout_timestamp_seconds", issuer=provider.issuer)
+        scrape = Scrape(receiver)
+        assert scrape.total("bcl_app_teardown_seconds_count", app="shop") == 3
+        assert scrape.total("bcl_app_group_lag_events", app="shop") == 0
+        assert scrape.total("bcl_app_group_pending_events", app="shop") == 0
+        assert scrape.total("bcl_app_dead_letters", app="shop") == 0
+        assert scrape.total("bcl_app_events", app="shop") == 3
+        last = scrape.total("bcl_issuer_last_logout_timestamp_seconds", issuer=provider.issuer)
         assert last == pytest.approx(time.time(), abs=60)
-        assert found.total("bcl_app_last_report_timestamp_seconds") == pytest.approx(last, abs=60)
-        assert provider.issuer not in found.values("bcl_issuer_longest_gap_seconds"), (
+        assert scrape.total("bcl_app_last_report_timestamp_seconds") == pytest.approx(last, abs=60)
+        assert provider.issuer not in scrape.values("bcl_issuer_longest_gap_seconds"), (
             "one minute old"
         )
         # An app that is retired, as the runbook says: the alert's series goes.
@@ -212,9 +214,9 @@ def test_what_is_usual_of_a_provider_is_read_from_redis_at_the_start(
     try:
         receiver.start()
         wait_for(lambda: Scrape(receiver).total("bcl_issuer_longest_gap_seconds"), "it is read")
-        found = Scrape(receiver)
-        assert found.total("bcl_issuer_longest_gap_seconds") == pytest.approx(30 * 3600, abs=1)
-        last = found.total("bcl_issuer_last_logout_timestamp_seconds")
+        scrape = Scrape(receiver)
+        assert scrape.total("bcl_issuer_longest_gap_seconds") == pytest.approx(30 * 3600, abs=1)
+        last = scrape.total("bcl_issuer_last_logout_timestamp_seconds")
         assert last == pytest.approx(now - 9 * 3600, abs=1), "an administrator is no provider"
     finally:
         receiver.stop()

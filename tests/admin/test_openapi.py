@@ -20,12 +20,12 @@ from tests.admin.api_fixture import ALICE, TOKEN, AdminClient
 
 
 def routes_of_the_code() -> set[tuple[str, str]]:
-    found: list[Route] = []
+    routes: list[Route] = []
     for kind in (FeedRoutes, OverviewRoutes, RevocationRoutes, OperatorSessionRoutes):
-        found += kind.__new__(kind).routes
+        routes += kind.__new__(kind).routes
     return {
         (route.path, method.lower())
-        for route in found
+        for route in routes
         for method in (route.methods or set()) - {"HEAD"}
     }
 

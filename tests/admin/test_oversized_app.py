@@ -60,9 +60,9 @@ def memory(receiver: Receiver) -> int:
     """The most that it has ever had, in bytes."""
     assert receiver.process is not None
     status = Path(f"/proc/{receiver.process.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    line = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert line is not None
+    return int(line[1]) * 1024
 
 
 def settings(redis_url: str, keys: Provider) -> str:

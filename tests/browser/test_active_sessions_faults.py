@@ -171,10 +171,10 @@ ON_DELETE = """async (id) => {
 def test_a_front_end_that_was_made_for_auth0_works_as_it_is(alice: Visit) -> None:
     """It wants a list, 200 with an id, and understands 429; it knows no header of ours."""
     alice.page.goto("/embedded")
-    found = alice.page.evaluate(ON_FETCH)
-    assert found["status"] == 200
-    assert [one["id"] for one in found["sessions"]] == [alice.own, *alice.others]
-    assert found["sessions"][1]["device"]["last_ip"] == "203.0.113.7"
+    answer = alice.page.evaluate(ON_FETCH)
+    assert answer["status"] == 200
+    assert [session["id"] for session in answer["sessions"]] == [alice.own, *alice.others]
+    assert answer["sessions"][1]["device"]["last_ip"] == "203.0.113.7"
     other = alice.others[0]
     assert alice.page.evaluate(ON_DELETE, other) == {"id": other, "status": 200}
     assert [one["id"] for one in alice.page.evaluate(ON_FETCH)["sessions"]] == [alice.own]

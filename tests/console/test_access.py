@@ -201,9 +201,9 @@ def test_a_session_that_has_ended_meanwhile_can_be_ended() -> None:
 def test_looks_and_acts_are_in_the_audit_with_who_it_was(admin: AdminClient) -> None:
     cookie = signed_in(admin)
     ask(admin, "GET", "/console/story?sid=looked-at", headers=cookie)
-    found = [one for one in admin.audit() if one["act"] == "console.story"]
-    assert found[-1]["who"] == "admin_token"
-    assert "sid_hash" in found[-1]
+    views = [entry for entry in admin.audit() if entry["act"] == "console.story"]
+    assert views[-1]["who"] == "admin_token"
+    assert "sid_hash" in views[-1]
     assert "looked-at" not in str(admin.audit())
 
 

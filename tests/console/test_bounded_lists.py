@@ -21,8 +21,8 @@ MANY = 20_300
 def page_and_older(admin: AdminClient, path: str, cookie: dict[str, str]) -> tuple[str, str | None]:
     """The page's text, and the address of the older ones."""
     text = ask(admin, "GET", path, headers=cookie).text
-    found = re.search(r'<a href="([^"]*before=[^"]*)">Older entries', text)
-    return text, html.unescape(found[1]) if found else None
+    link = re.search(r'<a href="([^"]*before=[^"]*)">Older entries', text)
+    return text, html.unescape(link[1]) if link else None
 
 
 def fill(admin: AdminClient, key: str, oldest: Any, others: Any) -> None:

@@ -29,8 +29,8 @@ async def discovery(provider: Provider, clock: Clock) -> AsyncIterator[Discovery
 async def test_it_is_fetched_once_for_everybody_and_again_when_it_is_old(
     discovery: Discovery, provider: Provider, clock: Clock
 ) -> None:
-    found = await asyncio.gather(*(discovery.endpoint("token_endpoint") for _ in range(20)))
-    assert set(found) == {provider.origin + "/token"}
+    addresses = await asyncio.gather(*(discovery.endpoint("token_endpoint") for _ in range(20)))
+    assert set(addresses) == {provider.origin + "/token"}
     assert await discovery.lists("other", "a")
     assert not await discovery.lists("other", "b")
     assert not await discovery.lists("absent", "a")

@@ -84,8 +84,8 @@ class Unchanging:
     @property
     def pauses(self) -> list[int]:
         """Of the page until now, in milliseconds; the last is the one until the next look."""
-        found: list[int] = self.page.evaluate("pauses")
-        return found
+        pauses: list[int] = self.page.evaluate("pauses")
+        return pauses
 
     def look(self, event: Any = "requestfinished") -> None:
         """Let the time of the next look come, and wait until the page has seen its answer."""

@@ -45,9 +45,9 @@ async def test_a_flood_is_bounded_and_leaves_room_for_another_reason(
     await refused.record(
         from_peer("192.0.2.1"), "not_allowed", who="oidc:1 (Ada)", iss="https://op.example", sub="1"
     )
-    found = entries(redis_server)
-    assert MAX_BURST / 4 < len(found) <= MAX_BURST
-    last = found[-1]
+    recorded = entries(redis_server)
+    assert MAX_BURST / 4 < len(recorded) <= MAX_BURST
+    last = recorded[-1]
     assert (last["act"], last["outcome"], last["why"]) == (
         "console.sign_in", "refused", "not_allowed",
     )  # fmt: skip

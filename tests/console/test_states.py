@@ -35,8 +35,8 @@ def story(page: Page, **members: str) -> None:
 
 def api(admin: AdminClient, sid: str, **members: str) -> str:
     """The API's conclusion, which is the page's."""
-    found = admin.get("/revocations", params={"sid": sid, **members}).json()
-    conclusion: str = found["conclusion"]
+    history = admin.get("/revocations", params={"sid": sid, **members}).json()
+    conclusion: str = history["conclusion"]
     return conclusion
 
 
@@ -99,8 +99,8 @@ def test_a_marker_older_than_a_refused_token_is_not_plainly_dead(
     wait_for_refusal(admin, answer.headers["x-request-id"])
     # It came after the marker's second has passed.
     later = {"at": f"{cutoff + 2:.3f}", "reason": "iat_old", "iss": admin.issuer}
-    found = admin.redis.xrevrange("bcl:v1:refused", count=1)[0][1]
-    admin.redis.xadd("bcl:v1:refused", later | {"sid_hash": found["sid_hash"]})
+    entry = admin.redis.xrevrange("bcl:v1:refused", count=1)[0][1]
+    admin.redis.xadd("bcl:v1:refused", later | {"sid_hash": entry["sid_hash"]})
     story(page, sid="refused")
     expect(page.locator(SENTENCE)).to_contain_text("was refused, and nothing has ended it since")
     verdict = page.locator("#app-2 + p .pill")

@@ -213,18 +213,18 @@ def test_an_id_is_isolated_and_its_invisible_characters_are_named(value: str, sh
 def test_the_plot_stays_within_its_bounds() -> None:
     assert plot([]) is None
     for seconds in ([0.0], [1.0], [0.1, 5.0, 2.0] * 50):
-        found = plot(seconds)
-        assert found is not None
-        for point in found.points.split():
+        plotted = plot(seconds)
+        assert plotted is not None
+        for point in plotted.points.split():
             x, y = map(float, point.split(","))
             assert 0 <= x <= WIDTH
             assert 0 <= y <= HEIGHT
 
 
 def test_the_caption_describes_the_times_in_the_plot() -> None:
-    found = plot([0.1, 5.0, 0.2])
-    assert found is not None
-    assert (found.median, found.slowest, found.count) == (0.2, 5.0, 3)
+    plotted = plot([0.1, 5.0, 0.2])
+    assert plotted is not None
+    assert (plotted.median, plotted.slowest, plotted.count) == (0.2, 5.0, 3)
 
 
 @pytest.mark.parametrize(
