@@ -41,7 +41,6 @@ class Gauges:
     counters: Counters
     connections: Connections
     ready: Callable[[], bool]
-    clock: Callable[[], float] = time.time
 
     def read(self) -> Iterator[GaugeValue]:
         """All known ones, now."""
@@ -56,7 +55,7 @@ class Gauges:
         yield from self._providers()
         yield from self._apps()
         yield from self._unserved_apps()
-        yield from _journal(self.settings, self.publisher, self.clock)
+        yield from _journal(self.settings, self.publisher)
         yield from _redis(self.publisher)
 
     def _load(self) -> Iterator[_Value]:
@@ -73,7 +72,7 @@ class Gauges:
             yield metrics.PARKED_OLDEST, (issuer,), seconds
 
     def _providers(self) -> Iterator[_Value]:
-        now = self.clock()
+        now = time.time()
         for issuer, keys in self.keys.items():
             state = keys.state()
             yield metrics.JWKS_KEYS, (issuer,), state.keys
@@ -90,7 +89,7 @@ class Gauges:
                 yield metrics.APP_UNSERVED, (unserved.app,), 1
 
     def _apps(self) -> Iterator[_Value]:
-        now = self.clock()
+        now = time.time()
         for app, read in self.readings.apps.items():
             if read.at is None:
                 continue
@@ -110,16 +109,14 @@ class Gauges:
             yield metrics.APP_DEAD, (app,), read.dead_letters
 
 
-def _journal(
-    settings: Settings, publisher: Publisher, clock: Callable[[], float]
-) -> Iterator[_Value]:
+def _journal(settings: Settings, publisher: Publisher) -> Iterator[_Value]:
     journal = publisher.journal
     if journal is None:
         return
     depth = journal.depth
     yield metrics.JOURNAL, ("waiting",), depth.waiting
     yield metrics.JOURNAL, ("set_aside",), depth.set_aside
-    age = clock() - depth.oldest_at if depth.waiting and depth.oldest_at is not None else 0
+    age = time.time() - depth.oldest_at if depth.waiting and depth.oldest_at is not None else 0
     yield metrics.JOURNAL_OLDEST, (), max(0.0, age)
     yield metrics.JOURNAL_BYTES, (), depth.bytes
     yield metrics.JOURNAL_MOST, (), settings.journal_max_bytes

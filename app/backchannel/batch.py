@@ -43,14 +43,12 @@ class BatchProcessor:
         places: FairSemaphore,
         waiting: WaitingRequests,
         reporter: Reporter | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
         self._writer = writer
         self._places = places
         self._waiting = waiting
         self._reporter = reporter or Reporter()
-        self._clock = clock
         self._loop: asyncio.AbstractEventLoop
         self._arrived: list[_Request] = []
         """In this turn of the event loop."""
@@ -71,7 +69,7 @@ class BatchProcessor:
             self._loop.call_soon(self._process)
         self._arrived.append(
             _Request(
-                self._providers, record, b"", self._clock(), media_type=media_type, body=body,
+                self._providers, record, b"", time.time(), media_type=media_type, body=body,
                 deadline=self._loop.time() + REQUEST_SECONDS, respond=respond,
             )
         )  # fmt: skip

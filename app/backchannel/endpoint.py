@@ -7,7 +7,7 @@ every request while traces are on, since a span belongs to a task.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,7 +34,6 @@ class LogoutEndpoint:
         reporter: Reporter | None = None,
         tracing: Tracing | None = None,
         trusts_request_id: bool = False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._providers = providers
         self._waiting = waiting
@@ -42,7 +41,6 @@ class LogoutEndpoint:
         self._reporter = reporter or Reporter()
         self._tracing = tracing
         self._trusts_request_id = trusts_request_id
-        self._clock = clock
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST within `REQUEST_SECONDS`, even if the client or a dependency hangs."""
@@ -60,7 +58,7 @@ class LogoutEndpoint:
 
     async def _answer(self, request: Request, record: AttemptRecord) -> Response:
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
-        attempt = Attempt(self._providers, record, b"", self._clock())
+        attempt = Attempt(self._providers, record, b"", time.time())
         try:
             async with asyncio.timeout_at(deadline):
                 attempt.unverified_token = await self._read(request)

@@ -1,8 +1,7 @@
 """Builds and runs what handles logout tokens: everything between the public listener and Redis."""
 
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 from starlette.applications import Starlette
@@ -92,13 +91,12 @@ class Components:
         counters: Counters,
         reporting: Reporting,
         traces: Tracing | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.publisher = publisher
         self.keys = {
             issuer.issuer: FixedKeys(issuer, issuer.key_set)
             if isinstance(issuer, CanaryIssuer)
-            else ProviderKeys(issuer, client, clock=clock, on_fetched=counters.keys_fetched)
+            else ProviderKeys(issuer, client, on_fetched=counters.keys_fetched)
             for issuer in settings.signing_issuers
         }
         providers = {
@@ -112,7 +110,6 @@ class Components:
             max_tokens=settings.parking_max_tokens,
             max_bytes=settings.parking_max_bytes,
             reporter=reporting.reporter,
-            clock=clock,
         )
         self.admission = FairSemaphore(settings.max_in_flight)
         self.waiting = WaitingRequests(
@@ -129,19 +126,18 @@ class Components:
             reporter=reporting.reporter,
             tracing=traces,
             trusts_request_id=settings.trust_request_id,
-            clock=clock,
         )
         self.public_app = new_app([Route(LOGOUT_PATH, endpoint.answer, methods=["POST"])])
         self.fast_route: FastRoute | None = None
         if traces is None:
             batch = BatchProcessor(
                 providers, publisher.writer, places=self.admission, waiting=self.waiting,
-                reporter=reporting.reporter, clock=clock,
+                reporter=reporting.reporter,
             )  # fmt: skip
             self.fast_route = FastRoute(
                 LOGOUT_PATH.encode(), batch.submit, settings.trust_request_id
             )
-        self.readings = Readings(settings, publisher.reads, counters, clock=clock)
+        self.readings = Readings(settings, publisher.reads, counters)
         self.unserved = UnservedWatch(
             UnservedApps(publisher.reads, apps_of_settings(settings)), self.readings.apps
         )

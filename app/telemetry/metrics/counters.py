@@ -3,7 +3,6 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TypeGuard
 
 from app.config.model import Settings
@@ -62,11 +61,10 @@ class ClockDifference:
 
 
 class Counters:
-    """Counts into `registry`. ``clock`` is epoch seconds."""
+    """Counts into `registry`."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.registry = registry = Registry(settings)
-        self._clock = clock
         self._tokens = registry.counters(TOKENS)
         self._verify = registry.histogram(STAGES, "verify").observe
         self._store = registry.histogram(STAGES, "store").observe
@@ -125,7 +123,7 @@ class Counters:
         self._markers[heading.app, "new" if answer == NEW_MARKER else "known"].inc()
         histogram = self._to_marker.get(heading.issuer_names[0])
         if histogram is not None and revocation.once is not None:
-            seconds = self._clock() - revocation.cutoff
+            seconds = time.time() - revocation.cutoff
             histogram.observe(seconds if seconds > 0 else 0.0)
 
     # -- everything else ------------------------------------------------------------------------

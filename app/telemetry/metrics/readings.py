@@ -6,7 +6,7 @@ scrape nor a token. Only reads, with bounded answers and times.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,17 +80,9 @@ class AppReading:
 class Readings:
     """`apps` by name, and `quiet_periods` by issuer."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        link: RedisTopology,
-        counters: Counters,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, settings: Settings, link: RedisTopology, counters: Counters) -> None:
         self._link = link
         self._counters = counters
-        self._clock = clock
         self.apps = {
             client.app: AppReading() for issuer in settings.issuers for client in issuer.clients
         }
@@ -164,7 +156,7 @@ class Readings:
                 await self._take_events(server, app, entries, logouts)
             reading.events, reading.dead_letters = events, dead
             await self._take_groups(server, app, groups)
-            reading.at = self._clock()
+            reading.at = time.time()
 
     async def _query(self, server: Redis, apps: Sequence[str], written: Sequence[str]) -> list[Any]:
         """Three answers for each of ``apps``, then three for each of ``written``."""
@@ -227,7 +219,7 @@ class Readings:
     ) -> None:
         if reports is None:
             return
-        now, last = self._clock(), None
+        now, last = time.time(), None
         counts = dict.fromkeys(ReaderKind, 0)
         del counts[ReaderKind.ENDED]  # no running process
         for number, (name, text) in enumerate(reports.items(), 1):
