@@ -195,7 +195,6 @@ async def _write(url: str, count: int, max_events: int, *, once: bool) -> None:
         apps={_APP: _MONTH},
         event_retention=7 * 86400,
         event_max_len=max_events,
-        clock=time.time,
     )
     for first in range(0, count, _BATCH):
         batch = [_revocation(once=once) for _ in range(min(_BATCH, count - first))]

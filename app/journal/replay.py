@@ -44,7 +44,6 @@ class Replay:
         recovery: Recovery,
         *,
         alarm_age: float,
-        clock: Callable[[], float] = time.time,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
     ) -> None:
         self._journal = journal
@@ -54,7 +53,6 @@ class Replay:
         self._ack_log = ack_log
         self._recovery = recovery
         self._alarm_age = alarm_age
-        self._clock = clock
         self._on_written = on_written
         self._alarmed_at = float("-inf")
 
@@ -121,7 +119,7 @@ class Replay:
         """Log what needs a person, at most once a minute."""
         now = asyncio.get_running_loop().time()
         depth, fault = self._journal.depth, self._journal.fault
-        age = 0.0 if depth.oldest_at is None else self._clock() - depth.oldest_at
+        age = 0.0 if depth.oldest_at is None else time.time() - depth.oldest_at
         if now - self._alarmed_at < _ALARM_SECONDS:
             return
         if fault or depth.set_aside or (depth.waiting and age > self._alarm_age):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -43,7 +42,6 @@ class Publisher:
         client: AsyncClient,
         *,
         reads: AsyncClient | None = None,
-        clock: Callable[[], float] = time.time,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
         on_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -54,9 +52,8 @@ class Publisher:
         """
         self._settings = settings
         self._on_written = on_written
-        self._clock = clock
         topology = RedisTopology(client)
-        self.store = new_store(settings, topology, clock=clock)
+        self.store = new_store(settings, topology)
         path = settings.journal_path
         self.topology = topology
         self.reads = RedisTopology(reads, bounded=True) if reads is not None else topology
@@ -69,12 +66,10 @@ class Publisher:
             copy_of(own) if own else None,
             window=settings.recovery_window,
             max_bytes=settings.recovery_max_bytes,
-            clock=clock,
         )
         self._recovery = Recovery(
             self.store,
             self._ack_log,
-            clock=clock,
             on_lost=on_lost,
             on_restored=lambda: self.monitor.look_soon(),  # noqa: PLW0108  defined below
         )
@@ -84,7 +79,6 @@ class Publisher:
             on_change=self._recovery.primary_changed,
             last=lambda: self._ack_log.last,
             holds=self._recovery.holds,
-            clock=clock,
         )
         self.writer = Writer(
             self.store,
@@ -129,7 +123,7 @@ class Publisher:
         if self.journal is not None and self._files is not None:
             replay = Replay(
                 self.journal, self._files, self.store, self.monitor, self._ack_log, self._recovery,
-                alarm_age=self._settings.journal_alarm_age, clock=self._clock,
+                alarm_age=self._settings.journal_alarm_age,
                 on_written=self._on_written,
             )  # fmt: skip
             work.append(replay.keep_replaying)
@@ -173,9 +167,7 @@ class Publisher:
         await self.topology.aclose()
 
 
-def new_store(
-    settings: Settings, topology: RedisTopology, *, clock: Callable[[], float] = time.time
-) -> Store:
+def new_store(settings: Settings, topology: RedisTopology) -> Store:
     """Build the store that the settings describe."""
     return Store(
         topology,
@@ -188,7 +180,6 @@ def new_store(
         event_max_len=settings.event_max_len,
         durability=settings.durability,
         names=names_of_apps(settings),
-        clock=clock,
     )
 
 

@@ -44,7 +44,7 @@ class AppMetas:
         apps: Mapping[str, int],
         names: Mapping[str, AppNames],
         *,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._apps = dict(apps)

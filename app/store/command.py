@@ -6,6 +6,7 @@ packs everything else, and a test compares the two.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -59,7 +60,7 @@ class Commands:
     """Encodes commands for one store. ``sha`` is the script's, ``clock`` returns epoch seconds."""
 
     def __init__(
-        self, sha: str, *, max_len: int, max_age_ms: int, clock: Callable[[], float]
+        self, sha: str, *, max_len: int, max_age_ms: int, clock: Callable[[], float] = time.time
     ) -> None:
         self._sha = sha
         self._max_len = max_len

@@ -42,7 +42,6 @@ class RedisMonitor:
         on_change: Callable[[], None],
         last: Callable[[], Revocation | None] = lambda: None,
         holds: Callable[[str, bool], bool] = lambda _, __: False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._topology = topology
@@ -50,7 +49,6 @@ class RedisMonitor:
         self._last = last
         self._holds = holds
         self._look_now = asyncio.Event()
-        self._clock = clock
         self._run_ids: dict[str, str] = {}
         self._faults: dict[str, str] = {"": "not asked yet"}
         self.level_error: str | None = None
@@ -174,7 +172,7 @@ class RedisMonitor:
         last = self._last()
         if last is None or last.app not in apps:
             return False
-        if last.received_at + last.heading.life < self._clock():
+        if last.received_at + last.heading.life < time.time():
             return False  # expired
         return not await server.exists(last.marker_keys[0])
 

@@ -52,18 +52,16 @@ class Store:
         apps: Mapping[str, int],
         event_retention: float,
         event_max_len: int,
-        clock: Callable[[], float],
         durability: Durability = MEMORY,
         names: Mapping[str, AppNames] | None = None,
     ) -> None:
         self.link = link
         self._apps = dict(apps)
-        self._metas = AppMetas(apps, names or {}, clock=clock)
+        self._metas = AppMetas(apps, names or {})
         self._commands = Commands(
             _SCRIPT_SHA,
             max_len=event_max_len,
             max_age_ms=math.ceil(event_retention * 1000),
-            clock=clock,
         )
         self._durability = DurabilityWait(durability)
 

@@ -1,7 +1,6 @@
 """Apps that Redis holds and no client of the settings leads to."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -76,7 +75,7 @@ async def test_each_meta_and_each_reader_of_another_app_is_named(
 async def test_one_that_another_receiver_renews_is_served_elsewhere(
     link: RedisTopology, look: redis.Redis
 ) -> None:
-    other = AppMetas({"theirs": 60}, {"theirs": AppNames()}, clock=time.time)
+    other = AppMetas({"theirs": 60}, {"theirs": AppNames()})
     await other.write(await link.primary("theirs"), ["theirs"])
     (one,) = (await UnservedApps(link, ["shop"]).find()).apps
     assert one.elsewhere

@@ -49,7 +49,6 @@ class VectorStores:
             apps={app: DECISIONS["max_session_age"]},
             event_retention=3600,
             event_max_len=100,
-            clock=time.time,
         )
 
     async def write_meta(self, app: str) -> None:

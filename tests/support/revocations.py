@@ -58,8 +58,7 @@ class AppStore:
         self.marker = self.keys.sid(ISS, "s1")
         self.link = RedisTopology(connect(url or server.url))
         settings = {
-            "apps": {self.app: 3600}, "event_retention": 3600, "event_max_len": 1000,
-            "clock": time.time,
+            "apps": {self.app: 3600}, "event_retention": 3600, "event_max_len": 1000
         } | options  # fmt: skip
         self.store = Store(self.link, **settings)
         self.look: redis.Redis = server.client()

@@ -95,7 +95,7 @@ async def test_the_receivers_events_fit_the_schemas(
 ) -> None:
     app = f"app-{uuid.uuid4().hex[:8]}"
     link, now, keys = RedisTopology(connect(shared_redis.url)), time.time(), AppKeys(app)
-    store = Store(link, apps={app: 60}, event_retention=60, event_max_len=10, clock=time.time)
+    store = Store(link, apps={app: 60}, event_retention=60, event_max_len=10)
     with shared_redis.client() as look, look.pubsub() as feed:
         feed.subscribe(keys.feed)
         assert feed.get_message(timeout=5)

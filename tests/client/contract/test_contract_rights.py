@@ -270,7 +270,7 @@ async def test_the_receiver_renews_the_life_of_meta_with_these_rights(
     names = AppNames(("https://op.example",), ("shop-web",))
     with guarded.client("admin") as admin:
         admin.acl_log_reset()
-        await AppMetas({"shop": 60}, {"shop": names}, clock=time.time).write(client, ["shop"])
+        await AppMetas({"shop": 60}, {"shop": names}).write(client, ["shop"])
         await client.aclose()
         assert admin.ttl(shop.meta) > 0
         assert admin.acl_log() == []

@@ -48,7 +48,7 @@ class AsgiApp:
         """As the receiver does: the marker, and its event."""
         store = Store(
             link := RedisTopology(connect(self.redis_server.url)), apps={self.keys.app: 3600},
-            event_retention=3600, event_max_len=1000, clock=time.time,
+            event_retention=3600, event_max_len=1000,
         )  # fmt: skip
         [answer] = await store.write([revocation(self.keys.app, sid=sid, since=int(time.time()))])
         assert isinstance(answer, int)
