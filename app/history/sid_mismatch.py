@@ -14,15 +14,6 @@ from backchannel_logout import AppKeys, Reader
 _EVENTS = 100
 
 
-def issuers_without_sid(readers: Iterable[Reader], by_session: Collection[str]) -> set[str]:
-    """The issuers of ``by_session`` without any session that has a ``sid``, as guards report."""
-    has_sid: dict[str, bool] = {}
-    for reader in readers:
-        for iss, has in reader.sid.items():
-            has_sid[iss] = has_sid.get(iss, False) or has
-    return {iss for iss, has in has_sid.items() if not has and iss in by_session}
-
-
 async def sid_mismatches(
     reader: AppReader, keys: AppKeys, readers: Iterable[Reader], by_session: Collection[str]
 ) -> tuple[str, ...]:
@@ -31,7 +22,11 @@ async def sid_mismatches(
 
     ``by_session``: the names of the issuers whose tokens end one session. Raises `Unreadable`.
     """
-    suspects = issuers_without_sid(readers, by_session)
+    has_sid: dict[str, bool] = {}  # whether any session of the issuer has one, as guards report
+    for each in readers:
+        for iss, has in each.sid.items():
+            has_sid[iss] = has_sid.get(iss, False) or has
+    suspects = {iss for iss, has in has_sid.items() if not has and iss in by_session}
     if not suspects:
         return ()
     command = ("XREVRANGE", keys.events, "+", "-", "COUNT", _EVENTS)
