@@ -117,7 +117,9 @@ class AccountSessionRoutes:
             more = True  # report what has begun; another request ends the rest
         # Without this note the page polls each session.
         with contextlib.suppress(Unreadable):
-            await self.terminations.set_others(caller.issuer.issuer, caller.sub, list(begun))
+            await self.terminations.records.set_others(
+                caller.issuer.issuer, caller.sub, list(begun)
+            )
         progress = [await self.progress.progress(each) for each in begun.values()]
         return json_response(EndedOthers(sessions=progress, more=more))
 

@@ -100,7 +100,7 @@ class SessionService:
             "session.state", request, iss=provider.issuer, sub=user
         )
         with readable_redis():
-            return await self.terminations.find_of_user(provider.issuer, user)
+            return await self.terminations.records.newest_of(provider.issuer, user)
 
     async def find(self, provider: SessionProvider, session_id: str) -> Termination | None:
         """The termination of a session; None if there is none, or it was days ago."""

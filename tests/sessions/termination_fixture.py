@@ -111,7 +111,7 @@ clients = [{{client_id = "shop-web", app = "{self.shop}"}},
         """The same for all sessions of the user; or wait until the field ``at`` is set."""
         deadline = time.monotonic() + 60
         while True:
-            found = await self.terminations.find_of_user(self.issuer, user)
+            found = await self.terminations.records.newest_of(self.issuer, user)
             assert found is not None
             if getattr(found, at) is not None:
                 break

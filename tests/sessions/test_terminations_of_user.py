@@ -235,7 +235,7 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup,
         await setup.wait_until_user_over(ALICE, at="asked_at")
     # As if killed: it releases nothing, and the leases expire.
     await end(dying._followed.values())
-    of_user = await living.find_of_user(setup.issuer, ALICE)
+    of_user = await living.records.newest_of(setup.issuer, ALICE)
     assert of_user is not None
     for termination in (of_user, *each):
         setup.redis.delete(f"bcl:v1:ending:{termination.id}:lease")

@@ -95,7 +95,7 @@ class TerminationRecords:
         return await self.load(newest.decode()) if newest else None
 
     async def set_others(self, issuer: str, user: str, sessions: Sequence[str]) -> None:
-        """Record the sessions that the user ended with one request."""
+        """Record the sessions that the user ended with one request, for `others_of`."""
         key = _others_key(issuer, user)
         await self._run(key, "SET", key, json.dumps(sessions), "EX", LIFE_SECONDS)
 

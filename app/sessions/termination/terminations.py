@@ -59,7 +59,7 @@ class Terminations:
     ) -> None:
         self.confirm_within = confirm_within
         self._reader = reader
-        self._records = TerminationRecords(reader, process)
+        self.records = TerminationRecords(reader, process)
         self._providers = providers
         self._issuers = issuers
         self._writer = writer
@@ -113,15 +113,15 @@ class Terminations:
             who=who,
             why=why,
         )
-        if await self._records.create(termination, known_at):
+        if await self.records.create(termination, known_at):
             self._follow(termination)
             return termination
-        known = await self._records.load(termination.id)
+        known = await self.records.load(termination.id)
         if known is None:
             raise Unreadable("not noted")
         if refresh_tokens and not known.refresh_tokens:
             await provider.end(session.id, refresh_tokens=True)
-            await self._records.set_refresh_tokens(termination.id)
+            await self.records.set_refresh_tokens(termination.id)
             known = replace(known, refresh_tokens=True)
         return known
 
@@ -160,8 +160,8 @@ class Terminations:
             why=why,
         )
         # First, because the sessions must not end when this fails.
-        await self._records.set_newest(termination)
-        if not await self._records.create(termination, termination.began_at):
+        await self.records.set_newest(termination)
+        if not await self.records.create(termination, termination.began_at):
             yield termination  # another request of the same millisecond
             return
         try:
@@ -170,20 +170,9 @@ class Terminations:
             if termination.id not in self._followed:
                 self._follow(termination)
 
-    async def find_of_user(self, issuer: str, user: str) -> Termination | None:
-        """The newest termination of all sessions of a user, as `find`."""
-        return await self._records.newest_of(issuer, user)
-
-    async def set_others(self, issuer: str, user: str, sessions: Sequence[str]) -> None:
-        """Remember which sessions the user ended with one request, for `find_others`.
-
-        Raises `Unreadable`.
-        """
-        await self._records.set_others(issuer, user, sessions)
-
     async def find_others(self, issuer: str, user: str) -> list[Termination]:
         """The terminations of the sessions that the user last ended with one request."""
-        ids = await self._records.others_of(issuer, user)
+        ids = await self.records.others_of(issuer, user)
         known = [await self.find(issuer, session_id) for session_id in ids]
         return [one for one in known if one is not None and one.user == user]
 
@@ -192,7 +181,7 @@ class Terminations:
 
         Raises `Unreadable`.
         """
-        return await self._records.load(termination_id(issuer, session_id))
+        return await self.records.load(termination_id(issuer, session_id))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -206,14 +195,14 @@ class Terminations:
             # If Redis does not answer, the leases expire.
             with contextlib.suppress(Unreadable):
                 for followed_id in followed:
-                    await self._records.release(followed_id)
+                    await self.records.release(followed_id)
 
     # -- following -------------------------------------------------------------------------
 
     def _follow(self, termination: Termination) -> None:
         context = FollowerContext(
             reader=self._reader,
-            records=self._records,
+            records=self.records,
             writer=self._writer,
             provider=self._providers[termination.issuer],
             issuer=self._issuers[termination.issuer],
@@ -249,9 +238,9 @@ class Terminations:
             await asyncio.sleep(LEASE_SECONDS / 3)
             for followed_id in list(self._followed):
                 with contextlib.suppress(Unreadable):
-                    if not await self._records.renew(followed_id):
+                    if not await self.records.renew(followed_id):
                         # Expired, for example while Redis was away; another process may have it.
-                        await self._records.acquire(followed_id)
+                        await self.records.acquire(followed_id)
 
     async def _keep_taking_over(self) -> None:
         while True:
@@ -265,23 +254,23 @@ class Terminations:
             await asyncio.sleep(_SCAN_SECONDS)
 
     async def _take_over(self, of_user: bool) -> None:
-        open_ids = await self._records.open_ids(of_user=of_user)
+        open_ids = await self.records.open_ids(of_user=of_user)
         waiting = [one for one in open_ids if one not in self._followed]
         random.shuffle(waiting)  # so that several processes try different ones
         # Those that begin here are followed at once, so there may be more than the limit already.
         free = max(MAX_FOLLOWED - (len(open_ids) - len(waiting)), 0)
         for open_id in waiting[:free]:
-            if open_id in self._followed or not await self._records.acquire(open_id):
+            if open_id in self._followed or not await self.records.acquire(open_id):
                 continue
-            termination = await self._records.load(open_id)
+            termination = await self.records.load(open_id)
             if open_id in self._followed:
                 continue  # begun here in the meantime
             if termination is None or termination.outcome is not None:
-                await self._records.close(open_id, of_user=of_user)
+                await self.records.close(open_id, of_user=of_user)
             elif termination.issuer in self._providers:
                 self._follow(termination)
             else:
-                await self._records.release(open_id)  # only other processes know its issuer
+                await self.records.release(open_id)  # only other processes know its issuer
 
     async def _positions(self, apps: Sequence[str]) -> dict[str, str]:
         newest = await asyncio.gather(*(newest_event_id(self._reader, app) for app in apps))
