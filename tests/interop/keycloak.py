@@ -47,7 +47,7 @@ def running(directory: Path) -> Iterator["Keycloak"]:
 
 
 def _hold(pipe: Path) -> int | None:
-    """Become a user of the server; ``None`` if there is no server."""
+    """Take a place among the server's users; ``None`` if there is no server."""
     try:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -38,22 +38,22 @@ class Receiver:
 
 
 class Meta:
-    """What an app finds."""
+    """The hash as the app reads it."""
 
     def __init__(self, client: redis.Redis, app: str) -> None:
         self.client, self.key = client, AppKeys(app).meta
 
     def fields(self) -> dict[str, str]:
-        found: Any = self.client.hgetall(self.key)
-        return dict(found)
+        fields: Any = self.client.hgetall(self.key)
+        return dict(fields)
 
     def names(self, kind: str) -> list[str]:
-        found: list[str] = json.loads(self.fields()[kind])
-        return found
+        names: list[str] = json.loads(self.fields()[kind])
+        return names
 
     def seconds_left(self) -> int:
-        found: Any = self.client.ttl(self.key)
-        return int(found)
+        seconds: Any = self.client.ttl(self.key)
+        return int(seconds)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def meta(shared_redis: RedisServer, app: str) -> Iterator[Meta]:
         yield Meta(client, app)
 
 
-async def test_it_names_every_issuer_and_client_and_lives_for_a_day(
+async def test_meta_names_every_issuer_and_client_and_expires_after_a_day(
     url: str, app: str, meta: Meta
 ) -> None:
     assert await Receiver(url, app).look() is True
@@ -86,7 +86,7 @@ async def test_it_names_every_issuer_and_client_and_lives_for_a_day(
     assert META_SECONDS - 10 < meta.seconds_left() <= META_SECONDS
 
 
-async def test_it_is_renewed_once_a_minute_and_not_at_each_look(
+async def test_meta_is_renewed_once_a_minute_and_not_at_each_check(
     url: str, app: str, meta: Meta
 ) -> None:
     receiver = Receiver(url, app)
@@ -98,30 +98,31 @@ async def test_it_is_renewed_once_a_minute_and_not_at_each_look(
         assert (meta.seconds_left() > 100) is renewed, seconds
 
 
-async def test_one_of_an_earlier_release_that_lives_for_ever_gets_a_limit(
+async def test_meta_of_an_earlier_release_without_an_expiry_gets_one(
     url: str, app: str, meta: Meta
 ) -> None:
     meta.client.hset(meta.key, mapping={"v": "1", "max_session_age": "3600"})
-    assert await Receiver(url, app).look() is False, "it was there"
+    assert await Receiver(url, app).look() is False, "it was not missing"
     assert meta.seconds_left() > 0
     assert meta.names("client_ids") == ["shop-web"]
 
 
 @pytest.mark.parametrize("first", ["old", "new"])
-async def test_receivers_with_other_settings_leave_each_others_names_alone(
+async def test_receivers_with_different_settings_keep_each_others_names(
     first: str, url: str, app: str, meta: Meta
 ) -> None:
-    """As in a rolling update: neither takes from the lists what the other serves, whoever looks
-    last, and whatever recovers from an outage."""
+    """As in a rolling update: neither removes what the other one serves, whichever looks last and
+    whatever recovers from an outage.
+    """
     old = Receiver(url, app)
     new = Receiver(url, app, AppNames(("https://op.example/", "https://two.example"), ("two",)))
-    for one in (old, new) if first == "old" else (new, old):
-        await one.look()
+    for receiver in (old, new) if first == "old" else (new, old):
+        await receiver.look()
     seen = []
     for _ in range(3):
-        for one in (old, new):
-            one.now += RENEW_SECONDS
-            await one.look()
+        for receiver in (old, new):
+            receiver.now += RENEW_SECONDS
+            await receiver.look()
             seen.append((meta.fields()["issuers"], meta.fields()["client_ids"]))
     assert set(seen) == {
         (
@@ -131,7 +132,9 @@ async def test_receivers_with_other_settings_leave_each_others_names_alone(
     }
 
 
-async def test_a_name_that_nobody_renews_goes_after_a_day(url: str, app: str, meta: Meta) -> None:
+async def test_a_name_that_is_not_renewed_is_removed_after_a_day(
+    url: str, app: str, meta: Meta
+) -> None:
     await Receiver(url, app).look()
     left = Receiver(url, app, AppNames(("https://op.example/",), ("shop-web",)))
     left.now += META_SECONDS - 60
@@ -156,7 +159,7 @@ LOST: Mapping[str, Any] = {
 
 
 @pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
-async def test_what_is_lost_is_there_again_after_one_look(
+async def test_lost_meta_is_restored_by_one_check(
     lose: Any, url: str, app: str, meta: Meta
 ) -> None:
     receiver = Receiver(url, app)
@@ -168,7 +171,7 @@ async def test_what_is_lost_is_there_again_after_one_look(
     assert meta.seconds_left() > 0
 
 
-async def test_a_user_who_may_not_expire_it_serves_the_app_and_says_so_once(
+async def test_a_user_without_the_right_to_expire_meta_serves_the_app_and_logs_it_once(
     shared_redis: RedisServer, app: str, meta: Meta, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The ACL rule of an earlier release lacks that right."""
@@ -185,7 +188,7 @@ async def test_a_user_who_may_not_expire_it_serves_the_app_and_says_so_once(
     assert caplog.text.count("meta_expiry") == 1
 
 
-def test_the_names_are_those_of_every_issuer_and_client_of_the_app() -> None:
+def test_the_names_come_from_every_issuer_and_client_of_the_app() -> None:
     def issuer(name: str, *clients: tuple[str, str], **more: object) -> dict[str, object]:
         of = [{"client_id": client_id, "app": app} for client_id, app in clients]
         return {"issuer": name, "clients": of} | more
@@ -199,9 +202,9 @@ def test_the_names_are_those_of_every_issuer_and_client_of_the_app() -> None:
             ],
         }
     )
-    found = names_of_apps(settings)
-    assert {*found["shop"].issuers} == {
+    names = names_of_apps(settings)
+    assert {*names["shop"].issuers} == {
         "https://a.example", "https://b.example", "https://c.example",
     }  # fmt: skip
-    assert found["shop"].client_ids == ("web", "job", "app")
-    assert found["wiki"] == AppNames(("https://a.example",), ("w",))
+    assert names["shop"].client_ids == ("web", "job", "app")
+    assert names["wiki"] == AppNames(("https://a.example",), ("w",))

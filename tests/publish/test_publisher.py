@@ -1,4 +1,4 @@
-"""The whole publisher: logouts from before a stop are there after it."""
+"""The complete publisher: logouts accepted before a shutdown are written after it."""
 
 import asyncio
 import signal
@@ -57,7 +57,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.slow
-async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
+async def test_a_stop_while_redis_is_down_leaves_the_entries_for_the_next_start(
     setup: PublisherSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher = setup.publisher()
@@ -75,7 +75,7 @@ async def test_a_stop_with_redis_away_leaves_the_entries_for_the_next_start(
 
 
 @pytest.mark.slow
-async def test_a_stop_brings_what_waits_where_redis_is_back(setup: PublisherSetup) -> None:
+async def test_a_stop_writes_pending_entries_once_redis_is_back(setup: PublisherSetup) -> None:
     publisher = setup.publisher(shutdown_grace="20")
     async with publisher.running():
         await until(lambda: publisher.monitor.last_error is None)
@@ -87,7 +87,7 @@ async def test_a_stop_brings_what_waits_where_redis_is_back(setup: PublisherSetu
     assert publisher.journal.depth.waiting == 0
 
 
-async def test_what_was_acknowledged_in_the_last_moment_is_in_the_copy(
+async def test_a_write_acknowledged_at_the_last_moment_is_in_the_copy(
     setup: PublisherSetup,
 ) -> None:
     """Redis comes back empty after the stop: the next start writes it again."""
@@ -119,13 +119,13 @@ async def test_without_a_journal_there_are_no_files(setup: PublisherSetup) -> No
     assert not setup.directory.exists()
 
 
-def test_a_journal_that_can_not_be_is_said_at_once(setup: PublisherSetup, tmp_path: Path) -> None:
+def test_an_impossible_journal_is_reported_at_once(setup: PublisherSetup, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalUnusable, match=r"file/journal\.db"):
         setup.publisher(journal=str(tmp_path / "file" / "journal.db"))
 
 
-async def test_a_directory_in_the_journals_place_is_said_and_closes_everything(
+async def test_a_directory_in_the_journals_place_is_reported_and_closes_everything(
     setup: PublisherSetup, tmp_path: Path
 ) -> None:
     (tmp_path / "journal.db").mkdir()
@@ -135,7 +135,7 @@ async def test_a_directory_in_the_journals_place_is_said_and_closes_everything(
             pass
 
 
-async def test_a_fault_of_ours_does_not_end_the_look_for_the_primary(
+async def test_an_internal_error_does_not_end_the_checks_for_the_primary(
     setup: PublisherSetup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher = Publisher(

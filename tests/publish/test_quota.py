@@ -1,4 +1,4 @@
-"""New markers for each app and minute."""
+"""The number of new markers per app and minute."""
 
 from app.publish.quota import Quota
 
@@ -16,7 +16,7 @@ def test_an_app_above_its_quota_waits_and_its_neighbour_does_not() -> None:
     assert not quota["shop"].take()
 
 
-def test_a_quota_does_not_pile_up_while_nothing_comes() -> None:
+def test_an_unused_quota_does_not_accumulate() -> None:
     now = 0.0
     quota = Quota(10, monotonic=lambda: now)
     assert quota["shop"].take()
@@ -26,7 +26,7 @@ def test_a_quota_does_not_pile_up_while_nothing_comes() -> None:
     assert not quota["shop"].take()
 
 
-def test_what_makes_no_new_marker_is_given_back() -> None:
+def test_a_write_without_a_new_marker_is_refunded() -> None:
     quota = Quota(1, monotonic=lambda: 0.0)
     for _ in range(3):
         assert quota["shop"].take()

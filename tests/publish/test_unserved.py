@@ -1,4 +1,4 @@
-"""Apps that Redis holds and no client of the settings leads to."""
+"""Apps that have keys in Redis but no client in the settings."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,9 +18,9 @@ from tests.support.servers.redis_server import RedisServer
 
 @pytest.fixture
 async def link(redis_server: RedisServer) -> AsyncIterator[RedisTopology]:
-    one = RedisTopology(connect(redis_server.url))
-    yield one
-    await one.aclose()
+    topology = RedisTopology(connect(redis_server.url))
+    yield topology
+    await topology.aclose()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def report(look: redis.Redis, app: str) -> None:
     look.hset(AppKeys(app).readers, "asks", "{}")
 
 
-async def test_nothing_is_found_where_every_app_is_served(
+async def test_nothing_is_reported_if_every_app_is_served(
     link: RedisTopology, look: redis.Redis
 ) -> None:
     for app in ("shop", "wiki"):
@@ -50,7 +50,7 @@ async def test_nothing_is_found_where_every_app_is_served(
 async def test_each_meta_and_each_reader_of_another_app_is_named(
     link: RedisTopology, look: redis.Redis
 ) -> None:
-    """Among many keys of all kinds, of which none else is."""
+    """Among many keys of all kinds, none of which is reported."""
     for n in range(5000):
         look.set(AppKeys("shop").sid("i", str(n)), 1)
     serve(look, "shop")
@@ -61,30 +61,30 @@ async def test_each_meta_and_each_reader_of_another_app_is_named(
     look.hset("bcl:v1:{other}:app:gaps:x", "a", "b")
     look.hset("bcl:v1:{Not an app\x1b[2J}:meta", "v", "1")
     look.set("bcl:v1:{text}:meta", "x")
-    found = await UnservedApps(link, ["shop"]).find()
-    gone = next(one for one in found.apps if one.app == "gone")
+    unserved_apps = await UnservedApps(link, ["shop"]).find()
+    gone = next(app for app in unserved_apps.apps if app.app == "gone")
     assert gone.expires_in == pytest.approx(3600, abs=60)
     assert not gone.elsewhere
-    assert [one for one in found.apps if one is not gone] == [
+    assert [app for app in unserved_apps.apps if app is not gone] == [
         UnservedApp(app="old", has_meta=True, reads=True, for_ever=True),
         UnservedApp(app="typo", has_meta=False, reads=True),
     ]
-    assert found.complete
+    assert unserved_apps.complete
 
 
-async def test_one_that_another_receiver_renews_is_served_elsewhere(
+async def test_an_app_whose_meta_another_receiver_renews_is_served_elsewhere(
     link: RedisTopology, look: redis.Redis
 ) -> None:
     other = AppMetas({"theirs": 60}, {"theirs": AppNames()})
     await other.write(await link.primary("theirs"), ["theirs"])
-    (one,) = (await UnservedApps(link, ["shop"]).find()).apps
-    assert one.elsewhere
+    (app,) = (await UnservedApps(link, ["shop"]).find()).apps
+    assert app.elsewhere
     look.expire(AppKeys("theirs").meta, META_SECONDS - 600)
-    (one,) = (await UnservedApps(link, ["shop"]).find()).apps
-    assert not one.elsewhere
+    (app,) = (await UnservedApps(link, ["shop"]).find()).apps
+    assert not app.elsewhere
 
 
-async def test_what_is_not_looked_through_is_said(
+async def test_keys_that_were_not_scanned_are_reported(
     link: RedisTopology, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(3000):
@@ -95,11 +95,11 @@ async def test_what_is_not_looked_through_is_said(
     assert (await UnservedApps(link, []).find()).complete is True
     for n in range(unserved.MAX_APPS + 5):
         serve(look, f"app-{n}")
-    found = await UnservedApps(link, []).find()
-    assert (len(found.apps), found.complete) == (unserved.MAX_APPS, False)
+    unserved_apps = await UnservedApps(link, []).find()
+    assert (len(unserved_apps.apps), unserved_apps.complete) == (unserved.MAX_APPS, False)
 
 
-async def test_what_apps_have_under_other_names_is_measured(
+async def test_keys_of_apps_under_other_names_are_measured(
     link: RedisTopology, look: redis.Redis
 ) -> None:
     serve(look, "shop")
@@ -121,49 +121,49 @@ async def test_what_apps_have_under_other_names_is_measured(
 async def test_other_names_of_any_length_are_measured(
     redis_server: RedisServer, look: redis.Redis
 ) -> None:
-    one = RedisTopology(connect(redis_server.url, max_connections=4), bounded=True)
+    topology = RedisTopology(connect(redis_server.url, max_connections=4), bounded=True)
     for n in range(30):
         look.set(f"bcl:v1:{{shop}}:app:{n}" + "x" * 10**6, 1)
-    await assert_measured(one, shop=30 * 10**6, wiki=0)
-    assert (await UnservedApps(one, ["shop"]).find()).fault is None
+    await assert_measured(topology, shop=30 * 10**6, wiki=0)
+    assert (await UnservedApps(topology, ["shop"]).find()).fault is None
     look.set("bcl:v1:{shop}:app:" + "x" * (20 << 20), 1)
     others = OtherKeys(["shop"])
-    assert (await UnservedApps(one, ["shop"]).find(others=others)).fault == "AnswerTooLarge"
-    await one.aclose()
+    assert (await UnservedApps(topology, ["shop"]).find(others=others)).fault == "AnswerTooLarge"
+    await topology.aclose()
 
 
-async def test_where_redis_does_not_say_how_large_a_key_is_nothing_is_claimed(
+async def test_without_key_sizes_from_redis_no_size_is_reported(
     redis_server: RedisServer, look: redis.Redis
 ) -> None:
     look.set("bcl:v1:{shop}:app:x", 1)
     user = ("r", "on", ">pw", "~*", "&*", "+@all", "-memory")
     look.execute_command("ACL", "SETUSER", *user)
-    one = RedisTopology(connect(redis_server.url.replace("//", "//r:pw@")))
+    topology = RedisTopology(connect(redis_server.url.replace("//", "//r:pw@")))
     others = OtherKeys(["shop", "wiki"])
-    await UnservedApps(one, ["shop", "wiki"]).find(others=others)
+    await UnservedApps(topology, ["shop", "wiki"]).find(others=others)
     assert others.sizes() == {"wiki": 0}
-    await one.aclose()
+    await topology.aclose()
 
 
 async def assert_measured(link: RedisTopology, **sizes: int) -> None:
     others = OtherKeys(["shop", "wiki"])
-    found = await UnservedApps(link, ["shop", "wiki"]).find(others=others)
-    assert (found.fault, found.complete) == (None, True)
+    unserved_apps = await UnservedApps(link, ["shop", "wiki"]).find(others=others)
+    assert (unserved_apps.fault, unserved_apps.complete) == (None, True)
     assert others.sizes() == pytest.approx(sizes, rel=0.5, abs=1000)
 
 
-async def test_a_user_who_may_not_scan_and_a_redis_that_is_away_are_faults(
+async def test_a_user_without_the_right_to_scan_and_a_redis_that_is_down_are_faults(
     redis_server: RedisServer, look: redis.Redis
 ) -> None:
     look.execute_command("ACL", "SETUSER", "r", "on", ">pw", "~*", "&*", "+@all", "-scan")
-    one = RedisTopology(connect(redis_server.url.replace("//", "//r:pw@")))
-    assert await UnservedApps(one, []).find() == Unserved(complete=False, fault="NOPERM")
+    topology = RedisTopology(connect(redis_server.url.replace("//", "//r:pw@")))
+    assert await UnservedApps(topology, []).find() == Unserved(complete=False, fault="NOPERM")
     redis_server.stop()
-    assert (await UnservedApps(one, []).find()).fault is not None
-    await one.aclose()
+    assert (await UnservedApps(topology, []).find()).fault is not None
+    await topology.aclose()
 
 
-async def test_a_fault_of_ours_does_not_end_the_watch(
+async def test_an_internal_error_does_not_end_the_checks(
     link: RedisTopology, look: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(look, "old")
@@ -177,5 +177,5 @@ async def test_a_fault_of_ours_does_not_end_the_watch(
     async with asyncio.timeout(30):
         while not watch.found.apps:
             await asyncio.sleep(0.01)
-    assert [one.app for one in watch.found.apps] == ["old"]
+    assert [app.app for app in watch.found.apps] == ["old"]
     await end([task])

@@ -1,4 +1,4 @@
-"""A 200 means: in Redis or in the journal."""
+"""A 200 means that the logout is in Redis or in the journal."""
 
 import asyncio
 import contextlib
@@ -40,15 +40,15 @@ class WriterSetup:
         assert outage.value.outage is Outage.REDIS_UNAVAILABLE
 
     def remembered(self) -> list[str | None]:
-        return [one.event.sid for _, one in self.accepted.read(after=0, limit=100)]
+        return [revocation.event.sid for _, revocation in self.accepted.read(after=0, limit=100)]
 
 
 @pytest.fixture
 def accepted() -> Iterator[AckLog]:
-    one = AckLog(None, window=3600, max_bytes=1 << 24)
-    one.open()
-    yield one
-    one.close()
+    ack_log = AckLog(None, window=3600, max_bytes=1 << 24)
+    ack_log.open()
+    yield ack_log
+    ack_log.close()
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def setup(
 def without_journal(
     new_app_store: NewAppStore, redis_server: RedisServer, accepted: AckLog
 ) -> WriterSetup:
-    """Without a journal."""
+    """The same, without a journal."""
     return WriterSetup(new_app_store(redis_server), None, accepted)
 
 
-async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(
+async def test_a_logout_in_redis_is_accepted_then_repeated_and_remembered_each_time(
     setup: WriterSetup,
 ) -> None:
     assert await setup.write() is Written.ACCEPTED
@@ -78,7 +78,7 @@ async def test_in_redis_it_is_accepted_then_repeated_and_remembered_each_time(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
-async def test_without_redis_the_journal_has_it(
+async def test_without_redis_a_logout_goes_to_the_journal(
     how: str, setup: WriterSetup, redis_server: RedisServer
 ) -> None:
     await setup.watch.look()
@@ -87,7 +87,7 @@ async def test_without_redis_the_journal_has_it(
     else:
         redis_server.stop(signal.SIGKILL)
     assert await setup.write() is Written.JOURNALED
-    assert setup.watch.down(setup.app_store.app), "the next one need not ask"
+    assert setup.watch.down(setup.app_store.app), "the next write need not try Redis"
     assert await setup.write() is Written.REPEATED
     assert await setup.write(setup.app_store.numbered(2)) is Written.JOURNALED
     assert setup.journal is not None
@@ -97,7 +97,7 @@ async def test_without_redis_the_journal_has_it(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "replica", "killed"])
-async def test_without_redis_and_journal_it_is_our_outage(
+async def test_without_redis_and_journal_a_write_is_our_outage(
     how: str, without_journal: WriterSetup, redis_server: RedisServer
 ) -> None:
     await without_journal.watch.look()
@@ -120,12 +120,12 @@ async def test_without_redis_and_journal_it_is_our_outage(
 
 
 @pytest.mark.slow
-async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
+async def test_without_redis_and_room_in_the_journal_a_write_is_our_outage(
     setup: WriterSetup, redis_server: RedisServer
 ) -> None:
     assert setup.journal is not None
-    one = setup.app_store.revocation()
-    setup.journal._max_bytes = len(encode_entry(one, key_of(one))) + 10
+    revocation = setup.app_store.revocation()
+    setup.journal._max_bytes = len(encode_entry(revocation, key_of(revocation))) + 10
     await setup.watch.look()
     redis_server.stop(signal.SIGKILL)
     assert await setup.write() is Written.JOURNALED
@@ -134,10 +134,10 @@ async def test_neither_redis_nor_room_in_the_journal_is_our_outage(
     assert setup.journal.depth.waiting == 1
 
 
-async def test_what_redis_refuses_for_its_own_sake_is_set_aside_and_not_acknowledged(
+async def test_a_logout_that_redis_refuses_on_its_own_account_is_set_aside_and_not_acknowledged(
     setup: WriterSetup,
 ) -> None:
-    """The others are written, and who mends Redis finds it in the journal."""
+    """The others are written, and the operator who repairs Redis finds it in the journal."""
     other = f"{setup.app_store.app}-other"
     setup.app_store.look.set(AppKeys(other).events, "not a stream")
     await setup.watch.look()
@@ -151,17 +151,19 @@ async def test_what_redis_refuses_for_its_own_sake_is_set_aside_and_not_acknowle
     assert await setup.write(numbered(1, other)) is Written.ACCEPTED
 
 
-async def test_for_several_apps_the_answer_is_that_of_the_least_durable(setup: WriterSetup) -> None:
+async def test_for_several_apps_the_least_durable_write_decides_the_answer(
+    setup: WriterSetup,
+) -> None:
     await setup.write(setup.app_store.numbered(1))
     both = [setup.app_store.numbered(1), revocation(f"{setup.app_store.app}-b")]
     assert await setup.write(*both) is Written.ACCEPTED
     assert await setup.write(*both) is Written.REPEATED
 
 
-async def test_a_level_that_is_not_reached_in_time_is_the_journals(
+async def test_a_logout_below_the_durability_level_goes_to_the_journal(
     new_app_store: NewAppStore, redis_server: RedisServer, journal: Journal, accepted: AckLog
 ) -> None:
-    """And no reason to believe that Redis is away."""
+    """It does not count as an outage of Redis."""
     app_store = new_app_store(redis_server, durability=Durability("replicas", 1))
     setup = WriterSetup(app_store, journal, accepted)
     await setup.watch.look()
@@ -170,10 +172,10 @@ async def test_a_level_that_is_not_reached_in_time_is_the_journals(
     assert not setup.watch.down(setup.app_store.app)
 
 
-async def test_a_request_that_comes_late_to_redis_says_nothing_of_redis(
+async def test_a_request_that_reaches_redis_late_does_not_count_as_an_outage(
     setup: WriterSetup, redis_server: RedisServer
 ) -> None:
-    """A provider whose keys are slow must not send everybody's logouts to the journal."""
+    """A provider whose keys are slow must not send other providers' logouts to the journal."""
     await setup.watch.look()
     redis_server.freeze()
     assert await setup.write(seconds=0.35) is Written.JOURNALED
@@ -182,14 +184,14 @@ async def test_a_request_that_comes_late_to_redis_says_nothing_of_redis(
     assert await setup.write(setup.app_store.numbered(2)) is Written.ACCEPTED
 
 
-async def test_a_request_that_is_cancelled_may_come_again(setup: WriterSetup) -> None:
+async def test_a_cancelled_request_can_be_repeated(setup: WriterSetup) -> None:
     for turn in range(30):
-        one = setup.app_store.numbered(turn)
-        task = asyncio.create_task(setup.write(one))
+        revocation = setup.app_store.numbered(turn)
+        task = asyncio.create_task(setup.write(revocation))
         for _ in range(turn % 10):
             await asyncio.sleep(0)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        assert await setup.write(one) in (Written.ACCEPTED, Written.REPEATED)
+        assert await setup.write(revocation) in (Written.ACCEPTED, Written.REPEATED)
         assert setup.app_store.look.exists(setup.app_store.keys.sid(ISS, f"s{turn}"))

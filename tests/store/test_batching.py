@@ -26,7 +26,7 @@ def in_seconds(seconds: float) -> float:
 
 
 class BatchingHarness:
-    """Batched writes to a app_store. `batches` holds the size of each round trip."""
+    """Batched writes to an app's store. `batches` holds the size of each round trip."""
 
     def __init__(self, app_store: AppStore) -> None:
         self.app_store = app_store
@@ -118,7 +118,7 @@ async def test_a_close_does_not_wait_for_an_idle_flusher(
         await harness.writes.aclose()
 
 
-async def test_what_is_too_much_for_one_group_has_another_flusher_at_once(
+async def test_writes_beyond_one_batch_get_another_flusher_at_once(
     harness: BatchingHarness,
 ) -> None:
     revocations = [harness.app_store.numbered(n) for n in range(2 * MAX_BATCH)]
@@ -208,7 +208,7 @@ async def test_a_redis_that_hangs_fills_no_queue(
     )
     assert all(isinstance(result, RedisAway) for result in results)
     await own_harness.writes.aclose()
-    assert [len(one.writes) for one in own_harness.writes._queues.values()] == [0]
+    assert [len(queue.writes) for queue in own_harness.writes._queues.values()] == [0]
     redis_server.thaw()
     assert await own_harness.write(own_harness.app_store.numbered(9999)) == NEW_MARKER
     assert sum(own_harness.batches) <= 2 + 2 * MAX_BATCH

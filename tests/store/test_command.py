@@ -10,7 +10,7 @@ from tests.support.revocations import NOW, revocation
 
 SHA = "0" * 40
 
-# Among them all that JSON escapes, and what is more than one byte in UTF-8.
+# Including everything that JSON escapes, and characters of several bytes in UTF-8.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
 plain = st.text(st.characters(min_codepoint=0, max_codepoint=126), min_size=1, max_size=255)
 ids = texts | plain
@@ -38,16 +38,18 @@ def test_the_prepared_encoding_equals_the_packed_one(
     received_at: float, age_s: int, *, offline: bool, again: bool,
 ) -> None:  # fmt: skip
     once = None if jti is None else Once(jti, sid, sub, NOW + 300)
-    one = revocation(
+    prepared = revocation(
         kind=kind, sid=sid, sub=sub, issuer_names=names, client_ids=client_ids, once=once,
         received_at=received_at, revoke_offline_access=offline,
     )  # fmt: skip
-    assert one.json == one.event.to_json()
+    assert prepared.json == prepared.event.to_json()
     commands = Commands(SHA, max_len=1000, max_age_ms=3600_000, clock=lambda: NOW + age_s)
-    assert commands.packed(one, again) == packed("EVALSHA", SHA, *commands.arguments(one, again))
+    assert commands.packed(prepared, again) == packed(
+        "EVALSHA", SHA, *commands.arguments(prepared, again)
+    )
 
 
 def test_an_ascii_logout_uses_the_prepared_encoding() -> None:
-    one = revocation(once=Once("j1", "s1", "alice", NOW + 300))
+    prepared = revocation(once=Once("j1", "s1", "alice", NOW + 300))
     commands = Commands(SHA, max_len=1000, max_age_ms=3600_000, clock=lambda: NOW)
-    assert commands._encode(one, 300_000).encode() == commands.packed(one)
+    assert commands._encode(prepared, 300_000).encode() == commands.packed(prepared)

@@ -1,4 +1,4 @@
-"""Levels of durability, with real replicas and a real append-only file."""
+"""Durability levels, with real replicas and a real append-only file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def replica_of(primary: RedisServer, directory: Path) -> Iterator[RedisServer]:
     replica = RedisServer(directory, "--replicaof", "127.0.0.1", str(primary.port)).start()
     try:
         with primary.client() as client:
-            client.config_set("repl-diskless-sync-delay", 0)  # five seconds for nothing
+            client.config_set("repl-diskless-sync-delay", 0)  # otherwise five seconds of waiting
             wait_for(lambda: client.info("replication").get("slave0"), "it is connected")
             wait_for(lambda: client.wait(1, 100) == 1, "the replica follows")
         yield replica
@@ -54,7 +54,7 @@ async def test_a_replica_counts_and_a_frozen_one_does_not(
     with replica_of(redis_server, tmp_path / "replica") as replica:
         assert await app_store.write() == NEW_MARKER
         with replica.client() as client:
-            assert client.exists(app_store.marker), "it has it when the answer is there"
+            assert client.exists(app_store.marker), "the replica has the write before the answer"
         replica.freeze()
         fault = (await app_store.store.write([app_store.numbered(2)]))[0]
         assert isinstance(fault, LevelNotReached)
@@ -128,7 +128,7 @@ async def test_a_server_replaced_by_a_newer_one_is_no_longer_reported(
     server.stop()
     server.options = ()
     server.start()
-    await watch.look()  # finds that its connection has ended
+    await watch.look()  # notices that its connection has ended
     await watch.look()
     assert (watch.last_error, watch.level_error) == (None, None)
 
@@ -156,8 +156,8 @@ async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: 
             with_replica, without = by_node[0], by_node[1]
             apps = {without: 3600, with_replica: 3600}
             app_store = AppStore(first, cluster.url, apps=apps, durability=ONE_REPLICA)
-            one, other = numbered(1, with_replica), numbered(1, without)
-            reached, missed = await app_store.store.write([one, other])
+            durable, other = numbered(1, with_replica), numbered(1, without)
+            reached, missed = await app_store.store.write([durable, other])
             assert reached == NEW_MARKER
             assert isinstance(missed, LevelNotReached)
             assert (str(missed), missed.answer) == ("replicas_0_of_1", NEW_MARKER)
@@ -168,7 +168,7 @@ async def test_in_a_cluster_the_replica_of_the_node_that_wrote_counts(tmp_path: 
             careless = AppStore(first, cluster.url, apps=apps)
             early = numbered(2, with_replica)
             assert await careless.store.write([early]) == [NEW_MARKER]
-            # On a connection that has written nothing itself, and changes nothing.
+            # On a connection that has written nothing itself; the write changes nothing.
             fresh = AppStore(first, cluster.url, apps=apps, durability=ONE_REPLICA)
             (repeated,) = await fresh.store.write([early])
             assert isinstance(repeated, LevelNotReached)
@@ -190,10 +190,10 @@ def _follow(primary: RedisServer, replica: RedisServer) -> None:
 
 
 def _an_app_on_each(cluster: Cluster) -> list[str]:
-    found: dict[int, str] = {}
+    apps: dict[int, str] = {}
     with cluster.nodes[0].client() as client:
         share = 16384 // len(cluster.nodes) + 1
         for n in range(100):
             slot = client.execute_command("CLUSTER", "KEYSLOT", AppKeys(f"app-{n}").meta)
-            found.setdefault(slot // share, f"app-{n}")
-    return [found[n] for n in range(len(cluster.nodes))]
+            apps.setdefault(slot // share, f"app-{n}")
+    return [apps[n] for n in range(len(cluster.nodes))]

@@ -1,7 +1,7 @@
-"""What Redis 6.2, 7 and Valkey say, and which of three ways to go on it means."""
+"""Errors of Redis 6.2, 7 and Valkey, and which of three reactions each one requires."""
 
 import pytest
-import redis.exceptions as said
+import redis.exceptions as errors
 
 from app.store.errors import (
     LevelNotReached,
@@ -17,32 +17,32 @@ IN_SCRIPT = "ERR Error running script (call to f_e0e1f9fabfc9d4800c877a703b823ac
 """How Redis 6.2 begins what a command within a script has said."""
 
 CASES: list[tuple[Exception, type[RedisFault], str]] = [
-    # -- the way there
+    # -- the connection
     (TimeoutError(), RedisAway, "timeout"),
-    (said.TimeoutError("Timeout reading from socket"), RedisAway, "TimeoutError"),
-    (said.ConnectionError("Error 111 connecting"), RedisAway, "ConnectionError"),
-    (said.MaxConnectionsError("Too many connections"), RedisAway, "MaxConnectionsError"),
-    (said.BusyLoadingError("Redis is loading"), RedisAway, "BusyLoadingError"),
-    (said.ClusterDownError("CLUSTERDOWN Hash slot not served"), RedisAway, "ClusterDownError"),
-    (said.MovedError("3999 127.0.0.1:6381"), RedisAway, "MovedError"),
-    (said.TryAgainError("Multiple keys request"), RedisAway, "TryAgainError"),
-    (said.SlotNotCoveredError("no primary"), RedisAway, "SlotNotCoveredError"),
-    (said.RedisClusterException("no node answers"), RedisAway, "RedisClusterException"),
-    (said.NoScriptError("No matching script"), RedisAway, "NoScriptError"),
+    (errors.TimeoutError("Timeout reading from socket"), RedisAway, "TimeoutError"),
+    (errors.ConnectionError("Error 111 connecting"), RedisAway, "ConnectionError"),
+    (errors.MaxConnectionsError("Too many connections"), RedisAway, "MaxConnectionsError"),
+    (errors.BusyLoadingError("Redis is loading"), RedisAway, "BusyLoadingError"),
+    (errors.ClusterDownError("CLUSTERDOWN Hash slot not served"), RedisAway, "ClusterDownError"),
+    (errors.MovedError("3999 127.0.0.1:6381"), RedisAway, "MovedError"),
+    (errors.TryAgainError("Multiple keys request"), RedisAway, "TryAgainError"),
+    (errors.SlotNotCoveredError("no primary"), RedisAway, "SlotNotCoveredError"),
+    (errors.RedisClusterException("no node answers"), RedisAway, "RedisClusterException"),
+    (errors.NoScriptError("No matching script"), RedisAway, "NoScriptError"),
     (OSError(113, "No route to host"), RedisAway, "OSError"),
-    (said.RedisError("?"), RedisAway, "RedisError"),
-    # -- it takes no writes at all
-    (said.OutOfMemoryError("command not allowed when used memory"), RedisUnwilling, "OOM"),
-    (said.ReadOnlyError("You can't write against a read only"), RedisUnwilling, "READONLY"),
-    (said.NoPermissionError("this user has no permissions"), RedisUnwilling, "NOPERM"),
-    (said.AuthenticationError("WRONGPASS"), RedisUnwilling, "AuthenticationError"),
-    (said.AuthenticationError("NOAUTH Authentication"), RedisUnwilling, "AuthenticationError"),
-    (said.ResponseError("MISCONF Redis is configured to save"), RedisUnwilling, "MISCONF"),
-    (said.ResponseError("NOREPLICAS Not enough good replicas"), RedisUnwilling, "NOREPLICAS"),
-    (said.ResponseError("BUSY Redis is busy running a script"), RedisUnwilling, "BUSY"),
-    (said.ResponseError("UNKILLABLE Sorry the script"), RedisUnwilling, "UNKILLABLE"),
+    (errors.RedisError("?"), RedisAway, "RedisError"),
+    # -- no writes at all
+    (errors.OutOfMemoryError("command not allowed when used memory"), RedisUnwilling, "OOM"),
+    (errors.ReadOnlyError("You can't write against a read only"), RedisUnwilling, "READONLY"),
+    (errors.NoPermissionError("this user has no permissions"), RedisUnwilling, "NOPERM"),
+    (errors.AuthenticationError("WRONGPASS"), RedisUnwilling, "AuthenticationError"),
+    (errors.AuthenticationError("NOAUTH Authentication"), RedisUnwilling, "AuthenticationError"),
+    (errors.ResponseError("MISCONF Redis is configured to save"), RedisUnwilling, "MISCONF"),
+    (errors.ResponseError("NOREPLICAS Not enough good replicas"), RedisUnwilling, "NOREPLICAS"),
+    (errors.ResponseError("BUSY Redis is busy running a script"), RedisUnwilling, "BUSY"),
+    (errors.ResponseError("UNKILLABLE Sorry the script"), RedisUnwilling, "UNKILLABLE"),
     *[
-        (said.ResponseError(f"{IN_SCRIPT}@user_script:68: @user_script: 68: {text}"), kind, word)
+        (errors.ResponseError(f"{IN_SCRIPT}@user_script:68: @user_script: 68: {text}"), kind, word)
         for text, kind, word in [
             ("-OOM command not allowed when used memory > 'maxmemory'.", RedisUnwilling, "OOM"),
             ("-MISCONF Redis is configured to save RDB", RedisUnwilling, "MISCONF"),
@@ -55,16 +55,16 @@ CASES: list[tuple[Exception, type[RedisFault], str]] = [
             ("WRONGTYPE Operation against a key", RevocationRefused, "ERR"),
         ]
     ],
-    # -- this one, for its own sake
-    (said.ResponseError("WRONGTYPE Operation against a key"), RevocationRefused, "WRONGTYPE"),
-    (said.ResponseError("ERR bcl argument 1"), RevocationRefused, "ERR"),
-    (said.ResponseError("something in lower case"), RevocationRefused, "ResponseError"),
-    (said.ResponseError("BUSYGROUP Consumer Group name"), RevocationRefused, "BUSYGROUP"),
+    # -- this write, on its own account
+    (errors.ResponseError("WRONGTYPE Operation against a key"), RevocationRefused, "WRONGTYPE"),
+    (errors.ResponseError("ERR bcl argument 1"), RevocationRefused, "ERR"),
+    (errors.ResponseError("something in lower case"), RevocationRefused, "ResponseError"),
+    (errors.ResponseError("BUSYGROUP Consumer Group name"), RevocationRefused, "BUSYGROUP"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("error", "kind", "word"), CASES, ids=lambda case: str(case)[:60])
-def test_an_error_is_of_one_kind_and_has_one_word(
+def test_an_error_has_one_kind_and_one_code(
     error: Exception, kind: type[RedisFault], word: str
 ) -> None:
     fault = fault_of(error)
@@ -73,7 +73,7 @@ def test_an_error_is_of_one_kind_and_has_one_word(
 
 
 @pytest.mark.parametrize(("error", "kind", "word"), CASES, ids=lambda case: str(case)[:60])
-def test_where_the_whole_exchange_has_failed_no_revocation_is_to_blame(
+def test_a_failed_pipeline_blames_no_revocation(
     error: Exception, kind: type[RedisFault], word: str
 ) -> None:
     """A revocation that is refused on its own account is set aside, and not retried."""
@@ -82,5 +82,5 @@ def test_where_the_whole_exchange_has_failed_no_revocation_is_to_blame(
     assert (type(fault), str(fault)) == (expected, word)
 
 
-def test_a_level_that_was_missed_keeps_the_answer_of_the_script() -> None:
+def test_a_missed_durability_level_keeps_the_scripts_answer() -> None:
     assert LevelNotReached("fsync_0_of_1", 2).answer == 2

@@ -19,11 +19,11 @@ from tests.support.store_fixtures import NewAppStore
 class Watched:
     def __init__(self, app_store: AppStore) -> None:
         self.app_store = app_store
-        self.told = 0
-        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=self._tell)
+        self.changes = 0
+        self.watch = RedisMonitor(app_store.store, app_store.link, on_change=self._report_change)
 
-    def _tell(self) -> None:
-        self.told += 1
+    def _report_change(self) -> None:
+        self.changes += 1
 
     @property
     def down(self) -> bool:
@@ -33,10 +33,10 @@ class Watched:
         self.watch.failed(self.app_store.app, fault)
 
     async def look(self) -> tuple[str | None, bool, int]:
-        """One look: the error, whether Redis is down, and how often it told of a change."""
-        before = self.told
+        """One check: the error, whether Redis is down, and how many changes were reported."""
+        before = self.changes
         await self.watch.look()
-        return self.watch.last_error, self.down, self.told - before
+        return self.watch.last_error, self.down, self.changes - before
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def watched(new_app_store: NewAppStore, redis_server: RedisServer) -> Watched:
     return Watched(new_app_store(redis_server))
 
 
-async def test_before_the_first_look_nobody_knows_and_writes_are_tried(watched: Watched) -> None:
+async def test_before_the_first_check_the_state_is_unknown_and_writes_are_tried(
+    watched: Watched,
+) -> None:
     assert (watched.watch.last_error, watched.down) == ("not asked yet", False)
     watched.failed(RedisAway("timeout"))
     assert not watched.down
@@ -52,21 +54,23 @@ async def test_before_the_first_look_nobody_knows_and_writes_are_tried(watched: 
     assert await watched.look() == (None, False, 0)
 
 
-async def test_a_redis_that_is_away_is_down_until_a_look_finds_it(
+async def test_an_unreachable_redis_is_down_until_a_check_succeeds(
     watched: Watched, redis_server: RedisServer
 ) -> None:
     await asyncio.to_thread(redis_server.stop, signal.SIGKILL)
     assert await watched.look() == ("ConnectionError", True, 0)
     await asyncio.to_thread(redis_server.start)
-    assert watched.down, "there was no check yet"
+    assert watched.down, "there has been no check yet"
     assert await watched.look() == (None, False, 1)
 
 
-async def test_a_write_that_failed_makes_it_down_and_its_end_is_told(watched: Watched) -> None:
+async def test_a_failed_write_marks_redis_as_down_and_its_return_is_reported(
+    watched: Watched,
+) -> None:
     """Acknowledged writes may be lost: the run id cannot be read."""
     await watched.look()
     watched.failed(LevelNotReached("replicas_0_of_1"))
-    assert not watched.down, "it takes writes"
+    assert not watched.down, "it accepts writes"
     watched.failed(RedisAway("timeout"))
     assert watched.down
     assert await watched.look() == (None, False, 1)
@@ -87,7 +91,7 @@ TAKES_NO_WRITES: dict[str, tuple[Change, Change, str]] = {
 
 
 @pytest.mark.parametrize(("begin", "end", "word"), TAKES_NO_WRITES.values(), ids=TAKES_NO_WRITES)
-async def test_a_redis_that_takes_no_writes_is_down(
+async def test_a_redis_that_refuses_writes_is_down(
     begin: Callable[[AppStore], object],
     end: Callable[[AppStore], object],
     word: str,
@@ -100,10 +104,10 @@ async def test_a_redis_that_takes_no_writes_is_down(
     assert await watched.look() == (None, False, 1)
 
 
-async def test_a_restart_between_two_looks_is_told(
+async def test_a_restart_between_two_checks_is_reported(
     watched: Watched, redis_server: RedisServer
 ) -> None:
-    """No write has failed; the run id is another one."""
+    """No write has failed, but the run id has changed."""
     await watched.look()
     await asyncio.to_thread(redis_server.stop)
     await asyncio.to_thread(redis_server.start)
@@ -112,7 +116,7 @@ async def test_a_restart_between_two_looks_is_told(
 
 
 @pytest.mark.slow
-async def test_a_frozen_redis_ends_the_look_in_time_and_is_down(
+async def test_a_check_of_a_frozen_redis_ends_in_time_and_finds_it_down(
     watched: Watched, redis_server: RedisServer
 ) -> None:
     await watched.look()
@@ -121,7 +125,7 @@ async def test_a_frozen_redis_ends_the_look_in_time_and_is_down(
     assert (str(error).lower().startswith("timeout"), down) == (True, True)
 
 
-async def test_one_apps_wrong_meta_does_not_make_redis_down_for_all(
+async def test_one_apps_wrong_meta_does_not_mark_redis_as_down_for_all(
     new_app_store: NewAppStore, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = new_app(), new_app()
@@ -134,7 +138,7 @@ async def test_one_apps_wrong_meta_does_not_make_redis_down_for_all(
     assert caplog.text.count("meta_refused") == 1
 
 
-async def test_a_user_who_may_not_run_info_loses_only_what_info_tells(
+async def test_without_the_right_to_run_info_only_its_facts_are_missing(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     with redis_server.client() as admin:
@@ -144,10 +148,10 @@ async def test_a_user_who_may_not_run_info_loses_only_what_info_tells(
     assert (await watched.look())[:2] == (None, False)
 
 
-async def test_a_database_that_there_is_not_is_down_and_refuses_nobody(
+async def test_a_missing_database_is_down_and_refuses_no_entry(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
-    """The connection is at fault, and no entry of the journal: none is set aside."""
+    """The connection is at fault, not an entry of the journal: none is set aside."""
     app_store = new_app_store(redis_server, url=redis_server.url.replace("/0", "/99"))
     watched = Watched(app_store)
     assert (await watched.look())[1] is True
@@ -155,10 +159,10 @@ async def test_a_database_that_there_is_not_is_down_and_refuses_nobody(
     assert type(fault).__name__ == "RedisUnwilling"
 
 
-async def test_of_two_sentinels_the_one_with_the_newest_configuration_is_believed(
+async def test_of_two_sentinels_the_newest_configuration_wins(
     tmp_path: Path,
 ) -> None:
-    """After a split, the one on the wrong side still names the old primary."""
+    """After a split, the Sentinel on the wrong side still names the old primary."""
     old, new = RedisServer(tmp_path / "old").start(), RedisServer(tmp_path / "new").start()
     sentinels = []
     for number, (primary, epoch) in enumerate([(old, 3), (new, 7)]):
@@ -172,7 +176,7 @@ async def test_of_two_sentinels_the_one_with_the_newest_configuration_is_believe
         for sentinel in sentinels:
             sentinel.start()
         for order in (sentinels, sentinels[::-1]):
-            hosts = ",".join(f"127.0.0.1:{one.port}" for one in order)
+            hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in order)
             link = RedisTopology(connect(f"redis+sentinel://{hosts}/{SERVICE}/0"))
             for _ in range(3):
                 await link.look_up()
@@ -182,33 +186,36 @@ async def test_of_two_sentinels_the_one_with_the_newest_configuration_is_believe
         sentinels[1].freeze()
         link = RedisTopology(connect(f"redis+sentinel://{hosts}/{SERVICE}/0"))
         info = await (await link.primary("shop")).info("server")
-        assert info["tcp_port"] == old.port, "one that does not answer is not waited for long"
+        assert info["tcp_port"] == old.port, "an unresponsive Sentinel is not awaited for long"
         await link.aclose()
     finally:
         for server in (*sentinels, old, new):
             server.stop(signal.SIGKILL)
 
 
-async def test_of_two_who_watch_a_redis_that_was_flushed_both_are_told(
+async def test_both_receivers_of_a_flushed_redis_report_the_loss(
     new_app_store: NewAppStore, redis_server: RedisServer
 ) -> None:
     """The first one restores ``meta``; the second one misses its latest marker."""
     app_store = new_app_store(redis_server)
-    one, told = app_store.revocation(), []
+    revocation, changes = app_store.revocation(), []
     first, second = (
         RedisMonitor(
-            app_store.store, app_store.link, on_change=lambda n=n: told.append(n), last=lambda: one
+            app_store.store,
+            app_store.link,
+            on_change=lambda n=n: changes.append(n),
+            last=lambda: revocation,
         )  # type: ignore[misc]
         for n in (1, 2)
     )
     await app_store.write()
     for watch in (first, second):
         await watch.look()
-    told.clear()
+    changes.clear()
     for watch in (first, second):
         await watch.look()
-    assert told == []
+    assert changes == []
     app_store.look.flushall()
     for watch in (first, second):
         await watch.look()
-    assert told == [1, 2]
+    assert changes == [1, 2]

@@ -1,4 +1,4 @@
-"""What a server says of itself, and what that means for a marker."""
+"""A server's own configuration, and what it means for markers."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ CASES: dict[str, tuple[dict[str, Any], str, bool | None, str]] = {
 
 
 @pytest.mark.parametrize(("change", "what", "fault", "detail"), CASES.values(), ids=CASES)
-def test_each_way_to_lose_a_marker_is_a_fact(
+def test_each_way_to_lose_a_marker_is_reported(
     change: dict[str, Any], what: str, fault: bool | None, detail: str
 ) -> None:
     """And it changes no other fact."""
@@ -38,12 +38,12 @@ def test_each_way_to_lose_a_marker_is_a_fact(
     assert not any(fact.fault for name, fact in facts.items() if name != what)
 
 
-def test_what_a_server_does_not_say_is_no_fault() -> None:
-    """A user may not run INFO."""
+def test_missing_information_is_not_a_fault() -> None:
+    """For example if the user may not run INFO."""
     assert {fact.fault for fact in facts_of({})} == {None}
 
 
-def test_a_real_server_is_read_right(shared_redis: RedisServer) -> None:
+def test_the_facts_of_a_real_server_are_read(shared_redis: RedisServer) -> None:
     with shared_redis.client() as client:
         facts = {fact.what: fact for fact in facts_of(client.info())}
     assert facts["role"].detail == "primary"

@@ -88,7 +88,7 @@ async def test_a_marker_is_never_lowered(app_store: AppStore) -> None:
     app_store.look.persist(app_store.marker)
     await app_store.write(once=None)
     assert app_store.look.ttl(app_store.marker) == -1
-    assert len(app_store.events()) == 4, "readers hear of each accepted revocation"
+    assert len(app_store.events()) == 4, "readers are notified of each accepted revocation"
 
 
 async def test_an_unreadable_marker_is_replaced(app_store: AppStore) -> None:
@@ -255,7 +255,7 @@ async def test_a_hanging_redis_times_out_and_no_late_reply_is_misread(
     given_up = await asyncio.gather(
         *(app_store.write(sid=f"frozen{n}", once=None) for n in range(10)), return_exceptions=True
     )
-    assert all(isinstance(one, RedisAway) for one in given_up)
+    assert all(isinstance(error, RedisAway) for error in given_up)
     redis_server.thaw()
     once = Once("again", "s1", "alice", time.time() + 300)
     assert await app_store.write(once=once) == NEW_MARKER

@@ -29,14 +29,14 @@ def cases(table: list[dict[str, Any]]) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """The vectors name their apps, so this server is for nobody else."""
+    """The vectors name their apps, so nothing else uses this server."""
     running = RedisServer(tmp_path_factory.mktemp("vectors")).start()
     yield running
     running.stop()
 
 
 class VectorStores:
-    """An empty Redis, stores for the apps of the vectors, and a client to look with."""
+    """An empty Redis, stores for the apps of the vectors, and a client to inspect it."""
 
     def __init__(self, server: RedisServer, look: redis.Redis) -> None:
         self._link = RedisTopology(connect(server.url))
@@ -69,8 +69,8 @@ class VectorStores:
         assert result in (1, 2)
 
     def keys(self) -> set[str]:
-        found: Any = self.look.keys("*")
-        return set(found)
+        names: Any = self.look.keys("*")
+        return set(names)
 
     async def close(self) -> None:
         await self._link.aclose()
@@ -134,7 +134,7 @@ async def test_the_keys_of_stream_channel_and_meta(
 
 @cases(VECTORS["events"]["readable"])
 async def test_an_event_in_stream_and_channel(case: dict[str, Any], stores: VectorStores) -> None:
-    """The revocation that the vector tells of is written as the vector says."""
+    """The vector's revocation is written as the vector specifies."""
     members = case["members"]
     more = {
         name: members[name] for name in ("sid", "sub", "source", "received_at") if name in members
@@ -152,8 +152,8 @@ async def test_an_event_in_stream_and_channel(case: dict[str, Any], stores: Vect
             revoke_offline_access=members.get("revoke_offline_access", False),
         )  # fmt: skip
         message = feed.get_message(timeout=5)
-    found: Any = stores.look.xrange(keys.events)
-    [(entry_id, fields)] = found
+    entries: Any = stores.look.xrange(keys.events)
+    [(entry_id, fields)] = entries
     assert message is not None
     as_json = json.loads(message["data"])
     assert as_json == members | {"id": entry_id}
@@ -165,8 +165,9 @@ async def test_an_event_in_stream_and_channel(case: dict[str, Any], stores: Vect
 
 
 def writable(case: dict[str, Any]) -> bool:
-    """Whether each marker of a decision is one that the store can write: a number, of a name
-    that the vector tells."""
+    """Whether the store can write each marker of a decision: a number, for a name that the vector
+    gives.
+    """
     own = markers(case)
     return all(key in own and re.fullmatch("[0-9]+", value) for key, value in case["redis"].items())
 
@@ -174,12 +175,12 @@ def writable(case: dict[str, Any]) -> bool:
 def markers(case: dict[str, Any]) -> dict[str, EventKind]:
     """The markers of the session itself."""
     keys, session = AppKeys(DECISIONS["app"]), case["session"]
-    found = {keys.all(session["iss"]): EventKind.ALL}
+    kinds = {keys.all(session["iss"]): EventKind.ALL}
     if session["sid"]:
-        found[keys.sid(session["iss"], session["sid"])] = EventKind.SESSION
+        kinds[keys.sid(session["iss"], session["sid"])] = EventKind.SESSION
     if session["sub"]:
-        found[keys.sub(session["iss"], session["sub"])] = EventKind.USER
-    return found
+        kinds[keys.sub(session["iss"], session["sub"])] = EventKind.USER
+    return kinds
 
 
 WRITABLE = [case for case in DECISIONS["cases"] if writable(case)]

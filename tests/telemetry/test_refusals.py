@@ -242,8 +242,8 @@ async def test_in_a_cluster_the_stream_is_on_the_server_of_its_slot(
 
 def entries_of(server: RedisServer) -> list[dict[str, str]]:
     with server.client() as client:
-        found: Any = client.xrange(REFUSED)
-    return [fields for _, fields in found]
+        entries: Any = client.xrange(REFUSED)
+    return [fields for _, fields in entries]
 
 
 def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
@@ -277,7 +277,7 @@ def test_a_refusal_is_found_by_its_request_id_in_answer_log_and_stream(
             assert entry["aud"] == '"shop-web-2"'
             assert entry["sub_hash"] == hashed("other-sub")
     kept = receiver.log + json.dumps(entries_of(redis_server))
-    for secret in ("-sid", "-sub", *(part for one in sent.values() for part in one.split("."))):
+    for secret in ("-sid", "-sub", *(part for token in sent.values() for part in token.split("."))):
         assert secret not in kept or secret == "nonsense"
 
 
@@ -296,14 +296,14 @@ def guarded(tmp_path: Path, provider: Provider, redis_server: RedisServer) -> It
 
 
 @pytest.mark.slow
-def test_without_the_right_to_it_everything_else_goes_on(
+def test_without_the_right_to_the_stream_everything_else_works(
     guarded: Receiver, provider: Provider
 ) -> None:
-    """Said, and no more often than helps."""
+    """It is logged, but not repeatedly."""
     for _ in range(20):
         assert guarded.post("nonsense").status_code == 400
     assert guarded.post(provider.token(sid="s")).status_code == 200
-    wait_for(lambda: guarded.log_events("refusals", error="NOPERM"), "it is said", guarded)
+    wait_for(lambda: guarded.log_events("refusals", error="NOPERM"), "it is logged", guarded)
     assert guarded.wait_for_log_event("hash_key", error="NOPERM")
     (line,) = guarded.wait_for_log_event("logout", outcome="accepted")
     assert "sid_hash" not in line, "it has no key that the others lack"

@@ -40,17 +40,17 @@ def count(
 
 
 def samples(registry: Registry) -> dict[tuple[str, ...], float]:
-    """Each sample of the text by its name and its labels' values, in the order of their names."""
+    """Each sample of the text by its name and its label values, in the order of the label names."""
     text = exposed(registry, [], "")[0].decode()
     return {
-        (one.name, *(value for _, value in sorted(one.labels.items()))): one.value
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in read_text(text)
-        for one in family.samples
+        for sample in family.samples
     }
 
 
-def test_every_reason_can_be_counted_for_an_issuer_and_for_nobody(settings: Settings) -> None:
-    """One that cannot would be lost in silence, for no logout may fail for a number."""
+def test_every_reason_can_be_counted_with_and_without_an_issuer(settings: Settings) -> None:
+    """Otherwise it would be lost silently, because a logout never fails for a counter."""
     counters = Counters(settings)
     for reason in Reason:
         count(counters, ISSUER, "refused", reason)
@@ -66,7 +66,7 @@ def test_every_reason_can_be_counted_for_an_issuer_and_for_nobody(settings: Sett
     assert total == 2 * len(Reason) + 2 * len(Outage) + 3
 
 
-def test_nothing_that_the_settings_do_not_name_makes_a_series(settings: Settings) -> None:
+def test_names_outside_the_settings_make_no_series(settings: Settings) -> None:
     counters = Counters(settings)
     before = set(samples(counters.registry))
     for n in range(100):
@@ -75,19 +75,19 @@ def test_nothing_that_the_settings_do_not_name_makes_a_series(settings: Settings
     assert set(samples(counters.registry)) == before
 
 
-def test_a_histogram_counts_up_to_and_with_each_bound(settings: Settings) -> None:
+def test_a_histogram_counts_up_to_and_including_each_bound(settings: Settings) -> None:
     registry = Registry(settings)
     for value in (0.0, 0.001, 0.0011, 5.0):
         registry.histogram(ANSWERS).observe(value)
-    found = samples(registry)
-    assert [found[f"{ANSWERS.name}_bucket", le] for le in ("0.0005", "0.001", "0.0025", "1.8")] == [
+    by_le = samples(registry)
+    assert [by_le[f"{ANSWERS.name}_bucket", le] for le in ("0.0005", "0.001", "0.0025", "1.8")] == [
         1, 2, 3, 3,
     ]  # fmt: skip
-    assert found[f"{ANSWERS.name}_bucket", "+Inf"] == found[f"{ANSWERS.name}_count",] == 4
-    assert found[f"{ANSWERS.name}_sum",] == pytest.approx(5.0021)
+    assert by_le[f"{ANSWERS.name}_bucket", "+Inf"] == by_le[f"{ANSWERS.name}_count",] == 4
+    assert by_le[f"{ANSWERS.name}_sum",] == pytest.approx(5.0021)
 
 
-def test_both_formats_say_the_same(settings: Settings) -> None:
+def test_both_formats_have_the_same_samples(settings: Settings) -> None:
     counters = Counters(settings)
     registry = counters.registry
     count(counters, ISSUER, "accepted", client="a")
@@ -100,15 +100,15 @@ def test_both_formats_say_the_same(settings: Settings) -> None:
 
     def read(families: object) -> set[tuple[str, str, float]]:
         return {
-            (one.name, str(sorted(one.labels.items())), one.value)
+            (sample.name, str(sorted(sample.labels.items())), sample.value)
             for family in families  # type: ignore[attr-defined]
-            for one in family.samples
+            for sample in family.samples
         }
 
     assert read(read_text(plain.decode())) == read(read_openmetrics(om.decode()))
 
 
-def test_each_metric_is_named_as_prometheus_wants_it() -> None:
+def test_each_metric_name_follows_the_prometheus_conventions() -> None:
     for name, metric in ALL.items():
         assert re.fullmatch(r"bcl_[a-z_]+[a-z]", name)
         assert name.endswith("_total") == (metric.kind == "counter"), name
@@ -123,10 +123,10 @@ def test_series_are_bounded_by_the_settings(settings: Settings) -> None:
     assert sum(len(list(metric.series(settings))) for metric in ALL.values()) < 250
 
 
-def test_the_documentation_has_every_metric_as_it_is() -> None:
+def test_the_documentation_lists_every_metric() -> None:
     rows = []
     for metric in ALL.values():
-        labels = ", ".join(f"`{one}`" for one in metric.labels) or "-"
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
         rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
     text = (ROOT / "docs/metrics.md").read_text()
     assert re.findall(r"^\| `bcl_.*\|$", text, re.MULTILINE) == rows

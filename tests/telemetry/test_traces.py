@@ -85,15 +85,15 @@ async def test_a_logout_is_a_request_with_verify_and_store_below_the_callers_spa
 ) -> None:
     answer = await traced.post(traced.provider.token(sid="s", sub="alice"), **CALLER)
     assert answer.status_code == 200
-    found = traced.spans()
-    request = found["POST /backchannel-logout"]
+    spans = traced.spans()
+    request = spans["POST /backchannel-logout"]
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == PARENT
     for name in ("verify", "store"):
-        parent = found[name].parent
+        parent = spans[name].parent
         assert parent is not None
         assert parent.span_id == request.context.span_id
-    assert {f"{span.context.trace_id:032x}" for span in found.values()} == {TRACE}
+    assert {f"{span.context.trace_id:032x}" for span in spans.values()} == {TRACE}
     attributes = dict(request.attributes or {})
     assert attributes.pop("bcl.request_id")
     assert attributes == {
@@ -110,26 +110,26 @@ async def test_a_key_fetch_is_a_child_of_the_verification(
 ) -> None:
     traced.provider.rotate("k2")
     assert (await traced.post(traced.provider.token())).status_code == 200
-    found = traced.spans()
-    fetch = found["keys.fetch"].parent
+    spans = traced.spans()
+    fetch = spans["keys.fetch"].parent
     assert fetch is not None
-    assert fetch.span_id == found["verify"].context.span_id
+    assert fetch.span_id == spans["verify"].context.span_id
 
 
 async def test_a_refusal_has_its_reason_and_nothing_of_the_token(traced: Traced) -> None:
     token = traced.provider.token(sid="secret-sid", sub="secret-sub", key=private_key("RS256", 9))
     answer = await traced.post(token)
     assert answer.status_code == 400
-    found = traced.spans()
-    request = found["POST /backchannel-logout"]
+    spans = traced.spans()
+    request = spans["POST /backchannel-logout"]
     attributes = dict(request.attributes or {})
     assert (attributes["bcl.outcome"], attributes["bcl.reason"]) == ("refused", "signature")
     assert attributes["bcl.request_id"] == answer.headers["x-request-id"]
-    assert dict(found["verify"].attributes or {})["error.type"] == "signature"
-    kept = "".join(span.to_json() for span in found.values())
+    assert dict(spans["verify"].attributes or {})["error.type"] == "signature"
+    kept = "".join(span.to_json() for span in spans.values())
     for secret in ("secret-", *token.split(".")):
         assert secret not in kept
-    assert all(not span.events for span in found.values())
+    assert all(not span.events for span in spans.values())
 
 
 async def test_a_503_is_an_error(traced: Traced) -> None:
@@ -184,17 +184,20 @@ class Collector:
 
     def spans(self) -> list[tuple[str, Any]]:
         """Each span with the id of its service instance."""
-        found = []
+        spans = []
         for request in self.requests:
             for resource in request.resource_spans:
-                told = {one.key: one.value.string_value for one in resource.resource.attributes}
-                assert told["service.name"] == "backchannel-logout-receiver"
-                found += [
-                    (told["service.instance.id"], span)
+                attributes = {
+                    attribute.key: attribute.value.string_value
+                    for attribute in resource.resource.attributes
+                }
+                assert attributes["service.name"] == "backchannel-logout-receiver"
+                spans += [
+                    (attributes["service.instance.id"], span)
                     for scope in resource.scope_spans
                     for span in scope.spans
                 ]
-        return found
+        return spans
 
     def close(self) -> None:
         self._server.shutdown()
@@ -203,9 +206,9 @@ class Collector:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    one = Collector()
-    yield one
-    one.close()
+    collector = Collector()
+    yield collector
+    collector.close()
 
 
 def new_receiver(
@@ -230,7 +233,7 @@ def test_a_collector_gets_the_spans_of_every_token(
     finally:
         assert receiver.stop() == 0
     stored = [(who, span) for who, span in collector.spans() if span.name == "store"]
-    assert len(stored) == 20, "also those of the last moment"
+    assert len(stored) == 20, "including the spans of the last moment"
     assert {span.trace_id.hex() for _, span in stored} == {TRACE}
     assert len({who for who, _ in stored}) == 1
     (line, *_) = receiver.log_events("logout", outcome="accepted")
@@ -243,15 +246,15 @@ def test_a_collector_that_is_away_delays_neither_answer_nor_end(
 ) -> None:
     receiver = new_receiver(tmp_path, redis_server, provider, "http://127.0.0.1:1", "").start()
     assert receiver.post(provider.token()).status_code == 200
-    wait_for(lambda: receiver.log_events("logout", outcome="accepted"), "it is told", receiver)
+    wait_for(lambda: receiver.log_events("logout", outcome="accepted"), "it is logged", receiver)
     assert receiver.stop() == 0
 
 
 @pytest.mark.slow
-def test_without_the_extra_it_says_what_to_install(
+def test_without_the_extra_the_error_names_the_package_to_install(
     tmp_path: Path, redis_server: RedisServer, provider: Provider
 ) -> None:
-    """A package of that name that has nothing in it stands for one that is not installed."""
+    """An empty package of that name takes the place of one that is not installed."""
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry/__init__.py").touch()
     toml = config(redis_server.url, f'issuer = "{provider.issuer}"', top="otel = true")
