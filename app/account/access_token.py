@@ -6,7 +6,7 @@ id, a scope is required, and claims specific to them are refused.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class VerifiedAccess:
 
 
 class AccessTokens:
-    """``keys`` are by the issuer's configured name; ``clock`` returns epoch seconds."""
+    """``keys`` are by the issuer's configured name."""
 
     def __init__(
         self,
@@ -42,17 +42,15 @@ class AccessTokens:
         *,
         audience: str,
         scope: str,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuers = dict(issuers)
         self._keys = keys
         self._audience = audience
         self._scope = scope
-        self._clock = clock
 
     async def verify(self, token: bytes) -> VerifiedAccess:
         """The session of the token. Raises `TokenRefused`, `DependencyUnavailable`."""
-        now = self._clock()
+        now = time.time()
         if len(token) > _MAX_TOKEN_LENGTH:
             raise TokenRefused(Reason.SHAPE)
         jwt = parse(token)

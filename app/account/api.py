@@ -1,7 +1,6 @@
 """The application of the users' listener. Each request is authenticated, counted against the
 limits, and its session checked."""
 
-import time
 from collections.abc import Callable
 
 from starlette.middleware import Middleware
@@ -41,17 +40,16 @@ class AccountApi:
         kratos: KratosCallers | None,
         *,
         stopping: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         redis, terminations = publisher.reads, sessions.terminations
         self._callers = Callers(settings, tokens)
         self._kratos = kratos
         self._limits = RequestLimits()
-        self._liveness = Liveness(AppReader(redis), clock)
-        history = History(settings, redis, clock=clock)
-        progress = ProgressRoutes(terminations, history, self._liveness, stopping, clock)
+        self._liveness = Liveness(AppReader(redis))
+        history = History(settings, redis)
+        progress = ProgressRoutes(terminations, history, self._liveness, stopping)
         routes = AccountSessionRoutes(
-            sessions.providers, terminations, progress, self._limits, sessions.audit_log, clock
+            sessions.providers, terminations, progress, self._limits, sessions.audit_log
         ).routes
         cors = Middleware(
             CORSMiddleware,

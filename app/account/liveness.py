@@ -5,7 +5,6 @@ end anything, even if its app has not noticed yet.
 """
 
 import time
-from collections.abc import Callable
 
 from app.account.caller import Caller, unauthorized
 from app.history.app_reader import AppReader, Unreadable, required
@@ -15,11 +14,8 @@ from backchannel_logout.contract.decision import sid_marker, whole_number
 
 
 class Liveness:
-    """``clock`` returns epoch seconds."""
-
-    def __init__(self, reader: AppReader, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, reader: AppReader) -> None:
         self._reader = reader
-        self._clock = clock
 
     async def check(self, caller: Caller) -> None:
         """Raises `ApiError`: 401 if the session has ended, 503 if that cannot be determined."""
@@ -31,7 +27,7 @@ class Liveness:
             raise unauthorized("this session has ended; sign in again", "session_ended")
 
     async def _is_alive(self, caller: Caller, app: str) -> bool:
-        keys, now = AppKeys(app), self._clock()
+        keys, now = AppKeys(app), time.time()
         names = marker_keys(keys, caller.session)
         answers = await self._reader.query_app(
             app, [("HGET", keys.meta, "max_session_age"), *(("GET", name) for name in names)]

@@ -40,12 +40,10 @@ class ProgressRoutes:
         history: History,
         liveness: Liveness,
         stopping: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._terminations = terminations
         self._history = history
         self._liveness = liveness
-        self._clock = clock
         self._streams = EventStreams(stopping, max_streams=MAX_STREAMS)
 
     @property
@@ -69,7 +67,7 @@ class ProgressRoutes:
         model = await termination_model(
             termination, self._history, self._terminations.confirm_within
         )
-        return termination_progress(termination, model, self._clock())
+        return termination_progress(termination, model, time.time())
 
     async def state(self, request: Request) -> Response:
         """The progress as JSON, or as events for a client that accepts only those."""

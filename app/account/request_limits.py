@@ -4,8 +4,7 @@ Every request calls the provider's API, whose own limits count for all users tog
 counts for itself.
 """
 
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from app.rate_limit import TokenBuckets
 from app.web.errors import ApiError
@@ -23,11 +22,9 @@ MAX_KEYS = 10_000
 
 
 class RequestLimits:
-    """``monotonic`` is in seconds."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         def buckets(burst: float, rate: float) -> TokenBuckets:
-            return TokenBuckets(burst, rate, max_keys=MAX_KEYS, monotonic=monotonic)
+            return TokenBuckets(burst, rate, max_keys=MAX_KEYS)
 
         self._by_user = buckets(USER_BURST, USER_RATE)
         self._by_caller = buckets(CALLER_BURST, CALLER_RATE)

@@ -7,7 +7,7 @@ of another user get the same answer.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -46,7 +46,6 @@ class AccountSessionRoutes:
     progress: ProgressRoutes
     limits: RequestLimits
     audit_log: AuditLog
-    clock: Callable[[], float] = time.time
 
     @property
     def routes(self) -> list[Route]:
@@ -75,7 +74,7 @@ class AccountSessionRoutes:
         caller: Caller = request.scope["caller"]
         self.limits.count_termination((caller.issuer.issuer, caller.sub))
         provider, session_id = self._provider(caller), _session_id(request)
-        known_at = self.clock()
+        known_at = time.time()
         with translated_faults():
             session = await provider.read(session_id, user_id=caller.sub)
         if session is not None and session.user_id != caller.sub:
@@ -93,7 +92,7 @@ class AccountSessionRoutes:
         params.query(request, [])
         caller: Caller = request.scope["caller"]
         self.limits.count_termination((caller.issuer.issuer, caller.sub))
-        provider, known_at = self._provider(caller), self.clock()
+        provider, known_at = self._provider(caller), time.time()
         sessions = await self._active(caller, provider)
         if caller.session.sid not in [session.id for session in sessions]:
             raise ApiError(
@@ -110,7 +109,7 @@ class AccountSessionRoutes:
                     break
                 for each in others[: MAX_AT_ONCE - len(begun)]:
                     begun[each.id] = await self._begin(caller, provider, each, request, known_at)
-                known_at, sessions = self.clock(), await self._active(caller, provider)
+                known_at, sessions = time.time(), await self._active(caller, provider)
         except ApiError:
             if not begun:
                 raise
@@ -134,7 +133,7 @@ class AccountSessionRoutes:
     async def _active(self, caller: Caller, provider: SessionProvider) -> list[ProviderSession]:
         with translated_faults():
             sessions = await list_all(provider, caller.sub)
-        now = self.clock()
+        now = time.time()
         active = [each for each in sessions if each.user_id == caller.sub and is_active(each, now)]
         if caller.by_token and caller.session.sid not in [session.id for session in active]:
             raise unauthorized("this session has ended; sign in again", "session_ended")
@@ -158,7 +157,7 @@ class AccountSessionRoutes:
         """Raises `ApiError` if the caller's session has ended: an access token outlives it."""
         with translated_faults():
             own = await provider.read(caller.session.sid or "", user_id=caller.sub)
-        if own is None or own.user_id != caller.sub or not is_active(own, self.clock()):
+        if own is None or own.user_id != caller.sub or not is_active(own, time.time()):
             raise unauthorized("this session has ended; sign in again", "session_ended")
 
     async def _begin(

@@ -3,7 +3,6 @@
 It exists only with an ``admin_token`` or ``admin_oidc``, behind the gate of `app.admin.access`.
 """
 
-import time
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -40,9 +39,8 @@ class AdminApi:
         *,
         health: Callable[[], Body],
         stopping: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        history = History(settings, publisher.reads, clock=clock)
+        history = History(settings, publisher.reads)
         self.access = Access(token, settings.admin_hosts)
         self.history = history
         self.providers = sessions.providers

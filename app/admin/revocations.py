@@ -5,6 +5,7 @@ A revocation takes the same writer as a logout token and produces the same event
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -106,9 +107,7 @@ class RevocationRoutes:
                 raise not_found("the issuer has no app of this name here")
             apps = [new.app]
         jti = new_jti()
-        to_write = revocations(
-            issuer, apps, jti=jti, now=self.audit_log.clock(), sid=new.sid, sub=new.sub
-        )
+        to_write = revocations(issuer, apps, jti=jti, now=time.time(), sid=new.sid, sub=new.sub)
         results = await asyncio.gather(*map(self._write_one, to_write))
         written = [isinstance(result, WrittenApp) for result in results]
         event, who = to_write[0].event, new.by or params.operator(request).who

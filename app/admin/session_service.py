@@ -5,6 +5,7 @@ Everything here raises `ApiError`.
 """
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -108,7 +109,7 @@ class SessionService:
             return await self.terminations.find(provider.issuer, session_id)
 
     def session_model(self, session: ProviderSession) -> SessionModel:
-        return session_model(session, self.audit_log.clock())
+        return session_model(session, time.time())
 
     async def termination_model(self, termination: Termination) -> TerminationModel:
         return await termination_model(termination, self.history, self.terminations.confirm_within)
@@ -129,7 +130,7 @@ class SessionService:
         ``user`` saves providers that find sessions by user (Keycloak) a search.
         """
         async with self._audited(request, options, iss=provider.issuer, sid=session_id, sub=user):
-            known_at = self.audit_log.clock()
+            known_at = time.time()
             termination = await self.find(provider, session_id)
             if termination is not None and termination.outcome is None:
                 session: ProviderSession | None = ProviderSession(
@@ -169,7 +170,7 @@ class SessionService:
         more than `MAX_AT_ONCE` sessions, only the first ones end.
         """
         async with self._audited(request, options, iss=provider.issuer, sub=user):
-            known_at = self.audit_log.clock()
+            known_at = time.time()
             with translated_faults():
                 sessions = await list_all(provider, user)
             if keep is not None and keep not in [session.id for session in sessions]:
@@ -209,7 +210,7 @@ class SessionService:
         for _ in range(ROUNDS):
             if result.more:
                 return
-            known_at = self.audit_log.clock()
+            known_at = time.time()
             begun = {termination.session for termination in result.terminations}
             try:
                 with translated_faults():

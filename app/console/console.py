@@ -78,9 +78,9 @@ class _Console:
             SignInRoutes(api.access, sessions, oidc, audit_log, rendering),
             FeedPages(issuers, history, audit_log, rendering, EventStreams(api.stopping)),
             StoryPages(issuers, history, audit_log, rendering),
-            SessionPages(api.session_service, audit_log, rendering),
+            SessionPages(api.session_service, rendering),
             StatusPages(
-                settings, history, api.providers, audit_log, rendering,
+                settings, history, api.providers, rendering,
                 readiness=api.health, unserved=unserved,
             ),
             TokenFormRoutes(settings, history, audit_log, rendering),

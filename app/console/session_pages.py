@@ -3,6 +3,7 @@
 The operations are those of `/api`: see `app.admin.session_service`.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -17,7 +18,6 @@ from app.console.forms import query, session_form
 from app.console.rendering import Rendering
 from app.console.session_views import device, termination_view
 from app.sessions.session_provider import SessionProvider
-from app.web.audit_log import AuditLog
 from app.web.errors import ApiError, bad_request
 from app.web.params import operator
 from app.web.provider_errors import provider_id
@@ -34,7 +34,6 @@ _MAX_REASON_LENGTH = 500
 @dataclass(frozen=True, slots=True)
 class SessionPages:
     service: SessionService
-    audit_log: AuditLog
     rendering: Rendering
 
     @property
@@ -67,7 +66,7 @@ class SessionPages:
             fault=error.sentence if error else None,
             providers=sorted(self.service.providers), chosen=values, sessions=sessions,
             issuer=provider.issuer if provider else None, following=following,
-            now=self.audit_log.clock(),
+            now=time.time(),
         )  # fmt: skip
         answer.headers.update(error.headers if error else {})
         return answer

@@ -20,7 +20,6 @@ from app.history.service_status import app_rows, service_rows, unread_rows, unse
 from app.sessions.session_provider import SessionProvider
 from app.store.unserved import Unserved
 from app.verdict import CheckVerdict
-from app.web.audit_log import AuditLog
 
 MAX_ACTS = 50
 
@@ -35,7 +34,6 @@ class StatusPages:
     settings: Settings
     history: History
     providers: Mapping[str, SessionProvider]
-    audit_log: AuditLog
     rendering: Rendering
     _: KW_ONLY
     readiness: Callable[[], Body]
@@ -83,7 +81,7 @@ class StatusPages:
             except Unreadable:
                 plots[overview.app] = None
         return self.rendering.page(
-            request, "apps", apps=overviews, plots=plots, now=self.audit_log.clock(),
+            request, "apps", apps=overviews, plots=plots, now=time.time(),
             notes={each.app: [row.detail for row in unread_rows(each)] for each in overviews},
         )  # fmt: skip
 
@@ -93,7 +91,7 @@ class StatusPages:
             audit = await self.history.audit(limit=MAX_ACTS + 1, before=entry_id(values))
         except Unreadable:
             audit = None
-        state, now = self.readiness(), self.audit_log.clock()
+        state, now = self.readiness(), time.time()
         rows = list(service_rows(state, now))
         for overview in await self.history.overviews():
             rows += app_rows(overview, now)

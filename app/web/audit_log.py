@@ -32,12 +32,9 @@ _MAX_REMEMBERED = 2000
 
 
 class AuditLog:
-    """Writes to Redis by ``client``. ``clock`` returns epoch seconds."""
+    """Writes to Redis by ``client``."""
 
-    def __init__(
-        self, settings: Settings, client: AsyncClient, clock: Callable[[], float] = time.time
-    ) -> None:
-        self.clock = clock
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
         self._settings = settings
         self._client = client
         self._hash: KeyedHash | None = None
@@ -85,7 +82,7 @@ class AuditLog:
     async def _write(self, act: Act) -> None:
         # Without the key, no user or session is identified; the log line is still written.
         hashed: Callable[[str], str] = await self.keyed_hash() or (lambda _: "unknown")
-        await Audit(self._client, hashed, self.clock).write(act)
+        await Audit(self._client, hashed).write(act)
 
 
 def _act(act: str, request: Request, members: dict[str, Any]) -> Act:

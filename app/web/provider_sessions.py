@@ -6,8 +6,7 @@ Each termination is followed once, and its outcome is recorded under the name of
 import contextlib
 import os
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from app.audit import Act
 from app.config.model import Settings
@@ -31,10 +30,9 @@ class ProviderSessions:
         publisher: Publisher,
         providers: Mapping[str, SessionProvider],
         registry: Registry,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.providers = providers
-        self.audit_log = AuditLog(settings, publisher.reads.client, clock)
+        self.audit_log = AuditLog(settings, publisher.reads.client)
         self.terminations = Terminations(
             AppReader(publisher.reads),
             publisher.writer,
@@ -44,7 +42,6 @@ class ProviderSessions:
             process=f"{socket.gethostname()}-{os.getpid()}",
             on_over=self._record_outcome,
             count_unavailable=unavailable_in(registry),
-            clock=clock,
         )
 
     async def _record_outcome(self, termination: Termination) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -44,10 +43,7 @@ ENDED, EXPIRED, RESTARTED = "ended", "expired", "restarted"
 
 
 class OperatorSessions:
-    """``clock`` is monotonic, in seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._sessions: OrderedDict[str, OperatorSession] = OrderedDict()
         self._process = secrets.token_urlsafe(6)
         """Part of each session's name, to recognize those of another process."""
@@ -55,7 +51,7 @@ class OperatorSessions:
 
     def begin(self, who: str, **members: Any) -> str:
         """Open a session. Returns its secret name, for the cookie."""
-        name, now = f"{self._process}.{secrets.token_urlsafe(32)}", self._clock()
+        name, now = f"{self._process}.{secrets.token_urlsafe(32)}", time.monotonic()
         self._sessions[name] = {
             "name": name, "who": who, "csrf": secrets.token_urlsafe(32), "began": now, "seen": now,
         } | members  # fmt: skip
@@ -71,7 +67,7 @@ class OperatorSessions:
         if session and not self.is_alive(session):
             session.clear()
         if session:
-            session["seen"] = self._clock()
+            session["seen"] = time.monotonic()
         elif name is not None:
             self._sessions.pop(name, None)
         return session
@@ -96,7 +92,7 @@ class OperatorSessions:
             self._ended.popitem(last=False)
 
     def is_alive(self, session: OperatorSession) -> bool:
-        now = self._clock()
+        now = time.monotonic()
         return bool(session) and (
             now < session["began"] + ABSOLUTE_SECONDS and now < session["seen"] + IDLE_SECONDS
         )
