@@ -77,7 +77,7 @@ class Unchanging:
         page.add_init_script(PAUSES)
         self.seen = count_requests(page, "/console/story")
         page.goto(f"/console/story?sid={sid}&iss={admin.issuer}")
-        expect(page.locator("#live")).to_contain_text("is read by nobody now")
+        expect(page.locator("#live")).to_contain_text("has no active reader")
         self.stopped = page.locator("#stopped")
         expect(self.stopped).to_be_hidden()
 

@@ -247,7 +247,7 @@ def test_a_login_after_the_logout_is_alive_and_says_why(admin: AdminClient, page
 def test_an_app_that_nobody_reads_is_not_complete(admin: AdminClient, page: Page) -> None:
     assert admin.receiver.post(admin.keys.token(sid="unread", aud="news-web")).status_code == 200
     story(page, sid="unread")
-    expect(page.locator(SENTENCE)).to_contain_text("is read by nobody now")
+    expect(page.locator(SENTENCE)).to_contain_text("has no active reader")
     assert api(admin, "unread") == "not_read"
 
 
@@ -259,7 +259,7 @@ def test_an_app_that_never_reported_is_not_wrong_and_one_without_sids_is_told_wh
     news = page.locator("section", has=page.locator("h2", has_text="news"))
     expect(news.locator(".pill.wait")).to_have_text("not reporting")
     expect(news.locator(".pill.bad")).to_have_count(0)
-    expect(news.locator(".note.wait")).to_contain_text("may not write its report")
+    expect(news.locator(".note.wait")).to_contain_text("may not write the report")
     iss = admin.keys.issuer
     report = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time() - 7200, sid={iss: False})
     admin.redis.hset(AppKeys("news").readers, report.name, report.to_json())
