@@ -7,7 +7,6 @@ damaged file still yields every record that was not hit.
 """
 
 import json
-import mmap
 import re
 import zlib
 from collections.abc import Iterator
@@ -19,7 +18,12 @@ from app.revocation import Heading, Once, Revocation, spelled
 from backchannel_logout import Event
 from backchannel_logout.contract.event import MalformedEvent, UnknownEvent, to_json
 
-_HEAD = re.compile(rb"bcl1:(\d{1,7}):([0-9a-f]{8}):")
+# The length is below `READ_BYTES`, so a head that is none, or damaged, hides no more than one read.
+_HEAD = re.compile(rb"bcl1:(\d{1,5}):([0-9a-f]{8}):")
+_MAX_HEAD = len(b"bcl1:99999:00000000:")
+
+READ_BYTES = 128 << 10
+"""How much is read at once, in a few milliseconds. No record is nearly as long."""
 
 
 class DamagedRecord(ValueError):
@@ -103,10 +107,27 @@ def _once(encoded: list[Any] | float | None, event: Event) -> Once | None:
     return None if encoded is None else Once(*encoded)
 
 
-def records_in(data: bytes | mmap.mmap) -> Iterator[bytes]:
+def records_in(data: bytes) -> Iterator[bytes]:
     """Yield every whole record among these bytes, whatever else they contain."""
-    for head in _HEAD.finditer(data):
-        end = head.end() + int(head[1])
+    return (record for _, record in scan(data, is_last=True) if record is not None)
+
+
+def scan(data: bytes, *, is_last: bool) -> Iterator[tuple[int, bytes | None]]:
+    """Yield every whole record with its offset; a head inside a whole record does not count.
+
+    Unless ``is_last``, more bytes follow: the last offset is where to read on, without a record.
+    """
+    at = 0
+    while head := _HEAD.search(data, at):
+        start, end = head.start(), head.end() + int(head[1])
+        if end > len(data) and not is_last:
+            yield start, None
+            return
         body = data[head.end() : end]
         if len(body) == int(head[1]) and zlib.crc32(body) == int(head[2], 16):
-            yield data[head.start() : end]
+            yield start, data[start:end]
+            at = end
+        else:
+            at = start + 1
+    if not is_last:
+        yield max(at, len(data) - _MAX_HEAD + 1), None  # a head may be cut in two

@@ -95,10 +95,9 @@ class Recovery:
             try:
                 await self.recover()
             except Exception:
+                # Not compared: the apps are held, since a marker may be missing.
                 log.exception("recovery", outcome="failed", error="internal")
                 self._changed.set()
-                self._compared = self._changes  # a fault of ours must not stop all apps
-                self._on_restored()
                 await asyncio.sleep(_FIRST_PAUSE)
 
     async def recover(self) -> int:

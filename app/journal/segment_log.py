@@ -19,13 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from app.journal.record import records_in
+from app.journal.record import READ_BYTES, scan
 
 # A segment is deleted as a whole: small enough to delete often, large enough for few files.
 SEGMENT_BYTES = 4 << 20
-
-# How much is read at once, in a few milliseconds. No record is nearly as long.
-_READ_BYTES = 128 << 10
 
 # A position is a segment's number and an offset in it.
 _OFFSET_BITS = 32
@@ -63,15 +60,16 @@ class Segment:
         """
         offset = max(0, after - self.start)
         while offset < self.size and (data := self._read(offset)):
-            end = 0
-            for record in records_in(data):
-                end = data.index(record, end) + len(record)
-                yield self.start + offset + end, record
-            # Without a whole record: one may begin in the second half.
-            offset += end or max(1, len(data) // 2)
+            is_last = len(data) < READ_BYTES
+            for at, record in scan(data, is_last=is_last):
+                if record is not None:
+                    yield self.start + offset + at + len(record), record
+            if is_last:
+                return
+            offset += at
 
     def _read(self, offset: int) -> bytes:
-        length = min(_READ_BYTES, self.size - offset)
+        length = min(READ_BYTES, self.size - offset)
         if self.path is None:
             file = cast("BinaryIO", self.file)
             file.seek(offset)

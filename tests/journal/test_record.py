@@ -2,16 +2,22 @@
 
 import random
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.journal.record import DamagedRecord, decode, encode, records_in
-from app.journal.segment_log import _READ_BYTES
+from app.journal.ack_log import AckLog
+from app.journal.journal import Journal
+from app.journal.record import READ_BYTES, DamagedRecord, decode, encode, records_in
+from app.journal.segment_log import Segment
 from app.revocation import Once
 from backchannel_logout import EventKind
 from tests.support.revocations import numbered, revocation
+
+EMPTY = "bcl1:0:00000000:"
+"""A record without a body."""
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
 claims = st.none() | texts
@@ -84,14 +90,50 @@ def test_a_damaged_record_is_not_found() -> None:
 
 
 def test_a_claim_that_looks_like_a_record_is_not_one() -> None:
-    """Quotes inside a JSON string are escaped."""
-    inner = encode(numbered(1)).decode()
-    outer = encode(revocation(sid=inner))
-    assert [decode(record).event.sid for record in records_in(outer) if record == outer] == [inner]
-    for record in records_in(outer):
-        if record != outer:
-            with pytest.raises(DamagedRecord):
-                decode(record)
+    """A head alone is a whole record: the checksum of nothing is 0."""
+    inner = [encode(numbered(1)).decode(), EMPTY, "bcl1:99999:00000000:"]
+    outer = [encode(revocation(sid=claim)) for claim in inner]
+    data = b"\n".join(outer)
+    assert list(records_in(data)) == outer
+    assert [decode(record).event.sid for record in records_in(data)] == inner
+
+
+async def test_a_claim_that_looks_like_a_record_blocks_nothing(tmp_path: Path) -> None:
+    written = [numbered(n, sub=EMPTY) for n in range(2)]
+    for _ in range(2):
+        journal = Journal(tmp_path / "journal.db", max_bytes=1 << 24)
+        await journal.open()
+        for each in written:
+            await journal.append(each)
+        entries = await journal.read(after=0, limit=10)
+        assert [entry.revocation for entry in entries] == written
+        await journal.close()
+    copy = AckLog(tmp_path / "copy", window=3600, max_bytes=1 << 24)
+    copy.open()
+    copy.add_many(written)
+    assert [each for _, each in copy.read(after=0, limit=10)] == written
+    copy.close()
+    assert not list(tmp_path.glob("*damaged*"))  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize("claim", [EMPTY, "bcl1:99999:00000000:"])
+def test_a_claim_that_looks_like_a_record_is_read_across_the_border_of_two_reads(
+    claim: str, tmp_path: Path
+) -> None:
+    """Wherever the border cuts it."""
+    first = encode(numbered(1, sid=claim + "x" * 200, sub=claim + "x" * 200)) + b"\n"
+    last = encode(numbered(2)) + b"\n"
+    filler = encode(numbered(3)) + b"\n"
+    for cut in range(len(first) + 3):
+        before = filler * ((READ_BYTES - cut) // len(filler))
+        before = b"#" * (READ_BYTES - cut - len(before)) + before
+        path = tmp_path / "1.log"
+        path.write_bytes(before + first + last)
+        size = path.stat().st_size
+        records = list(Segment(1, path, size, 0.0, 0.0).records())
+        assert [record for _, record in records[-2:]] == [first[:-1], last[:-1]]
+        assert records[-1][0] & 0xFFFF_FFFF == size - 1
+        assert len(records) == before.count(filler) + 2
 
 
 @pytest.mark.parametrize("letter", ["a", "ü", "\x01", "\U0001f600", '"'])
@@ -101,7 +143,7 @@ def test_the_longest_claims_are_far_shorter_than_one_read(letter: str) -> None:
     longest_revocation = revocation(
         sid=longest, sub=longest, once=Once(longest, longest, longest, 2.0**33)
     )
-    assert len(encode(longest_revocation)) < _READ_BYTES // 4
+    assert len(encode(longest_revocation)) < READ_BYTES // 4
 
 
 @pytest.mark.parametrize(

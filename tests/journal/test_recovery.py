@@ -269,6 +269,44 @@ async def test_a_fault_in_the_middle_does_not_end_the_comparison(
     assert setup.missing(*range(10)) == []
 
 
+async def test_apps_are_held_until_a_comparison_has_finished(
+    setup: RecoverySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the middle compares nothing."""
+    monkeypatch.setattr("app.journal.recovery._FIRST_PAUSE", 0.001)
+    await setup.accept(1, 2)
+    setup.app_store.look.flushall()
+    failures = asyncio.Semaphore(0)
+    read = setup.accepted.read
+
+    def failing(**_: object) -> object:
+        failures.release()
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(setup.accepted, "read", failing)
+    setup.recovery.primary_changed()
+    task = asyncio.create_task(setup.recovery.keep_recovering())
+    try:
+        async with asyncio.timeout(60):
+            for _ in range(3):
+                await failures.acquire()
+            assert setup.recovery.holds(setup.app_store.app, lost=False)
+            monkeypatch.setattr(setup.accepted, "read", read)
+            while setup.recovery.holds(setup.app_store.app, lost=False):
+                await asyncio.sleep(0.001)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert setup.missing(1, 2) == []
+
+
+async def test_a_claim_that_looks_like_a_record_is_restored(setup: RecoverySetup) -> None:
+    await setup.accept(1, 2, sub="bcl1:0:00000000:")
+    setup.app_store.look.flushall()
+    assert await setup.recovery.recover() == 2
+    assert setup.missing(1, 2) == []
+
+
 async def test_an_expired_marker_does_not_count_as_lost(setup: RecoverySetup) -> None:
     """In an app with short sessions, expired markers cause no alarm and no second event."""
     await setup.accept(1, 2, max_session_age=60)
