@@ -148,6 +148,53 @@ async def test_a_write_ahead_log_without_its_file_is_read(tmp_path: Path) -> Non
     assert sorted(waiting) == sorted(sids(range(20)))
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["the header", "the first salt", "a page", "a checksum", "the last frame's salt"],
+)
+async def test_a_damaged_write_ahead_log_loses_no_intact_record(
+    place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite ignores the rest of it, and deletes it."""
+    path = tmp_path / "journal.db"
+    write_old_file(path, 60, killed=True)
+    wal = path.with_name("journal.db-wal")
+    data = bytearray(wal.read_bytes())
+    frames = range(32, len(data), 24 + 16384)
+    start = {
+        "the header": 24,
+        "the first salt": 16,
+        "a page": frames[len(frames) // 2] + 24 + 6000,
+        "a checksum": frames[len(frames) // 2] + 16,
+        "the last frame's salt": frames[-1] + 12,
+    }[place]
+    data[start : start + 4] = bytes(0xFF - byte for byte in data[start : start + 4])
+    wal.write_bytes(data)
+    waiting, aside = await contents(path)
+    assert sorted(waiting + aside) == sorted(sids(range(60)))
+    assert log_events(caplog, "journal", outcome="damaged", readable=60)
+    (kept,) = tmp_path.glob("journal.db-wal.damaged-*")  # noqa: ASYNC240
+    assert kept.read_bytes() == data
+    assert not path.exists()
+
+
+async def test_frames_of_an_earlier_generation_are_no_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite starts to write from the beginning again once a checkpoint is complete."""
+    path = tmp_path / "journal.db"
+    write_old_file(path, 20, killed=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint").fetchone()
+        connection.execute("DELETE FROM entries WHERE id <= 5")
+        files = {file: file.read_bytes() for file in (path, path.with_name("journal.db-wal"))}
+    for file, data in files.items():
+        file.write_bytes(data)
+    assert await contents(path) == (sids(range(5, 19)), ["s19"])
+    assert not log_events(caplog, "journal", outcome="damaged")
+    assert {file.name for file in tmp_path.iterdir()} == {"journal.db.pending"}  # noqa: ASYNC240
+
+
 async def test_a_message_repeated_after_the_move_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     write_old_file(path, 3)
