@@ -15,7 +15,7 @@ from tests.support.servers.redis_server import RedisServer
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left behind."""
+    """A command's result."""
 
     status: int
     out: str
@@ -27,8 +27,9 @@ Run = Callable[..., Ended]
 
 @pytest.fixture(scope="module")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One for each file: `check` and `status` name every app that no client leads to, such as
-    those of other tests."""
+    """One per file: `check` and `status` list every app without a client, including those of other
+    tests.
+    """
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
@@ -36,7 +37,7 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture(autouse=True)
 def log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A command sets up the log of its process, which here is that of other tests, too."""
+    """A command configures the log of its process, which other tests share here."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     levels = {name: one.level for name, one in logging.root.manager.loggerDict.items()

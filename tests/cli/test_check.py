@@ -1,4 +1,4 @@
-"""``python -m app check``: a row for each thing that is right or wrong, and the exit status."""
+"""``python -m app check``: a row for each finding, and the exit status."""
 
 import asyncio
 import re
@@ -24,19 +24,19 @@ SECRET = "hunter2-is-my-password"
 
 
 def rows(ended: Ended) -> dict[str, tuple[str, str]]:
-    """The table: what was looked at -> verdict and detail."""
-    found = {}
+    """The table: subject -> verdict and detail."""
+    table = {}
     for line in ended.out.splitlines():
         if match := re.fullmatch(r"(ok|WRONG|\?) +(.*?)  +(.*)", line):
-            found[match[2]] = (match[1], match[3])
-    return found
+            table[match[2]] = (match[1], match[3])
+    return table
 
 
 def issuer(provider: Provider, *lines: str) -> str:
     return "\n".join([f'issuer = "{provider.issuer}"', *lines])
 
 
-def test_when_all_is_right_every_row_is_ok_and_the_exit_status_0(
+def test_without_a_fault_every_row_is_ok_and_the_exit_status_is_0(
     run: Run, provider: Provider, redis_server: RedisServer
 ) -> None:
     ended = run("check", config(redis_server.url, issuer(provider)))
@@ -54,7 +54,7 @@ def test_when_all_is_right_every_row_is_ok_and_the_exit_status_0(
     assert "canary" not in table
 
 
-def test_a_canary_is_named_with_its_app_and_its_pause(
+def test_the_canary_is_listed_with_its_app_and_its_interval(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     text = config(shared_redis.url, issuer(provider)) + '[canary]\napp = "bird"\ninterval = "5m"\n'
@@ -62,7 +62,7 @@ def test_a_canary_is_named_with_its_app_and_its_pause(
     assert table["canary"] == ("ok", "app bird, each 5 min; how it goes, status says")
 
 
-def test_the_columns_are_in_line(run: Run, provider: Provider, redis_server: RedisServer) -> None:
+def test_the_columns_are_aligned(run: Run, provider: Provider, redis_server: RedisServer) -> None:
     ended = run("check", config(redis_server.url, issuer(provider)))
     details = [detail for _, detail in rows(ended).values()]
     lines = ended.out.splitlines()[: len(details)]
@@ -103,20 +103,20 @@ PROVIDERS: dict[str, tuple[Callable[[Provider], None], str]] = {
 
 
 @pytest.mark.parametrize(("change", "detail"), PROVIDERS.values(), ids=PROVIDERS)
-def test_a_provider_that_is_wrong_has_a_row(
+def test_a_misconfigured_provider_has_a_row(
     change: Callable[[Provider], None],
     detail: str,
     run: Run,
     provider: Provider,
     shared_redis: RedisServer,
 ) -> None:
-    """And the rows of Redis are there all the same."""
+    """The rows about Redis are there too."""
     change(provider)
     ended = run("check", config(shared_redis.url, issuer(provider)))
     assert ended.status == 1
     assert ended.err == ""
-    verdict, said = rows(ended)[f"issuer {provider.issuer}"]
-    assert (verdict, said[: len(detail)]) == ("WRONG", detail)
+    verdict, text = rows(ended)[f"issuer {provider.issuer}"]
+    assert (verdict, text[: len(detail)]) == ("WRONG", detail)
     assert rows(ended)["redis eviction"][0] == "ok"
     assert ended.out.endswith("\n1 fault\n")
 
@@ -136,23 +136,21 @@ def test_keys_for_other_algorithms_only_are_wrong(run: Run, shared_redis: RedisS
     with Provider(alg="ES256") as provider:
         ended = run("check", config(shared_redis.url, issuer(provider)))
         assert ended.status == 1
-        verdict, said = rows(ended)[f"issuer {provider.issuer}"]
+        verdict, text = rows(ended)[f"issuer {provider.issuer}"]
         assert verdict == "WRONG"
-        assert said.startswith("discovery: 0 keys for RS256, 1 for other algorithms; ")
+        assert text.startswith("discovery: 0 keys for RS256, 1 for other algorithms; ")
         fixed = issuer(provider, 'algorithms = ["RS256", "ES256"]')
         assert run("check", config(shared_redis.url, fixed)).status == 0
 
 
-def test_keys_that_were_passed_over_are_counted(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
+def test_skipped_keys_are_counted(run: Run, provider: Provider, shared_redis: RedisServer) -> None:
     provider.extra_jwks = [{"kty": "oct", "k": "c2VjcmV0"}, {"kty": "RSA", "use": "enc"}]
     ended = run("check", config(shared_redis.url, issuer(provider)))
     assert ended.status == 0
     assert ", 2 passed over (" in rows(ended)[f"issuer {provider.issuer}"][1]
 
 
-def test_a_jwks_uri_is_asked_without_discovery(
+def test_a_jwks_uri_is_fetched_without_discovery(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     provider.discovery = {"issuer": "https://other.example/"}
@@ -163,7 +161,7 @@ def test_a_jwks_uri_is_asked_without_discovery(
 
 
 def test_each_fault_of_a_fetch_has_a_sentence() -> None:
-    """Those that the sources name, but for HTTP statuses and faults of our own."""
+    """Those that the sources name, except HTTP statuses and internal errors."""
     sources = "".join(Path(module.__file__).read_text() for module in (fetch, provider_keys))
     raised = set(re.findall(r'FetchFailed\("(\w+)"[,)]', sources))
     assert len(raised) > 5
@@ -187,7 +185,7 @@ REDIS: dict[str, tuple[dict[str, str], str, str]] = {
 }  # fmt: skip
 
 
-def test_a_redis_without_waitaof_cannot_be_asked_for_fsync(
+def test_a_redis_without_waitaof_cannot_provide_fsync(
     run: Run, provider: Provider, without_waitaof: RedisServer
 ) -> None:
     text = 'durability = "fsync"\n' + config(without_waitaof.url, issuer(provider))
@@ -200,7 +198,7 @@ def test_a_redis_without_waitaof_cannot_be_asked_for_fsync(
 
 
 @pytest.mark.parametrize(("options", "what", "detail"), REDIS.values(), ids=REDIS)
-def test_a_redis_that_is_wrong_has_a_row(
+def test_a_misconfigured_redis_has_a_row(
     options: dict[str, str],
     what: str,
     detail: str,
@@ -217,13 +215,13 @@ def test_a_redis_that_is_wrong_has_a_row(
     ended = run("check", config(redis_server.url, issuer(provider)))
     assert ended.status == 1
     table = rows(ended)
-    verdict, said = table.pop(what)
-    assert (verdict, said[: len(detail)]) == ("WRONG", detail)
+    verdict, text = table.pop(what)
+    assert (verdict, text[: len(detail)]) == ("WRONG", detail)
     assert {verdict for verdict, _ in table.values()} == {"ok"}
 
 
 def test_a_redis_that_is_down_has_a_row(run: Run, provider: Provider) -> None:
-    """And the provider has its own all the same."""
+    """The provider has its row too."""
     port = free_port()
     ended = run("check", config(f"redis://:{SECRET}@127.0.0.1:{port}/3", issuer(provider)))
     assert ended.status == 1
@@ -271,10 +269,10 @@ def test_a_redis_that_refuses_the_password_has_a_row(
     assert "hunter" not in ended.out + ended.err
 
 
-def test_a_user_who_may_not_run_info_is_no_fault(
+def test_a_missing_right_to_run_info_is_not_a_fault(
     run: Run, provider: Provider, guarded_redis: RedisServer
 ) -> None:
-    """The receiver does not need it: what cannot be seen is neither right nor wrong."""
+    """The receiver does not need it: what cannot be checked is neither right nor wrong."""
     url = guarded_redis.url.replace("//", f"//writer:{SECRET}@")
     ended = run("check", config(url, issuer(provider)))
     assert ended.status == 0
@@ -283,7 +281,7 @@ def test_a_user_who_may_not_run_info_is_no_fault(
     assert SECRET not in ended.out + ended.err
 
 
-# An address that is not this machine's: nothing listens there, which its dash allows.
+# Not an address of this machine: nothing listens there, which the leading dash permits.
 ELSEWHERE = {"bind": "127.0.0.1 -192.0.2.1"}
 
 ACCESS: dict[str, tuple[dict[str, str], str, str]] = {
@@ -311,13 +309,13 @@ def test_a_redis_that_is_open_to_others_is_a_fault(
     if "requirepass" in options:
         url = url.replace("//", f"//:{SECRET}@")
     ended = run("check", config(url, issuer(provider)))
-    found, said = rows(ended)["redis access"]
-    assert (found, said[: len(detail)]) == (verdict, detail)
+    actual, text = rows(ended)["redis access"]
+    assert (actual, text[: len(detail)]) == (verdict, detail)
     assert ended.status == (1 if verdict == "WRONG" else 0)
     assert SECRET not in ended.out + ended.err
 
 
-async def test_a_server_that_does_not_answer_strangers_is_not_called_protected(
+async def test_a_server_that_does_not_answer_is_not_called_protected(
     redis_server: RedisServer,
 ) -> None:
     redis = connect(redis_server.url)
@@ -352,11 +350,11 @@ def test_a_default_user_without_a_password_is_a_fault_beside_others_with_one(
         ("unix:///run/redis.sock", False),
     ],
 )
-def test_what_crosses_a_network_is_encrypted(url: str, warned: bool) -> None:
+def test_unencrypted_connections_across_a_network_are_warned_of(url: str, warned: bool) -> None:
     assert bool([*encryption_rows(url)]) is warned
 
 
-def test_an_embedded_server_is_looked_for_and_not_started(
+def test_an_embedded_server_is_looked_up_and_not_started(
     run: Run, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -366,10 +364,10 @@ def test_an_embedded_server_is_looked_for_and_not_started(
     assert not (tmp_path / "data").exists()
 
 
-# -- everything at once --------------------------------------------------------------------
+# -- several faults ------------------------------------------------------------------------
 
 
-def test_everything_that_is_wrong_is_said_at_once(
+def test_all_faults_are_reported_at_once(
     run: Run, provider: Provider, redis_server: RedisServer
 ) -> None:
     with redis_server.client() as client:
@@ -392,7 +390,9 @@ def test_everything_that_is_wrong_is_said_at_once(
     assert ended.out.endswith("\n4 faults\n")
 
 
-def test_bad_settings_have_a_row_each_and_nothing_is_asked(run: Run, provider: Provider) -> None:
+def test_invalid_settings_have_a_row_each_and_cause_no_request(
+    run: Run, provider: Provider
+) -> None:
     text = config(f"http://:{SECRET}@h", issuer(provider, 'leeway = "soon"', "colour = 1"))
     ended = run("check", text)
     assert ended.status == 1
@@ -407,8 +407,10 @@ def test_bad_settings_have_a_row_each_and_nothing_is_asked(run: Run, provider: P
 
 
 @pytest.mark.slow
-def test_as_operators_run_it(provider: Provider, shared_redis: RedisServer, tmp_path: Path) -> None:
-    """A process, settings from the environment alone; the exit status is the process's."""
+def test_check_runs_as_a_process(
+    provider: Provider, shared_redis: RedisServer, tmp_path: Path
+) -> None:
+    """A process with settings from the environment alone; the exit status is the process's."""
     provider.mode = "500"
     environ = {
         "BCL_ISSUER": provider.issuer,
@@ -421,8 +423,6 @@ def test_as_operators_run_it(provider: Provider, shared_redis: RedisServer, tmp_
     assert "ok     redis role" in ended.stdout
 
 
-def test_traces_that_are_wanted_have_a_row(
-    run: Run, provider: Provider, shared_redis: RedisServer
-) -> None:
+def test_enabled_traces_have_a_row(run: Run, provider: Provider, shared_redis: RedisServer) -> None:
     toml = config(shared_redis.url, issuer(provider), top="otel = true")
     assert rows(run("check", toml))["otel"] == ("ok", "OpenTelemetry is installed")

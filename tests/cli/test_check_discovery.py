@@ -1,4 +1,4 @@
-"""``python -m app check``: logouts as a provider sees them."""
+"""``python -m app check``: a provider's logout features, and the address for its logouts."""
 
 import re
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +14,7 @@ from tests.support.servers.redis_server import RedisServer, free_port
 
 
 def rows(ended: Ended, beginning: str) -> list[tuple[str, str]]:
-    """Verdict and detail of the rows whose subject begins so."""
+    """Verdict and detail of the rows whose subject begins with this text."""
     found = re.findall(r"^(ok|WRONG|warn|\?) +(\S.*?)  +(.*)$", ended.out, re.MULTILINE)
     return [(verdict, said) for verdict, what, said in found if what.startswith(beginning)]
 
@@ -39,11 +39,11 @@ DISCOVERIES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize(("changes", "verdict", "said"), DISCOVERIES.values(), ids=DISCOVERIES)
-def test_what_discovery_says_of_logouts_is_no_fault(
+def test_the_logout_metadata_of_discovery_is_never_a_fault(
     changes: dict[str, Any], verdict: str, said: str,
     run: Run, provider: Provider, shared_redis: RedisServer,
 ) -> None:  # fmt: skip
-    """Providers are known to leave it out, and to say it wrongly."""
+    """Some providers omit it or publish it wrongly."""
     provider.discovery = changes
     ended = run("check", config(shared_redis.url, f'issuer = "{provider.issuer}"'))
     assert ended.status == 0
@@ -51,7 +51,7 @@ def test_what_discovery_says_of_logouts_is_no_fault(
     assert any((one, detail[: len(said)]) == (verdict, said) for one, detail in found)
 
 
-def test_all_of_the_user_s_sessions_is_what_a_client_may_have_asked_for(
+def test_a_client_may_have_requested_logouts_of_all_sessions_of_a_user(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     provider.discovery = {"backchannel_logout_session_supported": False}
@@ -59,7 +59,7 @@ def test_all_of_the_user_s_sessions_is_what_a_client_may_have_asked_for(
     assert "carry no sid" not in run("check", text).out
 
 
-def test_keys_without_discovery_leave_it_unknown(
+def test_without_discovery_the_logout_features_are_unknown(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     provider.discovery = {"issuer": "https://other.example/"}
@@ -84,7 +84,7 @@ def address(run: Run, provider: Provider, server: RedisServer, url: str | None) 
     return found
 
 
-def test_without_a_public_url_the_path_is_said(
+def test_without_a_public_url_the_path_is_shown(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     verdict, said = address(run, provider, shared_redis, None)
@@ -101,12 +101,12 @@ def test_a_public_url_that_leads_to_a_receiver_is_right(
     found = address(run, provider, shared_redis, receiver.url + end)
     said = f"register {receiver.url}/backchannel-logout: it leads to a receiver"
     assert found == ("ok", said)
-    # A path of the operator's own, which nothing maps to ours.
+    # A path that only the operator knows; nothing maps it to ours.
     verdict, said = address(run, provider, shared_redis, receiver.url + "/elsewhere")
     assert (verdict, said.rpartition(": ")[2]) == ("WRONG", "it answers 404, and is no receiver")
 
 
-def test_a_public_url_of_something_else_is_wrong(
+def test_a_public_url_of_another_service_is_wrong(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     class Another(BaseHTTPRequestHandler):
@@ -116,7 +116,7 @@ def test_a_public_url_of_something_else_is_wrong(
             self.wfile.write(b"welcome")
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Another) as other:
         thread = Thread(target=other.handle_request)
@@ -127,7 +127,7 @@ def test_a_public_url_of_something_else_is_wrong(
     assert (verdict, said.partition(": ")[2]) == ("WRONG", "it answers 200, and is no receiver")
 
 
-def test_a_public_url_that_can_not_be_reached_from_here_is_unknown(
+def test_a_public_url_that_cannot_be_reached_from_here_is_unknown(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     found = address(run, provider, shared_redis, f"http://127.0.0.1:{free_port()}")

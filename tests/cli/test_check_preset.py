@@ -1,4 +1,4 @@
-"""What `check` says of an issuer with a preset."""
+"""The rows of `check` for an issuer with a preset."""
 
 import json
 from pathlib import Path
@@ -32,14 +32,16 @@ def test_an_issuer_without_a_preset_has_no_rows(tmp_path: Path) -> None:
     assert rows(tmp_path) == {}
 
 
-def test_what_is_set_what_to_switch_on_and_what_never_comes(tmp_path: Path) -> None:
-    found = rows(tmp_path, 'preset = "keycloak"', age="10h")
-    assert found["keycloak"].verdict is CheckVerdict.RIGHT
-    assert found["keycloak"].detail.endswith("; algorithms RS256")
-    assert "Front channel logout off" in found["keycloak switch on"].detail
-    assert "Sign out all active sessions" in found["keycloak never sends"].detail
-    assert found["keycloak sessions"].verdict is CheckVerdict.RIGHT
-    assert "*" not in "".join(row.detail for row in found.values()), "a terminal shows no Markdown"
+def test_a_preset_shows_its_settings_what_to_switch_on_and_what_is_never_sent(
+    tmp_path: Path,
+) -> None:
+    table = rows(tmp_path, 'preset = "keycloak"', age="10h")
+    assert table["keycloak"].verdict is CheckVerdict.RIGHT
+    assert table["keycloak"].detail.endswith("; algorithms RS256")
+    assert "Front channel logout off" in table["keycloak switch on"].detail
+    assert "Sign out all active sessions" in table["keycloak never sends"].detail
+    assert table["keycloak sessions"].verdict is CheckVerdict.RIGHT
+    assert "*" not in "".join(row.detail for row in table.values()), "a terminal shows no Markdown"
 
 
 def test_an_app_whose_sessions_outlive_the_providers_is_warned_of(tmp_path: Path) -> None:
@@ -49,14 +51,16 @@ def test_an_app_whose_sessions_outlive_the_providers_is_warned_of(tmp_path: Path
     assert "shop" in row.detail
 
 
-def test_algorithms_of_the_operators_own_are_told_beside_the_presets(tmp_path: Path) -> None:
+def test_the_operators_algorithms_are_shown_beside_the_presets(tmp_path: Path) -> None:
     row = rows(tmp_path, 'preset = "better-auth"', 'algorithms = ["RS256"]')["better-auth"]
     assert row.verdict is CheckVerdict.NOTE
     assert row.detail.endswith("algorithms RS256 by your settings, EdDSA by it")
 
 
 def test_keycloak_with_algorithms_at_a_client_is_warned_of(tmp_path: Path) -> None:
-    """Before 26.7 it signs with those of another client, which a client's own refuse."""
+    """Before 26.7 it signs with the algorithms of another client, which this client's list
+    refuses.
+    """
     clients = '[{client_id = "es", app = "shop", algorithms = ["ES256"]}, {client_id = "rs"}]'
     row = rows(tmp_path, 'preset = "keycloak"', clients=clients)["keycloak client algorithms"]
     assert row.verdict is CheckVerdict.WARNING
@@ -68,7 +72,7 @@ def test_keycloak_with_algorithms_at_a_client_is_warned_of(tmp_path: Path) -> No
     )
 
 
-def test_keys_of_keycloak_for_an_algorithm_that_is_not_taken_are_warned_of(tmp_path: Path) -> None:
+def test_keycloak_keys_for_an_algorithm_that_is_not_accepted_are_warned_of(tmp_path: Path) -> None:
     keys = read_key_set(
         json.dumps(
             {
@@ -84,11 +88,11 @@ def test_keys_of_keycloak_for_an_algorithm_that_is_not_taken_are_warned_of(tmp_p
     assert row.detail.startswith("it has keys for ES256 too")
     both = 'algorithms = ["RS256", "ES256"]'
     for lines in (('preset = "keycloak"', both), ('preset = "hydra"',)):
-        found = rows(tmp_path, *lines, keys=keys)
-        assert not any(what.endswith("other algorithms") for what in found)
+        table = rows(tmp_path, *lines, keys=keys)
+        assert not any(what.endswith("other algorithms") for what in table)
 
 
-def test_encryption_that_keycloak_never_does_is_warned_of(tmp_path: Path) -> None:
+def test_encryption_which_keycloak_does_not_support_is_warned_of(tmp_path: Path) -> None:
     key = write_pem(tmp_path, "key.pem", decryption_key(EC))
     lines = (f'decryption_keys = ["{key}"]', 'encryption = "required"')
     row = rows(tmp_path, 'preset = "keycloak"', *lines)["keycloak encryption"]
@@ -97,7 +101,7 @@ def test_encryption_that_keycloak_never_does_is_warned_of(tmp_path: Path) -> Non
     assert "keycloak encryption" not in rows(tmp_path, 'preset = "keycloak"', lines[0])
 
 
-def test_the_sign_out_of_a_user_that_keycloak_tells_by_halves_is_said(tmp_path: Path) -> None:
+def test_a_user_sign_out_that_keycloak_reports_only_in_part_is_shown(tmp_path: Path) -> None:
     assert (
         "before 26.7, Sign out of a user"
         in rows(tmp_path, 'preset = "keycloak"')["keycloak never sends"].detail
@@ -108,7 +112,7 @@ def test_the_sign_out_of_a_user_that_keycloak_tells_by_halves_is_said(tmp_path: 
     ("preset", "warned"),
     [("dex", True), ("rauthy", True), ("hydra", True), ("keycloak", False), ("cas", False)],
 )
-def test_strict_where_no_token_could_pass_is_warned_of(
+def test_strict_rules_that_no_token_could_pass_are_warned_of(
     preset: str, warned: bool, tmp_path: Path
 ) -> None:
     lines = (f'preset = "{preset}"', "strict = true")
@@ -116,7 +120,7 @@ def test_strict_where_no_token_could_pass_is_warned_of(
     assert f"{preset} strict" not in rows(tmp_path, lines[0])
 
 
-def test_an_app_that_no_logout_of_casdoor_would_find_is_warned_of(tmp_path: Path) -> None:
+def test_an_app_that_casdoor_logouts_would_not_reach_is_warned_of(tmp_path: Path) -> None:
     row = rows(tmp_path, 'preset = "casdoor"')["casdoor both_claims"]
     assert row.verdict is CheckVerdict.WARNING
     assert row.detail.endswith('in shop; set both_claims = "user" at the client')
@@ -130,7 +134,7 @@ def test_zitadel_without_aliases_is_warned_of(tmp_path: Path) -> None:
     assert "zitadel aliases" not in rows(tmp_path, 'preset = "zitadel"', other)
 
 
-def test_tokens_that_are_repeated_for_longer_than_they_are_taken_are_warned_of(
+def test_tokens_repeated_for_longer_than_they_are_accepted_are_warned_of(
     tmp_path: Path,
 ) -> None:
     short = ("max_token_age = 1", "leeway = 1")
@@ -140,13 +144,13 @@ def test_tokens_that_are_repeated_for_longer_than_they_are_taken_are_warned_of(
     assert "hydra retries" not in rows(tmp_path, 'preset = "hydra"')
 
 
-def test_who_sends_nothing_is_warned_of(tmp_path: Path) -> None:
+def test_a_provider_that_sends_nothing_is_warned_of(tmp_path: Path) -> None:
     (row,) = rows(tmp_path, 'preset = "kratos"').values()
     assert row.verdict is CheckVerdict.WARNING
     assert row.detail.startswith("sends no logout tokens. ")
 
 
-def test_the_command_prints_them_and_none_of_them_is_a_fault(
+def test_check_prints_these_rows_and_none_is_a_fault(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     settings = config(shared_redis.url, f'issuer = "{provider.issuer}"\npreset = "keycloak"')
@@ -156,6 +160,6 @@ def test_the_command_prints_them_and_none_of_them_is_a_fault(
     assert "warn   keycloak sessions" in ended.out
 
 
-def test_a_duration_is_told_in_the_largest_unit_that_is_exact() -> None:
-    told = [duration(length) for length in (5, 90, 600, 36000, 86400, 90000)]
-    assert told == ["5s", "90s", "10m", "10h", "1d", "25h"]
+def test_a_duration_is_shown_in_the_largest_exact_unit() -> None:
+    texts = [duration(length) for length in (5, 90, 600, 36000, 86400, 90000)]
+    assert texts == ["5s", "90s", "10m", "10h", "1d", "25h"]

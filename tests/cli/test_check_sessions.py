@@ -1,4 +1,4 @@
-"""``check`` and session APIs: whether they answer, and whether markers live long enough."""
+"""``check`` and session APIs: whether they respond, and whether markers live long enough."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.support.servers.redis_server import RedisServer
 def settings_of(
     redis_url: str, issuer: str, api: Api, *, max_session_age: str = "30d", **changes: str
 ) -> str:
-    """One issuer, whose sessions are those of ``api``."""
+    """One issuer with the session API ``api``."""
     table = "\n".join(f'{name} = "{value}"' for name, value in (table_of(api) | changes).items())
     return f"""
 redis_url = "{redis_url}"
@@ -38,7 +38,7 @@ def about_sessions(ended: Ended) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_auth0_is_right_when_it_answers_and_its_sessions_end_first(
+def test_auth0_is_right_if_it_responds_and_its_sessions_end_before_the_markers(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     with Auth0Api() as api:
@@ -52,7 +52,7 @@ def test_auth0_is_right_when_it_answers_and_its_sessions_end_first(
     assert ended.status == 0
 
 
-def test_sessions_that_outlive_the_markers_are_a_warning_and_no_fault(
+def test_sessions_that_outlive_the_markers_are_a_warning_and_not_a_fault(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     with Auth0Api() as api:
@@ -65,7 +65,7 @@ def test_sessions_that_outlive_the_markers_are_a_warning_and_no_fault(
 
 
 @pytest.mark.slow
-def test_without_the_scope_for_its_settings_auth0_s_longest_are_compared(
+def test_without_the_scope_for_settings_auth0s_maximum_is_compared(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     with Auth0Api() as api:
@@ -93,13 +93,13 @@ def test_the_lifetimes_of_each_provider_are_compared(
         ended = run("check", text)
     (right, described), (warn, warned) = about_sessions(ended)
     assert (right, warn) == ("ok", "warn")
-    shown = {"24h": "1d"}.get(absolute, absolute)
-    assert f"absolute limit {shown} ({source})" in described
-    assert f"they live for {shown}" in warned
+    text = {"24h": "1d"}.get(absolute, absolute)
+    assert f"absolute limit {text} ({source})" in described
+    assert f"they live for {text}" in warned
 
 
 @pytest.mark.slow
-def test_nobody_asks_kratos_for_keys(
+def test_kratos_is_not_asked_for_keys(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     with KratosApi() as api:
@@ -111,7 +111,7 @@ def test_nobody_asks_kratos_for_keys(
 
 
 @pytest.mark.slow
-def test_credentials_that_may_not_list_sessions_are_a_fault(
+def test_credentials_without_the_right_to_list_sessions_are_a_fault(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     with Auth0Api() as api:
@@ -126,8 +126,8 @@ def test_credentials_that_may_not_list_sessions_are_a_fault(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "text"),
     [(2592000, "30d"), (129600, "36h"), (5400, "90m"), (61, "61s"), (0.5, "0.5s"), (0, "0s")],
 )
-def test_a_length_of_time_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:
-    assert duration(seconds) == shown
+def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""``python -m app explain``: each rule of a token with its outcome, and the exit status."""
+"""``python -m app explain``: each rule for a token with its outcome, and the exit status."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from tests.support.providers.provider import ABSENT, EVENT, Provider, encode_par
 from tests.support.receiver import config, run_app
 from tests.support.servers.redis_server import free_port
 
-# The command never talks to Redis.
+# The command never connects to Redis.
 REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
 
 RULES = [
@@ -28,7 +28,9 @@ RULES = [
 
 @pytest.fixture
 def explain(run: Run, provider: Provider) -> Callable[..., Ended]:
-    """Explain a token to a receiver that knows `provider`; lines of its issuer's settings."""
+    """Explain a token to a receiver that knows `provider`, with these lines in the issuer's
+    settings.
+    """
 
     def explain_token(token: str, *arguments: str, lines: str = "") -> Ended:
         text = config(REDIS_URL, f'issuer = "{provider.issuer}"\n{lines}')
@@ -42,12 +44,12 @@ Explain = Callable[..., Ended]
 
 def outcomes(ended: Ended) -> dict[str, str]:
     """Each rule that has a line, with ``pass``, ``FAIL`` or ``-``."""
-    found = {}
+    table = {}
     for line in ended.out.splitlines():
         match = re.match(r"(pass|FAIL|-) +([a-z]+(?:, [a-z]+)?)(?: |$)", line)
         if match:
-            found[match[2]] = match[1]
-    return found
+            table[match[2]] = match[1]
+    return table
 
 
 def test_an_accepted_token_passes_every_rule_in_order(explain: Explain, provider: Provider) -> None:
@@ -93,10 +95,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, Reason]] = {
 
 
 @pytest.mark.parametrize(("changes", "rule", "reason"), REFUSED.values(), ids=REFUSED)
-def test_a_rule_that_fails_says_so_with_its_reason(
+def test_a_failed_rule_is_shown_with_its_reason(
     changes: dict[str, Any], rule: str, reason: Reason, explain: Explain, provider: Provider
 ) -> None:
-    """And the rules that can still be judged are judged: all of them pass."""
+    """The rules that can still be checked are checked: all of them pass."""
     ended = explain(provider.token(**changes))
     assert ended.status == 1
     assert outcomes(ended).pop(rule) == "FAIL"
@@ -133,10 +135,10 @@ def test_garbage_is_refused(text: str, reason: Reason, explain: Explain) -> None
 
 
 @pytest.mark.parametrize("names", [{}, {"kid": "k1", "typ": "logout+jwt"}], ids=["bare", "named"])
-def test_of_an_unsigned_token_it_says_that_the_signature_is_empty(
+def test_the_empty_signature_of_an_unsigned_token_is_reported(
     names: dict[str, str], explain: Explain, provider: Provider
 ) -> None:
-    """It has three segments; nobody must be told to look for one that is lost."""
+    """It has three segments, so nothing suggests that one is missing."""
     token = encode_parts({"alg": "none"} | names, provider.claims(), lambda _: b"x")
     ended = explain(token.rpartition(".")[0] + ".")
     assert ended.status == 1
@@ -145,7 +147,7 @@ def test_of_an_unsigned_token_it_says_that_the_signature_is_empty(
     assert ended.out.endswith("\nrefused (400): shape\n")
 
 
-def test_several_faults_are_all_shown_and_the_first_one_is_the_answer(
+def test_several_faults_are_all_shown_and_the_first_one_decides(
     explain: Explain, provider: Provider
 ) -> None:
     ended = explain(provider.token(aud="other", jti=5, nonce=None))
@@ -154,7 +156,7 @@ def test_several_faults_are_all_shown_and_the_first_one_is_the_answer(
     assert ended.out.endswith("\nrefused (400): aud_unknown\n")
 
 
-def test_what_was_found_and_what_is_configured_stand_below_the_fault(
+def test_a_fault_is_followed_by_the_value_found_and_the_one_configured(
     explain: Explain, provider: Provider
 ) -> None:
     ended = explain(provider.token(aud=["shop-phone"], header={"alg": "HS256"}))
@@ -179,10 +181,10 @@ def test_the_issuers_own_rules_are_applied(explain: Explain, provider: Provider)
     assert failed == ["header", "exp"]
 
 
-def test_a_provider_that_is_down_is_not_the_tokens_fault(
+def test_a_provider_that_is_down_is_not_a_fault_of_the_token(
     explain: Explain, provider: Provider
 ) -> None:
-    """The receiver would answer 503; all other rules are judged."""
+    """The receiver would answer 503; all other rules are checked."""
     provider.mode = "500"
     ended = explain(provider.token())
     assert (ended.status, ended.err) == (1, "")
@@ -192,7 +194,7 @@ def test_a_provider_that_is_down_is_not_the_tokens_fault(
     assert outcomes(ended)["sub, sid"] == "pass"
 
 
-def test_an_unknown_issuer_is_not_asked_for_its_keys(explain: Explain) -> None:
+def test_keys_of_an_unknown_issuer_are_not_fetched(explain: Explain) -> None:
     with Provider() as stranger:
         assert explain(stranger.token()).status == 1
         assert not stranger.requests
@@ -201,10 +203,10 @@ def test_an_unknown_issuer_is_not_asked_for_its_keys(explain: Explain) -> None:
 # -- time ----------------------------------------------------------------------------------
 
 
-def test_an_old_token_would_be_refused_now_and_was_valid_when_it_was_made(
+def test_an_old_token_would_be_refused_now_and_was_valid_when_issued(
     explain: Explain, provider: Provider
 ) -> None:
-    """A token from the log of yesterday: the answer is of now, and says that it was good then."""
+    """A token from yesterday's log: the verdict is for now, with a note that it was valid then."""
     ended = explain(provider.token(iat=OLD, exp=OLD + 120))
     assert ended.status == 1
     failed = [rule for rule, outcome in outcomes(ended).items() if outcome == "FAIL"]
@@ -214,7 +216,7 @@ def test_an_old_token_would_be_refused_now_and_was_valid_when_it_was_made(
     assert ended.out.endswith(f"\n{last}\n")
 
 
-def test_an_old_token_that_was_never_valid_is_not_said_to_have_been(
+def test_an_old_token_that_was_never_valid_is_not_called_valid_then(
     explain: Explain, provider: Provider
 ) -> None:
     for changes in ({"nonce": "n"}, {"key": private_key("RS256", which=99)}):
@@ -237,18 +239,18 @@ def test_an_old_token_that_was_never_valid_is_not_said_to_have_been(
     ],
     ids=["iat", "+360", "+361", "-60", "-61", "ISO", "ISO without zone", "ISO in another zone"],
 )
-def test_at_judges_the_times_as_of_then(
+def test_at_evaluates_times_as_of_the_given_moment(
     at: str, failed: list[str], explain: Explain, provider: Provider
 ) -> None:
     ended = explain(provider.token(iat=OLD, exp=OLD + 240), "--at", at)
-    found = [rule for rule, outcome in outcomes(ended).items() if outcome == "FAIL"]
-    assert found == failed
+    failures = [rule for rule, outcome in outcomes(ended).items() if outcome == "FAIL"]
+    assert failures == failed
     assert ended.status == (1 if failed else 0)
     assert "was valid" not in ended.out
 
 
 @pytest.mark.parametrize("iat", [1e300, -1e300, 10**30, -(10**12), 0, -1, 0.5, True, None, "x"])
-def test_no_iat_is_too_strange_to_be_shown(iat: Any, explain: Explain, provider: Provider) -> None:
+def test_any_iat_can_be_shown(iat: Any, explain: Explain, provider: Provider) -> None:
     ended = explain(provider.token(iat=iat))
     assert ended.status in (0, 1)
     assert ended.err == ""
@@ -259,7 +261,7 @@ def test_no_iat_is_too_strange_to_be_shown(iat: Any, explain: Explain, provider:
 
 
 def test_the_signature_is_never_printed(explain: Explain, provider: Provider) -> None:
-    """Without it, what was printed is no token: it can be sent to nobody."""
+    """Without its signature, the printed text is not a token that could be sent."""
     for changes in ({}, {"aud": "other"}, {"iss": "https://x"}, {"header": {"kid": "k9"}}):
         token = provider.token(**changes)
         ended = explain(token)
@@ -289,9 +291,9 @@ def test_control_characters_do_not_reach_the_terminal(explain: Explain, provider
     )
     ended_too = explain(provider.token(header={"kid": CONTROL + "x"}))
     unknown = explain(provider.token(iss=CONTROL))
-    for one in (ended, ended_too, unknown):
-        assert one.status == 1
-        printed = one.out.replace("\n", "")
+    for run_result in (ended, ended_too, unknown):
+        assert run_result.status == 1
+        printed = run_result.out.replace("\n", "")
         assert printed.isprintable()
         assert printed.isascii()
     assert "\\u001b[2J" in ended.out
@@ -307,7 +309,7 @@ def test_long_claims_are_cut(explain: Explain, provider: Provider) -> None:
 
 
 def test_the_token_may_come_from_standard_input(provider: Provider, tmp_path: Path) -> None:
-    """In a process of its own, with the newline that echo or an editor leaves."""
+    """In a separate process, with the newline that echo or an editor adds."""
     (tmp_path / "settings.toml").write_text(config(REDIS_URL, f'issuer = "{provider.issuer}"'))
     ended = run_app(
         "explain", "--config", "settings.toml", cwd=tmp_path, stdin=provider.token() + "\r\n"
@@ -337,7 +339,7 @@ def test_standard_input_is_not_read_when_the_token_is_an_argument(
 
 
 def test_an_id_token_is_recognized_as_one(explain: Explain, provider: Provider) -> None:
-    """The one token that everybody has at hand when a logout does not work."""
+    """The token that users most often have at hand when a logout does not work."""
     ended = explain(provider.token(events=ABSENT, nonce="n-0S6"))
     assert ended.status == 1
     assert "this seems to be" in ended.out

@@ -1,4 +1,4 @@
-"""What the commands say of decryption keys and of clients' secrets, and what they do not say."""
+"""What the commands show about decryption keys and clients' secrets, and what they do not."""
 
 import hmac
 import json
@@ -46,7 +46,7 @@ def test_without_keys_there_is_nothing_to_print(run: Run) -> None:
     assert ended.err == "there are no decryption_keys in the settings\n"
 
 
-def test_an_encrypted_token_is_explained_with_the_one_inside(
+def test_an_encrypted_token_is_explained_with_its_inner_token(
     run: Run, tmp_path: Path, provider: Provider
 ) -> None:
     token = encrypt(provider.token(), decryption_key(EC), kid="e")
@@ -56,7 +56,7 @@ def test_an_encrypted_token_is_explained_with_the_one_inside(
     assert 'alg "ECDH-ES", enc "A256GCM", kid "e"' in ended.out
 
 
-def test_one_that_no_key_opens_is_explained_as_far_as_it_goes(
+def test_a_token_that_no_key_decrypts_is_explained_in_part(
     run: Run, tmp_path: Path, provider: Provider
 ) -> None:
     ended = explain(run, tmp_path, provider, encrypt(provider.token(), decryption_key(EC, 9)))
@@ -66,16 +66,14 @@ def test_one_that_no_key_opens_is_explained_as_far_as_it_goes(
     assert f"refused (400): {Reason.DECRYPTION}" in ended.out
 
 
-def test_one_that_had_to_be_encrypted_is_told_so(
-    run: Run, tmp_path: Path, provider: Provider
-) -> None:
+def test_a_missing_encryption_is_reported(run: Run, tmp_path: Path, provider: Provider) -> None:
     ended = explain(run, tmp_path, provider, provider.token(), 'encryption = "required"')
     assert ended.status == 1
     assert outcomes(ended)["encrypted"] == "FAIL"
     assert f"refused (400): {Reason.ENCRYPTION_REQUIRED}" in ended.out
 
 
-def test_rubbish_in_five_segments_is_explained(
+def test_garbage_in_five_segments_is_explained(
     run: Run, tmp_path: Path, provider: Provider
 ) -> None:
     for token, reason in (("....", Reason.ENCRYPTION_HEADER), ("e30....", Reason.ENCRYPTION_ALG)):
@@ -100,7 +98,9 @@ def test_a_token_under_a_secret_is_explained_and_the_secret_not_shown(
     assert SECRET not in good.out + good.err + bad.out + bad.err
 
 
-def test_a_clients_own_algorithms_are_told_beside_the_issuers(run: Run, provider: Provider) -> None:
+def test_a_clients_own_algorithms_are_shown_beside_the_issuers(
+    run: Run, provider: Provider
+) -> None:
     text = config(REDIS_URL, f'issuer = "{provider.issuer}"', clients=HS256)
     ended = run("explain", text, provider.token())
     assert f"refused (400): {Reason.ALG}" in ended.out
@@ -118,7 +118,7 @@ def test_check_looks_for_keys_for_a_clients_own_algorithms(
     assert "discovery: 1 key for ES256" in ended.out
 
 
-def test_check_asks_for_no_keys_where_all_clients_have_secrets(
+def test_check_fetches_no_keys_if_all_clients_have_secrets(
     run: Run, provider: Provider, shared_redis: RedisServer
 ) -> None:
     provider.mode = "500"

@@ -1,4 +1,4 @@
-"""``python -m app revoke``: the markers and events of every other logout, and who and why."""
+"""``python -m app revoke``: markers and events like those of other logouts, and an audit entry."""
 
 import json
 import time
@@ -77,7 +77,9 @@ def test_a_session_ends_in_every_app_of_its_issuer_and_the_neighbour_lives(
     assert apps.events(apps.other) == []
 
 
-def test_who_and_why_are_in_the_audit_and_not_in_the_apps_streams(run: Run, apps: Apps) -> None:
+def test_operator_and_reason_are_in_the_audit_and_not_in_the_apps_streams(
+    run: Run, apps: Apps
+) -> None:
     ended = run("revoke", apps.text, "--issuer", ISS, "--sub", "alice", "--yes", *WHY, "--json")
     assert ended.status == 0
     (event, _) = apps.events(apps.shop)
@@ -102,7 +104,7 @@ def test_a_user_s_sessions_end_in_the_named_app_alone(run: Run, apps: Apps) -> N
     assert not apps.dead(apps.wiki, "any")
 
 
-def test_everything_of_an_issuer_ends_in_the_named_app_alone(run: Run, apps: Apps) -> None:
+def test_all_sessions_of_an_issuer_end_in_the_named_app_alone(run: Run, apps: Apps) -> None:
     arguments = ("--issuer", ISS, "--all", "--app", apps.shop, "--yes")
     assert run("revoke", apps.text, *arguments, *WHY).status == 0
     assert apps.dead(apps.shop, "any", sub="anybody")
@@ -127,7 +129,7 @@ class Terminal(StringIO):
 
 
 @pytest.mark.parametrize(("answer", "status"), [("yes\n", 0), ("Y\n", 0), ("no\n", 1), ("", 1)])
-def test_before_a_user_is_signed_out_everywhere_a_person_is_asked(
+def test_signing_a_user_out_everywhere_requires_a_confirmation(
     answer: str, status: int, run: Run, apps: Apps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
@@ -137,7 +139,7 @@ def test_before_a_user_is_signed_out_everywhere_a_person_is_asked(
     assert apps.dead(apps.shop, "s1") is (status == 0)
 
 
-def test_waiting_ends_well_when_every_app_has_acted(run: Run, apps: Apps) -> None:
+def test_waiting_succeeds_once_every_app_has_acted(run: Run, apps: Apps) -> None:
     arguments = ("revoke", apps.text, "--issuer", ISS, "--sid", "s1", "--app", apps.shop)
     assert run(*arguments, "--wait", "0.3s", *WHY).status == 1
     asks = Reader(name="asks", kind=ReaderKind.ASKS, at=time.time())
@@ -159,20 +161,22 @@ def test_an_app_that_redis_refuses_is_named_and_the_others_are_written(
     assert apps.audit(event.jti)["outcome"] == "partly"
 
 
-def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
+def test_an_unreachable_redis_is_exit_status_1(run: Run) -> None:
     text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"')
     ended = run("revoke", text, "--sid", "s1", *WHY)
     assert ended.status == 1
     assert "shop: NOT KNOWN, Redis has not answered: ConnectionError" in ended.out
     assert "perhaps ended, perhaps not, in: shop; say it again" in ended.err
     assert "the audit entry was not written: ConnectionError" in ended.err
-    # What was tried, and by whom, is in the line at least.
+    # The line at least records the attempt and its author.
     assert '"who":"anna"' in ended.err
 
 
 @pytest.mark.slow
-def test_a_redis_that_answers_too_late_may_have_written_it(run: Run, apps: Apps) -> None:
-    """The command arrives, and its answer does not."""
+def test_a_redis_that_answers_too_late_may_have_written_the_revocation(
+    run: Run, apps: Apps
+) -> None:
+    """The command arrives, but its reply does not."""
     port = int(apps.url.rpartition(":")[2].partition("/")[0])
     with Proxy(port, Random(1)) as proxy:  # noqa: S311  as in every test
         text = apps.text.replace(apps.url, proxy.url)
@@ -185,7 +189,7 @@ def test_a_redis_that_answers_too_late_may_have_written_it(run: Run, apps: Apps)
 
 
 @pytest.mark.slow
-def test_what_redis_does_not_make_durable_is_written_all_the_same(run: Run, apps: Apps) -> None:
+def test_a_revocation_below_the_durability_level_is_still_written(run: Run, apps: Apps) -> None:
     text = 'durability = "replicas:1"\n' + apps.text
     ended = run("revoke", text, "--issuer", ISS, "--sid", "s1", "--app", apps.shop, *WHY)
     assert ended.status == 1
@@ -212,7 +216,7 @@ def test_what_redis_does_not_make_durable_is_written_all_the_same(run: Run, apps
     ],
     ids=lambda one: " ".join(one)[:60],
 )
-def test_what_does_not_fit_ends_with_2_and_writes_nothing(
+def test_contradictory_arguments_are_exit_status_2_and_write_nothing(
     arguments: list[str], run: Run, apps: Apps
 ) -> None:
     ended = run("revoke", apps.text, "--reason", "why", *arguments)
@@ -221,7 +225,7 @@ def test_what_does_not_fit_ends_with_2_and_writes_nothing(
     assert apps.events(apps.shop) == []
 
 
-def test_without_a_reason_it_is_wrong_usage(run: Run, apps: Apps) -> None:
+def test_a_missing_reason_is_wrong_usage(run: Run, apps: Apps) -> None:
     with pytest.raises(SystemExit) as ended:
         run("revoke", apps.text, "--issuer", ISS, "--sid", "s1")
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""``python -m app``: starting, stopping, and wrong usage, as a person at a terminal meets them."""
+"""``python -m app``: starting, stopping, and wrong usage, as at a terminal."""
 
 import signal
 import socket
@@ -27,7 +27,7 @@ NOT_AT_START = (
 
 
 @pytest.mark.slow
-def test_what_is_not_switched_on_is_not_imported_at_a_start() -> None:
+def test_disabled_features_are_not_imported_at_startup() -> None:
     code = "import sys, app.runtime.import_diet; from app.cli import serve; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -38,7 +38,7 @@ def test_what_is_not_switched_on_is_not_imported_at_a_start() -> None:
 
 
 @pytest.mark.slow
-def test_garbage_is_collected_once_all_is_imported() -> None:
+def test_garbage_is_collected_once_after_the_imports() -> None:
     code = (
         "from app.cli import main; assert not gc.isenabled(); main(['serve', '--config', 'none'])"
     )
@@ -70,7 +70,9 @@ def test_garbage_is_collected_once_all_is_imported() -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_exit_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
@@ -81,14 +83,14 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["explain"]], ids=" ".join)
-def test_help_ends_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_exit_status_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
     assert ended.value.code == 0
     assert "usage: python -m app" in capsys.readouterr().out
 
 
-def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"{__version__}\n")
@@ -97,8 +99,8 @@ def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
-def test_what_the_terminal_can_not_show_is_spelled_out(tmp_path: Path) -> None:
-    """A file name of bytes that are not UTF-8, and a terminal that knows ASCII only."""
+def test_characters_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
+    """A file name of bytes that are not UTF-8, and an ASCII-only terminal."""
     environ = {"PYTHONIOENCODING": "ascii:strict"}
     ended = run_app("check", "--config", "\udcffü.toml", cwd=tmp_path, env=environ)
     assert (ended.returncode, ended.stderr) == (1, "")
@@ -108,7 +110,7 @@ def test_what_the_terminal_can_not_show_is_spelled_out(tmp_path: Path) -> None:
 # -- starting ------------------------------------------------------------------------------
 
 
-def test_bad_settings_end_it_with_a_line_each(run: Run) -> None:
+def test_each_invalid_setting_has_a_line(run: Run) -> None:
     ended = run("serve", "listen = 1\ncolour = 2\n")
     assert (ended.status, ended.out) == (1, "")
     lines = ended.err.splitlines()
@@ -127,7 +129,7 @@ NOWHERE = (
 
 
 @pytest.mark.parametrize("setting", ["listen", "admin_listen"])
-def test_a_busy_port_ends_it_with_one_sentence(setting: str, run: Run) -> None:
+def test_a_busy_port_is_reported_in_one_sentence(setting: str, run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ports = {"listen": 0, "admin_listen": 0} | {setting: port}
@@ -139,7 +141,7 @@ def test_a_busy_port_ends_it_with_one_sentence(setting: str, run: Run) -> None:
     ]
 
 
-def test_an_address_of_another_machine_ends_it_with_one_sentence(run: Run) -> None:
+def test_an_address_of_another_machine_is_reported_in_one_sentence(run: Run) -> None:
     ended = run("serve", 'listen = "192.0.2.1:8000"\n' + NOWHERE)
     assert (ended.status, ended.out) == (1, "")
     (line,) = ended.err.splitlines()
@@ -155,14 +157,14 @@ def receiver_for(provider: Provider, server: RedisServer, directory: Path) -> Re
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
+def test_a_signal_stops_it_with_0_despite_idle_connections(
     number: signal.Signals, provider: Provider, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     """A provider's idle connection lives for 75 s; a stop does not wait for it."""
     top = 'admin_token = "open-sesame"'
     text = config(shared_redis.url, f'issuer = "{provider.issuer}"', top=top)
     receiver = Receiver(tmp_path, text).start()
-    said = [line for line in receiver.log.splitlines() if "http://" in line]
+    addresses = [line for line in receiver.log.splitlines() if "http://" in line]
     try:
         with httpx.Client() as public, httpx.Client() as admin:
             assert public.post(receiver.url + "/backchannel-logout").status_code == 400
@@ -172,26 +174,26 @@ def test_a_signal_ends_it_with_0_although_connections_are_kept_alive(
                 public.get(receiver.url + "/backchannel-logout")
     finally:
         receiver.stop(signal.SIGKILL)
-    # The addresses that people need, in full.
-    assert f"back-channel logout:      {receiver.url}/backchannel-logout" in said
-    assert f"health and operations:    {receiver.admin_url}/readyz" in said
-    assert f"console:                  {receiver.admin_url}/console" in said
+    # The addresses that operators need, in full.
+    assert f"back-channel logout:      {receiver.url}/backchannel-logout" in addresses
+    assert f"health and operations:    {receiver.admin_url}/readyz" in addresses
+    assert f"console:                  {receiver.admin_url}/console" in addresses
     assert receiver.log_events("service", outcome="stopped")
     assert not crashes(receiver.log)
 
 
 def test_it_starts_and_stops_without_provider_and_redis(tmp_path: Path) -> None:
-    """It says what is wrong, and works as soon as they are there."""
+    """It reports what is wrong, and works as soon as both are available."""
     issuer = f"http://127.0.0.1:{free_port()}"
     text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{issuer}"')
     receiver = Receiver(tmp_path, text).start(ready=False)
 
-    def both_are_asked() -> bool:
+    def both_are_contacted() -> bool:
         state = receiver.readyz().json()
         return bool(state["issuers"][issuer]["attempted"] and state["redis"]["error"])
 
     try:
-        wait_for(both_are_asked, "it says what is wrong", receiver)
+        wait_for(both_are_contacted, "it says what is wrong", receiver)
         state = receiver.readyz().json()
         assert state["issuers"][issuer]["error"] == "connection"
         assert (state["redis"]["writable"], state["journal"]["writable"]) == (False, True)

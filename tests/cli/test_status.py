@@ -32,7 +32,7 @@ def settings(server: RedisServer, app: str, tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_running_service_is_healthy_until_its_redis_is_gone(
+def test_a_running_service_is_healthy_until_its_redis_stops(
     run: Run, provider: Provider, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     ports = (free_port(), free_port())
@@ -65,7 +65,7 @@ def test_a_running_service_is_healthy_until_its_redis_is_gone(
         receiver.stop(signal.SIGKILL)  # it would wait for Redis, with a journal that is not empty
 
 
-def test_without_a_service_here_it_says_so_and_looks_at_redis(
+def test_without_a_service_on_this_machine_status_checks_redis(
     run: Run, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     app = new_app()
@@ -80,10 +80,10 @@ def test_without_a_service_here_it_says_so_and_looks_at_redis(
     assert "0 events; not reporting" in ended.out
 
 
-def test_an_app_that_was_renamed_is_named_until_its_meta_is_gone(
+def test_a_renamed_app_is_listed_until_its_meta_is_removed(
     run: Run, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """By `status` and `check`, with the command that removes it; a control sequence is nobody's."""
+    """By `status` and `check`, with the command that removes it; control sequences are escaped."""
     new, old = AppKeys("node2"), AppKeys("node")
     text = settings(redis_server, "node2", tmp_path)
     with redis_server.client() as look:
@@ -122,7 +122,7 @@ def test_sessions_without_the_sid_of_the_logout_tokens_name_the_setting_to_chang
     assert "both_claims" not in run(command, mended).out
 
 
-def test_what_an_app_has_not_dealt_with_is_a_warning(
+def test_an_apps_unprocessed_events_are_a_warning(
     run: Run, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     app = new_app()
@@ -137,14 +137,16 @@ def test_what_an_app_has_not_dealt_with_is_a_warning(
         look.hset(keys.readers, "web", reader.to_json())
     ended = run("status", settings(shared_redis, app, tmp_path), "--json")
     assert ended.status == 3, "warnings, and nothing worse"
-    said = " | ".join(details(ended, f"app {app}"))
-    assert "reads: 1 cache" in said
-    assert "a reader is 101 events behind" in said
-    assert "group mail: lag 101, 0 pending" in said
-    assert "1 dead letter, the last" in said
+    text = " | ".join(details(ended, f"app {app}"))
+    assert "reads: 1 cache" in text
+    assert "a reader is 101 events behind" in text
+    assert "group mail: lag 101, 0 pending" in text
+    assert "1 dead letter, the last" in text
 
 
-def test_an_embedded_server_that_never_ran_is_one_sentence(run: Run, tmp_path: Path) -> None:
+def test_an_embedded_server_that_never_ran_is_reported_in_one_sentence(
+    run: Run, tmp_path: Path
+) -> None:
     top = f'data_dir = "{tmp_path}/data"'
     ended = run("status", config("embedded", f'issuer = "{ISS}"', top=top))
     assert (ended.status, ended.out) == (1, "")
@@ -163,7 +165,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=list(HOSTILE))
-def test_a_group_s_name_does_nothing_to_the_terminal(
+def test_a_groups_name_is_escaped_for_the_terminal(
     name: str, run: Run, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     app = new_app()

@@ -1,4 +1,4 @@
-"""``python -m app story``: for people and for programs, and what it does with a pasted token."""
+"""``python -m app story``: its output for people and programs, and pasted tokens."""
 
 import json
 import time
@@ -22,7 +22,7 @@ Story = Callable[..., Ended]
 
 
 class App:
-    """An app of the test's own, with events that nobody verified."""
+    """An app of this test, with unverified events."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -56,7 +56,9 @@ def id_token(**claims: object) -> str:
     return encode_parts({"alg": "RS256"}, claims, lambda _: b"never looked at")
 
 
-def test_an_ended_session_is_dead_since_by_which_and_who_has_acted(run: Run, app: App) -> None:
+def test_an_ended_session_shows_its_end_the_event_and_which_apps_have_acted(
+    run: Run, app: App
+) -> None:
     event = app.end()
     receipt = Receipt(event=event, listener="", reader="r", seconds=0.031, outcome=Outcome.DONE)
     app.look.xadd(app.keys.receipts, receipt.to_fields())
@@ -71,7 +73,7 @@ def test_an_ended_session_is_dead_since_by_which_and_who_has_acted(run: Run, app
     assert "torn_down: a listener has handled it; handled 0.031 s after its arrival" in ended.out
 
 
-def test_one_of_the_canary_s_sessions_has_its_story_and_can_not_be_ended_by_hand(
+def test_a_session_of_the_canary_has_a_story_and_cannot_be_ended_manually(
     run: Run, app: App
 ) -> None:
     bird = App(app.server)
@@ -80,16 +82,16 @@ def test_one_of_the_canary_s_sessions_has_its_story_and_can_not_be_ended_by_hand
     ended = run("story", text, "--issuer", CANARY, "--sid", "c1")
     assert (ended.status, ended.err) == (0, "")
     assert f"{bird.name}: DEAD is what logged in at or before 20" in ended.out
-    # It is not among those that are meant where none is named; and it is nobody's to end.
+    # It is not among the apps that are meant if none is named, and cannot be ended manually.
     assert bird.name not in run("story", text, "--sid", "c1").out
     ended = run("revoke", text, "--issuer", CANARY, "--sid", "c1", "--reason", "why")
     assert ended.status == 2
     assert "--issuer is none of the settings" in ended.err
-    # Where there is no canary, nobody knows it.
+    # Without a canary, the app is unknown.
     assert run("story", app.config, "--issuer", CANARY, "--sid", "c1").status == 2
 
 
-def test_an_id_that_nothing_is_known_of_is_not_called_alive(run: Run, app: App) -> None:
+def test_an_unknown_id_is_not_called_alive(run: Run, app: App) -> None:
     app.end(sid="s1", sub=None)
     ended = run("story", app.config, "--sid", "S1", "--sub", "alice")
     assert ended.status == 0
@@ -98,11 +100,11 @@ def test_an_id_that_nothing_is_known_of_is_not_called_alive(run: Run, app: App) 
     assert "alive" not in ended.out.replace("user alice", "")
 
 
-def test_a_session_without_its_user_is_said_to_be_half_the_story(run: Run, app: App) -> None:
+def test_a_missing_user_is_reported_as_incomplete(run: Run, app: App) -> None:
     assert "the user is not said (--sub)" in run("story", app.config, "--sid", "s1").out
 
 
-def test_a_lost_marker_and_a_trimmed_event_are_said(run: Run, app: App) -> None:
+def test_a_lost_marker_and_a_trimmed_event_are_reported(run: Run, app: App) -> None:
     app.end()
     (marker,) = revocation(app.name).marker_keys
     value = app.look.getdel(marker)
@@ -112,7 +114,7 @@ def test_a_lost_marker_and_a_trimmed_event_are_said(run: Run, app: App) -> None:
     assert "an event older than the stream holds" in run("story", app.config, "--sid", "s1").out
 
 
-def test_json_has_the_question_and_each_app_s_answer(run: Run, app: App) -> None:
+def test_json_has_the_query_and_each_apps_answer(run: Run, app: App) -> None:
     event = app.end()
     login_at = int(time.time()) - 60
     ended = run("story", app.config, "--sub", "alice", "--login-at", str(login_at), "--json")
@@ -126,7 +128,7 @@ def test_json_has_the_question_and_each_app_s_answer(run: Run, app: App) -> None
     assert [(one["id"], one["covers"]) for one in story["events"]] == [(event, False)]
 
 
-def test_a_pasted_id_token_says_whom_it_is_about_and_is_not_believed(
+def test_a_pasted_id_token_names_the_session_and_is_not_trusted(
     run: Run, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app.end()
@@ -142,10 +144,10 @@ def test_a_pasted_id_token_says_whom_it_is_about_and_is_not_believed(
 
 
 @pytest.mark.parametrize(("signed_in", "state"), [(-600, "revoked"), (30, "alive")])
-def test_a_pasted_id_token_says_when_the_user_signed_in(
+def test_a_pasted_id_token_gives_the_time_of_the_login(
     signed_in: int, state: str, run: Run, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of a code from before the logout is dead, as it is in the app."""
+    """A session of a code from before the logout is dead, as it is in the app."""
     app.end()
     (marker,) = revocation(app.name).marker_keys
     cutoff = int(app.look.get(marker))
@@ -172,7 +174,7 @@ BAD: dict[str, object] = {
 
 
 @pytest.mark.parametrize("token", BAD.values(), ids=BAD)
-def test_a_token_that_says_nothing_useful_is_wrong_usage(
+def test_a_token_without_useful_claims_is_wrong_usage(
     token: str | bytes, run: Run, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paste(monkeypatch, token)
@@ -191,14 +193,16 @@ def test_a_token_that_says_nothing_useful_is_wrong_usage(
     ],
     ids=" ".join,
 )
-def test_what_does_not_fit_ends_with_2(arguments: list[str], run: Run, app: App) -> None:
+def test_contradictory_arguments_are_exit_status_2(
+    arguments: list[str], run: Run, app: App
+) -> None:
     ended = run("story", app.config, *arguments)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith("python -m app story: ")
 
 
-def test_without_an_issuer_those_that_know_the_id_are_found(run: Run, app: App) -> None:
-    """One of them is meant; of several, one must be named; of none, nothing is known."""
+def test_without_an_issuer_the_issuers_that_know_the_id_are_found(run: Run, app: App) -> None:
+    """If one matches, it is used; several require a choice; without any, nothing is known."""
     clients = f'[{{client_id = "shop-web", app = "{app.name}"}}]'
     names = (ISS, "https://b.example")
     text = config(app.server.url, *(f'issuer = "{one}"' for one in names), clients=clients)
@@ -218,7 +222,7 @@ def test_without_an_issuer_those_that_know_the_id_are_found(run: Run, app: App) 
     assert run("story", text, "--sid", "s1", "--issuer", "https://b.example").status == 0
 
 
-def test_where_redis_is_away_no_issuer_is_said_to_know_nothing(run: Run) -> None:
+def test_without_redis_no_issuer_is_ruled_out(run: Run) -> None:
     text = config(
         f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"', 'issuer = "https://b.example"'
     )
@@ -228,33 +232,35 @@ def test_where_redis_is_away_no_issuer_is_said_to_know_nothing(run: Run) -> None
 
 
 @pytest.mark.parametrize("form", ["{0}", "{0}123", "{1}", "{2}"])
-def test_a_login_is_said_in_seconds_milliseconds_or_as_a_date(
+def test_a_login_time_is_given_in_seconds_milliseconds_or_as_a_date(
     form: str, run: Run, app: App
 ) -> None:
     app.end(sid="s1")
     login = int(time.time()) - 60
     when = datetime.fromtimestamp(login, UTC)
-    said = form.format(login, when.isoformat(), when.strftime("%Y-%m-%d %H:%M:%S UTC"))
-    ended = run("story", app.config, "--sid", "s1", "--login-at", said, "--json")
+    text = form.format(login, when.isoformat(), when.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    ended = run("story", app.config, "--sid", "s1", "--login-at", text, "--json")
     answer = json.loads(ended.out)
     assert answer["question"]["login_at"] == login
     assert answer["apps"][0]["state"] == "revoked"
 
 
 @pytest.mark.parametrize("said", ["soon", "-5", "1796056750123456", "nan", "inf", ""])
-def test_what_is_no_time_of_a_login_is_refused_with_what_is(said: str, run: Run, app: App) -> None:
+def test_an_invalid_login_time_is_refused_with_the_valid_forms(
+    said: str, run: Run, app: App
+) -> None:
     with pytest.raises(SystemExit):
         run("story", app.config, "--sid", "s1", f"--login-at={said}")
 
 
-def test_a_redis_that_is_away_ends_it_with_1(run: Run) -> None:
+def test_an_unreachable_redis_is_exit_status_1(run: Run) -> None:
     text = config(f"redis://127.0.0.1:{free_port()}/0", f'issuer = "{ISS}"')
     ended = run("story", text, "--sid", "s1")
     assert (ended.status, ended.err) == (1, "")
     assert "shop: cannot be read from Redis (ConnectionError)" in ended.out
 
 
-def test_what_a_terminal_would_obey_is_spelled_out(run: Run, app: App) -> None:
+def test_control_sequences_are_escaped(run: Run, app: App) -> None:
     hostile = "a\x1b[2J\nb"
     app.end(sid=hostile)
     ended = run("story", app.config, "--sid", hostile)
@@ -262,11 +268,11 @@ def test_what_a_terminal_would_obey_is_spelled_out(run: Run, app: App) -> None:
     assert r'"a\u001b[2J\nb"' in ended.out
 
 
-def test_every_standing_has_a_sentence() -> None:
+def test_every_status_has_a_sentence() -> None:
     assert APP_STATUSES.keys() == set(AppStatus)
 
 
-def test_a_login_after_the_logout_is_alive_and_was_ended_by_nothing(run: Run, app: App) -> None:
+def test_a_login_after_the_logout_is_alive(run: Run, app: App) -> None:
     app.end(sid="s1")
     later = str(int(time.time()) + 3600)
     ended = run("story", app.config, "--sid", "s1", "--login-at", later)
@@ -277,7 +283,7 @@ def test_a_login_after_the_logout_is_alive_and_was_ended_by_nothing(run: Run, ap
 
 
 @pytest.mark.parametrize("command", ["story", "revoke", "watch"])
-def test_an_argument_that_is_no_text_is_wrong_usage(command: str, run: Run, app: App) -> None:
+def test_an_argument_that_is_not_text_is_wrong_usage(command: str, run: Run, app: App) -> None:
     needed = ("--reason", "lost") if command == "revoke" else ()
     no_text = b"\xff".decode(errors="surrogateescape")
     ended = run(command, app.config, "--sid", no_text, *needed)

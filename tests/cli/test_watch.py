@@ -40,7 +40,7 @@ class Watch:
         return self._out.read_text().splitlines()
 
     @property
-    def said(self) -> str:
+    def errors(self) -> str:
         return self._err.read_text()
 
     def stop(self) -> int:
@@ -73,7 +73,7 @@ def refuse(server: RedisServer, **changes: str) -> None:
         look.xadd(REFUSED, REFUSAL | changes)  # type: ignore[arg-type]
 
 
-def test_events_and_refusals_are_lines_and_ctrl_c_ends_it_quietly(
+def test_events_and_refusals_are_lines_and_ctrl_c_ends_the_command_quietly(
     watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     add(redis_server, "shop", "s1")
@@ -90,7 +90,7 @@ def test_events_and_refusals_are_lines_and_ctrl_c_ends_it_quietly(
     assert "  wiki     session  sid s2 " in third
 
 
-def test_a_token_that_waits_for_keys_is_not_said_to_be_refused(
+def test_a_parked_token_is_not_shown_as_refused(
     watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     refuse(redis_server, reason="keys_unavailable")
@@ -98,10 +98,10 @@ def test_a_token_that_waits_for_keys_is_not_said_to_be_refused(
     wait_for(lambda: watch.lines, "it is shown")
     assert "waits    keys_unavailable: " in watch.lines[0]
     assert "refused" not in watch.lines[0]
-    assert watch.said == ""
+    assert watch.errors == ""
 
 
-def test_the_canary_is_shown_to_who_asks_for_it(
+def test_the_canary_is_shown_on_request(
     watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     bird = revocation("canary", issuer_names=(CANARY,), sid="c1", sub=None)
@@ -154,21 +154,21 @@ def test_a_refusal_of_the_session_is_found_by_its_hash(
     assert "  request mine  " in watch.lines[0]
 
 
-def test_it_outlives_a_restart_of_redis(
+def test_the_command_survives_a_restart_of_redis(
     watches: list[Watch], text: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     watches.append(watch := Watch(tmp_path, text, "--since", "1h"))
     add(redis_server, "shop", "s1")
     wait_for(lambda: len(watch.lines) == 1, "it runs")
     redis_server.stop()
-    wait_for(lambda: "cannot be read now" in watch.said, "it says so")
+    wait_for(lambda: "cannot be read now" in watch.errors, "it is reported")
     redis_server.start()
-    wait_for(lambda: "all can be read" in watch.said, "it is back")
+    wait_for(lambda: "all can be read" in watch.errors, "it is back")
     add(redis_server, "shop", "s2")
     wait_for(lambda: len(watch.lines) == 2, "the second is shown")
 
 
-def test_whoever_reads_may_have_enough(
+def test_a_closed_pipe_ends_the_command_quietly(
     text: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     (tmp_path / "settings.toml").write_text(text)
@@ -190,7 +190,7 @@ def test_whoever_reads_may_have_enough(
         assert process.stderr.read() == b""
 
 
-def test_an_app_of_nobody_ends_it_with_2(run: Run, text: str) -> None:
+def test_an_unknown_app_is_exit_status_2(run: Run, text: str) -> None:
     assert run("watch", text, "--app", "another").status == 2
 
 
@@ -204,8 +204,8 @@ def test_forty_apps_are_all_watched(
         add(redis_server, app, f"of-{app}")
     refuse(redis_server)
     watches.append(watch := Watch(tmp_path, text, "--since", "1h", "--json"))
-    wait_for(lambda: len(watch.lines) >= 41, f"every app and the refusal: {watch.said}")
+    wait_for(lambda: len(watch.lines) >= 41, f"every app and the refusal: {watch.errors}")
     found = [json.loads(line) for line in watch.lines]
     assert {one["app"] for one in found if one["type"] == "event"} == set(apps)
     assert [one["type"] for one in found].count("refusal") == 1
-    assert watch.said == ""
+    assert watch.errors == ""
