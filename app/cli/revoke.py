@@ -53,12 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="end every session of the issuer; needs --app"
     )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; for the audit")
-    parser.add_argument("--by", metavar="NAME", help="who; for the audit (else who is logged in)")
+    parser.add_argument("--by", metavar="NAME", help="who; for the audit (default: the login name)")
     parser.add_argument("--yes", action="store_true", help="do not ask before --sub and --all")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be written")
     parser.add_argument(
         "--wait", type=duration_argument, metavar="TIME",
-        help="wait for so long, such as 10s, until every app has acted; exit 1 if one has not",
+        help="wait at most this long (10s) until every app has acted; exit 1 if one has not",
     )  # fmt: skip
     add_json(parser)
 
@@ -161,7 +161,7 @@ def _own_name() -> str:
 
 def _confirmed(order: _Order) -> bool:
     if not sys.stdin.isatty():
-        raise WrongUsage("--yes is needed where nobody can be asked")
+        raise WrongUsage("--yes is required without a terminal")
     event = order.revocations[0].event
     whom = f"all sessions of {bare(event.sub)}" if event.sub else "EVERY session"
     print(f"{whom} of {bare(event.iss)} end now in: {', '.join(order.apps)}", file=sys.stderr)
@@ -271,7 +271,7 @@ def _print_results(results: list[_AppResult]) -> None:
             if result.fault is not None and result.written is written
         ]
         if apps:
-            print(f"\n{summary}: {', '.join(apps)}; say it again", file=sys.stderr)
+            print(f"\n{summary}: {', '.join(apps)}; repeat the command", file=sys.stderr)
 
 
 _FAULTS = {

@@ -53,9 +53,9 @@ APP_STATUSES = {
     AppStatus.TORN_DOWN: "a listener has handled it",
     AppStatus.SEEN: "every guard that keeps answers knows it",
     AppStatus.ASKS: "the app asks Redis at each check",
-    AppStatus.WAITING: "somebody reads and has not come to it yet",
-    AppStatus.FAILED: "a listener has given it up",
-    AppStatus.SILENT: "somebody has read once, and nobody does now",
+    AppStatus.WAITING: "a guard or listener is active, but has not reached it yet",
+    AppStatus.FAILED: "a listener has given up on it",
+    AppStatus.SILENT: "the app has read before, but is not reading now",
     AppStatus.NOBODY: "not reporting: no guard or listener of the app ever has",
 }
 """A sentence for each state of a logout in an app."""

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refusals of this reason alone",
     )  # fmt: skip
     parser.add_argument(
-        "--since", type=duration_argument, metavar="TIME", help="begin so long ago, such as 10m"
+        "--since", type=duration_argument, metavar="TIME", help="begin this long ago, such as 10m"
     )
     add_json(parser)
 

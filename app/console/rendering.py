@@ -83,7 +83,7 @@ class Rendering:
         return HTMLResponse(text, status)
 
     async def file(self, request: Request) -> Response:
-        """A static file. Its name changes with its content, so it may be cached for ever."""
+        """A static file. Its name changes with its content, so it may be cached forever."""
         file = self._files.get(request.path_params["name"])
         if file is None:
             return Response("not found\n", 404, media_type="text/plain")

@@ -33,8 +33,8 @@ SENTENCES: dict[FaultKind, str] = {
     FaultKind.UNAUTHORIZED: "the provider does not accept the credentials of its session API",
     FaultKind.FORBIDDEN: "the credentials of the session API lack a scope or a role for this",
     FaultKind.LIMITED: "the provider limits how often its session API may be asked",
-    FaultKind.UNAVAILABLE: "the provider's session API can not be reached or does not work now",
-    FaultKind.UNEXPECTED: "the provider's session API gave an answer that can not be used",
+    FaultKind.UNAVAILABLE: "the provider's session API cannot be reached or does not work now",
+    FaultKind.UNEXPECTED: "the provider's session API gave an answer that cannot be used",
 }
 
 

@@ -69,7 +69,7 @@ def test_without_discovery_the_logout_features_are_unknown(
     ((verdict, said),) = rows(ended, "logouts of ")
     assert verdict == "?"
     assert said == (
-        "what it supports is not known: discovery: discovery_issuer: it names "
+        "its features are unknown: discovery: discovery_issuer: it names "
         f'"https://other.example/", the settings "{provider.issuer}"'
     )
 

@@ -156,7 +156,7 @@ def test_an_app_that_redis_refuses_is_named_and_the_others_are_written(
     ended = run("revoke", apps.text, "--issuer", ISS, "--sid", "s1", *WHY)
     assert ended.status == 1
     assert f"{apps.shop}: FAILED: WRONGTYPE" in ended.out
-    assert f"not ended in: {apps.shop}; say it again" in ended.err
+    assert f"not ended in: {apps.shop}; repeat the command" in ended.err
     (event, _) = apps.events(apps.wiki)
     assert apps.audit(event.jti)["outcome"] == "partly"
 
@@ -166,7 +166,7 @@ def test_an_unreachable_redis_is_exit_status_1(run: Run) -> None:
     ended = run("revoke", text, "--sid", "s1", *WHY)
     assert ended.status == 1
     assert "shop: NOT KNOWN, Redis has not answered: ConnectionError" in ended.out
-    assert "perhaps ended, perhaps not, in: shop; say it again" in ended.err
+    assert "perhaps ended, perhaps not, in: shop; repeat the command" in ended.err
     assert "the audit entry was not written: ConnectionError" in ended.err
     # The line at least records the attempt and its author.
     assert '"who":"anna"' in ended.err
@@ -194,7 +194,7 @@ def test_a_revocation_below_the_durability_level_is_still_written(run: Run, apps
     ended = run("revoke", text, "--issuer", ISS, "--sid", "s1", "--app", apps.shop, *WHY)
     assert ended.status == 1
     assert f"{apps.shop}: written, but not as durably as the settings demand: " in ended.out
-    assert f"ended, and may be lost again, in: {apps.shop}; say it again" in ended.err
+    assert f"ended, and may be lost again, in: {apps.shop}; repeat the command" in ended.err
     assert apps.dead(apps.shop, "s1")
     (event, _) = apps.events(apps.shop)
     assert apps.audit(event.jti)["outcome"] == "done"

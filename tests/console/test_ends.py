@@ -108,7 +108,7 @@ def test_a_provider_that_is_down_shows_and_the_end_comes_when_it_is_back(
     page.goto(f"/console/sessions?user={BOB}")
     admin.tenant.faults.extend([DOWN] * 4)
     confirm(page, "patient")
-    expect(page.locator("[role=alert]")).to_contain_text("can not be reached")
+    expect(page.locator("[role=alert]")).to_contain_text("cannot be reached")
     assert "words of theirs" not in page.content()
     assert acts(admin, "session.end")[-1]["outcome"] == "provider_unavailable"
     assert "patient" in admin.tenant.alive()
@@ -148,7 +148,7 @@ def test_another_users_sessions_are_neither_shown_nor_ended(admin: AdminClient, 
     admin.tenant.faults_for = {BOB}
     admin.tenant.faults.append(Response(200, {"sessions": [admin.tenant.sessions["eves"]]}))
     page.goto(f"/console/sessions?user={BOB}")
-    expect(page.locator("[role=alert]")).to_contain_text("can not be used")
+    expect(page.locator("[role=alert]")).to_contain_text("cannot be used")
     assert "eves" not in page.content()
     assert admin.tenant.alive() == {"eves"}
 

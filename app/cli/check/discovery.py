@@ -24,7 +24,7 @@ async def discovery_rows(issuer: IssuerSettings, client: httpx.AsyncClient) -> l
         document = await _discovery(issuer, client)
     except FetchFailed as fault:
         # Without jwks_uri, the row of its keys reports this.
-        said = f"what it supports is not known: discovery: {fetch_fault(fault.code, fault.detail)}"
+        said = f"its features are unknown: discovery: {fetch_fault(fault.code, fault.detail)}"
         return [Row(CheckVerdict.UNKNOWN, what, said)] if issuer.jwks_uri else []
     return [Row(verdict, what, said) for verdict, said in _findings(issuer, document)]
 

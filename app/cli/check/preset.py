@@ -114,7 +114,7 @@ def _sessions_row(issuer: IssuerSettings, name: str, preset: Preset) -> Row:
         CheckVerdict.WARNING,
         f"{name} sessions",
         f"{detail}; those of {', '.join(longer)} last longer (max_session_age), and once the"
-        " provider's has ended by itself, no logout comes for them",
+        " provider's session has expired, no logout arrives for them",
     )
 
 

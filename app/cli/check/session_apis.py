@@ -44,7 +44,7 @@ async def _rows_of(issuer: IssuerSettings, client: httpx.AsyncClient) -> list[Ro
 def _warnings(issuer: IssuerSettings, what: str, lifetimes: Lifetimes) -> list[Row]:
     """A row for each app in which a provider's session could outlive its marker."""
     ages = {client.app: client.max_session_age for client in issuer.clients}
-    longest = "for ever" if lifetimes.absolute is None else f"for {duration(lifetimes.absolute)}"
+    longest = "forever" if lifetimes.absolute is None else f"for {duration(lifetimes.absolute)}"
     return [
         Row(
             CheckVerdict.WARNING,
