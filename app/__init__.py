@@ -2,7 +2,7 @@
 
 The path of one logout token, and the file that is responsible for each step:
 
-    server.listeners       binds HTTP, and shuts down without resetting clients
+    server.listeners       serves HTTP (shutdown: the stop, which resets no client)
     server.fast_path       takes complete POSTs to the one path past ASGI
     backchannel.endpoint   the same as a Starlette endpoint, for all other requests
     backchannel.batch      runs the steps for all requests of one turn of the event loop

@@ -21,8 +21,8 @@ from app.tokens import logout_token, signed_jwt
 from app.tokens.encrypted_jwt import Decrypter, is_encrypted
 from app.tokens.fetch import new_client
 from app.tokens.logout_token import RuleInput
+from app.tokens.other_kind import other_kind
 from app.tokens.provider_keys import ProviderKeys
-from app.tokens.token_kind import other_kind
 
 Fault = TokenRefused | DependencyUnavailable
 

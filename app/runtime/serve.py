@@ -15,8 +15,9 @@ from app.log import new_log
 from app.runtime.components import running_components
 from app.runtime.operations import operations_app
 from app.runtime.optional_listeners import running_optional_listeners
-from app.server.listeners import admin_server, public_server, serve_all, stop_on_signal
+from app.server.listeners import admin_server, public_server, serve_all
 from app.server.paths import LOGOUT_PATH
+from app.server.shutdown import stop_on_signal
 from app.server.sockets import bound, bound_for_users, print_addresses, reached_at
 from app.telemetry.logs.output import LINES
 from app.telemetry.metrics.counters import Counters

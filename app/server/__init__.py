@@ -1,6 +1,7 @@
 """HTTP itself: listeners, connections and their limits.
 
-listeners          serves an application on a socket; shuts down without resetting clients
+listeners          serves an application on a socket, until a stop
+shutdown           stops the service without resetting clients
 sockets            binds the addresses of the settings
 paths              the path of the public listener
 fast_path          takes complete POSTs to that path past ASGI

@@ -1,23 +1,11 @@
-"""Serves HTTP listeners together, and shuts down without resetting well-behaved clients.
-
-1  For at most ``drain`` seconds everything is served, each response the last one of its connection.
-   Ends when traffic ceases, except where a load balancer polls `/readyz`.
-2  No new connections; those in the kernel's queue are accepted.
-3  Open connections are served until traffic ceases.
-4  Idle connections get a FIN, requests in progress their response.
-"""
+"""Serves HTTP listeners together, until `app.server.shutdown` stops them."""
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import gc
 import resource
-import select
-import signal
 import socket
-import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,14 +18,9 @@ from app.config.model import Settings
 from app.log import new_log
 from app.server.connection_limits import ConnectionLimits, Connections, LimitedHttp
 from app.server.fast_path import FastPathProtocol, FastRoute
+from app.server.shutdown import serve_last_requests, stop_accepting
 
 log = new_log(__name__)
-
-# Traffic has ceased after this long: long for a round trip in a data centre, short for a stop.
-QUIET = 0.1
-
-# Step 3 ends by itself, since every response ends its connection; this is for clients that drip.
-LAST_SECONDS = 1.0
 
 # Probes, and operators who investigate.
 ADMIN_CONNECTIONS = 256
@@ -49,20 +32,6 @@ ACCOUNT_CONNECTIONS = 512
 OTHER_FILES = 1024
 
 
-@contextlib.contextmanager
-def stop_on_signal() -> Iterator[asyncio.Event]:
-    """An event which SIGTERM and SIGINT set, from the start: an embedded server that is still
-    starting is stopped in order, too."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
 async def serve_all(
     servers: Sequence["Server"],
     stop: asyncio.Event,
@@ -70,7 +39,7 @@ async def serve_all(
     drain: float,
     watched: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve until ``stop`` is set, then shut down in the order above.
+    """Serve until ``stop`` is set, then shut down in the order of `app.server.shutdown`.
 
     ``drain``, in seconds, depends on the traffic of the first server: a probe on the operators'
     listener is no reason to wait. If one arrives regularly, ``watched``, all of ``drain`` is used.
@@ -82,10 +51,7 @@ async def serve_all(
         for server in servers:
             group.create_task(server.serve(sockets=[server.listener]))
         await stop.wait()
-        for server in servers:
-            server.connections.stop()
-        quiet = drain if watched() else QUIET
-        await servers[0].connections.quiet(quiet, max_seconds=drain)
+        await serve_last_requests([server.connections for server in servers], drain, watched())
         for server in servers:
             server.should_exit = True
 
@@ -176,62 +142,9 @@ class Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Steps 2 to 4."""
-        await take_pending(self.listener)
-        for server in self.servers:
-            server.close()
-        if len(self.connections):
-            await self.connections.quiet(QUIET, max_seconds=LAST_SECONDS)
+        """Steps 2 to 4 of `app.server.shutdown`."""
+        await stop_accepting(self.listener, self.servers, self.connections)
         await super().shutdown(sockets)
-
-
-# -- no new connections ---------------------------------------------------------------------
-
-# Linux, <asm-generic/socket.h>; Python has no name for them.
-_SO_ATTACH_FILTER = 26
-
-# Classic BPF on a TCP segment for the listening socket: load the flags (byte 13), mask SYN and ACK,
-# and drop the segment if it has SYN alone.
-_DROP_SYN = b"".join(
-    struct.pack("=HBBI", *instruction)
-    for instruction in (
-        (0x30, 0, 0, 13),
-        (0x54, 0, 0, 0x12),
-        (0x15, 0, 1, 0x02),
-        (0x06, 0, 0, 0),
-        (0x06, 0, 0, 0xFFFFFFFF),
-    )
-)
-
-
-async def take_pending(listener: socket.socket) -> None:
-    """Let the event loop accept the connections in the kernel's queue, and none after.
-
-    Closing the socket resets what is in the queue, and between the last look at the queue and the
-    close there is time for one more. So on Linux the kernel stops beginning new connections first:
-    a client that connects now tries again after a second, as after a lost packet, and reaches the
-    next process on this address, if there is one.
-    """
-    if begin_no_more(listener):
-        await asyncio.sleep(QUIET)  # for handshakes in progress
-    poll = select.poll()
-    poll.register(listener, select.POLLIN)
-    deadline = asyncio.get_running_loop().time() + LAST_SECONDS
-    while poll.poll(0) and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0)
-
-
-def begin_no_more(listener: socket.socket) -> bool:
-    """Have the kernel drop requests for new connections. Returns whether it does."""
-    if sys.platform != "linux":
-        return False
-    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
-    fprog = struct.pack("@HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-    except OSError:
-        return False
-    return True
 
 
 # -- files ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@
     fixed_keys         keys that are never fetched
     fetch              one bounded GET (`fetch_budget`: how many)
     client_algorithms  clients with algorithms or secrets of their own
-    token_kind         what another kind of token seems to be
+    other_kind         what another kind of token seems to be
 
 Knows nothing about HTTP responses, Redis or relying apps.
 """

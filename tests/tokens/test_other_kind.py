@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.tokens.logout_token import EVENT
-from app.tokens.token_kind import (
+from app.tokens.other_kind import (
     ACCESS_TOKEN,
     ID_TOKEN,
     REFRESH_TOKEN,
