@@ -34,7 +34,6 @@ class Framework:
     rest: str
     between: str = ""
     """Goes where the block changes to another file."""
-    ended: int = 401
 
 
 FASTAPI = Framework("FastAPI and Starlette", "main.py", """
@@ -103,9 +102,10 @@ app.post('/login', express.json(), async (req, res) => {
   res.json({});
 });
 app.get('/me', (req, res) => res.json(req.session.user ?? null));
+app.get('/fault', () => { throw new Error('of the app itself'); });
 app.use(onError);
 app.listen(process.env.PORT, '127.0.0.1');
-""", ended=302)  # fmt: skip
+""")  # fmt: skip
 
 FRAMEWORKS = [
     pytest.param(framework, id=framework.heading.split()[0].lower())
@@ -156,15 +156,19 @@ def signed_in(url: str, claims: dict[str, object]) -> Iterator[httpx.Client]:
         yield browser
 
 
+def put_packages_of_express(directory: Path) -> None:
+    if reason := packages_missing():
+        pytest.skip(reason)
+    (directory / "node_modules").symlink_to(EXPRESS / "node_modules")
+    shutil.copy(EXPRESS / "guard.mjs", directory)
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_a_block_ends_one_session_and_spares_the_neighbour(
     framework: Framework, app_store: AppStore, shared_redis: RedisServer, tmp_path: Path
 ) -> None:
     if framework is EXPRESS_APP:
-        if reason := packages_missing():
-            pytest.skip(reason)
-        (tmp_path / "node_modules").symlink_to(EXPRESS / "node_modules")
-        shutil.copy(EXPRESS / "guard.mjs", tmp_path)
+        put_packages_of_express(tmp_path)
     await app_store.write_meta()
     with (
         serving(framework, app_store.app, shared_redis, tmp_path) as url,
@@ -175,8 +179,36 @@ async def test_a_block_ends_one_session_and_spares_the_neighbour(
         deadline = time.monotonic() + WITHIN
         while (status := me(alice).status_code) == 200:
             assert time.monotonic() < deadline, "the ended session is still served"
-        assert status == framework.ended
+        assert status == 401
         assert "alice" in me(neighbour).text
+
+
+async def test_the_express_block_redirects_pages_and_leaves_the_apps_errors_alone(
+    app_store: AppStore, tmp_path: Path
+) -> None:
+    """Only a Redis that does not answer makes it 503."""
+    put_packages_of_express(tmp_path)
+    own = RedisServer(tmp_path / "redis")
+    with contextlib.ExitStack() as stack:
+        stack.callback(own.start().stop)
+        redis = stack.enter_context(own.client())
+        redis.hset(app_store.keys.meta, "max_session_age", 86400)
+        url = stack.enter_context(serving(EXPRESS_APP, app_store.app, own, tmp_path))
+        alice = stack.enter_context(signed_in(url, ALICE))
+        neighbour = stack.enter_context(signed_in(url, NEIGHBOUR))
+
+        assert neighbour.get("/fault").status_code == 500
+
+        redis.set(app_store.keys.sid(ISS, "s1"), int(time.time()))
+        page = alice.get("/me", headers={"Accept": "text/html,*/*;q=0.8"})
+        assert page.status_code == 302
+        assert page.headers["location"] == "/login"
+
+        own.freeze()
+        stack.callback(own.thaw)
+        answer = neighbour.get("/me")
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "RevocationUnknown"}
 
 
 async def test_the_fastapi_block_closes_its_guard_with_the_app(

@@ -10,7 +10,7 @@ import express from 'express';
 import session from 'express-session';
 import * as oidc from 'openid-client';
 import { createClient } from 'redis';
-import { SessionGuard, remember, remembered } from './guard.mjs';
+import { RevocationUnknown, SessionGuard, remember, remembered } from './guard.mjs';
 
 const { ISSUER, CLIENT_ID, CLIENT_SECRET, REDIS_URL, APP, SESSION_SECRET, PORT } = process.env;
 const { SESSION_REDIS_URL = REDIS_URL, RESAVE } = process.env;
@@ -37,9 +37,13 @@ const store = new RedisStore({ client: await connect(SESSION_REDIS_URL), prefix:
 
 const app = express();
 app.use((req, res, next) => { res.set('Cache-Control', 'no-store'); next(); });
-app.use(session({
+const sessions = session({
   name: 'shop', secret: SESSION_SECRET, store, resave: RESAVE === '1', saveUninitialized: false,
   cookie: { sameSite: 'lax' },
+});
+// Without the store it is as unknown as without the markers whether the user is signed in.
+app.use((req, res, next) => sessions(req, res, (cause) => {
+  next(cause && new RevocationUnknown('the session store did not answer', { cause }));
 }));
 
 // After the session middleware, before everything that uses the session. A session from before this
@@ -94,10 +98,12 @@ app.post('/cart', express.text(), (req, res) => {
 });
 
 // A session that could not be read or checked stays: its user has not signed out.
-app.use((error, req, res, _) => {
+app.use((error, req, res, next) => {
+  const isUnknown = error instanceof RevocationUnknown;
+  if (!isUnknown && req.path !== '/callback') return next(error); // a fault of this app: 500
   console.error(`${req.path}: ${error.message}`);
-  if (req.path === '/callback') return res.status(400).send(`The sign-in did not work.${SIGN_IN}`);
-  return res.status(503).json({ error: 'temporarily_unavailable' });
+  if (isUnknown) return res.status(503).json({ error: 'temporarily_unavailable' });
+  return res.status(400).send(`The sign-in did not work.${SIGN_IN}`);
 });
 
 app.listen(PORT, '127.0.0.1', () => console.log(`shop: ${HERE}`));

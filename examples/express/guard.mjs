@@ -10,7 +10,9 @@ const HASH_SECONDS = 30 * 86_400;
 const MAX_ISSUERS = 8; // in a report, which stays small
 
 // It is unknown whether the session is dead: answer 503 and keep it.
-export class RevocationUnknown extends Error {}
+export class RevocationUnknown extends Error {
+  name = 'RevocationUnknown';
+}
 
 export const h = (first, second) =>
   createHash('sha256').update(`${first}\n${second}`).digest().subarray(0, 16).toString('base64url');
@@ -109,7 +111,9 @@ export function checkServed({ iss, client_id }, { issuers, client_ids }, { meta 
 }
 
 // The name is another app's, or the receiver's settings lack the issuer or client under this app.
-export class NotServed extends RevocationUnknown {}
+export class NotServed extends RevocationUnknown {
+  name = 'NotServed';
+}
 
 // Notes for the report whether sessions of an issuer have a `sid`: some providers send it only in the
 // logout token, and then no session would end.
