@@ -2,7 +2,7 @@
 
 from app.errors import Reason
 
-_SENDER = "Look at who sends this: a provider's library always sends it right."
+_SENDER = "Check the sender: a provider's own library always sends it correctly."
 _CLOCKS = (
     "Compare the provider's clock with this machine's; leeway and max_token_age set the limit."
 )
@@ -30,7 +30,7 @@ MENDING: dict[Reason, str] = {
     Reason.ALG: "Add the algorithm to `algorithms` of this issuer, if the provider is meant to use"
     " it.",
     Reason.AUD_NOT_ALONE: "Have the provider send each client a token of its own.",
-    Reason.TYP: "This is another kind of token, or `strict` is on for a provider that says no typ.",
+    Reason.TYP: "This is another kind of token, or `strict` is on for a provider that omits typ.",
     Reason.CRIT: _CLAIM,
     Reason.KID: _CLAIM,
     Reason.KEY_UNKNOWN: "Compare the kid with the issuer's published keys, and jwks_uri with its"

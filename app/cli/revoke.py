@@ -156,7 +156,7 @@ def _own_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
-        raise WrongUsage("--by is needed: this system does not say who you are") from None
+        raise WrongUsage("--by is needed: this system reports no login name") from None
 
 
 def _confirmed(order: _Order) -> bool:
@@ -263,7 +263,7 @@ def _print_results(results: list[_AppResult]) -> None:
         for event in result.events:
             print(f"  event      {event.id}")
             if event.proof is not None:
-                print(f"  standing   {proof_words(event.proof)}")
+                print(f"  status     {proof_words(event.proof)}")
     for written, summary in _SUMMARIES.items():
         apps = [
             result.revocation.event.app

@@ -51,7 +51,7 @@ _DEAD = "DEAD"
 
 APP_STATUSES = {
     AppStatus.TORN_DOWN: "a listener has handled it",
-    AppStatus.SEEN: "every guard that keeps answers knows it",
+    AppStatus.SEEN: "every guard that caches answers knows it",
     AppStatus.ASKS: "the app asks Redis at each check",
     AppStatus.WAITING: "a guard or listener is active, but has not reached it yet",
     AppStatus.FAILED: "a listener has given up on it",

@@ -73,7 +73,7 @@ def test_a_session_ends_in_every_app_of_its_issuer_and_the_neighbour_lives(
         for key in (AppKeys(app).sid(ISS, "s1"), AppKeys(app).sid("https://alias.example", "s1")):
             assert f"  marker     {key} = {event.cutoff}" in ended.out
         assert f"  event      {event.id}" in ended.out
-        assert "  standing   nobody: " in ended.out
+        assert "  status     nobody: " in ended.out
     assert apps.events(apps.other) == []
 
 
@@ -146,7 +146,7 @@ def test_waiting_succeeds_once_every_app_has_acted(run: Run, apps: Apps) -> None
     apps.look.hset(AppKeys(apps.shop).readers, "asks", asks.to_json())
     ended = run(*arguments, "--wait", "10s", *WHY)
     assert ended.status == 0
-    assert "  standing   asks: " in ended.out
+    assert "  status     asks: " in ended.out
 
 
 def test_an_app_that_redis_refuses_is_named_and_the_others_are_written(
