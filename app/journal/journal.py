@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -169,11 +168,7 @@ class Journal:
 
     async def read(self, *, after: int, limit: int, refused: bool = False) -> list[Entry]:
         """Return entries with a higher id than ``after``: waiting ones, or those set aside."""
-        return await self._run(partial(self._read, after, limit, refused))
-
-    def _read(self, after: int, limit: int, refused: bool) -> list[Entry]:
-        entries = self._log.entries(after=after)
-        return list(islice((each for each in entries if bool(each.refused) == refused), limit))
+        return await self._run(partial(self._log.read, after=after, limit=limit, refused=refused))
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Forget entries that Redis has, also when the disk is full. Never raises ``OSError``."""
@@ -203,8 +198,12 @@ class Journal:
     def _refresh(self) -> None:
         request = retry_request_of(self.path)
         if request.exists():
-            self._log.retry_all()
-            request.unlink(missing_ok=True)
+            try:
+                self._log.retry_all()
+                request.unlink(missing_ok=True)
+            except OSError as error:
+                # The request stays, for a disk with room.
+                log.error("journal", outcome="not_retried", error=_name(error))
         self._remove([])
 
     async def _run(self, work: Callable[[], _T]) -> _T:

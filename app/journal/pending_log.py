@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.journal.record import DamagedRecord, encode, encode_members, members_of, revocation_of
+from app.journal.record import DamagedRecord, decode, encode, encode_members, members_of
 from app.journal.segment_log import SEGMENT_BYTES, SegmentLog
 from app.revocation import Revocation
 from backchannel_logout.contract.event import to_json
@@ -24,6 +25,9 @@ _SLACK_SEGMENTS = 4
 
 # Far shorter than what is read at once.
 _KEYS_PER_RECORD = 500
+
+# Bounds the memory of a retry.
+_RETRIED_AT_ONCE = 500
 
 
 class _Pending(NamedTuple):
@@ -78,6 +82,8 @@ class PendingLog:
         self._log = SegmentLog(directory, segment_bytes=segment_bytes, sync=True)
         self._pending: dict[str, _Pending] = {}
         """By key, in the order of the log."""
+        self._waiting: dict[str, _Pending] = {}
+        """Those that are not set aside, in the same order."""
         self._refused: dict[str, str] = {}
         self._not_noted: list[str] = []
         """Keys of entries that are done, for which the disk had no room."""
@@ -105,34 +111,45 @@ class PendingLog:
         return self._refused.get(key)
 
     def depth(self) -> Depth:
-        refused = self._refused
-        oldest = (item.received_at for key, item in self._pending.items() if key not in refused)
-        waiting = len(self._pending) - len(refused)
-        return Depth(waiting, len(refused), self.bytes, next(oldest, None))
+        oldest = next(iter(self._waiting.values()), None)
+        oldest_at = oldest.received_at if oldest else None
+        return Depth(len(self._waiting), len(self._refused), self.bytes, oldest_at)
 
-    def entries(self, *, after: int = 0) -> Iterator[Entry]:
-        """Yield the pending entries after a position.
+    def read(self, *, after: int, limit: int, refused: bool) -> list[Entry]:
+        """Return the next entries after a position: waiting ones, or those set aside.
 
         Those that can no longer be read count as set aside from then on.
         """
-        seen: set[str] = set()
-        if first := next(iter(self._pending.values()), None):
-            after = max(after, first.position - first.size - 1)
-        for segment in self._log.segments:
-            for position, record in segment.records(after):
-                members = _members(record)
-                if (key := self._key_at(position, members)) is not None:
-                    with suppress(DamagedRecord):
-                        yield Entry(position, key, revocation_of(members), self._refused.get(key))
-                        seen.add(key)
-        for key, item in self._pending.items():
-            if item.position > after and key not in seen:
-                self._refused.setdefault(key, "damaged")
+        pending = self._pending if refused else self._waiting
+        while chosen := list(
+            islice(
+                (
+                    (key, item)
+                    for key, item in pending.items()
+                    if item.position > after and (not refused or key in self._refused)
+                ),
+                limit,
+            )
+        ):
+            if entries := list(self._read(chosen)):
+                return entries
+            after = chosen[-1][1].position
+        return []
 
-    def _key_at(self, position: int, members: dict[str, Any]) -> str | None:
-        """Return the key of the pending entry at a position, if there is one."""
-        pending = self._pending.get(key := str(members.get("key")))
-        return key if pending is not None and pending.position == position else None
+    def entries(self) -> Iterator[Entry]:
+        """Yield every pending entry that can be read."""
+        return self._read(list(self._pending.items()))
+
+    def _read(self, chosen: Sequence[tuple[str, _Pending]]) -> Iterator[Entry]:
+        records = self._log.records_at((item.position, item.size) for _, item in chosen)
+        for (key, item), record in zip(chosen, records, strict=True):
+            try:
+                revocation = decode(record)
+            except DamagedRecord:
+                self._refused.setdefault(key, "damaged")
+                self._waiting.pop(key, None)
+            else:
+                yield Entry(item.position, key, revocation, self._refused.get(key))
 
     def append(self, records: Sequence[bytes]) -> None:
         """Append records, durably, and apply them. All of them are in the log, or none."""
@@ -151,14 +168,19 @@ class PendingLog:
     def set_aside(self, refused: Sequence[tuple[Entry, str]]) -> None:
         """Set entries aside, each with the reason."""
         # Also where the disk is full: they must not block the others.
-        self._refused |= {entry.key: reason for entry, reason in refused}
+        for entry, reason in refused:
+            if self._waiting.pop(entry.key, None) is not None:
+                self._refused[entry.key] = reason
         self.append([encode_entry(each.revocation, each.key, refused=why) for each, why in refused])
 
     def retry_all(self) -> int:
         """Let the entries that were set aside wait again; returns how many."""
-        entries = [entry for entry in self.entries() if entry.refused is not None]
-        self.append([encode_entry(entry.revocation, entry.key) for entry in entries])
-        return len(entries)
+        chosen = [(key, item) for key, item in self._pending.items() if key in self._refused]
+        entries, count = self._read(chosen), 0
+        while retried := list(islice(entries, _RETRIED_AT_ONCE)):
+            self.append([encode_entry(entry.revocation, entry.key) for entry in retried])
+            count += len(retried)
+        return count
 
     def remove(self, keys: Sequence[str]) -> None:
         """Forget entries that are done; where the disk has no room, it is noted later."""
@@ -170,16 +192,16 @@ class PendingLog:
         if not (segments := self._log.segments):
             self._not_noted.clear()
             return
+        # What was in a deleted segment needs no note.
         first = segments[0].start
         self._not_noted += [key for key, position in removed.items() if position > first]
         self.append([])
         if len(segments) > 1 and self._log.size > 2 * self.bytes + self._slack:
             # Most of the log is done: what is still pending in the oldest segment moves to the end.
-            pending = [
-                record
-                for position, record in segments[0].records()
-                if self._key_at(position, _members(record)) is not None
-            ]
+            end = segments[0].end
+            oldest = takewhile(lambda item: item.position <= end, self._pending.values())
+            places = [(item.position, item.size) for item in oldest]
+            pending = [record for record in self._log.records_at(places) if _members(record)]
             self.append(pending)
             self._delete_done_segments()
 
@@ -206,10 +228,13 @@ class PendingLog:
             self.bytes += len(record)
             if (reason := members.get("refused")) is not None:
                 self._refused[key] = reason
+            else:
+                self._waiting[key] = self._pending[key]
 
     def _forget(self, key: str) -> None:
         if (entry := self._pending.pop(key, None)) is not None:
             self.bytes -= entry.size
+            self._waiting.pop(key, None)
             self._refused.pop(key, None)
 
 

@@ -13,9 +13,9 @@ import io
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -69,17 +69,23 @@ class Segment:
             offset += at
 
     def _read(self, offset: int) -> bytes:
-        length = min(READ_BYTES, self.size - offset)
-        if self.path is None:
-            file = cast("BinaryIO", self.file)
+        with self.reading() as file:
             file.seek(offset)
-            return file.read(length)
+            return file.read(min(READ_BYTES, self.size - offset))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """The file, open for reading."""
+        if self.path is None:
+            yield cast("BinaryIO", self.file)
+            return
+        file: BinaryIO
         try:
-            with self.path.open("rb") as own:
-                own.seek(offset)
-                return own.read(length)
+            file = self.path.open("rb")
         except FileNotFoundError:  # another process has deleted its oldest segment
-            return b""
+            file = io.BytesIO()
+        with file:
+            yield file
 
     def write(self, data: bytes, *, sync: bool) -> None:
         """Write after the last record. ``size`` stays as it is; raises ``OSError``."""
@@ -172,6 +178,19 @@ class SegmentLog:
         """Return the next records, each with the position after it. Raises ``OSError``."""
         records = (record for segment in self.segments for record in segment.records(after))
         return list(islice(records, limit))
+
+    def records_at(self, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield the bytes of records, each given by the position after it and its size.
+
+        They may be damaged. Raises ``OSError``.
+        """
+        segments = {segment.number: segment for segment in self.segments}
+        for number, group in groupby(places, key=lambda place: place[0] >> _OFFSET_BITS):
+            segment = segments[number]
+            with segment.reading() as file:
+                for position, size in group:
+                    file.seek(position - segment.start - size)
+                    yield file.read(size)
 
     def append(self, records: bytes) -> int:
         """Append records that end in newlines; returns the position before them.

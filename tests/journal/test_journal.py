@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from app.journal.inspection import request_retry
 from app.journal.journal import Journal, JournalFault, directory_of
 from app.journal.pending_log import encode_entry, key_of
-from tests.support.receiver import ROOT
+from app.journal.record import decode
+from app.revocation import Revocation
+from tests.support.receiver import ROOT, log_events
 from tests.support.revocations import numbered, revocation
 
 
@@ -198,6 +201,43 @@ async def test_an_entry_that_is_set_aside_is_pending_again_when_its_message_is_r
     assert await sids(journal) == ["s1"]
 
 
+async def test_entries_set_aside_are_not_read_to_find_a_waiting_one(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each append waits while the journal's thread reads thousands of them."""
+    for n in range(20):
+        await journal.append(numbered(n), refused="WRONGTYPE")
+    for n in range(20, 25):
+        await journal.append(numbered(n))
+    decoded: list[bytes] = []
+
+    def counting(record: bytes) -> Revocation:
+        decoded.append(record)
+        return decode(record)
+
+    monkeypatch.setattr("app.journal.pending_log.decode", counting)
+    entries = await journal.read(after=0, limit=2)
+    assert [entry.revocation.sid for entry in entries] == ["s20", "s21"]
+    assert len(decoded) == 2
+    entries = await journal.read(after=entries[-1].id, limit=10)
+    assert [entry.revocation.sid for entry in entries] == ["s22", "s23", "s24"]
+    assert len(decoded) == 5
+    aside = await journal.read(after=0, limit=3, refused=True)
+    assert [entry.revocation.sid for entry in aside] == ["s0", "s1", "s2"]
+    assert len(decoded) == 8
+
+
+async def test_more_entries_than_are_retried_at_once_are_put_back(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.journal.pending_log._RETRIED_AT_ONCE", 3)
+    for n in range(10):
+        await journal.append(numbered(n), refused="WRONGTYPE")
+    assert await journal.put_back() == 10
+    assert await sids(journal) == [f"s{n}" for n in range(10)]
+    assert journal.depth.set_aside == 0
+
+
 @pytest.mark.parametrize("damage", [b"\xaa", b"\0", b"\n"])
 async def test_an_unreadable_entry_is_set_aside_and_blocks_no_other(
     damage: bytes, journal: Journal
@@ -264,6 +304,31 @@ async def test_a_journal_that_has_refused_an_entry_is_full_until_one_is_removed(
     await journal.remove([entry])
     assert journal.fault is None
     await journal.close()
+
+
+async def test_a_requested_retry_is_done_once_the_disk_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk does not prevent the start."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path, max_bytes=1 << 16)
+    await journal.open()
+    await journal.append(numbered(1), refused="WRONGTYPE")
+    await journal.close()
+    request_retry(path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    again = Journal(path, max_bytes=1 << 16)
+    with monkeypatch.context() as disk:
+        disk.setattr("app.journal.segment_log.Segment.write", full)
+        await again.open()
+        assert again.depth.set_aside == 1
+    assert log_events(caplog, "journal", outcome="not_retried", error="ENOSPC")
+    await again.refresh()
+    assert (again.depth.waiting, again.depth.set_aside) == (1, 0)
+    await again.close()
 
 
 # -- the log's size ------------------------------------------------------------------------
