@@ -110,15 +110,15 @@ async def test_defaults_follow_from_the_issuer(loaded: Load) -> None:
     text += issuer(KRATOS, name="https://kratos.example/", app="forum")
     async with new_client(tls()) as client:
         auth0, keycloak, kratos = (session_provider(it, client) for it in loaded(text).issuers)
-    access = vars(auth0)["_calls"]._access
-    assert vars(auth0)["_calls"]._base_url == "https://tenant.eu.auth0.com"
-    assert access._token_url == "https://tenant.eu.auth0.com/oauth/token"
-    assert access._audience == "https://tenant.eu.auth0.com/api/v2/"
-    access = vars(keycloak)["_calls"]._access
-    assert vars(keycloak)["_calls"]._base_url == "https://kc.example/auth"
+    access = vars(auth0)["_calls"].access
+    assert vars(auth0)["_calls"].base_url == "https://tenant.eu.auth0.com"
+    assert access.token_url == "https://tenant.eu.auth0.com/oauth/token"
+    assert access.audience == "https://tenant.eu.auth0.com/api/v2/"
+    access = vars(keycloak)["_calls"].access
+    assert vars(keycloak)["_calls"].base_url == "https://kc.example/auth"
     assert vars(keycloak)["_path"] == "/admin/realms/shop"
-    assert access._token_url == "https://kc.example/auth/realms/shop/protocol/openid-connect/token"
-    assert vars(kratos)["_calls"]._base_url == "http://127.0.0.1:4434"
+    assert access.token_url == "https://kc.example/auth/realms/shop/protocol/openid-connect/token"
+    assert vars(kratos)["_calls"].base_url == "http://127.0.0.1:4434"
 
 
 def test_a_kratos_issuer_signs_nothing_and_its_clients_need_no_id(loaded: Load) -> None:
