@@ -23,6 +23,7 @@ from app.tokens.fetch import new_client
 from app.tokens.logout_token import RuleInput
 from app.tokens.other_kind import other_kind
 from app.tokens.provider_keys import ProviderKeys
+from app.verdict import count
 
 Fault = TokenRefused | DependencyUnavailable
 
@@ -139,7 +140,9 @@ async def _explain(report: _Report, attempt: Attempt, at: float | None) -> None:
 def _segments(token: bytes) -> str:
     """Count the segments; for an unsigned token, also its ``alg``."""
     segments = token.split(b".")
-    found = f"{len(token)} bytes, {len(segments)} segments"
+    found = f"{len(token)} bytes, {count(len(segments), 'segment')}"
+    if len(segments) not in (3, 5):
+        return f"{found}; a token has 3, separated by dots, or 5 if it is encrypted"
     if len(segments) != 3 or segments[2]:
         return found
     found += "; the third, the signature, is empty"

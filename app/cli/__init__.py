@@ -4,6 +4,7 @@ import argparse
 import gc
 import io
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -23,6 +24,17 @@ _QUERY_REDIS = ("watch", "status", "story", "revoke")
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status (0 good, 1 a fault, 2 wrong usage, 3 warnings)."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As in `... | head -1`. Without a new target, Python's own flush at the exit fails again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    return status
+
+
+def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m app",
         description="Receives OpenID Connect back-channel logouts and publishes them to Redis.",
@@ -73,6 +85,9 @@ def _report_settings(fault: SettingsFault, command: str) -> int:
 
 # As shells report a program that Ctrl-C has ended.
 _INTERRUPTED = 130
+
+# As shells report a program that SIGPIPE has ended.
+_PIPE_CLOSED = 141
 
 
 def _texts(arguments: argparse.Namespace) -> Iterator[str]:

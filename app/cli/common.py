@@ -42,7 +42,7 @@ def add_whom(parser: argparse.ArgumentParser) -> None:
     """``--issuer`` and ``--app``; a single issuer in the settings is the default."""
     parser.add_argument("--issuer", metavar="ISS", help="which issuer; needed if there are several")
     parser.add_argument(
-        "--app", action="append", metavar="APP", help="this app alone; may be repeated"
+        "--app", action="append", metavar="APP", help="only this app; may be repeated"
     )
 
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at",
         type=time_argument,
         metavar="TIME",
-        help=f"judge the times as of then, in place of now: {TIME_FORMS}",
+        help=f"check the times as of then instead of now: {TIME_FORMS}",
     )
     parser.add_argument(
         "token",

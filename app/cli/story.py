@@ -179,7 +179,7 @@ def _print(story: SessionHistory, now: float) -> None:
     for refusal in story.refusals:
         print(_not_applied(refusal, now))
     if not story.refusals_read:
-        print("refused tokens cannot be looked for")
+        print("refused tokens cannot be searched for")
     for app in story.apps:
         print()
         print(f"{app.app}: {_verdict(story, app)}")
@@ -212,7 +212,7 @@ def _verdict(whole: SessionHistory, story: AppHistory) -> str:
         case State.REVOKED if question.login_at is not None:
             return f"{_DEAD}, it was ended"
         case State.REVOKED if story.cutoff is not None:
-            return f"{_DEAD} is what logged in at or before {moment(story.cutoff)}"
+            return f"{_DEAD} if it logged in at or before {moment(story.cutoff)}"
         case State.EXPIRED:
             return f"{_DEAD}, it is older than max_session_age"
         case State.ALIVE if story.markers:
@@ -230,7 +230,7 @@ def _verdict(whole: SessionHistory, story: AppHistory) -> str:
 def _lines(question: RevocationQuery, story: AppHistory, now: float) -> Iterator[tuple[str, str]]:
     """Further facts: a word and a sentence each."""
     if question.sid is not None and question.sub is None and story.fault is None:
-        yield "note", "the user is not said (--sub), so a marker of all their sessions is not seen"
+        yield "note", "without the user (--sub), a marker that ends all their sessions is not seen"
     for marker in story.markers:
         until = (
             f"for {rounded_duration(marker.expires_in)} more"
@@ -272,7 +272,7 @@ def proof_words(proof: Proof) -> str:
     """The state of a logout in an app, in one line."""
     text = f"{proof.status}: {APP_STATUSES[proof.status]}"
     if proof.readers:
-        text += f"; {proof.seen} of {proof.readers} readers have come past it"
+        text += f"; {proof.seen} of {proof.readers} readers have passed it"
     if proof.seconds is not None:
         text += f"; handled {proof.seconds:.3f} s after its arrival"
     return text

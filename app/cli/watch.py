@@ -25,12 +25,16 @@ HELP = "show logouts and refusals as they come, until Ctrl-C"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_whom(parser)
-    parser.add_argument("--sid", help="this session alone")
-    parser.add_argument("--sub", help="this user alone")
-    parser.add_argument("--kind", choices=[one.value for one in EventKind], help="no refusals")
+    parser.add_argument("--sid", help="only this session")
+    parser.add_argument("--sub", help="only this user")
+    parser.add_argument(
+        "--kind",
+        choices=[one.value for one in EventKind],
+        help="only events of this kind, and no refusals",
+    )
     parser.add_argument(
         "--reason", choices=[one.value for one in Reason], metavar="CODE",
-        help="refusals of this reason alone",
+        help="only refusals for this reason",
     )  # fmt: skip
     parser.add_argument(
         "--since", type=duration_argument, metavar="TIME", help="begin this long ago, such as 10m"

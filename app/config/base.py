@@ -11,6 +11,7 @@ from inspect import isclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 Loc = tuple[int | str, ...]
 """Where a value is, such as ``("issuers", 0, "leeway")``."""
@@ -72,10 +73,16 @@ class Table(BaseModel):
         return vars(self).get(name)
 
 
+def nested_table(field: FieldInfo) -> type[Table] | None:
+    """The class of a field that is a table or tables, each with a default."""
+    classes = get_args(field.annotation)
+    return next((c for c in classes if isclass(c) and issubclass(c, Table)), None)
+
+
 def _typed(cls: type[Table], name: str, raw: Any) -> Any:
     """The typed value of a field. Raises `ValidationError`."""
     annotation = cls.model_fields[name].annotation
-    nested = next((c for c in get_args(annotation) if isclass(c) and issubclass(c, Table)), None)
+    nested = nested_table(cls.model_fields[name])
     if nested is not None and get_origin(annotation) is tuple:
         if isinstance(raw, list):
             return tuple(nested.valid_part(r if isinstance(r, dict) else {}) for r in raw)

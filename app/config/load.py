@@ -13,11 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.config.base import Loc
+from app.config.base import Loc, Table, nested_table
 from app.config.cross_checks import cross_checks
 from app.config.inheritance import resolved
 from app.config.model import Settings
 from app.config.session_api import add_client_ids_of_kratos
+from app.config.types import Form
+from app.formatting import duration, size
 
 ENV_PREFIX = "BCL_"
 CONFIG_VARIABLE = "BCL_CONFIG"
@@ -131,7 +133,7 @@ def _expand_short_form(raw: dict[str, Any], spelling: dict[str, str], faults: li
 
 
 def _lines(error: ValidationError, raw: Any, spelling: Mapping[str, str]) -> list[str]:
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)
     return [
         _line(detail["loc"], _sentence(raw, detail), spelling)
         for detail in details
@@ -161,8 +163,27 @@ def _sentence(raw: Any, detail: Any) -> str:
         case "tuple_type" if isinstance(_value_at(raw, loc), dict):
             name = ".".join(part for part in loc if isinstance(part, str))
             return f"write [[{name}]], not [{name}]: there may be several"
+        case "greater_than_equal":
+            return f"must be at least {_limit(loc, detail['ctx']['ge'])}"
+        case "less_than_equal":
+            return f"must be at most {_limit(loc, detail['ctx']['le'])}"
         case _:
             return str(detail["msg"]).removeprefix("Value error, ")
+
+
+def _limit(loc: Loc, limit: float) -> str:
+    """A limit in the form of the setting at this place."""
+    table: type[Table] | None = Settings
+    form = ""
+    for name in (part for part in loc if isinstance(part, str)):
+        if table is None or name not in table.model_fields:
+            return f"{limit:g}"
+        field = table.model_fields[name]
+        form = next((item.text for item in field.metadata if isinstance(item, Form)), "")
+        table = nested_table(field)
+    if form == "duration":
+        return duration(limit)
+    return size(int(limit)) if form == "size" else str(limit)
 
 
 def _value_at(raw: Any, loc: Loc) -> Any:

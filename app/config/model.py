@@ -93,7 +93,9 @@ class Settings(IssuerOptions, ClientOptions):
     ``fsync``: it has also synced its append-only file; ``replicas:N``: N replicas have the write.
     When that takes too long, the journal takes the revocation."""
     journal: File | None = None
-    """The file for revocations that Redis cannot take now. ``off``: answer 503 instead.
+    """Where revocations wait that Redis cannot take now. ``off``: answer 503 instead. On disk:
+    the directories ``journal.db.pending`` and ``journal.db.accepted`` (the copy for
+    ``recovery_window``), and the file ``journal.db.lock``.
     Default: ``<data_dir>/journal.db``."""
     journal_max_bytes: Annotated[Bytes, Field(ge=1 << 16)] = 256 << 20
     """The size of the journal. When it is full, the answer is 503, with an alarm."""

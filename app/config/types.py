@@ -271,7 +271,11 @@ KeysUri = Annotated[
 ]
 Number = Annotated[int, BeforeValidator(_not_bool)]
 Listed = BeforeValidator(_listed)
-AdminToken = Annotated[SecretStr, AfterValidator(_admin_token)]
+AdminToken = Annotated[
+    SecretStr,
+    AfterValidator(_admin_token),
+    Form(f"text, {_MIN_TOKEN_LENGTH} to 1024 characters, or `{GENERATE}`"),
+]
 HostName = Annotated[str, AfterValidator(_host_name), Form("host name")]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url), Form("URL")]
 DurabilityLevel = Annotated[

@@ -10,7 +10,7 @@ from app.formatting import ago, bare, fetch_fault, rounded_duration
 from app.history.records import AppOverview, Group
 from app.store.unserved import Unserved, UnservedApp
 from app.verdict import CheckVerdict, Row, count
-from backchannel_logout import AppKeys
+from backchannel_logout import AppKeys, ReaderKind
 
 # Listeners acknowledge within moments; a failing event is given up after a minute and a half.
 _PENDING_WARNING = 100
@@ -162,7 +162,8 @@ def _unserved(app: UnservedApp) -> tuple[CheckVerdict, str, str]:
 def _readers(app: AppOverview, now: float) -> str:
     if not app.readers:
         return "not reporting"
-    text = ", ".join(f"{number} {kind}" for kind, number in app.readers)
+    words: dict[str, str] = {ReaderKind.ASKS: "asks at each check"}
+    text = ", ".join(f"{number} {words.get(kind, kind)}" for kind, number in app.readers)
     if app.asked_at is not None:
         text += f" (asked {ago(app.asked_at, now)})"
     return f"reads: {text}"

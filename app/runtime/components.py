@@ -74,7 +74,7 @@ async def running_publisher(
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:
             raise StartFault(
-                f"journal: {fault}; name a file in a directory that can be written, or say off"
+                f"journal: {fault}; name a file in a writable directory, or set it to off"
             ) from None
         yield publisher
 

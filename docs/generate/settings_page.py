@@ -25,7 +25,7 @@ from app.config.load import ENV_PREFIX, SHORT_CLIENT, SHORT_ISSUER, TABLES
 from app.config.model import Settings
 from app.config.session_api import SessionsSettings
 from app.config.types import Durability, Form
-from app.formatting import duration
+from app.formatting import duration, size
 
 _HEAD = """# Settings
 
@@ -183,17 +183,10 @@ def _value(value: Any, form: str) -> str:
         case int() | float() if form == "duration":
             text = duration(value)
         case int() if form == "size":
-            text = _size(value)
+            text = size(value)
         case _:
             text = str(value)
     return f"`{text}`"
-
-
-def _size(value: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if value >= size and value % size == 0:
-            return f"{value // size}{unit}"
-    return str(value)
 
 
 if __name__ == "__main__":

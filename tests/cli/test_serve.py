@@ -1,5 +1,6 @@
 """``python -m app``: starting, stopping, and wrong usage, as at a terminal."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -108,6 +109,20 @@ def test_characters_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) ->
 
 
 # -- starting ------------------------------------------------------------------------------
+
+
+def test_a_reader_that_closes_the_pipe_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    """As in ``python -m app check | head -1``."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "app", "check", "--config", str(tmp_path / "missing")],
+            cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_each_invalid_setting_has_a_line(run: Run) -> None:

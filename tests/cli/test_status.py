@@ -1,5 +1,6 @@
 """``python -m app status``: healthy or not, at a glance."""
 
+import asyncio
 import json
 import signal
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.journal.journal import Journal
 from backchannel_logout import AppKeys, Reader, ReaderKind, Session, SessionGuard
 from tests.cli.conftest import Ended, Run
 from tests.support.providers.provider import Provider
@@ -46,7 +48,7 @@ def test_a_running_service_is_healthy_until_its_redis_stops(
             guard.is_revoked(Session(provider.issuer, int(time.time()), sid="s9"))
         ended = run("status", text)
         assert ended.status == 0
-        assert "reads: 1 asks (asked " in ended.out
+        assert "reads: 1 asks at each check (asked " in ended.out
         assert ended.out.endswith("\nnothing is wrong\n")
         assert "ok     service" in ended.out
         assert "1 event, the last" in ended.out
@@ -78,6 +80,27 @@ def test_without_a_service_on_this_machine_status_checks_redis(
     ended = run("status", text)
     assert ended.status == 0
     assert "0 events; not reporting" in ended.out
+
+
+@pytest.mark.parametrize("command", ["status", "check"])
+async def test_entries_that_wait_in_the_journal_of_a_stopped_receiver_are_a_warning(
+    command: str, run: Run, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    app = new_app()
+    journal = Journal(tmp_path / "data/journal.db", max_bytes=1 << 20)
+    journal.path.parent.mkdir()
+    await journal.open()
+    await journal.append(revocation(app))
+    await journal.close()
+    with redis_server.client() as look:
+        look.hset(AppKeys(app).meta, mapping={"v": "1", "max_session_age": "3600"})
+    text = settings(redis_server, app, tmp_path)
+    ended = await asyncio.to_thread(run, command, text)
+    (row,) = [line for line in ended.out.splitlines() if line.split()[1:2] == ["journal"]]
+    assert row.startswith("warn ")
+    assert row.endswith("1 waiting, 0 set aside")
+    if command == "status":
+        assert ended.status == 3
 
 
 def test_a_renamed_app_is_listed_until_its_meta_is_removed(

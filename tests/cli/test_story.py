@@ -66,7 +66,7 @@ def test_an_ended_session_shows_its_end_the_event_and_which_apps_have_acted(
     assert (ended.status, ended.err) == (0, "")
     complete = "Complete: every app with an event has acted."
     assert ended.out.startswith(f"session s1, user alice, of {ISS}\n{complete}\n\n")
-    assert f"{app.name}: DEAD is what logged in at or before 20" in ended.out
+    assert f"{app.name}: DEAD if it logged in at or before 20" in ended.out
     assert "  marker     session, up to 20" in ended.out
     assert "  ended by   session  sid s1  sub alice  iss https://op.example  source " in ended.out
     assert f"; event {event}\n" in ended.out
@@ -81,7 +81,7 @@ def test_a_session_of_the_canary_has_a_story_and_cannot_be_ended_manually(
     text = f'{app.config}\n[canary]\napp = "{bird.name}"\n'
     ended = run("story", text, "--issuer", CANARY, "--sid", "c1")
     assert (ended.status, ended.err) == (0, "")
-    assert f"{bird.name}: DEAD is what logged in at or before 20" in ended.out
+    assert f"{bird.name}: DEAD if it logged in at or before 20" in ended.out
     # It is not among the apps that are meant if none is named, and cannot be ended manually.
     assert bird.name not in run("story", text, "--sid", "c1").out
     ended = run("revoke", text, "--issuer", CANARY, "--sid", "c1", "--reason", "why")
@@ -101,7 +101,7 @@ def test_an_unknown_id_is_not_called_alive(run: Run, app: App) -> None:
 
 
 def test_a_missing_user_is_reported_as_incomplete(run: Run, app: App) -> None:
-    assert "the user is not said (--sub)" in run("story", app.config, "--sid", "s1").out
+    assert "without the user (--sub)" in run("story", app.config, "--sid", "s1").out
 
 
 def test_a_lost_marker_and_a_trimmed_event_are_reported(run: Run, app: App) -> None:
@@ -212,7 +212,7 @@ def test_without_an_issuer_the_issuers_that_know_the_id_are_found(run: Run, app:
     app.end(issuer_names=("https://b.example",), sid="s1", sub=None)
     ended = run("story", text, "--sid", "s1")
     assert (ended.status, ended.err) == (0, "")
-    assert f"{app.name}: DEAD is what logged in at or before 20" in ended.out
+    assert f"{app.name}: DEAD if it logged in at or before 20" in ended.out
     ended = run("story", text, "--sid", "s1", "--issuer", ISS)
     assert "\nanother issuer knows it: https://b.example\n" in ended.out
     app.end(sid="s1", sub=None)

@@ -68,6 +68,25 @@ app = "A"
     )
 
 
+@pytest.mark.parametrize(
+    ("place", "line", "fault"),
+    [
+        ("top", 'journal_max_bytes = "1KiB"', "journal_max_bytes: must be at least 64KiB"),
+        ("top", "keep_alive = 0", "keep_alive: must be at least 1s"),
+        ("top", "max_in_flight = 2000000", "max_in_flight: must be at most 1000000"),
+        ("issuer", 'leeway = "1h"', "issuers[0].leeway: must be at most 10m"),
+        (
+            "client", "max_session_age = 0",
+            "issuers[0].clients[0].max_session_age: must be at least 1s",
+        ),
+    ],
+)  # fmt: skip
+def test_a_limit_is_in_the_form_of_its_setting(
+    place: str, line: str, fault: str, faults: Faults
+) -> None:
+    assert faults(document(**{place: line})) == [fault]
+
+
 def test_a_missing_setting_has_an_example(faults: Faults) -> None:
     hints = "\n".join(faults(""))
     assert "embedded" in hints

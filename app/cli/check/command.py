@@ -21,7 +21,7 @@ from app.journal.inspection import read_entries
 from app.tokens.fetch import new_client
 from app.tokens.provider_keys import ProviderKeys
 
-HELP = "look at settings, providers and Redis; exit 1 if anything is wrong"
+HELP = "check settings, providers and Redis; exit 1 if anything is wrong"
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
@@ -102,7 +102,11 @@ def journal_row(settings: Settings) -> Row:
         parent for parent in (path.parent, *path.parent.resolve().parents) if parent.exists()
     )
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return Row(CheckVerdict.WRONG, "journal", f"{nearest} cannot be written; or say off")
+        return Row(
+            CheckVerdict.WRONG,
+            "journal",
+            f"{nearest} is not writable; or set journal to off",
+        )
     try:
         refusals = [
             entry.refused for file in JournalFiles(path).all() for entry in read_entries(file)
@@ -112,4 +116,5 @@ def journal_row(settings: Settings) -> Row:
     waiting = refusals.count(None)
     aside = len(refusals) - waiting
     detail = f"{path}: {waiting} waiting, {aside} set aside"
-    return Row(CheckVerdict.WRONG if aside else CheckVerdict.RIGHT, "journal", detail)
+    verdict = CheckVerdict.WARNING if waiting else CheckVerdict.RIGHT
+    return Row(CheckVerdict.WRONG if aside else verdict, "journal", detail)

@@ -72,7 +72,7 @@ async def address_row(settings: Settings, client: httpx.AsyncClient) -> Row:
     """The URL to register at providers, and whether it leads here."""
     what, public = "for providers", settings.public_url
     if public is None:
-        said = f"register https://<your host>{LOGOUT_PATH}; public_url would have it tried"
+        said = f"register https://<your host>{LOGOUT_PATH}; set public_url to test it"
         return Row(CheckVerdict.RIGHT, what, said)
     url = public if public.endswith(LOGOUT_PATH) else public.rstrip("/") + LOGOUT_PATH
     said = f"register {url}"

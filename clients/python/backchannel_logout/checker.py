@@ -202,7 +202,7 @@ class RevocationChecker:
         now = time.monotonic()
         if now >= self._next_outage_log:
             self._next_outage_log = now + _LOG_PAUSE
-            log.error("no answer of Redis (%s): sessions count as alive", type(error).__name__)
+            log.error("no answer from Redis (%s): sessions count as alive", type(error).__name__)
 
 
 NO_ANSWER = (RedisError, RedisClusterException, OSError)

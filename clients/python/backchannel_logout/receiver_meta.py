@@ -100,12 +100,12 @@ class ReceiverMeta:
                 continue
             name, names, what = session.iss, self._issuers, "issuer"
             if names is None or session.iss in names:
-                name, names, what = str(session.client_id), self._client_ids, "client"
+                name, names, what = str(session.client_id), self._client_ids, "client id"
             served = ", ".join(map(repr, sorted(names or ())[:MAX_ISSUERS]))
             app = self._keys.app
             raise GuardMisconfigured(
-                f"the session is of {name!r}, and the receiver serves the app {app!r} for: "
-                f"{served or 'nobody'}. Is {app!r} this app's own name, and do the receiver's "
+                f"the session is of the {what} {name!r}, and the receiver serves the app {app!r} "
+                f"for: {served or 'nobody'}. Is {app!r} this app's own name, and do the receiver's "
                 f"settings have this {what} with it?"
             )
 

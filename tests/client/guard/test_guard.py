@@ -412,7 +412,9 @@ def test_a_session_of_another_apps_client_is_not_answered(
                 if served:
                     assert guard.is_revoked(session) is False
                 else:
-                    with pytest.raises(GuardMisconfigured, match=r"'wiki-web'.*'shop-web'"):
+                    with pytest.raises(
+                        GuardMisconfigured, match=r"client id 'wiki-web'.*'shop-web'"
+                    ):
                         guard.is_revoked(session)
 
 
