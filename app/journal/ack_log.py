@@ -99,11 +99,11 @@ class AckLog:
         Goes back further where that is less than ``min_bytes``.
         """
         oldest, size, first = self._monotonic() - seconds, 0, self.end
+        # The segments of an adopted copy come after newer ones of ours.
         for segment in reversed(self._segments.segments):
-            if segment.ended < oldest and size >= min_bytes:
-                break
+            if segment.ended >= oldest or size < min_bytes:
+                first = segment.start
             size += segment.size
-            first = segment.start
         return first
 
     @property

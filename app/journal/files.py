@@ -17,6 +17,7 @@ from typing import IO
 
 from app.journal.ack_log import AckLog
 from app.journal.journal import Journal, JournalFault, directory_of, retry_request_of
+from app.journal.segment_log import give_to_owner, make_directory
 from app.log import new_log
 
 log = new_log(__name__)
@@ -32,11 +33,13 @@ class JournalFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: IO[str] | None = None
+        self._left: dict[Path, int] = {}
+        """How many entries stay in the journals of processes that have ended."""
         self.own = path
 
     def claim(self) -> Path:
         """Take the first name that no process holds. Raises ``OSError``."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._path.parent)
         for candidate in (self._numbered(n) for n in range(_MAX_FILES)):
             if (lock := try_lock(candidate)) is not None:
                 self.own, self._lock = candidate, lock
@@ -55,6 +58,8 @@ class JournalFiles:
     async def adopt_orphans(self, journal: Journal, ack_log: AckLog) -> bool:
         """Take over the journals of processes that have ended. True when there was something."""
         adopted = False
+        if journal.fault:
+            return adopted  # it takes none of their entries
         for path in self.all():
             if path == self.own or (lock := try_lock(path)) is None:
                 continue
@@ -80,6 +85,9 @@ class JournalFiles:
         if copy.exists():
             ack_log.adopt(copy)
         if left:
+            if self._left.get(path) != left:
+                log.warning("journal", outcome="not_adopted", left=left, file=path.name)
+            self._left[path] = left
             return False
         retry_request_of(path).unlink(missing_ok=True)
         shutil.rmtree(directory_of(path))
@@ -99,8 +107,10 @@ def copy_of(journal: Path) -> Path:
 
 def try_lock(path: Path) -> IO[str] | None:
     """Return the lock on a journal; None when another process has it."""
-    lock = path.with_name(path.name + ".lock").open("a")
+    name = path.with_name(path.name + ".lock")
+    lock = name.open("a")
     try:
+        give_to_owner(name)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
@@ -113,9 +123,16 @@ async def _move(orphan: Journal, journal: Journal) -> int:
     moved = 0
     for refused in (False, True):
         while entries := await orphan.read(after=0, limit=500, refused=refused):
-            # One that was appended before a fault is known when this is repeated.
             appends = (journal.append(each.revocation, refused=each.refused) for each in entries)
-            await asyncio.gather(*appends)
-            await orphan.remove(entries)
-            moved += len(entries)
+            results = await asyncio.gather(*appends, return_exceptions=True)
+            faults = [result for result in results if isinstance(result, BaseException)]
+            taken = [
+                entry
+                for entry, result in zip(entries, results, strict=True)
+                if not isinstance(result, BaseException)
+            ]
+            await orphan.remove(taken)
+            moved += len(taken)
+            if faults:
+                raise faults[0]
     return moved

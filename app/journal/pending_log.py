@@ -26,6 +26,9 @@ _SLACK_SEGMENTS = 4
 # Far shorter than what is read at once.
 _KEYS_PER_RECORD = 500
 
+# Why a record is set aside that a newer release wrote.
+_OTHER_RELEASE = "of another release"
+
 # Bounds the memory of a retry.
 _RETRIED_AT_ONCE = 500
 
@@ -146,7 +149,7 @@ class PendingLog:
             try:
                 revocation = decode(record)
             except DamagedRecord:
-                self._refused.setdefault(key, "damaged")
+                self._refused.setdefault(key, _OTHER_RELEASE if _members(record) else "damaged")
                 self._waiting.pop(key, None)
             else:
                 yield Entry(item.position, key, revocation, self._refused.get(key))
@@ -219,15 +222,22 @@ class PendingLog:
 
     def _apply(self, position: int, record: bytes) -> None:
         members = _members(record)
-        for key in members.get("done", ()):
+        done = members.get("done")
+        if isinstance(done, list):
+            for key in done:
+                self._forget(str(key))
+        elif members:
+            key, reason, event = (members.get(name) for name in ("key", "refused", "event"))
+            received_at = event.get("received_at") if isinstance(event, dict) else None
+            if not isinstance(key, str):
+                key = hashlib.blake2b(record, digest_size=16).hexdigest()
+            if not isinstance(received_at, int | float):
+                reason, received_at = _OTHER_RELEASE, 0.0
             self._forget(key)
-        if (key := members.get("key")) is not None:
-            self._forget(key)
-            received_at = members["event"]["received_at"]
             self._pending[key] = _Pending(position, len(record), received_at)
             self.bytes += len(record)
-            if (reason := members.get("refused")) is not None:
-                self._refused[key] = reason
+            if reason is not None:
+                self._refused[key] = str(reason)
             else:
                 self._waiting[key] = self._pending[key]
 

@@ -149,8 +149,9 @@ class SegmentLog:
         if self.directory is None:
             return
         if not read_only:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sync_directory(self.directory.parent)
+            make_directory(self.directory)
+            if self._sync:
+                _sync_directory(self.directory.parent)
         for path in sorted(self.directory.glob("*.log")):
             with contextlib.suppress(ValueError, FileNotFoundError):
                 self._add(int(path.stem), path)
@@ -206,10 +207,22 @@ class SegmentLog:
         return start
 
     def probe(self) -> None:
-        """Write something and remove it again. Raises ``OSError``."""
-        segment = self._writable()
-        segment.write(bytes(_PROBE_BYTES), sync=self._sync)
-        segment.cut()
+        """Write something and remove it again. Raises ``OSError``.
+
+        In a file of its own: what a killed process leaves there is no damage of the log.
+        """
+        if self.directory is None:
+            return
+        path = self.directory / "probe"
+        path.unlink(missing_ok=True)
+        try:
+            with path.open("wb") as file:
+                file.write(bytes(_PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _writable(self) -> Segment:
         now = self._monotonic()
@@ -232,22 +245,15 @@ class SegmentLog:
             path = self.directory / f"{self._next:012d}.log"
             # Unreadable for other users: the file shows who logged out when.
             path.touch(mode=0o600)
+            give_to_owner(path)
             # Without a buffer: what was written outlives the process.
             file = cast("BinaryIO", path.open("r+b", buffering=0))
-            self._sync_directory(self.directory)
+            if self._sync:
+                _sync_directory(self.directory)
         segment = Segment(self._next, path, 0, now, now, file)
         self._next += 1
         self.segments.append(segment)
         return segment
-
-    def _sync_directory(self, directory: Path) -> None:
-        """Make the names of new files durable."""
-        if self._sync:
-            descriptor = os.open(directory, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     def drop_oldest(self) -> None:
         """Delete the oldest segment."""
@@ -262,7 +268,37 @@ class SegmentLog:
         """Move the segments of a closed log to the end of this one. Raises ``OSError``."""
         if self.directory is None:
             return
+        if self.segments:
+            self.segments[-1].close()  # the next append begins another one
         for path in sorted(directory.glob("*.log")):
             self._add(self._next, path.rename(self.directory / f"{self._next:012d}.log"))
         with contextlib.suppress(OSError):
             directory.rmdir()
+
+
+def make_directory(directory: Path, mode: int = 0o700) -> None:
+    """Create a directory durably, and those above it. Raises ``OSError``."""
+    if not directory.parent.is_dir():
+        make_directory(directory.parent, 0o777)
+    if not directory.is_dir():
+        directory.mkdir(mode=mode, exist_ok=True)
+        give_to_owner(directory)
+        _sync_directory(directory.parent)
+
+
+def give_to_owner(path: Path) -> None:
+    """Give what root has created to the owner of the directory: the receiver must open it."""
+    # A root without this right, as in a container, runs the receiver, too.
+    with contextlib.suppress(OSError):
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names of new files durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -236,3 +236,20 @@ def test_the_copy_of_an_ended_process_is_adopted_with_its_files(
     note(copy, 1001)
     assert sids(copy) == ["s1000", *named(range(500)), "s1001"]
     assert not (tmp_path / "other").exists()
+
+
+def test_recent_records_are_found_before_the_older_ones_of_an_adopted_copy(
+    copy: AckLog, tmp_path: Path, clocks: Clocks
+) -> None:
+    other = at(tmp_path / "other", clocks)
+    note(other, 1)
+    other.close()
+    (file,) = (tmp_path / "other").iterdir()
+    os.utime(file, (clocks.wall - 5000, clocks.wall - 5000))
+    note(copy, 2)
+    writing = copy._segments.segments[-1]
+    copy.adopt(tmp_path / "other")
+    assert writing.file is None, "no file stays open"
+    assert sids(copy, after=copy.since(360, min_bytes=0)) == ["s2", "s1"]
+    note(copy, 3)
+    assert sids(copy, after=copy.since(360, min_bytes=0)) == ["s2", "s1", "s3"]

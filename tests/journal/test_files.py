@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles, copy_of, try_lock
-from app.journal.journal import Journal, directory_of
+from app.journal.journal import Journal, JournalFault, directory_of
 from tests.support.receiver import ROOT, log_events
 from tests.support.revocations import numbered
 
@@ -24,7 +25,7 @@ ROOM = 1 << 24
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from app.journal.journal import Journal, directory_of
+from app.journal.journal import Journal, JournalFault, directory_of
 from app.journal.files import JournalFiles
 from tests.support.revocations import numbered
 
@@ -166,9 +167,15 @@ async def test_entries_without_room_stay_in_the_orphan_until_there_is_room(
         assert await mine.adopt() is False
     assert open_files() == before
     assert mine.journal.fault is not None or mine.journal.depth.waiting > 0
-    mine.journal._max_bytes = ROOM
-    assert await mine.adopt() is True
-    assert await mine.sids() == [f"s{n}" for n in range(10)]
+    replayed: list[str | None] = []
+    for _ in range(20):
+        entries = await mine.journal.read(after=0, limit=1000)
+        await mine.journal.remove(entries)
+        replayed += [entry.revocation.sid for entry in entries]
+        if await mine.adopt():
+            break
+    assert replayed + await mine.sids() == [f"s{n}" for n in range(10)], "each once"
+    assert await mine.sids(refused=True) == ["s100"]
     await mine.close()
 
 
@@ -226,3 +233,35 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     while (lock := try_lock(path)) is None:
         assert time.monotonic() < deadline
     lock.close()
+
+
+async def test_a_journal_without_room_loads_no_orphan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An orphan with thousands of entries takes seconds, each time."""
+    path = tmp_path / "journal.db"
+    await orphan(path, 3)
+    own = await OwnedJournal(path, max_bytes=1).open()
+    with pytest.raises(JournalFault):
+        await own.journal.append(numbered(500))
+    opened: list[Path] = []
+    monkeypatch.setattr(JournalFiles, "_adopt", lambda _, path, *__: opened.append(path))
+    assert await own.adopt() is False
+    assert opened == []
+    await own.close()
+
+
+async def test_what_stays_in_an_orphan_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.db"
+    await orphan(path, 1)
+    (segment,) = directory_of(tmp_path / "journal-1.db").iterdir()
+    with segment.open("ab") as file:
+        file.write(b"bcl1:9:%08x:%s\n" % (zlib.crc32(b'{"new":1}'), b'{"new":1}'))
+    own = await OwnedJournal(path).open()
+    for _ in range(2):
+        assert await own.adopt() is False
+    assert own.journal.depth.waiting == 1
+    assert len(log_events(caplog, "journal", outcome="not_adopted", left=1)) == 1
+    await own.close()

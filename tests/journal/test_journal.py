@@ -7,11 +7,13 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from app.journal.files import JournalFiles
 from app.journal.inspection import request_retry
 from app.journal.journal import Journal, JournalFault, directory_of
 from app.journal.pending_log import encode_entry, key_of
@@ -254,6 +256,37 @@ async def test_an_unreadable_entry_is_set_aside_and_blocks_no_other(
     assert (journal.depth.waiting, journal.depth.set_aside) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"new":1}',
+        b'{"key":["k"],"event":1}',
+        b'{"key":"k","event":{}}',
+        b'{"key":"k","event":{"received_at":1.5,"v":9}}',
+    ],
+)
+async def test_an_entry_of_another_release_is_kept_aside(
+    body: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.db"
+    record = b"bcl1:%d:%08x:%s\n" % (len(body), zlib.crc32(body), body)
+    directory_of(path).mkdir()
+    segment = directory_of(path) / "000000000001.log"
+    segment.write_bytes(record)
+    for _ in range(2):
+        journal = Journal(path, max_bytes=1 << 16)
+        await journal.open()
+        await journal.append(numbered(1))
+        entries = await journal.read(after=0, limit=10)
+        assert [entry.revocation.sid for entry in entries] == ["s1"]
+        await journal.remove(entries)
+        assert await journal.put_back() == 0
+        assert (journal.depth.waiting, journal.depth.set_aside) == (0, 1)
+        await journal.close()
+        assert segment.read_bytes() == record
+    assert "damaged" not in caplog.text
+
+
 # -- the disk ------------------------------------------------------------------------------
 
 
@@ -329,6 +362,58 @@ async def test_a_requested_retry_is_done_once_the_disk_has_room(
     await again.refresh()
     assert (again.depth.waiting, again.depth.set_aside) == (1, 0)
     await again.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_what_root_creates_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    """A command that runs as root must not lock the receiver out."""
+    os.chown(tmp_path, 12345, 23456)
+    files = JournalFiles(tmp_path / "data" / "journal.db")
+    journal = Journal(files.claim(), max_bytes=1 << 16)
+    await journal.open()
+    await journal.append(numbered(1))
+    await journal.close()
+    files.release()
+    created = list(tmp_path.rglob("*"))  # noqa: ASYNC240
+    assert len(created) == 4, "two directories, the lock and a segment"
+    for path in created:
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
+
+
+async def test_a_root_that_may_not_give_files_away_has_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", forbidden)
+    files = JournalFiles(tmp_path / "data" / "journal.db")
+    journal = Journal(files.claim(), max_bytes=1 << 16)
+    await journal.open()
+    assert await journal.append(numbered(1)) is True
+    await journal.close()
+    files.release()
+
+
+async def test_a_probe_that_was_interrupted_is_no_damage(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await journal.append(numbered(1))
+    (segment,) = directory_of(journal.path).iterdir()
+    size = segment.stat().st_size
+
+    def interrupted(_: int) -> None:
+        assert segment.stat().st_size == size
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", interrupted)
+        await journal.probe()
+    assert journal.fault == "disk"
+    await journal.probe()
+    assert journal.fault is None
+    assert list(directory_of(journal.path).iterdir()) == [segment]
 
 
 # -- the log's size ------------------------------------------------------------------------
