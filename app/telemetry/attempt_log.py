@@ -140,12 +140,12 @@ class AttemptRecord:
         return limit.takes(outcome, reason, self.issuer, verified=verified)
 
     def _count(self, counters: Counters, outcome: str, reason: str | None, seconds: float) -> None:
+        client_ids, validated_at = self.client_ids, self.validated_at
         if self.iat is not None and self.issuer is not None:
             counters.signed(self.issuer, self.iat, self.arrived_at)
         if self.parked is None:
-            validated_at = self.validated_at
             counters.token(
-                self.issuer, self.client_ids, outcome, reason, seconds=seconds,
+                self.issuer, client_ids, outcome, reason, seconds=seconds,
                 validated_after=None if validated_at is None else validated_at - self._began,
             )  # fmt: skip
         elif self.issuer is not None:  # its 503 was counted when it arrived

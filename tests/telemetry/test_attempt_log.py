@@ -15,8 +15,8 @@ from app.publish.writer import Written
 from app.telemetry import attempt_log
 from app.telemetry.attempt_log import AttemptRecord, Reporter, new_request_id
 from app.telemetry.hashes import KeyedHash
-from app.telemetry.logs.lines import formatter
-from app.telemetry.logs.setup import JsonLine, LineHandler
+from app.telemetry.logs.lines import JsonLine, formatter
+from app.telemetry.logs.setup import LineHandler
 from app.tokens.logout_token import LogoutToken
 from app.tokens.signed_jwt import UnverifiedJwt
 
@@ -75,7 +75,7 @@ def line_of(
 ) -> str:
     """The line, which is the same with and without a logging record."""
     record.report(*result)
-    json_line = JsonLine(handler, logging.INFO)
+    json_line = JsonLine(handler.write, logging.INFO)
     monkeypatch.setattr(attempt_log, "json_line", lambda: json_line)
     record.report(*result)
     through_logging, direct = handler.lines

@@ -7,10 +7,9 @@ has is written without a record, by `JsonLine`.
 
 import logging
 import sys
-import time
 
 from app.config.model import Settings
-from app.telemetry.logs.lines import formatter, timestamp
+from app.telemetry.logs.lines import JsonLine, formatter
 from app.telemetry.logs.output import LINES
 from app.telemetry.logs.repetitions import Repetitions
 
@@ -20,7 +19,7 @@ _UNUSED = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logA
 repetitions = Repetitions()
 """Those of this process."""
 
-_json_line: "JsonLine | None" = None
+_json_line: JsonLine | None = None
 
 
 def set_up_log(settings: Settings, *, min_level: str | None = None) -> None:
@@ -34,7 +33,7 @@ def set_up_log(settings: Settings, *, min_level: str | None = None) -> None:
     handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    _json_line = JsonLine(handler, level) if as_json else None
+    _json_line = JsonLine(handler.write, level) if as_json else None
     for name in _UNUSED:
         setattr(logging, name, None)
     # At INFO these libraries log every request with its URL.
@@ -44,7 +43,7 @@ def set_up_log(settings: Settings, *, min_level: str | None = None) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
-def json_line() -> "JsonLine | None":
+def json_line() -> JsonLine | None:
     """The writer for the line of a token; None where the log is not JSON or not set up here."""
     return _json_line
 
@@ -61,22 +60,3 @@ class LineHandler(logging.Handler):
     def write(self, line: str) -> None:
         """Write a line without its newline. Never fails: a full disk must not cost a logout."""
         LINES.write(line)
-
-
-class JsonLine:
-    """Writes a JSON line without a logging record, in the format of all other lines."""
-
-    def __init__(self, handler: LineHandler, level: int) -> None:
-        self._write = handler.write
-        self._level = level
-
-    def write(self, level: int, logger: str, event: str, members: str) -> None:
-        """``members`` are JSON members without braces, each with a comma in front."""
-        if level >= self._level:
-            self._write(
-                f'{{"timestamp":"{timestamp(time.time())}","level":"{_LEVELS[level]}",'
-                f'"logger":"{logger}","event":"{event}"{members}}}'
-            )
-
-
-_LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
