@@ -45,7 +45,8 @@ class Written(StrEnum):
 
 
 Done = Callable[[Written | Exception], None]
-"""Receives the outcome, once: `DependencyUnavailable`, or an unexpected error."""
+"""Receives the outcome, once: `DependencyUnavailable`, or an unexpected error. Must not raise: the
+others of the batch must get theirs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,13 +58,6 @@ class _Write(PendingWrite):
     """Of the request, in the event loop's time; ``until`` is Redis' share of it."""
     late: bool
     """Its time is too short to conclude anything about Redis."""
-
-    def finish(self, outcome: Written | Exception) -> None:
-        """Report the outcome. Never raises: the others of the batch must get theirs."""
-        try:
-            self.done(outcome)
-        except Exception:
-            log.exception("redis", outcome="failed", error="internal")
 
 
 class Writer:
@@ -160,7 +154,7 @@ class Writer:
             except BaseException as error:  # noqa: BLE001  `done` gets it
                 outcome = fault_of(error)
             if outcome is not None:
-                write.finish(outcome)
+                write.done(outcome)
 
     def _copy(self, writes: Sequence[PendingWrite]) -> dict[PendingWrite, Exception]:
         """Keep acknowledged writes in the copy, with one system call. Returns the failures."""
@@ -220,7 +214,7 @@ class Writer:
             outcome = DependencyUnavailable(Outage.DEADLINE)
         except Exception as error:  # noqa: BLE001  its request gets it
             outcome = error
-        write.finish(outcome)
+        write.done(outcome)
 
 
 def _resolve(future: "asyncio.Future[Written | Exception]", outcome: Written | Exception) -> None:
