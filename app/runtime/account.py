@@ -11,7 +11,6 @@ from app.account.kratos_caller import KratosCallers
 from app.background import background
 from app.config.model import Settings
 from app.publish.publisher import Publisher
-from app.sessions.api_client.calls import new_client
 from app.sessions.providers.factory import kratos_whoami
 from app.tokens import fetch
 from app.tokens.provider_keys import ProviderKeys
@@ -34,7 +33,7 @@ async def running_account(
 @contextlib.asynccontextmanager
 async def _kratos_callers(settings: Settings) -> AsyncIterator[KratosCallers | None]:
     """None unless an issuer's ``[issuers.sessions]`` has ``public_url``; at most one has."""
-    async with new_client() as client:
+    async with fetch.new_client() as client:
         for issuer in settings.issuers:
             if (whoami := kratos_whoami(issuer, client)) is not None:
                 yield KratosCallers(issuer, whoami)

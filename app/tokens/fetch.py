@@ -1,6 +1,8 @@
 """Fetches one JSON document from a provider, within limits."""
 
 import asyncio
+import ssl
+from http.cookiejar import DefaultCookiePolicy
 
 import httpx
 
@@ -33,16 +35,21 @@ def other_issuer(named: object, configured: str) -> FetchFailed:
     return FetchFailed("discovery_issuer", f"it names {name}, the settings {quoted(configured)}")
 
 
-def new_client() -> httpx.AsyncClient:
-    """The HTTP client for all issuers: no redirects, one deadline for the whole fetch.
+def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """A new HTTP client for providers' documents and APIs; the caller closes it. No redirects.
 
-    ``identity``: a compressed document could expand to many times the limit in one step.
+    Pass ``tls`` to reuse a context: loading the authorities takes about 50 ms. Accepts ``identity``
+    only, because a compressed response could expand to many times the limit in one step. Stores no
+    cookie, because users share the client: one user's cookie would be sent for another.
     """
-    return httpx.AsyncClient(
+    client = httpx.AsyncClient(
+        verify=tls or httpx.create_ssl_context(),
         follow_redirects=False,
         timeout=FETCH_SECONDS,
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
     )
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
 
 
 async def fetch_document(client: httpx.AsyncClient, url: str, *, allow_http: bool) -> bytes:

@@ -12,12 +12,12 @@ from app.audit import Act
 from app.config.model import Settings
 from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
-from app.sessions.api_client.calls import new_client
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.termination import Termination
 from app.sessions.termination.terminations import Terminations
 from app.telemetry.metrics.registry import Registry, unavailable_in
+from app.tokens.fetch import new_client
 from app.web.audit_log import AuditLog
 
 

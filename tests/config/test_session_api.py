@@ -9,8 +9,8 @@ import pytest
 from app.config.load import SettingsFault, load
 from app.config.model import Settings
 from app.config.session_api import realm_in
-from app.sessions.api_client.calls import new_client
 from app.sessions.providers.factory import kratos_whoami, session_provider
+from app.tokens.fetch import new_client
 from tests.sessions.provider_fixtures import tls
 
 SECRET = "hunter2-is-my-secret"

@@ -12,11 +12,11 @@ import redis
 
 from app.config.issuers import IssuerSettings
 from app.config.load import load
-from app.sessions.api_client.calls import new_client
 from app.sessions.bulk import list_all
 from app.sessions.providers.auth0 import Auth0
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import FaultKind, ProviderFault
+from app.tokens.fetch import new_client
 from backchannel_logout.contract.keys import AppKeys
 from tests.examples.op import CONFIG, Op, sign_in
 from tests.sessions.provider_fixtures import tls

@@ -10,11 +10,11 @@ import jwt
 import pytest
 
 from app.config.issuers import IssuerSettings
-from app.sessions.api_client.calls import new_client
 from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
+from app.tokens.fetch import new_client
 from tests.interop.browser import loopback_only
 from tests.interop.keycloak import Keycloak, Realm
 from tests.sessions.provider_fixtures import NOBODY, tls

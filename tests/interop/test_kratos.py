@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from app.config.issuers import IssuerSettings
-from app.sessions.api_client.calls import new_client
 from app.sessions.bulk import list_all
 from app.sessions.lifecycle import has_ended, is_active
 from app.sessions.providers.factory import kratos_whoami, session_provider
 from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault, SessionProvider
+from app.tokens.fetch import new_client
 from tests.interop import kratos, kratos_dist
 from tests.interop.kratos import Kratos, LoggedIn
 from tests.sessions.provider_fixtures import NOBODY, tls

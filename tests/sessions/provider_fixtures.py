@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.config.issuers import IssuerSettings
-from app.sessions.api_client.calls import new_client
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
+from app.tokens.fetch import new_client
 from tests.support.providers import auth0_api, keycloak_api
 from tests.support.providers.auth0_api import Auth0Api
 from tests.support.providers.keycloak_api import KeycloakApi

@@ -11,13 +11,13 @@ from typing import Any
 from app.config.load import load
 from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
-from app.sessions.api_client.calls import new_client
 from app.sessions.provider_session import ProviderSession
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SessionProvider
 from app.sessions.termination.termination import Phase, Termination
 from app.sessions.termination.terminations import Terminations
 from app.store.topology import connect
+from app.tokens.fetch import new_client
 from backchannel_logout import AppKeys, Event
 from tests.support.providers import auth0_api, keycloak_api
 from tests.support.providers.auth0_api import Auth0Api

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sessions.api_client.calls import new_client
 from app.sessions.api_client.path_segment import InvalidId
 from app.sessions.bulk import list_all
 from app.sessions.provider_session import Device
 from app.sessions.providers.factory import kratos_whoami
 from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
+from app.tokens.fetch import new_client
 from tests.sessions.provider_fixtures import AdapterSetup, adapter_setup, issuer_of, tls
 from tests.support.providers.api_server import Response
 from tests.support.providers.kratos_api import KratosApi
@@ -152,6 +152,21 @@ async def test_only_the_session_cookie_of_a_browser_is_sent(
     setup.api.cookie = name
     assert (await whoami.session(credential)).user_id == setup.alice
     assert setup.api.requests[-1].headers["cookie"] == own
+
+
+async def test_a_cookie_that_kratos_sets_for_one_user_is_not_sent_for_another(
+    setup: AdapterSetup, whoami: KratosWhoami
+) -> None:
+    alices, bobs = setup.api.add(setup.alice), setup.api.add(setup.bob)
+    cookie = f"ory_kratos_session=token-{alices}; Path=/"
+    setup.api.faults.append(Response(200, setup.api.sessions[alices], {"Set-Cookie": cookie}))
+    assert (await whoami.session(by_token(f"token-{alices}"))).user_id == setup.alice
+    assert (await whoami.session(by_token(f"token-{bobs}"))).user_id == setup.bob
+    assert "cookie" not in setup.api.requests[-1].headers
+    bobs_cookie = KratosCredential.from_headers([], [f"ory_kratos_session=token-{bobs}"])
+    assert bobs_cookie is not None
+    assert (await whoami.session(bobs_cookie)).user_id == setup.bob
+    assert setup.api.requests[-1].headers["cookie"] == f"ory_kratos_session=token-{bobs}"
 
 
 async def test_an_ended_session_identifies_nobody(

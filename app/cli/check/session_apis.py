@@ -8,11 +8,11 @@ from app.cli.table import CheckVerdict, Row
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
 from app.formatting import duration
-from app.sessions.api_client.calls import new_client
 from app.sessions.lifecycle import outlive_markers
 from app.sessions.provider_session import Lifetimes
 from app.sessions.providers.factory import session_provider
 from app.sessions.session_provider import SENTENCES, ProviderFault, SessionProvider
+from app.tokens.fetch import new_client
 
 # No provider has this user: listing its sessions only tests the permission to list.
 NO_USER = "00000000-0000-0000-0000-000000000000"

@@ -5,7 +5,6 @@ and one gate that pauses all calls after a 429.
 """
 
 import asyncio
-import ssl
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,20 +56,6 @@ class StaticAccess:
 
     def refused(self, _: Mapping[str, str]) -> bool:
         return False
-
-
-def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """A new HTTP client for the calls; the caller closes it.
-
-    Pass ``tls`` to reuse a context: loading the authorities takes about 50 ms. Accepts ``identity``
-    only, because a compressed response could unpack to many times the limit in one step.
-    """
-    return httpx.AsyncClient(
-        verify=tls or httpx.create_ssl_context(),
-        follow_redirects=False,
-        timeout=CALL_SECONDS,
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-    )
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ from app.sessions.session_provider import SessionProvider
 def session_provider(issuer: IssuerSettings, client: httpx.AsyncClient) -> SessionProvider | None:
     """The issuer's adapter; None without ``[issuers.sessions]``.
 
-    ``client`` comes from `calls.new_client` and can be shared.
+    ``client`` comes from `fetch.new_client` and can be shared.
     """
     sessions = issuer.sessions
     if sessions is None:
