@@ -250,8 +250,11 @@ class LimitedHttp(StrictHttp):
         self._all.works(self)
 
     def idle(self) -> None:
-        """The last request is answered."""
-        self._end_in(self.timeout_keep_alive, politely=True)
+        """The last request is answered. A head that has begun meanwhile keeps its deadline."""
+        if not self._in_request and not self._head_bytes:
+            self._end_in(self.timeout_keep_alive, politely=True)
+        elif self._due == math.inf:  # it began in the segment that ended the request
+            self._end_in(self._limits.head_seconds)
         self._all.waits(self)
 
     def on_response_complete(self) -> None:
