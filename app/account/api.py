@@ -21,7 +21,7 @@ from app.history.app_reader import AppReader
 from app.publish.publisher import Publisher
 from app.web.errors import ApiError
 from app.web.json_api import json_api
-from app.web.operator import Operator
+from app.web.operator import Operator, peer_address
 from app.web.provider_sessions import ProviderSessions
 
 _SESSIONS = "/account/sessions"
@@ -68,9 +68,15 @@ class AccountApi:
 
     async def authenticate(self, scope: Scope) -> None:
         """Set ``scope["caller"]`` and ``scope["operator"]``. Raises `ApiError`."""
-        caller = await self._kratos.identify(scope) if self._kratos is not None else None
-        caller = caller or await self._callers.identify(scope)
+        credential = self._kratos.credential(scope) if self._kratos is not None else None
+        if self._kratos is None or credential is None:
+            caller = await self._callers.identify(scope)
+        else:
+            self._limits.count_identification(peer_address(scope))
+            caller = await self._kratos.identify(scope, credential)
         self._limits.count_request(caller.who, (caller.issuer.issuer, caller.sub))
+        if credential is not None:
+            self._limits.give_back_identification(caller.peer)
         await self._liveness.check(caller)
         scope["caller"], scope["operator"] = caller, Operator(caller.who, caller.peer)
 

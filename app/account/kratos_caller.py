@@ -30,8 +30,8 @@ class KratosCallers:
         self._apps = tuple(sorted({client.app for client in issuer.clients}))
         self._whoami = whoami
 
-    async def identify(self, scope: Scope) -> Caller | None:
-        """The caller; None for a request with another credential, or with none.
+    def credential(self, scope: Scope) -> KratosCredential | None:
+        """The request's credential, not checked; None for a request with another, or with none.
 
         Raises `ApiError`.
         """
@@ -41,10 +41,17 @@ class KratosCallers:
         credential = KratosCredential.from_headers(
             headers.getlist("x-session-token"), headers.getlist("cookie")
         )
-        if credential is None:
-            return None
-        if credential.is_cookie and scope["method"] != "GET" and is_cross_origin(headers):
+        if (
+            credential is not None
+            and credential.is_cookie
+            and scope["method"] != "GET"
+            and is_cross_origin(headers)
+        ):
             raise ApiError(403, "foreign_origin", "send this from a page of the same origin")
+        return credential
+
+    async def identify(self, scope: Scope, credential: KratosCredential) -> Caller:
+        """The caller, whom Kratos names. Raises `ApiError`."""
         session = await self._session(credential)
         return Caller(
             Session(

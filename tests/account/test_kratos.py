@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.account.request_limits import PEER_BURST, RequestLimits
+from app.web.errors import ApiError
 from tests.account.account_fixture import SHOP_TOKEN, USER_PACE, now, said
 from tests.support.providers.api_server import Response
 from tests.support.providers.kratos_api import KratosApi, stamp
@@ -232,3 +234,45 @@ def test_a_kratos_that_fails_is_no_answer_about_the_caller(account: KratosAccoun
     account.kratos.faults.append(Response(503, {"error": {"code": 503}}))
     answer = account.by_token("GET", "", account.kratos.add(ALICE))
     assert (answer.status_code, answer.json()["error"]) == (502, "provider_unavailable")
+
+
+def test_credentials_that_kratos_does_not_know_are_limited_by_peer(account: KratosAccount) -> None:
+    """They cost a call to Kratos, and anyone can send them. Other peers are not affected."""
+    own = account.kratos.add(ALICE)
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9")) as stranger:
+        refused = 0
+        while (
+            answer := stranger.get(account.url, headers={"x-session-token": "junk"})
+        ).status_code == 401:
+            refused += 1
+    assert (answer.status_code, answer.json()["error"]) == (429, "too_many_requests")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert len(account.kratos.requests) == refused >= PEER_BURST
+    assert account.by_token("GET", "", own).status_code == 200
+
+
+def test_users_within_their_limits_do_not_use_up_that_of_their_peer() -> None:
+    limits = RequestLimits()
+    for _ in range(PEER_BURST + 1):
+        limits.count_identification("192.0.2.1")
+        limits.give_back_identification("192.0.2.1")
+
+
+def identify_from_many_peers(limits: RequestLimits) -> None:
+    for number in range(100_000):
+        limits.count_identification(f"192.0.2.{number}")
+
+
+def test_all_peers_together_are_limited() -> None:
+    with pytest.raises(ApiError) as caught:
+        identify_from_many_peers(RequestLimits())
+    assert caught.value.status == 429
+
+
+def test_a_429_of_kratos_is_for_its_request_alone(account: KratosAccount) -> None:
+    own = account.kratos.add(ALICE)
+    account.kratos.faults.append(Response(429, {}, {"Retry-After": "300"}))
+    answer = account.request("GET", x_session_token="junk")
+    assert (answer.status_code, answer.json()["error"]) == (503, "provider_limits")
+    assert answer.headers["retry-after"] == "300"
+    assert account.by_token("GET", "", own).status_code == 200

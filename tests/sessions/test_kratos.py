@@ -1,14 +1,17 @@
 """Ory Kratos: ended sessions, pages, and users identified by their own credential."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
+from app.sessions.api_client.calls import MAX_CONCURRENT
 from app.sessions.api_client.path_segment import InvalidId
 from app.sessions.bulk import list_all
 from app.sessions.provider_session import Device
 from app.sessions.providers.factory import kratos_whoami
-from app.sessions.providers.kratos_whoami import KratosCredential, KratosWhoami
+from app.sessions.providers.kratos_whoami import MAX_WAITING, KratosCredential, KratosWhoami
 from app.sessions.session_provider import FaultKind, ProviderFault
 from app.tokens.fetch import new_client
 from tests.sessions.provider_fixtures import AdapterSetup, adapter_setup, issuer_of, tls
@@ -167,6 +170,57 @@ async def test_a_cookie_that_kratos_sets_for_one_user_is_not_sent_for_another(
     assert bobs_cookie is not None
     assert (await whoami.session(bobs_cookie)).user_id == setup.bob
     assert setup.api.requests[-1].headers["cookie"] == f"ory_kratos_session=token-{bobs}"
+
+
+async def test_a_429_for_one_credential_does_not_hold_back_another(
+    setup: AdapterSetup, whoami: KratosWhoami
+) -> None:
+    setup.api.faults.append(Response(429, {}, {"Retry-After": "300"}))
+    with pytest.raises(ProviderFault) as caught:
+        await whoami.session(by_token("junk"))
+    assert (caught.value.kind, caught.value.retry_after) == (FaultKind.LIMITED, 300)
+    alices = setup.api.add(setup.alice)
+    assert (await whoami.session(by_token(f"token-{alices}"))).id == alices
+    assert len(setup.api.requests) == 2
+
+
+@contextlib.asynccontextmanager
+async def hanging_calls(api: KratosApi, whoami: KratosWhoami, number: int) -> AsyncIterator[None]:
+    """Calls without an answer; the first `MAX_CONCURRENT` have arrived at Kratos."""
+    api.faults.extend(["hang"] * number)
+    calls = [asyncio.create_task(whoami.session(by_token("junk"))) for _ in range(number)]
+    try:
+        async with asyncio.timeout(60):
+            while len(api.requests) < min(number, MAX_CONCURRENT):
+                await asyncio.sleep(0.001)
+        yield
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_the_wait_for_a_slot_is_part_of_the_deadline(
+    setup: AdapterSetup, whoami: KratosWhoami, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hanging_calls(setup.api, whoami, MAX_CONCURRENT):
+        monkeypatch.setattr("app.sessions.providers.kratos_whoami.CALL_SECONDS", 0.05)
+        with pytest.raises(ProviderFault) as caught:
+            await whoami.session(by_token("token"))
+    assert (caught.value.kind, caught.value.detail) == (FaultKind.UNAVAILABLE, "timeout")
+    assert all(each.headers["x-session-token"] == "junk" for each in setup.api.requests)
+
+
+async def test_a_call_is_refused_at_once_when_too_many_wait(
+    setup: AdapterSetup, whoami: KratosWhoami
+) -> None:
+    async with hanging_calls(setup.api, whoami, MAX_CONCURRENT + MAX_WAITING):
+        with pytest.raises(ProviderFault) as caught:
+            await whoami.session(by_token("token"))
+    assert caught.value.detail == "busy"
+    setup.api.faults.clear()
+    alices = setup.api.add(setup.alice)
+    assert (await whoami.session(by_token(f"token-{alices}"))).id == alices
 
 
 async def test_an_ended_session_identifies_nobody(

@@ -46,7 +46,7 @@ class RateLimitGate:
 
     def close(self, headers: Mapping[str, str]) -> None:
         """Close for as long as a 429's headers say. Never opens a closed gate earlier."""
-        pause = _pause(headers, self._clock())
+        pause = pause_seconds(headers, self._clock())
         self._opens_at = max(self._opens_at, self._monotonic() + pause)
 
     def left(self) -> float:
@@ -57,8 +57,11 @@ class RateLimitGate:
         return ProviderFault(FaultKind.LIMITED, "http_429", retry_after=self.left())
 
 
-def _pause(headers: Mapping[str, str], now: float) -> float:
-    """``Retry-After`` (seconds or a date), else Auth0's ``x-ratelimit-reset`` (epoch seconds)."""
+def pause_seconds(headers: Mapping[str, str], now: float) -> float:
+    """How long a 429 asks to wait, within bounds.
+
+    ``Retry-After`` (seconds or a date), else Auth0's ``x-ratelimit-reset`` (epoch seconds).
+    """
     header = headers.get("retry-after")
     pause = None if header is None else _retry_after(header.strip(), now)
     if pause is None:

@@ -45,9 +45,8 @@ def kratos_whoami(issuer: IssuerSettings, client: httpx.AsyncClient) -> KratosWh
     """Identifies the issuer's users by their own credential; None without ``public_url``."""
     if issuer.sessions is None or issuer.sessions.public_url is None:
         return None
-    # Its own gate: users who call too often must not lock out administrators.
-    calls = _calls(issuer, client, issuer.sessions.public_url, StaticAccess(), RateLimitGate())
-    return KratosWhoami(issuer.issuer, calls)
+    public_url = issuer.sessions.public_url
+    return KratosWhoami(issuer.issuer, client, public_url, allow_http=issuer.allow_http)
 
 
 def _calls_with_token(

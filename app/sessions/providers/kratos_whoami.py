@@ -7,12 +7,17 @@ go through the admin API like everyone else's: an end must outlive the request t
 Written from the source of Kratos 1.3 (``session/handler.go``) and tested against it.
 """
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from app.sessions.api_client.calls import Calls
+import httpx
+
+from app.sessions.api_client.calls import CALL_SECONDS, MAX_CONCURRENT, fault_of, send
+from app.sessions.api_client.rate_limit_gate import pause_seconds
 from app.sessions.api_client.shapes import parse
 from app.sessions.provider_session import ProviderSession
 from app.sessions.providers.kratos import KratosSession
@@ -22,6 +27,10 @@ from app.sessions.session_provider import FaultKind, ProviderFault
 _COOKIE = re.compile(r"(?:ory_kratos_session|ory_session_[a-z0-9]+)=.+")
 
 _MAX_LENGTH = 8192
+
+# Requests that wait for one of the `MAX_CONCURRENT` calls. More would only wait in vain: anyone can
+# send a credential.
+MAX_WAITING = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +69,21 @@ class KratosCredential:
 
 
 class KratosWhoami:
-    """``calls`` go to Kratos' public API, without credentials of the receiver's own."""
+    """Calls Kratos' public API at ``base_url``, without credentials of the receiver's own.
 
-    def __init__(self, issuer: str, calls: Calls) -> None:
+    Without a gate that is closed by a 429: one user's limit must not lock out the others.
+    """
+
+    def __init__(
+        self, issuer: str, client: httpx.AsyncClient, base_url: str, *, allow_http: bool
+    ) -> None:
         self._issuer = issuer
-        self._calls = calls
+        self._client = client
+        self._url = base_url.rstrip("/") + "/sessions/whoami"
+        self._allow_http = allow_http
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._unanswered = 0
+        """Requests that call Kratos or wait to."""
 
     async def session(self, credential: KratosCredential) -> ProviderSession:
         """The active session that the credential belongs to.
@@ -72,10 +91,34 @@ class KratosWhoami:
         Raises `ProviderFault`: ``unauthorized`` when there is none, ``forbidden`` when Kratos
         requires a second factor first.
         """
-        response = await self._calls.call(
-            "GET", "/sessions/whoami", expect={200}, headers=credential.headers()
-        )
-        session = parse(KratosSession, response.body).session(self._issuer, None)
+        if self._unanswered >= MAX_CONCURRENT + MAX_WAITING:
+            raise ProviderFault(FaultKind.UNAVAILABLE, "busy")
+        self._unanswered += 1
+        try:
+            body = await self._call(credential)
+        finally:
+            self._unanswered -= 1
+        session = parse(KratosSession, body).session(self._issuer, None)
         if not session.active:
             raise ProviderFault(FaultKind.UNAUTHORIZED, "inactive")
         return session
+
+    async def _call(self, credential: KratosCredential) -> bytes:
+        """The body of a 200. One deadline covers the wait for a slot and the call."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS), self._slots:
+                response = await send(
+                    self._client,
+                    "GET",
+                    self._url,
+                    allow_http=self._allow_http,
+                    headers=credential.headers(),
+                )
+        except TimeoutError:
+            raise ProviderFault(FaultKind.UNAVAILABLE, "timeout") from None
+        if response.status == 429:
+            pause = pause_seconds(response.headers, time.time())
+            raise ProviderFault(FaultKind.LIMITED, "http_429", retry_after=pause)
+        if response.status != 200:
+            raise fault_of(response.status)
+        return response.body
