@@ -8,10 +8,10 @@ that a slow disk never blocks the event loop.
 import asyncio
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,9 +75,14 @@ class Journal:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(segment.stat().st_mtime))
             kept = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{int(segment.stem)}")
             if not kept.exists():
-                with suppress(OSError):
-                    os.link(segment, kept)
-                log.critical("journal", outcome="damaged", readable=readable, kept_as=kept.name)
+                try:
+                    _keep(segment, kept)
+                except OSError as error:
+                    log.critical(
+                        "journal", outcome="damaged", readable=readable, not_kept=_name(error)
+                    )
+                else:
+                    log.critical("journal", outcome="damaged", readable=readable, kept_as=kept.name)
         migrate(self.path, self._log)
         self._refresh()
 
@@ -230,6 +235,19 @@ def directory_of(path: Path) -> Path:
 def retry_request_of(path: Path) -> Path:
     """The file with which a command requests another try of what was set aside."""
     return path.with_name(path.name + ".retry")
+
+
+def _keep(segment: Path, kept: Path) -> None:
+    """Give a file a second name; where the file system has no such links, copy it."""
+    try:
+        os.link(segment, kept)
+    except OSError:
+        part = kept.with_name(kept.name + ".part")
+        try:
+            shutil.copy(segment, part)
+            part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _name(error: OSError) -> str:

@@ -1,8 +1,10 @@
 """A damaged journal opens, keeps every intact record, and keeps the damaged file."""
 
 import asyncio
+import errno
 import os
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +139,36 @@ async def test_damage_is_reported_once(tmp_path: Path, caplog: pytest.LogCapture
         assert journal.depth.waiting == 19
         await journal.close()
     assert len(log_events(caplog, "journal", outcome="damaged", readable=19)) == 1
+
+
+@pytest.mark.parametrize("has_room", [True, False], ids=["a copy", "nothing"])
+async def test_without_links_the_damaged_file_is_copied(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    has_room: bool,
+) -> None:
+    """The log names the file only if it is there."""
+    path = tmp_path / "journal.db"
+    segment = await fill(path, 20)
+    zero_start(segment, Random())
+    damaged = segment.read_bytes()
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", failing)
+    if not has_room:
+        monkeypatch.setattr(shutil, "copy", failing)
+    journal = Journal(path, max_bytes=ROOM)
+    await journal.open()
+    assert journal.depth.waiting == 19
+    await journal.close()
+    kept = list(tmp_path.glob("journal.db.damaged-*"))  # noqa: ASYNC240
+    assert [file.read_bytes() for file in kept] == [damaged] * has_room
+    named = [{"kept_as": file.name} for file in kept] or [{"not_kept": "EPERM"}]
+    assert log_events(caplog, "journal", outcome="damaged", readable=19, **named[0])
 
 
 async def test_an_intact_log_reports_no_damage_and_restores_nothing(
