@@ -147,6 +147,10 @@ def test_the_empty_signature_of_an_unsigned_token_is_reported(
     assert ended.out.endswith("\nrefused (400): shape\n")
 
 
+def test_text_without_dots_is_reported_as_one_segment(explain: Explain) -> None:
+    assert "3 bytes, 1 segment; a token has 3, separated by dots" in explain("e30").out
+
+
 def test_several_faults_are_all_shown_and_the_first_one_decides(
     explain: Explain, provider: Provider
 ) -> None:
