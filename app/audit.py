@@ -32,8 +32,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from app.history.audit_stream import AUDIT
 from app.log import new_log
+from app.store.operator_streams import AUDIT
 from app.telemetry.sanitize import bounded
 from backchannel_logout.redis.connection import AsyncClient
 

@@ -16,7 +16,7 @@ from app.audit import (
     outcome_of,
     person_name,
 )
-from app.history.audit_stream import AUDIT
+from app.store.operator_streams import AUDIT
 from app.store.topology import connect
 from tests.support.servers.redis_server import RedisServer
 

@@ -207,11 +207,10 @@ def _sessions_secret(
 def _kratos_public_urls(
     settings: Settings, session_apis: list[tuple[Loc, SessionsSettings]]
 ) -> Iterator[Fault]:
-    """A user's credential must reach only one Kratos."""
+    """A user's credential must reach only one Kratos. Without the users' listener, none gets it."""
+    if settings.account_listen is None:
+        return
     with_url = [loc for loc, api in session_apis if "public_url" in api.model_fields_set]
-    for number, loc in enumerate(with_url):
-        if settings.account_listen is None:
-            yield (*loc, "sessions", "public_url"), "does nothing without account_listen"
-        elif number > 0:
-            sentence = "is set for another issuer, and only one Kratos can identify users"
-            yield (*loc, "sessions", "public_url"), sentence
+    for loc in with_url[1:]:
+        sentence = "is set for another issuer, and only one Kratos can identify users"
+        yield (*loc, "sessions", "public_url"), sentence

@@ -8,15 +8,9 @@ from typing import Self
 from app.errors import Outage
 from app.history.app_reader import text
 
-REFUSED = "bcl:v1:refused"
-"""The stream of refused tokens (`app.telemetry.refusals`)."""
-
 WAITS = Outage.KEYS_UNAVAILABLE.value
 """The reason of a token that was answered 503, because the issuer's keys were unavailable, and that
 waits for them if there is room."""
-
-AUDIT = "bcl:v1:audit"
-"""The stream of administrators' acts and session look-ups (`app.audit`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

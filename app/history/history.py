@@ -12,7 +12,7 @@ from app.config.model import Settings
 from app.history.app_history import MAX_ENTRIES, read_app_history
 from app.history.app_overview import RECEIPTS, read_app_overview
 from app.history.app_reader import AppReader, Unreadable, optional, required
-from app.history.audit_stream import AUDIT, REFUSED, AuditEntry, RefusalEntry
+from app.history.audit_stream import AuditEntry, RefusalEntry
 from app.history.conclusion import conclude
 from app.history.feed.cursor import Cursor
 from app.history.feed.event_feed import Feed, OnUnreadable, feed_keys
@@ -32,6 +32,7 @@ from app.history.records import (
 from app.history.search import Hashed, issuers_knowing, refusals_about
 from app.history.single_flight import SingleFlight
 from app.history.streams import parse_entries
+from app.store.operator_streams import AUDIT, REFUSED
 from app.store.topology import RedisTopology
 from app.store.unserved import Unserved, UnservedApps, apps_of_settings
 from backchannel_logout import AppKeys, Outcome

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
 
 from app.history.app_reader import AppReader, Command, required
-from app.history.audit_stream import REFUSED, RefusalEntry
+from app.history.audit_stream import RefusalEntry
 from app.history.records import RevocationQuery
 from app.history.streams import Entry, newest_first
+from app.store.operator_streams import REFUSED
 from backchannel_logout import AppKeys
 
 Hashed = Callable[[str], str]

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from app.config.model import Settings
 from app.errors import OUTAGE_SENTENCES, SENTENCES, Outage, Reason
-from app.history.audit_stream import REFUSED
 from app.log import new_log
 from app.store.errors import EXCHANGE_FAULTS, fault_of
+from app.store.operator_streams import REFUSED
 from app.store.topology import REDIS_SECONDS
 from app.telemetry.fair_quota import FairQuota
 from app.telemetry.hashes import KeyedHash

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.history.audit_stream import AUDIT
+from app.store.operator_streams import AUDIT
 from backchannel_logout import AppKeys, Event, Reader, ReaderKind, Session, SessionGuard
 from tests.cli.conftest import Run
 from tests.support.receiver import config

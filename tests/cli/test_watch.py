@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.canary.issuer import ISSUER as CANARY
-from app.history.audit_stream import REFUSED
+from app.store.operator_streams import REFUSED
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import AppKeys
 from tests.cli.conftest import Run

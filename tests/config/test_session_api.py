@@ -158,9 +158,6 @@ def test_a_keycloak_issuer_names_host_and_realm(name: str, found: Any) -> None:
 S = "issuers[0].sessions"
 
 FAULTS: dict[str, tuple[str, dict[str, str], list[str]]] = {
-    "a public URL without the listener that uses it": (
-        issuer(f'{KRATOS}\npublic_url = "https://kratos.example/"'), {}, [f"{S}.public_url"],
-    ),
     "two issuers whose Kratos identifies users": (
         'account_listen = "127.0.0.1:0"\n'
         + issuer(f'{KRATOS}\npublic_url = "https://kratos.example/"')

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from app.config.load import load
 from app.console.sign_in.refused_sign_ins import MAX_BURST, THROTTLED, RefusedSignIns
-from app.history.audit_stream import AUDIT
+from app.store.operator_streams import AUDIT
 from app.store.topology import connect
 from app.web.audit_log import AuditLog
 from backchannel_logout.redis.connection import aclose

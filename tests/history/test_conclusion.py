@@ -16,10 +16,11 @@ from app.history import (
     SessionHistory,
     State,
 )
-from app.history.audit_stream import REFUSED, WAITS
+from app.history.audit_stream import WAITS
 from app.history.conclusion import SENTENCES, WAITS_SECONDS, conclude
 from app.history.records import Marker
 from app.revocation import Once
+from app.store.operator_streams import REFUSED
 from app.telemetry.hashes import KeyedHash
 from backchannel_logout import EventKind, Outcome, Reader, ReaderKind, Receipt
 from tests.history.conftest import NewHistory

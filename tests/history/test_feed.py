@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.history import Cursor, DeliveredEvent, Feed, Filter, History, Missed, RefusalEntry
-from app.history.audit_stream import REFUSED
+from app.store.operator_streams import REFUSED
 from backchannel_logout import EventKind
 from tests.history.conftest import NewHistory
 from tests.support.revocations import ISS, AppStore

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from app.config.load import load
 from app.config.model import Settings
 from app.errors import Reason
-from app.history.audit_stream import REFUSED
+from app.store.operator_streams import REFUSED
 from app.store.topology import connect
 from app.telemetry.hashes import HASH_KEY, KeyedHash
 from app.telemetry.refusals import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.history.audit_stream import REFUSED
+from app.store.operator_streams import REFUSED
 from tests.support.providers.provider import Provider, private_key
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.servers.redis_server import RedisServer

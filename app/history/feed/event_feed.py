@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from app.history.app_reader import AppReader
-from app.history.audit_stream import REFUSED
 from app.history.feed.cursor import REFUSALS, Cursor, just_before
 from app.history.feed.feed_reader import FeedReader
 from app.history.feed.stream_positions import FeedItem, Poll, StreamPositions
 from app.history.streams import PAGE
+from app.store.operator_streams import REFUSED
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.event import stream_id
 
