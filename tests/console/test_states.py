@@ -76,6 +76,8 @@ def test_a_session_whose_token_waits_for_keys_says_so_and_completes_when_they_co
     add_receipt(admin, "shop", last_event(admin, "shop"), 0.1)
     story(page, sid="waits")
     expect(page.locator(SENTENCE)).to_contain_text("Complete: ")
+    cutoff = int(admin.redis.get(AppKeys("shop").sid(admin.issuer, "waits")))
+    wait_for(lambda: time.time() > cutoff + 1, "the marker's second has passed", admin.receiver)
     admin.keys.mode = "500"
     answer = admin.receiver.post(admin.keys.token(sid="waits", header={"kid": "not-yet"}))
     assert answer.status_code == 503
