@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
 from jwt.algorithms import (
     Algorithm,
     ECAlgorithm,
@@ -66,15 +63,6 @@ _ALGORITHMS: dict[str, Algorithm] = {
     if any(name in fits for fits in _FITS.values())
 }
 _ALGORITHMS["Ed25519"] = _ALGORITHMS["EdDSA"]
-
-# PyJWT creates these anew for each signature and checks for a private key: a tenth of an RS256
-# verification, which nearly all providers use.
-_PKCS1V15 = padding.PKCS1v15()
-_PKCS1V15_HASHES: dict[str, hashes.HashAlgorithm] = {
-    "RS256": hashes.SHA256(),
-    "RS384": hashes.SHA384(),
-    "RS512": hashes.SHA512(),
-}
 
 
 class KeyMatch(Enum):
@@ -144,7 +132,7 @@ class KeySet:
             return KeyMatch.NO_KEY
         fitting = named.get(alg, ())
         for key in fitting:
-            if _verifies(alg, key.key, signing_input, signature):
+            if _ALGORITHMS[alg].verify(signing_input, key.key, signature):
                 if self.unused:
                     self._used(key)
                 return KeyMatch.VERIFIED
@@ -161,17 +149,6 @@ class KeySet:
     def replaces(self, former: "KeySet") -> None:
         """Take over the callbacks of keys which ``former`` had, too."""
         self.unused.extend(entry for entry in former.unused if entry[0] in self.keys)
-
-
-def _verifies(alg: str, key: Any, signing_input: bytes, signature: bytes) -> bool:
-    hash_algorithm = _PKCS1V15_HASHES.get(alg)
-    if hash_algorithm is None:
-        return _ALGORITHMS[alg].verify(signing_input, key, signature)
-    try:
-        key.verify(signature, signing_input, _PKCS1V15, hash_algorithm)
-    except InvalidSignature:
-        return False
-    return True
 
 
 def read_key_set(document: bytes) -> KeySet:

@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 
 from app.errors import DependencyUnavailable, TokenRefused
-from app.tokens import jwks
 from app.tokens.jwks import (
     MAX_ENTRIES,
     MAX_KEYS,
@@ -26,20 +26,23 @@ from app.tokens.verification_cost import (
 from tests.support.providers.provider import ABSENT, Provider, private_key, public_jwk
 from tests.tokens.conftest import NewKeys, verify
 
-Verifications = list[str]
+Verifications = list[type]
 
 
 @pytest.fixture
 def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
-    """The algorithm of each verification."""
+    """The kind of algorithm of each verification of the library."""
     done: Verifications = []
-    verifies: Callable[..., bool] = jwks._verifies
 
-    def counted(alg: str, *rest: Any) -> bool:
-        done.append(alg)
-        return verifies(alg, *rest)
+    def counted(verifies: Callable[..., bool]) -> Callable[..., bool]:
+        def count(algorithm: Any, *rest: Any) -> bool:
+            done.append(type(algorithm))
+            return verifies(algorithm, *rest)
 
-    monkeypatch.setattr(jwks, "_verifies", counted)
+        return count
+
+    for kind in (RSAAlgorithm, RSAPSSAlgorithm, ECAlgorithm, OKPAlgorithm):
+        monkeypatch.setattr(kind, "verify", counted(kind.verify))
     return done
 
 
@@ -47,13 +50,13 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The entries that the library parsed."""
     done: list[object] = []
-    from_jwk = jwt.algorithms.ECAlgorithm.from_jwk
+    from_jwk = ECAlgorithm.from_jwk
 
     def counted(entry: Any) -> Any:
         done.append(entry)
         return from_jwk(entry)
 
-    monkeypatch.setattr(jwt.algorithms.ECAlgorithm, "from_jwk", staticmethod(counted))
+    monkeypatch.setattr(ECAlgorithm, "from_jwk", staticmethod(counted))
     return done
 
 
@@ -111,7 +114,7 @@ def test_keys_without_a_kid_are_tried_before_those_with_one(
     own = ec.generate_private_key(ec.SECP256R1())
     others = [key for n in range(40) for key in new_keys_of(f"k{n}", 1)]
     keys = key_set(*others, public_jwk(own, None))
-    signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(b"input", own)
+    signature = ECAlgorithm(ECAlgorithm.SHA256).sign(b"input", own)
     assert keys.verify("ES256", None, b"input", signature) is KeyMatch.VERIFIED
     assert len(verifications) == 1
 
@@ -122,7 +125,7 @@ def test_keys_for_other_algorithms_take_no_place(verifications: Verifications) -
     keys = key_set(*new_keys_of("same", MAX_TRIED_OF_ONE_KID), rsa)
     assert keys.skipped == 0
     assert keys.verify("RS256", "same", b"input", b"x" * 256) is KeyMatch.WRONG
-    assert verifications == ["RS256"]
+    assert verifications == [RSAAlgorithm]
 
 
 @pytest.mark.parametrize(
@@ -216,4 +219,4 @@ async def test_a_forged_token_costs_no_more_than_these_verifications(
     verifications.clear()
     with pytest.raises((TokenRefused, DependencyUnavailable)):
         await verify(keys, forged)
-    assert verifications == ["ES256"] * most
+    assert verifications == [ECAlgorithm] * most
