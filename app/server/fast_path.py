@@ -12,7 +12,7 @@ same length. Such a head is not parsed again: see `_KnownHead`.
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,7 +77,10 @@ class _FastCycle:
         self.more_body = False
 
 
-def _encode(response: Response, headers: Sequence[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+@functools.lru_cache(maxsize=4)  # nearly all of one second are the same
+def _encode(
+    response: Response, headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool
+) -> bytes:
     content = [STATUS_LINE[response.status_code]]
     for name, value in (*headers, *response.raw_headers):
         content += (name, b": ", value, b"\r\n")
@@ -207,7 +210,7 @@ class FastPathProtocol(LimitedHttp):
         if self.flow.write_paused:
             self._start(self._respond_when_read(cycle, response))
             return
-        headers = self.server_state.default_headers
+        headers = tuple(self.server_state.default_headers)
         self.transport.write(_encode(response, headers, cycle.keep_alive))
         cycle.response_complete = True
         if not cycle.keep_alive:

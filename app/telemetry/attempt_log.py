@@ -188,15 +188,18 @@ class AttemptRecord:
             claims = unverified.get("sid"), unverified.get("sub")
         else:
             return ""
-        text, reporter = "", self._reporter
-        for name, value in zip(("sid", "sub"), claims, strict=True):
-            if not isinstance(value, str):
-                continue
-            if reporter.subjects:
-                text += f',"{name}":{quoted(value[:_MAX_SUBJECT])}'
-            elif reporter.keyed_hash is not None:
-                text += f',"{name}_hash":"{reporter.keyed_hash(value)}"'
-        return text
+        sid, sub = claims
+        return self._subject("sid", sid) + self._subject("sub", sub)
+
+    def _subject(self, name: str, value: object) -> str:
+        reporter = self._reporter
+        if not isinstance(value, str):
+            return ""
+        if reporter.subjects:
+            return f',"{name}":{quoted(value[:_MAX_SUBJECT])}'
+        if reporter.keyed_hash is not None:
+            return f',"{name}_hash":"{reporter.keyed_hash(value)}"'
+        return ""
 
 
 @lru_cache(maxsize=1024)

@@ -24,11 +24,13 @@ class KeyedHash:
     """Keyed BLAKE2b (RFC 7693) of a text, `LENGTH` bytes, as base64url."""
 
     def __init__(self, key: bytes) -> None:
-        is_long = len(key) > hashlib.blake2b.MAX_KEY_SIZE  # 64 bytes
-        self._key = hashlib.blake2b(key).digest() if is_long else key
+        if len(key) > hashlib.blake2b.MAX_KEY_SIZE:  # 64 bytes
+            key = hashlib.blake2b(key).digest()
+        self._keyed = hashlib.blake2b(key=key, digest_size=LENGTH)
 
     def __call__(self, value: str) -> str:
-        keyed = hashlib.blake2b(value.encode(), key=self._key, digest_size=LENGTH)
+        keyed = self._keyed.copy()  # half the time of a new one, twice per token
+        keyed.update(value.encode())
         return base64.urlsafe_b64encode(keyed.digest()).decode()
 
 

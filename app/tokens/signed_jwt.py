@@ -52,12 +52,9 @@ def parse(token: bytes) -> UnverifiedJwt:
     payload, signature = _base64url(body), _base64url(end)
     if header is None:
         header = _object(raw_header, Reason.HEADER_JSON)
-    return UnverifiedJwt(
-        unverified_header=header,
-        unverified_claims=_object(payload, Reason.PAYLOAD_JSON),
-        signing_input=token[: len(head) + 1 + len(body)],
-        signature=signature,
-    )
+    claims = _object(payload, Reason.PAYLOAD_JSON)
+    signing_input = token[: len(head) + 1 + len(body)]
+    return UnverifiedJwt(header, claims, signing_input, signature)
 
 
 # Real headers have 60 to 150 characters. The cache holds at most 128 KiB.
