@@ -181,25 +181,24 @@ class AttemptRecord:
 
     def _subjects(self) -> str:
         """The session and the user; of a refused token what it claims."""
+        sid: object
+        sub: object
         if self.token is not None:
-            claims: tuple[object, object] = self.token.sid, self.token.sub
+            sid, sub = self.token.sid, self.token.sub
         elif self.jwt is not None:
             unverified = self.jwt.unverified_claims
-            claims = unverified.get("sid"), unverified.get("sub")
+            sid, sub = unverified.get("sid"), unverified.get("sub")
         else:
             return ""
-        sid, sub = claims
-        return self._subject("sid", sid) + self._subject("sub", sub)
-
-    def _subject(self, name: str, value: object) -> str:
-        reporter = self._reporter
-        if not isinstance(value, str):
-            return ""
-        if reporter.subjects:
-            return f',"{name}":{quoted(value[:_MAX_SUBJECT])}'
-        if reporter.keyed_hash is not None:
-            return f',"{name}_hash":"{reporter.keyed_hash(value)}"'
-        return ""
+        text, reporter = "", self._reporter
+        for name, value in (("sid", sid), ("sub", sub)):
+            if not isinstance(value, str):
+                continue
+            if reporter.subjects:
+                text += f',"{name}":{quoted(value[:_MAX_SUBJECT])}'
+            elif reporter.keyed_hash is not None:
+                text += f',"{name}_hash":"{reporter.keyed_hash(value)}"'
+        return text
 
 
 @lru_cache(maxsize=1024)

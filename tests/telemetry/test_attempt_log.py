@@ -34,11 +34,11 @@ class RecordingHandler(LineHandler):
     """Keeps the lines, without their times."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self.keep)
         self.setFormatter(formatter(as_json=True))
         self.lines: list[str] = []
 
-    def write(self, line: str) -> None:
+    def keep(self, line: str) -> None:
         self.lines.append(re.sub(r'("timestamp"|"ms"):("[^"]*"|[0-9.]+)', r"\1:0", line))
 
 
@@ -75,7 +75,7 @@ def line_of(
 ) -> str:
     """The line, which is the same with and without a logging record."""
     record.report(*result)
-    json_line = JsonLine(handler.write, logging.INFO)
+    json_line = JsonLine(handler.keep, logging.INFO)
     monkeypatch.setattr(attempt_log, "json_line", lambda: json_line)
     record.report(*result)
     through_logging, direct = handler.lines

@@ -20,11 +20,11 @@ class RecordedEvents(LineHandler):
     """Keeps the events."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self.keep)
         self.setFormatter(formatter(as_json=True))
         self.all: list[dict[str, object]] = []
 
-    def write(self, line: str) -> None:
+    def keep(self, line: str) -> None:
         self.all.append(json.loads(line))
 
     def count(self, name: str, **fields: object) -> int:

@@ -7,6 +7,7 @@ has is written without a record, by `JsonLine`.
 
 import logging
 import sys
+from collections.abc import Callable
 
 from app.config.model import Settings
 from app.telemetry.logs.lines import JsonLine, formatter
@@ -29,11 +30,11 @@ def set_up_log(settings: Settings, *, min_level: str | None = None) -> None:
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
-    handler = LineHandler()
+    handler = LineHandler(LINES.write)
     handler.setFormatter(formatter(as_json=as_json, colors=sys.stderr.isatty()))
     handler.addFilter(repetitions)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    _json_line = JsonLine(handler.write, level) if as_json else None
+    _json_line = JsonLine(LINES.write, level) if as_json else None
     for name in _UNUSED:
         setattr(logging, name, None)
     # At INFO these libraries log every request with its URL.
@@ -49,14 +50,14 @@ def json_line() -> JsonLine | None:
 
 
 class LineHandler(logging.Handler):
-    """Hands each line to `LINES`."""
+    """Formats each record, and passes the line to ``write``."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.write(self.format(record))
+            self._write(self.format(record))
         except (TypeError, ValueError):  # arguments that do not fit the message
             self.handleError(record)
-
-    def write(self, line: str) -> None:
-        """Write a line without its newline. Never fails: a full disk must not cost a logout."""
-        LINES.write(line)
