@@ -34,12 +34,15 @@ class Proxy:
         self._target = target
         self._random = random
         self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._keep: Callable[[bytes], bool] | None = None
         self._delivers_late = False
         self._healed = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._server: asyncio.Server | None = None
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.setblocking(False)
 
     @property
     def url(self) -> str:
@@ -102,28 +105,48 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._listener.bind(("127.0.0.1", self.port))
+        self._listener.listen(100)
+        self._loop.add_reader(self._listener, self._accept)
 
     async def _stop_listening(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
         for link in list(self._links):
             link.reset()
 
     async def _close(self) -> None:
         await self._stop_listening()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # In Python 3.11 `asyncio.start_server` loses connections that it accepts while it closes.
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # it has gone
+            return
+        task = self._loop.create_task(self._serve(connection))
+        self._tasks.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():  # perhaps before it began
+                connection.close()
+
+        task.add_done_callback(end)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        client = await asyncio.open_connection(sock=connection)
         try:
             target = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
+        except (OSError, asyncio.CancelledError):
+            client[1].transport.abort()
             return
-        link = _Link(self, (reader, writer), target)
+        link = _Link(self, client, target)
         self._links.add(link)
         try:
             await link.run()
