@@ -77,7 +77,7 @@ class _FastCycle:
         self.more_body = False
 
 
-@functools.lru_cache(maxsize=4)  # nearly all of one second are the same
+@functools.lru_cache(maxsize=4)  # nearly all are one shared 200, with the date of the same second
 def _encode(
     response: Response, headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool
 ) -> bytes:

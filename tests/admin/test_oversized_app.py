@@ -118,7 +118,7 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             page = receiver.http.get(console + "/apps", headers=cookie)
             assert shop["beyond"] in page.text
             # Metrics, API and page each give up an answer after 16 MiB, perhaps at the same time.
-            # The smallest answer that is too large would take 100.
+            # The smallest answer with too many bytes would take 100.
             assert memory(receiver) - before < 80 * MIB
             said = receiver.wait_for_log_event("app", outcome="not_read", app="shop")
             assert len(said) == 1

@@ -40,9 +40,7 @@ class Proxy:
         self._healed = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.setblocking(False)
+        self._listener: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -105,14 +103,15 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _open(self) -> None:
-        self._listener.bind(("127.0.0.1", self.port))
-        self._listener.listen(100)
-        self._loop.add_reader(self._listener, self._accept)
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _stop_listening(self) -> None:
-        if self._listener.fileno() >= 0:
+        if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
+            self._listener = None
         for link in list(self._links):
             link.reset()
 
@@ -124,10 +123,10 @@ class Proxy:
         await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
 
     # In Python 3.11 `asyncio.start_server` loses connections that it accepts while it closes.
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            connection, _ = self._listener.accept()
-        except OSError:  # it has gone
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # the client has gone
             return
         task = self._loop.create_task(self._serve(connection))
         self._tasks.add(task)
@@ -147,6 +146,9 @@ class Proxy:
             client[1].transport.abort()
             return
         link = _Link(self, client, target)
+        if self._listener is None:  # closed meanwhile
+            link.reset()
+            return
         self._links.add(link)
         try:
             await link.run()
