@@ -53,7 +53,15 @@ def many_groups(_: Any, listener: Any) -> None:
 
 PASSWORDS = {"guard": "SHOP-GUARD-PASSWORD", "listener": "SHOP-LISTENER-PASSWORD"}
 
-BOMBS = [one_field, many_fields, receipts, dead_letters, a_group_s_name, many_groups]
+# Sizes reveal these before they are read. Should one be written in between, a single answer ends
+# after 16 MiB.
+REVEALED_BY_SIZE = [one_field, many_fields, dead_letters, many_groups]
+
+# The answer reveals these. Each reader gives it up after 16 MiB; two readers at once, such as the
+# metrics and a page, take up to 61 with what the allocator keeps. The whole answer would take 100.
+REVEALED_BY_ANSWER = [receipts, a_group_s_name]
+
+BOMBS = [(bomb, 48) for bomb in REVEALED_BY_SIZE] + [(bomb, 80) for bomb in REVEALED_BY_ANSWER]
 
 
 def memory(receiver: Receiver) -> int:
@@ -78,9 +86,9 @@ clients = [{clients}]
 '''
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize(("bomb", "limit_mib"), BOMBS)
 def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
-    bomb: Callable[[Any, Any], None], provider: Provider, tmp_path: Path
+    bomb: Callable[[Any, Any], None], limit_mib: int, provider: Provider, tmp_path: Path
 ) -> None:
     with documented_rights(tmp_path, "acl") as (url, look):
         text = settings(url, provider)
@@ -117,9 +125,7 @@ def test_an_app_that_writes_too_much_is_named_and_costs_nobody_else_anything(
             cookie = {"cookie": signed_in.headers["set-cookie"].partition(";")[0]}
             page = receiver.http.get(console + "/apps", headers=cookie)
             assert shop["beyond"] in page.text
-            # Metrics, API and page each give up an answer after 16 MiB, perhaps at the same time.
-            # The smallest answer with too many bytes would take 100.
-            assert memory(receiver) - before < 80 * MIB
+            assert memory(receiver) - before < limit_mib * MIB
             said = receiver.wait_for_log_event("app", outcome="not_read", app="shop")
             assert len(said) == 1
             ended = run_app("status", "--config", "settings.toml", cwd=receiver.directory)

@@ -120,7 +120,6 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
 
     # In Python 3.11 `asyncio.start_server` loses connections that it accepts while it closes.
     def _accept(self, listener: socket.socket) -> None:
