@@ -40,22 +40,34 @@ def api(admin: AdminClient, sid: str, **members: str) -> str:
     return conclusion
 
 
-def last_event(admin: AdminClient, app: str) -> str:
-    entry: str = admin.redis.xrevrange(AppKeys(app).events, count=1)[0][0]
-    return entry
+def event_of(admin: AdminClient, app: str, sid: str) -> str:
+    """The id of the event about the session; events of other tests may be newer."""
+    for entry, fields in admin.redis.xrevrange(AppKeys(app).events):
+        if fields.get("sid") == sid:
+            return str(entry)
+    raise AssertionError(f"no event about {sid!r}")
 
 
-def wait_for_refusal(admin: AdminClient, request_id: str) -> None:
-    def is_there() -> bool:
-        entries = admin.redis.xrevrange("bcl:v1:refused", count=50)
-        return any(fields.get("request_id") == request_id for _, fields in entries)
+def refusal_of(admin: AdminClient, request_id: str) -> dict[str, str] | None:
+    """The fields of the refusal, or None; those of other tests may be newer."""
+    for _, fields in admin.redis.xrevrange("bcl:v1:refused"):
+        if fields.get("request_id") == request_id:
+            return dict(fields)
+    return None
 
-    wait_for(is_there, "the refusal is written", admin.receiver)
+
+def wait_for_refusal(admin: AdminClient, request_id: str) -> dict[str, str]:
+    wait_for(
+        lambda: refusal_of(admin, request_id) is not None, "the refusal is written", admin.receiver
+    )
+    refusal = refusal_of(admin, request_id)
+    assert refusal is not None
+    return refusal
 
 
 def test_a_listener_that_gave_it_up_is_not_complete(admin: AdminClient, page: Page) -> None:
     assert admin.receiver.post(admin.keys.token(sid="given-up")).status_code == 200
-    entry = last_event(admin, "shop")
+    entry = event_of(admin, "shop", "given-up")
     keys = AppKeys("shop")
     dead = Receipt(event=entry, listener="mail", reader="m", seconds=9.0, outcome=Outcome.DEAD)
     admin.redis.xadd(keys.receipts, dead.to_fields())
@@ -73,7 +85,7 @@ def test_a_session_whose_token_waits_for_keys_says_so_and_completes_when_they_co
 ) -> None:
     """Also where an older logout of it is complete."""
     assert admin.receiver.post(admin.keys.token(sid="waits")).status_code == 200
-    add_receipt(admin, "shop", last_event(admin, "shop"), 0.1)
+    add_receipt(admin, "shop", event_of(admin, "shop", "waits"), 0.1)
     story(page, sid="waits")
     expect(page.locator(SENTENCE)).to_contain_text("Complete: ")
     cutoff = int(admin.redis.get(AppKeys("shop").sid(admin.issuer, "waits")))
@@ -93,16 +105,15 @@ def test_a_marker_older_than_a_refused_token_is_not_plainly_dead(
     admin: AdminClient, page: Page
 ) -> None:
     assert admin.receiver.post(admin.keys.token(sid="refused")).status_code == 200
-    add_receipt(admin, "shop", last_event(admin, "shop"), 0.1)
+    add_receipt(admin, "shop", event_of(admin, "shop", "refused"), 0.1)
     cutoff = int(admin.redis.get(AppKeys("shop").sid(admin.issuer, "refused")))
     old = admin.keys.token(sid="refused", iat=int(time.time()) - 7200)
     answer = admin.receiver.post(old)
     assert answer.status_code == 400
-    wait_for_refusal(admin, answer.headers["x-request-id"])
+    refusal = wait_for_refusal(admin, answer.headers["x-request-id"])
     # It came after the marker's second has passed.
     later = {"at": f"{cutoff + 2:.3f}", "reason": "iat_old", "iss": admin.issuer}
-    entry = admin.redis.xrevrange("bcl:v1:refused", count=1)[0][1]
-    admin.redis.xadd("bcl:v1:refused", later | {"sid_hash": entry["sid_hash"]})
+    admin.redis.xadd("bcl:v1:refused", later | {"sid_hash": refusal["sid_hash"]})
     story(page, sid="refused")
     expect(page.locator(SENTENCE)).to_contain_text("was refused, and nothing has ended it since")
     verdict = page.locator("#app-2 + p .pill")
