@@ -4,7 +4,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
-# Both cores of a small machine; more workers only add start-up time.
+# Two workers: the slow tests run load, servers and browsers of their own on both cores.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist worksteal
 # Folders with packages from npm.
 NPM := tests/interop tests/interop/better_auth tests/browser examples/express
@@ -57,8 +57,9 @@ $(READY): requirements/dev.lock pyproject.toml clients/python/pyproject.toml
 demo: $(READY)
 	@$(PYTHON) -m examples.demo $(if $(ONCE),--once)
 
+# Four: two wait for half of the time.
 test: $(READY)
-	$(PYTEST) -m "not slow and not interop" $(ARGS)
+	$(PYTEST) -n 4 -m "not slow and not interop" $(ARGS)
 
 # The providers from npm. Without npm or its registry, their tests are skipped with that reason.
 %/node_modules/.ready: %/package-lock.json
