@@ -38,14 +38,15 @@ class Tenant(Auth0Api):
         self.lag, self.sends = 0.0, True
 
     def carry_out(self, now: float) -> None:
-        before = dict(self.sessions)
-        super().carry_out(now)
-        for gone in before.keys() - self.sessions.keys():
-            if self.sends and self.receiver is not None:
-                user = before[gone]["user_id"]
-                for client in before[gone]["clients"]:
-                    token = self.keys.token(sid=gone, sub=user, aud=client["client_id"])
-                    assert self.receiver.post(token).status_code == 200
+        with self.carrying_out:
+            before = dict(self.sessions)
+            super().carry_out(now)
+            for gone in before.keys() - self.sessions.keys():
+                if self.sends and self.receiver is not None:
+                    user = before[gone]["user_id"]
+                    for client in before[gone]["clients"]:
+                        token = self.keys.token(sid=gone, sub=user, aud=client["client_id"])
+                        assert self.receiver.post(token).status_code == 200
 
 
 class AdminClient:

@@ -138,10 +138,11 @@ async def test_a_session_that_begins_last_and_was_never_listed_ends_in_the_apps(
 
 async def test_a_login_after_the_call_survives_and_delays_nothing(setup: TerminationSetup) -> None:
     setup.api.add(ALICE)
-    setup.api.lag = 1.5
+    setup.api.lag = 3600
     _, each = await begin_all(setup)
     asked = await setup.wait_until_user_over(ALICE, at="asked_at")
     again = setup.api.add(ALICE, created_at=stamp(time.time() + 2))
+    setup.api.carry_out_all()
     await setup.wait_until_over(each[0])
     over = await setup.wait_until_user_over(ALICE)
     assert over.gone_at > asked.asked_at
@@ -152,8 +153,11 @@ async def test_a_login_after_the_call_survives_and_delays_nothing(setup: Termina
 
 async def test_a_login_by_a_session_that_was_not_gone_yet_is_dead(setup: TerminationSetup) -> None:
     session = setup.api.add(ALICE)
-    setup.api.lag = 2.5
+    setup.api.lag = 3600
     _, each = await begin_all(setup)
+    asked = await setup.wait_until_user_over(ALICE, at="asked_at")
+    await asyncio.sleep(asked.asked_at + 2 - time.time())  # into a later second
+    setup.api.carry_out_all()
     await setup.wait_until_user_over(ALICE)
     over = await setup.wait_until_over(each[0])
     assert over.gone_at > over.asked_at + 2
@@ -225,7 +229,7 @@ async def test_keycloak_signs_the_user_out_if_refresh_tokens_are_to_end(
 @pytest.mark.parametrize("when", ["before the call", "after the call"])
 async def test_another_process_takes_over_after_a_death(setup: TerminationSetup, when: str) -> None:
     mine, bobs = {setup.api.add(ALICE) for _ in range(3)}, setup.api.add(BOB)
-    setup.api.lag = 3.0
+    setup.api.lag = 3600
     dying, living = setup.new_terminations(), setup.terminations
     setup.terminations = dying
     if when == "before the call":
@@ -240,6 +244,7 @@ async def test_another_process_takes_over_after_a_death(setup: TerminationSetup,
     for termination in (of_user, *each):
         setup.redis.delete(f"bcl:v1:ending:{termination.id}:lease")
     setup.terminations = living
+    setup.api.carry_out_all()
     for termination in each:
         await setup.wait_until_over(termination)
     await setup.wait_until_user_over(ALICE)

@@ -5,7 +5,9 @@ on its rate limits and checkpoint pagination, and the reference of ``/oauth/toke
 is 404, as at Auth0.
 """
 
+import math
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +38,8 @@ class Auth0Api(ApiServer):
         self.faults_for: set[str] = set()
         """Ids of users and sessions that the faults apply to; empty: to all."""
         self._doomed: dict[str, float] = {}
+        self.carrying_out = threading.RLock()
+        """A test and the requests of the receiver carry out deletions, each in its own thread."""
 
     def add(self, user_id: str, session_id: str | None = None, **members: Any) -> str:
         """Add a session of the user, with members added or changed. Returns its id."""
@@ -146,10 +150,16 @@ class Auth0Api(ApiServer):
 
     def carry_out(self, now: float) -> None:
         """Carry out the deletions that were accepted ``lag`` seconds before ``now``."""
-        for session_id, at in list(self._doomed.items()):
-            if at <= now:
-                self.sessions.pop(session_id, None)
-                del self._doomed[session_id]
+        with self.carrying_out:
+            for session_id, at in list(self._doomed.items()):
+                if at <= now:
+                    self.sessions.pop(session_id, None)
+                    del self._doomed[session_id]
+
+    def carry_out_all(self) -> None:
+        """Carry out every accepted deletion now; later ones take effect at once."""
+        self.lag = 0.0
+        self.carry_out(math.inf)
 
 
 def fault(status: int, error: str, message: str) -> Response:
