@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.interop.node import missing
 from tests.support.receiver import ROOT
 
 AXE = ROOT / "tests/browser/node_modules/axe-core/axe.min.js"
+
+# In milliseconds. The default of `expect`, 5 s, is short for a machine that runs another suite.
+TIMEOUT = 30_000
 
 SCREENSHOTS = ROOT / "dist/screenshots"
 
@@ -32,6 +35,7 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("chromium is missing")
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
@@ -56,7 +60,7 @@ def open_page(
         if said.type == "error" and "Failed to load resource" not in said.text
         and "ERR_" not in said.text else None,
     )  # fmt: skip
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(TIMEOUT)
     yield page
     context.close()
     assert not faults, faults
