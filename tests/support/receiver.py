@@ -67,7 +67,9 @@ class Receiver:
 
     def log_events(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The events with this name and these fields in `log`."""
-        lines = (line for line in self.log.splitlines() if line.startswith("{"))
+        # The last line may be half written: a file shows a write page by page.
+        whole = self.log.rpartition("\n")[0]
+        lines = (line for line in whole.splitlines() if line.startswith("{"))
         return matching((json.loads(line) for line in lines), event, fields)
 
     def wait_for_log_event(self, event: str, **fields: Any) -> list[dict[str, Any]]:
