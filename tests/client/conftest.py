@@ -8,11 +8,17 @@ import pytest
 from tests.client.frameworks.asgi_app import NewAsgiApp, asgi_apps
 from tests.support.apps.guards import KINDS, WarmGuard
 from tests.support.apps.listening import Stream
+from tests.support.patience import wait_patiently
 from tests.support.revocations import AppStore
 from tests.support.servers.redis_server import RedisServer
 
 NewAppStore = Callable[[RedisServer], Awaitable[AppStore]]
 NewWarmGuard = Callable[..., WarmGuard]
+
+
+@pytest.fixture(autouse=True)
+def _redis_may_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_patiently(monkeypatch)
 
 
 @pytest.fixture

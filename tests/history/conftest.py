@@ -8,6 +8,7 @@ import pytest
 from app.config.model import Settings
 from app.history import History
 from app.store.topology import RedisTopology, connect
+from tests.support.patience import wait_patiently
 from tests.support.revocations import ISS, AppStore
 from tests.support.servers.redis_server import RedisServer
 
@@ -20,6 +21,11 @@ def settings_for(*apps: str, redis_url: str = "redis://127.0.0.1:1/0", iss: str 
     return Settings.model_validate(
         {"redis_url": redis_url, "issuers": [{"issuer": iss, "clients": clients}]}
     )
+
+
+@pytest.fixture(autouse=True)
+def _redis_may_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_patiently(monkeypatch)
 
 
 @pytest.fixture

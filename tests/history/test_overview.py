@@ -18,6 +18,7 @@ from backchannel_logout import (
     SessionGuard,
 )
 from tests.history.conftest import NewHistory
+from tests.support.patience import PATIENCE
 from tests.support.revocations import ISS, AppStore
 from tests.support.servers.redis_server import RedisServer, free_port
 
@@ -75,7 +76,7 @@ async def test_an_app_that_queries_redis_and_is_idle_is_neither_silent_nor_behin
     idle: float, history: History, app_store: AppStore, shared_redis: RedisServer
 ) -> None:
     """A real guard has queried Redis; then it is idle, and a logout arrives."""
-    with SessionGuard(shared_redis.url, app=app_store.app) as guard:
+    with SessionGuard(shared_redis.url, app=app_store.app, timeout=PATIENCE) as guard:
         await asyncio.to_thread(guard.is_revoked, Session(ISS, int(time.time()), sub="alice"))
     await app_store.write(once=None)
     history._clock = lambda: time.time() + idle

@@ -10,6 +10,7 @@ from app.config.model import Settings
 from app.history import AppOverview, History
 from app.store.topology import RedisTopology, connect
 from backchannel_logout import EventKind, Session, SessionGuard
+from tests.support.patience import PATIENCE
 from tests.support.revocations import ISS, AppStore
 from tests.support.servers.redis_server import RedisServer
 
@@ -24,7 +25,7 @@ class MismatchSetup:
         self.link = RedisTopology(connect(url))
 
     def check_sessions(self, *sessions: Session) -> None:
-        with SessionGuard(self.url, app=self.app_store.app) as guard:
+        with SessionGuard(self.url, app=self.app_store.app, timeout=PATIENCE) as guard:
             guard.which_revoked(sessions)
 
     async def overview(self, both_claims: str = "session", iss: str = ISS) -> AppOverview:

@@ -15,6 +15,7 @@ import redis
 from app.config.presets import presets
 from app.errors import Reason
 from backchannel_logout import AppKeys, Session, SessionGuard
+from tests.support.patience import PATIENCE
 from tests.support.providers.provider import EVENT, Provider, private_key, sign
 from tests.support.receiver import Receiver, config, wait_for
 from tests.support.revocations import new_app
@@ -87,7 +88,7 @@ def receiving(
         issuers.append("\n".join(["[[issuers]]", *lines, f"clients = [{tables}]"]))
     settings = config(shared_redis.url) + "\n".join(issuers)
     receiver = Receiver(tmp_path_factory.mktemp("receiver"), settings).start()
-    guard = SessionGuard(shared_redis.url, app=app)
+    guard = SessionGuard(shared_redis.url, app=app, timeout=PATIENCE)
     look = redis.Redis.from_url(shared_redis.url, decode_responses=True)
     yield CaptureReceiver(receiver, AppKeys(app), guard, look)
     look.close()

@@ -29,6 +29,7 @@ from backchannel_logout.redis import connection
 from tests.support.apps.guards import ALICE, KINDS, NEIGHBOUR, WarmGuard
 from tests.support.apps.listening import QUICK, ListenerProcess, RecordingListener, Stream, until
 from tests.support.contract import block
+from tests.support.patience import PATIENCE
 from tests.support.providers.provider import Provider
 from tests.support.receiver import Receiver, config, run_app
 from tests.support.servers.redis_server import RedisServer
@@ -56,7 +57,7 @@ class GuardWithRights:
         return self.server.url.replace("//", f"//{user}:{self.passwords[user]}@")
 
     def client(self, user: str) -> "redis.Redis":
-        client = connection.connect(self.url(user), timeout=5, decode_responses=True)
+        client = connection.connect(self.url(user), timeout=PATIENCE, decode_responses=True)
         assert isinstance(client, redis.Redis)
         return client
 
@@ -119,7 +120,7 @@ def test_the_happy_path_runs_as_the_users_of_the_contract(
 
     def is_revoked(app: str, sid: str) -> bool:
         session = Session(provider.issuer, login_at=int(time.time()) - 10, sid=sid)
-        with SessionGuard(guarded.url(f"{app}-guard"), app=app) as guard:
+        with SessionGuard(guarded.url(f"{app}-guard"), app=app, timeout=PATIENCE) as guard:
             return guard.is_revoked(session)
 
     with guarded.client("admin") as admin, guarded.client("shop-listener") as listener:
@@ -247,7 +248,7 @@ def test_a_guard_without_a_near_cache_reports_if_it_may(guarded: GuardWithRights
         )
         admin.delete(shop.readers)
         admin.acl_log_reset()
-        with SessionGuard(guarded.url("shop-guard"), app="shop") as guard:
+        with SessionGuard(guarded.url("shop-guard"), app="shop", timeout=PATIENCE) as guard:
             for _ in range(3):
                 assert guard.is_revoked(ALICE) is False
         reported: Any = admin.hgetall(shop.readers)

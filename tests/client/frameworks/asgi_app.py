@@ -23,6 +23,7 @@ from app.store.topology import RedisTopology, connect
 from backchannel_logout import AppKeys, AsyncSessionGuard, remember
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 from backchannel_logout.open_connections import RECHECK
+from tests.support.patience import PATIENCE
 from tests.support.revocations import revocation
 from tests.support.servers.redis_server import RedisServer
 
@@ -59,7 +60,7 @@ class AsgiApp:
         self, sid: str | None = None, **login: Any
     ) -> AsyncIterator[httpx.AsyncClient]:
         """A browser with its own cookies; with ``sid`` it is signed in."""
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=60) as client:
             if sid is not None or login:
                 await client.post("/login", json={"sid": sid, **login})
             yield client
@@ -161,7 +162,7 @@ async def asgi_apps(shared_redis: RedisServer) -> AsyncIterator[NewAsgiApp]:
             with server.client() as client:
                 client.hset(keys.meta, mapping={"v": "1", "max_session_age": "3600"})
             guard_options = {k: options.pop(k) for k in ("on_outage",) if k in options}
-            guard = AsyncSessionGuard(server.url, app=keys.app, **guard_options)
+            guard = AsyncSessionGuard(server.url, app=keys.app, timeout=PATIENCE, **guard_options)
             await stack.enter_async_context(guard)
             rules = {"guard": guard, "signed_in": "user", "login_url": "/signed-out"} | options
             app = Starlette(

@@ -14,7 +14,7 @@ from tests.support.servers.redis_server import RedisServer
 
 # A logout closes open connections within a second; one without an event within three. The rest is
 # for a busy machine.
-CLOSES_WITHIN = 15
+CLOSES_WITHIN = 30
 
 
 async def test_a_websocket_is_refused_when_its_session_is_dead(new_asgi_app: NewAsgiApp) -> None:
@@ -47,7 +47,7 @@ async def test_a_logout_closes_its_open_websocket_at_once_and_the_others_stay(
         await dying.send("hello")
         assert await dying.recv() == "hello"
         await app.log_out("one")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(CLOSES_WITHIN):
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await dying.recv()
         assert closed.value.rcvd is not None
@@ -71,7 +71,7 @@ async def test_a_logout_ends_its_open_event_stream_at_once_and_the_others_stay(
         dying_chunks, living_chunks = dying.aiter_bytes(), living.aiter_bytes()
         assert await anext(dying_chunks) == await anext(living_chunks) == b"data: hello\n\n"
         await app.log_out("one")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(CLOSES_WITHIN):
             assert [chunk async for chunk in dying_chunks] == []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -87,7 +87,7 @@ async def test_a_websocket_closes_though_its_app_swallows_its_cancellation(
     async with app.browser("one") as one, app.browser("two") as two:
         dying, living = await open_socket(app, one, path), await open_socket(app, two)
         await app.log_out("one")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(CLOSES_WITHIN):
             await dying.wait_closed()
         assert dying.close_code == SESSION_ENDED
         await living.send("still here")
@@ -104,7 +104,7 @@ async def test_an_event_stream_ends_though_its_app_swallows_its_cancellation(
         chunks = dying.aiter_bytes()
         assert await anext(chunks)
         await app.log_out("one")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(CLOSES_WITHIN):
             async for _ in chunks:
                 pass
 

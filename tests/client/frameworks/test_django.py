@@ -28,6 +28,7 @@ from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from backchannel_logout.gate import NoSession
 from tests.support.apps.django_project import django_project
+from tests.support.patience import PATIENCE
 from tests.support.servers.redis_server import RedisServer, free_port
 
 FORGOTTEN = dict.fromkeys(("iss", "sub", "sid", "login_at"), "absent")
@@ -159,11 +160,11 @@ def new_browser(
     of_threads: list[SessionGuard] = []
 
     def new_guard(**options: Any) -> AsyncSessionGuard:
-        guards.append(AsyncSessionGuard(**options))
+        guards.append(AsyncSessionGuard(**({"timeout": PATIENCE} | options)))
         return guards[-1]
 
     def new_guard_of_threads(**options: Any) -> SessionGuard:
-        of_threads.append(SessionGuard(**options))
+        of_threads.append(SessionGuard(**({"timeout": PATIENCE} | options)))
         return of_threads[-1]
 
     monkeypatch.setattr(backchannel_logout.django, "AsyncSessionGuard", new_guard)
@@ -349,7 +350,8 @@ def test_each_event_loop_has_its_own_connections_and_leaves_none_behind(
     async def ame(request: HttpRequest) -> HttpResponse:
         return me(request)
 
-    with override_settings(BACKCHANNEL_LOGOUT={"redis": shared_redis.url, "app": app}):
+    options = {"redis": shared_redis.url, "app": app, "timeout": PATIENCE}
+    with override_settings(BACKCHANNEL_LOGOUT=options):
         middleware = BackchannelLogoutMiddleware(ame)
     for _ in range(3):
         request = HttpRequest()
@@ -566,4 +568,4 @@ def test_every_option_is_taken() -> None:
 
 def test_the_package_itself_does_not_load_django(tmp_path: Path) -> None:
     code = "import sys, backchannel_logout; sys.exit('django' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)

@@ -17,6 +17,7 @@ import backchannel_logout.django
 from backchannel_logout import AppKeys, SessionGuard
 from backchannel_logout.django import BackchannelLogoutMiddleware, remember
 from tests.support.apps.django_project import django_project
+from tests.support.patience import PATIENCE
 from tests.support.servers.redis_server import RedisServer
 
 OP = "https://op.example/"
@@ -84,7 +85,7 @@ def browsers(app: str, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatc
     guards: list[SessionGuard] = []
 
     def new_guard(**options: Any) -> SessionGuard:
-        guards.append(SessionGuard(**options))
+        guards.append(SessionGuard(**({"timeout": PATIENCE} | options)))
         return guards[-1]
 
     monkeypatch.setattr(backchannel_logout.django, "SessionGuard", new_guard)

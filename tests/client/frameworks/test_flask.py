@@ -20,6 +20,7 @@ from backchannel_logout import AppKeys, SessionGuard, remember
 from backchannel_logout.contract.session import MEMBER
 from backchannel_logout.flask import BackchannelLogout
 from backchannel_logout.gate import LOOP_COOKIE, NoSession
+from tests.support.patience import PATIENCE
 from tests.support.servers.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
@@ -70,7 +71,7 @@ def new_shop(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Itera
                 flask_session.Session(app)
             shop = FlaskShop(f"flask-{next(numbers)}", app)
             add_routes(shop)
-            guards.append(SessionGuard(url, app=shop.name, timeout=0.25))
+            guards.append(SessionGuard(url, app=shop.name, timeout=PATIENCE))
             BackchannelLogout(
                 app, guard=guards[-1], signed_in="user", login_url="/login?a=1&b", **options
             )

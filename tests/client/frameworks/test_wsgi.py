@@ -17,6 +17,7 @@ from werkzeug.test import Client, TestResponse
 from backchannel_logout import AppKeys, SessionGuard, remember
 from backchannel_logout.gate import NoSession
 from backchannel_logout.wsgi import BackchannelLogoutMiddleware
+from tests.support.patience import PATIENCE
 from tests.support.servers.redis_server import RedisServer, free_port
 
 OP = "https://op.example/"
@@ -161,7 +162,7 @@ def new_shop(shared_redis: RedisServer) -> Iterator[NewShop]:
         url: str = shared_redis.url, kind: type[Plain] = Beaker, name: str = "", **options: Any
     ) -> WsgiShop:
         name = name or f"wsgi-{next(numbers)}"
-        guards.append(SessionGuard(url, app=name, timeout=0.25))
+        guards.append(SessionGuard(url, app=name, timeout=PATIENCE))
         return WsgiShop(guards[-1], name, kind, **options)
 
     yield new

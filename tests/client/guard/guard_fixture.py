@@ -13,6 +13,7 @@ from backchannel_logout import (
     Session,
     SessionGuard,
 )
+from tests.support.patience import PATIENCE
 from tests.support.servers.redis_server import RedisServer
 
 OP = "https://op.example/"
@@ -29,6 +30,7 @@ class BlockingGuard:
 
     def __init__(self, kind: str, url: str, app: str, **options: Any) -> None:
         self.guard: Any
+        options = {"timeout": PATIENCE} | options
         if kind == "async":
             self._runner = asyncio.Runner()
             self.guard = AsyncSessionGuard(url, app=app, **options)

@@ -25,7 +25,7 @@ from backchannel_logout import AsyncSessionGuard, remember
 from backchannel_logout.asgi import BackchannelLogoutMiddleware
 
 url, app, port, lifespan = sys.argv[1:]
-guard = AsyncSessionGuard(url, app=app)
+guard = AsyncSessionGuard(url, app=app, timeout=30)
 
 async def home(request):
     request.session["user"] = "alice"
@@ -61,7 +61,8 @@ from backchannel_logout.flask import BackchannelLogout
 url, app, port, _ = sys.argv[1:]
 site = flask.Flask("site")
 site.secret_key = "of this test"
-BackchannelLogout(site, guard=SessionGuard(url, app=app, near_cache=True), signed_in="user")
+guard = SessionGuard(url, app=app, near_cache=True, timeout=30)
+BackchannelLogout(site, guard=guard, signed_in="user")
 
 @site.get("/")
 def home():
@@ -105,7 +106,7 @@ def test_an_orderly_stop_takes_its_reader_along(
 
                 wait_for(reads, "the guard reports")
             process.terminate()
-            assert process.communicate(timeout=30) is not None
+            assert process.communicate(timeout=60) is not None
             assert client.hkeys(stream.keys.readers) == ["ended"]
         finally:
             process.kill()

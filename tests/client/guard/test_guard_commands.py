@@ -23,6 +23,7 @@ from tests.client.guard.guard_fixture import (
     NewGuard,
     serve_app,
 )
+from tests.support.patience import PATIENCE
 from tests.support.servers.redis_server import RedisServer
 
 
@@ -127,7 +128,8 @@ def test_threads_share_a_guard(shared_redis: RedisServer, app: str, store: redis
     """Each gets the answer to its own query."""
     store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
     sessions = [Session(OP, LOGIN, sid="dead" if n % 2 else f"alive-{n}") for n in range(200)]
-    with SessionGuard(shared_redis.url, app=app) as guard, ThreadPoolExecutor(20) as threads:
+    guard = SessionGuard(shared_redis.url, app=app, timeout=PATIENCE)
+    with guard, ThreadPoolExecutor(20) as threads:
         answers = list(threads.map(guard.is_revoked, sessions))
     assert answers == [session.sid == "dead" for session in sessions]
 
@@ -138,7 +140,7 @@ async def test_a_burst_of_tasks_shares_a_few_connections(
     """More than the library's limit of connections: each waits its turn, none is refused."""
     store.set(AppKeys(app).sid(OP, "dead"), LOGIN)
     sessions = [Session(OP, LOGIN, sid="dead" if n % 2 else f"alive-{n}") for n in range(400)]
-    async with AsyncSessionGuard(shared_redis.url, app=app, timeout=10) as guard:
+    async with AsyncSessionGuard(shared_redis.url, app=app, timeout=PATIENCE) as guard:
         answers = await asyncio.gather(*(guard.is_revoked(session) for session in sessions))
         connected = store.info("clients")["connected_clients"]
     assert answers == [session.sid == "dead" for session in sessions]
