@@ -13,7 +13,7 @@ from backchannel_logout import RevocationUnknown, Session
 from backchannel_logout.contract.readers import Reader, ReaderKind
 from backchannel_logout.near.tail import MAX_BLOCKING_READERS
 from tests.client.conftest import NewAppStore, NewWarmGuard
-from tests.support.apps.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard
+from tests.support.apps.guards import ALICE, NEIGHBOUR, WITHIN, WarmGuard, patiently
 from tests.support.apps.listening import until
 from tests.support.revocations import NOW, AppStore
 from tests.support.servers.redis_server import RedisServer, free_port
@@ -84,12 +84,13 @@ async def test_after_a_restart_every_session_is_queried_again(
 async def test_a_frozen_redis_is_not_felt_for_max_stale_and_then_it_is_an_outage(
     kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
+    # `max_stale` is longer than a busy machine pauses; `timeout` is not.
     deny, allow = (
-        new_warm_guard(kind, redis_server.url, own.app, max_stale=1.5, timeout=0.5, on_outage=mode)
+        new_warm_guard(kind, redis_server.url, own.app, max_stale=6, timeout=0.5, on_outage=mode)
         for mode in ("deny", "allow")
     )
-    for guard in (deny, allow):
-        await guard.warm(ALICE)
+    await patiently(lambda: deny.warm(ALICE), RevocationUnknown)
+    await allow.warm(ALICE)
     redis_server.freeze()
     for guard in (deny, allow):
         assert guard.is_warm(ALICE)
@@ -104,10 +105,10 @@ async def test_a_frozen_redis_is_not_felt_for_max_stale_and_then_it_is_an_outage
     redis_server.thaw()
     for guard in (deny, allow):
         await answers_again(guard, ALICE)
-        await guard.warm(ALICE)
+        await patiently(lambda guard=guard: guard.warm(ALICE), RevocationUnknown)
     await own.write()
     for guard in (deny, allow):
-        await guard.sees_the_end_of(ALICE)
+        await patiently(lambda guard=guard: guard.sees_the_end_of(ALICE), RevocationUnknown)
 
 
 # -- the connection alone ------------------------------------------------------------------
@@ -143,7 +144,7 @@ async def test_no_check_fails_when_the_tail_reconnects(
     new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     """All of the guard's connections are then replaced, in the middle of a burst."""
-    guard = new_warm_guard("async", redis_server.url, own.app, timeout=5)
+    guard = new_warm_guard("async", redis_server.url, own.app)
     await guard.warm(ALICE)
     reconnects, done = 0, asyncio.Event()
 
@@ -176,7 +177,7 @@ async def test_closing_a_guard_ends_soon_while_redis_hangs(
     kind: str, new_warm_guard: NewWarmGuard, own: AppStore, redis_server: RedisServer
 ) -> None:
     guard = new_warm_guard(kind, redis_server.url, own.app, timeout=0.25)
-    await guard.warm(ALICE)
+    await patiently(lambda: guard.warm(ALICE), RevocationUnknown)
     redis_server.freeze()
     async with asyncio.timeout(WITHIN):
         await guard.aclose()
@@ -194,7 +195,7 @@ async def test_closing_a_guard_ends_soon_while_there_is_no_redis(
 
 NEVER_CLOSED = """
 import asyncio, sys, time
-from backchannel_logout import AsyncSessionGuard, Session, SessionGuard
+from backchannel_logout import AsyncSessionGuard, RevocationUnknown, Session, SessionGuard
 from tests.support.revocations import ISS, NOW
 
 kind, url, app = sys.argv[1:]
@@ -204,8 +205,10 @@ guard = made(url, app=app, near_cache=True, clock=lambda: NOW)
 
 async def main():
     while not guard._near.cache.alive(one):
-        answer = guard.is_revoked(one)
-        assert not (await answer if kind == "async" else answer)
+        try:
+            assert not (await guard.is_revoked(one) if kind == "async" else guard.is_revoked(one))
+        except RevocationUnknown:  # the machine paused for longer than the time limit
+            continue
         await asyncio.sleep(0.01)
     print("warm", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
@@ -224,10 +227,10 @@ async def test_a_process_exits_although_its_guard_was_never_closed(
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert program.stdout is not None
-    assert await asyncio.wait_for(program.stdout.readline(), 20) == b"warm\n"
+    assert await asyncio.wait_for(program.stdout.readline(), 60) == b"warm\n"
     if redis == "frozen":
         redis_server.freeze()
-    output, _ = await asyncio.wait_for(program.communicate(b"\n"), 20)
+    output, _ = await asyncio.wait_for(program.communicate(b"\n"), 60)
     assert (program.returncode, output) == (0, b"done\n")
 
 
@@ -237,7 +240,7 @@ from backchannel_logout import AsyncSessionGuard, Session
 from tests.support.revocations import ISS, NOW
 
 url, app, near_cache = sys.argv[1:]
-guard = AsyncSessionGuard(url, app=app, near_cache=int(near_cache), clock=lambda: NOW, timeout=2)
+guard = AsyncSessionGuard(url, app=app, near_cache=int(near_cache), clock=lambda: NOW, timeout=30)
 
 async def use(n):
     burst = [Session(ISS, NOW - 10, sid=f"{n}-{m}") for m in range(100)]
@@ -265,5 +268,5 @@ async def test_a_guard_can_be_used_in_one_event_loop_after_another(
         sys.executable, "-c", LOOPS, shared_redis.url, app_store.app, near_cache,
         stdout=subprocess.PIPE,
     )  # fmt: skip
-    output, _ = await asyncio.wait_for(program.communicate(), 20)
+    output, _ = await asyncio.wait_for(program.communicate(), 60)
     assert (program.returncode, output) == (0, b"done\n")

@@ -119,7 +119,7 @@ from tests.support.revocations import ISS, NOW
 url, app, forked = sys.argv[1:]
 ALICE = Session(ISS, NOW - 10, sid="s1", sub="alice")
 NEIGHBOUR = Session(ISS, NOW - 10, sid="s2", sub="bob")
-guard = SessionGuard(url, app=app, near_cache=True, clock=lambda: NOW, timeout=2)
+guard = SessionGuard(url, app=app, near_cache=True, clock=lambda: NOW, timeout=30)
 
 def warm():
     while not (guard._near.cache.alive(ALICE) and guard._near.cache.alive(NEIGHBOUR)):
@@ -177,7 +177,7 @@ async def test_each_process_has_its_own_thread_and_learns_of_logouts(
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert program.stdout is not None
-    timer = threading.Timer(25, program.kill)  # against a deadlock
+    timer = threading.Timer(120, program.kill)  # against a deadlock
     timer.start()
     try:
         begun = [await asyncio.to_thread(program.stdout.readline) for _ in range(3)]

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import redis
@@ -15,7 +14,7 @@ import redis
 from app.store.errors import RedisFault
 from backchannel_logout import RevocationUnknown, Session
 from tests.client.conftest import NewWarmGuard
-from tests.support.apps.guards import ALICE, NEIGHBOUR, WarmGuard
+from tests.support.apps.guards import ALICE, NEIGHBOUR, WarmGuard, patiently
 from tests.support.apps.listening import until
 from tests.support.revocations import ISS, NOW, AppStore
 from tests.support.servers.proxy import Proxy
@@ -37,17 +36,6 @@ async def served(server: RedisServer, url: str) -> AsyncIterator[AppStore]:
         yield app_store
     finally:
         await app_store.aclose()
-
-
-async def patiently(step: Any, *faults: type[Exception]) -> Any:
-    """Repeat a step while the servers change roles."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return await step()
-        except faults:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
 
 
 async def log_out_alice(app_store: AppStore) -> None:

@@ -35,7 +35,7 @@ class Guards:
     """For asyncio and threads, with and without a near cache."""
 
     def __init__(self, app, url):
-        options = {"app": app, "timeout": 5}
+        options = {"app": app, "timeout": 30}
         self.tasks = [AsyncSessionGuard(url, near_cache=near, **options) for near in (True, False)]
         self.threads = [SessionGuard(url, near_cache=near, **options) for near in (True, False)]
 

@@ -19,6 +19,17 @@ NEIGHBOUR = Session(ISS, NOW - 10, sid="s2", sub="bob")
 KINDS = ["async", "sync"]
 
 
+async def patiently(step: Any, *faults: type[Exception]) -> Any:
+    """Repeat a step that may fail for a while, as when servers change roles."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return await step()
+        except faults:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
 class WarmGuard:
     """An `AsyncSessionGuard`, or a `SessionGuard` whose thread reads the stream."""
 
