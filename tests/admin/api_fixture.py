@@ -80,10 +80,21 @@ class AdminClient:
         progress: dict[str, Any] = self.get(f"/sessions/{session}/state").json()
         return progress
 
+    def state_with(self, session: str, member: str) -> dict[str, Any]:
+        """The termination's state once it has this member. Under load the API may answer 503 in
+        between."""
+        found: list[dict[str, Any]] = []
+
+        def has_it() -> bool:
+            found.append(self.state(session))
+            return bool(found[-1].get(member))
+
+        wait_for(has_it, f"the termination has {member}", self.receiver)
+        return found[-1]
+
     def over(self, session: str) -> dict[str, Any]:
-        """The termination once it is over. Under load the API may answer 503 in between."""
-        wait_for(lambda: self.state(session).get("over"), "the termination is over", self.receiver)
-        return self.state(session)
+        """The termination once it is over."""
+        return self.state_with(session, "over")
 
     def audit(self) -> list[dict[str, str]]:
         return [fields for _, fields in self.redis.xrange("bcl:v1:audit")]

@@ -273,10 +273,18 @@ def test_issuers_and_apps_are_listed_without_a_secret(admin: AdminClient) -> Non
 def test_every_act_and_every_look_is_in_the_audit_with_nobodys_id(tmp_path: Path) -> None:
     with admin_client(tmp_path) as own:
         session = own.tenant.add("auth0|dora")
+        own.tenant.lag = 3600  # so that the first look at the end comes before it is over
         own.get(users("auth0|dora"))
         own.get(f"/sessions/{session}")
         own.delete(f"/sessions/{session}?by=ada&reason=stolen")
+        own.state(session)
+        own.tenant.carry_out_all()
         own.over(session)
+        # It is in the audit right after it is over.
+        wait_for(
+            lambda: own.audit()[-1]["act"] == "session.ended", "its end is in the audit",
+            own.receiver,
+        )  # fmt: skip
         own.post("/revocations", {"sub": "auth0|dora", "reason": "to be sure", "by": "ada"})
         own.get("/revocations", params={"sub": "auth0|dora"})
         entries = own.audit()

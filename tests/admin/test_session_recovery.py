@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,7 @@ def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: 
         session = admin.tenant.add(ALICE)
         admin.tenant.lag, admin.tenant.sends = 3600, False
         assert admin.delete(f"/sessions/{session}?by=ada&reason=stolen").status_code == 202
-        deadline = time.monotonic() + 60
-        while admin.state(session)["asked_at"] is None:
-            assert time.monotonic() < deadline
-        before = admin.state(session)
+        before = admin.state_with(session, "asked_at")
         admin.receiver.stop(signal.SIGKILL)
         assert admin.redis.get(AppKeys("shop").sid(admin.issuer, session)) is None
         admin.receiver.start()
@@ -37,7 +33,13 @@ def test_an_ending_survives_the_death_of_the_process_that_followed_it(tmp_path: 
         assert "initiator" not in over["explanation"]
         assert (over["began_at"], over["asked_at"]) == (before["began_at"], before["asked_at"])
         assert len(admin.tenant.paths("DELETE")) == 1
-        (ended,) = [one for one in admin.audit() if one["act"] == "session.ended"]
+
+        def ended_acts() -> list[dict[str, str]]:
+            return [one for one in admin.audit() if one["act"] == "session.ended"]
+
+        # It is in the audit right after it is over.
+        wait_for(ended_acts, "its end is in the audit", admin.receiver)
+        (ended,) = ended_acts()
         assert (ended["who"], ended["outcome"]) == ("ada", "confirmed")
 
 
