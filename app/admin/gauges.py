@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
+from itertools import islice
 
 from app import __version__
+from app.admin.health import MAX_APPS
 from app.backchannel.admission import FairSemaphore
 from app.backchannel.parking import Parking
 from app.config.model import Settings
@@ -127,6 +129,8 @@ def _redis(publisher: Publisher) -> Iterator[_Value]:
     watch = publisher.monitor
     for place, fault in watch.faults.items():
         yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
+    for app in islice(watch.app_errors, MAX_APPS):
+        yield metrics.APP_WRITABLE, (app,), 0
     yield metrics.REDIS_DURABLE, (), watch.level_error is None
     for place, info in watch.infos.items():
         server = (place or _ONLY,)

@@ -5,11 +5,15 @@ For the operators' listener only: the answer would help an attacker.
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from itertools import islice
 
 from app.admin.probes import Body
 from app.backchannel.parking import Parking
 from app.publish.publisher import Publisher
 from app.tokens.provider_keys import ProviderKeys
+
+MAX_APPS = 100
+"""How many apps with a fault the answer and the metrics name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,13 @@ def _of_keys(keys: ProviderKeys) -> Body:
 
 
 def _of_publisher(publisher: Publisher) -> Body:
-    """The state of the connection to Redis, and of the journal where there is one."""
+    """The state of the connection to Redis, and of the journal where there is one.
+
+    Only where there are any, ``apps_not_writable`` has the apps that Redis takes no writes for
+    while it takes others', each with one word.
+    """
     redis, journal = publisher.monitor.last_error, publisher.journal
+    apps = publisher.monitor.app_errors
     body: Body = {
         "redis": {
             "writable": redis is None,
@@ -72,6 +81,10 @@ def _of_publisher(publisher: Publisher) -> Body:
             "durability_error": publisher.monitor.level_error,
         },
     }
+    if apps:
+        body["apps_not_writable"] = dict(islice(apps.items(), MAX_APPS))
+    if len(apps) > MAX_APPS:
+        body["apps_not_shown"] = len(apps) - MAX_APPS
     if journal is not None:
         body["journal"] = {
             "writable": journal.fault is None,

@@ -29,12 +29,30 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
         yield Row(CheckVerdict.WRONG, "service's redis", text)
     else:
         yield Row(CheckVerdict.RIGHT, "service's redis", "takes writes")
+    yield from _app_fault_rows(ready)
     for name, keys in ready.get("issuers", {}).items():
         yield _issuer_row(name, keys)
     if journal := ready.get("journal"):
         yield _journal_row(journal)
     if canary := ready.get("canary"):
         yield _canary_row(canary, now)
+
+
+# What to do about an app that takes no writes.
+_APP_FAULTS = {
+    "NOPERM": "the receiver's Redis user may not write its keys; see the ACL in docs/contract.md",
+    "WRONGTYPE": "one of its keys has another type",
+    "QUOTA": "more new markers than marker_quota allows",
+}
+
+
+def _app_fault_rows(ready: Mapping[str, Any]) -> Iterator[Row]:
+    for app, word in ready.get("apps_not_writable", {}).items():
+        text = f"its logouts are not written: {word}"
+        why = f"; {_APP_FAULTS[word]}" if word in _APP_FAULTS else ""
+        yield Row(CheckVerdict.WRONG, f"app {app}", text + why)
+    if more := ready.get("apps_not_shown"):
+        yield Row(CheckVerdict.WRONG, "more apps", f"{count(more, 'app')} with such faults")
 
 
 def _issuer_row(name: str, keys: Mapping[str, Any]) -> Row:

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles
@@ -12,7 +13,7 @@ from app.journal.pending_log import Entry
 from app.journal.recovery import Recovery
 from app.log import new_log
 from app.revocation import Revocation
-from app.store.errors import LevelNotReached, RevocationRefused
+from app.store.errors import AppForbidden, LevelNotReached, RedisFault, RevocationRefused
 from app.store.monitor import RedisMonitor
 from app.store.store import Store
 
@@ -91,7 +92,13 @@ class Replay:
 
     async def _replay(self, down: Callable[[str], bool] = lambda _: False) -> bool:
         journal, store, ack_log = self._journal, self._store, self._ack_log
-        return await replay(journal, store, ack_log, down, self._on_written)
+        return await replay(
+            journal, store, ack_log, down, on_written=self._written, on_fault=self._monitor.failed
+        )
+
+    def _written(self, revocation: Revocation, answer: int) -> None:
+        self._monitor.app_faults.written(revocation.app)
+        self._on_written(revocation, answer)
 
     async def drain(self, seconds: float) -> None:
         """At shutdown: replay for at most ``seconds``, and log what remains."""
@@ -140,27 +147,48 @@ async def replay(
     store: Store,
     ack_log: AckLog,
     down: Callable[[str], bool] = lambda _: False,
+    *,
     on_written: Callable[[Revocation, int], None] = lambda _, __: None,
+    on_fault: Callable[[str, RedisFault], None] = lambda _, __: None,
 ) -> bool:
-    """Write every waiting entry, once; ``on_written`` gets each with the script's answer.
+    """Write every waiting entry, once; ``on_written`` gets each with the script's answer, and
+    ``on_fault`` each app that takes no writes.
 
     Skips the apps that are ``down``. False when Redis did not take one of the entries. An entry
     that Redis refuses on its own account is set aside.
     """
     after, applied = 0, 0
+    forbidden: set[str] = set()
     while journal.depth.waiting and (entries := await journal.read(after=after, limit=_CHUNK)):
         after = entries[-1].id
-        entries = [entry for entry in entries if not down(entry.revocation.app)]
+        apps = {entry.revocation.app for entry in entries}
+        skipped = {app for app in apps if app in forbidden or down(app)}
+        entries = [entry for entry in entries if entry.revocation.app not in skipped]
         if not entries:
             continue
-        go_on, written = await _write(entries, journal, store, ack_log, on_written)
-        applied += written
-        if not go_on:
+        outcome = await _write(entries, journal, store, ack_log, on_written)
+        applied += outcome.applied
+        for app, fault in outcome.forbidden.items():
+            on_fault(app, fault)
+        forbidden |= outcome.forbidden.keys()
+        if not outcome.reached:
             break
     left = journal.depth.waiting
     if applied:
         log.info("journal", outcome="replayed", entries=applied, left=left)
     return not left
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Of one chunk."""
+
+    applied: int
+    """How many entries Redis has taken."""
+    reached: bool
+    """Whether the next chunk may be written."""
+    forbidden: Mapping[str, AppForbidden]
+    """Apps whose keys the Redis user may not write; the others are not held up by them."""
 
 
 async def _write(
@@ -169,12 +197,12 @@ async def _write(
     store: Store,
     ack_log: AckLog,
     on_written: Callable[[Revocation, int], None],
-) -> tuple[bool, int]:
-    """Write one chunk; returns whether to go on with the next, and how many Redis has taken."""
+) -> _Outcome:
     # An entry that is in Redis below its level is not written a second time.
     again = [entry.id in journal.written for entry in entries]
     results = await store.write([entry.revocation for entry in entries], again=again)
     applied, refused = [], []
+    forbidden: dict[str, AppForbidden] = {}
     faults = {str(result) for result in results if not isinstance(result, int)}
     if faults:
         log.warning("journal", outcome="not_replayed", error=",".join(sorted(faults)))
@@ -186,12 +214,15 @@ async def _write(
             refused.append((entry, str(result)))
         elif isinstance(result, LevelNotReached):
             journal.written.add(entry.id)
+        elif isinstance(result, AppForbidden):
+            forbidden[entry.revocation.app] = result
     if applied:
         ack_log.add_many([entry.revocation for entry in applied])
         await journal.remove(applied)
     if refused:
         await journal.set_aside(refused)
-    # A user without rights on one app's keys may have them on the next one's; and an entry that
-    # was written ends sessions, at whatever level.
-    reached = {type(result) for result in results} <= {int, LevelNotReached, RevocationRefused}
-    return bool(applied) or reached or faults == {"NOPERM"}, len(applied)
+    # An entry that was written ends sessions, at whatever level.
+    reached = {type(result) for result in results} <= {
+        int, LevelNotReached, RevocationRefused, AppForbidden,
+    }  # fmt: skip
+    return _Outcome(len(applied), bool(applied) or reached, forbidden)

@@ -94,7 +94,8 @@ class Publisher:
         """Whether a logout of at least one app can be answered with 200."""
         if self.journal is not None and self.journal.fault is None:
             return True
-        return not all(map(self.monitor.down, self.store.apps))
+        faulty = self.monitor.app_errors
+        return not all(app in faulty or self.monitor.down(app) for app in self.store.apps)
 
     def _claim(self) -> Path | None:
         if self._files is None:

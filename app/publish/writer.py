@@ -18,6 +18,7 @@ from app.journal.journal import Journal, JournalFault
 from app.log import new_log
 from app.publish.quota import Quota
 from app.revocation import Revocation
+from app.store.app_faults import QUOTA
 from app.store.batching import BatchedWrites, PendingWrite
 from app.store.errors import RedisFault, RevocationRefused
 from app.store.monitor import RedisMonitor
@@ -89,6 +90,7 @@ class Writer:
         now = asyncio.get_running_loop().time()
         app = revocation.heading.app
         if not self._quota[app].take():
+            self._monitor.app_faults.write_refused(app, QUOTA)
             raise DependencyUnavailable(Outage.QUOTA)
         journal = self._journal
         redis_until = until
@@ -174,6 +176,7 @@ class Writer:
         if answer != NEW_MARKER:
             self._quota[revocation.heading.app].give_back()
         self._monitor.level_error = None
+        self._monitor.app_faults.written(revocation.heading.app)
         self._on_written(revocation, answer)
         return Written.ACCEPTED if answer else Written.REPEATED
 
@@ -184,7 +187,7 @@ class Writer:
         refused = isinstance(fault, RevocationRefused)
         # A write which came late, or waited with others for its level of durability, says
         # nothing about Redis.
-        if not refused and not (write.late and str(fault) == "timeout"):
+        if not (write.late and str(fault) == "timeout"):
             self._monitor.failed(app, fault)
         if journal is None:
             return DependencyUnavailable(Outage.REDIS_UNAVAILABLE)

@@ -6,17 +6,24 @@ expiry of its own: receivers with different settings, as in a rolling update, re
 names.
 """
 
+import asyncio
 import json
+import math
+import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from app.log import new_log
-from app.store.errors import RevocationRefused, fault_of
+from app.store.app_faults import AppFaults
+from app.store.errors import AppForbidden, RevocationRefused, fault_of
+from app.store.topology import REDIS_SECONDS
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.keys import VERSION
 
@@ -26,6 +33,15 @@ META_SECONDS = 86400
 """Longer than an outage of all receivers may last: it must not make every app answer 503."""
 
 RENEW_SECONDS = 60.0
+
+# Every app is checked once in this time, shorter than another receiver takes a ``meta`` that is
+# not renewed for one that nobody serves (`app.store.unserved`).
+_CYCLE_SECONDS = 120
+
+_MIN_TURN = 50
+
+# One round trip, short enough for logouts to get in between.
+_MAX_URGENT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +59,14 @@ class AppMetas:
         self,
         apps: Mapping[str, int],
         names: Mapping[str, AppNames],
+        faults: AppFaults | None = None,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._apps = dict(apps)
         self._names = dict(names)
+        self._faults = faults or AppFaults()
         self._clock = clock
         self._monotonic = monotonic
         self._renew_at: dict[str, float] = {}
@@ -56,9 +74,35 @@ class AppMetas:
         """Each app's lists when they last contained all of our names."""
         self._held: set[str] = set()
         """Apps whose ``meta`` was lost and stays incomplete until their markers are restored."""
-        self._refused: set[str] = set()
-        """Apps whose refused ``meta`` has been logged."""
         self._may_expire = True
+        self._urgent = dict.fromkeys(self._apps)
+        """Apps whose ``meta`` is to be checked as soon as possible."""
+        self._turns = deque(self._apps)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the next check must not wait."""
+        return bool(self._urgent)
+
+    def check_all_soon(self) -> None:
+        """Check every app as soon as possible: Redis may have lost something."""
+        self._urgent = dict.fromkeys(self._apps)
+
+    def turn(self) -> list[str]:
+        """The apps whose turn it is to be checked.
+
+        All of them within `_CYCLE_SECONDS`, as this is called once a second: the cost of an idle
+        receiver must not grow with the number of apps times receivers.
+        """
+        chosen = dict.fromkeys(islice(self._urgent, _MAX_URGENT))
+        # What is wrong or held is looked at most often, since guards wait for it.
+        chosen |= dict.fromkeys(islice(self._held, _MAX_URGENT))
+        faulty = list(self._faults.of_meta)
+        chosen |= dict.fromkeys(random.sample(faulty, min(len(faulty), _MIN_TURN)))
+        size = max(_MIN_TURN, math.ceil(len(self._turns) / _CYCLE_SECONDS))
+        chosen |= dict.fromkeys(islice(self._turns, size))
+        self._turns.rotate(-size)
+        return list(chosen)
 
     async def write(
         self,
@@ -69,38 +113,77 @@ class AppMetas:
         """Write each ``meta`` that is missing, differs or is due for renewal, and always one.
 
         That serves a Redis that came back empty, and shows the caller whether it takes writes.
+        An app whose ``meta`` is refused is reported to ``faults``, and the others are written.
         ``holds`` gets an app and whether its ``meta`` has just been found missing; while it returns
         True, only ``v`` is written, and guards do not answer. True when a ``meta`` was just found
         missing. Raises the library's errors.
         """
-        pipeline = server.pipeline(transaction=False)
-        for app in apps:
-            pipeline.hgetall(AppKeys(app).meta)
-        found = dict(zip(apps, await pipeline.execute(raise_on_error=False), strict=True))
-        for app in self._find_refused(found):
-            del found[app]
+        found = await self._read(server, apps)
         # With ``v`` alone: written at a level of durability, or held back by us.
         incomplete = {app: old for app, old in found.items() if b"max_session_age" not in old}
         lost = {app for app, old in incomplete.items() if app not in self._held or not old}
         held = [app for app in incomplete if holds(app, app in lost)]
         self._held = self._held - found.keys() | set(held)
         due = [app for app in found if app not in self._held and self._is_due(app, found[app])]
-        pipeline = server.pipeline(transaction=False)
-        if held or due:
-            for app in held:
-                pipeline.hset(AppKeys(app).meta, mapping={"v": str(VERSION)})
-            for app in due:
-                pipeline.hset(AppKeys(app).meta, mapping=self._wanted(app, found[app]))
-            for app in (*held, *due):
-                pipeline.expire(AppKeys(app).meta, META_SECONDS)
-        else:
-            for app in [*found, *apps][:1]:
-                pipeline.hset(AppKeys(app).meta, mapping=self._core(app))
-        answers = await pipeline.execute(raise_on_error=False)
-        self._check_answers(answers, len(held) + len(due))
+        if lost and not self._urgent:
+            self.check_all_soon()
+        await self._write(server, held, due, found)
         for app in due:
             self._renew_at[app] = self._monotonic() + RENEW_SECONDS
+        self.checked(apps)
         return bool(lost)
+
+    def checked(self, apps: Iterable[str]) -> None:
+        """Take these apps out of the urgent ones."""
+        for app in apps:
+            self._urgent.pop(app, None)
+
+    async def _read(self, server: Redis, apps: Sequence[str]) -> dict[str, Mapping[bytes, bytes]]:
+        """The ``meta`` of each app that Redis lets us read."""
+        pipeline = server.pipeline(transaction=False)
+        for app in apps:
+            pipeline.hgetall(AppKeys(app).meta)
+        async with asyncio.timeout(REDIS_SECONDS):
+            answers = await pipeline.execute(raise_on_error=False)
+        found = dict(zip(apps, answers, strict=True))
+        for app, answer in [*found.items()]:
+            if isinstance(answer, RedisError):
+                self._refuse(app, answer)
+                del found[app]
+        return found
+
+    async def _write(
+        self,
+        server: Redis,
+        held: Sequence[str],
+        due: Sequence[str],
+        found: Mapping[str, Mapping[bytes, bytes]],
+    ) -> None:
+        fields: dict[str, dict[Any, Any]] = {app: {"v": str(VERSION)} for app in held}
+        fields |= {app: self._wanted(app, found[app]) for app in due}
+        expiring = list(fields)
+        if not fields:
+            fields = {app: self._core(app) for app in [*found][:1]}
+        if not fields:
+            return  # all of them are refused
+        pipeline = server.pipeline(transaction=False)
+        for app, wanted in fields.items():
+            pipeline.hset(AppKeys(app).meta, mapping=wanted)
+        for app in expiring:
+            pipeline.expire(AppKeys(app).meta, META_SECONDS)
+        async with asyncio.timeout(REDIS_SECONDS):
+            answers = await pipeline.execute(raise_on_error=False)
+        refused = {
+            app: answer
+            for app, answer in zip(fields, answers, strict=False)
+            if isinstance(answer, RedisError)
+        }
+        for app, error in refused.items():
+            self._refuse(app, error)
+        for answer in answers[len(fields) :]:
+            self._check_expiry(answer)
+        for app in found.keys() - refused.keys():
+            self._faults.meta_written(app)
 
     def _core(self, app: str) -> dict[Any, Any]:
         return {"v": str(VERSION), "max_session_age": str(self._apps[app])}
@@ -139,30 +222,21 @@ class AppMetas:
         self._complete[app] = lists
         return False
 
-    def _find_refused(self, found: Mapping[str, Any]) -> set[str]:
-        """Return the apps whose own ``meta`` Redis refuses; the others can be written."""
-        refused = set()
-        for app, old in found.items():
-            if isinstance(old, RedisError):
-                if not isinstance(fault_of(old), RevocationRefused):
-                    raise old
-                refused.add(app)
-                if app not in self._refused:
-                    log.error("redis", outcome="meta_refused", app=app, error=str(fault_of(old)))
-        self._refused = self._refused - found.keys() | refused
-        return refused
+    def _refuse(self, app: str, error: RedisError) -> None:
+        """Note that the app's ``meta`` is refused; raises a fault of the whole server."""
+        fault = fault_of(error)
+        if not isinstance(fault, RevocationRefused | AppForbidden):
+            raise error
+        self._faults.meta_refused(app, str(fault))
 
-    def _check_answers(self, answers: Sequence[Any], written: int) -> None:
-        """Raise the first refusal, except of ``EXPIRE``: older users of Redis lack that right."""
-        for index, answer in enumerate(answers):
-            if not isinstance(answer, Exception):
-                continue
-            if written and index >= written and isinstance(answer, NoPermissionError):
-                if self._may_expire:
-                    log.warning("redis", outcome="warned", what="meta_expiry", detail=str(answer))
-                self._may_expire = False
-            else:
-                raise answer
+    def _check_expiry(self, answer: object) -> None:
+        """Raise a refusal of ``EXPIRE``, but warn of a missing right: older users lack it."""
+        if isinstance(answer, NoPermissionError):
+            if self._may_expire:
+                log.warning("redis", outcome="warned", what="meta_expiry", detail=str(answer))
+            self._may_expire = False
+        elif isinstance(answer, RedisError) and not isinstance(fault_of(answer), RevocationRefused):
+            raise answer
 
 
 def _read_list(raw: bytes | None) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
     RedisAway          not reached, or not in time: the next attempt may succeed
     RedisUnwilling     takes no writes now: full, a replica, a failing disk, ...
+    AppForbidden       takes no writes of this app now, but those of others
     LevelNotReached    written, but below the required durability
     RevocationRefused  this revocation cannot be written, others can
 
@@ -45,6 +46,10 @@ class RedisUnwilling(RedisFault):
     """Redis takes no writes now."""
 
 
+class AppForbidden(RedisUnwilling):
+    """The receiver's Redis user may not write this app's keys."""
+
+
 class LevelNotReached(RedisFault):
     """Written, but below the level of ``durability``. ``answer`` is the script's."""
 
@@ -77,13 +82,14 @@ _AWAY = (
     TimeoutError,
     OSError,
 )
-_UNWILLING = (OutOfMemoryError, ReadOnlyError, NoPermissionError, AuthenticationError)
+_UNWILLING = (OutOfMemoryError, ReadOnlyError, AuthenticationError)
 
 # The words of Redis 6.2 and 7 inside a script, for which the library has no class.
 _UNWILLING_WORDS = re.compile(
-    r"\b(OOM|MISCONF|READONLY|BUSY|NOREPLICAS|NOPERM|NOAUTH|WRONGPASS|UNKILLABLE|UNBLOCKED|"
-    r"CLUSTERDOWN|MASTERDOWN|LOADING|TRYAGAIN)\b|can't run this command|can't access"
+    r"\b(OOM|MISCONF|READONLY|BUSY|NOREPLICAS|NOAUTH|WRONGPASS|UNKILLABLE|UNBLOCKED|"
+    r"CLUSTERDOWN|MASTERDOWN|LOADING|TRYAGAIN)\b"
 )
+_FORBIDDEN_WORDS = re.compile(r"\bNOPERM\b|can't run this command|can't access")
 
 
 def fault_of(error: BaseException) -> RedisFault:
@@ -94,8 +100,10 @@ def fault_of(error: BaseException) -> RedisFault:
         return RedisAway("timeout" if isinstance(error, TimeoutError) else type(error).__name__)
     if isinstance(error, _UNWILLING):
         return RedisUnwilling(_WORDS.get(type(error), type(error).__name__))
+    if isinstance(error, NoPermissionError) or _FORBIDDEN_WORDS.search(str(error)):
+        return AppForbidden("NOPERM")
     if word := _UNWILLING_WORDS.search(str(error)):
-        return RedisUnwilling(word[1] or "NOPERM")
+        return RedisUnwilling(word[1])
     if isinstance(error, ResponseError):
         first = str(error).partition(" ")[0]
         known = first.isalpha() and first.isupper()
@@ -114,16 +122,16 @@ def level_fault(error: BaseException) -> str:
 
 
 def fault_of_exchange(error: BaseException) -> RedisFault:
-    """Classify an error of the whole exchange, which is never one revocation's own fault.
+    """Classify an error of the whole exchange, which is never the fault of one revocation or app.
 
     The server refuses the connection's database number, say.
     """
     fault = fault_of(error)
-    return RedisUnwilling(str(fault)) if isinstance(fault, RevocationRefused) else fault
+    single = isinstance(fault, RevocationRefused | AppForbidden)
+    return RedisUnwilling(str(fault)) if single else fault
 
 
 _WORDS: dict[type[BaseException], str] = {
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
-    NoPermissionError: "NOPERM",
 }

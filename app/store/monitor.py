@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,7 +16,15 @@ from redis.exceptions import NoPermissionError
 
 from app.log import new_log
 from app.revocation import Revocation
-from app.store.errors import EXCHANGE_FAULTS, LevelNotReached, RedisAway, RedisFault, fault_of
+from app.store.errors import (
+    EXCHANGE_FAULTS,
+    AppForbidden,
+    LevelNotReached,
+    RedisAway,
+    RedisFault,
+    RevocationRefused,
+    fault_of,
+)
 from app.store.server_info import facts_of
 from app.store.store import Store
 from app.store.topology import REDIS_SECONDS, RedisTopology
@@ -30,6 +38,7 @@ PULSE_SECONDS = 1.0
 class RedisMonitor:
     """Calls ``on_change`` when acknowledged writes may be lost.
 
+    The fault of a single app is in `app_faults`; the others are written as usual.
     ``holds`` returns whether an app's markers are still to be restored: see `AppMetas.write`.
     ``last`` returns the latest acknowledged revocation: if its marker is gone, others may be gone
     too. Of several processes, only the first one finds ``meta`` missing after a flush.
@@ -44,12 +53,15 @@ class RedisMonitor:
         holds: Callable[[str, bool], bool] = lambda _, __: False,
     ) -> None:
         self._store = store
+        self.app_faults = store.app_faults
         self._topology = topology
         self._on_change = on_change
         self._last = last
         self._holds = holds
         self._look_now = asyncio.Event()
         self._run_ids: dict[str, str] = {}
+        self._known: dict[str, str] = {}
+        """An app of each server."""
         self._faults: dict[str, str] = {"": "not asked yet"}
         self.level_error: str | None = None
         """Why the last write has not reached its level of durability; None if it has."""
@@ -66,6 +78,11 @@ class RedisMonitor:
         return next(iter(self._faults.values()), None)
 
     @property
+    def app_errors(self) -> Mapping[str, str]:
+        """Apps that take no writes although their server does: one word by the app's name."""
+        return {} if self._faults else self.app_faults.words
+
+    @property
     def faults(self) -> Mapping[str, str | None]:
         """For each server: why it took no write at the last check; None if it did."""
         return dict.fromkeys(self.infos) | self._faults
@@ -78,6 +95,8 @@ class RedisMonitor:
         """Report a failed write; the next check shows whether the fault lasts."""
         if isinstance(fault, LevelNotReached):
             self.level_error = str(fault)
+        elif isinstance(fault, AppForbidden | RevocationRefused):
+            self.app_faults.write_refused(app, str(fault))
         else:
             self._set_fault(self._topology.place(app), str(fault))
 
@@ -88,6 +107,8 @@ class RedisMonitor:
                 await self.look()
             except Exception:
                 log.exception("redis", outcome="failed", error="internal")
+            if self._store.metas.urgent and not self._faults:
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PULSE_SECONDS):
                     await self._look_now.wait()
@@ -99,7 +120,6 @@ class RedisMonitor:
 
     async def look(self) -> None:
         """Check every server once; `last_error` and `down` have the result."""
-        apps: dict[str, list[str]] = {}
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self._topology.look_up()
@@ -114,45 +134,69 @@ class RedisMonitor:
             self._set_fault("", str(fault_of(error)))
             self.looked = True
             return
-        for app in self._store.apps:
-            apps.setdefault(self._topology.place(app), []).append(app)
+        turn = self._turn(servers)
         for gone in self._faults.keys() - servers.keys():
             self._set_fault(gone, None)
         for gone in self.infos.keys() - servers.keys():
             del self.infos[gone]
         changed = await asyncio.gather(
             *(
-                self._look_at(place, server, apps.get(place, []))
+                self._look_at(place, server, turn.get(place, []))
                 for place, server in servers.items()
             )
         )
         self.looked = True
-        if any(changed):
+        # What an app's fault has kept from being written again can be written now.
+        repaired, self.app_faults.repaired = self.app_faults.repaired, False
+        if any(changed) or repaired:
             self._on_change()
+
+    def _turn(self, servers: Iterable[str]) -> dict[str, list[str]]:
+        """The apps to check now, by server. Each server that has apps gets one at least, which
+        shows whether it takes writes, and whether it came back empty."""
+        turn: dict[str, list[str]] = {}
+        for app in self._store.metas.turn():
+            turn.setdefault(self._topology.place(app), []).append(app)
+        for place in servers:
+            known = self._known.get(place)
+            if place in turn:
+                self._known[place] = turn[place][0]
+            elif known is not None and self._topology.place(known) == place:
+                turn[place] = [known]
+        return turn
 
     async def _look_at(self, place: str, server: Redis, apps: list[str]) -> bool:
         """Check one server. True when acknowledged writes may be lost."""
         was_down = place in self._faults
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                info = await self._info(server)
-                # Before the write: ``INFO`` explains why a server takes none.
-                self._warn_of_facts(place, info)
-                self.infos[place] = info
-                missing = bool(apps) and await self._store.write_meta(server, apps, self._holds)
-                missing = missing or await self._last_is_gone(server, apps)
+            info, gone = await self._ask(place, server)
+            # Before the write: ``INFO`` explains why a server takes none.
+            self._warn_of_facts(place, info)
+            self.infos[place] = info
+            missing = bool(apps) and await self._store.metas.write(server, apps, self._holds)
+            missing = missing or gone
         except EXCHANGE_FAULTS as error:
             if isinstance(fault := fault_of(error), RedisAway):
                 self.infos.pop(place, None)
             self._set_fault(place, str(fault))
             return False
-        self._set_fault(place, None)
+        self._set_fault(place, self._fault_of_all())
         before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
         if before != self._run_ids[place]:
             await self._look_at_level(place, server)
         # Also after an outage, as the run id may be unreadable; and when everything is gone
         # without a restart.
-        return before != self._run_ids[place] or was_down or missing
+        changed = before != self._run_ids[place] or was_down or missing
+        if changed and before is not None:
+            self._store.metas.check_all_soon()
+        return changed
+
+    def _fault_of_all(self) -> str | None:
+        """The fault of every app, if all have one: the user lacks the rights for any of them."""
+        faults = self.app_faults.of_meta
+        if faults and len(faults) == len(self._store.apps):
+            return next(iter(faults.values()))
+        return None
 
     async def _look_at_level(self, place: str, server: Redis) -> None:
         """Report a server that can never reach the level, before a logout waits for it."""
@@ -168,22 +212,28 @@ class RedisMonitor:
         elif before is not None and self.level_error == before:
             self.level_error = None
 
-    async def _last_is_gone(self, server: Redis, apps: list[str]) -> bool:
-        last = self._last()
-        if last is None or last.app not in apps:
-            return False
-        if last.received_at + last.heading.life < time.time():
-            return False  # expired
-        return not await server.exists(last.marker_keys[0])
-
-    @staticmethod
-    async def _info(server: Redis) -> dict[str, Any]:
-        try:
-            info: dict[str, Any] = await server.info()
-        except NoPermissionError:
+    async def _ask(self, place: str, server: Redis) -> tuple[dict[str, Any], bool]:
+        """``INFO``, and whether the marker of the latest acknowledged revocation is gone."""
+        pipeline = server.pipeline(transaction=False)
+        pipeline.info()
+        if (marker := self._last_marker(place)) is not None:
+            pipeline.exists(marker)
+        async with asyncio.timeout(REDIS_SECONDS):
+            info, *there = await pipeline.execute(raise_on_error=False)
+        if isinstance(info, NoPermissionError):
             # A Sentinel failover shows in the address, any other change as an outage.
-            return {"run_id": getattr(server.connection_pool, "master_address", "")}
-        return info
+            info = {"run_id": getattr(server.connection_pool, "master_address", "")}
+        if isinstance(info, Exception):
+            raise info
+        return info, there == [0]
+
+    def _last_marker(self, place: str) -> str | None:
+        last = self._last()
+        if last is None or self._topology.place(last.app) != place:
+            return None
+        if last.received_at + last.heading.life < time.time():
+            return None  # expired
+        return last.marker_keys[0]
 
     def _warn_of_facts(self, place: str, info: Mapping[str, Any]) -> None:
         """Warn, once, of each way in which this server can lose or refuse a marker."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +17,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
 from app.config.types import MEMORY, Durability
 from app.revocation import Revocation
+from app.store.app_faults import AppFaults
 from app.store.app_meta import AppMetas, AppNames
 from app.store.command import Commands, packed
 from app.store.durability import DurabilityWait
@@ -31,8 +32,9 @@ from app.store.errors import (
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout.redis.pipeline import ReusedPipelines, reused_pipelines
 
-_SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
-_SCRIPT_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
+SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+"""The script by its name, for ``EVALSHA``."""
 
 NEW_MARKER = 2
 """The script's reply when a marker was new; 1: all were there, 0: nothing was changed."""
@@ -56,10 +58,12 @@ class Store:
         names: Mapping[str, AppNames] | None = None,
     ) -> None:
         self.link = link
-        self._apps = dict(apps)
-        self._metas = AppMetas(apps, names or {})
+        self.apps: Sequence[str] = tuple(apps)
+        """The relying apps that it writes for."""
+        self.app_faults = AppFaults()
+        self.metas = AppMetas(apps, names or {}, self.app_faults)
         self._commands = Commands(
-            _SCRIPT_SHA,
+            SCRIPT_SHA,
             max_len=event_max_len,
             max_age_ms=math.ceil(event_retention * 1000),
         )
@@ -69,11 +73,6 @@ class Store:
     def level(self) -> str:
         """The level of durability that each write waits for."""
         return self._durability.level
-
-    @property
-    def apps(self) -> Sequence[str]:
-        """The relying apps that it writes for."""
-        return list(self._apps)
 
     async def write(
         self,
@@ -155,7 +154,7 @@ class Store:
         pipeline: ReusedPipelines,
     ) -> list[Result]:
         def with_script(i: int) -> bytes:
-            return packed("EVAL", _SCRIPT, *self._commands.arguments(revocations[i], again[i]))
+            return packed("EVAL", SCRIPT, *self._commands.arguments(revocations[i], again[i]))
 
         commands = [*map(self._commands.packed, revocations, again)]
         wait: list[bytes] = []
@@ -198,7 +197,7 @@ class Store:
         """Write while a Cluster moves the app's slot, where the level of durability is unknown."""
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                reply: int = await self.link.redirected(_SCRIPT, command)
+                reply: int = await self.link.redirected(SCRIPT, command)
         except EXCHANGE_FAULTS as error:
             return fault_of(error)
         return LevelNotReached("slot_moving", reply) if self._durability.waits else reply
@@ -206,12 +205,3 @@ class Store:
     async def level_fault(self, server: Redis) -> str | None:
         """Why no write to this server can reach the level of durability: `DurabilityWait.fault`."""
         return await self._durability.fault(server)
-
-    async def write_meta(
-        self,
-        server: Redis,
-        apps: Sequence[str],
-        holds: Callable[[str, bool], bool] = lambda _, __: False,
-    ) -> bool:
-        """Write or renew the ``meta`` of these apps: see `AppMetas.write`."""
-        return await self._metas.write(server, apps, holds)

@@ -1,9 +1,10 @@
-"""Errors of Redis 6.2, 7 and Valkey, and which of three reactions each one requires."""
+"""Errors of Redis 6.2, 7 and Valkey, and which of four reactions each one requires."""
 
 import pytest
 import redis.exceptions as errors
 
 from app.store.errors import (
+    AppForbidden,
     LevelNotReached,
     RedisAway,
     RedisFault,
@@ -34,7 +35,6 @@ CASES: list[tuple[Exception, type[RedisFault], str]] = [
     # -- no writes at all
     (errors.OutOfMemoryError("command not allowed when used memory"), RedisUnwilling, "OOM"),
     (errors.ReadOnlyError("You can't write against a read only"), RedisUnwilling, "READONLY"),
-    (errors.NoPermissionError("this user has no permissions"), RedisUnwilling, "NOPERM"),
     (errors.AuthenticationError("WRONGPASS"), RedisUnwilling, "AuthenticationError"),
     (errors.AuthenticationError("NOAUTH Authentication"), RedisUnwilling, "AuthenticationError"),
     (errors.ResponseError("MISCONF Redis is configured to save"), RedisUnwilling, "MISCONF"),
@@ -49,12 +49,14 @@ CASES: list[tuple[Exception, type[RedisFault], str]] = [
             ("-READONLY You can't write against a read only", RedisUnwilling, "READONLY"),
             ("-NOREPLICAS Not enough good replicas to write.", RedisUnwilling, "NOREPLICAS"),
             ("-LOADING Redis is loading the dataset", RedisUnwilling, "LOADING"),
-            ("The user executing the script can't run this command", RedisUnwilling, "NOPERM"),
+            ("The user executing the script can't run this command", AppForbidden, "NOPERM"),
             ("The user executing the script can't access at least one of the keys",
-             RedisUnwilling, "NOPERM"),
+             AppForbidden, "NOPERM"),
             ("WRONGTYPE Operation against a key", RevocationRefused, "ERR"),
         ]
     ],
+    # -- no writes of this app
+    (errors.NoPermissionError("this user has no permissions"), AppForbidden, "NOPERM"),
     # -- this write, on its own account
     (errors.ResponseError("WRONGTYPE Operation against a key"), RevocationRefused, "WRONGTYPE"),
     (errors.ResponseError("ERR bcl argument 1"), RevocationRefused, "ERR"),
@@ -76,9 +78,10 @@ def test_an_error_has_one_kind_and_one_code(
 def test_a_failed_pipeline_blames_no_revocation(
     error: Exception, kind: type[RedisFault], word: str
 ) -> None:
-    """A revocation that is refused on its own account is set aside, and not retried."""
+    """A revocation that is refused on its own account is set aside, and not retried; and the
+    fault of one app holds up no other."""
     fault = fault_of_exchange(error)
-    expected = RedisUnwilling if kind is RevocationRefused else kind
+    expected = RedisUnwilling if kind in (AppForbidden, RevocationRefused) else kind
     assert (type(fault), str(fault)) == (expected, word)
 
 

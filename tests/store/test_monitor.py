@@ -135,7 +135,7 @@ async def test_one_apps_wrong_meta_does_not_mark_redis_as_down_for_all(
     for _ in range(3):
         assert (await watched.look())[:2] == (None, False)
     assert app_store.look.exists(f"bcl:v1:{{{good}}}:meta")
-    assert caplog.text.count("meta_refused") == 1
+    assert caplog.text.count("app_not_writable") == 1
 
 
 async def test_without_the_right_to_run_info_only_its_facts_are_missing(

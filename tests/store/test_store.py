@@ -11,7 +11,7 @@ from redis.exceptions import ReadOnlyError
 
 from app.revocation import MARKER_MARGIN_SECONDS, Once
 from app.store.errors import RedisAway, RedisUnwilling, RevocationRefused
-from app.store.store import _SCRIPT, NEW_MARKER
+from app.store.store import NEW_MARKER, SCRIPT
 from backchannel_logout import AppKeys, Event, EventKind
 from tests.support.revocations import ISS, NOW, AppStore, revocation
 from tests.support.servers.redis_server import RedisServer
@@ -188,7 +188,7 @@ async def test_wrong_arguments_are_refused_before_the_first_write(
     ]
     keys, args = change(rest[: int(count)], rest[int(count) :])
     with pytest.raises(redis.ResponseError):
-        app_store.look.eval(_SCRIPT, len(keys), *keys, *args)
+        app_store.look.eval(SCRIPT, len(keys), *keys, *args)
     assert app_store.look.keys(f"*{app_store.app}*") == []
 
 

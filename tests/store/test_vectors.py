@@ -52,7 +52,7 @@ class VectorStores:
         )
 
     async def write_meta(self, app: str) -> None:
-        await self.store(app).write_meta(await self._link.primary(app), [app])
+        await self.store(app).metas.write(await self._link.primary(app), [app])
 
     async def write(self, app: str, kind: EventKind, iss: str, since: int, **more: Any) -> None:
         """Write one revocation, as a logout token of this moment makes it."""

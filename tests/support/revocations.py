@@ -79,7 +79,7 @@ class AppStore:
     async def write_meta(self) -> bool:
         """Write ``meta``; True when it was missing."""
         server = await self.link.primary(self.app)
-        return await self.store.write_meta(server, self.store.apps)
+        return await self.store.metas.write(server, self.store.apps)
 
     def events(self) -> list[Event]:
         entries: Any = self.look.xrange(self.keys.events)

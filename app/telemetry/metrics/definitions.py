@@ -216,6 +216,12 @@ APP_UNSERVED = Metric(
     "receiver has renewed for three minutes",
     ("app",),
 )  # fmt: skip
+APP_WRITABLE = Metric(
+    "bcl_app_writable", "gauge",
+    "0: this app's logouts are not written (NOPERM, WRONGTYPE, QUOTA) while others' are; absent "
+    "for every other app, and beyond the first hundred",
+    ("app",),
+)  # fmt: skip
 APP_LAG = Metric(
     "bcl_app_group_lag_events", "gauge",
     "Events that the slowest consumer group of the app has not fetched yet",

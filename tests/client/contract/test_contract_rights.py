@@ -35,7 +35,7 @@ from tests.support.receiver import Receiver, config, run_app
 from tests.support.servers.redis_server import RedisServer
 
 CRM = AppKeys("crm")
-"""An app for which no user here has permissions."""
+"""An app that no rule names."""
 
 
 APPS = ("shop", "wiki")
@@ -278,21 +278,30 @@ async def test_the_receiver_renews_the_life_of_meta_with_these_rights(
         admin.delete(shop.meta)
 
 
-def test_the_receiver_touches_no_key_of_others(guarded: GuardWithRights) -> None:
-    """Neither by a command nor from a script; nor keys of its own apps' developers."""
-    foreign = CRM.sid("i", "s")
+def test_the_receiver_writes_nothing_but_the_contracts_keys(guarded: GuardWithRights) -> None:
+    """Neither by a command nor from a script; nor what the apps' own developers keep."""
+    own = AppKeys("shop").prefix + "app:x"
     guarded.may_not(
         "receiver",
-        f"GET {foreign}", f"SET {foreign} 1", f"EXISTS {foreign}", f"HGETALL {CRM.meta}",
-        f"XADD {CRM.events} * v 1", f"PUBLISH {CRM.feed} x", "GET session:1",
-        f"SET {AppKeys('shop').prefix}app:x 1", f"DEL {AppKeys('shop').sid('i', 's')}",
-        "FLUSHALL", "KEYS *", "CONFIG GET *", "ACL LIST", "SUBSCRIBE x",
+        "GET session:1", "SET session:1 1", f"SET {own} 1", f"HSET {own} a b",
+        f"DEL {AppKeys('shop').sid('i', 's')}", f"DEL {CRM.events}", f"EXISTS {CRM.prefix}other",
+        "GET bcl:v1:other", "PUBLISH other x", "FLUSHALL", "KEYS *", "CONFIG GET *", "ACL LIST",
+        "SUBSCRIBE x",
     )  # fmt: skip
     script = "return redis.call('GET', ARGV[1])"
     with guarded.client("receiver") as client:
-        for keys in ([foreign, foreign], [foreign]):
+        for keys in (["session:1", "session:1"], ["session:1"]):
             with pytest.raises(redis.ResponseError, match=REFUSED):
                 client.eval(script, len(keys) - 1, *keys)
+
+
+def test_an_app_needs_no_rule_of_its_own_for_the_receiver(guarded: GuardWithRights) -> None:
+    with guarded.client("receiver") as client:
+        client.set(CRM.sid("i", "s"), 1)
+        client.hset(CRM.meta, "v", "1")
+        client.publish(CRM.feed, "x")
+    with guarded.client("admin") as admin:
+        admin.delete(CRM.sid("i", "s"), CRM.meta)
 
 
 async def test_the_receivers_user_may_read_everything_for_the_history(
