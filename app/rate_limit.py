@@ -37,6 +37,10 @@ class TokenBucket:
         self._tokens = tokens - 1
         return True
 
+    def holds(self, tokens: int) -> bool:
+        """Whether it has this many now."""
+        return self._tokens + (self._monotonic() - self._at) * self._rate >= tokens
+
     def give_back(self) -> None:
         """Return a token that was not needed."""
         self._tokens = min(self._burst, self._tokens + 1)

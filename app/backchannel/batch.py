@@ -53,7 +53,7 @@ class BatchProcessor:
         self._arrived: list[_Request] = []
         """In this turn of the event loop."""
         self._steps: Sequence[Callable[[_Request], bool | None]] = (
-            self._parse, Attempt.verify, Attempt.validate, self._write,
+            self._parse, self._verify, Attempt.validate, self._write,
         )  # fmt: skip
 
     def submit(
@@ -98,6 +98,12 @@ class BatchProcessor:
             if request.find_keys():
                 request.admit(self._places)
                 return False
+        return self._wait(request)
+
+    def _verify(self, request: "_Request") -> bool:
+        if request.verify():
+            return False
+        request.leave()  # `waiting` takes a place again
         return self._wait(request)
 
     def _write(self, request: "_Request") -> bool:

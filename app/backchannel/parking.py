@@ -202,8 +202,7 @@ class Parking:
         row.tokens.held = token
         try:
             attempt.parse()
-            attempt.find_keys()
-            attempt.verify()
+            attempt.verify_parked()
             attempt.validate()
             until = asyncio.get_running_loop().time() + REQUEST_SECONDS
             written = await self._writer.write(attempt.revocations, until=until)

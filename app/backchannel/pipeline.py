@@ -78,20 +78,25 @@ class Attempt:
         self.parsed = True
 
     def find_keys(self) -> bool:
-        """Take the cached keys. Returns whether they settle the matter: the key that the token
-        names is among them, so no fetch can change the result of `verify`."""
+        """Take the cached keys. Returns whether the key that the token names is among them."""
         key_set = self.key_set = self.keys.current()
         kid = self.jwt.unverified_header.get("kid")
         return key_set is not None and kid is not None and kid in key_set.by_kid
 
-    def verify(self) -> None:
-        """Verify the signature with the keys of `find_keys`."""
+    def verify(self) -> bool:
+        """Verify the signature with the keys of `find_keys`, which has returned True. Returns
+        whether it did; False: `fetch_and_verify` decides, with newer keys."""
         try:
             self.signed = signed_jwt.verify(self.jwt, self.issuer, self.key_set)
         except TokenRefused as refusal:
-            if refusal.reason is Reason.KEY_UNKNOWN:
-                raise self.keys.unknown_key(self.arrived_at) from None
+            if self.keys.may_fetch_for(self.jwt, refusal, self.arrived_at):
+                return False
             raise
+        return True
+
+    def verify_parked(self) -> None:
+        """Verify the signature once keys have arrived: `ProviderKeys.verify_parked`."""
+        self.signed = self.keys.verify_parked(self.jwt, self.issuer, arrived_at=self.arrived_at)
 
     async def fetch_and_verify(self, until: float | None = None) -> None:
         """`find_keys` and `verify`, fetching keys where that can help: `ProviderKeys.verify`."""

@@ -3,6 +3,7 @@
 import asyncio
 
 from app.config.issuers import IssuerSettings
+from app.errors import TokenRefused
 from app.tokens.fetch import new_client
 from app.tokens.jwks import KeySet
 from app.tokens.provider_keys import KeyState, ProviderKeys
@@ -18,11 +19,11 @@ class FixedKeys(ProviderKeys):
     def current(self) -> KeySet:
         return self._fixed
 
-    async def _join_fetch(self, until: float) -> None:
-        del until
+    async def _join_fetch(self, until: float, refusal: TokenRefused) -> None:
+        del until, refusal
 
-    async def _fetch_within_budget(self, until: float) -> None:
-        del until
+    async def _fetch_within_budget(self, until: float, refusal: TokenRefused) -> None:
+        del until, refusal
 
     def _fetched_since(self, arrived_at: float) -> bool:
         """An unknown key is final: there are no other keys."""

@@ -1,5 +1,5 @@
-"""The keys of one issuer: fetched, cached, refreshed in the background and, within a budget, when a
-token names an unknown key.
+"""The keys of one issuer: fetched, cached, refreshed in the background and, within a budget, when
+no cached key verifies a token.
 
 Each issuer has its own cache, task and budget, so that a broken provider never delays the tokens
 of another.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from app.config.issuers import IssuerSettings
+from app.config.types import SHARED_SECRET
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
 from app.log import new_log
 from app.tokens import signed_jwt
@@ -42,6 +43,9 @@ PARSE_PAUSE_FACTOR = 10
 
 # Parsing takes milliseconds. If the machine stalled meanwhile, a token still gets its fetch.
 MAX_PARSE_PAUSE = 1.0
+
+# What other keys could change.
+_OF_THE_KEYS = frozenset({Reason.KEY_UNKNOWN, Reason.SIGNATURE, Reason.KEY_MISMATCH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,42 +128,81 @@ class ProviderKeys:
         """
         if until is None:
             until = asyncio.get_running_loop().time() + MAX_WAIT
+        try:
+            return signed_jwt.verify(jwt, issuer, self.current())
+        except TokenRefused as error:
+            refusal = error
         # The running fetch may have begun before the provider published the key: hence two.
-        for load in (self._cached, self._join_fetch, self._fetch_within_budget):
-            try:
-                return signed_jwt.verify(jwt, issuer, await load(until))
-            except TokenRefused as refusal:
-                if refusal.reason is not Reason.KEY_UNKNOWN:
-                    raise
-        raise self.unknown_key(arrived_at)
+        for fetch in (self._join_fetch, self._fetch_within_budget):
+            known = refusal.reason is not Reason.KEY_UNKNOWN
+            if known and not self._may_change(jwt, refusal, arrived_at):
+                raise refusal
+            if (key_set := await fetch(until, refusal)) is not None:
+                try:
+                    return signed_jwt.verify(jwt, issuer, key_set)
+                except TokenRefused as error:
+                    refusal = error
+        # A bad signature is then final, unless a fetch is still running: otherwise each forgery
+        # of a flood would be parked.
+        awaited = refusal.reason is Reason.KEY_UNKNOWN or self._in_flight is not None
+        if awaited and self._may_change(jwt, refusal, arrived_at):
+            raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
+        raise refusal
 
-    async def _cached(self, until: float) -> KeySet | None:
-        del until
-        return self.current()
+    def verify_parked(
+        self, jwt: UnverifiedJwt, issuer: IssuerSettings, *, arrived_at: float
+    ) -> SignedClaims:
+        """`signed_jwt.verify` with the cached keys. Raises `DependencyUnavailable` while a newer
+        key set could give another answer."""
+        try:
+            return signed_jwt.verify(jwt, issuer, self.current())
+        except TokenRefused as refusal:
+            if self._may_change(jwt, refusal, arrived_at):
+                raise DependencyUnavailable(Outage.KEYS_UNAVAILABLE) from None
+            raise
 
-    def unknown_key(self, arrived_at: float) -> TokenRefused | DependencyUnavailable:
-        """The fault of a token whose key is not in the cached set; ``arrived_at`` as in `verify`.
+    def may_fetch_for(self, jwt: UnverifiedJwt, refusal: TokenRefused, arrived_at: float) -> bool:
+        """Whether a fetch that is running or within the budget could change this refusal.
 
-        Only a key set fetched after the token had arrived makes an unknown key final: by then the
-        provider had published the key. The token's own ``iat`` decides nothing. Anybody can write
-        one in the future, for which every fetch would be too early; and if the provider's clock
-        is slow, a key set from before the rotation would count as one from after it.
+        Asked for every bad signature, so that a flood of them costs no task once the budget is
+        used up.
         """
-        if self._fetched_since(arrived_at):
-            return TokenRefused(Reason.KEY_UNKNOWN)
-        return DependencyUnavailable(Outage.KEYS_UNAVAILABLE)
+        if not self._may_change(jwt, refusal, arrived_at):
+            return False
+        if self._in_flight is not None:
+            return self._waiting < MAX_WAITING
+        return self._within_budget(refusal)
+
+    def _within_budget(self, refusal: TokenRefused) -> bool:
+        """The last fetch is for a token with an unknown key: forgeries that name a known one must
+        not delay a rotation."""
+        return self._budget.holds(1 if refusal.reason is Reason.KEY_UNKNOWN else 2)
+
+    def _may_change(self, jwt: UnverifiedJwt, refusal: TokenRefused, arrived_at: float) -> bool:
+        """Whether a newer key set could give another answer.
+
+        Only a key set fetched after the token had arrived makes the answer final: by then the
+        provider had published the key. It may have a new ``kid`` or, at some providers, an old
+        one. The token's own ``iat`` decides nothing. Anybody can write one in the future, for
+        which every fetch would be too early; and if the provider's clock is slow, a key set from
+        before the rotation would count as one from after it.
+        """
+        if refusal.reason not in _OF_THE_KEYS or self._fetched_since(arrived_at):
+            return False
+        return bool(jwt.unverified_header["alg"] != SHARED_SECRET)
 
     def _fetched_since(self, arrived_at: float) -> bool:
         return self._began_at >= arrived_at
 
-    async def _join_fetch(self, until: float) -> KeySet | None:
+    async def _join_fetch(self, until: float, refusal: TokenRefused) -> KeySet | None:
+        del refusal
         if self._in_flight is None:
             return None
         return await self._after(self._in_flight, until)
 
-    async def _fetch_within_budget(self, until: float) -> KeySet | None:
+    async def _fetch_within_budget(self, until: float, refusal: TokenRefused) -> KeySet | None:
         if self._in_flight is None:
-            if not self._budget.take():
+            if not (self._within_budget(refusal) and self._budget.take()):
                 return None
             self._start(Charge(self._budget))
         return await self._after(self._start(), until)

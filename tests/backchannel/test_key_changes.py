@@ -101,3 +101,29 @@ def test_strangers_cause_only_a_few_fetches(
     # and one for parked ones.
     intervals = int((time.monotonic() - began) / BUDGET_INTERVAL)
     assert 0 <= provider.key_fetches - (1 + BUDGET_BURST) <= 2 * intervals
+
+
+def test_a_new_key_under_the_same_kid_loses_no_logout(
+    running: Callable[[Provider], Receiver], provider: Provider, shared_redis: RedisServer
+) -> None:
+    receiver = running(provider)
+    with shared_redis.client() as client:
+        for n in range(6):
+            provider.keys = {"k1": private_key("RS256", n)}
+            assert receiver.post(provider.token(sid=f"same-kid-{n}")).status_code == 200
+            assert client.exists(KEYS.sid(provider.issuer, f"same-kid-{n}"))
+
+
+def test_forgeries_that_name_a_known_key_are_refused_within_the_budget(
+    running: Callable[[Provider], Receiver], provider: Provider
+) -> None:
+    """Each with 400, and genuine tokens in between are answered with 200."""
+    receiver = running(provider)
+    began = time.monotonic()
+    for n in range(60):
+        forged = provider.token(sid=f"forged-{n}", key=private_key("RS256", 9))
+        answer = receiver.post(forged)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+        assert receiver.post(provider.token(sid=f"genuine-{n}")).status_code == 200
+    intervals = int((time.monotonic() - began) / BUDGET_INTERVAL)
+    assert 0 <= provider.key_fetches - BUDGET_BURST <= intervals

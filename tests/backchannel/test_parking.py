@@ -158,6 +158,26 @@ async def test_a_token_whose_key_is_not_in_a_later_set_is_refused(
     assert fixture.sids == []
 
 
+async def test_a_parked_token_with_a_bad_signature_waits_for_keys_newer_than_it(
+    fixture: ParkingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The provider may use an old ``kid`` for a new key."""
+    await fixture.keys.refresh()
+    later = int(time.time()) + 3600
+    new = private_key("RS256", 2)
+    claims = {"iat": later, "exp": later + 120}
+    fixture.park(fixture.provider.token(key=new, **claims), arrived_at=later)
+    fixture.park(fixture.provider.token(key=private_key("RS256", 9)))
+    async with fixture.parking.running():
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 1)
+        assert log_events(caplog, "logout", outcome="refused", reason="signature")
+        fixture.provider.keys = {"k1": new}
+        await fixture.keys.refresh()
+        await until(lambda: len(fixture.parking) == 0)
+    assert fixture.sids == ["sid-1"]
+
+
 async def test_a_token_that_came_after_the_fetch_began_waits_for_the_next(
     fixture: ParkingFixture,
 ) -> None:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused
-from app.tokens import provider_keys
+from app.tokens import provider_keys, signed_jwt
 from app.tokens.fetch_budget import BUDGET_BURST, BUDGET_INTERVAL
 from tests.support.providers.provider import ABSENT, Provider, private_key
 from tests.tokens.conftest import Clock, NewKeys, until, verify
@@ -119,15 +119,86 @@ async def test_a_rotated_key_without_a_kid_is_fetched(
     assert await verify(keys, provider.token(header={"kid": ABSENT}))
 
 
-async def test_a_known_kid_with_a_bad_signature_costs_no_fetch(
+def new_key_under_the_same_kid(provider: Provider) -> None:
+    provider.keys = dict.fromkeys(provider.keys, private_key("RS256", 2))
+
+
+async def test_a_new_key_under_a_known_kid_is_fetched(
     provider: Provider, new_keys: NewKeys
 ) -> None:
     keys = new_keys(provider)
+    old = provider.token()
+    await verify(keys, old)
+    new_key_under_the_same_kid(provider)
+    assert await verify(keys, provider.token())
+    with pytest.raises(TokenRefused) as refusal:
+        await verify(keys, old)
+    assert refusal.value.reason is Reason.SIGNATURE
+
+
+async def test_a_key_of_another_kind_under_a_known_kid_is_fetched(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider, 'algorithms = ["RS256", "ES256"]')
     await verify(keys, provider.token())
+    provider.keys = dict.fromkeys(provider.keys, private_key("ES256"))
+    assert await verify(keys, provider.token(alg="ES256"))
+
+
+async def test_a_provider_may_change_keys_under_one_kid_at_any_rate(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider, clock=Clock())
+    for which in range(12):
+        provider.keys = {"k1": private_key("RS256", which)}
+        assert await verify(keys, provider.token())
+    assert provider.key_fetches == 12
+
+
+async def test_bad_signatures_have_a_budget_and_leave_a_fetch_for_unknown_kids(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """Each is refused, and none is parked; a rotation during the flood is still found at once."""
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+    await keys.refresh()
+    for _ in range(20):
+        with pytest.raises(TokenRefused) as refusal:
+            await verify(keys, provider.token(key=private_key("RS256", 9)))
+        assert refusal.value.reason is Reason.SIGNATURE
+    assert provider.key_fetches == BUDGET_BURST
+    provider.rotate("k2")
+    assert await verify(keys, provider.token())
+    assert provider.key_fetches == BUDGET_BURST + 1
+
+
+async def test_a_new_key_under_a_known_kid_is_found_when_the_budget_has_a_fetch_again(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+    await keys.refresh()
+    for _ in range(20):
+        with pytest.raises(TokenRefused):
+            await verify(keys, provider.token(key=private_key("RS256", 9)))
+    new_key_under_the_same_kid(provider)
+    token = provider.token()
+    with pytest.raises(TokenRefused):
+        await verify(keys, token)
+    clock.ahead += BUDGET_INTERVAL + 1
+    jwt = signed_jwt.parse(token.encode())
+    assert await keys.verify(jwt, keys.issuer, arrived_at=clock())
+
+
+async def test_a_bad_signature_is_refused_while_the_provider_is_down(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    keys = new_keys(provider)
+    await keys.refresh()
+    provider.mode = "500"
     with pytest.raises(TokenRefused) as refusal:
         await verify(keys, provider.token(key=private_key("RS256", 9)))
     assert refusal.value.reason is Reason.SIGNATURE
-    assert provider.key_fetches == 1
 
 
 async def test_unknown_kids_have_a_budget(provider: Provider, new_keys: NewKeys) -> None:
