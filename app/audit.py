@@ -4,7 +4,8 @@ One entry for each act and each look-up by the admin API or the command line, in
 ``bcl:v1:audit``. All values are strings, absent when unknown:
 
     at        epoch seconds, with three decimals
-    act       what was done: a word such as ``session.end``
+    act       what was done: a word such as ``session.end``. ``keys.fetch`` is also a request to
+              every receiver (`app.tokens.asked_fetches`)
     who       who did it: ``oidc:<sub> (<name>)`` for a person who signed in at a provider (the
               person chose the name, the provider the rest), ``account:<app>`` for a user,
               ``admin_token`` or ``admin-api`` for a bearer of the token, or the name that this

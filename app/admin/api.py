@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app.admin.access import Access, OperatorGate
 from app.admin.feed import FeedRoutes
+from app.admin.key_fetches import KeyFetchRoutes
 from app.admin.openapi import document
 from app.admin.overview import OverviewRoutes
 from app.admin.probes import Body
@@ -20,6 +21,7 @@ from app.admin.sessions import OperatorSessionRoutes
 from app.config.model import Settings
 from app.history import History
 from app.publish.publisher import Publisher
+from app.tokens.asked_fetches import AskedFetches
 from app.web import params
 from app.web.json_api import json_api
 from app.web.provider_sessions import ProviderSessions
@@ -36,6 +38,7 @@ class AdminApi:
         token: str | None,
         publisher: Publisher,
         sessions: ProviderSessions,
+        fetches: AskedFetches,
         *,
         health: Callable[[], Body],
         stopping: Callable[[], bool],
@@ -50,7 +53,9 @@ class AdminApi:
         self.session_service = SessionService(
             self.providers, sessions.terminations, history, self.audit_log
         )
+        self.key_fetches = KeyFetchRoutes(history, fetches, self.audit_log)
         parts = (
+            self.key_fetches,
             OperatorSessionRoutes(self.session_service, history, self.audit_log),
             RevocationRoutes(history, publisher.writer, self.audit_log),
             OverviewRoutes(history, self.providers, health),

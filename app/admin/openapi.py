@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from app.admin.key_fetches import NewKeyFetch
 from app.admin.responses import (
     AppsResponse,
     IssuersResponse,
+    KeysFetchedResponse,
     NotWrittenResponse,
     RevocationResponse,
     SessionResponse,
@@ -49,6 +51,7 @@ _RESPONSES: tuple[Any, ...] = (
     RevocationResponse,
     NotWrittenResponse,
     IssuersResponse,
+    KeysFetchedResponse,
     AppsResponse,
 )
 
@@ -88,7 +91,10 @@ def document() -> Json:
 def _schemas(paths: Json) -> Json:
     _, generated = TypeAdapter.json_schemas(
         [
-            (NewRevocation.__name__, "validation", TypeAdapter(NewRevocation)),
+            *(
+                (model.__name__, "validation", TypeAdapter(model))
+                for model in (NewRevocation, NewKeyFetch)
+            ),
             *((model.__name__, "serialization", TypeAdapter(model)) for model in _RESPONSES),
         ],
         ref_template="#/components/schemas/{model}",
@@ -189,6 +195,16 @@ def _paths() -> Json:
                 [404, 413, 415, 422],
                 body=NewRevocation,
             ),
+        },
+        "/api/keys/fetch": {
+            "post": _operation(
+                "fetchKeys",
+                "Fetch an issuer's keys now, here and in every other receiver on this Redis.",
+                [],
+                {200: KeysFetchedResponse},
+                [404, 413, 415, 422],
+                body=NewKeyFetch,
+            )
         },
         "/api/issuers": {
             "get": _operation("listIssuers", "The issuers.", [], {200: IssuersResponse})

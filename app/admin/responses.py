@@ -100,5 +100,19 @@ class IssuersResponse(BaseModel):
     issuers: list[IssuerModel]
 
 
+class KeysFetchedResponse(BaseModel):
+    """The result of a fetch in this receiver. ``keys`` are in use, also after a failed fetch.
+
+    ``others_asked``: false if Redis did not take the request for the other receivers.
+    """
+
+    issuer: str
+    fetched: bool
+    error: str | None
+    keys: int
+    skipped_keys: int
+    others_asked: bool
+
+
 class AppsResponse(BaseModel):
     apps: list[AppOverview]

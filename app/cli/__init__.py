@@ -19,7 +19,7 @@ from app.devtools.embedded_redis import EmbeddedFault
 COMMANDS = ("serve", "check", "explain", "journal", "keys", "watch", "status", "story", "revoke")
 
 # These query Redis, whose keys are UTF-8. File names and the input of `explain` may be any bytes.
-_QUERY_REDIS = ("watch", "status", "story", "revoke")
+_QUERY_REDIS = ("keys", "watch", "status", "story", "revoke")
 
 
 def main(argv: list[str] | None = None) -> int:

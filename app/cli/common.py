@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import getpass
 from collections.abc import AsyncIterator, Sequence
 
 from app.canary.issuer import with_canary
@@ -75,3 +76,11 @@ def apps_of(issuers: Sequence[IssuerSettings], wanted: Sequence[str] | None) -> 
         if app not in known:
             raise WrongUsage(f"--app {app!r} is none of: {', '.join(known)}")
     return sorted(set(wanted)) if wanted else known
+
+
+def own_name() -> str:
+    """The login name. Raises `WrongUsage`."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        raise WrongUsage("--by is needed: this system reports no login name") from None

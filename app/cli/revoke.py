@@ -8,7 +8,6 @@ the reply was lost and the result is unknown. Repeating the command is harmless.
 import argparse
 import asyncio
 import contextlib
-import getpass
 import json
 import logging
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 from app.admin_revocations import SOURCE, new_jti, revocations
 from app.audit import RESERVED_NAME, Act, Audit, is_reserved, outcome_of
 from app.cli.argument_types import duration_argument
-from app.cli.common import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened
+from app.cli.common import WrongUsage, add_json, add_whom, apps_of, issuer_of, opened, own_name
 from app.cli.story import proof_words
 from app.config.issuers import IssuerSettings
 from app.config.model import Settings
@@ -140,7 +139,7 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
     for name, value in (("--sid", sid), ("--sub", sub)):
         if value is not None and not 1 <= len(value) <= _MAX_ID_LENGTH:
             raise WrongUsage(f"{name} has 1 to {_MAX_ID_LENGTH} characters")
-    by = arguments.by or _own_name()
+    by = arguments.by or own_name()
     if not arguments.reason.strip() or not by.strip():
         raise WrongUsage("--reason and --by are not empty")
     if is_reserved(by):
@@ -150,13 +149,6 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
     apps = apps_of([issuer], arguments.app)
     order = revocations(issuer, apps, jti=jti, now=now, sid=sid, sub=sub)
     return _Order(issuer, order, jti, by, arguments.reason)
-
-
-def _own_name() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        raise WrongUsage("--by is needed: this system reports no login name") from None
 
 
 def _confirmed(order: _Order) -> bool:

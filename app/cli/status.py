@@ -62,11 +62,11 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 async def _read(settings: Settings) -> tuple[dict[str, Any] | None, list[AppOverview], Unserved]:
     async with opened(settings) as link:
-        ready, history = await _readyz(settings), History(settings, link)
+        ready, history = await readyz(settings), History(settings, link)
         return ready, await history.overviews(), await history.unserved()
 
 
-async def _readyz(settings: Settings) -> dict[str, Any] | None:
+async def readyz(settings: Settings) -> dict[str, Any] | None:
     """The body of `/readyz`; None if the service does not answer."""
     host, port = settings.admin_listen
     host = _ANYWHERE.get(host, host)

@@ -80,7 +80,7 @@ class _Console:
             StoryPages(issuers, history, audit_log, rendering),
             SessionPages(api.session_service, rendering),
             StatusPages(
-                settings, history, api.providers, rendering,
+                settings, history, api.providers, api.key_fetches, rendering,
                 readiness=api.health, unserved=unserved,
             ),
             TokenFormRoutes(settings, history, audit_log, rendering),

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from app.admin.key_fetches import KeyFetchRoutes
 from app.admin.probes import Body
 from app.config.model import Settings
 from app.config.presets import presets
-from app.console.forms import entry_id, query
+from app.console.forms import entry_id, query, session_form
 from app.console.plot import plot
 from app.console.rendering import Rendering
 from app.formatting import fetch_fault
@@ -20,6 +21,7 @@ from app.history.service_status import app_rows, service_rows, unread_rows, unse
 from app.sessions.session_provider import SessionProvider
 from app.store.unserved import Unserved
 from app.verdict import CheckVerdict
+from app.web.errors import not_found
 
 MAX_ACTS = 50
 
@@ -34,6 +36,7 @@ class StatusPages:
     settings: Settings
     history: History
     providers: Mapping[str, SessionProvider]
+    key_fetches: KeyFetchRoutes
     rendering: Rendering
     _: KW_ONLY
     readiness: Callable[[], Body]
@@ -43,6 +46,7 @@ class StatusPages:
     def routes(self) -> list[Route]:
         return [
             Route("/console/issuers", self.issuers, methods=["GET"]),
+            Route("/console/issuers/fetch", self.fetch_keys, methods=["POST"]),
             Route("/console/apps", self.apps, methods=["GET"]),
             Route("/console/health", self.health, methods=["GET"]),
         ]
@@ -70,6 +74,15 @@ class StatusPages:
                 "api": provider.kind if provider is not None else None,
             })  # fmt: skip
         return self.rendering.page(request, "issuers", issuers=shown, now=time.time())
+
+    async def fetch_keys(self, request: Request) -> Response:
+        """Fetch an issuer's keys now, in every receiver; the page then shows the result."""
+        fields = await session_form(request)
+        name = str(fields.get("issuer", ""))
+        if name not in {issuer.issuer for issuer in self.settings.issuers}:
+            raise not_found("no issuer of this name is configured")
+        await self.key_fetches.fetch_for(request, name)
+        return RedirectResponse("/console/issuers", 303)
 
     async def apps(self, request: Request) -> Response:
         query(request)

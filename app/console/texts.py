@@ -35,6 +35,7 @@ ACTS = {
     "session.ended": "a termination is over",
     "revocation.read": "viewed a history",
     "revocation.write": "wrote a revocation",
+    "keys.fetch": "asked for an issuer's keys",
     "revoke": "revoked from the command line",
 }
 """Acts in the audit; the page shows an unknown one by its name."""

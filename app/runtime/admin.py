@@ -32,7 +32,10 @@ async def running_admin(
         token = new_token()
         announce(f"admin token for this run: {token}")
     publisher = components.publisher
-    api = AdminApi(settings, token, publisher, sessions, health=health.body, stopping=stopping)
+    api = AdminApi(
+        settings, token, publisher, sessions, components.asked_fetches,
+        health=health.body, stopping=stopping,
+    )  # fmt: skip
     async with running_console(
         settings, api, publisher.reads.client, lambda: components.unserved.found
     ) as console:

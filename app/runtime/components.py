@@ -30,6 +30,7 @@ from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.readings import Readings
 from app.telemetry.reporting import Reporting
 from app.telemetry.traces import TracesFault, Tracing, tracing
+from app.tokens.asked_fetches import AskedFetches
 from app.tokens.fetch import new_client
 from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
@@ -137,6 +138,7 @@ class Components:
             self.fast_route = FastRoute(
                 LOGOUT_PATH.encode(), batch.submit, settings.trust_request_id
             )
+        self.asked_fetches = AskedFetches(self.keys, publisher.reads.client)
         self.readings = Readings(settings, publisher.reads, counters)
         self.unserved = UnservedWatch(
             UnservedApps(publisher.reads, apps_of_settings(settings)), self.readings.apps
@@ -144,12 +146,13 @@ class Components:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the background tasks: key refresh, parked tokens, readings from Redis."""
+        """Run the background tasks: fetches of keys, parked tokens, readings from Redis."""
         try:
             async with (
                 background(
                     [
                         *(keys.keep_fresh for keys in self.keys.values()),
+                        self.asked_fetches.keep_reading,
                         self.readings.keep_reading,
                         self.unserved.keep_looking,
                     ]

@@ -36,6 +36,9 @@ class FixedKeys(ProviderKeys):
     async def refresh(self) -> None:
         """Nothing to fetch."""
 
+    async def fetch_now(self) -> KeyState:
+        return self.state()
+
     def state(self) -> KeyState:
         return KeyState(
             attempted=True, keys=len(self._fixed.keys), skipped=0, age=0.0, last_error=None

@@ -250,6 +250,13 @@ class ProviderKeys:
         """Fetch now; `state` has the result. For the command line."""
         await asyncio.wait({self._start()})
 
+    async def fetch_now(self) -> KeyState:
+        """Fetch for an operator: never satisfied by a fetch that has begun before."""
+        if self._in_flight is not None:
+            await asyncio.wait({self._in_flight})
+        await asyncio.wait({self._start()})
+        return self.state()
+
     def state(self) -> KeyState:
         """A snapshot of the cache."""
         key_set = self._key_set

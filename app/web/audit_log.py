@@ -61,16 +61,18 @@ class AuditLog:
         if len(self._viewed) > _MAX_REMEMBERED:
             self._viewed.popitem(last=False)
 
-    async def record_act(self, act: str, request: Request, **members: Any) -> None:
-        """Record what the request's operator did. Never fails."""
-        await self.record(_act(act, request, members))
+    async def record_act(self, act: str, request: Request, **members: Any) -> bool:
+        """Record what the request's operator did. Returns whether the audit has it; never fails."""
+        return await self.record(_act(act, request, members))
 
-    async def record(self, act: Act) -> None:
-        """Never fails."""
+    async def record(self, act: Act) -> bool:
+        """Returns whether the audit has it; never fails."""
         try:
             await self._write(act)
         except EXCHANGE_FAULTS as error:
             log.error("audit", outcome="not_written", act=act.act, error=type(error).__name__)
+            return False
+        return True
 
     async def keyed_hash(self) -> KeyedHash | None:
         """The keyed hash of users' and sessions' ids; None while its key cannot be read."""
