@@ -31,9 +31,9 @@ class Health:
     def ready(self) -> bool:
         """Whether a logout can be answered with 200 here.
 
-        A fetch of every issuer's keys was attempted, with whatever result (one dead issuer must
-        not take the others out of service), and Redis or the journal takes writes. False from the
-        start of a stop, so that load balancers send no new clients.
+        A fetch of every issuer's keys was attempted, with whatever result or for half a second
+        (one dead issuer must not take the others out of service), and Redis or the journal takes
+        writes. False from the start of a stop, so that load balancers send no new clients.
         """
         attempted = all(keys.state().attempted for keys in self.keys.values())
         looked = self.publisher.monitor.looked

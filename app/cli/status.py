@@ -29,11 +29,29 @@ _READYZ_SECONDS = 5.0
 # Exit status for warnings without a fault. 1 is for faults, and argparse uses 2.
 _WARNED = 3
 
+# Problems first: among thousands of apps nobody finds them further down.
+_ORDER = {
+    verdict: place
+    for place, verdict in enumerate(
+        (
+            CheckVerdict.WRONG,
+            CheckVerdict.WARNING,
+            CheckVerdict.UNKNOWN,
+            CheckVerdict.NOTE,
+            CheckVerdict.RIGHT,
+        )
+    )
+}
+
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  the address to query
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
+    parser.add_argument(
+        "--problems", action="store_true",
+        help="only faults, warnings and what is not known",
+    )  # fmt: skip
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -46,7 +64,10 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     ]
     if ready is None or "journal" not in ready:
         rows.append(journal_row(settings))
+    rows.sort(key=lambda row: _ORDER[row.verdict])
     verdicts = {row.verdict for row in rows}
+    if arguments.problems:
+        rows = [row for row in rows if row.verdict is not CheckVerdict.RIGHT]
     warned = _WARNED if CheckVerdict.WARNING in verdicts else 0
     if arguments.json:
         wrong = CheckVerdict.WRONG in verdicts

@@ -8,7 +8,7 @@ __all__ = ["CheckVerdict", "Row", "count", "print_table"]
 
 def print_table(rows: list[Row]) -> int:
     """Print the table and its result; returns 1 where something is wrong, else 0."""
-    width = max(len(row.what) for row in rows)
+    width = max((len(row.what) for row in rows), default=0)
     for row in rows:
         # Parts of it may be from Redis or a provider.
         print(f"{row.verdict:<5}  {escaped(f'{row.what:<{width}}  {row.detail}')}")

@@ -1,7 +1,8 @@
 """Builds and runs what handles logout tokens: everything between the public listener and Redis."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import httpx
 from starlette.applications import Starlette
@@ -32,6 +33,7 @@ from app.telemetry.reporting import Reporting
 from app.telemetry.traces import TracesFault, Tracing, tracing
 from app.tokens.asked_fetches import AskedFetches
 from app.tokens.fetch import new_client
+from app.tokens.first_fetches import first_fetches_attempted, report_first_fetches
 from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
 
@@ -46,14 +48,17 @@ async def running_components(
             traces = stack.enter_context(tracing(settings))
         except TracesFault as fault:
             raise StartFault(str(fault)) from None
-        client = await stack.enter_async_context(new_client())
+        tls = httpx.create_ssl_context()
         publisher = await stack.enter_async_context(
             running_publisher(settings, redis_url, counters)
         )
         # Entered after the publisher, so it ends before the connections to Redis are closed.
         reporting = Reporting(settings, publisher.reads.client, counters)
         await stack.enter_async_context(reporting.running())
-        components = Components(settings, publisher, client, counters, reporting, traces)
+        components = Components(
+            settings, publisher, lambda: new_client(tls, keep_alive=False), counters, reporting,
+            traces,
+        )  # fmt: skip
         await stack.enter_async_context(components.running())
         yield components
 
@@ -82,13 +87,16 @@ async def running_publisher(
 
 class Components:
     """The components of the token path. `public_app` and `fast_route` serve the public listener;
-    ``fast_route`` is None while requests are traced, because a span lasts as long as its task."""
+    ``fast_route`` is None while requests are traced, because a span lasts as long as its task.
+
+    ``clients`` makes an HTTP client for each issuer: in a shared pool, each request costs a look at
+    all others, and hanging providers could take every connection."""
 
     def __init__(
         self,
         settings: Settings,
         publisher: Publisher,
-        client: httpx.AsyncClient,
+        clients: Callable[[], httpx.AsyncClient],
         counters: Counters,
         reporting: Reporting,
         traces: Tracing | None = None,
@@ -97,7 +105,9 @@ class Components:
         self.keys = {
             issuer.issuer: FixedKeys(issuer, issuer.key_set)
             if isinstance(issuer, CanaryIssuer)
-            else ProviderKeys(issuer, client, on_fetched=counters.keys_fetched)
+            else ProviderKeys(
+                issuer, clients(), on_fetched=counters.keys_fetched, logs_fetches=False
+            )
             for issuer in settings.signing_issuers
         }
         providers = {
@@ -153,7 +163,8 @@ class Components:
                     [
                         *(keys.keep_fresh for keys in self.keys.values()),
                         self.asked_fetches.keep_reading,
-                        self.readings.keep_reading,
+                        partial(report_first_fetches, self.keys.values()),
+                        self._keep_reading,
                         self.unserved.keep_looking,
                     ]
                 ),
@@ -164,6 +175,11 @@ class Components:
             await self.waiting.aclose()
             for keys in self.keys.values():
                 await keys.aclose()
+
+    async def _keep_reading(self) -> None:
+        """Readings for the metrics, once the first keys are there: tokens wait for those."""
+        await first_fetches_attempted(self.keys.values())
+        await self.readings.keep_reading()
 
 
 def new_app(routes: list[Route]) -> Starlette:

@@ -29,6 +29,10 @@ def _without(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
+# httpcore tries to import it several times for each request, a search of every path where it is
+# not installed. It is for programs that do not run in asyncio.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
+
 gc.disable()
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 

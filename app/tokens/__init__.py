@@ -6,10 +6,12 @@
     strict_json        JSON that every parser reads alike
     jwks               one key set: which keys fit (`verification_cost`: how many are tried)
     provider_keys      an issuer's keys: cached, refreshed, fetched within a budget
+    first_fetches      one log line for the first fetches of all issuers
+    asked_fetches      fetches that an operator asks for, in every receiver
     fixed_keys         keys that are never fetched
     fetch              one bounded GET (`fetch_budget`: how many)
     client_algorithms  clients with algorithms or secrets of their own
     other_kind         what another kind of token seems to be
 
-Knows nothing about HTTP responses, Redis or relying apps.
+Knows nothing about HTTP responses or relying apps, and Redis only in `asked_fetches`.
 """

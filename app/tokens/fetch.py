@@ -35,16 +35,18 @@ def other_issuer(named: object, configured: str) -> FetchFailed:
     return FetchFailed("discovery_issuer", f"it names {name}, the settings {quoted(configured)}")
 
 
-def new_client(tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+def new_client(tls: ssl.SSLContext | None = None, *, keep_alive: bool = True) -> httpx.AsyncClient:
     """A new HTTP client for providers' documents and APIs; the caller closes it. No redirects.
 
-    Pass ``tls`` to reuse a context: loading the authorities takes about 50 ms. Accepts ``identity``
+    Pass ``tls`` to reuse a context: loading the authorities takes about 50 ms. Without
+    ``keep_alive`` no connection stays open between requests. Accepts ``identity``
     only, because a compressed response could expand to many times the limit in one step. Stores no
     cookie, because users share the client: one user's cookie would be sent for another.
     """
     client = httpx.AsyncClient(
         verify=tls or httpx.create_ssl_context(),
         follow_redirects=False,
+        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20 if keep_alive else 0),
         timeout=FETCH_SECONDS,
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
     )

@@ -15,6 +15,7 @@ class FixedKeys(ProviderKeys):
     def __init__(self, issuer: IssuerSettings, key_set: KeySet) -> None:
         super().__init__(issuer, new_client())
         self._fixed = key_set
+        self.has_ended_a_fetch = True
 
     def current(self) -> KeySet:
         return self._fixed

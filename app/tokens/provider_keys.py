@@ -33,6 +33,10 @@ MAX_WAIT = 1.5
 # After a failed fetch the background task tries again after 1, 2, 4, ... 30 s.
 FIRST_RETRY = 1.0
 
+# How long the first fetch holds back readiness. A provider that hangs must not delay the others;
+# a token that arrives meanwhile waits for the fetch.
+FIRST_FETCH_SECONDS = 0.5
+
 # Requests that wait for one fetch. Each holds a place of the admission limit, so the rest of a
 # flood of unknown key ids is answered at once: tokens with known keys still find places.
 MAX_WAITING = 256
@@ -53,6 +57,7 @@ class KeyState:
     """The state of an issuer's keys, for `/readyz` and the command line."""
 
     attempted: bool
+    """Whether the first fetch has ended, or has run for `FIRST_FETCH_SECONDS`."""
     keys: int
     skipped: int
     age: float | None
@@ -73,8 +78,12 @@ class ProviderKeys:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         on_fetched: Callable[[str, str | None], None] = lambda _, __: None,
+        logs_fetches: bool = True,
     ) -> None:
-        """``on_fetched`` is called after each fetch with the issuer and the error, if any."""
+        """``on_fetched`` is called after each fetch with the issuer and the error, if any.
+
+        ``logs_fetches``: whether to log fetches that succeed, unless one has failed before.
+        """
         self.issuer = issuer
         self._on_fetched = on_fetched
         self._client = client
@@ -91,7 +100,11 @@ class ProviderKeys:
         self._discovered_uri: str | None = None
         self._in_flight: asyncio.Task[None] | None = None
         self._waiting = 0
-        self._attempted = False
+        self.logs_fetches = logs_fetches
+        self.has_ended_a_fetch = False
+        """With any result."""
+        self._first_began = float("inf")
+        """When the first fetch began, on ``monotonic``."""
         self._last_error: str | None = None
         self._last_detail = ""
         self._failures = 0
@@ -259,9 +272,9 @@ class ProviderKeys:
 
     def state(self) -> KeyState:
         """A snapshot of the cache."""
-        key_set = self._key_set
+        key_set, first = self._key_set, self._monotonic() - self._first_began
         return KeyState(
-            attempted=self._attempted,
+            attempted=self.has_ended_a_fetch or first >= FIRST_FETCH_SECONDS,
             keys=len(key_set.keys) if key_set else 0,
             skipped=key_set.skipped if key_set else 0,
             age=self._monotonic() - self._began_monotonic if key_set else None,
@@ -303,6 +316,7 @@ class ProviderKeys:
         if charge is not None and (pause := self._next_at - self._monotonic()) > 0:
             await asyncio.sleep(pause)
         began_at, began_monotonic = self._clock(), self._monotonic()
+        self._first_began = min(self._first_began, began_monotonic)
         self._wanted = False
         name = self.issuer.issuer
         try:
@@ -328,14 +342,14 @@ class ProviderKeys:
             self._key_set = key_set
             self._began_at, self._began_monotonic = began_at, began_monotonic
             usable, skipped = len(key_set.keys), key_set.skipped
-            if self._failures or self._log_budget.take():
+            if self._failures or (self.logs_fetches and self._log_budget.take()):
                 log.info("keys", outcome="fetched", issuer=name, keys=usable, skipped=skipped)
             self._last_error = None
             self._failures = 0
             for callback in self._on_arrival:
                 callback()
         finally:
-            self._attempted = True
+            self.has_ended_a_fetch = True
             self._ended_at = self._monotonic()
 
     async def _fetch_key_set(self) -> KeySet:

@@ -82,6 +82,36 @@ def test_without_a_service_on_this_machine_status_checks_redis(
     assert "0 events; not reporting" in ended.out
 
 
+def test_problems_are_listed_first_and_alone_if_that_is_asked_for(
+    run: Run, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    apps = ["a-good", "b-without-meta", "c-good", "d-dead-letter"]
+    clients = ", ".join(f'{{client_id = "{app}", app = "{app}"}}' for app in apps)
+    text = config(
+        redis_server.url, f'issuer = "{ISS}"', clients=f"[{clients}]",
+        top=f'data_dir = "{tmp_path}/data"', ports=(0, 1),
+    )  # fmt: skip
+    with redis_server.client() as look:
+        for app in ("a-good", "c-good", "d-dead-letter"):
+            look.hset(AppKeys(app).meta, mapping={"v": "1", "max_session_age": "3600"})
+        look.xadd(AppKeys("d-dead-letter").dead_letters, {"event": "x", "error": "y"})
+    ended = run("status", text)
+    assert ended.status == 1
+    order = [line.split()[0] for line in ended.out.splitlines() if line]
+    order = order[:-1]  # the result
+    assert order == sorted(order, key=["WRONG", "warn", "?", "ok"].index)
+    assert {"WRONG", "warn", "ok"} <= set(order)
+    ended = run("status", text, "--problems")
+    assert ended.status == 1
+    assert "b-without-meta" in ended.out
+    assert "d-dead-letter" in ended.out
+    assert "good" not in ended.out
+    rows = json.loads(run("status", text, "--problems", "--json").out)["rows"]
+    assert [row["verdict"] for row in rows] == sorted(
+        (row["verdict"] for row in rows), key=["WRONG", "warn", "?"].index
+    )
+
+
 @pytest.mark.parametrize("command", ["status", "check"])
 async def test_entries_that_wait_in_the_journal_of_a_stopped_receiver_are_a_warning(
     command: str, run: Run, redis_server: RedisServer, tmp_path: Path

@@ -70,7 +70,7 @@ async def traced(
         publisher, reporting = Publisher(settings, redis), Reporting(settings, redis, counters)
         with tracing(settings, exporter) as traces:
             async with publisher.running(), reporting.running():
-                parts = Components(settings, publisher, client, counters, reporting, traces)
+                parts = Components(settings, publisher, lambda: client, counters, reporting, traces)
                 for keys in parts.keys.values():
                     await keys.refresh()
                 app = httpx.ASGITransport(parts.public_app)

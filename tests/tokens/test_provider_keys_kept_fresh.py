@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
 
 from app.errors import DependencyUnavailable
 from app.tokens.fetch_budget import BUDGET_INTERVAL
-from app.tokens.provider_keys import ProviderKeys
+from app.tokens.first_fetches import report_first_fetches
+from app.tokens.provider_keys import FIRST_FETCH_SECONDS, ProviderKeys
 from tests.support.providers.provider import Provider
+from tests.support.receiver import log_events
 from tests.tokens.conftest import Clock, NewKeys, until, verify
 
 
@@ -138,3 +141,40 @@ async def test_moved_keys_are_rediscovered(provider: Provider, new_keys: NewKeys
         provider.mode = "500"
         await keys.refresh()
         assert await verify(keys, provider.token(header={"kid": "moved"}))
+
+
+async def test_a_first_fetch_that_hangs_counts_as_attempted_after_half_a_second(
+    provider: Provider, new_keys: NewKeys
+) -> None:
+    """A hanging provider holds no receiver back from being ready; its tokens wait for the fetch."""
+    provider.mode = "hang"
+    clock = Clock()
+    keys = new_keys(provider, clock=clock)
+    fetch = asyncio.create_task(keys.refresh())
+    await until(lambda: bool(provider.requests))
+    clock.ahead += FIRST_FETCH_SECONDS
+    assert keys.state().attempted
+    assert not keys.has_ended_a_fetch
+    provider.mode = "ok"
+    provider.released.set()
+    await fetch
+    assert keys.has_ended_a_fetch
+
+
+async def test_the_first_fetches_of_all_issuers_are_logged_in_one_line(
+    new_keys: NewKeys, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with contextlib.ExitStack() as stack:
+        providers = [stack.enter_context(Provider()) for _ in range(5)]
+        providers[0].mode = "500"
+        keys = [new_keys(provider) for provider in providers]
+        for one in keys:
+            one.logs_fetches = False
+        await asyncio.gather(report_first_fetches(keys), *(one.refresh() for one in keys))
+        (line,) = log_events(caplog, "keys", outcome="fetched")
+        assert (line["issuers"], line["of_issuers"], line["keys"]) == (4, 5, 4)
+        (failed,) = log_events(caplog, "keys", outcome="failed")
+        assert failed["issuer"] == providers[0].issuer
+        await keys[1].refresh()
+        assert log_events(caplog, "keys", outcome="fetched", issuer=providers[1].issuer)
