@@ -56,6 +56,7 @@ async def running_console(
             client = await stack.enter_async_context(new_client())
             oidc = OidcSignIn(settings, settings.admin_oidc, client)
             stack.push_async_callback(oidc.aclose)
+            api.key_fetches.fetches.add(oidc.keys)
             guard = await stack.enter_async_context(AsyncSessionGuard(redis, app=oidc.app))
         yield _Console(settings, api, oidc, guard, unserved).app
 

@@ -13,6 +13,7 @@ from app.config.model import Settings
 from app.publish.publisher import Publisher
 from app.sessions.providers.factory import kratos_whoami
 from app.tokens import fetch
+from app.tokens.asked_fetches import AskedFetches
 from app.tokens.provider_keys import ProviderKeys
 from app.web.provider_sessions import ProviderSessions
 
@@ -22,11 +23,12 @@ async def running_account(
     settings: Settings,
     publisher: Publisher,
     sessions: ProviderSessions,
+    fetches: AskedFetches,
     *,
     stopping: Callable[[], bool],
 ) -> AsyncIterator[ASGIApp]:
     """The application of the listener."""
-    async with _access_tokens(settings) as tokens, _kratos_callers(settings) as kratos:
+    async with _access_tokens(settings, fetches) as tokens, _kratos_callers(settings) as kratos:
         yield AccountApi(settings, publisher, sessions, tokens, kratos, stopping=stopping).app
 
 
@@ -42,14 +44,21 @@ async def _kratos_callers(settings: Settings) -> AsyncIterator[KratosCallers | N
 
 
 @contextlib.asynccontextmanager
-async def _access_tokens(settings: Settings) -> AsyncIterator[AccessTokens | None]:
+async def _access_tokens(
+    settings: Settings, fetches: AskedFetches
+) -> AsyncIterator[AccessTokens | None]:
     """Keys of their own: anyone can exhaust this listener's budget of key fetches, which must not
     affect logout tokens."""
     if settings.account_audience is None or settings.account_scope is None:
         yield None
         return
     async with fetch.new_client() as client:
-        keys = {issuer.issuer: ProviderKeys(issuer, client) for issuer in settings.signing_issuers}
+        # The log has the fetches for logout tokens; here only those that fail.
+        keys = {
+            issuer.issuer: ProviderKeys(issuer, client, logs_fetches=False)
+            for issuer in settings.signing_issuers
+        }
+        fetches.add(keys)
         issuers = {name: issuer for issuer in settings.signing_issuers for name in issuer.names}
         try:
             async with background([issuer_keys.keep_fresh for issuer_keys in keys.values()]):

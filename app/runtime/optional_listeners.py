@@ -54,7 +54,9 @@ async def running_optional_listeners(
             from app.runtime.account import running_account  # noqa: PLC0415
 
             app = await stack.enter_async_context(
-                running_account(settings, publisher, sessions, stopping=stopping)
+                running_account(
+                    settings, publisher, sessions, components.asked_fetches, stopping=stopping
+                )
             )
             servers.append(account_server(settings, listener, app))
         yield operations, servers

@@ -33,6 +33,7 @@ class AskedFetches:
     def __init__(self, keys: Mapping[str, ProviderKeys], client: AsyncClient) -> None:
         self._keys = keys
         self._client = client
+        self._others: list[Mapping[str, ProviderKeys]] = []
         self._last: str | None = None
         """The id of the newest entry that was read."""
         self._own: set[str] = set()
@@ -42,7 +43,18 @@ class AskedFetches:
         """Fetch here. ``request_id``: that of the audit entry, which is then read without effect
         here. Cached keys stay where the fetch fails."""
         self._own.add(request_id)
-        return await self._keys[issuer].fetch_now()
+        return await self._fetch(issuer)
+
+    def add(self, keys: Mapping[str, ProviderKeys]) -> None:
+        """Fetch for these caches, too: the users' listener and the console have their own."""
+        self._others.append(keys)
+
+    async def _fetch(self, issuer: str) -> KeyState:
+        others = [keys[issuer] for keys in self._others if issuer in keys]
+        state, *_ = await asyncio.gather(
+            *(keys.fetch_now() for keys in (self._keys[issuer], *others))
+        )
+        return state
 
     async def keep_reading(self) -> None:
         """Fetch for each new entry of the audit. Never returns."""
@@ -73,7 +85,7 @@ class AskedFetches:
             self._own.discard(request_id)
         elif issuer in self._keys:
             log.info("keys", outcome="asked", issuer=issuer)
-            task = asyncio.create_task(self._keys[issuer].fetch_now())
+            task = asyncio.create_task(self._fetch(issuer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from backchannel_logout import AppKeys
-from tests.admin.api_fixture import TOKEN, AdminClient, admin_client, settings
+from tests.account.account_fixture import account_client
+from tests.admin.api_fixture import ALICE, TOKEN, AdminClient, admin_client, settings
 from tests.support.providers.provider import private_key
 from tests.support.receiver import Receiver, run_app, wait_for
 
@@ -134,3 +135,20 @@ def test_parked_tokens_are_settled_by_it(tmp_path: Path) -> None:
         assert admin.post("/keys/fetch", {}).json()["fetched"]
         marker = AppKeys("shop").sid(admin.issuer, "waits")
         wait_for(lambda: admin.redis.exists(marker), "the logout is written", admin.receiver)
+
+
+def test_the_users_listener_forgets_a_leaked_key_at_once(tmp_path: Path) -> None:
+    """It has keys of its own, and so has the console."""
+    with account_client(tmp_path) as account:
+        account.user = ALICE
+        session = account.tenant.add(ALICE)
+        token = account.access_token(session)
+        assert account.ask("GET", "", None, token).status_code == 200
+        account.keys.keys = {"new": private_key("RS256", 2)}
+        assert account.ask("GET", "", None, token).status_code == 200
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        url = account.receiver.admin_url + "/api/keys/fetch"
+        answer = account.receiver.http.post(url, json={}, headers=headers)
+        assert answer.json()["fetched"]
+        # 503: the key may be a new one, until it has been looked for once more.
+        assert account.ask("GET", "", None, token).status_code in {401, 503}

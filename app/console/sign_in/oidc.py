@@ -100,6 +100,7 @@ class OidcSignIn:
         """The console's own relying app, whose markers end the console's sessions."""
         self._client = client
         self._keys = ProviderKeys(self._issuer, client, clock=clock)
+        self.keys = {oidc.issuer: self._keys}
         self._discovery = Discovery(self._issuer, client)
         self._clock = clock
         self._pending = PendingSignIns(clock)
