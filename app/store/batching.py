@@ -26,6 +26,10 @@ log = new_log(__name__)
 FLUSHERS = 2
 FLUSHERS_THAT_WAIT = 8
 
+# Where a round trip takes longer, a write that has waited this long for one to end gets another
+# flusher: a request has no time for two of them.
+SLOW_SECONDS = 0.05
+
 # The scripts of one batch block every other client of that server for some 10 ms.
 MAX_BATCH = 256
 
@@ -93,12 +97,15 @@ class _Deadlines:
 class _Queue:
     """The writes and flushers of one server."""
 
+    place: str
     writes: deque[PendingWrite] = field(default_factory=deque)
     flushers: set[asyncio.Task[None]] = field(default_factory=set)
     idle: list[asyncio.Future[bool]] = field(default_factory=list)
     """Flushers without work: True wakes one up, False ends it."""
     woken: bool = False
     """A flusher is about to look at the writes."""
+    slow: asyncio.TimerHandle | None = None
+    """Looks after `SLOW_SECONDS` whether the first write still waits."""
 
 
 class BatchedWrites:
@@ -127,6 +134,8 @@ class BatchedWrites:
         """Wait for the round trips in progress."""
         self._closing = True
         for queue in self._queues.values():
+            if queue.slow is not None:
+                queue.slow.cancel()
             while queue.idle:
                 queue.idle.pop().set_result(False)
         flushers = [flusher for queue in self._queues.values() for flusher in queue.flushers]
@@ -139,7 +148,7 @@ class BatchedWrites:
         server = "" if link.only is not None else link.place(write.revocation.heading.app)
         queue = self._queues.get(server)
         if queue is None:
-            queue = self._queues[server] = _Queue()
+            queue = self._queues[server] = _Queue(server)
         queue.writes.append(write)
         if not queue.woken:
             self._wake(queue)
@@ -150,8 +159,28 @@ class BatchedWrites:
             queue.woken = True
             queue.idle.pop().set_result(True)
         elif len(queue.flushers) < self._max_flushers:
-            queue.woken = True
-            queue.flushers.add(asyncio.create_task(self._flush(queue)))
+            self._start(queue)
+        elif self._store.link.round_trips.get(queue.place, 0.0) > SLOW_SECONDS:
+            self._start_soon(queue)
+
+    def _start_soon(self, queue: _Queue) -> None:
+        if queue.slow is None and len(queue.flushers) < FLUSHERS_THAT_WAIT:
+            loop = asyncio.get_running_loop()
+            queue.slow = loop.call_later(SLOW_SECONDS, self._if_slow, queue, queue.writes[0])
+
+    def _start(self, queue: _Queue) -> None:
+        queue.woken = True
+        queue.flushers.add(asyncio.create_task(self._flush(queue)))
+
+    def _if_slow(self, queue: _Queue, first: PendingWrite) -> None:
+        """Start another flusher if the write is still the first one that waits."""
+        queue.slow = None
+        if self._closing or queue.woken or not queue.writes:
+            return
+        if queue.writes[0] is first:
+            self._start(queue)
+        else:
+            self._wake(queue)
 
     async def _flush(self, queue: _Queue) -> None:
         """A flusher: batch after batch, until there has been nothing to write for a while."""

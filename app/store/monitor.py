@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,6 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from app.log import new_log
 from app.revocation import Revocation
+from app.store.batching import FLUSHERS, FLUSHERS_THAT_WAIT, SLOW_SECONDS
 from app.store.errors import (
     EXCHANGE_FAULTS,
     AppForbidden,
@@ -26,13 +28,16 @@ from app.store.errors import (
     fault_of,
 )
 from app.store.server_info import facts_of
-from app.store.store import Store
+from app.store.store import SCRIPT, Store
 from app.store.topology import REDIS_SECONDS, RedisTopology
 
 log = new_log(__name__)
 
 # A failover or a restart is noticed within this time, plus one exchange.
 PULSE_SECONDS = 1.0
+
+# Several round trips on a slow link.
+_PREPARE_SECONDS = 3 * REDIS_SECONDS
 
 
 class RedisMonitor:
@@ -180,13 +185,16 @@ class RedisMonitor:
                 self.infos.pop(place, None)
             self._set_fault(place, str(fault))
             return False
-        self._set_fault(place, self._fault_of_all())
         before, self._run_ids[place] = self._run_ids.get(place), str(info.get("run_id", ""))
-        if before != self._run_ids[place]:
+        renewed = before != self._run_ids[place]
+        if renewed or was_down:
+            await self._prepare(place, server)
+        self._set_fault(place, self._fault_of_all())
+        if renewed:
             await self._look_at_level(place, server)
         # Also after an outage, as the run id may be unreadable; and when everything is gone
         # without a restart.
-        changed = before != self._run_ids[place] or was_down or missing
+        changed = renewed or was_down or missing
         if changed and before is not None:
             self._store.metas.check_all_soon()
         return changed
@@ -212,14 +220,38 @@ class RedisMonitor:
         elif before is not None and self.level_error == before:
             self.level_error = None
 
+    async def _prepare(self, place: str, server: Redis) -> None:
+        """Connect, and have a new server know the script, before the first logout: on a slow link
+        one round trip is all that a logout has time for. Without arguments the script changes
+        nothing, and no other right is needed."""
+        command = partial(server.execute_command, "EVAL", SCRIPT, 0)
+        slow = self._topology.round_trips[place] > SLOW_SECONDS
+        connections = 1 + (FLUSHERS_THAT_WAIT if slow else FLUSHERS)
+        try:
+            async with asyncio.timeout(_PREPARE_SECONDS):
+                # At the same time, so that each needs a connection of its own.
+                answers = await asyncio.gather(
+                    *(command() for _ in range(connections)), return_exceptions=True
+                )
+        except TimeoutError:
+            return  # the connections are still made
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                fault = fault_of(answer)
+                if not isinstance(fault, RevocationRefused | RedisAway):
+                    self._warn(place, "script", str(fault))
+
     async def _ask(self, place: str, server: Redis) -> tuple[dict[str, Any], bool]:
         """``INFO``, and whether the marker of the latest acknowledged revocation is gone."""
         pipeline = server.pipeline(transaction=False)
         pipeline.info()
         if (marker := self._last_marker(place)) is not None:
             pipeline.exists(marker)
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(REDIS_SECONDS):
+            began = loop.time()
             info, *there = await pipeline.execute(raise_on_error=False)
+        self._topology.round_trips[place] = loop.time() - began
         if isinstance(info, NoPermissionError):
             # A Sentinel failover shows in the address, any other change as an outage.
             info = {"run_id": getattr(server.connection_pool, "master_address", "")}

@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Connection, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
+from app.store.connecting import connect_patiently, patient
 from backchannel_logout import AppKeys
 from backchannel_logout.redis.connection import AsyncClient, aclose, connect_async
 from backchannel_logout.redis.internals import BoundedParser
@@ -50,16 +51,23 @@ class RedisTopology(Topology):
     """
 
     def __init__(self, client: AsyncClient, *, bounded: bool = False) -> None:
-        parser: dict[str, Any] = {"parser_class": BoundedParser} if bounded else {}
-        if not isinstance(client, RedisCluster):
-            client.connection_pool.connection_kwargs.update(parser)
+        options: dict[str, Any] = {"parser_class": BoundedParser} if bounded else {}
+        if isinstance(client, RedisCluster):
+            options["connection_class"] = patient(
+                client.connection_kwargs.get("connection_class", Connection)
+            )
+        else:
+            client.connection_pool.connection_kwargs.update(options)
+            connect_patiently(client)
         super().__init__(
             client,
-            node_options={"retry": Retry(NoBackoff(), 0)} | parser,
+            node_options={"retry": Retry(NoBackoff(), 0)} | options,
             attempts=_LOOK_UP_ATTEMPTS,
             attempt_seconds=_LOOK_UP_SECONDS,
         )
         self._looked_up = float("-inf")
+        self.round_trips: dict[str, float] = {}
+        """Seconds of the latest one to each server, by `place`; see `RedisMonitor`."""
         self.turns = asyncio.Semaphore(_MAX_CONCURRENT_READS)
         """Each read for a person takes one turn per exchange."""
 

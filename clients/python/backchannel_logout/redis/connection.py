@@ -159,6 +159,11 @@ async def aclose(client: AsyncClient) -> None:
     await client.aclose()
 
 
+def pools_of(client: redis.asyncio.Redis) -> list[redis.asyncio.ConnectionPool]:
+    """The connections to the primary, and those to each Sentinel."""
+    return [client.connection_pool, *(each.connection_pool for each in _sentinels(client))]
+
+
 def _sentinels(client: Any) -> list[Any]:
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return list(manager.sentinels) if manager is not None else []
