@@ -36,6 +36,33 @@ def unavailable(values: str, reason: str) -> Series:
     return {f"bcl_tokens_total{{{labels}}}": values}
 
 
+def answered(
+    values: str, reason: str = "redis_unavailable", outcome: str = "unavailable"
+) -> Series:
+    """A hundred logouts a minute that take effect, and others."""
+    labels = f'issuer="op",client="-",outcome="{outcome}",reason="{reason}"'
+    good = 'bcl_tokens_total{issuer="op",client="shop",outcome="accepted",reason="-"}'
+    return {good: "0+100x400", f"bcl_tokens_total{{{labels}}}": values}
+
+
+def known(values: str) -> Series:
+    """Logouts of an issuer of the settings."""
+    return {'bcl_tokens_total{issuer="op",client="shop",outcome="accepted",reason="-"}': values}
+
+
+def to_marker(within: str, all_of_them: str) -> Series:
+    name = "bcl_token_to_marker_seconds"
+    return {
+        f'{name}_bucket{{issuer="op",le="5.0"}}': within,
+        f'{name}_bucket{{issuer="op",le="+Inf"}}': all_of_them,
+        f'{name}_count{{issuer="op"}}': all_of_them,
+    }
+
+
+def pods(*values: str) -> Series:
+    return {f'bcl_ready{{pod="r-{n}"}}': value for n, value in enumerate(values)}
+
+
 def answers(within: str, beyond: str) -> Series:
     return {
         'bcl_answer_duration_seconds_bucket{le="1.0"}': within,
@@ -66,13 +93,34 @@ CLOCK = 'bcl_clock_difference_seconds{issuer="op",pod="%s"}'
 CANARY = 'bcl_canary_failures_in_a_row{pod="r-0"}'
 UP = 'up{job="backchannel-logout/receiver",pod="r-0"}'
 
+WANTED = 'kube_statefulset_replicas{statefulset="receiver",job="kube-state-metrics"}'
+WANTED_STATELESS = 'kube_deployment_spec_replicas{deployment="receiver",job="kube-state-metrics"}'
+
 CASES: dict[str, Case] = {
     "LogoutReceiverDown": Case(
-        fires=[{'bcl_ready{pod="r-0"}': "1x20 0x20"}, {'bcl_ready{pod="r-0"}': "1x20 stale"}],
-        quiet={'bcl_ready{pod="r-0"}': "0x60", 'bcl_ready{pod="r-1"}': "1x60"},
+        fires=[pods("1x20 0x20"), pods("1x20 stale"), pods("1x20 stale", "0x40")],
+        quiet=[pods("0x60", "1x60"), pods("1x20 stale", "1x60")],
+    ),
+    "LogoutReceiversMissing": Case(
+        fires=[
+            pods("1x500", "1x380 stale", "1x380 stale"),
+            pods("1x500", "1x500", "1x380 stale") | {WANTED: "3x500"},
+            pods("1x500") | {WANTED_STATELESS: "2x500"},
+        ],
+        quiet=[
+            pods("1x500", "1x500", "1x500"),
+            pods("0x500", "0x500", "0x500"),
+            pods("1x500", "1x500", "1x398 stale"),
+            pods("1x500", "1x380 stale", "1x380 stale") | {WANTED: "1x500"},
+            pods("1x500", "1x500") | {'kube_statefulset_replicas{statefulset="other"}': "3x500"},
+        ],
+        at="400m",
     ),
     "LogoutReceiverUnreachable": Case(
-        fires={UP: "0x60"},
+        fires=[
+            {UP: "0x60"},
+            {'up{job="logout-eu/receiver",pod="r-0"}': "1x20 0x60"} | pods("1x20 stale"),
+        ],
         quiet=[{UP: "1x60"}, {'up{job="other",pod="r-0"}': "0x60"}],
     ),
     "LogoutReceiverNotReady": Case(
@@ -80,19 +128,47 @@ CASES: dict[str, Case] = {
         quiet=[{'bcl_ready{pod="r-0"}': "1x60"}, {'bcl_ready{pod="r-0"}': "1x29 0x1 1x60"}],
     ),
     "LogoutsUnavailable": Case(
-        fires=unavailable("0x22 1x60", "redis_unavailable"),
+        fires=[unavailable("0x22 1x60", "redis_unavailable"), unavailable("0x22 1x60", "quota")],
         quiet=[unavailable("5x60", "redis_unavailable"), unavailable("0+1x60", "overloaded")],
     ),
     "LogoutsShed": Case(
         fires=[
             unavailable("0x22 1x60", "overloaded"),
-            unavailable("0x22 1x60", "quota"),
             {"bcl_connections_shed_total": "0x22 1x60"},
         ],
-        quiet=[unavailable("0+1x60", "deadline"), {"bcl_connections_shed_total": "7x60"}],
+        quiet=[unavailable("0+1x60", "quota"), {"bcl_connections_shed_total": "7x60"}],
     ),
     "LogoutsSlow": Case(
         fires=answers("0+98x60", "0+100x60"), quiet=answers("0+100x60", "0+100x60")
+    ),
+    "LogoutAvailabilityBurnsFast": Case(
+        fires=[answered("0x20 0+5x60"), answered("0x20 0+5x60", reason="overloaded")],
+        quiet=[
+            answered("0+1x60"),  # 1 %: the slow one
+            answered("0x20 0+50x60", reason="keys_unavailable"),
+            answered("0x20 0+50x60", reason="quota"),
+            answered("0x20 0+50x60", reason="aud_unknown", outcome="refused"),
+            answered("0+50x10 500x60"),  # over
+            known("0x60") | unavailable("0x20 2x60", "redis_unavailable"),
+        ],
+    ),
+    "LogoutAvailabilityBurnsSlowly": Case(
+        fires=answered("0+1x400"),
+        quiet=[
+            answered("0+0.3x400"),
+            answered("0+50x400", reason="keys_unavailable"),
+            answered("0+50x300 15000x100"),
+        ],
+        at="390m",
+    ),
+    "LogoutMarkersLate": Case(
+        fires=to_marker("0+9x400", "0+10x400"),
+        quiet=[
+            to_marker("0+99x400", "0+100x400"),
+            to_marker("0+9x300 2700+10x100", "0+10x400"),  # over
+            to_marker("0+0.02x400", "0+0.04x400"),
+        ],
+        at="390m",
     ),
     "LogoutsRefused": Case(
         # From none, and from one in twenty minutes, to one a minute.
@@ -106,11 +182,26 @@ CASES: dict[str, Case] = {
         every="5m",
     ),
     "LogoutsUnreadable": Case(
+        fires=[
+            refused("0x1540 0+5x60", issuer="-", reason="iss_unknown"),
+            # All of a provider's logouts, for ever: its issuer has none.
+            known("0x1600") | refused("0+0.2x1600", issuer="-", reason="iss_unknown"),
+        ],
+        quiet=[
+            known("0+1x1600") | refused("0+0.2x1600", issuer="-", reason="iss_unknown"),
+            known("0x1600") | refused("0x1545 1x60", issuer="-", reason="iss_unknown"),
+            known("0x1600") | refused("0x1540 0+5x60", issuer="-", reason="shape"),
+            refused("0x1540 0+50x60"),
+        ],
+        at="26h",
+        every="5m",
+    ),
+    "LogoutRequestsUnreadable": Case(
         fires=refused("0x1540 0+5x60", issuer="-", reason="shape"),
         quiet=[
-            refused("0x1540 0+1x60", issuer="-"),
-            refused("0+5x1600", issuer="-"),
-            refused("0x1540 0+50x60"),
+            refused("0x1540 0+1x60", issuer="-", reason="shape"),
+            refused("0+5x1600", issuer="-", reason="shape"),
+            refused("0x1540 0+5x60", issuer="-", reason="iss_unknown"),
         ],
         at="26h",
         every="5m",
@@ -201,6 +292,13 @@ CASES: dict[str, Case] = {
     "LogoutRedisLostWrites": Case(
         fires={"bcl_recovered_revocations_total": "0x20 9x60"},
         quiet={"bcl_recovered_revocations_total": "9x60"},
+    ),
+    "LogoutAppNotWritable": Case(
+        fires={'bcl_app_writable{app="shop"}': "0x60"},
+        quiet=[
+            {'bcl_app_writable{app="shop"}': "0x20 stale"},
+            {'bcl_redis_writable{server="primary",pod="r-0"}': "0x60"},
+        ],
     ),
     "LogoutAppNotReading": Case(
         fires=[

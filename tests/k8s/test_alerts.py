@@ -34,6 +34,16 @@ def test_each_alert_has_its_cases() -> None:
     assert all(case.quiet for case in CASES.values())
 
 
+def deployed(world: Series, cluster: str, namespace: str) -> Series:
+    """The same series of one deployment."""
+    own = f'cluster="{cluster}",namespace="{namespace}"'
+    found = {}
+    for series, values in world.items():
+        name, _, labels = series.removesuffix("}").partition("{")
+        found[f"{name}{{{','.join(filter(None, (labels, own)))}}}"] = values
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_fires_for_its_series_and_not_for_similar_ones(name: str, tmp_path: Path) -> None:
@@ -41,19 +51,36 @@ def test_an_alert_fires_for_its_series_and_not_for_similar_ones(name: str, tmp_p
     alone = {"groups": [{"name": "one", "rules": [ALERTS[name]]}]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(alone))
 
-    def expects(world: Series, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        firing = f'count(ALERTS{{alertname="{name}", alertstate="firing"}})'
+    def expects(world: Series, fires: bool) -> dict[str, Any]:
+        firing = (
+            f'count by (cluster, namespace) (ALERTS{{alertname="{name}", alertstate="firing"}})'
+        )
+        labels = '{cluster="eu", namespace="production"}'
         return {
             "interval": "1m",
             "input_series": [{"series": one, "values": two} for one, two in world.items()],
-            "promql_expr_test": [{"expr": firing, "eval_time": case.at, "exp_samples": samples}],
+            "promql_expr_test": [
+                {
+                    "expr": firing,
+                    "eval_time": case.at,
+                    "exp_samples": [{"labels": labels, "value": 1}] if fires else [],
+                }
+            ],
         }
 
+    fires = [deployed(world, "eu", "production") for world in of(case.fires)]
+    quiet = [deployed(world, "eu", "production") for world in of(case.quiet)]
+    # In one Prometheus with a deployment of another namespace, or of another cluster.
+    neighbours = [
+        world | deployed(of(case.quiet)[0], cluster, namespace)
+        for world in fires
+        for cluster, namespace in (("eu", "staging"), ("us", "production"))
+    ]
     told = {
         "rule_files": ["rules.yaml"],
         "evaluation_interval": case.every,
-        "tests": [expects(world, [{"labels": "{}", "value": 1}]) for world in of(case.fires)]
-        + [expects(world, []) for world in of(case.quiet)],
+        "tests": [expects(world, True) for world in fires + neighbours]
+        + [expects(world, False) for world in quiet],
     }
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(told))
     done = promtool("test", "rules", tmp_path / "test.yaml")
@@ -97,7 +124,9 @@ def queries() -> dict[str, str]:
 def test_a_query_uses_existing_metrics_and_their_labels(expr: str) -> None:
     names = re.findall(r"\b(bcl_\w+)\b", expr)
     assert names or "up{" in expr
-    known = {"instance", "pod", "job", "le", "app", "state", "issuer", "server", "namespace"}
+    scraped = {"cluster", "namespace", "instance", "pod", "job", "le"}
+    if "kube_" in expr:
+        scraped |= {"statefulset", "deployment"}
     labels = set()
     for name in names:
         metric = ALL.get(name) or ALL[SUFFIX.sub("", name)]
@@ -107,4 +136,4 @@ def test_a_query_uses_existing_metrics_and_their_labels(expr: str) -> None:
     by = re.findall(r"\b(?:by|without|on|ignoring) \(([^)]*)\)|\bignoring\((\w+)\)", expr)
     asked = {one.strip() for group in by for part in group for one in part.split(",") if one}
     asked |= set(re.findall(r"[{,]\s*(\w+)\s*(?:=~?|!~|!=)", expr))
-    assert asked <= labels | (known & {"instance", "pod", "job", "le", "namespace"})
+    assert asked <= labels | scraped
