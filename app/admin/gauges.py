@@ -131,6 +131,7 @@ def _redis(publisher: Publisher) -> Iterator[_Value]:
         yield metrics.REDIS_WRITABLE, (place or _ONLY,), fault is None
     for app in islice(watch.app_errors, MAX_APPS):
         yield metrics.APP_WRITABLE, (app,), 0
+    yield metrics.AGE_CONFLICT, (), len(publisher.store.metas.ages.conflicts)
     yield metrics.REDIS_DURABLE, (), watch.level_error is None
     for place, info in watch.infos.items():
         server = (place or _ONLY,)

@@ -70,7 +70,8 @@ def _of_publisher(publisher: Publisher) -> Body:
     """The state of the connection to Redis, and of the journal where there is one.
 
     Only where there are any, ``apps_not_writable`` has the apps that Redis takes no writes for
-    while it takes others', each with one word.
+    while it takes others', each with one word; and ``max_session_age_conflicts`` those that
+    another receiver serves with a larger age.
     """
     redis, journal = publisher.monitor.last_error, publisher.journal
     apps = publisher.monitor.app_errors
@@ -85,6 +86,10 @@ def _of_publisher(publisher: Publisher) -> Body:
         body["apps_not_writable"] = dict(islice(apps.items(), MAX_APPS))
     if len(apps) > MAX_APPS:
         body["apps_not_shown"] = len(apps) - MAX_APPS
+    if conflicts := publisher.store.metas.ages.conflicts:
+        body["max_session_age_conflicts"] = {
+            app: conflict._asdict() for app, conflict in islice(sorted(conflicts.items()), MAX_APPS)
+        }
     if journal is not None:
         body["journal"] = {
             "writable": journal.fault is None,

@@ -16,10 +16,13 @@ from app.cli.table import CheckVerdict, Row, print_table
 from app.config.load import SettingsFault, load
 from app.devtools.embedded_redis import EmbeddedFault
 
-COMMANDS = ("serve", "check", "explain", "journal", "keys", "watch", "status", "story", "revoke")
+COMMANDS = (
+    "serve", "check", "explain", "journal", "keys", "watch", "status", "story", "revoke",
+    "extend-markers",
+)  # fmt: skip
 
 # These query Redis, whose keys are UTF-8. File names and the input of `explain` may be any bytes.
-_QUERY_REDIS = ("keys", "watch", "status", "story", "revoke")
+_QUERY_REDIS = ("keys", "watch", "status", "story", "revoke", "extend-markers")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +46,7 @@ def _run(argv: list[str] | None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     given = sys.argv[1:] if argv is None else argv
     for name in [command for command in COMMANDS if given[:1] == [command]] or COMMANDS:
-        command = import_module(f"{__name__}.{name}")
+        command = import_module(f"{__name__}.{name.replace('-', '_')}")
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument(
             "--config", type=Path, metavar="FILE", help="settings, a TOML file (else BCL_CONFIG)"

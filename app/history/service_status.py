@@ -30,6 +30,8 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     else:
         yield Row(CheckVerdict.RIGHT, "service's redis", "takes writes")
     yield from _app_fault_rows(ready)
+    for app, conflict in ready.get("max_session_age_conflicts", {}).items():
+        yield age_conflict_row(app, **conflict)
     for name, keys in ready.get("issuers", {}).items():
         yield _issuer_row(name, keys)
     if journal := ready.get("journal"):
@@ -53,6 +55,15 @@ def _app_fault_rows(ready: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(CheckVerdict.WRONG, f"app {app}", text + why)
     if more := ready.get("apps_not_shown"):
         yield Row(CheckVerdict.WRONG, "more apps", f"{count(more, 'app')} with such faults")
+
+
+def age_conflict_row(app: str, own: int, in_force: int, receiver: str) -> Row:
+    """Also for `check`."""
+    text = (
+        f"max_session_age is {rounded_duration(own)} here, and {rounded_duration(in_force)} is in "
+        f"force: the receiver {receiver} has it; give all receivers the same"
+    )
+    return Row(CheckVerdict.WARNING, f"app {app}", text)
 
 
 def _issuer_row(name: str, keys: Mapping[str, Any]) -> Row:

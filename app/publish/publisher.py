@@ -18,6 +18,7 @@ from app.publish.writer import Writer
 from app.revocation import Revocation
 from app.store.app_meta import AppNames
 from app.store.errors import EXCHANGE_FAULTS
+from app.store.marker_life import MarkerExtension
 from app.store.monitor import RedisMonitor
 from app.store.store import Store
 from app.store.topology import REDIS_SECONDS, RedisTopology
@@ -119,6 +120,7 @@ class Publisher:
             self._recovery.keep_recovering,
             self.monitor.keep_looking,
             self._keep_looking_up,
+            MarkerExtension(self.store.metas, self.reads).keep_extending,
         ]
         replay: Replay | None = None
         if self.journal is not None and self._files is not None:

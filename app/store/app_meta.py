@@ -9,6 +9,8 @@ names.
 import asyncio
 import json
 import math
+import os
+import platform
 import random
 import time
 from collections import deque
@@ -23,6 +25,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from app.log import new_log
 from app.store.app_faults import AppFaults
 from app.store.errors import AppForbidden, RevocationRefused, fault_of
+from app.store.session_ages import SessionAges
 from app.store.topology import REDIS_SECONDS
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.keys import VERSION
@@ -61,6 +64,7 @@ class AppMetas:
         names: Mapping[str, AppNames],
         faults: AppFaults | None = None,
         *,
+        receiver: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +79,9 @@ class AppMetas:
         self._held: set[str] = set()
         """Apps whose ``meta`` was lost and stays incomplete until their markers are restored."""
         self._may_expire = True
+        self.ages = SessionAges(self._apps, receiver or this_process(), clock)
+        self._extend_from: dict[str, str] = {}
+        """What to write for apps whose markers are being extended; empty at the end."""
         self._urgent = dict.fromkeys(self._apps)
         """Apps whose ``meta`` is to be checked as soon as possible."""
         self._turns = deque(self._apps)
@@ -103,6 +110,21 @@ class AppMetas:
         chosen |= dict.fromkeys(islice(self._turns, size))
         self._turns.rotate(-size)
         return list(chosen)
+
+    def issuers(self, app: str) -> tuple[str, ...]:
+        """Every name of the app's issuers."""
+        names = self._names.get(app)
+        return names.issuers if names is not None else ()
+
+    def own_age(self, app: str) -> int:
+        """This receiver's ``max_session_age``, in seconds."""
+        return self._apps[app]
+
+    def extending(self, app: str, old: int | None) -> None:
+        """Write that the app's markers are extended from the age ``old``, or (None) have been."""
+        self._extend_from[app] = "" if old is None else str(old)
+        self._urgent[app] = None
+        self._renew_at.pop(app, None)
 
     async def write(
         self,
@@ -163,7 +185,7 @@ class AppMetas:
         fields |= {app: self._wanted(app, found[app]) for app in due}
         expiring = list(fields)
         if not fields:
-            fields = {app: self._core(app) for app in [*found][:1]}
+            fields = {app: self._core(app, old) for app, old in [*found.items()][:1]}
         if not fields:
             return  # all of them are refused
         pipeline = server.pipeline(transaction=False)
@@ -185,15 +207,17 @@ class AppMetas:
         for app in found.keys() - refused.keys():
             self._faults.meta_written(app)
 
-    def _core(self, app: str) -> dict[Any, Any]:
-        return {"v": str(VERSION), "max_session_age": str(self._apps[app])}
+    def _core(self, app: str, old: Mapping[bytes, bytes]) -> dict[Any, Any]:
+        age = self.ages.in_force(app, old, ages_in(old))
+        return {"v": str(VERSION), "max_session_age": str(age)}
 
     def _wanted(self, app: str, old: Mapping[bytes, bytes]) -> dict[Any, Any]:
         """Return the complete ``meta``: our own names, and those that others have renewed."""
         names, now = self._names.get(app), self._clock()
         if names is None:
-            return self._core(app)
-        named_at = _read_stamps(old.get(b"named_at"))
+            return self._core(app, old)
+        named_at = _read_stamps(_read_json(old.get(b"named_at")))
+        ages = self.ages.stamped(app, old, ages_in(old))
         renewed = {
             kind: {
                 **{name: at for name, at in named_at[kind].items() if at > now - META_SECONDS},
@@ -202,13 +226,22 @@ class AppMetas:
             for kind, own in (("issuers", names.issuers), ("client_ids", names.client_ids))
         }
         lists = {kind: _json(sorted(of_kind)) for kind, of_kind in renewed.items()}
-        return self._core(app) | lists | {"named_at": _json(renewed)}
+        named = renewed | {"max_session_age": ages}
+        wanted = self._core(app, old) | lists | {"named_at": _json(named)}
+        if app in self._extend_from:
+            wanted["extend_from"] = self._extend_from[app]
+        return wanted
 
     def _is_due(self, app: str, old: Mapping[bytes, bytes]) -> bool:
         """Whether it is time to renew it, or something of ours is missing."""
+        if (extending := self._extend_from.get(app)) is not None:
+            if old.get(b"extend_from", b"") != extending.encode():
+                return True
+            del self._extend_from[app]
         if self._monotonic() >= self._renew_at.get(app, float("-inf")):
             return True
-        if any(old.get(name.encode()) != value.encode() for name, value in self._core(app).items()):
+        core = self._core(app, old)
+        if any(old.get(name.encode()) != value.encode() for name, value in core.items()):
             return True
         if (names := self._names.get(app)) is None:
             return False
@@ -239,6 +272,11 @@ class AppMetas:
             raise answer
 
 
+def this_process() -> str:
+    """A name by which operators find this receiver."""
+    return f"{platform.node()}/{os.getpid()}"
+
+
 def _read_list(raw: bytes | None) -> frozenset[str]:
     """Parse a list of names; empty if it cannot be read."""
     try:
@@ -247,20 +285,31 @@ def _read_list(raw: bytes | None) -> frozenset[str]:
         return frozenset()
 
 
-def _read_stamps(raw: bytes | None) -> dict[str, dict[str, int]]:
-    """Parse when each name was last renewed; anything unreadable counts as never."""
+def ages_in(meta: Mapping[bytes, bytes]) -> Any:
+    """Which receiver has written which ``max_session_age``, as `SessionAges` takes it."""
+    return _read_json(meta.get(b"named_at")).get("max_session_age")
+
+
+def _read_json(raw: bytes | None) -> dict[str, Any]:
+    """Parse an object; empty if it cannot be read."""
     try:
         found = json.loads(raw or b"{}")
-        return {
-            kind: {
-                name: at
-                for name, at in found.get(kind, {}).items()
-                if isinstance(at, int) and not isinstance(at, bool)
-            }
-            for kind in ("issuers", "client_ids")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read_stamps(written_at: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """When each name was last renewed; anything unreadable counts as never."""
+    stamps: dict[str, dict[str, int]] = {}
+    for kind in ("issuers", "client_ids"):
+        of_kind = written_at.get(kind)
+        stamps[kind] = {
+            name: at
+            for name, at in (of_kind if isinstance(of_kind, dict) else {}).items()
+            if isinstance(at, int) and not isinstance(at, bool)
         }
-    except (ValueError, AttributeError, RecursionError):
-        return {"issuers": {}, "client_ids": {}}
+    return stamps
 
 
 def _json(value: Mapping[str, Any] | Iterable[str]) -> str:

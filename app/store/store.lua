@@ -5,7 +5,7 @@
 -- KEYS[n+2]      bcl:v1:{app}:jti:...          only when ARGV[3] > 0
 --
 -- ARGV[1] cutoff         epoch seconds
--- ARGV[2] marker life    seconds
+-- ARGV[2] marker life    seconds; longer where the app's meta has a larger max_session_age
 -- ARGV[3] jti life       milliseconds; 0: the message is not remembered
 -- ARGV[4] stream length  entries
 -- ARGV[5] stream age     milliseconds
@@ -61,6 +61,11 @@ if again then
 elseif once and redis.call('EXISTS', once) == 1 then
   return 0
 end
+
+-- Another receiver may serve the app with a larger max_session_age, for longer sessions.
+local served = redis.pcall('HGET', KEYS[1]:sub(1, -7) .. 'meta', 'max_session_age')
+served = type(served) == 'string' and tonumber(served)
+if served and served < 1e12 then life = math.max(life, served + MARGIN) end
 
 -- Markers: never a lower cutoff, never a shorter lifetime.
 local written, life_ms = 1, string.format('%d', life * 1000)

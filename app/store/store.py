@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
 from app.config.types import MEMORY, Durability
-from app.revocation import Revocation
+from app.revocation import MARKER_MARGIN_SECONDS, Revocation
 from app.store.app_faults import AppFaults
 from app.store.app_meta import AppMetas, AppNames
 from app.store.command import Commands, packed
@@ -32,7 +32,12 @@ from app.store.errors import (
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from backchannel_logout.redis.pipeline import ReusedPipelines, reused_pipelines
 
-SCRIPT = files(__package__).joinpath("store.lua").read_text("utf-8")
+SCRIPT = (
+    files(__package__)
+    .joinpath("store.lua")
+    .read_text("utf-8")
+    .replace("MARGIN", str(MARKER_MARGIN_SECONDS))
+)
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """The script by its name, for ``EVALSHA``."""
 

@@ -300,6 +300,13 @@ CASES: dict[str, Case] = {
             {'bcl_redis_writable{server="primary",pod="r-0"}': "0x60"},
         ],
     ),
+    "LogoutReceiversDisagree": Case(
+        fires={'bcl_max_session_age_conflict{pod="r-0"}': "2x60"},
+        quiet=[
+            {'bcl_max_session_age_conflict{pod="r-0"}': "0x60"},
+            {'bcl_max_session_age_conflict{pod="r-0"}': "0x10 2x5 0x45"},  # a rolling update
+        ],
+    ),
     "LogoutAppNotReading": Case(
         fires=[
             {'bcl_app_last_report_timestamp_seconds{app="shop"}': "0x60"},

@@ -2,6 +2,7 @@
 client."""
 
 from app.cli.check.app_rights import app_rights_rows
+from app.cli.check.session_ages import age_rows
 from app.cli.common import opened
 from app.cli.table import Row
 from app.config.model import Settings
@@ -31,6 +32,8 @@ async def app_rows(settings: Settings) -> list[Row]:
 
 async def _rights(settings: Settings, link: RedisTopology) -> list[Row]:
     try:
-        return await app_rights_rows(link, new_store(settings, link).apps)
+        store = new_store(settings, link)
+        rights = await app_rights_rows(link, store.apps)
+        return [*rights, *await age_rows(link, store.metas, store.apps)]
     except EXCHANGE_FAULTS:
         return []

@@ -222,6 +222,11 @@ APP_WRITABLE = Metric(
     "for every other app, and beyond the first hundred",
     ("app",),
 )  # fmt: skip
+AGE_CONFLICT = Metric(
+    "bcl_max_session_age_conflict", "gauge",
+    "Apps that another receiver on this Redis serves with a larger max_session_age, which is in "
+    "force",
+)  # fmt: skip
 APP_LAG = Metric(
     "bcl_app_group_lag_events", "gauge",
     "Events that the slowest consumer group of the app has not fetched yet",
