@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import httpx
 
+from app.sessions.termination.redis_records import OPEN, OPEN_USERS
+from app.store.operator_streams import REFUSED
 from tests.support.providers import auth0_api
 from tests.support.providers.auth0_api import Auth0Api
 from tests.support.providers.provider import Provider
@@ -95,6 +97,24 @@ class AdminClient:
     def over(self, session: str) -> dict[str, Any]:
         """The termination once it is over."""
         return self.state_with(session, "over")
+
+    def settle(self) -> None:
+        """Reset the tenant, and wait until no termination is followed: its questions would take
+        the next test's faults, and count among its requests."""
+        self.tenant.get_well()
+        wait_for(lambda: not self.redis.sunion(OPEN, OPEN_USERS), "none is followed", self.receiver)
+
+    def wait_for_refusal(self, answer: httpx.Response) -> dict[str, str]:
+        """The entry of the token that got this answer, which is written later."""
+        found: list[dict[str, str]] = []
+
+        def is_written() -> bool:
+            entries = [fields for _, fields in self.redis.xrange(REFUSED)]
+            found[:] = [it for it in entries if it["request_id"] == answer.headers["x-request-id"]]
+            return bool(found)
+
+        wait_for(is_written, "the refusal is written", self.receiver)
+        return found[0]
 
     def audit(self) -> list[dict[str, str]]:
         return [fields for _, fields in self.redis.xrange("bcl:v1:audit")]

@@ -39,7 +39,8 @@ secret = "{keycloak_api.CLIENT_SECRET}"
 
         def delete(query: str) -> httpx.Response:
             address = f"{receiver.admin_url}/api/sessions/{session}{query}"
-            return receiver.http.delete(address, headers={"authorization": f"Bearer {TOKEN}"})
+            headers = {"authorization": f"Bearer {TOKEN}"}
+            return receiver.http.delete(address, headers=headers, timeout=60)
 
         try:
             assert delete("").status_code == 502

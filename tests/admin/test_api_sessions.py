@@ -27,7 +27,7 @@ BOB = "auth0|bob"
 @pytest.fixture(autouse=True)
 def _well(admin: AdminClient) -> Iterator[None]:
     yield
-    admin.tenant.get_well()
+    admin.settle()
 
 
 def marker(admin: AdminClient, app: str, session: str) -> str | None:

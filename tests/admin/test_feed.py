@@ -62,7 +62,8 @@ def test_one_app_alone_can_be_followed_and_refusals_left_out(admin: AdminClient)
     with Listener(admin, "/feed?app=news&refusals=false") as feed:
         feed.next()
         send(admin, "b-1")
-        admin.receiver.post(admin.keys.token(aud="nobody"))
+        # It is written later than it is answered: the next test must not hear of it.
+        admin.wait_for_refusal(admin.receiver.post(admin.keys.token(aud="nobody")))
         send(admin, "b-2", aud="news-web")
         name, event = feed.next()
         assert (name, event["app"], event["sid"]) == ("logout", "news", "b-2")
@@ -92,7 +93,12 @@ def test_a_stream_that_was_trimmed_past_the_reader_says_that_entries_are_missing
 
 def test_a_reader_that_is_slower_than_the_trimming_is_told_and_goes_on(tmp_path: Path) -> None:
     """What it has not read when the stream is trimmed past it is gone, also while it listens."""
-    with admin_client(tmp_path) as own, Listener(own, "/feed?app=shop&refusals=false") as feed:
+    # A client that does not read is given up after this time: the test does not while it writes.
+    patient = 'body_timeout = "60s"'
+    with (
+        admin_client(tmp_path, top=patient) as own,
+        Listener(own, "/feed?app=shop&refusals=false") as feed,
+    ):
         assert feed.next()[0] == "ready"
         send(own, "the-first")
         assert feed.next()[1]["sid"] == "the-first"

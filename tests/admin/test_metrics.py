@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.store.topology import REDIS_SECONDS
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.receipts import Outcome, Receipt
 from tests.support.apps.listening import ListenerProcess
@@ -96,9 +97,15 @@ def test_a_redis_that_hangs_costs_a_scrape_nothing(
     try:
         until(receiver, "bcl_redis_writable", 0, server="primary")
         receiver.post(provider.token(sid="s2"))
-        began = time.monotonic()
+
+        def is_quick() -> bool:
+            began = time.monotonic()
+            Scrape(receiver)
+            return time.monotonic() - began < REDIS_SECONDS / 2
+
+        # One that waits for Redis never is; on a busy machine a single one may take longer.
+        wait_for(is_quick, "a scrape does not wait for Redis", receiver)
         scrape = Scrape(receiver)
-        assert time.monotonic() - began < 5, "far more than it takes, far less than Redis"
         assert scrape.total("bcl_tokens_total", outcome="journaled") == 1
         assert scrape.total("bcl_journal_entries", state="waiting") == 1
         assert scrape.total("bcl_journal_bytes") > 100
@@ -148,12 +155,12 @@ def test_an_apps_readers_and_receipts_are_seen(
         for n in range(3):
             assert receiver.post(provider.token(sid=f"s{n}")).status_code == 200
         until(receiver, "bcl_app_receipts_total", 3, app="shop", outcome="done")
+        # Of one reading, the receipts are counted before the rest is shown.
+        for name, value in (("events", 3), ("group_lag_events", 0), ("group_pending_events", 0)):
+            until(receiver, f"bcl_app_{name}", value, app="shop")
         scrape = Scrape(receiver)
         assert scrape.total("bcl_app_teardown_seconds_count", app="shop") == 3
-        assert scrape.total("bcl_app_group_lag_events", app="shop") == 0
-        assert scrape.total("bcl_app_group_pending_events", app="shop") == 0
         assert scrape.total("bcl_app_dead_letters", app="shop") == 0
-        assert scrape.total("bcl_app_events", app="shop") == 3
         last = scrape.total("bcl_issuer_last_logout_timestamp_seconds", issuer=provider.issuer)
         assert last == pytest.approx(time.time(), abs=60)
         assert scrape.total("bcl_app_last_report_timestamp_seconds") == pytest.approx(last, abs=60)

@@ -24,7 +24,7 @@ DOWN = fault(503, "Service Unavailable", "words of theirs")
 @pytest.fixture(autouse=True)
 def _well(admin: AdminClient) -> Iterator[None]:
     yield
-    admin.tenant.get_well()
+    admin.settle()
 
 
 def end(page: Page, session: str) -> None:

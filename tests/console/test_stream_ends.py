@@ -33,5 +33,5 @@ async def test_a_stream_ends_with_its_session(path: str, accept: bytes) -> None:
     await asyncio.sleep(0.05)
     assert not answering.done()
     session.clear()
-    await asyncio.wait_for(answering, 5)
+    await asyncio.wait_for(answering, 60)
     assert not sent[-1]["more_body"]
