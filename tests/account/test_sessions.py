@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.sessions.termination.redis_records import OPEN, OPEN_USERS
 from backchannel_logout.account import AccountProxy
 from tests.account.account_fixture import (
     BOB,
@@ -115,6 +116,8 @@ def test_not_yours_and_not_there_have_one_answer_and_nothing_is_written(
 ) -> None:
     own, bobs = alice.tenant.add(alice.user), alice.tenant.add(BOB)
     session = alice.session(own)
+    # The ends of other tests are written when they are confirmed.
+    wait_for(lambda: not alice.redis.sunion(OPEN, OPEN_USERS), "none is followed", alice.receiver)
     before = alice.redis.xlen("bcl:v1:audit")
 
     answers = [

@@ -101,10 +101,12 @@ class People:
 
 
 ALICE, BOB = "demo|alice", "demo|bob"
+CAROL = "demo|carol"
+"""Signs in at one test alone, which counts her sessions."""
 
 
 def test_ending_one_signs_that_one_out_of_the_app_and_not_the_other(people: People) -> None:
-    laptop, phone = people.signed_in(ALICE, MAC), people.signed_in(ALICE, PHONE)
+    laptop, phone = people.signed_in(CAROL, MAC), people.signed_in(CAROL, PHONE)
     neighbour = people.signed_in(BOB, PHONE)
     laptop.sessions()
     expect(laptop.rows.nth(0)).to_contain_text("Firefox 128 on macOS")
