@@ -22,6 +22,10 @@ from tests.support.servers.redis_server import RedisServer
 COMMANDS = (ROOT / "docs/commands.md").read_text()
 CANARY = "\n[canary]\ninterval = 1\nwithin = 3\n"
 
+# For tests in which no try may fail, on a machine that stands still for seconds.
+WITHIN = 60
+PATIENT_CANARY = f"\n[canary]\ninterval = 1\nwithin = {WITHIN}\n"
+
 
 def settings(tmp_path: Path, text: str) -> Settings:
     path = tmp_path / "settings.toml"
@@ -68,7 +72,7 @@ def canary_of(receiver: Receiver) -> dict[str, Any]:
 @pytest.fixture
 def service(provider: Provider, redis_server: RedisServer, tmp_path: Path) -> Iterator[Receiver]:
     text = config(redis_server.url, f'issuer = "{provider.issuer}"')
-    receiver = Receiver(tmp_path / "receiver", text + CANARY).start()
+    receiver = Receiver(tmp_path / "receiver", text + PATIENT_CANARY).start()
     yield receiver
     receiver.stop(signal.SIGKILL)
 
@@ -82,7 +86,7 @@ def test_its_sessions_end_and_every_stage_is_measured(
     assert (state["app"], state["failures"]) == ("canary", 0), service.log
     last = state["last"]
     assert last["outcome"] == CanaryOutcome.OK
-    assert 0 < last["to_answer"] <= last["to_marker"] <= last["to_receipt"] < 3
+    assert 0 < last["to_answer"] <= last["to_marker"] <= last["to_receipt"] < WITHIN
     with redis_server.client() as client:
         assert client.xlen(AppKeys("canary").events) >= 2
         assert client.keys("bcl:v1:{shop}:events") == []
@@ -178,7 +182,7 @@ def test_it_works_with_the_documented_redis_rights(provider: Provider, tmp_path:
     server = RedisServer(tmp_path / "redis", "--aclfile", str(acl)).start()
     url = server.url.replace("//", "//receiver:RECEIVER-PASSWORD@")
     receiver = Receiver(
-        tmp_path / "receiver", config(url, f'issuer = "{provider.issuer}"') + CANARY
+        tmp_path / "receiver", config(url, f'issuer = "{provider.issuer}"') + PATIENT_CANARY
     )
     try:
         receiver.start()
