@@ -58,6 +58,7 @@ class Gauges:
         yield from self._apps()
         yield from self._unserved_apps()
         yield from _journal(self.settings, self.publisher)
+        yield from _copy(self.publisher)
         yield from _redis(self.publisher)
 
     def _load(self) -> Iterator[_Value]:
@@ -123,6 +124,11 @@ def _journal(settings: Settings, publisher: Publisher) -> Iterator[_Value]:
     yield metrics.JOURNAL_BYTES, (), depth.bytes
     yield metrics.JOURNAL_MOST, (), settings.journal_max_bytes
     yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
+
+
+def _copy(publisher: Publisher) -> Iterator[_Value]:
+    yield metrics.COPY_REACH, (), publisher.ack_log.reach
+    yield metrics.COPY_WRITABLE, (), publisher.ack_log.writable
 
 
 def _redis(publisher: Publisher) -> Iterator[_Value]:

@@ -4,7 +4,7 @@ For the operators' listener only: the answer would help an attacker.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from itertools import islice
 
 from app.admin.probes import Body
@@ -86,6 +86,8 @@ def _of_publisher(publisher: Publisher) -> Body:
         body["apps_not_writable"] = dict(islice(apps.items(), MAX_APPS))
     if len(apps) > MAX_APPS:
         body["apps_not_shown"] = len(apps) - MAX_APPS
+    if (emptied := publisher.recovery.emptied) is not None:
+        body["redis_emptied"] = asdict(emptied)
     if conflicts := publisher.store.metas.ages.conflicts:
         body["max_session_age_conflicts"] = {
             app: conflict._asdict() for app, conflict in islice(sorted(conflicts.items()), MAX_APPS)

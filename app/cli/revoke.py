@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sid", help="end this session; --sub may name its user as well")
     parser.add_argument("--sub", help="end all sessions of this user")
     parser.add_argument(
-        "--all", action="store_true", help="end every session of the issuer; needs --app"
-    )
+        "--all", action="store_true",
+        help="end every session of the issuer, in all of its apps unless --app names some",
+    )  # fmt: skip
+    parser.add_argument(
+        "--all-issuers", action="store_true",
+        help="with --all: of every issuer, as after Redis has lost its data",
+    )  # fmt: skip
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; for the audit")
     parser.add_argument("--by", metavar="NAME", help="who; for the audit (default: the login name)")
     parser.add_argument("--yes", action="store_true", help="do not ask before --sub and --all")
@@ -112,30 +117,38 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     # If Redis does not take the audit entry, its log line is the only record.
     set_up_log(settings, min_level="error")
     logging.getLogger("app.audit").setLevel(logging.INFO)
-    order = _order(settings, arguments, time.time())
+    orders = _orders(settings, arguments, time.time())
     if arguments.dry_run:
-        _print_order(order, as_json_=arguments.json)
+        _print_orders(orders, arguments)
         return 0
-    if not arguments.yes and order.kind is not EventKind.SESSION and not _confirmed(order):
+    asks = not arguments.yes and orders[0].kind is not EventKind.SESSION
+    if asks and not _confirmed(orders):
         print("nothing was written", file=sys.stderr)
         return 1
-    results, audited = asyncio.run(_carry_out(settings, order, arguments.wait))
+    outcomes = asyncio.run(_carry_out_all(settings, orders, arguments.wait))
     if arguments.json:
-        print(json.dumps(_json(order, results, audited=audited)))
+        found = [
+            _json(order, results, audited=audited)
+            for order, (results, audited) in zip(orders, outcomes, strict=True)
+        ]
+        print(json.dumps(found if arguments.all_issuers else found[0]))
     else:
-        _print_results(results)
-    failed = any(result.fault is not None for result in results)
-    pending = arguments.wait is not None and not all(result.has_acted for result in results)
+        for results, _ in outcomes:
+            _print_results(results)
+    all_results = [result for results, _ in outcomes for result in results]
+    failed = any(result.fault is not None for result in all_results)
+    pending = arguments.wait is not None and not all(result.has_acted for result in all_results)
+    audited = all(audited for _, audited in outcomes)
     return 1 if failed or pending or not audited else 0
 
 
-def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Order:
-    """Raises `WrongUsage`."""
+def _orders(settings: Settings, arguments: argparse.Namespace, now: float) -> list[_Order]:
+    """One for each issuer. Raises `WrongUsage`."""
     sid, sub = arguments.sid, arguments.sub
     if arguments.all == (sid is not None or sub is not None):
         raise WrongUsage("say whom to end: --sid, --sub, or --all")
-    if arguments.all and not arguments.app:
-        raise WrongUsage("--all needs --app: in which app everybody is to be signed out")
+    if arguments.all_issuers and (not arguments.all or arguments.issuer is not None):
+        raise WrongUsage("--all-issuers goes with --all, and without --issuer")
     for name, value in (("--sid", sid), ("--sub", sub)):
         if value is not None and not 1 <= len(value) <= _MAX_ID_LENGTH:
             raise WrongUsage(f"{name} has 1 to {_MAX_ID_LENGTH} characters")
@@ -144,24 +157,38 @@ def _order(settings: Settings, arguments: argparse.Namespace, now: float) -> _Or
         raise WrongUsage("--reason and --by are not empty")
     if is_reserved(by):
         raise WrongUsage(f"--by: {RESERVED_NAME}")
-    issuer, _ = issuer_of(settings, arguments.issuer)
-    jti = new_jti()
-    apps = apps_of([issuer], arguments.app)
-    order = revocations(issuer, apps, jti=jti, now=now, sid=sid, sub=sub)
-    return _Order(issuer, order, jti, by, arguments.reason)
+    issuers = settings.issuers
+    if not arguments.all_issuers:
+        issuers = (issuer_of(settings, arguments.issuer)[0],)
+    wanted = set(apps_of(issuers, arguments.app))
+    orders = []
+    for issuer in issuers:
+        apps = [app for app in apps_of([issuer], None) if app in wanted]
+        if apps:
+            jti = new_jti()
+            order = revocations(issuer, apps, jti=jti, now=now, sid=sid, sub=sub)
+            orders.append(_Order(issuer, order, jti, by, arguments.reason))
+    return orders
 
 
-def _confirmed(order: _Order) -> bool:
+def _confirmed(orders: Sequence[_Order]) -> bool:
     if not sys.stdin.isatty():
         raise WrongUsage("--yes is required without a terminal")
-    event = order.revocations[0].event
-    whom = f"all sessions of {bare(event.sub)}" if event.sub else "EVERY session"
-    print(f"{whom} of {bare(event.iss)} end now in: {', '.join(order.apps)}", file=sys.stderr)
+    for order in orders:
+        event = order.revocations[0].event
+        whom = f"all sessions of {bare(event.sub)}" if event.sub else "EVERY session"
+        print(f"{whom} of {bare(event.iss)} end now in: {', '.join(order.apps)}", file=sys.stderr)
     print("yes or no? ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 # -- writing ------------------------------------------------------------------------------
+
+
+async def _carry_out_all(
+    settings: Settings, orders: Sequence[_Order], wait: float | None
+) -> list[tuple[list[_AppResult], bool]]:
+    return [await _carry_out(settings, order, wait) for order in orders]
 
 
 async def _carry_out(
@@ -230,12 +257,15 @@ def _not_known(_: str) -> str:
 # -- output -----------------------------------------------------------------------------
 
 
-def _print_order(order: _Order, *, as_json_: bool) -> None:
-    if as_json_:
-        print(json.dumps(_json(order, [], audited=False) | {"dry_run": True}))
+def _print_orders(orders: Sequence[_Order], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        found = [_json(order, [], audited=False) | {"dry_run": True} for order in orders]
+        print(json.dumps(found if arguments.all_issuers else found[0]))
         return
-    for revocation in order.revocations:
-        _print_written(revocation)
+    for order in orders:
+        for revocation in order.revocations:
+            _print_written(revocation)
+    order = orders[0]
     print(f"\nnothing was written: --dry-run; by {bare(order.by)}, for {quoted(order.reason)}")
 
 

@@ -30,6 +30,8 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     else:
         yield Row(CheckVerdict.RIGHT, "service's redis", "takes writes")
     yield from _app_fault_rows(ready)
+    if (emptied := ready.get("redis_emptied")) and now - emptied["at"] < _EMPTIED_SECONDS:
+        yield _emptied_row(emptied, now)
     for app, conflict in ready.get("max_session_age_conflicts", {}).items():
         yield age_conflict_row(app, **conflict)
     for name, keys in ready.get("issuers", {}).items():
@@ -39,6 +41,9 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     if canary := ready.get("canary"):
         yield _canary_row(canary, now)
 
+
+# How long it is worth a person's attention.
+_EMPTIED_SECONDS = 86400.0
 
 # What to do about an app that takes no writes.
 _APP_FAULTS = {
@@ -55,6 +60,18 @@ def _app_fault_rows(ready: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(CheckVerdict.WRONG, f"app {app}", text + why)
     if more := ready.get("apps_not_shown"):
         yield Row(CheckVerdict.WRONG, "more apps", f"{count(more, 'app')} with such faults")
+
+
+def _emptied_row(emptied: Mapping[str, Any], now: float) -> Row:
+    again = emptied["written_again"]
+    text = (
+        f"came back empty {ago(emptied['at'], now)}; the copy reached back "
+        f"{rounded_duration(emptied['reach'])}"
+    )
+    if again is not None:
+        text += f" and had {count(again, 'logout')}, which were written again"
+    text += "; what was ended before is lost: docs/runbook.md, LogoutsLost"
+    return Row(CheckVerdict.WRONG, "service's redis", text)
 
 
 def age_conflict_row(app: str, own: int, in_force: int, receiver: str) -> Row:

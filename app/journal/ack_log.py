@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from app.journal.copy_state import CopyState
 from app.journal.record import DamagedRecord, decode, encode
 from app.journal.segment_log import SEGMENT_BYTES, SegmentLog
 from app.log import new_log
@@ -53,6 +54,10 @@ class AckLog:
             clock=clock,
             monotonic=monotonic,
         )
+        self._clock = clock
+        self.state = CopyState(directory)
+        self.writable = True
+        """Whether the last revocations could be kept."""
         self._logged_at = float("-inf")
         self.last: Revocation | None = None
         """The latest one of this process: while Redis has it, little can be missing."""
@@ -60,6 +65,8 @@ class AckLog:
     def open(self) -> None:
         """Find what the previous process has left. Raises ``OSError``."""
         self._segments.open()
+        oldest = self._segments.segments[0] if self._segments.segments else None
+        self.state.open(self._clock(), self._at(oldest.began) if oldest is not None else None)
         self._prune()
 
     def close(self) -> None:
@@ -73,10 +80,13 @@ class AckLog:
         try:
             self._segments.append(b"".join([encode(each) + b"\n" for each in revocations]))
             self._prune()
+            self.writable = True
         except OSError as error:
             # Redis has them all the same. The journal may be on the same disk: old segments
             # make room.
             self._log_failure(error)
+            self.writable = False
+            self.state.dropped(self._clock())
             if error.errno in _FULL:
                 self._prune(self._segments.size // 2)
 
@@ -85,7 +95,18 @@ class AckLog:
         log, limit = self._segments, self._max_bytes if max_bytes is None else max_bytes
         oldest = self._monotonic() - self._window
         while log.segments and (log.segments[0].ended < oldest or log.size > limit):
+            if log.segments[0].ended >= oldest:
+                self.state.dropped(self._at(log.segments[0].ended))
             log.drop_oldest()
+
+    def _at(self, monotonic: float) -> float:
+        """A monotonic time as epoch seconds."""
+        return self._clock() - (self._monotonic() - monotonic)
+
+    @property
+    def reach(self) -> float:
+        """How far the copy reaches back, in seconds; further back, what Redis loses is lost."""
+        return max(0.0, min(self._window, self._clock() - self.state.since))
 
     def _log_failure(self, error: OSError) -> None:
         now = self._monotonic()
@@ -128,4 +149,5 @@ class AckLog:
 
     def adopt(self, directory: Path) -> None:
         """Take over the copy of a process that has ended. Raises ``OSError``."""
+        CopyState.remove(directory)
         self._segments.adopt(directory)

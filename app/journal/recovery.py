@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from app.journal.ack_log import AckLog
 from app.log import new_log
@@ -37,6 +38,18 @@ _LATE_SECONDS = 2 * REDIS_SECONDS
 _FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 
 
+@dataclass(slots=True)
+class Emptied:
+    """Redis came back without what was written to it."""
+
+    at: float
+    """In epoch seconds."""
+    reach: float
+    """How far the copy reached back, in seconds."""
+    written_again: int | None = None
+    """How many revocations of the copy were written; None before that is known."""
+
+
 class Recovery:
     """Compares Redis with the copy, in a task of its own."""
 
@@ -48,13 +61,16 @@ class Recovery:
         clock: Callable[[], float] = time.time,
         on_lost: Callable[[int], None] = lambda _: None,
         on_restored: Callable[[], None] = lambda: None,
+        on_emptied: Callable[[], None] = lambda: None,
     ) -> None:
         """``on_lost`` gets the number of missing revocations once all are written again.
 
+        ``on_emptied`` is called when Redis came back empty.
         ``on_restored`` is called whenever apps may be served again: see `holds`.
         """
         self._on_lost = on_lost
         self._on_restored = on_restored
+        self._on_emptied = on_emptied
         self._store = store
         self._ack_log = ack_log
         self._clock = clock
@@ -67,6 +83,8 @@ class Recovery:
         """Reported changes, and how many of them a finished comparison covers."""
         self._unrestored: set[str] = set()
         """Apps that took no writes when everything else was compared."""
+        self.emptied: Emptied | None = None
+        """The latest time that Redis came back empty."""
         self._written: set[int] = set()
         """Markers that this comparison has written.
 
@@ -77,6 +95,19 @@ class Recovery:
         """Start a comparison: acknowledged writes may be lost."""
         self._changes += 1
         self._changed.set()
+
+    def redis_emptied(self) -> None:
+        """Redis came back without what was written to it: what the copy does not reach is lost.
+
+        `primary_changed` is called next.
+        """
+        self.emptied = Emptied(self._clock(), self._ack_log.reach)
+        minutes = round(self.emptied.reach / 60)
+        log.error(
+            "recovery", outcome="emptied", copy_reach_s=round(self.emptied.reach),
+            detail=f"Redis came back empty; the copy reaches back {minutes} minutes",
+        )  # fmt: skip
+        self._on_emptied()
 
     def holds(self, app: str, lost: bool) -> bool:
         """Whether Redis may still lack markers of this app that the copy has.
@@ -115,20 +146,35 @@ class Recovery:
             await self._compare_all()
         lost, self._lost = self._lost, 0
         self._written.clear()
-        if lost:
+        self._report(lost)
+        return lost
+
+    def _report(self, lost: int) -> None:
+        if self.emptied is not None and self.emptied.written_again is None:
+            self.emptied.written_again = lost
+            log.error(
+                "recovery", outcome="restored_from_copy", written_again=lost,
+                copy_reach_s=round(self.emptied.reach),
+                detail="Redis came back empty; what was ended before the copy's reach is lost",
+            )  # fmt: skip
+        elif lost:
             log.error("recovery", outcome="done", written_again=lost)
-            self._on_lost(lost)
+        elif self.emptied is not None:
+            log.info("recovery", outcome="nothing_more_lost")
         else:
             log.info("recovery", outcome="nothing_lost")
-        return lost
+        if lost:
+            self._on_lost(lost)
 
     async def _compare_all(self) -> None:
         changes = self._changes
         recent = self._ack_log.since(RECENT_SECONDS, min_bytes=RECENT_BYTES)
         await self._compare(recent, None)
-        if self._lost:
+        emptied = self.emptied is not None and self.emptied.written_again is None
+        if self._lost and not emptied:
             # An alarm: a server with an append-only file and a current replica loses nothing.
             log.error("recovery", outcome="older", lost=self._lost, action="compare_all")
+        if self._lost or emptied:
             await self._compare(0, recent)
         self._compared, self._unrestored = changes, set(self._stuck)
         self._on_restored()

@@ -18,6 +18,7 @@ from app.publish.writer import Writer
 from app.revocation import Revocation
 from app.store.app_meta import AppNames
 from app.store.errors import EXCHANGE_FAULTS
+from app.store.generation import Generation
 from app.store.marker_life import MarkerExtension
 from app.store.monitor import RedisMonitor
 from app.store.store import Store
@@ -45,11 +46,12 @@ class Publisher:
         reads: AsyncClient | None = None,
         on_written: Callable[[Revocation, int], None] = lambda _, __: None,
         on_lost: Callable[[int], None] = lambda _: None,
+        on_emptied: Callable[[], None] = lambda: None,
     ) -> None:
         """``client`` serves only logouts if there is another one for `reads`.
 
         ``on_written`` gets each revocation that Redis has taken, with the script's answer;
-        ``on_lost``: see `Recovery`.
+        ``on_lost`` and ``on_emptied``: see `Recovery`.
         """
         self._settings = settings
         self._on_written = on_written
@@ -63,29 +65,34 @@ class Publisher:
         self._files = JournalFiles(path) if path is not None else None
         own = self._claim()
         self.journal = Journal(own, max_bytes=settings.journal_max_bytes) if own else None
-        self._ack_log = AckLog(
+        self.ack_log = AckLog(
             copy_of(own) if own else None,
             window=settings.recovery_window,
             max_bytes=settings.recovery_max_bytes,
         )
-        self._recovery = Recovery(
+        self.recovery = Recovery(
             self.store,
-            self._ack_log,
+            self.ack_log,
             on_lost=on_lost,
+            on_emptied=on_emptied,
             on_restored=lambda: self.monitor.look_soon(),  # noqa: PLW0108  defined below
         )
         self.monitor = RedisMonitor(
             self.store,
             topology,
-            on_change=self._recovery.primary_changed,
-            last=lambda: self._ack_log.last,
-            holds=self._recovery.holds,
+            on_change=self.recovery.primary_changed,
+            last=lambda: self.ack_log.last,
+            holds=self.recovery.holds,
+            generation=Generation(
+                lambda: self.ack_log.state.generation, self.ack_log.state.belongs_to
+            ),
+            on_emptied=self.recovery.redis_emptied,
         )
         self.writer = Writer(
             self.store,
             self.monitor,
             self.journal,
-            self._ack_log,
+            self.ack_log,
             Quota(settings.marker_quota),
             on_written,
         )
@@ -117,7 +124,7 @@ class Publisher:
         """
         await self._open()
         work = [
-            self._recovery.keep_recovering,
+            self.recovery.keep_recovering,
             self.monitor.keep_looking,
             self._keep_looking_up,
             MarkerExtension(self.store.metas, self.reads).keep_extending,
@@ -125,7 +132,7 @@ class Publisher:
         replay: Replay | None = None
         if self.journal is not None and self._files is not None:
             replay = Replay(
-                self.journal, self._files, self.store, self.monitor, self._ack_log, self._recovery,
+                self.journal, self._files, self.store, self.monitor, self.ack_log, self.recovery,
                 alarm_age=self._settings.journal_alarm_age,
                 on_written=self._on_written,
             )  # fmt: skip
@@ -143,7 +150,7 @@ class Publisher:
         try:
             if self.journal is not None:
                 await self.journal.open()
-            self._ack_log.open()
+            self.ack_log.open()
         except OSError as error:
             await self._close()
             raise self._unusable(error) from None
@@ -162,7 +169,7 @@ class Publisher:
     async def _close(self) -> None:
         if self.journal is not None:
             await self.journal.close()
-        self._ack_log.close()
+        self.ack_log.close()
         if self._files is not None:
             self._files.release()
         if self.reads is not self.topology:

@@ -76,6 +76,7 @@ async def running_publisher(
                 reads=connect(redis_url, max_connections=MAX_OTHER_CONNECTIONS),
                 on_written=counters.written,
                 on_lost=counters.recovered,
+                on_emptied=counters.emptied,
             )
             await stack.enter_async_context(publisher.running())
         except JournalUnusable as fault:

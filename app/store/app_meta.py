@@ -79,6 +79,8 @@ class AppMetas:
         self._held: set[str] = set()
         """Apps whose ``meta`` was lost and stays incomplete until their markers are restored."""
         self._may_expire = True
+        self.vanished = False
+        """Whether the latest check has missed a ``meta`` that this receiver had written."""
         self.ages = SessionAges(self._apps, receiver or this_process(), clock)
         self._extend_from: dict[str, str] = {}
         """What to write for apps whose markers are being extended; empty at the end."""
@@ -144,6 +146,7 @@ class AppMetas:
         # With ``v`` alone: written at a level of durability, or held back by us.
         incomplete = {app: old for app, old in found.items() if b"max_session_age" not in old}
         lost = {app for app, old in incomplete.items() if app not in self._held or not old}
+        self.vanished = any(app in self._renew_at for app in lost)
         held = [app for app in incomplete if holds(app, app in lost)]
         self._held = self._held - found.keys() | set(held)
         due = [app for app in found if app not in self._held and self._is_due(app, found[app])]

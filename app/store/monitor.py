@@ -27,6 +27,7 @@ from app.store.errors import (
     RevocationRefused,
     fault_of,
 )
+from app.store.generation import GENERATION_KEY, Generation
 from app.store.server_info import facts_of
 from app.store.store import SCRIPT, Store
 from app.store.topology import REDIS_SECONDS, RedisTopology
@@ -44,6 +45,7 @@ class RedisMonitor:
     """Calls ``on_change`` when acknowledged writes may be lost.
 
     The fault of a single app is in `app_faults`; the others are written as usual.
+    ``on_emptied`` is called when a server came back without what was written to it.
     ``holds`` returns whether an app's markers are still to be restored: see `AppMetas.write`.
     ``last`` returns the latest acknowledged revocation: if its marker is gone, others may be gone
     too. Of several processes, only the first one finds ``meta`` missing after a flush.
@@ -56,8 +58,12 @@ class RedisMonitor:
         on_change: Callable[[], None],
         last: Callable[[], Revocation | None] = lambda: None,
         holds: Callable[[str, bool], bool] = lambda _, __: False,
+        generation: Generation | None = None,
+        on_emptied: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
+        self._generation = generation or Generation()
+        self._on_emptied = on_emptied
         self.app_faults = store.app_faults
         self._topology = topology
         self._on_change = on_change
@@ -174,12 +180,15 @@ class RedisMonitor:
         """Check one server. True when acknowledged writes may be lost."""
         was_down = place in self._faults
         try:
-            info, gone = await self._ask(place, server)
+            info, gone, emptied = await self._ask(place, server)
             # Before the write: ``INFO`` explains why a server takes none.
             self._warn_of_facts(place, info)
             self.infos[place] = info
             missing = bool(apps) and await self._store.metas.write(server, apps, self._holds)
             missing = missing or gone
+            if emptied or self._vanished(place, gone):
+                self._on_emptied()
+                missing = True
         except EXCHANGE_FAULTS as error:
             if isinstance(fault := fault_of(error), RedisAway):
                 self.infos.pop(place, None)
@@ -198,6 +207,12 @@ class RedisMonitor:
         if changed and before is not None:
             self._store.metas.check_all_soon()
         return changed
+
+    def _vanished(self, place: str, gone: bool) -> bool:
+        """Whether a server without the generation has lost what was written to it."""
+        if self._generation.usable and place == self._topology.place_of(GENERATION_KEY):
+            return False
+        return self._store.metas.vanished and (gone or self._last_marker(place) is None)
 
     def _fault_of_all(self) -> str | None:
         """The fault of every app, if all have one: the user lacks the rights for any of them."""
@@ -241,23 +256,28 @@ class RedisMonitor:
                 if not isinstance(fault, RevocationRefused | RedisAway):
                     self._warn(place, "script", str(fault))
 
-    async def _ask(self, place: str, server: Redis) -> tuple[dict[str, Any], bool]:
-        """``INFO``, and whether the marker of the latest acknowledged revocation is gone."""
+    async def _ask(self, place: str, server: Redis) -> tuple[dict[str, Any], bool, bool]:
+        """``INFO``; whether the marker of the latest acknowledged revocation is gone; and whether
+        this is not the Redis that was written to."""
         pipeline = server.pipeline(transaction=False)
         pipeline.info()
+        with_generation = place == self._topology.place_of(GENERATION_KEY)
+        if with_generation:
+            pipeline.get(GENERATION_KEY)
         if (marker := self._last_marker(place)) is not None:
             pipeline.exists(marker)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(REDIS_SECONDS):
             began = loop.time()
-            info, *there = await pipeline.execute(raise_on_error=False)
+            info, *rest = await pipeline.execute(raise_on_error=False)
         self._topology.round_trips[place] = loop.time() - began
         if isinstance(info, NoPermissionError):
             # A Sentinel failover shows in the address, any other change as an outage.
             info = {"run_id": getattr(server.connection_pool, "master_address", "")}
         if isinstance(info, Exception):
             raise info
-        return info, there == [0]
+        emptied = with_generation and await self._generation.check(server, rest.pop(0))
+        return info, rest == [0], emptied
 
     def _last_marker(self, place: str) -> str | None:
         last = self._last()

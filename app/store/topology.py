@@ -76,10 +76,16 @@ class RedisTopology(Topology):
 
         Empty outside a Cluster.
         """
+        if self._cluster is None:  # nearly always
+            return ""
+        return self.place_of(AppKeys(app).meta)
+
+    def place_of(self, key: str) -> str:
+        """`place`, for any key."""
         if self._cluster is None:
             return ""
         with contextlib.suppress(RedisError, RedisClusterException):
-            return str(self._cluster.get_node_from_key(AppKeys(app).meta).name)  # type: ignore[union-attr]
+            return str(self._cluster.get_node_from_key(key).name)  # type: ignore[union-attr]
         return ""
 
     async def primary(self, app: str) -> Redis:

@@ -104,6 +104,31 @@ def test_a_user_s_sessions_end_in_the_named_app_alone(run: Run, apps: Apps) -> N
     assert not apps.dead(apps.wiki, "any")
 
 
+def test_everybody_is_signed_out_of_every_app_without_naming_them(run: Run, apps: Apps) -> None:
+    ended = run("revoke", apps.text, "--issuer", ISS, "--all", "--yes", *WHY)
+    assert ended.status == 0, ended.err
+    for app in (apps.shop, apps.wiki):
+        assert apps.dead(app, "s1"), app
+    assert apps.events(apps.other) == []
+
+
+def test_after_redis_lost_its_data_everything_ends_with_one_command(run: Run, apps: Apps) -> None:
+    command = ("revoke", apps.text, "--all", "--all-issuers", "--json", *WHY)
+    dry = run(*command, "--dry-run")
+    assert [order["iss"] for order in json.loads(dry.out)] == [ISS, "https://b.example"]
+    assert apps.events(apps.shop) == []
+    ended = run(*command, "--yes")
+    assert ended.status == 0, ended.err
+    orders = json.loads(ended.out)
+    assert [[each["app"] for each in order["apps"]] for order in orders] == [
+        sorted([apps.shop, apps.wiki]),
+        [apps.other],
+    ]
+    for order, app in zip(orders, (apps.shop, apps.other), strict=True):
+        assert apps.events(app)[0].kind == "all"
+        assert apps.audit(order["act"])["outcome"] == "done"
+
+
 def test_all_sessions_of_an_issuer_end_in_the_named_app_alone(run: Run, apps: Apps) -> None:
     arguments = ("--issuer", ISS, "--all", "--app", apps.shop, "--yes")
     assert run("revoke", apps.text, *arguments, *WHY).status == 0
@@ -207,12 +232,16 @@ def test_a_revocation_below_the_durability_level_is_still_written(run: Run, apps
         ["--sid", "s1"],
         ["--issuer", ISS, "--sid", ""],
         ["--issuer", ISS, "--sid", "s" * 256],
-        ["--issuer", ISS, "--all"],
+        ["--all"],
         ["--issuer", ISS, "--all", "--sub", "alice"],
+        ["--issuer", ISS, "--all", "--all-issuers"],
+        ["--issuer", ISS, "--sid", "s1", "--all-issuers"],
+        ["--all-issuers", "--sub", "alice"],
         ["--issuer", ISS, "--sid", "s1", "--app", "another"],
         ["--issuer", ISS, "--sid", "s1", "--by", " "],
         ["--issuer", "https://other.example", "--sid", "s1"],
         ["--issuer", ISS, "--sub", "alice"],
+        ["--issuer", ISS, "--all"],
     ],
     ids=lambda one: " ".join(one)[:60],
 )

@@ -293,6 +293,17 @@ CASES: dict[str, Case] = {
         fires={"bcl_recovered_revocations_total": "0x20 9x60"},
         quiet={"bcl_recovered_revocations_total": "9x60"},
     ),
+    "LogoutsLost": Case(
+        fires={'bcl_redis_emptied_total{pod="r-0"}': "0x20 1x60"},
+        quiet={'bcl_redis_emptied_total{pod="r-0"}': "1x60"},
+    ),
+    "LogoutCopyNotWritable": Case(
+        fires={'bcl_copy_writable{pod="r-0"}': "0x60"},
+        quiet=[
+            {'bcl_copy_writable{pod="r-0"}': "1x60"},
+            {'bcl_copy_writable{pod="r-0"}': "1x10 0x3 1x50"},
+        ],
+    ),
     "LogoutAppNotWritable": Case(
         fires={'bcl_app_writable{app="shop"}': "0x60"},
         quiet=[

@@ -11,6 +11,7 @@ from app.store.store import NEW_MARKER
 from app.telemetry.metrics.definitions import (
     ANSWERS,
     APP_RECEIPTS,
+    EMPTIED,
     JWKS_FETCHES,
     LOG_LINES,
     MADE_ROOM,
@@ -75,6 +76,7 @@ class Counters:
         self._receipts = registry.counters(APP_RECEIPTS)
         self.made_room = registry.counter(MADE_ROOM).inc
         self.recovered = registry.counter(RECOVERED).inc
+        self.emptied = registry.counter(EMPTIED).inc
         self.refusals_kept = registry.counter(REFUSALS, "kept").inc
         self.refusals_left_out = registry.counter(REFUSALS, "left_out").inc
         self.log_unread = registry.counter(LOG_LINES, "unread").inc

@@ -195,6 +195,21 @@ RECOVERED = Metric(
     "Revocations that Redis had lost after it had acknowledged them, and that were written again",
     series=single,
 )  # fmt: skip
+EMPTIED = Metric(
+    "bcl_redis_emptied_total", "counter",
+    "Times that Redis came back without what was written to it; what the copy does not reach is "
+    "lost",
+    series=single,
+)  # fmt: skip
+COPY_REACH = Metric(
+    "bcl_copy_reach_seconds", "gauge",
+    "How far the copy of acknowledged logouts reaches back; what an empty Redis lost before that "
+    "is lost for good",
+)  # fmt: skip
+COPY_WRITABLE = Metric(
+    "bcl_copy_writable", "gauge",
+    "Whether the copy takes acknowledged logouts; 0: what Redis loses now is lost for good",
+)  # fmt: skip
 
 # -- relying apps, as Redis shows them -------------------------------------------------------
 
