@@ -1,7 +1,7 @@
 """Reads every gauge of ``/metrics`` from memory; nothing here waits for Redis."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 
@@ -19,6 +19,7 @@ from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.exposition import GaugeValue
 from app.telemetry.metrics.readings import OLD_SECONDS, Readings
 from app.telemetry.metrics.series import Labels, Metric
+from app.telemetry.metrics.worst import worst_apps
 from app.tokens.provider_keys import ProviderKeys
 
 _Value = tuple[Metric, Labels, float | None]
@@ -44,18 +45,30 @@ class Gauges:
     connections: Connections
     ready: Callable[[], bool]
 
-    def read(self) -> Iterator[GaugeValue]:
-        """All known ones, now."""
-        for metric, labels, value in self._values():
-            if value is not None:
-                yield metric, labels, value
+    def choose(self) -> list[str]:
+        """The apps that `read` reports: bounded. Run it in a thread."""
+        return worst_apps(
+            self.readings.apps,
+            self.publisher.monitor.app_errors,
+            self.counters.registry.selection.requested,
+            self.settings.metrics_max_apps,
+            time.time(),
+        )
 
-    def _values(self) -> Iterator[_Value]:
+    def read(self, apps: Iterable[str]) -> Iterator[GaugeValue]:
+        """All known ones, now; of the apps only ``apps``."""
+        return _known(self._values(apps))
+
+    def read_apps(self, apps: Iterable[str]) -> Iterator[GaugeValue]:
+        """Only those about ``apps``."""
+        return _known(self._apps(apps))
+
+    def _values(self, apps: Iterable[str]) -> Iterator[_Value]:
         yield metrics.READY, (), self.ready()
         yield from self._load()
         yield from self._parked()
         yield from self._providers()
-        yield from self._apps()
+        yield from self._apps(apps)
         yield from self._unserved_apps()
         yield from _journal(self.settings, self.publisher)
         yield from _copy(self.publisher)
@@ -91,10 +104,11 @@ class Gauges:
             if not unserved.elsewhere:
                 yield metrics.APP_UNSERVED, (unserved.app,), 1
 
-    def _apps(self) -> Iterator[_Value]:
+    def _apps(self, apps: Iterable[str]) -> Iterator[_Value]:
         now = time.time()
-        for app, read in self.readings.apps.items():
-            if read.at is None:
+        for app in apps:
+            read = self.readings.apps.get(app)
+            if read is None or read.at is None:
                 continue
             yield metrics.APP_READ, (app,), max(0.0, now - read.at)
             if now - read.at > OLD_SECONDS:
@@ -110,6 +124,12 @@ class Gauges:
             yield metrics.APP_LAG, (app,), read.lag
             yield metrics.APP_PENDING, (app,), read.pending
             yield metrics.APP_DEAD, (app,), read.dead_letters
+
+
+def _known(values: Iterator[_Value]) -> Iterator[GaugeValue]:
+    for metric, labels, value in values:
+        if value is not None:
+            yield metric, labels, value
 
 
 def _journal(settings: Settings, publisher: Publisher) -> Iterator[_Value]:

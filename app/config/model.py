@@ -138,6 +138,11 @@ class Settings(IssuerOptions, ClientOptions):
     that the first receiver stores in Redis for all."""
     refused_max_len: Annotated[Number, Field(ge=100, le=10_000_000)] = 10_000
     """How many refusals are kept, for up to ``event_retention``; usually less than 1 KiB each."""
+    metrics_max_apps: Annotated[Number, Field(ge=0, le=100_000)] = 100
+    """Up to this many apps, and clients, have metrics of their own: the worst, and those that are
+    counted first ([metrics.md](metrics.md#many-apps))."""
+    metrics_apps: tuple[str, ...] = ()
+    """Apps that always have metrics of their own."""
     trust_request_id: bool = False
     """Take ``X-Request-Id`` from the request. Only for a receiver behind a proxy that sets it."""
     otel: bool = False

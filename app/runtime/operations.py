@@ -28,5 +28,5 @@ def operations_app(
         unserved=components.unserved, counters=counters, connections=connections,
         ready=health.ready,
     )  # fmt: skip
-    metrics = Metrics(counters.registry, gauges.read)
+    metrics = Metrics(counters.registry, gauges)
     return KnownHosts(new_app([*probes.routes, metrics.route]), settings.admin_hosts)

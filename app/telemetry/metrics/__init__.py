@@ -3,6 +3,7 @@
 definitions    every metric: name, help, labels and their values
 series         what a metric is, and the functions that list its label values
 registry       the counters and histograms of the process
+selection      which apps and clients have series of their own
 counters       counts events where they happen
 readings       what Redis knows of the apps, read periodically
 quiet_periods  how long a provider usually sends nothing               (pure)

@@ -83,10 +83,9 @@ class Counters:
         self.log_limited = registry.counter(LOG_LINES, "limited").inc
         names = [issuer.issuer for issuer in settings.issuers]
         self._turned_away = {name: registry.counter(TURNED_AWAY, name) for name in names}
-        self._to_marker = {name: registry.histogram(TO_MARKER, name) for name in names}
+        self._to_marker = registry.histograms(TO_MARKER)
         self.clocks = {name: ClockDifference() for name in names}
-        apps = {client.app for issuer in settings.issuers for client in issuer.clients}
-        self._teardown = {app: registry.histogram(TEARDOWN, app) for app in apps}
+        self._teardown = registry.histograms(TEARDOWN)
 
     # -- a token ------------------------------------------------------------------------------
 
@@ -103,9 +102,10 @@ class Counters:
         """Count one answer. ``seconds`` and ``validated_after`` are since the arrival; the latter
         is None for invalid tokens."""
         client = clients[0] if clients else NOTHING
-        count = self._tokens.get((issuer or NOTHING, client, outcome, reason or NOTHING))
-        if count is not None:  # always there; but no logout may fail because of a counter
-            count.inc()
+        try:  # noqa: SIM105 (`contextlib.suppress` takes as long as all the rest)
+            self._tokens[issuer or NOTHING, client, outcome, reason or NOTHING].inc()
+        except KeyError:
+            pass  # never; but no logout may fail because of a counter
         self._answer(seconds)
         if validated_after is not None:
             self._verify(validated_after)
@@ -123,10 +123,9 @@ class Counters:
             return
         heading = revocation.heading
         self._markers[heading.app, "new" if answer == NEW_MARKER else "known"].inc()
-        histogram = self._to_marker.get(heading.issuer_names[0])
-        if histogram is not None and revocation.once is not None:
+        if revocation.once is not None and heading.issuer_names[0] in self.clocks:
             seconds = time.time() - revocation.cutoff
-            histogram.observe(seconds if seconds > 0 else 0.0)
+            self._to_marker[heading.issuer_names[:1]].observe(seconds if seconds > 0 else 0.0)
 
     # -- everything else ------------------------------------------------------------------------
 
@@ -147,7 +146,7 @@ class Counters:
         """A listener of the app reports the result of an event. Clocks differ: never below 0."""
         self._receipts[app, receipt.outcome.value].inc()
         if receipt.outcome == "done" and math.isfinite(receipt.seconds):
-            self._teardown[app].observe(max(0.0, receipt.seconds))
+            self._teardown[(app,)].observe(max(0.0, receipt.seconds))
 
 
 _NUMBERS = (int, float)  # a tuple: a union would be built anew for each call

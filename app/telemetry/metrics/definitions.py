@@ -17,6 +17,7 @@ from app.telemetry.metrics.series import (
     each,
     per_app,
     per_issuer,
+    per_issuer_if_few,
     single,
     with_canary,
 )
@@ -53,7 +54,7 @@ TO_MARKER = Metric(
     "bcl_token_to_marker_seconds", "histogram",
     "Time from iat, which counts whole seconds, to the marker in Redis; also through journal and "
     "parking",
-    ("issuer",), series=per_issuer(), buckets=_SLOW,
+    ("issuer",), series=per_issuer_if_few(), buckets=_SLOW,
 )  # fmt: skip
 MARKERS = Metric(
     "bcl_markers_written_total", "counter",

@@ -6,13 +6,17 @@ the event loop, and a scrape in a thread may read a histogram between two of its
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
+from operator import add
+from typing import TypeVar
 
 from prometheus_client.utils import floatToGoString
 
 from app.config.model import Settings
 from app.telemetry.metrics.definitions import ALL, TOKENS, Labels, Metric
+from app.telemetry.metrics.selection import Selection
 from app.telemetry.metrics.series import Family
 
 
@@ -29,6 +33,12 @@ class Series:
 
     def set(self, value: float) -> None:
         self.value = value
+
+    def plus(self, other: "Series | Histogram | None") -> "Series":
+        """A new one, with the sum of both."""
+        total = Series()
+        total.value = self.value + (other.value if isinstance(other, Series) else 0.0)
+        return total
 
     def add_to(self, family: Family, labels: Labels) -> None:
         family.add_metric(labels, self.value)  # type: ignore[arg-type,call-arg]
@@ -48,28 +58,63 @@ class Histogram:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def plus(self, other: "Series | Histogram | None") -> "Histogram":
+        """A new one, with the sum of both."""
+        total = Histogram(self.bounds)
+        total.buckets, total.sum = list(self.buckets), self.sum
+        if isinstance(other, Histogram):
+            total.buckets = list(map(add, total.buckets, other.buckets))
+            total.sum += other.sum
+        return total
+
     def add_to(self, family: Family, labels: Labels) -> None:
         bounds = map(floatToGoString, (*self.bounds, math.inf))
         counts = accumulate(self.buckets)
         family.add_metric(labels, list(zip(bounds, counts, strict=True)), self.sum)  # type: ignore[arg-type]
 
 
-class Registry:
-    """Every series that these settings can ever count.
+_Kind = TypeVar("_Kind", bound=Series | Histogram)
 
-    Each starts at 0: Prometheus cannot see the increase of a series that appears with its first
-    event. Looking up labels that the settings do not know raises ``KeyError``.
+
+class _Made(dict[Labels, _Kind]):
+    """The series of one metric; those that are not there from the start are made when they are
+    looked up. ``KeyError``: the settings do not have these names."""
+
+    def __init__(self, metric: Metric, make: Callable[[], _Kind], selection: Selection) -> None:
+        self._metric = metric
+        self._make = make
+        self._selection = selection
+
+    def __missing__(self, labels: Labels) -> _Kind:
+        if not self._selection.knows(self._metric, labels):
+            raise KeyError(labels)
+        made = self[labels] = self._make()
+        self._selection.count(self._metric, labels)
+        return made
+
+
+class Registry:
+    """Every series that is counted. `selection` bounds how many are shown.
+
+    Those of issuers, and in a small fleet all, start at 0: Prometheus cannot see the increase of a
+    series that appears with its first event. Looking up labels that the settings do not know raises
+    ``KeyError``.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._series: dict[Metric, dict[Labels, Series]] = {}
-        self._histograms: dict[Metric, dict[Labels, Histogram]] = {}
+        self.selection = Selection(settings)
+        self._series: dict[Metric, _Made[Series]] = {}
+        self._histograms: dict[Metric, _Made[Histogram]] = {}
         for metric in ALL.values():
-            labels = list(metric.series(settings))
             if metric.kind == "histogram":
-                self._histograms[metric] = {each: Histogram(metric.buckets) for each in labels}
+                histograms = _Made(metric, partial(Histogram, metric.buckets), self.selection)
+                self._histograms[metric] = histograms
+                histograms.update(
+                    {each: Histogram(metric.buckets) for each in metric.series(settings)}
+                )
             else:
-                self._series[metric] = {each: Series() for each in labels}
+                series = self._series[metric] = _Made(metric, Series, self.selection)
+                series.update({each: Series() for each in metric.series(settings)})
 
     def counter(self, metric: Metric, *labels: str) -> Series:
         return self._series[metric][labels]
@@ -83,19 +128,38 @@ class Registry:
     def histogram(self, metric: Metric, *labels: str) -> Histogram:
         return self._histograms[metric][labels]
 
-    def families(self) -> Iterator[Family]:
-        """All of them, for prometheus-client."""
-        for metric, all_series in (self._series | self._histograms).items():
+    def histograms(self, metric: Metric) -> Mapping[Labels, Histogram]:
+        """`histogram` for each series of the metric."""
+        return self._histograms[metric]
+
+    def families(self, apps: Collection[str] | None = None) -> Iterator[Family]:
+        """All that are shown, for prometheus-client; or every series about ``apps``."""
+        everything: dict[Metric, _Made[Series] | _Made[Histogram]] = {
+            **self._series,
+            **self._histograms,
+        }
+        for metric, all_series in everything.items():
             family = metric.family()
-            for labels, series in all_series.items():
+            shown: dict[Labels, Series | Histogram] = {}
+            # Copied at once: this runs in a thread, while others are made.
+            items: list[tuple[Labels, Series | Histogram]] = [*all_series.items()]
+            for labels, series in items:
+                if apps is not None:
+                    if self.selection.is_of(metric, labels, apps):
+                        shown[labels] = series
+                elif (own := self.selection.shown(metric, labels)) == labels:
+                    shown[labels] = series
+                else:
+                    shown[own] = series.plus(shown.get(own))
+            for labels, series in shown.items():
                 series.add_to(family, labels)
-            if all_series:
+            if shown:
                 yield family
 
 
 def unavailable_in(registry: Registry) -> Callable[[], float]:
     """A function that returns how many logout tokens were answered with 503."""
-    counters = [
-        series for labels, series in registry.counters(TOKENS).items() if labels[2] == "unavailable"
-    ]
-    return lambda: sum(counter.value for counter in counters)
+    counters = registry.counters(TOKENS)
+    return lambda: sum(
+        series.value for labels, series in counters.items() if labels[2] == "unavailable"
+    )
