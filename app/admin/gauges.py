@@ -17,7 +17,7 @@ from app.store.unserved import UnservedWatch
 from app.telemetry.metrics import definitions as metrics
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.exposition import GaugeValue
-from app.telemetry.metrics.readings import OLD_SECONDS, Readings
+from app.telemetry.metrics.readings import Readings
 from app.telemetry.metrics.series import Labels, Metric
 from app.telemetry.metrics.worst import worst_apps
 from app.tokens.provider_keys import ProviderKeys
@@ -111,7 +111,7 @@ class Gauges:
             if read is None or read.at is None:
                 continue
             yield metrics.APP_READ, (app,), max(0.0, now - read.at)
-            if now - read.at > OLD_SECONDS:
+            if now - read.at > self.readings.old_seconds:
                 continue
             yield metrics.APP_UNREAD, (app,), read.beyond is not None
             yield metrics.APP_BYTES, (app, "events"), read.events_bytes

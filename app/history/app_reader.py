@@ -19,7 +19,7 @@ from backchannel_logout import AppKeys
 from backchannel_logout.redis.internals import AnswerTooLarge
 from backchannel_logout.redis.pipeline import reused_pipelines
 
-Command = tuple[str | int, ...]
+Command = tuple[str | bytes | int, ...]
 
 # Per round trip of `query_keys`: a millisecond or two of the event loop.
 _COMMANDS_PER_EXCHANGE = 100

@@ -152,7 +152,9 @@ class Components:
         self.asked_fetches = AskedFetches(self.keys, publisher.reads.client)
         self.readings = Readings(settings, publisher.reads, counters)
         self.unserved = UnservedWatch(
-            UnservedApps(publisher.reads, apps_of_settings(settings)), self.readings.apps
+            UnservedApps(publisher.reads, apps_of_settings(settings)),
+            self.readings.apps,
+            measures=lambda: self.readings.lease.held,
         )
 
     @contextlib.asynccontextmanager
@@ -173,6 +175,7 @@ class Components:
             ):
                 yield
         finally:
+            await self.readings.lease.release()
             await self.waiting.aclose()
             for keys in self.keys.values():
                 await keys.aclose()

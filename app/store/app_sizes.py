@@ -12,7 +12,7 @@ from typing import Any
 from backchannel_logout import AppKeys
 from backchannel_logout.redis.internals import BoundedParser
 
-Command = tuple[str | int, ...]
+Command = tuple[str | bytes | int, ...]
 
 # Reports of 150 bytes each.
 MAX_READERS = 10_000
@@ -33,6 +33,8 @@ _MAX_GROUPS = 1000
 _SAMPLES = 2000
 
 COMMANDS = 7
+STREAM = 2
+"""Which of them is ``XINFO STREAM``."""
 
 BEYOND_ANSWER = f"one answer has more than {BoundedParser.max_bytes >> 20} MiB"
 """The verdict on an app with acceptable sizes, but an answer that is too large."""

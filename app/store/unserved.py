@@ -7,7 +7,8 @@ database. The same pass can measure the apps' other keys.
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -151,7 +152,8 @@ class UnservedApps:
 class UnservedWatch:
     """Scans from time to time, for the metrics.
 
-    ``found`` is the last result; ``other_bytes`` is the memory of each ``served`` app's other keys.
+    ``found`` is the last result; ``other_bytes`` is the memory of each ``served`` app's other keys,
+    while ``measures`` returns True.
     """
 
     def __init__(
@@ -159,11 +161,13 @@ class UnservedWatch:
         apps: UnservedApps,
         served: Collection[str] = (),
         *,
+        measures: Callable[[], bool] = lambda: True,
         every: float = 300.0,
         pause: float = 0.05,
     ) -> None:
         self._unserved = apps
         self._served = served
+        self._measures = measures
         self._every = every
         self._pause = pause
         self.found = Unserved(complete=False)
@@ -172,7 +176,7 @@ class UnservedWatch:
     async def keep_looking(self) -> None:
         """Scan every ``every`` seconds. Never returns."""
         while True:
-            others = OtherKeys(self._served) if self._served else None
+            others = OtherKeys(self._served) if self._served and self._measures() else None
             last = self.found.fault
             try:
                 self.found = await self._unserved.find(pause=self._pause, others=others)
@@ -185,7 +189,11 @@ class UnservedWatch:
             # A user without the right to scan is a choice.
             if fault not in (None, last, "NOPERM", "internal"):
                 log.warning("metrics", outcome="not_looked_through", error=fault)
-            await asyncio.sleep(self._every)
+            until = time.monotonic() + self._every
+            while (left := until - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, 1.0))
+                if others is None and self._served and self._measures():
+                    break  # from now on it is this receiver that measures
 
 
 def apps_of_settings(settings: Settings) -> set[str]:

@@ -6,9 +6,9 @@ import pytest
 
 from app.config.load import load
 from app.config.model import Settings
+from app.telemetry.metrics.app_reading import AppReading
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.definitions import APP_RECEIPTS, TEARDOWN, TO_MARKER, TOKENS
-from app.telemetry.metrics.readings import AppReading
 from app.telemetry.metrics.selection import OTHER
 from app.telemetry.metrics.worst import worst_apps
 from backchannel_logout.contract.readers import ReaderKind

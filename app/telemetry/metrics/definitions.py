@@ -271,18 +271,18 @@ APP_UNREAD = Metric(
 )  # fmt: skip
 APP_RECEIPTS = Metric(
     "bcl_app_receipts_total", "counter",
-    "Receipts of the app's listeners; each receiver counts all of them",
+    "Receipts of the app's listeners; counted by the receiver that reads for all",
     ("app", "outcome"), series=per_app(*Outcome),
 )  # fmt: skip
 TEARDOWN = Metric(
     "bcl_app_teardown_seconds", "histogram",
-    "Time from a logout's arrival to the end of the app's sessions, by receipts; each receiver "
-    "counts all of them",
+    "Time from a logout's arrival to the end of the app's sessions, by receipts; counted by "
+    "the receiver that reads for all",
     ("app",), series=per_app(), buckets=(*_FAST[4:-1], 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0),
 )  # fmt: skip
 APP_READ = Metric(
     "bcl_app_reading_age_seconds", "gauge",
-    "How old what /metrics says of the app is; above 60 the rest is left out",
+    "How old what /metrics says of the app is; above 60, or two rounds, the rest is left out",
     ("app",),
 )  # fmt: skip
 

@@ -2,12 +2,15 @@
 
 Runs in the background: `/metrics` shows the last reading, so a Redis that hangs delays neither a
 scrape nor a token. Only reads, with bounded answers and times.
+
+One receiver reads for all, through a lease. Of a large fleet it reads some apps at a time, in turn,
+and those with new events first: the cost of an idle receiver must not grow with apps times pods.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,25 +19,42 @@ from redis.exceptions import NoPermissionError, RedisError
 from app.config.model import Settings
 from app.log import new_log
 from app.revocation import keys_of
-from app.store.app_sizes import BEYOND_ANSWER, COMMANDS, size_commands, sizes_of
+from app.store.app_sizes import (
+    BEYOND_ANSWER,
+    COMMANDS,
+    STREAM,
+    Command,
+    size_commands,
+    sizes_of,
+)
+from app.store.command import packed
 from app.store.errors import EXCHANGE_FAULTS, fault_of
+from app.store.lease import Lease
 from app.store.topology import REDIS_SECONDS, RedisTopology
+from app.telemetry.metrics.app_reading import AppReading
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.quiet_periods import QuietPeriods
+from app.telemetry.metrics.replies import entries_of, pairs_of
+from app.telemetry.metrics.turns import Turns
 from backchannel_logout.contract.readers import Reader, ReaderKind, is_active
 from backchannel_logout.contract.receipts import Receipt
 from backchannel_logout.redis.internals import AnswerTooLarge
+from backchannel_logout.redis.pipeline import reused_pipelines
 
 log = new_log(__name__)
 
 READ_SECONDS = 5.0
 """The pause between two readings; Prometheus scrapes every 15 to 60 s."""
 
-OLD_SECONDS = 60.0
-"""Older readings are not shown."""
+# How often the lease is renewed.
+_RENEW_SECONDS = 1.0
+
+# Readings are not shown when they are older than this, or than two rounds.
+_OLD_SECONDS = 60.0
 
 # Per round trip. Parsing its answers takes at most a millisecond, for which requests wait.
 _APPS_AT_ONCE = 5
+_EMPTY_AT_ONCE = 50
 _PAGE = 50
 _REPORTS_AT_ONCE = 100
 
@@ -57,72 +77,107 @@ _Entry = tuple[bytes, Mapping[Any, Any]]
 _Page = Sequence[_Entry]
 
 
-@dataclass(slots=True)
-class AppReading:
-    """One app; None is unknown. ``at`` is epoch seconds; ``beyond`` names what the app has written
-    that is too large to be read."""
-
-    at: float | None = None
-    events: int | None = None
-    readers: Mapping[ReaderKind, int] = field(default_factory=dict)
-    last_report: float | None = None
-    lag: int | None = None
-    pending: int | None = None
-    dead_letters: int | None = None
-    last_event: bytes | None = None
-    last_receipt: bytes | None = None
-    written_bytes: int | None = None
-    events_bytes: int | None = None
-    beyond: str | None = None
-    beyond_until: float = 0.0
-
-
 class Readings:
-    """`apps` by name, and `quiet_periods` by issuer."""
+    """`apps` by name, and `quiet_periods` by issuer: empty while another receiver reads."""
 
     def __init__(self, settings: Settings, link: RedisTopology, counters: Counters) -> None:
         self._link = link
         self._counters = counters
+        self.lease = Lease(link.client)
         self.apps = {
             client.app: AppReading() for issuer in settings.issuers for client in issuer.clients
         }
         self.quiet_periods = {issuer.issuer: QuietPeriods() for issuer in settings.issuers}
+        self._turns = Turns(self.apps)
         self._logged: set[tuple[str, str, str | None]] = set()
 
+    @property
+    def old_seconds(self) -> float:
+        """From which age on a reading is not shown."""
+        return max(_OLD_SECONDS, 2 * self._turns.rounds * READ_SECONDS)
+
     async def keep_reading(self) -> None:
-        """Read every `READ_SECONDS`. Never returns."""
+        """Read every `READ_SECONDS` while this receiver has the lease. Never returns."""
+        read_at = -math.inf
         while True:
+            had = self.lease.held
             try:
-                await self.read()
+                if await self.lease.renew():
+                    if time.monotonic() - read_at >= READ_SECONDS:
+                        read_at = time.monotonic()
+                        await self.read()
+                elif had:
+                    self._forget()
             except Exception:
                 log.exception("metrics", outcome="failed")
-            await asyncio.sleep(READ_SECONDS)
+            await asyncio.sleep(_RENEW_SECONDS)
 
     async def read(self) -> None:
-        """Read every app once; what cannot be read keeps its age."""
+        """Read the apps whose turn it is; what cannot be read keeps its age."""
         logouts: list[tuple[float, bytes]] = []
-        for server, apps in (await self._by_server()).items():
-            for start in range(0, len(apps), _APPS_AT_ONCE):
-                chunk = apps[start : start + _APPS_AT_ONCE]
+        async with reused_pipelines() as self._pipelines:
+            for server, apps in (await self._by_server(self._turns.next())).items():
                 try:
-                    await self._read_apps(server, chunk, logouts)
+                    full = await self._not_empty(server, apps)
+                    for start in range(0, len(full), _APPS_AT_ONCE):
+                        await self._read_apps(server, full[start : start + _APPS_AT_ONCE], logouts)
                 except EXCHANGE_FAULTS as error:
                     self._log_once("failed", str(fault_of(error)))
-                    break
         # Several apps may have logouts of one issuer.
         for at, name in sorted(logouts):
             if (periods := self.quiet_periods.get(name.decode("utf-8", "replace"))) is not None:
                 periods.add(at)
 
-    async def _by_server(self) -> dict[Redis, list[str]]:
-        apps: dict[Redis, list[str]] = {}
+    def _forget(self) -> None:
+        """Another receiver reads from now on."""
+        for app in self.apps:
+            self.apps[app] = AppReading()
+        for issuer in self.quiet_periods:
+            self.quiet_periods[issuer] = QuietPeriods()
+
+    async def _by_server(self, apps: Sequence[str]) -> dict[Redis, list[str]]:
+        by_server: dict[Redis, list[str]] = {}
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                for app in self.apps:
-                    apps.setdefault(await self._link.primary(app), []).append(app)
+                for app in apps:
+                    by_server.setdefault(await self._link.primary(app), []).append(app)
         except EXCHANGE_FAULTS as error:
             self._log_once("failed", str(fault_of(error)))
-        return apps
+        return by_server
+
+    async def _exchange(self, server: Redis, commands: Sequence[Command]) -> list[Any]:
+        texts = [packed(*_words(command)) for command in commands]
+        return await self._pipelines.exchange(server, texts, within=REDIS_SECONDS)
+
+    async def _not_empty(self, server: Redis, apps: Sequence[str]) -> list[str]:
+        """The apps of which Redis holds anything. The others, most of a large fleet, are done with
+        four cheap commands."""
+        full = []
+        for start in range(0, len(apps), _EMPTY_AT_ONCE):
+            chunk = apps[start : start + _EMPTY_AT_ONCE]
+            commands: list[Command] = []
+            for app in chunk:
+                keys = keys_of(app)
+                commands += [
+                    ("EXISTS", keys.events),
+                    ("HLEN", keys.readers),
+                    ("XLEN", keys.receipts),
+                    ("XLEN", keys.dead_letters),
+                ]
+            answers = iter(await self._exchange(server, commands))
+            for app in chunk:
+                if [next(answers) for _ in range(4)] != [0, 0, 0, 0]:
+                    full.append(app)
+                    continue
+                reading = self.apps[app]
+                reading.written_bytes, reading.events_bytes = 0, None
+                self._set_beyond(app, None)
+                await self._take_readers(reading, {})
+                reading.last_receipt = reading.last_receipt or b"0-0"
+                reading.events = reading.dead_letters = 0
+                reading.lag = reading.pending = None
+                reading.at = time.time()
+        return full
 
     async def _read_apps(
         self, server: Redis, apps: Sequence[str], logouts: list[tuple[float, bytes]]
@@ -145,7 +200,13 @@ class Readings:
             self._log_refused(app, [*own[app], *from_app.get(app, ())])
             events, dead, entries = map(_unless_refused, own[app])
             groups, readers, receipts = map(_unless_refused, from_app.get(app, (None,) * 3))
+            entries = entries_of(entries)
+            groups = [pairs_of(group) for group in groups or ()]
+            readers = None if readers is None else pairs_of(readers)
+            receipts = None if receipts is None else entries_of(receipts)
             reading = self.apps[app]
+            if (entries and reading.last_event) or (receipts and reading.last_receipt):
+                self._turns.add_news(app)
             if app in from_app:
                 self._set_beyond(app, None)
             else:
@@ -160,33 +221,35 @@ class Readings:
 
     async def _query(self, server: Redis, apps: Sequence[str], written: Sequence[str]) -> list[Any]:
         """Three answers for each of ``apps``, then three for each of ``written``."""
-        pipeline = server.pipeline(transaction=False)
+        commands: list[Command] = []
         for app in apps:
             keys, reading = keys_of(app), self.apps[app]
-            pipeline.xlen(keys.events)
-            pipeline.xlen(keys.dead_letters)
-            _newer(pipeline, keys.events, reading.last_event, _PAGE)
+            commands += [
+                ("XLEN", keys.events),
+                ("XLEN", keys.dead_letters),
+                _newer(keys.events, reading.last_event, _PAGE),
+            ]
         for app in written:
             keys, reading = keys_of(app), self.apps[app]
-            pipeline.xinfo_groups(keys.events)
-            pipeline.hgetall(keys.readers)
             count = 1 if reading.last_receipt is None else _PAGE
-            _newer(pipeline, keys.receipts, reading.last_receipt, count)
-        async with asyncio.timeout(REDIS_SECONDS):
-            return await pipeline.execute(raise_on_error=False)
+            commands += [
+                ("XINFO GROUPS", keys.events),
+                ("HGETALL", keys.readers),
+                _newer(keys.receipts, reading.last_receipt, count),
+            ]
+        return await self._exchange(server, commands)
 
     async def _small_enough(self, server: Redis, apps: Sequence[str]) -> list[str]:
         """The apps that have not written too much, without those that are skipped for a while."""
         now = time.monotonic()
         checked = [app for app in apps if self.apps[app].beyond_until <= now]
-        pipeline = server.pipeline(transaction=False)
-        for app in checked:
-            for command in size_commands(keys_of(app)):
-                pipeline.execute_command(*command)
-        async with asyncio.timeout(REDIS_SECONDS):
-            answers = await pipeline.execute(raise_on_error=False)
+        commands = [command for app in checked for command in size_commands(keys_of(app))]
+        answers = iter(await self._exchange(server, commands))
         small = []
-        for app, own in zip(checked, zip(*[iter(answers)] * COMMANDS, strict=True), strict=True):
+        for app in checked:
+            own = [next(answers) for _ in range(COMMANDS)]
+            if not isinstance(own[STREAM], RedisError):
+                own[STREAM] = {"groups": pairs_of(own[STREAM]).get(b"groups")}
             reading, sizes = self.apps[app], sizes_of(own)
             reading.written_bytes, reading.events_bytes = sizes.written, sizes.events
             if sizes.beyond is None:
@@ -253,12 +316,12 @@ class Readings:
         reading.lag = reading.pending = None
         if not groups:
             return
-        reading.pending = sum(group["pending"] for group in groups)
+        reading.pending = sum(group[b"pending"] for group in groups)
         reading.lag = 0
         for group in groups[:_GROUPS]:
-            lag = group.get("lag")
+            lag = group.get(b"lag")
             if lag is None:  # before Redis 7, and after deletions, it is unknown
-                after = b"(" + group["last-delivered-id"]
+                after = b"(" + group[b"last-delivered-id"]
                 async with asyncio.timeout(REDIS_SECONDS):
                     unread: Any = await server.xrange(
                         keys_of(app).events, after, "+", count=_ENTRIES
@@ -281,9 +344,16 @@ def _unless_refused(answer: Any) -> Any:
     return None if isinstance(answer, RedisError) else answer
 
 
-def _newer(pipeline: Any, key: str, last: bytes | None, count: int) -> None:
+def _words(command: Command) -> Iterator[str | bytes | int]:
+    """``XINFO STREAM`` are two words."""
+    name, *arguments = command
+    yield from str(name).split(" ")
+    yield from arguments
+
+
+def _newer(key: str, last: bytes | None, count: int) -> Command:
     """Query the entries after ``last``, newest first."""
-    pipeline.xrevrange(key, "+", _after(last), count=count)
+    return ("XREVRANGE", key, "+", _after(last), "COUNT", count)
 
 
 def _after(last: bytes | None) -> bytes:

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Collection, Mapping
 
-from app.telemetry.metrics.readings import AppReading
+from app.telemetry.metrics.app_reading import AppReading
 from backchannel_logout.contract.readers import ReaderKind
 
 # After this time without a report, an app's listeners are gone.
