@@ -13,7 +13,7 @@ from pathlib import Path
 from app import __version__
 from app.cli.common import WrongUsage
 from app.cli.table import CheckVerdict, Row, print_table
-from app.config.load import SettingsFault, load
+from app.config.load import SettingsFault, load_all
 from app.devtools.embedded_redis import EmbeddedFault
 
 COMMANDS = (
@@ -61,8 +61,8 @@ def _run(argv: list[str] | None) -> int:
         print(f"{parser.prog}: an argument is not UTF-8 text", file=sys.stderr)
         return 2
     try:
-        settings = load(arguments.config)
-        status: int = arguments.run(settings, arguments)
+        arguments.loaded = load_all(arguments.config, tenants_dir=getattr(arguments, "dir", None))
+        status: int = arguments.run(arguments.loaded.settings, arguments)
     except SettingsFault as fault:
         return _report_settings(fault, arguments.command)
     except WrongUsage as fault:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import getpass
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from app.canary.issuer import with_canary
 from app.config.issuers import IssuerSettings
@@ -33,6 +34,13 @@ async def opened(settings: Settings) -> AsyncIterator[RedisTopology]:
     finally:
         with contextlib.suppress(*EXCHANGE_FAULTS):
             await link.aclose()
+
+
+def add_dir(parser: argparse.ArgumentParser) -> None:
+    """``--dir``, for commands that read the tenants' files themselves."""
+    parser.add_argument(
+        "--dir", type=Path, metavar="DIR", help="the tenants' files, in place of tenants_dir"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """Settings: what an operator can configure, checked before anything starts.
 
-load           reads the TOML file and ``BCL_*`` variables; reports every fault at once
+load           reads all settings: the main file's and those of every tenant's file
+main_file      reads the main file and ``BCL_*`` variables; reports every fault at once
 model          the top-level settings
 issuers        a provider and its clients
 session_api    a provider's session API

@@ -1,200 +1,220 @@
-"""Reads a TOML file and ``BCL_*`` variables; the environment takes precedence.
+"""Reads the settings with those of every tenant: files ``*.toml`` in a directory, one for each.
 
-`load` reports every fault at once, with the name of the setting and never with a value, which may
-be a secret.
+A file with a fault is refused, and its tenant keeps its last good state: what is running, else what
+was kept on disk. The others are loaded.
 """
 
+import errno
 import os
-import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from app.config.base import Loc, Table, nested_table
+from app.config.account import AccountApp
+from app.config.base import Loc
 from app.config.cross_checks import cross_checks
-from app.config.inheritance import resolved
+from app.config.issuers import ClientOptions, IssuerOptions, IssuerSettings
+from app.config.main_file import (
+    MainFile,
+    SettingsFault,
+    line,
+    load_main,
+    parse,
+    unknown,
+    validated,
+)
 from app.config.model import Settings
-from app.config.session_api import add_client_ids_of_kratos
-from app.config.types import Form
-from app.formatting import duration, size
 
-ENV_PREFIX = "BCL_"
-CONFIG_VARIABLE = "BCL_CONFIG"
+__all__ = ["Loaded", "SettingsFault", "Tenant", "keep", "load", "load_all"]
 
-# One issuer with one client needs no file: these set issuers[0] and its one client.
-SHORT_ISSUER = ("issuer", "preset", "jwks_uri", "aliases")
-SHORT_CLIENT = ("client_id", "app")
-TABLES = frozenset({"issuers", "canary", "account_apps", "admin_oidc"})
-_TOP_LEVEL = {*Settings.model_fields, *SHORT_ISSUER, *SHORT_CLIENT}
+_TABLES = ("issuers", "account_apps")
 
-# Messages of the TOML parser that quote nothing of the file.
-_QUOTES_NOTHING = re.compile(r"[A-Za-z /-]+|Expected '=' after a key in a key/value pair")
+# These may be set for all issuers and clients of one file.
+_OPTIONS = IssuerOptions.model_fields.keys() | ClientOptions.model_fields.keys()
 
-_REMOVED: Mapping[int | str, str] = {
-    "workers": "was removed: a receiver is one process. For more, run several receivers on one "
-    "Redis, as pods, with a systemd template unit or compose --scale (docs/deploy.md)",
-}
-"""Settings of earlier versions, each with its replacement."""
+# Of the main file; a tenant's own file takes nothing from them.
+_NOT_HANDED_DOWN = ("canary", "admin_oidc", "sessions_secret", *_TABLES)
 
-_HINTS: Mapping[int | str, str] = {
-    "issuers": " (an [[issuers]] table, or BCL_ISSUER and BCL_CLIENT_ID)",
-    "redis_url": ' (such as redis://127.0.0.1:6379/0, or "embedded" for a local trial)',
-}
+_KEPT_DIR = "tenants"
 
 
-class SettingsFault(Exception):
-    """The settings cannot be used; ``faults`` has a line for each fault."""
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A file that was accepted. ``text`` is its content."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    name: str
+    text: str
+    issuers: tuple[IssuerSettings, ...]
+    account_apps: tuple[AccountApp, ...]
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the file (``path``, else ``BCL_CONFIG``, else none) and the environment.
+@dataclass(slots=True)
+class Loaded:
+    """``settings`` are complete: those of the main file and of every tenant."""
 
-    Raises `SettingsFault` with every fault.
+    main: MainFile
+    settings: Settings
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    """Those in service, by the name of the file without ``.toml``."""
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    """The faults of each file that was refused. A tenant that is also in service keeps its last
+    good state."""
+
+
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    tenants_dir: Path | None = None,
+) -> Settings:
+    """The complete settings. Raises `SettingsFault` for a fault of the main file."""
+    return load_all(path, environ, tenants_dir).settings
+
+
+def load_all(
+    path: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    tenants_dir: Path | None = None,
+    running: Mapping[str, Tenant] | None = None,
+) -> Loaded:
+    """The complete settings and the state of each tenant. ``running`` are those in service before a
+    reload. Raises `SettingsFault` for a fault of the main file, or if the directory cannot be read.
     """
-    if path is None and environ.get(CONFIG_VARIABLE):
-        path = Path(environ[CONFIG_VARIABLE])
-    raw = _read_file(path) if path is not None else {}
-    faults, spelling = _overlay(raw, environ)
-    _expand_short_form(raw, spelling, faults)
-    add_client_ids_of_kratos(raw)
-    try:
-        settings = Settings.model_validate(raw)
-    except ValidationError as error:
-        faults += _lines(error, raw, spelling)
-        settings = Settings.valid_part(raw)
-    settings = resolved(settings)
-    faults += [_line(loc, sentence, spelling) for loc, sentence in cross_checks(settings)]
-    if faults:
-        raise SettingsFault(sorted(set(faults)))
-    return settings
+    main = load_main(path, environ, tenants_dir)
+    loaded = Loaded(main, main.settings)
+    if main.settings.tenants_dir is None:
+        return loaded
+    for name, text in _texts(main.settings.tenants_dir):
+        tenant, faults = _read(main, name, text)
+        if tenant is None:
+            loaded.refused[name] = faults
+            tenant = _last_good(main, name, running)
+        if tenant is not None:
+            loaded.tenants[name] = tenant
+    _merge(loaded, running)
+    return loaded
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def keep(loaded: Loaded) -> None:
+    """Keep each accepted file, for a start that finds it with a fault. Never raises."""
+    directory = loaded.settings.data_dir / _KEPT_DIR
+    with suppress(OSError):
+        kept = {file.stem: file for file in directory.glob("*.toml")}
+        for name, file in kept.items():
+            if name not in loaded.tenants:
+                file.unlink(missing_ok=True)
+        for name, tenant in loaded.tenants.items():
+            if name not in kept or kept[name].read_text("utf-8") != tenant.text:
+                _write(directory, name, tenant.text)
+
+
+def _write(directory: Path, name: str, text: str) -> None:
+    """Replace the file at once. It may contain secrets."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = directory / f"{name}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(directory / f"{name}.toml")
+
+
+def _texts(directory: Path) -> Iterator[tuple[str, str | SettingsFault]]:
+    """The name and the content of each file, in the order of the names."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        # Kubernetes keeps the files of a ConfigMap in hidden directories, with links to them.
+        files = sorted(it for it in directory.glob("*.toml") if not it.name.startswith("."))
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
-        raise SettingsFault([f"{path}: cannot be read ({error.strerror})"]) from None
-    except UnicodeDecodeError:
-        raise SettingsFault([f"{path}: not UTF-8"]) from None
-    except RecursionError:
-        raise SettingsFault([f"{path}: not TOML (nested too deeply)"]) from None
-    except ValueError as error:
-        # The parser's message may quote the text at the fault, which may be a secret. It is a plain
-        # ValueError for a NUL in the path, and for an integer of thousands of digits.
-        match = re.fullmatch(
-            r"(.*?) ?(\(at (?:line \d+, column \d+|end of document)\))", str(error)
-        )
-        where = f" {match[2]}" if match else ""
-        why = f": {match[1]}" if match and _QUOTES_NOTHING.fullmatch(match[1]) else ""
-        raise SettingsFault([f"{path}: not TOML{where}{why}"]) from None
+        raise SettingsFault([f"tenants_dir: cannot be read ({error.strerror})"]) from None
+    for file in files:
+        try:
+            yield file.stem, file.read_text("utf-8")
+        except OSError as error:
+            yield file.stem, SettingsFault([f"cannot be read ({error.strerror})"])
+        except UnicodeDecodeError:
+            yield file.stem, SettingsFault(["not UTF-8"])
 
 
-def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Put ``BCL_*`` over the file. Returns faults, and the variable of each setting from there."""
-    faults: list[str] = []
-    spelling: dict[str, str] = {}
-    for variable in sorted(environ):
-        name = variable.removeprefix(ENV_PREFIX).lower()
-        if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
-            continue
-        if name not in _TOP_LEVEL - TABLES or variable != f"{ENV_PREFIX}{name.upper()}":
-            faults.append(f"{variable}: {_REMOVED.get(name, 'unknown setting')}")
-            continue
-        raw[name] = environ[variable]
-        spelling[name] = variable
-    return faults, spelling
-
-
-def _expand_short_form(raw: dict[str, Any], spelling: dict[str, str], faults: list[str]) -> None:
-    """Turn ``issuer``, ``client_id``, ... of the top level into one issuer with one client."""
-    short = [name for name in (*SHORT_ISSUER, *SHORT_CLIENT) if name in raw]
-    if not short:
-        return
-    if "issuers" in raw:
-        for name in short:
-            faults.append(_line((name,), "conflicts with [[issuers]]; set it there", spelling))
-            del raw[name]
-        return
-    client = {name: raw.pop(name) for name in SHORT_CLIENT if name in raw}
-    issuer = {name: raw.pop(name) for name in SHORT_ISSUER if name in raw}
-    raw["issuers"] = [{**issuer, "clients": [client]}]
-    from_environment = not raw.keys() - spelling.keys() - {"issuers"}
-    for name in (*SHORT_ISSUER, *SHORT_CLIENT):
-        missing = ENV_PREFIX + name.upper() if from_environment else name
-        place = f"issuers[0].{name}" if name in SHORT_ISSUER else f"issuers[0].clients[0].{name}"
-        spelling[place] = spelling.get(name, name if name in short else missing)
-
-
-def _lines(error: ValidationError, raw: Any, spelling: Mapping[str, str]) -> list[str]:
-    details = error.errors(include_url=False, include_input=False)
-    return [
-        _line(detail["loc"], _sentence(raw, detail), spelling)
-        for detail in details
-        if detail["type"] != "too_short" or not _has_faulty_items(detail["loc"], details)
-    ]
-
-
-def _line(loc: Loc, sentence: str, spelling: Mapping[str, str]) -> str:
-    name = ""
-    for part in loc:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
-    return f"{spelling.get(name, name)}: {sentence}"
-
-
-def _sentence(raw: Any, detail: Any) -> str:
-    """Pydantic's message without its jargon, with help for the usual mistakes in TOML."""
-    loc: Loc = detail["loc"]
-    match detail["type"]:
-        case "missing":
-            return f"is required{_HINTS.get(loc[-1], '')}"
-        case "extra_forbidden" if len(loc) > 1 and loc[-1] in _TOP_LEVEL:
-            return "unknown setting here; put it above the first table"
-        case "extra_forbidden" if len(loc) == 1:
-            return _REMOVED.get(loc[0], "unknown setting")
-        case "extra_forbidden":
-            return "unknown setting"
-        case "tuple_type" if isinstance(_value_at(raw, loc), dict):
-            name = ".".join(part for part in loc if isinstance(part, str))
-            return f"write [[{name}]], not [{name}]: there may be several"
-        case "greater_than_equal":
-            return f"must be at least {_limit(loc, detail['ctx']['ge'])}"
-        case "less_than_equal":
-            return f"must be at most {_limit(loc, detail['ctx']['le'])}"
-        case _:
-            return str(detail["msg"]).removeprefix("Value error, ")
-
-
-def _limit(loc: Loc, limit: float) -> str:
-    """A limit in the form of the setting at this place."""
-    table: type[Table] | None = Settings
-    form = ""
-    for name in (part for part in loc if isinstance(part, str)):
-        if table is None or name not in table.model_fields:
-            return f"{limit:g}"
-        field = table.model_fields[name]
-        form = next((item.text for item in field.metadata if isinstance(item, Form)), "")
-        table = nested_table(field)
-    if form == "duration":
-        return duration(limit)
-    return size(int(limit)) if form == "size" else str(limit)
-
-
-def _value_at(raw: Any, loc: Loc) -> Any:
+def _read(main: MainFile, name: str, text: str | SettingsFault) -> tuple[Tenant | None, list[str]]:
+    """The tenant, or its faults."""
+    if isinstance(text, SettingsFault):
+        return None, text.faults
     try:
-        for part in loc:
-            raw = raw[part]
-    except (KeyError, IndexError, TypeError):
-        return None  # pydantic puts its own name of an alternative into the place
-    return raw
+        own = parse(Path(f"{name}.toml"), text)
+    except SettingsFault as fault:
+        return None, fault.faults
+    faults = [f"{it}: {_misplaced(it)}" for it in own if it not in (*_TABLES, *_OPTIONS)]
+    if not own.get("issuers"):
+        faults.append("issuers: is required, at least one [[issuers]] table")
+    handed_down = {it: value for it, value in main.raw.items() if it not in _NOT_HANDED_DOWN}
+    known: dict[str, Any] = {it: value for it, value in own.items() if it in (*_TABLES, *_OPTIONS)}
+    settings = validated(handed_down | known, {}, faults)
+    if faults:
+        return None, sorted(set(faults))
+    return Tenant(name, text, settings.issuers, settings.account_apps), []
 
 
-def _has_faulty_items(loc: Loc, details: list[Any]) -> bool:
-    """Whether a list is only too short because its items have faults of their own."""
-    return any(other["loc"][: len(loc)] == loc and other["loc"] != loc for other in details)
+def _misplaced(name: str) -> str:
+    if name in Settings.model_fields:
+        return "does not belong to a tenant; set it in the main file"
+    return unknown(name)
+
+
+def _last_good(main: MainFile, name: str, running: Mapping[str, Tenant] | None) -> Tenant | None:
+    """The tenant as it runs; at a start as it was kept, if the settings still accept it."""
+    if running is not None:
+        return running.get(name)
+    with suppress(OSError, UnicodeDecodeError):
+        kept = main.settings.data_dir / _KEPT_DIR / f"{name}.toml"
+        return _read(main, name, kept.read_text("utf-8"))[0]
+    return None
+
+
+def _merge(loaded: Loaded, running: Mapping[str, Tenant] | None) -> None:
+    """Put all together. What contradicts an earlier file is refused."""
+    while True:
+        settings = _merged(loaded.main.settings, loaded.tenants)
+        culprits: dict[str, list[str]] = {}
+        for loc, sentence in cross_checks(settings):
+            owner, own = _place(loaded, loc)
+            culprits.setdefault(owner, []).append(line(own, sentence, {}))
+        if not culprits:
+            loaded.settings = settings
+            return
+        # Of those that contradict each other, the last one: the others were there before.
+        name = next((it for it in reversed(loaded.tenants) if it in culprits), None)
+        if name is None:
+            raise SettingsFault(sorted(set(culprits[""])))
+        again = name in loaded.refused
+        loaded.refused.setdefault(name, []).extend(sorted(set(culprits[name])))
+        last = None if again else _last_good(loaded.main, name, running)
+        if last is None or last == loaded.tenants[name]:
+            del loaded.tenants[name]
+        else:
+            loaded.tenants[name] = last
+
+
+def _merged(main: Settings, tenants: Mapping[str, Tenant]) -> Settings:
+    copy = main.model_copy()
+    for table in _TABLES:
+        own = tuple(it for tenant in tenants.values() for it in getattr(tenant, table))
+        vars(copy)[table] = (*getattr(main, table), *own)
+    return copy
+
+
+def _place(loaded: Loaded, loc: Loc) -> tuple[str, Loc]:
+    """The tenant that a place of the merged settings belongs to, and the place in its file."""
+    table, index = loc[0], loc[1] if len(loc) > 1 else None
+    if table not in _TABLES or not isinstance(index, int):
+        return "", loc
+    index -= len(getattr(loaded.main.settings, str(table)))
+    if index < 0:
+        return "", loc
+    for name, tenant in loaded.tenants.items():
+        own = len(getattr(tenant, str(table)))
+        if index < own:
+            return name, (table, index, *loc[2:])
+        index -= own
+    return "", loc

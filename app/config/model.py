@@ -35,8 +35,12 @@ class Settings(IssuerOptions, ClientOptions):
     redis_url: RedisUrl
     """``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``;
     ``embedded`` starts a server for local trials."""
-    issuers: Annotated[tuple[IssuerSettings, ...], Field(min_length=1)]
-    """The providers: tables ``[[issuers]]``."""
+    issuers: tuple[IssuerSettings, ...] = ()
+    """The providers: tables ``[[issuers]]``. At least one, here or in ``tenants_dir``."""
+    tenants_dir: Directory | None = None
+    """A directory of files ``*.toml``, one for each tenant, with tables ``[[issuers]]`` and
+    ``[[account_apps]]`` ([deploy.md](deploy.md#tenants)). Default: ``receiver.d`` next to the
+    settings file, if it exists."""
     sessions_secret: Secret | None = None
     """The secret of the one ``[issuers.sessions]`` that has none of its own, so that it can come
     from the environment."""

@@ -21,7 +21,7 @@ from app.config.admin_oidc import AdminOidcSettings
 from app.config.base import Table
 from app.config.canary import CanarySettings
 from app.config.issuers import ClientOptions, ClientSettings, IssuerOptions, IssuerSettings
-from app.config.load import ENV_PREFIX, SHORT_CLIENT, SHORT_ISSUER, TABLES
+from app.config.main_file import ENV_PREFIX, SHORT_CLIENT, SHORT_ISSUER, TABLES
 from app.config.model import Settings
 from app.config.session_api import SessionsSettings
 from app.config.types import Durability, Form

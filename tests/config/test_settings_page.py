@@ -37,7 +37,7 @@ def test_every_setting_has_a_description(table: type[Table]) -> None:
         "`embedded_port` | number, `1` to `65535` | `6390` | `BCL_EMBEDDED_PORT`",
         "`journal_max_bytes` | size, `64KiB` or more | `256MiB` | `BCL_JOURNAL_MAX_BYTES`",
         "`client_id` | text | **required** | `BCL_CLIENT_ID`",
-        "`issuers` | tables | **required** | ",
+        "`issuers` | tables | none | ",
     ],
 )
 def test_form_limits_default_and_variable_come_from_the_model(cells: str) -> None:

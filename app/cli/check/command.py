@@ -10,6 +10,8 @@ from app.cli.check.discovery import address_row, discovery_rows
 from app.cli.check.preset import preset_rows
 from app.cli.check.redis import redis_rows
 from app.cli.check.session_apis import session_rows
+from app.cli.check.tenants import tenant_rows
+from app.cli.common import add_dir
 from app.cli.table import CheckVerdict, Row, count, print_table
 from app.config.canary import CanarySettings
 from app.config.issuers import IssuerSettings
@@ -24,8 +26,13 @@ from app.tokens.provider_keys import ProviderKeys
 HELP = "check settings, providers and Redis; exit 1 if anything is wrong"
 
 
-def run(settings: Settings, _: argparse.Namespace) -> int:
-    return print_table(asyncio.run(_all_rows(settings)))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_dir(parser)
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    rows = [*tenant_rows(arguments.loaded), *asyncio.run(_all_rows(settings))]
+    return print_table(rows)
 
 
 async def _all_rows(settings: Settings) -> list[Row]:
