@@ -22,14 +22,15 @@ async def background(work: Iterable[Work]) -> AsyncIterator[None]:
 
     An exception that ends a task early is logged; the other tasks and the block go on.
     """
-    tasks = [asyncio.create_task(_logged(function)) for function in work]
+    tasks = [asyncio.create_task(logged(function)) for function in work]
     try:
         yield
     finally:
         await end(tasks)
 
 
-async def _logged(function: Work) -> None:
+async def logged(function: Work) -> None:
+    """Run the function, and log an exception that ends it."""
     try:
         await function()
     except Exception:

@@ -23,7 +23,7 @@ from types import FrameType
 
 import uvloop
 
-from app.config.load import load
+from app.config.load import load_all
 from app.runtime.serve import serve
 from app.telemetry.logs.setup import set_up_log
 from backchannel_logout import AppKeys
@@ -75,9 +75,9 @@ async def logouts(directory: Path, provider: Provider, redis: RedisServer) -> li
     """The calls of two logouts by a provider whose keys are known, on one new connection."""
     file = directory / "settings.toml"
     file.write_text(config(redis.url, f'issuer = "{provider.issuer}"'))
-    settings, printed = load(file, {}), list[str]()
-    set_up_log(settings)
-    receiver = asyncio.create_task(serve(settings, printed.append))
+    loaded, printed = load_all(file, {}), list[str]()
+    set_up_log(loaded.settings)
+    receiver = asyncio.create_task(serve(loaded, lambda _: loaded, printed.append))
     while not (match := re.search(r"http://([\d.]+):(\d+)/backchannel-logout", "\n".join(printed))):
         await asyncio.wait({receiver}, timeout=0.05)
         if receiver.done():

@@ -3,7 +3,7 @@
 It exists only with an ``admin_token`` or ``admin_oidc``, behind the gate of `app.admin.access`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,10 +15,12 @@ from app.admin.key_fetches import KeyFetchRoutes
 from app.admin.openapi import document
 from app.admin.overview import OverviewRoutes
 from app.admin.probes import Body
+from app.admin.reloads import ReloadRoutes
 from app.admin.revocations import RevocationRoutes
 from app.admin.session_service import SessionService
 from app.admin.sessions import OperatorSessionRoutes
 from app.config.model import Settings
+from app.config.reload import ReloadResult
 from app.history import History
 from app.publish.publisher import Publisher
 from app.tokens.asked_fetches import AskedFetches
@@ -29,8 +31,8 @@ from app.web.resource import resource
 
 
 class AdminApi:
-    """Everything under `/api`. ``health`` returns the body of `/readyz`, ``stopping`` whether the
-    service has been told to stop."""
+    """Everything under `/api`. ``reload`` is `Reload.reload`; ``health`` returns the body of
+    `/readyz`, ``stopping`` whether the service has been told to stop."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class AdminApi:
         sessions: ProviderSessions,
         fetches: AskedFetches,
         *,
+        reload: Callable[[str], Awaitable[ReloadResult]],
         health: Callable[[], Body],
         stopping: Callable[[], bool],
     ) -> None:
@@ -56,6 +59,7 @@ class AdminApi:
         self.key_fetches = KeyFetchRoutes(history, fetches, self.audit_log)
         parts = (
             self.key_fetches,
+            ReloadRoutes(reload, self.audit_log),
             OperatorSessionRoutes(self.session_service, history, self.audit_log),
             RevocationRoutes(history, publisher.writer, self.audit_log),
             OverviewRoutes(history, self.providers, health),

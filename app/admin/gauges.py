@@ -44,6 +44,7 @@ class Gauges:
     counters: Counters
     connections: Connections
     ready: Callable[[], bool]
+    refused_tenants: Callable[[], Mapping[str, list[str]]] = dict
 
     def choose(self) -> list[str]:
         """The apps that `read` reports: bounded. Run it in a thread."""
@@ -71,8 +72,13 @@ class Gauges:
         yield from self._apps(apps)
         yield from self._unserved_apps()
         yield from _journal(self.settings, self.publisher)
+        yield from self._tenants()
         yield from _copy(self.publisher)
         yield from _redis(self.publisher)
+
+    def _tenants(self) -> Iterator[_Value]:
+        for name in islice(self.refused_tenants(), MAX_APPS):
+            yield metrics.TENANT_REFUSED, (name,), 1
 
     def _load(self) -> Iterator[_Value]:
         yield metrics.BUILD, (__version__,), 1

@@ -19,7 +19,8 @@ MAX_APPS = 100
 @dataclass(frozen=True, slots=True)
 class Health:
     """``keys`` holds each issuer's keys by its name; ``canary`` returns the state of the canary,
-    which is part of the answer and does not affect readiness."""
+    ``refused_tenants`` the faults of each file that was refused. Both are part of the answer and
+    do not affect readiness."""
 
     keys: Mapping[str, ProviderKeys]
     publisher: Publisher
@@ -27,6 +28,7 @@ class Health:
     _: KW_ONLY
     stopping: Callable[[], bool]
     canary: Callable[[], Body] | None = None
+    refused_tenants: Callable[[], Mapping[str, list[str]]] = dict
 
     def ready(self) -> bool:
         """Whether a logout can be answered with 200 here.
@@ -50,6 +52,8 @@ class Health:
                 for name, keys in self.keys.items()
             },
         } | _of_publisher(self.publisher)
+        if refused := self.refused_tenants():
+            body["refused_tenants"] = dict(islice(refused.items(), MAX_APPS))
         if self.canary is not None:
             body["canary"] = self.canary()
         return body

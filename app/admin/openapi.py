@@ -17,6 +17,7 @@ from app.admin.responses import (
     IssuersResponse,
     KeysFetchedResponse,
     NotWrittenResponse,
+    ReloadedResponse,
     RevocationResponse,
     SessionResponse,
     SessionsResponse,
@@ -52,6 +53,7 @@ _RESPONSES: tuple[Any, ...] = (
     NotWrittenResponse,
     IssuersResponse,
     KeysFetchedResponse,
+    ReloadedResponse,
     AppsResponse,
 )
 
@@ -204,6 +206,14 @@ def _paths() -> Json:
                 {200: KeysFetchedResponse},
                 [404, 413, 415, 422],
                 body=NewKeyFetch,
+            )
+        },
+        "/api/reload": {
+            "post": _operation(
+                "reload",
+                "Read the settings of the tenants again, in this receiver, as SIGHUP does.",
+                [],
+                {200: ReloadedResponse, 422: ReloadedResponse},
             )
         },
         "/api/issuers": {

@@ -114,5 +114,22 @@ class KeysFetchedResponse(BaseModel):
     others_asked: bool
 
 
+class ReloadedResponse(BaseModel):
+    """What became of the tenants' files, by their names without ``.toml``.
+
+    ``refused`` has the faults of each file that was refused: its tenant keeps its last good state.
+    ``faults`` are those of the main file; then nothing was taken. ``needs_restart`` names settings
+    of the main file that differ from those in service.
+    """
+
+    outcome: str
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    refused: dict[str, list[str]]
+    faults: list[str]
+    needs_restart: list[str]
+
+
 class AppsResponse(BaseModel):
     apps: list[AppOverview]

@@ -14,7 +14,7 @@ from functools import partial
 
 from app.backchannel.parked_tokens import ENTRY_BYTES, ParkedToken, ParkedTokens
 from app.backchannel.pipeline import REQUEST_SECONDS, Attempt, Provider
-from app.background import background
+from app.background import end, logged
 from app.errors import DependencyUnavailable, Outage, Reason, TokenRefused, fault_of
 from app.log import new_log
 from app.publish.writer import Writer
@@ -44,8 +44,7 @@ class _Row:
     """The parked tokens of one issuer."""
 
     def __init__(self, provider: Provider) -> None:
-        self.provider = provider
-        self.issuer = provider.issuer
+        self.serve(provider)
         self.tokens = ParkedTokens()
         self.due = asyncio.Event()
         """A key set has arrived."""
@@ -53,6 +52,10 @@ class _Row:
         """A verified token could not be written."""
         self.turned_away: Counter[str] = Counter()
         self.logged_at: dict[str, float] = {}
+
+    def serve(self, provider: Provider) -> None:
+        self.provider = provider
+        self.issuer = provider.issuer
 
 
 class Parking:
@@ -72,17 +75,33 @@ class Parking:
         reporter: Reporter | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        providers = list(providers)
-        self._rows = {provider.issuer.issuer: _Row(provider) for provider in providers}
-        self._providers = {name: one for one in providers for name in one.issuer.names}
+        self._rows: dict[str, _Row] = {}
+        self._providers: dict[str, Provider] = {}
+        self._tasks: list[asyncio.Task[None]] | None = None
         self._writer = writer
         self._max_tokens = max_tokens
         self._max_bytes = max_bytes
         self._reporter = reporter or Reporter()
         self._clock = clock
         self._bytes = 0
-        for row in self._rows.values():
-            row.provider.keys.on_arrival(row.due.set)
+        self.serve(providers)
+
+    def serve(self, providers: Iterable[Provider]) -> None:
+        """Take these providers from now on. Tokens of all others stay until their time is up."""
+        providers = list(providers)
+        self._providers.update({name: one for one in providers for name in one.issuer.names})
+        for provider in providers:
+            row = self._rows.get(provider.issuer.issuer)
+            if row is None:
+                row = self._rows[provider.issuer.issuer] = _Row(provider)
+                if self._tasks is not None:
+                    self._tasks.append(asyncio.create_task(logged(partial(self._attend, row))))
+            elif row.provider.keys is provider.keys:
+                row.serve(provider)
+                continue
+            row.serve(provider)
+            provider.keys.on_arrival(row.due.set)
+            row.due.set()
 
     def __len__(self) -> int:
         return sum(len(row.tokens) for row in self._rows.values())
@@ -158,10 +177,13 @@ class Parking:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Retry parked tokens, in a task for each issuer; at the end log how many are lost."""
+        self._tasks = [
+            asyncio.create_task(logged(partial(self._attend, row))) for row in self._rows.values()
+        ]
         try:
-            async with background(partial(self._attend, row) for row in self._rows.values()):
-                yield
+            yield
         finally:
+            await end(self._tasks)
             if len(self):
                 log.error("parking", outcome="lost", parked=len(self))
 

@@ -42,9 +42,13 @@ class WaitingRequests:
         self._writer = writer
         self._places = places
         self._park = park
+        self.serve(decryption)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def serve(self, decryption: DecryptionQueue | None) -> None:
+        """Take these keys for decryption from now on."""
         self._decryption = decryption
         self.decrypts = decryption is not None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, attempt: Attempt, deadline: float, respond: Respond) -> None:
         """Run the steps that are left in a task, then respond. `aclose` waits for it."""

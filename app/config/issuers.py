@@ -104,6 +104,10 @@ class IssuerSettings(IssuerOptions):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    def equals(self, other: "IssuerSettings") -> bool:
+        """Whether every setting is the same."""
+        return all(self.get(name) == other.get(name) for name in type(self).model_fields)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         return (self.issuer, *self.aliases)

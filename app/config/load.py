@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.config.account import AccountApp
 from app.config.base import Loc
@@ -27,7 +27,7 @@ from app.config.main_file import (
 )
 from app.config.model import Settings
 
-__all__ = ["Loaded", "SettingsFault", "Tenant", "keep", "load", "load_all"]
+__all__ = ["Loaded", "SettingsFault", "Tenant", "keep", "load", "load_all", "same_served"]
 
 _TABLES = ("issuers", "account_apps")
 
@@ -48,6 +48,27 @@ class Tenant:
     text: str
     issuers: tuple[IssuerSettings, ...]
     account_apps: tuple[AccountApp, ...]
+
+    def equals(self, other: "Tenant") -> bool:
+        """Whether every setting is the same, also those that the main file hands down."""
+        return same_served(self, other)
+
+
+class _Served(Protocol):
+    @property
+    def issuers(self) -> tuple[IssuerSettings, ...]: ...
+
+    @property
+    def account_apps(self) -> tuple[AccountApp, ...]: ...
+
+
+def same_served(one: _Served, other: _Served) -> bool:
+    """Whether both have the same issuers and account apps."""
+    return (
+        len(one.issuers) == len(other.issuers)
+        and all(a.equals(b) for a, b in zip(one.issuers, other.issuers, strict=True))
+        and one.account_apps == other.account_apps
+    )
 
 
 @dataclass(slots=True)
@@ -190,7 +211,7 @@ def _merge(loaded: Loaded, running: Mapping[str, Tenant] | None) -> None:
         again = name in loaded.refused
         loaded.refused.setdefault(name, []).extend(sorted(set(culprits[name])))
         last = None if again else _last_good(loaded.main, name, running)
-        if last is None or last == loaded.tenants[name]:
+        if last is None or last.equals(loaded.tenants[name]):
             del loaded.tenants[name]
         else:
             loaded.tenants[name] = last

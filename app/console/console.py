@@ -47,7 +47,11 @@ HEADERS: Mapping[str, str] = {
 
 @contextlib.asynccontextmanager
 async def running_console(
-    settings: Settings, api: AdminApi, redis: AsyncClient, unserved: Callable[[], Unserved]
+    settings: Settings,
+    api: AdminApi,
+    sessions: OperatorSessions,
+    redis: AsyncClient,
+    unserved: Callable[[], Unserved],
 ) -> AsyncIterator[ASGIApp]:
     """The application of `/console` and, with the console's session, of `/api`."""
     async with contextlib.AsyncExitStack() as stack:
@@ -58,7 +62,7 @@ async def running_console(
             stack.push_async_callback(oidc.aclose)
             api.key_fetches.fetches.add(oidc.keys)
             guard = await stack.enter_async_context(AsyncSessionGuard(redis, app=oidc.app))
-        yield _Console(settings, api, oidc, guard, unserved).app
+        yield _Console(settings, api, sessions, oidc, guard, unserved).app
 
 
 class _Console:
@@ -66,6 +70,7 @@ class _Console:
         self,
         settings: Settings,
         api: AdminApi,
+        sessions: OperatorSessions,
         oidc: OidcSignIn | None,
         guard: AsyncSessionGuard | None,
         unserved: Callable[[], Unserved],
@@ -73,7 +78,6 @@ class _Console:
         self._access = api.access
         history, audit_log = api.history, api.audit_log
         rendering = Rendering(token=settings.admin_token is not None, oidc=oidc is not None)
-        sessions = OperatorSessions()
         issuers = [issuer.issuer for issuer in settings.issuers]
         parts = (
             SignInRoutes(api.access, sessions, oidc, audit_log, rendering),

@@ -36,6 +36,7 @@ ACTS = {
     "revocation.read": "viewed a history",
     "revocation.write": "wrote a revocation",
     "keys.fetch": "asked for an issuer's keys",
+    "reload": "had the tenants' settings read again",
     "revoke": "revoked from the command line",
 }
 """Acts in the audit; the page shows an unknown one by its name."""

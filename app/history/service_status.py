@@ -32,6 +32,8 @@ def service_rows(ready: Mapping[str, Any], now: float) -> Iterator[Row]:
     yield from _app_fault_rows(ready)
     if (emptied := ready.get("redis_emptied")) and now - emptied["at"] < _EMPTIED_SECONDS:
         yield _emptied_row(emptied, now)
+    for tenant, faults in ready.get("refused_tenants", {}).items():
+        yield Row(CheckVerdict.WRONG, f"tenant {tenant}", f"its file is refused: {faults[0]}")
     for app, conflict in ready.get("max_session_age_conflicts", {}).items():
         yield age_conflict_row(app, **conflict)
     for name, keys in ready.get("issuers", {}).items():

@@ -97,6 +97,11 @@ class Publisher:
             on_written,
         )
 
+    def serve(self, settings: Settings) -> None:
+        """Write for the apps of these settings from now on."""
+        self.store.serve(ages_of_apps(settings), names_of_apps(settings))
+        self.monitor.look_soon()
+
     @property
     def takes_writes(self) -> bool:
         """Whether a logout of at least one app can be answered with 200."""
@@ -181,16 +186,21 @@ def new_store(settings: Settings, topology: RedisTopology) -> Store:
     """Build the store that the settings describe."""
     return Store(
         topology,
-        apps={
-            client.app: int(client.max_session_age)
-            for issuer in settings.issuers
-            for client in issuer.clients
-        },
+        apps=ages_of_apps(settings),
         event_retention=settings.event_retention,
         event_max_len=settings.event_max_len,
         durability=settings.durability,
         names=names_of_apps(settings),
     )
+
+
+def ages_of_apps(settings: Settings) -> dict[str, int]:
+    """Return each app's ``max_session_age``, in seconds."""
+    return {
+        client.app: int(client.max_session_age)
+        for issuer in settings.issuers
+        for client in issuer.clients
+    }
 
 
 def names_of_apps(settings: Settings) -> dict[str, AppNames]:

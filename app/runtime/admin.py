@@ -1,7 +1,7 @@
 """Builds and runs the operators' API and console."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.types import ASGIApp
 
@@ -9,10 +9,25 @@ from app.admin.access import new_token
 from app.admin.api import AdminApi
 from app.admin.health import Health
 from app.config.model import Settings
+from app.config.reload import ReloadResult
 from app.config.types import GENERATE
 from app.console.console import running_console, with_console
+from app.console.sign_in.operator_sessions import OperatorSessions
 from app.runtime.components import Components
 from app.web.provider_sessions import ProviderSessions
+
+
+class OperatorAccess:
+    """Who may come in, as long as the process lives: the token, and who has signed in. Announces a
+    generated token."""
+
+    def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
+        token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
+        if token == GENERATE:
+            token = new_token()
+            announce(f"admin token for this run: {token}")
+        self.token = token
+        self.sessions = OperatorSessions()
 
 
 @contextlib.asynccontextmanager
@@ -22,21 +37,18 @@ async def running_admin(
     components: Components,
     sessions: ProviderSessions,
     health: Health,
+    access: OperatorAccess,
     *,
+    reload: Callable[[str], Awaitable[ReloadResult]],
     stopping: Callable[[], bool],
-    announce: Callable[[str], None],
 ) -> AsyncIterator[ASGIApp]:
-    """``operations`` with `/api` and `/console` in front. Announces a generated token once."""
-    token = None if settings.admin_token is None else settings.admin_token.get_secret_value()
-    if token == GENERATE:
-        token = new_token()
-        announce(f"admin token for this run: {token}")
+    """``operations`` with `/api` and `/console` in front."""
     publisher = components.publisher
     api = AdminApi(
-        settings, token, publisher, sessions, components.asked_fetches,
-        health=health.body, stopping=stopping,
+        settings, access.token, publisher, sessions, components.asked_fetches,
+        reload=reload, health=health.body, stopping=stopping,
     )  # fmt: skip
     async with running_console(
-        settings, api, publisher.reads.client, lambda: components.unserved.found
+        settings, api, access.sessions, publisher.reads.client, lambda: components.unserved.found
     ) as console:
         yield with_console(operations, console)

@@ -1,7 +1,7 @@
 """Builds and runs what handles logout tokens: everything between the public listener and Redis."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
 import httpx
@@ -20,6 +20,7 @@ from app.backchannel.pipeline import Provider
 from app.backchannel.waiting import WaitingRequests
 from app.background import background
 from app.canary.issuer import CanaryIssuer
+from app.config.issuers import IssuerSettings
 from app.config.model import Settings
 from app.publish.publisher import JournalUnusable, Publisher
 from app.server.fast_path import FastRoute
@@ -36,6 +37,7 @@ from app.tokens.fetch import new_client
 from app.tokens.first_fetches import first_fetches_attempted, report_first_fetches
 from app.tokens.fixed_keys import FixedKeys
 from app.tokens.provider_keys import ProviderKeys
+from app.tokens.served_keys import ServedKeys
 
 
 @contextlib.asynccontextmanager
@@ -103,21 +105,15 @@ class Components:
         traces: Tracing | None = None,
     ) -> None:
         self.publisher = publisher
-        self.keys = {
-            issuer.issuer: FixedKeys(issuer, issuer.key_set)
-            if isinstance(issuer, CanaryIssuer)
-            else ProviderKeys(
-                issuer, clients(), on_fetched=counters.keys_fetched, logs_fetches=False
-            )
-            for issuer in settings.signing_issuers
-        }
-        providers = {
-            name: Provider(issuer, self.keys[issuer.issuer])
-            for issuer in settings.signing_issuers
-            for name in issuer.names
-        }
+        self._settings = settings
+        self._counters = counters
+        self._clients = clients
+        self._served = ServedKeys(settings.signing_issuers, self._new_keys)
+        self.keys = self._served.by_issuer
+        """Each issuer's keys by its name; always the same mapping."""
+        providers = self._providers = _providers(settings, self.keys)
         self.parking = Parking(
-            [providers[name] for name in self.keys],
+            {*providers.values()},
             publisher.writer,
             max_tokens=settings.parking_max_tokens,
             max_bytes=settings.parking_max_bytes,
@@ -128,9 +124,7 @@ class Components:
             publisher.writer,
             places=self.admission,
             park=self.parking.park,
-            decryption=DecryptionQueue.of(
-                {name: provider.issuer for name, provider in providers.items()}, self.admission
-            ),
+            decryption=self._decryption(providers),
         )
         endpoint = LogoutEndpoint(
             providers,
@@ -151,8 +145,9 @@ class Components:
             )
         self.asked_fetches = AskedFetches(self.keys, publisher.reads.client)
         self.readings = Readings(settings, publisher.reads, counters)
+        self._unserved_apps = UnservedApps(publisher.reads, apps_of_settings(settings))
         self.unserved = UnservedWatch(
-            UnservedApps(publisher.reads, apps_of_settings(settings)),
+            self._unserved_apps,
             self.readings.apps,
             measures=lambda: self.readings.lease.held,
         )
@@ -162,9 +157,9 @@ class Components:
         """Run the background tasks: fetches of keys, parked tokens, readings from Redis."""
         try:
             async with (
+                self._served.running(),
                 background(
                     [
-                        *(keys.keep_fresh for keys in self.keys.values()),
                         self.asked_fetches.keep_reading,
                         partial(report_first_fetches, self.keys.values()),
                         self._keep_reading,
@@ -177,13 +172,66 @@ class Components:
         finally:
             await self.readings.lease.release()
             await self.waiting.aclose()
-            for keys in self.keys.values():
-                await keys.aclose()
+
+    async def serve(self, settings: Settings) -> None:
+        """Take these settings from now on: other issuers, clients and apps.
+
+        Requests in progress end with the settings that they began with. Parked tokens, and the keys
+        of issuers that fetch from the same place, stay.
+        """
+        settings = _with_same_issuers(settings, self._settings)
+        self._counters.serve(settings)
+        prepared = await self._served.prepared(settings.signing_issuers)
+        # From here on without a pause: no token sees one half of it.
+        self._settings = settings
+        for issuer in settings.signing_issuers:
+            prepared[issuer.issuer].serve(issuer)
+        self._served.serve(prepared)
+        providers = _providers(settings, self.keys)
+        self._providers.clear()
+        self._providers.update(providers)
+        self.parking.serve({*providers.values()})
+        self.waiting.serve(self._decryption(providers))
+        self.publisher.serve(settings)
+        self.readings.serve(settings)
+        self._unserved_apps.serve(apps_of_settings(settings))
+
+    def _new_keys(self, issuer: IssuerSettings) -> ProviderKeys:
+        if isinstance(issuer, CanaryIssuer):
+            return FixedKeys(issuer, issuer.key_set)
+        return ProviderKeys(
+            issuer, self._clients(), on_fetched=self._counters.keys_fetched, logs_fetches=False
+        )
+
+    def _decryption(self, providers: Mapping[str, Provider]) -> DecryptionQueue | None:
+        issuers = {name: provider.issuer for name, provider in providers.items()}
+        return DecryptionQueue.of(issuers, self.admission)
 
     async def _keep_reading(self) -> None:
         """Readings for the metrics, once the first keys are there: tokens wait for those."""
         await first_fetches_attempted(self.keys.values())
         await self.readings.keep_reading()
+
+
+def _providers(settings: Settings, keys: Mapping[str, ProviderKeys]) -> dict[str, Provider]:
+    """Each issuer with its keys, by every name of it."""
+    providers: dict[str, Provider] = {}
+    for issuer in settings.signing_issuers:
+        provider = Provider(issuer, keys[issuer.issuer])
+        providers |= dict.fromkeys(issuer.names, provider)
+    return providers
+
+
+def _with_same_issuers(settings: Settings, before: Settings) -> Settings:
+    """The settings with the objects of ``before`` for each issuer that did not change: caches know
+    issuers by identity."""
+    old = {issuer.issuer: issuer for issuer in before.issuers}
+
+    def same(issuer: IssuerSettings) -> IssuerSettings:
+        known = old.get(issuer.issuer)
+        return known if known is not None and known.equals(issuer) else issuer
+
+    return settings.model_copy(update={"issuers": tuple(map(same, settings.issuers))})
 
 
 def new_app(routes: list[Route]) -> Starlette:

@@ -26,7 +26,7 @@ def operations_app(
         settings, keys=components.keys, publisher=components.publisher,
         admission=components.admission, parking=components.parking, readings=components.readings,
         unserved=components.unserved, counters=counters, connections=connections,
-        ready=health.ready,
+        ready=health.ready, refused_tenants=health.refused_tenants,
     )  # fmt: skip
     metrics = Metrics(counters.registry, gauges)
     return KnownHosts(new_app([*probes.routes, metrics.route]), settings.admin_hosts)

@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from app.server.connection_limits import Connections
 
@@ -54,6 +54,23 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def on_hangup(reload: Callable[[], None]) -> Iterator[None]:
+    """Call ``reload`` at each SIGHUP, in place of the end of the process."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        ignore_hangup()
+
+
+def ignore_hangup() -> None:
+    """Until there is a handler, and after it: SIGHUP would end the process without a drain."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def serve_last_requests(

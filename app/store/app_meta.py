@@ -93,6 +93,28 @@ class AppMetas:
         """Whether the next check must not wait."""
         return bool(self._urgent)
 
+    def serve(self, apps: Mapping[str, int], names: Mapping[str, AppNames]) -> None:
+        """Serve these apps from now on. What is no longer renewed expires."""
+        changed = {
+            app
+            for app in apps
+            if self._apps.get(app) != apps[app] or self._names.get(app) != names.get(app)
+        }
+        gone = self._apps.keys() - apps.keys()
+        self._apps.clear()
+        self._apps.update(apps)
+        self._names = dict(names)
+        self._turns = deque(self._apps)
+        for app in gone:
+            self._urgent.pop(app, None)
+            self._held.discard(app)
+            self._faults.meta_written(app)
+            self.ages.forget(app)
+        for app in changed:
+            self._renew_at.pop(app, None)
+            self._complete.pop(app, None)
+            self._urgent[app] = None
+
     def check_all_soon(self) -> None:
         """Check every app as soon as possible: Redis may have lost something."""
         self._urgent = dict.fromkeys(self._apps)

@@ -92,6 +92,12 @@ class SessionAges:
         self._extended.add(app)
         return first
 
+    def forget(self, app: str) -> None:
+        """The app is no longer served."""
+        self.to_extend.pop(app, None)
+        self.conflicts.pop(app, None)
+        self._extended.discard(app)
+
     def stamped(self, app: str, meta: Mapping[bytes, bytes], stamps: Any) -> dict[str, list[Any]]:
         """What to write: by age, when a receiver wrote it last, and which one."""
         now = int(self._clock())

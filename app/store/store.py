@@ -79,6 +79,11 @@ class Store:
         """The level of durability that each write waits for."""
         return self._durability.level
 
+    def serve(self, apps: Mapping[str, int], names: Mapping[str, AppNames]) -> None:
+        """Write for these apps from now on."""
+        self.apps = tuple(apps)
+        self.metas.serve(apps, names)
+
     async def write(
         self,
         revocations: Sequence[Revocation],

@@ -83,6 +83,10 @@ class UnservedApps:
         self._topology = topology
         self._apps = frozenset(apps)
 
+    def serve(self, apps: Collection[str]) -> None:
+        """These are the apps of the settings from now on."""
+        self._apps = frozenset(apps)
+
     async def find(self, *, pause: float = 0.0, others: OtherKeys | None = None) -> Unserved:
         """Scan every server, with ``pause`` seconds between two steps.
 

@@ -117,6 +117,10 @@ class ProviderKeys:
         self._rescheduled = asyncio.Event()
         self._on_arrival: list[Callable[[], None]] = []
 
+    def serve(self, issuer: IssuerSettings) -> None:
+        """Take these settings from now on; keys come from the same place."""
+        self.issuer = issuer
+
     # -- verifying ------------------------------------------------------------------------
 
     def current(self) -> KeySet | None:

@@ -15,11 +15,15 @@ from app.admin.feed import FeedRoutes
 from app.admin.key_fetches import KeyFetchRoutes
 from app.admin.openapi import document
 from app.admin.overview import OverviewRoutes
+from app.admin.reloads import ReloadRoutes
 from app.admin.revocations import RevocationRoutes
 from app.admin.sessions import OperatorSessionRoutes
 from tests.admin.api_fixture import ALICE, TOKEN, AdminClient
 
-_KINDS = (FeedRoutes, KeyFetchRoutes, OverviewRoutes, RevocationRoutes, OperatorSessionRoutes)
+_KINDS = (
+    FeedRoutes, KeyFetchRoutes, OverviewRoutes, ReloadRoutes, RevocationRoutes,
+    OperatorSessionRoutes,
+)  # fmt: skip
 
 
 def routes_of_the_code() -> set[tuple[str, str]]:
@@ -61,6 +65,7 @@ MEMBERS = {
     "IssuerModel": "issuer aliases algorithms clients sessions keys",
     "IssuersResponse": "issuers",
     "KeysFetchedResponse": "issuer fetched error keys skipped_keys others_asked",
+    "ReloadedResponse": "outcome added changed removed refused faults needs_restart",
     "Marker": "kind key cutoff expires_in",
     "NotWrittenResponse": "error error_description act source by reason kind iss sid sub cutoff"
     " apps",

@@ -311,6 +311,13 @@ CASES: dict[str, Case] = {
             {'bcl_redis_writable{server="primary",pod="r-0"}': "0x60"},
         ],
     ),
+    "LogoutTenantRefused": Case(
+        fires={'bcl_tenant_refused{tenant="acme",pod="r-0"}': "1x60"},
+        quiet=[
+            {'bcl_tenant_refused{tenant="acme",pod="r-0"}': "1x3 stale"},
+            {'bcl_reload_total{outcome="applied",pod="r-0"}': "1x60"},
+        ],
+    ),
     "LogoutReceiversDisagree": Case(
         fires={'bcl_max_session_age_conflict{pod="r-0"}': "2x60"},
         quiet=[

@@ -192,6 +192,7 @@ def test_prometheus_loads_the_rules_and_has_their_series(scraped: Prometheus) ->
     assert {rule["health"] for rule in loaded.values()} == {"ok"}
     for name, rule in ALERTS.items():
         for metric in set(re.findall(r"\bbcl_\w+\b", rule["expr"])):
-            # Only an app with a fault has it.
-            assert scraped.query(metric) or metric == "bcl_app_writable", (name, metric)
+            # Only an app or a tenant with a fault has these.
+            of_faults = {"bcl_app_writable", "bcl_tenant_refused"}
+            assert scraped.query(metric) or metric in of_faults, (name, metric)
     assert scraped.alerts() <= {"LogoutsRefused"}, "no alert except for refused tokens"

@@ -19,6 +19,7 @@ from app.telemetry.metrics.definitions import (
     NOTHING,
     RECOVERED,
     REFUSALS,
+    RELOADS,
     SETTLED,
     STAGES,
     TEARDOWN,
@@ -26,7 +27,7 @@ from app.telemetry.metrics.definitions import (
     TOKENS,
     TURNED_AWAY,
 )
-from app.telemetry.metrics.registry import Registry
+from app.telemetry.metrics.registry import Registry, Series
 from backchannel_logout.contract.receipts import Receipt
 
 _CLOCK_SECONDS = 3600.0
@@ -76,16 +77,28 @@ class Counters:
         self._receipts = registry.counters(APP_RECEIPTS)
         self.made_room = registry.counter(MADE_ROOM).inc
         self.recovered = registry.counter(RECOVERED).inc
+        self._reloads = registry.counters(RELOADS)
         self.emptied = registry.counter(EMPTIED).inc
         self.refusals_kept = registry.counter(REFUSALS, "kept").inc
         self.refusals_left_out = registry.counter(REFUSALS, "left_out").inc
         self.log_unread = registry.counter(LOG_LINES, "unread").inc
         self.log_limited = registry.counter(LOG_LINES, "limited").inc
-        names = [issuer.issuer for issuer in settings.issuers]
-        self._turned_away = {name: registry.counter(TURNED_AWAY, name) for name in names}
         self._to_marker = registry.histograms(TO_MARKER)
-        self.clocks = {name: ClockDifference() for name in names}
         self._teardown = registry.histograms(TEARDOWN)
+        self._turned_away: dict[str, Series] = {}
+        self.clocks: dict[str, ClockDifference] = {}
+        self._serve(settings)
+
+    def serve(self, settings: Settings) -> None:
+        """Count for these settings, too."""
+        self.registry.serve(settings)
+        self._serve(settings)
+
+    def _serve(self, settings: Settings) -> None:
+        for issuer in settings.issuers:
+            name = issuer.issuer
+            self._turned_away[name] = self.registry.counter(TURNED_AWAY, name)
+            self.clocks.setdefault(name, ClockDifference())
 
     # -- a token ------------------------------------------------------------------------------
 
@@ -126,6 +139,10 @@ class Counters:
         if revocation.once is not None and heading.issuer_names[0] in self.clocks:
             seconds = time.time() - revocation.cutoff
             self._to_marker[heading.issuer_names[:1]].observe(seconds if seconds > 0 else 0.0)
+
+    def reloaded(self, outcome: str) -> None:
+        """The settings were read again."""
+        self._reloads[outcome,].inc()
 
     # -- everything else ------------------------------------------------------------------------
 

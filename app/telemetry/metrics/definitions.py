@@ -196,6 +196,16 @@ RECOVERED = Metric(
     "Revocations that Redis had lost after it had acknowledged them, and that were written again",
     series=single,
 )  # fmt: skip
+RELOADS = Metric(
+    "bcl_reload_total", "counter",
+    "Readings of the settings after the start, by what became of them",
+    ("outcome",), series=each("applied", "unchanged", "refused"),
+)  # fmt: skip
+TENANT_REFUSED = Metric(
+    "bcl_tenant_refused", "gauge",
+    "Always 1: a tenant's file that has a fault and was refused",
+    ("tenant",),
+)  # fmt: skip
 EMPTIED = Metric(
     "bcl_redis_emptied_total", "counter",
     "Times that Redis came back without what was written to it; what the copy does not reach is "

@@ -84,12 +84,29 @@ class Readings:
         self._link = link
         self._counters = counters
         self.lease = Lease(link.client)
-        self.apps = {
-            client.app: AppReading() for issuer in settings.issuers for client in issuer.clients
-        }
-        self.quiet_periods = {issuer.issuer: QuietPeriods() for issuer in settings.issuers}
-        self._turns = Turns(self.apps)
+        self.apps: dict[str, AppReading] = {}
+        self.quiet_periods: dict[str, QuietPeriods] = {}
+        self._settings: Settings | None = settings
+        self._adopt()
         self._logged: set[tuple[str, str, str | None]] = set()
+
+    def serve(self, settings: Settings) -> None:
+        """Read the apps of these settings from the next reading on."""
+        self._settings = settings
+
+    def _adopt(self) -> None:
+        settings, self._settings = self._settings, None
+        if settings is None:
+            return
+        apps = {client.app for issuer in settings.issuers for client in issuer.clients}
+        issuers = {issuer.issuer for issuer in settings.issuers}
+        for app in self.apps.keys() - apps:
+            del self.apps[app]
+        for name in self.quiet_periods.keys() - issuers:
+            del self.quiet_periods[name]
+        self.apps |= {app: AppReading() for app in sorted(apps - self.apps.keys())}
+        self.quiet_periods |= {name: QuietPeriods() for name in issuers - self.quiet_periods.keys()}
+        self._turns = Turns(self.apps)
 
     @property
     def old_seconds(self) -> float:
@@ -114,6 +131,7 @@ class Readings:
 
     async def read(self) -> None:
         """Read the apps whose turn it is; what cannot be read keeps its age."""
+        self._adopt()
         logouts: list[tuple[float, bytes]] = []
         async with reused_pipelines() as self._pipelines:
             for server, apps in (await self._by_server(self._turns.next())).items():

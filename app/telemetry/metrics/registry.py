@@ -109,12 +109,23 @@ class Registry:
             if metric.kind == "histogram":
                 histograms = _Made(metric, partial(Histogram, metric.buckets), self.selection)
                 self._histograms[metric] = histograms
-                histograms.update(
-                    {each: Histogram(metric.buckets) for each in metric.series(settings)}
-                )
             else:
-                series = self._series[metric] = _Made(metric, Series, self.selection)
-                series.update({each: Series() for each in metric.series(settings)})
+                self._series[metric] = _Made(metric, Series, self.selection)
+        self._begin(settings)
+
+    def serve(self, settings: Settings) -> None:
+        """Count for these settings, too. What is there stays: a counter never goes back."""
+        self.selection.serve(settings)
+        self._begin(settings)
+
+    def _begin(self, settings: Settings) -> None:
+        """Make the series that begin at 0."""
+        for metric, histograms in self._histograms.items():
+            for each in metric.series(settings):
+                histograms.setdefault(each, Histogram(metric.buckets))
+        for metric, series in self._series.items():
+            for each in metric.series(settings):
+                series.setdefault(each, Series())
 
     def counter(self, metric: Metric, *labels: str) -> Series:
         return self._series[metric][labels]

@@ -36,6 +36,21 @@ class Selection:
             client for client, app in self.app_of.items() if app in self.requested
         }
 
+    def serve(self, settings: Settings) -> None:
+        """Know the names of these settings, too; those before are still counted."""
+        fit, self.all_fit = self.all_fit, self.all_fit and fits(settings)
+        if fit and not self.all_fit:
+            # They have had series of their own so far.
+            self._shown_apps |= self.apps
+            self._shown_clients |= self.app_of.keys()
+        self.app_of |= {
+            (issuer.issuer, client.client_id): client.app
+            for issuer in settings.issuers
+            for client in issuer.clients
+        }
+        self.apps = frozenset(self.app_of.values())
+        self._issuers |= {issuer.issuer for issuer in settings.issuers}
+
     def knows(self, metric: Metric, labels: Labels) -> bool:
         """Whether all names among the labels are of the settings."""
         names = dict(zip(metric.labels, labels, strict=True))
