@@ -6,7 +6,6 @@ expiry of its own: receivers with different settings, as in a rolling update, re
 names.
 """
 
-import asyncio
 import json
 import math
 import os
@@ -16,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from redis.asyncio import Redis
@@ -24,11 +23,14 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from app.log import new_log
 from app.store.app_faults import AppFaults
+from app.store.command import packed
 from app.store.errors import AppForbidden, RevocationRefused, fault_of
+from app.store.replies import pairs_of
 from app.store.session_ages import SessionAges
 from app.store.topology import REDIS_SECONDS
 from backchannel_logout import AppKeys
 from backchannel_logout.contract.keys import VERSION
+from backchannel_logout.redis.pipeline import reused_pipelines
 
 log = new_log(__name__)
 
@@ -187,16 +189,13 @@ class AppMetas:
 
     async def _read(self, server: Redis, apps: Sequence[str]) -> dict[str, Mapping[bytes, bytes]]:
         """The ``meta`` of each app that Redis lets us read."""
-        pipeline = server.pipeline(transaction=False)
-        for app in apps:
-            pipeline.hgetall(AppKeys(app).meta)
-        async with asyncio.timeout(REDIS_SECONDS):
-            answers = await pipeline.execute(raise_on_error=False)
-        found = dict(zip(apps, answers, strict=True))
-        for app, answer in [*found.items()]:
+        answers = await _exchange(server, [packed("HGETALL", AppKeys(app).meta) for app in apps])
+        found: dict[str, Mapping[bytes, bytes]] = {}
+        for app, answer in zip(apps, answers, strict=True):
             if isinstance(answer, RedisError):
                 self._refuse(app, answer)
-                del found[app]
+            else:
+                found[app] = pairs_of(answer)
         return found
 
     async def _write(
@@ -213,13 +212,12 @@ class AppMetas:
             fields = {app: self._core(app, old) for app, old in [*found.items()][:1]}
         if not fields:
             return  # all of them are refused
-        pipeline = server.pipeline(transaction=False)
-        for app, wanted in fields.items():
-            pipeline.hset(AppKeys(app).meta, mapping=wanted)
-        for app in expiring:
-            pipeline.expire(AppKeys(app).meta, META_SECONDS)
-        async with asyncio.timeout(REDIS_SECONDS):
-            answers = await pipeline.execute(raise_on_error=False)
+        commands = [
+            packed("HSET", AppKeys(app).meta, *chain.from_iterable(wanted.items()))
+            for app, wanted in fields.items()
+        ]
+        commands += [packed("EXPIRE", AppKeys(app).meta, META_SECONDS) for app in expiring]
+        answers = await _exchange(server, commands)
         refused = {
             app: answer
             for app, answer in zip(fields, answers, strict=False)
@@ -295,6 +293,12 @@ class AppMetas:
             self._may_expire = False
         elif isinstance(answer, RedisError) and not isinstance(fault_of(answer), RevocationRefused):
             raise answer
+
+
+async def _exchange(server: Redis, commands: Sequence[bytes]) -> list[Any]:
+    """Not by redis-py's pipeline, which takes about four times as long for each command."""
+    async with reused_pipelines() as pipelines:
+        return await pipelines.exchange(server, commands, within=REDIS_SECONDS)
 
 
 def this_process() -> str:

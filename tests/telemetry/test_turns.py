@@ -1,6 +1,6 @@
 """Of a large fleet some apps are read at a time: all in turn, those with news more often."""
 
-from app.telemetry.metrics.replies import entries_of, pairs_of
+from app.store.replies import entries_of, pairs_of
 from app.telemetry.metrics.turns import Turns
 
 

@@ -8,7 +8,6 @@ counters       counts events where they happen
 readings       what Redis knows of the apps, read periodically by one receiver for all
 app_reading    what it knows of one app
 turns          whose turn it is to be read                            (pure)
-replies        raw replies of Redis                                   (pure)
 worst          the apps that are shown of a large fleet               (pure)
 quiet_periods  how long a provider usually sends nothing               (pure)
 exposition     turns the numbers into text

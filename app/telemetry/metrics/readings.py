@@ -30,11 +30,11 @@ from app.store.app_sizes import (
 from app.store.command import packed
 from app.store.errors import EXCHANGE_FAULTS, fault_of
 from app.store.lease import Lease
+from app.store.replies import entries_of, pairs_of
 from app.store.topology import REDIS_SECONDS, RedisTopology
 from app.telemetry.metrics.app_reading import AppReading
 from app.telemetry.metrics.counters import Counters
 from app.telemetry.metrics.quiet_periods import QuietPeriods
-from app.telemetry.metrics.replies import entries_of, pairs_of
 from app.telemetry.metrics.turns import Turns
 from backchannel_logout.contract.readers import Reader, ReaderKind, is_active
 from backchannel_logout.contract.receipts import Receipt
