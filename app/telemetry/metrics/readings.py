@@ -173,16 +173,16 @@ class Readings:
         full = []
         for start in range(0, len(apps), _EMPTY_AT_ONCE):
             chunk = apps[start : start + _EMPTY_AT_ONCE]
-            commands: list[Command] = []
+            commands: list[bytes] = []
             for app in chunk:
                 keys = keys_of(app)
                 commands += [
-                    ("EXISTS", keys.events),
-                    ("HLEN", keys.readers),
-                    ("XLEN", keys.receipts),
-                    ("XLEN", keys.dead_letters),
+                    packed("EXISTS", keys.events),
+                    packed("HLEN", keys.readers),
+                    packed("XLEN", keys.receipts),
+                    packed("XLEN", keys.dead_letters),
                 ]
-            answers = iter(await self._exchange(server, commands))
+            answers = iter(await self._pipelines.exchange(server, commands, within=REDIS_SECONDS))
             for app in chunk:
                 if [next(answers) for _ in range(4)] != [0, 0, 0, 0]:
                     full.append(app)
