@@ -149,6 +149,7 @@ def _journal(settings: Settings, publisher: Publisher) -> Iterator[_Value]:
     yield metrics.JOURNAL_OLDEST, (), max(0.0, age)
     yield metrics.JOURNAL_BYTES, (), depth.bytes
     yield metrics.JOURNAL_MOST, (), settings.journal_max_bytes
+    yield metrics.JOURNAL_DAMAGED, (), journal.damaged_files
     yield metrics.JOURNAL_WRITABLE, (), journal.fault is None
 
 

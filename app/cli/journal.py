@@ -13,9 +13,9 @@ from pathlib import Path
 from app.config.model import Settings
 from app.journal.ack_log import AckLog
 from app.journal.files import JournalFiles, copy_of, try_lock
-from app.journal.inspection import read_entries, request_retry
+from app.journal.inspection import read_entries, read_unreadable, request_retry
 from app.journal.journal import Journal
-from app.journal.pending_log import Entry
+from app.journal.pending_log import Entry, Unreadable
 from app.journal.replay import replay
 from app.publish.publisher import new_store
 from app.store.topology import RedisTopology, connect
@@ -64,15 +64,27 @@ def _list(journals: list[Path]) -> int:
             print(f"{path.name}:{entry.id}  {received}  {event.app}  {event.kind}  {state}")
             aside += entry.refused is not None
             waiting += entry.refused is None
-    print(f"{waiting} waiting, {aside} set aside")
-    return 0
+    unreadable = 0
+    for path in journals:
+        for file, record in read_unreadable(path):
+            unreadable += 1
+            if record is None:
+                print(f"{file.name}  damaged; it is kept, what was readable in it was taken")
+            else:
+                print(f"{file.name}:{record.id}  unreadable: {record.why}; it is kept")
+    more = f", {unreadable} unreadable" if unreadable else ""
+    print(f"{waiting} waiting, {aside} set aside{more}")
+    return 1 if unreadable else 0
 
 
 def _export(journals: list[Path]) -> int:
     for path in journals:
         for entry in read_entries(path):
             print(json.dumps(_exported(path, entry)))
-    return 0
+    unreadable = [it for path in journals for it in read_unreadable(path)]
+    for file, record in unreadable:
+        print(json.dumps(_exported_raw(file, record)))
+    return 1 if unreadable else 0
 
 
 def _exported(path: Path, entry: Entry) -> dict[str, object]:
@@ -84,6 +96,14 @@ def _exported(path: Path, entry: Entry) -> dict[str, object]:
         "life": entry.revocation.heading.life,
         "event": entry.revocation.event.members(),
     }
+
+
+def _exported_raw(file: Path, record: Unreadable | None) -> dict[str, object]:
+    """What cannot be read, as it is in the file. A damaged file is only named."""
+    if record is None:
+        return {"file": file.name, "unreadable": "damaged"}
+    raw = record.record.decode("utf-8", "backslashreplace")
+    return {"file": file.name, "id": record.id, "unreadable": record.why, "record": raw}
 
 
 def _replay(settings: Settings, journals: list[Path]) -> int:

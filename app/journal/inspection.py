@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.journal.journal import directory_of, retry_request_of
-from app.journal.pending_log import Entry, PendingLog, key_of
+from app.journal.journal import damaged_files, directory_of, retry_request_of
+from app.journal.pending_log import Entry, PendingLog, Unreadable, key_of
 from app.journal.record import DamagedRecord
 from app.journal.sqlite_migration import read_sqlite
 
@@ -21,6 +21,18 @@ def read_entries(path: Path) -> Iterator[Entry]:
         for number, (revocation, refused) in enumerate(rows, 1):
             yield Entry(number, key_of(revocation), revocation, refused)
     yield from _look(path).entries()
+
+
+def read_unreadable(path: Path) -> Iterator[tuple[Path, Unreadable | None]]:
+    """Yield what a journal keeps and cannot read, each with its file: records of another release,
+    and (None) files that were damaged. Raises ``OSError``."""
+    pending = _look(path)
+    for record in pending.unreadable():
+        yield path, record
+    for segment, _ in pending.damaged:
+        yield segment, None
+    for file in damaged_files(path):
+        yield file, None
 
 
 def request_retry(path: Path) -> int:

@@ -47,6 +47,8 @@ class Journal:
         self.path = path
         """Names the journal; its log is in the directory `directory_of` it."""
         self.depth = Depth()
+        self.damaged_files = 0
+        """Files of the log that were damaged and are kept, or that were missing, at the start."""
         self.written: set[int] = set()
         """Entries that are in Redis, but below the required durability; `Replay` uses this."""
         self._max_bytes = max_bytes
@@ -83,7 +85,10 @@ class Journal:
                     )
                 else:
                     log.critical("journal", outcome="damaged", readable=readable, kept_as=kept.name)
+        if self._log.missing:
+            log.critical("journal", outcome="damaged", missing_files=self._log.missing)
         migrate(self.path, self._log)
+        self.damaged_files = self._log.missing + len(damaged_files(self.path))
         self._refresh()
 
     async def close(self) -> None:
@@ -225,6 +230,11 @@ class Journal:
         except RuntimeError:  # the thread has been shut down
             raise OSError(errno.EBADF, "closed") from None
         return await measured_work
+
+
+def damaged_files(journal: Path) -> list[Path]:
+    """The damaged files that are kept beside a journal, until an operator removes them."""
+    return sorted(journal.parent.glob(f"{journal.name}.damaged-*"))
 
 
 def directory_of(path: Path) -> Path:

@@ -15,7 +15,15 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.journal.record import DamagedRecord, decode, encode, encode_members, members_of
+from app.journal.record import (
+    OTHER_RELEASE,
+    DamagedRecord,
+    decode,
+    encode,
+    encode_members,
+    is_whole,
+    members_of,
+)
 from app.journal.segment_log import SEGMENT_BYTES, SegmentLog
 from app.revocation import Revocation
 from backchannel_logout.contract.event import to_json
@@ -25,9 +33,6 @@ _SLACK_SEGMENTS = 4
 
 # Far shorter than what is read at once.
 _KEYS_PER_RECORD = 500
-
-# Why a record is set aside that a newer release wrote.
-_OTHER_RELEASE = "of another release"
 
 # Bounds the memory of a retry.
 _RETRIED_AT_ONCE = 500
@@ -74,12 +79,23 @@ def encode_entry(revocation: Revocation, key: str, *, refused: str | None = None
     return encode(revocation, f'"key":"{key}",{reason}')
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that is kept although it cannot be read. ``id`` is the one of an entry."""
+
+    id: int
+    why: str
+    record: bytes
+
+
 class PendingLog:
     """The log in one directory. Not thread-safe; every method may raise ``OSError``."""
 
     def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.damaged: list[tuple[Path, int]] = []
         """Segments with something else than whole records, and how many of these they have."""
+        self.missing = 0
+        """Segments that are not there, between two that are."""
         self.bytes = 0
         self._slack = _SLACK_SEGMENTS * segment_bytes
         self._log = SegmentLog(directory, segment_bytes=segment_bytes, sync=True)
@@ -94,6 +110,9 @@ class PendingLog:
     def open(self, *, read_only: bool = False) -> None:
         """Read the log. ``read_only``: another process may have it open."""
         self._log.open(read_only=read_only)
+        numbers = [segment.number for segment in self._log.segments]
+        if numbers:  # only the oldest are ever deleted
+            self.missing = numbers[-1] - numbers[0] + 1 - len(numbers)
         for segment in self._log.segments:
             whole, expected, count = True, segment.start, 0
             for position, record in segment.records():
@@ -143,13 +162,23 @@ class PendingLog:
         """Yield every pending entry that can be read."""
         return self._read(list(self._pending.items()))
 
+    def unreadable(self) -> Iterator[Unreadable]:
+        """Yield every pending entry that cannot be read."""
+        items = list(self._pending.values())
+        records = self._log.records_at((item.position, item.size) for item in items)
+        for item, record in zip(items, records, strict=True):
+            try:
+                decode(record)
+            except DamagedRecord as error:
+                yield Unreadable(item.position, str(error), record)
+
     def _read(self, chosen: Sequence[tuple[str, _Pending]]) -> Iterator[Entry]:
         records = self._log.records_at((item.position, item.size) for _, item in chosen)
         for (key, item), record in zip(chosen, records, strict=True):
             try:
                 revocation = decode(record)
             except DamagedRecord:
-                self._refused.setdefault(key, _OTHER_RELEASE if _members(record) else "damaged")
+                self._refused.setdefault(key, OTHER_RELEASE if is_whole(record) else "damaged")
                 self._waiting.pop(key, None)
             else:
                 yield Entry(item.position, key, revocation, self._refused.get(key))
@@ -204,7 +233,7 @@ class PendingLog:
             end = segments[0].end
             oldest = takewhile(lambda item: item.position <= end, self._pending.values())
             places = [(item.position, item.size) for item in oldest]
-            pending = [record for record in self._log.records_at(places) if _members(record)]
+            pending = [record for record in self._log.records_at(places) if is_whole(record)]
             self.append(pending)
             self._delete_done_segments()
 
@@ -226,13 +255,13 @@ class PendingLog:
         if isinstance(done, list):
             for key in done:
                 self._forget(str(key))
-        elif members:
+        elif members or is_whole(record):
             key, reason, event = (members.get(name) for name in ("key", "refused", "event"))
             received_at = event.get("received_at") if isinstance(event, dict) else None
             if not isinstance(key, str):
                 key = hashlib.blake2b(record, digest_size=16).hexdigest()
             if not isinstance(received_at, int | float):
-                reason, received_at = _OTHER_RELEASE, 0.0
+                reason, received_at = OTHER_RELEASE, 0.0
             self._forget(key)
             self._pending[key] = _Pending(position, len(record), received_at)
             self.bytes += len(record)

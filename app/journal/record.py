@@ -3,7 +3,9 @@
     bcl1:<length>:<CRC-32 in hex>:<JSON>
 
 The head makes a record recognizable among other bytes; the checksum shows that it is whole. So a
-damaged file still yields every record that was not hit.
+damaged file still yields every record that was not hit. The digit is the version of the JSON: a
+release that changes the JSON writes another one, and reads both. A record of a later version is
+whole, and kept for the release that understands it.
 """
 
 import json
@@ -19,11 +21,17 @@ from backchannel_logout import Event
 from backchannel_logout.contract.event import MalformedEvent, UnknownEvent, to_json
 
 # The length is below `READ_BYTES`, so a head that is none, or damaged, hides no more than one read.
-_HEAD = re.compile(rb"bcl1:(\d{1,5}):([0-9a-f]{8}):")
+_HEAD = re.compile(rb"bcl\d:(\d{1,5}):([0-9a-f]{8}):")
+
+_VERSION = b"bcl1:"
 _MAX_HEAD = len(b"bcl1:99999:00000000:")
 
 READ_BYTES = 128 << 10
 """How much is read at once, in a few milliseconds. No record is nearly as long."""
+
+
+OTHER_RELEASE = "of another release"
+"""Why a whole record cannot be read."""
 
 
 class DamagedRecord(ValueError):
@@ -64,20 +72,28 @@ def _shared(heading: Heading) -> str:
     return f',"names":{to_json(heading.issuer_names)},"life":{heading.life},"once":'
 
 
+def is_whole(record: bytes) -> bool:
+    """Whether the record is as it was written, by whatever release."""
+    head = _HEAD.match(record)
+    if head is None:
+        return False
+    body = record[head.end() :]
+    return len(body) == int(head[1]) and zlib.crc32(body) == int(head[2], 16)
+
+
 def members_of(record: bytes) -> dict[str, Any]:
     """Return the JSON object of a record. Raises `DamagedRecord`."""
     head = _HEAD.match(record)
-    if head is None:
-        raise DamagedRecord("no head")
-    body = record[head.end() :]
-    if len(body) != int(head[1]) or zlib.crc32(body) != int(head[2], 16):
+    if head is None or not is_whole(record):
         raise DamagedRecord("not whole")
+    if not record.startswith(_VERSION):
+        raise DamagedRecord(OTHER_RELEASE)
     try:
-        members = json.loads(body)
+        members = json.loads(record[head.end() :])
     except ValueError:
         members = None
     if not isinstance(members, dict):
-        raise DamagedRecord("of another release")
+        raise DamagedRecord(OTHER_RELEASE)
     return members
 
 
@@ -92,7 +108,7 @@ def revocation_of(members: dict[str, Any]) -> Revocation:
             once=_once(members["once"], event),
         )
     except (KeyError, TypeError, ValueError, MalformedEvent, UnknownEvent):
-        raise DamagedRecord("of another release") from None
+        raise DamagedRecord(OTHER_RELEASE) from None
 
 
 def decode(record: bytes) -> Revocation:

@@ -262,6 +262,9 @@ CASES: dict[str, Case] = {
     "LogoutJournalBroken": Case(
         fires={"bcl_journal_writable": "0x60"}, quiet={"bcl_journal_writable": "1x60"}
     ),
+    "LogoutJournalDamaged": Case(
+        fires={"bcl_journal_damaged_files": "1x60"}, quiet={"bcl_journal_damaged_files": "0x60"}
+    ),
     "LogoutJournalSetAside": Case(
         fires={'bcl_journal_entries{state="set_aside"}': "2x60"},
         quiet={'bcl_journal_entries{state="waiting"}': "2x60"},

@@ -90,6 +90,11 @@ JOURNAL_OLDEST = Metric(
 JOURNAL_BYTES = Metric("bcl_journal_bytes", "gauge", "Size of the journal's records")
 JOURNAL_MOST = Metric("bcl_journal_limit_bytes", "gauge", "Size at which the journal is full")
 JOURNAL_WRITABLE = Metric("bcl_journal_writable", "gauge", "Whether the journal takes entries")
+JOURNAL_DAMAGED = Metric(
+    "bcl_journal_damaged_files", "gauge",
+    "Files of the journal that were damaged, until they are removed, or that were missing at the "
+    "start: acknowledged logouts in them may be lost",
+)  # fmt: skip
 PARKED = Metric(
     "bcl_parked_tokens",
     "gauge",
