@@ -49,7 +49,7 @@ class Gauges:
     def choose(self) -> list[str]:
         """The apps that `read` reports: bounded. Run it in a thread."""
         return worst_apps(
-            self.readings.apps,
+            dict(self.readings.apps),  # it changes meanwhile when settings are read again
             self.publisher.monitor.app_errors,
             self.counters.registry.selection.requested,
             self.settings.metrics_max_apps,
