@@ -81,7 +81,8 @@ def test_an_app_without_rights_stops_no_other_one_and_is_named_everywhere(world:
     wait_for(lambda: world.written("new") == 5, "what waited is written", world.receiver)
     wait_for(lambda: not world.faults(), "the fault has ended", world.receiver)
     world.receiver.wait_for_log_event("redis", outcome="app_writable", app="new")
-    assert world.look.hget(AppKeys("new").meta, "max_session_age")
+    meta = AppKeys("new").meta
+    wait_for(lambda: world.look.hget(meta, "max_session_age"), "it is served", world.receiver)
     assert world.run("check", "--config", "settings.toml").returncode == 0
 
 
